@@ -1,0 +1,75 @@
+//! The step that makes a value of a set of files.
+
+use std::time::Duration;
+
+use crate::{error::Error, event::Leaf, snapshot::Files};
+
+/// Makes published values of a set of files: parse, validate, rehearse.
+///
+/// It is called on the driver's thread, never while a lock is held, and may take its time: handshakes go on with what
+/// is served. It gets bytes, not paths, so that what is checked is what is published (INV-01 (c)).
+pub trait Build: Send + 'static {
+    /// What is published.
+    type Value: Send + Sync + 'static;
+
+    /// Builds a value, with every check that there is. A panic counts as a refusal.
+    ///
+    /// # Errors
+    /// The refusal, naming layer and path; what was served stays served.
+    fn build(
+        &mut self,
+        files: &Files,
+        context: &Context<'_, Self::Value>,
+    ) -> Result<Built<Self::Value>, Error>;
+
+    /// Whether the candidate lacks only an end of what is served, as a write in progress does: such a set has to hold
+    /// still for longer.
+    fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
+        served.iter().zip(candidate.iter()).any(|((_, old), (_, new))| lost_its_end(old, new))
+    }
+}
+
+/// What a build may depend on besides the bytes.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Context<'a, T> {
+    /// The wall clock, since the Unix epoch.
+    pub wall: Duration,
+    /// What is served; `None` at the first load.
+    pub served: Option<&'a T>,
+}
+
+impl<'a, T> Context<'a, T> {
+    /// For tests of a build step.
+    #[must_use]
+    pub fn new(wall: Duration, served: Option<&'a T>) -> Self {
+        Self { wall, served }
+    }
+}
+
+/// A value that passed every check.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Built<T> {
+    /// The value.
+    pub value: T,
+    /// What to tell of it.
+    pub leaf: Option<Leaf>,
+    /// What an operator should know of it.
+    pub warnings: Vec<Error>,
+    /// It must not be published before this time on the wall clock; ignored at the first load.
+    pub not_before: Option<Duration>,
+}
+
+impl<T> Built<T> {
+    /// A value of which there is nothing to tell.
+    pub fn new(value: T) -> Self {
+        Self { value, leaf: None, warnings: Vec::new(), not_before: None }
+    }
+}
+
+/// Whether `new` is `old` without its end.
+#[must_use]
+pub(crate) fn lost_its_end(old: &[u8], new: &[u8]) -> bool {
+    new.len() < old.len() && old.starts_with(new)
+}

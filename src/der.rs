@@ -1,0 +1,205 @@
+//! The few fields of a certificate that are told: validity, serial, names.
+//!
+//! A bounded reader of DER (X.690) and of just so much of RFC 5280 section 4.1. It decides nothing about trust: rustls
+//! and webpki parse the certificate themselves. Every length is checked against what is there; nothing recurses.
+
+use std::{net::IpAddr, time::Duration};
+
+use crate::date;
+
+/// Names read from one certificate.
+const NAME_LIMIT: usize = 1024;
+
+/// What is read of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// The bytes of the serial number, most significant first, as encoded.
+    pub serial: &'a [u8],
+    /// The DER of the issuer's name.
+    pub issuer: &'a [u8],
+    /// The DER of the subject's name.
+    pub subject: &'a [u8],
+    /// The first second of validity, since the Unix epoch; dates before 1970 count as 1970.
+    pub not_before: Duration,
+    /// The last second of validity, since the Unix epoch.
+    pub not_after: Duration,
+    /// DNS names and IP addresses of the subject alternative name, else the common name.
+    pub names: Vec<String>,
+}
+
+const BOOLEAN: u8 = 0x01;
+const INTEGER: u8 = 0x02;
+const OCTETS: u8 = 0x04;
+const OID: u8 = 0x06;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+const DNS_NAME: u8 = 0x82;
+const IP_ADDRESS: u8 = 0x87;
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 29, 17];
+
+/// Reads a certificate; `None` if it is not one as far as it is read.
+///
+/// 1. Certificate, TBSCertificate, version, serial. 2. Signature algorithm, issuer. 3. Validity. 4. Subject, public key.
+/// 5. Extensions, of which only the subject alternative name is opened.
+#[must_use]
+pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
+    // 1.
+    let mut outer = Reader(certificate);
+    let mut parts = Reader(outer.read(SEQUENCE)?);
+    outer.end()?;
+    let mut tbs = Reader(parts.read(SEQUENCE)?);
+    tbs.read_if(VERSION);
+    let serial = tbs.read(INTEGER).filter(|serial| !serial.is_empty())?;
+    // 2.
+    tbs.read(SEQUENCE)?;
+    let issuer = tbs.read(SEQUENCE)?;
+    // 3.
+    let mut validity = Reader(tbs.read(SEQUENCE)?);
+    let (not_before, not_after) = (time(&mut validity)?, time(&mut validity)?);
+    validity.end()?;
+    // 4.
+    let subject = tbs.read(SEQUENCE)?;
+    tbs.read(SEQUENCE)?;
+    // 5.
+    while !tbs.0.is_empty() && !tbs.0.starts_with(&[EXTENSIONS]) {
+        tbs.any()?;
+    }
+    let mut names = Vec::new();
+    if let Some(explicit) = tbs.read_if(EXTENSIONS) {
+        let mut extensions = Reader(Reader(explicit).read(SEQUENCE)?);
+        while !extensions.0.is_empty() {
+            let mut extension = Reader(extensions.read(SEQUENCE)?);
+            let id = extension.read(OID)?;
+            extension.read_if(BOOLEAN);
+            let value = extension.read(OCTETS)?;
+            if id == SUBJECT_ALT_NAME {
+                names = alternative_names(Reader(value).read(SEQUENCE)?)?;
+            }
+        }
+    }
+    if names.is_empty() {
+        names.extend(common_name(subject));
+    }
+    Some(Fields { serial, issuer, subject, not_before, not_after, names })
+}
+
+/// The serial as `openssl x509 -serial` prints it.
+#[must_use]
+pub fn serial_hex(serial: &[u8]) -> String {
+    let digits = match serial {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        all => all,
+    };
+    digits.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+fn alternative_names(names: &[u8]) -> Option<Vec<String>> {
+    let mut reader = Reader(names);
+    let mut found = Vec::new();
+    while !reader.0.is_empty() && found.len() < NAME_LIMIT {
+        match reader.any()? {
+            (DNS_NAME, name) => found.push(printable(name)),
+            (IP_ADDRESS, &[a, b, c, d]) => found.push(IpAddr::from([a, b, c, d]).to_string()),
+            (IP_ADDRESS, address) => {
+                found.extend(<[u8; 16]>::try_from(address).ok().map(|a| IpAddr::from(a).to_string()));
+            }
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+fn common_name(name: &[u8]) -> Option<String> {
+    let mut sets = Reader(name);
+    let mut found = None;
+    while !sets.0.is_empty() {
+        let mut pairs = Reader(sets.read(SET)?);
+        while !pairs.0.is_empty() {
+            let mut pair = Reader(pairs.read(SEQUENCE)?);
+            if pair.read(OID)? == COMMON_NAME {
+                found = Some(printable(pair.any()?.1));
+            }
+        }
+    }
+    found
+}
+
+/// A name for people and logs: control characters cannot break out of a line.
+fn printable(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(name);
+    text.chars().take(255).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5).
+fn time(reader: &mut Reader<'_>) -> Option<Duration> {
+    let (tag, text) = reader.any()?;
+    let digits = text.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    let number = |range: std::ops::Range<usize>| {
+        let digits = digits.get(range)?;
+        Some(digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+    };
+    let (year, at) = match (tag, digits.len()) {
+        (UTC_TIME, 12) => (number(0..2).map(|year| if year >= 50 { 1900 + year } else { 2000 + year })?, 2),
+        (GENERALIZED_TIME, 14) => (number(0..4)?, 4),
+        _ => return None,
+    };
+    let (month, day) = (number(at..at + 2)?, number(at + 2..at + 4)?);
+    let (hour, minute, second) = (number(at + 4..at + 6)?, number(at + 6..at + 8)?, number(at + 8..at + 10)?);
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    if year < 1970 {
+        return Some(Duration::ZERO);
+    }
+    let days = date::days(year, month, day)?;
+    Some(Duration::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))
+}
+
+/// What is left to read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The next value, whatever its tag.
+    fn any(&mut self) -> Option<(u8, &'a [u8])> {
+        let (&tag, rest) = self.0.split_first()?;
+        // No tag of a certificate takes more than a byte.
+        if tag & 0x1f == 0x1f {
+            return None;
+        }
+        let (&first, rest) = rest.split_first()?;
+        let (length, rest) = match first {
+            0..=0x7f => (usize::from(first), rest),
+            // DER wants the shortest form, and no certificate has 16 MiB.
+            0x81..=0x83 => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+                let length = bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                if bytes[0] == 0 || length < 0x80 {
+                    return None;
+                }
+                (length, rest)
+            }
+            _ => return None,
+        };
+        let (value, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some((tag, value))
+    }
+
+    fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.any().filter(|(found, _)| *found == tag).map(|(_, value)| value)
+    }
+
+    /// The next value if it has this tag; otherwise nothing is read.
+    fn read_if(&mut self, tag: u8) -> Option<&'a [u8]> {
+        if self.0.first() == Some(&tag) { self.read(tag) } else { None }
+    }
+
+    fn end(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
+    }
+}

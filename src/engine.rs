@@ -1,0 +1,417 @@
+//! The stages in a row: carries out what the machine decides, one step at a time and without a thread of its own.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Weak,
+    time::Duration,
+};
+
+use crate::{
+    build::{Build, Built, Context},
+    clock::{Clock, Now},
+    error::{Error, Layer},
+    event::Event,
+    fs::Fs,
+    machine::{Answer, Effect, Input, Machine, Notice, Seen, Timing, Verdict},
+    shared::{Ask, Drive, Reload, Shared},
+    snapshot::{self, Files, PathSet},
+    status::Refused,
+    sync::Arc,
+    walk::Walk,
+    watch::{MakeWatcher, Watch},
+};
+
+/// After this many changes of the watch plan in one look, the next look goes on.
+const ARM_LIMIT: usize = 8;
+
+/// One consistent set of files and the way to it.
+struct Set {
+    files: Files,
+    walk: Walk,
+}
+
+/// A set that is not served, by the number the machine knows it by.
+struct Candidate {
+    set: Set,
+    content: u64,
+    /// Grows when the bytes differ from those of the candidate before.
+    bytes: u64,
+}
+
+/// Why something is refused, and which bytes were: the same reason with other bytes is another refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cause {
+    error: Error,
+    bytes: Option<u64>,
+}
+
+/// Everything from the files to the published value.
+pub(crate) struct Engine<F: Fs, B: Build> {
+    fs: F,
+    paths: PathSet,
+    build: B,
+    clock: Arc<dyn Clock>,
+    make_watcher: Option<MakeWatcher>,
+    watch: Option<Watch>,
+    machine: Machine<Cause>,
+    served: Set,
+    candidate: Option<Candidate>,
+    /// The value of the candidate, once it has passed.
+    built: Option<Built<B::Value>>,
+    /// Numbers given to contents and bytes so far.
+    numbers: u64,
+    /// Whom the watcher wakes, while a worker drives.
+    wake: Option<Weak<Shared<B::Value>>>,
+    degraded: Option<(Error, Duration)>,
+    differs_since: Option<Duration>,
+    refused_since: Option<Duration>,
+    looks: u64,
+    builds: u64,
+}
+
+/// What the first load brings besides the engine.
+pub(crate) struct First<F: Fs, B: Build> {
+    pub(crate) engine: Engine<F, B>,
+    pub(crate) built: Built<B::Value>,
+    pub(crate) now: Now,
+}
+
+impl<F: Fs, B: Build> Engine<F, B> {
+    /// The first load: synchronous and strict.
+    ///
+    /// Files that have not changed for the settle time count as still; otherwise two equal looks that far apart do.
+    /// A torn read is tried again for as long as the patience lasts; any other failure is one at once.
+    pub(crate) fn load(
+        fs: F,
+        paths: PathSet,
+        mut build: B,
+        clock: Arc<dyn Clock>,
+        timing: Timing,
+        make_watcher: Option<MakeWatcher>,
+    ) -> Result<First<F, B>, Error> {
+        let start = clock.now().mono;
+        let mut before: Option<(Set, Duration)> = None;
+        let served = loop {
+            let now = clock.now();
+            let look = snapshot::take(&fs, &paths);
+            let late = now.mono >= start + timing.patience + timing.settle;
+            match look.files {
+                Err(failure) if failure.is_torn() && !late => {
+                    before = None;
+                    clock.sleep(timing.gap);
+                }
+                Err(failure) => return Err(failure.into()),
+                Ok(files) => {
+                    let set = Set { files, walk: look.walk };
+                    if is_old(&set.walk, now, timing.settle) {
+                        break set;
+                    }
+                    let since = match &before {
+                        Some((old, since)) if old.is(&set) => *since,
+                        _ if late => {
+                            let why = "the files do not hold still";
+                            return Err(Error::new(Layer::Changing, why).at(&paths.paths()[0]));
+                        }
+                        _ => now.mono,
+                    };
+                    if now.mono >= since + timing.settle {
+                        break set;
+                    }
+                    clock.sleep(since + timing.settle - now.mono);
+                    before = Some((set, since));
+                }
+            }
+        };
+        let now = clock.now();
+        let context = Context { wall: now.wall, served: None };
+        let built = caught(|| build.build(&served.files, &context))?;
+        let engine = Self {
+            fs,
+            paths,
+            build,
+            clock,
+            make_watcher,
+            watch: None,
+            machine: Machine::new(timing, now),
+            served,
+            candidate: None,
+            built: None,
+            numbers: 0,
+            wake: None,
+            degraded: None,
+            differs_since: None,
+            refused_since: None,
+            looks: 1,
+            builds: 1,
+        };
+        Ok(First { engine, built, now })
+    }
+
+    fn run(&mut self, shared: &Shared<B::Value>, input: Input<Cause>) {
+        let mut effects: VecDeque<_> = self.machine.step(self.clock.now(), input).into();
+        while let Some(effect) = effects.pop_front() {
+            let answer = match effect {
+                Effect::Look => Input::Looked(self.look(shared)),
+                Effect::Build(_) => Input::Built(self.verdict(shared)),
+                Effect::Publish { recovered, .. } => {
+                    self.publish(shared, recovered);
+                    continue;
+                }
+                Effect::Tell(notice) => {
+                    self.tell(shared, notice);
+                    continue;
+                }
+                Effect::Answer(answer) => {
+                    self.note_status(shared);
+                    shared.answer(match answer {
+                        Answer::Reloaded => Reload::Reloaded,
+                        Answer::Unchanged => Reload::Unchanged,
+                        Answer::Held(date) => Reload::Held(date),
+                        Answer::Refused(cause) => Reload::Refused(cause.error),
+                    });
+                    continue;
+                }
+            };
+            effects.extend(self.machine.step(self.clock.now(), answer));
+        }
+        self.note_status(shared);
+    }
+
+    /// Looks, and arms the watch for what was found; looks again if that changed anything.
+    fn look(&mut self, shared: &Shared<B::Value>) -> Seen<Cause> {
+        // A panic in a look is a bug here; it costs a retry, not the driver.
+        let look = caught(|| {
+            let mut look = snapshot::take(&self.fs, &self.paths);
+            for _ in 0..ARM_LIMIT {
+                if !self.arm(shared, &look.walk) {
+                    break;
+                }
+                look = snapshot::take(&self.fs, &self.paths);
+            }
+            Ok(look)
+        });
+        let seen = match look {
+            Ok(look) => self.seen(look),
+            Err(error) => Seen::Failed(Cause { error, bytes: None }),
+        };
+        self.looks += 1;
+        self.differs_since = match seen {
+            Seen::Served => None,
+            _ => self.differs_since.or(Some(self.clock.now().wall)),
+        };
+        seen
+    }
+
+    fn seen(&mut self, look: snapshot::Look) -> Seen<Cause> {
+        let files = match look.files {
+            Ok(files) => files,
+            Err(failure) => {
+                let torn = failure.is_torn();
+                let cause = Cause { error: failure.into(), bytes: None };
+                return if torn { Seen::Torn(cause) } else { Seen::Failed(cause) };
+            }
+        };
+        let set = Set { files, walk: look.walk };
+        if set.files == self.served.files {
+            // The same bytes by another way, or touched: nothing to publish, but the next change starts from here.
+            self.served = set;
+            self.candidate = None;
+            return Seen::Served;
+        }
+        let motion =
+            if F::PINS { set.walk.motion_since(&self.served.walk) } else { crate::walk::Motion::Loose };
+        let shrinks = self.build.shrinks(&self.served.files, &set.files);
+        let known = self.candidate.as_ref();
+        let content = known.filter(|old| old.set.is(&set)).map(|old| old.content);
+        let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes);
+        let content = content.unwrap_or_else(|| self.number());
+        let bytes = bytes.unwrap_or_else(|| self.number());
+        self.candidate = Some(Candidate { set, content, bytes });
+        Seen::Changed { content, motion, shrinks }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Runs every check over the candidate.
+    fn verdict(&mut self, shared: &Shared<B::Value>) -> Verdict<Cause> {
+        self.builds += 1;
+        let wall = self.clock.now().wall;
+        let served = shared.cell.load();
+        let context = Context { wall, served: Some(&served.value) };
+        let Some(candidate) = &self.candidate else {
+            let error = Error::new(Layer::Changing, "nothing to build");
+            return Verdict::Refused(Cause { error, bytes: None });
+        };
+        let bytes = Some(candidate.bytes);
+        match caught(|| self.build.build(&candidate.set.files, &context)) {
+            Err(error) => Verdict::Refused(Cause { error, bytes }),
+            Ok(built) => match built.not_before {
+                Some(date) if date > wall => Verdict::NotYet(date),
+                _ => {
+                    self.built = Some(built);
+                    Verdict::Valid
+                }
+            },
+        }
+    }
+
+    fn publish(&mut self, shared: &Shared<B::Value>, recovered: bool) {
+        let (Some(built), Some(candidate)) = (self.built.take(), self.candidate.take()) else {
+            return;
+        };
+        let Built { value, leaf, warnings, .. } = built;
+        if !shared.publish(value, leaf, self.clock.now(), recovered) {
+            return;
+        }
+        self.served = candidate.set;
+        self.differs_since = None;
+        self.refused_since = None;
+        for error in warnings {
+            shared.tell(Event::Warning { error });
+        }
+    }
+
+    fn tell(&mut self, shared: &Shared<B::Value>, notice: Notice<Cause>) {
+        if matches!(notice, Notice::Refused(_)) {
+            self.refused_since = Some(self.clock.now().wall);
+        }
+        self.note_status(shared);
+        shared.tell(match notice {
+            Notice::Refused(cause) => {
+                let generation = shared.lock().status.generation;
+                Event::Refused { error: cause.error, generation }
+            }
+            Notice::Recovered => Event::Recovered,
+            Notice::Held(not_before) => Event::Held { not_before },
+            Notice::StillChanging => Event::StillChanging,
+        });
+    }
+
+    fn note_status(&self, shared: &Shared<B::Value>) {
+        let refused = self.machine.refusal().map(|(cause, count)| Refused {
+            error: cause.error.clone(),
+            since: self.refused_since.or(self.differs_since).unwrap_or_default(),
+            count,
+        });
+        let now = self.clock.now();
+        let mut state = shared.lock();
+        let status = &mut state.status;
+        status.refused = refused;
+        status.held_until = self.machine.held();
+        status.differs_since = self.differs_since;
+        status.degraded.clone_from(&self.degraded);
+        status.last_look = now.wall;
+        status.looks = self.looks;
+        status.builds = self.builds;
+    }
+
+    /// Watches what was walked; returns whether that changed anything. Without a worker nothing is watched.
+    fn arm(&mut self, shared: &Shared<B::Value>, walk: &Walk) -> bool {
+        let Some(wake) = &self.wake else { return false };
+        if self.watch.is_none() {
+            let wake = Weak::clone(wake);
+            let hint = move || {
+                if let Some(shared) = wake.upgrade() {
+                    shared.hint();
+                }
+            };
+            let made = match &mut self.make_watcher {
+                Some(make) => Watch::new(make, hint),
+                None => Err(Error::new(Layer::Watch, "built without file events")),
+            };
+            match made {
+                Ok(watch) => self.watch = Some(watch),
+                Err(error) => {
+                    self.watching(shared, Some(error));
+                    return false;
+                }
+            }
+        }
+        let Some(watch) = &mut self.watch else { return false };
+        let armed = watch.arm(&walk.dirs);
+        if armed.new {
+            shared.lock().status.watched = watch.dirs();
+        }
+        self.watching(shared, armed.fault);
+        armed.new
+    }
+
+    /// Notes whether everything is watched, and tells when that changes.
+    fn watching(&mut self, shared: &Shared<B::Value>, fault: Option<Error>) {
+        let event = match (&self.degraded, fault) {
+            (None, Some(error)) => {
+                self.degraded = Some((error.clone(), self.clock.now().wall));
+                Event::Degraded { error }
+            }
+            (Some(_), None) => {
+                self.degraded = None;
+                Event::Restored
+            }
+            _ => return,
+        };
+        let watching = self.degraded.is_none();
+        self.machine.step(self.clock.now(), Input::Watching(watching));
+        self.note_status(shared);
+        shared.tell(event);
+    }
+}
+
+impl Set {
+    /// Whether both are the same bytes, reached the same way and not touched in between.
+    fn is(&self, other: &Self) -> bool {
+        self.files == other.files && self.walk.same_as(&other.walk)
+    }
+}
+
+impl<F: Fs, B: Build> Drive<B::Value> for Engine<F, B>
+where
+    F::Dir: Send,
+    F::File: Send,
+{
+    fn begin(&mut self, shared: &Arc<Shared<B::Value>>) {
+        self.wake = Some(Arc::downgrade(shared));
+        self.machine = Machine::new(self.machine.timing(), self.clock.now());
+        // First arm, then look: a change between the first load and now shows in this look.
+        self.run(shared, Input::Reload);
+    }
+
+    fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {
+        self.run(
+            shared,
+            match ask {
+                Ask::Hint => Input::Hint,
+                Ask::Tick => Input::Tick,
+                Ask::Reload => Input::Reload,
+            },
+        );
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        self.machine.wake(now).map(|wake| wake.saturating_sub(now.mono))
+    }
+
+    fn end(&mut self, shared: &Shared<B::Value>) {
+        self.machine.step(self.clock.now(), Input::Stop);
+        self.watch = None;
+        self.wake = None;
+        self.degraded = None;
+        self.note_status(shared);
+    }
+}
+
+/// Runs a stage; a panic in it is a refusal. Its message is not repeated: it may hold anything (INV-10).
+fn caught<T>(stage: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(stage))
+        .unwrap_or_else(|_| Err(Error::new(Layer::Panic, "the build panicked")))
+}
+
+/// Whether nothing of the set changed within the settle time.
+fn is_old(walk: &Walk, now: Now, settle: Duration) -> bool {
+    let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
+    walk.newest().is_none_or(|newest| newest + nanos(settle) <= nanos(now.wall))
+}

@@ -1,0 +1,120 @@
+//! One error type: which layer refused, which path, why.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// The stage that refused. Tests and alerts match on this, never on the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Layer {
+    /// The settings contradict each other; nothing was read.
+    Settings,
+    /// A path could not be resolved or a file could not be read.
+    Read,
+    /// The files kept changing while they were read, or did not hold still.
+    Changing,
+    /// A file is not PEM, or holds sections that do not belong in it.
+    Pem,
+    /// The private key is missing, ambiguous, malformed or not supported by the crypto provider.
+    Key,
+    /// A certificate of the chain does not parse.
+    Chain,
+    /// The private key does not belong to the leaf.
+    Match,
+    /// A client CA does not parse as a trust anchor.
+    ClientCa,
+    /// The leaf is outside its validity window.
+    Validity,
+    /// The configuration could not be assembled, or the closure for further settings changed what it must not.
+    Config,
+    /// The rehearsal handshake failed.
+    Rehearsal,
+    /// The build step panicked.
+    Panic,
+    /// The directories could not be watched.
+    Watch,
+}
+
+impl Layer {
+    /// The name used in messages: lower case, one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Settings => "settings",
+            Self::Read => "read",
+            Self::Changing => "changing",
+            Self::Pem => "pem",
+            Self::Key => "key",
+            Self::Chain => "chain",
+            Self::Match => "match",
+            Self::ClientCa => "client-ca",
+            Self::Validity => "validity",
+            Self::Config => "config",
+            Self::Rehearsal => "rehearsal",
+            Self::Panic => "panic",
+            Self::Watch => "watch",
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A refusal. Two errors are equal when they would tell an operator the same thing.
+///
+/// No key material is ever part of it (INV-10): messages are made of paths, labels, counts and names of algorithms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    layer: Layer,
+    path: Option<PathBuf>,
+    why: String,
+}
+
+impl Error {
+    /// A refusal by `layer`. `why` is lower case, cause then hint, and must hold no secret.
+    pub fn new(layer: Layer, why: impl Into<String>) -> Self {
+        Self { layer, path: None, why: why.into() }
+    }
+
+    /// The same refusal, naming the file it is about.
+    #[must_use]
+    pub fn at(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// The stage that refused.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    /// The file it is about, where it is about one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The reason without layer and path.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.layer)?;
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", path.display())?;
+        }
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Error {}

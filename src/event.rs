@@ -1,0 +1,197 @@
+//! What is told, to callbacks, to subscribers and to `tracing`.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::error::Error;
+
+/// Events kept for subscribers; one that lags further behind loses the oldest and is told how many.
+pub const EVENT_LIMIT: usize = 256;
+
+/// The SHA-256 digest of a DER certificate, printed as `openssl x509 -fingerprint -sha256` prints it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02X}", if i == 0 { "" } else { ":" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What is told of an end-entity certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Leaf {
+    /// The digest of the whole certificate.
+    pub fingerprint: Fingerprint,
+    /// The serial number, hexadecimal, upper case, as `openssl x509 -serial` prints it.
+    pub serial: String,
+    /// The DNS names and IP addresses it is for, else its common name.
+    pub names: Vec<String>,
+    /// The first second of its validity, since the Unix epoch.
+    pub not_before: Duration,
+    /// The last second of its validity, since the Unix epoch.
+    pub not_after: Duration,
+}
+
+/// Something happened. Events arrive in the order in which it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A new generation is served.
+    Published {
+        /// Its number.
+        generation: u64,
+        /// The leaf it replaced.
+        old: Option<Leaf>,
+        /// The leaf it serves.
+        new: Option<Leaf>,
+        /// Something was refused before it, and that is over.
+        recovered: bool,
+    },
+    /// A candidate was refused; what was served is served.
+    Refused {
+        /// By which layer, about which file, why.
+        error: Error,
+        /// The generation that is still served.
+        generation: u64,
+    },
+    /// What was refused is gone, and what is served is on disk again.
+    Recovered,
+    /// A valid candidate waits for its date.
+    Held {
+        /// The date, since the Unix epoch.
+        not_before: Duration,
+    },
+    /// The files have been changing for so long that an operator should know.
+    StillChanging,
+    /// File events are missing in part or altogether; the files are polled instead.
+    Degraded {
+        /// Why.
+        error: Error,
+    },
+    /// File events are at work again.
+    Restored,
+    /// The driver works: for tests and start-up messages.
+    Started,
+    /// Nothing is published any more.
+    Stopped,
+    /// Something an operator should know that refused nothing.
+    Warning {
+        /// What.
+        error: Error,
+    },
+}
+
+impl Event {
+    /// The event as a line of the OCSF shorthand, for those kinds that are about the served configuration.
+    #[must_use]
+    pub fn shorthand(&self) -> Option<String> {
+        match self {
+            Self::Published { generation, old, new, .. } => {
+                let mut line =
+                    "CONFIG:RELOADED [INFO] TLS certificate config reloaded successfully".to_owned();
+                line.push_str(&format!(" [generation:{generation}"));
+                if let Some(new) = new {
+                    line.push_str(&format!(" fingerprint:{} serial:{}", new.fingerprint, new.serial));
+                    line.push_str(&format!(" not_after:{}", Timestamp(new.not_after)));
+                    line.push_str(&format!(" names:{}", new.names.join(",")));
+                }
+                if let Some(old) = old {
+                    line.push_str(&format!(" replaced:{}", old.fingerprint));
+                }
+                line.push(']');
+                Some(line)
+            }
+            Self::Refused { error, generation } => Some(format!(
+                "CONFIG:RELOAD_FAILED [MED] TLS certificate reload failed: {error} [still serving generation:{generation}]"
+            )),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.shorthand() {
+            return f.write_str(&line);
+        }
+        match self {
+            Self::Recovered => f.write_str("recovered: what is served is on disk again"),
+            Self::Held { not_before } => {
+                write!(f, "held: the new certificate is valid from {}", Timestamp(*not_before))
+            }
+            Self::StillChanging => f.write_str("still changing: the files do not hold still"),
+            Self::Degraded { error } => write!(f, "degraded, polling instead: {error}"),
+            Self::Restored => f.write_str("restored: file events are at work again"),
+            Self::Started => f.write_str("started"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Warning { error } => write!(f, "warning: {error}"),
+            Self::Published { .. } | Self::Refused { .. } => Ok(()),
+        }
+    }
+}
+
+/// A moment since the Unix epoch, printed as RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub Duration);
+
+impl Timestamp {
+    /// This moment as the standard library has it.
+    #[must_use]
+    pub fn system_time(self) -> SystemTime {
+        UNIX_EPOCH + self.0
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (year, month, day) = crate::date::civil(seconds / 86_400);
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+/// The latest events, each with its number.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    events: VecDeque<Arc<Event>>,
+    /// The number of the first event kept.
+    first: u64,
+}
+
+impl Ring {
+    pub(crate) fn push(&mut self, event: Arc<Event>) {
+        if self.events.len() == EVENT_LIMIT {
+            self.events.pop_front();
+            self.first += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    /// The number that the next event will have.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    /// The event with number `next`, or the oldest kept and how many were lost before it.
+    pub(crate) fn read(&self, next: u64) -> Option<(Arc<Event>, u64)> {
+        let lost = self.first.saturating_sub(next);
+        let index = usize::try_from(next.max(self.first) - self.first).ok()?;
+        self.events.get(index).map(|event| (Arc::clone(event), lost))
+    }
+}

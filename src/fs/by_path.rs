@@ -1,0 +1,79 @@
+//! The port for platforms without directory handles: weaker, and treated so.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    io::Read,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use super::{FileId, Fs, Kind, Stat};
+
+/// Paths through `std::fs`.
+///
+/// Not promised here: a directory that is replaced between two calls is noticed only if a file beneath it differs in
+/// length or modification time, or the second look of the settle rule differs; every change has to settle.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PathFs;
+
+impl Fs for PathFs {
+    type Dir = PathBuf;
+    type File = fs::File;
+
+    const PINS: bool = false;
+
+    fn root(&self, anchor: &Path) -> io::Result<PathBuf> {
+        Ok(anchor.to_owned())
+    }
+
+    fn open_dir(&self, at: &PathBuf, name: &OsStr) -> io::Result<PathBuf> {
+        match self.stat(at, name)?.kind {
+            Kind::Dir => Ok(at.join(name)),
+            _ => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    fn stat_dir(&self, dir: &PathBuf) -> io::Result<Stat> {
+        fs::symlink_metadata(dir).map(|meta| stat_of(&meta))
+    }
+
+    fn stat(&self, at: &PathBuf, name: &OsStr) -> io::Result<Stat> {
+        self.stat_dir(&at.join(name))
+    }
+
+    fn read_link(&self, at: &PathBuf, name: &OsStr) -> io::Result<PathBuf> {
+        fs::read_link(at.join(name))
+    }
+
+    fn open(&self, at: &PathBuf, name: &OsStr) -> io::Result<fs::File> {
+        fs::File::open(at.join(name))
+    }
+
+    fn stat_file(&self, file: &fs::File) -> io::Result<Stat> {
+        file.metadata().map(|meta| stat_of(&meta))
+    }
+
+    fn read(&self, file: &mut fs::File, buffer: &mut [u8]) -> io::Result<usize> {
+        file.read(buffer)
+    }
+}
+
+fn stat_of(meta: &fs::Metadata) -> Stat {
+    let file_type = meta.file_type();
+    let kind = if file_type.is_file() {
+        Kind::File
+    } else if file_type.is_dir() {
+        Kind::Dir
+    } else if file_type.is_symlink() {
+        Kind::Link
+    } else {
+        Kind::Other("not a regular file")
+    };
+    let mtime = meta
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(i128::MAX));
+    Stat { kind, id: FileId { dev: 0, ino: 0 }, size: meta.len(), mtime, ctime: mtime }
+}

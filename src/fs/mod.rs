@@ -1,0 +1,140 @@
+//! The file system as eight verbs, so that a simulated one can stand in for it.
+//!
+//! Names are looked up one at a time beneath an open directory, and no verb follows a symbolic link: the snapshot
+//! resolves every link itself and so knows which ones it went through.
+
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+};
+
+mod by_path;
+#[cfg(unix)]
+mod unix;
+
+pub use by_path::PathFs;
+#[cfg(unix)]
+pub use unix::UnixFs;
+
+/// The strongest port this platform has.
+#[cfg(unix)]
+pub type NativeFs = UnixFs;
+/// The strongest port this platform has.
+#[cfg(not(unix))]
+pub type NativeFs = PathFs;
+
+/// What a directory entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Link,
+    /// A FIFO, socket, device or anything else that is never opened.
+    Other(&'static str),
+}
+
+impl Kind {
+    /// The kind in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "a regular file",
+            Self::Dir => "a directory",
+            Self::Link => "a symbolic link",
+            Self::Other(what) => what,
+        }
+    }
+}
+
+/// Device and inode. Where a platform has none, both are 0 and nothing is ever "the same inode".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// The device.
+    pub dev: u64,
+    /// The inode on it.
+    pub ino: u64,
+}
+
+/// Nanoseconds since the Unix epoch, as a file system reports them.
+pub type Stamp = i128;
+
+/// What a stat of an entry tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// What it is.
+    pub kind: Kind,
+    /// Which it is.
+    pub id: FileId,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When its content was last modified, or what somebody set that to.
+    pub mtime: Stamp,
+    /// When its inode last changed; nobody can set it. Where a platform has none, it equals `mtime`.
+    pub ctime: Stamp,
+}
+
+/// Access to a file system.
+///
+/// What callers rely on: a `Dir` keeps meaning the directory it was opened on, whatever is renamed (where
+/// [`PINS`](Fs::PINS)); a `File` keeps its inode (ASM-02); `open` never blocks.
+pub trait Fs: Send + 'static {
+    /// An open directory.
+    type Dir;
+    /// An open regular file.
+    type File;
+
+    /// Whether a `Dir` is pinned. Where it is not, nothing counts as committed by rename and every change must settle.
+    const PINS: bool;
+
+    /// Opens the directory that absolute paths with this anchor start from: `/`, or a drive.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn root(&self, anchor: &Path) -> io::Result<Self::Dir>;
+
+    /// Opens the directory `name` beneath `at`.
+    ///
+    /// # Errors
+    /// What the system says; `NotADirectory` where `name` is something else, a link included.
+    fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir>;
+
+    /// Stats an open directory.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat>;
+
+    /// Stats the entry `name` itself beneath `at`, not what it points at.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat>;
+
+    /// Reads the link `name` beneath `at`.
+    ///
+    /// # Errors
+    /// What the system says; `InvalidInput` where it is no link.
+    fn read_link(&self, at: &Self::Dir, name: &OsStr) -> io::Result<PathBuf>;
+
+    /// Opens the file `name` beneath `at` for reading, without blocking and without following a link.
+    ///
+    /// # Errors
+    /// What the system says; `NotADirectory` where `name` is a link.
+    fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File>;
+
+    /// Stats an open file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn stat_file(&self, file: &Self::File) -> io::Result<Stat>;
+
+    /// Reads on from where the last read ended; 0 is the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize>;
+}

@@ -1,0 +1,100 @@
+//! The port on Unix: every verb is one system call on a directory handle.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, open, openat, readlinkat, statat};
+
+use super::{FileId, Fs, Kind, Stat};
+
+/// Directory handles through `openat(2)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnixFs;
+
+// A search-only handle needs no read permission on the directory; elsewhere than on Linux it has to be readable.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const DIR: OFlags = OFlags::PATH;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const DIR: OFlags = OFlags::RDONLY;
+
+impl Fs for UnixFs {
+    type Dir = OwnedFd;
+    type File = OwnedFd;
+
+    const PINS: bool = true;
+
+    fn root(&self, anchor: &Path) -> io::Result<OwnedFd> {
+        let flags = DIR | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(open(anchor, flags, Mode::empty())?)
+    }
+
+    fn open_dir(&self, at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+        let flags = DIR | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(at, name, flags, Mode::empty()).map_err(link_is_no_directory)
+    }
+
+    fn stat_dir(&self, dir: &OwnedFd) -> io::Result<Stat> {
+        Ok(stat_of(&fstat(dir)?))
+    }
+
+    fn stat(&self, at: &OwnedFd, name: &OsStr) -> io::Result<Stat> {
+        Ok(stat_of(&statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    fn read_link(&self, at: &OwnedFd, name: &OsStr) -> io::Result<PathBuf> {
+        let target = readlinkat(at, name, Vec::with_capacity(256))?;
+        Ok(std::ffi::OsString::from_vec(target.into_bytes()).into())
+    }
+
+    fn open(&self, at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+        // NONBLOCK: a FIFO that took the file's place after the stat must not hang the reader.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(at, name, flags, Mode::empty()).map_err(link_is_no_directory)
+    }
+
+    fn stat_file(&self, file: &OwnedFd) -> io::Result<Stat> {
+        self.stat_dir(file)
+    }
+
+    fn read(&self, file: &mut OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::read(&*file, &mut *buffer) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+}
+
+/// With `O_NOFOLLOW` a link answers `ELOOP` (`EMLINK` on FreeBSD), for which std has no stable kind.
+fn link_is_no_directory(error: rustix::io::Errno) -> io::Error {
+    use rustix::io::Errno;
+    if matches!(error, Errno::LOOP | Errno::MLINK) { Errno::NOTDIR.into() } else { error.into() }
+}
+
+// The field types differ between platforms: what is a useless conversion on one is needed on another.
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // reason: see above
+fn stat_of(stat: &rustix::fs::Stat) -> Stat {
+    const SECOND: i128 = 1_000_000_000;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Dir,
+        FileType::Symlink => Kind::Link,
+        FileType::Fifo => Kind::Other("a fifo"),
+        FileType::Socket => Kind::Other("a socket"),
+        FileType::CharacterDevice => Kind::Other("a character device"),
+        FileType::BlockDevice => Kind::Other("a block device"),
+        _ => Kind::Other("not a regular file"),
+    };
+    Stat {
+        kind,
+        id: FileId { dev: stat.st_dev as u64, ino: stat.st_ino as u64 },
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime: i128::from(stat.st_mtime) * SECOND + i128::from(stat.st_mtime_nsec),
+        ctime: i128::from(stat.st_ctime) * SECOND + i128::from(stat.st_ctime_nsec),
+    }
+}

@@ -1,0 +1,498 @@
+//! When to look, when to build, when to publish: decided here and nowhere else.
+//!
+//! The machine is pure. It is told the time and what happened, and answers with effects; it has no thread, no clock and
+//! does no I/O, so every sequence of inputs can be tried.
+//!
+//! ```text
+//!            hint, tick                   Committed, held still, by hand
+//!  waiting ------------> Look ----------------------------------------> Build --> Publish
+//!     ^                    |  Loose, Tied: wait and look again            |
+//!     '--------------------'<----------------- refused, not yet valid ----'
+//! ```
+
+use std::time::Duration;
+
+use crate::{clock::Now, walk::Motion};
+
+/// Every delay and rate of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a set that was not committed by one rename must hold still (ASM-05).
+    pub settle: Duration,
+    /// The same for a candidate that only shrinks: most likely a write in progress.
+    pub shrink_settle: Duration,
+    /// How long after a tie of timestamps to look again.
+    pub tie: Duration,
+    /// The first pause after a failure; it doubles up to the poll.
+    pub retry: Duration,
+    /// The longest time between two looks while events are at work.
+    pub poll: Duration,
+    /// The same while they are not.
+    pub poll_degraded: Duration,
+    /// The shortest time between two looks: at most 200 a second under any storm.
+    pub gap: Duration,
+    /// After this long without holding still, that is told.
+    pub patience: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_millis(500),
+            shrink_settle: Duration::from_secs(5),
+            tie: Duration::from_millis(30),
+            retry: Duration::from_millis(50),
+            poll: Duration::from_secs(10),
+            poll_degraded: Duration::from_secs(1),
+            gap: Duration::from_millis(5),
+            patience: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The number by which the driver knows what it read: equal numbers mean equal bytes of an unmoved set.
+pub type Content = u64;
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input<E> {
+    /// Somebody says that the files changed. It may be wrong (INV-06).
+    Hint,
+    /// Time passed.
+    Tick,
+    /// Somebody asks for a reload and asserts that the writing is over.
+    Reload,
+    /// The files are watched, or they are not and the poll has to be faster.
+    Watching(bool),
+    /// A look ended.
+    Looked(Seen<E>),
+    /// A build ended.
+    Built(Verdict<E>),
+    /// Nothing may be published any more.
+    Stop,
+}
+
+/// What a look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen<E> {
+    /// The bytes that are served.
+    Served,
+    /// Other bytes.
+    Changed {
+        /// Which.
+        content: Content,
+        /// Whether they can be trusted to be complete.
+        motion: Motion,
+        /// Nothing but an end is missing compared with what is served.
+        shrinks: bool,
+    },
+    /// Something moved while it was read.
+    Torn(E),
+    /// A file could not be read.
+    Failed(E),
+}
+
+/// What a build ended with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<E> {
+    /// Every check passed.
+    Valid,
+    /// Every check passed but the date: valid from this time on the wall clock.
+    NotYet(Duration),
+    /// A check refused it.
+    Refused(E),
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect<E> {
+    /// Take a snapshot and answer with [`Input::Looked`].
+    Look,
+    /// Run all checks over the content looked at last and answer with [`Input::Built`].
+    Build(Content),
+    /// Publish what was built last.
+    Publish {
+        /// Which.
+        content: Content,
+        /// Something was told to be wrong, and that is over.
+        recovered: bool,
+    },
+    /// Tell it.
+    Tell(Notice<E>),
+    /// Answer everyone who asked for a reload before the last look began.
+    Answer(Answer<E>),
+}
+
+/// What is worth telling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice<E> {
+    /// A refusal that was not told yet.
+    Refused(E),
+    /// What was refused is gone and what is served is on disk again.
+    Recovered,
+    /// A valid set waits for its date.
+    Held(Duration),
+    /// The files have been changing for longer than the patience.
+    StillChanging,
+}
+
+/// The answer to a reload by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<E> {
+    /// It is published.
+    Reloaded,
+    /// What is on disk is what is served.
+    Unchanged,
+    /// It is kept until this time on the wall clock.
+    Held(Duration),
+    /// It was refused and what was served is served.
+    Refused(E),
+}
+
+/// A content that must hold still, and since when it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Still {
+    content: Content,
+    since: Duration,
+    /// Until then.
+    until: Duration,
+}
+
+/// The present failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal<E> {
+    cause: E,
+    /// Since when reading has failed without a pause.
+    since: Duration,
+    told: bool,
+    /// How often it was met, the first time included.
+    count: u64,
+    /// The content that was refused; `None` where nothing could be read.
+    content: Option<Content>,
+}
+
+/// What has been asked of the driver and is not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Busy {
+    No,
+    Looking,
+    Building(Content),
+}
+
+/// The state. Everything else derives from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine<E> {
+    timing: Timing,
+    watching: bool,
+    stopped: bool,
+    busy: Busy,
+    /// A reload by hand waits for its answer, since then.
+    by_hand: Option<Duration>,
+    /// Another was asked for while busy: the look that is on its way began too early for it.
+    by_hand_next: bool,
+    last_look: Duration,
+    /// A look is due because of a hint.
+    hinted: bool,
+    still: Option<Still>,
+    /// Neither served nor refused, since then; whether that was told.
+    unsettled: Option<(Duration, bool)>,
+    refusal: Option<Refusal<E>>,
+    /// Somebody was told that something is wrong and not yet that it is over.
+    owes_recovery: bool,
+    retry_at: Option<Duration>,
+    backoff: Duration,
+    /// A valid content that waits for its date on the wall clock.
+    held: Option<(Content, Duration)>,
+}
+
+impl<E: Clone + PartialEq> Machine<E> {
+    /// A machine whose first look ended at `now` and was published.
+    #[must_use]
+    pub fn new(timing: Timing, now: Now) -> Self {
+        Self {
+            timing,
+            watching: true,
+            stopped: false,
+            busy: Busy::No,
+            by_hand: None,
+            by_hand_next: false,
+            last_look: now.mono,
+            hinted: false,
+            still: None,
+            unsettled: None,
+            refusal: None,
+            owes_recovery: false,
+            retry_at: None,
+            backoff: timing.retry,
+            held: None,
+        }
+    }
+
+    /// The delays it works with.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// The refusal that stands and how often it was met, if one stands.
+    #[must_use]
+    pub fn refusal(&self) -> Option<(&E, u64)> {
+        self.refusal.as_ref().map(|refusal| (&refusal.cause, refusal.count))
+    }
+
+    /// Until when on the wall clock a valid content is held, if one is.
+    #[must_use]
+    pub fn held(&self) -> Option<Duration> {
+        self.held.map(|(_, date)| date)
+    }
+
+    /// When to come back with [`Input::Tick`] at the latest, in monotonic time; `None` while busy and after a stop.
+    #[must_use]
+    pub fn wake(&self, now: Now) -> Option<Duration> {
+        if self.stopped || self.busy != Busy::No {
+            return None;
+        }
+        let poll = if self.watching { self.timing.poll } else { self.timing.poll_degraded };
+        let mut wake = self.last_look + poll;
+        if self.hinted || self.by_hand.is_some() {
+            wake = self.last_look;
+        }
+        for at in [self.still.map(|still| still.until), self.retry_at].into_iter().flatten() {
+            wake = wake.min(at);
+        }
+        if let Some(refusal) = self.refusal.as_ref().filter(|refusal| !refusal.told) {
+            wake = wake.min(refusal.since + self.timing.settle);
+        }
+        if let (Some((_, date)), None) = (self.held, self.retry_at) {
+            wake = wake.min(now.mono + date.saturating_sub(now.wall));
+        }
+        Some(wake.max(self.last_look + self.timing.gap))
+    }
+
+    /// Takes one step.
+    pub fn step(&mut self, now: Now, input: Input<E>) -> Vec<Effect<E>> {
+        if self.stopped {
+            return Vec::new();
+        }
+        let mut effects = match (input, self.busy) {
+            (Input::Stop, _) => {
+                self.stopped = true;
+                return Vec::new();
+            }
+            (Input::Watching(watching), _) => {
+                self.watching = watching;
+                Vec::new()
+            }
+            (Input::Hint, _) => {
+                self.hinted = true;
+                self.look_if_due(now)
+            }
+            (Input::Tick, _) => self.look_if_due(now),
+            (Input::Reload, Busy::No) => {
+                self.by_hand.get_or_insert(now.mono);
+                self.look(now)
+            }
+            (Input::Reload, _) => {
+                self.by_hand_next = true;
+                Vec::new()
+            }
+            (Input::Looked(seen), Busy::Looking) => {
+                self.busy = Busy::No;
+                self.looked(now, seen)
+            }
+            (Input::Built(verdict), Busy::Building(content)) => {
+                self.busy = Busy::No;
+                self.built(now, content, verdict)
+            }
+            // An answer to a question that was not asked changes nothing.
+            (Input::Looked(_) | Input::Built(_), _) => Vec::new(),
+        };
+        if self.busy == Busy::No && std::mem::take(&mut self.by_hand_next) {
+            self.by_hand.get_or_insert(now.mono);
+            effects.extend(self.look(now));
+        }
+        effects
+    }
+
+    fn look_if_due(&mut self, now: Now) -> Vec<Effect<E>> {
+        match self.wake(now) {
+            Some(wake) if wake <= now.mono => self.look(now),
+            _ => Vec::new(),
+        }
+    }
+
+    fn look(&mut self, now: Now) -> Vec<Effect<E>> {
+        self.busy = Busy::Looking;
+        self.hinted = false;
+        self.last_look = now.mono;
+        vec![Effect::Look]
+    }
+
+    fn build(&mut self, content: Content) -> Vec<Effect<E>> {
+        self.busy = Busy::Building(content);
+        self.still = None;
+        vec![Effect::Build(content)]
+    }
+
+    fn looked(&mut self, now: Now, seen: Seen<E>) -> Vec<Effect<E>> {
+        match seen {
+            Seen::Served => {
+                let mut effects = Vec::new();
+                if self.settled() {
+                    effects.push(Effect::Tell(Notice::Recovered));
+                }
+                self.answer(&mut effects, Answer::Unchanged);
+                effects
+            }
+            Seen::Changed { content, motion, shrinks } => self.changed(now, content, motion, shrinks),
+            Seen::Torn(cause) => {
+                self.forget_untold();
+                self.still = None;
+                self.retry_at = Some(now.mono + self.timing.gap);
+                let mut effects = self.unsettled(now);
+                // A reload by hand asks for one consistent snapshot, and waits for it as long as the first load does.
+                if self.by_hand.is_some_and(|since| now.mono >= since + self.timing.patience) {
+                    self.answer(&mut effects, Answer::Refused(cause));
+                }
+                effects
+            }
+            Seen::Failed(cause) => {
+                self.still = None;
+                self.refuse(now, cause, None)
+            }
+        }
+    }
+
+    fn changed(&mut self, now: Now, content: Content, motion: Motion, shrinks: bool) -> Vec<Effect<E>> {
+        self.forget_untold();
+        if self.by_hand.is_some() {
+            return self.build(content);
+        }
+        match self.held {
+            Some((held, date)) if held == content => {
+                self.retry_at = None;
+                return if date <= now.wall { self.build(content) } else { Vec::new() };
+            }
+            _ => self.held = None,
+        }
+        if self.refusal.as_ref().is_some_and(|refusal| refusal.content == Some(content)) {
+            // It was complete and was refused. A check may have failed for a reason outside the files, so it is built
+            // again, at the pace of the retries.
+            let due = self.retry_at.is_none_or(|at| at <= now.mono);
+            return if due { self.build(content) } else { Vec::new() };
+        }
+        let wait = match motion {
+            Motion::Committed => return self.build(content),
+            _ if shrinks => self.timing.shrink_settle,
+            Motion::Tied => self.timing.tie,
+            Motion::Loose => self.timing.settle,
+        };
+        self.retry_at = None;
+        match self.still {
+            Some(still) if still.content == content => {
+                if still.since + wait <= now.mono {
+                    return self.build(content);
+                }
+                self.still = Some(Still { until: still.since + wait, ..still });
+                Vec::new()
+            }
+            _ => {
+                self.still = Some(Still { content, since: now.mono, until: now.mono + wait });
+                self.unsettled(now)
+            }
+        }
+    }
+
+    fn built(&mut self, now: Now, content: Content, verdict: Verdict<E>) -> Vec<Effect<E>> {
+        match verdict {
+            Verdict::Valid => {
+                let mut effects = vec![Effect::Publish { content, recovered: self.settled() }];
+                self.answer(&mut effects, Answer::Reloaded);
+                effects
+            }
+            Verdict::NotYet(date) => {
+                let known = self.held.is_some_and(|(held, _)| held == content);
+                // A date that has passed is asked about again soon, not at once and for ever.
+                self.held = Some((content, date.max(now.wall + self.timing.retry)));
+                self.refusal = None;
+                self.retry_at = None;
+                self.unsettled = None;
+                let mut effects = Vec::new();
+                if !known {
+                    effects.push(Effect::Tell(Notice::Held(date)));
+                }
+                self.answer(&mut effects, Answer::Held(date));
+                effects
+            }
+            Verdict::Refused(cause) => {
+                self.held = None;
+                self.refuse(now, cause, Some(content))
+            }
+        }
+    }
+
+    /// Notes a refusal, plans the retry, and tells it unless it was told.
+    ///
+    /// A refused content is told at once: it was complete. A file that cannot be read is told when that lasts longer
+    /// than a publisher may leave a name missing (ASM-05).
+    fn refuse(&mut self, now: Now, cause: E, content: Option<Content>) -> Vec<Effect<E>> {
+        self.unsettled = None;
+        let refusal = match self.refusal.take() {
+            Some(old) if old.cause == cause => Refusal { count: old.count + 1, content, ..old },
+            old => {
+                self.backoff = self.timing.retry;
+                let since = match old {
+                    Some(old) if !old.told => old.since,
+                    _ => now.mono,
+                };
+                Refusal { cause, since, told: false, count: 1, content }
+            }
+        };
+        self.retry_at = Some(now.mono + self.backoff);
+        self.backoff = (self.backoff * 2).min(self.timing.poll);
+        let lasts = refusal.since + self.timing.settle <= now.mono;
+        let mut effects = Vec::new();
+        let tell = !refusal.told && (content.is_some() || self.by_hand.is_some() || lasts);
+        if tell {
+            self.owes_recovery = true;
+            effects.push(Effect::Tell(Notice::Refused(refusal.cause.clone())));
+        }
+        let cause = refusal.cause.clone();
+        self.refusal = Some(Refusal { told: refusal.told || tell, ..refusal });
+        self.answer(&mut effects, Answer::Refused(cause));
+        effects
+    }
+
+    /// A failure to read that ended before it was worth telling.
+    fn forget_untold(&mut self) {
+        self.refusal = self.refusal.take().filter(|refusal| refusal.told);
+    }
+
+    /// The set moves: tells so once when that lasts.
+    fn unsettled(&mut self, now: Now) -> Vec<Effect<E>> {
+        let (since, told) = *self.unsettled.get_or_insert((now.mono, false));
+        if told || now.mono < since + self.timing.patience {
+            return Vec::new();
+        }
+        self.unsettled = Some((since, true));
+        self.owes_recovery = true;
+        vec![Effect::Tell(Notice::StillChanging)]
+    }
+
+    /// What is on disk is served. Returns whether somebody has to be told that all is well again.
+    fn settled(&mut self) -> bool {
+        self.still = None;
+        self.unsettled = None;
+        self.refusal = None;
+        self.retry_at = None;
+        self.backoff = self.timing.retry;
+        self.held = None;
+        std::mem::take(&mut self.owes_recovery)
+    }
+
+    fn answer(&mut self, effects: &mut Vec<Effect<E>>, answer: Answer<E>) {
+        if self.by_hand.take().is_some() {
+            effects.push(Effect::Answer(answer));
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! Files in, published values out: the part that knows nothing of TLS.
+
+use std::{
+    fmt,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use crate::{
+    build::Build,
+    cell::Published,
+    clock::{Clock, SystemClock},
+    engine::{Engine, First},
+    error::Error,
+    event::Event,
+    fs::{Fs, NativeFs},
+    machine::Timing,
+    shared::{Observers, Reload, Shared},
+    snapshot::PathSet,
+    status::Status,
+    sync::{Arc, Mutex, lock, thread},
+    watch::MakeWatcher,
+};
+
+/// How long a stop waits for the driver (INV-13).
+pub const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Settings of a [`Reloader`] before its first load.
+pub struct Builder<B: Build> {
+    build: B,
+    paths: Result<PathSet, Error>,
+    timing: Timing,
+    clock: Arc<dyn Clock>,
+    make_watcher: Option<MakeWatcher>,
+    observers: Observers<B::Value>,
+}
+
+impl<B: Build> Builder<B> {
+    /// Calls `observer` with each event, on the driver's thread, in order, while no lock is held. It may ask for a
+    /// reload (which is queued) or stop the reloader.
+    #[must_use]
+    pub fn on_event(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.observers.events.push(Box::new(observer));
+        self
+    }
+
+    /// Calls `observer` with each published value after the first load's, when handshakes already get it.
+    #[must_use]
+    pub fn on_publish(
+        mut self,
+        observer: impl Fn(&Arc<Published<B::Value>>) + Send + Sync + 'static,
+    ) -> Self {
+        self.observers.publications.push(Box::new(observer));
+        self
+    }
+
+    /// Other delays than the default ones. Invariants about time hold with the delays given.
+    #[must_use]
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
+    }
+
+    /// Another clock, for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Another watcher, or none: the files are then polled, which is told as degraded.
+    #[must_use]
+    pub fn watcher(mut self, make: Option<MakeWatcher>) -> Self {
+        self.make_watcher = make;
+        self
+    }
+
+    /// Loads the files and builds the first value. Nothing is watched before [`Reloader::start`].
+    ///
+    /// It waits, at most about six seconds, where the files changed within the settle time or keep changing.
+    ///
+    /// # Errors
+    /// Whatever refuses, naming layer and path. Nothing is retried but a torn read.
+    pub fn load(self) -> Result<Reloader<B::Value>, Error> {
+        self.load_from(NativeFs::default())
+    }
+
+    /// The same from another file system, for tests.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_from<F>(self, fs: F) -> Result<Reloader<B::Value>, Error>
+    where
+        F: Fs,
+        F::Dir: Send,
+        F::File: Send,
+    {
+        let First { engine, built, now } =
+            Engine::load(fs, self.paths?, self.build, self.clock, self.timing, self.make_watcher)?;
+        let shared =
+            Arc::new(Shared::new(built.value, built.leaf, now.wall, self.observers, Box::new(engine)));
+        for error in built.warnings {
+            shared.tell(Event::Warning { error });
+        }
+        Ok(Reloader { handle: Handle { shared }, worker: Arc::new(Mutex::new(None)) })
+    }
+}
+
+/// Keeps a value up to date with its files.
+///
+/// Dropping it stops the driver; handles then go on reading the last value.
+pub struct Reloader<T: Send + Sync + 'static> {
+    handle: Handle<T>,
+    worker: Arc<Worker>,
+}
+
+/// The driver's thread, until somebody has joined it.
+pub(crate) type Worker = Mutex<Option<thread::JoinHandle<()>>>;
+
+/// A second start while a driver runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlreadyRunning;
+
+impl fmt::Display for AlreadyRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a reload worker is running already; stop it first")
+    }
+}
+
+impl std::error::Error for AlreadyRunning {}
+
+/// The driver did not end within [`STOP_LIMIT`]: it hangs in a read, a build or a callback. It publishes nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stuck;
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the reload worker did not end within {} s and was left behind", STOP_LIMIT.as_secs())
+    }
+}
+
+impl std::error::Error for Stuck {}
+
+impl<T: Send + Sync + 'static> Reloader<T> {
+    /// Settings for a reloader of these files, built by `build`.
+    pub fn builder<B, P>(paths: impl IntoIterator<Item = P>, build: B) -> Builder<B>
+    where
+        B: Build<Value = T>,
+        P: AsRef<Path>,
+    {
+        Builder {
+            build,
+            paths: PathSet::new(paths),
+            timing: Timing::default(),
+            clock: Arc::new(SystemClock::new()),
+            #[cfg(all(feature = "notify", not(loom)))]
+            make_watcher: Some(Box::new(crate::watch::notify_watcher)),
+            #[cfg(not(all(feature = "notify", not(loom))))]
+            make_watcher: None,
+            observers: Observers::default(),
+        }
+    }
+
+    /// Starts the driver: one thread that watches, looks, builds and publishes.
+    ///
+    /// The files are looked at once the watch is armed, so a change since the first load is not missed.
+    ///
+    /// # Errors
+    /// [`AlreadyRunning`] while a driver runs, or hangs after a stop; that is also told as a warning.
+    pub fn start(&self) -> Result<(), AlreadyRunning> {
+        let mut worker = lock(&self.worker);
+        let shared = &self.handle.shared;
+        {
+            let mut state = shared.lock();
+            if state.worker {
+                drop(state);
+                drop(worker);
+                let error = Error::new(crate::Layer::Settings, AlreadyRunning.to_string());
+                shared.tell(Event::Warning { error });
+                return Err(AlreadyRunning);
+            }
+            state.worker = true;
+            state.stopped = false;
+        }
+        let shared = Arc::clone(shared);
+        *worker = Some(spawn(move || shared.work()));
+        Ok(())
+    }
+
+    /// Stops the driver and waits for it, at most [`STOP_LIMIT`]. Nothing is published from here on.
+    ///
+    /// Called from a callback it does not wait: the driver ends once the callback has returned.
+    ///
+    /// # Errors
+    /// [`Stuck`].
+    pub fn stop(&self) -> Result<(), Stuck> {
+        stop(&self.handle.shared, &self.worker)
+    }
+
+    #[cfg(all(feature = "tokio", not(loom)))]
+    pub(crate) fn parts(&self) -> (Arc<Shared<T>>, Arc<Worker>) {
+        (Arc::clone(&self.handle.shared), Arc::clone(&self.worker))
+    }
+
+    /// A handle for those who read, ask and wait.
+    #[must_use]
+    pub fn handle(&self) -> Handle<T> {
+        self.handle.clone()
+    }
+}
+
+impl<T: Send + Sync + 'static> std::ops::Deref for Reloader<T> {
+    type Target = Handle<T>;
+
+    fn deref(&self) -> &Handle<T> {
+        &self.handle
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Reloader<T> {
+    fn drop(&mut self) {
+        // Told as a warning where it is stuck.
+        let _ = self.stop();
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Reloader<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// See [`Reloader::stop`].
+pub(crate) fn stop<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, worker: &Worker) -> Result<(), Stuck> {
+    let mut state = shared.lock();
+    state.stopped = true;
+    if Shared::is_driver(&state) {
+        return Ok(());
+    }
+    drop(state);
+    shared.notify();
+    #[cfg(not(loom))]
+    let deadline = std::time::Instant::now() + STOP_LIMIT;
+    let mut state = shared.lock();
+    while state.worker {
+        #[cfg(not(loom))]
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        #[cfg(loom)]
+        let left = STOP_LIMIT;
+        if left.is_zero() {
+            drop(state);
+            let error = Error::new(crate::Layer::Settings, Stuck.to_string());
+            shared.tell(Event::Warning { error });
+            return Err(Stuck);
+        }
+        state = shared.wait(state, Some(left));
+    }
+    drop(state);
+    // It has put the driver back and does nothing more, so this join is immediate.
+    if let Some(worker) = lock(worker).take() {
+        let _ = worker.join();
+    }
+    Ok(())
+}
+
+#[cfg(not(loom))]
+#[allow(clippy::expect_used)] // reason: as std::thread::spawn, which panics where no thread can be made
+fn spawn(work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::Builder::new()
+        .name("rustls-reload".to_owned())
+        .spawn(work)
+        .expect("a thread for the reload worker")
+}
+
+#[cfg(loom)]
+fn spawn(work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::spawn(work)
+}
+
+/// Reads the current value, asks for reloads, waits for publications. Cheap to clone.
+pub struct Handle<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T: Send + Sync + 'static> Handle<T> {
+    /// The value published last, with its generation. Waits for nothing (INV-07).
+    #[must_use]
+    pub fn current(&self) -> Arc<Published<T>> {
+        self.shared.cell.load()
+    }
+
+    /// Runs `read` on the value published last, without counting a reference on it: `read` must be short.
+    pub fn with_current<R>(&self, read: impl FnOnce(&Published<T>) -> R) -> R {
+        self.shared.cell.with(read)
+    }
+
+    /// The status, consistent in itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.lock().status.clone()
+    }
+
+    /// Reloads now and waits for the outcome. The caller asserts that the writing is over: one consistent snapshot is
+    /// enough, nothing has to settle.
+    ///
+    /// Works without a driver too. From a callback it returns [`Reload::Queued`] at once.
+    pub fn reload_now(&self) -> Reload {
+        self.shared.reload_now()
+    }
+
+    /// Waits until a generation after `generation` is published, at most `limit`; `None` if none was.
+    pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
+        #[cfg(not(loom))]
+        let deadline = std::time::Instant::now() + limit;
+        let mut state = self.shared.lock();
+        loop {
+            if state.status.generation > generation {
+                return Some(self.current());
+            }
+            #[cfg(not(loom))]
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            #[cfg(loom)]
+            let left = limit;
+            if left.is_zero() {
+                return None;
+            }
+            state = self.shared.wait(state, Some(left));
+        }
+    }
+
+    /// A future of the first publication after `generation`, for any runtime.
+    #[must_use]
+    pub fn published(&self, generation: u64) -> PublishedAfter<T> {
+        PublishedAfter { handle: self.clone(), generation }
+    }
+
+    /// Subscribes to the events from now on.
+    #[must_use]
+    pub fn events(&self) -> Events<T> {
+        let next = self.shared.lock().events.next();
+        Events { handle: self.clone(), next }
+    }
+}
+
+/// Resolves to the first value published after a generation.
+#[must_use]
+pub struct PublishedAfter<T> {
+    handle: Handle<T>,
+    generation: u64,
+}
+
+impl<T: Send + Sync + 'static> Future for PublishedAfter<T> {
+    type Output = Arc<Published<T>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let mut state = self.handle.shared.lock();
+        if state.status.generation > self.generation {
+            return Poll::Ready(self.handle.current());
+        }
+        Shared::register(&mut state, cx.waker());
+        Poll::Pending
+    }
+}
+
+/// Reads events one by one; one that lags behind by more than [`EVENT_LIMIT`](crate::EVENT_LIMIT) loses the oldest.
+pub struct Events<T> {
+    handle: Handle<T>,
+    next: u64,
+}
+
+/// An event and how many were lost before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Told {
+    /// The event.
+    pub event: Arc<Event>,
+    /// How many events this subscriber has lost directly before it.
+    pub lost: u64,
+}
+
+impl<T: Send + Sync + 'static> Events<T> {
+    /// The next event, if there is one already.
+    pub fn try_next(&mut self) -> Option<Told> {
+        let told = self.handle.shared.lock().events.read(self.next);
+        told.map(|told| self.take(told))
+    }
+
+    /// The next event; waits for it at most `limit`.
+    pub fn next_within(&mut self, limit: Duration) -> Option<Told> {
+        #[cfg(not(loom))]
+        let deadline = std::time::Instant::now() + limit;
+        let shared = Arc::clone(&self.handle.shared);
+        let mut state = shared.lock();
+        loop {
+            if let Some(told) = state.events.read(self.next) {
+                return Some(self.take(told));
+            }
+            #[cfg(not(loom))]
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            #[cfg(loom)]
+            let left = limit;
+            if left.is_zero() {
+                return None;
+            }
+            state = shared.wait(state, Some(left));
+        }
+    }
+
+    fn take(&mut self, (event, lost): (Arc<Event>, u64)) -> Told {
+        self.next += lost + 1;
+        Told { event, lost }
+    }
+}

@@ -1,0 +1,344 @@
+//! What handshakes, the driver and everybody who asks or waits have in common.
+//!
+//! One cell, one mutex, one condition variable. Handshakes touch the cell only. The mutex is never held during I/O, a
+//! build or a callback (INV-07); the driver itself lies under it when nobody drives, and whoever needs it takes it.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::Waker,
+    time::Duration,
+};
+
+use crate::{
+    cell::{Cell, Published},
+    clock::Now,
+    error::{Error, Layer},
+    event::{Event, Leaf, Ring},
+    status::Status,
+    sync::{Arc, Condvar, Mutex, MutexGuard, lock, thread::ThreadId},
+};
+
+/// How a reload by hand ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reload {
+    /// A new generation is served.
+    Reloaded,
+    /// The files hold what is served.
+    Unchanged,
+    /// The files hold a valid set that waits for this date, since the Unix epoch.
+    Held(Duration),
+    /// What the files hold was refused; what was served is served.
+    Refused(Error),
+    /// Asked for from a callback: it happens once the callback has returned.
+    Queued,
+    /// The reloader was stopped: nothing is published any more.
+    Stopped,
+}
+
+/// Who hears of events and publications.
+pub(crate) struct Observers<T> {
+    pub(crate) events: Vec<Box<dyn Fn(&Event) + Send + Sync>>,
+    pub(crate) publications: Vec<Box<dyn Fn(&Arc<Published<T>>) + Send + Sync>>,
+}
+
+impl<T> Default for Observers<T> {
+    fn default() -> Self {
+        Self { events: Vec::new(), publications: Vec::new() }
+    }
+}
+
+/// What drives: the engine behind an object, so that everything else is generic over the value only.
+pub(crate) trait Drive<T>: Send {
+    /// Arms the watch and looks.
+    fn begin(&mut self, shared: &Arc<Shared<T>>);
+    /// Takes one step.
+    fn step(&mut self, shared: &Shared<T>, ask: Ask);
+    /// How long until the next tick is due; zero if it is.
+    fn pause(&self) -> Option<Duration>;
+    /// Frees the watch.
+    fn end(&mut self, shared: &Shared<T>);
+}
+
+/// What the driver is woken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Hint,
+    Tick,
+    Reload,
+}
+
+/// Shared between all handles and the driver.
+pub(crate) struct Shared<T> {
+    pub(crate) cell: Cell<Published<T>>,
+    observers: Observers<T>,
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+pub(crate) struct State<T> {
+    pub(crate) status: Status,
+    pub(crate) events: Ring,
+    wakers: Vec<Waker>,
+    /// The driver, when nobody drives.
+    idle: Option<Box<dyn Drive<T>>>,
+    /// The thread that drives.
+    driving: Option<ThreadId>,
+    /// A worker was started and has not ended.
+    pub(crate) worker: bool,
+    /// Nothing may be published any more.
+    pub(crate) stopped: bool,
+    hint: bool,
+    /// Reloads by hand asked for so far, and up to which a step has begun for them.
+    asked: u64,
+    begun: u64,
+    /// Those whose answer somebody waits for.
+    answers: HashMap<u64, Option<Reload>>,
+}
+
+impl<T: Send + Sync + 'static> Shared<T> {
+    pub(crate) fn new(
+        value: T,
+        leaf: Option<Leaf>,
+        wall: Duration,
+        observers: Observers<T>,
+        drive: Box<dyn Drive<T>>,
+    ) -> Self {
+        Self {
+            cell: Cell::new(Arc::new(Published::new(1, value))),
+            observers,
+            state: Mutex::new(State {
+                status: Status::first(leaf, wall),
+                events: Ring::default(),
+                wakers: Vec::new(),
+                idle: Some(drive),
+                driving: None,
+                worker: false,
+                stopped: false,
+                hint: false,
+                asked: 0,
+                begun: 0,
+                answers: HashMap::new(),
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<T>> {
+        lock(&self.state)
+    }
+
+    /// Wakes everybody who waits for a change of the state.
+    pub(crate) fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits for a change of the state, at most `limit`.
+    pub(crate) fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State<T>>,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'a, State<T>> {
+        crate::sync::wait(&self.changed, state, limit)
+    }
+
+    /// The files may have changed.
+    pub(crate) fn hint(&self) {
+        self.lock().hint = true;
+        self.notify();
+    }
+
+    /// Whether this is called by a callback, a build or a watcher call of the driver.
+    pub(crate) fn is_driver(state: &State<T>) -> bool {
+        state.driving == Some(crate::sync::thread::current().id())
+    }
+
+    /// Publishes unless stopped: cell, status and event under one lock, so that none is ever ahead of another.
+    pub(crate) fn publish(&self, value: T, leaf: Option<Leaf>, now: Now, recovered: bool) -> bool {
+        let (published, event, old, wakers) = {
+            let mut state = self.lock();
+            if state.stopped {
+                return false;
+            }
+            let generation = state.status.generation + 1;
+            let published = Arc::new(Published::new(generation, value));
+            let old = self.cell.swap(Arc::clone(&published));
+            let status = &mut state.status;
+            status.generation = generation;
+            status.served_since = now.wall;
+            let old_leaf = std::mem::replace(&mut status.leaf, leaf.clone());
+            status.refused = None;
+            status.held_until = None;
+            status.differs_since = None;
+            let event = Arc::new(Event::Published { generation, old: old_leaf, new: leaf, recovered });
+            state.events.push(Arc::clone(&event));
+            (published, event, old, std::mem::take(&mut state.wakers))
+        };
+        self.notify();
+        wakers.into_iter().for_each(Waker::wake);
+        drop(old);
+        for observer in &self.observers.publications {
+            self.guard("publish", || observer(&published));
+        }
+        self.observe(&event);
+        true
+    }
+
+    /// Tells an event.
+    pub(crate) fn tell(&self, event: Event) {
+        let event = Arc::new(event);
+        let wakers = {
+            let mut state = self.lock();
+            state.events.push(Arc::clone(&event));
+            std::mem::take(&mut state.wakers)
+        };
+        self.notify();
+        wakers.into_iter().for_each(Waker::wake);
+        self.observe(&event);
+    }
+
+    fn observe(&self, event: &Event) {
+        #[cfg(feature = "tracing")]
+        crate::trace::emit(event);
+        for observer in &self.observers.events {
+            self.guard("event", || observer(event));
+        }
+    }
+
+    /// A callback that panics ends neither the driver nor the other callbacks.
+    fn guard(&self, kind: &str, call: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(call)).is_err() {
+            let error = Error::new(Layer::Panic, format!("a callback for {kind} panicked"));
+            self.lock().events.push(Arc::new(Event::Warning { error }));
+            self.notify();
+        }
+    }
+
+    /// Registers to be woken by the next event or publication, under the caller's lock.
+    pub(crate) fn register(state: &mut State<T>, waker: &Waker) {
+        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
+            state.wakers.push(waker.clone());
+        }
+    }
+
+    /// Answers every reload that was asked for before the present step began.
+    pub(crate) fn answer(&self, answer: Reload) {
+        let mut state = self.lock();
+        let begun = state.begun;
+        for (ticket, slot) in &mut state.answers {
+            if *ticket <= begun && slot.is_none() {
+                *slot = Some(answer.clone());
+            }
+        }
+        drop(state);
+        self.notify();
+    }
+
+    /// Asks for a reload and waits for its answer, driving it if nobody else does.
+    pub(crate) fn reload_now(self: &Arc<Self>) -> Reload {
+        let mut state = self.lock();
+        if state.stopped {
+            return Reload::Stopped;
+        }
+        state.asked += 1;
+        if Self::is_driver(&state) {
+            return Reload::Queued;
+        }
+        let ticket = state.asked;
+        state.answers.insert(ticket, None);
+        self.notify();
+        loop {
+            if let Some(Some(answer)) = state.answers.get(&ticket) {
+                let answer = answer.clone();
+                state.answers.remove(&ticket);
+                return answer;
+            }
+            if state.stopped {
+                state.answers.remove(&ticket);
+                return Reload::Stopped;
+            }
+            // A worker that was started takes the driver itself.
+            state = match (state.worker, state.idle.take()) {
+                (false, Some(mut drive)) => {
+                    state.driving = Some(crate::sync::thread::current().id());
+                    drop(state);
+                    self.drive_while(&mut *drive, |state| {
+                        state.asked > state.begun || state.answers.values().any(Option::is_none)
+                    });
+                    let mut state = self.lock();
+                    self.rest(&mut state, drive);
+                    state
+                }
+                (_, idle) => {
+                    state.idle = idle;
+                    self.wait(state, None)
+                }
+            };
+        }
+    }
+
+    /// Puts the driver back under the lock.
+    fn rest(&self, state: &mut State<T>, drive: Box<dyn Drive<T>>) {
+        state.driving = None;
+        state.idle = Some(drive);
+        self.notify();
+    }
+
+    /// The worker: takes the driver, drives until stopped, and puts it back.
+    pub(crate) fn work(self: &Arc<Self>) {
+        let mut drive = {
+            let mut state = self.lock();
+            loop {
+                if let Some(drive) = state.idle.take() {
+                    state.driving = Some(crate::sync::thread::current().id());
+                    state.status.running = true;
+                    break drive;
+                }
+                state = self.wait(state, None);
+            }
+        };
+        if !self.lock().stopped {
+            drive.begin(self);
+            self.tell(Event::Started);
+            self.drive_while(&mut *drive, |_| true);
+        }
+        drive.end(self);
+        self.tell(Event::Stopped);
+        let mut state = self.lock();
+        state.status.running = false;
+        state.status.watched.clear();
+        state.worker = false;
+        self.rest(&mut state, drive);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Steps for whatever the state asks for, until stopped or `go_on` says that it is enough.
+    fn drive_while(self: &Arc<Self>, drive: &mut dyn Drive<T>, go_on: impl Fn(&State<T>) -> bool) {
+        let mut state = self.lock();
+        while !state.stopped && go_on(&state) {
+            let ask = if state.asked > state.begun {
+                state.begun = state.asked;
+                Some(Ask::Reload)
+            } else if std::mem::take(&mut state.hint) {
+                Some(Ask::Hint)
+            } else {
+                None
+            };
+            let pause = drive.pause();
+            let ask = match (ask, pause) {
+                (Some(ask), _) => ask,
+                (None, Some(Duration::ZERO)) => Ask::Tick,
+                (None, pause) => {
+                    state = self.wait(state, pause);
+                    continue;
+                }
+            };
+            drop(state);
+            drive.step(self, ask);
+            state = self.lock();
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! One attempt to read all files of a set as they were together at one instant.
+//!
+//! 1. Walk every path from the root, one name at a time, through *one* cache of directory handles: each name is looked
+//!    up once, so all files of a generation are opened beneath the same directory.
+//! 2. Read each file whole, once.
+//! 3. Look up again: every link must still point where it did, every directory and file must still be the same one with
+//!    the same times and length. Anything else is [`Failure::Torn`].
+//!
+//! Every file was read between two equal stats of it, and all first reads ended before the first of the second stats:
+//! at the moment between, all bytes were on disk together (INV-01 (a)). What a stat cannot show, a write within one
+//! timestamp tick, is left to the settle rule (ASM-05).
+
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    fmt, io,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    error::{Error, Layer},
+    fs::{Fs, Kind, Stat},
+    secret::Secret,
+    walk::{Entry, Seen, Step, Walk},
+};
+
+/// The largest file read, in bytes. A Kubernetes Secret holds at most 1 MiB; Debian's whole CA bundle is 220 kB.
+pub const FILE_LIMIT: u64 = 4 << 20;
+/// Links followed on one path; Linux stops at the same number (path_resolution(7)).
+pub const LINK_LIMIT: usize = 40;
+/// Names looked up on one path, so that a link loop through directories ends as well.
+pub const LOOKUP_LIMIT: usize = 512;
+
+/// The paths of a set, absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathSet(Vec<PathBuf>);
+
+impl PathSet {
+    /// Resolves the paths against the working directory, once; later changes of that directory are not followed.
+    ///
+    /// # Errors
+    /// [`Layer::Settings`] if a path is empty or the working directory cannot be told.
+    pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, Error> {
+        let absolute = |path: P| {
+            let path = path.as_ref();
+            std::path::absolute(path)
+                .map_err(|error| Error::new(Layer::Settings, format!("not a usable path: {error}")).at(path))
+        };
+        paths.into_iter().map(absolute).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The paths, in the order given.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.0
+    }
+}
+
+/// The bytes of every file of a set, in the order of its paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files(Vec<(PathBuf, Arc<Secret>)>);
+
+impl Files {
+    /// Puts a set together by hand, for tests of a build step.
+    pub fn new(files: impl IntoIterator<Item = (PathBuf, Secret)>) -> Self {
+        Self(files.into_iter().map(|(path, bytes)| (path, Arc::new(bytes))).collect())
+    }
+
+    /// The path and bytes of the file at `index` of the path set.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<(&Path, &[u8])> {
+        self.0.get(index).map(|(path, bytes)| (path.as_path(), &***bytes))
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.0.iter().map(|(path, bytes)| (path.as_path(), &***bytes))
+    }
+}
+
+/// Why an attempt brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Something changed while it was read; another attempt may do.
+    Torn {
+        /// What changed.
+        at: PathBuf,
+    },
+    /// The path cannot be read as it stands.
+    Unreadable {
+        /// The path of the set.
+        path: PathBuf,
+        /// The entry on the way there that could not be read.
+        at: PathBuf,
+        /// In words.
+        why: String,
+    },
+}
+
+impl Failure {
+    /// Whether trying again at once makes sense.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        matches!(self, Self::Torn { .. })
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Torn { at } => Self::new(Layer::Changing, "the files change while they are read").at(at),
+            Failure::Unreadable { path, at, why } if path == at => Self::new(Layer::Read, why).at(path),
+            Failure::Unreadable { path, at, why } => {
+                Self::new(Layer::Read, format!("{why} (at {})", at.display())).at(path)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Error::from(self.clone()).fmt(f)
+    }
+}
+
+/// One attempt and the way it went, which is complete up to where it failed.
+#[derive(Debug)]
+pub struct Look {
+    /// Every entry looked up.
+    pub walk: Walk,
+    /// The bytes, or why there are none.
+    pub files: Result<Files, Failure>,
+}
+
+/// Makes exactly one attempt.
+pub fn take<F: Fs>(fs: &F, set: &PathSet) -> Look {
+    let mut attempt = Attempt { fs, nodes: Vec::new(), entries: Vec::new(), walk: Walk::default() };
+    let files = attempt.run(set);
+    Look { walk: attempt.walk, files }
+}
+
+/// An open directory of the cache.
+struct Node<D> {
+    dir: D,
+    stat: Stat,
+    path: PathBuf,
+}
+
+/// What the walk keeps of an entry besides what it reports.
+struct Looked {
+    parent: usize,
+    name: OsString,
+    /// The directory's own node.
+    node: Option<usize>,
+    bytes: Option<Arc<Secret>>,
+}
+
+struct Attempt<'a, F: Fs> {
+    fs: &'a F,
+    nodes: Vec<Node<F::Dir>>,
+    entries: Vec<Looked>,
+    walk: Walk,
+}
+
+/// A failure at one entry, before it is known which path of the set was being resolved.
+enum Stop {
+    Torn(PathBuf),
+    Fault(PathBuf, String),
+}
+
+impl<F: Fs> Attempt<'_, F> {
+    fn run(&mut self, set: &PathSet) -> Result<Files, Failure> {
+        let mut files = Vec::with_capacity(set.0.len());
+        for path in &set.0 {
+            // 1. and 2.
+            let bytes = self.resolve(path).map_err(|stop| match stop {
+                Stop::Torn(at) => Failure::Torn { at },
+                Stop::Fault(at, why) => Failure::Unreadable { path: path.clone(), at, why },
+            })?;
+            files.push((path.clone(), bytes));
+        }
+        // 3.
+        self.check_again()?;
+        Ok(Files(files))
+    }
+
+    /// Walks one path to its file and reads that, unless another path of the set has led there.
+    fn resolve(&mut self, path: &Path) -> Result<Arc<Secret>, Stop> {
+        self.walk.traces.push(Vec::new());
+        let anchor: PathBuf = path
+            .components()
+            .take_while(|part| matches!(part, Component::Prefix(_) | Component::RootDir))
+            .collect();
+        let root = self.root(&anchor)?;
+        let mut stack = vec![root];
+        let mut rest: VecDeque<Part> = parts(path).collect();
+        let (mut links, mut lookups) = (0, 0);
+        while let Some(part) = rest.pop_front() {
+            let name = match part {
+                Part::Root => {
+                    stack.truncate(1);
+                    continue;
+                }
+                Part::Up => {
+                    // Every link is resolved on the way, so the stack is the physical path.
+                    if stack.len() > 1 {
+                        stack.pop();
+                    }
+                    continue;
+                }
+                Part::Name(name) => name,
+            };
+            lookups += 1;
+            let parent = stack[stack.len() - 1];
+            let index = self.look_up(parent, &name)?;
+            let at = || self.walk.entries[index].path.clone();
+            if lookups > LOOKUP_LIMIT {
+                let why = format!("more than {LOOKUP_LIMIT} names to look up: a link loop?");
+                return Err(Stop::Fault(at(), why));
+            }
+            let as_directory = !rest.is_empty();
+            if let Some(trace) = self.walk.traces.last_mut() {
+                trace.push(Step { entry: index, as_directory });
+            }
+            match &self.walk.entries[index].seen {
+                Seen::Link(_, target) => {
+                    links += 1;
+                    if links > LINK_LIMIT {
+                        let why = format!("more than {LINK_LIMIT} links to follow: a link loop?");
+                        return Err(Stop::Fault(at(), why));
+                    }
+                    for part in parts(target).collect::<Vec<_>>().into_iter().rev() {
+                        rest.push_front(part);
+                    }
+                }
+                Seen::Node(stat) if stat.kind == Kind::File && !as_directory => {
+                    return self.read(index);
+                }
+                Seen::Node(stat) if stat.kind == Kind::Dir && as_directory => {
+                    let node = self.open_dir(index)?;
+                    stack.push(node);
+                }
+                Seen::Node(stat) => {
+                    let wanted = if as_directory { "a directory" } else { "a regular file" };
+                    return Err(Stop::Fault(at(), format!("{} where {wanted} is wanted", stat.kind.name())));
+                }
+                Seen::Nothing => return Err(Stop::Fault(at(), "cannot be looked up".to_owned())),
+            }
+        }
+        Err(Stop::Fault(path.to_owned(), "a directory where a regular file is wanted".to_owned()))
+    }
+
+    /// The node of the anchor, opened once.
+    fn root(&mut self, anchor: &Path) -> Result<usize, Stop> {
+        if let Some(index) = self.nodes.iter().position(|node| node.path == anchor) {
+            return Ok(index);
+        }
+        let fault = |error| Stop::Fault(anchor.to_owned(), describe("open", &error));
+        let dir = self.fs.root(anchor).map_err(fault)?;
+        let stat = self.fs.stat_dir(&dir).map_err(fault)?;
+        self.nodes.push(Node { dir, stat, path: anchor.to_owned() });
+        Ok(self.nodes.len() - 1)
+    }
+
+    /// Looks a name up, once per directory and name.
+    fn look_up(&mut self, parent: usize, name: &OsStr) -> Result<usize, Stop> {
+        let known = |looked: &Looked| looked.parent == parent && looked.name == name;
+        if let Some(index) = self.entries.iter().position(known) {
+            return Ok(index);
+        }
+        let node = &self.nodes[parent];
+        let path = node.path.join(name);
+        self.walk.note_lookup(&node.path, node.stat.id, name.to_owned());
+        let (seen, stop) = match self.fs.stat(&node.dir, name) {
+            Ok(stat) if stat.kind == Kind::Link => match self.fs.read_link(&node.dir, name) {
+                Ok(target) => (Seen::Link(stat, target), None),
+                Err(error) => (Seen::Nothing, Some(gone_or_fault(&path, "read the link", &error))),
+            },
+            Ok(stat) => (Seen::Node(stat), None),
+            Err(error) => (Seen::Nothing, Some(Stop::Fault(path.clone(), describe("find", &error)))),
+        };
+        self.walk.entries.push(Entry { path, seen });
+        self.entries.push(Looked { parent, name: name.to_owned(), node: None, bytes: None });
+        stop.map_or(Ok(self.entries.len() - 1), Err)
+    }
+
+    fn open_dir(&mut self, index: usize) -> Result<usize, Stop> {
+        let looked = &self.entries[index];
+        if let Some(node) = looked.node {
+            return Ok(node);
+        }
+        let path = self.walk.entries[index].path.clone();
+        let dir = self
+            .fs
+            .open_dir(&self.nodes[looked.parent].dir, &looked.name)
+            .map_err(|error| gone_or_fault(&path, "open", &error))?;
+        let stat =
+            self.fs.stat_dir(&dir).map_err(|error| Stop::Fault(path.clone(), describe("stat", &error)))?;
+        if !matches!(&self.walk.entries[index].seen, Seen::Node(seen) if seen.id == stat.id) {
+            return Err(Stop::Torn(path));
+        }
+        self.nodes.push(Node { dir, stat, path });
+        let node = self.nodes.len() - 1;
+        self.entries[index].node = Some(node);
+        Ok(node)
+    }
+
+    fn read(&mut self, index: usize) -> Result<Arc<Secret>, Stop> {
+        let looked = &self.entries[index];
+        if let Some(bytes) = &looked.bytes {
+            return Ok(Arc::clone(bytes));
+        }
+        let entry = &self.walk.entries[index];
+        let path = entry.path.clone();
+        let fault = |verb, error: &io::Error| Stop::Fault(path.clone(), describe(verb, error));
+        let mut file = self
+            .fs
+            .open(&self.nodes[looked.parent].dir, &looked.name)
+            .map_err(|error| gone_or_fault(&path, "open", &error))?;
+        let stat = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
+        if entry.seen != Seen::Node(stat) {
+            return Err(Stop::Torn(path));
+        }
+        if stat.size > FILE_LIMIT {
+            let why = format!("{} bytes are more than the limit of {FILE_LIMIT}", stat.size);
+            return Err(Stop::Fault(path, why));
+        }
+        // Allocated once at its final size; that the file has grown meanwhile shows when it is looked up again.
+        let mut bytes = Secret::zeroed(usize::try_from(stat.size).unwrap_or(usize::MAX));
+        let mut rest = bytes.as_mut();
+        while !rest.is_empty() {
+            match self.fs.read(&mut file, rest) {
+                Ok(0) => return Err(Stop::Torn(path)),
+                Ok(n) => rest = &mut rest[n..],
+                Err(error) => return Err(fault("read", &error)),
+            }
+        }
+        let bytes = Arc::new(bytes);
+        self.entries[index].bytes = Some(Arc::clone(&bytes));
+        Ok(bytes)
+    }
+
+    /// Looks every entry up again.
+    fn check_again(&self) -> Result<(), Failure> {
+        for (looked, entry) in self.entries.iter().zip(&self.walk.entries) {
+            let dir = &self.nodes[looked.parent].dir;
+            let still = match &entry.seen {
+                Seen::Link(_, target) => self.fs.read_link(dir, &looked.name).is_ok_and(|now| now == *target),
+                Seen::Node(was) => self.fs.stat(dir, &looked.name).is_ok_and(|now| {
+                    if was.kind == Kind::Dir { now.id == was.id && now.kind == was.kind } else { now == *was }
+                }),
+                Seen::Nothing => true,
+            };
+            if !still {
+                return Err(Failure::Torn { at: entry.path.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Part {
+    Root,
+    Up,
+    Name(OsString),
+}
+
+fn parts(path: &Path) -> impl Iterator<Item = Part> + '_ {
+    path.components().filter_map(|component| match component {
+        Component::Prefix(_) | Component::CurDir => None,
+        Component::RootDir => Some(Part::Root),
+        Component::ParentDir => Some(Part::Up),
+        Component::Normal(name) => Some(Part::Name(name.to_owned())),
+    })
+}
+
+/// A name that was there a moment ago: if it is gone or of another kind now, the set is moving.
+fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
+    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, StaleNetworkFileHandle};
+    match error.kind() {
+        NotFound | NotADirectory | InvalidInput | StaleNetworkFileHandle => Stop::Torn(path.to_owned()),
+        _ => Stop::Fault(path.to_owned(), describe(verb, error)),
+    }
+}
+
+fn describe(verb: &str, error: &io::Error) -> String {
+    format!("cannot {verb}: {error}")
+}

@@ -1,0 +1,157 @@
+//! A certificate factory.
+
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// A certification authority, root or intermediate.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    der: CertificateDer<'static>,
+    /// The certificate, PEM.
+    pub pem: String,
+}
+
+/// Whom a certificate is for.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The common name and the DNS names.
+    pub names: Vec<String>,
+    /// For a client, else for a server.
+    pub client: bool,
+    /// The validity, from and to, by the wall clock.
+    pub window: (SystemTime, SystemTime),
+}
+
+impl Subject {
+    /// A server of this name, valid since an hour ago and for a day.
+    #[must_use]
+    pub fn server(name: &str) -> Self {
+        let (hour, now) = (Duration::from_secs(3600), SystemTime::now());
+        Self { names: vec![name.to_owned()], client: false, window: (now - hour, now + 24 * hour) }
+    }
+
+    /// A client of this name, valid as long.
+    #[must_use]
+    pub fn client(name: &str) -> Self {
+        Self { client: true, ..Self::server(name) }
+    }
+
+    /// The same with another validity.
+    #[must_use]
+    pub fn valid(self, from: SystemTime, to: SystemTime) -> Self {
+        Self { window: (from, to), ..self }
+    }
+}
+
+/// A private key that can be used for several certificates, as a renewal that keeps its key does.
+pub struct Identity(KeyPair);
+
+impl Identity {
+    /// A P-256 key.
+    #[must_use]
+    pub fn p256() -> Self {
+        Self::of(&rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// An Ed25519 key.
+    #[must_use]
+    pub fn ed25519() -> Self {
+        Self::of(&rcgen::PKCS_ED25519)
+    }
+
+    #[allow(clippy::expect_used)] // reason: tests cannot go on without a key
+    fn of(algorithm: &'static rcgen::SignatureAlgorithm) -> Self {
+        Self(KeyPair::generate_for(algorithm).expect("a key pair"))
+    }
+
+    /// The key, PKCS #8 PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.0.serialize_pem()
+    }
+}
+
+/// A chain and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Leaf first, then the issuer if that is an intermediate; PEM.
+    pub chain: String,
+    /// PKCS #8 PEM.
+    pub key: String,
+    /// The leaf alone, DER.
+    pub leaf: CertificateDer<'static>,
+}
+
+impl Pair {
+    /// The key, DER.
+    #[must_use]
+    pub fn key_der(&self) -> PrivateKeyDer<'static> {
+        use rustls::pki_types::pem::PemObject;
+        #[allow(clippy::expect_used)] // reason: made by this factory
+        PrivatePkcs8KeyDer::from_pem_slice(self.key.as_bytes()).expect("a key of this factory").into()
+    }
+}
+
+#[allow(clippy::expect_used)] // reason: tests cannot go on without a certificate
+impl Authority {
+    /// A self-signed root.
+    #[must_use]
+    pub fn root(name: &str) -> Self {
+        let key = KeyPair::generate().expect("a key pair");
+        let params = ca_params(name);
+        let certificate = params.self_signed(&key).expect("a root");
+        Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
+    }
+
+    /// An intermediate under this authority; its pairs carry its certificate in the chain.
+    #[must_use]
+    pub fn intermediate(&self, name: &str) -> Self {
+        let key = KeyPair::generate().expect("a key pair");
+        let params = ca_params(name);
+        let certificate = params.signed_by(&key, &self.issuer).expect("an intermediate");
+        Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
+    }
+
+    /// The certificate, DER.
+    #[must_use]
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
+    /// A new leaf for `subject` with the key `identity`, and nothing else in the chain.
+    #[must_use]
+    pub fn issue(&self, subject: &Subject, identity: &Identity) -> Pair {
+        let mut params = CertificateParams::new(subject.names.clone()).expect("names");
+        params.distinguished_name.push(DnType::CommonName, subject.names[0].clone());
+        params.not_before = subject.window.0.into();
+        params.not_after = subject.window.1.into();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![if subject.client {
+            ExtendedKeyUsagePurpose::ClientAuth
+        } else {
+            ExtendedKeyUsagePurpose::ServerAuth
+        }];
+        let certificate = params.signed_by(&identity.0, &self.issuer).expect("a leaf");
+        Pair { chain: certificate.pem(), key: identity.pem(), leaf: certificate.der().clone() }
+    }
+
+    /// The same with this authority's certificate behind the leaf.
+    #[must_use]
+    pub fn issue_with_chain(&self, subject: &Subject, identity: &Identity) -> Pair {
+        let pair = self.issue(subject, identity);
+        Pair { chain: pair.chain + &self.pem, ..pair }
+    }
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}

@@ -1,0 +1,10 @@
+//! Rotations for tests, this crate's and those of embedders: certificates made on the spot, and the publishers of the
+//! field as lists of atomic steps.
+//!
+//! Feature `testkit`. What is here may change in any release.
+
+mod certs;
+mod publish;
+
+pub use certs::{Authority, Identity, Pair, Subject};
+pub use publish::{Keyed, Op, kubelet_first, kubelet_update};

@@ -1,0 +1,40 @@
+//! For tokio: accept with what is served at that moment.
+#![cfg(all(feature = "tokio", not(loom)))]
+
+use std::{io, sync::Arc};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::server::ServerTls;
+use crate::{cell::Published, reloader::Handle};
+
+/// Shakes hands with the configuration that is served when the connection is accepted.
+#[derive(Clone)]
+pub struct Acceptor(pub(super) Handle<ServerTls>);
+
+/// A connection and the generation it was shaken with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Accepted<IO> {
+    /// The connection.
+    pub stream: TlsStream<IO>,
+    /// What served it; a reload does not change it.
+    pub served: Arc<Published<ServerTls>>,
+}
+
+impl Acceptor {
+    /// Shakes hands. There is no time limit here: a server should set one.
+    ///
+    /// # Errors
+    /// What the handshake fails with.
+    pub async fn accept<IO>(&self, stream: IO) -> io::Result<Accepted<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let served = self.0.current();
+        let acceptor = TlsAcceptor::from(Arc::clone(&served.value.config));
+        let stream = acceptor.accept(stream).await?;
+        Ok(Accepted { stream, served })
+    }
+}

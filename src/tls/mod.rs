@@ -1,0 +1,12 @@
+//! The rustls part: what a set of files means, and a `ServerConfig` made of it. All of rustls's types are named here.
+
+mod acceptor;
+mod rehearse;
+mod resolver;
+mod server;
+mod validate;
+
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use acceptor::{Accepted, Acceptor};
+pub use resolver::Resolver;
+pub use server::{ClientAuth, ServerBuild, ServerBuilder, ServerReloader, ServerTls};

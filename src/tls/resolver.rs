@@ -1,0 +1,30 @@
+//! For servers that take one `ServerConfig` for life.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+use super::server::ServerTls;
+use crate::reloader::Handle;
+
+/// Answers each handshake with the chain and key served at that moment.
+///
+/// Certificates only. Not promised: client CAs, ALPN and session state belong to the `ServerConfig` it is put into and
+/// do not change with a reload; sessions of that configuration go on resuming over every reload, a change of trust
+/// included. Where a server can take a whole configuration per connection, give it that.
+pub struct Resolver(pub(super) Handle<ServerTls>);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.with_current(|current| current.value.resolver.resolve(hello))
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,398 @@
+//! A `ServerConfig` made of a certificate chain, a key and, if wanted, client CAs.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::CertifiedKey,
+};
+
+use super::{
+    rehearse::rehearse,
+    resolver::Resolver,
+    validate::{self, Pair, Validity},
+};
+use crate::{
+    build::{Build, Built, Context, lost_its_end},
+    cell::Published,
+    clock::Clock,
+    der,
+    error::{Error, Layer},
+    event::{Event, Leaf, Timestamp},
+    machine::Timing,
+    pem,
+    reloader::{Builder, Reloader},
+    snapshot::Files,
+    watch::MakeWatcher,
+};
+
+/// What is asked of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// A certificate is verified if the client has one.
+    Optional,
+    /// A client without a valid certificate is refused.
+    Required,
+}
+
+/// What is served: one immutable whole.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ServerTls {
+    /// For `rustls::ServerConnection`, tokio-rustls and whatever else takes one.
+    pub config: Arc<ServerConfig>,
+    /// What is told of the leaf.
+    pub leaf: Leaf,
+    pub(super) resolver: Arc<Pairs>,
+}
+
+/// The pairs of one generation.
+#[derive(Debug)]
+pub(super) struct Pairs {
+    default: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for Pairs {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.default))
+    }
+}
+
+type Configure = Box<dyn FnMut(&mut ServerConfig) + Send>;
+
+/// Where in the set the files are.
+const CHAIN: usize = 0;
+const KEY: usize = 1;
+const CLIENT_CA: usize = 2;
+
+/// The build step: chain, key and client CAs in, [`ServerTls`] out.
+pub struct ServerBuild {
+    provider: Arc<CryptoProvider>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    client_auth: Option<ClientAuth>,
+    alpn: Vec<Vec<u8>>,
+    configure: Option<Configure>,
+}
+
+impl Build for ServerBuild {
+    type Value = ServerTls;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
+        let file = |index| files.get(index).ok_or_else(|| Error::new(Layer::Settings, "a path is missing"));
+        let (chain, key) = (file(CHAIN)?, file(KEY)?);
+        let Pair { key, leaf } = validate::pair(&self.provider, chain, key)?;
+        let verifier = match self.client_auth {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(mode) => {
+                let (path, bundle) = file(CLIENT_CA)?;
+                self.verifier(mode, validate::roots(path, bundle)?).map_err(|error| error.at(path))?
+            }
+        };
+        let mut warnings = Vec::new();
+        let not_before = dates(&leaf, chain.0, context, &mut warnings)?;
+        let resolver = Arc::new(Pairs { default: Arc::clone(&key) });
+        let config = self.config(verifier, &resolver)?;
+        rehearse(
+            &config,
+            &self.provider,
+            &self.versions,
+            &key.cert,
+            self.client_auth == Some(ClientAuth::Required),
+        )
+        .map_err(|error| error.at(chain.0))?;
+        let value = ServerTls { config: Arc::new(config), leaf: leaf.clone(), resolver };
+        Ok(Built { leaf: Some(leaf), warnings, not_before, ..Built::new(value) })
+    }
+
+    fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
+        served.iter().zip(candidate.iter()).enumerate().any(|(index, ((_, old), (_, new)))| {
+            match (pem::chain(old), pem::chain(new)) {
+                (Ok(old), Ok(new)) if index != KEY => {
+                    let fewer = new.len() < old.len();
+                    let same_issuer = || {
+                        let issuer = |chain: &[rustls::pki_types::CertificateDer<'_>]| {
+                            der::fields(&chain[0]).map(|fields| fields.issuer.to_vec())
+                        };
+                        issuer(&old) == issuer(&new)
+                    };
+                    fewer
+                        && (old.starts_with(&new)
+                            || (index == CHAIN && old[1..].starts_with(&new[1..]) && same_issuer()))
+                }
+                _ => lost_its_end(old, new),
+            }
+        })
+    }
+}
+
+impl ServerBuild {
+    fn verifier(&self, mode: ClientAuth, roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider));
+        let builder = match mode {
+            ClientAuth::Optional => builder.allow_unauthenticated(),
+            ClientAuth::Required => builder,
+        };
+        builder.build().map_err(|error| Error::new(Layer::ClientCa, error.to_string()))
+    }
+
+    /// Assembles the configuration, with session state of its own, and lets the closure at it.
+    fn config(
+        &mut self,
+        verifier: Arc<dyn ClientCertVerifier>,
+        resolver: &Arc<Pairs>,
+    ) -> Result<ServerConfig, Error> {
+        let resolver = Arc::clone(resolver) as Arc<dyn ResolvesServerCert>;
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&self.versions)
+            .map_err(|error| Error::new(Layer::Config, error.to_string()))?
+            .with_client_cert_verifier(Arc::clone(&verifier))
+            .with_cert_resolver(Arc::clone(&resolver));
+        config.alpn_protocols.clone_from(&self.alpn);
+        let Some(configure) = &mut self.configure else { return Ok(config) };
+        let (storage, ticketer) = (Arc::clone(&config.session_storage), Arc::clone(&config.ticketer));
+        configure(&mut config);
+        // The verifier cannot be read back; a configuration put in the place of ours would have let go of it.
+        let kept = [
+            ("session storage", Arc::ptr_eq(&storage, &config.session_storage)),
+            ("ticketer", Arc::ptr_eq(&ticketer, &config.ticketer)),
+            ("certificate resolver", Arc::ptr_eq(&resolver, &config.cert_resolver)),
+            ("client verifier", Arc::strong_count(&verifier) > 1),
+        ];
+        match kept.iter().find(|(_, kept)| !kept) {
+            None => Ok(config),
+            Some((what, _)) => Err(Error::new(
+                Layer::Config,
+                format!("the closure for further settings replaced the {what}, which the reload owns"),
+            )),
+        }
+    }
+}
+
+/// The policy about dates.
+///
+/// A first load starts whatever the window, with a warning: an expired certificate serves better than nothing. A reload
+/// refuses an expired leaf while the served one is valid, and holds one that is not valid yet until it is.
+fn dates(
+    leaf: &Leaf,
+    path: &Path,
+    context: &Context<'_, ServerTls>,
+    warnings: &mut Vec<Error>,
+) -> Result<Option<Duration>, Error> {
+    let outside = match validate::validity(leaf, context.wall) {
+        Validity::Valid => return Ok(None),
+        Validity::NotYet => format!("the leaf is valid only from {}", Timestamp(leaf.not_before)),
+        Validity::Expired => format!("the leaf has expired at {}", Timestamp(leaf.not_after)),
+    };
+    let outside = Error::new(Layer::Validity, outside).at(path);
+    let served = context.served.map(|served| validate::validity(&served.leaf, context.wall));
+    match (validate::validity(leaf, context.wall), served) {
+        (Validity::Expired, Some(Validity::Valid)) => Err(outside),
+        (Validity::NotYet, Some(_)) => Ok(Some(leaf.not_before)),
+        _ => {
+            warnings.push(outside);
+            Ok(None)
+        }
+    }
+}
+
+/// Settings of a [`ServerReloader`].
+pub struct ServerBuilder {
+    chain: PathBuf,
+    key: PathBuf,
+    client_ca: Option<(PathBuf, ClientAuth)>,
+    provider: Option<Arc<CryptoProvider>>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    alpn: Vec<Vec<u8>>,
+    configure: Option<Configure>,
+    further: Vec<Further>,
+}
+
+type Further = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild>>;
+
+impl ServerBuilder {
+    /// Verifies client certificates against the CAs of this bundle.
+    #[must_use]
+    pub fn client_ca(mut self, bundle: impl AsRef<Path>, mode: ClientAuth) -> Self {
+        self.client_ca = Some((bundle.as_ref().to_owned(), mode));
+        self
+    }
+
+    /// Uses this crypto provider instead of the process default.
+    #[must_use]
+    pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    /// Enables these protocol versions instead of TLS 1.2 and 1.3.
+    #[must_use]
+    pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        self.versions = versions.to_vec();
+        self
+    }
+
+    /// Offers these protocols by ALPN, the preferred one first.
+    #[must_use]
+    pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
+        self.alpn = protocols.into_iter().map(|protocol| protocol.as_ref().to_vec()).collect();
+        self
+    }
+
+    /// Runs on each configuration before it is rehearsed, for any setting that has no method here.
+    ///
+    /// It must not replace session storage, ticketer, verifier or resolver: that is refused with [`Layer::Config`].
+    #[must_use]
+    pub fn configure(mut self, configure: impl FnMut(&mut ServerConfig) + Send + 'static) -> Self {
+        self.configure = Some(Box::new(configure));
+        self
+    }
+
+    /// As [`Builder::on_event`].
+    #[must_use]
+    pub fn on_event(self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.further(|builder| builder.on_event(observer))
+    }
+
+    /// As [`Builder::on_publish`]: for servers that take a new `ServerConfig` themselves.
+    #[must_use]
+    pub fn on_publish(self, observer: impl Fn(&Arc<Published<ServerTls>>) + Send + Sync + 'static) -> Self {
+        self.further(|builder| builder.on_publish(observer))
+    }
+
+    /// As [`Builder::timing`].
+    #[must_use]
+    pub fn timing(self, timing: Timing) -> Self {
+        self.further(move |builder| builder.timing(timing))
+    }
+
+    /// As [`Builder::clock`].
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.further(|builder| builder.clock(clock))
+    }
+
+    /// As [`Builder::watcher`].
+    #[must_use]
+    pub fn watcher(self, make: Option<MakeWatcher>) -> Self {
+        self.further(|builder| builder.watcher(make))
+    }
+
+    fn further(mut self, set: impl FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + 'static) -> Self {
+        self.further.push(Box::new(set));
+        self
+    }
+
+    /// The settings of the generic reloader, for a load from another file system.
+    ///
+    /// # Errors
+    /// [`Layer::Settings`] without a crypto provider.
+    pub fn into_generic(self) -> Result<Builder<ServerBuild>, Error> {
+        let provider = self.provider.or_else(default_provider).ok_or_else(|| {
+            let why = "no crypto provider: pass one, install a process default, or enable feature ring or aws-lc-rs";
+            Error::new(Layer::Settings, why)
+        })?;
+        let mut paths = vec![self.chain, self.key];
+        let mut client_auth = None;
+        if let Some((path, mode)) = self.client_ca {
+            paths.push(path);
+            client_auth = Some(mode);
+        }
+        let build = ServerBuild {
+            provider,
+            versions: self.versions,
+            client_auth,
+            alpn: self.alpn,
+            configure: self.configure,
+        };
+        let builder = Reloader::builder(paths, build);
+        Ok(self.further.into_iter().fold(builder, |builder, set| set(builder)))
+    }
+
+    /// Loads the files and builds the first configuration: synchronous and strict. Nothing is watched before
+    /// [`start`](Reloader::start).
+    ///
+    /// # Errors
+    /// Whatever refuses, naming layer and path. A leaf outside its validity window is a warning, not an error.
+    pub fn load(self) -> Result<ServerReloader, Error> {
+        self.into_generic()?.load().map(ServerReloader)
+    }
+}
+
+/// Keeps a `ServerConfig` up to date with its files.
+pub struct ServerReloader(Reloader<ServerTls>);
+
+impl ServerReloader {
+    /// Settings for a server with this chain (leaf first) and its key, PEM both; they may be one file.
+    pub fn builder(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> ServerBuilder {
+        ServerBuilder {
+            chain: chain.as_ref().to_owned(),
+            key: key.as_ref().to_owned(),
+            client_ca: None,
+            provider: None,
+            versions: rustls::DEFAULT_VERSIONS.to_vec(),
+            alpn: Vec::new(),
+            configure: None,
+            further: Vec::new(),
+        }
+    }
+
+    /// The configuration to accept the next connection with. Waits for nothing (INV-07).
+    #[must_use]
+    pub fn current(&self) -> Arc<ServerConfig> {
+        self.0.with_current(|current| Arc::clone(&current.value.config))
+    }
+
+    /// The same with its generation and leaf.
+    #[must_use]
+    pub fn served(&self) -> Arc<Published<ServerTls>> {
+        self.0.current()
+    }
+
+    /// For servers that take one `ServerConfig` for life; see there for what that leaves out.
+    #[must_use]
+    pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::new(Resolver(self.0.handle()))
+    }
+
+    /// For tokio.
+    #[cfg(all(feature = "tokio", not(loom)))]
+    #[must_use]
+    pub fn acceptor(&self) -> super::Acceptor {
+        super::acceptor::Acceptor(self.0.handle())
+    }
+}
+
+impl std::ops::Deref for ServerReloader {
+    type Target = Reloader<ServerTls>;
+
+    fn deref(&self) -> &Reloader<ServerTls> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServerReloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The process default, else the one that was compiled in.
+fn default_provider() -> Option<Arc<CryptoProvider>> {
+    if let Some(provider) = CryptoProvider::get_default() {
+        return Some(Arc::clone(provider));
+    }
+    #[cfg(feature = "ring")]
+    return Some(Arc::new(rustls::crypto::ring::default_provider()));
+    #[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))]
+    return Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+    None
+}

@@ -1,0 +1,139 @@
+//! Checks that need no handshake: everything parses, the key belongs to the leaf, the dates are told.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use rustls::{
+    DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore,
+    crypto::{CryptoProvider, hash::HashAlgorithm},
+    pki_types::CertificateDer,
+    server::ParsedCertificate,
+    sign::CertifiedKey,
+};
+
+use crate::{
+    der,
+    error::{Error, Layer},
+    event::{Fingerprint, Leaf},
+    pem,
+};
+
+/// A chain and the key of its leaf, checked as far as that goes without a handshake.
+pub(super) struct Pair {
+    pub(super) key: Arc<CertifiedKey>,
+    pub(super) leaf: Leaf,
+}
+
+/// Makes a pair of two files.
+///
+/// 1. The chain holds certificates and all of them parse. 2. The key file holds one key and the provider supports it.
+/// 3. The key belongs to the leaf; where the provider cannot tell, the rehearsal decides.
+pub(super) fn pair(
+    provider: &CryptoProvider,
+    (chain_path, chain): (&Path, &[u8]),
+    (key_path, key): (&Path, &[u8]),
+) -> Result<Pair, Error> {
+    // 1.
+    let chain = pem::chain(chain).map_err(|error| error.at(chain_path))?;
+    for (i, certificate) in chain.iter().enumerate() {
+        let known = der::fields(certificate).is_some();
+        if let (true, Ok(_)) = (known, ParsedCertificate::try_from(certificate)) {
+            continue;
+        }
+        let why = format!("certificate {} of {} is malformed or not X.509 version 3", i + 1, chain.len());
+        return Err(Error::new(Layer::Chain, why).at(chain_path));
+    }
+    let leaf = leaf(provider, &chain[0]).map_err(|error| error.at(chain_path))?;
+    // 2.
+    let key = pem::key(key).map_err(|error| error.at(key_path))?;
+    let key = provider.key_provider.load_private_key(key.clone_der()).map_err(|_| {
+        // The provider's message is not repeated: it is not ours to vouch for (INV-10).
+        Error::new(
+            Layer::Key,
+            "the private key is malformed or of a type the crypto provider does not support",
+        )
+        .at(key_path)
+    })?;
+    // 3.
+    let key = CertifiedKey::new(chain, key);
+    match key.keys_match() {
+        Ok(()) | Err(TlsError::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(_) => {
+            let why = format!(
+                "the private key does not belong to the first certificate of {}",
+                chain_path.display()
+            );
+            return Err(Error::new(Layer::Match, why).at(key_path));
+        }
+    }
+    Ok(Pair { key: Arc::new(key), leaf })
+}
+
+/// The trust anchors of a bundle: every certificate of it, or a refusal.
+pub(super) fn roots(path: &Path, bundle: &[u8]) -> Result<RootCertStore, Error> {
+    let certificates = pem::ca_bundle(bundle).map_err(|error| error.at(path))?;
+    let mut roots = RootCertStore::empty();
+    for (i, certificate) in certificates.iter().enumerate() {
+        // A certificate that is passed over would shrink the trust, or keep it, without a word.
+        roots.add(certificate.clone()).map_err(|error| {
+            let why = format!("CA {} of {} is no trust anchor: {error}", i + 1, certificates.len());
+            Error::new(Layer::ClientCa, why).at(path)
+        })?;
+    }
+    Ok(roots)
+}
+
+/// What is told of a leaf.
+fn leaf(provider: &CryptoProvider, certificate: &CertificateDer<'_>) -> Result<Leaf, Error> {
+    let fields = der::fields(certificate)
+        .ok_or_else(|| Error::new(Layer::Chain, "the first certificate is malformed"))?;
+    let sha256 = provider.cipher_suites.iter().find_map(|suite| {
+        let hash = match suite {
+            rustls::SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
+            rustls::SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
+        };
+        (hash.algorithm() == HashAlgorithm::SHA256).then_some(hash)
+    });
+    let digest = sha256.map(|hash| hash.hash(certificate));
+    let fingerprint = digest
+        .and_then(|digest| <[u8; 32]>::try_from(digest.as_ref()).ok())
+        .ok_or_else(|| Error::new(Layer::Settings, "the crypto provider has no SHA-256"))?;
+    Ok(Leaf {
+        fingerprint: Fingerprint(fingerprint),
+        serial: der::serial_hex(fields.serial),
+        names: fields.names,
+        not_before: fields.not_before,
+        not_after: fields.not_after,
+    })
+}
+
+/// How a leaf's window lies to a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Validity {
+    NotYet,
+    Valid,
+    Expired,
+}
+
+pub(super) fn validity(leaf: &Leaf, wall: Duration) -> Validity {
+    if wall < leaf.not_before {
+        Validity::NotYet
+    } else if wall > leaf.not_after {
+        Validity::Expired
+    } else {
+        Validity::Valid
+    }
+}
+
+/// Verifies a handshake signature with the provider's algorithms, whoever made it.
+pub(super) fn signature(
+    provider: &CryptoProvider,
+    tls13: bool,
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<rustls::client::danger::HandshakeSignatureValid, TlsError> {
+    let algorithms = &provider.signature_verification_algorithms;
+    let verify =
+        if tls13 { rustls::crypto::verify_tls13_signature } else { rustls::crypto::verify_tls12_signature };
+    verify(message, certificate, signed, algorithms)
+}

@@ -1,0 +1,12 @@
+//! Every event to `tracing`, so that a refusal is not silent where nobody installed a callback.
+
+use crate::event::Event;
+
+pub(crate) fn emit(event: &Event) {
+    match event {
+        Event::Refused { .. } | Event::Degraded { .. } | Event::StillChanging | Event::Warning { .. } => {
+            tracing::warn!(target: "rustls_reload", "{event}");
+        }
+        _ => tracing::info!(target: "rustls_reload", "{event}"),
+    }
+}

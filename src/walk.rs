@@ -1,0 +1,174 @@
+//! What a snapshot went through: every entry that was looked up, and in which order each path did so.
+//!
+//! The watch plan, the commit rule and the settle rule all read this record; nothing is looked up a second time for them.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use crate::fs::{FileId, Kind, Stamp, Stat};
+
+/// One name looked up in one directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it is, with every link resolved: the directory's own path and the name.
+    pub path: PathBuf,
+    /// What was there.
+    pub seen: Seen,
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The look-up failed: nothing there, or it could not be told.
+    Nothing,
+    /// A link and its target.
+    Link(Stat, PathBuf),
+    /// A directory, a file or anything else.
+    Node(Stat),
+}
+
+impl Entry {
+    /// Whether both mean the same link, directory or unchanged file.
+    ///
+    /// A directory is compared by inode only (its times move with its neighbours' files), a link by inode and target, a
+    /// file by everything a stat tells.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.path == other.path
+            && match (&self.seen, &other.seen) {
+                (Seen::Nothing, Seen::Nothing) => true,
+                (Seen::Link(a, to_a), Seen::Link(b, to_b)) => a.id == b.id && to_a == to_b,
+                (Seen::Node(a), Seen::Node(b)) if a.kind == Kind::Dir && b.kind == Kind::Dir => a.id == b.id,
+                (Seen::Node(a), Seen::Node(b)) => a == b,
+                _ => false,
+            }
+    }
+
+    fn stat(&self) -> Option<&Stat> {
+        match &self.seen {
+            Seen::Nothing => None,
+            Seen::Link(stat, _) | Seen::Node(stat) => Some(stat),
+        }
+    }
+}
+
+/// A step of one path: which entry, and whether a directory was wanted there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Index into [`Walk::entries`].
+    pub entry: usize,
+    /// More of the path was to be looked up beneath what this resolves to.
+    pub as_directory: bool,
+}
+
+/// The record of one snapshot, complete up to where it failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Walk {
+    /// Every entry looked up, each once.
+    pub entries: Vec<Entry>,
+    /// Per path of the set, the entries in the order they were looked up.
+    pub traces: Vec<Vec<Step>>,
+    /// The directories in which names were looked up.
+    pub dirs: Vec<WalkedDir>,
+}
+
+/// A directory in which names were looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalkedDir {
+    /// Its path with every link resolved.
+    pub path: PathBuf,
+    /// Which directory that was.
+    pub id: FileId,
+    /// The names looked up in it.
+    pub names: BTreeSet<OsString>,
+}
+
+/// How far a changed set can be trusted to be finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Motion {
+    /// Committed by one rename, and everything beneath is older: publish at once.
+    Committed,
+    /// As committed, but the timestamps cannot tell the order: look again shortly.
+    Tied,
+    /// Changed in place or name by name: must hold still.
+    Loose,
+}
+
+impl Walk {
+    /// Whether nothing that matters differs between two snapshots.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.traces == other.traces
+            && self.entries.len() == other.entries.len()
+            && self.entries.iter().zip(&other.entries).all(|(a, b)| a.same_as(b))
+    }
+
+    /// The latest change of any file or link; `None` where nothing was found.
+    #[must_use]
+    pub fn newest(&self) -> Option<Stamp> {
+        let of_files = self.entries.iter().filter_map(Entry::stat);
+        of_files.filter(|stat| stat.kind != Kind::Dir).map(|stat| stat.ctime).max()
+    }
+
+    /// Tells how this walk differs from the one of the served set.
+    ///
+    /// Committed means: every path that changed first differs at one and the same entry; that entry is a link or a
+    /// directory in the place of a directory, so that one rename moved everything behind it (a link in the place of a
+    /// file, as certbot makes them, moves only that file); and everything beneath it changed strictly earlier
+    /// (ASM-06). A directory must also have been renamed after its last entry was made: one that is being filled has a
+    /// change time no later than its modification time.
+    #[must_use]
+    pub fn motion_since(&self, served: &Self) -> Motion {
+        let mut pivot: Option<usize> = None;
+        let mut beneath: Option<Stamp> = None;
+        for (trace, was) in self.traces.iter().zip(&served.traces) {
+            let differs = |(i, step): (usize, &Step)| {
+                let old = was.get(i).map(|step| &served.entries[step.entry]);
+                !old.is_some_and(|old| old.same_as(&self.entries[step.entry]))
+            };
+            let Some(first) = trace.iter().enumerate().position(differs) else { continue };
+            let step = trace[first];
+            if !step.as_directory || pivot.is_some_and(|pivot| pivot != step.entry) {
+                return Motion::Loose;
+            }
+            // The served walk looked up the same name there: up to here both went the same way.
+            if !was
+                .get(first)
+                .is_some_and(|old| served.entries[old.entry].path == self.entries[step.entry].path)
+            {
+                return Motion::Loose;
+            }
+            pivot = Some(step.entry);
+            for later in &trace[first + 1..] {
+                match self.entries[later.entry].stat() {
+                    Some(stat) => beneath = beneath.max(Some(stat.ctime)),
+                    None => return Motion::Loose,
+                }
+            }
+        }
+        let (Some(pivot), Some(beneath)) = (pivot, beneath) else { return Motion::Loose };
+        let renamed = match &self.entries[pivot].seen {
+            Seen::Link(stat, _) => stat.ctime,
+            Seen::Node(stat) if stat.kind == Kind::Dir && stat.ctime > stat.mtime => stat.ctime,
+            _ => return Motion::Loose,
+        };
+        match beneath.cmp(&renamed) {
+            std::cmp::Ordering::Less => Motion::Committed,
+            std::cmp::Ordering::Equal => Motion::Tied,
+            std::cmp::Ordering::Greater => Motion::Loose,
+        }
+    }
+
+    /// Notes that `name` was looked up in the directory at `path`.
+    pub(crate) fn note_lookup(&mut self, path: &Path, id: FileId, name: OsString) {
+        match self.dirs.iter_mut().find(|dir| dir.path == path) {
+            Some(dir) => {
+                dir.names.insert(name);
+            }
+            None => self.dirs.push(WalkedDir { path: path.to_owned(), id, names: BTreeSet::from([name]) }),
+        }
+    }
+}

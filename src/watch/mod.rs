@@ -1,0 +1,163 @@
+//! Which directories are watched, and what of their events counts.
+//!
+//! The plan is the walk: every directory in which any name of any path was looked up, up to the root. It is derived
+//! anew after every look, and after a change of it the files are looked at once more: first arm, then look. Events are
+//! hints (INV-06): nothing here decides anything but when to look.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    error::Error,
+    sync::{Mutex, lock},
+    walk::WalkedDir,
+};
+
+#[cfg(all(feature = "notify", not(loom)))]
+mod events;
+#[cfg(all(feature = "notify", not(loom)))]
+pub(crate) use events::notify_watcher;
+
+/// Watches directories, not what is beneath their subdirectories.
+pub trait Watcher: Send {
+    /// Watches `dir`.
+    ///
+    /// # Errors
+    /// [`Layer::Watch`](crate::Layer::Watch), with the directory.
+    fn watch(&mut self, dir: &Path) -> Result<(), Error>;
+
+    /// Stops watching `dir`; that it was not watched any more is no error.
+    fn unwatch(&mut self, dir: &Path);
+}
+
+/// Makes a watcher that reports to the given hints. Called at each start, so that a stop frees thread and descriptors.
+pub type MakeWatcher = Box<dyn FnMut(Hints) -> Result<Box<dyn Watcher>, Error> + Send>;
+
+/// What a watcher reports to. It filters, and wakes the driver; it does nothing else.
+#[derive(Clone)]
+pub struct Hints {
+    interest: Arc<Mutex<Interest>>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Interest {
+    /// Every name looked up, with its directory's path.
+    names: HashSet<PathBuf>,
+    dirs: HashSet<PathBuf>,
+    /// Watched directories that were removed, moved or replaced: the watch on them is dead or elsewhere.
+    stale: HashSet<PathBuf>,
+    all_stale: bool,
+}
+
+impl Hints {
+    /// Reports to `wake`.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { interest: Arc::default(), wake: Arc::new(wake) }
+    }
+
+    /// Something happened to `path`; `moved` if it may have been created, removed or renamed.
+    pub fn touched(&self, path: &Path, moved: bool) {
+        let known = {
+            let mut interest = lock(&self.interest);
+            let dir = interest.dirs.contains(path);
+            if moved && dir {
+                interest.stale.insert(path.to_owned());
+            }
+            dir || interest.names.contains(path)
+        };
+        if known {
+            (self.wake)();
+        }
+    }
+
+    /// Events were lost, or the watcher failed: anything may have happened, to the watches as well.
+    pub fn lost(&self) {
+        lock(&self.interest).all_stale = true;
+        (self.wake)();
+    }
+}
+
+/// The watches in place.
+pub(crate) struct Watch {
+    port: Box<dyn Watcher>,
+    hints: Hints,
+    armed: Vec<WalkedDir>,
+}
+
+/// What arming did.
+pub(crate) struct Armed {
+    /// A directory is watched that was not before, so that a change before that may have been missed.
+    pub(crate) new: bool,
+    /// A directory could not be watched.
+    pub(crate) fault: Option<Error>,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        make: &mut MakeWatcher,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let hints = Hints::new(wake);
+        Ok(Self { port: make(hints.clone())?, hints, armed: Vec::new() })
+    }
+
+    pub(crate) fn dirs(&self) -> Vec<PathBuf> {
+        self.armed.iter().map(|dir| dir.path.clone()).collect()
+    }
+
+    /// Makes the watches those of this walk.
+    pub(crate) fn arm(&mut self, walked: &[WalkedDir]) -> Armed {
+        let plan = plan(walked);
+        let (stale, all_stale) = {
+            let mut interest = lock(&self.hints.interest);
+            interest.names =
+                plan.iter().flat_map(|dir| dir.names.iter().map(|name| dir.path.join(name))).collect();
+            interest.dirs = plan.iter().map(|dir| dir.path.clone()).collect();
+            (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale))
+        };
+        let dead = |dir: &WalkedDir| {
+            let moved = |path: &Path| stale.iter().any(|stale| path.starts_with(stale));
+            let planned = |now: &WalkedDir| now.path == dir.path && now.id == dir.id;
+            all_stale || moved(&dir.path) || !plan.iter().any(planned)
+        };
+        let (dead, kept): (Vec<_>, Vec<_>) = self.armed.drain(..).partition(dead);
+        self.armed = kept;
+        for dir in dead {
+            self.port.unwatch(&dir.path);
+        }
+        let mut result = Armed { new: false, fault: None };
+        for dir in plan {
+            if self.armed.iter().any(|armed| armed.path == dir.path) {
+                continue;
+            }
+            match self.port.watch(&dir.path) {
+                Ok(()) => {
+                    result.new = true;
+                    self.armed.push(dir);
+                }
+                Err(error) => result.fault = Some(error),
+            }
+        }
+        result
+    }
+}
+
+/// The directories to watch: two paths to one directory would share one watch, and the events would name either.
+fn plan(walked: &[WalkedDir]) -> Vec<WalkedDir> {
+    let mut plan: Vec<WalkedDir> = Vec::with_capacity(walked.len());
+    let mut by_id = HashMap::new();
+    for dir in walked {
+        let known = *by_id.entry(dir.id).or_insert(plan.len());
+        let unknowable = dir.id.ino == 0;
+        if known < plan.len() && !unknowable {
+            plan[known].names.extend(dir.names.iter().cloned());
+        } else {
+            plan.push(dir.clone());
+        }
+    }
+    plan
+}

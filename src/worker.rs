@@ -1,0 +1,85 @@
+//! For tokio: a worker with a shutdown receiver, and a reload that does not block the executor.
+#![cfg(all(feature = "tokio", not(loom)))]
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    error::{Error, Layer},
+    event::Event,
+    reloader::{AlreadyRunning, Handle, Reloader, stop},
+    shared::{Reload, Shared},
+};
+
+impl<T: Send + Sync + 'static> Reloader<T> {
+    /// Starts the driver and stops it when `shutdown` turns true. The task ends when the driver has ended, also by
+    /// [`stop`](Reloader::stop) or by dropping the reloader.
+    ///
+    /// A sender that is dropped without having said so changes nothing: the files go on being watched, and that is told
+    /// once as a warning.
+    ///
+    /// # Errors
+    /// As [`start`](Reloader::start).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn spawn_worker(
+        &self,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<JoinHandle<()>, AlreadyRunning> {
+        let runtime = tokio::runtime::Handle::current();
+        self.start()?;
+        let (shared, worker) = self.parts();
+        Ok(runtime.spawn(async move {
+            let ended = {
+                let mut asked = pin!(shutdown.wait_for(|stop| *stop));
+                poll_fn(|cx| {
+                    if has_ended(&shared, cx) {
+                        return Poll::Ready(true);
+                    }
+                    match asked.as_mut().poll(cx) {
+                        Poll::Ready(asked) => Poll::Ready(asked.is_err()),
+                        Poll::Pending => Poll::Pending,
+                    }
+                })
+                .await
+            };
+            if ended {
+                if shared.lock().worker {
+                    let why = "the shutdown sender was dropped; the files go on being watched";
+                    shared.tell(Event::Warning { error: Error::new(Layer::Settings, why) });
+                }
+                poll_fn(|cx| if has_ended(&shared, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                return;
+            }
+            // A stop joins a thread: not on the executor. That it may be stuck is told as a warning.
+            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker)).await;
+        }))
+    }
+}
+
+fn has_ended<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, cx: &mut std::task::Context<'_>) -> bool {
+    let mut state = shared.lock();
+    if state.worker {
+        Shared::register(&mut state, cx.waker());
+    }
+    !state.worker
+}
+
+impl<T: Send + Sync + 'static> Handle<T> {
+    /// As [`reload_now`](Handle::reload_now), on tokio's threads for blocking work.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn reload(&self) -> Reload {
+        let handle = self.clone();
+        // It can fail only while the runtime shuts down.
+        tokio::task::spawn_blocking(move || handle.reload_now()).await.unwrap_or(Reload::Stopped)
+    }
+}
