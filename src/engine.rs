@@ -133,7 +133,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             clock,
             make_watcher,
             watch: None,
-            machine: Machine::new(timing, now),
+            machine: Machine::new(timing),
             served,
             candidate: None,
             built: None,
@@ -196,10 +196,11 @@ impl<F: Fs, B: Build> Engine<F, B> {
             Err(error) => Seen::Failed(Cause { error, bytes: None }),
         };
         self.looks += 1;
-        self.differs_since = match seen {
-            Seen::Served => None,
-            _ => self.differs_since.or(Some(self.clock.now().wall)),
-        };
+        if seen == Seen::Served {
+            (self.differs_since, self.refused_since) = (None, None);
+        } else {
+            self.differs_since.get_or_insert(self.clock.now().wall);
+        }
         seen
     }
 
@@ -374,9 +375,10 @@ where
 {
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>) {
         self.wake = Some(Arc::downgrade(shared));
-        self.machine = Machine::new(self.machine.timing(), self.clock.now());
-        // First arm, then look: a change between the first load and now shows in this look.
-        self.run(shared, Input::Reload);
+        self.machine = Machine::new(self.machine.timing());
+        // First arm, then look: a change between the first load and now shows in this look. Nobody asserts that such a
+        // change is complete, so it has to settle like any other.
+        self.run(shared, Input::Tick);
     }
 
     fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {

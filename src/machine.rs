@@ -190,7 +190,8 @@ pub struct Machine<E> {
     by_hand: Option<Duration>,
     /// Another was asked for while busy: the look that is on its way began too early for it.
     by_hand_next: bool,
-    last_look: Duration,
+    /// `None` before the first, which is due at once.
+    last_look: Option<Duration>,
     /// A look is due because of a hint.
     hinted: bool,
     still: Option<Still>,
@@ -206,9 +207,9 @@ pub struct Machine<E> {
 }
 
 impl<E: Clone + PartialEq> Machine<E> {
-    /// A machine whose first look ended at `now` and was published.
+    /// A machine that knows what is served and looks as soon as it is asked anything.
     #[must_use]
-    pub fn new(timing: Timing, now: Now) -> Self {
+    pub fn new(timing: Timing) -> Self {
         Self {
             timing,
             watching: true,
@@ -216,7 +217,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             busy: Busy::No,
             by_hand: None,
             by_hand_next: false,
-            last_look: now.mono,
+            last_look: None,
             hinted: false,
             still: None,
             unsettled: None,
@@ -252,10 +253,11 @@ impl<E: Clone + PartialEq> Machine<E> {
         if self.stopped || self.busy != Busy::No {
             return None;
         }
+        let Some(last_look) = self.last_look else { return Some(now.mono) };
         let poll = if self.watching { self.timing.poll } else { self.timing.poll_degraded };
-        let mut wake = self.last_look + poll;
+        let mut wake = last_look + poll;
         if self.hinted || self.by_hand.is_some() {
-            wake = self.last_look;
+            wake = last_look;
         }
         for at in [self.still.map(|still| still.until), self.retry_at].into_iter().flatten() {
             wake = wake.min(at);
@@ -266,7 +268,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         if let (Some((_, date)), None) = (self.held, self.retry_at) {
             wake = wake.min(now.mono + date.saturating_sub(now.wall));
         }
-        Some(wake.max(self.last_look + self.timing.gap))
+        Some(wake.max(last_look + self.timing.gap))
     }
 
     /// Takes one step.
@@ -324,7 +326,7 @@ impl<E: Clone + PartialEq> Machine<E> {
     fn look(&mut self, now: Now) -> Vec<Effect<E>> {
         self.busy = Busy::Looking;
         self.hinted = false;
-        self.last_look = now.mono;
+        self.last_look = Some(now.mono);
         vec![Effect::Look]
     }
 

@@ -40,14 +40,18 @@ impl PathSet {
     /// Resolves the paths against the working directory, once; later changes of that directory are not followed.
     ///
     /// # Errors
-    /// [`Layer::Settings`] if a path is empty or the working directory cannot be told.
+    /// [`Layer::Settings`] if there is no path, a path is empty or the working directory cannot be told.
     pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, Error> {
         let absolute = |path: P| {
             let path = path.as_ref();
             std::path::absolute(path)
                 .map_err(|error| Error::new(Layer::Settings, format!("not a usable path: {error}")).at(path))
         };
-        paths.into_iter().map(absolute).collect::<Result<_, _>>().map(Self)
+        let paths = paths.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+        if paths.is_empty() {
+            return Err(Error::new(Layer::Settings, "no paths: there is nothing to load"));
+        }
+        Ok(Self(paths))
     }
 
     /// The paths, in the order given.
@@ -173,13 +177,19 @@ enum Stop {
 impl<F: Fs> Attempt<'_, F> {
     fn run(&mut self, set: &PathSet) -> Result<Files, Failure> {
         let mut files = Vec::with_capacity(set.0.len());
+        let mut failure = None;
         for path in &set.0 {
-            // 1. and 2.
-            let bytes = self.resolve(path).map_err(|stop| match stop {
-                Stop::Torn(at) => Failure::Torn { at },
-                Stop::Fault(at, why) => Failure::Unreadable { path: path.clone(), at, why },
-            })?;
-            files.push((path.clone(), bytes));
+            // 1. and 2. Where one path fails the others are walked all the same: they go on being watched.
+            match self.resolve(path) {
+                Ok(bytes) => files.push((path.clone(), bytes)),
+                Err(Stop::Torn(at)) => return Err(Failure::Torn { at }),
+                Err(Stop::Fault(at, why)) => {
+                    failure.get_or_insert(Failure::Unreadable { path: path.clone(), at, why });
+                }
+            }
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
         }
         // 3.
         self.check_again()?;
