@@ -11,6 +11,7 @@ mod error;
 mod event;
 pub mod fs;
 pub mod machine;
+pub mod manual;
 pub mod pem;
 mod reloader;
 mod secret;

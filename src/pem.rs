@@ -167,7 +167,7 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
             if found.len() > SECTION_LIMIT {
                 return Err(Error::new(Layer::Pem, format!("more than {SECTION_LIMIT} sections")));
             }
-        } else if line.starts_with(b"-----") {
+        } else if line.starts_with(b"-----") || (end == text.len() && cut_marker(line)) {
             return Err(Error::new(
                 Layer::Pem,
                 "a line starts with dashes but neither begins nor ends a section",
@@ -186,6 +186,11 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
         return Err(Error::new(Layer::Pem, hint));
     }
     Ok(found)
+}
+
+/// The first dashes of a marker line of which the rest was not written yet.
+fn cut_marker(line: &[u8]) -> bool {
+    !line.is_empty() && line.iter().all(|byte| *byte == b'-')
 }
 
 /// The label of a marker line; an error where the line is one but its label is not text.

@@ -4,6 +4,7 @@
 //! Feature `testkit`. What is here may change in any release.
 
 mod certs;
+pub mod fuzz;
 mod publish;
 
 pub use certs::{Authority, Identity, Pair, Subject};

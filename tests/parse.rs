@@ -1,0 +1,165 @@
+//! PEM and DER: what is accepted, what is refused and by which layer, and the fuzz bodies over their corpus and over
+//! every cut of real files.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
+
+use std::{path::Path, process::Command};
+
+use rustls_reload::{
+    Layer, der, pem,
+    testkit::{Authority, Identity, Pair, Subject, fuzz},
+};
+
+fn pair() -> Pair {
+    let root = Authority::root("root");
+    root.intermediate("intermediate").issue_with_chain(&Subject::server("example.test"), &Identity::p256())
+}
+
+#[test]
+fn inv12_the_fuzz_bodies_pass_over_their_corpus() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let mut played = 0;
+    for (target, body) in [
+        ("pem_parse", fuzz::pem_parse as fn(&[u8])),
+        ("key_parse", fuzz::key_parse),
+        ("der_fields", fuzz::der_fields),
+    ] {
+        let before = played;
+        for file in std::fs::read_dir(corpus.join(target)).unwrap() {
+            body(&std::fs::read(file.unwrap().path()).unwrap());
+            played += 1;
+        }
+        assert!(played > before, "no corpus for {target}");
+    }
+    println!("corpus: {played} inputs");
+}
+
+#[test]
+fn inv12_every_cut_and_every_flipped_byte_is_taken_without_a_panic() {
+    let pair = pair();
+    let combined = format!("{}{}", pair.key, pair.chain).into_bytes();
+    let mut cases = 0;
+    for end in 0..combined.len() {
+        fuzz::pem_parse(&combined[..end]);
+        let mut flipped = combined.clone();
+        flipped[end] ^= 0x15;
+        fuzz::pem_parse(&flipped);
+        cases += 2;
+    }
+    for at in 0..pair.leaf.len() {
+        fuzz::der_fields(&pair.leaf[..at]);
+        for bit in 0..8 {
+            let mut flipped = pair.leaf.to_vec();
+            flipped[at] ^= 1 << bit;
+            fuzz::der_fields(&flipped);
+        }
+        assert_eq!(der::fields(&pair.leaf[..at]), None, "a cut certificate was read");
+        cases += 9;
+    }
+    println!("cuts and flips: {cases}");
+    assert!(cases > 5_000);
+}
+
+#[test]
+fn inv02_a_cut_chain_is_refused_unless_the_cut_is_between_blocks() {
+    let chain = pair().chain.into_bytes();
+    let end = b"-----END CERTIFICATE-----";
+    for cut in 0..chain.len() {
+        let whole_blocks = chain[..cut].trim_ascii_end().ends_with(end);
+        assert_eq!(pem::chain(&chain[..cut]).is_ok(), whole_blocks, "cut at {cut}");
+    }
+}
+
+#[test]
+fn inv02_pem_that_others_pass_over_is_refused_by_the_layer_it_belongs_to() {
+    let pair = pair();
+    let (chain, key) = (pair.chain.as_str(), pair.key.as_str());
+    let relabel = |text: &str, from: &str, to: &str| text.replace(from, to).into_bytes();
+    let crlf = chain.replace('\n', "\r\n");
+    let refused: Vec<(&str, Layer, Vec<u8>)> = vec![
+        ("an empty file", Layer::Pem, Vec::new()),
+        ("text only", Layer::Pem, b"no certificate here\n".to_vec()),
+        ("DER", Layer::Pem, pair.leaf.to_vec()),
+        ("a key only", Layer::Pem, key.into()),
+        ("TRUSTED CERTIFICATE", Layer::Pem, relabel(chain, "CERTIFICATE", "TRUSTED CERTIFICATE")),
+        ("an END without a BEGIN", Layer::Pem, chain.split_once('\n').unwrap().1.into()),
+        ("another END", Layer::Pem, relabel(chain, "END CERTIFICATE", "END X509 CRL")),
+        ("a BEGIN inside", Layer::Pem, chain.replacen("-----END CERTIFICATE-----", "", 1).into_bytes()),
+        ("damaged base64", Layer::Pem, chain.replacen("MII", "M*I", 1).into_bytes()),
+        ("dashes missing", Layer::Pem, relabel(chain, "END CERTIFICATE-----", "END CERTIFICATE----")),
+        ("an empty block", Layer::Pem, b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_vec()),
+    ];
+    for (what, layer, text) in &refused {
+        let error = pem::chain(text).expect_err(what);
+        assert_eq!(error.layer(), *layer, "{what}: {error}");
+    }
+    let plain = pem::chain(chain.as_bytes()).unwrap();
+    assert_eq!(plain.len(), 2);
+    for (what, text) in [
+        ("CRLF", crlf.into_bytes()),
+        ("a byte order mark", [b"\xef\xbb\xbf", chain.as_bytes()].concat()),
+        ("text before and after", format!("subject=x\n{chain}\nend\n").into_bytes()),
+        ("a key beside it", format!("{key}{chain}").into_bytes()),
+        ("no newline at the end", chain.trim_end().into()),
+    ] {
+        assert_eq!(pem::chain(&text).as_ref(), Ok(&plain), "{what}");
+    }
+}
+
+#[test]
+fn inv02_a_key_file_holds_exactly_one_usable_key() {
+    let pair = pair();
+    let key = pair.key.as_str();
+    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let legacy = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
+    for (what, layer, text) in [
+        ("two keys", Layer::Key, format!("{key}{key}")),
+        ("an encrypted key", Layer::Key, encrypted),
+        ("an encrypted key of the old kind", Layer::Key, legacy.to_owned()),
+        ("certificates only", Layer::Key, pair.chain.clone()),
+        ("a public key", Layer::Pem, key.replace("PRIVATE KEY", "PUBLIC KEY")),
+        ("nothing", Layer::Pem, String::new()),
+        ("damaged base64", Layer::Key, key.replacen("MIG", "M*G", 1)),
+    ] {
+        let error = pem::key(text.as_bytes()).expect_err(what);
+        assert_eq!(error.layer(), layer, "{what}: {error}");
+    }
+    let parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    for text in [format!("{parameters}{key}"), format!("{}{key}", pair.chain), format!("{key}{}", pair.chain)]
+    {
+        assert_eq!(pem::key(text.as_bytes()).unwrap().clone_der(), pair.key_der());
+    }
+}
+
+/// The reader of certificate fields against OpenSSL.
+#[test]
+fn inv11_the_fields_told_are_those_that_openssl_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["example.test", "*.example.test", "localhost"];
+    let mut subject = Subject::server(names[0]);
+    subject.names = names.map(String::from).to_vec();
+    for years in [1, 30] {
+        let far = subject.window.0 + std::time::Duration::from_secs(years * 365 * 86_400);
+        let subject = subject.clone().valid(subject.window.0, far);
+        let leaf = Authority::root("root").issue(&subject, &Identity::ed25519()).leaf;
+        let fields = der::fields(&leaf).unwrap();
+        let file = dir.path().join("leaf.der");
+        std::fs::write(&file, &leaf).unwrap();
+        let run = Command::new("openssl")
+            .args(["x509", "-inform", "DER", "-noout", "-serial", "-dates", "-dateopt", "iso_8601", "-in"])
+            .arg(&file)
+            .output();
+        let Ok(output) = run else {
+            println!("no openssl on this machine: nothing to compare with");
+            return;
+        };
+        let text = String::from_utf8(output.stdout).unwrap();
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+        assert_eq!(field("serial="), der::serial_hex(fields.serial), "{text}");
+        let date = |date| rustls_reload::Timestamp(date).to_string().replace('T', " ");
+        assert_eq!(field("notBefore="), date(fields.not_before));
+        assert_eq!(field("notAfter="), date(fields.not_after));
+        assert_eq!(fields.names, names);
+    }
+}
