@@ -8,4 +8,4 @@ pub mod fuzz;
 mod publish;
 
 pub use certs::{Authority, Identity, Pair, Subject};
-pub use publish::{Keyed, Op, kubelet_first, kubelet_update};
+pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};
