@@ -5,6 +5,8 @@
 //! decided in the machine: it publishes what was built valid and nothing else, never early, never late, and tells each
 //! thing once. After each sequence the disk comes to rest with a valid set, and the machine must publish it within the
 //! bound of INV-05 with no hint at all.
+//!
+//! Engine: generated. Checks: INV-02, INV-03, INV-04, INV-06, INV-08, INV-11
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
 

@@ -1,5 +1,7 @@
 //! PEM and DER: what is accepted, what is refused and by which layer, and the fuzz bodies over their corpus and over
 //! every cut of real files.
+//!
+//! Engine: generated.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
 
