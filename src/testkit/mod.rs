@@ -5,7 +5,9 @@
 
 mod certs;
 pub mod fuzz;
+mod leaks;
 mod publish;
 
 pub use certs::{Authority, Identity, Pair, Subject};
+pub use leaks::{WINDOW, leaks};
 pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};
