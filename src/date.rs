@@ -17,7 +17,7 @@ pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
 /// The day, counted from 1970-01-01, of a date; `None` for a date that does not exist or lies before 1970.
 #[must_use]
 pub(crate) fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let length = match month {
         4 | 6 | 9 | 11 => 30,
         2 => 28 + u64::from(leap),

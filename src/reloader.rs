@@ -340,7 +340,6 @@ impl<T: Send + Sync + 'static> Handle<T> {
     }
 
     /// A future of the first publication after `generation`, for any runtime.
-    #[must_use]
     pub fn published(&self, generation: u64) -> PublishedAfter<T> {
         PublishedAfter { handle: self.clone(), generation }
     }

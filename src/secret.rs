@@ -18,7 +18,7 @@ impl Secret {
     }
 
     /// The whole buffer, writable.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
 }

@@ -39,9 +39,11 @@ pub enum Reload {
 
 /// Who hears of events and publications.
 pub(crate) struct Observers<T> {
-    pub(crate) events: Vec<Box<dyn Fn(&Event) + Send + Sync>>,
-    pub(crate) publications: Vec<Box<dyn Fn(&Arc<Published<T>>) + Send + Sync>>,
+    pub(crate) events: Vec<Observer<Event>>,
+    pub(crate) publications: Vec<Observer<Arc<Published<T>>>>,
 }
+
+type Observer<T> = Box<dyn Fn(&T) + Send + Sync>;
 
 impl<T> Default for Observers<T> {
     fn default() -> Self {

@@ -329,7 +329,7 @@ impl<F: Fs> Attempt<'_, F> {
         }
         // Allocated once at its final size; that the file has grown meanwhile shows when it is looked up again.
         let mut bytes = Secret::zeroed(usize::try_from(stat.size).unwrap_or(usize::MAX));
-        let mut rest = bytes.as_mut();
+        let mut rest = bytes.bytes_mut();
         while !rest.is_empty() {
             match self.fs.read(&mut file, rest) {
                 Ok(0) => return Err(Stop::Torn(path)),

@@ -135,10 +135,8 @@ impl Walk {
                 return Motion::Loose;
             }
             // The served walk looked up the same name there: up to here both went the same way.
-            if !was
-                .get(first)
-                .is_some_and(|old| served.entries[old.entry].path == self.entries[step.entry].path)
-            {
+            let same_path = |old: &Step| served.entries[old.entry].path == self.entries[step.entry].path;
+            if !was.get(first).is_some_and(same_path) {
                 return Motion::Loose;
             }
             pivot = Some(step.entry);
