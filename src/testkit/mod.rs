@@ -7,4 +7,4 @@ mod certs;
 mod publish;
 
 pub use certs::{Authority, Identity, Pair, Subject};
-pub use publish::{Keyed, Op, kubelet_first, kubelet_update};
+pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};

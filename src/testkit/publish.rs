@@ -3,6 +3,10 @@
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 /// One system call of a publisher. Paths are relative to the root that it is applied under; link targets are verbatim.
@@ -69,6 +73,46 @@ fn symlink(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// A tick is 10 ms at most where a kernel counts 100 a second; a file system that takes this long has none to wait for.
+const TICK_LIMIT: Duration = Duration::from_secs(2);
+
+/// Returns once the timestamps of the file system that holds the directory `root` have moved on since the call.
+///
+/// Called before a rename that commits an update, it makes what was written before strictly older than the rename, as it
+/// is with a publisher that takes longer than a tick (at most 4 ms on most kernels). Without it the whole update may
+/// carry one timestamp, and a reader cannot tell the order of its steps (ASM-06).
+///
+/// A scratch file in `root` reads the clock; it is gone on return.
+///
+/// # Errors
+/// What the system says; `TimedOut` where the timestamps stand still for two seconds.
+pub fn wait_for_tick(root: &Path) -> io::Result<()> {
+    static SCRATCHES: AtomicU64 = AtomicU64::new(0);
+    let number = SCRATCHES.fetch_add(1, Ordering::Relaxed);
+    let scratch = root.join(format!(".tick-{}-{number}", process::id()));
+    let ticked = tick(&scratch);
+    ticked.and(std::fs::remove_file(&scratch))
+}
+
+/// Writes to `scratch` until that changes its modification time.
+fn tick(scratch: &Path) -> io::Result<()> {
+    let mut file = std::fs::File::create_new(scratch)?;
+    let mut stamp = || -> io::Result<SystemTime> {
+        file.write_all(b".")?;
+        file.metadata()?.modified()
+    };
+    let (first, deadline) = (stamp()?, Instant::now() + TICK_LIMIT);
+    while stamp()? <= first {
+        if Instant::now() >= deadline {
+            let why = "the timestamps of the file system stand still";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        // A tick raises no event: it has to be asked for.
+        thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
+}
+
 /// A file name and its content.
 pub type Keyed<'a> = (&'a str, &'a [u8]);
 
@@ -105,4 +149,31 @@ fn payload(dir: &Path, stamp: &str, files: &[Keyed<'_>]) -> Vec<Op> {
     ops.push(Op::Symlink(stamp.into(), dir.join("..data_tmp")));
     ops.push(Op::Rename(dir.join("..data_tmp"), dir.join("..data")));
     ops
+}
+
+#[cfg(all(test, unix, not(loom)))]
+#[allow(clippy::unwrap_used)] // reason: a test
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_before_a_tick_is_strictly_older_than_a_rename_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let changed = |name: &str| {
+            let meta = std::fs::symlink_metadata(dir.path().join(name)).unwrap();
+            (meta.ctime(), meta.ctime_nsec())
+        };
+        for round in 0..20 {
+            let (file, link) = (format!("file{round}"), format!("link{round}"));
+            std::fs::write(dir.path().join(&file), "new").unwrap();
+            symlink(Path::new("somewhere"), &dir.path().join(&link)).unwrap();
+            wait_for_tick(dir.path()).unwrap();
+            std::fs::rename(dir.path().join(&link), dir.path().join("..data")).unwrap();
+            assert!(changed(&file) < changed("..data"), "round {round}");
+        }
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 21, "the scratch files are gone");
+    }
 }
