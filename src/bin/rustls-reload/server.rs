@@ -1,6 +1,6 @@
 //! An HTTPS server over a reloader: what `serve` runs and what `demo` looks at.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::service::service_fn;
 use hyper_util::{
@@ -175,6 +175,6 @@ async fn connection(
 }
 
 /// Returns once the server is told to stop, or nobody is left to tell.
-fn stopped(stop: &mut watch::Receiver<bool>) -> impl Future<Output = ()> + Send + '_ {
-    async { drop(stop.wait_for(|stop| *stop).await) }
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
