@@ -93,14 +93,13 @@ async fn accept(
     let permits = Arc::new(Semaphore::new(CONNECTION_LIMIT));
     let mut connections = JoinSet::new();
     loop {
-        let (stream, permit) = tokio::select! {
+        let next = tokio::select! {
             () = stopped(&mut stop) => break,
-            Some(_) = connections.join_next() => continue,
-            next = next(&listener, &permits) => match next {
-                Some(next) => next,
-                None => break,
-            },
+            next = next(&listener, &permits) => next,
         };
+        let Some((stream, permit)) = next else { break };
+        // Those that have ended; never more than the limit on connections.
+        while connections.try_join_next().is_some() {}
         let connection = connection(stream, acceptor.clone(), handle.clone(), stop.clone());
         connections.spawn(async move {
             connection.await;
