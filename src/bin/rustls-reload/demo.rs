@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustls_reload::{Event, Layer, ServerReloader, der};
+use tempfile::TempDir;
 use tokio::{
     sync::mpsc,
     time::{interval, timeout},
@@ -41,7 +42,7 @@ pub(crate) struct Args {
 pub(crate) async fn demo(args: Args) -> Result<(), Failure> {
     // Also when a signal ends it, the directory is removed.
     let mut ends = Ends::new()?;
-    let dir = tempfile::Builder::new().prefix("rustls-reload-demo-").tempdir()?;
+    let dir = private_dir()?;
     let mut demo = tokio::select! {
         demo = Demo::start(dir.path()) => demo?,
         () = ends.recv() => return Err("ended before anything was seen".into()),
@@ -59,6 +60,15 @@ pub(crate) async fn demo(args: Args) -> Result<(), Failure> {
     }
     demo.server.stop().await;
     Ok(())
+}
+
+/// A temporary directory that nobody else can look into: it will hold keys, if only throw-away ones.
+fn private_dir() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("rustls-reload-demo-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir()
 }
 
 struct Demo {

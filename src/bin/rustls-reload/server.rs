@@ -1,6 +1,16 @@
 //! An HTTPS server over a reloader: what `serve` runs and what `demo` looks at.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper::service::service_fn;
 use hyper_util::{
@@ -161,16 +171,27 @@ async fn connection(
         Some(b"h2") => http.http2_only(),
         _ => http.http1_only(),
     };
+    let asked = AtomicBool::new(false);
     let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
         let answer = http::answer(&request, &served, &handle);
         async { Ok::<_, Infallible>(answer) }
     });
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = serving.as_mut() => return,
+        () = silence(&asked) => return,
         () = stopped(&mut stop) => serving.as_mut().graceful_shutdown(),
     }
     let _ = serving.await;
+}
+
+/// Returns if nothing is asked within the limit for a head: an h2 client that does not even begin is sent no ping.
+async fn silence(asked: &AtomicBool) {
+    sleep(HEAD_LIMIT).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
 }
 
 /// Returns once the server is told to stop, or nobody is left to tell.
