@@ -149,7 +149,13 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     fn run(&mut self, shared: &Shared<B::Value>, input: Input<Cause>) {
-        let mut effects: VecDeque<_> = self.machine.step(self.clock.now(), input).into();
+        let effects = self.machine.step(self.clock.now(), input);
+        self.carry_out(shared, effects);
+    }
+
+    /// Carries out effects and what follows from them, until the machine has nothing more to do.
+    fn carry_out(&mut self, shared: &Shared<B::Value>, effects: Vec<Effect<Cause>>) {
+        let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             let answer = match effect {
                 Effect::Look => Input::Looked(self.look(shared)),
@@ -374,9 +380,11 @@ where
 {
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>) {
         self.wake = Some(Arc::downgrade(shared));
-        self.machine = Machine::new(self.machine.timing(), self.clock.now());
-        // First arm, then look: a change between the first load and now shows in this look.
-        self.run(shared, Input::Reload);
+        // First arm, then look: a change between the first load and now shows in this look. It has to settle like any
+        // other (INV-01 (b)): a publisher may be in the middle of it.
+        let (machine, effects) = Machine::begin(self.machine.timing(), self.clock.now());
+        self.machine = machine;
+        self.carry_out(shared, effects);
     }
 
     fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {

@@ -228,6 +228,15 @@ impl<E: Clone + PartialEq> Machine<E> {
         }
     }
 
+    /// A machine that begins with a look, and the effect that asks for it. Unlike one by hand this look asserts nothing:
+    /// a publisher may be in the middle of its work, so what was not committed has to settle.
+    #[must_use]
+    pub fn begin(timing: Timing, now: Now) -> (Self, Vec<Effect<E>>) {
+        let mut machine = Self::new(timing, now);
+        let effects = machine.look(now);
+        (machine, effects)
+    }
+
     /// The delays it works with.
     #[must_use]
     pub fn timing(&self) -> Timing {
