@@ -339,7 +339,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
         let Some(watch) = &mut self.watch else { return false };
         let armed = watch.arm(&walk.dirs);
-        if armed.new {
+        if armed.changed {
             shared.lock().status.watched = watch.dirs();
         }
         self.watching(shared, armed.fault);
