@@ -30,8 +30,7 @@ const STEP_LIMIT: Duration = Duration::from_secs(12);
 /// Between two rotations of `--keep`.
 const KEEP_PAUSE: Duration = Duration::from_secs(3);
 
-/// Serves a throw-away pair on loopback, from a temporary directory laid out as kubelet does, and publishes a good, a
-/// broken and a good update. Exits 0 only if the client saw what is promised.
+/// How long to go on.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Then go on publishing every three seconds until ctrl-c

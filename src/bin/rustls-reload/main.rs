@@ -35,9 +35,17 @@ The demo's report goes to stdout, everything else to stderr.";
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(after_help = EXIT_CODES)]
     /// Serve HTTPS and tell on stderr of each reload and each refusal
+    ///
+    /// `GET /` tells what its connection was served, `GET /status` everything as JSON (paths included), `GET /healthz`
+    /// whether the files are watched. SIGHUP looks at once and takes what it finds for finished.
     Serve(serve::Args),
+    #[command(after_help = EXIT_CODES)]
     /// Rotate a throw-away certificate under a running server, with a client looking on
+    ///
+    /// Serves a throw-away pair on loopback, from a temporary directory laid out as kubelet does, and publishes a good, a
+    /// broken and a good update. Succeeds only if the client saw what is promised.
     Demo(demo::Args),
 }
 

@@ -12,8 +12,7 @@ use crate::{
     signals::{Ends, Reloads},
 };
 
-/// `GET /` tells what this connection was served, `GET /status` everything (paths included) as JSON, `GET /healthz`
-/// whether the files are watched. SIGHUP looks at once and takes what it finds for finished.
+/// What to serve, and where.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The certificate chain, PEM, leaf first
