@@ -207,9 +207,9 @@ impl Demo {
         served: &CertificateDer<'_>,
     ) -> Result<(), Failure> {
         let after =
-            after.map_or_else(String::new, |after| format!("after {:5.1} ms", after.as_secs_f64() * 1e3));
+            after.map_or_else(String::new, |after| format!("  after {:5.1} ms", after.as_secs_f64() * 1e3));
         report(format_args!(
-            "{step:<28} on disk: serial {}  served: serial {} (generation {})  {after}",
+            "{step:<28} on disk: serial {}  served: serial {} (generation {}){after}",
             serial(on_disk),
             serial(served),
             self.server.reloader.status().generation,
