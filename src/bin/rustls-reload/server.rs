@@ -27,8 +27,9 @@ use tokio::{
 
 use crate::{Failure, http, say::say};
 
-/// Connections at a time; further ones wait in the system's queue. Each costs about 50 kB with its TLS buffers.
-const CONNECTION_LIMIT: usize = 1024;
+/// Connections at a time; further ones wait in the system's queue. It is half of the 1,024 descriptors that a process
+/// usually has: clients must not be able to take those that a reload needs.
+const CONNECTION_LIMIT: usize = 512;
 /// A handshake takes two round trips: ten seconds are enough for any network, and bound what a silent client costs.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// For the head of an HTTP/1.1 request, and so for the pause before the next one on a connection.
