@@ -149,7 +149,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     fn run(&mut self, shared: &Shared<B::Value>, input: Input<Cause>) {
-        let mut effects: VecDeque<_> = self.machine.step(self.clock.now(), input).into();
+        let effects = self.machine.step(self.clock.now(), input);
+        let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             let answer = match effect {
                 Effect::Look => Input::Looked(self.look(shared)),
@@ -334,7 +335,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
         let Some(watch) = &mut self.watch else { return false };
         let armed = watch.arm(&walk.dirs);
-        if armed.new {
+        if armed.changed {
             shared.lock().status.watched = watch.dirs();
         }
         self.watching(shared, armed.fault);

@@ -1,7 +1,7 @@
 //! One error type: which layer refused, which path, why.
 
 use std::{
-    fmt,
+    fmt::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -111,10 +111,37 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.layer)?;
         if let Some(path) = &self.path {
-            write!(f, "{}: ", path.display())?;
+            write!(OneLine(f), "{}: ", path.display())?;
         }
-        f.write_str(&self.why)
+        OneLine(f).write_str(&self.why)
+    }
+}
+
+/// Escapes control characters: who chooses a path or a link's target must not write lines of a log (INV-11).
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if c.is_control() { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }?;
+        }
+        Ok(())
     }
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inv11_a_refusal_is_one_line_whatever_the_path() {
+        let error = Error::new(Layer::Read, "cannot find (at /a\r\nCONFIG:RELOADED)")
+            .at("/\nCONFIG:RELOADED [INFO]/é");
+        let line = error.to_string();
+        assert!(!line.contains(char::is_control), "{line:?}");
+        let told = r"read: /\nCONFIG:RELOADED [INFO]/é: cannot find (at /a\r\nCONFIG:RELOADED)";
+        assert_eq!(line, told);
+    }
+}

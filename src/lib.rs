@@ -1,4 +1,78 @@
-//! Swaps a running rustls server's certificate, key and client CAs when their files change.
+//! Swaps a running rustls server's certificate, key and client CAs when their files change: no restart, no failed
+//! handshake, no mixture.
+//!
+//! What is promised:
+//!
+//! - A configuration is published only whole: its bytes were on disk together at one instant, they are of one update of
+//!   their publisher, and the bytes that passed the checks are the bytes that are served.
+//! - A configuration is published only after every check passed, the last of them a TLS handshake in memory against it.
+//! - A reload that fails changes nothing: the same `Arc<ServerConfig>` goes on being served. It is told once, and tried
+//!   again until it succeeds or the files change.
+//! - Once the files hold a valid set, that set is served, whether or not an event told of it: within milliseconds where
+//!   the publisher commits by one rename (Kubernetes volumes, release directories), else once the files hold still.
+//! - A handshake waits for no file, no parse, no callback and no lock that a reload holds.
+//!
+//! What is not promised:
+//!
+//! - A publisher that rewrites its files one by one and pauses for longer than [`Timing::settle`] between two writes of
+//!   one update can have half of it published, if that half passes every check.
+//! - Memory that rustls or the crypto provider hold is not wiped; the buffers of this crate are.
+//! - Connections that are open stay as they were shaken; none is closed because a certificate or a CA has gone.
+//! - The chain is not verified against any root, nor its names against anything: a client does that.
+//! - Where there are no directory handles (Windows) every change has to hold still, and a replaced directory is noticed
+//!   by lengths and times only. See [`fs::PathFs`].
+//! - Where panics abort, a panic in a build step ends the process.
+//!
+//! # How it works
+//!
+//! ```text
+//! publisher (kubelet, certbot, cp ...)
+//!     | changes files
+//! watch + poll --hint--> machine --look--> snapshot --bytes--> parse --> validate --> rehearse
+//!  (may lie)              ^  |           (one attempt)                       (handshake in memory)
+//!                         |  '--wake me at t                                         |
+//!                         '---------------- candidate or refusal <-------------------'
+//!                            machine --publish--> cell (one Arc) <-- handshakes read here
+//!                            machine --tell-----> events, status
+//! ```
+//!
+//! One thread drives it. File events are hints and nothing more: losing all of them costs at most the poll of ten
+//! seconds ([`Timing`] has all delays). Every directory on the way to every file is watched, links and their targets
+//! included, so a swapped ancestor is seen like a rewritten file.
+//!
+//! # The shortest program
+//!
+//! ```no_run
+//! # fn accept() -> Result<std::net::TcpStream, std::io::Error> { unimplemented!() }
+//! use rustls_reload::ServerReloader;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Strict: a missing file, a key that does not match or an unusable CA is an error here.
+//! let tls = ServerReloader::builder("/etc/tls/tls.crt", "/etc/tls/tls.key")
+//!     .on_event(|event| eprintln!("{event}"))
+//!     .load()?;
+//! tls.start()?;
+//! loop {
+//!     let socket = accept()?;
+//!     // What is served at this moment; one atomic load.
+//!     let connection = rustls::ServerConnection::new(tls.current())?;
+//! #   drop((socket, connection));
+//! }
+//! # }
+//! ```
+//!
+//! [`Reloader`] is the part that knows nothing of TLS: a [`Build`] step of one's own makes any value of any files.
+//!
+//! # Features
+//!
+//! - `notify` (default): file events. Without it the files are looked at every second.
+//! - `tokio`: `Acceptor`, `Reloader::spawn_worker` with a shutdown receiver, `Handle::reload`.
+//! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
+//! - `ring`, `aws-lc-rs`: the crypto provider to use where none is passed and the process has no default.
+//! - `testkit`: certificates and publishers for tests, this crate's and others'.
+//! - `cli`: the binary.
+//!
+//! None of them changes what another does.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod build;

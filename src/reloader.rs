@@ -341,7 +341,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
 
     /// A future of the first publication after `generation`, for any runtime.
     pub fn published(&self, generation: u64) -> PublishedAfter<T> {
-        PublishedAfter { handle: self.clone(), generation }
+        PublishedAfter { handle: self.clone(), generation, ticket: None }
     }
 
     /// Subscribes to the events from now on.
@@ -354,21 +354,37 @@ impl<T: Send + Sync + 'static> Handle<T> {
 
 /// Resolves to the first value published after a generation.
 #[must_use]
-pub struct PublishedAfter<T> {
+pub struct PublishedAfter<T: Send + Sync + 'static> {
     handle: Handle<T>,
     generation: u64,
+    /// Under which it waits.
+    ticket: Option<u64>,
 }
 
 impl<T: Send + Sync + 'static> Future for PublishedAfter<T> {
     type Output = Arc<Published<T>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let mut state = self.handle.shared.lock();
-        if state.status.generation > self.generation {
-            return Poll::Ready(self.handle.current());
+        let this = self.get_mut();
+        let mut state = this.handle.shared.lock();
+        if state.status.generation > this.generation {
+            return Poll::Ready(this.handle.current());
         }
-        Shared::register(&mut state, cx.waker());
+        let replaced = Shared::register(&mut state, &mut this.ticket, cx.waker());
+        drop(state);
+        drop(replaced);
         Poll::Pending
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for PublishedAfter<T> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            let mut state = self.handle.shared.lock();
+            let waker = Shared::forget(&mut state, ticket);
+            drop(state);
+            drop(waker);
+        }
     }
 }
 

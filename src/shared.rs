@@ -82,7 +82,10 @@ pub(crate) struct Shared<T> {
 pub(crate) struct State<T> {
     pub(crate) status: Status,
     pub(crate) events: Ring,
-    wakers: Vec<Waker>,
+    /// Who waits for an event or a publication, by ticket.
+    wakers: HashMap<u64, Waker>,
+    /// Tickets given so far.
+    tickets: u64,
     /// The driver, when nobody drives.
     idle: Option<Box<dyn Drive<T>>>,
     /// The thread that drives.
@@ -113,7 +116,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
             state: Mutex::new(State {
                 status: Status::first(leaf, wall),
                 events: Ring::default(),
-                wakers: Vec::new(),
+                wakers: HashMap::new(),
+                tickets: 0,
                 idle: Some(drive),
                 driving: None,
                 worker: false,
@@ -178,7 +182,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             (published, event, old, std::mem::take(&mut state.wakers))
         };
         self.notify();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
         drop(old);
         for observer in &self.observers.publications {
             self.guard("publish", || observer(&published));
@@ -196,7 +200,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             std::mem::take(&mut state.wakers)
         };
         self.notify();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
         self.observe(&event);
     }
 
@@ -218,10 +222,20 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 
     /// Registers to be woken by the next event or publication, under the caller's lock.
-    pub(crate) fn register(state: &mut State<T>, waker: &Waker) {
-        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
-        }
+    ///
+    /// Returns the waker that this one replaces: to drop it may drop a whole task, which must not happen under the lock.
+    #[must_use]
+    pub(crate) fn register(state: &mut State<T>, ticket: &mut Option<u64>, waker: &Waker) -> Option<Waker> {
+        let ticket = *ticket.get_or_insert_with(|| {
+            state.tickets += 1;
+            state.tickets
+        });
+        state.wakers.insert(ticket, waker.clone())
+    }
+
+    /// Takes back a registration; returns its waker, to be dropped without the lock (INV-12).
+    pub(crate) fn forget(state: &mut State<T>, ticket: u64) -> Option<Waker> {
+        state.wakers.remove(&ticket)
     }
 
     /// Answers every reload that was asked for before the present step began.
@@ -314,7 +328,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         self.rest(&mut state, drive);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
     }
 
     /// Steps for whatever the state asks for, until stopped or `go_on` says that it is enough.

@@ -37,10 +37,11 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         self.start()?;
         let (shared, worker) = self.parts();
         Ok(runtime.spawn(async move {
+            let mut ticket = None;
             let ended = {
                 let mut asked = pin!(shutdown.wait_for(|stop| *stop));
                 poll_fn(|cx| {
-                    if has_ended(&shared, cx) {
+                    if has_ended(&shared, &mut ticket, cx) {
                         return Poll::Ready(true);
                     }
                     match asked.as_mut().poll(cx) {
@@ -55,7 +56,10 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                     let why = "the shutdown sender was dropped; the files go on being watched";
                     shared.tell(Event::Warning { error: Error::new(Layer::Settings, why) });
                 }
-                poll_fn(|cx| if has_ended(&shared, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                poll_fn(
+                    |cx| if has_ended(&shared, &mut ticket, cx) { Poll::Ready(()) } else { Poll::Pending },
+                )
+                .await;
                 return;
             }
             // A stop joins a thread: not on the executor. That it may be stuck is told as a warning.
@@ -64,12 +68,17 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     }
 }
 
-fn has_ended<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, cx: &mut std::task::Context<'_>) -> bool {
+fn has_ended<T: Send + Sync + 'static>(
+    shared: &Arc<Shared<T>>,
+    ticket: &mut Option<u64>,
+    cx: &mut std::task::Context<'_>,
+) -> bool {
     let mut state = shared.lock();
-    if state.worker {
-        Shared::register(&mut state, cx.waker());
-    }
-    !state.worker
+    let worker = state.worker;
+    let replaced = worker.then(|| Shared::register(&mut state, ticket, cx.waker()));
+    drop(state);
+    drop(replaced);
+    !worker
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {

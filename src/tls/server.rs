@@ -215,7 +215,7 @@ pub struct ServerBuilder {
     further: Vec<Further>,
 }
 
-type Further = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild>>;
+type Further = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send>;
 
 impl ServerBuilder {
     /// Verifies client certificates against the CAs of this bundle.
@@ -285,7 +285,10 @@ impl ServerBuilder {
         self.further(|builder| builder.watcher(make))
     }
 
-    fn further(mut self, set: impl FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + 'static) -> Self {
+    fn further(
+        mut self,
+        set: impl FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send + 'static,
+    ) -> Self {
         self.further.push(Box::new(set));
         self
     }
@@ -395,4 +398,15 @@ fn default_provider() -> Option<Arc<CryptoProvider>> {
     return Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
     None
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #[test]
+    fn a_load_can_be_moved_off_an_async_executor() {
+        fn is_send<T: Send + 'static>() -> usize {
+            size_of::<T>()
+        }
+        assert!(is_send::<super::ServerBuilder>() > 0 && is_send::<super::ServerReloader>() > 0);
+    }
 }

@@ -92,6 +92,8 @@ pub(crate) struct Watch {
 pub(crate) struct Armed {
     /// A directory is watched that was not before, so that a change before that may have been missed.
     pub(crate) new: bool,
+    /// The watched directories are others than before, or fewer.
+    pub(crate) changed: bool,
     /// A directory could not be watched.
     pub(crate) fault: Option<Error>,
 }
@@ -126,10 +128,10 @@ impl Watch {
         };
         let (dead, kept): (Vec<_>, Vec<_>) = self.armed.drain(..).partition(dead);
         self.armed = kept;
+        let mut result = Armed { new: false, changed: !dead.is_empty(), fault: None };
         for dir in dead {
             self.port.unwatch(&dir.path);
         }
-        let mut result = Armed { new: false, fault: None };
         for dir in plan {
             if self.armed.iter().any(|armed| armed.path == dir.path) {
                 continue;
@@ -137,6 +139,7 @@ impl Watch {
             match self.port.watch(&dir.path) {
                 Ok(()) => {
                     result.new = true;
+                    result.changed = true;
                     self.armed.push(dir);
                 }
                 Err(error) => result.fault = Some(error),

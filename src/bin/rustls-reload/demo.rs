@@ -1,0 +1,239 @@
+//! `demo`: rotates a throw-away certificate under the server of `serve` and compares what a client sees with what is
+//! promised.
+
+use std::{
+    fmt::Arguments,
+    io::{self, Write},
+    path::Path,
+    time::Duration,
+};
+
+use rustls_reload::{Event, Layer, ServerReloader, der};
+use tempfile::TempDir;
+use tokio::{
+    sync::mpsc,
+    time::{interval, timeout},
+};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use crate::{
+    Failure,
+    client::{Client, Connection},
+    publisher::{Publisher, Update},
+    say::say,
+    server::Server,
+    signals::Ends,
+};
+
+/// For each thing that the demo waits for: it takes milliseconds, and at most ten seconds where no event arrives.
+const STEP_LIMIT: Duration = Duration::from_secs(12);
+/// Between two rotations of `--keep`.
+const KEEP_PAUSE: Duration = Duration::from_secs(3);
+
+/// How long to go on.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Then go on publishing every three seconds until ctrl-c
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) async fn demo(args: Args) -> Result<(), Failure> {
+    // Also when a signal ends it, the directory is removed.
+    let mut ends = Ends::new()?;
+    let dir = private_dir()?;
+    let mut demo = tokio::select! {
+        demo = Demo::start(dir.path()) => demo?,
+        () = ends.recv() => return Err("ended before anything was seen".into()),
+    };
+    tokio::select! {
+        outcome = demo.three_updates() => outcome?,
+        () = ends.recv() => return Err("ended before everything was seen".into()),
+    }
+    if args.keep {
+        report(format_args!("\ngoing on every {} s until ctrl-c", KEEP_PAUSE.as_secs()))?;
+        tokio::select! {
+            outcome = demo.keep_on() => outcome?,
+            () = ends.recv() => {}
+        }
+    }
+    demo.server.stop().await;
+    Ok(())
+}
+
+/// A temporary directory that nobody else can look into: it will hold keys, if only throw-away ones.
+fn private_dir() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("rustls-reload-demo-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir()
+}
+
+struct Demo {
+    server: Server,
+    events: mpsc::UnboundedReceiver<Event>,
+    publisher: Publisher,
+    client: Client,
+    /// Opened before the first update.
+    before: Connection,
+    /// The leaf that has to be served.
+    served: CertificateDer<'static>,
+    generation: u64,
+}
+
+impl Demo {
+    async fn start(root: &Path) -> Result<Self, Failure> {
+        let (publisher, first) = Publisher::first(root)?;
+        let dir = publisher.dir();
+        let (tell, events) = mpsc::unbounded_channel();
+        let builder =
+            ServerReloader::builder(dir.join("tls.crt"), dir.join("tls.key")).on_event(move |event| {
+                say(event);
+                // Nobody listens any more only when the demo is over.
+                let _ = tell.send(event.clone());
+            });
+        report(format_args!("a throw-away CA and pair in {}, laid out as kubelet does", dir.display()))?;
+        let server = Server::start(builder, "127.0.0.1:0").await?;
+        let address = server.address;
+        report(format_args!(
+            "watching {} directories, from the files up to the root",
+            server.reloader.status().watched.len()
+        ))?;
+        report(format_args!(
+            "look yourself (--keep leaves the time to):\n  openssl s_client -connect {address} -servername localhost \
+             -CAfile {} </dev/null | openssl x509 -noout -serial -enddate\n",
+            publisher.ca_file().display(),
+        ))?;
+        let client = Client::new(publisher.authority(), "localhost", address)?;
+        let before = client.connect().await?;
+        let demo = Self { server, events, publisher, client, before, served: first.leaf, generation: 1 };
+        demo.row("first load", &demo.served, None, &demo.before.leaf)?;
+        expect(demo.before.leaf == demo.served, "the first leaf is served")?;
+        Ok(demo)
+    }
+
+    /// What the demo promises to show.
+    async fn three_updates(&mut self) -> Result<(), Failure> {
+        self.good().await?;
+        self.broken(Update::ForeignKey).await?;
+        self.good().await?;
+        let answer = self.before.get().await?;
+        expect(
+            answer.contains("generation: 1\n"),
+            "the connection opened first is still served generation 1",
+        )?;
+        report(format_args!(
+            "\nok: two good updates were served, the broken one was refused and told while the old pair went on,\n\
+             and the connection opened before them still answers"
+        ))
+    }
+
+    /// Updates until the future is dropped.
+    async fn keep_on(&mut self) -> Result<(), Failure> {
+        let mut pause = interval(KEEP_PAUSE);
+        pause.tick().await;
+        loop {
+            for update in [Update::ForeignKey, Update::CutChain] {
+                pause.tick().await;
+                self.broken(update).await?;
+                pause.tick().await;
+                self.good().await?;
+            }
+        }
+    }
+
+    /// A good update: each handshake gets the old or the new leaf, the new one from some moment on.
+    async fn good(&mut self) -> Result<(), Failure> {
+        let (new, renamed) = self.publisher.publish(Update::Good)?;
+        let seen = async {
+            loop {
+                let leaf = self.client.connect().await?.leaf;
+                if leaf == new.leaf {
+                    return Ok(leaf);
+                }
+                expect(leaf == self.served, "the old leaf is served until the new one is")?;
+            }
+        };
+        let leaf = in_time("the new leaf", seen).await?;
+        let after = renamed.elapsed();
+        let published = self.event(|event| matches!(event, Event::Published { .. })).await?;
+        self.generation += 1;
+        self.served = new.leaf;
+        self.row("good update", &self.served, Some(after), &leaf)?;
+        let Event::Published { generation, .. } = published else { return Err("not a publication".into()) };
+        expect(generation == self.generation, "one update is one generation")
+    }
+
+    /// A broken update: it is refused and told, and the old pair goes on.
+    async fn broken(&mut self, update: Update) -> Result<(), Failure> {
+        let (new, renamed) = self.publisher.publish(update)?;
+        let refused = self.event(|event| matches!(event, Event::Refused { .. })).await?;
+        let after = renamed.elapsed();
+        let leaf = self.client.connect().await?.leaf;
+        self.row(update.name(), &new.leaf, Some(after), &leaf)?;
+        let Event::Refused { error, generation } = refused else { return Err("not a refusal".into()) };
+        let layer = match update {
+            Update::ForeignKey => Layer::Match,
+            _ => Layer::Pem,
+        };
+        expect(leaf == self.served, "the old leaf is served")?;
+        expect(generation == self.generation, "the generation stands")?;
+        expect(error.layer() == layer, "the layer that should refuse it did")?;
+        expect(self.server.reloader.status().refused.is_some(), "the status has the refusal")
+    }
+
+    /// The next event of this kind; a publication or refusal that was not asked for breaks the promise.
+    async fn event(&mut self, wanted: impl Fn(&Event) -> bool) -> Result<Event, Failure> {
+        let next = async {
+            while let Some(event) = self.events.recv().await {
+                if wanted(&event) {
+                    return Ok(event);
+                }
+                let other = matches!(event, Event::Published { .. } | Event::Refused { .. });
+                expect(!other, "nothing else is published or refused")?;
+            }
+            Err("the events have ended".into())
+        };
+        in_time("an event", next).await
+    }
+
+    /// One line of the report.
+    fn row(
+        &self,
+        step: &str,
+        on_disk: &CertificateDer<'_>,
+        after: Option<Duration>,
+        served: &CertificateDer<'_>,
+    ) -> Result<(), Failure> {
+        let after =
+            after.map_or_else(String::new, |after| format!("  after {:5.1} ms", after.as_secs_f64() * 1e3));
+        report(format_args!(
+            "{step:<28} on disk: serial {}  served: serial {} (generation {}){after}",
+            serial(on_disk),
+            serial(served),
+            self.server.reloader.status().generation,
+        ))
+    }
+}
+
+/// The first digits of the serial, which is random: enough to tell two apart.
+fn serial(leaf: &CertificateDer<'_>) -> String {
+    let serial = der::fields(leaf).map(|fields| der::serial_hex(fields.serial));
+    serial.map_or_else(|| "?".to_owned(), |serial| serial.chars().take(8).collect())
+}
+
+fn expect(seen: bool, promise: &str) -> Result<(), Failure> {
+    if seen { Ok(()) } else { Err(format!("a promise is broken: {promise}").into()) }
+}
+
+async fn in_time<T>(what: &str, seen: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match timeout(STEP_LIMIT, seen).await {
+        Ok(seen) => seen,
+        Err(_) => Err(format!("a promise is broken: {what} within {} s", STEP_LIMIT.as_secs()).into()),
+    }
+}
+
+fn report(line: Arguments<'_>) -> Result<(), Failure> {
+    Ok(writeln!(io::stdout().lock(), "{line}")?)
+}

@@ -1,0 +1,107 @@
+//! The demo's publisher: makes pairs and puts them on disk as kubelet does, whole ones and broken ones.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use rustls_reload::testkit::{
+    Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick,
+};
+
+/// What an update is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// A chain and its key.
+    Good,
+    /// A chain and the key of another.
+    ForeignKey,
+    /// A chain that ends in the middle, and its key.
+    CutChain,
+}
+
+impl Update {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good update",
+            Self::ForeignKey => "broken: key of another pair",
+            Self::CutChain => "broken: chain cut off",
+        }
+    }
+}
+
+pub(crate) struct Publisher {
+    root: PathBuf,
+    authority: Authority,
+    /// Counts updates, the first publication included.
+    number: u64,
+}
+
+impl Publisher {
+    /// Makes the CA and publishes the first pair beneath `root`.
+    pub(crate) fn first(root: &Path) -> io::Result<(Self, Pair)> {
+        let publisher =
+            Self { root: root.to_owned(), authority: Authority::root("rustls-reload demo CA"), number: 1 };
+        std::fs::write(publisher.ca_file(), &publisher.authority.pem)?;
+        std::fs::create_dir(publisher.dir())?;
+        let pair = publisher.pair();
+        publisher.apply(&kubelet_first(Path::new(DIR), &stamp(1), &files(&pair)))?;
+        Ok((publisher, pair))
+    }
+
+    /// Where the files are.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.root.join(DIR)
+    }
+
+    /// The CA's certificate, for clients.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.root.join("ca.pem")
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Publishes an update. Returns what it is (for a cut chain what it was before the cut) and when it was committed.
+    pub(crate) fn publish(&mut self, update: Update) -> io::Result<(Pair, Instant)> {
+        let pair = self.pair();
+        let mut broken = pair.clone();
+        match update {
+            Update::Good => {}
+            Update::ForeignKey => broken.key = Identity::p256().pem(),
+            Update::CutChain => broken.chain.truncate(pair.chain.len() / 2),
+        }
+        let old = stamp(self.number);
+        self.number += 1;
+        let ops = kubelet_update(Path::new(DIR), &old, &stamp(self.number), &files(&broken));
+        let commit = ops.iter().position(|op| matches!(op, Op::Rename(..))).unwrap_or_default();
+        let (before, after) = ops.split_at(commit);
+        self.apply(before)?;
+        // A publisher that is slower than the file system's clock, as all but this one are.
+        wait_for_tick(&self.root)?;
+        let committed = Instant::now();
+        self.apply(after)?;
+        Ok((pair, committed))
+    }
+
+    fn pair(&self) -> Pair {
+        self.authority.issue(&Subject::server("localhost"), &Identity::p256())
+    }
+
+    fn apply(&self, ops: &[Op]) -> io::Result<()> {
+        ops.iter().try_for_each(|op| op.apply(&self.root))
+    }
+}
+
+/// Beneath the root.
+const DIR: &str = "tls";
+
+fn stamp(number: u64) -> String {
+    format!("..{number}")
+}
+
+fn files(pair: &Pair) -> [(&'static str, &[u8]); 2] {
+    [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
+}

@@ -1,0 +1,97 @@
+//! `serve`: the server as a process.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use rustls_reload::{ClientAuth, Handle, Reload, ServerBuilder, ServerReloader, ServerTls, Timestamp};
+
+use crate::{
+    Failure,
+    say::say,
+    server::Server,
+    signals::{Ends, Reloads},
+};
+
+/// What to serve, and where.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The certificate chain, PEM, leaf first
+    #[arg(long, value_name = "FILE")]
+    cert: PathBuf,
+    /// The private key of the leaf, PEM; it may be the same file
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The CAs that client certificates are verified against, PEM
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// What is asked of clients
+    #[arg(long, value_enum, requires = "client_ca", default_value = "required")]
+    client_auth: Mode,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    listen: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// A client may have a certificate; if it has one, that is verified
+    Optional,
+    /// A client without a valid certificate is refused
+    Required,
+}
+
+impl Args {
+    fn builder(&self) -> ServerBuilder {
+        let builder = ServerReloader::builder(&self.cert, &self.key);
+        let builder = match &self.client_ca {
+            None => builder,
+            Some(bundle) => builder.client_ca(
+                bundle,
+                match self.client_auth {
+                    Mode::Optional => ClientAuth::Optional,
+                    Mode::Required => ClientAuth::Required,
+                },
+            ),
+        };
+        builder.on_event(|event| say(event))
+    }
+}
+
+pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
+    // Before anything else: from here on no signal ends the process in the middle of something.
+    let (mut ends, hangups) = (Ends::new()?, Reloads::new()?);
+    let mut server = tokio::select! {
+        server = Server::start(args.builder(), &args.listen) => server?,
+        () = ends.recv() => return Ok(()),
+    };
+    for dir in server.reloader.status().watched {
+        say(format_args!("watching {}", dir.display()));
+    }
+    say(format_args!("listening on https://{} (process {})", server.address, std::process::id()));
+    let reloads = tokio::spawn(reload_on_hangup(hangups, server.reloader.handle()));
+    let outcome = tokio::select! {
+        () = ends.recv() => Ok(()),
+        failure = server.ended() => Err(failure),
+    };
+    reloads.abort();
+    outcome?;
+    tokio::select! {
+        () = server.stop() => {}
+        () = ends.recv() => say("a second signal: ended at once"),
+    }
+    Ok(())
+}
+
+/// What was reloaded or refused is told as an event; this line says that the signal was heard, and what came of it.
+async fn reload_on_hangup(mut hangups: Reloads, handle: Handle<ServerTls>) {
+    loop {
+        hangups.recv().await;
+        match handle.reload().await {
+            Reload::Reloaded => say("SIGHUP: reloaded"),
+            Reload::Unchanged => say("SIGHUP: unchanged"),
+            Reload::Held(date) => say(format_args!("SIGHUP: held until {}", Timestamp(date))),
+            Reload::Refused(error) => say(format_args!("SIGHUP: refused: {error}")),
+            other => say(format_args!("SIGHUP: {other:?}")),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! An HTTPS server over a reloader: what `serve` runs and what `demo` looks at.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use rustls_reload::{Accepted, Acceptor, Event, Handle, ServerBuilder, ServerReloader, ServerTls};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    task::{JoinHandle, JoinSet, spawn_blocking},
+    time::{sleep, timeout},
+};
+
+use crate::{Failure, http, say::say};
+
+/// Connections at a time; further ones wait in the system's queue. It is half of the 1,024 descriptors that a process
+/// usually has: clients must not be able to take those that a reload needs.
+const CONNECTION_LIMIT: usize = 512;
+/// A handshake takes two round trips: ten seconds are enough for any network, and bound what a silent client costs.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// For the head of an HTTP/1.1 request, and so for the pause before the next one on a connection.
+const HEAD_LIMIT: Duration = Duration::from_secs(30);
+/// An h2 client that does not answer a ping for this long is gone.
+const PING_LIMIT: Duration = Duration::from_secs(10);
+/// h2 streams at a time on one connection.
+const STREAM_LIMIT: u32 = 64;
+/// At the end, for requests that are being answered.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// Between two attempts to accept while descriptors are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// A running server and the reloader that it serves from.
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// What it serves.
+    pub(crate) reloader: ServerReloader,
+    stop: watch::Sender<bool>,
+    worker: JoinHandle<()>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Loads, listens, and returns once the files are watched and connections are accepted.
+    pub(crate) async fn start(builder: ServerBuilder, listen: &str) -> Result<Self, Failure> {
+        let started = Arc::new(Notify::new());
+        let builder = builder.alpn(["h2", "http/1.1"]).on_event({
+            let started = Arc::clone(&started);
+            move |event| {
+                if matches!(event, Event::Started) {
+                    started.notify_one();
+                }
+            }
+        });
+        // The first load is synchronous and may wait until the files hold still.
+        let reloader = spawn_blocking(move || builder.load()).await??;
+        let listener =
+            TcpListener::bind(listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let worker = reloader.spawn_worker(stopped.clone())?;
+        started.notified().await;
+        let accepting = tokio::spawn(accept(listener, reloader.acceptor(), reloader.handle(), stopped));
+        Ok(Self { address, reloader, stop, worker, accepting })
+    }
+
+    /// Returns if it ends without having been asked to, which is a bug.
+    pub(crate) async fn ended(&mut self) -> Failure {
+        match (&mut self.accepting).await {
+            Ok(()) => "the server has ended by itself".into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Ends it: answers what was asked, at most for [`END_LIMIT`], and stops watching.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        // A task that panicked has told so itself.
+        let _ = tokio::join!(self.worker, self.accepting);
+    }
+}
+
+/// Accepts until told to stop, then waits for the connections to end.
+async fn accept(
+    listener: TcpListener,
+    acceptor: Acceptor,
+    handle: Handle<ServerTls>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let permits = Arc::new(Semaphore::new(CONNECTION_LIMIT));
+    let mut connections = JoinSet::new();
+    loop {
+        let next = tokio::select! {
+            () = stopped(&mut stop) => break,
+            next = next(&listener, &permits) => next,
+        };
+        let Some((stream, permit)) = next else { break };
+        // Those that have ended; never more than the limit on connections.
+        while connections.try_join_next().is_some() {}
+        let connection = connection(stream, acceptor.clone(), handle.clone(), stop.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(END_LIMIT, all).await.is_err() {
+        say(format_args!("{} connections did not end in time and are cut", connections.len()));
+        connections.shutdown().await;
+    }
+}
+
+/// The next connection, once there is room for it; `None` never happens while the semaphore is open.
+async fn next(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Some((stream, permit)),
+            // These are about one client that has gone again.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) => {}
+            Err(error) => {
+                say(format_args!("cannot accept: {error}"));
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Shakes hands and answers requests until the client has enough, or the server ends.
+///
+/// What goes wrong here is the client's business and is not told: anybody could fill the log with it.
+async fn connection(
+    stream: TcpStream,
+    acceptor: Acceptor,
+    handle: Handle<ServerTls>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let shaken = tokio::select! {
+        () = stopped(&mut stop) => return,
+        shaken = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)) => shaken,
+    };
+    let Ok(Ok(Accepted { stream, served, .. })) = shaken else { return };
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_LIMIT)
+        .keep_alive_timeout(PING_LIMIT)
+        .max_concurrent_streams(STREAM_LIMIT);
+    // What ALPN settled is not asked of the first bytes again: a client that sends none would never be timed out.
+    let http = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => http.http2_only(),
+        _ => http.http1_only(),
+    };
+    let asked = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        let answer = http::answer(&request, &served, &handle);
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = silence(&asked) => return,
+        () = stopped(&mut stop) => serving.as_mut().graceful_shutdown(),
+    }
+    let _ = serving.await;
+}
+
+/// Returns if nothing is asked within the limit for a head: an h2 client that does not even begin is sent no ping.
+async fn silence(asked: &AtomicBool) {
+    sleep(HEAD_LIMIT).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
+/// Returns once the server is told to stop, or nobody is left to tell.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
