@@ -19,7 +19,7 @@ use crate::{
     status::Refused,
     sync::Arc,
     walk::Walk,
-    watch::{MakeWatcher, Watch},
+    watch::{Armed, MakeWatcher, Watch},
 };
 
 /// After this many changes of the watch plan in one look, the next look goes on.
@@ -183,12 +183,18 @@ impl<F: Fs, B: Build> Engine<F, B> {
         // A panic in a look is a bug here; it costs a retry, not the driver.
         let look = caught(|| {
             let mut look = snapshot::take(&self.fs, &self.paths);
+            let mut fault = self.degraded.as_ref().map(|(error, _)| error.clone());
             for _ in 0..ARM_LIMIT {
-                if !self.arm(shared, &look.walk) {
+                let Some(armed) = self.arm(shared, &look.walk) else { return Ok(look) };
+                // A directory that cannot be watched may be gone by now, and then it need not be.
+                let news = armed.fault.is_some() && armed.fault != fault;
+                fault = armed.fault;
+                if !armed.new && !news {
                     break;
                 }
                 look = snapshot::take(&self.fs, &self.paths);
             }
+            self.watching(shared, fault);
             Ok(look)
         });
         let seen = match look {
@@ -309,35 +315,30 @@ impl<F: Fs, B: Build> Engine<F, B> {
         status.builds = self.builds;
     }
 
-    /// Watches what was walked; returns whether that changed anything. Without a worker nothing is watched.
-    fn arm(&mut self, shared: &Shared<B::Value>, walk: &Walk) -> bool {
-        let Some(wake) = &self.wake else { return false };
-        if self.watch.is_none() {
-            let wake = Weak::clone(wake);
-            let hint = move || {
-                if let Some(shared) = wake.upgrade() {
-                    shared.hint();
-                }
-            };
-            let made = match &mut self.make_watcher {
-                Some(make) => Watch::new(make, hint),
-                None => Err(Error::new(Layer::Watch, "built without file events")),
-            };
-            match made {
-                Ok(watch) => self.watch = Some(watch),
-                Err(error) => {
-                    self.watching(shared, Some(error));
-                    return false;
+    /// Watches what was walked; `None` without a worker, when nothing is watched.
+    fn arm(&mut self, shared: &Shared<B::Value>, walk: &Walk) -> Option<Armed> {
+        let wake = Weak::clone(self.wake.as_ref()?);
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            none => {
+                let hint = move || {
+                    if let Some(shared) = wake.upgrade() {
+                        shared.hint();
+                    }
+                };
+                let made = match &mut self.make_watcher {
+                    Some(make) => Watch::new(make, hint),
+                    None => Err(Error::new(Layer::Watch, "built without file events")),
+                };
+                match made {
+                    Ok(watch) => none.insert(watch),
+                    Err(error) => return Some(Armed { new: false, fault: Some(error) }),
                 }
             }
-        }
-        let Some(watch) = &mut self.watch else { return false };
+        };
         let armed = watch.arm(&walk.dirs);
-        if armed.new {
-            shared.lock().status.watched = watch.dirs();
-        }
-        self.watching(shared, armed.fault);
-        armed.new
+        shared.lock().status.watched = watch.dirs();
+        Some(armed)
     }
 
     /// Notes whether everything is watched, and tells when that changes.
