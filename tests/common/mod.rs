@@ -4,7 +4,7 @@
 
 mod shake;
 
-pub use shake::{Handshake, Shaken, client, client_of, shake};
+pub use shake::{Handshake, Shaken, client, client_of, presented_by, shake};
 
 use std::{
     fs,
@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustls::pki_types::CertificateDer;
 use rustls_reload::{
     Event, Events, ServerBuilder, ServerReloader, Timing,
     testkit::{Authority, Identity, Keyed, Op, Pair, Subject, kubelet_first, kubelet_update},
@@ -219,28 +220,30 @@ pub fn drain<T: Send + Sync + 'static>(events: &mut Events<T>) -> Vec<Arc<Event>
     std::iter::from_fn(|| events.try_next()).map(|told| told.event).collect()
 }
 
-/// Publishes until this one is served, or fails; returns the generation that serves it.
+/// Waits until this leaf is what a handshake gets; returns the generation that serves it.
 pub fn wait_for_leaf(reloader: &ServerReloader, pair: &Pair) -> u64 {
-    let deadline = Instant::now() + DEADLINE;
-    let mut current = reloader.served();
-    loop {
-        if leaf_of(&current.value.config, pair) {
-            return current.generation;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Some(next) = reloader.wait_published(current.generation, left) else {
-            panic!("not served within {DEADLINE:?}; status: {:#?}", reloader.status());
-        };
-        current = next;
-    }
+    wait_for(reloader, |chain| chain.first() == Some(&pair.leaf))
 }
 
-/// Whether a handshake against `config` presents the leaf of `pair`.
-fn leaf_of(config: &Arc<rustls::ServerConfig>, pair: &Pair) -> bool {
-    shake::presented(config).first() == Some(&pair.leaf)
+/// Waits until this whole chain is what a handshake gets; returns the generation that serves it.
+pub fn wait_for_chain(reloader: &ServerReloader, pair: &Pair) -> u64 {
+    let wanted = rustls_reload::pem::chain(pair.chain.as_bytes()).unwrap();
+    wait_for(reloader, |chain| chain == wanted)
+}
+
+fn wait_for(reloader: &ServerReloader, wanted: impl Fn(&[CertificateDer<'_>]) -> bool) -> u64 {
+    let deadline = Instant::now() + DEADLINE;
+    let mut current = reloader.served();
+    while !wanted(&presented_by(&current.value.config)) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        current = reloader
+            .wait_published(current.generation, left)
+            .unwrap_or_else(|| panic!("not served within {DEADLINE:?}; status: {:#?}", reloader.status()));
+    }
+    current.generation
 }
 
 /// The chain that a new handshake is presented.
-pub fn presented(reloader: &ServerReloader) -> Vec<rustls::pki_types::CertificateDer<'static>> {
-    shake::presented(&reloader.current())
+pub fn presented(reloader: &ServerReloader) -> Vec<CertificateDer<'static>> {
+    presented_by(&reloader.current())
 }

@@ -160,7 +160,7 @@ impl ResolvesClientCert for ByHint {
 }
 
 /// The chain that `server` presents, to a client that would take any and stops there.
-pub fn presented(server: &Arc<ServerConfig>) -> Vec<CertificateDer<'static>> {
+pub fn presented_by(server: &Arc<ServerConfig>) -> Vec<CertificateDer<'static>> {
     let verifier = Arc::new(Any(provider(), std::sync::Mutex::default()));
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
