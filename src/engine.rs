@@ -376,8 +376,9 @@ where
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>) {
         self.wake = Some(Arc::downgrade(shared));
         self.machine = Machine::new(self.machine.timing(), self.clock.now());
-        // First arm, then look: a change between the first load and now shows in this look.
-        self.run(shared, Input::Reload);
+        // First arm, then look: a change between the first load and now shows in this look. It may be going on, so it
+        // has to settle like any other (INV-01 (b)).
+        self.run(shared, Input::Begin);
     }
 
     fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {

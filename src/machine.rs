@@ -56,6 +56,8 @@ pub type Content = u64;
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input<E> {
+    /// The driver begins: look now, but nobody asserts that the writing is over.
+    Begin,
     /// Somebody says that the files changed. It may be wrong (INV-06).
     Hint,
     /// Time passed.
@@ -288,6 +290,7 @@ impl<E: Clone + PartialEq> Machine<E> {
                 self.look_if_due(now)
             }
             (Input::Tick, _) => self.look_if_due(now),
+            (Input::Begin, Busy::No) => self.look(now),
             (Input::Reload, Busy::No) => {
                 self.by_hand.get_or_insert(now.mono);
                 self.look(now)
@@ -304,8 +307,8 @@ impl<E: Clone + PartialEq> Machine<E> {
                 self.busy = Busy::No;
                 self.built(now, content, verdict)
             }
-            // An answer to a question that was not asked changes nothing.
-            (Input::Looked(_) | Input::Built(_), _) => Vec::new(),
+            // An answer to a question that was not asked changes nothing; whoever is busy has begun.
+            (Input::Begin | Input::Looked(_) | Input::Built(_), _) => Vec::new(),
         };
         if self.busy == Busy::No && std::mem::take(&mut self.by_hand_next) {
             self.by_hand.get_or_insert(now.mono);
