@@ -155,8 +155,11 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 Effect::Look => Input::Looked(self.look(shared)),
                 Effect::Build(_) => Input::Built(self.verdict(shared)),
                 Effect::Publish { recovered, .. } => {
-                    self.publish(shared, recovered);
-                    continue;
+                    if self.publish(shared, recovered) {
+                        continue;
+                    }
+                    // Stopped meanwhile: whoever waits for an answer is told that instead.
+                    break;
                 }
                 Effect::Tell(notice) => {
                     self.tell(shared, notice);
@@ -180,12 +183,12 @@ impl<F: Fs, B: Build> Engine<F, B> {
 
     /// Looks, and arms the watch for what was found; looks again if that changed anything.
     fn look(&mut self, shared: &Shared<B::Value>) -> Seen<Cause> {
-        // A panic in a look is a bug here; it costs a retry, not the driver.
-        let look = caught(|| {
+        // A panic in a look is a bug here or in `Build::shrinks`; it costs a retry, not the driver.
+        let seen = caught(|| {
             let mut look = snapshot::take(&self.fs, &self.paths);
             let mut fault = self.degraded.as_ref().map(|(error, _)| error.clone());
             for _ in 0..ARM_LIMIT {
-                let Some(armed) = self.arm(shared, &look.walk) else { return Ok(look) };
+                let Some(armed) = self.arm(shared, &look.walk) else { return Ok(self.seen(look)) };
                 // A directory that cannot be watched may be gone by now, and then it need not be.
                 let news = armed.fault.is_some() && armed.fault != fault;
                 fault = armed.fault;
@@ -195,12 +198,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 look = snapshot::take(&self.fs, &self.paths);
             }
             self.watching(shared, fault);
-            Ok(look)
+            Ok(self.seen(look))
         });
-        let seen = match look {
-            Ok(look) => self.seen(look),
-            Err(error) => Seen::Failed(Cause { error, bytes: None }),
-        };
+        let seen = seen.unwrap_or_else(|error| Seen::Failed(Cause { error, bytes: None }));
         self.looks += 1;
         self.differs_since = match seen {
             Seen::Served => None,
@@ -265,13 +265,14 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
     }
 
-    fn publish(&mut self, shared: &Shared<B::Value>, recovered: bool) {
+    /// Publishes what was built; returns whether that was still wanted.
+    fn publish(&mut self, shared: &Shared<B::Value>, recovered: bool) -> bool {
         let (Some(built), Some(candidate)) = (self.built.take(), self.candidate.take()) else {
-            return;
+            return false;
         };
         let Built { value, leaf, warnings, .. } = built;
         if !shared.publish(value, leaf, self.clock.now(), recovered) {
-            return;
+            return false;
         }
         self.served = candidate.set;
         self.differs_since = None;
@@ -279,6 +280,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         for error in warnings {
             shared.tell(Event::Warning { error });
         }
+        true
     }
 
     fn tell(&mut self, shared: &Shared<B::Value>, notice: Notice<Cause>) {
