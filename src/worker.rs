@@ -34,13 +34,13 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<JoinHandle<()>, AlreadyRunning> {
         let runtime = tokio::runtime::Handle::current();
-        self.start()?;
+        let run = self.start_run()?;
         let (shared, worker) = self.parts();
         Ok(runtime.spawn(async move {
             let ended = {
                 let mut asked = pin!(shutdown.wait_for(|stop| *stop));
                 poll_fn(|cx| {
-                    if has_ended(&shared, cx) {
+                    if has_ended(&shared, run, cx) {
                         return Poll::Ready(true);
                     }
                     match asked.as_mut().poll(cx) {
@@ -51,25 +51,30 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 .await
             };
             if ended {
-                if shared.lock().worker {
+                if shared.lock().runs(run) {
                     let why = "the shutdown sender was dropped; the files go on being watched";
                     shared.tell(Event::Warning { error: Error::new(Layer::Settings, why) });
                 }
-                poll_fn(|cx| if has_ended(&shared, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                poll_fn(|cx| if has_ended(&shared, run, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
                 return;
             }
             // A stop joins a thread: not on the executor. That it may be stuck is told as a warning.
-            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker)).await;
+            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker, run)).await;
         }))
     }
 }
 
-fn has_ended<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, cx: &mut std::task::Context<'_>) -> bool {
+fn has_ended<T: Send + Sync + 'static>(
+    shared: &Arc<Shared<T>>,
+    run: u64,
+    cx: &mut std::task::Context<'_>,
+) -> bool {
     let mut state = shared.lock();
-    if state.worker {
+    let runs = state.runs(run);
+    if runs {
         Shared::register(&mut state, cx.waker());
     }
-    !state.worker
+    !runs
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {
