@@ -4,7 +4,8 @@
 //!    up once, so all files of a generation are opened beneath the same directory.
 //! 2. Read each file whole, once.
 //! 3. Look up again: every link must still point where it did, every directory and file must still be the same one with
-//!    the same times and length. Anything else is [`Failure::Torn`].
+//!    the same times and length. Anything else is [`Failure::Torn`], also where a path could not be read: the way to it
+//!    may have moved.
 //!
 //! Every file was read between two equal stats of it, and all first reads ended before the first of the second stats:
 //! at the moment between, all bytes were on disk together (INV-01 (a)). What a stat cannot show, a write within one
@@ -175,11 +176,15 @@ impl<F: Fs> Attempt<'_, F> {
         let mut files = Vec::with_capacity(set.0.len());
         for path in &set.0 {
             // 1. and 2.
-            let bytes = self.resolve(path).map_err(|stop| match stop {
-                Stop::Torn(at) => Failure::Torn { at },
-                Stop::Fault(at, why) => Failure::Unreadable { path: path.clone(), at, why },
-            })?;
-            files.push((path.clone(), bytes));
+            match self.resolve(path) {
+                Ok(bytes) => files.push((path.clone(), bytes)),
+                Err(Stop::Torn(at)) => return Err(Failure::Torn { at }),
+                Err(Stop::Fault(at, why)) => {
+                    // What a publisher clears away once it has moved a link is no fault of the set.
+                    self.check_again()?;
+                    return Err(Failure::Unreadable { path: path.clone(), at, why });
+                }
+            }
         }
         // 3.
         self.check_again()?;
@@ -351,7 +356,7 @@ impl<F: Fs> Attempt<'_, F> {
                 Seen::Node(was) => self.fs.stat(dir, &looked.name).is_ok_and(|now| {
                     if was.kind == Kind::Dir { now.id == was.id && now.kind == was.kind } else { now == *was }
                 }),
-                Seen::Nothing => true,
+                Seen::Nothing => self.fs.stat(dir, &looked.name).is_err(),
             };
             if !still {
                 return Err(Failure::Torn { at: entry.path.clone() });
