@@ -22,7 +22,7 @@ use crate::{
     watch::{Armed, MakeWatcher, Watch},
 };
 
-/// After this many changes of the watch plan in one look, the next look goes on.
+/// After this many changes of the watch plan in one look, the next look goes on: soon, and by itself.
 const ARM_LIMIT: usize = 8;
 
 /// One consistent set of files and the way to it.
@@ -187,12 +187,17 @@ impl<F: Fs, B: Build> Engine<F, B> {
         let seen = caught(|| {
             let mut look = snapshot::take(&self.fs, &self.paths);
             let mut fault = self.degraded.as_ref().map(|(error, _)| error.clone());
-            for _ in 0..ARM_LIMIT {
+            for attempt in 1.. {
                 let Some(armed) = self.arm(shared, &look.walk) else { return Ok(self.seen(look)) };
                 // A directory that cannot be watched may be gone by now, and then it need not be.
                 let news = armed.fault.is_some() && armed.fault != fault;
                 fault = armed.fault;
                 if !armed.new && !news {
+                    break;
+                }
+                if attempt > ARM_LIMIT {
+                    // What this look went through is armed, but it may have changed before that.
+                    shared.hint();
                     break;
                 }
                 look = snapshot::take(&self.fs, &self.paths);
