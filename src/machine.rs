@@ -12,7 +12,10 @@
 
 use std::time::Duration;
 
-use crate::{clock::Now, walk::Motion};
+use crate::{
+    clock::{LONGEST, Now},
+    walk::Motion,
+};
 
 /// Every delay and rate of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,23 @@ impl Default for Timing {
             poll_degraded: Duration::from_secs(1),
             gap: Duration::from_millis(5),
             patience: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Timing {
+    /// The same with no delay longer than can be added to a moment.
+    pub(crate) fn bounded(self) -> Self {
+        let Self { settle, shrink_settle, tie, retry, poll, poll_degraded, gap, patience } = self;
+        Self {
+            settle: settle.min(LONGEST),
+            shrink_settle: shrink_settle.min(LONGEST),
+            tie: tie.min(LONGEST),
+            retry: retry.min(LONGEST),
+            poll: poll.min(LONGEST),
+            poll_degraded: poll_degraded.min(LONGEST),
+            gap: gap.min(LONGEST),
+            patience: patience.min(LONGEST),
         }
     }
 }

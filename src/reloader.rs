@@ -12,7 +12,7 @@ use std::{
 use crate::{
     build::Build,
     cell::Published,
-    clock::{Clock, SystemClock},
+    clock::{Clock, LONGEST, SystemClock},
     engine::{Engine, First},
     error::Error,
     event::Event,
@@ -60,7 +60,7 @@ impl<B: Build> Builder<B> {
     /// Other delays than the default ones. Invariants about time hold with the delays given.
     #[must_use]
     pub fn timing(mut self, timing: Timing) -> Self {
-        self.timing = timing;
+        self.timing = timing.bounded();
         self
     }
 
@@ -339,7 +339,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
     /// Waits until a generation after `generation` is published, at most `limit`; `None` if none was.
     pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
         #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit;
+        let deadline = std::time::Instant::now() + limit.min(LONGEST);
         let mut state = self.shared.lock();
         loop {
             if state.status.generation > generation {
@@ -416,7 +416,7 @@ impl<T: Send + Sync + 'static> Events<T> {
     /// The next event; waits for it at most `limit`.
     pub fn next_within(&mut self, limit: Duration) -> Option<Told> {
         #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit;
+        let deadline = std::time::Instant::now() + limit.min(LONGEST);
         let shared = Arc::clone(&self.handle.shared);
         let mut state = shared.lock();
         loop {

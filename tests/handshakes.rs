@@ -109,3 +109,47 @@ fn inv09_a_handshake_begun_before_a_swap_leaves_no_session_in_the_new_configurat
         assert!(common::shake(&reloader.current(), &client).unwrap().resumed, "its own session resumes");
     }
 }
+
+#[test]
+fn inv07_the_tokio_acceptor_serves_over_tcp_what_is_served_at_that_moment() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
+    let reloader = server.load().unwrap();
+    let client = client(&generations, &[&TLS12, &TLS13]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = async || {
+            let (here, there) = tokio::join!(
+                async {
+                    let tcp = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                    let name = "localhost".try_into().unwrap();
+                    tokio_rustls::TlsConnector::from(Arc::clone(&client)).connect(name, tcp).await.unwrap()
+                },
+                async {
+                    let (tcp, _) = listener.accept().await.unwrap();
+                    reloader.acceptor().accept(tcp).await.unwrap()
+                }
+            );
+            (here, there)
+        };
+        let (mut old_client, mut old) = connect().await;
+        volume.publish(&generations[1].files());
+        assert_eq!(reloader.handle().reload().await, rustls_reload::Reload::Reloaded);
+        let (new_client, new) = connect().await;
+        for (i, (client, accepted)) in [(&old_client, &old), (&new_client, &new)].into_iter().enumerate() {
+            assert_eq!(accepted.served.generation, i as u64 + 1);
+            assert_eq!(client.get_ref().1.peer_certificates().unwrap()[0], generations[i].server.leaf);
+            let shown = accepted.stream.get_ref().1.peer_certificates().unwrap();
+            assert_eq!(shown[0], generations[i].client.leaf);
+        }
+        // A connection opened before still works.
+        old_client.write_all(b"still").await.unwrap();
+        let mut heard = [0; 5];
+        old.stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"still");
+    });
+}

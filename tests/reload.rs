@@ -259,3 +259,92 @@ fn inv11_the_served_bytes_coming_back_after_a_refusal_are_told_as_recovery_and_p
     assert!(Arc::ptr_eq(&before, &reloader.current()));
     assert_eq!(reloader.status().refused, None);
 }
+
+#[test]
+fn inv11_status_is_never_ahead_of_what_is_served_nor_behind_it() {
+    let generations = common::generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().load().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                let before = reloader.status();
+                let served = reloader.served();
+                let after = reloader.status();
+                assert!((before.generation..=after.generation).contains(&served.generation));
+                if before.generation == after.generation {
+                    assert_eq!(after.leaf.as_ref(), Some(&served.value.leaf));
+                }
+                reads += 1;
+            }
+            reads
+        });
+        for i in 1..=50 {
+            volume.publish_in_one_tick(&generations[i % 2].files());
+            assert_eq!(reloader.reload_now(), Reload::Reloaded);
+        }
+        done.store(true, Ordering::Relaxed);
+        println!("{} reads over 50 reloads", reader.join().unwrap());
+    });
+    assert_eq!(reloader.status().generation, 51);
+}
+
+#[test]
+fn inv05_the_resolver_of_a_configuration_for_life_serves_each_new_leaf() {
+    let (old, new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let reloader = volume.server().load().unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let for_life = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(reloader.resolver());
+    let for_life = Arc::new(for_life);
+    assert_eq!(*shake(&for_life, &client_of(&old, None)).unwrap().leaf(), old.server.leaf);
+    volume.publish(&new.files());
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(*shake(&for_life, &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
+}
+
+#[test]
+fn inv05_a_leaf_that_is_not_yet_valid_is_held_and_served_at_its_date_without_an_event() {
+    let (old, mut new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let reloader = volume.server().timing(common::by_events_only()).load().unwrap();
+    reloader.start().unwrap();
+    let mut events = reloader.events();
+    let from = SystemTime::now() + Duration::from_secs(3);
+    let subject = Subject::server("localhost").valid(from, from + Duration::from_secs(3600));
+    new.server = new.ca.issue(&subject, &Identity::p256());
+    volume.publish(&new.files());
+    let date = expect(&mut events, "a hold", |event| match event {
+        Event::Held { not_before } => Some(*not_before),
+        _ => None,
+    });
+    assert_eq!(reloader.reload_now(), Reload::Held(date));
+    assert_eq!(reloader.status().held_until, Some(date));
+    assert_eq!(common::presented(&reloader)[0], old.server.leaf);
+    published(&mut events);
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    assert!(wall >= date, "served {:?} before its date", date - wall);
+    assert_eq!(common::presented(&reloader)[0], new.server.leaf);
+    assert_eq!(reloader.status().held_until, None);
+}
+
+#[test]
+fn inv05_delays_without_end_do_not_end_the_driver() {
+    let generations = common::generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let endless = Duration::MAX;
+    let timing = Timing { poll: endless, poll_degraded: endless, patience: endless, ..quick() };
+    let reloader = volume.server().timing(timing).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    volume.publish(&generations[1].files());
+    common::wait_for_leaf(&reloader, &generations[1].server);
+    assert!(reloader.wait_published(1, endless).is_some());
+    assert!(events.next_within(endless).is_some());
+}
