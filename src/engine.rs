@@ -19,10 +19,10 @@ use crate::{
     status::Refused,
     sync::Arc,
     walk::Walk,
-    watch::{MakeWatcher, Watch},
+    watch::{Armed, MakeWatcher, Watch},
 };
 
-/// After this many changes of the watch plan in one look, the next look goes on.
+/// After this many changes of the watch plan in one look, the next look goes on: soon, and by itself.
 const ARM_LIMIT: usize = 8;
 
 /// One consistent set of files and the way to it.
@@ -156,8 +156,11 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 Effect::Look => Input::Looked(self.look(shared)),
                 Effect::Build(_) => Input::Built(self.verdict(shared)),
                 Effect::Publish { recovered, .. } => {
-                    self.publish(shared, recovered);
-                    continue;
+                    if self.publish(shared, recovered) {
+                        continue;
+                    }
+                    // Stopped meanwhile: whoever waits for an answer is told that instead.
+                    break;
                 }
                 Effect::Tell(notice) => {
                     self.tell(shared, notice);
@@ -181,21 +184,29 @@ impl<F: Fs, B: Build> Engine<F, B> {
 
     /// Looks, and arms the watch for what was found; looks again if that changed anything.
     fn look(&mut self, shared: &Shared<B::Value>) -> Seen<Cause> {
-        // A panic in a look is a bug here; it costs a retry, not the driver.
-        let look = caught(|| {
+        // A panic in a look is a bug here or in `Build::shrinks`; it costs a retry, not the driver.
+        let seen = caught(|| {
             let mut look = snapshot::take(&self.fs, &self.paths);
-            for _ in 0..ARM_LIMIT {
-                if !self.arm(shared, &look.walk) {
+            let mut fault = self.degraded.as_ref().map(|(error, _)| error.clone());
+            for attempt in 1.. {
+                let Some(armed) = self.arm(shared, &look.walk) else { return Ok(self.seen(look)) };
+                // A directory that cannot be watched may be gone by now, and then it need not be.
+                let news = armed.fault.is_some() && armed.fault != fault;
+                fault = armed.fault;
+                if !armed.new && !news {
+                    break;
+                }
+                if attempt > ARM_LIMIT {
+                    // What this look went through is armed, but it may have changed before that.
+                    shared.hint();
                     break;
                 }
                 look = snapshot::take(&self.fs, &self.paths);
             }
-            Ok(look)
+            self.watching(shared, fault);
+            Ok(self.seen(look))
         });
-        let seen = match look {
-            Ok(look) => self.seen(look),
-            Err(error) => Seen::Failed(Cause { error, bytes: None }),
-        };
+        let seen = seen.unwrap_or_else(|error| Seen::Failed(Cause { error, bytes: None }));
         self.looks += 1;
         if seen == Seen::Served {
             (self.differs_since, self.refused_since) = (None, None);
@@ -261,13 +272,14 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
     }
 
-    fn publish(&mut self, shared: &Shared<B::Value>, recovered: bool) {
+    /// Publishes what was built; returns whether that was still wanted.
+    fn publish(&mut self, shared: &Shared<B::Value>, recovered: bool) -> bool {
         let (Some(built), Some(candidate)) = (self.built.take(), self.candidate.take()) else {
-            return;
+            return false;
         };
         let Built { value, leaf, warnings, .. } = built;
         if !shared.publish(value, leaf, self.clock.now(), recovered) {
-            return;
+            return false;
         }
         self.served = candidate.set;
         self.differs_since = None;
@@ -275,6 +287,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         for error in warnings {
             shared.tell(Event::Warning { error });
         }
+        true
     }
 
     fn tell(&mut self, shared: &Shared<B::Value>, notice: Notice<Cause>) {
@@ -311,35 +324,32 @@ impl<F: Fs, B: Build> Engine<F, B> {
         status.builds = self.builds;
     }
 
-    /// Watches what was walked; returns whether that changed anything. Without a worker nothing is watched.
-    fn arm(&mut self, shared: &Shared<B::Value>, walk: &Walk) -> bool {
-        let Some(wake) = &self.wake else { return false };
-        if self.watch.is_none() {
-            let wake = Weak::clone(wake);
-            let hint = move || {
-                if let Some(shared) = wake.upgrade() {
-                    shared.hint();
-                }
-            };
-            let made = match &mut self.make_watcher {
-                Some(make) => Watch::new(make, hint),
-                None => Err(Error::new(Layer::Watch, "built without file events")),
-            };
-            match made {
-                Ok(watch) => self.watch = Some(watch),
-                Err(error) => {
-                    self.watching(shared, Some(error));
-                    return false;
+    /// Watches what was walked; `None` without a worker, when nothing is watched.
+    fn arm(&mut self, shared: &Shared<B::Value>, walk: &Walk) -> Option<Armed> {
+        let wake = Weak::clone(self.wake.as_ref()?);
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            none => {
+                let hint = move || {
+                    if let Some(shared) = wake.upgrade() {
+                        shared.hint();
+                    }
+                };
+                let made = match &mut self.make_watcher {
+                    Some(make) => Watch::new(make, hint),
+                    None => Err(Error::new(Layer::Watch, "built without file events")),
+                };
+                match made {
+                    Ok(watch) => none.insert(watch),
+                    Err(error) => return Some(Armed { new: false, changed: false, fault: Some(error) }),
                 }
             }
-        }
-        let Some(watch) = &mut self.watch else { return false };
+        };
         let armed = watch.arm(&walk.dirs);
         if armed.changed {
             shared.lock().status.watched = watch.dirs();
         }
-        self.watching(shared, armed.fault);
-        armed.new
+        Some(armed)
     }
 
     /// Notes whether everything is watched, and tells when that changes.

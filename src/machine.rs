@@ -12,7 +12,10 @@
 
 use std::time::Duration;
 
-use crate::{clock::Now, walk::Motion};
+use crate::{
+    clock::{LONGEST, Now},
+    walk::Motion,
+};
 
 /// Every delay and rate of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +53,31 @@ impl Default for Timing {
     }
 }
 
+impl Timing {
+    /// The same with no delay longer than can be added to a moment.
+    pub(crate) fn bounded(self) -> Self {
+        let Self { settle, shrink_settle, tie, retry, poll, poll_degraded, gap, patience } = self;
+        Self {
+            settle: settle.min(LONGEST),
+            shrink_settle: shrink_settle.min(LONGEST),
+            tie: tie.min(LONGEST),
+            retry: retry.min(LONGEST),
+            poll: poll.min(LONGEST),
+            poll_degraded: poll_degraded.min(LONGEST),
+            gap: gap.min(LONGEST),
+            patience: patience.min(LONGEST),
+        }
+    }
+}
+
 /// The number by which the driver knows what it read: equal numbers mean equal bytes of an unmoved set.
 pub type Content = u64;
 
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input<E> {
+    /// The driver begins: look now, but nobody asserts that the writing is over.
+    Begin,
     /// Somebody says that the files changed. It may be wrong (INV-06).
     Hint,
     /// Time passed.
@@ -290,6 +312,7 @@ impl<E: Clone + PartialEq> Machine<E> {
                 self.look_if_due(now)
             }
             (Input::Tick, _) => self.look_if_due(now),
+            (Input::Begin, Busy::No) => self.look(now),
             (Input::Reload, Busy::No) => {
                 self.by_hand.get_or_insert(now.mono);
                 self.look(now)
@@ -306,8 +329,8 @@ impl<E: Clone + PartialEq> Machine<E> {
                 self.busy = Busy::No;
                 self.built(now, content, verdict)
             }
-            // An answer to a question that was not asked changes nothing.
-            (Input::Looked(_) | Input::Built(_), _) => Vec::new(),
+            // An answer to a question that was not asked changes nothing; whoever is busy has begun.
+            (Input::Begin | Input::Looked(_) | Input::Built(_), _) => Vec::new(),
         };
         if self.busy == Busy::No && std::mem::take(&mut self.by_hand_next) {
             self.by_hand.get_or_insert(now.mono);

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     build::Build,
     cell::Published,
-    clock::{Clock, SystemClock},
+    clock::{Clock, LONGEST, SystemClock},
     engine::{Engine, First},
     error::Error,
     event::Event,
@@ -60,7 +60,7 @@ impl<B: Build> Builder<B> {
     /// Other delays than the default ones. Invariants about time hold with the delays given.
     #[must_use]
     pub fn timing(mut self, timing: Timing) -> Self {
-        self.timing = timing;
+        self.timing = timing.bounded();
         self
     }
 
@@ -117,8 +117,8 @@ pub struct Reloader<T: Send + Sync + 'static> {
     worker: Arc<Worker>,
 }
 
-/// The driver's thread, until somebody has joined it.
-pub(crate) type Worker = Mutex<Option<thread::JoinHandle<()>>>;
+/// The driver's thread and its run, until somebody has joined it.
+pub(crate) type Worker = Mutex<Option<(u64, thread::JoinHandle<()>)>>;
 
 /// A second start while a driver runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,9 +173,14 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// # Errors
     /// [`AlreadyRunning`] while a driver runs, or hangs after a stop; that is also told as a warning.
     pub fn start(&self) -> Result<(), AlreadyRunning> {
+        self.start_run().map(drop)
+    }
+
+    /// Starts the driver and returns the number of its run.
+    pub(crate) fn start_run(&self) -> Result<u64, AlreadyRunning> {
         let mut worker = lock(&self.worker);
         let shared = &self.handle.shared;
-        {
+        let run = {
             let mut state = shared.lock();
             if state.worker {
                 drop(state);
@@ -186,10 +191,12 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             }
             state.worker = true;
             state.stopped = false;
-        }
+            state.runs += 1;
+            state.runs
+        };
         let shared = Arc::clone(shared);
-        *worker = Some(spawn(move || shared.work()));
-        Ok(())
+        *worker = Some((run, spawn(move || shared.work())));
+        Ok(run)
     }
 
     /// Stops the driver and waits for it, at most [`STOP_LIMIT`]. Nothing is published from here on.
@@ -199,7 +206,8 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// # Errors
     /// [`Stuck`].
     pub fn stop(&self) -> Result<(), Stuck> {
-        stop(&self.handle.shared, &self.worker)
+        let run = self.handle.shared.lock().runs;
+        stop(&self.handle.shared, &self.worker, run)
     }
 
     #[cfg(all(feature = "tokio", not(loom)))]
@@ -235,9 +243,16 @@ impl<T: Send + Sync + 'static> fmt::Debug for Reloader<T> {
     }
 }
 
-/// See [`Reloader::stop`].
-pub(crate) fn stop<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, worker: &Worker) -> Result<(), Stuck> {
+/// See [`Reloader::stop`]. A run that was started after `run` is left alone.
+pub(crate) fn stop<T: Send + Sync + 'static>(
+    shared: &Arc<Shared<T>>,
+    worker: &Worker,
+    run: u64,
+) -> Result<(), Stuck> {
     let mut state = shared.lock();
+    if state.runs != run {
+        return Ok(());
+    }
     state.stopped = true;
     if Shared::is_driver(&state) {
         return Ok(());
@@ -247,7 +262,7 @@ pub(crate) fn stop<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, worker: &W
     #[cfg(not(loom))]
     let deadline = std::time::Instant::now() + STOP_LIMIT;
     let mut state = shared.lock();
-    while state.worker {
+    while state.runs(run) {
         #[cfg(not(loom))]
         let left = deadline.saturating_duration_since(std::time::Instant::now());
         #[cfg(loom)]
@@ -261,9 +276,11 @@ pub(crate) fn stop<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, worker: &W
         state = shared.wait(state, Some(left));
     }
     drop(state);
-    // It has put the driver back and does nothing more, so this join is immediate.
-    if let Some(worker) = lock(worker).take() {
-        let _ = worker.join();
+    // It has put the driver back and does nothing more, so this join is immediate. It is not done under the lock: the
+    // last it does is to wake others, who may start it again.
+    let ended = lock(worker).take_if(|(of, _)| *of == run);
+    if let Some((_, ended)) = ended {
+        let _ = ended.join();
     }
     Ok(())
 }
@@ -322,7 +339,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
     /// Waits until a generation after `generation` is published, at most `limit`; `None` if none was.
     pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
         #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit;
+        let deadline = std::time::Instant::now() + limit.min(LONGEST);
         let mut state = self.shared.lock();
         loop {
             if state.status.generation > generation {
@@ -414,7 +431,7 @@ impl<T: Send + Sync + 'static> Events<T> {
     /// The next event; waits for it at most `limit`.
     pub fn next_within(&mut self, limit: Duration) -> Option<Told> {
         #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit;
+        let deadline = std::time::Instant::now() + limit.min(LONGEST);
         let shared = Arc::clone(&self.handle.shared);
         let mut state = shared.lock();
         loop {

@@ -92,6 +92,8 @@ pub(crate) struct State<T> {
     driving: Option<ThreadId>,
     /// A worker was started and has not ended.
     pub(crate) worker: bool,
+    /// Workers started so far: who stops or awaits one means that one and no later one.
+    pub(crate) runs: u64,
     /// Nothing may be published any more.
     pub(crate) stopped: bool,
     hint: bool,
@@ -100,6 +102,13 @@ pub(crate) struct State<T> {
     begun: u64,
     /// Those whose answer somebody waits for.
     answers: HashMap<u64, Option<Reload>>,
+}
+
+impl<T> State<T> {
+    /// Whether the worker that was started as this run has not ended.
+    pub(crate) fn runs(&self, run: u64) -> bool {
+        self.worker && self.runs == run
+    }
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
@@ -121,6 +130,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
                 idle: Some(drive),
                 driving: None,
                 worker: false,
+                runs: 0,
                 stopped: false,
                 hint: false,
                 asked: 0,

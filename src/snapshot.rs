@@ -4,7 +4,8 @@
 //!    up once, so all files of a generation are opened beneath the same directory.
 //! 2. Read each file whole, once.
 //! 3. Look up again: every link must still point where it did, every directory and file must still be the same one with
-//!    the same times and length. Anything else is [`Failure::Torn`].
+//!    the same times and length. Anything else is [`Failure::Torn`], also where a path could not be read: the way to it
+//!    may have moved.
 //!
 //! Every file was read between two equal stats of it, and all first reads ended before the first of the second stats:
 //! at the moment between, all bytes were on disk together (INV-01 (a)). What a stat cannot show, a write within one
@@ -189,6 +190,8 @@ impl<F: Fs> Attempt<'_, F> {
             }
         }
         if let Some(failure) = failure {
+            // What a publisher clears away once it has moved a link is no fault of the set.
+            self.check_again()?;
             return Err(failure);
         }
         // 3.
@@ -286,7 +289,7 @@ impl<F: Fs> Attempt<'_, F> {
         let (seen, stop) = match self.fs.stat(&node.dir, name) {
             Ok(stat) if stat.kind == Kind::Link => match self.fs.read_link(&node.dir, name) {
                 Ok(target) => (Seen::Link(stat, target), None),
-                Err(error) => (Seen::Nothing, Some(gone_or_fault(&path, "read the link", &error))),
+                Err(error) => (Seen::Node(stat), Some(gone_or_fault(&path, "read the link", &error))),
             },
             Ok(stat) => (Seen::Node(stat), None),
             Err(error) => (Seen::Nothing, Some(Stop::Fault(path.clone(), describe("find", &error)))),
@@ -361,7 +364,7 @@ impl<F: Fs> Attempt<'_, F> {
                 Seen::Node(was) => self.fs.stat(dir, &looked.name).is_ok_and(|now| {
                     if was.kind == Kind::Dir { now.id == was.id && now.kind == was.kind } else { now == *was }
                 }),
-                Seen::Nothing => true,
+                Seen::Nothing => self.fs.stat(dir, &looked.name).is_err(),
             };
             if !still {
                 return Err(Failure::Torn { at: entry.path.clone() });

@@ -34,14 +34,14 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<JoinHandle<()>, AlreadyRunning> {
         let runtime = tokio::runtime::Handle::current();
-        self.start()?;
+        let run = self.start_run()?;
         let (shared, worker) = self.parts();
         Ok(runtime.spawn(async move {
             let mut ticket = None;
             let ended = {
                 let mut asked = pin!(shutdown.wait_for(|stop| *stop));
                 poll_fn(|cx| {
-                    if has_ended(&shared, &mut ticket, cx) {
+                    if has_ended(&shared, run, &mut ticket, cx) {
                         return Poll::Ready(true);
                     }
                     match asked.as_mut().poll(cx) {
@@ -52,33 +52,32 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 .await
             };
             if ended {
-                if shared.lock().worker {
+                if shared.lock().runs(run) {
                     let why = "the shutdown sender was dropped; the files go on being watched";
                     shared.tell(Event::Warning { error: Error::new(Layer::Settings, why) });
                 }
-                poll_fn(
-                    |cx| if has_ended(&shared, &mut ticket, cx) { Poll::Ready(()) } else { Poll::Pending },
-                )
-                .await;
+                let mut ended = |cx: &mut std::task::Context<'_>| has_ended(&shared, run, &mut ticket, cx);
+                poll_fn(|cx| if ended(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
                 return;
             }
             // A stop joins a thread: not on the executor. That it may be stuck is told as a warning.
-            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker)).await;
+            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker, run)).await;
         }))
     }
 }
 
 fn has_ended<T: Send + Sync + 'static>(
     shared: &Arc<Shared<T>>,
+    run: u64,
     ticket: &mut Option<u64>,
     cx: &mut std::task::Context<'_>,
 ) -> bool {
     let mut state = shared.lock();
-    let worker = state.worker;
-    let replaced = worker.then(|| Shared::register(&mut state, ticket, cx.waker()));
+    let runs = state.runs(run);
+    let replaced = runs.then(|| Shared::register(&mut state, ticket, cx.waker()));
     drop(state);
     drop(replaced);
-    !worker
+    !runs
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {

@@ -90,7 +90,8 @@ pub(crate) struct Watch {
 
 /// What arming did.
 pub(crate) struct Armed {
-    /// A directory is watched that was not before, so that a change before that may have been missed.
+    /// A directory is watched that was not before, or a name counts that did not: a change just before may have been
+    /// missed.
     pub(crate) new: bool,
     /// The watched directories are others than before, or fewer.
     pub(crate) changed: bool,
@@ -114,12 +115,14 @@ impl Watch {
     /// Makes the watches those of this walk.
     pub(crate) fn arm(&mut self, walked: &[WalkedDir]) -> Armed {
         let plan = plan(walked);
-        let (stale, all_stale) = {
+        let (stale, all_stale, grown) = {
             let mut interest = lock(&self.hints.interest);
-            interest.names =
+            let names =
                 plan.iter().flat_map(|dir| dir.names.iter().map(|name| dir.path.join(name))).collect();
+            let grown = !interest.names.is_superset(&names);
+            interest.names = names;
             interest.dirs = plan.iter().map(|dir| dir.path.clone()).collect();
-            (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale))
+            (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale), grown)
         };
         let dead = |dir: &WalkedDir| {
             let moved = |path: &Path| stale.iter().any(|stale| path.starts_with(stale));
@@ -128,7 +131,7 @@ impl Watch {
         };
         let (dead, kept): (Vec<_>, Vec<_>) = self.armed.drain(..).partition(dead);
         self.armed = kept;
-        let mut result = Armed { new: false, changed: !dead.is_empty(), fault: None };
+        let mut result = Armed { new: grown, changed: !dead.is_empty(), fault: None };
         for dir in dead {
             self.port.unwatch(&dir.path);
         }
@@ -163,4 +166,36 @@ fn plan(walked: &[WalkedDir]) -> Vec<WalkedDir> {
         }
     }
     plan
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::fs::FileId;
+
+    struct Nothing;
+
+    impl Watcher for Nothing {
+        fn watch(&mut self, _: &Path) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn unwatch(&mut self, _: &Path) {}
+    }
+
+    fn walked(names: &[&str]) -> Vec<WalkedDir> {
+        let names = names.iter().map(Into::into).collect();
+        vec![WalkedDir { path: "/d".into(), id: FileId { dev: 1, ino: 2 }, names }]
+    }
+
+    /// Checks: INV-05. An event of a name that did not count yet was dropped, so somebody has to look again.
+    #[test]
+    fn inv05_a_name_that_begins_to_count_asks_for_another_look() {
+        let mut make: MakeWatcher = Box::new(|_| Ok(Box::new(Nothing)));
+        let Ok(mut watch) = Watch::new(&mut make, || {}) else { panic!("a watcher") };
+        assert!(watch.arm(&walked(&["link", "a"])).new);
+        assert!(!watch.arm(&walked(&["link", "a"])).new);
+        assert!(watch.arm(&walked(&["link", "b"])).new);
+        assert!(!watch.arm(&walked(&["link"])).new, "fewer names are no news");
+    }
 }

@@ -1,0 +1,249 @@
+//! What the tests share: generations of certificates, a directory that rotates as kubelet does, handshakes in memory, and
+//! waiting for an event with a deadline.
+#![allow(dead_code, unused_imports, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
+
+mod shake;
+
+pub use shake::{Handshake, Shaken, client, client_of, presented_by, shake};
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustls::pki_types::CertificateDer;
+use rustls_reload::{
+    Event, Events, ServerBuilder, ServerReloader, Timing,
+    testkit::{Authority, Identity, Keyed, Op, Pair, Subject, kubelet_first, kubelet_update},
+};
+
+/// How long anything may take before a test gives up: generous, because the machine may be loaded.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Short delays, so that a test of settling does not take seconds.
+pub fn quick() -> Timing {
+    Timing {
+        settle: Duration::from_millis(50),
+        shrink_settle: Duration::from_millis(400),
+        tie: Duration::from_millis(30),
+        retry: Duration::from_millis(20),
+        poll: Duration::from_millis(200),
+        poll_degraded: Duration::from_millis(100),
+        gap: Duration::from_millis(5),
+        patience: Duration::from_secs(5),
+    }
+}
+
+/// Short delays but no poll worth speaking of: what converges with it converges by events.
+pub fn by_events_only() -> Timing {
+    Timing { poll: Duration::from_secs(3600), ..quick() }
+}
+
+/// One generation: a CA of its own, which signs a server's pair and a client's.
+pub struct Generation {
+    pub ca: Authority,
+    pub server: Pair,
+    pub client: Pair,
+}
+
+impl Generation {
+    pub fn new(number: usize) -> Self {
+        let ca = Authority::root(&format!("CA {number}"));
+        Self {
+            server: ca.issue(&Subject::server("localhost"), &Identity::p256()),
+            client: ca.issue(&Subject::client(&format!("client {number}")), &Identity::p256()),
+            ca,
+        }
+    }
+
+    /// The files of a server that verifies clients.
+    pub fn files(&self) -> [Keyed<'_>; 3] {
+        [
+            ("tls.crt", self.server.chain.as_bytes()),
+            ("tls.key", self.server.key.as_bytes()),
+            ("ca.crt", self.ca.pem.as_bytes()),
+        ]
+    }
+}
+
+/// So many generations, numbered from 0.
+pub fn generations(count: usize) -> Vec<Generation> {
+    (0..count).map(Generation::new).collect()
+}
+
+/// A directory that is published as a Kubernetes volume is.
+pub struct Volume {
+    root: tempfile::TempDir,
+    updates: usize,
+}
+
+impl Volume {
+    pub fn new(files: &[Keyed<'_>]) -> Self {
+        let volume = Self { root: tempfile::tempdir().unwrap(), updates: 0 };
+        fs::create_dir(volume.dir()).unwrap();
+        for op in kubelet_first(Path::new("volume"), &volume.stamp(), files) {
+            op.apply(volume.root.path()).unwrap();
+        }
+        volume
+    }
+
+    pub fn of(generation: &Generation) -> Self {
+        Self::new(&generation.files())
+    }
+
+    /// The directory as a server knows it.
+    pub fn dir(&self) -> PathBuf {
+        self.root.path().join("volume")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir().join(name)
+    }
+
+    fn stamp(&self) -> String {
+        format!("..generation_{}", self.updates)
+    }
+
+    /// Publishes an update; returns when `..data` was renamed.
+    pub fn publish(&mut self, files: &[Keyed<'_>]) -> Instant {
+        self.publish_spoilt(files, |_| {})
+    }
+
+    /// The same, with something done to the new directory before it is moved into place.
+    pub fn publish_spoilt(&mut self, files: &[Keyed<'_>], spoil: impl FnOnce(&Path)) -> Instant {
+        let (payload, old) = self.prepare(files, spoil);
+        wait_for_tick(&payload);
+        self.commit(&old)
+    }
+
+    /// The same at full speed: rename and writes may fall into one tick of the file system's clock.
+    pub fn publish_in_one_tick(&mut self, files: &[Keyed<'_>]) -> Instant {
+        let (_, old) = self.prepare(files, |_| {});
+        self.commit(&old)
+    }
+
+    /// Everything before the rename; returns the new payload directory and the old one.
+    fn prepare(&mut self, files: &[Keyed<'_>], spoil: impl FnOnce(&Path)) -> (PathBuf, PathBuf) {
+        let old = self.stamp();
+        self.updates += 1;
+        let ops = kubelet_update(Path::new("volume"), &old, &self.stamp(), files);
+        for op in ops.iter().take_while(|op| !matches!(op, Op::Symlink(..))) {
+            op.apply(self.root.path()).unwrap();
+        }
+        let payload = self.path(&self.stamp());
+        spoil(&payload);
+        (payload, self.path(&old))
+    }
+
+    fn commit(&mut self, old: &Path) -> Instant {
+        std::os::unix::fs::symlink(self.stamp(), self.path("..data_tmp")).unwrap();
+        fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
+        let renamed = Instant::now();
+        fs::remove_dir_all(old).unwrap();
+        renamed
+    }
+
+    /// A server of the pair in it, with short delays.
+    pub fn server(&self) -> ServerBuilder {
+        server_in(&self.dir())
+    }
+}
+
+/// A server of the pair in `dir`, with short delays.
+pub fn server_in(dir: &Path) -> ServerBuilder {
+    ServerReloader::builder(dir.join("tls.crt"), dir.join("tls.key")).timing(quick())
+}
+
+/// Returns once the file system's clock has gone on since anything in `payload` changed, so that what is renamed now is
+/// strictly younger than that.
+pub fn wait_for_tick(payload: &Path) {
+    let ctime = |path: &Path| {
+        let meta = fs::symlink_metadata(path).unwrap();
+        (meta.ctime(), meta.ctime_nsec())
+    };
+    let entries = fs::read_dir(payload).unwrap().map(|entry| ctime(&entry.unwrap().path()));
+    let newest = entries.chain([ctime(payload)]).max().unwrap();
+    let scratch = tempfile::NamedTempFile::new_in(payload.parent().unwrap().parent().unwrap()).unwrap();
+    let start = Instant::now();
+    while ctime(scratch.path()) <= newest {
+        assert!(start.elapsed() < DEADLINE, "the file system's clock stands still");
+        fs::write(scratch.path(), b"tick").unwrap();
+        std::thread::yield_now();
+    }
+}
+
+/// Replaces a file by rename, as careful programs do.
+pub fn replace(path: &Path, bytes: &[u8]) {
+    let next = path.with_extension("next");
+    fs::write(&next, bytes).unwrap();
+    fs::rename(&next, path).unwrap();
+}
+
+/// Waits for the first event that `pick` takes; panics with what came instead.
+pub fn expect<T: Send + Sync + 'static, R>(
+    events: &mut Events<T>,
+    what: &str,
+    mut pick: impl FnMut(&Event) -> Option<R>,
+) -> R {
+    let deadline = Instant::now() + DEADLINE;
+    let mut seen = Vec::new();
+    while let Some(told) = events.next_within(deadline.saturating_duration_since(Instant::now())) {
+        if let Some(picked) = pick(&told.event) {
+            return picked;
+        }
+        seen.push(told.event);
+    }
+    panic!("no {what} within {DEADLINE:?}; told: {seen:#?}");
+}
+
+/// Waits for a publication and returns its generation.
+pub fn published<T: Send + Sync + 'static>(events: &mut Events<T>) -> u64 {
+    expect(events, "publication", |event| match event {
+        Event::Published { generation, .. } => Some(*generation),
+        _ => None,
+    })
+}
+
+/// Waits for a refusal.
+pub fn refused<T: Send + Sync + 'static>(events: &mut Events<T>) -> rustls_reload::Error {
+    expect(events, "refusal", |event| match event {
+        Event::Refused { error, .. } => Some(error.clone()),
+        _ => None,
+    })
+}
+
+/// Everything told so far.
+pub fn drain<T: Send + Sync + 'static>(events: &mut Events<T>) -> Vec<Arc<Event>> {
+    std::iter::from_fn(|| events.try_next()).map(|told| told.event).collect()
+}
+
+/// Waits until this leaf is what a handshake gets; returns the generation that serves it.
+pub fn wait_for_leaf(reloader: &ServerReloader, pair: &Pair) -> u64 {
+    wait_for(reloader, |chain| chain.first() == Some(&pair.leaf))
+}
+
+/// Waits until this whole chain is what a handshake gets; returns the generation that serves it.
+pub fn wait_for_chain(reloader: &ServerReloader, pair: &Pair) -> u64 {
+    let wanted = rustls_reload::pem::chain(pair.chain.as_bytes()).unwrap();
+    wait_for(reloader, |chain| chain == wanted)
+}
+
+fn wait_for(reloader: &ServerReloader, wanted: impl Fn(&[CertificateDer<'_>]) -> bool) -> u64 {
+    let deadline = Instant::now() + DEADLINE;
+    let mut current = reloader.served();
+    while !wanted(&presented_by(&current.value.config)) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        current = reloader
+            .wait_published(current.generation, left)
+            .unwrap_or_else(|| panic!("not served within {DEADLINE:?}; status: {:#?}", reloader.status()));
+    }
+    current.generation
+}
+
+/// The chain that a new handshake is presented.
+pub fn presented(reloader: &ServerReloader) -> Vec<CertificateDer<'static>> {
+    presented_by(&reloader.current())
+}

@@ -1,0 +1,215 @@
+//! Handshakes in memory, driven by hand, so that one can be held half-way.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, Error as TlsError, HandshakeKind,
+    ProtocolVersion, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
+    SupportedProtocolVersion,
+    client::{
+        ResolvesClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+
+use super::Generation;
+
+/// A handshake between a server's configuration and a client's.
+pub struct Handshake {
+    client: Connection,
+    server: Connection,
+}
+
+/// What a handshake that succeeded agreed on.
+#[derive(Debug)]
+pub struct Shaken {
+    /// What the server presented, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// What the client presented.
+    pub client: Option<CertificateDer<'static>>,
+    pub version: ProtocolVersion,
+    pub alpn: Option<Vec<u8>>,
+    pub resumed: bool,
+}
+
+impl Shaken {
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        &self.chain[0]
+    }
+}
+
+impl Handshake {
+    /// Half-way: the server has read the client's hello and made up its answer, which is not on its way yet.
+    pub fn begin(server: Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Result<Self, TlsError> {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut handshake = Self {
+            client: ClientConnection::new(Arc::clone(client), name).unwrap().into(),
+            server: ServerConnection::new(server).unwrap().into(),
+        };
+        pass(&mut handshake.client, &mut handshake.server)?;
+        assert!(handshake.server.wants_write() && handshake.client.is_handshaking());
+        Ok(handshake)
+    }
+
+    /// The rest of it, session tickets included.
+    pub fn end(mut self) -> Result<Shaken, TlsError> {
+        loop {
+            let answered = pass(&mut self.server, &mut self.client)?;
+            let asked = pass(&mut self.client, &mut self.server)?;
+            if !answered && !asked {
+                break;
+            }
+        }
+        assert!(!self.client.is_handshaking() && !self.server.is_handshaking(), "neither fails nor ends");
+        Ok(Shaken {
+            chain: owned(self.client.peer_certificates()).expect("a server presents a chain"),
+            client: owned(self.server.peer_certificates()).map(|chain| chain[0].clone()),
+            version: self.client.protocol_version().unwrap(),
+            alpn: self.client.alpn_protocol().map(<[u8]>::to_vec),
+            resumed: self.client.handshake_kind() == Some(HandshakeKind::Resumed),
+        })
+    }
+}
+
+/// A whole handshake.
+pub fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Result<Shaken, TlsError> {
+    Handshake::begin(Arc::clone(server), client)?.end()
+}
+
+fn owned(chain: Option<&[CertificateDer<'_>]>) -> Option<Vec<CertificateDer<'static>>> {
+    chain.map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
+}
+
+/// Hands over everything that `from` has to send.
+fn pass(from: &mut Connection, to: &mut Connection) -> Result<bool, TlsError> {
+    let mut flight = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut flight).unwrap();
+    }
+    let mut rest = flight.as_slice();
+    while !rest.is_empty() {
+        to.read_tls(&mut rest).unwrap();
+        to.process_new_packets()?;
+    }
+    Ok(!flight.is_empty())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// A client that trusts the servers of these generations and shows the certificate of the generation whose CA the server
+/// names.
+pub fn client(
+    generations: &[Generation],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let mut certificates = Vec::new();
+    for generation in generations {
+        roots.add(generation.ca.der().clone()).unwrap();
+        let name = roots.subjects().pop().unwrap().as_ref().to_vec();
+        let key = certified(&generation.client.leaf, generation.client.key_der());
+        certificates.push((name, Arc::new(key)));
+    }
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(ByHint(certificates)));
+    Arc::new(config)
+}
+
+/// A client that trusts the servers of one generation and shows the certificate of another, whatever the server asks for.
+pub fn client_of(trusted: &Generation, shown: Option<&Generation>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.ca.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    Arc::new(match shown {
+        None => config.with_no_client_auth(),
+        Some(shown) => {
+            let resolver = SingleCertAndKey::from(certified(&shown.client.leaf, shown.client.key_der()));
+            config.with_client_cert_resolver(Arc::new(resolver))
+        }
+    })
+}
+
+fn certified(leaf: &CertificateDer<'static>, key: PrivateKeyDer<'static>) -> CertifiedKey {
+    CertifiedKey::from_der(vec![leaf.clone()], key, &ring::default_provider()).unwrap()
+}
+
+/// Chooses by the names of the CAs that the server asks for.
+#[derive(Debug)]
+struct ByHint(Vec<(Vec<u8>, Arc<CertifiedKey>)>);
+
+impl ResolvesClientCert for ByHint {
+    fn resolve(&self, hints: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let found = self.0.iter().find(|(name, _)| hints.contains(&name.as_slice()));
+        found.map(|(_, key)| Arc::clone(key))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The chain that `server` presents, to a client that would take any and stops there.
+pub fn presented_by(server: &Arc<ServerConfig>) -> Vec<CertificateDer<'static>> {
+    let verifier = Arc::new(Any(provider(), std::sync::Mutex::default()));
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>)
+        .with_no_client_auth();
+    let mut handshake = Handshake::begin(Arc::clone(server), &Arc::new(config)).unwrap();
+    pass(&mut handshake.server, &mut handshake.client).unwrap();
+    std::mem::take(&mut *verifier.1.lock().unwrap())
+}
+
+/// Takes any chain and keeps it, once the server has proved that it has the key.
+#[derive(Debug)]
+struct Any(Arc<CryptoProvider>, std::sync::Mutex<Vec<CertificateDer<'static>>>);
+
+impl ServerCertVerifier for Any {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let chain = std::iter::once(leaf).chain(rest).map(|certificate| certificate.clone().into_owned());
+        *self.1.lock().unwrap() = chain.collect();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,51 @@
+//! From the rename of `..data` to the first handshake that serves the new leaf.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Generation, Volume, generations};
+use rustls_reload::{ServerReloader, Timing};
+
+const ROTATIONS: usize = 40;
+
+/// Rotates once and shakes hands until the new leaf is served.
+fn rotate(reloader: &ServerReloader, next: &Generation, renamed: Instant) -> Duration {
+    while common::presented(reloader)[0] != next.server.leaf {
+        assert!(renamed.elapsed() < common::DEADLINE, "not served: {:#?}", reloader.status());
+    }
+    renamed.elapsed()
+}
+
+fn report(what: &str, mut took: Vec<Duration>) -> Duration {
+    took.sort();
+    let (median, worst) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("{what}: median {median:?}, worst {worst:?} of {}", took.len());
+    median
+}
+
+/// One after the other, so that they do not load the machine for each other.
+#[test]
+fn inv05_a_new_leaf_is_served_within_milliseconds_of_the_rename() {
+    let generations = generations(2 * ROTATIONS + 1);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().timing(Timing::default()).load().unwrap();
+    reloader.start().unwrap();
+    let (strict, tied) = generations[1..].split_at(ROTATIONS);
+    let strict = strict.iter().map(|next| {
+        let renamed = volume.publish(&next.files());
+        rotate(&reloader, next, renamed)
+    });
+    let strict = report("strictly committed", strict.collect());
+    let tied = tied.iter().map(|next| {
+        let renamed = volume.publish_in_one_tick(&next.files());
+        rotate(&reloader, next, renamed)
+    });
+    let tied = report("in one tick", tied.collect());
+    // Generous: a loaded machine is slower, but a settle time (500 ms) or a poll (10 s) is another matter.
+    assert!(strict < Duration::from_millis(100), "{strict:?}");
+    assert!(tied < Duration::from_millis(150), "{tied:?}");
+    assert_eq!(reloader.status().generation, 2 * ROTATIONS as u64 + 1, "each was served, none twice");
+}

@@ -1,0 +1,184 @@
+//! Changes at one chosen moment of a look, by a file system that lets a publisher in between two system calls.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+
+mod common;
+
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use common::{Generation, Volume, by_events_only, drain, generations};
+use rustls_reload::{
+    ClientAuth, Error, Event, Reload, Reloader, ServerTls,
+    fs::{Fs, NativeFs, Stat},
+};
+
+/// Called with the number of the call and its name, before each call.
+type Before = Box<dyn FnMut(usize, &str) + Send>;
+
+/// The real file system, with somebody let in before each call.
+struct Between {
+    fs: NativeFs,
+    calls: Arc<Mutex<(usize, Before)>>,
+}
+
+impl Between {
+    fn new(before: impl FnMut(usize, &str) + Send + 'static) -> Self {
+        Self { fs: NativeFs::default(), calls: Arc::new(Mutex::new((0, Box::new(before)))) }
+    }
+
+    fn call(&self, name: &str) {
+        let (count, before) = &mut *self.calls.lock().unwrap();
+        *count += 1;
+        before(*count, name);
+    }
+}
+
+impl Fs for Between {
+    type Dir = <NativeFs as Fs>::Dir;
+    type File = <NativeFs as Fs>::File;
+
+    const PINS: bool = NativeFs::PINS;
+
+    fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
+        self.call("root");
+        self.fs.root(anchor)
+    }
+
+    fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir> {
+        self.call("open_dir");
+        self.fs.open_dir(at, name)
+    }
+
+    fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat> {
+        self.call("stat_dir");
+        self.fs.stat_dir(dir)
+    }
+
+    fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat> {
+        self.call("stat");
+        self.fs.stat(at, name)
+    }
+
+    fn read_link(&self, at: &Self::Dir, name: &OsStr) -> io::Result<PathBuf> {
+        self.call("read_link");
+        self.fs.read_link(at, name)
+    }
+
+    fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File> {
+        self.call("open");
+        self.fs.open(at, name)
+    }
+
+    fn stat_file(&self, file: &Self::File) -> io::Result<Stat> {
+        self.call("stat_file");
+        self.fs.stat_file(file)
+    }
+
+    fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize> {
+        self.call("read");
+        self.fs.read(file, buffer)
+    }
+}
+
+/// A server of the volume that verifies clients, on a file system with somebody between its calls.
+fn load(
+    volume: &Mutex<Volume>,
+    before: impl FnMut(usize, &str) + Send + 'static,
+) -> Result<Reloader<ServerTls>, Error> {
+    // The lock is not held while it loads: the publisher needs it.
+    let (server, ca) = {
+        let volume = volume.lock().unwrap();
+        (volume.server(), volume.path("ca.crt"))
+    };
+    let server = server.client_ca(ca, ClientAuth::Required).timing(by_events_only());
+    server.into_generic()?.load_from(Between::new(before))
+}
+
+/// The generation that is served, if pair and client CA are of one.
+fn served(reloader: &Reloader<ServerTls>, generations: &[Generation]) -> usize {
+    let config = &reloader.current().value.config;
+    let client = common::client(generations, &[&rustls::version::TLS13]);
+    let shaken = common::shake(config, &client).unwrap();
+    let position = |leaf: &rustls::pki_types::CertificateDer<'_>| {
+        generations.iter().position(|g| g.server.leaf == *leaf || g.client.leaf == *leaf)
+    };
+    let server = position(shaken.leaf()).unwrap();
+    assert_eq!(Some(server), shaken.client.as_ref().and_then(position), "mixed");
+    server
+}
+
+/// How many calls an undisturbed look takes.
+fn calls_of_a_look() -> usize {
+    let volume = Mutex::new(Volume::of(&Generation::new(0)));
+    let count = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&count);
+    let reloader = load(&volume, move |n, _| *counter.lock().unwrap() = n).unwrap();
+    let before = *count.lock().unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    let after = *count.lock().unwrap();
+    after - before
+}
+
+#[test]
+fn inv01_inv03_an_update_between_any_two_calls_of_a_look_is_served_whole_and_never_refused() {
+    let calls = calls_of_a_look();
+    let generations = Arc::new(generations(2));
+    let mut outcomes = [0, 0];
+    for moment in 1..=calls {
+        // It happens at this call of the look by hand.
+        let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
+        let armed = Arc::new(Mutex::new(None::<usize>));
+        let reloader = {
+            let (inner, armed, generations) = (volume.clone(), armed.clone(), generations.clone());
+            let before = move |_: usize, _: &str| {
+                let mut armed = armed.lock().unwrap();
+                *armed = match *armed {
+                    Some(1) => {
+                        inner.lock().unwrap().publish(&generations[1].files());
+                        None
+                    }
+                    left => left.map(|left| left - 1),
+                };
+            };
+            load(&volume, before).unwrap()
+        };
+        let mut events = reloader.events();
+        *armed.lock().unwrap() = Some(moment);
+        let answer = reloader.reload_now();
+        assert_eq!(*armed.lock().unwrap(), None, "it did not happen");
+        match (&answer, served(&reloader, &generations)) {
+            (Reload::Reloaded, 1) => outcomes[1] += 1,
+            // It came after the last call that could have told.
+            (Reload::Unchanged, 0) => outcomes[0] += 1,
+            (answer, served) => panic!("at call {moment} of {calls}: {answer:?}, serving {served}"),
+        }
+        let told = drain(&mut events);
+        assert!(told.iter().all(|event| matches!(**event, Event::Published { .. })), "{moment}: {told:?}");
+    }
+    println!("{calls} moments: {} saw the update, {} came before it", outcomes[1], outcomes[0]);
+    assert!(outcomes[1] > calls / 2);
+}
+
+#[test]
+fn inv01_an_update_between_any_two_calls_of_the_first_load_does_not_fail_it() {
+    let generations = Arc::new(generations(2));
+    let calls = calls_of_a_look();
+    for moment in 1..=calls {
+        let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
+        let reloader = {
+            let (inner, generations) = (Arc::clone(&volume), Arc::clone(&generations));
+            let before = move |n: usize, _: &str| {
+                if n == moment {
+                    inner.lock().unwrap().publish(&generations[1].files());
+                }
+            };
+            load(&volume, before).unwrap_or_else(|error| panic!("at call {moment}: {error}"))
+        };
+        served(&reloader, &generations);
+    }
+}

@@ -1,0 +1,78 @@
+//! Bytes that did not change: nothing is published, nothing is told, sessions go on resuming.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+
+mod common;
+
+use std::{fs, sync::Arc, time::SystemTime};
+
+use common::{Volume, by_events_only, client, expect, generations, shake};
+use rustls::version::TLS13;
+use rustls_reload::{Event, Reload};
+
+#[test]
+fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
+    let generations = generations(2);
+    let old = &generations[0];
+    let mut volume = Volume::of(old);
+    let reloader = volume.server().timing(by_events_only()).load().unwrap();
+    reloader.start().unwrap();
+    let mut events = reloader.events();
+    expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
+    let (current, served) = (reloader.current(), reloader.served());
+    let client = client(&generations, &[&TLS13]);
+    assert!(!shake(&current, &client).unwrap().resumed);
+    let mut looks = reloader.status().looks;
+    let touches: [(&str, &dyn Fn(&mut Volume)); 5] = [
+        ("rewritten in place", &|volume| fs::write(volume.path("tls.crt"), &old.server.chain).unwrap()),
+        ("touched", &|volume| {
+            let file = fs::File::options().write(true).open(volume.path("tls.key")).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }),
+        ("an update with equal bytes", &|volume| _ = volume.publish(&old.files())),
+        ("the same in one tick", &|volume| _ = volume.publish_in_one_tick(&old.files())),
+        ("a file in the place of the link", &|volume| {
+            common::replace(&volume.path("tls.crt"), old.server.chain.as_bytes());
+        }),
+    ];
+    for (what, touch) in touches {
+        touch(&mut volume);
+        // It was noticed, so that silence means something.
+        let deadline = std::time::Instant::now() + common::DEADLINE;
+        while reloader.status().looks == looks {
+            assert!(std::time::Instant::now() < deadline, "{what}: nobody looked");
+            std::thread::yield_now();
+        }
+        assert_eq!(reloader.reload_now(), Reload::Unchanged, "{what}");
+        looks = reloader.status().looks;
+        assert!(Arc::ptr_eq(&current, &reloader.current()), "{what}");
+        assert!(Arc::ptr_eq(&served, &reloader.served()), "{what}");
+        assert!(shake(&reloader.current(), &client).unwrap().resumed, "{what}: the session is gone");
+        assert_eq!(common::drain(&mut events), [], "{what}");
+    }
+    // The next real change is the next thing that is told.
+    common::replace(&volume.path("tls.crt"), generations[1].server.chain.as_bytes());
+    common::replace(&volume.path("tls.key"), generations[1].server.key.as_bytes());
+    let told = expect(&mut events, "anything", |event| Some(event.clone()));
+    assert!(matches!(told, Event::Published { generation: 2, recovered: false, .. }), "{told}");
+    assert!(!shake(&reloader.current(), &client).unwrap().resumed, "every publication has fresh sessions");
+}
+
+#[test]
+fn inv08_an_idle_reloader_does_not_wake_itself() {
+    let generations = generations(1);
+    let volume = Volume::of(&generations[0]);
+    let reloader = volume.server().timing(by_events_only()).load().unwrap();
+    reloader.start().unwrap();
+    let mut events = reloader.events();
+    expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
+    // Reading the files is an event in itself: were it a hint, a look would cause the next. Ten looks by hand would
+    // start ten such chains, and each settles at one look every few milliseconds.
+    for _ in 0..10 {
+        assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    }
+    let looks = reloader.status().looks;
+    assert!(reloader.wait_published(1, std::time::Duration::from_millis(300)).is_none());
+    let more = reloader.status().looks - looks;
+    assert!(more <= 2, "{more} looks in 300 ms while nothing happens");
+}

@@ -1,0 +1,178 @@
+//! What happens between a walk and the watch that is armed for it, made certain by a watcher that is slow at the right moment.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+
+mod common;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use common::{Volume, by_events_only, drain, expect, generations};
+use rustls_reload::{
+    Error, Event, Layer,
+    watch::{Hints, MakeWatcher, Watcher},
+};
+
+/// Called with each directory before it is watched.
+type Before = Arc<Mutex<dyn FnMut(&Path) + Send>>;
+
+/// Watches nothing, but fails where there is nothing to watch.
+struct Slow(Before);
+
+impl Watcher for Slow {
+    fn watch(&mut self, dir: &Path) -> Result<(), Error> {
+        (self.0.lock().unwrap())(dir);
+        if dir.is_dir() { Ok(()) } else { Err(Error::new(Layer::Watch, "it is gone").at(dir)) }
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+/// A watcher, and a place for the hints that it was given.
+fn slow(before: impl FnMut(&Path) + Send + 'static) -> (MakeWatcher, Arc<Mutex<Option<Hints>>>) {
+    let before: Before = Arc::new(Mutex::new(before));
+    let place = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&place);
+    let make = move |hints| {
+        *kept.lock().unwrap() = Some(hints);
+        Ok(Box::new(Slow(Arc::clone(&before))) as Box<dyn Watcher>)
+    };
+    (Box::new(make), place)
+}
+
+#[test]
+fn inv11_a_directory_that_is_gone_before_it_is_watched_is_not_told_as_degraded() {
+    let generations = generations(3);
+    let volume = Volume::of(&generations[0]);
+    let (dir, path) = (volume.dir(), volume.path("tls.crt"));
+    let builder = volume.server().timing(by_events_only());
+    let updates: Vec<_> = generations[1..].iter().map(|g| g.server.clone()).collect();
+    let mut rest = updates.clone().into_iter();
+    let mut volume = volume;
+    // The payload directory is replaced, twice, just when it is about to be watched.
+    let (watcher, _) = slow(move |watched| {
+        if watched.parent() == Some(&dir) && path.exists() {
+            if let Some(pair) = rest.next() {
+                volume.publish(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]);
+            }
+        }
+    });
+    let reloader = builder.watcher(Some(watcher)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    let mut told = Vec::new();
+    expect(&mut events, "start", |event| {
+        told.push(event.clone());
+        matches!(event, Event::Started).then_some(())
+    });
+    told.extend(drain(&mut events).iter().map(|event| Event::clone(event)));
+    let degraded = |event: &Event| matches!(event, Event::Degraded { .. } | Event::Restored);
+    assert!(!told.iter().any(degraded), "{told:?}");
+    assert_eq!(common::presented(&reloader)[0], updates[1].leaf, "what came last is served");
+    assert_eq!(reloader.status().degraded, None);
+}
+
+#[test]
+fn inv05_updates_that_keep_pace_with_the_arming_leave_the_last_one_served_and_watched() {
+    // More than are followed within one look.
+    let generations = generations(16);
+    let volume = Volume::of(&generations[0]);
+    let builder = volume.server().timing(by_events_only());
+    let last = generations[15].server.clone();
+    let mut rest = generations.into_iter().skip(1);
+    let (dir, mut volume) = (volume.dir(), volume);
+    let (watcher, _) = slow(move |watched| {
+        if watched.parent() == Some(&dir)
+            && let Some(next) = rest.next()
+        {
+            volume.publish(&next.files());
+        }
+    });
+    let reloader = builder.watcher(Some(watcher)).load().unwrap();
+    reloader.start().unwrap();
+    common::wait_for_leaf(&reloader, &last);
+}
+
+#[test]
+fn inv06_inv11_a_watcher_that_cannot_be_made_or_a_directory_that_cannot_be_watched_is_told_once() {
+    let generations = generations(3);
+    let mut volume = Volume::of(&generations[0]);
+    for directory in [false, true] {
+        let broken = Arc::new(AtomicBool::new(true));
+        let refuse = Arc::clone(&broken);
+        let dir = volume.dir();
+        let make: MakeWatcher = Box::new(move |_| {
+            if directory {
+                Ok(Box::new(Refuses(dir.clone(), Arc::clone(&refuse))))
+            } else if refuse.load(Ordering::SeqCst) {
+                Err(Error::new(Layer::Watch, "no watcher is to be had"))
+            } else {
+                Ok(Box::new(Refuses(dir.clone(), Arc::clone(&refuse))))
+            }
+        });
+        let reloader = volume.server().watcher(Some(make)).load().unwrap();
+        let mut events = reloader.events();
+        reloader.start().unwrap();
+        let next = &generations[1 + usize::from(directory)];
+        volume.publish(&next.files());
+        common::wait_for_leaf(&reloader, &next.server);
+        let status = reloader.status();
+        assert_eq!(status.degraded.unwrap().0.layer(), Layer::Watch);
+        broken.store(false, Ordering::SeqCst);
+        let mut told = Vec::new();
+        expect(&mut events, "restoration", |event| {
+            told.push(event.clone());
+            matches!(event, Event::Restored).then_some(())
+        });
+        let degraded = told.iter().filter(|event| matches!(event, Event::Degraded { .. })).count();
+        assert_eq!(degraded, 1, "{told:?}");
+        let status = reloader.status();
+        assert_eq!(status.degraded, None);
+        assert!(status.watched.contains(&volume.dir()), "{:?}", status.watched);
+    }
+}
+
+/// Watches nothing and, while that is set, refuses one directory.
+struct Refuses(PathBuf, Arc<AtomicBool>);
+
+impl Watcher for Refuses {
+    fn watch(&mut self, dir: &Path) -> Result<(), Error> {
+        if dir == self.0 && self.1.load(Ordering::SeqCst) {
+            return Err(Error::new(Layer::Watch, "not this one").at(dir));
+        }
+        Ok(())
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+#[test]
+fn inv06_lost_events_have_every_directory_watched_anew() {
+    let volume = Volume::of(&generations(1)[0]);
+    let watched = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&watched);
+    let (watcher, hints) = slow(move |dir| keep.lock().unwrap().push(dir.to_owned()));
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(watcher)).load().unwrap();
+    reloader.start().unwrap();
+    let mut events = reloader.events();
+    expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
+    let mut first = std::mem::take(&mut *watched.lock().unwrap());
+    first.sort();
+    assert!(first.contains(&volume.dir()) && first.contains(&PathBuf::from("/")), "{first:?}");
+    hints.lock().unwrap().as_ref().unwrap().lost();
+    let deadline = Instant::now() + common::DEADLINE;
+    while watched.lock().unwrap().len() < first.len() {
+        assert!(Instant::now() < deadline, "watched anew: {:?}", watched.lock().unwrap());
+        std::thread::yield_now();
+    }
+    let mut again = watched.lock().unwrap().clone();
+    again.sort();
+    assert_eq!(first, again);
+    assert_eq!(drain(&mut events), [], "nothing changed");
+}
