@@ -222,9 +222,10 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// Answers every reload that was asked for before the present step began.
-    pub(crate) fn answer(&self, answer: Reload) {
+    /// Answers every reload that was asked for before the present step began, and notes the status that goes with it.
+    pub(crate) fn answer(&self, answer: &Reload, note: impl FnOnce(&mut Status)) {
         let mut state = self.lock();
+        note(&mut state.status);
         let begun = state.begun;
         for (ticket, slot) in &mut state.answers {
             if *ticket <= begun && slot.is_none() {
@@ -262,11 +263,11 @@ impl<T: Send + Sync + 'static> Shared<T> {
             state = match (state.worker, state.idle.take()) {
                 (false, Some(mut drive)) => {
                     state.driving = Some(crate::sync::thread::current().id());
-                    drop(state);
-                    self.drive_while(&mut *drive, |state| {
+                    // A tick that comes too early changes nothing.
+                    let due = Some(Duration::ZERO);
+                    let mut state = self.drive_while(state, &mut *drive, due, |state| {
                         state.asked > state.begun || state.answers.values().any(Option::is_none)
                     });
-                    let mut state = self.lock();
                     self.rest(&mut state, drive);
                     state
                 }
@@ -287,22 +288,23 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     /// The worker: takes the driver, drives until stopped, and puts it back.
     pub(crate) fn work(self: &Arc<Self>) {
-        let mut drive = {
-            let mut state = self.lock();
-            loop {
-                if let Some(drive) = state.idle.take() {
-                    state.driving = Some(crate::sync::thread::current().id());
-                    state.status.running = true;
-                    break drive;
-                }
-                state = self.wait(state, None);
+        let mut state = self.lock();
+        let mut drive = loop {
+            if let Some(drive) = state.idle.take() {
+                break drive;
             }
+            state = self.wait(state, None);
         };
-        if !self.lock().stopped {
+        state.driving = Some(crate::sync::thread::current().id());
+        state.status.running = true;
+        if !state.stopped {
+            drop(state);
             drive.begin(self);
             self.tell(Event::Started);
-            self.drive_while(&mut *drive, |_| true);
+            let due = drive.pause();
+            state = self.drive_while(self.lock(), &mut *drive, due, |_| true);
         }
+        drop(state);
         drive.end(self);
         self.tell(Event::Stopped);
         let mut state = self.lock();
@@ -315,30 +317,38 @@ impl<T: Send + Sync + 'static> Shared<T> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Steps for whatever the state asks for, until stopped or `go_on` says that it is enough.
-    fn drive_while(self: &Arc<Self>, drive: &mut dyn Drive<T>, go_on: impl Fn(&State<T>) -> bool) {
-        let mut state = self.lock();
+    /// Steps for whatever the state asks for, until stopped or `go_on` says that it is enough; `due` is how long until
+    /// the first tick. The driver and its clock are called while no lock is held.
+    fn drive_while<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State<T>>,
+        drive: &mut dyn Drive<T>,
+        mut due: Option<Duration>,
+        go_on: impl Fn(&State<T>) -> bool,
+    ) -> MutexGuard<'a, State<T>> {
         while !state.stopped && go_on(&state) {
             let ask = if state.asked > state.begun {
                 state.begun = state.asked;
                 Some(Ask::Reload)
             } else if std::mem::take(&mut state.hint) {
                 Some(Ask::Hint)
+            } else if due == Some(Duration::ZERO) {
+                Some(Ask::Tick)
             } else {
-                None
-            };
-            let pause = drive.pause();
-            let ask = match (ask, pause) {
-                (Some(ask), _) => ask,
-                (None, Some(Duration::ZERO)) => Ask::Tick,
-                (None, pause) => {
-                    state = self.wait(state, pause);
+                state = self.wait(state, due);
+                // Woken for nothing that was asked: the time may have come.
+                if state.asked > state.begun || state.hint || state.stopped {
                     continue;
                 }
+                None
             };
             drop(state);
-            drive.step(self, ask);
+            if let Some(ask) = ask {
+                drive.step(self, ask);
+            }
+            due = drive.pause();
             state = self.lock();
         }
+        state
     }
 }

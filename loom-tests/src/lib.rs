@@ -30,7 +30,8 @@ pub type After = Pin<Box<dyn Future<Output = Arc<Published<Whole>>> + Send>>;
 /// What a model needs of a reloader, so that a wrong one can stand in its place.
 pub trait Design: Send + Sync + Sized + 'static {
     /// A design that has loaded `disk` and calls `observer` with each later publication.
-    fn load(disk: &Disk, observer: impl Fn(&Self::Handle, &Published<Whole>) + Send + Sync + 'static) -> Self;
+    fn load(disk: &Disk, observer: impl Fn(&Self::Handle, &Published<Whole>) + Send + Sync + 'static)
+    -> Self;
 
     /// What threads other than the owner's use.
     type Handle: Clone + Send + Sync + 'static;
