@@ -13,7 +13,7 @@ mod shipped;
 pub use disk::{Disk, Whole};
 #[cfg(loom)]
 pub use model::must_fail;
-pub use model::{Notify, block_on, fallible, model, quiet, spawn, started};
+pub use model::{Notify, block_on, bounded, fallible, model, quiet, spawn, started};
 pub use rustls_reload::{Published, Reload};
 pub use shipped::{Shipped, Surroundings};
 

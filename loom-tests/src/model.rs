@@ -41,11 +41,27 @@ pub fn started() {
 /// # Panics
 /// Where the body does, in any interleaving.
 pub fn model(name: &str, body: impl Fn() + Send + Sync + 'static) {
+    explore(name, None, body);
+}
+
+/// As [`model`], with at most so many preemptions: whoever calls this says why.
+///
+/// # Panics
+/// Where the body does, in any interleaving tried.
+pub fn bounded(name: &str, preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
+    explore(name, Some(preemptions), body);
+}
+
+fn explore(name: &str, preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
     let runs = Arc::new(AtomicUsize::new(0));
     let begun = std::time::Instant::now();
-    run(&runs, body);
+    run(&runs, preemptions, body);
     let (runs, took) = (runs.load(SeqCst), begun.elapsed().as_secs_f64());
-    let what = if cfg!(loom) { "permutations, complete" } else { "runs on real threads" };
+    let what = match preemptions {
+        _ if cfg!(not(loom)) => "runs on real threads".to_owned(),
+        None => "permutations, complete".to_owned(),
+        Some(preemptions) => format!("permutations, at most {preemptions} preemptions"),
+    };
     println!("model {name}: {runs} {what} ({took:.1} s)");
     assert!(runs > 1, "one permutation is no interleaving");
 }
@@ -58,11 +74,11 @@ fn counted(runs: &AtomicUsize, body: &impl Fn()) {
 }
 
 #[cfg(loom)]
-fn run(runs: &Arc<AtomicUsize>, body: impl Fn() + Send + Sync + 'static) {
+fn run(runs: &Arc<AtomicUsize>, preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
     let runs = Arc::clone(runs);
-    // Complete: no bound on preemptions, permutations or time, whatever the environment says.
+    // No bound but the stated one, whatever the environment says.
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = None;
+    builder.preemption_bound = preemptions;
     builder.max_permutations = None;
     builder.max_duration = None;
     builder.max_branches = 10_000;
@@ -70,7 +86,7 @@ fn run(runs: &Arc<AtomicUsize>, body: impl Fn() + Send + Sync + 'static) {
 }
 
 #[cfg(not(loom))]
-fn run(runs: &Arc<AtomicUsize>, body: impl Fn() + Send + Sync + 'static) {
+fn run(runs: &Arc<AtomicUsize>, _: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
     for _ in 0..RUNS {
         counted(runs, &body);
     }
@@ -98,7 +114,7 @@ pub fn must_fail(test: &str, why: &str, body: impl Fn() + Send + Sync + 'static)
             let _ = writeln!(std::io::stderr(), "caught in permutation {runs}: {info}");
             std::process::exit(3);
         }));
-        run(&runs, body);
+        run(&runs, None, body);
         return;
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())

@@ -21,7 +21,9 @@ fn body<D: Design>() {
     let handshakes = [handshake(), handshake()];
     disk.write(2);
     assert_eq!(D::reload_now(&design.handle()), Reload::Reloaded);
-    handshakes.map(|handshake| handshake.join().unwrap());
+    for handshake in handshakes {
+        handshake.join().unwrap();
+    }
     assert_eq!(disk.counts(1), (1, 1), "the old value is freed once");
     assert_eq!(disk.counts(2), (1, 0), "the new value is served");
     assert_eq!(D::current(&design.handle()).value.version(), 2);

@@ -1,0 +1,34 @@
+//! A callback that asks for a reload while another thread stops the reloader: neither waits for the other for ever.
+//! Checks: INV-07, INV-13.
+
+use loom_tests::{Design, Disk, Reload, Shipped, model, spawn};
+
+fn body<D: Design>() {
+    let disk = Disk::default();
+    let again = disk.clone();
+    let design = D::load(&disk, move |handle, published| {
+        if published.generation == 2 {
+            again.write(3);
+            let answer = D::reload_now(handle);
+            assert!(matches!(answer, Reload::Queued | Reload::Stopped), "{answer:?}");
+        }
+    });
+    disk.write(2);
+    let handle = design.handle();
+    let caller = spawn(move || D::reload_now(&handle));
+    let handle = design.handle();
+    let reader = spawn(move || D::current(&handle).generation);
+    assert!(design.stop());
+    let at_stop = D::current(&design.handle()).generation;
+    let answer = caller.join().unwrap();
+    assert!(reader.join().unwrap() <= 3);
+    assert_eq!(D::current(&design.handle()).generation, at_stop, "published after the stop had returned");
+    if at_stop >= 2 {
+        assert_eq!(answer, Reload::Reloaded);
+    }
+}
+
+#[test]
+fn inv13_reload_from_a_callback_while_stopping() {
+    model("reload from a callback while stopping", body::<Shipped>);
+}

@@ -1,0 +1,67 @@
+//! A start against a start against a stop: one driver at a time, a refused start leaves the running one alone, and a
+//! start after a stop works. Checks: INV-13.
+
+use std::sync::Arc;
+
+use loom_tests::{Design, Disk, Shipped, model, spawn, started};
+
+/// Two starts at once.
+fn starts<D: Design>() {
+    let disk = Disk::default();
+    let design = Arc::new(D::load(&disk, |_, _| {}));
+    let other = Arc::clone(&design);
+    let other = spawn(move || other.start());
+    let mine = design.start();
+    started();
+    assert!(mine != other.join().unwrap(), "exactly one start starts");
+    assert!(design.stop());
+    assert_eq!(D::current(&design.handle()).value.version(), 1);
+}
+
+/// A start again against a stop of the first: none waits for what the other began.
+fn restart<D: Design>() {
+    let disk = Disk::default();
+    let design = Arc::new(D::load(&disk, |_, _| {}));
+    assert!(design.start());
+    started();
+    let other = Arc::clone(&design);
+    let stop = spawn(move || other.stop());
+    let again = design.start();
+    assert!(stop.join().unwrap(), "the stop waits for a driver that it did not stop");
+    // The start came too early, or after the first driver had ended: then a second one runs, or was stopped too.
+    if again {
+        started();
+    }
+    assert!(design.stop());
+}
+
+/// Two stops at once, and a start when both have returned.
+fn stops<D: Design>() {
+    let disk = Disk::default();
+    let design = Arc::new(D::load(&disk, |_, _| {}));
+    assert!(design.start());
+    started();
+    let other = Arc::clone(&design);
+    let stop = spawn(move || other.stop());
+    assert!(design.stop());
+    assert!(stop.join().unwrap());
+    disk.write(2);
+    assert!(design.start(), "a start after a stop works");
+    assert_eq!(D::wait_published(&design.handle(), 1).unwrap().value.version(), 2);
+    assert!(design.stop());
+}
+
+#[test]
+fn inv13_start_against_start() {
+    model("start against start", starts::<Shipped>);
+}
+
+#[test]
+fn inv13_start_against_stop() {
+    model("start against stop", restart::<Shipped>);
+}
+
+#[test]
+fn inv13_stop_against_stop() {
+    model("stop against stop, then start", stops::<Shipped>);
+}

@@ -1,0 +1,27 @@
+//! Waiters on a generation, blocking and as a future: each wakes, none is lost, and a future is woken once.
+//! Checks: INV-11.
+
+use loom_tests::{Design, Disk, Reload, Shipped, block_on, model, spawn};
+
+fn body<D: Design>() {
+    let disk = Disk::default();
+    let design = D::load(&disk, |_, _| {});
+    let handle = design.handle();
+    let blocking = spawn(move || D::wait_published(&handle, 1).unwrap().generation);
+    let handle = design.handle();
+    let future = spawn(move || {
+        let (published, woken) = block_on(D::published(&handle, 1));
+        (published.generation, woken)
+    });
+    disk.write(2);
+    assert_eq!(D::reload_now(&design.handle()), Reload::Reloaded);
+    assert_eq!(blocking.join().unwrap(), 2);
+    let (generation, woken) = future.join().unwrap();
+    assert_eq!(generation, 2);
+    assert!(woken <= 1, "woken {woken} times for one publication");
+}
+
+#[test]
+fn inv11_waiters_on_a_generation() {
+    model("waiters on a generation", body::<Shipped>);
+}
