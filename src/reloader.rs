@@ -185,6 +185,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 return Err(AlreadyRunning);
             }
             state.worker = true;
+            state.runs += 1;
             state.stopped = false;
         }
         let shared = Arc::clone(shared);
@@ -242,12 +243,12 @@ pub(crate) fn stop<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, worker: &W
     if Shared::is_driver(&state) {
         return Ok(());
     }
-    drop(state);
     shared.notify();
+    // Only the run that this ends is waited for: a start may have begun the next one before this thread wakes.
+    let run = state.runs;
     #[cfg(not(loom))]
     let deadline = std::time::Instant::now() + STOP_LIMIT;
-    let mut state = shared.lock();
-    while state.worker {
+    while state.worker && state.runs == run {
         #[cfg(not(loom))]
         let left = deadline.saturating_duration_since(std::time::Instant::now());
         #[cfg(loom)]
@@ -261,9 +262,14 @@ pub(crate) fn stop<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, worker: &W
         state = shared.wait(state, Some(left));
     }
     drop(state);
-    // It has put the driver back and does nothing more, so this join is immediate.
-    if let Some(worker) = lock(worker).take() {
-        let _ = worker.join();
+    let ended = {
+        let mut worker = lock(worker);
+        if shared.lock().worker { None } else { worker.take() }
+    };
+    // It has put the driver back and does nothing more, so this join is immediate. No lock is held: a waker that it
+    // wakes last may start or stop the reloader as well, and cannot join itself.
+    if let Some(ended) = ended.filter(|ended| ended.thread().id() != thread::current().id()) {
+        let _ = ended.join();
     }
     Ok(())
 }

@@ -87,6 +87,8 @@ pub(crate) struct State<T> {
     driving: Option<ThreadId>,
     /// A worker was started and has not ended.
     pub(crate) worker: bool,
+    /// Workers started so far.
+    pub(crate) runs: u64,
     /// Nothing may be published any more.
     pub(crate) stopped: bool,
     hint: bool,
@@ -115,6 +117,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
                 idle: Some(drive),
                 driving: None,
                 worker: false,
+                runs: 0,
                 stopped: false,
                 hint: false,
                 asked: 0,
