@@ -240,10 +240,11 @@ impl<T: Send + Sync + 'static> fmt::Debug for Reloader<T> {
 pub(crate) fn stop<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, worker: &Worker) -> Result<(), Stuck> {
     let mut state = shared.lock();
     state.stopped = true;
+    // From a callback as well: who waits for a reload must not wait for the callback's end.
+    shared.notify();
     if Shared::is_driver(&state) {
         return Ok(());
     }
-    shared.notify();
     // Only the run that this ends is waited for: a start may have begun the next one before this thread wakes.
     let run = state.runs;
     #[cfg(not(loom))]

@@ -1,6 +1,8 @@
 //! A callback that asks for a reload while another thread stops the reloader: neither waits for the other for ever.
 //! Checks: INV-07, INV-13.
 
+use std::sync::{Arc, OnceLock, Weak};
+
 use loom_tests::{Design, Disk, Reload, Shipped, model, spawn};
 
 fn body<D: Design>() {
@@ -31,4 +33,28 @@ fn body<D: Design>() {
 #[test]
 fn inv13_reload_from_a_callback_while_stopping() {
     model("reload from a callback while stopping", body::<Shipped>);
+}
+
+/// A callback that stops the reloader and then waits for a thread that has asked for a reload.
+fn stop_inside<D: Design>() {
+    let disk = Disk::default();
+    let slot: Arc<OnceLock<Weak<D>>> = Arc::default();
+    let owner = Arc::clone(&slot);
+    let design = Arc::new(D::load(&disk, move |handle, _| {
+        let Some(design) = owner.get().and_then(Weak::upgrade) else { return };
+        let callers = [handle.clone(), handle.clone()].map(|handle| spawn(move || D::reload_now(&handle)));
+        assert!(design.stop());
+        for caller in callers {
+            assert_eq!(caller.join().unwrap(), Reload::Stopped);
+        }
+    }));
+    let _ = slot.set(Arc::downgrade(&design));
+    disk.write(2);
+    assert_eq!(D::reload_now(&design.handle()), Reload::Reloaded);
+    assert_eq!(D::reload_now(&design.handle()), Reload::Stopped);
+}
+
+#[test]
+fn inv13_stop_from_a_callback_frees_who_waits() {
+    model("stop from a callback against two callers", stop_inside::<Shipped>);
 }
