@@ -157,7 +157,11 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 Effect::Look => Input::Looked(self.look(shared)),
                 Effect::Build(_) => Input::Built(self.verdict(shared)),
                 Effect::Publish { recovered, .. } => {
-                    self.publish(shared, recovered);
+                    if !self.publish(shared, recovered) {
+                        let now = self.clock.now();
+                        shared.answer(&Reload::Stopped, |status| self.note(now, status));
+                        return;
+                    }
                     continue;
                 }
                 Effect::Tell(notice) => {
@@ -266,13 +270,14 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
     }
 
-    fn publish(&mut self, shared: &Shared<B::Value>, recovered: bool) {
+    /// Publishes what was built, unless a stop came first.
+    fn publish(&mut self, shared: &Shared<B::Value>, recovered: bool) -> bool {
         let (Some(built), Some(candidate)) = (self.built.take(), self.candidate.take()) else {
-            return;
+            return false;
         };
         let Built { value, leaf, warnings, .. } = built;
         if !shared.publish(value, leaf, self.clock.now(), recovered) {
-            return;
+            return false;
         }
         self.served = candidate.set;
         self.differs_since = None;
@@ -280,6 +285,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         for error in warnings {
             shared.tell(Event::Warning { error });
         }
+        true
     }
 
     fn tell(&mut self, shared: &Shared<B::Value>, notice: Notice<Cause>) {
