@@ -191,8 +191,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
 
     /// Looks, and arms the watch for what was found; looks again if that changed anything.
     fn look(&mut self, shared: &Shared<B::Value>) -> Seen<Cause> {
-        // A panic in a look is a bug here; it costs a retry, not the driver.
-        let look = caught(|| {
+        // A panic in a look (the build's comparison and the watcher are callers' code) costs a retry, not the driver.
+        let seen = caught(|| {
             let mut look = snapshot::take(&self.fs, &self.paths);
             for _ in 0..ARM_LIMIT {
                 if !self.arm(shared, &look.walk) {
@@ -200,12 +200,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 }
                 look = snapshot::take(&self.fs, &self.paths);
             }
-            Ok(look)
+            Ok(self.seen(look))
         });
-        let seen = match look {
-            Ok(look) => self.seen(look),
-            Err(error) => Seen::Failed(Cause { error, bytes: None }),
-        };
+        let seen = seen.unwrap_or_else(|error| Seen::Failed(Cause { error, bytes: None }));
         self.looks += 1;
         self.differs_since = match seen {
             Seen::Served => None,

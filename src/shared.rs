@@ -180,7 +180,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         };
         self.notify();
         wakers.into_iter().for_each(Waker::wake);
-        drop(old);
+        self.guard("drop", || drop(old));
         for observer in &self.observers.publications {
             self.guard("publish", || observer(&published));
         }

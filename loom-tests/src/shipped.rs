@@ -31,8 +31,10 @@ pub struct Surroundings {
     pub watch: Option<Box<dyn FnMut(Hints) + Send>>,
     /// Runs at the beginning of each build, with the version.
     pub build: Option<Box<dyn FnMut(u64) + Send>>,
-    /// Panics if a build is told to.
+    /// The version whose build panics.
     pub bad: Option<u64>,
+    /// The version whose comparison with what is served panics.
+    pub bad_shrink: Option<u64>,
 }
 
 impl Shipped {
@@ -42,7 +44,8 @@ impl Shipped {
         surroundings: Surroundings,
         observer: impl Fn(&Handle<Whole>, &Published<Whole>) + Send + Sync + 'static,
     ) -> Self {
-        let Surroundings { watch, build, bad } = surroundings;
+        let Surroundings { watch, build, bad, bad_shrink } = surroundings;
+        let step = Step { disk: disk.clone(), build, bad, bad_shrink };
         // The observer is made before what it observes.
         let slot: Arc<OnceLock<Handle<Whole>>> = Arc::default();
         let weak: Weak<OnceLock<Handle<Whole>>> = Arc::downgrade(&slot);
@@ -52,7 +55,7 @@ impl Shipped {
                 Ok(Box::new(Silent))
             })
         });
-        let reloader = Reloader::builder([Disk::PATH], Step { disk: disk.clone(), build, bad })
+        let reloader = Reloader::builder([Disk::PATH], step)
             .clock(Arc::new(Still))
             .timing(Timing { gap: Duration::ZERO, settle: Duration::ZERO, ..Timing::default() })
             .watcher(watcher)
@@ -116,14 +119,21 @@ struct Step {
     disk: Disk,
     build: Option<Box<dyn FnMut(u64) + Send>>,
     bad: Option<u64>,
+    bad_shrink: Option<u64>,
+}
+
+impl Step {
+    fn version(files: &Files) -> Result<u64, Error> {
+        let bytes = files.get(0).and_then(|(_, bytes)| bytes.try_into().ok());
+        bytes.map(u64::from_be_bytes).ok_or_else(|| Error::new(Layer::Config, "not a version"))
+    }
 }
 
 impl Build for Step {
     type Value = Whole;
 
     fn build(&mut self, files: &Files, _: &Context<'_, Whole>) -> Result<Built<Whole>, Error> {
-        let bytes = files.get(0).and_then(|(_, bytes)| bytes.try_into().ok());
-        let version = u64::from_be_bytes(bytes.ok_or_else(|| Error::new(Layer::Config, "not a version"))?);
+        let version = Self::version(files)?;
         if let Some(build) = &mut self.build {
             build(version);
         }
@@ -131,6 +141,13 @@ impl Build for Step {
             crate::fallible(version, bad);
         }
         Ok(Built::new(self.disk.value(version)))
+    }
+
+    fn shrinks(&self, _: &Files, candidate: &Files) -> bool {
+        if let (Some(bad), Ok(version)) = (self.bad_shrink, Self::version(candidate)) {
+            crate::fallible(version, bad);
+        }
+        false
     }
 }
 

@@ -36,3 +36,12 @@ fn body<D: Design>(load: impl Fn(&Disk) -> D) {
 fn inv03_panic_in_a_build() {
     model("last good value while a build panics", || body(load));
 }
+
+fn load_shrinking(disk: &Disk) -> Shipped {
+    Shipped::load_in(disk, Surroundings { bad_shrink: Some(BAD), ..Surroundings::default() }, |_, _| {})
+}
+
+#[test]
+fn inv03_panic_in_a_comparison() {
+    model("last good value while a comparison panics", || body(load_shrinking));
+}
