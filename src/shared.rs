@@ -292,14 +292,32 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// The worker: takes the driver, drives until stopped, and puts it back.
     pub(crate) fn work(self: &Arc<Self>) {
         let mut state = self.lock();
-        let mut drive = loop {
+        loop {
             if let Some(drive) = state.idle.take() {
-                break drive;
+                state.driving = Some(crate::sync::thread::current().id());
+                state.status.running = true;
+                state = self.drive(state, drive);
+                break;
+            }
+            // A reload by hand has it, and may hang in a read: a stop does not wait for that.
+            if state.stopped {
+                break;
             }
             state = self.wait(state, None);
-        };
-        state.driving = Some(crate::sync::thread::current().id());
-        state.status.running = true;
+        }
+        state.worker = false;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.notify();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Drives until stopped.
+    fn drive<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State<T>>,
+        mut drive: Box<dyn Drive<T>>,
+    ) -> MutexGuard<'a, State<T>> {
         if !state.stopped {
             drop(state);
             drive.begin(self);
@@ -313,11 +331,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let mut state = self.lock();
         state.status.running = false;
         state.status.watched.clear();
-        state.worker = false;
         self.rest(&mut state, drive);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        state
     }
 
     /// Steps for whatever the state asks for, until stopped or `go_on` says that it is enough; `due` is how long until

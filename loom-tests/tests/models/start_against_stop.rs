@@ -1,9 +1,9 @@
 //! A start against a start against a stop: one driver at a time, a refused start leaves the running one alone, and a
 //! start after a stop works. Checks: INV-13.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
-use loom_tests::{Design, Disk, Shipped, bounded, spawn, started};
+use loom_tests::{Design, Disk, Reload, Shipped, Surroundings, bounded, model, spawn, started};
 
 /// Two starts at once.
 fn starts<D: Design>() {
@@ -54,6 +54,33 @@ fn stops<D: Design>() {
 /// A driver takes its lock a dozen times between start and stop, and each time may wake who waits: complete, that is
 /// tens of millions of permutations. Every defect seen here so far needed two preemptions at most.
 const PREEMPTIONS: usize = 3;
+
+/// A start and a stop while a reload by hand drives, which ends only after both.
+fn while_loading() {
+    let disk = Disk::default();
+    let slot: Arc<OnceLock<Weak<Shipped>>> = Arc::default();
+    let owner = Arc::clone(&slot);
+    let build = move |version| {
+        let Some(design) = owner.get().and_then(Weak::upgrade).filter(|_| version == 2) else { return };
+        let other = spawn(move || {
+            assert!(design.start());
+            started();
+            assert!(design.stop(), "the stop waits for a load that is not its driver's");
+        });
+        other.join().unwrap();
+    };
+    let surroundings = Surroundings { build: Some(Box::new(build)), ..Surroundings::default() };
+    let design = Arc::new(Shipped::load_in(&disk, surroundings, |_, _| {}));
+    let _ = slot.set(Arc::downgrade(&design));
+    disk.write(2);
+    assert_eq!(design.handle().reload_now(), Reload::Stopped);
+    assert_eq!(design.handle().current().generation, 1);
+}
+
+#[test]
+fn inv13_start_and_stop_while_loading() {
+    model("start and stop while a reload by hand drives", while_loading);
+}
 
 #[test]
 fn inv13_start_against_start() {
