@@ -18,10 +18,10 @@ use crate::{
     event::Event,
     fs::{Fs, NativeFs},
     machine::Timing,
-    shared::{Observers, Reload, Shared},
+    shared::{Observers, Reload, Shared, Waiting},
     snapshot::PathSet,
     status::Status,
-    sync::{Arc, Mutex, lock, thread},
+    sync::{Arc, Deadline, Mutex, lock, thread},
     watch::MakeWatcher,
 };
 
@@ -173,9 +173,14 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// # Errors
     /// [`AlreadyRunning`] while a driver runs, or hangs after a stop; that is also told as a warning.
     pub fn start(&self) -> Result<(), AlreadyRunning> {
+        self.begin().map(|_| ())
+    }
+
+    /// As [`start`](Self::start); returns the number of the run.
+    pub(crate) fn begin(&self) -> Result<u64, AlreadyRunning> {
         let mut worker = lock(&self.worker);
         let shared = &self.handle.shared;
-        {
+        let run = {
             let mut state = shared.lock();
             if state.worker {
                 drop(state);
@@ -187,10 +192,11 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             state.worker = true;
             state.runs += 1;
             state.stopped = false;
-        }
+            state.runs
+        };
         let shared = Arc::clone(shared);
         *worker = Some(spawn(move || shared.work()));
-        Ok(())
+        Ok(run)
     }
 
     /// Stops the driver and waits for it, at most [`STOP_LIMIT`]. Nothing is published from here on.
@@ -200,7 +206,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// # Errors
     /// [`Stuck`].
     pub fn stop(&self) -> Result<(), Stuck> {
-        stop(&self.handle.shared, &self.worker)
+        stop(&self.handle.shared, &self.worker, None)
     }
 
     #[cfg(all(feature = "tokio", not(loom)))]
@@ -236,9 +242,16 @@ impl<T: Send + Sync + 'static> fmt::Debug for Reloader<T> {
     }
 }
 
-/// See [`Reloader::stop`].
-pub(crate) fn stop<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, worker: &Worker) -> Result<(), Stuck> {
+/// See [`Reloader::stop`]; with `only` a run, another one is left alone.
+pub(crate) fn stop<T: Send + Sync + 'static>(
+    shared: &Arc<Shared<T>>,
+    worker: &Worker,
+    only: Option<u64>,
+) -> Result<(), Stuck> {
     let mut state = shared.lock();
+    if only.is_some_and(|only| only != state.runs) {
+        return Ok(());
+    }
     state.stopped = true;
     // From a callback as well: who waits for a reload must not wait for the callback's end.
     shared.notify();
@@ -247,19 +260,14 @@ pub(crate) fn stop<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, worker: &W
     }
     // Only the run that this ends is waited for: a start may have begun the next one before this thread wakes.
     let run = state.runs;
-    #[cfg(not(loom))]
-    let deadline = std::time::Instant::now() + STOP_LIMIT;
+    let deadline = Deadline::after(STOP_LIMIT);
     while state.worker && state.runs == run {
-        #[cfg(not(loom))]
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
-        #[cfg(loom)]
-        let left = STOP_LIMIT;
-        if left.is_zero() {
+        let Some(left) = deadline.left() else {
             drop(state);
             let error = Error::new(crate::Layer::Settings, Stuck.to_string());
             shared.tell(Event::Warning { error });
             return Err(Stuck);
-        }
+        };
         state = shared.wait(state, Some(left));
     }
     drop(state);
@@ -328,28 +336,20 @@ impl<T: Send + Sync + 'static> Handle<T> {
 
     /// Waits until a generation after `generation` is published, at most `limit`; `None` if none was.
     pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
-        #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit;
+        let deadline = Deadline::after(limit);
         let mut state = self.shared.lock();
         loop {
             if state.status.generation > generation {
                 return Some(self.current());
             }
-            #[cfg(not(loom))]
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            #[cfg(loom)]
-            let left = limit;
-            if left.is_zero() {
-                return None;
-            }
-            state = self.shared.wait(state, Some(left));
+            state = self.shared.wait(state, Some(deadline.left()?));
         }
     }
 
     /// A future of the first publication after `generation`, for any runtime.
     #[must_use]
     pub fn published(&self, generation: u64) -> PublishedAfter<T> {
-        PublishedAfter { handle: self.clone(), generation }
+        PublishedAfter { handle: self.clone(), waiting: Waiting::new(&self.shared), generation }
     }
 
     /// Subscribes to the events from now on.
@@ -364,6 +364,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
 #[must_use]
 pub struct PublishedAfter<T> {
     handle: Handle<T>,
+    waiting: Waiting<T>,
     generation: u64,
 }
 
@@ -371,12 +372,8 @@ impl<T: Send + Sync + 'static> Future for PublishedAfter<T> {
     type Output = Arc<Published<T>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let mut state = self.handle.shared.lock();
-        if state.status.generation > self.generation {
-            return Poll::Ready(self.handle.current());
-        }
-        Shared::register(&mut state, cx.waker());
-        Poll::Pending
+        let Self { handle, waiting, generation } = self.get_mut();
+        waiting.poll(cx.waker(), |state| (state.status.generation > *generation).then(|| handle.current()))
     }
 }
 
@@ -405,22 +402,14 @@ impl<T: Send + Sync + 'static> Events<T> {
 
     /// The next event; waits for it at most `limit`.
     pub fn next_within(&mut self, limit: Duration) -> Option<Told> {
-        #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit;
+        let deadline = Deadline::after(limit);
         let shared = Arc::clone(&self.handle.shared);
         let mut state = shared.lock();
         loop {
             if let Some(told) = state.events.read(self.next) {
                 return Some(self.take(told));
             }
-            #[cfg(not(loom))]
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            #[cfg(loom)]
-            let left = limit;
-            if left.is_zero() {
-                return None;
-            }
-            state = shared.wait(state, Some(left));
+            state = shared.wait(state, Some(deadline.left()?));
         }
     }
 

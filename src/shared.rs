@@ -4,9 +4,9 @@
 //! build or a callback (INV-07); the driver itself lies under it when nobody drives, and whoever needs it takes it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
-    task::Waker,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -80,7 +80,9 @@ pub(crate) struct Shared<T> {
 pub(crate) struct State<T> {
     pub(crate) status: Status,
     pub(crate) events: Ring,
-    wakers: Vec<Waker>,
+    /// Of tasks that wait for a change, by the number of the wait.
+    wakers: BTreeMap<u64, Waker>,
+    waits: u64,
     /// The driver, when nobody drives.
     idle: Option<Box<dyn Drive<T>>>,
     /// The thread that drives.
@@ -99,6 +101,12 @@ pub(crate) struct State<T> {
     answers: HashMap<u64, Option<Reload>>,
 }
 
+impl<T> Shared<T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<T>> {
+        lock(&self.state)
+    }
+}
+
 impl<T: Send + Sync + 'static> Shared<T> {
     pub(crate) fn new(
         value: T,
@@ -113,7 +121,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
             state: Mutex::new(State {
                 status: Status::first(leaf, wall),
                 events: Ring::default(),
-                wakers: Vec::new(),
+                wakers: BTreeMap::new(),
+                waits: 0,
                 idle: Some(drive),
                 driving: None,
                 worker: false,
@@ -126,10 +135,6 @@ impl<T: Send + Sync + 'static> Shared<T> {
             }),
             changed: Condvar::new(),
         }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<T>> {
-        lock(&self.state)
     }
 
     /// Wakes everybody who waits for a change of the state.
@@ -179,7 +184,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             (published, event, old, std::mem::take(&mut state.wakers))
         };
         self.notify();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
         self.guard("drop", || drop(old));
         for observer in &self.observers.publications {
             self.guard("publish", || observer(&published));
@@ -197,7 +202,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             std::mem::take(&mut state.wakers)
         };
         self.notify();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
         self.observe(&event);
     }
 
@@ -215,13 +220,6 @@ impl<T: Send + Sync + 'static> Shared<T> {
             let error = Error::new(Layer::Panic, format!("a callback for {kind} panicked"));
             self.lock().events.push(Arc::new(Event::Warning { error }));
             self.notify();
-        }
-    }
-
-    /// Registers to be woken by the next event or publication, under the caller's lock.
-    pub(crate) fn register(state: &mut State<T>, waker: &Waker) {
-        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
         }
     }
 
@@ -309,7 +307,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.notify();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
     }
 
     /// Drives until stopped.
@@ -368,5 +366,41 @@ impl<T: Send + Sync + 'static> Shared<T> {
             state = self.lock();
         }
         state
+    }
+}
+
+/// A task's wait for a change of the state. It keeps one waker, and none once it is dropped: however many tasks come and
+/// go between two publications, only those that wait now are remembered (INV-12).
+pub(crate) struct Waiting<T> {
+    shared: Arc<Shared<T>>,
+    number: Option<u64>,
+}
+
+impl<T> Waiting<T> {
+    pub(crate) fn new(shared: &Arc<Shared<T>>) -> Self {
+        Self { shared: Arc::clone(shared), number: None }
+    }
+
+    /// What `ready` finds, or else a registration for the next event or publication, both under one lock.
+    pub(crate) fn poll<R>(&mut self, waker: &Waker, ready: impl FnOnce(&State<T>) -> Option<R>) -> Poll<R> {
+        let waker = waker.clone();
+        let mut state = self.shared.lock();
+        if let Some(ready) = ready(&state) {
+            return Poll::Ready(ready);
+        }
+        let number = *self.number.get_or_insert(state.waits);
+        state.waits = state.waits.max(number + 1);
+        let old = state.wakers.insert(number, waker);
+        drop(state);
+        // Whatever a waker's drop does, it does it without the lock.
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Waiting<T> {
+    fn drop(&mut self) {
+        let old = self.number.and_then(|number| self.shared.lock().wakers.remove(&number));
+        drop(old);
     }
 }

@@ -4,8 +4,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
 };
 
 use tokio::{sync::watch, task::JoinHandle};
@@ -14,7 +13,7 @@ use crate::{
     error::{Error, Layer},
     event::Event,
     reloader::{AlreadyRunning, Handle, Reloader, stop},
-    shared::{Reload, Shared},
+    shared::{Reload, State, Waiting},
 };
 
 impl<T: Send + Sync + 'static> Reloader<T> {
@@ -34,13 +33,18 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<JoinHandle<()>, AlreadyRunning> {
         let runtime = tokio::runtime::Handle::current();
-        self.start()?;
+        let run = self.begin()?;
         let (shared, worker) = self.parts();
         Ok(runtime.spawn(async move {
-            let ended = {
+            // This worker only: after a stop and another start, that one is somebody else's.
+            let runs = move |state: &State<T>| state.worker && state.runs == run;
+            let mut waiting = Waiting::new(&shared);
+            let mut ended =
+                |cx: &mut Context<'_>| waiting.poll(cx.waker(), |state| (!runs(state)).then_some(()));
+            let unasked = {
                 let mut asked = pin!(shutdown.wait_for(|stop| *stop));
                 poll_fn(|cx| {
-                    if has_ended(&shared, cx) {
+                    if ended(cx).is_ready() {
                         return Poll::Ready(true);
                     }
                     match asked.as_mut().poll(cx) {
@@ -50,26 +54,18 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 })
                 .await
             };
-            if ended {
-                if shared.lock().worker {
+            if unasked {
+                if runs(&shared.lock()) {
                     let why = "the shutdown sender was dropped; the files go on being watched";
                     shared.tell(Event::Warning { error: Error::new(Layer::Settings, why) });
                 }
-                poll_fn(|cx| if has_ended(&shared, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                poll_fn(ended).await;
                 return;
             }
             // A stop joins a thread: not on the executor. That it may be stuck is told as a warning.
-            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker)).await;
+            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker, Some(run))).await;
         }))
     }
-}
-
-fn has_ended<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>, cx: &mut std::task::Context<'_>) -> bool {
-    let mut state = shared.lock();
-    if state.worker {
-        Shared::register(&mut state, cx.waker());
-    }
-    !state.worker
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {
