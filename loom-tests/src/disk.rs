@@ -23,6 +23,8 @@ pub struct Disk(Arc<Inner>);
 
 struct Inner {
     version: AtomicU64,
+    /// The version whose build panics.
+    spoilt: AtomicU64,
     /// Values alive and values freed, by version modulo a small number.
     built: [AtomicUsize; VERSIONS],
     freed: [AtomicUsize; VERSIONS],
@@ -32,6 +34,7 @@ impl Default for Disk {
     fn default() -> Self {
         Self(Arc::new(Inner {
             version: AtomicU64::new(1),
+            spoilt: AtomicU64::new(0),
             built: [const { AtomicUsize::new(0) }; VERSIONS],
             freed: [const { AtomicUsize::new(0) }; VERSIONS],
         }))
@@ -53,11 +56,28 @@ impl Disk {
         self.0.version.load(SeqCst)
     }
 
+    /// Lets every build of `version` panic.
+    pub fn spoil(&self, version: u64) {
+        self.0.spoilt.store(version, SeqCst);
+    }
+
     /// The value of `version`.
+    ///
+    /// # Panics
+    /// Where that version is spoilt.
     #[must_use]
     pub fn value(&self, version: u64) -> Whole {
+        crate::fallible(version, self.0.spoilt.load(SeqCst));
         self.0.built[slot(version)].fetch_add(1, SeqCst);
         Whole { first: version, second: version, disk: self.clone() }
+    }
+
+    /// A value put together of two halves, which no disk keeps count of.
+    #[cfg(loom)]
+    pub(crate) fn mixture(first: u64, second: u64) -> Whole {
+        let mut value = Self::default().value(first);
+        value.second = second;
+        value
     }
 
     /// How many values of `version` were built and how many of them were freed.

@@ -9,11 +9,13 @@
 mod disk;
 mod model;
 mod shipped;
+#[cfg(loom)]
+pub mod wrong;
 
 pub use disk::{Disk, Whole};
-#[cfg(loom)]
-pub use model::must_fail;
 pub use model::{Notify, block_on, bounded, fallible, model, quiet, spawn, started};
+#[cfg(loom)]
+pub use model::{must_fail, must_pass};
 pub use rustls_reload::{Published, Reload};
 pub use shipped::{Shipped, Surroundings};
 

@@ -114,7 +114,7 @@ pub fn must_fail(test: &str, why: &str, body: impl Fn() + Send + Sync + 'static)
             let _ = writeln!(std::io::stderr(), "caught in permutation {runs}: {info}");
             std::process::exit(3);
         }));
-        run(&runs, None, body);
+        run(&runs, Some(3), body);
         return;
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
@@ -128,6 +128,17 @@ pub fn must_fail(test: &str, why: &str, body: impl Fn() + Send + Sync + 'static)
     let caught = said.lines().find(|line| line.contains("caught in permutation")).unwrap_or_default();
     let number = caught.split_whitespace().nth(3).unwrap_or_default().trim_end_matches(':');
     println!("wrong {test}: caught in permutation {number} ({why})");
+}
+
+/// Runs `body` over the sound design of the wrong ones' shape, so that it is the fault that [`must_fail`] catches.
+///
+/// Three preemptions are enough for each fault, and so for the lack of one.
+///
+/// # Panics
+/// Where the body does.
+#[cfg(loom)]
+pub fn must_pass(test: &str, body: impl Fn() + Send + Sync + 'static) {
+    explore(test, Some(3), body);
 }
 
 /// Keeps the expected panics of a build off the output; any other panic is printed as ever.

@@ -31,8 +31,6 @@ pub struct Surroundings {
     pub watch: Option<Box<dyn FnMut(Hints) + Send>>,
     /// Runs at the beginning of each build, with the version.
     pub build: Option<Box<dyn FnMut(u64) + Send>>,
-    /// The version whose build panics.
-    pub bad: Option<u64>,
     /// The version whose comparison with what is served panics.
     pub bad_shrink: Option<u64>,
 }
@@ -44,8 +42,8 @@ impl Shipped {
         surroundings: Surroundings,
         observer: impl Fn(&Handle<Whole>, &Published<Whole>) + Send + Sync + 'static,
     ) -> Self {
-        let Surroundings { watch, build, bad, bad_shrink } = surroundings;
-        let step = Step { disk: disk.clone(), build, bad, bad_shrink };
+        let Surroundings { watch, build, bad_shrink } = surroundings;
+        let step = Step { disk: disk.clone(), build, bad_shrink };
         // The observer is made before what it observes.
         let slot: Arc<OnceLock<Handle<Whole>>> = Arc::default();
         let weak: Weak<OnceLock<Handle<Whole>>> = Arc::downgrade(&slot);
@@ -118,7 +116,6 @@ impl Design for Shipped {
 struct Step {
     disk: Disk,
     build: Option<Box<dyn FnMut(u64) + Send>>,
-    bad: Option<u64>,
     bad_shrink: Option<u64>,
 }
 
@@ -136,9 +133,6 @@ impl Build for Step {
         let version = Self::version(files)?;
         if let Some(build) = &mut self.build {
             build(version);
-        }
-        if let Some(bad) = self.bad {
-            crate::fallible(version, bad);
         }
         Ok(Built::new(self.disk.value(version)))
     }

@@ -35,3 +35,26 @@ const PREEMPTIONS: usize = 3;
 fn inv06_hint_against_sleep() {
     bounded("hint against the driver going to sleep", PREEMPTIONS, || body(load));
 }
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{HintWithoutLock, Sound, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn hint_without_the_lock() {
+        must_fail("hint_against_sleep::wrong::hint_without_the_lock", "deadlock", || {
+            body(Wrong::<HintWithoutLock>::load_watching)
+        });
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("hint_against_sleep::wrong::sound", || body(Wrong::<Sound>::load_watching));
+    }
+}

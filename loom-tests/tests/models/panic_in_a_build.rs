@@ -7,10 +7,6 @@ use loom_tests::{Design, Disk, Reload, Shipped, Surroundings, model, quiet, spaw
 
 const BAD: u64 = 2;
 
-fn load(disk: &Disk) -> Shipped {
-    Shipped::load_in(disk, Surroundings { bad: Some(BAD), ..Surroundings::default() }, |_, _| {})
-}
-
 fn body<D: Design>(load: impl Fn(&Disk) -> D) {
     quiet();
     let disk = Disk::default();
@@ -34,7 +30,12 @@ fn body<D: Design>(load: impl Fn(&Disk) -> D) {
 
 #[test]
 fn inv03_panic_in_a_build() {
-    model("last good value while a build panics", || body(load));
+    model("last good value while a build panics", || body(load::<Shipped>));
+}
+
+fn load<D: Design>(disk: &Disk) -> D {
+    disk.spoil(BAD);
+    D::load(disk, |_, _| {})
 }
 
 fn load_shrinking(disk: &Disk) -> Shipped {
@@ -44,4 +45,25 @@ fn load_shrinking(disk: &Disk) -> Shipped {
 #[test]
 fn inv03_panic_in_a_comparison() {
     model("last good value while a comparison panics", || body(load_shrinking));
+}
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{PanicEscapes, Sound, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn panic_escapes() {
+        must_fail("panic_in_a_build::wrong::panic_escapes", "deadlock", || body(load::<Wrong<PanicEscapes>>));
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("panic_in_a_build::wrong::sound", || body(load::<Wrong<Sound>>));
+    }
 }

@@ -58,3 +58,34 @@ fn stop_inside<D: Design>() {
 fn inv13_stop_from_a_callback_frees_who_waits() {
     model("stop from a callback against two callers", stop_inside::<Shipped>);
 }
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{CallbackWaits, SilentStop, Sound, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn callback_waits() {
+        must_fail("reload_from_a_callback::wrong::callback_waits", "deadlock", body::<Wrong<CallbackWaits>>);
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("reload_from_a_callback::wrong::sound", body::<Wrong<Sound>>);
+    }
+
+    #[test]
+    fn silent_stop() {
+        must_fail("reload_from_a_callback::wrong::silent_stop", "deadlock", stop_inside::<Wrong<SilentStop>>);
+    }
+
+    #[test]
+    fn sound_too() {
+        must_pass("reload_from_a_callback::wrong::sound_too", stop_inside::<Wrong<Sound>>);
+    }
+}

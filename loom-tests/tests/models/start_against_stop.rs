@@ -96,3 +96,42 @@ fn inv13_start_against_stop() {
 fn inv13_stop_against_stop() {
     bounded("stop against stop, then start", PREEMPTIONS, stops::<Shipped>);
 }
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{GuardNeverReset, Sound, StopWaitsForAny, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn guard_never_reset() {
+        must_fail(
+            "start_against_stop::wrong::guard_never_reset",
+            "a start after a stop works",
+            stops::<Wrong<GuardNeverReset>>,
+        );
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("start_against_stop::wrong::sound", stops::<Wrong<Sound>>);
+    }
+
+    #[test]
+    fn stop_waits_for_any() {
+        must_fail(
+            "start_against_stop::wrong::stop_waits_for_any",
+            "deadlock",
+            restart::<Wrong<StopWaitsForAny>>,
+        );
+    }
+
+    #[test]
+    fn sound_too() {
+        must_pass("start_against_stop::wrong::sound_too", restart::<Wrong<Sound>>);
+    }
+}

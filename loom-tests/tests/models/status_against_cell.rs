@@ -29,3 +29,37 @@ fn body<D: Design>() {
 fn inv11_status_against_cell() {
     model("status against cell", body::<Shipped>);
 }
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{GenerationFirst, GenerationLate, Sound, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn generation_first() {
+        must_fail(
+            "status_against_cell::wrong::generation_first",
+            "the status says 2 while 1",
+            body::<Wrong<GenerationFirst>>,
+        );
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("status_against_cell::wrong::sound", body::<Wrong<Sound>>);
+    }
+
+    #[test]
+    fn generation_late() {
+        must_fail(
+            "status_against_cell::wrong::generation_late",
+            "the status says 1 when 2",
+            body::<Wrong<GenerationLate>>,
+        );
+    }
+}

@@ -31,3 +31,28 @@ fn body<D: Design>() {
 fn inv13_stop_while_loading() {
     model("stop while loading", body::<Shipped>);
 }
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{CheckThenSwap, Sound, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn check_then_swap() {
+        must_fail(
+            "stop_while_loading::wrong::check_then_swap",
+            "published after the stop",
+            body::<Wrong<CheckThenSwap>>,
+        );
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("stop_while_loading::wrong::sound", body::<Wrong<Sound>>);
+    }
+}

@@ -35,3 +35,24 @@ fn body<D: Design>() {
 fn inv04_swap_against_two_handshakes() {
     model("swap against two handshakes", body::<Shipped>);
 }
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{Sound, TwoCells, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn two_cells() {
+        must_fail("swap_against_handshakes::wrong::two_cells", "a mixture", body::<Wrong<TwoCells>>);
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("swap_against_handshakes::wrong::sound", body::<Wrong<Sound>>);
+    }
+}

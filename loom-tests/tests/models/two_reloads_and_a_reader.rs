@@ -45,3 +45,24 @@ const PREEMPTIONS: usize = 5;
 fn inv04_two_reloads_and_a_reader() {
     bounded("two reloads and a reader", PREEMPTIONS, body::<Shipped>);
 }
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{Sound, Unserialised, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn unserialised() {
+        must_fail("two_reloads_and_a_reader::wrong::unserialised", "is served", body::<Wrong<Unserialised>>);
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("two_reloads_and_a_reader::wrong::sound", body::<Wrong<Sound>>);
+    }
+}

@@ -29,3 +29,24 @@ const PREEMPTIONS: usize = 3;
 fn inv11_waiters_on_a_generation() {
     bounded("waiters on a generation", PREEMPTIONS, body::<Shipped>);
 }
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{RegisterLate, Sound, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn registered_late() {
+        must_fail("waiters_on_a_generation::wrong::registered_late", "deadlock", body::<Wrong<RegisterLate>>);
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("waiters_on_a_generation::wrong::sound", body::<Wrong<Sound>>);
+    }
+}
