@@ -16,7 +16,7 @@ use crate::{
     machine::{Answer, Effect, Input, Machine, Notice, Seen, Timing, Verdict},
     shared::{Ask, Drive, Reload, Shared},
     snapshot::{self, Files, PathSet},
-    status::Refused,
+    status::{Refused, Status},
     sync::Arc,
     walk::Walk,
     watch::{Armed, MakeWatcher, Watch},
@@ -149,9 +149,10 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     fn run(&mut self, shared: &Shared<B::Value>, input: Input<Cause>) {
-        let effects = self.machine.step(self.clock.now(), input);
-        let mut effects = VecDeque::from(effects);
+        let mut effects: VecDeque<_> = self.machine.step(self.clock.now(), input).into();
+        let mut noted = false;
         while let Some(effect) = effects.pop_front() {
+            noted = false;
             let answer = match effect {
                 Effect::Look => Input::Looked(self.look(shared)),
                 Effect::Build(_) => Input::Built(self.verdict(shared)),
@@ -159,32 +160,38 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     if self.publish(shared, recovered) {
                         continue;
                     }
-                    // Stopped meanwhile: whoever waits for an answer is told that instead.
-                    break;
+                    let now = self.clock.now();
+                    shared.answer(&Reload::Stopped, |status| self.note(now, status));
+                    return;
                 }
                 Effect::Tell(notice) => {
                     self.tell(shared, notice);
                     continue;
                 }
                 Effect::Answer(answer) => {
-                    self.note_status(shared);
-                    shared.answer(match answer {
+                    let answer = match answer {
                         Answer::Reloaded => Reload::Reloaded,
                         Answer::Unchanged => Reload::Unchanged,
                         Answer::Held(date) => Reload::Held(date),
                         Answer::Refused(cause) => Reload::Refused(cause.error),
-                    });
+                    };
+                    // Who is answered finds the status to go with it.
+                    let now = self.clock.now();
+                    shared.answer(&answer, |status| self.note(now, status));
+                    noted = true;
                     continue;
                 }
             };
             effects.extend(self.machine.step(self.clock.now(), answer));
         }
-        self.note_status(shared);
+        if !noted {
+            self.note_status(shared);
+        }
     }
 
     /// Looks, and arms the watch for what was found; looks again if that changed anything.
     fn look(&mut self, shared: &Shared<B::Value>) -> Seen<Cause> {
-        // A panic in a look is a bug here or in `Build::shrinks`; it costs a retry, not the driver.
+        // A panic in a look (the build's comparison and the watcher are callers' code) costs a retry, not the driver.
         let seen = caught(|| {
             let mut look = snapshot::take(&self.fs, &self.paths);
             let mut fault = self.degraded.as_ref().map(|(error, _)| error.clone());
@@ -272,7 +279,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
     }
 
-    /// Publishes what was built; returns whether that was still wanted.
+    /// Publishes what was built, unless a stop came first.
     fn publish(&mut self, shared: &Shared<B::Value>, recovered: bool) -> bool {
         let (Some(built), Some(candidate)) = (self.built.take(), self.candidate.take()) else {
             return false;
@@ -307,14 +314,16 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     fn note_status(&self, shared: &Shared<B::Value>) {
+        let now = self.clock.now();
+        self.note(now, &mut shared.lock().status);
+    }
+
+    fn note(&self, now: Now, status: &mut Status) {
         let refused = self.machine.refusal().map(|(cause, count)| Refused {
             error: cause.error.clone(),
             since: self.refused_since.or(self.differs_since).unwrap_or_default(),
             count,
         });
-        let now = self.clock.now();
-        let mut state = shared.lock();
-        let status = &mut state.status;
         status.refused = refused;
         status.held_until = self.machine.held();
         status.differs_since = self.differs_since;

@@ -12,16 +12,16 @@ use std::{
 use crate::{
     build::Build,
     cell::Published,
-    clock::{Clock, LONGEST, SystemClock},
+    clock::{Clock, SystemClock},
     engine::{Engine, First},
     error::Error,
     event::Event,
     fs::{Fs, NativeFs},
     machine::Timing,
-    shared::{Observers, Reload, Shared},
+    shared::{Observers, Reload, Shared, Waiting},
     snapshot::PathSet,
     status::Status,
-    sync::{Arc, Mutex, lock, thread},
+    sync::{Arc, Deadline, Mutex, lock, thread},
     watch::MakeWatcher,
 };
 
@@ -117,8 +117,8 @@ pub struct Reloader<T: Send + Sync + 'static> {
     worker: Arc<Worker>,
 }
 
-/// The driver's thread and its run, until somebody has joined it.
-pub(crate) type Worker = Mutex<Option<(u64, thread::JoinHandle<()>)>>;
+/// The driver's thread, until somebody has joined it.
+pub(crate) type Worker = Mutex<Option<thread::JoinHandle<()>>>;
 
 /// A second start while a driver runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,11 +173,11 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// # Errors
     /// [`AlreadyRunning`] while a driver runs, or hangs after a stop; that is also told as a warning.
     pub fn start(&self) -> Result<(), AlreadyRunning> {
-        self.start_run().map(drop)
+        self.begin().map(|_| ())
     }
 
-    /// Starts the driver and returns the number of its run.
-    pub(crate) fn start_run(&self) -> Result<u64, AlreadyRunning> {
+    /// As [`start`](Self::start); returns the number of the run.
+    pub(crate) fn begin(&self) -> Result<u64, AlreadyRunning> {
         let mut worker = lock(&self.worker);
         let shared = &self.handle.shared;
         let run = {
@@ -190,12 +190,12 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 return Err(AlreadyRunning);
             }
             state.worker = true;
-            state.stopped = false;
             state.runs += 1;
+            state.stopped = false;
             state.runs
         };
         let shared = Arc::clone(shared);
-        *worker = Some((run, spawn(move || shared.work())));
+        *worker = Some(spawn(move || shared.work()));
         Ok(run)
     }
 
@@ -206,8 +206,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// # Errors
     /// [`Stuck`].
     pub fn stop(&self) -> Result<(), Stuck> {
-        let run = self.handle.shared.lock().runs;
-        stop(&self.handle.shared, &self.worker, run)
+        stop(&self.handle.shared, &self.worker, None)
     }
 
     #[cfg(all(feature = "tokio", not(loom)))]
@@ -243,43 +242,42 @@ impl<T: Send + Sync + 'static> fmt::Debug for Reloader<T> {
     }
 }
 
-/// See [`Reloader::stop`]. A run that was started after `run` is left alone.
+/// See [`Reloader::stop`]; with `only` a run, another one is left alone.
 pub(crate) fn stop<T: Send + Sync + 'static>(
     shared: &Arc<Shared<T>>,
     worker: &Worker,
-    run: u64,
+    only: Option<u64>,
 ) -> Result<(), Stuck> {
     let mut state = shared.lock();
-    if state.runs != run {
+    if only.is_some_and(|only| only != state.runs) {
         return Ok(());
     }
     state.stopped = true;
+    // From a callback as well: who waits for a reload must not wait for the callback's end.
+    shared.notify();
     if Shared::is_driver(&state) {
         return Ok(());
     }
-    drop(state);
-    shared.notify();
-    #[cfg(not(loom))]
-    let deadline = std::time::Instant::now() + STOP_LIMIT;
-    let mut state = shared.lock();
-    while state.runs(run) {
-        #[cfg(not(loom))]
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
-        #[cfg(loom)]
-        let left = STOP_LIMIT;
-        if left.is_zero() {
+    // Only the run that this ends is waited for: a start may have begun the next one before this thread wakes.
+    let run = state.runs;
+    let deadline = Deadline::after(STOP_LIMIT);
+    while state.worker && state.runs == run {
+        let Some(left) = deadline.left() else {
             drop(state);
             let error = Error::new(crate::Layer::Settings, Stuck.to_string());
             shared.tell(Event::Warning { error });
             return Err(Stuck);
-        }
+        };
         state = shared.wait(state, Some(left));
     }
     drop(state);
-    // It has put the driver back and does nothing more, so this join is immediate. It is not done under the lock: the
-    // last it does is to wake others, who may start it again.
-    let ended = lock(worker).take_if(|(of, _)| *of == run);
-    if let Some((_, ended)) = ended {
+    let ended = {
+        let mut worker = lock(worker);
+        if shared.lock().worker { None } else { worker.take() }
+    };
+    // It has put the driver back and does nothing more, so this join is immediate. No lock is held: a waker that it
+    // wakes last may start or stop the reloader as well, and cannot join itself.
+    if let Some(ended) = ended.filter(|ended| ended.thread().id() != thread::current().id()) {
         let _ = ended.join();
     }
     Ok(())
@@ -338,27 +336,19 @@ impl<T: Send + Sync + 'static> Handle<T> {
 
     /// Waits until a generation after `generation` is published, at most `limit`; `None` if none was.
     pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
-        #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit.min(LONGEST);
+        let deadline = Deadline::after(limit);
         let mut state = self.shared.lock();
         loop {
             if state.status.generation > generation {
                 return Some(self.current());
             }
-            #[cfg(not(loom))]
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            #[cfg(loom)]
-            let left = limit;
-            if left.is_zero() {
-                return None;
-            }
-            state = self.shared.wait(state, Some(left));
+            state = self.shared.wait(state, Some(deadline.left()?));
         }
     }
 
     /// A future of the first publication after `generation`, for any runtime.
     pub fn published(&self, generation: u64) -> PublishedAfter<T> {
-        PublishedAfter { handle: self.clone(), generation, ticket: None }
+        PublishedAfter { handle: self.clone(), waiting: Waiting::new(&self.shared), generation }
     }
 
     /// Subscribes to the events from now on.
@@ -371,37 +361,18 @@ impl<T: Send + Sync + 'static> Handle<T> {
 
 /// Resolves to the first value published after a generation.
 #[must_use]
-pub struct PublishedAfter<T: Send + Sync + 'static> {
+pub struct PublishedAfter<T> {
     handle: Handle<T>,
+    waiting: Waiting<T>,
     generation: u64,
-    /// Under which it waits.
-    ticket: Option<u64>,
 }
 
 impl<T: Send + Sync + 'static> Future for PublishedAfter<T> {
     type Output = Arc<Published<T>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let mut state = this.handle.shared.lock();
-        if state.status.generation > this.generation {
-            return Poll::Ready(this.handle.current());
-        }
-        let replaced = Shared::register(&mut state, &mut this.ticket, cx.waker());
-        drop(state);
-        drop(replaced);
-        Poll::Pending
-    }
-}
-
-impl<T: Send + Sync + 'static> Drop for PublishedAfter<T> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            let mut state = self.handle.shared.lock();
-            let waker = Shared::forget(&mut state, ticket);
-            drop(state);
-            drop(waker);
-        }
+        let Self { handle, waiting, generation } = self.get_mut();
+        waiting.poll(cx.waker(), |state| (state.status.generation > *generation).then(|| handle.current()))
     }
 }
 
@@ -430,22 +401,14 @@ impl<T: Send + Sync + 'static> Events<T> {
 
     /// The next event; waits for it at most `limit`.
     pub fn next_within(&mut self, limit: Duration) -> Option<Told> {
-        #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit.min(LONGEST);
+        let deadline = Deadline::after(limit);
         let shared = Arc::clone(&self.handle.shared);
         let mut state = shared.lock();
         loop {
             if let Some(told) = state.events.read(self.next) {
                 return Some(self.take(told));
             }
-            #[cfg(not(loom))]
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            #[cfg(loom)]
-            let left = limit;
-            if left.is_zero() {
-                return None;
-            }
-            state = shared.wait(state, Some(left));
+            state = shared.wait(state, Some(deadline.left()?));
         }
     }
 

@@ -4,9 +4,9 @@
 //! build or a callback (INV-07); the driver itself lies under it when nobody drives, and whoever needs it takes it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
-    task::Waker,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -37,13 +37,13 @@ pub enum Reload {
     Stopped,
 }
 
+type Observer<T> = Box<dyn Fn(&T) + Send + Sync>;
+
 /// Who hears of events and publications.
 pub(crate) struct Observers<T> {
     pub(crate) events: Vec<Observer<Event>>,
     pub(crate) publications: Vec<Observer<Arc<Published<T>>>>,
 }
-
-type Observer<T> = Box<dyn Fn(&T) + Send + Sync>;
 
 impl<T> Default for Observers<T> {
     fn default() -> Self {
@@ -82,17 +82,16 @@ pub(crate) struct Shared<T> {
 pub(crate) struct State<T> {
     pub(crate) status: Status,
     pub(crate) events: Ring,
-    /// Who waits for an event or a publication, by ticket.
-    wakers: HashMap<u64, Waker>,
-    /// Tickets given so far.
-    tickets: u64,
+    /// Of tasks that wait for a change, by the number of the wait.
+    wakers: BTreeMap<u64, Waker>,
+    waits: u64,
     /// The driver, when nobody drives.
     idle: Option<Box<dyn Drive<T>>>,
     /// The thread that drives.
     driving: Option<ThreadId>,
     /// A worker was started and has not ended.
     pub(crate) worker: bool,
-    /// Workers started so far: who stops or awaits one means that one and no later one.
+    /// Workers started so far.
     pub(crate) runs: u64,
     /// Nothing may be published any more.
     pub(crate) stopped: bool,
@@ -104,10 +103,9 @@ pub(crate) struct State<T> {
     answers: HashMap<u64, Option<Reload>>,
 }
 
-impl<T> State<T> {
-    /// Whether the worker that was started as this run has not ended.
-    pub(crate) fn runs(&self, run: u64) -> bool {
-        self.worker && self.runs == run
+impl<T> Shared<T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<T>> {
+        lock(&self.state)
     }
 }
 
@@ -125,8 +123,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
             state: Mutex::new(State {
                 status: Status::first(leaf, wall),
                 events: Ring::default(),
-                wakers: HashMap::new(),
-                tickets: 0,
+                wakers: BTreeMap::new(),
+                waits: 0,
                 idle: Some(drive),
                 driving: None,
                 worker: false,
@@ -139,10 +137,6 @@ impl<T: Send + Sync + 'static> Shared<T> {
             }),
             changed: Condvar::new(),
         }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<T>> {
-        lock(&self.state)
     }
 
     /// Wakes everybody who waits for a change of the state.
@@ -193,7 +187,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         };
         self.notify();
         wakers.into_values().for_each(Waker::wake);
-        drop(old);
+        self.guard("drop", || drop(old));
         for observer in &self.observers.publications {
             self.guard("publish", || observer(&published));
         }
@@ -231,26 +225,10 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// Registers to be woken by the next event or publication, under the caller's lock.
-    ///
-    /// Returns the waker that this one replaces: to drop it may drop a whole task, which must not happen under the lock.
-    #[must_use]
-    pub(crate) fn register(state: &mut State<T>, ticket: &mut Option<u64>, waker: &Waker) -> Option<Waker> {
-        let ticket = *ticket.get_or_insert_with(|| {
-            state.tickets += 1;
-            state.tickets
-        });
-        state.wakers.insert(ticket, waker.clone())
-    }
-
-    /// Takes back a registration; returns its waker, to be dropped without the lock (INV-12).
-    pub(crate) fn forget(state: &mut State<T>, ticket: u64) -> Option<Waker> {
-        state.wakers.remove(&ticket)
-    }
-
-    /// Answers every reload that was asked for before the present step began.
-    pub(crate) fn answer(&self, answer: Reload) {
+    /// Answers every reload that was asked for before the present step began, and notes the status that goes with it.
+    pub(crate) fn answer(&self, answer: &Reload, note: impl FnOnce(&mut Status)) {
         let mut state = self.lock();
+        note(&mut state.status);
         let begun = state.begun;
         for (ticket, slot) in &mut state.answers {
             if *ticket <= begun && slot.is_none() {
@@ -288,11 +266,11 @@ impl<T: Send + Sync + 'static> Shared<T> {
             state = match (state.worker, state.idle.take()) {
                 (false, Some(mut drive)) => {
                     state.driving = Some(crate::sync::thread::current().id());
-                    drop(state);
-                    self.drive_while(&mut *drive, |state| {
+                    // A tick that comes too early changes nothing.
+                    let due = Some(Duration::ZERO);
+                    let mut state = self.drive_while(state, &mut *drive, due, |state| {
                         state.asked > state.begun || state.answers.values().any(Option::is_none)
                     });
-                    let mut state = self.lock();
                     self.rest(&mut state, drive);
                     state
                 }
@@ -313,58 +291,118 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     /// The worker: takes the driver, drives until stopped, and puts it back.
     pub(crate) fn work(self: &Arc<Self>) {
-        let mut drive = {
-            let mut state = self.lock();
-            loop {
-                if let Some(drive) = state.idle.take() {
-                    state.driving = Some(crate::sync::thread::current().id());
-                    state.status.running = true;
-                    break drive;
-                }
-                state = self.wait(state, None);
+        let mut state = self.lock();
+        loop {
+            if let Some(drive) = state.idle.take() {
+                state.driving = Some(crate::sync::thread::current().id());
+                state.status.running = true;
+                state = self.drive(state, drive);
+                break;
             }
-        };
-        if !self.lock().stopped {
+            // A reload by hand has it, and may hang in a read: a stop does not wait for that.
+            if state.stopped {
+                break;
+            }
+            state = self.wait(state, None);
+        }
+        state.worker = false;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.notify();
+        wakers.into_values().for_each(Waker::wake);
+    }
+
+    /// Drives until stopped.
+    fn drive<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State<T>>,
+        mut drive: Box<dyn Drive<T>>,
+    ) -> MutexGuard<'a, State<T>> {
+        if !state.stopped {
+            drop(state);
             drive.begin(self);
             self.tell(Event::Started);
-            self.drive_while(&mut *drive, |_| true);
+            let due = drive.pause();
+            state = self.drive_while(self.lock(), &mut *drive, due, |_| true);
         }
+        drop(state);
         drive.end(self);
         self.tell(Event::Stopped);
         let mut state = self.lock();
         state.status.running = false;
         state.status.watched.clear();
-        state.worker = false;
         self.rest(&mut state, drive);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_values().for_each(Waker::wake);
+        state
     }
 
-    /// Steps for whatever the state asks for, until stopped or `go_on` says that it is enough.
-    fn drive_while(self: &Arc<Self>, drive: &mut dyn Drive<T>, go_on: impl Fn(&State<T>) -> bool) {
-        let mut state = self.lock();
+    /// Steps for whatever the state asks for, until stopped or `go_on` says that it is enough; `due` is how long until
+    /// the first tick. The driver and its clock are called while no lock is held.
+    fn drive_while<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State<T>>,
+        drive: &mut dyn Drive<T>,
+        mut due: Option<Duration>,
+        go_on: impl Fn(&State<T>) -> bool,
+    ) -> MutexGuard<'a, State<T>> {
         while !state.stopped && go_on(&state) {
             let ask = if state.asked > state.begun {
                 state.begun = state.asked;
                 Some(Ask::Reload)
             } else if std::mem::take(&mut state.hint) {
                 Some(Ask::Hint)
+            } else if due == Some(Duration::ZERO) {
+                Some(Ask::Tick)
             } else {
-                None
-            };
-            let pause = drive.pause();
-            let ask = match (ask, pause) {
-                (Some(ask), _) => ask,
-                (None, Some(Duration::ZERO)) => Ask::Tick,
-                (None, pause) => {
-                    state = self.wait(state, pause);
+                state = self.wait(state, due);
+                // Woken for nothing that was asked: the time may have come.
+                if state.asked > state.begun || state.hint || state.stopped {
                     continue;
                 }
+                None
             };
             drop(state);
-            drive.step(self, ask);
+            if let Some(ask) = ask {
+                drive.step(self, ask);
+            }
+            due = drive.pause();
             state = self.lock();
         }
+        state
+    }
+}
+
+/// A task's wait for a change of the state. It keeps one waker, and none once it is dropped: however many tasks come and
+/// go between two publications, only those that wait now are remembered (INV-12).
+pub(crate) struct Waiting<T> {
+    shared: Arc<Shared<T>>,
+    number: Option<u64>,
+}
+
+impl<T> Waiting<T> {
+    pub(crate) fn new(shared: &Arc<Shared<T>>) -> Self {
+        Self { shared: Arc::clone(shared), number: None }
+    }
+
+    /// What `ready` finds, or else a registration for the next event or publication, both under one lock.
+    pub(crate) fn poll<R>(&mut self, waker: &Waker, ready: impl FnOnce(&State<T>) -> Option<R>) -> Poll<R> {
+        let waker = waker.clone();
+        let mut state = self.shared.lock();
+        if let Some(ready) = ready(&state) {
+            return Poll::Ready(ready);
+        }
+        let number = *self.number.get_or_insert(state.waits);
+        state.waits = state.waits.max(number + 1);
+        let old = state.wakers.insert(number, waker);
+        drop(state);
+        // Whatever a waker's drop does, it does it without the lock.
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Waiting<T> {
+    fn drop(&mut self) {
+        let old = self.number.and_then(|number| self.shared.lock().wakers.remove(&number));
+        drop(old);
     }
 }

@@ -41,3 +41,30 @@ pub(crate) fn wait<'a, T>(
     let _ = limit;
     condvar.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+/// The end of a wait. Under loom it never comes.
+pub(crate) struct Deadline {
+    #[cfg(not(loom))]
+    start: std::time::Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    /// So long from now; a limit that no clock can count to is one as well.
+    pub(crate) fn after(limit: Duration) -> Self {
+        Self {
+            #[cfg(not(loom))]
+            start: std::time::Instant::now(),
+            limit,
+        }
+    }
+
+    /// What is left of it; `None` once it has come.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        #[cfg(not(loom))]
+        let passed = self.start.elapsed();
+        #[cfg(loom)]
+        let passed = Duration::ZERO;
+        self.limit.checked_sub(passed).filter(|left| !left.is_zero())
+    }
+}

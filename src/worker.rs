@@ -4,8 +4,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
 };
 
 use tokio::{sync::watch, task::JoinHandle};
@@ -14,7 +13,7 @@ use crate::{
     error::{Error, Layer},
     event::Event,
     reloader::{AlreadyRunning, Handle, Reloader, stop},
-    shared::{Reload, Shared},
+    shared::{Reload, State, Waiting},
 };
 
 impl<T: Send + Sync + 'static> Reloader<T> {
@@ -34,14 +33,18 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<JoinHandle<()>, AlreadyRunning> {
         let runtime = tokio::runtime::Handle::current();
-        let run = self.start_run()?;
+        let run = self.begin()?;
         let (shared, worker) = self.parts();
         Ok(runtime.spawn(async move {
-            let mut ticket = None;
-            let ended = {
+            // This worker only: after a stop and another start, that one is somebody else's.
+            let runs = move |state: &State<T>| state.worker && state.runs == run;
+            let mut waiting = Waiting::new(&shared);
+            let mut ended =
+                |cx: &mut Context<'_>| waiting.poll(cx.waker(), |state| (!runs(state)).then_some(()));
+            let unasked = {
                 let mut asked = pin!(shutdown.wait_for(|stop| *stop));
                 poll_fn(|cx| {
-                    if has_ended(&shared, run, &mut ticket, cx) {
+                    if ended(cx).is_ready() {
                         return Poll::Ready(true);
                     }
                     match asked.as_mut().poll(cx) {
@@ -51,33 +54,18 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 })
                 .await
             };
-            if ended {
-                if shared.lock().runs(run) {
+            if unasked {
+                if runs(&shared.lock()) {
                     let why = "the shutdown sender was dropped; the files go on being watched";
                     shared.tell(Event::Warning { error: Error::new(Layer::Settings, why) });
                 }
-                let mut ended = |cx: &mut std::task::Context<'_>| has_ended(&shared, run, &mut ticket, cx);
-                poll_fn(|cx| if ended(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                poll_fn(ended).await;
                 return;
             }
             // A stop joins a thread: not on the executor. That it may be stuck is told as a warning.
-            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker, run)).await;
+            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker, Some(run))).await;
         }))
     }
-}
-
-fn has_ended<T: Send + Sync + 'static>(
-    shared: &Arc<Shared<T>>,
-    run: u64,
-    ticket: &mut Option<u64>,
-    cx: &mut std::task::Context<'_>,
-) -> bool {
-    let mut state = shared.lock();
-    let runs = state.runs(run);
-    let replaced = runs.then(|| Shared::register(&mut state, ticket, cx.waker()));
-    drop(state);
-    drop(replaced);
-    !runs
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {

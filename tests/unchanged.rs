@@ -23,7 +23,8 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
     let client = client(&generations, &[&TLS13]);
     assert!(!shake(&current, &client).unwrap().resumed);
     let mut looks = reloader.status().looks;
-    let touches: [(&str, &dyn Fn(&mut Volume)); 5] = [
+    type Touch<'a> = &'a dyn Fn(&mut Volume);
+    let touches: [(&str, Touch<'_>); 5] = [
         ("rewritten in place", &|volume| fs::write(volume.path("tls.crt"), &old.server.chain).unwrap()),
         ("touched", &|volume| {
             let file = fs::File::options().write(true).open(volume.path("tls.key")).unwrap();

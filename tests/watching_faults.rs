@@ -57,10 +57,11 @@ fn inv11_a_directory_that_is_gone_before_it_is_watched_is_not_told_as_degraded()
     let mut volume = volume;
     // The payload directory is replaced, twice, just when it is about to be watched.
     let (watcher, _) = slow(move |watched| {
-        if watched.parent() == Some(&dir) && path.exists() {
-            if let Some(pair) = rest.next() {
-                volume.publish(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]);
-            }
+        if watched.parent() == Some(&dir)
+            && path.exists()
+            && let Some(pair) = rest.next()
+        {
+            volume.publish(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]);
         }
     });
     let reloader = builder.watcher(Some(watcher)).load().unwrap();

@@ -1,0 +1,192 @@
+//! A disk with one file behind one link, and the value built of it.
+//!
+//! The disk is invisible to loom on purpose: it is not what is checked, and each operation on it is one atomic step.
+
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use rustls_reload::fs::{FileId, Fs, Kind, Stat};
+
+/// Versions kept count of.
+const VERSIONS: usize = 64;
+
+/// `/link -> dir`, and `dir/file` holding a version; each write replaces the link as well, so that it is committed.
+#[derive(Clone)]
+pub struct Disk(Arc<Inner>);
+
+struct Inner {
+    version: AtomicU64,
+    /// The version whose build panics.
+    spoilt: AtomicU64,
+    /// Values alive and values freed, by version modulo a small number.
+    built: [AtomicUsize; VERSIONS],
+    freed: [AtomicUsize; VERSIONS],
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            version: AtomicU64::new(1),
+            spoilt: AtomicU64::new(0),
+            built: [const { AtomicUsize::new(0) }; VERSIONS],
+            freed: [const { AtomicUsize::new(0) }; VERSIONS],
+        }))
+    }
+}
+
+impl Disk {
+    /// The path of the file.
+    pub const PATH: &str = "/link/file";
+
+    /// Writes `version` unless a later one is there.
+    pub fn write(&self, version: u64) {
+        self.0.version.fetch_max(version, SeqCst);
+    }
+
+    /// The version on disk.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.version.load(SeqCst)
+    }
+
+    /// Lets every build of `version` panic.
+    pub fn spoil(&self, version: u64) {
+        self.0.spoilt.store(version, SeqCst);
+    }
+
+    /// The value of `version`.
+    ///
+    /// # Panics
+    /// Where that version is spoilt.
+    #[must_use]
+    pub fn value(&self, version: u64) -> Whole {
+        crate::fallible(version, self.0.spoilt.load(SeqCst));
+        self.0.built[slot(version)].fetch_add(1, SeqCst);
+        Whole { first: version, second: version, disk: self.clone() }
+    }
+
+    /// A value put together of two halves, which no disk keeps count of.
+    #[cfg(loom)]
+    pub(crate) fn mixture(first: u64, second: u64) -> Whole {
+        let mut value = Self::default().value(first);
+        value.second = second;
+        value
+    }
+
+    /// How many values of `version` were built and how many of them were freed.
+    #[must_use]
+    pub fn counts(&self, version: u64) -> (usize, usize) {
+        (self.0.built[slot(version)].load(SeqCst), self.0.freed[slot(version)].load(SeqCst))
+    }
+}
+
+fn slot(version: u64) -> usize {
+    usize::try_from(version).unwrap() % VERSIONS
+}
+
+/// A value in two halves that are equal unless it is a mixture.
+pub struct Whole {
+    /// One half.
+    pub first: u64,
+    /// The other.
+    pub second: u64,
+    disk: Disk,
+}
+
+impl Whole {
+    /// The version; fails for a mixture and for a value that was freed while somebody holds it.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        assert_eq!(self.first, self.second, "a mixture");
+        let (built, freed) = self.disk.counts(self.first);
+        assert!(freed < built, "freed while it is held");
+        self.first
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.disk.0.freed[slot(self.second)].fetch_add(1, SeqCst);
+    }
+}
+
+/// An open directory of the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Dir {
+    /// `/`.
+    Root,
+    /// `/dir`.
+    Release,
+}
+
+impl Disk {
+    fn entry(&self, at: Dir, name: &OsStr) -> io::Result<Stat> {
+        let version = self.version();
+        let stat = |kind, ino, time| Stat {
+            kind,
+            id: FileId { dev: 1, ino },
+            size: 8,
+            mtime: i128::from(time),
+            ctime: i128::from(time),
+        };
+        match (at, name.to_str()) {
+            (Dir::Root, Some("link")) => Ok(stat(Kind::Link, 3 + 2 * version, 1 + 2 * version)),
+            (Dir::Root, Some("dir")) => Ok(stat(Kind::Dir, 2, 0)),
+            (Dir::Release, Some("file")) => Ok(stat(Kind::File, 4 + 2 * version, 2 * version)),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Fs for Disk {
+    type Dir = Dir;
+    type File = (u64, usize);
+    const PINS: bool = true;
+
+    fn root(&self, _: &Path) -> io::Result<Dir> {
+        Ok(Dir::Root)
+    }
+
+    fn open_dir(&self, at: &Dir, name: &OsStr) -> io::Result<Dir> {
+        self.entry(*at, name).map(|_| Dir::Release)
+    }
+
+    fn stat_dir(&self, dir: &Dir) -> io::Result<Stat> {
+        let stat = self.entry(Dir::Root, OsStr::new("dir"))?;
+        Ok(if *dir == Dir::Root { Stat { id: FileId { dev: 1, ino: 1 }, ..stat } } else { stat })
+    }
+
+    fn stat(&self, at: &Dir, name: &OsStr) -> io::Result<Stat> {
+        self.entry(*at, name)
+    }
+
+    fn read_link(&self, _: &Dir, _: &OsStr) -> io::Result<PathBuf> {
+        Ok(PathBuf::from("dir"))
+    }
+
+    fn open(&self, at: &Dir, name: &OsStr) -> io::Result<(u64, usize)> {
+        self.entry(*at, name).map(|_| (self.version(), 0))
+    }
+
+    fn stat_file(&self, (version, _): &(u64, usize)) -> io::Result<Stat> {
+        let stat = self.entry(Dir::Release, OsStr::new("file"))?;
+        let time = i128::from(2 * version);
+        Ok(Stat { id: FileId { dev: 1, ino: 4 + 2 * version }, mtime: time, ctime: time, ..stat })
+    }
+
+    fn read(&self, (version, at): &mut (u64, usize), buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = version.to_be_bytes();
+        let rest = &bytes[*at..];
+        let n = rest.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&rest[..n]);
+        *at += n;
+        Ok(n)
+    }
+}

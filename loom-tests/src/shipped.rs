@@ -1,0 +1,171 @@
+//! The shipped code, through its public interface, over the small disk.
+
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use rustls_reload::{
+    Build, Built, Clock, Context, Error, Handle, Layer, Now, Published, Reload, Reloader, Timing,
+    snapshot::Files,
+    watch::{Hints, MakeWatcher, Watcher},
+};
+
+use crate::{After, Design, Disk, Whole};
+
+/// Long enough for the slowest machine; under loom nothing ever expires.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The shipped reloader.
+pub struct Shipped {
+    reloader: Reloader<Whole>,
+    /// What the observer is handed; kept here only, so that the reloader does not keep itself alive.
+    _observed: Arc<OnceLock<Handle<Whole>>>,
+}
+
+/// What a model changes about the shipped reloader's surroundings.
+#[derive(Default)]
+pub struct Surroundings {
+    /// Runs when the watcher is made, on the driver's thread, with what it reports to.
+    pub watch: Option<Box<dyn FnMut(Hints) + Send>>,
+    /// Runs at the beginning of each build, with the version.
+    pub build: Option<Box<dyn FnMut(u64) + Send>>,
+    /// The version whose comparison with what is served panics.
+    pub bad_shrink: Option<u64>,
+}
+
+impl Shipped {
+    /// Loads `disk` in these surroundings.
+    pub fn load_in(
+        disk: &Disk,
+        surroundings: Surroundings,
+        observer: impl Fn(&Handle<Whole>, &Published<Whole>) + Send + Sync + 'static,
+    ) -> Self {
+        let Surroundings { watch, build, bad_shrink } = surroundings;
+        let step = Step { disk: disk.clone(), build, bad_shrink };
+        // The observer is made before what it observes.
+        let slot: Arc<OnceLock<Handle<Whole>>> = Arc::default();
+        let weak: Weak<OnceLock<Handle<Whole>>> = Arc::downgrade(&slot);
+        let watcher = watch.map(|mut watch| -> MakeWatcher {
+            Box::new(move |hints| {
+                watch(hints);
+                Ok(Box::new(Silent))
+            })
+        });
+        let reloader = Reloader::builder([Disk::PATH], step)
+            .clock(Arc::new(Still))
+            .timing(Timing { gap: Duration::ZERO, settle: Duration::ZERO, ..Timing::default() })
+            .watcher(watcher)
+            .on_publish(move |published| {
+                if let Some(handle) = weak.upgrade().as_ref().and_then(|slot| slot.get()) {
+                    observer(handle, published);
+                }
+            })
+            .load_from(disk.clone())
+            .unwrap();
+        let _ = slot.set(reloader.handle());
+        Self { reloader, _observed: slot }
+    }
+}
+
+impl Design for Shipped {
+    type Handle = Handle<Whole>;
+
+    fn load(
+        disk: &Disk,
+        observer: impl Fn(&Self::Handle, &Published<Whole>) + Send + Sync + 'static,
+    ) -> Self {
+        Self::load_in(disk, Surroundings::default(), observer)
+    }
+
+    fn handle(&self) -> Self::Handle {
+        self.reloader.handle()
+    }
+
+    fn start(&self) -> bool {
+        self.reloader.start().is_ok()
+    }
+
+    fn stop(&self) -> bool {
+        self.reloader.stop().is_ok()
+    }
+
+    fn current(handle: &Self::Handle) -> Arc<Published<Whole>> {
+        handle.current()
+    }
+
+    fn status(handle: &Self::Handle) -> u64 {
+        handle.status().generation
+    }
+
+    fn reload_now(handle: &Self::Handle) -> Reload {
+        handle.reload_now()
+    }
+
+    fn wait_published(handle: &Self::Handle, generation: u64) -> Option<Arc<Published<Whole>>> {
+        handle.wait_published(generation, LIMIT)
+    }
+
+    fn published(handle: &Self::Handle, generation: u64) -> After {
+        Box::pin(handle.published(generation))
+    }
+}
+
+/// Makes the value of the version on disk.
+struct Step {
+    disk: Disk,
+    build: Option<Box<dyn FnMut(u64) + Send>>,
+    bad_shrink: Option<u64>,
+}
+
+impl Step {
+    fn version(files: &Files) -> Result<u64, Error> {
+        let bytes = files.get(0).and_then(|(_, bytes)| bytes.try_into().ok());
+        bytes.map(u64::from_be_bytes).ok_or_else(|| Error::new(Layer::Config, "not a version"))
+    }
+}
+
+impl Build for Step {
+    type Value = Whole;
+
+    fn build(&mut self, files: &Files, _: &Context<'_, Whole>) -> Result<Built<Whole>, Error> {
+        let version = Self::version(files)?;
+        if let Some(build) = &mut self.build {
+            build(version);
+        }
+        Ok(Built::new(self.disk.value(version)))
+    }
+
+    fn shrinks(&self, _: &Files, candidate: &Files) -> bool {
+        if let (Some(bad), Ok(version)) = (self.bad_shrink, Self::version(candidate)) {
+            crate::fallible(version, bad);
+        }
+        false
+    }
+}
+
+/// Time stands still: whatever waits for it would wait for ever.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Now {
+        Now { mono: Duration::from_secs(1), wall: Duration::from_secs(1) }
+    }
+
+    fn sleep(&self, _: Duration) {
+        // Only a first load that was torn or is younger than the settle time sleeps, and this disk is neither.
+        unreachable!("the first load waits");
+    }
+}
+
+/// Watches nothing by itself: the model sends the hints.
+struct Silent;
+
+impl Watcher for Silent {
+    fn watch(&mut self, _: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}

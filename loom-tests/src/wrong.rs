@@ -1,0 +1,366 @@
+//! WRONG DESIGNS, each with one step out of order. They exist to be caught by the models that pass the shipped code.
+//!
+//! All of them are one small reloader with one [`Fault`]: the shape is the shipped one's, one cell, one mutex, one
+//! condition variable, so that what the models see of it is what they would see of the same mistake there.
+
+use std::{
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Poll, Waker},
+};
+
+use loom::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{JoinHandle, ThreadId, current, spawn},
+};
+use rustls_reload::{Cell, Error, Layer, Published, Reload};
+
+use crate::{After, Design, Disk, Whole};
+
+/// Which step is wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is: the models must pass, so that it is the fault that they catch.
+    Sound,
+    /// Two cells hold one half of the value each.
+    TwoCells,
+    /// Each reload stores what it loaded, whoever stored meanwhile.
+    Unserialised,
+    /// The hint is noted and told without the lock that the driver sleeps under.
+    HintWithoutLock,
+    /// The start guard is not taken back when the driver ends.
+    GuardNeverReset,
+    /// A stop waits for whatever driver runs, also for one that was started after it.
+    StopWaitsForAny,
+    /// The stop flag is read, and the value swapped after the lock was let go.
+    CheckThenSwap,
+    /// A waiter looks at the generation, lets the lock go, and registers then.
+    RegisterLate,
+    /// The generation is stored before the pointer.
+    GenerationFirst,
+    /// The generation is stored after the pointer, and not under one lock with it.
+    GenerationLate,
+    /// A panic in a build ends the driver, which is not put back.
+    PanicEscapes,
+    /// A reload from a callback waits for the driver that calls it.
+    CallbackWaits,
+    /// A stop from a callback wakes nobody.
+    SilentStop,
+}
+
+/// The fault as a type, so that a body generic over the design picks it.
+pub trait Pick: Send + Sync + 'static {
+    /// The fault.
+    const FAULT: Fault;
+}
+
+type Observer<P> = Box<dyn Fn(&Handle<P>, &Published<Whole>) + Send + Sync>;
+
+struct Inner<P: Pick> {
+    disk: Disk,
+    cell: Cell<Published<Whole>>,
+    other_half: Cell<u64>,
+    state: Mutex<State>,
+    /// Outside of the state, for the fault that notes it so.
+    hint: Mutex<bool>,
+    changed: Condvar,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    observer: Observer<P>,
+    /// The driver begins by starting a publisher.
+    publishes: bool,
+}
+
+#[derive(Default)]
+struct State {
+    generation: u64,
+    driving: Option<ThreadId>,
+    busy: bool,
+    worker: bool,
+    runs: u64,
+    stopped: bool,
+    wakers: Vec<Waker>,
+}
+
+/// A wrong reloader.
+pub struct Wrong<P: Pick>(Arc<Inner<P>>);
+
+/// A handle of it.
+pub struct Handle<P: Pick>(Arc<Inner<P>>, PhantomData<P>);
+
+impl<P: Pick> Clone for Handle<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0), PhantomData)
+    }
+}
+
+impl<P: Pick> Inner<P> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap()
+    }
+
+    fn is(fault: Fault) -> bool {
+        P::FAULT == fault
+    }
+
+    fn reload(self: &Arc<Self>) -> Reload {
+        let me = current().id();
+        let mut state = self.lock();
+        if state.driving == Some(me) && !Self::is(Fault::CallbackWaits) {
+            return Reload::Queued;
+        }
+        while state.busy && !state.stopped && !Self::is(Fault::Unserialised) {
+            state = self.wait(state);
+        }
+        if state.stopped {
+            return Reload::Stopped;
+        }
+        (state.busy, state.driving) = (true, Some(me));
+        drop(state);
+        let answer = self.step();
+        self.rest(&answer);
+        answer
+    }
+
+    /// Lets the next one drive.
+    fn rest(&self, answer: &Reload) {
+        if Self::is(Fault::PanicEscapes) && matches!(answer, Reload::Refused(_)) {
+            return;
+        }
+        let mut state = self.lock();
+        (state.busy, state.driving) = (false, None);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Looks, builds, publishes.
+    fn step(self: &Arc<Self>) -> Reload {
+        let version = self.disk.version();
+        if self.cell.load().value.first == version {
+            return Reload::Unchanged;
+        }
+        let Ok(value) = catch_unwind(AssertUnwindSafe(|| self.disk.value(version))) else {
+            return Reload::Refused(Error::new(Layer::Panic, "the build panicked"));
+        };
+        if Self::is(Fault::CheckThenSwap) && self.lock().stopped {
+            return Reload::Stopped;
+        }
+        if Self::is(Fault::GenerationFirst) {
+            self.lock().generation += 1;
+        }
+        let late = Self::is(Fault::GenerationLate).then(|| self.lock().generation + 1);
+        let mut state = late.is_none().then(|| self.lock());
+        let generation = match (&mut state, late) {
+            (_, Some(generation)) => generation,
+            (Some(state), _) if state.stopped && !Self::is(Fault::CheckThenSwap) => return Reload::Stopped,
+            (Some(state), _) if Self::is(Fault::GenerationFirst) => state.generation,
+            (Some(state), _) => {
+                state.generation += 1;
+                state.generation
+            }
+            (None, None) => unreachable!("the lock is taken unless the generation comes late"),
+        };
+        let published = Arc::new(Published::new(generation, value));
+        drop(self.cell.swap(Arc::clone(&published)));
+        self.other_half.swap(Arc::new(version));
+        let mut state = state.unwrap_or_else(|| self.lock());
+        state.generation = generation;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.changed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+        (self.observer)(&Handle(Arc::clone(self), PhantomData), &published);
+        Reload::Reloaded
+    }
+
+    fn work(self: &Arc<Self>) {
+        if self.publishes {
+            let inner = Arc::clone(self);
+            crate::spawn(move || {
+                inner.disk.write(2);
+                inner.hint();
+            });
+        }
+        let mut begun = false;
+        let mut state = self.lock();
+        while !state.stopped {
+            if state.busy || begun && !std::mem::take(&mut *self.hint.lock().unwrap()) {
+                state = self.wait(state);
+                continue;
+            }
+            begun = true;
+            (state.busy, state.driving) = (true, Some(current().id()));
+            drop(state);
+            let answer = self.step();
+            self.rest(&answer);
+            state = self.lock();
+        }
+        state.worker = Self::is(Fault::GuardNeverReset);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn hint(&self) {
+        let state = (!Self::is(Fault::HintWithoutLock)).then(|| self.lock());
+        *self.hint.lock().unwrap() = true;
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+impl<P: Pick> Wrong<P> {
+    /// A design whose driver begins by starting a publisher, which writes version 2 and sends a hint.
+    pub fn load_watching(disk: &Disk) -> Self {
+        Self::make(disk, Box::new(|_, _| {}), true)
+    }
+
+    fn make(disk: &Disk, observer: Observer<P>, publishes: bool) -> Self {
+        let version = disk.version();
+        Self(Arc::new(Inner {
+            disk: disk.clone(),
+            cell: Cell::new(Arc::new(Published::new(1, disk.value(version)))),
+            other_half: Cell::new(Arc::new(version)),
+            state: Mutex::new(State { generation: 1, ..State::default() }),
+            hint: Mutex::new(false),
+            changed: Condvar::new(),
+            worker: Mutex::new(None),
+            observer,
+            publishes,
+        }))
+    }
+}
+
+impl<P: Pick> Drop for Wrong<P> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl<P: Pick> Design for Wrong<P> {
+    type Handle = Handle<P>;
+
+    fn load(disk: &Disk, observer: impl Fn(&Handle<P>, &Published<Whole>) + Send + Sync + 'static) -> Self {
+        Self::make(disk, Box::new(observer), false)
+    }
+
+    fn handle(&self) -> Handle<P> {
+        Handle(Arc::clone(&self.0), PhantomData)
+    }
+
+    fn start(&self) -> bool {
+        let inner = &self.0;
+        let mut worker = inner.worker.lock().unwrap();
+        let mut state = inner.lock();
+        if state.worker {
+            return false;
+        }
+        state.worker = true;
+        state.runs += 1;
+        state.stopped = false;
+        drop(state);
+        let inner = Arc::clone(inner);
+        *worker = Some(spawn(move || inner.work()));
+        true
+    }
+
+    fn stop(&self) -> bool {
+        let inner = &self.0;
+        let mut state = inner.lock();
+        state.stopped = true;
+        let inside = state.driving == Some(current().id());
+        if !(inside && Inner::<P>::is(Fault::SilentStop)) {
+            inner.changed.notify_all();
+        }
+        if inside {
+            return true;
+        }
+        let run = state.runs;
+        let reset = !Inner::<P>::is(Fault::GuardNeverReset);
+        while reset && state.worker && (state.runs == run || Inner::<P>::is(Fault::StopWaitsForAny)) {
+            state = inner.wait(state);
+        }
+        drop(state);
+        let ended = {
+            let mut worker = inner.worker.lock().unwrap();
+            if reset && inner.lock().worker { None } else { worker.take() }
+        };
+        if let Some(ended) = ended {
+            ended.join().unwrap();
+        }
+        true
+    }
+
+    fn current(handle: &Handle<P>) -> Arc<Published<Whole>> {
+        let served = handle.0.cell.load();
+        if Inner::<P>::is(Fault::TwoCells) {
+            let mixed = Disk::mixture(served.value.first, *handle.0.other_half.load());
+            return Arc::new(Published::new(served.generation, mixed));
+        }
+        served
+    }
+
+    fn status(handle: &Handle<P>) -> u64 {
+        handle.0.lock().generation
+    }
+
+    fn reload_now(handle: &Handle<P>) -> Reload {
+        handle.0.reload()
+    }
+
+    fn wait_published(handle: &Handle<P>, generation: u64) -> Option<Arc<Published<Whole>>> {
+        let mut state = handle.0.lock();
+        while state.generation <= generation {
+            state = handle.0.wait(state);
+        }
+        Some(handle.0.cell.load())
+    }
+
+    fn published(handle: &Handle<P>, generation: u64) -> After {
+        let inner = Arc::clone(&handle.0);
+        Box::pin(std::future::poll_fn(move |cx| {
+            let mut state = inner.lock();
+            if state.generation > generation {
+                return Poll::Ready(inner.cell.load());
+            }
+            if Inner::<P>::is(Fault::RegisterLate) {
+                drop(state);
+                state = inner.lock();
+            }
+            state.wakers.push(cx.waker().clone());
+            Poll::Pending
+        }))
+    }
+}
+
+/// Names each fault as a type.
+macro_rules! picks {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[doc = concat!("[`Fault::", stringify!($name), "`].")]
+            pub struct $name;
+            impl Pick for $name {
+                const FAULT: Fault = Fault::$name;
+            }
+        )*
+    };
+}
+
+picks!(
+    Sound,
+    TwoCells,
+    Unserialised,
+    HintWithoutLock,
+    GuardNeverReset,
+    StopWaitsForAny,
+    CheckThenSwap,
+    RegisterLate,
+    GenerationFirst,
+    GenerationLate,
+    PanicEscapes,
+    CallbackWaits,
+    SilentStop,
+);

@@ -1,0 +1,91 @@
+//! A callback that asks for a reload while another thread stops the reloader: neither waits for the other for ever.
+//! Checks: INV-07, INV-13.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use loom_tests::{Design, Disk, Reload, Shipped, model, spawn};
+
+fn body<D: Design>() {
+    let disk = Disk::default();
+    let again = disk.clone();
+    let design = D::load(&disk, move |handle, published| {
+        if published.generation == 2 {
+            again.write(3);
+            let answer = D::reload_now(handle);
+            assert!(matches!(answer, Reload::Queued | Reload::Stopped), "{answer:?}");
+        }
+    });
+    disk.write(2);
+    let handle = design.handle();
+    let caller = spawn(move || D::reload_now(&handle));
+    let handle = design.handle();
+    let reader = spawn(move || D::current(&handle).generation);
+    assert!(design.stop());
+    let at_stop = D::current(&design.handle()).generation;
+    let answer = caller.join().unwrap();
+    assert!(reader.join().unwrap() <= 3);
+    assert_eq!(D::current(&design.handle()).generation, at_stop, "published after the stop had returned");
+    if at_stop >= 2 {
+        assert_eq!(answer, Reload::Reloaded);
+    }
+}
+
+#[test]
+fn inv13_reload_from_a_callback_while_stopping() {
+    model("reload from a callback while stopping", body::<Shipped>);
+}
+
+/// A callback that stops the reloader and then waits for a thread that has asked for a reload.
+fn stop_inside<D: Design>() {
+    let disk = Disk::default();
+    let slot: Arc<OnceLock<Weak<D>>> = Arc::default();
+    let owner = Arc::clone(&slot);
+    let design = Arc::new(D::load(&disk, move |handle, _| {
+        let Some(design) = owner.get().and_then(Weak::upgrade) else { return };
+        let callers = [handle.clone(), handle.clone()].map(|handle| spawn(move || D::reload_now(&handle)));
+        assert!(design.stop());
+        for caller in callers {
+            assert_eq!(caller.join().unwrap(), Reload::Stopped);
+        }
+    }));
+    let _ = slot.set(Arc::downgrade(&design));
+    disk.write(2);
+    assert_eq!(D::reload_now(&design.handle()), Reload::Reloaded);
+    assert_eq!(D::reload_now(&design.handle()), Reload::Stopped);
+}
+
+#[test]
+fn inv13_stop_from_a_callback_frees_who_waits() {
+    model("stop from a callback against two callers", stop_inside::<Shipped>);
+}
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{CallbackWaits, SilentStop, Sound, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn callback_waits() {
+        must_fail("reload_from_a_callback::wrong::callback_waits", "deadlock", body::<Wrong<CallbackWaits>>);
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("reload_from_a_callback::wrong::sound", body::<Wrong<Sound>>);
+    }
+
+    #[test]
+    fn silent_stop() {
+        must_fail("reload_from_a_callback::wrong::silent_stop", "deadlock", stop_inside::<Wrong<SilentStop>>);
+    }
+
+    #[test]
+    fn sound_too() {
+        must_pass("reload_from_a_callback::wrong::sound_too", stop_inside::<Wrong<Sound>>);
+    }
+}
