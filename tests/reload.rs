@@ -192,8 +192,8 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
         .configure(closure)
         .load()
         .unwrap();
-    reloader.start().unwrap();
     let mut events = reloader.events();
+    reloader.start().unwrap();
     expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
     for (i, Spoil { what, layer, blamed, spoil }) in spoils.into_iter().enumerate() {
         let what = format!("{what}: {}", blamed.unwrap_or("the build"));
@@ -245,8 +245,8 @@ fn inv11_the_served_bytes_coming_back_after_a_refusal_are_told_as_recovery_and_p
     let (good, bad) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&good);
     let reloader = volume.server().load().unwrap();
-    reloader.start().unwrap();
     let mut events = reloader.events();
+    reloader.start().unwrap();
     let before = reloader.current();
     volume.publish(&[("tls.crt", bad.server.chain.as_bytes()), ("tls.key", good.server.key.as_bytes())]);
     assert_eq!(refused(&mut events).layer(), Layer::Match);
@@ -314,8 +314,8 @@ fn inv05_a_leaf_that_is_not_yet_valid_is_held_and_served_at_its_date_without_an_
     let (old, mut new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
     let reloader = volume.server().timing(common::by_events_only()).load().unwrap();
-    reloader.start().unwrap();
     let mut events = reloader.events();
+    reloader.start().unwrap();
     let from = SystemTime::now() + Duration::from_secs(3);
     let subject = Subject::server("localhost").valid(from, from + Duration::from_secs(3600));
     new.server = new.ca.issue(&subject, &Identity::p256());

@@ -50,8 +50,8 @@ fn inv05_kubelet_updates_without_a_pause_converge_to_the_last() {
     let generations = generations(30);
     let mut volume = Volume::of(&generations[0]);
     let reloader = volume.server().timing(defaults_by_events_only()).load().unwrap();
-    reloader.start().unwrap();
     let mut events = reloader.events();
+    reloader.start().unwrap();
     for next in &generations[1..] {
         volume.publish_in_one_tick(&next.files());
     }
@@ -68,8 +68,8 @@ fn inv09_a_new_client_ca_is_trusted_and_the_old_one_no_longer() {
     let mut volume = Volume::of(&old);
     let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
     let reloader = server.timing(Timing::default()).load().unwrap();
-    reloader.start().unwrap();
     let mut events = reloader.events();
+    reloader.start().unwrap();
     let clients = [&old, &new].map(|shown| client_of(&old, Some(shown)));
     let accepted = || clients.each_ref().map(|client| shake(&reloader.current(), client).is_ok());
     assert_eq!(accepted(), [true, false]);

@@ -16,8 +16,8 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
     let old = &generations[0];
     let mut volume = Volume::of(old);
     let reloader = volume.server().timing(by_events_only()).load().unwrap();
-    reloader.start().unwrap();
     let mut events = reloader.events();
+    reloader.start().unwrap();
     expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
     let (current, served) = (reloader.current(), reloader.served());
     let client = client(&generations, &[&TLS13]);
@@ -64,8 +64,8 @@ fn inv08_an_idle_reloader_does_not_wake_itself() {
     let generations = generations(1);
     let volume = Volume::of(&generations[0]);
     let reloader = volume.server().timing(by_events_only()).load().unwrap();
-    reloader.start().unwrap();
     let mut events = reloader.events();
+    reloader.start().unwrap();
     expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
     // Reading the files is an event in itself: were it a hint, a look would cause the next. Ten looks by hand would
     // start ten such chains, and each settles at one look every few milliseconds.

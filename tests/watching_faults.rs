@@ -160,8 +160,8 @@ fn inv06_lost_events_have_every_directory_watched_anew() {
     let keep = Arc::clone(&watched);
     let (watcher, hints) = slow(move |dir| keep.lock().unwrap().push(dir.to_owned()));
     let reloader = volume.server().timing(by_events_only()).watcher(Some(watcher)).load().unwrap();
-    reloader.start().unwrap();
     let mut events = reloader.events();
+    reloader.start().unwrap();
     expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
     let mut first = std::mem::take(&mut *watched.lock().unwrap());
     first.sort();

@@ -355,8 +355,8 @@ fn inv05_every_level_of_the_path_may_go_missing_and_come_back() {
     };
     fill(&pairs[0]);
     let reloader = common::server_in(deepest).timing(by_events_only()).load().unwrap();
-    reloader.start().unwrap();
     let mut events = reloader.events();
+    reloader.start().unwrap();
     for (level, pair) in levels.iter().zip(&pairs[1..]) {
         fs::remove_dir_all(level).unwrap();
         assert_eq!(refused(&mut events).layer(), Layer::Read);
