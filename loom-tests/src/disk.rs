@@ -1,6 +1,6 @@
 //! A disk with one file behind one link, and the value built of it.
 //!
-//! The disk is invisible to loom on purpose: it is not what is checked, and each operation on it is one atomic step.
+//! The disk is not what is checked, so loom sees little of it: a write, and the beginning of a look.
 
 use std::{
     ffi::OsStr,
@@ -22,6 +22,9 @@ const VERSIONS: usize = 64;
 pub struct Disk(Arc<Inner>);
 
 struct Inner {
+    /// What loom sees of the disk: a write and a look at it come one after the other, in both orders.
+    #[cfg(loom)]
+    order: loom::sync::Mutex<()>,
     version: AtomicU64,
     /// The version whose build panics.
     spoilt: AtomicU64,
@@ -33,6 +36,8 @@ struct Inner {
 impl Default for Disk {
     fn default() -> Self {
         Self(Arc::new(Inner {
+            #[cfg(loom)]
+            order: loom::sync::Mutex::new(()),
             version: AtomicU64::new(1),
             spoilt: AtomicU64::new(0),
             built: [const { AtomicUsize::new(0) }; VERSIONS],
@@ -47,12 +52,20 @@ impl Disk {
 
     /// Writes `version` unless a later one is there.
     pub fn write(&self, version: u64) {
+        #[cfg(loom)]
+        drop(self.0.order.lock().unwrap());
         self.0.version.fetch_max(version, SeqCst);
     }
 
-    /// The version on disk.
+    /// Begins a look: the version found now is the one found until loom switches threads.
     #[must_use]
-    pub fn version(&self) -> u64 {
+    pub fn look(&self) -> u64 {
+        #[cfg(loom)]
+        drop(self.0.order.lock().unwrap());
+        self.version()
+    }
+
+    fn version(&self) -> u64 {
         self.0.version.load(SeqCst)
     }
 
@@ -151,6 +164,7 @@ impl Fs for Disk {
     const PINS: bool = true;
 
     fn root(&self, _: &Path) -> io::Result<Dir> {
+        let _ = self.look();
         Ok(Dir::Root)
     }
 

@@ -76,6 +76,7 @@ struct State {
     generation: u64,
     driving: Option<ThreadId>,
     busy: bool,
+    queued: bool,
     worker: bool,
     runs: u64,
     stopped: bool,
@@ -111,6 +112,7 @@ impl<P: Pick> Inner<P> {
         let me = current().id();
         let mut state = self.lock();
         if state.driving == Some(me) && !Self::is(Fault::CallbackWaits) {
+            state.queued = true;
             return Reload::Queued;
         }
         while state.busy && !state.stopped && !Self::is(Fault::Unserialised) {
@@ -122,6 +124,9 @@ impl<P: Pick> Inner<P> {
         (state.busy, state.driving) = (true, Some(me));
         drop(state);
         let answer = self.step();
+        while std::mem::take(&mut self.lock().queued) {
+            self.step();
+        }
         self.rest(&answer);
         answer
     }
@@ -139,7 +144,7 @@ impl<P: Pick> Inner<P> {
 
     /// Looks, builds, publishes.
     fn step(self: &Arc<Self>) -> Reload {
-        let version = self.disk.version();
+        let version = self.disk.look();
         if self.cell.load().value.first == version {
             return Reload::Unchanged;
         }
@@ -219,7 +224,7 @@ impl<P: Pick> Wrong<P> {
     }
 
     fn make(disk: &Disk, observer: Observer<P>, publishes: bool) -> Self {
-        let version = disk.version();
+        let version = disk.look();
         Self(Arc::new(Inner {
             disk: disk.clone(),
             cell: Cell::new(Arc::new(Published::new(1, disk.value(version)))),

@@ -58,7 +58,11 @@ mod wrong {
 
     #[test]
     fn unserialised() {
-        must_fail("two_reloads_and_a_reader::wrong::unserialised", "is served", body::<Wrong<Unserialised>>);
+        must_fail(
+            "two_reloads_and_a_reader::wrong::unserialised",
+            "the last write is lost",
+            body::<Wrong<Unserialised>>,
+        );
     }
 
     #[test]
