@@ -158,7 +158,12 @@ fn inv01_a_directory_made_again_and_filled_slowly_is_never_served_with_a_cut_cha
         reloader.start().unwrap();
         for name in ["a", "b", "c"] {
             let pair = long_chain(name);
-            fs::remove_dir_all(dir.path()).unwrap();
+            // Removed, its inode number may be used again at once; moved away, it cannot be.
+            if name == "a" {
+                fs::remove_dir_all(dir.path()).unwrap();
+            } else {
+                fs::rename(dir.path(), dir.0.path().join(name)).unwrap();
+            }
             fs::create_dir(dir.path()).unwrap();
             // Key first: from the first block on, chain and key match.
             fs::write(dir.file("tls.key"), &pair.key).unwrap();
