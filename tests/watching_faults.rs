@@ -15,7 +15,7 @@ use std::{
 
 use common::{Volume, by_events_only, drain, expect, generations};
 use rustls_reload::{
-    Error, Event, Layer,
+    Error, Event, Layer, Reload,
     watch::{Hints, MakeWatcher, Watcher},
 };
 
@@ -57,10 +57,11 @@ fn inv11_a_directory_that_is_gone_before_it_is_watched_is_not_told_as_degraded()
     let mut volume = volume;
     // The payload directory is replaced, twice, just when it is about to be watched.
     let (watcher, _) = slow(move |watched| {
-        if watched.parent() == Some(&dir) && path.exists() {
-            if let Some(pair) = rest.next() {
-                volume.publish(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]);
-            }
+        if watched.parent() == Some(&dir)
+            && path.exists()
+            && let Some(pair) = rest.next()
+        {
+            volume.publish(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]);
         }
     });
     let reloader = builder.watcher(Some(watcher)).load().unwrap();
@@ -161,7 +162,7 @@ fn inv06_lost_events_have_every_directory_watched_anew() {
     let reloader = volume.server().timing(by_events_only()).watcher(Some(watcher)).load().unwrap();
     reloader.start().unwrap();
     let mut events = reloader.events();
-    expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
+    common::started(&mut events);
     let mut first = std::mem::take(&mut *watched.lock().unwrap());
     first.sort();
     assert!(first.contains(&volume.dir()) && first.contains(&PathBuf::from("/")), "{first:?}");
@@ -175,4 +176,28 @@ fn inv06_lost_events_have_every_directory_watched_anew() {
     again.sort();
     assert_eq!(first, again);
     assert_eq!(drain(&mut events), [], "nothing changed");
+}
+
+#[test]
+fn inv06_a_directory_found_to_be_another_is_watched_anew_without_an_event() {
+    let volume = Volume::of(&generations(1)[0]);
+    let dir = volume.path("..generation_0");
+    let watched = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&watched);
+    let (watcher, _) = slow(move |dir| keep.lock().unwrap().push(dir.to_owned()));
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(watcher)).load().unwrap();
+    reloader.start().unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    assert!(watched.lock().unwrap().contains(&dir));
+    watched.lock().unwrap().clear();
+    // The same names and bytes in another directory: the old watch is with the old one.
+    let next = volume.path("next");
+    std::fs::create_dir(&next).unwrap();
+    for name in ["tls.crt", "tls.key"] {
+        std::fs::copy(dir.join(name), next.join(name)).unwrap();
+    }
+    std::fs::rename(&dir, volume.path("old")).unwrap();
+    std::fs::rename(&next, &dir).unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    assert_eq!(*watched.lock().unwrap(), [dir]);
 }

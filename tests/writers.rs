@@ -14,7 +14,7 @@ use std::{
 
 use common::{Generation, by_events_only, generations, refused};
 use rustls_reload::{
-    Event, Layer, ServerReloader, Timing,
+    Layer, ServerReloader, Timing,
     testkit::{Authority, Identity, Pair, Subject},
 };
 
@@ -207,7 +207,7 @@ fn inv01_a_set_that_is_being_written_at_the_start_of_the_worker_has_to_settle_to
         chain.write_all(blocks[0].as_bytes()).unwrap();
         pauses.wrote();
         reloader.start().unwrap();
-        common::expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
+        common::started(&mut events);
         chain.write_all(blocks[1..].concat().as_bytes()).unwrap();
         pauses.done();
         common::wait_for_chain(&reloader, &pair);

@@ -211,6 +211,11 @@ pub fn expect<T: Send + Sync + 'static, R>(
     panic!("no {what} within {DEADLINE:?}; told: {seen:#?}");
 }
 
+/// Waits until the worker has started: the watch is armed and the files were looked at.
+pub fn started<T: Send + Sync + 'static>(events: &mut Events<T>) {
+    expect(events, "start", |event| matches!(event, Event::Started).then_some(()));
+}
+
 /// Waits for a publication and returns its generation.
 pub fn published<T: Send + Sync + 'static>(events: &mut Events<T>) -> u64 {
     expect(events, "publication", |event| match event {
