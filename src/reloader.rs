@@ -12,7 +12,7 @@ use std::{
 use crate::{
     build::Build,
     cell::Published,
-    clock::{Clock, LONGEST, SystemClock},
+    clock::{Clock, SystemClock},
     engine::{Engine, First},
     error::Error,
     event::Event,
@@ -339,7 +339,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
     /// Waits until a generation after `generation` is published, at most `limit`; `None` if none was.
     pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
         #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit.min(LONGEST);
+        let deadline = std::time::Instant::now() + limit.min(crate::clock::LONGEST);
         let mut state = self.shared.lock();
         loop {
             if state.status.generation > generation {
@@ -416,7 +416,7 @@ impl<T: Send + Sync + 'static> Events<T> {
     /// The next event; waits for it at most `limit`.
     pub fn next_within(&mut self, limit: Duration) -> Option<Told> {
         #[cfg(not(loom))]
-        let deadline = std::time::Instant::now() + limit.min(LONGEST);
+        let deadline = std::time::Instant::now() + limit.min(crate::clock::LONGEST);
         let shared = Arc::clone(&self.handle.shared);
         let mut state = shared.lock();
         loop {
