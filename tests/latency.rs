@@ -39,11 +39,20 @@ fn inv05_a_new_leaf_is_served_within_milliseconds_of_the_rename() {
         rotate(&reloader, next, renamed)
     });
     let strict = report("strictly committed", strict.collect());
+    let mut ties = 0;
     let tied = tied.iter().map(|next| {
         let renamed = volume.publish_in_one_tick(&next.files());
-        rotate(&reloader, next, renamed)
+        let took = rotate(&reloader, next, renamed);
+        if volume.is_tied() {
+            ties += 1;
+            // Nobody can tell yet whether the writing was over before the rename: ASM-06 asks for a second look.
+            assert!(took >= Timing::default().tie, "a tie was published after {took:?}");
+        }
+        took
     });
     let tied = report("in one tick", tied.collect());
+    println!("{ties} of them tied");
+    assert!(ties > 0, "nothing was tied");
     // Generous: a loaded machine is slower, but a settle time (500 ms) or a poll (10 s) is another matter.
     assert!(strict < Duration::from_millis(100), "{strict:?}");
     assert!(tied < Duration::from_millis(150), "{tied:?}");

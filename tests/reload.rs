@@ -194,7 +194,7 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
         .unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
-    expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
+    common::started(&mut events);
     for (i, Spoil { what, layer, blamed, spoil }) in spoils.into_iter().enumerate() {
         let what = format!("{what}: {}", blamed.unwrap_or("the build"));
         let before = (reloader.current(), reloader.served(), reloader.status());

@@ -18,7 +18,7 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
     let reloader = volume.server().timing(by_events_only()).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
-    expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
+    common::started(&mut events);
     let (current, served) = (reloader.current(), reloader.served());
     let client = client(&generations, &[&TLS13]);
     assert!(!shake(&current, &client).unwrap().resumed);
@@ -66,7 +66,7 @@ fn inv08_an_idle_reloader_does_not_wake_itself() {
     let reloader = volume.server().timing(by_events_only()).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
-    expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
+    common::started(&mut events);
     // Reading the files is an event in itself: were it a hint, a look would cause the next. Ten looks by hand would
     // start ten such chains, and each settles at one look every few milliseconds.
     for _ in 0..10 {

@@ -15,27 +15,27 @@ use std::{
 
 use common::{Volume, by_events_only, drain, expect, generations};
 use rustls_reload::{
-    Error, Event, Layer,
+    Error, Event, Layer, Reload,
     watch::{Hints, MakeWatcher, Watcher},
 };
 
-/// Called with each directory before it is watched.
-type Before = Arc<Mutex<dyn FnMut(&Path) + Send>>;
+/// Called with each directory before it is watched; says whether it can be.
+type Before = Arc<Mutex<dyn FnMut(&Path) -> bool + Send>>;
 
-/// Watches nothing, but fails where there is nothing to watch.
+/// Watches nothing.
 struct Slow(Before);
 
 impl Watcher for Slow {
     fn watch(&mut self, dir: &Path) -> Result<(), Error> {
-        (self.0.lock().unwrap())(dir);
-        if dir.is_dir() { Ok(()) } else { Err(Error::new(Layer::Watch, "it is gone").at(dir)) }
+        let can = (self.0.lock().unwrap())(dir);
+        if can { Ok(()) } else { Err(Error::new(Layer::Watch, "it is gone").at(dir)) }
     }
 
     fn unwatch(&mut self, _: &Path) {}
 }
 
 /// A watcher, and a place for the hints that it was given.
-fn slow(before: impl FnMut(&Path) + Send + 'static) -> (MakeWatcher, Arc<Mutex<Option<Hints>>>) {
+fn slow(before: impl FnMut(&Path) -> bool + Send + 'static) -> (MakeWatcher, Arc<Mutex<Option<Hints>>>) {
     let before: Before = Arc::new(Mutex::new(before));
     let place = Arc::new(Mutex::new(None));
     let kept = Arc::clone(&place);
@@ -63,6 +63,7 @@ fn inv11_a_directory_that_is_gone_before_it_is_watched_is_not_told_as_degraded()
         {
             volume.publish(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]);
         }
+        watched.is_dir()
     });
     let reloader = builder.watcher(Some(watcher)).load().unwrap();
     let mut events = reloader.events();
@@ -94,6 +95,7 @@ fn inv05_updates_that_keep_pace_with_the_arming_leave_the_last_one_served_and_wa
         {
             volume.publish(&next.files());
         }
+        true
     });
     let reloader = builder.watcher(Some(watcher)).load().unwrap();
     reloader.start().unwrap();
@@ -158,11 +160,14 @@ fn inv06_lost_events_have_every_directory_watched_anew() {
     let volume = Volume::of(&generations(1)[0]);
     let watched = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&watched);
-    let (watcher, hints) = slow(move |dir| keep.lock().unwrap().push(dir.to_owned()));
+    let (watcher, hints) = slow(move |dir| {
+        keep.lock().unwrap().push(dir.to_owned());
+        true
+    });
     let reloader = volume.server().timing(by_events_only()).watcher(Some(watcher)).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
-    expect(&mut events, "start", |event| matches!(event, Event::Started).then_some(()));
+    common::started(&mut events);
     let mut first = std::mem::take(&mut *watched.lock().unwrap());
     first.sort();
     assert!(first.contains(&volume.dir()) && first.contains(&PathBuf::from("/")), "{first:?}");
@@ -176,4 +181,31 @@ fn inv06_lost_events_have_every_directory_watched_anew() {
     again.sort();
     assert_eq!(first, again);
     assert_eq!(drain(&mut events), [], "nothing changed");
+}
+
+#[test]
+fn inv06_a_directory_found_to_be_another_is_watched_anew_without_an_event() {
+    let volume = Volume::of(&generations(1)[0]);
+    let dir = volume.path("..generation_0");
+    let watched = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&watched);
+    let (watcher, _) = slow(move |dir| {
+        keep.lock().unwrap().push(dir.to_owned());
+        true
+    });
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(watcher)).load().unwrap();
+    reloader.start().unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    assert!(watched.lock().unwrap().contains(&dir));
+    watched.lock().unwrap().clear();
+    // The same names and bytes in another directory: the old watch is with the old one.
+    let next = volume.path("next");
+    std::fs::create_dir(&next).unwrap();
+    for name in ["tls.crt", "tls.key"] {
+        std::fs::copy(dir.join(name), next.join(name)).unwrap();
+    }
+    std::fs::rename(&dir, volume.path("old")).unwrap();
+    std::fs::rename(&next, &dir).unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    assert_eq!(*watched.lock().unwrap(), [dir]);
 }

@@ -125,6 +125,11 @@ impl Volume {
         self.commit(&old)
     }
 
+    /// Whether the file system's clock cannot tell the last rename from the last write before it.
+    pub fn is_tied(&self) -> bool {
+        newest(&self.path(&self.stamp())) == ctime(&self.path("..data"))
+    }
+
     /// Everything before the rename; returns the new payload directory and the old one.
     fn prepare(&mut self, files: &[Keyed<'_>], spoil: impl FnOnce(&Path)) -> (PathBuf, PathBuf) {
         let old = self.stamp();
@@ -160,12 +165,7 @@ pub fn server_in(dir: &Path) -> ServerBuilder {
 /// Returns once the file system's clock has gone on since anything in `payload` changed, so that what is renamed now is
 /// strictly younger than that.
 pub fn wait_for_tick(payload: &Path) {
-    let ctime = |path: &Path| {
-        let meta = fs::symlink_metadata(path).unwrap();
-        (meta.ctime(), meta.ctime_nsec())
-    };
-    let entries = fs::read_dir(payload).unwrap().map(|entry| ctime(&entry.unwrap().path()));
-    let newest = entries.chain([ctime(payload)]).max().unwrap();
+    let newest = newest(payload);
     let scratch = tempfile::NamedTempFile::new_in(payload.parent().unwrap().parent().unwrap()).unwrap();
     let start = Instant::now();
     while ctime(scratch.path()) <= newest {
@@ -173,6 +173,18 @@ pub fn wait_for_tick(payload: &Path) {
         fs::write(scratch.path(), b"tick").unwrap();
         std::thread::yield_now();
     }
+}
+
+/// When an entry itself last changed.
+fn ctime(path: &Path) -> (i64, i64) {
+    let meta = fs::symlink_metadata(path).unwrap();
+    (meta.ctime(), meta.ctime_nsec())
+}
+
+/// When a directory or anything in it last changed.
+fn newest(dir: &Path) -> (i64, i64) {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| ctime(&entry.unwrap().path()));
+    entries.chain([ctime(dir)]).max().unwrap()
 }
 
 /// Replaces a file by rename, as careful programs do.
@@ -197,6 +209,11 @@ pub fn expect<T: Send + Sync + 'static, R>(
         seen.push(told.event);
     }
     panic!("no {what} within {DEADLINE:?}; told: {seen:#?}");
+}
+
+/// Waits until the worker has started: the watch is armed and the files were looked at.
+pub fn started<T: Send + Sync + 'static>(events: &mut Events<T>) {
+    expect(events, "start", |event| matches!(event, Event::Started).then_some(()));
 }
 
 /// Waits for a publication and returns its generation.
