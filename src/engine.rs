@@ -40,7 +40,7 @@ struct Candidate {
 }
 
 /// Why something is refused, and which bytes were: the same reason with other bytes is another refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Cause {
     error: Error,
     bytes: Option<u64>,
@@ -401,6 +401,23 @@ where
         self.wake = None;
         self.degraded = None;
         self.note_status(shared);
+    }
+
+    #[cfg(feature = "testkit")]
+    fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
+        use std::hash::Hash;
+        let mut set = |set: &Set| {
+            set.walk.hash(&mut state);
+            set.files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
+        };
+        set(&self.served);
+        if let Some(candidate) = &self.candidate {
+            set(&candidate.set);
+            (candidate.content, candidate.bytes).hash(&mut state);
+        }
+        self.machine.hash(&mut state);
+        (self.numbers, self.differs_since.is_some(), &self.degraded).hash(&mut state);
+        self.watch.as_ref().map(Watch::dirs).hash(&mut state);
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::{clock::Now, walk::Motion};
 
 /// Every delay and rate of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// How long a set that was not committed by one rename must hold still (ASM-05).
     pub settle: Duration,
@@ -150,7 +150,7 @@ pub enum Answer<E> {
 }
 
 /// A content that must hold still, and since when it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Still {
     content: Content,
     since: Duration,
@@ -159,7 +159,7 @@ struct Still {
 }
 
 /// The present failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Refusal<E> {
     cause: E,
     /// Since when reading has failed without a pause.
@@ -172,7 +172,7 @@ struct Refusal<E> {
 }
 
 /// What has been asked of the driver and is not answered yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Busy {
     No,
     Looking,
@@ -180,7 +180,7 @@ enum Busy {
 }
 
 /// The state. Everything else derives from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Machine<E> {
     timing: Timing,
     watching: bool,

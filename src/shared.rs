@@ -59,6 +59,9 @@ pub(crate) trait Drive<T>: Send {
     fn pause(&self) -> Option<Duration>;
     /// Frees the watch.
     fn end(&mut self, shared: &Shared<T>);
+    /// Hashes everything that what it does next depends on, counters of the status excepted.
+    #[cfg(feature = "testkit")]
+    fn digest(&self, state: &mut dyn std::hash::Hasher);
 }
 
 /// What the driver is woken for.
@@ -319,26 +322,70 @@ impl<T: Send + Sync + 'static> Shared<T> {
     fn drive_while(self: &Arc<Self>, drive: &mut dyn Drive<T>, go_on: impl Fn(&State<T>) -> bool) {
         let mut state = self.lock();
         while !state.stopped && go_on(&state) {
-            let ask = if state.asked > state.begun {
-                state.begun = state.asked;
-                Some(Ask::Reload)
-            } else if std::mem::take(&mut state.hint) {
-                Some(Ask::Hint)
-            } else {
-                None
-            };
-            let pause = drive.pause();
-            let ask = match (ask, pause) {
-                (Some(ask), _) => ask,
-                (None, Some(Duration::ZERO)) => Ask::Tick,
-                (None, pause) => {
-                    state = self.wait(state, pause);
-                    continue;
+            match due(&mut state, drive) {
+                Ok(ask) => {
+                    drop(state);
+                    drive.step(self, ask);
+                    state = self.lock();
                 }
-            };
-            drop(state);
-            drive.step(self, ask);
-            state = self.lock();
+                Err(pause) => state = self.wait(state, pause),
+            }
         }
+    }
+}
+
+/// What to step for now, or how long nothing is due.
+fn due<T>(state: &mut State<T>, drive: &dyn Drive<T>) -> Result<Ask, Option<Duration>> {
+    if state.asked > state.begun {
+        state.begun = state.asked;
+        return Ok(Ask::Reload);
+    }
+    if std::mem::take(&mut state.hint) {
+        return Ok(Ask::Hint);
+    }
+    match drive.pause() {
+        Some(Duration::ZERO) => Ok(Ask::Tick),
+        pause => Err(pause),
+    }
+}
+
+/// The worker's loop in single steps on the caller's thread, for a simulation that owns the time.
+#[cfg(feature = "testkit")]
+#[allow(clippy::expect_used)] // reason: a simulation has one thread, so the driver is always idle between two calls
+impl<T: Send + Sync + 'static> Shared<T> {
+    /// What a worker does first.
+    pub(crate) fn begin_here(self: &Arc<Self>) {
+        self.driving_here(|drive| drive.begin(self));
+        self.tell(Event::Started);
+    }
+
+    /// Takes the step that is due; where none is, returns how long that lasts.
+    pub(crate) fn turn(self: &Arc<Self>) -> Result<(), Option<Duration>> {
+        self.driving_here(|drive| {
+            let ask = due(&mut self.lock(), drive)?;
+            drive.step(self, ask);
+            Ok(())
+        })
+    }
+
+    /// Everything that the next turns depend on.
+    pub(crate) fn digest(&self, hasher: &mut dyn std::hash::Hasher) {
+        let state = self.lock();
+        let waiting = (state.hint, state.stopped, state.asked > state.begun);
+        std::hash::Hash::hash(&waiting, &mut &mut *hasher);
+        if let Some(drive) = &state.idle {
+            drive.digest(hasher);
+        }
+    }
+
+    fn driving_here<R>(&self, call: impl FnOnce(&mut dyn Drive<T>) -> R) -> R {
+        let mut drive = {
+            let mut state = self.lock();
+            state.driving = Some(crate::sync::thread::current().id());
+            state.idle.take().expect("an idle driver")
+        };
+        let result = call(&mut *drive);
+        self.rest(&mut self.lock(), drive);
+        result
     }
 }

@@ -5,6 +5,8 @@
 
 mod certs;
 mod publish;
+#[cfg(not(loom))]
+pub mod sim;
 
 pub use certs::{Authority, Identity, Pair, Subject};
 pub use publish::{Keyed, Op, kubelet_first, kubelet_update};

@@ -1,0 +1,471 @@
+//! A world in one thread: a simulated disk, a virtual clock, a publisher and a watcher, stepped by a schedule.
+//!
+//! Fault model: between any two verbs of the reader the publisher may take any number of steps; it may stop for good
+//! after any of them; events may be delivered, lost, doubled, late or replaced by an overflow (INV-06). Timestamps tick as
+//! coarsely as stated, inode numbers may be used again. Time passes only where the scenario says so: between two steps of
+//! the publisher, during the reader's verbs, and while the reader waits.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    hash::{Hash, Hasher},
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{clock::Now, event::Event, testkit::Op, watch::Hints};
+
+mod check;
+mod disk;
+mod port;
+mod run;
+mod scenario;
+mod schedule;
+
+pub use check::{Violation, all as check, bound, is_bound_to_one_generation, one_generation};
+use disk::{Disk, Happened};
+pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
+pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Value, run};
+pub use scenario::{
+    BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, full, is_valid,
+};
+pub use schedule::{Bytes, Exhaustive, Replay, Sampled, Schedule};
+
+/// The bytes of each path at one instant; `None` where nothing can be read.
+pub type Contents = Vec<Option<Arc<Vec<u8>>>>;
+
+/// Virtual time at which a world begins, on both clocks.
+const EPOCH: Now = Now { mono: Duration::from_secs(1_000), wall: Duration::from_secs(1_800_000_000) };
+/// A late event comes this much after what it is about.
+const LATE: Duration = Duration::from_millis(20);
+/// Steps at one instant of virtual time after which the reader counts as spinning (INV-12).
+const SPIN_LIMIT: usize = 1_000;
+
+/// What becomes of file events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Events {
+    /// Each arrives, at once.
+    Delivered,
+    /// None arrives, and nothing says so.
+    Lost,
+    /// Each arrives twice.
+    Doubled,
+    /// Each arrives 20 ms late.
+    Late,
+    /// Instead of each the watcher says that it lost some.
+    Overflowed,
+}
+
+/// What a world is like apart from its publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Weather {
+    /// Timestamps of the disk are multiples of it.
+    pub tick: Duration,
+    /// Inode numbers are used again.
+    pub reuse: bool,
+    /// What becomes of events.
+    pub events: Events,
+    /// The publisher's pause before each step.
+    pub pause: Duration,
+    /// What each verb of the reader takes.
+    pub verb: Duration,
+    /// While the publisher has steps to go, the reader waits on only as long as the last step is less than this ago.
+    pub lull: Duration,
+    /// How long the world goes on after the last step.
+    pub rest: Duration,
+}
+
+impl Default for Weather {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(4),
+            reuse: false,
+            events: Events::Delivered,
+            pause: Duration::ZERO,
+            verb: Duration::ZERO,
+            lull: Duration::from_millis(600),
+            rest: Duration::from_secs(26),
+        }
+    }
+}
+
+/// One thing that happened, in order.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Record {
+    /// The publisher took its step of this index.
+    Step(usize),
+    /// The paths hold this from here on.
+    Disk(Contents),
+    /// A build ended.
+    Judged {
+        /// What it was given.
+        files: Contents,
+        /// Whether it passed.
+        passed: bool,
+    },
+    /// The first load ended.
+    Loaded(Result<(), String>),
+    /// A value was published.
+    Published {
+        /// Its number.
+        generation: u64,
+        /// What it was made of.
+        files: Contents,
+    },
+    /// An event was told.
+    Told(Event),
+    /// What a handshake gets now.
+    Served {
+        /// Its number.
+        generation: u64,
+        /// Which object it is.
+        object: usize,
+        /// What it was made of.
+        files: Contents,
+    },
+    /// The reader has nothing to wait for or takes step after step at one instant.
+    Stuck(&'static str),
+}
+
+/// A record and when it was made, in monotonic time.
+#[derive(Clone, Debug)]
+pub struct At {
+    /// When.
+    pub mono: Duration,
+    /// What.
+    pub record: Record,
+}
+
+/// A world. Clones are the same one.
+#[derive(Clone)]
+pub struct Sim(Arc<Mutex<World>>);
+
+struct World {
+    disk: Disk,
+    disk_hash: u64,
+    now: Now,
+    paths: Vec<PathBuf>,
+    steps: Vec<Op>,
+    next: usize,
+    /// Indexes of steps with which an update begins.
+    begins: Vec<usize>,
+    last_step: Duration,
+    settle: Duration,
+    breached: bool,
+    weather: Weather,
+    schedule: Arc<Mutex<dyn Schedule>>,
+    choices: Vec<usize>,
+    /// Nobody but the reader moves: while a world is prepared.
+    quiet: bool,
+    ended: bool,
+    reader: u64,
+    log: u64,
+    told: u64,
+    looks: Vec<u64>,
+    at_once: usize,
+    watches: Vec<(usize, PathBuf)>,
+    hints: Option<Hints>,
+    late: Vec<(Duration, PathBuf, bool)>,
+    history: Vec<At>,
+}
+
+impl Sim {
+    /// A world in which `base` was carried out an hour ago and `steps` are still to come; an update begins at each index
+    /// of `begins`. `settle` is what ASM-05 is measured by.
+    ///
+    /// # Panics
+    /// If a step of `base` cannot be carried out.
+    #[allow(clippy::expect_used)] // reason: a scenario that cannot be set up is a bug of the scenario
+    pub fn new(
+        paths: Vec<PathBuf>,
+        base: &[Op],
+        steps: Vec<Op>,
+        begins: Vec<usize>,
+        settle: Duration,
+        weather: Weather,
+        schedule: Arc<Mutex<dyn Schedule>>,
+    ) -> Self {
+        let mut disk = Disk::new(weather.tick, weather.reuse);
+        let mut wall = EPOCH.wall.saturating_sub(Duration::from_secs(3600));
+        for op in base {
+            disk.apply(op, wall).expect("a base that can be set up");
+            wall += Duration::from_millis(10);
+        }
+        let mut world = World {
+            disk_hash: hash(&disk),
+            disk,
+            now: EPOCH,
+            paths,
+            steps,
+            next: 0,
+            begins,
+            last_step: EPOCH.mono,
+            settle,
+            breached: false,
+            weather,
+            schedule,
+            choices: Vec::new(),
+            quiet: true,
+            ended: false,
+            reader: 0,
+            log: 0,
+            told: 0,
+            looks: Vec::new(),
+            at_once: 0,
+            watches: Vec::new(),
+            hints: None,
+            late: Vec::new(),
+            history: Vec::new(),
+        };
+        world.note_disk();
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk as this world's reader sees it.
+    #[must_use]
+    pub fn fs(&self) -> SimFs {
+        SimFs(self.clone())
+    }
+
+    /// The world's time.
+    #[must_use]
+    pub fn clock(&self) -> Arc<SimClock> {
+        Arc::new(SimClock(self.clone()))
+    }
+
+    /// From here on the publisher takes part.
+    pub fn release(&self) {
+        self.world().quiet = false;
+    }
+
+    /// Notes something that happened.
+    pub fn note(&self, record: Record) {
+        self.world().note(record);
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn history(&self) -> Vec<At> {
+        self.world().history.clone()
+    }
+
+    /// The choices made so far, to replay them.
+    #[must_use]
+    pub fn choices(&self) -> Vec<usize> {
+        self.world().choices.clone()
+    }
+
+    /// Whether the publisher paused within an update for the settle time or longer (ASM-05).
+    #[must_use]
+    pub fn breached(&self) -> bool {
+        self.world().breached
+    }
+
+    /// Whether the schedule ended the run before its end.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.world().ended
+    }
+
+    /// The hash of what was told and published, times left out.
+    #[must_use]
+    pub fn outcome(&self) -> u64 {
+        let world = self.world();
+        hash(&(world.told, world.breached))
+    }
+
+    /// The hashes of what each look saw.
+    #[must_use]
+    pub fn looks(&self) -> Vec<u64> {
+        self.world().looks.clone()
+    }
+
+    /// When the publisher took its last step.
+    #[must_use]
+    pub fn last_step(&self) -> Duration {
+        self.world().last_step
+    }
+
+    /// The present time.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.world().now
+    }
+
+    /// The reader begins a step; `state` is the hash of everything that its next steps depend on.
+    pub fn begin_step(&self, state: u64) {
+        let mut world = self.world();
+        let log = std::mem::take(&mut world.log);
+        world.looks.push(log);
+        world.reader = state;
+        world.at_once += 1;
+        if world.at_once > SPIN_LIMIT && !world.ended {
+            world.note(Record::Stuck("it takes step after step at one instant"));
+            world.ended = true;
+        }
+    }
+
+    /// The reader has nothing to do for `pause`: the publisher steps or time passes. `false` at the end of the world.
+    pub fn idle(&self, pause: Option<Duration>) -> bool {
+        let mut world = self.world();
+        let Some(pause) = pause else {
+            world.note(Record::Stuck("it waits for nothing"));
+            return false;
+        };
+        let wake = world.now.mono + pause;
+        !world.is_over() && world.wait_or_step(wake)
+    }
+
+    fn sleep(&self, pause: Duration) {
+        let mut world = self.world();
+        let end = world.now.mono + pause;
+        if world.quiet {
+            world.advance(end);
+        }
+        while world.now.mono < end && !world.ended {
+            world.wait_or_step(end);
+        }
+    }
+}
+
+impl World {
+    fn note(&mut self, record: Record) {
+        match &record {
+            Record::Published { generation, files } => self.told = hash(&(self.told, generation, files)),
+            Record::Told(event) => self.told = hash(&(self.told, format!("{event:?}"))),
+            Record::Loaded(result) => self.told = hash(&(self.told, result)),
+            _ => {}
+        }
+        self.history.push(At { mono: self.now.mono, record });
+    }
+
+    fn note_disk(&mut self) {
+        let contents: Contents = self.paths.iter().map(|path| self.disk.read(path)).collect();
+        let last = self.history.iter().rev().find_map(|at| match &at.record {
+            Record::Disk(contents) => Some(contents),
+            _ => None,
+        });
+        if last != Some(&contents) {
+            self.note(Record::Disk(contents));
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.next == self.steps.len()
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended || (self.is_done() && self.now.mono >= self.last_step + self.weather.rest)
+    }
+
+    /// Everything that the rest of the run depends on, and what was told so far.
+    fn state(&self, place: u8) -> u64 {
+        let late: Vec<_> = self.late.iter().map(|(at, path, _)| (at, path)).collect();
+        hash(&(
+            (place, self.reader, self.log, self.told, self.next, self.last_step, self.breached),
+            (self.disk_hash, self.now.mono, &self.watches, late),
+        ))
+    }
+
+    fn choose(&mut self, place: u8, options: usize) -> Option<usize> {
+        let state = self.state(place);
+        let chosen = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).choose(state, options);
+        match chosen {
+            Some(choice) if options > 1 => self.choices.push(choice),
+            Some(_) => {}
+            None => self.ended = true,
+        }
+        chosen
+    }
+
+    /// Before a verb of the reader: the publisher takes as many steps as the schedule says.
+    fn yield_to_publisher(&mut self) {
+        while !self.quiet && !self.ended && !self.is_done() && self.choose(0, 2) == Some(1) {
+            self.step();
+        }
+        self.advance(self.now.mono + self.weather.verb);
+    }
+
+    /// Either the publisher steps or time passes up to `wake`.
+    fn wait_or_step(&mut self, wake: Duration) -> bool {
+        let may_wait = self.is_done() || self.now.mono < self.last_step + self.weather.lull;
+        let may_step = !self.is_done();
+        let options = usize::from(may_wait) + usize::from(may_step);
+        match self.choose(1, options) {
+            None => return false,
+            Some(0) if may_wait => {
+                let event = self.late.first().map(|(at, ..)| *at);
+                let to = event.map_or(wake, |event| event.min(wake));
+                self.advance(to);
+            }
+            Some(_) => self.step(),
+        }
+        true
+    }
+
+    fn advance(&mut self, to: Duration) {
+        if to > self.now.mono {
+            self.now.wall += to - self.now.mono;
+            self.now.mono = to;
+            self.at_once = 0;
+        }
+        while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
+            let (_, path, moved) = self.late.remove(0);
+            self.hints.iter().for_each(|hints| hints.touched(&path, moved));
+        }
+    }
+
+    #[allow(clippy::expect_used)] // reason: a scenario whose step fails is a bug of the scenario
+    fn step(&mut self) {
+        let due = (self.last_step + self.weather.pause).max(self.now.mono);
+        let pause = due.saturating_sub(self.last_step);
+        if !self.begins.contains(&self.next) && pause >= self.settle {
+            self.breached = true;
+        }
+        self.advance(due);
+        let op = self.steps[self.next].clone();
+        let happened = self.disk.apply(&op, self.now.wall).expect("a step that can be taken");
+        self.note(Record::Step(self.next));
+        self.next += 1;
+        self.last_step = due;
+        self.at_once = 0;
+        self.disk_hash = hash(&self.disk);
+        self.note_disk();
+        happened.into_iter().for_each(|happened| self.report(&happened));
+    }
+
+    /// Tells the watcher.
+    fn report(&mut self, happened: &Happened) {
+        let Some(index) = self.watches.iter().position(|(dir, _)| *dir == happened.dir) else { return };
+        let dir = self.watches[index].1.clone();
+        if happened.gone {
+            self.watches.remove(index);
+        }
+        let path = happened.name.as_ref().map_or(dir.clone(), |name| dir.join(name));
+        let Some(hints) = &self.hints else { return };
+        match self.weather.events {
+            Events::Delivered => hints.touched(&path, happened.moved),
+            Events::Lost => {}
+            Events::Doubled => (0..2).for_each(|_| hints.touched(&path, happened.moved)),
+            Events::Late => self.late.push((self.now.mono + LATE, path, happened.moved)),
+            Events::Overflowed => hints.lost(),
+        }
+    }
+}
+
+fn hash(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What the reader gets once the schedule has ended the run.
+fn over() -> io::Error {
+    io::Error::other("the run is over")
+}
