@@ -372,7 +372,7 @@ impl Disk {
         self.inodes[ino].as_mut().expect("a live inode")
     }
 
-    fn stamp(&self, wall: Duration) -> Stamp {
+    pub(super) fn stamp(&self, wall: Duration) -> Stamp {
         let tick = self.tick.as_nanos().max(1);
         Stamp::try_from(wall.as_nanos() / tick * tick).unwrap_or(Stamp::MAX)
     }

@@ -6,7 +6,6 @@
 //! the publisher, during the reader's verbs, and while the reader waits.
 
 use std::{
-    collections::hash_map::DefaultHasher,
     hash::{Hash, Hasher},
     io,
     path::PathBuf,
@@ -72,6 +71,8 @@ pub struct Weather {
     pub verb: Duration,
     /// While the publisher has steps to go, the reader waits on only as long as the last step is less than this ago.
     pub lull: Duration,
+    /// And at most this often.
+    pub waits: usize,
     /// How long the world goes on after the last step.
     pub rest: Duration,
 }
@@ -85,6 +86,7 @@ impl Default for Weather {
             pause: Duration::ZERO,
             verb: Duration::ZERO,
             lull: Duration::from_millis(600),
+            waits: 2,
             rest: Duration::from_secs(26),
         }
     }
@@ -144,6 +146,7 @@ pub struct Sim(Arc<Mutex<World>>);
 
 struct World {
     disk: Disk,
+    /// Of everything that the disk depends on: its base, the steps taken, and the timestamps they left.
     disk_hash: u64,
     now: Now,
     paths: Vec<PathBuf>,
@@ -165,6 +168,7 @@ struct World {
     told: u64,
     looks: Vec<u64>,
     at_once: usize,
+    waited: usize,
     watches: Vec<(usize, PathBuf)>,
     hints: Option<Hints>,
     late: Vec<(Duration, PathBuf, bool)>,
@@ -194,7 +198,7 @@ impl Sim {
             wall += Duration::from_millis(10);
         }
         let mut world = World {
-            disk_hash: hash(&disk),
+            disk_hash: 0,
             disk,
             now: EPOCH,
             paths,
@@ -214,6 +218,7 @@ impl Sim {
             told: 0,
             looks: Vec::new(),
             at_once: 0,
+            waited: 0,
             watches: Vec::new(),
             hints: None,
             late: Vec::new(),
@@ -336,6 +341,9 @@ impl Sim {
 
 impl World {
     fn note(&mut self, record: Record) {
+        if self.ended {
+            return;
+        }
         match &record {
             Record::Published { generation, files } => self.told = hash(&(self.told, generation, files)),
             Record::Told(event) => self.told = hash(&(self.told, format!("{event:?}"))),
@@ -369,13 +377,13 @@ impl World {
         let late: Vec<_> = self.late.iter().map(|(at, path, _)| (at, path)).collect();
         hash(&(
             (place, self.reader, self.log, self.told, self.next, self.last_step, self.breached),
-            (self.disk_hash, self.now.mono, &self.watches, late),
+            (self.disk_hash, self.now.mono, self.waited, &self.watches, late),
         ))
     }
 
     fn choose(&mut self, place: u8, options: usize) -> Option<usize> {
-        let state = self.state(place);
-        let chosen = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).choose(state, options);
+        let state = || self.state(place);
+        let chosen = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).choose(&state, options);
         match chosen {
             Some(choice) if options > 1 => self.choices.push(choice),
             Some(_) => {}
@@ -394,7 +402,8 @@ impl World {
 
     /// Either the publisher steps or time passes up to `wake`.
     fn wait_or_step(&mut self, wake: Duration) -> bool {
-        let may_wait = self.is_done() || self.now.mono < self.last_step + self.weather.lull;
+        let may_wait = self.is_done()
+            || (self.waited < self.weather.waits && self.now.mono < self.last_step + self.weather.lull);
         let may_step = !self.is_done();
         let options = usize::from(may_wait) + usize::from(may_step);
         match self.choose(1, options) {
@@ -402,6 +411,7 @@ impl World {
             Some(0) if may_wait => {
                 let event = self.late.first().map(|(at, ..)| *at);
                 let to = event.map_or(wake, |event| event.min(wake));
+                self.waited += usize::from(may_step);
                 self.advance(to);
             }
             Some(_) => self.step(),
@@ -435,7 +445,9 @@ impl World {
         self.next += 1;
         self.last_step = due;
         self.at_once = 0;
-        self.disk_hash = hash(&self.disk);
+        // Who has what open matters to nobody but the numbering of new inodes.
+        let numbering = self.weather.reuse.then_some(&self.disk);
+        self.disk_hash = hash(&(self.disk_hash, self.disk.stamp(self.now.wall), numbering));
         self.note_disk();
         happened.into_iter().for_each(|happened| self.report(&happened));
     }
@@ -460,9 +472,47 @@ impl World {
 }
 
 fn hash(what: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Mix::default();
     what.hash(&mut hasher);
     hasher.finish()
+}
+
+/// A hasher for small keys, for states are hashed at every choice: one wide multiplication and a fold a word.
+#[derive(Default)]
+pub(crate) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word) ^ (chunk.len() as u64) << 56);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        let x = self.0.rotate_left(23) ^ word ^ 0x9e37_79b9_7f4a_7c15;
+        let wide = u128::from(x) * 0xd6e8_feb8_6659_fd93;
+        let (low, high) = (wide & u128::from(u64::MAX), wide >> 64);
+        // Both halves fit.
+        self.0 = (low as u64 ^ high as u64).wrapping_add(x);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(u64::from(byte));
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What the reader gets once the schedule has ended the run.

@@ -1,7 +1,6 @@
 //! One run: a design under test in one world, from its first load to the end.
 
 use std::{
-    collections::hash_map::DefaultHasher,
     hash::Hasher,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -114,7 +113,7 @@ impl Design for Shipped {
     }
 
     fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = super::Mix::default();
         self.0.shared().digest(&mut hasher);
         hasher.finish()
     }
