@@ -375,8 +375,10 @@ where
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>) {
         self.wake = Some(Arc::downgrade(shared));
         self.machine = Machine::new(self.machine.timing(), self.clock.now());
-        // First arm, then look: a change between the first load and now shows in this look.
-        self.run(shared, Input::Reload);
+        // First arm, then look: a change between the first load and now shows in this look. It has to settle as any
+        // other (ASM-05), unless somebody waits for a reload by hand that the driver before has not answered.
+        let asked = shared.is_asked();
+        self.run(shared, if asked { Input::Reload } else { Input::Start });
     }
 
     fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {

@@ -60,6 +60,8 @@ pub enum Input<E> {
     Hint,
     /// Time passed.
     Tick,
+    /// A driver starts: the files may have changed since the first load, and nobody asserts that the writing is over.
+    Start,
     /// Somebody asks for a reload and asserts that the writing is over.
     Reload,
     /// The files are watched, or they are not and the poll has to be faster.
@@ -288,6 +290,7 @@ impl<E: Clone + PartialEq> Machine<E> {
                 self.look_if_due(now)
             }
             (Input::Tick, _) => self.look_if_due(now),
+            (Input::Start, Busy::No) => self.look(now),
             (Input::Reload, Busy::No) => {
                 self.by_hand.get_or_insert(now.mono);
                 self.look(now)
@@ -305,7 +308,7 @@ impl<E: Clone + PartialEq> Machine<E> {
                 self.built(now, content, verdict)
             }
             // An answer to a question that was not asked changes nothing.
-            (Input::Looked(_) | Input::Built(_), _) => Vec::new(),
+            (Input::Start | Input::Looked(_) | Input::Built(_), _) => Vec::new(),
         };
         if self.busy == Busy::No && std::mem::take(&mut self.by_hand_next) {
             self.by_hand.get_or_insert(now.mono);

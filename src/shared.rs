@@ -238,6 +238,11 @@ impl<T: Send + Sync + 'static> Shared<T> {
         self.notify();
     }
 
+    /// Whether somebody waits for the answer to a reload by hand.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.lock().answers.values().any(Option::is_none)
+    }
+
     /// Asks for a reload and waits for its answer, driving it if nobody else does.
     pub(crate) fn reload_now(self: &Arc<Self>) -> Reload {
         let mut state = self.lock();
