@@ -19,7 +19,7 @@ use crate::{
     status::Refused,
     sync::Arc,
     walk::Walk,
-    watch::{MakeWatcher, Watch},
+    watch::{Armed, MakeWatcher, Watch},
 };
 
 /// After this many changes of the watch plan in one look, the next look goes on.
@@ -184,10 +184,20 @@ impl<F: Fs, B: Build> Engine<F, B> {
         let look = caught(|| {
             let mut look = snapshot::take(&self.fs, &self.paths);
             for _ in 0..ARM_LIMIT {
-                if !self.arm(shared, &look.walk) {
+                let Some(armed) = self.arm(shared, &look.walk) else { break };
+                if !armed.new && armed.fault.is_none() {
+                    self.watching(shared, None);
                     break;
                 }
-                look = snapshot::take(&self.fs, &self.paths);
+                let before = std::mem::replace(&mut look, snapshot::take(&self.fs, &self.paths));
+                // A directory that cannot be watched because it is not on the way any more is no fault of the watch.
+                let stands = before.walk.dirs == look.walk.dirs;
+                if armed.fault.is_none() || stands {
+                    self.watching(shared, armed.fault);
+                }
+                if !armed.new && stands {
+                    break;
+                }
             }
             Ok(look)
         });
@@ -309,9 +319,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
         status.builds = self.builds;
     }
 
-    /// Watches what was walked; returns whether that changed anything. Without a worker nothing is watched.
-    fn arm(&mut self, shared: &Shared<B::Value>, walk: &Walk) -> bool {
-        let Some(wake) = &self.wake else { return false };
+    /// Watches what was walked. Nothing is watched without a worker, or where no watcher can be had.
+    fn arm(&mut self, shared: &Shared<B::Value>, walk: &Walk) -> Option<Armed> {
+        let wake = self.wake.as_ref()?;
         if self.watch.is_none() {
             let wake = Weak::clone(wake);
             let hint = move || {
@@ -327,17 +337,16 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 Ok(watch) => self.watch = Some(watch),
                 Err(error) => {
                     self.watching(shared, Some(error));
-                    return false;
+                    return None;
                 }
             }
         }
-        let Some(watch) = &mut self.watch else { return false };
+        let watch = self.watch.as_mut()?;
         let armed = watch.arm(&walk.dirs);
         if armed.new {
             shared.lock().status.watched = watch.dirs();
         }
-        self.watching(shared, armed.fault);
-        armed.new
+        Some(armed)
     }
 
     /// Notes whether everything is watched, and tells when that changes.
