@@ -425,6 +425,8 @@ impl World {
             self.now.mono = to;
             self.at_once = 0;
         }
+        let amidst = !self.quiet && !self.is_done() && !self.begins.contains(&self.next);
+        self.breached |= amidst && self.now.mono >= self.last_step + self.settle;
         while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
             let (_, path, moved) = self.late.remove(0);
             self.hints.iter().for_each(|hints| hints.touched(&path, moved));
@@ -434,10 +436,6 @@ impl World {
     #[allow(clippy::expect_used)] // reason: a scenario whose step fails is a bug of the scenario
     fn step(&mut self) {
         let due = (self.last_step + self.weather.pause).max(self.now.mono);
-        let pause = due.saturating_sub(self.last_step);
-        if !self.begins.contains(&self.next) && pause >= self.settle {
-            self.breached = true;
-        }
         self.advance(due);
         let op = self.steps[self.next].clone();
         let happened = self.disk.apply(&op, self.now.wall).expect("a step that can be taken");
