@@ -4,45 +4,59 @@
 // reason: tests stop at the first surprise, and print what they covered
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use rustls_reload::testkit::sim::{self, Exhaustive, Publisher, Renewal, Replay, Scenario, Shipped};
+use rustls_reload::testkit::sim::{self, Publisher, Renewal, Replay, Scenario, Shipped};
 
 #[test]
 fn probe() {
+    let waits: usize = std::env::var("WAITS").map_or(1, |w| w.parse().unwrap());
+    let pause: u64 = std::env::var("PAUSE").map_or(0, |w| w.parse().unwrap());
     for publisher in Publisher::all(false) {
-        let scenario = Scenario::new(publisher, if publisher == Publisher::StepRenew { Renewal::LeafOnly } else { Renewal::NewKey });
-        let schedule = Arc::new(Mutex::new(Exhaustive::default()));
+        let mut scenario = Scenario::new(
+            publisher,
+            if publisher == Publisher::StepRenew { Renewal::LeafOnly } else { Renewal::NewKey },
+        );
+        scenario.weather.waits = waits;
+        scenario.weather.pause = Duration::from_millis(pause);
+        let n = scenario.steps().0.len();
+        let stage = scenario.prepare();
         let start = Instant::now();
-        let mut looks = HashSet::new();
-        let mut bad = 0;
-        while schedule.lock().unwrap().next_run() {
-            let run = sim::run::<Shipped>(&scenario, schedule.clone());
-            looks.extend(run.looks.iter().copied());
-            if let Err(violation) = sim::check(&scenario, &run) {
-                bad += 1;
-                if bad <= 2 {
-                    println!("  {} {violation}\n   {}", publisher.name(), Replay::line(&run.choices));
-                }
-            }
-            if start.elapsed().as_secs() > 5 {
-                println!("  TOO LONG");
-                break;
-            }
-        }
-        let s = schedule.lock().unwrap();
+        let report = sim::explore::<Shipped>(&stage);
         println!(
-            "{:32} steps {} runs {} schedules {:.3e} states {} looks {} bad {bad} {:?}",
+            "{:32} steps {n} runs {} schedules {:.3e} breached {:.3e} states {} looks {} outcomes {} {:?}",
             publisher.name(),
-            scenario.steps().0.len(),
-            s.runs,
-            s.schedules() as f64,
-            s.states(),
-            looks.len(),
+            report.runs,
+            report.schedules as f64,
+            report.breached as f64,
+            report.states,
+            report.looks.len(),
+            report.outcomes.len(),
             start.elapsed()
         );
+        if let Some((violation, line)) = report.violation {
+            println!("   {violation}\n   {line}");
+        }
     }
+}
+
+#[test]
+fn trace() {
+    let Ok(line) = std::env::var("LINE") else { return };
+    let name = std::env::var("PUB").unwrap();
+    let publisher = Publisher::all(true).into_iter().find(|p| p.name() == name).unwrap();
+    let scenario = Scenario::new(publisher, Renewal::NewKey);
+    let steps = scenario.steps().0;
+    let stage = scenario.prepare();
+    let run = sim::run::<Shipped>(&stage, Arc::new(Mutex::new(Replay::parse(&line).unwrap())));
+    for at in &run.history {
+        let text = match &at.record {
+            sim::Record::Step(i) => format!("step {i} {:?}", steps[*i]),
+            record => format!("{record:?}"),
+        };
+        println!("{:?} {}", at.mono, text.chars().take(300).collect::<String>());
+    }
+    println!("{:?}", sim::check(&stage, &run));
 }

@@ -7,7 +7,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    Contents, Events, Record, Run, Scenario,
+    Contents, Events, Record, Run, Scenario, Stage,
     scenario::{Renewal, is_valid},
 };
 use crate::{Event, Layer, Timing};
@@ -44,11 +44,12 @@ pub fn is_bound_to_one_generation(scenario: &Scenario, run: &Run) -> bool {
 ///
 /// # Errors
 /// The first violation.
-pub fn all(scenario: &Scenario, run: &Run) -> Verdict {
+pub fn all(stage: &Stage, run: &Run) -> Verdict {
+    let scenario = &stage.scenario;
     is_alive(run)?;
     whole(run)?;
     if is_bound_to_one_generation(scenario, run) {
-        one_generation(scenario, run)?;
+        one_generation(stage, run)?;
         nothing_unfinished_is_judged(run)?;
     }
     valid(run)?;
@@ -99,9 +100,9 @@ fn whole(run: &Run) -> Verdict {
 ///
 /// # Errors
 /// The first set that is none.
-pub fn one_generation(scenario: &Scenario, run: &Run) -> Verdict {
-    let sets = scenario.sets();
-    let volumes = scenario.publisher.volumes();
+pub fn one_generation(stage: &Stage, run: &Run) -> Verdict {
+    let sets = &stage.sets;
+    let volumes = stage.scenario.publisher.volumes();
     for at in &run.history {
         let Record::Published { files, .. } = &at.record else { continue };
         for volume in &volumes {

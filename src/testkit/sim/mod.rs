@@ -17,6 +17,7 @@ use crate::{clock::Now, event::Event, testkit::Op, watch::Hints};
 
 mod check;
 mod disk;
+mod explore;
 mod port;
 mod run;
 mod scenario;
@@ -24,8 +25,9 @@ mod schedule;
 
 pub use check::{Violation, all as check, bound, is_bound_to_one_generation, one_generation};
 use disk::{Disk, Happened};
+pub use explore::{Report, explore, sample};
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
-pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Value, run};
+pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run};
 pub use scenario::{
     BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, full, is_valid,
 };
@@ -140,6 +142,58 @@ pub struct At {
     pub record: Record,
 }
 
+/// What a publisher does to a disk, and what its paths hold in between.
+pub struct Script {
+    base: Disk,
+    steps: Vec<Op>,
+    /// What the paths hold before each step and after the last.
+    contents: Vec<Contents>,
+    /// Whether before each step an update has changed what the paths hold and will change it again.
+    amidst: Vec<bool>,
+}
+
+impl Script {
+    /// A disk on which `base` was carried out an hour ago, and `steps` that are still to come; an update begins at each
+    /// index of `begins`, crashed after `crash` steps.
+    ///
+    /// # Panics
+    /// If a step cannot be carried out.
+    #[allow(clippy::expect_used)] // reason: a scenario that cannot be set up is a bug of the scenario
+    #[must_use]
+    pub fn new(
+        paths: &[PathBuf],
+        base: &[Op],
+        mut steps: Vec<Op>,
+        begins: &[usize],
+        crash: Option<usize>,
+        weather: &Weather,
+    ) -> Arc<Self> {
+        let mut disk = Disk::new(weather.tick, weather.reuse);
+        let mut wall = EPOCH.wall.saturating_sub(Duration::from_secs(3600));
+        for op in base {
+            disk.apply(op, wall).expect("a base that can be set up");
+            wall += Duration::from_millis(10);
+        }
+        let (base, mut disk) = (disk.clone(), disk);
+        let read = |disk: &Disk| -> Contents { paths.iter().map(|path| disk.read(path)).collect() };
+        let mut contents = vec![read(&disk)];
+        for op in &steps {
+            disk.apply(op, EPOCH.wall).expect("a step that can be taken");
+            contents.push(read(&disk));
+        }
+        let changes = |range: std::ops::Range<usize>| range.into_iter().any(|i| contents[i] != contents[i + 1]);
+        let amidst = (0..=steps.len())
+            .map(|next| {
+                let from = begins.iter().copied().filter(|begin| *begin <= next).max().unwrap_or(0);
+                let to = begins.iter().copied().find(|begin| *begin > next).unwrap_or(steps.len());
+                changes(from..next) && changes(next..to)
+            })
+            .collect();
+        steps.truncate(crash.unwrap_or(usize::MAX));
+        Arc::new(Self { base, steps, contents, amidst })
+    }
+}
+
 /// A world. Clones are the same one.
 #[derive(Clone)]
 pub struct Sim(Arc<Mutex<World>>);
@@ -149,12 +203,11 @@ struct World {
     /// Of everything that the disk depends on: its base, the steps taken, and the timestamps they left.
     disk_hash: u64,
     now: Now,
-    paths: Vec<PathBuf>,
-    steps: Vec<Op>,
+    script: Arc<Script>,
     next: usize,
-    /// Indexes of steps with which an update begins.
-    begins: Vec<usize>,
     last_step: Duration,
+    /// When the paths last began to hold something else.
+    last_change: Duration,
     settle: Duration,
     breached: bool,
     weather: Weather,
@@ -176,36 +229,21 @@ struct World {
 }
 
 impl Sim {
-    /// A world in which `base` was carried out an hour ago and `steps` are still to come; an update begins at each index
-    /// of `begins`. `settle` is what ASM-05 is measured by.
-    ///
-    /// # Panics
-    /// If a step of `base` cannot be carried out.
-    #[allow(clippy::expect_used)] // reason: a scenario that cannot be set up is a bug of the scenario
+    /// A world at the beginning of its script. `settle` is what ASM-05 is measured by.
     pub fn new(
-        paths: Vec<PathBuf>,
-        base: &[Op],
-        steps: Vec<Op>,
-        begins: Vec<usize>,
+        script: &Arc<Script>,
         settle: Duration,
         weather: Weather,
         schedule: Arc<Mutex<dyn Schedule>>,
     ) -> Self {
-        let mut disk = Disk::new(weather.tick, weather.reuse);
-        let mut wall = EPOCH.wall.saturating_sub(Duration::from_secs(3600));
-        for op in base {
-            disk.apply(op, wall).expect("a base that can be set up");
-            wall += Duration::from_millis(10);
-        }
         let mut world = World {
             disk_hash: 0,
-            disk,
+            disk: script.base.clone(),
             now: EPOCH,
-            paths,
-            steps,
+            script: Arc::clone(script),
             next: 0,
-            begins,
             last_step: EPOCH.mono,
+            last_change: EPOCH.mono,
             settle,
             breached: false,
             weather,
@@ -224,7 +262,7 @@ impl Sim {
             late: Vec::new(),
             history: Vec::new(),
         };
-        world.note_disk();
+        world.note(Record::Disk(script.contents[0].clone()));
         Self(Arc::new(Mutex::new(world)))
     }
 
@@ -353,19 +391,8 @@ impl World {
         self.history.push(At { mono: self.now.mono, record });
     }
 
-    fn note_disk(&mut self) {
-        let contents: Contents = self.paths.iter().map(|path| self.disk.read(path)).collect();
-        let last = self.history.iter().rev().find_map(|at| match &at.record {
-            Record::Disk(contents) => Some(contents),
-            _ => None,
-        });
-        if last != Some(&contents) {
-            self.note(Record::Disk(contents));
-        }
-    }
-
     fn is_done(&self) -> bool {
-        self.next == self.steps.len()
+        self.next == self.script.steps.len()
     }
 
     fn is_over(&self) -> bool {
@@ -376,7 +403,7 @@ impl World {
     fn state(&self, place: u8) -> u64 {
         let late: Vec<_> = self.late.iter().map(|(at, path, _)| (at, path)).collect();
         hash(&(
-            (place, self.reader, self.log, self.told, self.next, self.last_step, self.breached),
+            (place, self.reader, self.log, self.told, self.next, self.last_step, self.last_change, self.breached),
             (self.disk_hash, self.now.mono, self.waited, &self.watches, late),
         ))
     }
@@ -425,8 +452,8 @@ impl World {
             self.now.mono = to;
             self.at_once = 0;
         }
-        let amidst = !self.quiet && !self.is_done() && !self.begins.contains(&self.next);
-        self.breached |= amidst && self.now.mono >= self.last_step + self.settle;
+        let amidst = self.script.amidst[self.next];
+        self.breached |= amidst && self.now.mono >= self.last_change + self.settle;
         while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
             let (_, path, moved) = self.late.remove(0);
             self.hints.iter().for_each(|hints| hints.touched(&path, moved));
@@ -437,8 +464,8 @@ impl World {
     fn step(&mut self) {
         let due = (self.last_step + self.weather.pause).max(self.now.mono);
         self.advance(due);
-        let op = self.steps[self.next].clone();
-        let happened = self.disk.apply(&op, self.now.wall).expect("a step that can be taken");
+        let script = Arc::clone(&self.script);
+        let happened = self.disk.apply(&script.steps[self.next], self.now.wall).expect("a step that can be taken");
         self.note(Record::Step(self.next));
         self.next += 1;
         self.last_step = due;
@@ -446,7 +473,10 @@ impl World {
         // Who has what open matters to nobody but the numbering of new inodes.
         let numbering = self.weather.reuse.then_some(&self.disk);
         self.disk_hash = hash(&(self.disk_hash, self.disk.stamp(self.now.wall), numbering));
-        self.note_disk();
+        if script.contents[self.next] != script.contents[self.next - 1] {
+            self.last_change = due;
+            self.note(Record::Disk(script.contents[self.next].clone()));
+        }
         happened.into_iter().for_each(|happened| self.report(&happened));
     }
 

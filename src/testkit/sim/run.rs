@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    At, Contents, Record, Schedule, Sim, Weather,
+    At, Contents, Record, Schedule, Script, Sim, Weather,
     port::make_watcher,
     scenario::{Publisher, Renewal, Set, full, is_valid},
 };
@@ -170,7 +170,7 @@ impl Scenario {
         sets
     }
 
-    /// The publisher's steps, and the indexes with which an update begins.
+    /// The publisher's steps without a crash, and the indexes with which an update begins.
     #[must_use]
     pub fn steps(&self) -> (Vec<crate::testkit::Op>, Vec<usize>) {
         let (mut steps, mut begins) = (Vec::new(), Vec::new());
@@ -178,9 +178,29 @@ impl Scenario {
             begins.push(steps.len());
             steps.extend(self.publisher.update(number, set));
         }
-        steps.truncate(self.crash.unwrap_or(usize::MAX));
         (steps, begins)
     }
+
+    /// Sets it up once for many runs.
+    #[must_use]
+    pub fn prepare(self) -> Stage {
+        let (steps, begins) = self.steps();
+        let sets = self.sets();
+        let paths = self.publisher.paths();
+        let base = self.publisher.base(&sets[0]);
+        let script = Script::new(&paths, &base, steps, &begins, self.crash, &self.weather);
+        Stage { scenario: self, sets, paths, script }
+    }
+}
+
+/// A scenario that is set up.
+pub struct Stage {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The complete sets, oldest first.
+    pub sets: Vec<Set>,
+    paths: Vec<PathBuf>,
+    script: Arc<Script>,
 }
 
 /// What a run left behind.
@@ -205,17 +225,13 @@ pub struct Run {
 }
 
 /// Runs `D` through one schedule of a scenario.
-pub fn run<D: Design>(scenario: &Scenario, schedule: Arc<Mutex<dyn Schedule>>) -> Run {
-    let (steps, begins) = scenario.steps();
-    let sets = scenario.sets();
-    let settle = Timing::default().settle;
-    let paths = scenario.publisher.paths();
-    let base = scenario.publisher.base(&sets[0]);
-    let sim = Sim::new(paths.clone(), &base, steps, begins, settle, scenario.weather, schedule);
+pub fn run<D: Design>(stage: &Stage, schedule: Arc<Mutex<dyn Schedule>>) -> Run {
+    let Stage { scenario, paths, script, .. } = stage;
+    let sim = Sim::new(script, Timing::default().settle, scenario.weather, schedule);
     if scenario.phase == Phase::FirstLoad {
         sim.release();
     }
-    let status = match D::load(&sim, &paths) {
+    let status = match D::load(&sim, paths) {
         Ok(mut design) => {
             let first = design.current();
             sim.note(Record::Published { generation: first.generation, files: first.value.files.clone() });

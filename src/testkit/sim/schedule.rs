@@ -17,10 +17,12 @@ pub trait Schedule: Send {
 pub struct Exhaustive {
     path: Vec<Fork>,
     depth: usize,
-    /// Schedules from a state on.
-    known: HashMap<u64, u128>,
-    /// Schedules that the end of the present run stands for.
-    rest: u128,
+    /// Schedules from a state on, and those of them that break an assumption.
+    known: HashMap<u64, (u128, u128)>,
+    /// The same for the end of the present run; `None` where it went on to its end.
+    rest: Option<(u128, u128)>,
+    /// The same for all runs, once they have been made.
+    total: (u128, u128),
     /// Runs so far.
     pub runs: u64,
 }
@@ -30,38 +32,41 @@ struct Fork {
     state: u64,
     options: usize,
     chosen: usize,
-    schedules: u128,
+    schedules: (u128, u128),
 }
 
 impl Exhaustive {
     /// Begins the next run; `false` when all have been made.
     pub fn next_run(&mut self) -> bool {
-        let first = self.runs == 0;
+        if self.runs > 0 && self.path.is_empty() {
+            return false;
+        }
         self.runs += 1;
         self.depth = 0;
-        let mut done = std::mem::replace(&mut self.rest, 1);
-        if first {
-            return true;
-        }
+        self.rest = None;
+        true
+    }
+
+    /// Ends a run, which has broken an assumption or not, and turns to where the next one parts from it.
+    pub fn end_run(&mut self, breached: bool) {
+        let mut done = self.rest.unwrap_or((1, u128::from(breached)));
         while let Some(fork) = self.path.last_mut() {
-            fork.schedules += done;
+            fork.schedules = (fork.schedules.0 + done.0, fork.schedules.1 + done.1);
             if fork.chosen + 1 < fork.options {
                 fork.chosen += 1;
-                return true;
+                return;
             }
             done = fork.schedules;
             self.known.insert(fork.state, done);
             self.path.pop();
         }
-        self.runs -= 1;
-        self.rest = done;
-        false
+        self.total = done;
     }
 
-    /// How many schedules the runs stand for, once all have been made.
+    /// How many schedules the runs stand for, once all have been made, and how many of them break an assumption.
     #[must_use]
-    pub fn schedules(&self) -> u128 {
-        self.rest
+    pub fn schedules(&self) -> (u128, u128) {
+        self.total
     }
 
     /// Distinct states in which a choice was made.
@@ -82,10 +87,10 @@ impl Schedule for Exhaustive {
         }
         let state = state();
         if let Some(schedules) = self.known.get(&state) {
-            self.rest = *schedules;
+            self.rest = Some(*schedules);
             return None;
         }
-        self.path.push(Fork { state, options, chosen: 0, schedules: 0 });
+        self.path.push(Fork { state, options, chosen: 0, schedules: (0, 0) });
         Some(0)
     }
 }
