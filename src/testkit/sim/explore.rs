@@ -11,6 +11,8 @@ use super::{Design, Exhaustive, Replay, Run, Sampled, Stage, Violation, check, o
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
+    /// Every schedule was covered; else the limit of runs, or a violation, came first.
+    pub whole: bool,
     /// Runs made.
     pub runs: u64,
     /// Schedules that they stand for.
@@ -45,9 +47,9 @@ impl Report {
     }
 }
 
-/// Runs `D` through every schedule, until the first violation.
+/// Runs `D` through every schedule, until the first violation or until `limit` runs have been made.
 #[must_use]
-pub fn explore<D: Design>(stage: &Stage) -> Report {
+pub fn explore<D: Design>(stage: &Stage, limit: u64) -> Report {
     let mut report = Report::default();
     let schedule = Arc::new(Mutex::new(Exhaustive::default()));
     let lock = || schedule.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,11 +57,12 @@ pub fn explore<D: Design>(stage: &Stage) -> Report {
         let run = run::<D>(stage, schedule.clone());
         lock().end_run(run.breached);
         report.take(stage, &run);
-        if report.violation.is_some() {
+        if report.violation.is_some() || lock().runs == limit {
             break;
         }
     }
     let schedule = lock();
+    report.whole = schedule.is_done();
     report.runs = schedule.runs;
     report.states = schedule.states();
     (report.schedules, report.breached) = schedule.schedules();

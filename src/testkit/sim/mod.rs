@@ -58,6 +58,11 @@ pub enum Events {
     Overflowed,
 }
 
+impl Events {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Delivered, Self::Lost, Self::Doubled, Self::Late, Self::Overflowed];
+}
+
 /// What a world is like apart from its publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Weather {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    At, Contents, Record, Schedule, Script, Sim, Weather,
+    At, Contents, Events, Record, Schedule, Script, Sim, Weather,
     port::make_watcher,
     scenario::{Publisher, Renewal, Set, full, is_valid},
 };
@@ -157,6 +157,44 @@ impl Scenario {
     pub fn new(publisher: Publisher, renewal: Renewal) -> Self {
         let weather = Weather::default();
         Self { publisher, renewals: vec![renewal], crash: None, phase: Phase::Reload, weather }
+    }
+
+    /// Everything but the schedule, in one word: what [`Scenario::parse`] reads.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Weather { tick, reuse, events, pause, verb, lull, waits, rest } = self.weather;
+        let renewals: Vec<_> = self.renewals.iter().map(|renewal| format!("{renewal:?}")).collect();
+        let crash = self.crash.map_or("-".to_owned(), |step| step.to_string());
+        let times = [tick, pause, verb, lull, rest].map(|time| time.as_millis().to_string()).join(",");
+        let (publisher, renewals) = (self.publisher.name(), renewals.join("+"));
+        format!("{publisher}/{renewals}/{:?}/{crash}/{events:?}/{reuse}/{waits}/{times}", self.phase)
+    }
+
+    /// Reads a name; `None` if it is none.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('/').collect();
+        let [publisher, renewals, phase, crash, events, reuse, waits, times] = parts[..] else { return None };
+        let renewal = |name: &str| Renewal::ALL.into_iter().find(|renewal| format!("{renewal:?}") == name);
+        let times: Vec<_> =
+            times.split(',').map(|time| time.parse().ok().map(Duration::from_millis)).collect::<Option<_>>()?;
+        let [tick, pause, verb, lull, rest] = times[..] else { return None };
+        Some(Self {
+            publisher: Publisher::all(true).into_iter().find(|known| known.name() == publisher)?,
+            renewals: renewals.split('+').map(renewal).collect::<Option<_>>()?,
+            crash: if crash == "-" { None } else { Some(crash.parse().ok()?) },
+            phase: [Phase::FirstLoad, Phase::Reload].into_iter().find(|known| format!("{known:?}") == phase)?,
+            weather: Weather {
+                tick,
+                reuse: reuse.parse().ok()?,
+                events: Events::ALL.into_iter().find(|known| format!("{known:?}") == events)?,
+                pause,
+                verb,
+                lull,
+                waits: waits.parse().ok()?,
+                rest,
+            },
+        })
     }
 
     /// The complete sets, oldest first.

@@ -38,7 +38,7 @@ struct Fork {
 impl Exhaustive {
     /// Begins the next run; `false` when all have been made.
     pub fn next_run(&mut self) -> bool {
-        if self.runs > 0 && self.path.is_empty() {
+        if self.is_done() {
             return false;
         }
         self.runs += 1;
@@ -67,6 +67,12 @@ impl Exhaustive {
     #[must_use]
     pub fn schedules(&self) -> (u128, u128) {
         self.total
+    }
+
+    /// Whether every schedule is covered.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.runs > 0 && self.path.is_empty()
     }
 
     /// Distinct states in which a choice was made.
