@@ -90,7 +90,7 @@ pub(crate) struct Watch {
 
 /// What arming did.
 pub(crate) struct Armed {
-    /// A directory is watched that was not before, so that a change before that may have been missed.
+    /// A directory is watched or a name counts that did not before, so that a change before that may have been missed.
     pub(crate) new: bool,
     /// A directory could not be watched.
     pub(crate) fault: Option<Error>,
@@ -112,12 +112,14 @@ impl Watch {
     /// Makes the watches those of this walk.
     pub(crate) fn arm(&mut self, walked: &[WalkedDir]) -> Armed {
         let plan = plan(walked);
-        let (stale, all_stale) = {
+        let names: HashSet<_> =
+            plan.iter().flat_map(|dir| dir.names.iter().map(|name| dir.path.join(name))).collect();
+        let (stale, all_stale, more) = {
             let mut interest = lock(&self.hints.interest);
-            interest.names =
-                plan.iter().flat_map(|dir| dir.names.iter().map(|name| dir.path.join(name))).collect();
+            let more = !names.is_subset(&interest.names);
+            interest.names = names;
             interest.dirs = plan.iter().map(|dir| dir.path.clone()).collect();
-            (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale))
+            (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale), more)
         };
         let dead = |dir: &WalkedDir| {
             let moved = |path: &Path| stale.iter().any(|stale| path.starts_with(stale));
@@ -129,7 +131,7 @@ impl Watch {
         for dir in dead {
             self.port.unwatch(&dir.path);
         }
-        let mut result = Armed { new: false, fault: None };
+        let mut result = Armed { new: more, fault: None };
         for dir in plan {
             if self.armed.iter().any(|armed| armed.path == dir.path) {
                 continue;
