@@ -113,12 +113,13 @@ impl<F: Fs, B: Build> Engine<F, B> {
                             let why = "the files do not hold still";
                             return Err(Error::new(Layer::Changing, why).at(&paths.paths()[0]));
                         }
-                        _ => now.mono,
+                        // From the end of this look to the begin of the next: either may be slow (ASM-05).
+                        _ => clock.now().mono,
                     };
                     if now.mono >= since + timing.settle {
                         break set;
                     }
-                    clock.sleep(since + timing.settle - now.mono);
+                    clock.sleep((since + timing.settle).saturating_sub(clock.now().mono));
                     before = Some((set, since));
                 }
             }

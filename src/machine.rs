@@ -393,7 +393,8 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.retry_at = None;
         match self.still {
             Some(still) if still.content == content => {
-                if still.since + wait <= now.mono {
+                // When this look began, not when it ended: a slow one saw the files early on (ASM-05).
+                if still.since + wait <= self.last_look {
                     return self.build(content);
                 }
                 self.still = Some(Still { until: still.since + wait, ..still });
