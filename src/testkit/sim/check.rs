@@ -50,7 +50,9 @@ pub fn all(stage: &Stage, run: &Run) -> Verdict {
     whole(run)?;
     if is_bound_to_one_generation(scenario, run) {
         one_generation(stage, run)?;
-        nothing_unfinished_is_judged(run)?;
+        if !scenario.renewals.contains(&Renewal::Broken) {
+            nothing_unfinished_is_judged(run)?;
+        }
     }
     valid(run)?;
     keeps(run)?;

@@ -13,6 +13,8 @@ use super::{Design, Exhaustive, Replay, Run, Sampled, Stage, Violation, check, o
 pub struct Report {
     /// Every schedule was covered; else the limit of runs, or a violation, came first.
     pub whole: bool,
+    /// Random schedules, not a search.
+    pub is_sample: bool,
     /// Runs made.
     pub runs: u64,
     /// Schedules that they stand for.
@@ -72,7 +74,7 @@ pub fn explore<D: Design>(stage: &Stage, limit: u64) -> Report {
 /// Runs `D` through `count` random schedules, nothing pruned, until the first violation.
 #[must_use]
 pub fn sample<D: Design>(stage: &Stage, seed: u64, count: u64) -> Report {
-    let mut report = Report::default();
+    let mut report = Report { is_sample: true, ..Report::default() };
     for i in 0..count {
         let run = run::<D>(stage, Arc::new(Mutex::new(Sampled::new(seed.wrapping_add(i)))));
         report.runs += 1;

@@ -175,7 +175,7 @@ impl Scenario {
     pub fn parse(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split('/').collect();
         let [publisher, renewals, phase, crash, events, reuse, waits, times] = parts[..] else { return None };
-        let renewal = |name: &str| Renewal::ALL.into_iter().find(|renewal| format!("{renewal:?}") == name);
+        let renewal = |name: &str| Renewal::ALL.into_iter().chain([Renewal::Broken]).find(|renewal| format!("{renewal:?}") == name);
         let times: Vec<_> =
             times.split(',').map(|time| time.parse().ok().map(Duration::from_millis)).collect::<Option<_>>()?;
         let [tick, pause, verb, lull, rest] = times[..] else { return None };

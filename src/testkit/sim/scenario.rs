@@ -40,10 +40,12 @@ pub enum Renewal {
     Shrink,
     /// Nothing: the same bytes are written again.
     Nothing,
+    /// Everything, and the key does not belong to the leaf.
+    Broken,
 }
 
 impl Renewal {
-    /// All of them.
+    /// Those that end in a set that can be served.
     pub const ALL: [Self; 7] = [
         Self::NewKey,
         Self::SameKey,
@@ -75,6 +77,7 @@ impl Renewal {
                 [chain, key, ca[..len.max(BLOCK)].to_vec()]
             }
             Self::Nothing => old.clone(),
+            Self::Broken => [new(number)[CHAIN].clone(), new(number + 500)[KEY].clone(), ca],
         }
     }
 }
