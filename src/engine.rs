@@ -40,7 +40,7 @@ struct Candidate {
 }
 
 /// Why something is refused, and which bytes were: the same reason with other bytes is another refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Cause {
     error: Error,
     bytes: Option<u64>,
@@ -113,12 +113,13 @@ impl<F: Fs, B: Build> Engine<F, B> {
                             let why = "the files do not hold still";
                             return Err(Error::new(Layer::Changing, why).at(&paths.paths()[0]));
                         }
-                        _ => now.mono,
+                        // From the end of this look to the begin of the next: either may be slow (ASM-05).
+                        _ => clock.now().mono,
                     };
                     if now.mono >= since + timing.settle {
                         break set;
                     }
-                    clock.sleep(since + timing.settle - now.mono);
+                    clock.sleep((since + timing.settle).saturating_sub(clock.now().mono));
                     before = Some((set, since));
                 }
             }
@@ -423,6 +424,23 @@ where
         self.wake = None;
         self.degraded = None;
         self.note_status(shared);
+    }
+
+    #[cfg(feature = "testkit")]
+    fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
+        use std::hash::Hash;
+        let mut set = |set: &Set| {
+            set.walk.hash(&mut state);
+            set.files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
+        };
+        set(&self.served);
+        if let Some(candidate) = &self.candidate {
+            set(&candidate.set);
+            (candidate.content, candidate.bytes).hash(&mut state);
+        }
+        self.machine.hash(&mut state);
+        (self.numbers, self.differs_since.is_some(), &self.degraded).hash(&mut state);
+        self.watch.as_ref().map(Watch::dirs).hash(&mut state);
     }
 }
 

@@ -68,7 +68,7 @@ impl fmt::Display for Layer {
 /// A refusal. Two errors are equal when they would tell an operator the same thing.
 ///
 /// No key material is ever part of it (INV-10): messages are made of paths, labels, counts and names of algorithms.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Error {
     layer: Layer,
     path: Option<PathBuf>,

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Every delay and rate of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// How long a set that was not committed by one rename must hold still (ASM-05).
     pub settle: Duration,
@@ -76,8 +76,6 @@ pub type Content = u64;
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input<E> {
-    /// The driver begins: look now, but nobody asserts that the writing is over.
-    Begin,
     /// Somebody says that the files changed. It may be wrong (INV-06).
     Hint,
     /// Time passed.
@@ -172,7 +170,7 @@ pub enum Answer<E> {
 }
 
 /// A content that must hold still, and since when it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Still {
     content: Content,
     since: Duration,
@@ -181,7 +179,7 @@ struct Still {
 }
 
 /// The present failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Refusal<E> {
     cause: E,
     /// Since when reading has failed without a pause.
@@ -194,7 +192,7 @@ struct Refusal<E> {
 }
 
 /// What has been asked of the driver and is not answered yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Busy {
     No,
     Looking,
@@ -202,7 +200,7 @@ enum Busy {
 }
 
 /// The state. Everything else derives from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Machine<E> {
     timing: Timing,
     watching: bool,
@@ -312,7 +310,6 @@ impl<E: Clone + PartialEq> Machine<E> {
                 self.look_if_due(now)
             }
             (Input::Tick, _) => self.look_if_due(now),
-            (Input::Begin, Busy::No) => self.look(now),
             (Input::Reload, Busy::No) => {
                 self.by_hand.get_or_insert(now.mono);
                 self.look(now)
@@ -329,8 +326,8 @@ impl<E: Clone + PartialEq> Machine<E> {
                 self.busy = Busy::No;
                 self.built(now, content, verdict)
             }
-            // An answer to a question that was not asked changes nothing; whoever is busy has begun.
-            (Input::Begin | Input::Looked(_) | Input::Built(_), _) => Vec::new(),
+            // An answer to a question that was not asked changes nothing.
+            (Input::Looked(_) | Input::Built(_), _) => Vec::new(),
         };
         if self.busy == Busy::No && std::mem::take(&mut self.by_hand_next) {
             self.by_hand.get_or_insert(now.mono);
@@ -415,7 +412,8 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.retry_at = None;
         match self.still {
             Some(still) if still.content == content => {
-                if still.since + wait <= now.mono {
+                // When this look began, not when it ended: a slow one saw the files early on (ASM-05).
+                if self.last_look.is_some_and(|look| still.since + wait <= look) {
                     return self.build(content);
                 }
                 self.still = Some(Still { until: still.since + wait, ..still });

@@ -309,6 +309,12 @@ impl<T> Clone for Handle<T> {
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {
+    /// What a simulation drives by hand.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
+        &self.shared
+    }
+
     /// The value published last, with its generation. Waits for nothing (INV-07).
     #[must_use]
     pub fn current(&self) -> Arc<Published<T>> {

@@ -61,6 +61,9 @@ pub(crate) trait Drive<T>: Send {
     fn pause(&self) -> Option<Duration>;
     /// Frees the watch.
     fn end(&mut self, shared: &Shared<T>);
+    /// Hashes everything that what it does next depends on, counters of the status excepted.
+    #[cfg(feature = "testkit")]
+    fn digest(&self, state: &mut dyn std::hash::Hasher);
 }
 
 /// What the driver is woken for.
@@ -101,6 +104,17 @@ pub(crate) struct State<T> {
     begun: u64,
     /// Those whose answer somebody waits for.
     answers: HashMap<u64, Option<Reload>>,
+}
+
+impl<T> State<T> {
+    /// Takes what is asked for; a reload by hand comes first and does for a hint.
+    fn asked_for(&mut self) -> Option<Ask> {
+        if self.asked > self.begun {
+            self.begun = self.asked;
+            return Some(Ask::Reload);
+        }
+        std::mem::take(&mut self.hint).then_some(Ask::Hint)
+    }
 }
 
 impl<T> Shared<T> {
@@ -345,11 +359,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         go_on: impl Fn(&State<T>) -> bool,
     ) -> MutexGuard<'a, State<T>> {
         while !state.stopped && go_on(&state) {
-            let ask = if state.asked > state.begun {
-                state.begun = state.asked;
-                Some(Ask::Reload)
-            } else if std::mem::take(&mut state.hint) {
-                Some(Ask::Hint)
+            let ask = if let Some(ask) = state.asked_for() {
+                Some(ask)
             } else if due == Some(Duration::ZERO) {
                 Some(Ask::Tick)
             } else {
@@ -404,5 +415,52 @@ impl<T> Drop for Waiting<T> {
     fn drop(&mut self) {
         let old = self.number.and_then(|number| self.shared.lock().wakers.remove(&number));
         drop(old);
+    }
+}
+
+/// The worker's loop in single steps on the caller's thread, for a simulation that owns the time.
+#[cfg(feature = "testkit")]
+#[allow(clippy::expect_used)] // reason: a simulation has one thread, so the driver is always idle between two calls
+impl<T: Send + Sync + 'static> Shared<T> {
+    /// What a worker does first.
+    pub(crate) fn begin_here(self: &Arc<Self>) {
+        self.driving_here(|drive| drive.begin(self));
+        self.tell(Event::Started);
+    }
+
+    /// Takes the step that is due; where none is, returns how long that lasts.
+    pub(crate) fn turn(self: &Arc<Self>) -> Result<(), Option<Duration>> {
+        self.driving_here(|drive| {
+            let ask = match self.lock().asked_for() {
+                Some(ask) => ask,
+                None => match drive.pause() {
+                    Some(Duration::ZERO) => Ask::Tick,
+                    pause => return Err(pause),
+                },
+            };
+            drive.step(self, ask);
+            Ok(())
+        })
+    }
+
+    /// Everything that the next turns depend on.
+    pub(crate) fn digest(&self, hasher: &mut dyn std::hash::Hasher) {
+        let state = self.lock();
+        let waiting = (state.hint, state.stopped, state.asked > state.begun);
+        std::hash::Hash::hash(&waiting, &mut &mut *hasher);
+        if let Some(drive) = &state.idle {
+            drive.digest(hasher);
+        }
+    }
+
+    fn driving_here<R>(&self, call: impl FnOnce(&mut dyn Drive<T>) -> R) -> R {
+        let mut drive = {
+            let mut state = self.lock();
+            state.driving = Some(crate::sync::thread::current().id());
+            state.idle.take().expect("an idle driver")
+        };
+        let result = call(&mut *drive);
+        self.rest(&mut self.lock(), drive);
+        result
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use crate::fs::{FileId, Kind, Stamp, Stat};
 
 /// One name looked up in one directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Where it is, with every link resolved: the directory's own path and the name.
     pub path: PathBuf,
@@ -20,7 +20,7 @@ pub struct Entry {
 }
 
 /// What a look-up found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
     /// The look-up failed: nothing there, or it could not be told.
     Nothing,
@@ -56,7 +56,7 @@ impl Entry {
 }
 
 /// A step of one path: which entry, and whether a directory was wanted there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
     /// Index into [`Walk::entries`].
     pub entry: usize,
@@ -65,7 +65,7 @@ pub struct Step {
 }
 
 /// The record of one snapshot, complete up to where it failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Walk {
     /// Every entry looked up, each once.
     pub entries: Vec<Entry>,
@@ -76,7 +76,7 @@ pub struct Walk {
 }
 
 /// A directory in which names were looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WalkedDir {
     /// Its path with every link resolved.
     pub path: PathBuf,

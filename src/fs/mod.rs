@@ -25,7 +25,7 @@ pub type NativeFs = UnixFs;
 pub type NativeFs = PathFs;
 
 /// What a directory entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A regular file.
     File,
@@ -63,7 +63,7 @@ pub struct FileId {
 pub type Stamp = i128;
 
 /// What a stat of an entry tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stat {
     /// What it is.
     pub kind: Kind,

@@ -7,6 +7,8 @@ mod certs;
 pub mod fuzz;
 mod leaks;
 mod publish;
+#[cfg(not(loom))]
+pub mod sim;
 
 pub use certs::{Authority, Identity, Pair, Subject};
 pub use leaks::{WINDOW, leaks};

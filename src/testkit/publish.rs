@@ -6,7 +6,7 @@ use std::{
     process,
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// One system call of a publisher. Paths are relative to the root that it is applied under; link targets are verbatim.
@@ -20,6 +20,8 @@ pub enum Op {
     Append(PathBuf, Vec<u8>),
     /// chmod(2)
     Chmod(PathBuf, u32),
+    /// utimensat(2): the modification time since the Unix epoch, as `cp -p` sets it.
+    Modified(PathBuf, Duration),
     /// symlink(2): the target, then the link.
     Symlink(PathBuf, PathBuf),
     /// rename(2): from, to.
@@ -44,6 +46,9 @@ impl Op {
                 std::fs::OpenOptions::new().append(true).open(at(path))?.write_all(bytes)
             }
             Self::Chmod(path, mode) => chmod(&at(path), *mode),
+            Self::Modified(path, mtime) => {
+                std::fs::OpenOptions::new().append(true).open(at(path))?.set_modified(UNIX_EPOCH + *mtime)
+            }
             Self::Symlink(target, path) => symlink(target, &at(path)),
             Self::Rename(from, to) => std::fs::rename(at(from), at(to)),
             Self::Unlink(path) => std::fs::remove_file(at(path)),

@@ -1,0 +1,351 @@
+//! The invariants as functions over one recorded history.
+//!
+//! Each looks at the history alone, never into the design: the same checkers judge the shipped reloader and the museum of
+//! mutants. Those of a prefix (INV-01 to INV-04, INV-08) hold at every moment, so they judge runs that were ended early
+//! too; those of the end (INV-05, INV-06, INV-11's status) judge complete runs.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    Contents, Events, Record, Run, Scenario, Stage,
+    scenario::{Renewal, is_valid},
+};
+use crate::{Event, Layer, Timing};
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// Which.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub why: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.why)
+    }
+}
+
+type Verdict = Result<(), Violation>;
+
+fn broken<T>(invariant: &'static str, why: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation { invariant, why: why.into() })
+}
+
+/// Whether one generation is required: the publisher did not die half-way and kept the assumption it commits by.
+#[must_use]
+pub fn is_bound_to_one_generation(scenario: &Scenario, run: &Run) -> bool {
+    scenario.crash.is_none() && (scenario.publisher.commits_by_rename() || !run.breached)
+}
+
+/// Everything at once.
+///
+/// # Errors
+/// The first violation.
+pub fn all(stage: &Stage, run: &Run) -> Verdict {
+    let scenario = &stage.scenario;
+    is_alive(run)?;
+    whole(run)?;
+    if is_bound_to_one_generation(scenario, run) {
+        one_generation(stage, run)?;
+        if !scenario.renewals.contains(&Renewal::Broken) {
+            nothing_unfinished_is_judged(run)?;
+        }
+    }
+    valid(run)?;
+    keeps(run)?;
+    ordered(run)?;
+    still(run)?;
+    told_once(run)?;
+    if run.complete {
+        converges(scenario, run)?;
+        status(run)?;
+    }
+    Ok(())
+}
+
+/// INV-12: the reader neither spins nor waits for nothing.
+fn is_alive(run: &Run) -> Verdict {
+    for at in &run.history {
+        if let Record::Stuck(why) = at.record {
+            return broken("INV-12", why);
+        }
+    }
+    Ok(())
+}
+
+/// INV-01 (a) and (c): the published bytes were on disk together at one instant, and are those that were validated.
+fn whole(run: &Run) -> Verdict {
+    let mut on_disk: Vec<&Contents> = Vec::new();
+    let mut judged = None;
+    for at in &run.history {
+        match &at.record {
+            Record::Disk(contents) => on_disk.push(contents),
+            Record::Judged { files, .. } => judged = Some(files),
+            Record::Published { files, .. } => {
+                if !on_disk.contains(&files) {
+                    return broken("INV-01 (a)", format!("never on disk together: {}", show(files)));
+                }
+                if judged != Some(files) {
+                    return broken("INV-01 (c)", format!("not what was validated: {}", show(files)));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// INV-01 (b): the published bytes are one generation, volume by volume.
+///
+/// # Errors
+/// The first set that is none.
+pub fn one_generation(stage: &Stage, run: &Run) -> Verdict {
+    let sets = &stage.sets;
+    let volumes = stage.scenario.publisher.volumes();
+    for at in &run.history {
+        let Record::Published { files, .. } = &at.record else { continue };
+        for volume in &volumes {
+            let is = |index: &usize, set: &super::Set| {
+                files[*index].as_ref().is_some_and(|file| **file == set[*index])
+            };
+            if !sets.iter().any(|set| volume.iter().all(|index| is(index, set))) {
+                return broken("INV-01 (b)", format!("a mixture: {}", show(files)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// INV-11, INV-01 (b): while a publisher keeps its assumption no set that it has not finished is refused. What cannot be
+/// read may be told, for that lasts.
+fn nothing_unfinished_is_judged(run: &Run) -> Verdict {
+    for at in &run.history {
+        if let Record::Told(Event::Refused { error, .. }) = &at.record
+            && error.layer() != Layer::Read
+        {
+            return broken("INV-11", format!("an unfinished set was judged: {error}"));
+        }
+    }
+    Ok(())
+}
+
+/// INV-02: what is published would pass every check, and a check passed it.
+fn valid(run: &Run) -> Verdict {
+    let mut passed = false;
+    for at in &run.history {
+        match &at.record {
+            Record::Judged { passed: now, .. } => passed = *now,
+            Record::Published { files, .. } if !passed || !is_valid(files) => {
+                return broken("INV-02", format!("published without passing: {}", show(files)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// INV-03: what is served changes with a publication only.
+fn keeps(run: &Run) -> Verdict {
+    let (mut served, mut published) = (None, false);
+    for at in &run.history {
+        match &at.record {
+            Record::Published { .. } => published = true,
+            Record::Served { object, generation, .. } => {
+                let now = Some((*object, *generation));
+                if served.is_some() && served != now && !published {
+                    return broken("INV-03", "another value is served without a publication");
+                }
+                (served, published) = (now, false);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// INV-04: generations grow by one, and what is published later was not on disk earlier only.
+fn ordered(run: &Run) -> Verdict {
+    let mut on_disk: Vec<&Contents> = Vec::new();
+    let (mut last, mut from, mut seen) = (0, 0, 0);
+    for at in &run.history {
+        match &at.record {
+            Record::Disk(contents) => on_disk.push(contents),
+            Record::Published { generation, files } => {
+                if *generation != last + 1 {
+                    return broken("INV-04", format!("generation {generation} after {last}"));
+                }
+                last = *generation;
+                match on_disk[from..].iter().position(|contents| *contents == files) {
+                    Some(position) => from += position,
+                    None => return broken("INV-04", format!("older than what it replaces: {}", show(files))),
+                }
+            }
+            Record::Served { generation, .. } => {
+                if *generation < seen {
+                    return broken("INV-04", format!("a reader sees {generation} after {seen}"));
+                }
+                seen = *generation;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// INV-08: equal bytes publish nothing; a disk that never changes tells nothing.
+fn still(run: &Run) -> Verdict {
+    let mut served: Option<&Contents> = None;
+    let mut states = 0;
+    for at in &run.history {
+        match &at.record {
+            Record::Disk(_) => states += 1,
+            Record::Published { files, .. } => {
+                if served == Some(files) {
+                    return broken("INV-08", "the bytes that are served were published again");
+                }
+                served = Some(files);
+            }
+            Record::Told(event) if states == 1 && !matches!(event, Event::Started) => {
+                return broken("INV-08", format!("told while nothing changed: {event}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// INV-11: one event for each publication, in its order; a refusal that stands is told once; an end of trouble is told if
+/// and only if trouble was; a healthy watch is never told to be degraded.
+fn told_once(run: &Run) -> Verdict {
+    let mut published = 1;
+    let mut generations = 1;
+    let mut standing: Vec<String> = Vec::new();
+    let mut judged: Option<&Contents> = None;
+    let mut trouble = false;
+    for at in &run.history {
+        match &at.record {
+            Record::Published { generation, .. } if *generation > 1 => published = *generation,
+            Record::Judged { files, passed: false } => judged = Some(files),
+            Record::Told(Event::Published { generation, recovered, .. }) => {
+                if *generation != generations + 1 || *generation != published {
+                    return broken("INV-11", format!("generation {generation} told after {generations}"));
+                }
+                if *recovered != trouble {
+                    return broken("INV-11", format!("recovery told: {recovered}, trouble told: {trouble}"));
+                }
+                generations = *generation;
+                (trouble, standing) = (false, Vec::new());
+            }
+            Record::Told(Event::Recovered) => {
+                if !trouble {
+                    return broken("INV-11", "recovery from nothing was told");
+                }
+                (trouble, standing) = (false, Vec::new());
+            }
+            Record::Told(Event::Refused { error, .. }) => {
+                let bytes = if error.layer() == Layer::Read { None } else { judged };
+                let refusal = format!("{error} {}", bytes.map(show).unwrap_or_default());
+                if standing.last() == Some(&refusal) {
+                    return broken("INV-11", format!("told twice: {refusal}"));
+                }
+                standing.push(refusal);
+                trouble = true;
+            }
+            Record::Told(Event::StillChanging) => trouble = true,
+            Record::Told(Event::Degraded { error }) => {
+                return broken("INV-11", format!("degraded though the watcher is healthy: {error}"));
+            }
+            _ => {}
+        }
+    }
+    if run.complete && generations != published {
+        return broken("INV-11", format!("generation {published} was not told"));
+    }
+    Ok(())
+}
+
+/// How long after the last step a valid disk has to be served (INV-05).
+///
+/// Settle, back-off and poll where events are lost or something was refused on the way; settle alone, or next to nothing
+/// for one rename, where events are at work. 100 ms are allowed for the looks themselves.
+#[must_use]
+pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
+    let timing = Timing::default();
+    let look = Duration::from_millis(100);
+    let weather = &scenario.weather;
+    let slow = weather.verb * 60;
+    let shrinks = scenario.crash.is_some() || scenario.renewals.contains(&Renewal::Shrink) || run.breached;
+    let settle = if shrinks { timing.shrink_settle } else { timing.settle };
+    let refused = run.history.iter().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));
+    if weather.events == Events::Lost || refused || weather.verb > Duration::ZERO {
+        return settle + timing.poll + timing.poll + look + slow;
+    }
+    settle + look
+}
+
+/// INV-05, INV-06: a valid disk is served within the bound, whatever became of the events; an invalid one is told.
+fn converges(scenario: &Scenario, run: &Run) -> Verdict {
+    let records = || run.history.iter().rev();
+    let disk = records().find_map(|at| match &at.record {
+        Record::Disk(contents) => Some(contents),
+        _ => None,
+    });
+    let served = records().find_map(|at| match &at.record {
+        Record::Published { files, .. } => Some((at.mono, files)),
+        _ => None,
+    });
+    let (Some(disk), Some((published, files))) = (disk, served) else { return Ok(()) };
+    if !is_valid(disk) {
+        let refused = records().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));
+        return if refused {
+            Ok(())
+        } else {
+            broken("INV-11", "the disk cannot be served and nothing tells so")
+        };
+    }
+    if disk != files {
+        return broken("INV-05", format!("served in the end: {}; on disk: {}", show(files), show(disk)));
+    }
+    let late = published.saturating_sub(run.last_step);
+    let bound = bound(scenario, run);
+    if late > bound {
+        return broken("INV-05", format!("served {late:?} after the last step, the bound is {bound:?}"));
+    }
+    Ok(())
+}
+
+/// INV-11: the status in the end is the truth.
+fn status(run: &Run) -> Verdict {
+    let Some(status) = &run.status else { return Ok(()) };
+    let records = || run.history.iter().rev();
+    let disk = records().find_map(|at| match &at.record {
+        Record::Disk(contents) => Some(contents),
+        _ => None,
+    });
+    let served = records().find_map(|at| match &at.record {
+        Record::Served { generation, files, .. } => Some((*generation, files)),
+        _ => None,
+    });
+    let (Some(disk), Some((generation, files))) = (disk, served) else { return Ok(()) };
+    if status.generation != generation {
+        return broken("INV-11", format!("status says {}, served is {generation}", status.generation));
+    }
+    let same = disk == files;
+    if status.differs_since.is_some() == same || status.refused.is_some() == same {
+        let says = (status.differs_since.is_some(), status.refused.is_some());
+        return broken("INV-11", format!("disk is served: {same}, status says differs, refused: {says:?}"));
+    }
+    Ok(())
+}
+
+/// The blocks of a set, in short.
+fn show(files: &Contents) -> String {
+    let file = |bytes: &Option<std::sync::Arc<Vec<u8>>>| match bytes {
+        None => "-".to_owned(),
+        Some(bytes) => String::from_utf8_lossy(bytes).trim_end().replace('\n', "."),
+    };
+    files.iter().map(file).collect::<Vec<_>>().join(" | ")
+}

@@ -1,0 +1,89 @@
+//! All schedules of a scenario, or many at random, with every run judged.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{Design, Exhaustive, Replay, Run, Sampled, Stage, Violation, check, one_generation, run};
+
+/// What a search found.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// Every schedule was covered; else the limit of runs, or a violation, came first.
+    pub whole: bool,
+    /// Random schedules, not a search.
+    pub is_sample: bool,
+    /// Runs made.
+    pub runs: u64,
+    /// Schedules that they stand for.
+    pub schedules: u128,
+    /// Those of them that break the assumption that the publisher commits by.
+    pub breached: u128,
+    /// Distinct states in which somebody could be chosen.
+    pub states: usize,
+    /// Distinct looks: every verb with its arguments and results.
+    pub looks: HashSet<u64>,
+    /// Distinct sequences of what was told and published.
+    pub outcomes: HashSet<u64>,
+    /// A schedule that breaks the assumption and publishes a mixture.
+    pub mixture: Option<String>,
+    /// The first violation, and the line that replays it.
+    pub violation: Option<(Violation, String)>,
+}
+
+impl Report {
+    fn take(&mut self, stage: &Stage, run: &Run) {
+        self.looks.extend(&run.looks);
+        if run.complete {
+            self.outcomes.insert(run.outcome);
+        }
+        let line = || Replay::line(&run.choices);
+        if run.breached && self.mixture.is_none() && one_generation(stage, run).is_err() {
+            self.mixture = Some(line());
+        }
+        if let Err(violation) = check(stage, run) {
+            self.violation = Some((violation, line()));
+        }
+    }
+}
+
+/// Runs `D` through every schedule, until the first violation or until `limit` runs have been made.
+#[must_use]
+pub fn explore<D: Design>(stage: &Stage, limit: u64) -> Report {
+    let mut report = Report::default();
+    let schedule = Arc::new(Mutex::new(Exhaustive::default()));
+    let lock = || schedule.lock().unwrap_or_else(PoisonError::into_inner);
+    while lock().next_run() {
+        let run = run::<D>(stage, schedule.clone());
+        lock().end_run(run.breached);
+        report.take(stage, &run);
+        if report.violation.is_some() || lock().runs == limit {
+            break;
+        }
+    }
+    let schedule = lock();
+    report.whole = schedule.is_done();
+    report.runs = schedule.runs;
+    report.states = schedule.states();
+    (report.schedules, report.breached) = schedule.schedules();
+    report
+}
+
+/// Runs `D` through `count` random schedules, nothing pruned, until the first violation.
+#[must_use]
+pub fn sample<D: Design>(stage: &Stage, seed: u64, count: u64) -> Report {
+    let mut report = Report { is_sample: true, ..Report::default() };
+    for i in 0..count {
+        let run = run::<D>(stage, Arc::new(Mutex::new(Sampled::new(seed.wrapping_add(i)))));
+        report.runs += 1;
+        report.schedules += 1;
+        report.breached += u128::from(run.breached);
+        report.take(stage, &run);
+        if report.violation.is_some() {
+            break;
+        }
+    }
+    report
+}

@@ -1,0 +1,563 @@
+//! A world in one thread: a simulated disk, a virtual clock, a publisher and a watcher, stepped by a schedule.
+//!
+//! Fault model: between any two verbs of the reader the publisher may take any number of steps; it may stop for good
+//! after any of them; events may be delivered, lost, doubled, late or replaced by an overflow (INV-06). Timestamps tick as
+//! coarsely as stated, inode numbers may be used again. Time passes only where the scenario says so: between two steps of
+//! the publisher, during the reader's verbs, and while the reader waits.
+
+use std::{
+    hash::{Hash, Hasher},
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{clock::Now, event::Event, testkit::Op, watch::Hints};
+
+mod check;
+mod disk;
+mod explore;
+mod port;
+mod run;
+mod scenario;
+mod schedule;
+
+pub use check::{Violation, all as check, bound, is_bound_to_one_generation, one_generation};
+use disk::{Disk, Happened};
+pub use explore::{Report, explore, sample};
+pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
+pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run};
+pub use scenario::{BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, full, is_valid};
+pub use schedule::{Bytes, Exhaustive, Replay, Sampled, Schedule};
+
+/// The bytes of each path at one instant; `None` where nothing can be read.
+pub type Contents = Vec<Option<Arc<Vec<u8>>>>;
+
+/// Virtual time at which a world begins, on both clocks.
+const EPOCH: Now = Now { mono: Duration::from_secs(1_000), wall: Duration::from_secs(1_800_000_000) };
+/// A late event comes this much after what it is about.
+const LATE: Duration = Duration::from_millis(20);
+/// Steps at one instant of virtual time after which the reader counts as spinning (INV-12).
+const SPIN_LIMIT: usize = 1_000;
+
+/// What becomes of file events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Events {
+    /// Each arrives, at once.
+    Delivered,
+    /// None arrives, and nothing says so.
+    Lost,
+    /// Each arrives twice.
+    Doubled,
+    /// Each arrives 20 ms late.
+    Late,
+    /// Instead of each the watcher says that it lost some.
+    Overflowed,
+}
+
+impl Events {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Delivered, Self::Lost, Self::Doubled, Self::Late, Self::Overflowed];
+}
+
+/// What a world is like apart from its publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Weather {
+    /// Timestamps of the disk are multiples of it.
+    pub tick: Duration,
+    /// Inode numbers are used again.
+    pub reuse: bool,
+    /// What becomes of events.
+    pub events: Events,
+    /// The publisher's pause before each step.
+    pub pause: Duration,
+    /// What each verb of the reader takes.
+    pub verb: Duration,
+    /// While the publisher has steps to go, the reader waits on only as long as the last step is less than this ago.
+    pub lull: Duration,
+    /// And at most this often.
+    pub waits: usize,
+    /// How long the world goes on after the last step.
+    pub rest: Duration,
+}
+
+impl Default for Weather {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(4),
+            reuse: false,
+            events: Events::Delivered,
+            pause: Duration::ZERO,
+            verb: Duration::ZERO,
+            lull: Duration::from_millis(600),
+            waits: 2,
+            rest: Duration::from_secs(26),
+        }
+    }
+}
+
+/// One thing that happened, in order.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Record {
+    /// The publisher took its step of this index.
+    Step(usize),
+    /// The paths hold this from here on.
+    Disk(Contents),
+    /// A build ended.
+    Judged {
+        /// What it was given.
+        files: Contents,
+        /// Whether it passed.
+        passed: bool,
+    },
+    /// The first load ended.
+    Loaded(Result<(), String>),
+    /// A value was published.
+    Published {
+        /// Its number.
+        generation: u64,
+        /// What it was made of.
+        files: Contents,
+    },
+    /// An event was told.
+    Told(Event),
+    /// What a handshake gets now.
+    Served {
+        /// Its number.
+        generation: u64,
+        /// Which object it is.
+        object: usize,
+        /// What it was made of.
+        files: Contents,
+    },
+    /// The reader has nothing to wait for or takes step after step at one instant.
+    Stuck(&'static str),
+}
+
+/// A record and when it was made, in monotonic time.
+#[derive(Clone, Debug)]
+pub struct At {
+    /// When.
+    pub mono: Duration,
+    /// What.
+    pub record: Record,
+}
+
+/// What a publisher does to a disk, and what its paths hold in between.
+pub struct Script {
+    base: Disk,
+    steps: Vec<Op>,
+    /// What the paths hold before each step and after the last.
+    contents: Vec<Contents>,
+    /// Whether before each step an update has changed what the paths hold and will change it again.
+    amidst: Vec<bool>,
+}
+
+impl Script {
+    /// A disk on which `base` was carried out an hour ago, and `steps` that are still to come; an update begins at each
+    /// index of `begins`, crashed after `crash` steps.
+    ///
+    /// # Panics
+    /// If a step cannot be carried out.
+    #[allow(clippy::expect_used)] // reason: a scenario that cannot be set up is a bug of the scenario
+    #[must_use]
+    pub fn new(
+        paths: &[PathBuf],
+        base: &[Op],
+        mut steps: Vec<Op>,
+        begins: &[usize],
+        crash: Option<usize>,
+        weather: &Weather,
+    ) -> Arc<Self> {
+        let mut disk = Disk::new(weather.tick, weather.reuse);
+        let mut wall = EPOCH.wall.saturating_sub(Duration::from_secs(3600));
+        for op in base {
+            disk.apply(op, wall).expect("a base that can be set up");
+            wall += Duration::from_millis(10);
+        }
+        let (base, mut disk) = (disk.clone(), disk);
+        let read = |disk: &Disk| -> Contents { paths.iter().map(|path| disk.read(path)).collect() };
+        let mut contents = vec![read(&disk)];
+        for op in &steps {
+            disk.apply(op, EPOCH.wall).expect("a step that can be taken");
+            contents.push(read(&disk));
+        }
+        let changes =
+            |range: std::ops::Range<usize>| range.into_iter().any(|i| contents[i] != contents[i + 1]);
+        let amidst = (0..=steps.len())
+            .map(|next| {
+                let from = begins.iter().copied().filter(|begin| *begin <= next).max().unwrap_or(0);
+                let to = begins.iter().copied().find(|begin| *begin > next).unwrap_or(steps.len());
+                changes(from..next) && changes(next..to)
+            })
+            .collect();
+        steps.truncate(crash.unwrap_or(usize::MAX));
+        Arc::new(Self { base, steps, contents, amidst })
+    }
+}
+
+/// A world. Clones are the same one.
+#[derive(Clone)]
+pub struct Sim(Arc<Mutex<World>>);
+
+struct World {
+    disk: Disk,
+    /// Of everything that the disk depends on: its base, the steps taken, and the timestamps they left.
+    disk_hash: u64,
+    now: Now,
+    script: Arc<Script>,
+    next: usize,
+    last_step: Duration,
+    /// When the paths last began to hold something else.
+    last_change: Duration,
+    settle: Duration,
+    breached: bool,
+    weather: Weather,
+    schedule: Arc<Mutex<dyn Schedule>>,
+    choices: Vec<usize>,
+    /// Nobody but the reader moves: while a world is prepared.
+    quiet: bool,
+    ended: bool,
+    reader: u64,
+    log: u64,
+    told: u64,
+    looks: Vec<u64>,
+    at_once: usize,
+    waited: usize,
+    watches: Vec<(usize, PathBuf)>,
+    hints: Option<Hints>,
+    late: Vec<(Duration, PathBuf, bool)>,
+    history: Vec<At>,
+}
+
+impl Sim {
+    /// A world at the beginning of its script. `settle` is what ASM-05 is measured by.
+    pub fn new(
+        script: &Arc<Script>,
+        settle: Duration,
+        weather: Weather,
+        schedule: Arc<Mutex<dyn Schedule>>,
+    ) -> Self {
+        let mut world = World {
+            disk_hash: 0,
+            disk: script.base.clone(),
+            now: EPOCH,
+            script: Arc::clone(script),
+            next: 0,
+            last_step: EPOCH.mono,
+            last_change: EPOCH.mono,
+            settle,
+            breached: false,
+            weather,
+            schedule,
+            choices: Vec::new(),
+            quiet: true,
+            ended: false,
+            reader: 0,
+            log: 0,
+            told: 0,
+            looks: Vec::new(),
+            at_once: 0,
+            waited: 0,
+            watches: Vec::new(),
+            hints: None,
+            late: Vec::new(),
+            history: Vec::new(),
+        };
+        world.note(Record::Disk(script.contents[0].clone()));
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk as this world's reader sees it.
+    #[must_use]
+    pub fn fs(&self) -> SimFs {
+        SimFs(self.clone())
+    }
+
+    /// The world's time.
+    #[must_use]
+    pub fn clock(&self) -> Arc<SimClock> {
+        Arc::new(SimClock(self.clone()))
+    }
+
+    /// From here on the publisher takes part.
+    pub fn release(&self) {
+        self.world().quiet = false;
+    }
+
+    /// Notes something that happened.
+    pub fn note(&self, record: Record) {
+        self.world().note(record);
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn history(&self) -> Vec<At> {
+        self.world().history.clone()
+    }
+
+    /// The choices made so far, to replay them.
+    #[must_use]
+    pub fn choices(&self) -> Vec<usize> {
+        self.world().choices.clone()
+    }
+
+    /// Whether the publisher paused within an update for the settle time or longer (ASM-05).
+    #[must_use]
+    pub fn breached(&self) -> bool {
+        self.world().breached
+    }
+
+    /// Whether the schedule ended the run before its end.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.world().ended
+    }
+
+    /// The hash of what was told and published, times left out.
+    #[must_use]
+    pub fn outcome(&self) -> u64 {
+        let world = self.world();
+        hash(&(world.told, world.breached))
+    }
+
+    /// The hashes of what each look saw.
+    #[must_use]
+    pub fn looks(&self) -> Vec<u64> {
+        self.world().looks.clone()
+    }
+
+    /// When the publisher took its last step.
+    #[must_use]
+    pub fn last_step(&self) -> Duration {
+        self.world().last_step
+    }
+
+    /// The present time.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.world().now
+    }
+
+    /// The reader begins a step; `state` is the hash of everything that its next steps depend on.
+    pub fn begin_step(&self, state: u64) {
+        let mut world = self.world();
+        let log = std::mem::take(&mut world.log);
+        world.looks.push(log);
+        world.reader = state;
+        world.at_once += 1;
+        if world.at_once > SPIN_LIMIT && !world.ended {
+            world.note(Record::Stuck("it takes step after step at one instant"));
+            world.ended = true;
+        }
+    }
+
+    /// The reader has nothing to do for `pause`: the publisher steps or time passes. `false` at the end of the world.
+    pub fn idle(&self, pause: Option<Duration>) -> bool {
+        let mut world = self.world();
+        let Some(pause) = pause else {
+            world.note(Record::Stuck("it waits for nothing"));
+            return false;
+        };
+        let wake = world.now.mono + pause;
+        !world.is_over() && world.wait_or_step(wake)
+    }
+
+    fn sleep(&self, pause: Duration) {
+        let mut world = self.world();
+        let end = world.now.mono + pause;
+        if world.quiet {
+            world.advance(end);
+        }
+        while world.now.mono < end && !world.ended {
+            world.wait_or_step(end);
+        }
+    }
+}
+
+impl World {
+    fn note(&mut self, record: Record) {
+        if self.ended {
+            return;
+        }
+        match &record {
+            Record::Published { generation, files } => self.told = hash(&(self.told, generation, files)),
+            Record::Told(event) => self.told = hash(&(self.told, format!("{event:?}"))),
+            Record::Loaded(result) => self.told = hash(&(self.told, result)),
+            _ => {}
+        }
+        self.history.push(At { mono: self.now.mono, record });
+    }
+
+    fn is_done(&self) -> bool {
+        self.next == self.script.steps.len()
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended || (self.is_done() && self.now.mono >= self.last_step + self.weather.rest)
+    }
+
+    /// Everything that the rest of the run depends on, and what was told so far.
+    fn state(&self, place: u8) -> u64 {
+        let late: Vec<_> = self.late.iter().map(|(at, path, _)| (at, path)).collect();
+        hash(&(
+            (
+                place,
+                self.reader,
+                self.log,
+                self.told,
+                self.next,
+                self.last_step,
+                self.last_change,
+                self.breached,
+            ),
+            (self.disk_hash, self.now.mono, self.waited, &self.watches, late),
+        ))
+    }
+
+    fn choose(&mut self, place: u8, options: usize) -> Option<usize> {
+        let state = || self.state(place);
+        let chosen = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).choose(&state, options);
+        match chosen {
+            Some(choice) if options > 1 => self.choices.push(choice),
+            Some(_) => {}
+            None => self.ended = true,
+        }
+        chosen
+    }
+
+    /// Before a verb of the reader: the publisher takes as many steps as the schedule says.
+    fn yield_to_publisher(&mut self) {
+        while !self.quiet && !self.ended && !self.is_done() && self.choose(0, 2) == Some(1) {
+            self.step();
+        }
+        self.advance(self.now.mono + self.weather.verb);
+    }
+
+    /// Either the publisher steps or time passes up to `wake`.
+    fn wait_or_step(&mut self, wake: Duration) -> bool {
+        let may_wait = self.is_done()
+            || (self.waited < self.weather.waits && self.now.mono < self.last_step + self.weather.lull);
+        let may_step = !self.is_done();
+        let options = usize::from(may_wait) + usize::from(may_step);
+        match self.choose(1, options) {
+            None => return false,
+            Some(0) if may_wait => {
+                let event = self.late.first().map(|(at, ..)| *at);
+                let to = event.map_or(wake, |event| event.min(wake));
+                self.waited += usize::from(may_step);
+                self.advance(to);
+            }
+            Some(_) => self.step(),
+        }
+        true
+    }
+
+    fn advance(&mut self, to: Duration) {
+        if to > self.now.mono {
+            self.now.wall += to - self.now.mono;
+            self.now.mono = to;
+            self.at_once = 0;
+        }
+        let amidst = self.script.amidst[self.next];
+        self.breached |= amidst && self.now.mono >= self.last_change + self.settle;
+        while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
+            let (_, path, moved) = self.late.remove(0);
+            self.hints.iter().for_each(|hints| hints.touched(&path, moved));
+        }
+    }
+
+    #[allow(clippy::expect_used)] // reason: a scenario whose step fails is a bug of the scenario
+    fn step(&mut self) {
+        let due = (self.last_step + self.weather.pause).max(self.now.mono);
+        self.advance(due);
+        let script = Arc::clone(&self.script);
+        let happened =
+            self.disk.apply(&script.steps[self.next], self.now.wall).expect("a step that can be taken");
+        self.note(Record::Step(self.next));
+        self.next += 1;
+        self.last_step = due;
+        self.at_once = 0;
+        // Who has what open matters to nobody but the numbering of new inodes.
+        let numbering = self.weather.reuse.then_some(&self.disk);
+        self.disk_hash = hash(&(self.disk_hash, self.disk.stamp(self.now.wall), numbering));
+        if script.contents[self.next] != script.contents[self.next - 1] {
+            self.last_change = due;
+            self.note(Record::Disk(script.contents[self.next].clone()));
+        }
+        happened.into_iter().for_each(|happened| self.report(&happened));
+    }
+
+    /// Tells the watcher.
+    fn report(&mut self, happened: &Happened) {
+        let Some(index) = self.watches.iter().position(|(dir, _)| *dir == happened.dir) else { return };
+        let dir = self.watches[index].1.clone();
+        if happened.gone {
+            self.watches.remove(index);
+        }
+        let path = happened.name.as_ref().map_or(dir.clone(), |name| dir.join(name));
+        let Some(hints) = &self.hints else { return };
+        match self.weather.events {
+            Events::Delivered => hints.touched(&path, happened.moved),
+            Events::Lost => {}
+            Events::Doubled => (0..2).for_each(|_| hints.touched(&path, happened.moved)),
+            Events::Late => self.late.push((self.now.mono + LATE, path, happened.moved)),
+            Events::Overflowed => hints.lost(),
+        }
+    }
+}
+
+fn hash(what: &impl Hash) -> u64 {
+    let mut hasher = Mix::default();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A hasher for small keys, for states are hashed at every choice: one wide multiplication and a fold a word.
+#[derive(Default)]
+pub(crate) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word) ^ (chunk.len() as u64) << 56);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        let x = self.0.rotate_left(23) ^ word ^ 0x9e37_79b9_7f4a_7c15;
+        let wide = u128::from(x) * 0xd6e8_feb8_6659_fd93;
+        let (low, high) = (wide & u128::from(u64::MAX), wide >> 64);
+        // Both halves fit.
+        self.0 = (low as u64 ^ high as u64).wrapping_add(x);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(u64::from(byte));
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// What the reader gets once the schedule has ended the run.
+fn over() -> io::Error {
+    io::Error::other("the run is over")
+}

@@ -1,0 +1,326 @@
+//! One run: a design under test in one world, from its first load to the end.
+
+use std::{
+    hash::Hasher,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{
+    At, Contents, Events, Record, Schedule, Script, Sim, Weather,
+    port::make_watcher,
+    scenario::{Publisher, Renewal, Set, full, is_valid},
+};
+use crate::{
+    build::{Build, Built, Context},
+    cell::Published,
+    error::{Error, Layer},
+    machine::Timing,
+    reloader::Reloader,
+    snapshot::Files,
+    status::Status,
+};
+
+/// What is under test: the shipped reloader, or a wrong design in the museum of mutants.
+pub trait Design: Sized {
+    /// The first load.
+    ///
+    /// # Errors
+    /// The refusal, in words.
+    fn load(sim: &Sim, paths: &[PathBuf]) -> Result<Self, String>;
+
+    /// What a worker does first.
+    fn begin(&mut self);
+
+    /// Takes the step that is due.
+    ///
+    /// # Errors
+    /// Where none is: how long that lasts.
+    fn turn(&mut self) -> Result<(), Option<Duration>>;
+
+    /// The hash of everything that the next turns depend on.
+    fn digest(&self) -> u64;
+
+    /// What a handshake gets now.
+    fn current(&self) -> Arc<Published<Value>>;
+
+    /// What it says of itself.
+    fn status(&self) -> Option<Status>;
+}
+
+/// What is built of marked files: the files.
+#[derive(Debug)]
+pub struct Value {
+    /// The bytes, in the order of the paths.
+    pub files: Contents,
+}
+
+/// The build of simulated worlds: the checks of [`is_valid`].
+pub struct MarkedBuild {
+    sim: Sim,
+}
+
+impl MarkedBuild {
+    /// It notes each verdict in the world's history.
+    #[must_use]
+    pub fn new(sim: &Sim) -> Self {
+        Self { sim: sim.clone() }
+    }
+}
+
+impl Build for MarkedBuild {
+    type Value = Value;
+
+    fn build(&mut self, files: &Files, _: &Context<'_, Value>) -> Result<Built<Value>, Error> {
+        let files: Contents = files.iter().map(|(_, bytes)| Some(Arc::new(bytes.to_vec()))).collect();
+        let passed = is_valid(&files);
+        self.sim.note(Record::Judged { files: files.clone(), passed });
+        if passed {
+            Ok(Built::new(Value { files }))
+        } else {
+            Err(Error::new(Layer::Match, "the set does not pass"))
+        }
+    }
+}
+
+/// The reloader as it is shipped, driven on one thread.
+pub struct Shipped(Reloader<Value>);
+
+impl Design for Shipped {
+    fn load(sim: &Sim, paths: &[PathBuf]) -> Result<Self, String> {
+        let (told, published) = (sim.clone(), sim.clone());
+        let reloader = Reloader::builder(paths, MarkedBuild::new(sim))
+            .timing(Timing::default())
+            .clock(sim.clock())
+            .watcher(Some(make_watcher(sim)))
+            .on_event(move |event| told.note(Record::Told(event.clone())))
+            .on_publish(move |value| {
+                let files = value.value.files.clone();
+                published.note(Record::Published { generation: value.generation, files });
+            })
+            .load_from(sim.fs())
+            .map_err(|error| error.to_string())?;
+        Ok(Self(reloader))
+    }
+
+    fn begin(&mut self) {
+        self.0.shared().begin_here();
+    }
+
+    fn turn(&mut self) -> Result<(), Option<Duration>> {
+        self.0.shared().turn()
+    }
+
+    fn digest(&self) -> u64 {
+        let mut hasher = super::Mix::default();
+        self.0.shared().digest(&mut hasher);
+        hasher.finish()
+    }
+
+    fn current(&self) -> Arc<Published<Value>> {
+        self.0.current()
+    }
+
+    fn status(&self) -> Option<Status> {
+        Some(self.0.status())
+    }
+}
+
+/// When the publisher starts to take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// With the first load.
+    FirstLoad,
+    /// After it, with the start of the worker.
+    Reload,
+}
+
+/// A publisher, its updates, and where it stops.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Who writes.
+    pub publisher: Publisher,
+    /// What the updates change, one after the other.
+    pub renewals: Vec<Renewal>,
+    /// The publisher dies after this many steps.
+    pub crash: Option<usize>,
+    /// When it begins.
+    pub phase: Phase,
+    /// All else.
+    pub weather: Weather,
+}
+
+impl Scenario {
+    /// A reload without a crash in default weather.
+    #[must_use]
+    pub fn new(publisher: Publisher, renewal: Renewal) -> Self {
+        let weather = Weather::default();
+        Self { publisher, renewals: vec![renewal], crash: None, phase: Phase::Reload, weather }
+    }
+
+    /// Everything but the schedule, in one word: what [`Scenario::parse`] reads.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Weather { tick, reuse, events, pause, verb, lull, waits, rest } = self.weather;
+        let renewals: Vec<_> = self.renewals.iter().map(|renewal| format!("{renewal:?}")).collect();
+        let crash = self.crash.map_or("-".to_owned(), |step| step.to_string());
+        let times = [tick, pause, verb, lull, rest].map(|time| time.as_millis().to_string()).join(",");
+        let (publisher, renewals) = (self.publisher.name(), renewals.join("+"));
+        format!("{publisher}/{renewals}/{:?}/{crash}/{events:?}/{reuse}/{waits}/{times}", self.phase)
+    }
+
+    /// Reads a name; `None` if it is none.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('/').collect();
+        let [publisher, renewals, phase, crash, events, reuse, waits, times] = parts[..] else { return None };
+        let renewal = |name: &str| {
+            Renewal::ALL.into_iter().chain([Renewal::Broken]).find(|renewal| format!("{renewal:?}") == name)
+        };
+        let times: Vec<_> = times
+            .split(',')
+            .map(|time| time.parse().ok().map(Duration::from_millis))
+            .collect::<Option<_>>()?;
+        let [tick, pause, verb, lull, rest] = times[..] else { return None };
+        Some(Self {
+            publisher: Publisher::all(true).into_iter().find(|known| known.name() == publisher)?,
+            renewals: renewals.split('+').map(renewal).collect::<Option<_>>()?,
+            crash: if crash == "-" { None } else { Some(crash.parse().ok()?) },
+            phase: [Phase::FirstLoad, Phase::Reload]
+                .into_iter()
+                .find(|known| format!("{known:?}") == phase)?,
+            weather: Weather {
+                tick,
+                reuse: reuse.parse().ok()?,
+                events: Events::ALL.into_iter().find(|known| format!("{known:?}") == events)?,
+                pause,
+                verb,
+                lull,
+                waits: waits.parse().ok()?,
+                rest,
+            },
+        })
+    }
+
+    /// The complete sets, oldest first.
+    #[must_use]
+    pub fn sets(&self) -> Vec<Set> {
+        let mut sets = vec![full(1, 1)];
+        for (renewal, number) in self.renewals.iter().zip(2..) {
+            let next = renewal.next(&sets[sets.len() - 1], number);
+            sets.push(next);
+        }
+        sets
+    }
+
+    /// The publisher's steps without a crash, and the indexes with which an update begins.
+    #[must_use]
+    pub fn steps(&self) -> (Vec<crate::testkit::Op>, Vec<usize>) {
+        let (mut steps, mut begins) = (Vec::new(), Vec::new());
+        for (set, number) in self.sets().iter().skip(1).zip(2..) {
+            begins.push(steps.len());
+            steps.extend(self.publisher.update(number, set));
+        }
+        (steps, begins)
+    }
+
+    /// Sets it up once for many runs.
+    #[must_use]
+    pub fn prepare(self) -> Stage {
+        let (steps, begins) = self.steps();
+        let sets = self.sets();
+        let paths = self.publisher.paths();
+        let base = self.publisher.base(&sets[0]);
+        let script = Script::new(&paths, &base, steps, &begins, self.crash, &self.weather);
+        Stage { scenario: self, sets, paths, script }
+    }
+}
+
+/// A scenario that is set up.
+pub struct Stage {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The complete sets, oldest first.
+    pub sets: Vec<Set>,
+    paths: Vec<PathBuf>,
+    script: Arc<Script>,
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Run {
+    /// Everything that happened.
+    pub history: Vec<At>,
+    /// To replay it.
+    pub choices: Vec<usize>,
+    /// The publisher paused for too long within an update (ASM-05).
+    pub breached: bool,
+    /// It went on to the end; else the schedule ended it because the rest is known.
+    pub complete: bool,
+    /// The hash of what was told and published.
+    pub outcome: u64,
+    /// The hashes of what each look saw.
+    pub looks: Vec<u64>,
+    /// When the publisher took its last step.
+    pub last_step: Duration,
+    /// What the design said of itself at the end.
+    pub status: Option<Status>,
+}
+
+/// Runs `D` through one schedule of a scenario.
+pub fn run<D: Design>(stage: &Stage, schedule: Arc<Mutex<dyn Schedule>>) -> Run {
+    let Stage { scenario, paths, script, .. } = stage;
+    let sim = Sim::new(script, Timing::default().settle, scenario.weather, schedule);
+    if scenario.phase == Phase::FirstLoad {
+        sim.release();
+    }
+    let status = match D::load(&sim, paths) {
+        Ok(mut design) => {
+            let first = design.current();
+            sim.note(Record::Published { generation: first.generation, files: first.value.files.clone() });
+            sim.note(Record::Loaded(Ok(())));
+            sim.release();
+            drive(&sim, &mut design);
+            design.status()
+        }
+        Err(error) => {
+            sim.note(Record::Loaded(Err(error)));
+            None
+        }
+    };
+    Run {
+        history: sim.history(),
+        choices: sim.choices(),
+        breached: sim.breached(),
+        complete: !sim.ended(),
+        outcome: sim.outcome(),
+        looks: sim.looks(),
+        last_step: sim.last_step(),
+        status,
+    }
+}
+
+fn drive<D: Design>(sim: &Sim, design: &mut D) {
+    sim.begin_step(design.digest());
+    design.begin();
+    observe(sim, design);
+    while !sim.ended() {
+        sim.begin_step(design.digest());
+        let turn = design.turn();
+        observe(sim, design);
+        if let Err(pause) = turn
+            && !sim.idle(pause)
+        {
+            return;
+        }
+    }
+}
+
+/// A handshake between two steps.
+fn observe<D: Design>(sim: &Sim, design: &D) {
+    let current = design.current();
+    let object = Arc::as_ptr(&current).addr();
+    let files = current.value.files.clone();
+    sim.note(Record::Served { generation: current.generation, object, files });
+}

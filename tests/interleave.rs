@@ -1,0 +1,312 @@
+//! Every interleaving of the field's publishers with the reader's verbs, each run judged by the invariants.
+//!
+//! Checks: INV-01 to INV-06, INV-08, INV-11. `scripts/interleave` covers the larger worlds.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)]
+// reason: tests stop at the first surprise, and print what they covered
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use rustls_reload::testkit::sim::{
+    self, Events, Exhaustive, Phase, Publisher, Renewal, Replay, Report, Scenario, Shipped,
+};
+
+/// How much of the space: `INTERLEAVE=whole` is what `scripts/interleave` covers.
+fn is_whole() -> bool {
+    std::env::var("INTERLEAVE").is_ok_and(|tier| tier == "whole")
+}
+
+/// In the quick tier a world that is larger than this is cut off, and the table says so.
+fn limit() -> u64 {
+    let limit = std::env::var("INTERLEAVE_RUNS").ok().and_then(|limit| limit.parse().ok());
+    limit.unwrap_or(if is_whole() { u64::MAX } else { 200 })
+}
+
+/// Random schedules for each world that was cut off.
+fn samples() -> u64 {
+    let samples = std::env::var("INTERLEAVE_SAMPLES").ok().and_then(|samples| samples.parse().ok());
+    samples.unwrap_or(100)
+}
+
+fn seed() -> u64 {
+    std::env::var("INTERLEAVE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+/// Totals of one publisher.
+#[derive(Default)]
+struct Row {
+    worlds: usize,
+    cut: usize,
+    runs: u64,
+    schedules: u128,
+    breached: u128,
+    looks: HashSet<u64>,
+    mixture: Option<String>,
+}
+
+impl Row {
+    fn take(&mut self, scenario: &str, report: Report) {
+        if let Some((violation, line)) = report.violation {
+            panic!(
+                "{violation}\nREPLAY='{scenario} {line}' cargo test --test interleave replay -- --nocapture"
+            );
+        }
+        self.worlds += usize::from(!report.is_sample);
+        self.cut += usize::from(!report.whole && !report.is_sample);
+        self.runs += report.runs;
+        self.schedules = self.schedules.saturating_add(report.schedules);
+        self.breached = self.breached.saturating_add(report.breached);
+        self.looks.extend(report.looks);
+        let mixture = report.mixture.map(|line| format!("{scenario} {line}"));
+        self.mixture = self.mixture.take().or(mixture);
+    }
+}
+
+/// Explores the scenarios that `worlds` makes for each publisher, and prints the table.
+fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) -> Vec<(Publisher, Row)> {
+    println!("{title}");
+    println!(
+        "{:30} {:>6} {:>4} {:>9} {:>10} {:>10} {:>8} violations",
+        "publisher", "worlds", "cut", "runs", "schedules", "breached", "looks"
+    );
+    let mut rows = Vec::new();
+    for publisher in Publisher::all(is_whole()) {
+        let (mut row, start) = (Row::default(), Instant::now());
+        for scenario in worlds(publisher) {
+            let name = scenario.name();
+            let stage = scenario.prepare();
+            let report = sim::explore::<Shipped>(&stage, limit());
+            if !report.whole && report.violation.is_none() {
+                // Depth first, a cut-off search has seen one corner only: the rest is sampled.
+                row.take(&name, sim::sample::<Shipped>(&stage, seed(), samples()));
+            }
+            row.take(&name, report);
+        }
+        println!(
+            "{:30} {:>6} {:>4} {:>9} {:>10.3e} {:>10.3e} {:>8} 0 ({:.1?})",
+            publisher.name(),
+            row.worlds,
+            row.cut,
+            row.runs,
+            row.schedules as f64,
+            row.breached as f64,
+            row.looks.len(),
+            start.elapsed()
+        );
+        if let Some(line) = &row.mixture {
+            println!("    beyond its assumption a mixture is published: {line}");
+        }
+        rows.push((publisher, row));
+    }
+    rows
+}
+
+/// What a publisher can renew: `step renew` never writes the key or the CAs.
+fn renewals(publisher: Publisher) -> Vec<Renewal> {
+    if publisher == Publisher::StepRenew {
+        return vec![Renewal::LeafOnly, Renewal::ChainOnly, Renewal::Nothing];
+    }
+    Renewal::ALL.to_vec()
+}
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Pauses between two steps: within one tick, beyond one, just under the settle time.
+const PAUSES: [u64; 3] = [0, 5, 499];
+
+fn waits() -> &'static [usize] {
+    if is_whole() { &[0, 1, 2] } else { &[0, 1] }
+}
+
+#[test]
+fn inv01_to_inv11_hold_over_every_reload() {
+    table("reload", |publisher| {
+        let mut worlds = Vec::new();
+        for renewal in renewals(publisher) {
+            for pause in PAUSES {
+                for waits in waits() {
+                    let mut scenario = Scenario::new(publisher, renewal);
+                    (scenario.weather.pause, scenario.weather.waits) = (millis(pause), *waits);
+                    worlds.push(scenario);
+                }
+            }
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv01_to_inv11_hold_over_every_first_load() {
+    table("first load", |publisher| {
+        let mut worlds = Vec::new();
+        for renewal in renewals(publisher) {
+            for pause in PAUSES {
+                let mut scenario = Scenario::new(publisher, renewal);
+                scenario.phase = Phase::FirstLoad;
+                (scenario.weather.pause, scenario.weather.waits) = (millis(pause), 1);
+                worlds.push(scenario);
+            }
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv06_lost_doubled_late_and_overflowed_events_change_the_delay_only() {
+    table("events", |publisher| {
+        let mut worlds = Vec::new();
+        for events in Events::ALL {
+            for pause in PAUSES {
+                let mut scenario = Scenario::new(publisher, renewals(publisher)[0]);
+                (scenario.weather.pause, scenario.weather.waits) = (millis(pause), 1);
+                scenario.weather.events = events;
+                worlds.push(scenario);
+            }
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv01_a_crash_after_any_step_breaks_one_generation_only() {
+    table("crash after each step", |publisher| {
+        let mut worlds = Vec::new();
+        for renewal in [renewals(publisher)[0], renewals(publisher)[1]] {
+            let steps = Scenario::new(publisher, renewal).steps().0.len();
+            for crash in 0..steps {
+                let mut scenario = Scenario::new(publisher, renewal);
+                scenario.crash = Some(crash);
+                (scenario.weather.pause, scenario.weather.waits) = (millis(5), 0);
+                worlds.push(scenario);
+            }
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv04_a_second_update_begins_before_the_first_is_read() {
+    table("two updates", |publisher| {
+        let mut worlds = Vec::new();
+        for pause in PAUSES {
+            for second in [renewals(publisher)[0], renewals(publisher)[1]] {
+                let mut scenario = Scenario::new(publisher, renewals(publisher)[0]);
+                scenario.renewals.push(second);
+                (scenario.weather.pause, scenario.weather.waits) = (millis(pause), 0);
+                worlds.push(scenario);
+            }
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv01_slow_reads_and_inode_numbers_used_again() {
+    table("slow reads, numbers used again", |publisher| {
+        let mut worlds = Vec::new();
+        for (verb, pause) in [(0, 5), (1, 1), (1, 7), (20, 5), (20, 300), (200, 499)] {
+            for phase in [Phase::FirstLoad, Phase::Reload] {
+                let mut scenario = Scenario::new(publisher, renewals(publisher)[0]);
+                scenario.phase = phase;
+                scenario.weather.reuse = true;
+                (scenario.weather.pause, scenario.weather.verb) = (millis(pause), millis(verb));
+                scenario.weather.waits = 1;
+                worlds.push(scenario);
+            }
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv11_a_refusal_that_stands_is_told_once() {
+    table("a broken update, written once more", |publisher| {
+        if publisher == Publisher::StepRenew {
+            return Vec::new();
+        }
+        let mut worlds = Vec::new();
+        for waits in [2, 3] {
+            let mut scenario = Scenario::new(publisher, Renewal::Broken);
+            scenario.renewals.push(Renewal::Nothing);
+            scenario.weather.waits = waits;
+            // Both updates are told apart by the wait between them: elsewhere the publisher does not pause.
+            scenario.weather.events = Events::Delivered;
+            worlds.push(scenario);
+        }
+        worlds
+    });
+}
+
+#[test]
+fn pruning_by_state_loses_no_outcome() {
+    let count = if is_whole() { 1_000_000 } else { 4_000 };
+    for publisher in [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)] {
+        let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+        scenario.weather.waits = 1;
+        let stage = scenario.prepare();
+        let whole = sim::explore::<Shipped>(&stage, u64::MAX);
+        let sample = sim::sample::<Shipped>(&stage, seed(), count);
+        assert!(whole.violation.is_none() && sample.violation.is_none());
+        println!(
+            "{}: {} runs for {:.3e} schedules, {} unpruned; outcomes {} and {}",
+            publisher.name(),
+            whole.runs,
+            whole.schedules as f64,
+            sample.runs,
+            whole.outcomes.len(),
+            sample.outcomes.len()
+        );
+        assert_eq!(whole.outcomes, sample.outcomes);
+    }
+}
+
+/// Replays the line of a violation, from the variable `REPLAY`.
+#[test]
+fn replay() {
+    let Ok(line) = std::env::var("REPLAY") else { return };
+    let (name, line) = line.split_once(' ').unwrap();
+    let scenario = Scenario::parse(name).unwrap();
+    let steps = scenario.steps().0;
+    let stage = scenario.prepare();
+    let run = sim::run::<Shipped>(&stage, Arc::new(Mutex::new(Replay::parse(line).unwrap())));
+    for at in &run.history {
+        let text = match &at.record {
+            sim::Record::Step(index) => format!("step {index}: {:?}", steps[*index]),
+            record => format!("{record:?}"),
+        };
+        println!("{:?} {text}", at.mono);
+    }
+    sim::check(&stage, &run).unwrap();
+}
+
+#[test]
+fn a_replayed_line_is_the_same_run() {
+    let mut scenario = Scenario::new(Publisher::StepRenew, Renewal::LeafOnly);
+    scenario.weather.waits = 1;
+    let stage = scenario.prepare();
+    let schedule = Arc::new(Mutex::new(Exhaustive::default()));
+    let mut complete = 0;
+    while schedule.lock().unwrap().next_run() {
+        let first = sim::run::<Shipped>(&stage, schedule.clone());
+        schedule.lock().unwrap().end_run(first.breached);
+        if !first.complete {
+            continue;
+        }
+        complete += 1;
+        let name = stage.scenario.name();
+        let again = Scenario::parse(&name).unwrap();
+        assert_eq!(again.name(), name);
+        let line = Replay::line(&first.choices);
+        let again =
+            sim::run::<Shipped>(&again.prepare(), Arc::new(Mutex::new(Replay::parse(&line).unwrap())));
+        assert_eq!((first.outcome, &first.looks), (again.outcome, &again.looks));
+        assert_eq!(first.choices, again.choices);
+    }
+    assert!(complete > 3);
+}
