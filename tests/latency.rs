@@ -41,7 +41,8 @@ fn inv05_a_new_leaf_is_served_within_milliseconds_of_the_rename() {
     let strict = report("strictly committed", strict.collect());
     let mut ties = 0;
     let tied = tied.iter().map(|next| {
-        let renamed = volume.publish_in_one_tick(&next.files());
+        // The files of the set and no others: what is written after them does not tie it.
+        let renamed = volume.publish_in_one_tick(&next.files()[..2]);
         let took = rotate(&reloader, next, renamed);
         if volume.is_tied() {
             ties += 1;
