@@ -422,6 +422,7 @@ impl<E: Clone + PartialEq> Machine<E> {
                 // A date that has passed is asked about again soon, not at once and for ever.
                 self.held = Some((content, date.max(now.wall + self.timing.retry)));
                 self.refusal = None;
+                self.told = None;
                 self.retry_at = None;
                 self.unsettled = None;
                 let mut effects = Vec::new();
