@@ -218,6 +218,8 @@ pub struct Machine<E> {
     /// Neither served nor refused, since then; whether that was told.
     unsettled: Option<(Duration, bool)>,
     refusal: Option<Refusal<E>>,
+    /// What was told last of what is not over: it is not told again when something that was not worth telling came between.
+    told: Option<E>,
     /// Somebody was told that something is wrong and not yet that it is over.
     owes_recovery: bool,
     retry_at: Option<Duration>,
@@ -242,6 +244,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             still: None,
             unsettled: None,
             refusal: None,
+            told: None,
             owes_recovery: false,
             retry_at: None,
             backoff: timing.retry,
@@ -438,6 +441,7 @@ impl<E: Clone + PartialEq> Machine<E> {
                 // A date that has passed is asked about again soon, not at once and for ever.
                 self.held = Some((content, date.max(now.wall + self.timing.retry)));
                 self.refusal = None;
+                self.told = None;
                 self.retry_at = None;
                 self.unsettled = None;
                 let mut effects = Vec::new();
@@ -468,7 +472,8 @@ impl<E: Clone + PartialEq> Machine<E> {
                     Some(old) if !old.told => old.since,
                     _ => now.mono,
                 };
-                Refusal { cause, since, told: false, count: 1, content }
+                let told = self.told.as_ref() == Some(&cause);
+                Refusal { cause, since, told, count: 1, content }
             }
         };
         self.retry_at = Some(now.mono + self.backoff);
@@ -478,6 +483,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         let tell = !refusal.told && (content.is_some() || self.by_hand.is_some() || lasts);
         if tell {
             self.owes_recovery = true;
+            self.told = Some(refusal.cause.clone());
             effects.push(Effect::Tell(Notice::Refused(refusal.cause.clone())));
         }
         let cause = refusal.cause.clone();
@@ -507,6 +513,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.still = None;
         self.unsettled = None;
         self.refusal = None;
+        self.told = None;
         self.retry_at = None;
         self.backoff = self.timing.retry;
         self.held = None;

@@ -7,7 +7,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    Contents, Events, Record, Run, Scenario, Stage,
+    Contents, Events, Phase, Record, Run, Scenario, Stage,
     scenario::{Renewal, is_valid},
 };
 use crate::{Event, Layer, Timing};
@@ -283,7 +283,9 @@ pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     if weather.events == Events::Lost || refused || weather.verb > Duration::ZERO {
         return settle + timing.poll + timing.poll + look + slow;
     }
-    settle + look
+    // No event reaches a first load: it finds the last step when its present settle time ends, and waits for another.
+    let waits = if scenario.phase == Phase::FirstLoad { 2 } else { 1 };
+    settle * waits + look
 }
 
 /// INV-05, INV-06: a valid disk is served within the bound, whatever became of the events; an invalid one is told.

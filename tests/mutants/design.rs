@@ -1,0 +1,395 @@
+//! A design put together of the shipped stages with a plain driver around them, in which one stage can be a wrong one.
+//!
+//! With [`Wrong::Nothing`] it is right, and the checkers pass it; each other variant replaces one stage by a design seen in
+//! the field.
+
+use std::{
+    collections::{VecDeque, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rustls_reload::{
+    Clock, Error, Event, Layer, Motion, Published, Status, Timing, Walk,
+    machine::{Effect, Input, Machine, Notice, Seen, Verdict},
+    snapshot::{self, Failure, Files, Look, PathSet},
+    testkit::sim::{CA, CHAIN, Contents, Design, Record, Sim, SimClock, SimFs, SimWatcher, Value, is_valid},
+    watch::{Hints, Watcher},
+};
+
+/// Which stage is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Wrong {
+    /// None: the right design.
+    Nothing,
+    /// Reads each file by its path and takes a matching key and leaf for a whole set.
+    ReadsByPath,
+    /// Validates, then reads again to build.
+    ReadsAgain,
+    /// Publishes at once whenever a directory is new.
+    TrustsNewDirectories,
+    /// Publishes at once whatever passes.
+    NeverSettles,
+    /// Takes a chain that lost its end for a finished one, and what holds still for a moment for settled.
+    SettlesBriefly,
+    /// Swaps the pair first, the client CAs after it.
+    TwoCells,
+    /// Swaps first, validates afterwards.
+    SwapsFirst,
+    /// Builds without the key-match check.
+    NoKeyMatch,
+    /// Drops the value when a re-read fails.
+    DropsValue,
+    /// Takes a client CA file that cannot be read for an empty one.
+    EmptyCa,
+    /// Stores a load of old bytes that ended late.
+    Unserialised,
+    /// Compares the leaf alone.
+    ComparesLeaf,
+    /// Compares modification times alone.
+    ComparesTimes,
+    /// Watches the parent directories of the paths and never polls.
+    WatchesParents,
+    /// Never looks without an event.
+    NeverPolls,
+    /// Loads first, arms the watch afterwards, and does not look again.
+    ArmsAfterwards,
+    /// Takes the start of a worker for a reload by hand.
+    StartsByHand,
+    /// Publishes at every event.
+    PublishesUnchanged,
+    /// Tells a refusal at every retry.
+    TellsRetries,
+    /// Tells success before the swap.
+    TellsFirst,
+}
+
+/// The design; `W` is a [`Wrong`].
+pub(crate) struct Rebuilt<const W: u8> {
+    sim: Sim,
+    fs: SimFs,
+    clock: Arc<SimClock>,
+    paths: PathSet,
+    machine: Machine<String>,
+    served: (Files, Walk),
+    candidate: Option<(Files, Walk, u64)>,
+    late: Option<Contents>,
+    numbers: u64,
+    current: Arc<Published<Value>>,
+    watcher: SimWatcher,
+    watched: Vec<PathBuf>,
+    woken: Arc<AtomicBool>,
+}
+
+fn contents(files: &Files) -> Contents {
+    files.iter().map(|(_, bytes)| Some(Arc::new(bytes.to_vec()))).collect()
+}
+
+impl<const W: u8> Rebuilt<W> {
+    fn is(&self, wrong: Wrong) -> bool {
+        W == wrong as u8
+    }
+
+    fn run(&mut self, input: Input<String>) {
+        let mut effects: VecDeque<_> = self.machine.step(self.clock.now(), input).into();
+        while let Some(effect) = effects.pop_front() {
+            let answer = match effect {
+                Effect::Look => Input::Looked(self.look()),
+                Effect::Build(_) => Input::Built(self.build()),
+                Effect::Publish { recovered, .. } => {
+                    self.publish(recovered);
+                    continue;
+                }
+                Effect::Tell(notice) => {
+                    self.tell(notice);
+                    continue;
+                }
+                Effect::Answer(_) => continue,
+            };
+            effects.extend(self.machine.step(self.clock.now(), answer));
+        }
+    }
+
+    fn take(&self) -> Look {
+        if !self.is(Wrong::ReadsByPath) {
+            return snapshot::take(&self.fs, &self.paths);
+        }
+        let mut walk = Walk::default();
+        let mut files = Vec::new();
+        for path in self.paths.paths() {
+            let one = snapshot::take(&self.fs, &PathSet::new([path]).unwrap());
+            walk = one.walk;
+            match one.files {
+                Ok(file) => files.extend(file.iter().map(|(path, bytes)| (path.to_owned(), bytes.into()))),
+                Err(failure) => return Look { walk, files: Err(failure) },
+            }
+        }
+        Look { walk, files: Ok(Files::new(files)) }
+    }
+
+    fn look(&mut self) -> Seen<String> {
+        let mut look = self.take();
+        for _ in 0..8 {
+            if !self.arm(&look.walk) {
+                break;
+            }
+            look = self.take();
+        }
+        let failure = match look.files {
+            Ok(files) => return self.seen(files, look.walk),
+            Err(failure) => failure,
+        };
+        if self.is(Wrong::DropsValue) {
+            let (generation, files) = (self.current.generation, vec![None; 3]);
+            self.current = Arc::new(Published::new(generation, Value { files }));
+        }
+        match &failure {
+            Failure::Unreadable { path, .. }
+                if self.is(Wrong::EmptyCa) && *path == self.paths.paths()[CA] =>
+            {
+                let pair = PathSet::new(&self.paths.paths()[..CA]).unwrap();
+                let Ok(pair) = snapshot::take(&self.fs, &pair).files else { return Seen::Torn(String::new()) };
+                let mut files: Vec<_> =
+                    pair.iter().map(|(path, bytes)| (path.to_owned(), bytes.into())).collect();
+                files.push((path.clone(), (&b""[..]).into()));
+                self.seen(Files::new(files), look.walk)
+            }
+            failure if failure.is_torn() => Seen::Torn(failure.to_string()),
+            failure => Seen::Failed(failure.to_string()),
+        }
+    }
+
+    fn arm(&mut self, walk: &Walk) -> bool {
+        let dirs: Vec<PathBuf> = if self.is(Wrong::WatchesParents) {
+            self.paths.paths().iter().filter_map(|path| path.parent()).map(Path::to_owned).collect()
+        } else {
+            walk.dirs.iter().map(|dir| dir.path.clone()).collect()
+        };
+        let mut new = false;
+        // Every watch is made anew with each look: plain, and right on one thread.
+        for dir in dirs {
+            let known = self.watched.contains(&dir);
+            if self.watcher.watch(&dir).is_ok() && !known {
+                self.watched.push(dir);
+                new = true;
+            }
+        }
+        new
+    }
+
+    fn same(&self, files: &Files, walk: &Walk) -> bool {
+        let (served, served_walk) = &self.served;
+        if self.is(Wrong::ComparesLeaf) {
+            return files.get(CHAIN).map(|(_, bytes)| bytes.chunks(8).next().map(<[u8]>::to_vec))
+                == served.get(CHAIN).map(|(_, bytes)| bytes.chunks(8).next().map(<[u8]>::to_vec));
+        }
+        if self.is(Wrong::ComparesTimes) {
+            let times = |walk: &Walk| -> Vec<_> {
+                let stats = walk.entries.iter().map(|entry| match &entry.seen {
+                    rustls_reload::Seen::Node(stat) if stat.kind == rustls_reload::fs::Kind::File => {
+                        stat.mtime
+                    }
+                    _ => 0,
+                });
+                stats.collect()
+            };
+            return times(walk) == times(served_walk);
+        }
+        files == served
+    }
+
+    fn seen(&mut self, files: Files, walk: Walk) -> Seen<String> {
+        if self.same(&files, &walk) {
+            if self.is(Wrong::PublishesUnchanged) {
+                let passed = contents(&files);
+                self.sim.note(Record::Judged { files: passed.clone(), passed: true });
+                self.swap(passed, false);
+            }
+            self.served = (files, walk);
+            self.candidate = None;
+            return Seen::Served;
+        }
+        let at_once = self.is(Wrong::NeverSettles);
+        let new_dir = self.is(Wrong::TrustsNewDirectories)
+            && walk.dirs.iter().any(|dir| self.served.1.dirs.iter().all(|old| old.id != dir.id));
+        let motion =
+            if at_once || new_dir { Motion::Committed } else { walk.motion_since(&self.served.1) };
+        let lost = |(old, new): ((&Path, &[u8]), (&Path, &[u8]))| {
+            new.1.len() < old.1.len() && old.1.starts_with(new.1)
+        };
+        let shrinks = self.served.0.iter().zip(files.iter()).any(lost);
+        let known = self.candidate.as_ref().filter(|(old, way, _)| *old == files && way.same_as(&walk));
+        let content = known.map_or(self.numbers + 1, |(.., content)| *content);
+        self.numbers = self.numbers.max(content);
+        self.candidate = Some((files, walk, content));
+        Seen::Changed { content, motion, shrinks }
+    }
+
+    fn build(&mut self) -> Verdict<String> {
+        let Some((files, ..)) = &self.candidate else { return Verdict::Refused("nothing".to_owned()) };
+        let files = contents(files);
+        if self.is(Wrong::SwapsFirst) {
+            self.swap(files.clone(), false);
+        }
+        let mut checked = files.clone();
+        if self.is(Wrong::EmptyCa) && checked[CA].as_ref().is_some_and(|ca| ca.is_empty()) {
+            checked[CA].clone_from(&self.current.value.files[CA]);
+        }
+        let passed = is_valid(&checked) || self.is(Wrong::NoKeyMatch);
+        self.sim.note(Record::Judged { files, passed });
+        if passed {
+            return Verdict::Valid;
+        }
+        if self.is(Wrong::TellsRetries) {
+            let error = Error::new(Layer::Match, "the set does not pass");
+            self.sim.note(Record::Told(Event::Refused { error, generation: self.current.generation }));
+        }
+        Verdict::Refused("the set does not pass".to_owned())
+    }
+
+    fn publish(&mut self, recovered: bool) {
+        let Some((files, walk, _)) = self.candidate.take() else { return };
+        let mut bytes = contents(&files);
+        if self.is(Wrong::SwapsFirst) {
+            self.served = (files, walk);
+            return;
+        }
+        if self.is(Wrong::ReadsAgain)
+            && let Ok(again) = snapshot::take(&self.fs, &self.paths).files
+        {
+            bytes = contents(&again);
+        }
+        if self.is(Wrong::TwoCells) {
+            let mut pair = bytes.clone();
+            pair[CA].clone_from(&self.current.value.files[CA]);
+            if pair != self.current.value.files && pair != bytes {
+                self.swap(pair, recovered);
+            }
+        }
+        let before = self.current.value.files.clone();
+        self.served = (files, walk);
+        self.swap(bytes, recovered);
+        if self.is(Wrong::Unserialised) && self.late.is_none() {
+            self.late = Some(before.clone());
+            self.sim.note(Record::Judged { files: before.clone(), passed: true });
+            self.swap(before, false);
+        }
+    }
+
+    fn swap(&mut self, files: Contents, recovered: bool) {
+        let generation = self.current.generation + 1;
+        let told = Record::Told(Event::Published { generation, old: None, new: None, recovered });
+        if self.is(Wrong::TellsFirst) {
+            self.sim.note(told.clone());
+        }
+        self.current = Arc::new(Published::new(generation, Value { files: files.clone() }));
+        self.sim.note(Record::Published { generation, files });
+        if !self.is(Wrong::TellsFirst) {
+            self.sim.note(told);
+        }
+    }
+
+    fn tell(&self, notice: Notice<String>) {
+        self.sim.note(Record::Told(match notice {
+            Notice::Refused(why) => {
+                let layer = if why.contains("does not pass") { Layer::Match } else { Layer::Read };
+                Event::Refused { error: Error::new(layer, why), generation: self.current.generation }
+            }
+            Notice::Recovered => Event::Recovered,
+            Notice::Held(not_before) => Event::Held { not_before },
+            Notice::StillChanging => Event::StillChanging,
+        }));
+    }
+}
+
+impl<const W: u8> Design for Rebuilt<W> {
+    fn load(sim: &Sim, paths: &[PathBuf]) -> Result<Self, String> {
+        let paths = PathSet::new(paths).map_err(|error| error.to_string())?;
+        let (fs, clock) = (sim.fs(), sim.clock());
+        let look = snapshot::take(&fs, &paths);
+        let files = look.files.map_err(|failure| failure.to_string())?;
+        let bytes = contents(&files);
+        sim.note(Record::Judged { files: bytes.clone(), passed: is_valid(&bytes) });
+        let woken = Arc::new(AtomicBool::new(false));
+        let wake = Arc::clone(&woken);
+        let mut timing = Timing::default();
+        let is = |wrong: Wrong| W == wrong as u8;
+        if is(Wrong::NeverPolls) || is(Wrong::WatchesParents) || is(Wrong::ArmsAfterwards) {
+            timing.poll = Duration::from_secs(86_400);
+        }
+        if is(Wrong::SettlesBriefly) {
+            (timing.settle, timing.shrink_settle) = (Duration::from_millis(10), Duration::from_millis(10));
+        }
+        Ok(Self {
+            machine: Machine::new(timing, clock.now()),
+            watcher: SimWatcher::new(sim, Hints::new(move || wake.store(true, Ordering::Relaxed))),
+            sim: sim.clone(),
+            fs,
+            clock,
+            paths,
+            served: (files, look.walk),
+            candidate: None,
+            late: None,
+            numbers: 0,
+            current: Arc::new(Published::new(1, Value { files: bytes })),
+            watched: Vec::new(),
+            woken,
+        })
+    }
+
+    fn begin(&mut self) {
+        if self.is(Wrong::ArmsAfterwards) {
+            let walk = self.take().walk;
+            self.arm(&walk);
+        } else if self.is(Wrong::StartsByHand) {
+            self.run(Input::Reload);
+        } else {
+            self.run(Input::Start);
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), Option<Duration>> {
+        if self.woken.swap(false, Ordering::Relaxed) {
+            self.run(Input::Hint);
+            return Ok(());
+        }
+        let now = self.clock.now();
+        match self.machine.wake(now) {
+            Some(wake) if wake <= now.mono => {
+                self.run(Input::Tick);
+                Ok(())
+            }
+            wake => Err(wake.map(|wake| wake - now.mono)),
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.machine.hash(&mut hasher);
+        let mut set = |files: &Files, walk: &Walk| {
+            files.iter().for_each(|(_, bytes)| bytes.hash(&mut hasher));
+            walk.hash(&mut hasher);
+        };
+        set(&self.served.0, &self.served.1);
+        self.candidate.iter().for_each(|(files, walk, _)| set(files, walk));
+        let content = self.candidate.as_ref().map(|(.., content)| *content);
+        let current = (&self.current.value.files, self.current.generation);
+        let rest = (content, self.numbers, &self.late, &self.watched, self.woken.load(Ordering::Relaxed));
+        (rest, current).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn current(&self) -> Arc<Published<Value>> {
+        Arc::clone(&self.current)
+    }
+
+    fn status(&self) -> Option<Status> {
+        None
+    }
+}
