@@ -24,14 +24,14 @@ fn changed(content: u64) -> Input<&'static str> {
 }
 
 fn machine() -> Machine<&'static str> {
-    Machine::new(Timing::default(), at(0))
+    Machine::new(Timing::default())
 }
 
 /// Checks: INV-01 (b), ASM-05. The first look of a worker asserts nothing.
 #[test]
 fn inv01_what_a_start_finds_has_to_settle() {
     let mut machine = machine();
-    assert_eq!(machine.step(at(0), Input::Start), [Effect::Look]);
+    assert_eq!(machine.step(at(0), Input::Tick), [Effect::Look]);
     assert_eq!(machine.step(at(1), changed(1)), []);
     assert_eq!(machine.step(at(501), Input::Tick), [Effect::Look]);
     assert_eq!(machine.step(at(502), changed(1)), [Effect::Build(1)]);

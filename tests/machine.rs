@@ -65,6 +65,7 @@ struct Twin {
     pause: u64,                       // the next back-off
     retry: Option<u64>,
     held: Option<(Content, Duration)>,
+    last_told: Option<Cause>,
     owes: bool,
 }
 
@@ -115,6 +116,7 @@ impl Twin {
             Verdict::NotYet(date) => {
                 if self.held.is_none_or(|held| held.0 != content) { out.told.push(Notice::Held(date)); }
                 (self.held, self.bad, self.retry, self.moving) = (Some((content, date.max(now.wall + ms(50)))), None, None, None);
+                self.last_told = None;
                 self.reply(Answer::Held(date), out);
             }
         }
@@ -126,9 +128,9 @@ impl Twin {
     }
     fn bad(&mut self, t: u64, cause: Cause, of: Option<Content>, out: &mut Outcome) {
         let (since, told) = match self.bad { Some((c, _, since, told)) if c == cause => (since, told),
-            old => { self.pause = 50; (old.filter(|old| !old.3).map_or(t, |old| old.2), false) } };
+            old => { self.pause = 50; (old.filter(|old| !old.3).map_or(t, |old| old.2), self.last_told == Some(cause)) } };
         let tell = !told && (of.is_some() || self.asked.is_some() || t >= since + 500);
-        if tell { self.owes = true; out.told.push(Notice::Refused(cause)); }
+        if tell { self.owes = true; self.last_told = Some(cause); out.told.push(Notice::Refused(cause)); }
         (self.bad, self.moving, self.retry) = (Some((cause, of, since, told || tell)), None, Some(t + self.pause));
         self.pause = (self.pause * 2).min(10_000);
         self.reply(Answer::Refused(cause), out);

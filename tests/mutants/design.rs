@@ -154,7 +154,9 @@ impl<const W: u8> Rebuilt<W> {
                 if self.is(Wrong::EmptyCa) && *path == self.paths.paths()[CA] =>
             {
                 let pair = PathSet::new(&self.paths.paths()[..CA]).unwrap();
-                let Ok(pair) = snapshot::take(&self.fs, &pair).files else { return Seen::Torn(String::new()) };
+                let Ok(pair) = snapshot::take(&self.fs, &pair).files else {
+                    return Seen::Torn(String::new());
+                };
                 let mut files: Vec<_> =
                     pair.iter().map(|(path, bytes)| (path.to_owned(), bytes.into())).collect();
                 files.push((path.clone(), (&b""[..]).into()));
@@ -218,12 +220,9 @@ impl<const W: u8> Rebuilt<W> {
         let at_once = self.is(Wrong::NeverSettles);
         let new_dir = self.is(Wrong::TrustsNewDirectories)
             && walk.dirs.iter().any(|dir| self.served.1.dirs.iter().all(|old| old.id != dir.id));
-        let motion =
-            if at_once || new_dir { Motion::Committed } else { walk.motion_since(&self.served.1) };
-        let lost = |(old, new): ((&Path, &[u8]), (&Path, &[u8]))| {
-            new.1.len() < old.1.len() && old.1.starts_with(new.1)
-        };
-        let shrinks = self.served.0.iter().zip(files.iter()).any(lost);
+        let motion = if at_once || new_dir { Motion::Committed } else { walk.motion_since(&self.served.1) };
+        let lost = |old: &[u8], new: &[u8]| new.len() < old.len() && old.starts_with(new);
+        let shrinks = self.served.0.iter().zip(files.iter()).any(|((_, old), (_, new))| lost(old, new));
         let known = self.candidate.as_ref().filter(|(old, way, _)| *old == files && way.same_as(&walk));
         let content = known.map_or(self.numbers + 1, |(.., content)| *content);
         self.numbers = self.numbers.max(content);
@@ -327,7 +326,7 @@ impl<const W: u8> Design for Rebuilt<W> {
             (timing.settle, timing.shrink_settle) = (Duration::from_millis(10), Duration::from_millis(10));
         }
         Ok(Self {
-            machine: Machine::new(timing, clock.now()),
+            machine: Machine::new(timing),
             watcher: SimWatcher::new(sim, Hints::new(move || wake.store(true, Ordering::Relaxed))),
             sim: sim.clone(),
             fs,
@@ -350,7 +349,7 @@ impl<const W: u8> Design for Rebuilt<W> {
         } else if self.is(Wrong::StartsByHand) {
             self.run(Input::Reload);
         } else {
-            self.run(Input::Start);
+            self.run(Input::Tick);
         }
     }
 
