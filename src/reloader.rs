@@ -172,6 +172,9 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     ///
     /// # Errors
     /// [`AlreadyRunning`] while a driver runs, or hangs after a stop; that is also told as a warning.
+    ///
+    /// # Panics
+    /// Where the system has no thread left, as `std::thread::spawn` does; a later start may do.
     pub fn start(&self) -> Result<(), AlreadyRunning> {
         self.begin().map(|_| ())
     }
@@ -194,8 +197,16 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             state.stopped = false;
             state.runs
         };
-        let shared = Arc::clone(shared);
-        *worker = Some(spawn(move || shared.work()));
+        let driver = Arc::clone(shared);
+        match spawn(move || driver.work()) {
+            Ok(thread) => *worker = Some(thread),
+            Err(error) => {
+                // Nothing runs, and a later start may do.
+                shared.lock().worker = false;
+                shared.notify();
+                panic!("no thread for the reload worker: {error}");
+            }
+        }
         Ok(run)
     }
 
@@ -284,17 +295,13 @@ pub(crate) fn stop<T: Send + Sync + 'static>(
 }
 
 #[cfg(not(loom))]
-#[allow(clippy::expect_used)] // reason: as std::thread::spawn, which panics where no thread can be made
-fn spawn(work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
-    thread::Builder::new()
-        .name("rustls-reload".to_owned())
-        .spawn(work)
-        .expect("a thread for the reload worker")
+fn spawn(work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("rustls-reload".to_owned()).spawn(work)
 }
 
 #[cfg(loom)]
-fn spawn(work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
-    thread::spawn(work)
+fn spawn(work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHandle<()>> {
+    Ok(thread::spawn(work))
 }
 
 /// Reads the current value, asks for reloads, waits for publications. Cheap to clone.
