@@ -141,7 +141,13 @@ impl Walk {
             }
             pivot = Some(step.entry);
             for later in &trace[first + 1..] {
-                match self.entries[later.entry].stat() {
+                let entry = &self.entries[later.entry];
+                // What was there before is not part of the change: an absolute link leads through `/` again, and through
+                // the directory that it lies in itself.
+                if served.entries.iter().any(|old| old.same_as(entry)) {
+                    continue;
+                }
+                match entry.stat() {
                     Some(stat) => beneath = beneath.max(Some(stat.ctime)),
                     None => return Motion::Loose,
                 }

@@ -121,6 +121,23 @@ fn asm06_a_link_that_was_pointed_at_a_finished_release_shows_as_committed() {
 }
 
 #[test]
+fn asm06_an_absolute_link_that_was_pointed_at_a_finished_release_shows_as_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    // The way to the release leads through the directory of the link again, which changes as the link does.
+    let point = |number: u32| {
+        symlink(dir.path().join(number.to_string()), dir.path().join("next")).unwrap();
+        fs::rename(dir.path().join("next"), dir.path().join("current")).unwrap();
+    };
+    release(dir.path(), 1);
+    point(1);
+    let served = walk(dir.path());
+    release(dir.path(), 2);
+    wait_for_tick(dir.path()).unwrap();
+    point(2);
+    assert_eq!(walk(dir.path()).motion_since(&served), Motion::Committed);
+}
+
+#[test]
 fn asm06_a_link_that_was_pointed_at_an_unfinished_release_does_not_pass_for_committed() {
     let dir = tempfile::tempdir().unwrap();
     release(dir.path(), 1);
