@@ -154,7 +154,9 @@ impl<const W: u8> Rebuilt<W> {
                 if self.is(Wrong::EmptyCa) && *path == self.paths.paths()[CA] =>
             {
                 let pair = PathSet::new(&self.paths.paths()[..CA]).unwrap();
-                let Ok(pair) = snapshot::take(&self.fs, &pair).files else { return Seen::Torn(String::new()) };
+                let Ok(pair) = snapshot::take(&self.fs, &pair).files else {
+                    return Seen::Torn(String::new());
+                };
                 let mut files: Vec<_> =
                     pair.iter().map(|(path, bytes)| (path.to_owned(), bytes.into())).collect();
                 files.push((path.clone(), (&b""[..]).into()));
@@ -218,8 +220,7 @@ impl<const W: u8> Rebuilt<W> {
         let at_once = self.is(Wrong::NeverSettles);
         let new_dir = self.is(Wrong::TrustsNewDirectories)
             && walk.dirs.iter().any(|dir| self.served.1.dirs.iter().all(|old| old.id != dir.id));
-        let motion =
-            if at_once || new_dir { Motion::Committed } else { walk.motion_since(&self.served.1) };
+        let motion = if at_once || new_dir { Motion::Committed } else { walk.motion_since(&self.served.1) };
         let lost = |(old, new): ((&Path, &[u8]), (&Path, &[u8]))| {
             new.1.len() < old.1.len() && old.1.starts_with(new.1)
         };

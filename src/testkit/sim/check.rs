@@ -276,7 +276,8 @@ pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     let timing = Timing::default();
     let look = Duration::from_millis(100);
     let weather = &scenario.weather;
-    let slow = weather.verb * 60;
+    // Some looks of at most a hundred verbs each.
+    let slow = weather.verb * 300;
     let shrinks = scenario.crash.is_some() || scenario.renewals.contains(&Renewal::Shrink) || run.breached;
     let settle = if shrinks { timing.shrink_settle } else { timing.settle };
     let refused = run.history.iter().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));
@@ -302,7 +303,11 @@ fn converges(scenario: &Scenario, run: &Run) -> Verdict {
     let (Some(disk), Some((published, files))) = (disk, served) else { return Ok(()) };
     if !is_valid(disk) {
         let refused = records().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));
-        return if refused { Ok(()) } else { broken("INV-11", "the disk cannot be served and nothing tells so") };
+        return if refused {
+            Ok(())
+        } else {
+            broken("INV-11", "the disk cannot be served and nothing tells so")
+        };
     }
     if disk != files {
         return broken("INV-05", format!("served in the end: {}; on disk: {}", show(files), show(disk)));

@@ -28,9 +28,7 @@ use disk::{Disk, Happened};
 pub use explore::{Report, explore, sample};
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
 pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run};
-pub use scenario::{
-    BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, full, is_valid,
-};
+pub use scenario::{BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, full, is_valid};
 pub use schedule::{Bytes, Exhaustive, Replay, Sampled, Schedule};
 
 /// The bytes of each path at one instant; `None` where nothing can be read.
@@ -186,7 +184,8 @@ impl Script {
             disk.apply(op, EPOCH.wall).expect("a step that can be taken");
             contents.push(read(&disk));
         }
-        let changes = |range: std::ops::Range<usize>| range.into_iter().any(|i| contents[i] != contents[i + 1]);
+        let changes =
+            |range: std::ops::Range<usize>| range.into_iter().any(|i| contents[i] != contents[i + 1]);
         let amidst = (0..=steps.len())
             .map(|next| {
                 let from = begins.iter().copied().filter(|begin| *begin <= next).max().unwrap_or(0);
@@ -321,6 +320,12 @@ impl Sim {
         self.world().ended
     }
 
+    /// Whether the world has come to its end, or the schedule ended it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.world().is_over()
+    }
+
     /// The hash of what was told and published, times left out.
     #[must_use]
     pub fn outcome(&self) -> u64 {
@@ -408,7 +413,16 @@ impl World {
     fn state(&self, place: u8) -> u64 {
         let late: Vec<_> = self.late.iter().map(|(at, path, _)| (at, path)).collect();
         hash(&(
-            (place, self.reader, self.log, self.told, self.next, self.last_step, self.last_change, self.breached),
+            (
+                place,
+                self.reader,
+                self.log,
+                self.told,
+                self.next,
+                self.last_step,
+                self.last_change,
+                self.breached,
+            ),
             (self.disk_hash, self.now.mono, self.waited, &self.watches, late),
         ))
     }
@@ -426,7 +440,12 @@ impl World {
 
     /// Before a verb of the reader: the publisher takes as many steps as the schedule says.
     fn yield_to_publisher(&mut self) {
-        while !self.quiet && !self.ended && !self.is_done() && self.choose(0, 2) == Some(1) {
+        while !self.quiet && !self.ended && !self.is_done() {
+            // A reader that never idles does not starve the publisher for ever.
+            let starved = self.now.mono >= self.last_step + self.weather.rest;
+            if !starved && self.choose(0, 2) != Some(1) {
+                break;
+            }
             self.step();
         }
         self.advance(self.now.mono + self.weather.verb);
@@ -470,7 +489,8 @@ impl World {
         let due = (self.last_step + self.weather.pause).max(self.now.mono);
         self.advance(due);
         let script = Arc::clone(&self.script);
-        let happened = self.disk.apply(&script.steps[self.next], self.now.wall).expect("a step that can be taken");
+        let happened =
+            self.disk.apply(&script.steps[self.next], self.now.wall).expect("a step that can be taken");
         self.note(Record::Step(self.next));
         self.next += 1;
         self.last_step = due;

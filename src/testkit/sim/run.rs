@@ -175,15 +175,21 @@ impl Scenario {
     pub fn parse(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split('/').collect();
         let [publisher, renewals, phase, crash, events, reuse, waits, times] = parts[..] else { return None };
-        let renewal = |name: &str| Renewal::ALL.into_iter().chain([Renewal::Broken]).find(|renewal| format!("{renewal:?}") == name);
-        let times: Vec<_> =
-            times.split(',').map(|time| time.parse().ok().map(Duration::from_millis)).collect::<Option<_>>()?;
+        let renewal = |name: &str| {
+            Renewal::ALL.into_iter().chain([Renewal::Broken]).find(|renewal| format!("{renewal:?}") == name)
+        };
+        let times: Vec<_> = times
+            .split(',')
+            .map(|time| time.parse().ok().map(Duration::from_millis))
+            .collect::<Option<_>>()?;
         let [tick, pause, verb, lull, rest] = times[..] else { return None };
         Some(Self {
             publisher: Publisher::all(true).into_iter().find(|known| known.name() == publisher)?,
             renewals: renewals.split('+').map(renewal).collect::<Option<_>>()?,
             crash: if crash == "-" { None } else { Some(crash.parse().ok()?) },
-            phase: [Phase::FirstLoad, Phase::Reload].into_iter().find(|known| format!("{known:?}") == phase)?,
+            phase: [Phase::FirstLoad, Phase::Reload]
+                .into_iter()
+                .find(|known| format!("{known:?}") == phase)?,
             weather: Weather {
                 tick,
                 reuse: reuse.parse().ok()?,
@@ -299,7 +305,8 @@ fn drive<D: Design>(sim: &Sim, design: &mut D) {
     sim.begin_step(design.digest());
     design.begin();
     observe(sim, design);
-    while !sim.ended() {
+    // A reader that is slower than its poll never idles.
+    while !sim.is_over() {
         sim.begin_step(design.digest());
         let turn = design.turn();
         observe(sim, design);

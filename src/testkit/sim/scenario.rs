@@ -65,12 +65,8 @@ impl Renewal {
         match self {
             Self::NewKey => new(number),
             Self::SameKey => [new(old_key)[CHAIN].clone(), key, new(old_key)[CA].clone()],
-            Self::LeafOnly => {
-                [[&new(old_key)[CHAIN][..BLOCK], &chain[BLOCK..]].concat(), key, ca]
-            }
-            Self::ChainOnly => {
-                [[&chain[..BLOCK], &new(old_key)[CHAIN][BLOCK..]].concat(), key, ca]
-            }
+            Self::LeafOnly => [[&new(old_key)[CHAIN][..BLOCK], &chain[BLOCK..]].concat(), key, ca],
+            Self::ChainOnly => [[&chain[..BLOCK], &new(old_key)[CHAIN][BLOCK..]].concat(), key, ca],
             Self::CaOnly => [chain, key, new(old_key)[CA].clone()],
             Self::Shrink => {
                 let len = ca.len() - BLOCK;
