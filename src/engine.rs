@@ -184,21 +184,24 @@ impl<F: Fs, B: Build> Engine<F, B> {
         // A panic in a look is a bug here; it costs a retry, not the driver.
         let look = caught(|| {
             let mut look = snapshot::take(&self.fs, &self.paths);
+            let mut failed = false;
             for _ in 0..ARM_LIMIT {
                 let Some(armed) = self.arm(shared, &look.walk) else { break };
-                if !armed.new && armed.fault.is_none() {
+                if armed.fault.is_none() {
                     self.watching(shared, None);
-                    break;
+                    if !armed.new {
+                        break;
+                    }
                 }
                 let before = std::mem::replace(&mut look, snapshot::take(&self.fs, &self.paths));
-                // A directory that cannot be watched because it is not on the way any more is no fault of the watch.
-                let stands = before.walk.dirs == look.walk.dirs;
-                if armed.fault.is_none() || stands {
+                // A directory that cannot be watched because it went away is no fault of the watch: it has to fail twice
+                // on the same way.
+                let stands = armed.fault.is_some() && before.walk.dirs == look.walk.dirs;
+                if stands && failed {
                     self.watching(shared, armed.fault);
-                }
-                if !armed.new && stands {
                     break;
                 }
+                failed = stands;
             }
             Ok(look)
         });
