@@ -72,9 +72,11 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
 
 /// The schedules in which faults showed first, as the violations printed them. What they name is in the commit that
 /// mended it.
-const LINES: [&str; 4] = [
+const LINES: [&str; 5] = [
     // A directory removed between the look and the watch was told as a degraded watch (INV-11).
     "dir-swapped/NewKey/Reload/-/Delivered/false/2/4,0,0,600,26000 r219pr26",
+    // The same, where the directory was made again under the same inode number.
+    "dir-remade/NewKey/Reload/-/Delivered/true/1/4,5,0,600,26000 p2r5p2r5pr5pr5pr2pr6prpr5prpr3pr2p",
     // Events of names that counted only since the last look were ignored until the poll (INV-05).
     "certbot/SameKey/Reload/10/Delivered/false/0/4,5,0,600,26000 r119p2",
     // A first load counted the settle time from the begin of a slow look (INV-01 (b)).

@@ -23,13 +23,13 @@ fn is_whole() -> bool {
 /// In the quick tier a world that is larger than this is cut off, and the table says so.
 fn limit() -> u64 {
     let limit = std::env::var("INTERLEAVE_RUNS").ok().and_then(|limit| limit.parse().ok());
-    limit.unwrap_or(if is_whole() { u64::MAX } else { 200 })
+    limit.unwrap_or(if is_whole() { u64::MAX } else { 80 })
 }
 
 /// Random schedules for each world that was cut off.
 fn samples() -> u64 {
     let samples = std::env::var("INTERLEAVE_SAMPLES").ok().and_then(|samples| samples.parse().ok());
-    samples.unwrap_or(100)
+    samples.unwrap_or(40)
 }
 
 fn seed() -> u64 {
@@ -216,6 +216,7 @@ fn inv01_slow_reads_and_inode_numbers_used_again() {
                 scenario.phase = phase;
                 scenario.weather.reuse = true;
                 (scenario.weather.pause, scenario.weather.verb) = (millis(pause), millis(verb));
+                scenario.weather.rest += millis(verb) * 300;
                 scenario.weather.waits = 1;
                 worlds.push(scenario);
             }

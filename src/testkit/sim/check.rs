@@ -276,7 +276,8 @@ pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     let timing = Timing::default();
     let look = Duration::from_millis(100);
     let weather = &scenario.weather;
-    let slow = weather.verb * 60;
+    // Some looks of at most a hundred verbs each.
+    let slow = weather.verb * 300;
     let shrinks = scenario.crash.is_some() || scenario.renewals.contains(&Renewal::Shrink) || run.breached;
     let settle = if shrinks { timing.shrink_settle } else { timing.settle };
     let refused = run.history.iter().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));

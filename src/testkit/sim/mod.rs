@@ -320,6 +320,12 @@ impl Sim {
         self.world().ended
     }
 
+    /// Whether the world has come to its end, or the schedule ended it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.world().is_over()
+    }
+
     /// The hash of what was told and published, times left out.
     #[must_use]
     pub fn outcome(&self) -> u64 {
@@ -434,7 +440,12 @@ impl World {
 
     /// Before a verb of the reader: the publisher takes as many steps as the schedule says.
     fn yield_to_publisher(&mut self) {
-        while !self.quiet && !self.ended && !self.is_done() && self.choose(0, 2) == Some(1) {
+        while !self.quiet && !self.ended && !self.is_done() {
+            // A reader that never idles does not starve the publisher for ever.
+            let starved = self.now.mono >= self.last_step + self.weather.rest;
+            if !starved && self.choose(0, 2) != Some(1) {
+                break;
+            }
             self.step();
         }
         self.advance(self.now.mono + self.weather.verb);
