@@ -1,5 +1,7 @@
 //! The real cell, which loom cannot see into: readers against a publisher at full speed. `scripts/miri` runs this under
 //! Miri over many seeds, `scripts/tsan` under ThreadSanitizer. Checks: INV-01, INV-04, INV-07.
+//!
+//! Engine: generated.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: what fails here is a failed test, and counts are printed
 

@@ -1,6 +1,8 @@
 //! Every interleaving of the field's publishers with the reader's verbs, each run judged by the invariants.
 //!
 //! Checks: INV-01 to INV-06, INV-08, INV-11. `scripts/interleave` covers the larger worlds.
+//!
+//! Engine: generated.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)]
 // reason: tests stop at the first surprise, and print what they covered

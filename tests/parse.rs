@@ -1,7 +1,5 @@
 //! PEM and DER: what is accepted, what is refused and by which layer, and the fuzz bodies over their corpus and over
 //! every cut of real files.
-//!
-//! Engine: generated.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
 
@@ -17,6 +15,7 @@ fn pair() -> Pair {
     root.intermediate("intermediate").issue_with_chain(&Subject::server("example.test"), &Identity::p256())
 }
 
+/// Engine: generated.
 #[test]
 fn inv12_the_fuzz_bodies_pass_over_their_corpus() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
@@ -36,6 +35,7 @@ fn inv12_the_fuzz_bodies_pass_over_their_corpus() {
     println!("corpus: {played} inputs");
 }
 
+/// Engine: generated.
 #[test]
 fn inv12_every_cut_and_every_flipped_byte_is_taken_without_a_panic() {
     let pair = pair();
@@ -62,6 +62,7 @@ fn inv12_every_cut_and_every_flipped_byte_is_taken_without_a_panic() {
     assert!(cases > 5_000);
 }
 
+/// Engine: generated.
 #[test]
 fn inv02_a_cut_chain_is_refused_unless_the_cut_is_between_blocks() {
     let chain = pair().chain.into_bytes();

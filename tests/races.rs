@@ -1,4 +1,6 @@
 //! Changes at one chosen moment of a look, by a file system that lets a publisher in between two system calls.
+//!
+//! Engine: generated.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 

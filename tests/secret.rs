@@ -1,7 +1,5 @@
 //! No key material in anything that is printed or told: over every cut, every flipped character and every exchanged
 //! character of a key file, through the whole build, with every text that comes out searched for windows of the key.
-//!
-//! Engine: generated.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
 
@@ -44,6 +42,7 @@ fn damaged(key: &str) -> Vec<Vec<u8>> {
     variants
 }
 
+/// Engine: generated.
 #[test]
 fn inv10_no_refusal_of_a_damaged_key_repeats_any_of_it() {
     let pair = pair();

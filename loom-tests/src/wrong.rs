@@ -23,29 +23,29 @@ use crate::{After, Design, Disk, Whole};
 pub enum Fault {
     /// Nothing is: the models must pass, so that it is the fault that they catch.
     Sound,
-    /// Two cells hold one half of the value each.
+    /// Two cells hold one half of the value each. Breaks: INV-01, INV-04
     TwoCells,
-    /// Each reload stores what it loaded, whoever stored meanwhile.
+    /// Each reload stores what it loaded, whoever stored meanwhile. Breaks: INV-04
     Unserialised,
-    /// The hint is noted and told without the lock that the driver sleeps under.
+    /// The hint is noted and told without the lock that the driver sleeps under. Breaks: INV-05, INV-06
     HintWithoutLock,
-    /// The start guard is not taken back when the driver ends.
+    /// The start guard is not taken back when the driver ends. Breaks: INV-13
     GuardNeverReset,
-    /// A stop waits for whatever driver runs, also for one that was started after it.
+    /// A stop waits for whatever driver runs, also for one that was started after it. Breaks: INV-13
     StopWaitsForAny,
-    /// The stop flag is read, and the value swapped after the lock was let go.
+    /// The stop flag is read, and the value swapped after the lock was let go. Breaks: INV-13
     CheckThenSwap,
-    /// A waiter looks at the generation, lets the lock go, and registers then.
+    /// A waiter looks at the generation, lets the lock go, and registers then. Breaks: INV-11
     RegisterLate,
-    /// The generation is stored before the pointer.
+    /// The generation is stored before the pointer. Breaks: INV-11
     GenerationFirst,
-    /// The generation is stored after the pointer, and not under one lock with it.
+    /// The generation is stored after the pointer, and not under one lock with it. Breaks: INV-11
     GenerationLate,
-    /// A panic in a build ends the driver, which is not put back.
+    /// A panic in a build ends the driver, which is not put back. Breaks: INV-03
     PanicEscapes,
-    /// A reload from a callback waits for the driver that calls it.
+    /// A reload from a callback waits for the driver that calls it. Breaks: INV-13
     CallbackWaits,
-    /// A stop from a callback wakes nobody.
+    /// A stop from a callback wakes nobody. Breaks: INV-13
     SilentStop,
 }
 

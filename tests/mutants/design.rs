@@ -28,45 +28,45 @@ use rustls_reload::{
 pub(crate) enum Wrong {
     /// None: the right design.
     Nothing,
-    /// Reads each file by its path and takes a matching key and leaf for a whole set.
+    /// Reads each file by its path and takes a matching key and leaf for a whole set. Breaks: INV-01
     ReadsByPath,
-    /// Validates, then reads again to build.
+    /// Validates, then reads again to build. Breaks: INV-01
     ReadsAgain,
-    /// Publishes at once whenever a directory is new.
+    /// Publishes at once whenever a directory is new. Breaks: INV-01
     TrustsNewDirectories,
-    /// Publishes at once whatever passes.
+    /// Publishes at once whatever passes. Breaks: INV-01
     NeverSettles,
-    /// Takes a chain that lost its end for a finished one, and what holds still for a moment for settled.
+    /// Takes a chain that lost its end for a finished one, and what holds still for a moment for settled. Breaks: INV-01
     SettlesBriefly,
-    /// Swaps the pair first, the client CAs after it.
+    /// Swaps the pair first, the client CAs after it. Breaks: INV-01, INV-04
     TwoCells,
-    /// Swaps first, validates afterwards.
+    /// Swaps first, validates afterwards. Breaks: INV-02, INV-03
     SwapsFirst,
-    /// Builds without the key-match check.
+    /// Builds without the key-match check. Breaks: INV-02
     NoKeyMatch,
-    /// Drops the value when a re-read fails.
+    /// Drops the value when a re-read fails. Breaks: INV-03
     DropsValue,
-    /// Takes a client CA file that cannot be read for an empty one.
+    /// Takes a client CA file that cannot be read for an empty one. Breaks: INV-03
     EmptyCa,
-    /// Stores a load of old bytes that ended late.
+    /// Stores a load of old bytes that ended late. Breaks: INV-04
     Unserialised,
-    /// Compares the leaf alone.
+    /// Compares the leaf alone. Breaks: INV-05
     ComparesLeaf,
-    /// Compares modification times alone.
+    /// Compares modification times alone. Breaks: INV-08
     ComparesTimes,
-    /// Watches the parent directories of the paths and never polls.
+    /// Watches the parent directories of the paths and never polls. Breaks: INV-05, INV-06
     WatchesParents,
-    /// Never looks without an event.
+    /// Never looks without an event. Breaks: INV-05, INV-06
     NeverPolls,
-    /// Loads first, arms the watch afterwards, and does not look again.
+    /// Loads first, arms the watch afterwards, and does not look again. Breaks: INV-05
     ArmsAfterwards,
-    /// Takes the start of a worker for a reload by hand.
+    /// Takes the start of a worker for a reload by hand. Breaks: INV-01
     StartsByHand,
-    /// Publishes at every event.
+    /// Publishes at every event. Breaks: INV-08
     PublishesUnchanged,
-    /// Tells a refusal at every retry.
+    /// Tells a refusal at every retry. Breaks: INV-11
     TellsRetries,
-    /// Tells success before the swap.
+    /// Tells success before the swap. Breaks: INV-11
     TellsFirst,
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustls_reload::testkit::sim::{self, Design, Events, ORDERS, Publisher, Renewal, Report, Scenario};
 
+mod deciding;
 mod design;
+mod waiting;
 
 use design::{Rebuilt, Wrong};
 

@@ -1,5 +1,7 @@
 //! A hint against the driver that goes to sleep: whenever it comes, the new content gets published. Time stands still,
 //! so no poll makes up for a lost wake-up. Checks: INV-05, INV-06.
+//!
+//! Engine: generated.
 
 use loom_tests::{Design, Disk, Shipped, Surroundings, bounded, spawn, started};
 

@@ -1,5 +1,7 @@
 //! A build that panics while others read and ask: what was served stays, the same pointer, and the driver lives.
 //! Checks: INV-03.
+//!
+//! Engine: generated.
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! A callback that asks for a reload while another thread stops the reloader: neither waits for the other for ever.
 //! Checks: INV-07, INV-13.
+//!
+//! Engine: generated.
 
 use std::sync::{Arc, OnceLock, Weak};
 

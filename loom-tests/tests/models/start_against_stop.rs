@@ -1,5 +1,7 @@
 //! A start against a start against a stop: one driver at a time, a refused start leaves the running one alone, and a
 //! start after a stop works. Checks: INV-13.
+//!
+//! Engine: generated.
 
 use std::sync::{Arc, OnceLock, Weak};
 

@@ -1,5 +1,7 @@
 //! The status against the cell: it names no generation that a handshake does not get yet, and none that a handshake has
 //! left behind. Checks: INV-11.
+//!
+//! Engine: generated.
 
 use loom_tests::{Design, Disk, Reload, Shipped, model, spawn};
 

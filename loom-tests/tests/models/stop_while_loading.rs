@@ -1,5 +1,7 @@
 //! A stop while a load is on its way: nothing is published once the stop has returned, and nobody is told that
 //! something was. Checks: INV-13, INV-11.
+//!
+//! Engine: generated.
 
 use loom_tests::{Design, Disk, Reload, Shipped, model, spawn};
 

@@ -1,5 +1,7 @@
 //! A swap against two handshakes: each sees one whole value, never an older one after a newer one, and what was
 //! replaced is freed exactly once, when the last of them has let it go. Checks: INV-01, INV-04.
+//!
+//! Engine: generated.
 
 use loom_tests::{Design, Disk, Reload, Shipped, model, spawn};
 

@@ -1,5 +1,7 @@
 //! Two reloads by hand and a reader: publications are in order, none is lost, and each caller's answer is true: what it
 //! wrote before it asked is served when it is told so. Checks: INV-04, INV-11.
+//!
+//! Engine: generated.
 
 use loom_tests::{Design, Disk, Reload, Shipped, bounded, spawn};
 

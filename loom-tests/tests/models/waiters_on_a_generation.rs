@@ -1,5 +1,7 @@
 //! Waiters on a generation, blocking and as a future: each wakes, none is lost, and a future is woken once.
 //! Checks: INV-11.
+//!
+//! Engine: generated.
 
 use loom_tests::{Design, Disk, Reload, Shipped, block_on, bounded, spawn};
 

@@ -1,0 +1,117 @@
+//! Wrong ways to decide when to look, behind the same two methods as the machine.
+
+use std::time::Duration;
+
+use rustls_reload::{
+    Motion, Now, Timing,
+    machine::{Effect, Input, Machine, Seen, Verdict},
+};
+
+/// Decides when to look.
+trait Decides {
+    /// Something came in; returns whether to look now.
+    fn takes(&mut self, now: Now, hint: bool) -> bool;
+    /// A look found a set that was committed by one rename; returns whether it is published.
+    fn finds(&mut self, now: Now) -> bool;
+    /// When to come back.
+    fn wake(&self, now: Now) -> Duration;
+}
+
+impl Decides for Machine<u8> {
+    fn takes(&mut self, now: Now, hint: bool) -> bool {
+        self.step(now, if hint { Input::Hint } else { Input::Tick }).contains(&Effect::Look)
+    }
+
+    fn finds(&mut self, now: Now) -> bool {
+        let seen = Seen::Changed { content: 1, motion: Motion::Committed, shrinks: false };
+        self.step(now, Input::Looked(seen));
+        let effects = self.step(now, Input::Built(Verdict::Valid));
+        effects.iter().any(|effect| matches!(effect, Effect::Publish { .. }))
+    }
+
+    fn wake(&self, now: Now) -> Duration {
+        self.wake(now).unwrap()
+    }
+}
+
+/// Breaks: INV-05, INV-06. Waits until nothing was heard for a second, however long that takes.
+struct QuietPeriod {
+    heard: Duration,
+}
+
+impl Decides for QuietPeriod {
+    fn takes(&mut self, now: Now, hint: bool) -> bool {
+        if hint {
+            self.heard = now.mono;
+        }
+        now.mono >= self.heard + Duration::from_secs(1)
+    }
+
+    fn finds(&mut self, _: Now) -> bool {
+        true
+    }
+
+    fn wake(&self, _: Now) -> Duration {
+        self.heard + Duration::from_secs(1)
+    }
+}
+
+/// Breaks: INV-12. Looks at every event.
+struct EveryEvent;
+
+impl Decides for EveryEvent {
+    fn takes(&mut self, _: Now, hint: bool) -> bool {
+        hint
+    }
+
+    fn finds(&mut self, _: Now) -> bool {
+        false
+    }
+
+    fn wake(&self, now: Now) -> Duration {
+        now.mono + Duration::from_secs(10)
+    }
+}
+
+/// Hints every `every` for a minute; returns when the first publication came and how many looks there were.
+fn storm(design: &mut dyn Decides, every: Duration) -> (Option<Duration>, u32) {
+    let (start, minute) = (Duration::from_secs(100), Duration::from_secs(60));
+    let (mut mono, mut hint, mut published, mut looks) = (start, start, None, 0);
+    while mono < start + minute {
+        let now = Now { mono, wall: mono };
+        if design.takes(now, mono >= hint) {
+            looks += 1;
+            if design.finds(now) {
+                published.get_or_insert(mono - start);
+            }
+        }
+        if mono >= hint {
+            hint += every;
+        }
+        mono = hint.min(design.wake(now)).max(mono + Duration::from_micros(1));
+    }
+    (published, looks)
+}
+
+fn prompt(design: &mut dyn Decides) -> Result<(), String> {
+    let (published, _) = storm(design, Duration::from_millis(100));
+    let bound = Timing::default().settle;
+    published.filter(|after| *after <= bound).map(drop).ok_or(format!("INV-05: published {published:?}"))
+}
+
+fn bounded(design: &mut dyn Decides) -> Result<(), String> {
+    let (_, looks) = storm(design, Duration::from_micros(100));
+    // 200 a second, and one at either end.
+    if looks <= 60 * 200 + 2 { Ok(()) } else { Err(format!("INV-12: {looks} looks in a minute")) }
+}
+
+#[test]
+fn inv05_inv12_the_machine_is_prompt_and_bounded_in_a_storm_and_the_wrong_ways_are_not() {
+    let shipped = || Machine::new(Timing::default());
+    assert_eq!(prompt(&mut shipped()), Ok(()));
+    assert_eq!(bounded(&mut shipped()), Ok(()));
+    let restarted = prompt(&mut QuietPeriod { heard: Duration::ZERO }).unwrap_err();
+    let unbounded = bounded(&mut EveryEvent).unwrap_err();
+    println!("QuietPeriod: {restarted}\nEveryEvent: {unbounded}");
+    assert!(restarted.starts_with("INV-05") && unbounded.starts_with("INV-12"));
+}
