@@ -25,13 +25,13 @@ fn is_whole() -> bool {
 /// In the quick tier a world that is larger than this is cut off, and the table says so.
 fn limit() -> u64 {
     let limit = std::env::var("INTERLEAVE_RUNS").ok().and_then(|limit| limit.parse().ok());
-    limit.unwrap_or(if is_whole() { u64::MAX } else { 80 })
+    limit.unwrap_or(if is_whole() { u64::MAX } else { 250 })
 }
 
 /// Random schedules for each world that was cut off.
 fn samples() -> u64 {
     let samples = std::env::var("INTERLEAVE_SAMPLES").ok().and_then(|samples| samples.parse().ok());
-    samples.unwrap_or(40)
+    samples.unwrap_or(80)
 }
 
 fn seed() -> u64 {
