@@ -198,15 +198,21 @@ impl<F: Fs, B: Build> Engine<F, B> {
             let mut fault = self.degraded.as_ref().map(|(error, _)| error.clone());
             for attempt in 1.. {
                 let Some(armed) = self.arm(shared, &look.walk) else { return Ok(self.seen(look)) };
-                // A directory that cannot be watched may be gone by now, and then it need not be.
+                // A fault is looked at twice: the directory may not be on the way any more, and then it need not be watched.
                 let news = armed.fault.is_some() && armed.fault != fault;
                 fault = armed.fault;
-                if !armed.new && !news {
+                if !armed.new && !news && armed.gone.is_none() {
                     break;
                 }
                 if attempt > ARM_LIMIT {
-                    // What this look went through is armed, but it may have changed before that.
-                    shared.hint();
+                    match armed.gone {
+                        // Found by every look and by no attempt to watch it: polled, rather than looked at for ever.
+                        Some(dir) => {
+                            fault = Some(Error::new(Layer::Watch, "found, but not to be watched").at(dir))
+                        }
+                        // What this look went through is armed, but it may have changed before that.
+                        None => shared.hint(),
+                    }
                     break;
                 }
                 look = snapshot::take(&self.fs, &self.paths);
@@ -351,7 +357,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 };
                 match made {
                     Ok(watch) => none.insert(watch),
-                    Err(error) => return Some(Armed { new: false, changed: false, fault: Some(error) }),
+                    Err(error) => {
+                        return Some(Armed { new: false, changed: false, gone: None, fault: Some(error) });
+                    }
                 }
             }
         };

@@ -72,7 +72,7 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
 
 /// The schedules in which faults showed first, as the violations printed them. What they name is in the commit that
 /// mended it.
-const LINES: [&str; 5] = [
+const LINES: [&str; 7] = [
     // A directory removed between the look and the watch was told as a degraded watch (INV-11).
     "dir-swapped/NewKey/Reload/-/Delivered/false/2/4,0,0,600,26000 r219pr26",
     // The same, where the directory was made again under the same inode number.
@@ -84,6 +84,9 @@ const LINES: [&str; 5] = [
     // A failure was told twice (INV-11).
     "dir-remade/NewKey+NewKey/Reload/-/Delivered/false/0/4,499,0,600,26000 \
      rpr2pr23prpr36pr2pr15pr23pr52pr2pr16pr20pr19pr56pr8pr3pr41p",
+    // A directory that was swapped twice while it was to be watched was told as a degraded watch (INV-11).
+    "dir-swapped/NewKey+NewKey/Reload/-/Delivered/false/0/4,0,0,600,26000 r43p8r4pr19p8r",
+    "dir-swapped/Broken+Nothing/Reload/-/Delivered/false/2/4,0,0,600,26000 r87p7r4pr19p8r",
 ];
 
 #[test]

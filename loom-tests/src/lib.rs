@@ -1,7 +1,7 @@
 //! Small worlds in which every interleaving of the shipped code's threads is tried.
 //!
 //! A model's body is written once over [`Design`]. Under `--cfg loom` it runs in every interleaving; otherwise it runs
-//! many times on the standard library's threads. [`Shipped`] is the crate itself; [`wrong`] holds designs in which one
+//! many times on the standard library's threads. [`Shipped`] is the crate itself; `wrong` holds designs in which one
 //! step is out of order, and the same bodies must fail over them.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // reason: what fails here is a failed model, and counts are printed

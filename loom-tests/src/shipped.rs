@@ -163,8 +163,8 @@ impl Clock for Still {
 struct Silent;
 
 impl Watcher for Silent {
-    fn watch(&mut self, _: &Path) -> Result<(), Error> {
-        Ok(())
+    fn watch(&mut self, _: &Path) -> Result<bool, Error> {
+        Ok(true)
     }
 
     fn unwatch(&mut self, _: &Path) {}

@@ -40,10 +40,15 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
 }
 
 impl Watcher for Notify {
-    fn watch(&mut self, dir: &Path) -> Result<(), Error> {
-        self.0.watch(dir, RecursiveMode::NonRecursive).map_err(|error| {
-            Error::new(Layer::Watch, format!("cannot watch the directory: {}", cause(&error))).at(dir)
-        })
+    fn watch(&mut self, dir: &Path) -> Result<bool, Error> {
+        match self.0.watch(dir, RecursiveMode::NonRecursive) {
+            Ok(()) => Ok(true),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => {
+                let why = format!("cannot watch the directory: {}", cause(&error));
+                Err(Error::new(Layer::Watch, why).at(dir))
+            }
+        }
     }
 
     fn unwatch(&mut self, dir: &Path) {
@@ -52,12 +57,19 @@ impl Watcher for Notify {
     }
 }
 
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::PathNotFound => true,
+        notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
 /// The cause alone: notify's own text repeats the path.
 fn cause(error: &notify::Error) -> String {
     match &error.kind {
         notify::ErrorKind::Io(error) => error.to_string(),
         notify::ErrorKind::MaxFilesWatch => "no watches left (fs.inotify.max_user_watches)".to_owned(),
-        notify::ErrorKind::PathNotFound => "it is gone".to_owned(),
         kind => format!("{kind:?}"),
     }
 }

@@ -23,11 +23,11 @@ pub(crate) use events::notify_watcher;
 
 /// Watches directories, not what is beneath their subdirectories.
 pub trait Watcher: Send {
-    /// Watches `dir`.
+    /// Watches `dir`; `false` if there is no such directory any more, which is no failure of the watch.
     ///
     /// # Errors
     /// [`Layer::Watch`](crate::Layer::Watch), with the directory.
-    fn watch(&mut self, dir: &Path) -> Result<(), Error>;
+    fn watch(&mut self, dir: &Path) -> Result<bool, Error>;
 
     /// Stops watching `dir`; that it was not watched any more is no error.
     fn unwatch(&mut self, dir: &Path);
@@ -95,6 +95,8 @@ pub(crate) struct Armed {
     pub(crate) new: bool,
     /// The watched directories are others than before, or fewer.
     pub(crate) changed: bool,
+    /// A directory was gone when it was to be watched.
+    pub(crate) gone: Option<PathBuf>,
     /// A directory could not be watched.
     pub(crate) fault: Option<Error>,
 }
@@ -131,7 +133,7 @@ impl Watch {
         };
         let (dead, kept): (Vec<_>, Vec<_>) = self.armed.drain(..).partition(dead);
         self.armed = kept;
-        let mut result = Armed { new: grown, changed: !dead.is_empty(), fault: None };
+        let mut result = Armed { new: grown, changed: !dead.is_empty(), gone: None, fault: None };
         for dir in dead {
             self.port.unwatch(&dir.path);
         }
@@ -140,7 +142,8 @@ impl Watch {
                 continue;
             }
             match self.port.watch(&dir.path) {
-                Ok(()) => {
+                Ok(false) => result.gone = Some(dir.path),
+                Ok(true) => {
                     result.new = true;
                     result.changed = true;
                     self.armed.push(dir);
@@ -176,8 +179,8 @@ mod tests {
     struct Nothing;
 
     impl Watcher for Nothing {
-        fn watch(&mut self, _: &Path) -> Result<(), Error> {
-            Ok(())
+        fn watch(&mut self, _: &Path) -> Result<bool, Error> {
+            Ok(true)
         }
 
         fn unwatch(&mut self, _: &Path) {}

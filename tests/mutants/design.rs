@@ -177,7 +177,7 @@ impl<const W: u8> Rebuilt<W> {
         // Every watch is made anew with each look: plain, and right on one thread.
         for dir in dirs {
             let known = self.watched.contains(&dir);
-            if self.watcher.watch(&dir).is_ok() && !known {
+            if self.watcher.watch(&dir) == Ok(true) && !known {
                 self.watched.push(dir);
                 new = true;
             }

@@ -158,15 +158,19 @@ impl SimWatcher {
 }
 
 impl Watcher for SimWatcher {
-    fn watch(&mut self, dir: &Path) -> Result<(), Error> {
+    fn watch(&mut self, dir: &Path) -> Result<bool, Error> {
         let mut world = self.0.world();
         world.yield_to_publisher();
         let found = world.disk.dir(dir);
         world.log = hash(&(world.log, "watch", dir, found.as_ref().ok()));
-        let ino = found.map_err(|error| Error::new(Layer::Watch, error.to_string()).at(dir))?;
+        let ino = match found {
+            Ok(ino) => ino,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::new(Layer::Watch, error.to_string()).at(dir)),
+        };
         world.watches.retain(|(watched, _)| *watched != ino);
         world.watches.push((ino, dir.to_owned()));
-        Ok(())
+        Ok(true)
     }
 
     fn unwatch(&mut self, dir: &Path) {
