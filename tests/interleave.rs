@@ -1,6 +1,6 @@
 //! Every interleaving of the field's publishers with the reader's verbs, each run judged by the invariants.
 //!
-//! Checks: INV-01 to INV-06, INV-08, INV-11. `scripts/interleave` covers the larger worlds.
+//! Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-11. `scripts/interleave` covers the larger worlds.
 //!
 //! Engine: generated.
 #![cfg(not(loom))]
