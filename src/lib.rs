@@ -61,6 +61,11 @@
 //! # }
 //! ```
 //!
+//! # Guarantees
+//!
+//! Each promise is an invariant with a number, stated in [`manual::invariants`] together with the tests that check it.
+//! [`manual::design`] answers why things are as they are, [`manual::limits`] lists the limits.
+//!
 //! [`Reloader`] is the part that knows nothing of TLS: a [`Build`] step of one's own makes any value of any files.
 //!
 //! # Features
