@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)]
 // reason: tests stop at the first surprise, and print what they caught
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use rustls_reload::testkit::sim::{self, Design, Events, ORDERS, Publisher, Renewal, Report, Scenario};
 
@@ -47,6 +47,13 @@ fn worlds() -> Vec<Scenario> {
     worlds
 }
 
+/// Prints a line past the capture of `cargo test`.
+macro_rules! say {
+    ($($what:tt)*) => {
+        writeln!(std::io::stdout().lock(), $($what)*).unwrap()
+    };
+}
+
 /// Shows `D` every world until a checker speaks up.
 fn show<D: Design>() -> (u64, u128, Option<(String, String)>) {
     let (mut runs, mut schedules) = (0, 0);
@@ -79,7 +86,7 @@ fn caught<D: Design>(name: &str, invariants: &[&str]) -> Result<(), String> {
     let (runs, schedules, violation) = show::<D>();
     let (why, line) = violation.unwrap_or_default();
     let (short, by) = (why.chars().take(90).collect::<String>(), invariants.join(" or "));
-    println!("{name:22} {by:18} interleave {runs:>8} {schedules:>12} {short}");
+    say!("{name:22} {by:18} interleave {runs:>8} {schedules:>12} {short}");
     if invariants.iter().any(|invariant| why.starts_with(invariant)) {
         return Ok(());
     }
@@ -91,7 +98,7 @@ macro_rules! museum {
     ($($wrong:ident: $($invariant:literal),+;)*) => {
         #[test]
         fn each_wrong_design_is_caught() {
-            println!("{:22} {:18} engine     {:>8} {:>12} caught by", "mutant", "invariant", "runs", "schedules");
+            say!("{:22} {:18} engine     {:>8} {:>12} caught by", "mutant", "invariant", "runs", "schedules");
             let rows = [$(caught::<Rebuilt<{ Wrong::$wrong as u8 }>>(stringify!($wrong), &[$($invariant),+])),*];
             let missed: Vec<_> = rows.into_iter().filter_map(Result::err).collect();
             assert!(missed.is_empty(), "{missed:#?}");
