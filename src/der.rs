@@ -88,14 +88,21 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     Some(Fields { serial, issuer, subject, not_before, not_after, names })
 }
 
-/// The serial as `openssl x509 -serial` prints it.
+/// The serial as `openssl x509 -serial` prints it: a negative one, which RFC 5280 forbids and some CAs made, with a sign.
 #[must_use]
 pub fn serial_hex(serial: &[u8]) -> String {
-    let digits = match serial {
-        [0, rest @ ..] if !rest.is_empty() => rest,
-        all => all,
-    };
-    digits.iter().map(|byte| format!("{byte:02X}")).collect()
+    let negative = serial.first().is_some_and(|byte| byte & 0x80 != 0);
+    let mut digits = serial.to_vec();
+    if negative {
+        let mut carry = true;
+        for byte in digits.iter_mut().rev() {
+            (*byte, carry) = (!*byte).overflowing_add(u8::from(carry));
+        }
+    }
+    let leading = digits.iter().take_while(|byte| **byte == 0).count();
+    let digits = &digits[leading.min(digits.len().saturating_sub(1))..];
+    let digits = digits.iter().map(|byte| format!("{byte:02X}"));
+    negative.then(|| "-".to_owned()).into_iter().chain(digits).collect()
 }
 
 fn alternative_names(names: &[u8]) -> Option<Vec<String>> {
