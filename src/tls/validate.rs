@@ -117,7 +117,7 @@ pub(super) enum Validity {
 pub(super) fn validity(leaf: &Leaf, wall: Duration) -> Validity {
     if wall < leaf.not_before {
         Validity::NotYet
-    } else if wall > leaf.not_after {
+    } else if wall.as_secs() > leaf.not_after.as_secs() {
         Validity::Expired
     } else {
         Validity::Valid
