@@ -89,6 +89,7 @@ pub mod manual;
 pub mod pem;
 mod reloader;
 mod secret;
+mod sha256;
 mod shared;
 pub mod snapshot;
 mod status;
