@@ -156,9 +156,13 @@ fn directory_string(tag: u8, value: &[u8]) -> String {
     }
 }
 
-/// A name for people and logs: control characters cannot break out of a line.
+/// A name for people and logs: it cannot break out of a line, nor turn one around.
 fn printable(text: &str) -> String {
-    text.chars().take(255).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let breaks_out = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().take(255).map(|c| if breaks_out(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5).
