@@ -33,10 +33,14 @@ pub(super) fn pair(
     let chain = pem::chain(chain).map_err(|error| error.at(chain_path))?;
     for (i, certificate) in chain.iter().enumerate() {
         let known = der::fields(certificate).is_some();
-        if let (true, Ok(_)) = (known, ParsedCertificate::try_from(certificate)) {
+        // Roots of version 1 are still about; behind the leaf they do no harm, and clients have them as anchors.
+        let parses = ParsedCertificate::try_from(certificate).is_ok()
+            || i > 0 && RootCertStore::empty().add(certificate.clone()).is_ok();
+        if known && parses {
             continue;
         }
-        let why = format!("certificate {} of {} is malformed or not X.509 version 3", i + 1, chain.len());
+        let version = if i == 0 { " or not X.509 version 3" } else { "" };
+        let why = format!("certificate {} of {} is malformed{version}", i + 1, chain.len());
         return Err(Error::new(Layer::Chain, why).at(chain_path));
     }
     let leaf = leaf(&chain[0]).map_err(|error| error.at(chain_path))?;
