@@ -341,3 +341,46 @@ fn inv02_a_version_that_the_provider_has_no_suite_for_is_not_enabled() {
         assert_eq!(shaken.version == rustls::ProtocolVersion::TLSv1_3, tls13);
     }
 }
+
+/// As `openssl x509 -req -signkey` without extensions makes roots: RFC 5280 has those too, and clients pass them over.
+#[test]
+fn inv02_a_version_1_root_behind_the_leaf_is_not_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    openssl(dir.path(), "req -new -newkey rsa:2048 -nodes -keyout ca.key -out ca.csr -subj /CN=ca");
+    openssl(dir.path(), "x509 -req -in ca.csr -signkey ca.key -days 30 -out ca.crt");
+    let root = fs::read_to_string(dir.path().join("ca.crt")).unwrap();
+    assert!(openssl(dir.path(), "x509 -in ca.crt -noout -text").contains("Version: 1"));
+    fs::write(dir.path().join("ext"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:false\n").unwrap();
+    openssl(dir.path(), "req -new -newkey ed25519 -nodes -keyout tls.key -out tls.csr -subj /CN=localhost");
+    let sign =
+        "x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -extfile ext -out leaf.crt";
+    openssl(dir.path(), sign);
+    let chain = fs::read_to_string(dir.path().join("leaf.crt")).unwrap() + &root;
+    fs::write(dir.path().join("tls.crt"), &chain).unwrap();
+    let chain = pem::chain(chain.as_bytes()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(chain[1].clone()).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = Arc::new(client);
+    // What rustls serves by itself, and a client verifies.
+    let key = pem::key(&fs::read(dir.path().join("tls.key")).unwrap()).unwrap().clone_der();
+    let plain = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain.clone(), key)
+        .unwrap();
+    assert_eq!(shake(&Arc::new(plain), &client).unwrap().chain, chain);
+    let reloader = server_in(dir.path()).load().unwrap();
+    assert_eq!(shake(&reloader.current(), &client).unwrap().chain, chain);
+    // The leaf itself has to be of version 3: no rustls client takes another.
+    let as_leaf = server_in(dir.path());
+    fs::write(dir.path().join("tls.crt"), root).unwrap();
+    fs::copy(dir.path().join("ca.key"), dir.path().join("tls.key")).unwrap();
+    assert_eq!(as_leaf.load().unwrap_err().layer(), rustls_reload::Layer::Chain);
+}
