@@ -31,6 +31,9 @@ const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
 const OCTETS: u8 = 0x04;
 const OID: u8 = 0x06;
+const TELETEX_STRING: u8 = 0x14;
+const UNIVERSAL_STRING: u8 = 0x1c;
+const BMP_STRING: u8 = 0x1e;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
@@ -88,14 +91,21 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     Some(Fields { serial, issuer, subject, not_before, not_after, names })
 }
 
-/// The serial as `openssl x509 -serial` prints it.
+/// The serial as `openssl x509 -serial` prints it: a negative one, which RFC 5280 forbids and some CAs made, with a sign.
 #[must_use]
 pub fn serial_hex(serial: &[u8]) -> String {
-    let digits = match serial {
-        [0, rest @ ..] if !rest.is_empty() => rest,
-        all => all,
-    };
-    digits.iter().map(|byte| format!("{byte:02X}")).collect()
+    let negative = serial.first().is_some_and(|byte| byte & 0x80 != 0);
+    let mut digits = serial.to_vec();
+    if negative {
+        let mut carry = true;
+        for byte in digits.iter_mut().rev() {
+            (*byte, carry) = (!*byte).overflowing_add(u8::from(carry));
+        }
+    }
+    let leading = digits.iter().take_while(|byte| **byte == 0).count();
+    let digits = &digits[leading.min(digits.len().saturating_sub(1))..];
+    let digits = digits.iter().map(|byte| format!("{byte:02X}"));
+    negative.then(|| "-".to_owned()).into_iter().chain(digits).collect()
 }
 
 fn alternative_names(names: &[u8]) -> Option<Vec<String>> {
@@ -103,7 +113,7 @@ fn alternative_names(names: &[u8]) -> Option<Vec<String>> {
     let mut found = Vec::new();
     while !reader.0.is_empty() && found.len() < NAME_LIMIT {
         match reader.any()? {
-            (DNS_NAME, name) => found.push(printable(name)),
+            (DNS_NAME, name) => found.push(printable(&String::from_utf8_lossy(name))),
             (IP_ADDRESS, &[a, b, c, d]) => found.push(IpAddr::from([a, b, c, d]).to_string()),
             (IP_ADDRESS, address) => {
                 found.extend(<[u8; 16]>::try_from(address).ok().map(|a| IpAddr::from(a).to_string()));
@@ -122,17 +132,37 @@ fn common_name(name: &[u8]) -> Option<String> {
         while !pairs.0.is_empty() {
             let mut pair = Reader(pairs.read(SEQUENCE)?);
             if pair.read(OID)? == COMMON_NAME {
-                found = Some(printable(pair.any()?.1));
+                let (tag, value) = pair.any()?;
+                found = Some(printable(&directory_string(tag, value)));
             }
         }
     }
     found
 }
 
-/// A name for people and logs: control characters cannot break out of a line.
-fn printable(name: &[u8]) -> String {
-    let text = String::from_utf8_lossy(name);
-    text.chars().take(255).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// The text of a `DirectoryString` (RFC 5280 section 4.1.2.4); a `TeletexString` is taken for Latin-1, as OpenSSL does.
+fn directory_string(tag: u8, value: &[u8]) -> String {
+    match tag {
+        TELETEX_STRING => value.iter().copied().map(char::from).collect(),
+        BMP_STRING => {
+            let units = value.chunks_exact(2).map(|unit| u16::from_be_bytes([unit[0], unit[1]]));
+            char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect()
+        }
+        UNIVERSAL_STRING => {
+            let points = value.chunks_exact(4).map(|p| u32::from_be_bytes([p[0], p[1], p[2], p[3]]));
+            points.map(|point| char::from_u32(point).unwrap_or('\u{fffd}')).collect()
+        }
+        _ => String::from_utf8_lossy(value).into_owned(),
+    }
+}
+
+/// A name for people and logs: it cannot break out of a line, nor turn one around.
+fn printable(text: &str) -> String {
+    let breaks_out = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().take(255).map(|c| if breaks_out(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5).

@@ -108,7 +108,8 @@ impl Event {
                 if let Some(new) = new {
                     line.push_str(&format!(" fingerprint:{} serial:{}", new.fingerprint, new.serial));
                     line.push_str(&format!(" not_after:{}", Timestamp(new.not_after)));
-                    line.push_str(&format!(" names:{}", new.names.join(",")));
+                    let names: Vec<String> = new.names.iter().map(|name| field(name)).collect();
+                    line.push_str(&format!(" names:{}", names.join(",")));
                 }
                 if let Some(old) = old {
                     line.push_str(&format!(" replaced:{}", old.fingerprint));
@@ -122,6 +123,16 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// A name as part of a field: who chooses it must not end the field and begin another.
+fn field(name: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '\\');
+    let mut text = String::new();
+    for c in name.chars() {
+        if ends(c) { text.extend(c.escape_unicode()) } else { text.push(c) }
+    }
+    text
 }
 
 impl fmt::Display for Event {

@@ -94,6 +94,7 @@ pub mod manual;
 pub mod pem;
 mod reloader;
 mod secret;
+mod sha256;
 mod shared;
 pub mod snapshot;
 mod status;

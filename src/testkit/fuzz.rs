@@ -38,7 +38,7 @@ pub fn der_fields(data: &[u8]) {
     assert!(fields.serial.len() <= data.len() && fields.names.len() <= data.len());
     assert!(fields.names.iter().all(|name| !name.chars().any(char::is_control)));
     assert_eq!(der::fields(&[data, &[0]].concat()), None, "bytes after the certificate were passed over");
-    assert_eq!(der::serial_hex(fields.serial).len() % 2, 0);
+    assert_eq!(der::serial_hex(fields.serial).trim_start_matches('-').len() % 2, 0);
 }
 
 /// RFC 7468, 64 characters a line.

@@ -3,18 +3,15 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use rustls::{
-    DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore,
-    crypto::{CryptoProvider, hash::HashAlgorithm},
-    pki_types::CertificateDer,
-    server::ParsedCertificate,
-    sign::CertifiedKey,
+    DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore, crypto::CryptoProvider,
+    pki_types::CertificateDer, server::ParsedCertificate, sign::CertifiedKey,
 };
 
 use crate::{
     der,
     error::{Error, Layer},
     event::{Fingerprint, Leaf},
-    pem,
+    pem, sha256,
 };
 
 /// A chain and the key of its leaf, checked as far as that goes without a handshake.
@@ -36,13 +33,17 @@ pub(super) fn pair(
     let chain = pem::chain(chain).map_err(|error| error.at(chain_path))?;
     for (i, certificate) in chain.iter().enumerate() {
         let known = der::fields(certificate).is_some();
-        if let (true, Ok(_)) = (known, ParsedCertificate::try_from(certificate)) {
+        // Roots of version 1 are still about; behind the leaf they do no harm, and clients have them as anchors.
+        let parses = ParsedCertificate::try_from(certificate).is_ok()
+            || i > 0 && RootCertStore::empty().add(certificate.clone()).is_ok();
+        if known && parses {
             continue;
         }
-        let why = format!("certificate {} of {} is malformed or not X.509 version 3", i + 1, chain.len());
+        let version = if i == 0 { " or not X.509 version 3" } else { "" };
+        let why = format!("certificate {} of {} is malformed{version}", i + 1, chain.len());
         return Err(Error::new(Layer::Chain, why).at(chain_path));
     }
-    let leaf = leaf(provider, &chain[0]).map_err(|error| error.at(chain_path))?;
+    let leaf = leaf(&chain[0]).map_err(|error| error.at(chain_path))?;
     // 2.
     let key = pem::key(key).map_err(|error| error.at(key_path))?;
     let key = provider.key_provider.load_private_key(key.clone_der()).map_err(|_| {
@@ -83,22 +84,11 @@ pub(super) fn roots(path: &Path, bundle: &[u8]) -> Result<RootCertStore, Error> 
 }
 
 /// What is told of a leaf.
-fn leaf(provider: &CryptoProvider, certificate: &CertificateDer<'_>) -> Result<Leaf, Error> {
+fn leaf(certificate: &CertificateDer<'_>) -> Result<Leaf, Error> {
     let fields = der::fields(certificate)
         .ok_or_else(|| Error::new(Layer::Chain, "the first certificate is malformed"))?;
-    let sha256 = provider.cipher_suites.iter().find_map(|suite| {
-        let hash = match suite {
-            rustls::SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
-            rustls::SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
-        };
-        (hash.algorithm() == HashAlgorithm::SHA256).then_some(hash)
-    });
-    let digest = sha256.map(|hash| hash.hash(certificate));
-    let fingerprint = digest
-        .and_then(|digest| <[u8; 32]>::try_from(digest.as_ref()).ok())
-        .ok_or_else(|| Error::new(Layer::Settings, "the crypto provider has no SHA-256"))?;
     Ok(Leaf {
-        fingerprint: Fingerprint(fingerprint),
+        fingerprint: Fingerprint(sha256::digest(certificate)),
         serial: der::serial_hex(fields.serial),
         names: fields.names,
         not_before: fields.not_before,
@@ -117,7 +107,7 @@ pub(super) enum Validity {
 pub(super) fn validity(leaf: &Leaf, wall: Duration) -> Validity {
     if wall < leaf.not_before {
         Validity::NotYet
-    } else if wall > leaf.not_after {
+    } else if wall.as_secs() > leaf.not_after.as_secs() {
         Validity::Expired
     } else {
         Validity::Valid

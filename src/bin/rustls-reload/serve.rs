@@ -28,8 +28,18 @@ pub(crate) struct Args {
     #[arg(long, value_enum, requires = "client_ca", default_value = "required")]
     client_auth: Mode,
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443", value_parser = host_and_port)]
     listen: String,
+}
+
+/// Whether the host exists is found out when it is listened on; what cannot be an address is a wrong argument.
+fn host_and_port(text: &str) -> Result<String, &'static str> {
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("an address and a port are wanted, as in 127.0.0.1:8443 or [::1]:8443"),
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

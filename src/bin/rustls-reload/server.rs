@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 
-use hyper::service::service_fn;
+use http_body_util::BodyExt;
+use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -34,6 +35,8 @@ const CONNECTION_LIMIT: usize = 512;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// For the head of an HTTP/1.1 request, and so for the pause before the next one on a connection.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
+/// For the body of a request, which is passed over: no answer depends on one.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// An h2 client that does not answer a ping for this long is gone.
 const PING_LIMIT: Duration = Duration::from_secs(10);
 /// h2 streams at a time on one connection.
@@ -173,10 +176,13 @@ async fn connection(
         _ => http.http1_only(),
     };
     let asked = AtomicBool::new(false);
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         let answer = http::answer(&request, &served, &handle);
-        async { Ok::<_, Infallible>(answer) }
+        async {
+            let _ = timeout(BODY_LIMIT, pass_over(request.into_body())).await;
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
@@ -185,6 +191,11 @@ async fn connection(
         () = stopped(&mut stop) => serving.as_mut().graceful_shutdown(),
     }
     let _ = serving.await;
+}
+
+/// Reads a body that nobody wants: left unread, it has an h2 stream reset, and clients lose the answer with it.
+async fn pass_over(mut body: Incoming) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 /// Returns if nothing is asked within the limit for a head: an h2 client that does not even begin is sent no ping.
