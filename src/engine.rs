@@ -396,7 +396,7 @@ where
 {
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>) {
         self.wake = Some(Arc::downgrade(shared));
-        self.machine = Machine::new(self.machine.timing());
+        self.machine.restart();
         // First arm, then look: a change between the first load and now shows in this look. Nobody asserts that such a
         // change is complete, so it has to settle like any other.
         self.run(shared, Input::Tick);

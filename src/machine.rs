@@ -252,6 +252,17 @@ impl<E: Clone + PartialEq> Machine<E> {
         }
     }
 
+    /// Begins anew under another driver: looks as soon as it is asked anything. What was told stands and what is held is
+    /// held; what was refused has to settle again.
+    pub fn restart(&mut self) {
+        let old = std::mem::replace(self, Self::new(self.timing));
+        let told = old.refusal.filter(|refusal| refusal.told);
+        self.refusal = told.map(|refusal| Refusal { content: None, ..refusal });
+        self.told = old.told;
+        self.owes_recovery = old.owes_recovery;
+        self.held = old.held;
+    }
+
     /// The delays it works with.
     #[must_use]
     pub fn timing(&self) -> Timing {
