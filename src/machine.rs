@@ -407,7 +407,14 @@ impl<E: Clone + PartialEq> Machine<E> {
         match self.held {
             Some((held, date)) if held == content => {
                 self.retry_at = None;
-                return if date <= now.wall { self.build(content) } else { Vec::new() };
+                self.unsettled = None;
+                if date <= now.wall {
+                    return self.build(content);
+                }
+                // What was refused in between is over, and who was told of it is told what stands again.
+                self.told = None;
+                let over = self.refusal.take().map(|_| Effect::Tell(Notice::Held(date)));
+                return over.into_iter().collect();
             }
             _ => self.held = None,
         }
