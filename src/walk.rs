@@ -115,8 +115,8 @@ impl Walk {
 
     /// Tells how this walk differs from the one of the served set.
     ///
-    /// Committed means: every path that changed first differs at one and the same entry; that entry is a link or a
-    /// directory in the place of a directory, so that one rename moved everything behind it (a link in the place of a
+    /// Committed means: every path first differs at one and the same entry, for what one rename did not move may be
+    /// the next to change; that entry is a link or a directory in the place of a directory, so that one rename moved everything behind it (a link in the place of a
     /// file, as certbot makes them, moves only that file); and everything beneath it changed strictly earlier
     /// (ASM-06). A directory must also have been renamed after its last entry was made: one that is being filled has a
     /// change time no later than its modification time.
@@ -129,7 +129,7 @@ impl Walk {
                 let old = was.get(i).map(|step| &served.entries[step.entry]);
                 !old.is_some_and(|old| old.same_as(&self.entries[step.entry]))
             };
-            let Some(first) = trace.iter().enumerate().position(differs) else { continue };
+            let Some(first) = trace.iter().enumerate().position(differs) else { return Motion::Loose };
             let step = trace[first];
             if !step.as_directory || pivot.is_some_and(|pivot| pivot != step.entry) {
                 return Motion::Loose;
