@@ -106,11 +106,14 @@ impl Walk {
             && self.entries.iter().zip(&other.entries).all(|(a, b)| a.same_as(b))
     }
 
-    /// The latest change of any file or link; `None` where nothing was found.
+    /// The latest change of any file or link, or of a directory as a whole; `None` where nothing was found.
+    ///
+    /// A directory that was renamed, with all the old files in it, has a change time later than its modification time;
+    /// one in which a neighbour of the set came or went does not count.
     #[must_use]
     pub fn newest(&self) -> Option<Stamp> {
-        let of_files = self.entries.iter().filter_map(Entry::stat);
-        of_files.filter(|stat| stat.kind != Kind::Dir).map(|stat| stat.ctime).max()
+        let changed = self.entries.iter().filter_map(Entry::stat);
+        changed.filter(|stat| stat.kind != Kind::Dir || stat.ctime > stat.mtime).map(|stat| stat.ctime).max()
     }
 
     /// Tells how this walk differs from the one of the served set.
