@@ -252,7 +252,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
         let shrinks = self.build.shrinks(&self.served.files, &set.files);
         let known = self.candidate.as_ref();
         let content = known.filter(|old| old.set.is(&set)).map(|old| old.content);
-        let judged = || self.judged.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
+        let judged =
+            || self.judged.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
         let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(judged);
         let content = content.unwrap_or_else(|| self.number());
         let bytes = bytes.unwrap_or_else(|| self.number());
