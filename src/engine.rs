@@ -57,6 +57,10 @@ pub(crate) struct Engine<F: Fs, B: Build> {
     machine: Machine<Cause>,
     served: Set,
     candidate: Option<Candidate>,
+    /// The bytes refused or held last, by their number: written once more, with others in between, they are the same.
+    judged: Option<(Files, u64)>,
+    /// The bytes and the date told last to be held.
+    held_told: Option<(u64, Duration)>,
     /// The value of the candidate, once it has passed.
     built: Option<Built<B::Value>>,
     /// Numbers given to contents and bytes so far.
@@ -137,6 +141,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
             machine: Machine::new(timing),
             served,
             candidate: None,
+            judged: None,
+            held_told: None,
             built: None,
             numbers: 0,
             wake: None,
@@ -244,6 +250,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             // The same bytes by another way, or touched: nothing to publish, but the next change starts from here.
             self.served = set;
             self.candidate = None;
+            (self.judged, self.held_told) = (None, None);
             return Seen::Served;
         }
         let motion =
@@ -251,7 +258,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
         let shrinks = self.build.shrinks(&self.served.files, &set.files);
         let known = self.candidate.as_ref();
         let content = known.filter(|old| old.set.is(&set)).map(|old| old.content);
-        let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes);
+        let judged =
+            || self.judged.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
+        let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(judged);
         let content = content.unwrap_or_else(|| self.number());
         let bytes = bytes.unwrap_or_else(|| self.number());
         self.candidate = Some(Candidate { set, content, bytes });
@@ -273,6 +282,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             let error = Error::new(Layer::Changing, "nothing to build");
             return Verdict::Refused(Cause { error, bytes: None });
         };
+        self.judged = Some((candidate.set.files.clone(), candidate.bytes));
         let bytes = Some(candidate.bytes);
         match caught(|| self.build.build(&candidate.set.files, &context)) {
             Err(error) => Verdict::Refused(Cause { error, bytes }),
@@ -296,6 +306,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             return false;
         }
         self.served = candidate.set;
+        (self.judged, self.held_told) = (None, None);
         self.differs_since = None;
         self.refused_since = None;
         for error in warnings {
@@ -307,8 +318,16 @@ impl<F: Fs, B: Build> Engine<F, B> {
     fn tell(&mut self, shared: &Shared<B::Value>, notice: Notice<Cause>) {
         if matches!(notice, Notice::Refused(_)) {
             self.refused_since = Some(self.clock.now().wall);
+            self.held_told = None;
         }
         self.note_status(shared);
+        if let Notice::Held(date) = notice {
+            let held = self.candidate.as_ref().map(|candidate| (candidate.bytes, date));
+            if held.is_some() && held == self.held_told {
+                return;
+            }
+            self.held_told = held;
+        }
         shared.tell(match notice {
             Notice::Refused(cause) => {
                 let generation = shared.lock().status.generation;
@@ -404,7 +423,7 @@ where
 {
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>) {
         self.wake = Some(Arc::downgrade(shared));
-        self.machine = Machine::new(self.machine.timing());
+        self.machine.restart();
         // First arm, then look: a change between the first load and now shows in this look. Nobody asserts that such a
         // change is complete, so it has to settle like any other.
         self.run(shared, Input::Tick);
@@ -446,6 +465,11 @@ where
             set(&candidate.set);
             (candidate.content, candidate.bytes).hash(&mut state);
         }
+        if let Some((files, bytes)) = &self.judged {
+            files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
+            bytes.hash(&mut state);
+        }
+        self.held_told.hash(&mut state);
         self.machine.hash(&mut state);
         (self.numbers, self.differs_since.is_some(), &self.degraded).hash(&mut state);
         self.watch.as_ref().map(Watch::dirs).hash(&mut state);

@@ -9,7 +9,7 @@
 //! - A reload that fails changes nothing: the same `Arc<ServerConfig>` goes on being served. It is told once, and tried
 //!   again until it succeeds or the files change.
 //! - Once the files hold a valid set, that set is served, whether or not an event told of it: within milliseconds where
-//!   the publisher commits by one rename (Kubernetes volumes, release directories), else once the files hold still.
+//!   the publisher commits by one rename (Kubernetes volumes, release links), else once the files hold still.
 //! - A handshake waits for no file, no parse, no callback and no lock that a reload holds.
 //!
 //! What is not promised:

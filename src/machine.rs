@@ -252,6 +252,17 @@ impl<E: Clone + PartialEq> Machine<E> {
         }
     }
 
+    /// Begins anew under another driver: looks as soon as it is asked anything. What was told stands and what is held is
+    /// held; what was refused has to settle again.
+    pub fn restart(&mut self) {
+        let old = std::mem::replace(self, Self::new(self.timing));
+        let told = old.refusal.filter(|refusal| refusal.told);
+        self.refusal = told.map(|refusal| Refusal { content: None, ..refusal });
+        self.told = old.told;
+        self.owes_recovery = old.owes_recovery;
+        self.held = old.held;
+    }
+
     /// The delays it works with.
     #[must_use]
     pub fn timing(&self) -> Timing {
@@ -396,7 +407,14 @@ impl<E: Clone + PartialEq> Machine<E> {
         match self.held {
             Some((held, date)) if held == content => {
                 self.retry_at = None;
-                return if date <= now.wall { self.build(content) } else { Vec::new() };
+                self.unsettled = None;
+                if date <= now.wall {
+                    return self.build(content);
+                }
+                // What was refused in between is over, and who was told of it is told what stands again.
+                self.told = None;
+                let over = self.refusal.take().map(|_| Effect::Tell(Notice::Held(date)));
+                return over.into_iter().collect();
             }
             _ => self.held = None,
         }

@@ -183,7 +183,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     pub(crate) fn begin(&self) -> Result<u64, AlreadyRunning> {
         let mut worker = lock(&self.worker);
         let shared = &self.handle.shared;
-        let run = {
+        let (run, stopped) = {
             let mut state = shared.lock();
             if state.worker {
                 drop(state);
@@ -194,15 +194,17 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             }
             state.worker = true;
             state.runs += 1;
-            state.stopped = false;
-            state.runs
+            (state.runs, std::mem::take(&mut state.stopped))
         };
         let driver = Arc::clone(shared);
         match spawn(move || driver.work()) {
             Ok(thread) => *worker = Some(thread),
             Err(error) => {
-                // Nothing runs, and a later start may do.
-                shared.lock().worker = false;
+                // Nothing runs, what was stopped is stopped, and a later start may do.
+                let mut state = shared.lock();
+                state.worker = false;
+                state.stopped |= stopped;
+                drop(state);
                 shared.notify();
                 panic!("no thread for the reload worker: {error}");
             }

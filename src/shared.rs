@@ -200,7 +200,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             (published, event, old, std::mem::take(&mut state.wakers))
         };
         self.notify();
-        wakers.into_values().for_each(Waker::wake);
+        self.wake(wakers);
         self.guard("drop", || drop(old));
         for observer in &self.observers.publications {
             self.guard("publish", || observer(&published));
@@ -218,7 +218,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             std::mem::take(&mut state.wakers)
         };
         self.notify();
-        wakers.into_values().for_each(Waker::wake);
+        self.wake(wakers);
         self.observe(&event);
     }
 
@@ -227,6 +227,13 @@ impl<T: Send + Sync + 'static> Shared<T> {
         crate::trace::emit(event);
         for observer in &self.observers.events {
             self.guard("event", || observer(event));
+        }
+    }
+
+    /// Wakes tasks; a waker is the caller's code, as a callback is.
+    fn wake(&self, wakers: BTreeMap<u64, Waker>) {
+        for waker in wakers.into_values() {
+            self.guard("wake", || waker.wake());
         }
     }
 
@@ -323,7 +330,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.notify();
-        wakers.into_values().for_each(Waker::wake);
+        self.wake(wakers);
     }
 
     /// Drives until stopped.

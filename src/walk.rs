@@ -106,20 +106,23 @@ impl Walk {
             && self.entries.iter().zip(&other.entries).all(|(a, b)| a.same_as(b))
     }
 
-    /// The latest change of any file or link; `None` where nothing was found.
+    /// The latest change of any file or link, or of a directory as a whole; `None` where nothing was found.
+    ///
+    /// A directory that was renamed, with all the old files in it, has a change time later than its modification time;
+    /// one in which a neighbour of the set came or went does not count.
     #[must_use]
     pub fn newest(&self) -> Option<Stamp> {
-        let of_files = self.entries.iter().filter_map(Entry::stat);
-        of_files.filter(|stat| stat.kind != Kind::Dir).map(|stat| stat.ctime).max()
+        let changed = self.entries.iter().filter_map(Entry::stat);
+        changed.filter(|stat| stat.kind != Kind::Dir || stat.ctime > stat.mtime).map(|stat| stat.ctime).max()
     }
 
     /// Tells how this walk differs from the one of the served set.
     ///
-    /// Committed means: every path that changed first differs at one and the same entry; that entry is a link or a
-    /// directory in the place of a directory, so that one rename moved everything behind it (a link in the place of a
-    /// file, as certbot makes them, moves only that file); and everything beneath it changed strictly earlier
-    /// (ASM-06). A directory must also have been renamed after its last entry was made: one that is being filled has a
-    /// change time no later than its modification time.
+    /// Committed means: every path first differs at one and the same entry, for what one rename did not move may be the
+    /// next to change; that entry is a link in the place of a directory, so that one rename moved everything behind it
+    /// (a link in the place of a file, as certbot makes them, moves only that file); and everything beneath it changed
+    /// strictly earlier (ASM-06). A directory in the place of another is never a commit: no timestamp tells one that was
+    /// renamed there from one that was made there, filled in part, and given its mode.
     #[must_use]
     pub fn motion_since(&self, served: &Self) -> Motion {
         let mut pivot: Option<usize> = None;
@@ -129,7 +132,7 @@ impl Walk {
                 let old = was.get(i).map(|step| &served.entries[step.entry]);
                 !old.is_some_and(|old| old.same_as(&self.entries[step.entry]))
             };
-            let Some(first) = trace.iter().enumerate().position(differs) else { continue };
+            let Some(first) = trace.iter().enumerate().position(differs) else { return Motion::Loose };
             let step = trace[first];
             if !step.as_directory || pivot.is_some_and(|pivot| pivot != step.entry) {
                 return Motion::Loose;
@@ -156,8 +159,7 @@ impl Walk {
         let (Some(pivot), Some(beneath)) = (pivot, beneath) else { return Motion::Loose };
         let renamed = match &self.entries[pivot].seen {
             Seen::Link(stat, _) => stat.ctime,
-            Seen::Node(stat) if stat.kind == Kind::Dir && stat.ctime > stat.mtime => stat.ctime,
-            _ => return Motion::Loose,
+            Seen::Node(_) | Seen::Nothing => return Motion::Loose,
         };
         match beneath.cmp(&renamed) {
             std::cmp::Ordering::Less => Motion::Committed,

@@ -87,7 +87,12 @@ impl Twin {
                 if self.held.is_some_and(|held| held.0 != content) && self.asked.is_none() { self.held = None; }
                 let wait = match motion { Motion::Committed => 0, _ if shrinks => 5_000, Motion::Tied => 30, Motion::Loose => 500 };
                 let ready = if self.asked.is_some() { true }
-                    else if let Some((_, date)) = self.held { self.retry = None; now.wall >= date }
+                    else if let Some((_, date)) = self.held {
+                        (self.retry, self.moving) = (None, None);
+                        let over = now.wall < date;
+                        if over { self.last_told = None; if self.bad.take().is_some() { out.told.push(Notice::Held(date)); } }
+                        !over
+                    }
                     else if self.bad.is_some_and(|bad| bad.1 == Some(content)) { self.retry.is_none_or(|at| t >= at) }
                     else if wait == 0 { true }
                     else {
