@@ -201,4 +201,29 @@ mod tests {
         assert!(watch.arm(&walked(&["link", "b"])).new);
         assert!(!watch.arm(&walked(&["link"])).new, "fewer names are no news");
     }
+
+    /// Checks: INV-12. However much a neighbour is written, it costs no look.
+    #[test]
+    fn inv12_an_event_of_a_name_that_was_not_looked_up_wakes_nobody() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let woken = Arc::new(AtomicUsize::new(0));
+        let (count, place) = (Arc::clone(&woken), Arc::new(Mutex::new(None)));
+        let keep = Arc::clone(&place);
+        let mut make: MakeWatcher = Box::new(move |hints| {
+            *lock(&keep) = Some(hints);
+            Ok(Box::new(Nothing) as Box<dyn Watcher>)
+        });
+        let wake = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        let mut watch = Watch::new(&mut make, wake).expect("a watch");
+        watch.arm(&walked(&["tls.crt"]));
+        let hints = lock(&place).clone().expect("the hints of the watcher");
+        for (path, wakes) in
+            [("/d/neighbour", 0), ("/d/tls.crt.tmp", 0), ("/e/tls.crt", 0), ("/d/tls.crt", 1), ("/d", 2)]
+        {
+            hints.touched(Path::new(path), true);
+            assert_eq!(woken.load(Ordering::SeqCst), wakes, "{path}");
+        }
+    }
 }
