@@ -20,6 +20,8 @@ use crate::{
 mod events;
 #[cfg(all(feature = "notify", not(loom)))]
 pub(crate) use events::notify_watcher;
+mod silent;
+pub use silent::silent;
 
 /// Watches directories, not what is beneath their subdirectories.
 pub trait Watcher: Send {

@@ -1,0 +1,97 @@
+//! File systems on which a change made elsewhere reaches nobody as an event.
+
+use std::path::Path;
+
+/// The file system at `dir`, if it is known to deliver no events for changes that are made elsewhere.
+///
+/// Elsewhere means: on another host, or by the process that stands behind a FUSE mount. There the poll is all that finds a
+/// change, although every watch was accepted. `None` where that is not known of the file system, where the call fails, and
+/// on every platform but Linux.
+///
+/// Not promised: that `None` means events. An overlay over such a file system is told by its own number. Like every call
+/// that goes to a network file system, it can wait for as long as the server is away.
+///
+/// # What is known, and from where
+///
+/// inotify(7), limitations: "it does not catch remote events that occur on network filesystems". Which those are: the
+/// numbers of statfs(2) and `linux/magic.h` (`linux/gfs2_ondisk.h` for GFS2) whose file systems are shared between hosts;
+/// and those of Lustre, GPFS, VirtualBox and VMware as coreutils' `src/stat.c` has them, which calls all of these remote
+/// so that `tail -f` polls there. FUSE, virtiofs included, has no messages for events (libfuse wiki, "Fsnotify and FUSE");
+/// neither has 9p, which coreutils calls local (kata-containers/runtime issue 1505: ConfigMap updates over 9p are not
+/// seen).
+#[must_use]
+pub fn silent(dir: &Path) -> Option<&'static str> {
+    kind_of(dir).and_then(name)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn kind_of(dir: &Path) -> Option<u32> {
+    // The number has 32 bits; the field is wider or signed, depending on the architecture.
+    rustix::fs::statfs(dir).ok().map(|found| found.f_type as u32)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn kind_of(_: &Path) -> Option<u32> {
+    None
+}
+
+/// The name of a silent file system by its number.
+fn name(magic: u32) -> Option<&'static str> {
+    Some(match magic {
+        0x6969 => "NFS",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
+        0x6573_5546 => "FUSE",
+        0x0102_1997 => "9p",
+        0x00c3_6400 => "Ceph",
+        // OpenAFS and the kernel's own.
+        0x5346_414f | 0x6b41_4653 => "AFS",
+        0x7375_7245 => "Coda",
+        0x564c => "NCP",
+        0x7461_636f => "OCFS2",
+        0x0116_1970 => "GFS2",
+        0x0bd0_0bd0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        0x786f_4256 => "VirtualBox shared folder",
+        0xbacb_acbc => "VMware shared folder",
+        _ => return None,
+    })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_file_systems_are_silent_and_local_ones_are_not() {
+        let known = [
+            (0x6969, "NFS"),
+            (0xff53_4d42, "SMB"),
+            (0xfe53_4d42, "SMB"),
+            (0x6573_5546, "FUSE"),
+            (0x0102_1997, "9p"),
+            (0x00c3_6400, "Ceph"),
+        ];
+        for (magic, expected) in known {
+            assert_eq!(name(magic), Some(expected), "{magic:#x}");
+        }
+        // ext4, xfs, btrfs, tmpfs, overlayfs, proc, sysfs.
+        for magic in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x9fa0, 0x6265_6572] {
+            assert_eq!(name(magic), None, "{magic:#x}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_file_system_is_asked_for_its_number() {
+        let proc_number = kind_of(Path::new("/proc"));
+        assert_eq!(proc_number, Some(0x9fa0), "statfs(2): PROC_SUPER_MAGIC");
+        assert_eq!(silent(Path::new("/proc")), None);
+    }
+
+    #[test]
+    fn a_local_directory_is_not_silent_and_neither_is_one_that_is_not_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(silent(dir.path()), None, "the temporary directory lies on a shared file system");
+        assert_eq!(silent(&dir.path().join("missing")), None);
+    }
+}
