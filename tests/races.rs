@@ -6,91 +6,34 @@
 
 mod common;
 
-use std::{
-    ffi::OsStr,
-    io,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use common::{Generation, Volume, by_events_only, drain, generations};
 use rustls_reload::{
     ClientAuth, Error, Event, Reload, Reloader, ServerTls,
-    fs::{Fs, NativeFs, Stat},
+    fs::NativeFs,
+    testkit::{Hooked, Verb},
 };
 
-/// Called with the number of the call and its name, before each call.
-type Before = Box<dyn FnMut(usize, &str) + Send>;
+/// Called with the number of the call, before each call.
+type Before = Box<dyn FnMut(usize) + Send>;
 
 /// The real file system, with somebody let in before each call.
-struct Between {
-    fs: NativeFs,
-    calls: Arc<Mutex<(usize, Before)>>,
-}
-
-impl Between {
-    fn new(before: impl FnMut(usize, &str) + Send + 'static) -> Self {
-        Self { fs: NativeFs::default(), calls: Arc::new(Mutex::new((0, Box::new(before)))) }
-    }
-
-    fn call(&self, name: &str) {
-        let (count, before) = &mut *self.calls.lock().unwrap();
+fn between(before: impl FnMut(usize) + Send + 'static) -> Hooked<NativeFs> {
+    let calls: Mutex<(usize, Before)> = Mutex::new((0, Box::new(before)));
+    let hook = move |_: Verb| {
+        let (count, before) = &mut *calls.lock().unwrap();
         *count += 1;
-        before(*count, name);
-    }
-}
-
-impl Fs for Between {
-    type Dir = <NativeFs as Fs>::Dir;
-    type File = <NativeFs as Fs>::File;
-
-    const PINS: bool = NativeFs::PINS;
-
-    fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
-        self.call("root");
-        self.fs.root(anchor)
-    }
-
-    fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir> {
-        self.call("open_dir");
-        self.fs.open_dir(at, name)
-    }
-
-    fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat> {
-        self.call("stat_dir");
-        self.fs.stat_dir(dir)
-    }
-
-    fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat> {
-        self.call("stat");
-        self.fs.stat(at, name)
-    }
-
-    fn read_link(&self, at: &Self::Dir, name: &OsStr) -> io::Result<PathBuf> {
-        self.call("read_link");
-        self.fs.read_link(at, name)
-    }
-
-    fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File> {
-        self.call("open");
-        self.fs.open(at, name)
-    }
-
-    fn stat_file(&self, file: &Self::File) -> io::Result<Stat> {
-        self.call("stat_file");
-        self.fs.stat_file(file)
-    }
-
-    fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize> {
-        self.call("read");
-        self.fs.read(file, buffer)
-    }
+        before(*count);
+        Ok(usize::MAX)
+    };
+    Hooked::new(NativeFs::default(), Arc::new(hook))
 }
 
 /// A server of the volume that verifies clients, on a file system with somebody between its calls.
 fn load(
     volume: &Mutex<Volume>,
-    before: impl FnMut(usize, &str) + Send + 'static,
+    before: impl FnMut(usize) + Send + 'static,
 ) -> Result<Reloader<ServerTls>, Error> {
     // The lock is not held while it loads: the publisher needs it.
     let (server, ca) = {
@@ -98,7 +41,7 @@ fn load(
         (volume.server(), volume.path("ca.crt"))
     };
     let server = server.client_ca(ca, ClientAuth::Required).timing(by_events_only());
-    server.into_generic()?.load_from(Between::new(before))
+    server.into_generic()?.load_from(between(before))
 }
 
 /// The generation that is served, if pair and client CA are of one.
@@ -119,7 +62,7 @@ fn calls_of_a_look() -> usize {
     let volume = Mutex::new(Volume::of(&Generation::new(0)));
     let count = Arc::new(Mutex::new(0));
     let counter = Arc::clone(&count);
-    let reloader = load(&volume, move |n, _| *counter.lock().unwrap() = n).unwrap();
+    let reloader = load(&volume, move |n| *counter.lock().unwrap() = n).unwrap();
     let before = *count.lock().unwrap();
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     let after = *count.lock().unwrap();
@@ -139,7 +82,7 @@ fn at_each_moment(publish: Publish) {
         // How many calls are left until it happens.
         let left = Arc::new(Mutex::new(None::<usize>));
         let (inner, counter, all) = (Arc::clone(&volume), Arc::clone(&left), Arc::clone(&generations));
-        let before = move |_: usize, _: &str| {
+        let before = move |_: usize| {
             let mut left = counter.lock().unwrap();
             *left = left.map(|left| left - 1);
             if left.take_if(|left| *left == 0).is_some() {
@@ -186,7 +129,7 @@ fn inv01_an_update_between_any_two_calls_of_the_first_load_does_not_fail_it() {
         let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
         let reloader = {
             let (inner, generations) = (Arc::clone(&volume), Arc::clone(&generations));
-            let before = move |n: usize, _: &str| {
+            let before = move |n: usize| {
                 if n == moment {
                     inner.lock().unwrap().publish(&generations[1].files());
                 }

@@ -5,11 +5,13 @@
 
 mod certs;
 pub mod fuzz;
+mod hooked;
 mod leaks;
 mod publish;
 #[cfg(not(loom))]
 pub mod sim;
 
 pub use certs::{Authority, Identity, Pair, Subject};
+pub use hooked::{Hook, Hooked, Verb};
 pub use leaks::{WINDOW, leaks};
 pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};

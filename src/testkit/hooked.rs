@@ -1,0 +1,109 @@
+//! A port that asks somebody before each of its calls: for faults, and for whoever is to come in between two of them.
+
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::fs::{Fs, Stat};
+
+/// The calls of the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// [`Fs::root`].
+    Root,
+    /// [`Fs::open_dir`].
+    OpenDir,
+    /// [`Fs::stat_dir`].
+    StatDir,
+    /// [`Fs::stat`].
+    Stat,
+    /// [`Fs::read_link`].
+    ReadLink,
+    /// [`Fs::open`].
+    Open,
+    /// [`Fs::stat_file`].
+    StatFile,
+    /// [`Fs::read`].
+    Read,
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Root,
+        Self::OpenDir,
+        Self::StatDir,
+        Self::Stat,
+        Self::ReadLink,
+        Self::Open,
+        Self::StatFile,
+        Self::Read,
+    ];
+}
+
+/// Whom [`Hooked`] asks: how many bytes a read may bring at most (other calls do not care), or how the call fails.
+pub type Hook = Arc<dyn Fn(Verb) -> io::Result<usize> + Send + Sync>;
+
+/// Another port, with somebody asked before each call.
+#[derive(Clone)]
+pub struct Hooked<F> {
+    fs: F,
+    hook: Hook,
+}
+
+impl<F: Fs> Hooked<F> {
+    /// Calls `fs` whenever `hook` lets it.
+    pub fn new(fs: F, hook: Hook) -> Self {
+        Self { fs, hook }
+    }
+}
+
+impl<F: Fs> Fs for Hooked<F> {
+    type Dir = F::Dir;
+    type File = F::File;
+
+    const PINS: bool = F::PINS;
+
+    fn root(&self, anchor: &Path) -> io::Result<F::Dir> {
+        (self.hook)(Verb::Root)?;
+        self.fs.root(anchor)
+    }
+
+    fn open_dir(&self, at: &F::Dir, name: &OsStr) -> io::Result<F::Dir> {
+        (self.hook)(Verb::OpenDir)?;
+        self.fs.open_dir(at, name)
+    }
+
+    fn stat_dir(&self, dir: &F::Dir) -> io::Result<Stat> {
+        (self.hook)(Verb::StatDir)?;
+        self.fs.stat_dir(dir)
+    }
+
+    fn stat(&self, at: &F::Dir, name: &OsStr) -> io::Result<Stat> {
+        (self.hook)(Verb::Stat)?;
+        self.fs.stat(at, name)
+    }
+
+    fn read_link(&self, at: &F::Dir, name: &OsStr) -> io::Result<PathBuf> {
+        (self.hook)(Verb::ReadLink)?;
+        self.fs.read_link(at, name)
+    }
+
+    fn open(&self, at: &F::Dir, name: &OsStr) -> io::Result<F::File> {
+        (self.hook)(Verb::Open)?;
+        self.fs.open(at, name)
+    }
+
+    fn stat_file(&self, file: &F::File) -> io::Result<Stat> {
+        (self.hook)(Verb::StatFile)?;
+        self.fs.stat_file(file)
+    }
+
+    fn read(&self, file: &mut F::File, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = (self.hook)(Verb::Read)?.min(buffer.len());
+        self.fs.read(file, &mut buffer[..most])
+    }
+}
