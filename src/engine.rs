@@ -200,7 +200,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
     fn look(&mut self, shared: &Shared<B::Value>) -> Seen<Cause> {
         // A panic in a look (the build's comparison and the watcher are callers' code) costs a retry, not the driver.
         let seen = caught(|| {
-            let mut look = snapshot::take(&self.fs, &self.paths);
+            let mut look = self.snapshot();
             let mut fault = self.degraded.as_ref().map(|(error, _)| error.clone());
             for attempt in 1.. {
                 let Some(armed) = self.arm(shared, &look.walk) else { return Ok(self.seen(look)) };
@@ -221,7 +221,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     }
                     break;
                 }
-                look = snapshot::take(&self.fs, &self.paths);
+                look = self.snapshot();
             }
             self.watching(shared, fault);
             Ok(self.seen(look))
@@ -234,6 +234,10 @@ impl<F: Fs, B: Build> Engine<F, B> {
             self.differs_since.get_or_insert(self.clock.now().wall);
         }
         seen
+    }
+
+    fn snapshot(&self) -> snapshot::Look {
+        snapshot::take_since(&self.fs, &self.paths, Some((&self.served.walk, &self.served.files)))
     }
 
     fn seen(&mut self, look: snapshot::Look) -> Seen<Cause> {

@@ -2,17 +2,19 @@
 //!
 //! 1. Walk every path from the root, one name at a time, through *one* cache of directory handles: each name is looked
 //!    up once, so all files of a generation are opened beneath the same directory.
-//! 2. Read each file whole, once.
+//! 2. Open all files, one after the other, and then read each whole, once. A watcher that hears of our opens hears of all
+//!    of them at once.
 //! 3. Look up again: every link must still point where it did, every directory and file must still be the same one with
 //!    the same times and length. Anything else is [`Failure::Torn`], also where a path could not be read: the way to it
-//!    may have moved.
+//!    may have moved. Where every entry and every byte is that of an earlier consistent attempt, this is left out: what
+//!    did not change from then until it was looked up was there together when this attempt began.
 //!
 //! Every file was read between two equal stats of it, and all first reads ended before the first of the second stats:
 //! at the moment between, all bytes were on disk together (INV-01 (a)). What a stat cannot show, a write within one
 //! timestamp tick, is left to the settle rule (ASM-05).
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     ffi::{OsStr, OsString},
     fmt, io,
     path::{Component, Path, PathBuf},
@@ -23,7 +25,7 @@ use crate::{
     error::{Error, Layer},
     fs::{Fs, Kind, Stat},
     secret::Secret,
-    walk::{Entry, Seen, Step, Walk},
+    walk::{self, Seen, Step, Walk},
 };
 
 /// The largest file read, in bytes. A Kubernetes Secret holds at most 1 MiB; Debian's whole CA bundle is 220 kB.
@@ -141,7 +143,12 @@ pub struct Look {
 
 /// Makes exactly one attempt.
 pub fn take<F: Fs>(fs: &F, set: &PathSet) -> Look {
-    let mut attempt = Attempt { fs, nodes: Vec::new(), entries: Vec::new(), walk: Walk::default() };
+    take_since(fs, set, None)
+}
+
+/// The same, and cheaper where nothing has changed since an earlier consistent attempt.
+pub(crate) fn take_since<F: Fs>(fs: &F, set: &PathSet, earlier: Option<(&Walk, &Files)>) -> Look {
+    let mut attempt = Attempt { fs, earlier, nodes: Vec::new(), entries: Vec::new(), walk: Walk::default() };
     let files = attempt.run(set);
     Look { walk: attempt.walk, files }
 }
@@ -159,11 +166,12 @@ struct Looked {
     name: OsString,
     /// The directory's own node.
     node: Option<usize>,
-    bytes: Option<Arc<Secret>>,
 }
 
 struct Attempt<'a, F: Fs> {
     fs: &'a F,
+    /// An earlier consistent attempt.
+    earlier: Option<(&'a Walk, &'a Files)>,
     nodes: Vec<Node<F::Dir>>,
     entries: Vec<Looked>,
     walk: Walk,
@@ -177,30 +185,60 @@ enum Stop {
 
 impl<F: Fs> Attempt<'_, F> {
     fn run(&mut self, set: &PathSet) -> Result<Files, Failure> {
-        let mut files = Vec::with_capacity(set.0.len());
+        let mut indexes = Vec::with_capacity(set.0.len());
         let mut failure = None;
         for path in &set.0 {
-            // 1. and 2. Where one path fails the others are walked all the same: they go on being watched.
+            // 1. Where one path fails the others are walked all the same: they go on being watched.
             match self.resolve(path) {
-                Ok(bytes) => files.push((path.clone(), bytes)),
+                Ok(index) => indexes.push(index),
                 Err(Stop::Torn(at)) => return Err(Failure::Torn { at }),
                 Err(Stop::Fault(at, why)) => {
                     failure.get_or_insert(Failure::Unreadable { path: path.clone(), at, why });
                 }
             }
         }
-        if let Some(failure) = failure {
-            // What a publisher clears away once it has moved a link is no fault of the set.
-            self.check_again()?;
-            return Err(failure);
+        let files = match failure {
+            Some(failure) => Err(failure),
+            None => self.files(set, &indexes),
+        };
+        if let Err(Failure::Torn { .. }) = files {
+            return files;
         }
-        // 3.
-        self.check_again()?;
-        Ok(Files(files))
+        // 3. Also where a path could not be read: what a publisher clears away once it has moved a link is no fault of the
+        // set.
+        let unchanged = |files: &Files| {
+            self.earlier.is_some_and(|(walk, bytes)| walk.same_as(&self.walk) && bytes == files)
+        };
+        if !files.as_ref().is_ok_and(unchanged) {
+            self.check_again()?;
+        }
+        files
     }
 
-    /// Walks one path to its file and reads that, unless another path of the set has led there.
-    fn resolve(&mut self, path: &Path) -> Result<Arc<Secret>, Stop> {
+    /// 2. Opens and reads the files at these entries, one for each path of the set.
+    fn files(&self, set: &PathSet, indexes: &[usize]) -> Result<Files, Failure> {
+        let paths = || set.0.iter().zip(indexes);
+        let failure = |path: &PathBuf, stop| match stop {
+            Stop::Torn(at) => Failure::Torn { at },
+            Stop::Fault(at, why) => Failure::Unreadable { path: path.clone(), at, why },
+        };
+        let mut opened = BTreeMap::new();
+        for (path, index) in paths() {
+            if let Entry::Vacant(place) = opened.entry(*index) {
+                place.insert((path, self.open(*index).map_err(|stop| failure(path, stop))?));
+            }
+        }
+        let mut read = BTreeMap::new();
+        for (index, (path, file)) in opened {
+            read.insert(index, Arc::new(self.read(index, file).map_err(|stop| failure(path, stop))?));
+        }
+        Ok(Files(
+            paths().filter_map(|(path, index)| Some((path.clone(), Arc::clone(read.get(index)?)))).collect(),
+        ))
+    }
+
+    /// Walks one path to the entry of its file.
+    fn resolve(&mut self, path: &Path) -> Result<usize, Stop> {
         self.walk.traces.push(Vec::new());
         let anchor: PathBuf = path
             .components()
@@ -227,13 +265,13 @@ impl<F: Fs> Attempt<'_, F> {
             };
             lookups += 1;
             let parent = stack[stack.len() - 1];
-            let index = self.look_up(parent, &name)?;
+            let as_directory = !rest.is_empty();
+            let index = self.look_up(parent, &name, as_directory)?;
             let at = || self.walk.entries[index].path.clone();
             if lookups > LOOKUP_LIMIT {
                 let why = format!("more than {LOOKUP_LIMIT} names to look up: a link loop?");
                 return Err(Stop::Fault(at(), why));
             }
-            let as_directory = !rest.is_empty();
             if let Some(trace) = self.walk.traces.last_mut() {
                 trace.push(Step { entry: index, as_directory });
             }
@@ -248,9 +286,7 @@ impl<F: Fs> Attempt<'_, F> {
                         rest.push_front(part);
                     }
                 }
-                Seen::Node(stat) if stat.kind == Kind::File && !as_directory => {
-                    return self.read(index);
-                }
+                Seen::Node(stat) if stat.kind == Kind::File && !as_directory => return Ok(index),
                 Seen::Node(stat) if stat.kind == Kind::Dir && as_directory => {
                     let node = self.open_dir(index)?;
                     stack.push(node);
@@ -278,25 +314,49 @@ impl<F: Fs> Attempt<'_, F> {
     }
 
     /// Looks a name up, once per directory and name.
-    fn look_up(&mut self, parent: usize, name: &OsStr) -> Result<usize, Stop> {
+    fn look_up(&mut self, parent: usize, name: &OsStr, as_directory: bool) -> Result<usize, Stop> {
         let known = |looked: &Looked| looked.parent == parent && looked.name == name;
         if let Some(index) = self.entries.iter().position(known) {
             return Ok(index);
         }
-        let node = &self.nodes[parent];
-        let path = node.path.join(name);
-        self.walk.note_lookup(&node.path, node.stat.id, name.to_owned());
-        let (seen, stop) = match self.fs.stat(&node.dir, name) {
-            Ok(stat) if stat.kind == Kind::Link => match self.fs.read_link(&node.dir, name) {
+        let path = self.nodes[parent].path.join(name);
+        // What was a link most likely is one still.
+        let earlier = self.earlier.and_then(|(walk, _)| walk.entries.get(self.entries.len()));
+        let was_link =
+            earlier.is_some_and(|entry| entry.path == path && matches!(entry.seen, Seen::Link(..)));
+        let (seen, node, stop) = match self.directory(parent, name, &path, as_directory && !was_link) {
+            Some((stat, node)) => (Seen::Node(stat), Some(node), None),
+            None => {
+                let (seen, stop) = self.entry(parent, name, &path);
+                (seen, None, stop)
+            }
+        };
+        let Node { path: dir, stat, .. } = &self.nodes[parent];
+        self.walk.note_lookup(dir, stat.id, name.to_owned(), &seen);
+        self.walk.entries.push(walk::Entry { path, seen });
+        self.entries.push(Looked { parent, name: name.to_owned(), node });
+        stop.map_or(Ok(self.entries.len() - 1), Err)
+    }
+
+    /// Opens `name` where a directory is wanted: most often it is one, and needs no stat before.
+    fn directory(&mut self, parent: usize, name: &OsStr, path: &Path, wanted: bool) -> Option<(Stat, usize)> {
+        let dir = wanted.then(|| self.fs.open_dir(&self.nodes[parent].dir, name).ok()).flatten()?;
+        let stat = self.fs.stat_dir(&dir).ok()?;
+        self.nodes.push(Node { dir, stat, path: path.to_owned() });
+        Some((stat, self.nodes.len() - 1))
+    }
+
+    /// Stats `name`, and reads it if it is a link.
+    fn entry(&self, parent: usize, name: &OsStr, path: &Path) -> (Seen, Option<Stop>) {
+        let dir = &self.nodes[parent].dir;
+        match self.fs.stat(dir, name) {
+            Ok(stat) if stat.kind == Kind::Link => match self.fs.read_link(dir, name) {
                 Ok(target) => (Seen::Link(stat, target), None),
-                Err(error) => (Seen::Node(stat), Some(gone_or_fault(&path, "read the link", &error))),
+                Err(error) => (Seen::Node(stat), Some(gone_or_fault(path, "read the link", &error))),
             },
             Ok(stat) => (Seen::Node(stat), None),
-            Err(error) => (Seen::Nothing, Some(Stop::Fault(path.clone(), describe("find", &error)))),
-        };
-        self.walk.entries.push(Entry { path, seen });
-        self.entries.push(Looked { parent, name: name.to_owned(), node: None, bytes: None });
-        stop.map_or(Ok(self.entries.len() - 1), Err)
+            Err(error) => (Seen::Nothing, Some(Stop::Fault(path.to_owned(), describe("find", &error)))),
+        }
     }
 
     fn open_dir(&mut self, index: usize) -> Result<usize, Stop> {
@@ -320,38 +380,39 @@ impl<F: Fs> Attempt<'_, F> {
         Ok(node)
     }
 
-    fn read(&mut self, index: usize) -> Result<Arc<Secret>, Stop> {
+    fn open(&self, index: usize) -> Result<F::File, Stop> {
         let looked = &self.entries[index];
-        if let Some(bytes) = &looked.bytes {
-            return Ok(Arc::clone(bytes));
-        }
-        let entry = &self.walk.entries[index];
-        let path = entry.path.clone();
+        let opened = self.fs.open(&self.nodes[looked.parent].dir, &looked.name);
+        opened.map_err(|error| gone_or_fault(&self.walk.entries[index].path, "open", &error))
+    }
+
+    fn read(&self, index: usize, mut file: F::File) -> Result<Secret, Stop> {
+        let walk::Entry { path, seen } = &self.walk.entries[index];
         let fault = |verb, error: &io::Error| Stop::Fault(path.clone(), describe(verb, error));
-        let mut file = self
-            .fs
-            .open(&self.nodes[looked.parent].dir, &looked.name)
-            .map_err(|error| gone_or_fault(&path, "open", &error))?;
         let stat = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
-        if entry.seen != Seen::Node(stat) {
-            return Err(Stop::Torn(path));
+        if *seen != Seen::Node(stat) {
+            return Err(Stop::Torn(path.clone()));
         }
         if stat.size > FILE_LIMIT {
             let why = format!("{} bytes are more than the limit of {FILE_LIMIT}", stat.size);
-            return Err(Stop::Fault(path, why));
+            return Err(Stop::Fault(path.clone(), why));
         }
         // Allocated once at its final size; that the file has grown meanwhile shows when it is looked up again.
         let mut bytes = Secret::zeroed(usize::try_from(stat.size).unwrap_or(usize::MAX));
         let mut rest = bytes.bytes_mut();
         while !rest.is_empty() {
             match self.fs.read(&mut file, rest) {
-                Ok(0) => return Err(Stop::Torn(path)),
+                Ok(0) => {
+                    // Shorter than its stat says: cut off meanwhile, or a file that has never been as long.
+                    let now = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
+                    let why = format!("{} bytes fewer than its length can be read", rest.len());
+                    let path = path.clone();
+                    return Err(if now == stat { Stop::Fault(path, why) } else { Stop::Torn(path) });
+                }
                 Ok(n) => rest = &mut rest[n..],
                 Err(error) => return Err(fault("read", &error)),
             }
         }
-        let bytes = Arc::new(bytes);
-        self.entries[index].bytes = Some(Arc::clone(&bytes));
         Ok(bytes)
     }
 

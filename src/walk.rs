@@ -84,6 +84,8 @@ pub struct WalkedDir {
     pub id: FileId,
     /// The names looked up in it.
     pub names: BTreeSet<OsString>,
+    /// Every name looked up in it was a directory: it leads to the files and holds nothing of theirs, no link either.
+    pub leads: bool,
 }
 
 /// How far a changed set can be trusted to be finished.
@@ -168,13 +170,18 @@ impl Walk {
         }
     }
 
-    /// Notes that `name` was looked up in the directory at `path`.
-    pub(crate) fn note_lookup(&mut self, path: &Path, id: FileId, name: OsString) {
+    /// Notes what was `seen` when `name` was looked up in the directory at `path`.
+    pub(crate) fn note_lookup(&mut self, path: &Path, id: FileId, name: OsString, seen: &Seen) {
+        let leads = matches!(seen, Seen::Node(stat) if stat.kind == Kind::Dir);
         match self.dirs.iter_mut().find(|dir| dir.path == path) {
             Some(dir) => {
                 dir.names.insert(name);
+                dir.leads &= leads;
             }
-            None => self.dirs.push(WalkedDir { path: path.to_owned(), id, names: BTreeSet::from([name]) }),
+            None => {
+                let names = BTreeSet::from([name]);
+                self.dirs.push(WalkedDir { path: path.to_owned(), id, names, leads });
+            }
         }
     }
 }

@@ -169,7 +169,10 @@ impl Fs for Disk {
     }
 
     fn open_dir(&self, at: &Dir, name: &OsStr) -> io::Result<Dir> {
-        self.entry(*at, name).map(|_| Dir::Release)
+        match self.entry(*at, name)?.kind {
+            Kind::Dir => Ok(Dir::Release),
+            _ => Err(io::ErrorKind::NotADirectory.into()),
+        }
     }
 
     fn stat_dir(&self, dir: &Dir) -> io::Result<Stat> {

@@ -1,13 +1,17 @@
 //! The port on Unix: every verb is one system call on a directory handle.
 
 use std::{
+    borrow::Cow,
     ffi::OsStr,
     io,
-    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, open, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, readlinkat, stat, statat};
 
 use super::{FileId, Fs, Kind, Stat};
 
@@ -21,43 +25,71 @@ const DIR: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const DIR: OFlags = OFlags::RDONLY;
 
+/// An open directory.
+#[derive(Debug)]
+pub struct UnixDir(At);
+
+#[derive(Debug)]
+enum At {
+    /// `/`: nothing replaces it, so it is named and not held open.
+    Root(PathBuf),
+    Open(OwnedFd),
+}
+
+impl UnixDir {
+    /// Where to look `name` up, and under which name there.
+    fn at<'a>(&'a self, name: &'a OsStr) -> (BorrowedFd<'a>, Cow<'a, Path>) {
+        match &self.0 {
+            At::Root(root) => (CWD, root.join(name).into()),
+            At::Open(dir) => (dir.as_fd(), Path::new(name).into()),
+        }
+    }
+}
+
 impl Fs for UnixFs {
-    type Dir = OwnedFd;
+    type Dir = UnixDir;
     type File = OwnedFd;
 
     const PINS: bool = true;
 
-    fn root(&self, anchor: &Path) -> io::Result<OwnedFd> {
-        let flags = DIR | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(open(anchor, flags, Mode::empty())?)
+    fn root(&self, anchor: &Path) -> io::Result<UnixDir> {
+        Ok(UnixDir(At::Root(anchor.to_owned())))
     }
 
-    fn open_dir(&self, at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    fn open_dir(&self, at: &UnixDir, name: &OsStr) -> io::Result<UnixDir> {
         let flags = DIR | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(at, name, flags, Mode::empty()).map_err(link_is_no_directory)
+        let (at, name) = at.at(name);
+        let dir = openat(at, &*name, flags, Mode::empty()).map_err(link_is_no_directory)?;
+        Ok(UnixDir(At::Open(dir)))
     }
 
-    fn stat_dir(&self, dir: &OwnedFd) -> io::Result<Stat> {
-        Ok(stat_of(&fstat(dir)?))
+    fn stat_dir(&self, dir: &UnixDir) -> io::Result<Stat> {
+        Ok(stat_of(&match &dir.0 {
+            At::Root(root) => stat(root)?,
+            At::Open(dir) => fstat(dir)?,
+        }))
     }
 
-    fn stat(&self, at: &OwnedFd, name: &OsStr) -> io::Result<Stat> {
-        Ok(stat_of(&statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    fn stat(&self, at: &UnixDir, name: &OsStr) -> io::Result<Stat> {
+        let (at, name) = at.at(name);
+        Ok(stat_of(&statat(at, &*name, AtFlags::SYMLINK_NOFOLLOW)?))
     }
 
-    fn read_link(&self, at: &OwnedFd, name: &OsStr) -> io::Result<PathBuf> {
-        let target = readlinkat(at, name, Vec::with_capacity(256))?;
+    fn read_link(&self, at: &UnixDir, name: &OsStr) -> io::Result<PathBuf> {
+        let (at, name) = at.at(name);
+        let target = readlinkat(at, &*name, Vec::with_capacity(256))?;
         Ok(std::ffi::OsString::from_vec(target.into_bytes()).into())
     }
 
-    fn open(&self, at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    fn open(&self, at: &UnixDir, name: &OsStr) -> io::Result<OwnedFd> {
         // NONBLOCK: a FIFO that took the file's place after the stat must not hang the reader.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        openat(at, name, flags, Mode::empty()).map_err(link_is_no_directory)
+        let (at, name) = at.at(name);
+        openat(at, &*name, flags, Mode::empty()).map_err(link_is_no_directory)
     }
 
     fn stat_file(&self, file: &OwnedFd) -> io::Result<Stat> {
-        self.stat_dir(file)
+        Ok(stat_of(&fstat(file)?))
     }
 
     fn read(&self, file: &mut OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {

@@ -70,7 +70,7 @@ fn show<D: Design>() -> (u64, u128, Option<(String, String)>) {
             return (runs, schedules, Some(caught));
         }
         if !searched.whole {
-            let sampled = sim::sample::<D>(&stage, 1, 300);
+            let sampled = sim::sample::<D>(&stage, 1, 1_000);
             runs += sampled.runs;
             schedules += sampled.schedules;
             if let Some(caught) = violation(&sampled) {
