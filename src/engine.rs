@@ -70,6 +70,8 @@ pub(crate) struct Engine<F: Fs, B: Build> {
     degraded: Option<(Error, Duration)>,
     differs_since: Option<Duration>,
     refused_since: Option<Duration>,
+    /// On the wall clock.
+    last_look: Duration,
     looks: u64,
     builds: u64,
 }
@@ -149,6 +151,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             degraded: None,
             differs_since: None,
             refused_since: None,
+            last_look: now.wall,
             looks: 1,
             builds: 1,
         };
@@ -167,8 +170,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     if self.publish(shared, recovered) {
                         continue;
                     }
-                    let now = self.clock.now();
-                    shared.answer(&Reload::Stopped, |status| self.note(now, status));
+                    shared.answer(&Reload::Stopped, |status| self.note(status));
                     return;
                 }
                 Effect::Tell(notice) => {
@@ -183,8 +185,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                         Answer::Refused(cause) => Reload::Refused(cause.error),
                     };
                     // Who is answered finds the status to go with it.
-                    let now = self.clock.now();
-                    shared.answer(&answer, |status| self.note(now, status));
+                    shared.answer(&answer, |status| self.note(status));
                     noted = true;
                     continue;
                 }
@@ -228,6 +229,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         });
         let seen = seen.unwrap_or_else(|error| Seen::Failed(Cause { error, bytes: None }));
         self.looks += 1;
+        self.last_look = self.clock.now().wall;
         if seen == Seen::Served {
             (self.differs_since, self.refused_since) = (None, None);
         } else {
@@ -344,11 +346,10 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     fn note_status(&self, shared: &Shared<B::Value>) {
-        let now = self.clock.now();
-        self.note(now, &mut shared.lock().status);
+        self.note(&mut shared.lock().status);
     }
 
-    fn note(&self, now: Now, status: &mut Status) {
+    fn note(&self, status: &mut Status) {
         let refused = self.machine.refusal().map(|(cause, count)| Refused {
             error: cause.error.clone(),
             since: self.refused_since.or(self.differs_since).unwrap_or_default(),
@@ -358,7 +359,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         status.held_until = self.machine.held();
         status.differs_since = self.differs_since;
         status.degraded.clone_from(&self.degraded);
-        status.last_look = now.wall;
+        status.last_look = self.last_look;
         status.looks = self.looks;
         status.builds = self.builds;
     }
@@ -387,15 +388,31 @@ impl<F: Fs, B: Build> Engine<F, B> {
             }
         };
         let armed = watch.arm(&walk.dirs);
-        if armed.changed {
-            shared.lock().status.watched = watch.dirs();
+        let denied = watch.denied();
+        let news = {
+            let status = &mut shared.lock().status;
+            if armed.changed {
+                status.watched = watch.dirs();
+            }
+            let known = std::mem::replace(&mut status.unwatched, denied.to_vec());
+            denied.iter().filter(|dir| !known.contains(dir)).collect::<Vec<_>>()
+        };
+        for dir in news {
+            let why =
+                "it may be searched but not read, and so not be watched: a change of it waits for the poll";
+            shared.tell(Event::Warning { error: Error::new(Layer::Watch, why).at(dir) });
         }
         Some(armed)
     }
 
     /// Notes whether everything is watched, and tells when that changes.
     fn watching(&mut self, shared: &Shared<B::Value>, fault: Option<Error>) {
-        let event = match (&self.degraded, fault) {
+        let event = match (&mut self.degraded, fault) {
+            // Told once, whatever else is amiss before all is well again; the status knows the last reason.
+            (Some((known, _)), Some(error)) => {
+                *known = error;
+                return;
+            }
             (None, Some(error)) => {
                 self.degraded = Some((error.clone(), self.clock.now().wall));
                 Event::Degraded { error }
@@ -404,7 +421,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 self.degraded = None;
                 Event::Restored
             }
-            _ => return,
+            (None, None) => return,
         };
         let watching = self.degraded.is_none();
         self.machine.step(self.clock.now(), Input::Watching(watching));
@@ -476,7 +493,7 @@ where
         self.held_told.hash(&mut state);
         self.machine.hash(&mut state);
         (self.numbers, self.differs_since.is_some(), &self.degraded).hash(&mut state);
-        self.watch.as_ref().map(Watch::dirs).hash(&mut state);
+        self.watch.as_ref().map(|watch| (watch.dirs(), watch.denied())).hash(&mut state);
     }
 }
 

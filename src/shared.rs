@@ -352,6 +352,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let mut state = self.lock();
         state.status.running = false;
         state.status.watched.clear();
+        state.status.unwatched.clear();
         self.rest(&mut state, drive);
         state
     }

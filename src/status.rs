@@ -29,6 +29,9 @@ pub struct Status {
     pub degraded: Option<(Error, Duration)>,
     /// The directories watched.
     pub watched: Vec<PathBuf>,
+    /// Directories that lead to the files and may be searched but not read: nobody can watch them, so that a change of the
+    /// way through them waits for the poll.
+    pub unwatched: Vec<PathBuf>,
     /// When the files were last looked at.
     pub last_look: Duration,
     /// Looks so far.
@@ -62,6 +65,7 @@ impl Status {
             running: false,
             degraded: None,
             watched: Vec::new(),
+            unwatched: Vec::new(),
             last_look: wall,
             looks: 1,
             builds: 1,

@@ -16,7 +16,7 @@ use std::{
 use common::{Volume, by_events_only, drain, expect, generations};
 use rustls_reload::{
     Error, Event, Layer, Reload,
-    watch::{Hints, MakeWatcher, Watcher},
+    watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 
 /// Called with each directory before it is watched; says whether it can be.
@@ -26,9 +26,9 @@ type Before = Arc<Mutex<dyn FnMut(&Path) -> bool + Send>>;
 struct Slow(Before);
 
 impl Watcher for Slow {
-    fn watch(&mut self, dir: &Path) -> Result<bool, Error> {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
         let can = (self.0.lock().unwrap())(dir);
-        if can { Ok(true) } else { Err(Error::new(Layer::Watch, "it is gone").at(dir)) }
+        if can { Ok(Watched::Armed) } else { Err(Error::new(Layer::Watch, "it is gone").at(dir)) }
     }
 
     fn unwatch(&mut self, _: &Path) {}
@@ -145,11 +145,11 @@ fn inv06_inv11_a_watcher_that_cannot_be_made_or_a_directory_that_cannot_be_watch
 struct Refuses(PathBuf, Arc<AtomicBool>);
 
 impl Watcher for Refuses {
-    fn watch(&mut self, dir: &Path) -> Result<bool, Error> {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
         if dir == self.0 && self.1.load(Ordering::SeqCst) {
             return Err(Error::new(Layer::Watch, "not this one").at(dir));
         }
-        Ok(true)
+        Ok(Watched::Armed)
     }
 
     fn unwatch(&mut self, _: &Path) {}

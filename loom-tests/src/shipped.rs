@@ -9,7 +9,7 @@ use std::{
 use rustls_reload::{
     Build, Built, Clock, Context, Error, Handle, Layer, Now, Published, Reload, Reloader, Timing,
     snapshot::Files,
-    watch::{Hints, MakeWatcher, Watcher},
+    watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 
 use crate::{After, Design, Disk, Whole};
@@ -163,8 +163,8 @@ impl Clock for Still {
 struct Silent;
 
 impl Watcher for Silent {
-    fn watch(&mut self, _: &Path) -> Result<bool, Error> {
-        Ok(true)
+    fn watch(&mut self, _: &Path) -> Result<Watched, Error> {
+        Ok(Watched::Armed)
     }
 
     fn unwatch(&mut self, _: &Path) {}

@@ -1,13 +1,13 @@
 //! File events through `notify`.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
     event::{AccessKind, AccessMode, ModifyKind},
 };
 
-use super::{Hints, Watcher};
+use super::{Hints, Watched, Watcher, silent};
 use crate::error::{Error, Layer};
 
 struct Notify(RecommendedWatcher);
@@ -40,11 +40,14 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
 }
 
 impl Watcher for Notify {
-    fn watch(&mut self, dir: &Path) -> Result<bool, Error> {
-        match self.0.watch(dir, RecursiveMode::NonRecursive) {
-            Ok(()) => Ok(true),
-            Err(error) if is_gone(&error) => Ok(false),
-            Err(error) => {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        let Err(error) = self.0.watch(dir, RecursiveMode::NonRecursive) else {
+            return Ok(silent(dir).map_or(Watched::Armed, Watched::Silent));
+        };
+        match io_kind(&error) {
+            Some(ErrorKind::NotFound) => Ok(Watched::Gone),
+            Some(ErrorKind::PermissionDenied) => Ok(Watched::Denied),
+            _ => {
                 let why = format!("cannot watch the directory: {}", cause(&error));
                 Err(Error::new(Layer::Watch, why).at(dir))
             }
@@ -57,11 +60,11 @@ impl Watcher for Notify {
     }
 }
 
-fn is_gone(error: &notify::Error) -> bool {
+fn io_kind(error: &notify::Error) -> Option<ErrorKind> {
     match &error.kind {
-        notify::ErrorKind::PathNotFound => true,
-        notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
-        _ => false,
+        notify::ErrorKind::PathNotFound => Some(ErrorKind::NotFound),
+        notify::ErrorKind::Io(error) => Some(error.kind()),
+        _ => None,
     }
 }
 

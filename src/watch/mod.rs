@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    error::Error,
+    error::{Error, Layer},
     sync::{Mutex, lock},
     walk::WalkedDir,
 };
@@ -23,13 +23,27 @@ pub(crate) use events::notify_watcher;
 mod silent;
 pub use silent::silent;
 
+/// What came of watching a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Watched {
+    /// Events of it are reported.
+    Armed,
+    /// The same, but a file system of this kind is known to report nothing of what is changed elsewhere.
+    Silent(&'static str),
+    /// It may be searched and not read: nobody who may do no more can watch it.
+    Denied,
+    /// There is no such directory any more.
+    Gone,
+}
+
 /// Watches directories, not what is beneath their subdirectories.
 pub trait Watcher: Send {
-    /// Watches `dir`; `false` if there is no such directory any more, which is no failure of the watch.
+    /// Watches `dir`.
     ///
     /// # Errors
     /// [`Layer::Watch`](crate::Layer::Watch), with the directory.
-    fn watch(&mut self, dir: &Path) -> Result<bool, Error>;
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error>;
 
     /// Stops watching `dir`; that it was not watched any more is no error.
     fn unwatch(&mut self, dir: &Path);
@@ -87,7 +101,16 @@ impl Hints {
 pub(crate) struct Watch {
     port: Box<dyn Watcher>,
     hints: Hints,
-    armed: Vec<WalkedDir>,
+    armed: Vec<Held>,
+    /// Ways to the files that cannot be watched: a change of them waits for the poll.
+    denied: Vec<PathBuf>,
+}
+
+/// A watch in place.
+struct Held {
+    dir: WalkedDir,
+    /// What kind of file system keeps changes to itself.
+    silent: Option<&'static str>,
 }
 
 /// What arming did.
@@ -99,7 +122,7 @@ pub(crate) struct Armed {
     pub(crate) changed: bool,
     /// A directory was gone when it was to be watched.
     pub(crate) gone: Option<PathBuf>,
-    /// A directory could not be watched.
+    /// Of a directory that holds files or links of the set there are no events, or none that can be relied on.
     pub(crate) fault: Option<Error>,
 }
 
@@ -109,11 +132,17 @@ impl Watch {
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let hints = Hints::new(wake);
-        Ok(Self { port: make(hints.clone())?, hints, armed: Vec::new() })
+        Ok(Self { port: make(hints.clone())?, hints, armed: Vec::new(), denied: Vec::new() })
     }
 
+    /// The directories watched.
     pub(crate) fn dirs(&self) -> Vec<PathBuf> {
-        self.armed.iter().map(|dir| dir.path.clone()).collect()
+        self.armed.iter().map(|held| held.dir.path.clone()).collect()
+    }
+
+    /// The directories of the plan that cannot be watched, where that is no fault.
+    pub(crate) fn denied(&self) -> &[PathBuf] {
+        &self.denied
     }
 
     /// Makes the watches those of this walk.
@@ -128,32 +157,49 @@ impl Watch {
             interest.dirs = plan.iter().map(|dir| dir.path.clone()).collect();
             (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale), grown)
         };
-        let dead = |dir: &WalkedDir| {
+        let dead = |held: &Held| {
             let moved = |path: &Path| stale.iter().any(|stale| path.starts_with(stale));
-            let planned = |now: &WalkedDir| now.path == dir.path && now.id == dir.id;
-            all_stale || moved(&dir.path) || !plan.iter().any(planned)
+            let planned = |now: &WalkedDir| now.path == held.dir.path && now.id == held.dir.id;
+            all_stale || moved(&held.dir.path) || !plan.iter().any(planned)
         };
         let (dead, kept): (Vec<_>, Vec<_>) = self.armed.drain(..).partition(dead);
         self.armed = kept;
+        self.denied.clear();
         let mut result = Armed { new: grown, changed: !dead.is_empty(), gone: None, fault: None };
-        for dir in dead {
-            self.port.unwatch(&dir.path);
+        for held in dead {
+            self.port.unwatch(&held.dir.path);
         }
         for dir in plan {
-            if self.armed.iter().any(|armed| armed.path == dir.path) {
+            if let Some(held) = self.armed.iter_mut().find(|held| held.dir.path == dir.path) {
+                held.dir = dir;
                 continue;
             }
             match self.port.watch(&dir.path) {
-                Ok(false) => result.gone = Some(dir.path),
-                Ok(true) => {
-                    result.new = true;
-                    result.changed = true;
-                    self.armed.push(dir);
+                Ok(Watched::Gone) => result.gone = Some(dir.path),
+                Ok(Watched::Denied) if dir.leads => self.denied.push(dir.path),
+                Ok(Watched::Denied) => {
+                    let why = "it may be searched but not read, and so not be watched";
+                    result.fault = Some(Error::new(Layer::Watch, why).at(dir.path));
+                }
+                Ok(watched) => {
+                    let silent = if let Watched::Silent(kind) = watched { Some(kind) } else { None };
+                    (result.new, result.changed) = (true, true);
+                    self.armed.push(Held { dir, silent });
                 }
                 Err(error) => result.fault = Some(error),
             }
         }
+        result.fault = result.fault.or_else(|| self.armed.iter().find_map(Held::fault));
         result
+    }
+}
+
+impl Held {
+    /// That a file of the set may change without an event.
+    fn fault(&self) -> Option<Error> {
+        let kind = self.silent.filter(|_| !self.dir.leads)?;
+        let why = format!("{kind} does not report what is changed elsewhere");
+        Some(Error::new(Layer::Watch, why).at(&self.dir.path))
     }
 }
 
@@ -166,6 +212,7 @@ fn plan(walked: &[WalkedDir]) -> Vec<WalkedDir> {
         let unknowable = dir.id.ino == 0;
         if known < plan.len() && !unknowable {
             plan[known].names.extend(dir.names.iter().cloned());
+            plan[known].leads &= dir.leads;
         } else {
             plan.push(dir.clone());
         }
@@ -181,8 +228,8 @@ mod tests {
     struct Nothing;
 
     impl Watcher for Nothing {
-        fn watch(&mut self, _: &Path) -> Result<bool, Error> {
-            Ok(true)
+        fn watch(&mut self, _: &Path) -> Result<Watched, Error> {
+            Ok(Watched::Armed)
         }
 
         fn unwatch(&mut self, _: &Path) {}
@@ -190,7 +237,7 @@ mod tests {
 
     fn walked(names: &[&str]) -> Vec<WalkedDir> {
         let names = names.iter().map(Into::into).collect();
-        vec![WalkedDir { path: "/d".into(), id: FileId { dev: 1, ino: 2 }, names }]
+        vec![WalkedDir { path: "/d".into(), id: FileId { dev: 1, ino: 2 }, names, leads: false }]
     }
 
     /// Checks: INV-05. An event of a name that did not count yet was dropped, so somebody has to look again.

@@ -19,7 +19,7 @@ use rustls_reload::{
     machine::{Effect, Input, Machine, Notice, Seen, Verdict},
     snapshot::{self, Failure, Files, Look, PathSet},
     testkit::sim::{CA, CHAIN, Contents, Design, Record, Sim, SimClock, SimFs, SimWatcher, Value, is_valid},
-    watch::{Hints, Watcher},
+    watch::{Hints, Watched, Watcher},
 };
 
 /// Which stage is wrong.
@@ -177,7 +177,7 @@ impl<const W: u8> Rebuilt<W> {
         // Every watch is made anew with each look: plain, and right on one thread.
         for dir in dirs {
             let known = self.watched.contains(&dir);
-            if self.watcher.watch(&dir) == Ok(true) && !known {
+            if self.watcher.watch(&dir) == Ok(Watched::Armed) && !known {
                 self.watched.push(dir);
                 new = true;
             }

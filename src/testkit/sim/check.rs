@@ -208,7 +208,7 @@ fn still(run: &Run) -> Verdict {
                 }
                 served = Some(files);
             }
-            Record::Told(event) if states == 1 && !matches!(event, Event::Started) => {
+            Record::Told(event) if states == 1 && !run.faulted && !matches!(event, Event::Started) => {
                 return broken("INV-08", format!("told while nothing changed: {event}"));
             }
             _ => {}
@@ -255,7 +255,7 @@ fn told_once(run: &Run) -> Verdict {
                 trouble = true;
             }
             Record::Told(Event::StillChanging) => trouble = true,
-            Record::Told(Event::Degraded { error }) => {
+            Record::Told(Event::Degraded { error }) if !run.faulted => {
                 return broken("INV-11", format!("degraded though the watcher is healthy: {error}"));
             }
             _ => {}
@@ -281,7 +281,7 @@ pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     let shrinks = scenario.crash.is_some() || scenario.renewals.contains(&Renewal::Shrink) || run.breached;
     let settle = if shrinks { timing.shrink_settle } else { timing.settle };
     let refused = run.history.iter().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));
-    if weather.events == Events::Lost || refused || weather.verb > Duration::ZERO {
+    if run.faulted || weather.events == Events::Lost || refused || weather.verb > Duration::ZERO {
         return settle + timing.poll + timing.poll + look + slow;
     }
     // No event reaches a first load: it finds the last step when its present settle time ends, and waits for another.

@@ -27,7 +27,7 @@ pub use check::{Violation, all as check, bound, is_bound_to_one_generation, one_
 use disk::{Disk, Happened};
 pub use explore::{Report, explore, sample};
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
-pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run};
+pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
 pub use scenario::{BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, full, is_valid};
 pub use schedule::{Bytes, Exhaustive, Replay, Sampled, Schedule};
 

@@ -13,7 +13,7 @@ use crate::{
     clock::{Clock, Now},
     error::{Error, Layer},
     fs::{Fs, Kind, Stat},
-    watch::{Hints, Watcher},
+    watch::{Hints, Watched, Watcher},
 };
 
 /// The simulated disk behind the port.
@@ -158,19 +158,19 @@ impl SimWatcher {
 }
 
 impl Watcher for SimWatcher {
-    fn watch(&mut self, dir: &Path) -> Result<bool, Error> {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
         let mut world = self.0.world();
         world.yield_to_publisher();
         let found = world.disk.dir(dir);
         world.log = hash(&(world.log, "watch", dir, found.as_ref().ok()));
         let ino = match found {
             Ok(ino) => ino,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Watched::Gone),
             Err(error) => return Err(Error::new(Layer::Watch, error.to_string()).at(dir)),
         };
         world.watches.retain(|(watched, _)| *watched != ino);
         world.watches.push((ino, dir.to_owned()));
-        Ok(true)
+        Ok(Watched::Armed)
     }
 
     fn unwatch(&mut self, dir: &Path) {

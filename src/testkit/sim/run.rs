@@ -16,10 +16,12 @@ use crate::{
     build::{Build, Built, Context},
     cell::Published,
     error::{Error, Layer},
+    fs::Fs,
     machine::Timing,
     reloader::Reloader,
     snapshot::Files,
     status::Status,
+    watch::MakeWatcher,
 };
 
 /// What is under test: the shipped reloader, or a wrong design in the museum of mutants.
@@ -87,21 +89,41 @@ impl Build for MarkedBuild {
 /// The reloader as it is shipped, driven on one thread.
 pub struct Shipped(Reloader<Value>);
 
-impl Design for Shipped {
-    fn load(sim: &Sim, paths: &[PathBuf]) -> Result<Self, String> {
+impl Shipped {
+    /// The first load through another port, or with another watcher, than the world's own.
+    ///
+    /// # Errors
+    /// The refusal, in words.
+    pub fn load_through<F>(
+        sim: &Sim,
+        paths: &[PathBuf],
+        fs: F,
+        watcher: impl FnOnce(MakeWatcher) -> MakeWatcher,
+    ) -> Result<Self, String>
+    where
+        F: Fs,
+        F::Dir: Send,
+        F::File: Send,
+    {
         let (told, published) = (sim.clone(), sim.clone());
         let reloader = Reloader::builder(paths, MarkedBuild::new(sim))
             .timing(Timing::default())
             .clock(sim.clock())
-            .watcher(Some(make_watcher(sim)))
+            .watcher(Some(watcher(make_watcher(sim))))
             .on_event(move |event| told.note(Record::Told(event.clone())))
             .on_publish(move |value| {
                 let files = value.value.files.clone();
                 published.note(Record::Published { generation: value.generation, files });
             })
-            .load_from(sim.fs())
+            .load_from(fs)
             .map_err(|error| error.to_string())?;
         Ok(Self(reloader))
+    }
+}
+
+impl Design for Shipped {
+    fn load(sim: &Sim, paths: &[PathBuf]) -> Result<Self, String> {
+        Self::load_through(sim, paths, sim.fs(), |watcher| watcher)
     }
 
     fn begin(&mut self) {
@@ -262,20 +284,31 @@ pub struct Run {
     pub outcome: u64,
     /// The hashes of what each look saw.
     pub looks: Vec<u64>,
-    /// When the publisher took its last step.
+    /// When the publisher took its last step, or the last fault was lifted.
     pub last_step: Duration,
+    /// Calls of the reader were made to fail.
+    pub faulted: bool,
     /// What the design said of itself at the end.
     pub status: Option<Status>,
 }
 
 /// Runs `D` through one schedule of a scenario.
 pub fn run<D: Design>(stage: &Stage, schedule: Arc<Mutex<dyn Schedule>>) -> Run {
+    run_loaded(stage, schedule, D::load)
+}
+
+/// The same for a design that is loaded in a special way.
+pub fn run_loaded<D: Design>(
+    stage: &Stage,
+    schedule: Arc<Mutex<dyn Schedule>>,
+    load: impl FnOnce(&Sim, &[PathBuf]) -> Result<D, String>,
+) -> Run {
     let Stage { scenario, paths, script, .. } = stage;
     let sim = Sim::new(script, Timing::default().settle, scenario.weather, schedule);
     if scenario.phase == Phase::FirstLoad {
         sim.release();
     }
-    let status = match D::load(&sim, paths) {
+    let status = match load(&sim, paths) {
         Ok(mut design) => {
             let first = design.current();
             sim.note(Record::Published { generation: first.generation, files: first.value.files.clone() });
@@ -297,6 +330,7 @@ pub fn run<D: Design>(stage: &Stage, schedule: Arc<Mutex<dyn Schedule>>) -> Run 
         outcome: sim.outcome(),
         looks: sim.looks(),
         last_step: sim.last_step(),
+        faulted: false,
         status,
     }
 }

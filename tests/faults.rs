@@ -1,0 +1,374 @@
+//! Faults of the file system and of the watcher: the n-th call of each verb fails, for n = 1, 2, ... until there is no
+//! n-th call, once as a blip and once until it is mended, in the simulated world and on the real file system.
+//!
+//! Fault model: a call answers with an error that open(2), stat(2), read(2), readlink(2) or inotify_add_watch(2) know, or
+//! a read is short. What it answers otherwise is the truth.
+//!
+//! Engine: generated.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use common::{Volume, by_events_only, generations};
+use rustix::io::Errno;
+use rustls_reload::{
+    Error, Event, Layer, Reload, Timing,
+    fs::NativeFs,
+    testkit::{
+        Hooked, Verb,
+        sim::{self, ORDERS, Phase, Publisher, Record, Renewal, Run, Sampled, Scenario, Shipped, Sim, Stage},
+    },
+    watch::{Hints, MakeWatcher, Watched, Watcher},
+};
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    Errno(Errno),
+    /// A read brings a byte at a time.
+    Short,
+}
+
+const WRONGS: [Wrong; 9] = [
+    Wrong::Errno(Errno::ACCESS),
+    Wrong::Errno(Errno::IO),
+    Wrong::Errno(Errno::MFILE),
+    Wrong::Errno(Errno::NFILE),
+    Wrong::Errno(Errno::NOENT),
+    Wrong::Errno(Errno::LOOP),
+    Wrong::Errno(Errno::STALE),
+    Wrong::Errno(Errno::INTR),
+    Wrong::Short,
+];
+
+impl Wrong {
+    /// Whether a call of this verb can fail like that.
+    fn is_of(self, verb: Verb) -> bool {
+        matches!(self, Self::Errno(_)) || verb == Verb::Read
+    }
+
+    fn answer(self) -> io::Result<usize> {
+        match self {
+            Self::Errno(errno) => Err(errno.into()),
+            Self::Short => Ok(1),
+        }
+    }
+}
+
+/// Which calls fail: the n-th from when it was armed, or that and all later ones until it is mended.
+struct Fault {
+    nth: u64,
+    for_good: bool,
+    armed: AtomicBool,
+    mended: AtomicBool,
+    calls: AtomicU64,
+    fired: AtomicU64,
+}
+
+impl Fault {
+    fn new(nth: u64, for_good: bool) -> Arc<Self> {
+        let no = || AtomicBool::new(false);
+        let none = || AtomicU64::new(0);
+        Arc::new(Self { nth, for_good, armed: no(), mended: no(), calls: none(), fired: none() })
+    }
+
+    /// Whether this call fails.
+    fn fires(&self) -> bool {
+        if !self.armed.load(Ordering::SeqCst) || self.mended.load(Ordering::SeqCst) {
+            return false;
+        }
+        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let fires = call == self.nth || (self.for_good && call > self.nth);
+        self.fired.fetch_add(u64::from(fires), Ordering::SeqCst);
+        fires
+    }
+
+    fn has_fired(&self) -> bool {
+        self.fired.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Prints a line past the capture of `cargo test`.
+fn say(line: &str) {
+    writeln!(io::stdout().lock(), "{line}").unwrap();
+}
+
+/// How long a fault stands that is not a blip, from the last step of the publisher: past several retries.
+const STANDS: Duration = Duration::from_secs(4);
+
+fn worlds(phase: Phase) -> Vec<Stage> {
+    let publishers = [
+        Publisher::Kubelet(ORDERS[0]),
+        Publisher::Certbot,
+        Publisher::RenamePerFile(ORDERS[2]),
+        Publisher::DirRemade,
+        Publisher::Release(true),
+    ];
+    let world = |publisher| {
+        let mut scenario = Scenario::new(publisher, Renewal::SameKey);
+        scenario.phase = phase;
+        scenario.weather.pause = Duration::from_millis(5);
+        // Until the fault is mended, and a whole bound from there on.
+        scenario.weather.rest += STANDS;
+        scenario.prepare()
+    };
+    publishers.into_iter().map(world).collect()
+}
+
+/// One run with a fault; `through` puts it where it belongs.
+fn run(
+    stage: &Stage,
+    seed: u64,
+    fault: &Arc<Fault>,
+    through: impl FnOnce(&Sim, &[std::path::PathBuf]) -> Result<Shipped, String>,
+) -> Run {
+    let schedule = Arc::new(Mutex::new(Sampled::new(seed)));
+    let mut run = sim::run_loaded(stage, schedule, |sim, paths| {
+        fault.armed.store(stage.scenario.phase == Phase::FirstLoad, Ordering::SeqCst);
+        let loaded = through(sim, paths);
+        fault.armed.store(true, Ordering::SeqCst);
+        loaded
+    });
+    run.faulted = fault.has_fired();
+    if fault.for_good {
+        run.last_step += STANDS;
+    }
+    run
+}
+
+/// Whether the time of a fault is over in this world: who makes a call looks at the world's clock.
+fn is_over(sim: &Sim, fault: &Fault) -> bool {
+    let over = fault.for_good && sim.now().mono >= sim.last_step() + STANDS;
+    if over {
+        fault.mended.store(true, Ordering::SeqCst);
+    }
+    over
+}
+
+fn judge(stage: &Stage, run: &Run, what: &str) {
+    if let Err(violation) = sim::check(stage, run) {
+        let history: Vec<_> = run
+            .history
+            .iter()
+            .filter(|at| matches!(at.record, Record::Told(_) | Record::Published { .. } | Record::Step(_)))
+            .collect();
+        panic!("{what} in {}: {violation}\n{history:#?}", stage.scenario.name());
+    }
+    // Told once, and that it is over.
+    let mut degraded = false;
+    for at in &run.history {
+        let Record::Told(event) = &at.record else { continue };
+        match event {
+            Event::Degraded { error } => assert!(!std::mem::replace(&mut degraded, true), "{what}: {error}"),
+            Event::Restored => assert!(std::mem::take(&mut degraded), "{what}: restored from nothing"),
+            _ => {}
+        }
+    }
+    let loaded = run.status.as_ref();
+    assert_eq!(loaded.is_some_and(|status| status.degraded.is_some()), degraded, "{what}");
+}
+
+/// Counts of one verb.
+#[derive(Default)]
+struct Row {
+    faults: u64,
+    runs: u64,
+    deepest: u64,
+}
+
+fn report(title: &str, rows: &BTreeMap<String, Row>) {
+    for (verb, Row { faults, runs, deepest }) in rows {
+        say(&format!(
+            "{title}: {verb:12} {faults:>7} faults in {runs:>6} runs, up to call {deepest:>4}, 0 violations"
+        ));
+        assert!(*faults > 0, "{verb} was never made to fail");
+    }
+}
+
+/// Sweeps: `one` makes a run with the fault and returns whether it fired.
+fn sweep(row: &mut Row, for_good: bool, mut one: impl FnMut(&Arc<Fault>)) {
+    for nth in 1.. {
+        let fault = Fault::new(nth, for_good);
+        one(&fault);
+        row.runs += 1;
+        if !fault.has_fired() {
+            break;
+        }
+        row.faults += fault.fired.load(Ordering::SeqCst);
+        row.deepest = row.deepest.max(nth);
+    }
+}
+
+/// Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-08, INV-11, INV-12
+#[test]
+fn inv05_it_converges_after_every_fault_of_the_file_system() {
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for phase in [Phase::Reload, Phase::FirstLoad] {
+        for stage in worlds(phase) {
+            for verb in Verb::ALL {
+                for (wrong, for_good) in WRONGS.iter().flat_map(|wrong| [(*wrong, false), (*wrong, true)]) {
+                    if !wrong.is_of(verb) {
+                        continue;
+                    }
+                    let row = rows.entry(format!("{verb:?}")).or_default();
+                    sweep(row, for_good, |fault| {
+                        let done = run(&stage, 7, fault, |sim, paths| {
+                            let (world, fault) = (sim.clone(), Arc::clone(fault));
+                            let hook = move |called: Verb| {
+                                let fails = called == verb && !is_over(&world, &fault) && fault.fires();
+                                if fails { wrong.answer() } else { Ok(usize::MAX) }
+                            };
+                            let fs = Hooked::new(sim.fs(), Arc::new(hook));
+                            Shipped::load_through(sim, paths, fs, |watcher| watcher)
+                        });
+                        judge(
+                            &stage,
+                            &done,
+                            &format!("{phase:?}: {verb:?} {} {wrong:?} for good: {for_good}", fault.nth),
+                        );
+                    });
+                }
+            }
+        }
+    }
+    report("file system", &rows);
+}
+
+/// What the n-th call of a watcher answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Unwatched {
+    /// No watcher is made: no instances left.
+    NotMade,
+    /// No watches left.
+    Full,
+    Gone,
+    Denied,
+    Silent,
+}
+
+/// The world's watcher with a fault in it.
+struct FaultyWatcher {
+    watcher: Box<dyn Watcher>,
+    fails: Arc<dyn Fn() -> bool + Send + Sync>,
+    how: Unwatched,
+}
+
+impl Watcher for FaultyWatcher {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        let watched = self.watcher.watch(dir)?;
+        if watched != Watched::Armed || !(self.fails)() {
+            return Ok(watched);
+        }
+        match self.how {
+            Unwatched::Silent => return Ok(Watched::Silent("a silent file system")),
+            // What was not watched is not heard of either.
+            _ => self.watcher.unwatch(dir),
+        }
+        match self.how {
+            Unwatched::Gone => Ok(Watched::Gone),
+            Unwatched::Denied => Ok(Watched::Denied),
+            _ => Err(Error::new(Layer::Watch, "no watches left").at(dir)),
+        }
+    }
+
+    fn unwatch(&mut self, dir: &Path) {
+        self.watcher.unwatch(dir);
+    }
+}
+
+/// `make`, with a fault in what it makes.
+fn faulty(mut make: MakeWatcher, how: Unwatched, fails: Arc<dyn Fn() -> bool + Send + Sync>) -> MakeWatcher {
+    Box::new(move |hints: Hints| {
+        if how == Unwatched::NotMade && fails() {
+            return Err(Error::new(Layer::Watch, "no instances left"));
+        }
+        let (watcher, fails) = (make(hints)?, Arc::clone(&fails));
+        let never = || false;
+        let fails = if how == Unwatched::NotMade { Arc::new(never) } else { fails };
+        Ok(Box::new(FaultyWatcher { watcher, fails, how }))
+    })
+}
+
+/// Checks: INV-01, INV-05, INV-06, INV-11, INV-12
+#[test]
+fn inv05_it_converges_after_every_fault_of_the_watcher() {
+    use Unwatched::{Denied, Full, Gone, NotMade, Silent};
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for stage in worlds(Phase::Reload) {
+        for how in [NotMade, Full, Gone, Denied, Silent] {
+            for for_good in [false, true] {
+                let row = rows.entry(format!("{how:?}")).or_default();
+                sweep(row, for_good, |fault| {
+                    let done = run(&stage, 7, fault, |sim, paths| {
+                        let (world, fault) = (sim.clone(), Arc::clone(fault));
+                        let fails = move || !is_over(&world, &fault) && fault.fires();
+                        let wrap = |make| faulty(make, how, Arc::new(fails));
+                        Shipped::load_through(sim, paths, sim.fs(), wrap)
+                    });
+                    judge(&stage, &done, &format!("{how:?} {} for good: {for_good}", fault.nth));
+                });
+            }
+        }
+    }
+    report("watcher", &rows);
+}
+
+/// The same sweep over a reload by hand on the real file system: refused, the old one served by the same pointer, or
+/// reloaded; and once it is mended, reloaded.
+///
+/// Checks: INV-03, INV-11
+#[test]
+fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
+    let generations = generations(2);
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for verb in Verb::ALL {
+        for (wrong, for_good) in WRONGS.iter().flat_map(|wrong| [(*wrong, false), (*wrong, true)]) {
+            if !wrong.is_of(verb) {
+                continue;
+            }
+            let row = rows.entry(format!("{verb:?}")).or_default();
+            sweep(row, for_good, |fault| {
+                let what = format!("{verb:?} {} {wrong:?} for good: {for_good}", fault.nth);
+                let mut volume = Volume::of(&generations[0]);
+                let mend = Arc::clone(fault);
+                let hook = move |called: Verb| {
+                    if called == verb && mend.fires() { wrong.answer() } else { Ok(usize::MAX) }
+                };
+                // A torn look is tried again for as long as this.
+                let timing = Timing { patience: Duration::from_millis(30), ..by_events_only() };
+                let server = volume.server().timing(timing).into_generic().unwrap();
+                let reloader = server.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap();
+                let old = reloader.current();
+                volume.publish_in_one_tick(&generations[1].files());
+                fault.armed.store(true, Ordering::SeqCst);
+                match reloader.reload_now() {
+                    Reload::Refused(error) => {
+                        assert!(matches!(error.layer(), Layer::Read | Layer::Changing), "{what}: {error}");
+                        assert!(error.path().is_some(), "{what}: {error}");
+                        assert!(Arc::ptr_eq(&old, &reloader.current()), "{what}");
+                    }
+                    Reload::Reloaded => assert_eq!(reloader.current().generation, 2, "{what}"),
+                    other => panic!("{what}: {other:?}"),
+                }
+                fault.mended.store(true, Ordering::SeqCst);
+                let answer = reloader.reload_now();
+                assert!(matches!(answer, Reload::Reloaded | Reload::Unchanged), "{what}: {answer:?}");
+                let leaf = &common::presented_by(&reloader.current().value.config)[0];
+                assert_eq!(*leaf, generations[1].server.leaf, "{what}");
+            });
+        }
+    }
+    report("reload by hand", &rows);
+}
