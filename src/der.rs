@@ -25,6 +25,8 @@ pub struct Fields<'a> {
     pub not_after: Duration,
     /// DNS names and IP addresses of the subject alternative name, else the common name.
     pub names: Vec<String>,
+    /// Whether it says that it is a CA's.
+    pub ca: bool,
 }
 
 const BOOLEAN: u8 = 0x01;
@@ -43,12 +45,24 @@ const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+/// The types of RFC 4514 section 3 that certificates have, and the e-mail address of PKCS #9.
+const ATTRIBUTES: &[(&[u8], &str)] = &[
+    (COMMON_NAME, "CN"),
+    (&[0x55, 4, 6], "C"),
+    (&[0x55, 4, 7], "L"),
+    (&[0x55, 4, 8], "ST"),
+    (&[0x55, 4, 10], "O"),
+    (&[0x55, 4, 11], "OU"),
+    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "DC"),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1], "emailAddress"),
+];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 29, 17];
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
 
 /// Reads a certificate; `None` if it is not one as far as it is read.
 ///
 /// 1. Certificate, TBSCertificate, version, serial. 2. Signature algorithm, issuer. 3. Validity. 4. Subject, public key.
-/// 5. Extensions, of which only the subject alternative name is opened.
+/// 5. Extensions, of which the subject alternative name and the basic constraints are opened.
 #[must_use]
 pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     // 1.
@@ -72,7 +86,7 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     while !tbs.0.is_empty() && !tbs.0.starts_with(&[EXTENSIONS]) {
         tbs.any()?;
     }
-    let mut names = Vec::new();
+    let (mut names, mut ca) = (Vec::new(), false);
     if let Some(explicit) = tbs.read_if(EXTENSIONS) {
         let mut extensions = Reader(Reader(explicit).read(SEQUENCE)?);
         while !extensions.0.is_empty() {
@@ -82,13 +96,46 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
             let value = extension.read(OCTETS)?;
             if id == SUBJECT_ALT_NAME {
                 names = alternative_names(Reader(value).read(SEQUENCE)?)?;
+            } else if id == BASIC_CONSTRAINTS {
+                // X.690 section 11.1: true is all ones.
+                ca = Reader(value).read(SEQUENCE).and_then(|own| Reader(own).read(BOOLEAN)) == Some(&[0xff]);
             }
         }
     }
     if names.is_empty() {
         names.extend(common_name(subject));
     }
-    Some(Fields { serial, issuer, subject, not_before, not_after, names })
+    Some(Fields { serial, issuer, subject, not_before, not_after, names, ca })
+}
+
+/// A name (the issuer's, the subject's) for people, in the order of `openssl x509 -subject`: `C=US, O=Example, CN=localhost`;
+/// `None` if it is none.
+///
+/// A comma within a part is escaped, what breaks out of a line is replaced, and an uncommon type is told as `?`.
+#[must_use]
+pub fn name(name: &[u8]) -> Option<String> {
+    let mut text = String::new();
+    let mut sets = Reader(name);
+    while !sets.0.is_empty() {
+        let mut pairs = Reader(sets.read(SET)?);
+        while !pairs.0.is_empty() {
+            let mut pair = Reader(pairs.read(SEQUENCE)?);
+            let id = pair.read(OID)?;
+            let (tag, value) = pair.any()?;
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            text.push_str(ATTRIBUTES.iter().find(|(known, _)| *known == id).map_or("?", |(_, short)| short));
+            text.push('=');
+            for c in printable(&directory_string(tag, value)).chars() {
+                if matches!(c, ',' | '\\') {
+                    text.push('\\');
+                }
+                text.push(c);
+            }
+        }
+    }
+    Some(text)
 }
 
 /// The serial as `openssl x509 -serial` prints it: a negative one, which RFC 5280 forbids and some CAs made, with a sign.

@@ -166,3 +166,50 @@ fn inv11_the_fields_told_are_those_that_openssl_reads() {
         assert_eq!(fields.names, names);
     }
 }
+
+/// The same of its names, and of whether it is a CA's.
+#[test]
+fn inv11_the_names_told_are_those_that_openssl_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, key) = (dir.path().join("cert.der"), dir.path().join("key.pem"));
+    for (subject, ca, expected) in [
+        ("/C=DE/ST=Hamburg/L=Altona/O=A, B \\\\ C=D/OU=\u{e9}/CN=x/emailAddress=a@b.test", true, None),
+        ("/DC=test/DC=example/CN=CN=y", false, None),
+        ("/CN=a\u{7f}b\u{202e}c/serialNumber=1", false, Some("CN=a\u{fffd}b\u{fffd}c, ?=1")),
+        ("/", true, Some("")),
+    ] {
+        let run = Command::new("openssl")
+            .args([
+                "req", "-x509", "-newkey", "ed25519", "-nodes", "-utf8", "-outform", "DER", "-subj", subject,
+            ])
+            .args([
+                "-addext",
+                if ca { "basicConstraints=critical,CA:TRUE" } else { "basicConstraints=CA:FALSE" },
+            ])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&file)
+            .output();
+        let Ok(output) = run else {
+            println!("no openssl on this machine: nothing to compare with");
+            return;
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let certificate = std::fs::read(&file).unwrap();
+        let fields = der::fields(&certificate).unwrap();
+        let told = der::name(fields.subject).unwrap();
+        let options = ["-noout", "-subject", "-nameopt", "utf8,sep_comma_plus_space,sname,esc_2253"];
+        let mut read = Command::new("openssl");
+        read.args(["x509", "-inform", "DER", "-in"]).arg(&file).args(options);
+        let output = read.output().unwrap();
+        let read = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(told, expected.unwrap_or(read.trim_end().trim_start_matches("subject=")), "{read}");
+        assert_eq!(der::name(fields.issuer).as_ref(), Some(&told));
+        assert_eq!(fields.ca, ca, "{subject}");
+        for cut in 1..fields.subject.len() {
+            // A cut between two parts leaves a shorter name.
+            assert!(der::name(&fields.subject[..cut]).is_none_or(|short| told.starts_with(&short)));
+        }
+    }
+}

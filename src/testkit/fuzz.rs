@@ -37,6 +37,9 @@ pub fn der_fields(data: &[u8]) {
     let Some(fields) = der::fields(data) else { return };
     assert!(fields.serial.len() <= data.len() && fields.names.len() <= data.len());
     assert!(fields.names.iter().all(|name| !name.chars().any(char::is_control)));
+    for name in [fields.subject, fields.issuer] {
+        assert!(der::name(name).is_none_or(|name| !name.chars().any(char::is_control)));
+    }
     assert_eq!(der::fields(&[data, &[0]].concat()), None, "bytes after the certificate were passed over");
     assert_eq!(der::serial_hex(fields.serial).trim_start_matches('-').len() % 2, 0);
 }
