@@ -122,5 +122,5 @@ pub use shared::Reload;
 pub use status::{Refused, Status};
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use tls::{Accepted, Acceptor};
-pub use tls::{ClientAuth, Resolver, ServerBuild, ServerBuilder, ServerReloader, ServerTls};
+pub use tls::{ClientAuth, Inspection, Resolver, ServerBuild, ServerBuilder, ServerReloader, ServerTls};
 pub use walk::{Entry, Motion, Seen, Step, Walk, WalkedDir};

@@ -1,6 +1,8 @@
 //! The rustls part: what a set of files means, and a `ServerConfig` made of it. All of rustls's types are named here.
 
 mod acceptor;
+mod concerns;
+mod inspect;
 mod rehearse;
 mod resolver;
 mod server;
@@ -8,5 +10,6 @@ mod validate;
 
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use acceptor::{Accepted, Acceptor};
+pub use inspect::Inspection;
 pub use resolver::Resolver;
 pub use server::{ClientAuth, ServerBuild, ServerBuilder, ServerReloader, ServerTls};

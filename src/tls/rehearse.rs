@@ -24,7 +24,8 @@ use crate::error::{Error, Layer};
 /// Flights a handshake may take; TLS 1.2 takes four.
 const FLIGHT_LIMIT: usize = 16;
 
-/// Shakes hands once for each enabled version, and compares the presented chain with `chain` byte for byte.
+/// Shakes hands once for each enabled version, and compares the presented chain with `chain` byte for byte. Each version
+/// that passes is named to `passed`.
 ///
 /// A version that the provider has no cipher suite for is not enabled, whatever the settings: rustls never agrees on it.
 /// With required client authentication it ends once the client has verified the server.
@@ -34,6 +35,7 @@ pub(super) fn rehearse(
     versions: &[&'static SupportedProtocolVersion],
     chain: &[CertificateDer<'static>],
     client_required: bool,
+    mut passed: impl FnMut(&'static str),
 ) -> Result<(), Error> {
     let mut server = config.clone();
     server.session_storage = Arc::new(NoServerSessionStorage {});
@@ -46,10 +48,11 @@ pub(super) fn rehearse(
         provider.cipher_suites.iter().any(|suite| suite.version().version == version.version)
     };
     for version in versions.iter().filter(|version| has_suite(version)) {
+        let name = if version.version == version::TLS12.version { "TLS 1.2" } else { "TLS 1.3" };
         once(&server, provider, version, chain, client_required).map_err(|why| {
-            let name = if version.version == version::TLS12.version { "TLS 1.2" } else { "TLS 1.3" };
             Error::new(Layer::Rehearsal, format!("a {name} handshake against it failed: {why}"))
         })?;
+        passed(name);
     }
     Ok(())
 }

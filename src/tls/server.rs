@@ -15,9 +15,10 @@ use rustls::{
 };
 
 use super::{
+    inspect::{Notes, kind},
     rehearse::rehearse,
     resolver::Resolver,
-    validate::{self, Pair, Validity},
+    validate::{self, Validity},
 };
 use crate::{
     build::{Build, Built, Context, lost_its_end},
@@ -79,6 +80,8 @@ pub struct ServerBuild {
     client_auth: Option<ClientAuth>,
     alpn: Vec<Vec<u8>>,
     configure: Option<Configure>,
+    /// What each stage found, where somebody inspects.
+    found: Notes,
 }
 
 impl Build for ServerBuild {
@@ -86,17 +89,29 @@ impl Build for ServerBuild {
 
     fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
         let file = |index| files.get(index).ok_or_else(|| Error::new(Layer::Settings, "a path is missing"));
-        let (chain, key) = (file(CHAIN)?, file(KEY)?);
-        let Pair { key, leaf } = validate::pair(&self.provider, chain, key)?;
+        let ((chain_path, chain), (key_path, key)) = (file(CHAIN)?, file(KEY)?);
+        self.found.note(|found| (found.files, found.wall) = (Some(files.clone()), context.wall));
+        let chain = validate::chain(chain_path, chain)?;
+        self.found.note(|found| found.chain.clone_from(&chain));
+        let leaf = validate::leaf(chain_path, &chain[0])?;
+        let key = validate::key(&self.provider, key_path, key)?;
+        self.found.note(|found| found.key = Some(kind(&*key)));
+        let key = Arc::new(CertifiedKey::new(chain, key));
+        let matches = validate::matches(&key, chain_path, key_path)?;
+        self.found.note(|found| found.matched = Some(matches.is_some()));
         let verifier = match self.client_auth {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(mode) => {
                 let (path, bundle) = file(CLIENT_CA)?;
-                self.verifier(mode, validate::roots(path, bundle)?).map_err(|error| error.at(path))?
+                let (roots, certificates) = validate::anchors(path, bundle)?;
+                let verifier = self.verifier(mode, roots).map_err(|error| error.at(path))?;
+                self.found.note(|found| found.client_cas = certificates);
+                verifier
             }
         };
         let mut warnings = Vec::new();
-        let not_before = dates(&leaf, chain.0, context, &mut warnings)?;
+        let not_before = dates(&leaf, chain_path, context, &mut warnings)?;
+        self.found.note(|found| found.warnings.clone_from(&warnings));
         let resolver = Arc::new(Pairs { default: Arc::clone(&key) });
         let config = self.config(verifier, &resolver)?;
         rehearse(
@@ -105,8 +120,9 @@ impl Build for ServerBuild {
             &self.versions,
             &key.cert,
             self.client_auth == Some(ClientAuth::Required),
+            |version| self.found.note(|found| found.rehearsed.push(version)),
         )
-        .map_err(|error| error.at(chain.0))?;
+        .map_err(|error| error.at(chain_path))?;
         let value = ServerTls { config: Arc::new(config), leaf: leaf.clone(), resolver };
         Ok(Built { leaf: Some(leaf), warnings, not_before, ..Built::new(value) })
     }
@@ -205,14 +221,15 @@ fn dates(
 
 /// Settings of a [`ServerReloader`].
 pub struct ServerBuilder {
-    chain: PathBuf,
-    key: PathBuf,
-    client_ca: Option<(PathBuf, ClientAuth)>,
+    pub(super) chain: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) client_ca: Option<(PathBuf, ClientAuth)>,
     provider: Option<Arc<CryptoProvider>>,
     versions: Vec<&'static SupportedProtocolVersion>,
     alpn: Vec<Vec<u8>>,
     configure: Option<Configure>,
     further: Vec<Further>,
+    pub(super) found: Notes,
 }
 
 type Further = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send>;
@@ -314,6 +331,7 @@ impl ServerBuilder {
             client_auth,
             alpn: self.alpn,
             configure: self.configure,
+            found: self.found,
         };
         let builder = Reloader::builder(paths, build);
         Ok(self.further.into_iter().fold(builder, |builder, set| set(builder)))
@@ -344,6 +362,7 @@ impl ServerReloader {
             alpn: Vec::new(),
             configure: None,
             further: Vec::new(),
+            found: Notes::default(),
         }
     }
 

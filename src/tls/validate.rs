@@ -3,8 +3,11 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use rustls::{
-    DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore, crypto::CryptoProvider,
-    pki_types::CertificateDer, server::ParsedCertificate, sign::CertifiedKey,
+    DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::CertificateDer,
+    server::ParsedCertificate,
+    sign::{CertifiedKey, SigningKey},
 };
 
 use crate::{
@@ -14,23 +17,9 @@ use crate::{
     pem, sha256,
 };
 
-/// A chain and the key of its leaf, checked as far as that goes without a handshake.
-pub(super) struct Pair {
-    pub(super) key: Arc<CertifiedKey>,
-    pub(super) leaf: Leaf,
-}
-
-/// Makes a pair of two files.
-///
-/// 1. The chain holds certificates and all of them parse. 2. The key file holds one key and the provider supports it.
-/// 3. The key belongs to the leaf; where the provider cannot tell, the rehearsal decides.
-pub(super) fn pair(
-    provider: &CryptoProvider,
-    (chain_path, chain): (&Path, &[u8]),
-    (key_path, key): (&Path, &[u8]),
-) -> Result<Pair, Error> {
-    // 1.
-    let chain = pem::chain(chain).map_err(|error| error.at(chain_path))?;
+/// The certificates of a chain: at least one, and all of them parse.
+pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let chain = pem::chain(text).map_err(|error| error.at(path))?;
     for (i, certificate) in chain.iter().enumerate() {
         let known = der::fields(certificate).is_some();
         // Roots of version 1 are still about; behind the leaf they do no harm, and clients have them as anchors.
@@ -41,36 +30,41 @@ pub(super) fn pair(
         }
         let version = if i == 0 { " or not X.509 version 3" } else { "" };
         let why = format!("certificate {} of {} is malformed{version}", i + 1, chain.len());
-        return Err(Error::new(Layer::Chain, why).at(chain_path));
+        return Err(Error::new(Layer::Chain, why).at(path));
     }
-    let leaf = leaf(&chain[0]).map_err(|error| error.at(chain_path))?;
-    // 2.
-    let key = pem::key(key).map_err(|error| error.at(key_path))?;
-    let key = provider.key_provider.load_private_key(key.clone_der()).map_err(|_| {
+    Ok(chain)
+}
+
+/// The one private key of a key file, supported by the provider.
+pub(super) fn key(provider: &CryptoProvider, path: &Path, text: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
+    let key = pem::key(text).map_err(|error| error.at(path))?;
+    provider.key_provider.load_private_key(key.clone_der()).map_err(|_| {
         // The provider's message is not repeated: it is not ours to vouch for (INV-10).
-        Error::new(
-            Layer::Key,
-            "the private key is malformed or of a type the crypto provider does not support",
-        )
-        .at(key_path)
-    })?;
-    // 3.
-    let key = CertifiedKey::new(chain, key);
+        let why = "the private key is malformed or of a type the crypto provider does not support";
+        Error::new(Layer::Key, why).at(path)
+    })
+}
+
+/// Whether the key belongs to the first certificate; `None` where the provider cannot tell and the rehearsal decides.
+pub(super) fn matches(key: &CertifiedKey, chain_path: &Path, key_path: &Path) -> Result<Option<()>, Error> {
     match key.keys_match() {
-        Ok(()) | Err(TlsError::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Ok(()) => Ok(Some(())),
+        Err(TlsError::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(None),
         Err(_) => {
             let why = format!(
                 "the private key does not belong to the first certificate of {}",
                 chain_path.display()
             );
-            return Err(Error::new(Layer::Match, why).at(key_path));
+            Err(Error::new(Layer::Match, why).at(key_path))
         }
     }
-    Ok(Pair { key: Arc::new(key), leaf })
 }
 
-/// The trust anchors of a bundle: every certificate of it, or a refusal.
-pub(super) fn roots(path: &Path, bundle: &[u8]) -> Result<RootCertStore, Error> {
+/// The certificates of a bundle of client CAs, every one of them a trust anchor.
+pub(super) fn anchors(
+    path: &Path,
+    bundle: &[u8],
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Error> {
     let certificates = pem::ca_bundle(bundle).map_err(|error| error.at(path))?;
     let mut roots = RootCertStore::empty();
     for (i, certificate) in certificates.iter().enumerate() {
@@ -80,13 +74,13 @@ pub(super) fn roots(path: &Path, bundle: &[u8]) -> Result<RootCertStore, Error> 
             Error::new(Layer::ClientCa, why).at(path)
         })?;
     }
-    Ok(roots)
+    Ok((roots, certificates))
 }
 
 /// What is told of a leaf.
-fn leaf(certificate: &CertificateDer<'_>) -> Result<Leaf, Error> {
+pub(super) fn leaf(path: &Path, certificate: &CertificateDer<'_>) -> Result<Leaf, Error> {
     let fields = der::fields(certificate)
-        .ok_or_else(|| Error::new(Layer::Chain, "the first certificate is malformed"))?;
+        .ok_or_else(|| Error::new(Layer::Chain, "the first certificate is malformed").at(path))?;
     Ok(Leaf {
         fingerprint: Fingerprint(sha256::digest(certificate)),
         serial: der::serial_hex(fields.serial),

@@ -1,0 +1,205 @@
+//! What an operator should know of a set that passes: nothing here refuses anything.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustls::pki_types::CertificateDer;
+
+use super::inspect::Inspection;
+use crate::{
+    der::{self, Fields},
+    error::{Error, Layer},
+    event::Timestamp,
+    fs::Kind,
+    walk::{Entry, Seen, Walk},
+    watch::silent,
+};
+
+/// Everything of a set that passed; of one that was refused nothing, its refusal says more.
+pub(super) fn of(inspection: &Inspection, wall: Duration, soon: Duration) -> Vec<Error> {
+    if inspection.refused.is_some() {
+        return Vec::new();
+    }
+    let Inspection { paths, walk, chain, client_cas, .. } = inspection;
+    let [chain_path, key_path, rest @ ..] = paths.as_slice() else { return Vec::new() };
+    let mut found = order(chain_path, chain);
+    found.extend(dates(chain_path, chain, wall, soon));
+    if let [client_ca_path] = rest {
+        found.extend(cas(client_ca_path, client_cas, wall));
+    }
+    found.extend(readable(key_path, file(walk, 1).map(|entry| entry.path.as_path())));
+    found.extend(mounted(walk, paths, &mount_points()));
+    found.extend(inspection.unwatched.iter().cloned());
+    found.extend(no_events(&inspection.watched, silent));
+    found
+}
+
+/// The file that the path at `index` leads to.
+fn file(walk: &Walk, index: usize) -> Option<&Entry> {
+    let entry = &walk.entries[walk.traces.get(index)?.last()?.entry];
+    matches!(&entry.seen, Seen::Node(stat) if stat.kind == Kind::File).then_some(entry)
+}
+
+/// Each certificate has to be certified by the one behind it (RFC 5246 section 7.4.2); RFC 8446 lets clients cope with
+/// less, and some do not.
+fn order(path: &Path, chain: &[CertificateDer<'_>]) -> Vec<Error> {
+    let fields: Vec<_> = chain.iter().filter_map(|certificate| der::fields(certificate)).collect();
+    let broken = fields.windows(2).enumerate().filter(|(_, pair)| pair[0].issuer != pair[1].subject);
+    let told = broken.map(|(i, _)| {
+        let why = format!(
+            "certificate {} of {} is not issued by the one behind it: some clients fail to build the chain",
+            i + 1,
+            chain.len()
+        );
+        Error::new(Layer::Chain, why).at(path)
+    });
+    told.collect()
+}
+
+/// The leaf's end, if it is near, and what lies outside its dates behind the leaf; the leaf's own are the build's matter.
+fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Duration) -> Vec<Error> {
+    let mut told = Vec::new();
+    for (i, certificate) in chain.iter().enumerate() {
+        let Some(fields) = der::fields(certificate) else { continue };
+        let why = if i == 0 {
+            let valid = outside(&fields, wall).is_none();
+            let near = fields.not_after < wall.saturating_add(soon);
+            (valid && near).then(|| format!("the leaf expires at {}", Timestamp(fields.not_after)))
+        } else {
+            outside(&fields, wall).map(|how| format!("certificate {} of {} {how}", i + 1, chain.len()))
+        };
+        told.extend(why.map(|why| Error::new(Layer::Validity, why).at(path)));
+    }
+    told
+}
+
+fn cas(path: &Path, bundle: &[CertificateDer<'_>], wall: Duration) -> Vec<Error> {
+    let outside = |(i, certificate): (usize, &CertificateDer<'_>)| {
+        let how = outside(&der::fields(certificate)?, wall)?;
+        let why = format!("CA {} of {} {how}: no client of it is let in", i + 1, bundle.len());
+        Some(Error::new(Layer::ClientCa, why).at(path))
+    };
+    bundle.iter().enumerate().filter_map(outside).collect()
+}
+
+fn outside(fields: &Fields<'_>, wall: Duration) -> Option<String> {
+    if wall < fields.not_before {
+        Some(format!("is valid only from {}", Timestamp(fields.not_before)))
+    } else if wall.as_secs() > fields.not_after.as_secs() {
+        Some(format!("has expired at {}", Timestamp(fields.not_after)))
+    } else {
+        None
+    }
+}
+
+/// A key that everybody may read, and can: each directory on the way lets everybody through.
+#[cfg(unix)]
+fn readable(path: &Path, file: Option<&Path>) -> Option<Error> {
+    use std::os::unix::fs::MetadataExt;
+    let file = file?;
+    let allows =
+        |path: &Path, bit: u32| std::fs::symlink_metadata(path).is_ok_and(|found| found.mode() & bit != 0);
+    let everybody = allows(file, 0o004) && file.ancestors().skip(1).all(|dir| allows(dir, 0o001));
+    let where_it_is = || if file == path { String::new() } else { format!(" (at {})", file.display()) };
+    everybody.then(|| {
+        let why = format!("everybody on this machine can read the private key{}", where_it_is());
+        Error::new(Layer::Key, why).at(path)
+    })
+}
+
+#[cfg(not(unix))]
+fn readable(_: &Path, _: Option<&Path>) -> Option<Error> {
+    None
+}
+
+/// Files that are mount points: what is renamed over one where it comes from never shows here.
+fn mounted(walk: &Walk, paths: &[PathBuf], points: &[PathBuf]) -> Vec<Error> {
+    let alone = |(i, path): (usize, &PathBuf)| {
+        let file = file(walk, i)?;
+        points.contains(&file.path).then(|| {
+            let why = "the file is mounted alone (subPath, or a bind mount of one file): what replaces it never shows \
+                       here; mount its directory instead";
+            Error::new(Layer::Watch, why).at(path)
+        })
+    };
+    paths.iter().enumerate().filter_map(alone).collect()
+}
+
+/// The mount points of this process; none where there is no such list.
+fn mount_points() -> Vec<PathBuf> {
+    let list = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    list.split(|byte| *byte == b'\n').filter_map(mount_point).collect()
+}
+
+/// The mount point in a line of proc_pid_mountinfo(5): the fifth field, in which white space and backslashes are octal.
+fn mount_point(line: &[u8]) -> Option<PathBuf> {
+    let field = line.split(|byte| *byte == b' ').nth(4)?;
+    let (mut path, mut at) = (Vec::with_capacity(field.len()), 0);
+    while let Some(byte) = field.get(at) {
+        let meant = field.get(at..at + 4).and_then(octal);
+        path.push(meant.unwrap_or(*byte));
+        at += if meant.is_some() { 4 } else { 1 };
+    }
+    Some(os_string(path).into())
+}
+
+/// The byte that a backslash and three octal digits mean.
+fn octal(escape: &[u8]) -> Option<u8> {
+    let digits = escape.strip_prefix(b"\\")?;
+    let digit =
+        |sum: u32, digit: &u8| matches!(digit, b'0'..=b'7').then(|| sum * 8 + u32::from(digit - b'0'));
+    u8::try_from(digits.iter().try_fold(0, digit)?).ok()
+}
+
+#[cfg(unix)]
+fn os_string(bytes: Vec<u8>) -> OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes)
+}
+
+#[cfg(not(unix))]
+fn os_string(bytes: Vec<u8>) -> OsString {
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
+fn no_events(watched: &[PathBuf], silent: impl Fn(&Path) -> Option<&'static str>) -> Vec<Error> {
+    let told = watched.iter().filter_map(|dir| {
+        let why =
+            format!("no events of changes made elsewhere on {}: they are found by polling", silent(dir)?);
+        Some(Error::new(Layer::Watch, why).at(dir))
+    });
+    told.collect()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_is_read_with_what_is_escaped_in_it() {
+        let line = b"36 35 98:0 /mnt1 /mnt2/a\\040b\\134c/\xc3\xa9 rw,noatime master:1 - ext3 /dev/root rw";
+        assert_eq!(mount_point(line), Some("/mnt2/a b\\c/\u{e9}".into()));
+        // Nothing of this is an escape.
+        assert_eq!(mount_point(b"36 35 98:0 / /\\04 rw"), Some("/\\04".into()));
+        assert_eq!(mount_point(b"36 35 98:0 / /\\999\\777 rw"), Some("/\\999\\777".into()));
+        assert_eq!(mount_point(b"36 35 98:0 /mnt1"), None);
+        assert_eq!(mount_point(b""), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_mount_points_of_this_process_are_found() {
+        assert!(mount_points().contains(&PathBuf::from("/proc")), "{:?}", mount_points());
+    }
+
+    #[test]
+    fn each_directory_on_a_silent_file_system_is_told() {
+        let dirs = ["/", "/net/tls"].map(PathBuf::from);
+        let told = no_events(&dirs, |dir| dir.starts_with("/net").then_some("NFS"));
+        let [only] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!((only.layer(), only.path()), (Layer::Watch, Some(Path::new("/net/tls"))));
+        assert!(only.why().contains("NFS"), "{only}");
+    }
+}
