@@ -5,8 +5,6 @@
 mod common;
 
 use std::{
-    fs,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::{Generation, Volume, client_of, drain, expect, published, quick, refused, shake};
+use common::{Generation, Spoil, Volume, client_of, drain, expect, published, quick, refused, shake, spoils};
 use rustls_reload::{
     ClientAuth, Event, Layer, Reload, Timing,
     testkit::{Identity, Subject},
@@ -67,98 +65,6 @@ fn inv05_the_watcher_serves_what_is_on_disk_and_the_callbacks_hear_of_it() {
     assert_eq!(*shake(&taken.value.config, &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
     let heard = hears.recv_timeout(common::DEADLINE).unwrap();
     assert!(matches!(heard, Event::Published { generation: 2, recovered: false, .. }), "{heard:?}");
-}
-
-/// A way to spoil an update.
-struct Spoil {
-    what: &'static str,
-    layer: Layer,
-    /// The file that is blamed.
-    blamed: Option<&'static str>,
-    spoil: Box<dyn Fn(&Path)>,
-}
-
-fn spoil(what: &'static str, layer: Layer, blamed: &'static str, spoil: impl Fn(&Path) + 'static) -> Spoil {
-    let spoil = move |dir: &Path| spoil(&dir.join(blamed));
-    Spoil { what, layer, blamed: Some(blamed), spoil: Box::new(spoil) }
-}
-
-/// Puts other text into the place of a file's.
-fn text(
-    what: &'static str,
-    layer: Layer,
-    blamed: &'static str,
-    text: impl Fn(String) -> String + 'static,
-) -> Spoil {
-    spoil(what, layer, blamed, move |path| {
-        let was = fs::read_to_string(path).unwrap();
-        fs::write(path, text(was)).unwrap();
-    })
-}
-
-fn instead(path: &Path, make: impl FnOnce(&Path)) {
-    fs::remove_file(path).unwrap();
-    make(path);
-}
-
-fn link(target: &str, path: &Path) {
-    std::os::unix::fs::symlink(target, path).unwrap();
-}
-
-const GARBAGE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-
-/// Everything that a look or a check refuses.
-fn spoils() -> Vec<Spoil> {
-    let fifo = |path: &Path| {
-        instead(path, |path| {
-            let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
-            assert!(made.success());
-        });
-    };
-    let other = Generation::new(1000).server;
-    let (again, foreign) = (other.key.clone(), other.key);
-    let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
-    let expired = |path: &Path, window| {
-        let identity = Identity::p256();
-        let pair = Generation::new(1001).ca.issue(&window, &identity);
-        fs::write(path, pair.chain).unwrap();
-        fs::write(path.with_file_name("tls.key"), pair.key).unwrap();
-    };
-    let yesterday = Subject::server("localhost").valid(now - 2 * day, now - day);
-    vec![
-        spoil("missing", Layer::Read, "tls.crt", |path| fs::remove_file(path).unwrap()),
-        spoil("missing", Layer::Read, "ca.crt", |path| fs::remove_file(path).unwrap()),
-        spoil("a directory", Layer::Read, "tls.key", |path| {
-            instead(path, |path| fs::create_dir(path).unwrap())
-        }),
-        spoil("a fifo", Layer::Read, "tls.key", fifo),
-        spoil("a fifo", Layer::Read, "ca.crt", fifo),
-        spoil("a device", Layer::Read, "tls.crt", |path| instead(path, |path| link("/dev/zero", path))),
-        spoil("too large", Layer::Read, "tls.crt", |path| {
-            fs::File::options().write(true).open(path).unwrap().set_len(5 << 20).unwrap();
-        }),
-        spoil("a link to itself", Layer::Read, "tls.crt", |path| instead(path, |path| link("tls.crt", path))),
-        spoil("a link to nothing", Layer::Read, "tls.key", |path| {
-            instead(path, |path| link("nowhere", path))
-        }),
-        text("empty", Layer::Pem, "tls.crt", |_| String::new()),
-        text("empty", Layer::Pem, "tls.key", |_| String::new()),
-        text("empty", Layer::Pem, "ca.crt", |_| String::new()),
-        text("cut", Layer::Pem, "tls.crt", |was| was[..was.len() / 2].to_owned()),
-        text("cut", Layer::Pem, "tls.key", |was| was[..was.len() - 10].to_owned()),
-        text("another label", Layer::Pem, "tls.crt", |was| was.replace("CERTIFICATE", "TRUSTED CERTIFICATE")),
-        text("a certificate alone", Layer::Key, "tls.key", |_| GARBAGE.to_owned()),
-        text("encrypted", Layer::Key, "tls.key", |was| was.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY")),
-        text("two keys", Layer::Key, "tls.key", move |was| was + &again),
-        text("no base64", Layer::Pem, "tls.crt", |was| was.replace("MII", "*II")),
-        text("no base64", Layer::Key, "tls.key", |was| was.replace("MI", "*I")),
-        text("no certificate", Layer::Chain, "tls.crt", |_| GARBAGE.to_owned()),
-        text("no intermediate", Layer::Chain, "tls.crt", |was| was + GARBAGE),
-        text("another's key", Layer::Match, "tls.key", move |_| foreign.clone()),
-        text("no CA", Layer::ClientCa, "ca.crt", |was| was + GARBAGE),
-        text("damaged CA", Layer::Pem, "ca.crt", |was| was.replacen("MI", "*I", 1)),
-        spoil("expired", Layer::Validity, "tls.crt", move |path| expired(path, yesterday.clone())),
-    ]
 }
 
 #[test]

@@ -3,8 +3,10 @@
 #![allow(dead_code, unused_imports, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
 
 mod shake;
+mod spoil;
 
 pub use shake::{Handshake, Shaken, client, client_of, presented_by, shake};
+pub use spoil::{Spoil, spoils};
 
 use std::{
     fs,
@@ -92,6 +94,13 @@ impl Volume {
 
     pub fn of(generation: &Generation) -> Self {
         Self::new(&generation.files())
+    }
+
+    /// The same in a directory that only its owner gets into: kubelet's files may be read by everybody.
+    pub fn private(self) -> Self {
+        let owner = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(self.root.path(), owner).unwrap();
+        self
     }
 
     /// The directory as a server knows it.
