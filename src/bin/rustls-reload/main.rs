@@ -1,7 +1,10 @@
-//! The binary: a server that reloads (`serve`), and the proof of it on one's own machine (`demo`).
+//! The binary: a server that reloads (`serve`), what it would load (`check`), and the proof of it on one's own machine
+//! (`demo`).
 
+mod check;
 mod client;
 mod demo;
+mod files;
 mod http;
 mod publisher;
 mod say;
@@ -27,11 +30,12 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  ended as asked: by SIGTERM or SIGINT, or the demo saw everything it promises
-  1  failed: the first load was refused, the address is not free, the demo saw something else
+  0  ended as asked: by SIGTERM or SIGINT, the check passed without a warning, or the demo saw everything it promises
+  1  failed: the load was refused, the address is not free, the demo saw something else
   2  the arguments are wrong
+  3  the check passed, with warnings
 
-The demo's report goes to stdout, everything else to stderr.";
+The reports of check and demo go to stdout, everything else to stderr.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -42,6 +46,13 @@ enum Command {
     /// whether the files are watched. SIGHUP looks at once and takes what it finds for finished.
     Serve(serve::Args),
     #[command(after_help = EXIT_CODES)]
+    /// Tell what a server of these files would load and watch, and what is wrong with them
+    ///
+    /// Loads the files as `serve` does and tells layer by layer what was found: the links to each file, the certificates,
+    /// the kind of the key, whether they match, the client CAs, a handshake in memory, the directories watched. A refusal
+    /// comes last, naming layer and path. Warnings tell what a server would start with all the same.
+    Check(check::Args),
+    #[command(after_help = EXIT_CODES)]
     /// Rotate a throw-away certificate under a running server, with a client looking on
     ///
     /// Serves a throw-away pair on loopback, from a temporary directory laid out as kubelet does, and publishes a good, a
@@ -51,11 +62,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(args) => run(serve::serve(args)),
-        Command::Demo(args) => run(demo::demo(args)),
+        Command::Serve(args) => run(serve::serve(args)).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => check::check(&args),
+        Command::Demo(args) => run(demo::demo(args)).map(|()| ExitCode::SUCCESS),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             say::say(format_args!("rustls-reload: {failure}"));
             ExitCode::FAILURE

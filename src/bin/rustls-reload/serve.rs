@@ -1,12 +1,10 @@
 //! `serve`: the server as a process.
 
-use std::path::PathBuf;
-
-use clap::ValueEnum;
-use rustls_reload::{ClientAuth, Handle, Reload, ServerBuilder, ServerReloader, ServerTls, Timestamp};
+use rustls_reload::{Handle, Reload, ServerTls, Timestamp};
 
 use crate::{
     Failure,
+    files::Files,
     say::say,
     server::Server,
     signals::{Ends, Reloads},
@@ -15,18 +13,8 @@ use crate::{
 /// What to serve, and where.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The certificate chain, PEM, leaf first
-    #[arg(long, value_name = "FILE")]
-    cert: PathBuf,
-    /// The private key of the leaf, PEM; it may be the same file
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// The CAs that client certificates are verified against, PEM
-    #[arg(long, value_name = "FILE")]
-    client_ca: Option<PathBuf>,
-    /// What is asked of clients
-    #[arg(long, value_enum, requires = "client_ca", default_value = "required")]
-    client_auth: Mode,
+    #[command(flatten)]
+    files: Files,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443", value_parser = host_and_port)]
     listen: String,
@@ -42,36 +30,11 @@ fn host_and_port(text: &str) -> Result<String, &'static str> {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Mode {
-    /// A client may have a certificate; if it has one, that is verified
-    Optional,
-    /// A client without a valid certificate is refused
-    Required,
-}
-
-impl Args {
-    fn builder(&self) -> ServerBuilder {
-        let builder = ServerReloader::builder(&self.cert, &self.key);
-        let builder = match &self.client_ca {
-            None => builder,
-            Some(bundle) => builder.client_ca(
-                bundle,
-                match self.client_auth {
-                    Mode::Optional => ClientAuth::Optional,
-                    Mode::Required => ClientAuth::Required,
-                },
-            ),
-        };
-        builder.on_event(|event| say(event))
-    }
-}
-
 pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
     // Before anything else: from here on no signal ends the process in the middle of something.
     let (mut ends, hangups) = (Ends::new()?, Reloads::new()?);
     let mut server = tokio::select! {
-        server = Server::start(args.builder(), &args.listen) => server?,
+        server = Server::start(args.files.builder().on_event(|event| say(event)), &args.listen) => server?,
         () = ends.recv() => return Ok(()),
     };
     for dir in server.reloader.status().watched {

@@ -28,6 +28,8 @@ use tokio::{
 
 use crate::{Failure, http, say::say};
 
+/// The protocols offered.
+pub(crate) const ALPN: [&str; 2] = ["h2", "http/1.1"];
 /// Connections at a time; further ones wait in the system's queue. It is half of the 1,024 descriptors that a process
 /// usually has: clients must not be able to take those that a reload needs.
 const CONNECTION_LIMIT: usize = 512;
@@ -61,7 +63,7 @@ impl Server {
     /// Loads, listens, and returns once the files are watched and connections are accepted.
     pub(crate) async fn start(builder: ServerBuilder, listen: &str) -> Result<Self, Failure> {
         let started = Arc::new(Notify::new());
-        let builder = builder.alpn(["h2", "http/1.1"]).on_event({
+        let builder = builder.alpn(ALPN).on_event({
             let started = Arc::clone(&started);
             move |event| {
                 if matches!(event, Event::Started) {

@@ -1,0 +1,48 @@
+//! The files of a server, as arguments: the same for all commands, so that what was checked is what is served.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use rustls_reload::{ClientAuth, ServerBuilder, ServerReloader};
+
+/// What to serve.
+#[derive(clap::Args)]
+pub(crate) struct Files {
+    /// The certificate chain, PEM, leaf first
+    #[arg(long, value_name = "FILE")]
+    cert: PathBuf,
+    /// The private key of the leaf, PEM; it may be the same file
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The CAs that client certificates are verified against, PEM
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// What is asked of clients
+    #[arg(long, value_enum, requires = "client_ca", default_value = "required")]
+    client_auth: Mode,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// A client may have a certificate; if it has one, that is verified
+    Optional,
+    /// A client without a valid certificate is refused
+    Required,
+}
+
+impl Files {
+    /// The settings of a server of these files.
+    pub(crate) fn builder(&self) -> ServerBuilder {
+        let builder = ServerReloader::builder(&self.cert, &self.key);
+        match &self.client_ca {
+            None => builder,
+            Some(bundle) => builder.client_ca(
+                bundle,
+                match self.client_auth {
+                    Mode::Optional => ClientAuth::Optional,
+                    Mode::Required => ClientAuth::Required,
+                },
+            ),
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! `rustls-reload check` as an operator runs it: what it prints, in which order, and how it ends.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+
+mod common;
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use common::{Generation, Volume, spoils};
+use rustls_reload::{
+    ClientAuth, Layer,
+    testkit::{Authority, Identity, Pair, Subject, leaks},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
+const DAY: Duration = Duration::from_secs(86_400);
+/// Every label of the report, in its order.
+const LABELS: [&str; 11] = [
+    "path",
+    "  link",
+    "  end",
+    "snapshot",
+    "chain",
+    "key",
+    "match",
+    "client-ca",
+    "rehearsal",
+    "watch",
+    "warning",
+];
+
+/// How it ended.
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn new(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// The label and text of each line.
+    fn lines(&self) -> Vec<(&str, &str)> {
+        let split = |line| {
+            let known = LABELS.iter().find(|label| str::starts_with(line, &format!("{label:<10} ")));
+            let label = known.unwrap_or_else(|| panic!("a line without a label: {line:?}"));
+            (*label, &line[11..])
+        };
+        self.stdout.lines().map(split).collect()
+    }
+
+    fn texts(&self, label: &str) -> Vec<&str> {
+        self.lines().into_iter().filter(|line| line.0 == label).map(|line| line.1).collect()
+    }
+
+    /// That it passed with exactly this one warning.
+    fn warns(&self, layer: Layer, path: &Path, why: &str) {
+        let begin = format!("{layer}: {}: ", path.display());
+        let told = self.texts("warning");
+        let [only] = told.as_slice() else { panic!("not one warning: {told:#?}{}", self.stderr) };
+        assert!(only.starts_with(&begin) && only.contains(why), "{only}");
+        assert_eq!((self.code, self.stderr.as_str()), (Some(3), ""));
+    }
+}
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.arg("check").arg("--cert").arg(dir.join("tls.crt")).arg("--key").arg(dir.join("tls.key"));
+    command
+}
+
+fn run(command: &mut Command) -> Ended {
+    Ended::new(command.output().unwrap())
+}
+
+/// A pair that expires in so many days.
+fn pair(days: u32) -> Pair {
+    let now = SystemTime::now();
+    let subject = Subject::server("localhost").valid(now - DAY, now + days * DAY);
+    Authority::root("CA").issue(&subject, &Identity::p256())
+}
+
+/// Its files in a directory of their own, for the owner only.
+fn plain(pair: &Pair) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
+    fs::write(dir.path().join("tls.crt"), &pair.chain).unwrap();
+    fs::write(dir.path().join("tls.key"), &pair.key).unwrap();
+    fs::set_permissions(dir.path().join("tls.key"), Permissions::from_mode(0o640)).unwrap();
+    dir
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// What could not be checked here: on stderr, past the capture of tests that pass.
+fn not_done(what: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "NOT DONE: {what}");
+}
+
+fn lets_everybody_through(dir: &Path) -> bool {
+    dir.ancestors().all(|dir| fs::metadata(dir).unwrap().mode() & 0o001 != 0)
+}
+
+#[test]
+fn a_volume_is_told_layer_by_layer_and_passes() {
+    let now = SystemTime::now();
+    let (root, clients) = (Authority::root("root, of all"), Authority::root("clients"));
+    let between = root.intermediate("between");
+    let subject = Subject::server("www.example.org").valid(now - DAY, now + 90 * DAY);
+    let pair = between.issue_with_chain(&subject, &Identity::p256());
+    let volume = Volume::new(&[
+        ("tls.crt", pair.chain.as_bytes()),
+        ("tls.key", pair.key.as_bytes()),
+        ("ca.crt", clients.pem.as_bytes()),
+    ])
+    .private();
+    let client_ca = volume.path("ca.crt");
+    let ended = run(command(&volume.dir()).arg("--client-ca").arg(&client_ca));
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    let dir = volume.dir().display().to_string();
+    let mut labels: Vec<_> = ended.lines().into_iter().map(|line| line.0).collect();
+    labels.dedup();
+    let way = ["path", "  link", "  end"];
+    assert_eq!(labels, [&way[..], &way, &way, &LABELS[3..10]].concat(), "{}", ended.stdout);
+    for name in ["tls.crt", "tls.key", "ca.crt"] {
+        assert!(ended.texts("path").contains(&format!("{dir}/{name}").as_str()));
+        assert!(ended.texts("  link").contains(&format!("{dir}/{name} -> ..data/{name}").as_str()));
+        let end = format!("{dir}/..generation_0/{name}, a regular file");
+        assert!(ended.texts("  end").contains(&end.as_str()), "{}", ended.stdout);
+    }
+    assert!(ended.texts("  link").contains(&format!("{dir}/..data -> ..generation_0").as_str()));
+    let sizes = [&pair.chain, &pair.key, &clients.pem].map(|text| text.len().to_string()).join(", ");
+    assert_eq!(ended.texts("snapshot"), [format!("{sizes} bytes, read together")]);
+    let [leaf, issuer] = ended.texts("chain")[..] else { panic!("{}", ended.stdout) };
+    let told = rustls_reload::ServerReloader::builder(volume.path("tls.crt"), volume.path("tls.key"));
+    let told = told.load().unwrap().status().leaf.unwrap();
+    let dates = [told.not_before, told.not_after].map(rustls_reload::Timestamp);
+    assert_eq!(
+        leaf,
+        format!(
+            "1 of 2, leaf; subject: CN=www.example.org; names: www.example.org; issuer: CN=between; \
+             valid: {} to {}; serial: {}",
+            dates[0], dates[1], told.serial
+        )
+    );
+    let begin =
+        "2 of 2, intermediate; subject: CN=between; names: between; issuer: CN=root\\, of all; valid: ";
+    assert!(issuer.starts_with(begin), "{issuer}");
+    assert_eq!(ended.texts("key"), ["ECDSA P-256"]);
+    assert_eq!(ended.texts("match"), ["the key belongs to the first certificate"]);
+    let [ca] = ended.texts("client-ca")[..] else { panic!("{}", ended.stdout) };
+    assert!(ca.starts_with("1 of 1, root; subject: CN=clients; "), "{ca}");
+    assert_eq!(ended.texts("rehearsal"), ["TLS 1.3 handshake passes", "TLS 1.2 handshake passes"]);
+    let watched = ended.texts("watch");
+    for dir in ["/", &dir, &format!("{dir}/..generation_0")] {
+        assert!(watched.contains(&dir), "{watched:?}");
+    }
+}
+
+/// Checks: INV-10, INV-11.
+#[test]
+fn inv10_inv11_a_broken_set_is_refused_by_the_layer_that_refuses_a_load_after_the_layers_before_it() {
+    // All of them at once: each may have to wait until its files have held still.
+    let running = spoils().into_iter().enumerate().map(|(i, spoil)| {
+        let mut volume = Volume::of(&Generation::new(2 * i)).private();
+        let next = Generation::new(2 * i + 1);
+        volume.publish_spoilt(&next.files(), |payload| (spoil.spoil)(payload));
+        let mut command = command(&volume.dir());
+        command.args(["--warn-days", "0", "--client-ca"]).arg(volume.path("ca.crt"));
+        let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        (spoil, next, volume, running)
+    });
+    let mut counted = 0;
+    for (spoil, next, volume, running) in running.collect::<Vec<_>>() {
+        let what = format!("{}: {:?}", spoil.what, spoil.blamed);
+        let ended = Ended::new(running.wait_with_output().unwrap());
+        let (key, pem) = (next.server.key_der(), &next.server.key);
+        assert!(!leaks((ended.stdout.clone() + &ended.stderr).as_bytes(), &key, pem), "{what}");
+        let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
+        let Err(error) = server.load() else {
+            assert_eq!(spoil.layer, Layer::Validity, "{what}");
+            ended.warns(Layer::Validity, &volume.path("tls.crt"), "has expired");
+            continue;
+        };
+        counted += 1;
+        assert_eq!(ended.code, Some(1), "{what}");
+        // The same error a server gives, and nothing else.
+        assert_eq!(ended.stderr, format!("rustls-reload: {error}\n"), "{what}");
+        assert_eq!(error.layer(), spoil.layer, "{what}");
+        assert_eq!(error.path(), spoil.blamed.map(|name| volume.path(name)).as_deref(), "{what}");
+        // What comes last was passed.
+        let last = ended.lines().last().map(|line| line.0);
+        let expected = match (spoil.layer, spoil.blamed) {
+            (Layer::Read, _) => "  end",
+            (_, Some("tls.crt")) => "snapshot",
+            (Layer::Match, _) => "key",
+            (_, Some("tls.key")) => "chain",
+            _ => "match",
+        };
+        assert_eq!(last, Some(expected), "{what}: {}", ended.stdout);
+    }
+    println!("broken sets: {counted}");
+    assert!(counted >= 25, "{counted}");
+}
+
+#[test]
+fn a_leaf_that_expires_within_the_days_asked_for_is_a_warning() {
+    let dir = plain(&pair(3));
+    let path = dir.path().join("tls.crt");
+    run(&mut command(dir.path())).warns(Layer::Validity, &path, "the leaf expires at 20");
+    run(command(dir.path()).args(["--warn-days", "4"])).warns(Layer::Validity, &path, "expires");
+    for days in ["2", "0"] {
+        let ended = run(command(dir.path()).args(["--warn-days", days]));
+        assert_eq!((ended.code, ended.texts("warning")), (Some(0), vec![]), "{days}");
+    }
+}
+
+#[test]
+fn a_chain_out_of_order_and_a_leaf_outside_its_dates_are_warnings() {
+    let (one, other, now) = (pair(90), Authority::root("other"), SystemTime::now());
+    let dir = plain(&Pair { chain: one.chain.clone() + &other.pem, ..one });
+    let path = dir.path().join("tls.crt");
+    run(&mut command(dir.path())).warns(Layer::Chain, &path, "certificate 1 of 2 is not issued by");
+    for (from, to, why) in
+        [(now - 2 * DAY, now - DAY, "has expired"), (now + DAY, now + 90 * DAY, "valid only")]
+    {
+        let dir = plain(&other.issue(&Subject::server("localhost").valid(from, to), &Identity::p256()));
+        run(&mut command(dir.path())).warns(Layer::Validity, &dir.path().join("tls.crt"), why);
+    }
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_a_warning() {
+    let dir = plain(&pair(90));
+    let (key, mode) = (dir.path().join("tls.key"), Permissions::from_mode);
+    fs::set_permissions(&key, mode(0o644)).unwrap();
+    let ended = run(&mut command(dir.path()));
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "nobody else gets to it: {}",
+        ended.stdout
+    );
+    fs::set_permissions(dir.path(), mode(0o755)).unwrap();
+    if !lets_everybody_through(dir.path()) {
+        return not_done("a key that everybody can read: the temporary directory is private");
+    }
+    run(&mut command(dir.path())).warns(Layer::Key, &key, "everybody");
+    fs::set_permissions(&key, mode(0o640)).unwrap();
+    assert_eq!(run(&mut command(dir.path())).code, Some(0), "a group may read it");
+}
+
+#[test]
+fn a_file_that_is_mounted_alone_is_a_warning() {
+    let (dir, from) = (plain(&pair(90)), plain(&pair(90)));
+    // White space is escaped in the list of mounts.
+    let path = dir.path().join("mounted alone.crt");
+    fs::write(&path, "").unwrap();
+    let source = from.path().join("tls.crt");
+    fs::copy(dir.path().join("tls.crt"), &source).unwrap();
+    // The shell does nothing but mount, in a namespace that ends with it.
+    let script = "mount --bind \"$1\" \"$2\" || exit 77; shift 2; exec \"$@\"";
+    let mut inside = Command::new("unshare");
+    inside.arg(if is_root() { "-m" } else { "-rm" }).args(["sh", "-c", script, "sh"]).args([&source, &path]);
+    inside.args([BINARY, "check", "--cert"]).arg(&path).arg("--key").arg(dir.path().join("tls.key"));
+    let Ok(output) = inside.output() else { return not_done("a file mounted alone: no unshare") };
+    let ended = Ended::new(output);
+    if ended.code == Some(77) || ended.stderr.starts_with("unshare:") {
+        return not_done(&format!("a file mounted alone: {}", ended.stderr));
+    }
+    ended.warns(Layer::Watch, &path, "mounted alone");
+    // The same file where it comes from is not.
+    assert_eq!(run(&mut command(dir.path())).code, Some(0));
+}
+
+#[test]
+fn a_directory_that_can_be_searched_but_not_read_is_a_warning() {
+    let dir = plain(&pair(90));
+    let inner = dir.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let binary = dir.path().join("binary");
+    fs::copy(BINARY, &binary).unwrap();
+    for name in ["tls.crt", "tls.key"] {
+        fs::rename(dir.path().join(name), inner.join(name)).unwrap();
+        fs::set_permissions(inner.join(name), Permissions::from_mode(0o644)).unwrap();
+    }
+    // Root reads what it likes, and so becomes somebody else.
+    let mut command = if is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary);
+        command
+    } else {
+        Command::new(&binary)
+    };
+    for (dir, mode) in [(dir.path(), 0o755), (&*inner, 0o311)] {
+        fs::set_permissions(dir, Permissions::from_mode(mode)).unwrap();
+    }
+    command.arg("check").arg("--cert").arg(inner.join("tls.crt")).arg("--key").arg(inner.join("tls.key"));
+    if is_root() && !lets_everybody_through(dir.path()) {
+        return not_done("a directory that cannot be read: the temporary directory is private");
+    }
+    let Ok(output) = command.output() else { return not_done("a directory that cannot be read: no setpriv") };
+    let ended = Ended::new(output);
+    if ended.stderr.starts_with("setpriv:") {
+        return not_done(&format!("a directory that cannot be read: {}", ended.stderr));
+    }
+    let told = ended.texts("warning");
+    let begin = format!("watch: {}: cannot watch the directory: ", inner.display());
+    assert_eq!(told.iter().filter(|told| told.starts_with(&begin)).count(), 1, "{told:?}{}", ended.stderr);
+    assert_eq!(ended.code, Some(3));
+    let watched = ended.texts("watch");
+    assert!(watched.contains(&"/") && !watched.contains(&inner.to_str().unwrap()), "{watched:?}");
+}
+
+#[test]
+fn control_characters_of_paths_begin_no_line() {
+    let pair = pair(90);
+    let dir = plain(&pair);
+    let evil = "x\nwarning    read: \u{1b}[31m";
+    let path = dir.path().join(evil);
+    std::os::unix::fs::symlink("tls.crt", &path).unwrap();
+    let key = dir.path().join("tls.key");
+    let check =
+        |path: &Path| run(Command::new(BINARY).args(["check", "--cert"]).arg(path).arg("--key").arg(&key));
+    let ended = check(&path);
+    assert_eq!((ended.code, ended.texts("warning")), (Some(0), vec![]), "{}", ended.stdout);
+    assert!(
+        ended.texts("  link")[0].contains(r"/x\nwarning    read: \u{1b}[31m -> tls.crt"),
+        "{}",
+        ended.stdout
+    );
+    let ended = check(&dir.path().join(format!("{evil}, missing")));
+    assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{}", ended.stderr);
+    assert!(!ended.stderr.trim_end().contains(char::is_control), "{:?}", ended.stderr);
+}
+
+#[test]
+fn wrong_arguments_end_with_2_and_say_nothing_on_stdout() {
+    let check = |args: &[&str]| run(Command::new(BINARY).arg("check").args(args));
+    let pair = ["--cert", "tls.crt", "--key", "tls.key"];
+    for args in [
+        &pair[..2],
+        &pair[2..],
+        &[&pair[..], &["--client-auth", "optional"]].concat(),
+        &[&pair[..], &["--client-ca", "ca.crt", "--client-auth", "perhaps"]].concat(),
+        &[&pair[..], &["--warn-days", "-1"]].concat(),
+        &[&pair[..], &["--listen", "127.0.0.1:0"]].concat(),
+    ] {
+        let ended = check(args);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{args:?}");
+    }
+    let ended = check(&["--help"]);
+    assert_eq!(ended.code, Some(0));
+    for code in 0..=3 {
+        assert!(ended.stdout.contains(&format!("\n  {code}  ")), "{}", ended.stdout);
+    }
+}
