@@ -50,3 +50,66 @@ fn error(error: &Error) -> Value {
 fn time(since_epoch: Duration) -> String {
     Timestamp(since_epoch).to_string()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // reason: a test
+mod tests {
+    use std::{collections::BTreeSet, fs};
+
+    use rustls_reload::{
+        Reload, ServerReloader,
+        testkit::{Authority, Identity, Pair, Subject},
+    };
+
+    use super::*;
+
+    /// A server of this pair, polled, whose files are then those of `other`'s chain: refused, and not watched.
+    fn degraded_and_refused(dir: &std::path::Path, [pair, other]: [&Pair; 2]) -> Status {
+        let (chain, key) = (dir.join("tls.crt"), dir.join("tls.key"));
+        fs::write(&chain, &pair.chain).unwrap();
+        fs::write(&key, &pair.key).unwrap();
+        let reloader = ServerReloader::builder(&chain, &key).watcher(None).load().unwrap();
+        fs::write(&chain, &other.chain).unwrap();
+        assert!(matches!(reloader.reload_now(), Reload::Refused(_)));
+        let mut events = reloader.events();
+        reloader.start().unwrap();
+        let limit = Duration::from_secs(20);
+        while !matches!(*events.next_within(limit).unwrap().event, rustls_reload::Event::Started) {}
+        reloader.status()
+    }
+
+    /// Checks: INV-11.
+    #[test]
+    fn inv11_everything_in_the_status_is_in_the_json() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = Authority::root("CA");
+        let pair = || ca.issue(&Subject::server("localhost"), &Identity::p256());
+        let status = degraded_and_refused(dir.path(), [&pair(), &pair()]);
+        let json = to_json(&status);
+        // The fields as Debug has them, each on a line of its own.
+        let text = format!("{status:#?}");
+        let field = |line: &str| {
+            let name = line.strip_prefix("    ")?.split_once(": ")?.0;
+            (!name.starts_with(' ')).then(|| name.to_owned())
+        };
+        let fields: BTreeSet<_> = text.lines().filter_map(field).collect();
+        let keys: BTreeSet<_> = json.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(fields, keys);
+        let ((why, since), refused) = (status.degraded.clone().unwrap(), status.refused.clone().unwrap());
+        assert_eq!(json["degraded"], json!({ "error": error(&why), "since": time(since) }));
+        assert_eq!(json["refused"]["since"], time(refused.since));
+        assert_eq!(json["refused"]["count"], refused.count);
+        assert_eq!(json["refused"]["error"]["layer"], "match");
+        assert_eq!(json["refused"]["error"]["path"], dir.path().join("tls.key").to_str().unwrap());
+        assert_eq!(json["differs_since"], time(status.differs_since.unwrap()));
+        assert_eq!((&json["last_look"], &json["running"]), (&json!(time(status.last_look)), &json!(true)));
+        assert_eq!((&json["generation"], &json["held_until"]), (&json!(1), &Value::Null));
+        assert_eq!(json["leaf"]["names"], json!(["localhost"]));
+        assert_eq!(json["watched"], json!([]), "nothing is watched without a watcher");
+        let mut healthy = status;
+        (healthy.degraded, healthy.watched) = (None, vec!["/".into(), dir.path().to_owned()]);
+        let json = to_json(&healthy);
+        assert_eq!(json["watched"], json!(["/", dir.path().to_str().unwrap()]));
+        assert_eq!(json["degraded"], Value::Null);
+    }
+}
