@@ -21,7 +21,7 @@ use rustls_reload::{
 const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
 const DAY: Duration = Duration::from_secs(86_400);
 /// Every label of the report, in its order.
-const LABELS: [&str; 11] = [
+const LABELS: [&str; 12] = [
     "path",
     "  link",
     "  end",
@@ -32,8 +32,12 @@ const LABELS: [&str; 11] = [
     "client-ca",
     "rehearsal",
     "watch",
+    "unwatched",
     "warning",
 ];
+
+/// Whoever that is: neither root nor the owner of anything here.
+const NOBODY: u32 = 65_534;
 
 /// How it ended.
 struct Ended {
@@ -286,40 +290,49 @@ fn a_file_that_is_mounted_alone_is_a_warning() {
 }
 
 #[test]
-fn a_directory_that_can_be_searched_but_not_read_is_a_warning() {
+fn a_directory_that_can_be_searched_but_not_read_is_told_and_is_a_warning_where_it_holds_the_files() {
     let dir = plain(&pair(90));
-    let inner = dir.path().join("inner");
-    fs::create_dir(&inner).unwrap();
+    let (closed, inner) = (dir.path().join("closed"), dir.path().join("closed/inner"));
+    fs::create_dir_all(&inner).unwrap();
     let binary = dir.path().join("binary");
     fs::copy(BINARY, &binary).unwrap();
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     for name in ["tls.crt", "tls.key"] {
         fs::rename(dir.path().join(name), inner.join(name)).unwrap();
-        fs::set_permissions(inner.join(name), Permissions::from_mode(0o644)).unwrap();
+        mode(&inner.join(name), 0o600);
+        if is_root() {
+            std::os::unix::fs::chown(inner.join(name), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
     }
-    // Root reads what it likes, and so becomes somebody else.
-    let mut command = if is_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary);
-        command
-    } else {
-        Command::new(&binary)
-    };
-    for (dir, mode) in [(dir.path(), 0o755), (&*inner, 0o311)] {
-        fs::set_permissions(dir, Permissions::from_mode(mode)).unwrap();
-    }
-    command.arg("check").arg("--cert").arg(inner.join("tls.crt")).arg("--key").arg(inner.join("tls.key"));
+    mode(dir.path(), 0o755);
+    mode(&inner, 0o755);
+    mode(&closed, 0o311);
     if is_root() && !lets_everybody_through(dir.path()) {
         return not_done("a directory that cannot be read: the temporary directory is private");
     }
-    let Ok(output) = command.output() else { return not_done("a directory that cannot be read: no setpriv") };
-    let ended = Ended::new(output);
+    let check = || {
+        // Root reads what it likes, and so becomes somebody else.
+        let mut command = Command::new(if is_root() { Path::new("setpriv") } else { &binary });
+        if is_root() {
+            command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
+            command.arg("--clear-groups").arg(&binary);
+        }
+        command.arg("check").arg("--cert").arg(inner.join("tls.crt")).arg("--key").arg(inner.join("tls.key"));
+        command.output().map(Ended::new)
+    };
+    let Ok(ended) = check() else { return not_done("a directory that cannot be read: no setpriv") };
     if ended.stderr.starts_with("setpriv:") {
         return not_done(&format!("a directory that cannot be read: {}", ended.stderr));
     }
-    let told = ended.texts("warning");
-    let begin = format!("watch: {}: cannot watch the directory: ", inner.display());
-    assert_eq!(told.iter().filter(|told| told.starts_with(&begin)).count(), 1, "{told:?}{}", ended.stderr);
-    assert_eq!(ended.code, Some(3));
+    let why = "may be searched but not read";
+    let [only] = ended.texts("unwatched")[..] else { panic!("{}{}", ended.stdout, ended.stderr) };
+    assert!(only.starts_with(&format!("{}, {why}", closed.display())), "{only}");
+    assert_eq!((ended.code, ended.texts("warning")), (Some(0), vec![]), "it holds none of the files");
+    assert!(ended.texts("watch").contains(&inner.to_str().unwrap()), "{}", ended.stdout);
+    mode(&inner, 0o311);
+    let ended = check().unwrap();
+    ended.warns(Layer::Watch, &inner, why);
+    assert_eq!(ended.texts("unwatched").len(), 1, "{}", ended.stdout);
     let watched = ended.texts("watch");
     assert!(watched.contains(&"/") && !watched.contains(&inner.to_str().unwrap()), "{watched:?}");
 }

@@ -11,9 +11,9 @@ use std::{
 
 use common::{Generation, Volume, spoils};
 use rustls_reload::{
-    ClientAuth, Error, Inspection, Layer, ServerBuilder, ServerReloader,
+    ClientAuth, Error, Inspection, Layer, ServerReloader,
     testkit::{Authority, Identity, Pair, Subject},
-    watch::{MakeWatcher, Watcher},
+    watch::{MakeWatcher, Watched, Watcher},
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -117,7 +117,7 @@ fn a_good_set_is_told_as_it_is_loaded_and_watched() {
         common::started(&mut events);
         assert_eq!(found.watched, reloader.status().watched);
         assert!(found.watched.contains(&volume.dir()) && found.watched.contains(&PathBuf::from("/")));
-        assert_eq!(found.unwatched, []);
+        assert_eq!(found.unwatched, reloader.status().unwatched);
     }
 }
 
@@ -193,39 +193,50 @@ fn a_client_ca_outside_its_dates_is_a_warning() {
     assert!(told.why().starts_with("CA 2 of 2 has expired"), "{told}");
 }
 
-/// Watches nothing and refuses these directories.
-struct Refuses(Vec<PathBuf>);
+/// Watches nothing and says of these directories what it is told to.
+struct Says(Vec<PathBuf>, Result<Watched, ()>);
 
-impl Watcher for Refuses {
-    fn watch(&mut self, dir: &Path) -> Result<bool, Error> {
-        if self.0.iter().any(|refused| refused == dir) {
-            return Err(Error::new(Layer::Watch, "not this one").at(dir));
+impl Watcher for Says {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        if self.0.iter().any(|named| named == dir) {
+            return self.1.map_err(|()| Error::new(Layer::Watch, "not this one").at(dir));
         }
-        Ok(true)
+        Ok(Watched::Armed)
     }
 
     fn unwatch(&mut self, _: &Path) {}
 }
 
 #[test]
-fn each_directory_that_cannot_be_watched_is_a_warning() {
+fn each_directory_whose_events_are_missing_is_told_once() {
     let pair = valid_for(&Authority::root("CA"), 90);
     let volume =
         Volume::new(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]).private();
-    let inspect = |make: Option<MakeWatcher>| {
-        let builder: ServerBuilder = volume.server().watcher(make);
-        builder.inspect(DAY)
+    let inspect = |dirs: &[PathBuf], says: Result<Watched, ()>| {
+        let dirs = dirs.to_vec();
+        let make: MakeWatcher = Box::new(move |_| Ok(Box::new(Says(dirs.clone(), says))));
+        let found = volume.server().watcher(Some(make)).inspect(DAY);
+        assert_eq!(found.refused, None);
+        let mut told: Vec<_> = found.warnings.iter().map(|told| told.path().unwrap().to_owned()).collect();
+        told.sort();
+        (told, found.watched, found.unwatched)
     };
-    let refused = vec![volume.dir(), volume.path("..generation_0")];
-    let refuses = refused.clone();
-    let found = inspect(Some(Box::new(move |_| Ok(Box::new(Refuses(refuses.clone()))))));
-    assert_eq!(found.refused, None);
-    let mut told: Vec<_> = found.warnings.iter().filter_map(|told| told.path().map(Path::to_owned)).collect();
-    told.sort();
-    assert_eq!(told, refused, "{:?}", found.warnings);
-    assert!(!found.watched.is_empty() && refused.iter().all(|dir| !found.watched.contains(dir)));
+    let payload = volume.path("..generation_0");
+    // With a file or a link in it, without, and both.
+    let holds = vec![volume.dir(), payload];
+    let leads = vec![PathBuf::from("/")];
+    let (told, watched, unwatched) = inspect(&holds, Err(()));
+    assert_eq!((&told, unwatched), (&holds, vec![]));
+    assert!(!watched.is_empty() && holds.iter().all(|dir| !watched.contains(dir)), "{watched:?}");
+    let (told, watched, unwatched) = inspect(&leads, Ok(Watched::Denied));
+    assert_eq!((told, &unwatched), (vec![], &leads), "what only leads there is no fault");
+    assert!(!watched.contains(&leads[0]));
+    let (told, _, unwatched) = inspect(&[&*leads, &*holds].concat(), Ok(Watched::Denied));
+    assert_eq!((told, unwatched), (holds.clone(), leads));
+    let (told, watched, _) = inspect(&holds[1..], Ok(Watched::Silent("NFS")));
+    assert_eq!(told, holds[1..], "its events are not to be relied on");
+    assert!(watched.contains(&holds[1]));
     // Without any watcher there is one reason for all of them.
-    let found = inspect(None);
+    let found = volume.server().watcher(None).inspect(DAY);
     assert_eq!((layers(&found.warnings), found.watched), (vec![Layer::Watch], vec![]));
-    assert_eq!(found.unwatched, found.warnings);
 }

@@ -32,8 +32,9 @@ pub(super) fn of(inspection: &Inspection, wall: Duration, soon: Duration) -> Vec
     }
     found.extend(readable(key_path, file(walk, 1).map(|entry| entry.path.as_path())));
     found.extend(mounted(walk, paths, &mount_points()));
-    found.extend(inspection.unwatched.iter().cloned());
-    found.extend(no_events(&inspection.watched, silent));
+    // Of one that holds files the start has told it already.
+    let told = |dir: &&PathBuf| inspection.warnings.iter().any(|told| told.path() == Some(dir));
+    found.extend(no_events(inspection.watched.iter().filter(|dir| !told(dir)), silent));
     found
 }
 
@@ -164,8 +165,11 @@ fn os_string(bytes: Vec<u8>) -> OsString {
     String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
-fn no_events(watched: &[PathBuf], silent: impl Fn(&Path) -> Option<&'static str>) -> Vec<Error> {
-    let told = watched.iter().filter_map(|dir| {
+fn no_events<'a>(
+    watched: impl Iterator<Item = &'a PathBuf>,
+    silent: impl Fn(&Path) -> Option<&'static str>,
+) -> Vec<Error> {
+    let told = watched.filter_map(|dir| {
         let why =
             format!("no events of changes made elsewhere on {}: they are found by polling", silent(dir)?);
         Some(Error::new(Layer::Watch, why).at(dir))
@@ -197,7 +201,7 @@ mod tests {
     #[test]
     fn each_directory_on_a_silent_file_system_is_told() {
         let dirs = ["/", "/net/tls"].map(PathBuf::from);
-        let told = no_events(&dirs, |dir| dir.starts_with("/net").then_some("NFS"));
+        let told = no_events(dirs.iter(), |dir| dir.starts_with("/net").then_some("NFS"));
         let [only] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!((only.layer(), only.path()), (Layer::Watch, Some(Path::new("/net/tls"))));
         assert!(only.why().contains("NFS"), "{only}");

@@ -50,8 +50,8 @@ pub struct Inspection {
     pub rehearsed: Vec<&'static str>,
     /// The directories that a server would watch, and did; empty where it would not start.
     pub watched: Vec<PathBuf>,
-    /// Those on the way to a file that it could not watch, and why.
-    pub unwatched: Vec<Error>,
+    /// As [`Status::unwatched`](crate::Status::unwatched). A directory of which events are missing otherwise is a warning.
+    pub unwatched: Vec<PathBuf>,
     /// What refused: the error that a load returns.
     pub refused: Option<Error>,
     /// What refuses nothing and an operator should know; each names its layer and, where it has one, its path.
@@ -117,27 +117,28 @@ impl Inspection {
                 .any(|told| matches!(*told.event, Event::Started));
         if !started {
             let why = format!("nothing was watched within {} s", START_LIMIT.as_secs());
-            self.unwatched.push(Error::new(Layer::Watch, why));
+            self.warnings.push(Error::new(Layer::Watch, why));
             return;
         }
         let status = reloader.status();
         // That it is stuck is a matter of the file system, and was told as that.
         let _ = reloader.stop();
-        let fault = status.degraded.map(|(error, _)| error);
-        // A fault without a path is the watcher's, and of all directories.
-        if let Some(named) = fault.as_ref().and_then(Error::path) {
-            let is_watched = |dir: &WalkedDir| status.watched.contains(&dir.path);
+        (self.watched, self.unwatched) = (status.watched, status.unwatched);
+        let Some((fault, _)) = status.degraded else { return };
+        // One fault stands for all; one without a path is the watcher's, and of all directories anyhow.
+        if let Some(named) = fault.path() {
+            let is_known =
+                |dir: &WalkedDir| self.watched.contains(&dir.path) || self.unwatched.contains(&dir.path);
             // Two paths to one directory share one watch.
             let twin = |a: &WalkedDir, b: &WalkedDir| a.path == b.path || a.id == b.id && a.id.ino != 0;
             for dir in self.walk.dirs.iter().filter(|dir| dir.path != named) {
-                if !self.walk.dirs.iter().any(|other| twin(dir, other) && is_watched(other)) {
+                if !self.walk.dirs.iter().any(|other| twin(dir, other) && is_known(other)) {
                     let why = format!("not watched either, as {}", named.display());
-                    self.unwatched.push(Error::new(Layer::Watch, why).at(&dir.path));
+                    self.warnings.push(Error::new(Layer::Watch, why).at(&dir.path));
                 }
             }
         }
-        self.unwatched.extend(fault);
-        self.watched = status.watched;
+        self.warnings.push(fault);
     }
 }
 

@@ -65,6 +65,10 @@ impl<W: Write> Report<W> {
         for dir in &inspection.watched {
             self.line("watch", dir.display())?;
         }
+        for dir in &inspection.unwatched {
+            let why = "may be searched but not read: a change of the way through it waits for the poll";
+            self.line("unwatched", format_args!("{}, {why}", dir.display()))?;
+        }
         for warning in &inspection.warnings {
             self.line("warning", warning)?;
         }

@@ -37,8 +37,12 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
         server = Server::start(args.files.builder().on_event(|event| say(event)), &args.listen) => server?,
         () = ends.recv() => return Ok(()),
     };
-    for dir in server.reloader.status().watched {
+    let status = server.reloader.status();
+    for dir in status.watched {
         say(format_args!("watching {}", dir.display()));
+    }
+    for dir in status.unwatched {
+        say(format_args!("not watching {}: it may be searched but not read", dir.display()));
     }
     say(format_args!("listening on https://{} (process {})", server.address, std::process::id()));
     let reloads = tokio::spawn(reload_on_hangup(hangups, server.reloader.handle()));

@@ -23,6 +23,7 @@ pub(crate) fn to_json(status: &Status) -> Value {
             "since": time(*since),
         })),
         "watched": status.watched.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>(),
+        "unwatched": status.unwatched.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>(),
         "last_look": time(status.last_look),
         "looks": status.looks,
         "builds": status.builds,
@@ -108,8 +109,9 @@ mod tests {
         assert_eq!(json["watched"], json!([]), "nothing is watched without a watcher");
         let mut healthy = status;
         (healthy.degraded, healthy.watched) = (None, vec!["/".into(), dir.path().to_owned()]);
+        healthy.unwatched = vec!["/closed".into()];
         let json = to_json(&healthy);
         assert_eq!(json["watched"], json!(["/", dir.path().to_str().unwrap()]));
-        assert_eq!(json["degraded"], Value::Null);
+        assert_eq!((&json["unwatched"], &json["degraded"]), (&json!(["/closed"]), &Value::Null));
     }
 }
