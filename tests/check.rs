@@ -5,14 +5,15 @@
 mod common;
 
 use std::{
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, SystemTime},
 };
 
-use common::{Generation, Volume, spoils};
+use common::{Generation, Volume, fuse::serve_links, spoils};
 use rustls_reload::{
     ClientAuth, Layer,
     testkit::{Authority, Identity, Pair, Subject, leaks},
@@ -109,7 +110,6 @@ fn is_root() -> bool {
 
 /// What could not be checked here: on stderr, past the capture of tests that pass.
 fn not_done(what: &str) {
-    use std::io::Write;
     let _ = writeln!(std::io::stderr(), "NOT DONE: {what}");
 }
 
@@ -287,6 +287,42 @@ fn a_file_that_is_mounted_alone_is_a_warning() {
     ended.warns(Layer::Watch, &path, "mounted alone");
     // The same file where it comes from is not.
     assert_eq!(run(&mut command(dir.path())).code, Some(0));
+}
+
+/// Checks: INV-11. A file system that reports nothing of what is changed elsewhere is known for what it is.
+#[test]
+fn inv11_a_file_on_fuse_is_a_warning() {
+    let dir = plain(&pair(90));
+    let point = dir.path().join("fuse");
+    fs::create_dir(&point).unwrap();
+    let Ok(mut device) = File::options().read(true).write(true).open("/dev/fuse") else {
+        return not_done("a file on FUSE: no /dev/fuse");
+    };
+    // In a namespace that ends with the check, which ends the mount.
+    let script = "mount -i -n -t fuse -o fd=0,rootmode=40000,user_id=0,group_id=0 none \"$1\" || exit 77; \
+                  echo mounted >&2; shift; exec timeout 60 \"$@\" </dev/null";
+    let mut inside = Command::new("unshare");
+    inside.args(["-m", "sh", "-c", script, "sh"]).arg(&point).args([BINARY, "check", "--cert"]);
+    inside.arg(point.join("tls.crt")).arg("--key").arg(dir.path().join("tls.key"));
+    inside.stdin(device.try_clone().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut running) = inside.spawn() else { return not_done("a file on FUSE: no unshare") };
+    // It holds the device as well, and the mount would outlive the check.
+    drop(inside);
+    let mut first = String::new();
+    let mut stderr = BufReader::new(running.stderr.take().unwrap());
+    stderr.read_line(&mut first).unwrap();
+    if first != "mounted\n" {
+        running.wait().unwrap();
+        return not_done(&format!("a file on FUSE: {first}"));
+    }
+    let lookups = serve_links(&mut device, dir.path().join("tls.crt").to_str().unwrap()).unwrap();
+    let mut ended = Ended::new(running.wait_with_output().unwrap());
+    stderr.read_to_string(&mut ended.stderr).unwrap();
+    assert!(lookups > 0);
+    ended.warns(Layer::Watch, &point, "FUSE");
+    assert!(ended.texts("watch").contains(&point.to_str().unwrap()), "{}", ended.stdout);
+    let link = format!("{0}/tls.crt -> {1}/tls.crt", point.display(), dir.path().display());
+    assert!(ended.texts("  link").contains(&link.as_str()), "{}", ended.stdout);
 }
 
 #[test]
