@@ -484,15 +484,21 @@ where
         set(&self.served);
         if let Some(candidate) = &self.candidate {
             set(&candidate.set);
-            (candidate.content, candidate.bytes).hash(&mut state);
         }
-        if let Some((files, bytes)) = &self.judged {
+        if let Some((files, _)) = &self.judged {
             files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
-            bytes.hash(&mut state);
         }
-        self.held_told.hash(&mut state);
-        self.machine.hash(&mut state);
-        (self.numbers, self.differs_since.is_some(), &self.degraded).hash(&mut state);
+        // Numbers matter by what they are compared with: those of the candidate and of what was judged last.
+        let content = |number| u64::from(self.candidate.as_ref().is_some_and(|now| now.content == number));
+        let bytes = |number: u64| {
+            let judged = self.judged.as_ref().is_some_and(|(_, judged)| *judged == number);
+            2 * u64::from(judged) + u64::from(self.candidate.as_ref().is_some_and(|now| now.bytes == number))
+        };
+        let cause = |cause: &Cause| Cause { error: cause.error.clone(), bytes: cause.bytes.map(bytes) };
+        self.candidate.as_ref().map(|now| bytes(now.bytes)).hash(&mut state);
+        self.held_told.map(|(told, date)| (bytes(told), date)).hash(&mut state);
+        self.machine.renamed(content, cause).hash(&mut state);
+        (self.differs_since.is_some(), &self.degraded).hash(&mut state);
         self.watch.as_ref().map(|watch| (watch.dirs(), watch.denied())).hash(&mut state);
     }
 }

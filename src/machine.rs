@@ -275,6 +275,24 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.refusal.as_ref().map(|refusal| (&refusal.cause, refusal.count))
     }
 
+    /// The same with other names for contents and causes, which matter by their equality only.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn renamed(&self, content: impl Fn(Content) -> Content, cause: impl Fn(&E) -> E) -> Self {
+        let mut new = self.clone();
+        if let Busy::Building(building) = &mut new.busy {
+            *building = content(*building);
+        }
+        new.still = new.still.map(|still| Still { content: content(still.content), ..still });
+        new.refusal = new.refusal.map(|old| Refusal {
+            cause: cause(&old.cause),
+            content: old.content.map(&content),
+            ..old
+        });
+        new.told = new.told.as_ref().map(cause);
+        new.held = new.held.map(|(held, date)| (content(held), date));
+        new
+    }
+
     /// Until when on the wall clock a valid content is held, if one is.
     #[must_use]
     pub fn held(&self) -> Option<Duration> {

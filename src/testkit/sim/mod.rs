@@ -378,6 +378,11 @@ impl Sim {
     fn sleep(&self, pause: Duration) {
         let mut world = self.world();
         let end = world.now.mono + pause;
+        if pause < world.settle {
+            // A first load sleeps so shortly only after a torn look, of which it keeps nothing.
+            let log = std::mem::take(&mut world.log);
+            world.looks.push(log);
+        }
         if world.quiet {
             world.advance(end);
         }
