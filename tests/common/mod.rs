@@ -3,8 +3,10 @@
 #![allow(dead_code, unused_imports, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
 
 mod shake;
+mod trace;
 
 pub use shake::{Handshake, Shaken, client, client_of, presented_by, shake};
+pub use trace::leaves_no_trace;
 
 use std::{
     fs,
