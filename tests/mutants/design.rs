@@ -201,7 +201,8 @@ impl<const W: u8> Rebuilt<W> {
 
     fn arm(&mut self, walk: &Walk) -> bool {
         if self.is(Wrong::WatchesFiles) {
-            return self.paths.paths().iter().fold(false, |new, path| self.watcher.watch_file(path) || new);
+            let new: Vec<_> = self.paths.paths().iter().map(|path| self.watcher.watch_file(path)).collect();
+            return new.contains(&true);
         }
         let dirs: Vec<PathBuf> = if self.is(Wrong::WatchesParents) {
             self.paths.paths().iter().filter_map(|path| path.parent()).map(Path::to_owned).collect()

@@ -1,4 +1,35 @@
 //! A museum of wrong designs: each is caught by the checkers that pass the right one.
+//!
+//! The wrong ways seen in the field, and who stands for them; a test keeps the names true:
+//!
+//! | wrong way | breaks | mutants | file |
+//! |---|---|---|---|
+//! | read each file by its path, then only compare key and leaf | INV-01 | ReadsByPath | tests/mutants/design.rs |
+//! | validate, then read again to build | INV-01 | ReadsAgain | tests/mutants/design.rs |
+//! | publish at once whenever a directory is new | INV-01 | TrustsNewDirectories | tests/mutants/design.rs |
+//! | publish at once, or after a moment, whatever passes | INV-01 | NeverSettles, SettlesBriefly, StartsByHand | tests/mutants/design.rs |
+//! | certificate and client CAs in two separate cells | INV-01, INV-04 | TwoCells | tests/mutants/design.rs, loom-tests/src/wrong.rs |
+//! | swap first, validate afterwards | INV-02, INV-03 | SwapsFirst | tests/mutants/design.rs |
+//! | build the certified key without the key-match check | INV-02 | NoKeyMatch | tests/mutants/design.rs |
+//! | rehearse against the live session store or key log | INV-02, INV-08 | against_the_live_store, with_the_live_key_log | tests/mutants/rehearsing.rs |
+//! | drop the value when a re-read fails; treat an unreadable CA as an empty one | INV-03 | DropsValue, EmptyCa | tests/mutants/design.rs |
+//! | unserialised reloads that store whatever they loaded | INV-04 | Unserialised | tests/mutants/design.rs, loom-tests/src/wrong.rs |
+//! | compare only the leaf, or only the modification time | INV-05, INV-08 | ComparesLeaf, ComparesTimes | tests/mutants/design.rs |
+//! | watch the file; watch only its parent directory; never poll | INV-05 | WatchesFiles, WatchesParents, NeverPolls | tests/mutants/design.rs |
+//! | load first, arm the watch afterwards, never look again | INV-05 | ArmsAfterwards | tests/mutants/design.rs |
+//! | act on event kinds: ignore removal, rename, rescan | INV-06 | IgnoresRemoval, IgnoresRename, IgnoresRescan | tests/mutants/design.rs |
+//! | restart the quiet period at every event, without a ceiling | INV-05 | QuietPeriod | tests/mutants/deciding.rs |
+//! | hold a lock over the read, the build or the callback | INV-07 | Locked | tests/mutants/waiting.rs |
+//! | publish on every event, changed or not | INV-08 | PublishesUnchanged | tests/mutants/design.rs |
+//! | print the material in a parse error | INV-10 | a_message_that_repeats_a_line_of_the_key_is_found | tests/secret.rs |
+//! | tell a refusal at every retry; tell success before the swap | INV-11 | TellsRetries, TellsFirst | tests/mutants/design.rs |
+//! | read to the end of whatever is there | INV-12 | to_the_end | tests/mutants/reading.rs |
+//! | look at every event | INV-12 | EveryEvent | tests/mutants/deciding.rs |
+//! | store the generation before the pointer, or without its lock | INV-11 | GenerationFirst, GenerationLate | loom-tests/src/wrong.rs |
+//! | wake without the lock; never reset the start guard | INV-05, INV-11, INV-13 | HintWithoutLock, RegisterLate, GuardNeverReset | loom-tests/src/wrong.rs |
+//!
+//! Waiting for sessions that are carried over a renewal: ticket keys and session store shared over every reload; a fresh
+//! session store at every reload.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)]
 // reason: tests stop at the first surprise, and print what they caught
@@ -7,8 +38,13 @@ use std::{io::Write, time::Duration};
 
 use rustls_reload::testkit::sim::{self, Design, Events, ORDERS, Publisher, Renewal, Report, Scenario};
 
+#[path = "../common/mod.rs"]
+mod common;
 mod deciding;
 mod design;
+mod disk;
+mod reading;
+mod rehearsing;
 mod waiting;
 
 use design::{Rebuilt, Wrong};
@@ -76,6 +112,7 @@ fn say(line: &str) {
 /// Prints what the columns of [`caught`] are.
 fn head() {
     let by = "may be caught by";
+    say("searched: schedules covered by the search, each once; drawn: schedules drawn at random, a run each");
     say(&format!(
         "{:20} {by:24} {:10} {:>6} {:>9} {:>6} caught by",
         "mutant", "engine", "runs", "searched", "drawn"
@@ -185,6 +222,39 @@ fn the_right_designs_pass() {
 #[test]
 fn a_design_that_never_polls_passes_where_events_arrive() {
     assert_eq!(show::<Rebuilt<{ Wrong::NeverPolls as u8 }>>(where_events_arrive()).1, Ok(()));
+}
+
+/// Every name in the table at the top is that of a mutant in each file of its row, and no wrong design of this museum is
+/// missing there.
+#[test]
+fn the_table_names_every_mutant() {
+    let text = include_str!("main.rs");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("//! | ")).skip(1);
+    let mut named = Vec::new();
+    for row in rows {
+        let [_, _, mutants, files] = row.split('|').map(str::trim).take(4).collect::<Vec<_>>()[..] else {
+            panic!("not a row: {row}")
+        };
+        for file in files.split(", ") {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+            let text = std::fs::read_to_string(path).unwrap();
+            for mutant in mutants.split(", ") {
+                let marked = text.split("Breaks: ").skip(1).any(|after| {
+                    let is_code = |line: &&str| !line.trim_start().starts_with(['/', '#']);
+                    after.lines().skip(1).find(is_code).is_some_and(|line| line.contains(mutant))
+                });
+                assert!(marked, "{file} has no mutant {mutant}");
+                named.push(mutant);
+            }
+        }
+    }
+    assert!(named.len() > 30, "only {named:?}");
+    let design = include_str!("design.rs");
+    let variants = design.split("enum Wrong {").nth(1).unwrap().split('}').next().unwrap();
+    let variants = variants.lines().map(|line| line.trim().trim_end_matches(','));
+    for variant in variants.filter(|line| !line.is_empty() && !line.starts_with("///")).skip(1) {
+        assert!(named.contains(&variant), "{variant} is not in the table");
+    }
 }
 
 /// A mutant that somebody repairs is missed, whatever it is expected to break: the museum then fails.
