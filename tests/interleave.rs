@@ -49,10 +49,13 @@ struct Row {
     breached: u128,
     looks: HashSet<u64>,
     mixture: Option<String>,
+    violations: u64,
 }
 
 impl Row {
+    /// Adds a report up; a violation ends the test.
     fn take(&mut self, scenario: &str, report: Report) {
+        self.violations += u64::from(report.violation.is_some());
         if let Some((violation, line)) = report.violation {
             panic!(
                 "{violation}\nREPLAY='{scenario} {line}' cargo test --test interleave replay -- --nocapture"
@@ -66,6 +69,20 @@ impl Row {
         self.looks.extend(report.looks);
         let mixture = report.mixture.map(|line| format!("{scenario} {line}"));
         self.mixture = self.mixture.take().or(mixture);
+    }
+}
+
+impl Row {
+    /// The row of one publisher in one line: what was covered, and that nothing was found.
+    fn summary(&self, title: &str, publisher: Publisher) -> String {
+        format!(
+            "summary: {title}: {}: {} runs, {:.3e} schedules covered, {} distinct reader observations, {} violations",
+            publisher.name(),
+            self.runs,
+            self.schedules as f64,
+            self.looks.len(),
+            self.violations
+        )
     }
 }
 
@@ -110,6 +127,9 @@ fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) -> Vec<(Publi
         ));
         if let Some(line) = &row.mixture {
             say(&format!("    beyond its assumption a mixture is published: {line}"));
+        }
+        if is_whole() {
+            say(&row.summary(title, publisher));
         }
         rows.push((publisher, row));
     }
@@ -162,6 +182,7 @@ fn inv01_to_inv11_hold_over_every_interleaving_without_a_pause() {
         if only.as_ref().map_or(!small && !is_whole(), |only| publisher.name() != *only) {
             continue;
         }
+        let mut row = Row::default();
         for renewal in renewals(publisher) {
             for phase in [Phase::FirstLoad, Phase::Reload] {
                 let mut scenario = Scenario::new(publisher, renewal);
@@ -179,9 +200,10 @@ fn inv01_to_inv11_hold_over_every_interleaving_without_a_pause() {
                     start.elapsed()
                 ));
                 assert!(report.violation.is_some() || report.whole, "cut off");
-                Row::default().take(&name, report);
+                row.take(&name, report);
             }
         }
+        say(&row.summary("whole", publisher));
     }
 }
 
@@ -220,14 +242,19 @@ fn inv06_lost_doubled_late_and_overflowed_events_change_the_delay_only() {
 #[test]
 fn inv01_a_crash_after_any_step_breaks_one_generation_only() {
     table("crash after each step", |publisher| {
+        let (renewals, pauses, waits) = match is_whole() {
+            true => (renewals(publisher), &PAUSES[..], &[0, 1][..]),
+            false => (renewals(publisher)[..2].to_vec(), &PAUSES[1..2], &[0][..]),
+        };
         let mut worlds = Vec::new();
-        for renewal in [renewals(publisher)[0], renewals(publisher)[1]] {
-            let steps = Scenario::new(publisher, renewal).steps().0.len();
-            for crash in 0..steps {
-                let mut scenario = Scenario::new(publisher, renewal);
-                scenario.crash = Some(crash);
-                (scenario.weather.pause, scenario.weather.waits) = (millis(5), 0);
-                worlds.push(scenario);
+        for renewal in renewals {
+            for crash in 0..Scenario::new(publisher, renewal).steps().0.len() {
+                for (pause, waits) in pauses.iter().flat_map(|pause| waits.iter().map(move |n| (pause, n))) {
+                    let mut scenario = Scenario::new(publisher, renewal);
+                    scenario.crash = Some(crash);
+                    (scenario.weather.pause, scenario.weather.waits) = (millis(*pause), *waits);
+                    worlds.push(scenario);
+                }
             }
         }
         worlds
