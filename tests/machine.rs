@@ -1,4 +1,4 @@
-//! The machine against a dumb twin, over every sequence of rounds up to a stated depth.
+//! The machine against dumb twins, over every sequence of rounds up to a stated depth.
 //!
 //! A round is: time passes, the wall clock may step, something comes in, and if the machine looks, the look ends some
 //! way, and if it builds, the build ends some way. Checks INV-02 to INV-06, INV-08 and INV-11 as far as they are
@@ -22,6 +22,10 @@ type Cause = u8;
 /// A whole number of milliseconds, to keep the twin readable.
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap()
 }
 
 /// The date that held contents wait for.
@@ -53,104 +57,225 @@ struct Outcome {
     answered: Vec<Answer<Cause>>,
 }
 
-/// The same decisions, put down as plainly as possible; times are milliseconds.
+/// What a look comes to: each twin judges its own matter by the sequence of these.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Served,
+    Unreadable(Cause),
+    Torn(Cause),
+    /// Something that did not hold still before.
+    Moves,
+    /// It holds still, but not for long enough.
+    Settles,
+    /// It was refused and waits for its retry.
+    Pends,
+    /// It waits for its date.
+    Held(Duration),
+    Published(Content),
+    NotYet(Content, Duration),
+    Refused(Content, Cause),
+}
+
+/// WHAT holds still or is held. This twin and the others count milliseconds.
 #[derive(Clone, Default)]
-struct Twin {
-    stopped: bool,
-    asked: Option<u64>,
-    hinted: bool,
-    run: Option<(Content, u64, u64)>, // since when the content has held still, and how long it must
-    moving: Option<(u64, bool)>,      // since when nothing held still; whether that was told
-    bad: Option<(Cause, Option<Content>, u64, bool)>, // cause, of which content, since when, told
-    pause: u64,                       // the next back-off
-    retry: Option<u64>,
+struct Settling {
+    still: Option<(Content, u64, u64)>, // since when, and for how long it has to
     held: Option<(Content, Duration)>,
-    last_told: Option<Cause>,
+}
+
+impl Settling {
+    /// What keeps a set from being built; it has to hold still for so long.
+    fn keeps(&mut self, now: Now, content: Content, wait: u64) -> Option<End> {
+        self.held = self.held.filter(|held| held.0 == content);
+        if let Some((_, date)) = self.held {
+            return (now.wall < date).then_some(End::Held(date));
+        }
+        let known = self.still.filter(|still| still.0 == content);
+        let since = known.map_or(millis(now.mono), |known| known.1);
+        self.still = Some((content, since, wait));
+        let waits = millis(now.mono) < since + wait;
+        waits.then_some(if known.is_some() { End::Settles } else { End::Moves })
+    }
+
+    fn ends(&mut self, now: Now, end: End) {
+        match end {
+            End::Moves | End::Settles | End::Pends | End::Held(_) => return,
+            End::NotYet(content, date) => self.held = Some((content, date.max(now.wall + ms(50)))),
+            End::Served | End::Published(_) | End::Refused(..) => self.held = None,
+            End::Unreadable(_) | End::Torn(_) => {}
+        }
+        self.still = None;
+    }
+}
+
+/// WHEN to try again.
+#[derive(Clone, Default)]
+struct Retrying {
+    refused: Option<(Cause, Option<Content>)>,
+    at: Option<u64>,
+    pause: u64,
+}
+
+impl Retrying {
+    /// `untold`: until now there was a failure to read that nobody was told.
+    fn ends(&mut self, t: u64, end: End, untold: bool) {
+        self.refused = self.refused.filter(|_| !untold || matches!(end, End::Unreadable(_)));
+        match end {
+            End::Unreadable(cause) => self.again(t, cause, None),
+            End::Refused(content, cause) => self.again(t, cause, Some(content)),
+            End::Torn(_) => self.at = Some(t + 5),
+            End::Moves | End::Settles => self.at = None,
+            End::Pends => {}
+            End::Served | End::Held(_) | End::Published(_) | End::NotYet(..) => *self = Self::default(),
+        }
+    }
+
+    fn again(&mut self, t: u64, cause: Cause, content: Option<Content>) {
+        let same = self.refused.is_some_and(|refused| refused.0 == cause);
+        self.pause = if same { (self.pause * 2).min(10_000) } else { 50 };
+        (self.refused, self.at) = (Some((cause, content)), Some(t + self.pause));
+    }
+}
+
+/// What is TOLD.
+#[derive(Clone, Default)]
+struct Telling {
+    moving: Option<(u64, bool)>, // since when nothing has held still; whether that was told
+    bad: Option<(Cause, u64, bool)>, // the failure, since when, and whether it was told
+    last: Option<Cause>,         // what was told last of what is not over
     owes: bool,
 }
 
-#[rustfmt::skip] // reason: it is read at a glance, as the list of rules that it is
-impl Twin {
-    fn looked(&mut self, now: Now, seen: &Seen<Cause>, verdict: &Verdict<Cause>, out: &mut Outcome) {
-        let t = now.mono.as_millis() as u64;
-        match *seen {
-            Seen::Served => self.well(out),
-            Seen::Failed(cause) => { self.run = None; self.bad(t, cause, None, out); }
-            Seen::Torn(cause) => {
-                (self.run, self.retry) = (None, Some(t + 5));
-                self.bad = self.bad.filter(|bad| bad.3);
-                self.restless(t, out);
-                if self.asked.is_some_and(|since| t >= since + 5_000) { self.reply(Answer::Refused(cause), out); }
+impl Telling {
+    fn ends(&mut self, t: u64, end: End, at_once: bool, held: Option<Content>) -> Option<Notice<Cause>> {
+        self.bad = self.bad.filter(|bad| bad.2 || matches!(end, End::Unreadable(_)));
+        match end {
+            End::Served | End::Published(_) => std::mem::take(self).owes.then_some(Notice::Recovered),
+            End::Unreadable(cause) | End::Refused(_, cause) => self.bad(t, cause, at_once),
+            End::Settles | End::Pends => None,
+            End::Torn(_) | End::Moves => {
+                let (since, told) = *self.moving.get_or_insert((t, false));
+                let tell = !told && t >= since + 5_000;
+                (self.moving, self.owes) = (Some((since, told || tell)), self.owes || tell);
+                tell.then_some(Notice::StillChanging)
             }
-            Seen::Changed { content, motion, shrinks } => {
-                self.bad = self.bad.filter(|bad| bad.3);
-                if self.held.is_some_and(|held| held.0 != content) && self.asked.is_none() { self.held = None; }
-                let wait = match motion { Motion::Committed => 0, _ if shrinks => 5_000, Motion::Tied => 30, Motion::Loose => 500 };
-                let ready = if self.asked.is_some() { true }
-                    else if let Some((_, date)) = self.held {
-                        (self.retry, self.moving) = (None, None);
-                        let over = now.wall < date;
-                        if over { self.last_told = None; if self.bad.take().is_some() { out.told.push(Notice::Held(date)); } }
-                        !over
-                    }
-                    else if self.bad.is_some_and(|bad| bad.1 == Some(content)) { self.retry.is_none_or(|at| t >= at) }
-                    else if wait == 0 { true }
-                    else {
-                        self.retry = None;
-                        let fresh = self.run.is_none_or(|run| run.0 != content);
-                        self.run = Some((content, if fresh { t } else { self.run.unwrap().1 }, wait));
-                        if fresh { self.restless(t, out); }
-                        t >= self.run.unwrap().1 + wait
-                    };
-                if ready { self.run = None; out.built = Some(content); self.built(now, content, verdict, out); }
+            End::Held(date) => {
+                (self.moving, self.last) = (None, None);
+                self.bad.take().map(|_| Notice::Held(date))
+            }
+            End::NotYet(content, date) => {
+                *self = Self { owes: self.owes, ..Self::default() };
+                (held != Some(content)).then_some(Notice::Held(date))
             }
         }
     }
+
+    fn bad(&mut self, t: u64, cause: Cause, at_once: bool) -> Option<Notice<Cause>> {
+        let since = self.bad.filter(|bad| bad.0 == cause || !bad.2).map_or(t, |bad| bad.1);
+        let tell = self.last != Some(cause) && (at_once || t >= since + 500);
+        (self.owes, self.last) = (self.owes || tell, if tell { Some(cause) } else { self.last });
+        (self.bad, self.moving) = (Some((cause, since, self.last == Some(cause))), None);
+        tell.then_some(Notice::Refused(cause))
+    }
+}
+
+/// What is ANSWERED to who asked then, if anything is.
+fn answer(t: u64, asked: u64, end: End) -> Option<Answer<Cause>> {
+    match end {
+        End::Served => Some(Answer::Unchanged),
+        End::Published(_) => Some(Answer::Reloaded),
+        End::NotYet(_, date) => Some(Answer::Held(date)),
+        End::Unreadable(cause) | End::Refused(_, cause) => Some(Answer::Refused(cause)),
+        End::Torn(cause) => (t >= asked + 5_000).then_some(Answer::Refused(cause)),
+        End::Moves | End::Settles | End::Pends | End::Held(_) => None,
+    }
+}
+
+/// All twins, and WHEN a look is due.
+#[derive(Clone, Default)]
+struct Twins {
+    settling: Settling,
+    retrying: Retrying,
+    telling: Telling,
+    asked: Option<u64>,
+    hinted: bool,
+    stopped: bool,
+}
+
+impl Twins {
     fn due(&self, now: Now, last_look: Option<Duration>) -> u64 {
-        let Some(last_look) = last_look.map(|at| at.as_millis() as u64) else { return 0 };
+        let Some(last) = last_look.map(millis) else { return 0 };
         let poll = if self.hinted || self.asked.is_some() { 0 } else { 10_000 };
-        let date = self.held.filter(|_| self.retry.is_none()).map(|(_, date)| (now.mono + date.saturating_sub(now.wall)).as_millis() as u64);
-        let untold = self.bad.filter(|bad| !bad.3).map(|bad| bad.2 + 500);
-        [Some(last_look + poll), self.run.map(|run| run.1 + run.2), self.retry, untold, date].into_iter().flatten().min().unwrap().max(last_look + 5)
+        let Settling { still, held } = self.settling;
+        let date = held.map(|(_, date)| millis(now.mono + date.saturating_sub(now.wall)));
+        let untold = self.telling.bad.filter(|bad| !bad.2).map(|bad| bad.1 + 500);
+        let retry = self.retrying.at;
+        let wakes = [Some(last + poll), still.map(|still| still.1 + still.2), retry.or(date), untold];
+        wakes.into_iter().flatten().min().unwrap().max(last + 5)
     }
-    fn built(&mut self, now: Now, content: Content, verdict: &Verdict<Cause>, out: &mut Outcome) {
-        let t = now.mono.as_millis() as u64;
-        match *verdict {
-            Verdict::Valid => { out.published = Some(content); self.owes = false; self.well(out); }
-            Verdict::Refused(cause) => { self.held = None; self.bad(t, cause, Some(content), out); }
-            Verdict::NotYet(date) => {
-                if self.held.is_none_or(|held| held.0 != content) { out.told.push(Notice::Held(date)); }
-                (self.held, self.bad, self.retry, self.moving) = (Some((content, date.max(now.wall + ms(50)))), None, None, None);
-                self.last_told = None;
-                self.reply(Answer::Held(date), out);
-            }
+
+    /// What they want done about the look of a round.
+    fn look(&mut self, now: Now, round: &Round) -> Outcome {
+        let (t, end) = (millis(now.mono), round.end(now, self));
+        let held = self.settling.held.map(|held| held.0);
+        let untold = self.telling.bad.is_some_and(|bad| !bad.2);
+        self.settling.ends(now, end);
+        self.retrying.ends(t, end, untold);
+        let at_once = self.asked.is_some() || matches!(end, End::Refused(..));
+        let told = self.telling.ends(t, end, at_once, held).into_iter().collect();
+        let answered: Vec<_> = self.asked.and_then(|asked| answer(t, asked, end)).into_iter().collect();
+        self.asked = self.asked.filter(|_| answered.is_empty());
+        let (built, published) = end.done();
+        Outcome { looked: true, built, published, told, answered }
+    }
+}
+
+impl End {
+    /// What is built and published.
+    fn done(self) -> (Option<Content>, Option<Content>) {
+        match self {
+            Self::Published(content) => (Some(content), Some(content)),
+            Self::NotYet(content, _) | Self::Refused(content, _) => (Some(content), None),
+            _ => (None, None),
         }
     }
-    fn well(&mut self, out: &mut Outcome) {
-        if self.owes { out.told.push(Notice::Recovered); }
-        *self = Self { asked: self.asked, pause: 50, ..Self::default() };
-        self.reply(if out.published.is_some() { Answer::Reloaded } else { Answer::Unchanged }, out);
+}
+
+impl Round {
+    /// What its look comes to.
+    fn end(&self, now: Now, twins: &mut Twins) -> End {
+        let (content, motion, shrinks) = match self.seen {
+            Seen::Served => return End::Served,
+            Seen::Failed(cause) => return End::Unreadable(cause),
+            Seen::Torn(cause) => return End::Torn(cause),
+            Seen::Changed { content, motion, shrinks } => (content, motion, shrinks),
+        };
+        let wait = match motion {
+            Motion::Committed => 0,
+            _ if shrinks => 5_000,
+            Motion::Tied => 30,
+            Motion::Loose => 500,
+        };
+        let Retrying { refused, at: retry, .. } = twins.retrying;
+        let kept = match twins.asked {
+            Some(_) => None,
+            None if refused.is_some_and(|refused| refused.1 == Some(content)) => {
+                retry.filter(|at| *at > millis(now.mono)).map(|_| End::Pends)
+            }
+            None => twins.settling.keeps(now, content, wait),
+        };
+        kept.unwrap_or(match self.verdict {
+            Verdict::Valid => End::Published(content),
+            Verdict::NotYet(date) => End::NotYet(content, date),
+            Verdict::Refused(cause) => End::Refused(content, cause),
+        })
     }
-    fn bad(&mut self, t: u64, cause: Cause, of: Option<Content>, out: &mut Outcome) {
-        let (since, told) = match self.bad { Some((c, _, since, told)) if c == cause => (since, told),
-            old => { self.pause = 50; (old.filter(|old| !old.3).map_or(t, |old| old.2), self.last_told == Some(cause)) } };
-        let tell = !told && (of.is_some() || self.asked.is_some() || t >= since + 500);
-        if tell { self.owes = true; self.last_told = Some(cause); out.told.push(Notice::Refused(cause)); }
-        (self.bad, self.moving, self.retry) = (Some((cause, of, since, told || tell)), None, Some(t + self.pause));
-        self.pause = (self.pause * 2).min(10_000);
-        self.reply(Answer::Refused(cause), out);
-    }
-    fn restless(&mut self, t: u64, out: &mut Outcome) {
-        let (since, told) = *self.moving.get_or_insert((t, false));
-        if !told && t >= since + 5_000 { (self.moving, self.owes) = (Some((since, true)), true); out.told.push(Notice::StillChanging); }
-    }
-    fn reply(&mut self, answer: Answer<Cause>, out: &mut Outcome) { if self.asked.take().is_some() { out.answered.push(answer); } }
 }
 
 #[derive(Clone)]
 struct World {
     machine: Machine<Cause>,
-    twin: Twin,
+    twins: Twins,
     now: Now,
     last_look: Option<Duration>,
 }
@@ -158,15 +283,10 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Now { mono: ms(0), wall: Duration::from_secs(1_000) };
-        Self {
-            machine: Machine::new(Timing::default()),
-            twin: Twin { pause: 50, ..Twin::default() },
-            now,
-            last_look: None,
-        }
+        Self { machine: Machine::new(Timing::default()), twins: Twins::default(), now, last_look: None }
     }
 
-    /// Plays a round on both and returns what the machine did, having asserted that the twin does the same.
+    /// Plays a round on both and returns what the machine did, having asserted that the twins want the same.
     fn play(&mut self, round: &Round) -> Outcome {
         self.now.mono += round.pass;
         self.now.wall = match round.wall {
@@ -189,7 +309,10 @@ impl World {
                         did.built = Some(content);
                         next.extend(self.machine.step(self.now, Input::Built(round.verdict.clone())));
                     }
-                    Effect::Publish { content, .. } => did.published = Some(content),
+                    Effect::Publish { content, recovered } => {
+                        did.published = Some(content);
+                        did.told.extend(recovered.then_some(Notice::Recovered));
+                    }
                     Effect::Tell(notice) => did.told.push(notice),
                     Effect::Answer(answer) => did.answered.push(answer),
                 }
@@ -197,22 +320,21 @@ impl World {
             effects = next;
         }
         let mut want = Outcome::default();
-        self.twin.stopped |= round.input == Input::Stop;
-        self.twin.hinted |= round.input == Input::Hint;
-        let due = self.twin.due(self.now, self.last_look);
-        let due = due <= self.now.mono.as_millis() as u64 || round.input == Input::Reload;
-        want.looked = due && !self.twin.stopped;
-        if want.looked {
+        self.twins.stopped |= round.input == Input::Stop;
+        self.twins.hinted |= round.input == Input::Hint;
+        let due = self.twins.due(self.now, self.last_look);
+        let due = due <= millis(self.now.mono) || round.input == Input::Reload;
+        if due && !self.twins.stopped {
             self.last_look = Some(self.now.mono);
-            self.twin.hinted = false;
+            self.twins.hinted = false;
             if round.input == Input::Reload {
-                self.twin.asked.get_or_insert(self.now.mono.as_millis() as u64);
+                self.twins.asked.get_or_insert(millis(self.now.mono));
             }
-            self.twin.looked(self.now, &round.seen, &round.verdict, &mut want);
+            want = self.twins.look(self.now, round);
         }
         assert_eq!(did, want);
         if let Some(wake) = self.machine.wake(self.now) {
-            let due = self.twin.due(self.now, self.last_look);
+            let due = self.twins.due(self.now, self.last_look);
             let (now, due) = (self.now.mono, ms(due));
             assert_eq!(wake.max(now), due.max(now), "woken at another time than something is due");
         }
@@ -221,7 +343,7 @@ impl World {
 
     /// INV-05: from here on the disk rests, nothing hints, and every build passes.
     fn converges(mut self, motion: Motion) {
-        if self.twin.stopped {
+        if self.twins.stopped {
             return;
         }
         let start = self.now.mono;

@@ -5,9 +5,11 @@
 pub mod fuse;
 mod shake;
 mod spoil;
+mod trace;
 
 pub use shake::{Handshake, Shaken, client, client_of, presented_by, shake};
 pub use spoil::{Spoil, spoils};
+pub use trace::leaves_no_trace;
 
 use std::{
     fs,

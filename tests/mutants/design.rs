@@ -18,8 +18,10 @@ use rustls_reload::{
     Clock, Error, Event, Layer, Motion, Published, Status, Timing, Walk,
     machine::{Effect, Input, Machine, Notice, Seen, Verdict},
     snapshot::{self, Failure, Files, Look, PathSet},
-    testkit::sim::{CA, CHAIN, Contents, Design, Record, Sim, SimClock, SimFs, SimWatcher, Value, is_valid},
-    watch::{Hints, Watched, Watcher},
+    testkit::sim::{
+        CA, CHAIN, Contents, Design, Record, Sim, SimClock, SimFs, SimWatcher, Value, What, is_valid,
+    },
+    watch::{Watched, Watcher},
 };
 
 /// Which stage is wrong.
@@ -54,12 +56,20 @@ pub(crate) enum Wrong {
     ComparesLeaf,
     /// Compares modification times alone. Breaks: INV-08
     ComparesTimes,
-    /// Watches the parent directories of the paths and never polls. Breaks: INV-05, INV-06
-    WatchesParents,
     /// Never looks without an event. Breaks: INV-05, INV-06
     NeverPolls,
-    /// Loads first, arms the watch afterwards, and does not look again. Breaks: INV-05
+    /// The same, and watches the parent directories of the paths. Breaks: INV-05, INV-06
+    WatchesParents,
+    /// The same, and watches the files. Breaks: INV-05, INV-06
+    WatchesFiles,
+    /// The same, and loads first, arms the watch afterwards, and does not look again. Breaks: INV-05
     ArmsAfterwards,
+    /// The same, and takes no notice of a removal. Breaks: INV-06
+    IgnoresRemoval,
+    /// The same, and takes no notice of a rename. Breaks: INV-06
+    IgnoresRename,
+    /// The same, and takes no notice when events were lost. Breaks: INV-06
+    IgnoresRescan,
     /// Takes the start of a worker for a reload by hand. Breaks: INV-01
     StartsByHand,
     /// Publishes at every event. Breaks: INV-08
@@ -69,6 +79,17 @@ pub(crate) enum Wrong {
     /// Tells success before the swap. Breaks: INV-11
     TellsFirst,
 }
+
+/// The designs that do not look without an event.
+const BY_EVENTS: [Wrong; 7] = [
+    Wrong::NeverPolls,
+    Wrong::WatchesParents,
+    Wrong::WatchesFiles,
+    Wrong::ArmsAfterwards,
+    Wrong::IgnoresRemoval,
+    Wrong::IgnoresRename,
+    Wrong::IgnoresRescan,
+];
 
 /// The design; `W` is a [`Wrong`].
 pub(crate) struct Rebuilt<const W: u8> {
@@ -93,6 +114,17 @@ fn contents(files: &Files) -> Contents {
 
 impl<const W: u8> Rebuilt<W> {
     fn is(&self, wrong: Wrong) -> bool {
+        W == wrong as u8
+    }
+
+    /// Whether it takes no notice of such an event; `None` is the loss of some.
+    fn ignores(what: Option<What>) -> bool {
+        let wrong = match what {
+            Some(What::Removed) => Wrong::IgnoresRemoval,
+            Some(What::Renamed) => Wrong::IgnoresRename,
+            None => Wrong::IgnoresRescan,
+            Some(What::Made | What::Written) => return false,
+        };
         W == wrong as u8
     }
 
@@ -168,6 +200,10 @@ impl<const W: u8> Rebuilt<W> {
     }
 
     fn arm(&mut self, walk: &Walk) -> bool {
+        if self.is(Wrong::WatchesFiles) {
+            let new: Vec<_> = self.paths.paths().iter().map(|path| self.watcher.watch_file(path)).collect();
+            return new.contains(&true);
+        }
         let dirs: Vec<PathBuf> = if self.is(Wrong::WatchesParents) {
             self.paths.paths().iter().filter_map(|path| path.parent()).map(Path::to_owned).collect()
         } else {
@@ -317,9 +353,14 @@ impl<const W: u8> Design for Rebuilt<W> {
         sim.note(Record::Judged { files: bytes.clone(), passed: is_valid(&bytes) });
         let woken = Arc::new(AtomicBool::new(false));
         let wake = Arc::clone(&woken);
+        let hear = move |what| {
+            if !Self::ignores(what) {
+                wake.store(true, Ordering::Relaxed);
+            }
+        };
         let mut timing = Timing::default();
         let is = |wrong: Wrong| W == wrong as u8;
-        if is(Wrong::NeverPolls) || is(Wrong::WatchesParents) || is(Wrong::ArmsAfterwards) {
+        if BY_EVENTS.into_iter().any(is) {
             timing.poll = Duration::from_secs(86_400);
         }
         if is(Wrong::SettlesBriefly) {
@@ -327,7 +368,7 @@ impl<const W: u8> Design for Rebuilt<W> {
         }
         Ok(Self {
             machine: Machine::new(timing),
-            watcher: SimWatcher::new(sim, Hints::new(move || wake.store(true, Ordering::Relaxed))),
+            watcher: SimWatcher::unfiltered(sim, hear),
             sim: sim.clone(),
             fs,
             clock,
@@ -346,6 +387,10 @@ impl<const W: u8> Design for Rebuilt<W> {
         if self.is(Wrong::ArmsAfterwards) {
             let walk = self.take().walk;
             self.arm(&walk);
+            // What was loaded counts as what a look would find now.
+            let now = self.clock.now();
+            self.machine.step(now, Input::Tick);
+            self.machine.step(now, Input::Looked(Seen::Served));
         } else if self.is(Wrong::StartsByHand) {
             self.run(Input::Reload);
         } else {

@@ -1,87 +1,136 @@
-//! A wrong way to publish: readers wait for what builds.
+//! Wrong ways to publish: readers wait for what is going on.
 
 use std::{
     sync::{
         Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread,
     time::Duration,
 };
 
-use rustls_reload::{Build, Built, Context, Error, Handle, Reloader, snapshot::Files};
+use rustls_reload::{Build, Built, Context, Error, Reloader, fs::Kind, snapshot::Files};
 
-/// What is read, and a build that takes as long as somebody lets it.
+use super::{Tried, caught, disk::OneFile};
+
+/// Where a reload can be held.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    Read,
+    Build,
+    Callback,
+}
+
+/// Holds a reload at one stage until it is let go.
+struct Gate {
+    at: Stage,
+    closed: AtomicBool,
+    begun: Sender<()>,
+    go_on: Mutex<Receiver<()>>,
+}
+
+impl Gate {
+    fn pass(&self, stage: Stage) {
+        if stage == self.at && self.closed.swap(false, Ordering::SeqCst) {
+            self.begun.send(()).unwrap();
+            self.go_on.lock().unwrap().recv().unwrap();
+        }
+    }
+}
+
+/// What is read, and a reload from 1 to 2 that takes as long as somebody lets it.
 trait Publishes: Send + Sync + 'static {
-    fn read(&self) -> u32;
+    fn read(&self) -> u64;
     fn reload(&self);
 }
 
-impl Publishes for Handle<u32> {
-    fn read(&self) -> u32 {
-        self.current().value
+/// The shipped reloader of a file of one byte.
+struct Shipped {
+    reloader: Reloader<u64>,
+    write: Box<dyn Fn() + Send + Sync>,
+}
+
+struct FirstByte(Arc<Gate>);
+
+impl Build for FirstByte {
+    type Value = u64;
+
+    fn build(&mut self, files: &Files, _: &Context<'_, u64>) -> Result<Built<u64>, Error> {
+        self.0.pass(Stage::Build);
+        Ok(Built::new(files.get(0).unwrap().1[0].into()))
+    }
+}
+
+impl Shipped {
+    /// The gate is closed once the first load is over.
+    fn new(gate: &Arc<Gate>) -> Self {
+        let (reading, telling) = (Arc::clone(gate), Arc::clone(gate));
+        let mut disk = OneFile::new(Kind::File, 1, |_, _| Ok(0));
+        let (written, content) = (Arc::clone(&disk.written), Arc::clone(&disk.written));
+        disk.read = Box::new(move |_, buffer| {
+            reading.pass(Stage::Read);
+            buffer[0] = u8::try_from(content.load(Ordering::SeqCst)).unwrap() + 1;
+            Ok(1)
+        });
+        let builder = Reloader::builder(["/file"], FirstByte(Arc::clone(gate)));
+        let reloader = builder.on_publish(move |_| telling.pass(Stage::Callback)).load_from(disk).unwrap();
+        let write = move || {
+            written.fetch_add(1, Ordering::SeqCst);
+        };
+        Self { reloader, write: Box::new(write) }
+    }
+}
+
+impl Publishes for Shipped {
+    fn read(&self) -> u64 {
+        self.reloader.current().value
     }
 
     fn reload(&self) {
-        let _ = self.reload_now();
+        (self.write)();
+        let _ = self.reloader.reload_now();
     }
 }
 
-/// Tells that it has begun, and goes on when it is let.
-struct Held {
-    begun: Sender<()>,
-    go_on: Arc<Mutex<Receiver<()>>>,
-    first: bool,
-}
-
-impl Held {
-    fn hold(&self) {
-        self.begun.send(()).unwrap();
-        self.go_on.lock().unwrap().recv().unwrap();
-    }
-}
-
-impl Build for Held {
-    type Value = u32;
-
-    fn build(&mut self, _: &Files, _: &Context<'_, u32>) -> Result<Built<u32>, Error> {
-        if std::mem::take(&mut self.first) {
-            return Ok(Built::new(1));
-        }
-        self.hold();
-        Ok(Built::new(2))
-    }
-}
-
-/// Breaks: INV-07. Holds the readers' lock over the build.
+/// Breaks: INV-07. Holds the readers' lock over one stage: the read of the files, the build, or the callback.
 struct Locked {
-    value: Mutex<u32>,
-    held: Mutex<Held>,
+    over: Option<Stage>,
+    value: Mutex<u64>,
+    gate: Arc<Gate>,
 }
 
 impl Publishes for Locked {
-    fn read(&self) -> u32 {
+    fn read(&self) -> u64 {
         *self.value.lock().unwrap()
     }
 
     fn reload(&self) {
+        for stage in [Stage::Read, Stage::Build] {
+            let held = (self.over == Some(stage)).then(|| self.value.lock().unwrap());
+            self.gate.pass(stage);
+            drop(held);
+        }
         let mut value = self.value.lock().unwrap();
-        self.held.lock().unwrap().hold();
         *value = 2;
+        let held = (self.over == Some(Stage::Callback)).then_some(value);
+        self.gate.pass(Stage::Callback);
+        drop(held);
     }
 }
 
-/// Reads while a build is held; the old value has to come at once.
-fn reads_meanwhile(
-    design: Arc<dyn Publishes>,
-    begun: &Receiver<()>,
-    go_on: &Sender<()>,
-) -> Result<(), String> {
+/// Reads while a reload is held at a stage; what is served at that moment has to come at once.
+fn prompt<P: Publishes>(at: Stage, design: impl FnOnce(&Arc<Gate>) -> P) -> Result<(), String> {
+    let ((begun, has_begun), (go_on, goes_on)) = (channel(), channel());
+    let gate = Arc::new(Gate { at, closed: AtomicBool::new(false), begun, go_on: Mutex::new(goes_on) });
+    let design = Arc::new(design(&gate));
+    assert_eq!(design.read(), 1);
+    gate.closed.store(true, Ordering::SeqCst);
     let reload = {
         let design = Arc::clone(&design);
         thread::spawn(move || design.reload())
     };
-    begun.recv().unwrap();
+    has_begun.recv().unwrap();
     let (tell, told) = channel();
     let reader = {
         let design = Arc::clone(&design);
@@ -91,27 +140,23 @@ fn reads_meanwhile(
     go_on.send(()).unwrap();
     reload.join().unwrap();
     let _ = reader.join().unwrap();
+    let served = if at == Stage::Callback { 2 } else { 1 };
     match read {
-        Ok(1) if design.read() == 2 => Ok(()),
-        other => Err(format!("INV-07: a reader got {other:?} while a build went on")),
+        Ok(read) if read == served && design.read() == 2 => Ok(()),
+        other => Err(format!("INV-07: a reader got {other:?} while the {at:?} went on")),
     }
 }
 
+fn row(name: &str, over: Option<Stage>, at: Stage) -> Result<(), String> {
+    let verdict = prompt(at, |gate| Locked { over, value: Mutex::new(1), gate: Arc::clone(gate) });
+    caught((name, "threads"), &["INV-07"], Tried::runs(1), verdict)
+}
+
 #[test]
-fn inv07_a_reader_does_not_wait_for_a_build_unless_the_design_is_wrong() {
-    let held = || {
-        let ((begun, has_begun), (go_on, goes_on)) = (channel(), channel());
-        (Held { begun, go_on: Arc::new(Mutex::new(goes_on)), first: true }, has_begun, go_on)
-    };
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("file"), "old").unwrap();
-    let (build, begun, go_on) = held();
-    let reloader = Reloader::builder([dir.path().join("file")], build).load().unwrap();
-    std::fs::write(dir.path().join("file"), "new").unwrap();
-    assert_eq!(reads_meanwhile(Arc::new(reloader.handle()), &begun, &go_on), Ok(()));
-    let (held, begun, go_on) = held();
-    let locked = Arc::new(Locked { value: Mutex::new(1), held: Mutex::new(held) });
-    let caught = reads_meanwhile(locked, &begun, &go_on).unwrap_err();
-    println!("Locked: {caught}");
-    assert!(caught.starts_with("INV-07"));
+fn inv07_a_reader_does_not_wait_for_a_reload_unless_the_design_is_wrong() {
+    for at in [Stage::Read, Stage::Build, Stage::Callback] {
+        assert_eq!(prompt(at, Shipped::new), Ok(()));
+        assert_eq!(row(&format!("LockedOver{at:?}"), Some(at), at), Ok(()));
+        assert!(row("(repaired)", None, at).is_err());
+    }
 }

@@ -40,14 +40,28 @@ struct Inode {
     ctime: Stamp,
 }
 
+/// What a file event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// A name was made.
+    Made,
+    /// A file was written to, or its mode or times set.
+    Written,
+    /// A name was renamed, or something was renamed to it.
+    Renamed,
+    /// A name was removed.
+    Removed,
+}
+
 /// Something that a watcher of directory `dir` is told.
 #[derive(Clone, Debug)]
 pub(super) struct Happened {
     pub(super) dir: usize,
     /// `None`: the directory itself is gone or moved.
     pub(super) name: Option<OsString>,
-    /// Created, removed or renamed; else written to or its mode changed.
-    pub(super) moved: bool,
+    /// What was there under the name before.
+    pub(super) node: Option<usize>,
+    pub(super) what: What,
     /// The inode is gone and every watch on it.
     pub(super) gone: bool,
 }
@@ -107,7 +121,7 @@ impl Disk {
                         *self.file_mut(ino)? = Arc::default();
                         let inode = self.inode_mut(ino);
                         (inode.mtime, inode.ctime) = (now, now);
-                        seen.push(Happened::to(&place, false));
+                        seen.push(Happened::to(&place, What::Written));
                     }
                     None => self.make(place, Node::File(Arc::default()), now, &mut seen),
                 }
@@ -117,20 +131,20 @@ impl Disk {
                 Arc::make_mut(self.file_mut(ino)?).extend_from_slice(bytes);
                 let inode = self.inode_mut(ino);
                 (inode.mtime, inode.ctime) = (now, now);
-                seen.push(Happened::to(&place, false));
+                seen.push(Happened::to(&place, What::Written));
             }
             Op::Chmod(path, mode) => {
                 let (place, ino) = self.present(path, true)?;
                 let inode = self.inode_mut(ino);
                 (inode.mode, inode.ctime) = (*mode, now);
-                seen.push(Happened::to(&place, false));
+                seen.push(Happened::to(&place, What::Written));
             }
             Op::Modified(path, mtime) => {
                 let (place, ino) = self.present(path, true)?;
                 let inode = self.inode_mut(ino);
                 inode.ctime = now;
                 inode.mtime = nanos(*mtime);
-                seen.push(Happened::to(&place, false));
+                seen.push(Happened::to(&place, What::Written));
             }
             Op::Symlink(target, path) => {
                 let place = self.vacant(path)?;
@@ -176,10 +190,10 @@ impl Disk {
         inode.ctime = now;
         if let Node::Dir { parent, .. } = &mut inode.node {
             *parent = new.dir;
-            seen.push(Happened { dir: ino, name: None, moved: true, gone: false });
+            seen.push(Happened { dir: ino, name: None, node: None, what: What::Renamed, gone: false });
         }
-        seen.push(Happened::to(&old, true));
-        seen.push(Happened::to(&new, true));
+        seen.push(Happened::to(&old, What::Renamed));
+        seen.push(Happened::to(&new, What::Renamed));
         Ok(())
     }
 
@@ -191,7 +205,7 @@ impl Disk {
             self.inodes.len() - 1
         });
         self.inodes[ino] = Some(inode);
-        seen.push(Happened::to(&place, true));
+        seen.push(Happened::to(&place, What::Made));
         self.entries_mut(place.dir).insert(place.name, ino);
         let dir = self.inode_mut(place.dir);
         (dir.mtime, dir.ctime) = (now, now);
@@ -205,9 +219,9 @@ impl Disk {
         inode.links -= 1;
         inode.ctime = now;
         if matches!(inode.node, Node::Dir { .. }) {
-            seen.push(Happened { dir: ino, name: None, moved: true, gone: true });
+            seen.push(Happened { dir: ino, name: None, node: None, what: What::Removed, gone: true });
         }
-        seen.push(Happened::to(place, true));
+        seen.push(Happened::to(place, What::Removed));
         self.forget(ino);
     }
 
@@ -271,6 +285,11 @@ impl Disk {
     /// What opening `path` and reading it to its end brings if nothing happens meanwhile.
     pub(super) fn read(&self, path: &Path) -> Option<Arc<Vec<u8>>> {
         self.place(path, true).ok()?.node.and_then(|ino| self.content(ino).ok())
+    }
+
+    /// The file that `path` leads to.
+    pub(super) fn file(&self, path: &Path) -> Option<usize> {
+        self.place(path, true).ok()?.node.filter(|ino| self.kind(*ino) == Kind::File)
     }
 
     /// The directory that `path` leads to.
@@ -379,8 +398,8 @@ impl Disk {
 }
 
 impl Happened {
-    fn to(place: &Place, moved: bool) -> Self {
-        Self { dir: place.dir, name: Some(place.name.clone()), moved, gone: false }
+    fn to(place: &Place, what: What) -> Self {
+        Self { dir: place.dir, name: Some(place.name.clone()), node: place.node, what, gone: false }
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Report {
     pub is_sample: bool,
     /// Runs made.
     pub runs: u64,
-    /// Schedules that they stand for.
+    /// Schedules that they cover: in a search each once, in a sample as often as it was drawn.
     pub schedules: u128,
     /// Those of them that break the assumption that the publisher commits by.
     pub breached: u128,

@@ -8,7 +8,7 @@
 use std::{
     hash::{Hash, Hasher},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -24,6 +24,7 @@ mod scenario;
 mod schedule;
 
 pub use check::{Violation, all as check, bound, is_bound_to_one_generation, one_generation};
+pub use disk::What;
 use disk::{Disk, Happened};
 pub use explore::{Report, explore, sample};
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
@@ -198,6 +199,30 @@ impl Script {
     }
 }
 
+/// Who is told of file events.
+enum Ear {
+    /// The shipped filter.
+    Hints(Hints),
+    /// Somebody who is told of all of them; `None` where some were lost.
+    All(Arc<dyn Fn(Option<What>) + Send + Sync>),
+}
+
+impl Ear {
+    fn hears(&self, path: &Path, what: What) {
+        match self {
+            Self::Hints(hints) => hints.touched(path, what != What::Written),
+            Self::All(listener) => listener(Some(what)),
+        }
+    }
+
+    fn lost(&self) {
+        match self {
+            Self::Hints(hints) => hints.lost(),
+            Self::All(listener) => listener(None),
+        }
+    }
+}
+
 /// A world. Clones are the same one.
 #[derive(Clone)]
 pub struct Sim(Arc<Mutex<World>>);
@@ -227,8 +252,10 @@ struct World {
     at_once: usize,
     waited: usize,
     watches: Vec<(usize, PathBuf)>,
-    hints: Option<Hints>,
-    late: Vec<(Duration, PathBuf, bool)>,
+    /// Files that are watched themselves: an event of theirs says so even if their directory is not watched.
+    watched_files: Vec<usize>,
+    ear: Option<Ear>,
+    late: Vec<(Duration, PathBuf, What)>,
     history: Vec<At>,
 }
 
@@ -262,7 +289,8 @@ impl Sim {
             at_once: 0,
             waited: 0,
             watches: Vec::new(),
-            hints: None,
+            watched_files: Vec::new(),
+            ear: None,
             late: Vec::new(),
             history: Vec::new(),
         };
@@ -428,7 +456,7 @@ impl World {
                 self.last_change,
                 self.breached,
             ),
-            (self.disk_hash, self.now.mono, self.waited, &self.watches, late),
+            (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
         ))
     }
 
@@ -484,8 +512,8 @@ impl World {
         let amidst = self.script.amidst[self.next];
         self.breached |= amidst && self.now.mono >= self.last_change + self.settle;
         while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
-            let (_, path, moved) = self.late.remove(0);
-            self.hints.iter().for_each(|hints| hints.touched(&path, moved));
+            let (_, path, what) = self.late.remove(0);
+            self.ear.iter().for_each(|ear| ear.hears(&path, what));
         }
     }
 
@@ -512,19 +540,24 @@ impl World {
 
     /// Tells the watcher.
     fn report(&mut self, happened: &Happened) {
-        let Some(index) = self.watches.iter().position(|(dir, _)| *dir == happened.dir) else { return };
-        let dir = self.watches[index].1.clone();
-        if happened.gone {
-            self.watches.remove(index);
-        }
-        let path = happened.name.as_ref().map_or(dir.clone(), |name| dir.join(name));
-        let Some(hints) = &self.hints else { return };
+        let path = match self.watches.iter().position(|(dir, _)| *dir == happened.dir) {
+            Some(index) => {
+                let dir = self.watches[index].1.clone();
+                if happened.gone {
+                    self.watches.remove(index);
+                }
+                happened.name.as_ref().map_or(dir.clone(), |name| dir.join(name))
+            }
+            None if happened.node.is_some_and(|node| self.watched_files.contains(&node)) => PathBuf::new(),
+            None => return,
+        };
+        let Some(ear) = &self.ear else { return };
         match self.weather.events {
-            Events::Delivered => hints.touched(&path, happened.moved),
+            Events::Delivered => ear.hears(&path, happened.what),
             Events::Lost => {}
-            Events::Doubled => (0..2).for_each(|_| hints.touched(&path, happened.moved)),
-            Events::Late => self.late.push((self.now.mono + LATE, path, happened.moved)),
-            Events::Overflowed => hints.lost(),
+            Events::Doubled => (0..2).for_each(|_| ear.hears(&path, happened.what)),
+            Events::Late => self.late.push((self.now.mono + LATE, path, happened.what)),
+            Events::Overflowed => ear.lost(),
         }
     }
 }

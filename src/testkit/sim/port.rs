@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Sim, World, disk::ROOT, hash, over};
+use super::{Ear, Sim, What, World, disk::ROOT, hash, over};
 use crate::{
     clock::{Clock, Now},
     error::{Error, Layer},
@@ -152,8 +152,27 @@ impl SimWatcher {
     /// The watcher of this world, reporting to `hints`.
     #[must_use]
     pub fn new(sim: &Sim, hints: Hints) -> Self {
-        sim.world().hints = Some(hints);
+        sim.world().ear = Some(Ear::Hints(hints));
         Self(sim.clone())
+    }
+
+    /// The same, reporting all that happens to what is watched, and `None` where events were lost.
+    #[must_use]
+    pub fn unfiltered(sim: &Sim, listener: impl Fn(Option<What>) + Send + Sync + 'static) -> Self {
+        sim.world().ear = Some(Ear::All(std::sync::Arc::new(listener)));
+        Self(sim.clone())
+    }
+
+    /// Watches the file that `path` leads to now, whatever is renamed or re-pointed later; whether one is watched that was
+    /// not before.
+    pub fn watch_file(&mut self, path: &Path) -> bool {
+        let mut world = self.0.world();
+        world.yield_to_publisher();
+        let found = world.disk.file(path);
+        world.log = hash(&(world.log, "watch_file", path, found));
+        let new = found.filter(|ino| !world.watched_files.contains(ino));
+        world.watched_files.extend(new);
+        new.is_some()
     }
 }
 
@@ -182,7 +201,8 @@ impl Drop for SimWatcher {
     fn drop(&mut self) {
         let mut world = self.0.world();
         world.watches.clear();
-        world.hints = None;
+        world.watched_files.clear();
+        world.ear = None;
     }
 }
 

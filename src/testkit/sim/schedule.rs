@@ -63,10 +63,12 @@ impl Exhaustive {
         self.total = done;
     }
 
-    /// How many schedules the runs stand for, once all have been made, and how many of them break an assumption.
+    /// How many schedules the ended runs cover, and how many of them break an assumption.
     #[must_use]
     pub fn schedules(&self) -> (u128, u128) {
-        self.total
+        // Each fork of the present path has those beneath the branches that it is done with.
+        let open = self.path.iter().map(|fork| fork.schedules);
+        open.fold(self.total, |sum, fork| (sum.0 + fork.0, sum.1 + fork.1))
     }
 
     /// Whether every schedule is covered.

@@ -1,0 +1,52 @@
+//! What a rehearsal may not leave behind.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use rustls::{KeyLog, ServerConfig};
+
+/// Sessions that the storage of a configuration has room for.
+const ROOM: usize = 256;
+
+/// Counts the secrets that it is told.
+#[derive(Debug, Default)]
+struct Counter(AtomicUsize);
+
+impl KeyLog for Counter {
+    fn log(&self, _: &str, _: &[u8], _: &[u8]) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether a load leaves nothing of its rehearsal in the configuration that it returns: an error says what it left.
+///
+/// It is given the closure for further settings, which sees the configuration before it is rehearsed. That fills the
+/// session storage to the brim, so that one session more pushes out one of those, and counts what the key log is told.
+pub fn leaves_no_trace(
+    load: impl FnOnce(Box<dyn FnMut(&mut ServerConfig) + Send>) -> Arc<ServerConfig>,
+) -> Result<(), String> {
+    let log = Arc::new(Counter::default());
+    let keep = Arc::clone(&log);
+    let config = load(Box::new(move |config| {
+        for session in 0..ROOM {
+            assert!(config.session_storage.put(session.to_be_bytes().to_vec(), vec![1]));
+        }
+        config.key_log = Arc::clone(&keep) as Arc<dyn KeyLog>;
+    }));
+    let storage = &config.session_storage;
+    let kept = || (0..ROOM).filter(|session| storage.get(&session.to_be_bytes()).is_some()).count();
+    let gone = ROOM - kept();
+    if gone > 0 {
+        return Err(format!("INV-02, INV-08: the rehearsal pushed {gone} sessions out of the live storage"));
+    }
+    let logged = log.0.load(Ordering::SeqCst);
+    if logged > 0 {
+        return Err(format!("INV-02: the rehearsal told the key log {logged} secrets"));
+    }
+    // Neither could have been seen otherwise.
+    storage.put(b"one more".to_vec(), Vec::new());
+    assert_eq!(kept(), ROOM - 1, "the storage was not full");
+    Ok(())
+}
