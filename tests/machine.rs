@@ -199,13 +199,15 @@ struct Twins {
     telling: Telling,
     asked: Option<u64>,
     hinted: bool,
+    degraded: bool,
     stopped: bool,
 }
 
 impl Twins {
     fn due(&self, now: Now, last_look: Option<Duration>) -> u64 {
         let Some(last) = last_look.map(millis) else { return 0 };
-        let poll = if self.hinted || self.asked.is_some() { 0 } else { 10_000 };
+        let poll = if self.degraded { 1_000 } else { 10_000 };
+        let poll = if self.hinted || self.asked.is_some() { 0 } else { poll };
         let Settling { still, held } = self.settling;
         let date = held.map(|(_, date)| millis(now.mono + date.saturating_sub(now.wall)));
         let untold = self.telling.bad.filter(|bad| !bad.2).map(|bad| bad.1 + 500);
@@ -322,8 +324,11 @@ impl World {
         let mut want = Outcome::default();
         self.twins.stopped |= round.input == Input::Stop;
         self.twins.hinted |= round.input == Input::Hint;
+        // That the watching is degraded, or no longer, is no occasion to look.
+        let told = matches!(round.input, Input::Watching(_));
+        self.twins.degraded = if told { round.input == Input::Watching(false) } else { self.twins.degraded };
         let due = self.twins.due(self.now, self.last_look);
-        let due = due <= millis(self.now.mono) || round.input == Input::Reload;
+        let due = !told && due <= millis(self.now.mono) || round.input == Input::Reload;
         if due && !self.twins.stopped {
             self.last_look = Some(self.now.mono);
             self.twins.hinted = false;
@@ -405,7 +410,11 @@ fn alphabet() -> Vec<Round> {
         seen: Seen::Served,
         verdict: Verdict::Valid,
     };
-    rounds.push(idle.clone());
+    for input in [Input::Hint, Input::Watching(false), Input::Watching(true)] {
+        rounds.push(Round { input, ..idle.clone() });
+    }
+    // Enough for a poll of the degraded kind.
+    rounds.push(Round { pass: ms(1_000), input: Input::Tick, ..idle.clone() });
     rounds.push(Round { input: Input::Stop, ..idle });
     rounds
 }
@@ -439,6 +448,22 @@ fn inv05_every_sequence_agrees_with_the_twin_and_converges() {
     every_sequence(&World::new(), &rounds, depth, &mut Vec::new(), &mut count);
     println!("machine: {} rounds, depth {depth}, {count} sequences, 0 disagreements", rounds.len());
     assert_eq!(count, (rounds.len() as u64).pow(u32::try_from(depth).unwrap()));
+}
+
+/// Checks: INV-11. Who asks again does not make the one who asked first wait longer.
+#[test]
+fn inv11_a_second_reload_by_hand_does_not_prolong_the_first() {
+    let mut world = World::new();
+    let torn = |pass, input| Round {
+        pass: ms(pass),
+        wall: Wall::Runs,
+        input,
+        seen: Seen::Torn(1),
+        verdict: Verdict::Valid,
+    };
+    assert_eq!(world.play(&torn(0, Input::Reload)).answered, []);
+    assert_eq!(world.play(&torn(4_000, Input::Reload)).answered, []);
+    assert_eq!(world.play(&torn(1_000, Input::Tick)).answered, [Answer::Refused(1)]);
 }
 
 /// Sequences too long to enumerate: back-off that has grown, patience that runs out. The seed is the replay.
