@@ -30,20 +30,26 @@ mod storm {
         Authority, Identity, Keyed, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick,
     };
 
-    /// How long the storm lasts that is measured.
+    /// Storms. The CPU time of either depends on how often it is woken for how many events at once, which is for the
+    /// scheduler to say; of the ratios the median counts.
+    const STORMS: usize = 3;
+    /// How long each storm lasts.
     const STORM: Duration = Duration::from_secs(10);
     /// Writes a second.
     const RATE: u32 = 10_000;
     /// A storm of fewer writes a second proves nothing.
     const LEAST_RATE: f64 = 9_000.0;
-    /// Rotations before the storm and within it.
+    /// Rotations before the storms and within each.
     const ROTATIONS: u32 = 40;
     /// CPU time of the server, as a multiple of the listener's.
     const MOST_CPU: f64 = 1.5;
     /// Looks a second: the gap between two is 5 ms.
     const MOST_LOOKS: f64 = 200.0;
-    /// The slowest rotation, where the machine is quiet; where the calm ones take longer, thrice as long as those.
-    const SLOWEST: Duration = Duration::from_millis(10);
+    /// The median of the rotations in the storm; where the calm ones take longer, thrice as long as those.
+    const ORDINARY: Duration = Duration::from_millis(10);
+    /// The slowest rotation. A machine with other work can hold any of them up for a while; ten times as long, and it
+    /// could have been the poll that noticed it.
+    const SLOWEST: Duration = Duration::from_secs(1);
     /// After that a rotation counts as not served.
     const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -240,6 +246,60 @@ mod storm {
         [at(50), at(99), at(100)]
     }
 
+    /// What one storm came to.
+    struct Storm {
+        rate: f64,
+        server: Duration,
+        listener: Duration,
+        looks: f64,
+    }
+
+    impl Storm {
+        fn ratio(&self) -> f64 {
+            self.server.as_secs_f64() / self.listener.as_secs_f64()
+        }
+    }
+
+    impl std::fmt::Display for Storm {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            let Self { rate, server, listener, .. } = self;
+            write!(
+                f,
+                "a neighbour written {rate:.0} times a second for {STORM:?}, {ROTATIONS} rotations: CPU time "
+            )?;
+            write!(
+                f,
+                "{server:.2?} the server, {listener:.2?} notify doing nothing, ratio {:.2}",
+                self.ratio()
+            )
+        }
+    }
+
+    /// Rotates while the neighbour is written, all the time that it is.
+    fn storm(
+        volume: &mut Volume,
+        server: &Server,
+        listener: &Process,
+        took: &mut Vec<Duration>,
+    ) -> Outcome<Storm> {
+        let looks = server.looks()?;
+        let before = (server.process.cpu()?, listener.cpu()?);
+        let start = Instant::now();
+        let mut writer = this("write", &volume.dir())?;
+        for i in 1..=ROTATIONS {
+            took.push(volume.rotate(server)?);
+            let next = start + STORM * i / (ROTATIONS + 1);
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+        if start.elapsed() >= STORM {
+            return Err("the rotations went on after the storm".into());
+        }
+        let rate = first_line(&mut writer)?.parse()?;
+        let [server_cpu, listener] = [server.process.cpu()? - before.0, listener.cpu()? - before.1];
+        let looks = (server.looks()? - looks) / start.elapsed().as_secs_f64();
+        Ok(Storm { rate, server: server_cpu, listener, looks })
+    }
+
     fn measure(binary: &Path) -> Outcome<bool> {
         let mut volume = Volume::new()?;
         let server = Server::start(binary, &volume.dir())?;
@@ -250,36 +310,28 @@ mod storm {
             calm.push(volume.rotate(&server)?);
         }
 
-        let looks = server.looks()?;
-        let before = (server.process.cpu()?, listener.cpu()?);
-        let start = Instant::now();
-        let mut writer = this("write", &volume.dir())?;
-        let mut stormy = Vec::new();
-        for i in 1..=ROTATIONS {
-            stormy.push(volume.rotate(&server)?);
-            let next = start + STORM * i / (ROTATIONS + 1);
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        let (mut stormy, mut storms) = (Vec::new(), Vec::new());
+        for _ in 0..STORMS {
+            let storm = storm(&mut volume, &server, &listener, &mut stormy)?;
+            println!("{storm}");
+            storms.push(storm);
         }
-        let within = start.elapsed() < STORM;
-        let rate: f64 = first_line(&mut writer)?.parse()?;
-        let took = start.elapsed();
-        let [product, floor] = [server.process.cpu()? - before.0, listener.cpu()? - before.1];
-        let looks = (server.looks()? - looks) / took.as_secs_f64();
 
         let [calm, stormy] = [calm, stormy].map(spread);
-        println!(
-            "a neighbour written {rate:.0} times a second for {took:.1?}; {ROTATIONS} rotations each way"
-        );
         println!("rotation, calm:      p50 {:.1?}, p99 {:.1?}, worst {:.1?}", calm[0], calm[1], calm[2]);
         println!(
             "rotation, in storm:  p50 {:.1?}, p99 {:.1?}, worst {:.1?}",
             stormy[0], stormy[1], stormy[2]
         );
-        let ratio = product.as_secs_f64() / floor.as_secs_f64();
-        println!("CPU time, the server:              {product:.2?}");
-        println!("CPU time, notify doing nothing:    {floor:.2?}");
-        println!("ratio:                             {ratio:.2} (at most {MOST_CPU})");
-        println!("looks a second:                    {looks:.1} (at most {MOST_LOOKS})");
+        let by = |of: fn(&Storm) -> f64| {
+            let mut all: Vec<_> = storms.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all
+        };
+        let ratio = by(Storm::ratio)[STORMS / 2];
+        let (rate, looks) = (by(|storm| storm.rate)[0], by(|storm| storm.looks)[STORMS - 1]);
+        println!("CPU time, ratio:     {ratio:.2} in the median (at most {MOST_CPU})");
+        println!("looks a second:      {looks:.1} (at most {MOST_LOOKS})");
 
         let mut fine = true;
         let mut check = |kept: bool, what: String| {
@@ -289,9 +341,9 @@ mod storm {
             }
         };
         check(rate >= LEAST_RATE, format!("{rate:.0} writes a second are no storm: {LEAST_RATE} are"));
-        check(within, "the rotations went on after the storm".to_owned());
-        let slowest = SLOWEST.max(3 * calm[1]);
-        check(stormy[1] <= slowest, format!("p99 of a rotation {:.1?}, at most {slowest:.1?}", stormy[1]));
+        let ordinary = ORDINARY.max(3 * calm[0]);
+        check(stormy[0] <= ordinary, format!("p50 of a rotation {:.1?}, at most {ordinary:.1?}", stormy[0]));
+        check(stormy[2] <= SLOWEST, format!("the slowest rotation {:.1?}, at most {SLOWEST:.1?}", stormy[2]));
         check(ratio <= MOST_CPU, format!("{ratio:.2} times the CPU time, at most {MOST_CPU}"));
         check(looks <= MOST_LOOKS, format!("{looks:.1} looks a second, at most {MOST_LOOKS}"));
         if fine {

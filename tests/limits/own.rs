@@ -66,7 +66,10 @@ pub(crate) fn start(name: &str, wrapper: &[&str]) -> Child {
 fn command(name: &str, wrapper: &[&str], exe: &Path) -> Command {
     let words = wrapper.iter().map(OsStr::new).chain([exe.as_os_str()]).collect::<Vec<_>>();
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args([name, "--exact", "--nocapture", "--test-threads=1"]).env(INSIDE, name);
+    command
+        .args(&words[1..])
+        .args([name, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+        .env(INSIDE, name);
     command
 }
 

@@ -2,9 +2,10 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use rustls_reload::{Layer, Reload, ServerReloader, Timing};
@@ -188,11 +189,9 @@ fn inv05_inv11_a_link_re_pointed_in_a_directory_that_cannot_be_listed_is_found_b
 /// A user whose threads nobody else's are counted with.
 const LONELY: &[&str] = &["setpriv", "--reuid=64317", "--regid=64317", "--clear-groups"];
 
-fn allow_threads(number: &str) {
-    let pid = std::process::id().to_string();
-    let limit = format!("--nproc={number}:");
-    let output = Command::new("prlimit").args(["--pid", &pid, &limit]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+/// The command that allows this process so many threads of its user.
+fn allow_threads(number: usize) -> String {
+    format!("prlimit --pid {} --nproc={number}:", std::process::id())
 }
 
 #[test]
@@ -205,17 +204,21 @@ fn inv05_inv11_without_a_thread_for_the_watcher_it_starts_all_the_same_and_recov
     let mut volume = Volume::of(&generations[0]);
     let (server, told) = Told::by(volume.server().timing(by_events_only()));
     let reloader = server.load().unwrap();
-    // One more than there are: the driver.
-    let threads = fs::read_dir("/proc/self/task").unwrap().count();
-    // The thread that waits for this process outside is of another user.
-    allow_threads(&(threads + 1).to_string());
+    // Waits to be told to allow more: no process can be started once there are no threads.
+    let later = format!("read _ && exec {}", allow_threads(1_000));
+    let mut later = Command::new("sh").args(["-c", &later]).stdin(Stdio::piped()).spawn().unwrap();
+    // As many as there are, and the driver.
+    let threads = fs::read_dir("/proc/self/task").unwrap().count() + 1;
+    let now = Command::new("sh").args(["-c", &format!("exec {}", allow_threads(threads + 1))]).status();
+    assert!(now.unwrap().success());
     reloader.start().unwrap();
     told.wait("started", 1);
     volume.publish(&generations[1].files());
     serves(&reloader, &generations[1]);
     println!("told:\n{}", told.text());
     told.is(0, &["degraded", "started", "published"]);
-    allow_threads("1000");
+    later.stdin.take().unwrap().write_all(b"now\n").unwrap();
+    assert!(later.wait().unwrap().success());
     told.wait("restored", 1);
     volume.publish(&generations[2].files());
     serves(&reloader, &generations[2]);
