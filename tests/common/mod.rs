@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
 
 pub mod fuse;
+pub mod held;
 mod shake;
 mod spoil;
 mod trace;

@@ -1,0 +1,49 @@
+//! Threads, descriptors and inotify watches of this process.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+/// What is held at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub threads: usize,
+    pub descriptors: usize,
+    pub watches: usize,
+}
+
+/// Counts them.
+pub fn held() -> Held {
+    let count = |dir| fs::read_dir(dir).unwrap().count();
+    let infos = fs::read_dir("/proc/self/fdinfo").unwrap();
+    // The directory that is being listed is gone by the time it is read.
+    let infos = infos.filter_map(|info| fs::read_to_string(info.unwrap().path()).ok());
+    let watches = infos.map(|info| info.lines().filter(|line| line.starts_with("inotify wd")).count());
+    Held { threads: count("/proc/self/task"), descriptors: count("/proc/self/fd"), watches: watches.sum() }
+}
+
+/// What is held once that is `wanted`, or what it is instead after a second: a watcher's thread may take that long to end.
+pub fn settled(wanted: Held) -> Held {
+    let start = Instant::now();
+    loop {
+        let now = held();
+        if now == wanted || start.elapsed() > Duration::from_secs(1) {
+            return now;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// What is held once that has not changed for a tenth of a second.
+pub fn settled_now() -> Held {
+    let mut since = (Instant::now(), held());
+    while since.0.elapsed() < Duration::from_millis(100) {
+        let now = held();
+        if now != since.1 {
+            since = (Instant::now(), now);
+        }
+        std::thread::yield_now();
+    }
+    since.1
+}

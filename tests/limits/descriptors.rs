@@ -1,0 +1,181 @@
+//! No descriptors or threads left: what is served is served, told once, tried again without an event, and got over.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustls_reload::{Layer, ServerReloader};
+
+use crate::{
+    Told,
+    common::{Generation, by_events_only, generations, held, server_in, wait_for_tick},
+    fill, is_served, serves, until,
+};
+
+/// As many as the test has to fill.
+const FEW: &[&str] = &["prlimit", "--nofile=96:96"];
+
+/// A volume as kubelet makes it, whose next update is made ready while there are descriptors and committed without any.
+struct Volume {
+    root: tempfile::TempDir,
+    updates: usize,
+}
+
+impl Volume {
+    fn of(first: &Generation) -> Self {
+        let mut volume = Self { root: tempfile::tempdir().unwrap(), updates: 0 };
+        fs::create_dir(volume.dir()).unwrap();
+        for (name, _) in first.files() {
+            std::os::unix::fs::symlink(format!("..data/{name}"), volume.dir().join(name)).unwrap();
+        }
+        volume.prepare(first);
+        volume.commit();
+        volume
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.path().join("volume")
+    }
+
+    fn prepare(&mut self, next: &Generation) {
+        self.updates += 1;
+        let payload = self.dir().join(format!("..{}", self.updates));
+        fs::create_dir(&payload).unwrap();
+        fill(&payload, next);
+        wait_for_tick(&payload);
+    }
+
+    fn commit(&self) {
+        let next = self.dir().join("..data_tmp");
+        std::os::unix::fs::symlink(format!("..{}", self.updates), &next).unwrap();
+        fs::rename(next, self.dir().join("..data")).unwrap();
+    }
+}
+
+/// Takes all descriptors that are left but `spare`.
+fn take_all_but(spare: usize) -> Vec<File> {
+    let mut taken = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        taken.push(file);
+    }
+    assert!(taken.len() > spare, "there were none to take");
+    taken.truncate(taken.len() - spare);
+    taken
+}
+
+fn server(volume: &Volume) -> (ServerReloader, Told) {
+    let (server, told) = Told::by(server_in(&volume.dir()).timing(by_events_only()));
+    (server.load().unwrap(), told)
+}
+
+#[test]
+fn inv03_inv05_without_descriptors_the_old_set_is_served_and_the_new_one_once_there_are_some() {
+    if !alone!(FEW, "true") {
+        return;
+    }
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let (reloader, told) = server(&volume);
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    volume.prepare(&generations[1]);
+    let before = reloader.current();
+    let taken = take_all_but(0);
+    volume.commit();
+    told.wait("refused", 1);
+    // No event comes any more: these are retries, each pause twice as long as the one before.
+    let count = || reloader.status().refused.map_or(0, |refused| refused.count);
+    let (start, first) = (Instant::now(), count());
+    until("three more retries", || count() >= first + 3, || format!("{:#?}", reloader.status()));
+    let (took, retries) = (start.elapsed(), count() - first);
+    let first_pause = by_events_only().retry * 2_u32.pow(u32::try_from(first).unwrap() - 1);
+    // All but the first of these pauses passed as a whole.
+    let least: Duration = (1..retries).map(|i| first_pause * 2_u32.pow(u32::try_from(i).unwrap())).sum();
+    println!("{retries} retries after the first {first} within {took:?}, at least {least:?} by the back-off");
+    assert!(took >= least, "{retries} retries within {took:?}, at least {least:?}");
+    assert!(Arc::ptr_eq(&before, &reloader.current()));
+    assert!(is_served(&reloader, &generations[0]));
+    told.is(0, &["started", "refused"]);
+    assert_eq!(told.last_error().layer(), Layer::Read, "{}", told.last_error());
+    drop(taken);
+    serves(&reloader, &generations[1]);
+    told.is(0, &["started", "refused", "published, recovered"]);
+}
+
+#[test]
+fn inv05_however_many_descriptors_are_left_a_reload_ends_well_in_the_end() {
+    if !alone!(FEW, "true") {
+        return;
+    }
+    let generations = generations(3);
+    let mut volume = Volume::of(&generations[2]);
+    let (reloader, told) = server(&volume);
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    let idle = held::settled_now();
+    let mut refused = 0;
+    // From none until there are enough for a whole look.
+    for spare in 0.. {
+        let (next, old) = (&generations[spare % 2], reloader.current());
+        volume.prepare(next);
+        let met = told.count("refused");
+        let taken = take_all_but(spare);
+        volume.commit();
+        until(
+            "a refusal or a publication",
+            || told.count("refused") > met || !Arc::ptr_eq(&old, &reloader.current()),
+            || format!("{:#?}", reloader.status()),
+        );
+        let short = told.count("refused") > met;
+        assert!(!short || Arc::ptr_eq(&old, &reloader.current()));
+        drop(taken);
+        serves(&reloader, next);
+        if !short {
+            break;
+        }
+        refused += 1;
+    }
+    println!("short of descriptors {refused} times; told:\n{}", told.text());
+    assert!(refused >= 3, "a look takes more descriptors than that");
+    assert_eq!(told.count("refused"), refused, "each told once: {}", told.text());
+    reloader.reload_now();
+    let now = held::settled(idle);
+    assert_eq!(now.descriptors, idle.descriptors, "none is lost");
+}
+
+#[test]
+fn inv05_inv11_without_descriptors_for_the_watcher_it_starts_all_the_same_and_recovers() {
+    if !alone!(FEW, "true") {
+        return;
+    }
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[1]);
+    let (reloader, told) = server(&volume);
+    let idle = held::settled_now();
+    // The watcher takes three, a look some more.
+    for spare in 0..10 {
+        let next = &generations[spare % 2];
+        let before = told.kinds().len();
+        let taken = take_all_but(spare);
+        reloader.start().unwrap();
+        told.wait("started", spare + 1);
+        let degraded = reloader.status().degraded;
+        drop(taken);
+        until("restored", || reloader.status().degraded.is_none(), || told.text());
+        assert!(spare > 2 || degraded.is_some(), "with {spare} there is no watcher");
+        volume.prepare(next);
+        volume.commit();
+        serves(&reloader, next);
+        let kinds = told.kinds().split_off(before);
+        println!("{spare} left: {kinds:?}");
+        let count = |wanted: &str| kinds.iter().filter(|kind| **kind == wanted).count();
+        assert_eq!(count("degraded"), usize::from(degraded.is_some()), "{}", told.text());
+        assert_eq!(count("restored"), count("degraded"), "{}", told.text());
+        assert!(count("refused") <= 1, "{}", told.text());
+        reloader.stop().unwrap();
+        assert_eq!(held::settled(idle), idle, "after a start with {spare} left");
+    }
+}

@@ -1,0 +1,119 @@
+//! No inotify instances or watches left, in a user namespace whose limits are the test's own.
+
+use std::fs;
+
+use rustls_reload::{Layer, ServerReloader};
+
+use crate::{
+    Told,
+    common::{Generation, Volume, by_events_only, generations},
+    own::USER,
+    serves,
+};
+
+const PROBE: &str =
+    "echo 64 >/proc/sys/user/max_inotify_instances && echo 64 >/proc/sys/user/max_inotify_watches";
+
+/// Sets how many instances or watches this user namespace may have.
+fn allow(what: &str, number: u32) {
+    fs::write(format!("/proc/sys/user/max_inotify_{what}"), number.to_string()).unwrap();
+}
+
+/// A server that polls while it is degraded and never else: what it serves after that, it noticed by events.
+fn server(volume: &Volume) -> (ServerReloader, Told) {
+    let (server, told) = Told::by(volume.server().timing(by_events_only()));
+    (server.load().unwrap(), told)
+}
+
+fn rotate(reloader: &ServerReloader, volume: &mut Volume, updates: &[Generation]) {
+    for next in updates {
+        volume.publish(&next.files());
+        serves(reloader, next);
+    }
+}
+
+/// Degraded from the start: `what` there is none of.
+fn none_at_the_start(what: &str) {
+    let generations = generations(6);
+    let mut volume = Volume::of(&generations[0]);
+    let (reloader, told) = server(&volume);
+    allow(what, 0);
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    let degraded = reloader.status().degraded.expect("degraded").0;
+    assert_eq!(degraded.layer(), Layer::Watch, "{degraded}");
+    println!("told: {degraded}");
+    rotate(&reloader, &mut volume, &generations[1..3]);
+    told.is(0, &["degraded", "started", "published", "published"]);
+    allow(what, 64);
+    told.wait("restored", 1);
+    let status = reloader.status();
+    assert_eq!(status.degraded, None);
+    assert!(status.watched.contains(&volume.dir()), "{:?}", status.watched);
+    rotate(&reloader, &mut volume, &generations[3..]);
+    told.is(4, &["restored", "published", "published", "published"]);
+}
+
+#[test]
+fn inv05_inv11_without_inotify_instances_it_starts_polls_tells_once_and_recovers() {
+    if alone!(USER, PROBE) {
+        none_at_the_start("instances");
+    }
+}
+
+#[test]
+fn inv05_inv11_without_inotify_watches_it_starts_polls_tells_once_and_recovers() {
+    if alone!(USER, PROBE) {
+        none_at_the_start("watches");
+    }
+}
+
+#[test]
+fn inv05_inv11_inotify_instances_that_run_out_later_matter_to_the_next_start_only() {
+    if !alone!(USER, PROBE) {
+        return;
+    }
+    let generations = generations(6);
+    let mut volume = Volume::of(&generations[0]);
+    let (reloader, told) = server(&volume);
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    allow("instances", 0);
+    rotate(&reloader, &mut volume, &generations[1..3]);
+    reloader.stop().unwrap();
+    told.is(0, &["started", "published", "published", "stopped"]);
+    reloader.start().unwrap();
+    told.wait("started", 2);
+    rotate(&reloader, &mut volume, &generations[3..4]);
+    told.is(4, &["degraded", "started", "published"]);
+    allow("instances", 64);
+    told.wait("restored", 1);
+    rotate(&reloader, &mut volume, &generations[4..]);
+    told.is(7, &["restored", "published", "published"]);
+}
+
+#[test]
+fn inv05_inv11_inotify_watches_that_run_out_while_rearming_are_told_once_and_recovered_from() {
+    if !alone!(USER, PROBE) {
+        return;
+    }
+    let generations = generations(6);
+    let mut volume = Volume::of(&generations[0]);
+    let (reloader, told) = server(&volume);
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    // Those in place stay; a directory that is new on the way cannot be watched.
+    allow("watches", 1);
+    rotate(&reloader, &mut volume, &generations[1..4]);
+    told.wait("degraded", 1);
+    let degraded = told.last_error();
+    println!("told: {degraded}");
+    assert_eq!(degraded.layer(), Layer::Watch, "{degraded}");
+    assert!(degraded.path().is_some_and(|path| path.starts_with(volume.dir())), "{degraded}");
+    allow("watches", 64);
+    told.wait("restored", 1);
+    rotate(&reloader, &mut volume, &generations[4..]);
+    told.wait("published", 5);
+    assert_eq!((told.count("degraded"), told.count("restored")), (1, 1), "{}", told.text());
+    assert_eq!(told.kinds().len(), 1 + 2 + 5, "nothing else: {}", told.text());
+}

@@ -1,0 +1,120 @@
+//! What the operating system refuses or does behind one's back, for real: no inotify instances or watches left, no
+//! descriptors or threads left, permissions of a user that is not root, an event queue that overflows, mounts that come
+//! and go. And what a reloader holds of the system, which must stay flat.
+//!
+//! Each test runs in a process of its own, with a limit, a user or a namespace of its own where it needs one. Where that
+//! is not permitted, the test says on stderr that it checked nothing, and why.
+#![cfg(all(target_os = "linux", not(loom)))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+
+#[path = "../common/mod.rs"]
+mod common;
+#[macro_use]
+mod own;
+
+mod descriptors;
+mod flat;
+mod inotify;
+mod mounts;
+mod overflow;
+mod permissions;
+
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use common::{DEADLINE, Generation};
+use rustls_reload::{Error, Event, ServerBuilder, ServerReloader};
+
+/// Everything that a reloader tells, from its load on.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Event>>>);
+
+impl Told {
+    /// Has the server tell here.
+    fn by(server: ServerBuilder) -> (ServerBuilder, Self) {
+        let told = Self::default();
+        let keep = told.clone();
+        (server.on_event(move |event| keep.0.lock().unwrap().push(event.clone())), told)
+    }
+
+    /// The kinds of the events, in order.
+    fn kinds(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().iter().map(kind).collect()
+    }
+
+    fn count(&self, wanted: &str) -> usize {
+        self.kinds().iter().filter(|kind| **kind == wanted).count()
+    }
+
+    /// Waits until an event of this kind has been told so often.
+    fn wait(&self, wanted: &str, times: usize) {
+        until(&format!("{wanted} told {times} times"), || self.count(wanted) >= times, || self.text());
+    }
+
+    /// Waits for these kinds of events in this order, the first so many passed over; fails if others were told.
+    fn is(&self, passed_over: usize, wanted: &[&str]) {
+        let wanted_all = passed_over + wanted.len();
+        until(&format!("{wanted:?}"), || self.kinds().len() >= wanted_all, || self.text());
+        assert_eq!(self.kinds()[passed_over..], *wanted, "{}", self.text());
+    }
+
+    /// What the last event of these two kinds is about.
+    fn last_error(&self) -> Error {
+        let told = self.0.lock().unwrap();
+        let error = told.iter().rev().find_map(|event| match event {
+            Event::Refused { error, .. } | Event::Degraded { error } => Some(error.clone()),
+            _ => None,
+        });
+        error.expect("something was refused or degraded")
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap().iter().map(|event| format!("{event}\n")).collect()
+    }
+}
+
+fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::Published { recovered: false, .. } => "published",
+        Event::Published { recovered: true, .. } => "published, recovered",
+        Event::Refused { .. } => "refused",
+        Event::Recovered => "recovered",
+        Event::Degraded { .. } => "degraded",
+        Event::Restored => "restored",
+        Event::Started => "started",
+        Event::Stopped => "stopped",
+        Event::StillChanging => "still changing",
+        _ => "another",
+    }
+}
+
+/// Returns once `reached`; panics with what `or` says if that takes too long.
+fn until(what: &str, mut reached: impl FnMut() -> bool, or: impl Fn() -> String) {
+    let start = Instant::now();
+    while !reached() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}; instead:\n{}", or());
+        // Neither a status nor /proc raises an event that could be waited for.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Writes the files of a generation into a directory.
+fn fill(dir: &Path, generation: &Generation) {
+    for (name, bytes) in generation.files() {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+}
+
+/// Waits until exactly this leaf is what a handshake gets, and that for good: the files hold nothing else.
+fn serves(reloader: &ServerReloader, generation: &Generation) {
+    common::wait_for_leaf(reloader, &generation.server);
+}
+
+/// Whether a handshake at this moment gets this leaf.
+fn is_served(reloader: &ServerReloader, generation: &Generation) -> bool {
+    common::presented(reloader)[0] == generation.server.leaf
+}

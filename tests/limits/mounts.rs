@@ -1,0 +1,164 @@
+//! Mounts over what is watched: no event tells of them, so the poll finds them; what happens in them is told by events.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustls_reload::{Layer, Reload, ServerReloader};
+
+use crate::{
+    Told,
+    common::{Generation, Volume, by_events_only, generations, quick, replace, server_in},
+    fill, is_served,
+    own::MOUNTS,
+    serves, until,
+};
+
+const PROBE: &str = "mount -t tmpfs none /tmp && mkdir /tmp/a && mount --bind /proc /tmp/a && umount /tmp/a";
+
+fn mount(arguments: &[&str], at: &Path) {
+    let output = Command::new("mount").args(arguments).arg(at).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Takes the mount away, also while a look has a directory in it open.
+fn unmount(at: &Path) {
+    let output = Command::new("umount").arg("--lazy").arg(at).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A directory with plain files of the generation.
+fn plain(root: &Path, name: &str, generation: &Generation) -> PathBuf {
+    let dir = root.join(name);
+    fs::create_dir(&dir).unwrap();
+    fill(&dir, generation);
+    dir
+}
+
+#[test]
+fn inv05_a_directory_mounted_over_the_watched_one_and_unmounted_again_is_served_each_time() {
+    if !alone!(MOUNTS, PROBE) {
+        return;
+    }
+    let generations = generations(3);
+    let root = tempfile::tempdir().unwrap();
+    let dir = plain(root.path(), "tls", &generations[0]);
+    let other = plain(root.path(), "other", &generations[1]);
+    let (server, told) = Told::by(server_in(&dir).timing(quick()));
+    let reloader = server.load().unwrap();
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    for _ in 0..3 {
+        mount(&["--bind", other.to_str().unwrap()], &dir);
+        serves(&reloader, &generations[1]);
+        unmount(&dir);
+        serves(&reloader, &generations[0]);
+    }
+    // One above the other, then both away; and over the parent.
+    mount(&["--bind", other.to_str().unwrap()], &dir);
+    serves(&reloader, &generations[1]);
+    mount(&["-t", "tmpfs", "none"], &dir);
+    fill(&dir, &generations[2]);
+    serves(&reloader, &generations[2]);
+    unmount(&dir);
+    serves(&reloader, &generations[1]);
+    unmount(&dir);
+    serves(&reloader, &generations[0]);
+    assert_eq!((told.count("degraded"), told.count("still changing")), (0, 0), "{}", told.text());
+}
+
+#[test]
+fn inv03_inv11_an_empty_mount_over_the_watched_directory_is_refused_once_until_it_is_filled() {
+    if !alone!(MOUNTS, PROBE) {
+        return;
+    }
+    let generations = generations(2);
+    let root = tempfile::tempdir().unwrap();
+    let dir = plain(root.path(), "tls", &generations[0]);
+    let (server, told) = Told::by(server_in(&dir).timing(quick()));
+    let reloader = server.load().unwrap();
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    mount(&["-t", "tmpfs", "none"], &dir);
+    told.wait("refused", 1);
+    assert_eq!(told.last_error().layer(), Layer::Read, "{}", told.last_error());
+    let count = || reloader.status().refused.map_or(0, |refused| refused.count);
+    let first = count();
+    until("two more refusals", || count() >= first + 2, || told.text());
+    assert!(is_served(&reloader, &generations[0]));
+    unmount(&dir);
+    told.is(0, &["started", "refused", "recovered"]);
+    mount(&["-t", "tmpfs", "none"], &dir);
+    told.wait("refused", 2);
+    fill(&dir, &generations[1]);
+    told.is(3, &["refused", "published, recovered"]);
+    assert!(is_served(&reloader, &generations[1]));
+}
+
+/// A server that polls once an hour: what it serves without being asked, it noticed by events.
+fn by_events(dir: &Path) -> (ServerReloader, Told) {
+    let (server, told) = Told::by(server_in(dir).timing(by_events_only()));
+    let reloader = server.load().unwrap();
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    (reloader, told)
+}
+
+#[test]
+fn inv05_after_a_mount_and_after_its_end_events_are_at_work_where_the_files_are() {
+    if !alone!(MOUNTS, PROBE) {
+        return;
+    }
+    let generations = generations(7);
+    let mut below = Volume::of(&generations[0]);
+    let dir = below.dir();
+    let (reloader, told) = by_events(&dir);
+    let mut above = Volume::of(&generations[1]);
+    mount(&["--bind", above.dir().to_str().unwrap()], &dir);
+    // In place of a poll, which needs no event either.
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    for next in &generations[2..4] {
+        above.publish(&next.files());
+        serves(&reloader, next);
+    }
+    unmount(&dir);
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert!(is_served(&reloader, &generations[0]));
+    for next in &generations[4..6] {
+        below.publish(&next.files());
+        serves(&reloader, next);
+    }
+    // What goes on in the directory that is no longer there is nobody's business.
+    above.publish(&generations[6].files());
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    let published = ["published"; 6];
+    told.is(1, &published);
+}
+
+#[test]
+fn inv08_a_file_mounted_alone_is_found_by_the_poll_and_stays_what_it_is() {
+    if !alone!(MOUNTS, PROBE) {
+        return;
+    }
+    let generations = generations(3);
+    let both = |generation: &Generation| generation.server.chain.clone() + &generation.server.key;
+    let root = tempfile::tempdir().unwrap();
+    let [file, source] = ["tls.pem", "source.pem"].map(|name| root.path().join(name));
+    fs::write(&file, both(&generations[0])).unwrap();
+    fs::write(&source, both(&generations[1])).unwrap();
+    let (server, told) = Told::by(rustls_reload::ServerReloader::builder(&file, &file).timing(quick()));
+    let reloader = server.load().unwrap();
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    mount(&["--bind", source.to_str().unwrap()], &file);
+    serves(&reloader, &generations[1]);
+    // Replaced at its source, as kubelet does: the mount keeps the old file, and there is nothing to see.
+    replace(&source, both(&generations[2]).as_bytes());
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    assert_eq!(reloader.status().differs_since, None);
+    unmount(&file);
+    serves(&reloader, &generations[0]);
+    told.is(0, &["started", "published", "published"]);
+}

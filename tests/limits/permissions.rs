@@ -1,0 +1,226 @@
+//! A user that is not root, who meets what root never does: files and directories that cannot be read.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustls_reload::{Layer, Reload, ServerReloader, Timing};
+
+use crate::{
+    Told,
+    common::{Volume, by_events_only, generations, server_in},
+    fill, is_served, own, serves, until,
+};
+
+/// The user `nobody`.
+const NOBODY: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+/// A directory that the test made as root.
+const DIR: &str = "LIMITS_DIR";
+
+/// Whether this is the test as the other user. If not, it is run so: from a copy of the test binary that this user can
+/// read, with a directory in which `prepare` made as root what it needs.
+fn is_nobody(name: &str, prepare: impl FnOnce(&Path)) -> bool {
+    is_user(name, NOBODY, prepare)
+}
+
+fn is_user(name: &str, user: &[&str], prepare: impl FnOnce(&Path)) -> bool {
+    if own::is_inside(name) {
+        return true;
+    }
+    if !own::permitted(name, user, "test \"$(id -u)\" != 0") {
+        return false;
+    }
+    let root = tempfile::tempdir().unwrap();
+    chmod(root.path(), 0o711);
+    let exe = root.path().join("limits");
+    fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    let dir = root.path().join("dir");
+    fs::create_dir(&dir).unwrap();
+    prepare(&dir);
+    let assignment = format!("{DIR}={}", dir.display());
+    own::run(name, &[user, &["env", &assignment]].concat(), &exe, "true");
+    false
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn dir() -> PathBuf {
+    std::env::var_os(DIR).unwrap().into()
+}
+
+/// A key that cannot be read once it has been swapped in, and then can: changed by another name of the same file, in a
+/// directory that nobody watches. `met` waits until the server has met it.
+fn unreadable_key(timing: Timing, met: impl Fn(&ServerReloader, &Told)) -> (ServerReloader, Told) {
+    let generations = generations(3);
+    let mut volume = Volume::of(&generations[0]);
+    let (server, told) = Told::by(volume.server().timing(timing));
+    let reloader = server.load().unwrap();
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let key = elsewhere.path().join("key");
+    volume.publish_spoilt(&generations[1].files(), |payload| {
+        fs::hard_link(payload.join("tls.key"), &key).unwrap();
+        chmod(&key, 0);
+    });
+    assert!(fs::read(&key).is_err(), "the key is to be unreadable");
+    met(&reloader, &told);
+    assert!(is_served(&reloader, &generations[0]));
+    chmod(&key, 0o600);
+    serves(&reloader, &generations[1]);
+    volume.publish(&generations[2].files());
+    serves(&reloader, &generations[2]);
+    (reloader, told)
+}
+
+#[test]
+fn inv05_a_key_that_is_unreadable_for_a_moment_is_read_later_without_an_event() {
+    if !is_nobody(&own::this_test!(), |_| {}) {
+        return;
+    }
+    // Nothing is told before the settle time is over, unless the machine is so loaded that it is over.
+    let timing = Timing { settle: std::time::Duration::from_secs(2), ..by_events_only() };
+    let (_running, told) = unreadable_key(timing, |reloader, _| {
+        let met = || reloader.status().refused.is_some_and(|refused| refused.count >= 2);
+        until("two attempts to read it", met, || format!("{:#?}", reloader.status()));
+    });
+    if told.count("refused") == 0 {
+        told.is(0, &["started", "published", "published"]);
+    } else {
+        told.is(0, &["started", "refused", "published, recovered", "published"]);
+    }
+}
+
+#[test]
+fn inv05_inv11_a_key_that_stays_unreadable_is_told_once_and_read_once_it_can_be() {
+    if !is_nobody(&own::this_test!(), |_| {}) {
+        return;
+    }
+    let (_running, told) = unreadable_key(by_events_only(), |reloader, told| {
+        told.wait("refused", 1);
+        assert_eq!(told.last_error().layer(), Layer::Read, "{}", told.last_error());
+        println!("told: {}", told.last_error());
+        let count = || reloader.status().refused.map_or(0, |refused| refused.count);
+        let first = count();
+        until("two more attempts", || count() >= first + 2, || format!("{:#?}", reloader.status()));
+    });
+    told.is(0, &["started", "refused", "published, recovered", "published"]);
+}
+
+#[test]
+fn inv05_inv11_an_ancestor_that_cannot_be_listed_is_told_once_and_the_rest_is_watched() {
+    let prepare = |dir: &Path| {
+        let inner = dir.join("inner");
+        fs::create_dir(&inner).unwrap();
+        chown(&inner, Some(65534), Some(65534)).unwrap();
+        chmod(dir, 0o711);
+    };
+    if !is_nobody(&own::this_test!(), prepare) {
+        return;
+    }
+    assert!(fs::read_dir(dir()).is_err(), "it is not to be listed");
+    let generations = generations(4);
+    let tls = dir().join("inner/tls");
+    let link = dir().join("inner/next");
+    for (i, generation) in generations.iter().enumerate() {
+        let release = dir().join(format!("inner/release-{i}"));
+        fs::create_dir(&release).unwrap();
+        fill(&release, generation);
+    }
+    symlink("release-0", &tls).unwrap();
+    // No poll at all: what is beneath that directory is noticed by events.
+    let timing = by_events_only();
+    let timing = Timing { poll_degraded: timing.poll, ..timing };
+    let (server, told) = Told::by(server_in(&tls).timing(timing));
+    let reloader = server.load().unwrap();
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    assert_eq!(told.last_error().layer(), Layer::Watch);
+    // The directory that holds the copy of this binary is one as well.
+    let unlisted = [dir(), dir().parent().unwrap().to_owned()];
+    let why = told.last_error();
+    assert!(unlisted.iter().any(|dir| why.path() == Some(dir)), "{why}");
+    println!("told: {why}");
+    for (i, next) in generations.iter().enumerate().skip(1) {
+        symlink(format!("release-{i}"), &link).unwrap();
+        fs::rename(&link, &tls).unwrap();
+        serves(&reloader, next);
+    }
+    told.is(0, &["degraded", "started", "published", "published", "published"]);
+    assert!(reloader.status().degraded.is_some(), "it still cannot be watched");
+}
+
+#[test]
+fn inv05_inv11_a_link_re_pointed_in_a_directory_that_cannot_be_listed_is_found_by_the_faster_poll() {
+    let prepare = |dir: &Path| chown(dir, Some(65534), Some(65534)).unwrap();
+    if !is_nobody(&own::this_test!(), prepare) {
+        return;
+    }
+    let generations = generations(4);
+    for (i, generation) in generations.iter().enumerate() {
+        let release = dir().join(format!("release-{i}"));
+        fs::create_dir(&release).unwrap();
+        fill(&release, generation);
+    }
+    let (tls, link) = (dir().join("tls"), dir().join("next"));
+    symlink("release-0", &tls).unwrap();
+    chmod(&dir(), 0o311);
+    assert!(fs::read_dir(dir()).is_err(), "it is not to be listed");
+    let (server, told) = Told::by(server_in(&tls).timing(by_events_only()));
+    let reloader = server.load().unwrap();
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    for (i, next) in generations.iter().enumerate().skip(1) {
+        symlink(format!("release-{i}"), &link).unwrap();
+        fs::rename(&link, &tls).unwrap();
+        serves(&reloader, next);
+    }
+    told.is(0, &["degraded", "started", "published", "published", "published"]);
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    chmod(&dir(), 0o711);
+}
+
+/// A user whose threads nobody else's are counted with.
+const LONELY: &[&str] = &["setpriv", "--reuid=64317", "--regid=64317", "--clear-groups"];
+
+/// The command that allows this process so many threads of its user.
+fn allow_threads(number: usize) -> String {
+    format!("prlimit --pid {} --nproc={number}:", std::process::id())
+}
+
+#[test]
+fn inv05_inv11_without_a_thread_for_the_watcher_it_starts_all_the_same_and_recovers() {
+    if !is_user(&own::this_test!(), LONELY, |_| {}) {
+        return;
+    }
+    let generations = generations(3);
+    let mut volume = Volume::of(&generations[0]);
+    let (server, told) = Told::by(volume.server().timing(by_events_only()));
+    let reloader = server.load().unwrap();
+    // Waits to be told to allow more: no process can be started once there are no threads.
+    let later = format!("read _ && exec {}", allow_threads(1_000));
+    let mut later = Command::new("sh").args(["-c", &later]).stdin(Stdio::piped()).spawn().unwrap();
+    // As many as there are, and the driver.
+    let threads = fs::read_dir("/proc/self/task").unwrap().count() + 1;
+    let now = Command::new("sh").args(["-c", &format!("exec {}", allow_threads(threads + 1))]).status();
+    assert!(now.unwrap().success());
+    reloader.start().unwrap();
+    told.wait("started", 1);
+    volume.publish(&generations[1].files());
+    serves(&reloader, &generations[1]);
+    println!("told:\n{}", told.text());
+    told.is(0, &["degraded", "started", "published"]);
+    later.stdin.take().unwrap().write_all(b"now\n").unwrap();
+    assert!(later.wait().unwrap().success());
+    told.wait("restored", 1);
+    volume.publish(&generations[2].files());
+    serves(&reloader, &generations[2]);
+    reloader.stop().unwrap();
+    told.is(3, &["restored", "published", "stopped"]);
+}
