@@ -82,6 +82,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Published { recovered: false, .. } => "published",
         Event::Published { recovered: true, .. } => "published, recovered",
         Event::Refused { .. } => "refused",
+        Event::Warning { .. } => "warning",
         Event::Recovered => "recovered",
         Event::Degraded { .. } => "degraded",
         Event::Restored => "restored",
