@@ -294,7 +294,7 @@ fn inv05_a_new_client_ca_alone_is_served() {
 /// Scenario 20. With the default delays for a minute.
 #[test]
 fn inv05_inv12_a_chatty_neighbour_delays_nothing_and_costs_no_look() {
-    holds(scenarios::chatty_neighbour(Duration::from_secs(if by_defaults() { 30 } else { 5 })));
+    holds(scenarios::chatty_neighbour(Duration::from_secs(if by_defaults() { 50 } else { 5 })));
     holds(scenarios::chatty_neighbour_in_place());
 }
 

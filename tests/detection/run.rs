@@ -141,6 +141,8 @@ impl<'a> Run<'a> {
     pub fn refused(&mut self, layer: Layer) {
         self.told(Told::Refused(layer));
         self.troubled = true;
+        let published = self.expected.iter().filter(|told| matches!(told, Told::Published { .. })).count();
+        assert_eq!(self.world.published(), published as u64, "published while nothing was to be");
         assert!(self.world.serves(self.set), "{:?} is not served any more", self.set);
     }
 

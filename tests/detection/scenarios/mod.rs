@@ -30,13 +30,15 @@ pub use publishers::*;
 pub use quiet::*;
 pub use watching::*;
 
+type Base = Box<dyn Fn(&Files) -> Vec<Op>>;
+
 /// A scenario; its paths are absolute, beneath the root of whatever world.
 pub struct Scenario {
     pub number: u8,
     pub name: &'static str,
     pub paths: Vec<PathBuf>,
     /// The first publication.
-    pub base: Box<dyn Fn(&Files) -> Vec<Op>>,
+    pub base: Base,
     /// A poll is at work; else there is none, and what is served is served because of an event.
     pub is_polled: bool,
     /// Of the simulated disk's timestamps.
