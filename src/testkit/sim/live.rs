@@ -7,9 +7,7 @@ use std::{
 };
 
 use super::{MarkedBuild, Replay, Script, Sim, Value, Weather};
-use crate::{
-    clock::Clock, error::Error, machine::Timing, reloader::Reloader, testkit::Op, watch::MakeWatcher,
-};
+use crate::{error::Error, machine::Timing, reloader::Reloader, testkit::Op, watch::MakeWatcher};
 
 /// A year: no world of a test goes on for longer.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -103,7 +101,7 @@ impl Live {
             if done(self.reloader()) {
                 return true;
             }
-            let now = self.sim.clock().now().mono;
+            let now = self.sim.now().mono;
             if now >= end {
                 return false;
             }
