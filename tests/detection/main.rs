@@ -88,7 +88,7 @@ fn median(took: &[Duration]) -> Duration {
 /// How long a set may take at this pace, apart from the work itself.
 fn wait(pace: Pace, timing: &Timing) -> Duration {
     match pace {
-        Pace::Commit | Pace::Start => Duration::ZERO,
+        Pace::Commit | Pace::Soon => Duration::ZERO,
         Pace::Settle => timing.settle,
         Pace::Poll => timing.poll,
         Pace::PollSettle => timing.poll + timing.settle,
@@ -110,7 +110,7 @@ fn check_real(scenario: &Scenario, outcome: &Outcome) -> Result<String, String> 
         if median >= bound {
             return Err(format!("{}{line}, and the bound is {bound:?}", scenario.name));
         }
-        if matches!(pace, Pace::Commit | Pace::Start | Pace::Settle) {
+        if matches!(pace, Pace::Commit | Pace::Soon | Pace::Settle) {
             assert!(worst < timing.poll, "{}: {worst:?}: found by the poll", scenario.name);
         }
     }

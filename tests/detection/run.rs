@@ -11,8 +11,9 @@ use super::world::{Files, Set, Told, World};
 pub enum Pace {
     /// Committed by one rename: at once.
     Commit,
-    /// Committed before the worker started: with its first look.
-    Start,
+    /// Committed, and more is done on the way (a start), or too few of them to speak of milliseconds: no settle time and no
+    /// poll.
+    Soon,
     /// Written name by name: once it has held still.
     Settle,
     /// Committed, and no event tells: at the next poll.
@@ -90,7 +91,8 @@ impl<'a> Run<'a> {
         self.world.apply(rest);
         let since = self.world.now();
         self.world.apply(std::slice::from_ref(last));
-        self.stalled |= self.world.now() - begin > self.settle / 2;
+        // What lasts for less cannot have held still, nor have been missing, for as long as is told.
+        self.stalled |= self.world.now() - begin > self.settle * 4 / 5;
         since
     }
 

@@ -6,10 +6,10 @@ use std::{
 };
 
 use rustls_reload::{
-    Clock, Events, Reload, Status, Timing,
+    Events, Reload, Status, Timing,
     testkit::{
         Op,
-        sim::{self, BLOCK, CA, CHAIN, KEY, Live, SimWatcher, Value, Weather},
+        sim::{self, BLOCK, CA, CHAIN, Live, SimWatcher, Value, Weather},
     },
 };
 
@@ -23,6 +23,7 @@ use super::{
 pub struct Simulated {
     live: Live,
     timing: Timing,
+    tick: Duration,
     fate: Fate,
     events: Option<Events<Value>>,
     told: Vec<Told>,
@@ -35,18 +36,26 @@ fn files(set: Set) -> Files {
     let leaf = &sim::full(set.leaf, set.key)[CHAIN][..BLOCK];
     let issuer = &sim::full(set.issuer, set.key)[CHAIN][BLOCK..];
     let [_, key, _] = sim::full(0, set.key);
-    debug_assert_eq!((CHAIN, KEY, CA), (0, 1, 2));
     [[leaf, issuer].concat(), key, sim::full(set.ca, 0)[CA].clone()]
 }
 
 impl Simulated {
     pub fn new(scenario: &Scenario, timing: Timing) -> Self {
-        let weather = Weather { tick: scenario.tick, ..Weather::default() };
+        let weather = Weather { tick: scenario.tick, reuse: scenario.reuse, ..Weather::default() };
         let base = (scenario.base)(&files(Set::whole(1)));
         let live = Live::new(&scenario.paths, &base, timing, weather);
         let sim = live.sim().clone();
         let fate = Fate::new(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints)))));
-        Self { live, timing, fate, events: None, told: Vec::new(), published: 0, disturbed: 0 }
+        Self {
+            live,
+            timing,
+            tick: scenario.tick,
+            fate,
+            events: None,
+            told: Vec::new(),
+            published: 0,
+            disturbed: 0,
+        }
     }
 
     fn listen(&mut self) {
@@ -69,7 +78,7 @@ impl World for Simulated {
     }
 
     fn now(&self) -> Duration {
-        self.live.sim().clock().now().mono
+        self.live.sim().now().mono
     }
 
     fn apply(&mut self, ops: &[Op]) {
@@ -84,8 +93,7 @@ impl World for Simulated {
     }
 
     fn tick(&mut self) {
-        // Twice, so that a tick of the disk has begun in between whatever its phase.
-        self.pass(Duration::from_millis(8));
+        self.pass(self.tick);
     }
 
     fn changed(&self, op: &Op) -> Option<i128> {
@@ -145,9 +153,6 @@ impl World for Simulated {
     }
 
     fn pass(&mut self, time: Duration) {
-        if self.events.is_none() {
-            return;
-        }
         let served = self.published();
         self.live.until(time, |_| false);
         assert_eq!(self.published(), served, "published while nothing was to be");

@@ -43,6 +43,8 @@ pub struct Scenario {
     pub is_polled: bool,
     /// Of the simulated disk's timestamps.
     pub tick: Duration,
+    /// The simulated disk uses inode numbers again.
+    pub reuse: bool,
     pub body: Box<dyn Fn(&mut Run<'_>)>,
 }
 
@@ -61,6 +63,7 @@ impl Scenario {
             base: Box::new(base),
             is_polled: false,
             tick: Duration::from_millis(4),
+            reuse: false,
             body: Box::new(body),
         }
     }
@@ -137,6 +140,13 @@ fn update(run: &mut Run<'_>, publisher: Publisher) -> (Set, Vec<Op>) {
     let set = run.next();
     let files = run.files(set);
     (set, whole(publisher.update(run.number, &files)))
+}
+
+/// An update in the directory itself, of which nothing but the watch on it tells.
+fn in_place(run: &mut Run<'_>, dir: &str) {
+    let set = run.next();
+    let ops = rewrite(dir, &run.files(set));
+    run.write(Pace::Settle, set, &ops);
 }
 
 /// Rotates ten times in a row, by renames that commit.

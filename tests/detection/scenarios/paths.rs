@@ -48,7 +48,7 @@ pub fn kinds() -> Scenario {
             if kind == 1 {
                 let mut ops = fill("beside", 1, &files);
                 ops.extend([away, Op::Symlink("beside".into(), "vol".into())]);
-                run.commit(Pace::Commit, set, &ops);
+                run.commit(Pace::Soon, set, &ops);
                 let set = run.next();
                 let mut ops = fill("back", 1, &run.files(set));
                 ops.extend([Op::Unlink("vol".into()), Op::Rename("back".into(), "vol".into())]);

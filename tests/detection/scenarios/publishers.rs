@@ -78,12 +78,19 @@ pub fn removed_for_seconds() -> Scenario {
     })
 }
 
+/// The new directory may have the inode number of the old one, and then nothing but an event tells that it is another.
 pub fn directory_remade() -> Scenario {
-    Scenario::of(8, "directory remade", PLAIN, |run| {
-        settled(Publisher::DirRemade)(run);
+    let scenario = Scenario::of(8, "directory remade", PLAIN, |run| {
+        run.start();
+        for _ in 0..run.rounds {
+            let (set, ops) = update(run, Publisher::DirRemade);
+            run.write(Pace::Settle, set, &ops);
+            in_place(run, "vol");
+        }
         let dir = run.world.at("vol");
         assert!(run.world.status().watched.contains(&dir), "the new directory is not watched");
-    })
+    });
+    Scenario { reuse: true, ..scenario }
 }
 
 pub fn directory_swapped() -> Scenario {
@@ -92,9 +99,10 @@ pub fn directory_swapped() -> Scenario {
         for _ in 0..2 * run.rounds {
             let (set, ops) = update(run, Publisher::DirSwapped);
             run.write(Pace::Settle, set, &ops);
+            in_place(run, "vol");
         }
         // What is done to a directory that was moved away is nobody's business any more.
-        let (old, files) = (format!("old{}", run.number), run.files(Set::whole(1)));
+        let (old, files) = (format!("old{}", run.number - 1), run.files(Set::whole(1)));
         run.world.apply(&rewrite(&old, &files));
         assert_eq!(run.world.reload(), Reload::Unchanged);
     })
@@ -116,6 +124,7 @@ pub fn missing_at_every_level() -> Scenario {
             let set = run.next();
             let ops = fill(LEVELS[3], level + 1, &run.files(set));
             run.write(Pace::Settle, set, &ops);
+            in_place(run, LEVELS[3]);
         }
     })
 }

@@ -28,25 +28,26 @@ pub fn change_before_the_start() -> Scenario {
             let (set, ops) = update(run, KUBELET);
             let since = run.moved(&ops);
             run.world.start();
-            run.served(Pace::Start, set, since);
+            run.served(Pace::Soon, set, since);
             run.expected.push(Told::Started);
         }
     })
 }
 
+/// With the old release kept, so that nothing but a second look finds the change.
 pub fn change_while_arming() -> Scenario {
-    Scenario::of(12, "change while arming", KUBELET, |run| {
+    Scenario::of(12, "change while arming", RELEASE, |run| {
         for _ in 0..run.rounds {
             run.world.load();
-            let (set, ops) = update(run, KUBELET);
+            let (set, ops) = update(run, RELEASE);
             let commit = ops.iter().rposition(|op| matches!(op, Op::Rename(..))).unwrap();
             run.world.apply(&ops[..commit]);
             run.world.tick();
-            let (dir, move_it) = (run.world.at("vol"), run.world.later(ops[commit..].to_vec()));
+            let (dir, move_it) = (run.world.at("srv"), run.world.later(ops[commit..].to_vec()));
             run.world.fate().before_watching(dir, move_it);
             let since = run.world.now();
             run.world.start();
-            run.served(Pace::Start, set, since);
+            run.served(Pace::Soon, set, since);
             run.expected.push(Told::Started);
         }
     })
@@ -103,7 +104,7 @@ pub fn no_watcher() -> Scenario {
         run.told(Told::Restored);
         assert_eq!(run.world.status().degraded, None);
         let (set, ops) = update(run, KUBELET);
-        run.commit(Pace::Commit, set, &ops);
+        run.commit(Pace::Soon, set, &ops);
     })
     .polled()
 }
