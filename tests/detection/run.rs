@@ -39,7 +39,7 @@ pub struct Run<'a> {
     pub took: BTreeMap<Pace, Vec<Duration>>,
     /// Of the commits those that the clock of the file system cannot tell from the last write before them.
     pub tied: Vec<Duration>,
-    /// The machine held the publisher up for so long that it paused as ASM-05 says that it does not.
+    /// The machine held somebody up, so that nothing can be said: the publisher paused as ASM-05 says that it does not.
     pub stalled: bool,
     troubled: bool,
 }

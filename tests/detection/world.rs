@@ -113,8 +113,13 @@ pub trait World {
     /// Returns once this is told, whatever else was not heard before it.
     fn wait_told(&mut self, told: &Told);
 
+    /// Lets so much time pass, or less if something is published; whether nothing was.
+    fn idle(&mut self, time: Duration) -> bool;
+
     /// Lets so much time pass, in which nothing is published.
-    fn pass(&mut self, time: Duration);
+    fn pass(&mut self, time: Duration) {
+        assert!(self.idle(time), "published while nothing was to be");
+    }
 
     /// What the server says of itself.
     fn status(&self) -> Status;

@@ -3,67 +3,86 @@
 use super::*;
 
 pub fn kinds() -> Scenario {
-    let file = |path: &str, kind: usize| match kind {
-        0 => None,
-        1 => Some((Op::Mkdir(path.into()), Op::Rmdir(path.into()))),
-        2 => Some((Op::Mkfifo(path.into()), Op::Unlink(path.into()))),
-        3 => Some((Op::Symlink("nowhere".into(), path.into()), Op::Unlink(path.into()))),
-        _ => Some((Op::Create(path.into()), Op::Unlink(path.into()))),
-    };
-    Scenario::of(22, "a path changes kind", PLAIN, move |run| {
+    Scenario::of(22, "a path changes kind", PLAIN, |run| {
         run.start();
-        for round in 0..10 {
-            let kind = round % 5;
-            let set = run.next();
-            let files = run.files(set);
-            if round < 5 {
-                // A file: nothing, a directory, a FIFO, a link to nothing, and last a link to a good file.
-                let path = format!("vol/{}", NAMES[round % 3]);
-                run.steps(&[Op::Unlink(path.clone().into())]);
-                if kind < 4 {
-                    let other = file(&path, kind);
-                    other.iter().for_each(|(make, _)| run.world.apply(std::slice::from_ref(make)));
-                    run.refused(Layer::Read);
-                    let mut ops: Vec<_> = other.map(|(_, remove)| remove).into_iter().collect();
-                    ops.extend(rewrite("vol", &files));
-                    run.write(Pace::Settle, set, &ops);
-                } else {
-                    let mut ops = fill("elsewhere", 1, &files);
-                    ops.extend(unlink("vol").into_iter().filter(|op| *op != Op::Unlink(path.clone().into())));
-                    for name in NAMES {
-                        ops.push(Op::Symlink(
-                            format!("../elsewhere/{name}").into(),
-                            format!("vol/{name}").into(),
-                        ));
-                    }
-                    run.write(Pace::Settle, set, &ops);
-                    let set = run.next();
-                    let ops = [unlink("vol"), rewrite("vol", &run.files(set))].concat();
-                    run.write(Pace::Settle, set, &ops);
-                }
-                continue;
-            }
-            // The directory: nothing, a FIFO, a link to nothing, a file, and a link to a good directory.
-            let away = Op::Rename("vol".into(), format!("away{}", run.number).into());
-            if kind == 1 {
-                let mut ops = fill("beside", 1, &files);
-                ops.extend([away, Op::Symlink("beside".into(), "vol".into())]);
-                run.commit(Pace::Soon, set, &ops);
-                let set = run.next();
-                let mut ops = fill("back", 1, &run.files(set));
-                ops.extend([Op::Unlink("vol".into()), Op::Rename("back".into(), "vol".into())]);
-                run.write(Pace::Settle, set, &ops);
-            } else {
-                run.steps(&[away]);
-                let other = file("vol", kind);
-                other.iter().for_each(|(make, _)| run.world.apply(std::slice::from_ref(make)));
-                run.refused(Layer::Read);
-                let mut ops: Vec<_> = other.map(|(_, remove)| remove).into_iter().collect();
-                ops.extend(fill("vol", 1, &files));
-                run.write(Pace::Settle, set, &ops);
-            }
+        for kind in 0..5 {
+            file_becomes(run, kind);
         }
+        linked_files(run);
+        for kind in 0..5 {
+            directory_becomes(run, kind);
+        }
+        linked_directory(run);
     })
+}
+
+/// What cannot be read in the place of `path` (a FIFO, a link to nothing, one to itself, a file or a directory where the
+/// other is wanted), and how it is removed; `None` for nothing at all.
+fn other(path: &str, kind: usize, is_dir: bool) -> Option<[Op; 2]> {
+    let path = || PathBuf::from(path);
+    match kind {
+        0 => None,
+        1 => Some([Op::Mkfifo(path()), Op::Unlink(path())]),
+        2 => Some([Op::Symlink("nowhere".into(), path()), Op::Unlink(path())]),
+        3 => Some([Op::Symlink(path().file_name()?.into(), path()), Op::Unlink(path())]),
+        _ if is_dir => Some([Op::Create(path()), Op::Unlink(path())]),
+        _ => Some([Op::Mkdir(path()), Op::Rmdir(path())]),
+    }
+}
+
+/// A file of the set is something else for a while, a different one with each kind.
+fn file_becomes(run: &mut Run<'_>, kind: usize) {
+    let path = format!("vol/{}", NAMES[kind % 3]);
+    let other = other(&path, kind, false);
+    run.steps(&[Op::Unlink(path.into())]);
+    becomes(run, other, |files| rewrite("vol", files));
+}
+
+/// So is the directory.
+fn directory_becomes(run: &mut Run<'_>, kind: usize) {
+    let away = format!("away{}", run.number);
+    run.steps(&[Op::Rename("vol".into(), away.into())]);
+    becomes(run, other("vol", kind, true), |files| fill("vol", 1, files));
+}
+
+/// It is refused, removed again, and what `remake` makes is served.
+fn becomes(run: &mut Run<'_>, other: Option<[Op; 2]>, remake: impl Fn(&Files) -> Vec<Op>) {
+    let mut ops = Vec::new();
+    if let Some([make, remove]) = other {
+        run.world.apply(&[make]);
+        ops.push(remove);
+    }
+    run.refused(Layer::Read);
+    let set = run.next();
+    ops.extend(remake(&run.files(set)));
+    run.write(Pace::Settle, set, &ops);
+}
+
+/// The files are links to good files, and are files again.
+fn linked_files(run: &mut Run<'_>) {
+    let set = run.next();
+    let mut ops = fill("elsewhere", 1, &run.files(set));
+    ops.extend(unlink("vol"));
+    for name in NAMES {
+        ops.push(Op::Symlink(Path::new("../elsewhere").join(name), Path::new("vol").join(name)));
+    }
+    run.write(Pace::Settle, set, &ops);
+    let set = run.next();
+    let ops = [unlink("vol"), rewrite("vol", &run.files(set))].concat();
+    run.write(Pace::Settle, set, &ops);
+}
+
+/// The directory is a link to a good one, and is a directory again.
+fn linked_directory(run: &mut Run<'_>) {
+    let set = run.next();
+    let mut ops = fill("beside", 1, &run.files(set));
+    ops.push(Op::Rename("vol".into(), "away".into()));
+    ops.push(Op::Symlink("beside".into(), "vol".into()));
+    run.commit(Pace::Soon, set, &ops);
+    let set = run.next();
+    let mut ops = fill("back", 1, &run.files(set));
+    ops.extend([Op::Unlink("vol".into()), Op::Rename("back".into(), "vol".into())]);
+    run.write(Pace::Settle, set, &ops);
 }
 
 /// A path with `.` and `..` in it, of which the simulation knows the absolute ones.

@@ -9,8 +9,10 @@ pub fn overflow() -> Scenario {
         for _ in 0..run.rounds {
             let (set, ops) = update(run, RELEASE);
             run.world.fate().deafen();
-            run.moved(&ops);
             run.world.pass(Duration::from_millis(20));
+            run.moved(&ops);
+            // A look may be under way still, for what was heard before.
+            run.stalled |= !run.world.idle(Duration::from_millis(20));
             let since = run.world.now();
             run.world.fate().overflow();
             run.served(Pace::Commit, set, since);
