@@ -58,22 +58,3 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
     assert!(matches!(told, Event::Published { generation: 2, recovered: false, .. }), "{told}");
     assert!(!shake(&reloader.current(), &client).unwrap().resumed, "every publication has fresh sessions");
 }
-
-#[test]
-fn inv08_an_idle_reloader_does_not_wake_itself() {
-    let generations = generations(1);
-    let volume = Volume::of(&generations[0]);
-    let reloader = volume.server().timing(by_events_only()).load().unwrap();
-    let mut events = reloader.events();
-    reloader.start().unwrap();
-    common::started(&mut events);
-    // Reading the files is an event in itself: were it a hint, a look would cause the next. Ten looks by hand would
-    // start ten such chains, and each settles at one look every few milliseconds.
-    for _ in 0..10 {
-        assert_eq!(reloader.reload_now(), Reload::Unchanged);
-    }
-    let looks = reloader.status().looks;
-    assert!(reloader.wait_published(1, std::time::Duration::from_millis(300)).is_none());
-    let more = reloader.status().looks - looks;
-    assert!(more <= 2, "{more} looks in 300 ms while nothing happens");
-}

@@ -6,10 +6,7 @@ mod common;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -100,59 +97,6 @@ fn inv05_updates_that_keep_pace_with_the_arming_leave_the_last_one_served_and_wa
     let reloader = builder.watcher(Some(watcher)).load().unwrap();
     reloader.start().unwrap();
     common::wait_for_leaf(&reloader, &last);
-}
-
-#[test]
-fn inv06_inv11_a_watcher_that_cannot_be_made_or_a_directory_that_cannot_be_watched_is_told_once() {
-    let generations = generations(3);
-    let mut volume = Volume::of(&generations[0]);
-    for directory in [false, true] {
-        let broken = Arc::new(AtomicBool::new(true));
-        let refuse = Arc::clone(&broken);
-        let dir = volume.dir();
-        let make: MakeWatcher = Box::new(move |_| {
-            if directory {
-                Ok(Box::new(Refuses(dir.clone(), Arc::clone(&refuse))))
-            } else if refuse.load(Ordering::SeqCst) {
-                Err(Error::new(Layer::Watch, "no watcher is to be had"))
-            } else {
-                Ok(Box::new(Refuses(dir.clone(), Arc::clone(&refuse))))
-            }
-        });
-        let reloader = volume.server().watcher(Some(make)).load().unwrap();
-        let mut events = reloader.events();
-        reloader.start().unwrap();
-        let next = &generations[1 + usize::from(directory)];
-        volume.publish(&next.files());
-        common::wait_for_leaf(&reloader, &next.server);
-        let status = reloader.status();
-        assert_eq!(status.degraded.unwrap().0.layer(), Layer::Watch);
-        broken.store(false, Ordering::SeqCst);
-        let mut told = Vec::new();
-        expect(&mut events, "restoration", |event| {
-            told.push(event.clone());
-            matches!(event, Event::Restored).then_some(())
-        });
-        let degraded = told.iter().filter(|event| matches!(event, Event::Degraded { .. })).count();
-        assert_eq!(degraded, 1, "{told:?}");
-        let status = reloader.status();
-        assert_eq!(status.degraded, None);
-        assert!(status.watched.contains(&volume.dir()), "{:?}", status.watched);
-    }
-}
-
-/// Watches nothing and, while that is set, refuses one directory.
-struct Refuses(PathBuf, Arc<AtomicBool>);
-
-impl Watcher for Refuses {
-    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
-        if dir == self.0 && self.1.load(Ordering::SeqCst) {
-            return Err(Error::new(Layer::Watch, "not this one").at(dir));
-        }
-        Ok(Watched::Armed)
-    }
-
-    fn unwatch(&mut self, _: &Path) {}
 }
 
 #[test]

@@ -117,6 +117,14 @@ impl Authority {
         Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
     }
 
+    /// A new certificate for the name and key of the intermediate `of`, PEM: what was issued under the old one is issued
+    /// under this one.
+    #[must_use]
+    pub fn certify_again(&self, of: &Self, name: &str) -> String {
+        let certificate = ca_params(name).signed_by(of.issuer.key(), &self.issuer);
+        certificate.expect("an intermediate").pem()
+    }
+
     /// The certificate, DER.
     #[must_use]
     pub fn der(&self) -> &CertificateDer<'static> {

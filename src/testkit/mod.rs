@@ -15,3 +15,12 @@ pub use certs::{Authority, Identity, Pair, Subject};
 pub use hooked::{Hook, Hooked, Verb};
 pub use leaks::{WINDOW, leaks};
 pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};
+
+/// The watcher that a reloader has where none is given: to be wrapped by one that fails.
+///
+/// # Errors
+/// [`Layer::Watch`](crate::Layer::Watch) where the system has no watcher left.
+#[cfg(all(feature = "notify", not(loom)))]
+pub fn native_watcher(hints: crate::watch::Hints) -> Result<Box<dyn crate::watch::Watcher>, crate::Error> {
+    crate::watch::notify_watcher(hints)
+}

@@ -30,6 +30,8 @@ pub enum Op {
     Unlink(PathBuf),
     /// rmdir(2)
     Rmdir(PathBuf),
+    /// mkfifo(3): what must not be opened, for that may block.
+    Mkfifo(PathBuf),
 }
 
 impl Op {
@@ -53,6 +55,7 @@ impl Op {
             Self::Rename(from, to) => std::fs::rename(at(from), at(to)),
             Self::Unlink(path) => std::fs::remove_file(at(path)),
             Self::Rmdir(path) => std::fs::remove_dir(at(path)),
+            Self::Mkfifo(path) => mkfifo(&at(path)),
         }
     }
 }
@@ -75,6 +78,18 @@ fn symlink(target: &Path, path: &Path) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn symlink(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+// rustix has none for Apple's systems.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn mkfifo(path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    Ok(mkfifoat(CWD, path, Mode::from_raw_mode(0o644))?)
+}
+
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn mkfifo(_: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -27,6 +27,7 @@ enum Node {
     Dir { entries: BTreeMap<OsString, usize>, parent: usize },
     File(Arc<Vec<u8>>),
     Link(PathBuf),
+    Fifo,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -165,6 +166,10 @@ impl Disk {
                 }
                 self.remove(&place, ino, now, &mut seen);
             }
+            Op::Mkfifo(path) => {
+                let place = self.vacant(path)?;
+                self.make(place, Node::Fifo, now, &mut seen);
+            }
         }
         Ok(seen)
     }
@@ -247,6 +252,7 @@ impl Disk {
             Node::File(bytes) => bytes.len() as u64,
             Node::Link(target) => target.as_os_str().len() as u64,
             Node::Dir { .. } => 4096,
+            Node::Fifo => 0,
         };
         let id = FileId { dev: 1, ino: ino as u64 + 2 };
         Stat { kind: self.kind(ino), id, size, mtime: inode.mtime, ctime: inode.ctime }
@@ -271,6 +277,7 @@ impl Disk {
             Node::File(bytes) => Ok(Arc::clone(bytes)),
             Node::Dir { .. } => Err(ErrorKind::IsADirectory.into()),
             Node::Link(_) => Err(ErrorKind::NotADirectory.into()),
+            Node::Fifo => Err(ErrorKind::InvalidInput.into()),
         }
     }
 
@@ -292,6 +299,11 @@ impl Disk {
         self.place(path, true).ok()?.node.filter(|ino| self.kind(*ino) == Kind::File)
     }
 
+    /// When the entry at `path` itself last changed.
+    pub(super) fn changed(&self, path: &Path) -> io::Result<Stamp> {
+        self.present(path, false).map(|(_, ino)| self.inode(ino).ctime)
+    }
+
     /// The directory that `path` leads to.
     pub(super) fn dir(&self, path: &Path) -> io::Result<usize> {
         if path.parent().is_none() {
@@ -306,6 +318,7 @@ impl Disk {
             Node::Dir { .. } => Kind::Dir,
             Node::File(_) => Kind::File,
             Node::Link(_) => Kind::Link,
+            Node::Fifo => Kind::Other("a fifo"),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{clock::Now, event::Event, testkit::Op, watch::Hints};
 mod check;
 mod disk;
 mod explore;
+mod live;
 mod port;
 mod run;
 mod scenario;
@@ -27,6 +28,7 @@ pub use check::{Violation, all as check, bound, is_bound_to_one_generation, one_
 pub use disk::What;
 use disk::{Disk, Happened};
 pub use explore::{Report, explore, sample};
+pub use live::Live;
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
 pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
 pub use scenario::{BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, full, is_valid};
@@ -403,6 +405,29 @@ impl Sim {
         !world.is_over() && world.wait_or_step(wake)
     }
 
+    /// Carries a step out that no script knows of, as if somebody had taken it at this moment.
+    ///
+    /// # Errors
+    /// What a file system would say.
+    pub fn apply(&self, op: &Op) -> io::Result<()> {
+        self.world().take(op)
+    }
+
+    /// When the entry at `path` itself last changed, by the disk's own clock.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn changed(&self, path: &std::path::Path) -> io::Result<crate::fs::Stamp> {
+        self.world().disk.changed(path)
+    }
+
+    /// Time passes up to `to`, or up to the first event that was late.
+    pub(crate) fn pass(&self, to: Duration) {
+        let mut world = self.world();
+        let event = world.late.first().map_or(to, |(at, ..)| *at);
+        world.advance(event.min(to));
+    }
+
     fn sleep(&self, pause: Duration) {
         let mut world = self.world();
         let end = world.now.mono + pause;
@@ -522,20 +547,32 @@ impl World {
         let due = (self.last_step + self.weather.pause).max(self.now.mono);
         self.advance(due);
         let script = Arc::clone(&self.script);
-        let happened =
-            self.disk.apply(&script.steps[self.next], self.now.wall).expect("a step that can be taken");
         self.note(Record::Step(self.next));
+        let happened = self.carry_out(&script.steps[self.next]).expect("a step that can be taken");
         self.next += 1;
         self.last_step = due;
-        self.at_once = 0;
-        // Who has what open matters to nobody but the numbering of new inodes.
-        let numbering = self.weather.reuse.then_some(&self.disk);
-        self.disk_hash = hash(&(self.disk_hash, self.disk.stamp(self.now.wall), numbering));
         if script.contents[self.next] != script.contents[self.next - 1] {
             self.last_change = due;
             self.note(Record::Disk(script.contents[self.next].clone()));
         }
         happened.into_iter().for_each(|happened| self.report(&happened));
+    }
+
+    /// A step changes the disk, and with it what the rest of the run depends on.
+    fn carry_out(&mut self, op: &Op) -> io::Result<Vec<Happened>> {
+        let happened = self.disk.apply(op, self.now.wall)?;
+        self.at_once = 0;
+        // Who has what open matters to nobody but the numbering of new inodes.
+        let numbering = self.weather.reuse.then_some(&self.disk);
+        self.disk_hash = hash(&(self.disk_hash, self.disk.stamp(self.now.wall), numbering));
+        Ok(happened)
+    }
+
+    /// The same, and the watcher is told.
+    fn take(&mut self, op: &Op) -> io::Result<()> {
+        let happened = self.carry_out(op)?;
+        happened.iter().for_each(|happened| self.report(happened));
+        Ok(())
     }
 
     /// Tells the watcher.

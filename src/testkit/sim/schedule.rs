@@ -112,6 +112,12 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// Follows these choices.
+    #[must_use]
+    pub fn new(choices: Vec<usize>) -> Self {
+        Self { choices, next: 0 }
+    }
+
     /// Reads a line; `None` if it is none.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
@@ -130,7 +136,7 @@ impl Replay {
             let count = if count.is_empty() { 1 } else { count.parse().ok()? };
             choices.extend(std::iter::repeat_n(choice, count));
         }
-        Some(Self { choices, next: 0 })
+        Some(Self::new(choices))
     }
 
     /// The line that repeats these choices.

@@ -1,0 +1,136 @@
+//! A world whose publisher acts at the word of a test, step by step, where [`run`](super::run) enumerates schedules.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{MarkedBuild, Replay, Script, Sim, Value, Weather};
+use crate::{error::Error, machine::Timing, reloader::Reloader, testkit::Op, watch::MakeWatcher};
+
+/// A year: no world of a test goes on for longer.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The shipped reloader in a simulated world, driven on the caller's thread.
+pub struct Live {
+    sim: Sim,
+    paths: Vec<PathBuf>,
+    timing: Timing,
+    reloader: Option<Reloader<Value>>,
+    neighbour: Option<Neighbour>,
+}
+
+/// Somebody who does the same over and over.
+struct Neighbour {
+    every: Duration,
+    due: Duration,
+    steps: Vec<Op>,
+    rounds: u64,
+}
+
+impl Live {
+    /// A disk on which `base` was carried out an hour ago; nothing is loaded.
+    ///
+    /// # Panics
+    /// If a step of `base` cannot be carried out.
+    #[must_use]
+    pub fn new(paths: &[PathBuf], base: &[Op], timing: Timing, weather: Weather) -> Self {
+        let weather = Weather { rest: FOREVER, ..weather };
+        let script = Script::new(paths, base, Vec::new(), &[], None, &weather);
+        let schedule = Arc::new(Mutex::new(Replay::new(Vec::new())));
+        let sim = Sim::new(&script, timing.settle, weather, schedule);
+        Self { sim, paths: paths.to_vec(), timing, reloader: None, neighbour: None }
+    }
+
+    /// The world: its disk, its time.
+    #[must_use]
+    pub fn sim(&self) -> &Sim {
+        &self.sim
+    }
+
+    /// The first load, after the end of whatever was loaded before.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn load(&mut self, watcher: Option<MakeWatcher>) -> Result<(), Error> {
+        self.reloader = None;
+        let loaded = Reloader::builder(&self.paths, MarkedBuild::new(&self.sim))
+            .timing(self.timing)
+            .clock(self.sim.clock())
+            .watcher(watcher)
+            .load_from(self.sim.fs())?;
+        self.reloader = Some(loaded);
+        Ok(())
+    }
+
+    /// What was loaded.
+    ///
+    /// # Panics
+    /// Before the first load.
+    #[allow(clippy::expect_used)] // reason: stated
+    #[must_use]
+    pub fn reloader(&self) -> &Reloader<Value> {
+        self.reloader.as_ref().expect("a first load")
+    }
+
+    /// What a worker does first.
+    pub fn start(&self) {
+        self.reloader().shared().begin_here();
+    }
+
+    /// From now on somebody takes these steps every so often; or nobody does.
+    pub fn neighbour(&mut self, every: Duration, steps: Vec<Op>) {
+        let due = self.sim.now().mono + every;
+        self.neighbour = (!steps.is_empty()).then_some(Neighbour { every, due, steps, rounds: 0 });
+    }
+
+    /// How often the neighbour has taken its steps.
+    #[must_use]
+    pub fn rounds(&self) -> u64 {
+        self.neighbour.as_ref().map_or(0, |neighbour| neighbour.rounds)
+    }
+
+    /// The reader goes on until `done` says so, for at most `limit`; whether it was done.
+    ///
+    /// # Panics
+    /// If the reader spins or waits for nothing, or a step of the neighbour fails.
+    pub fn until(&mut self, limit: Duration, mut done: impl FnMut(&Reloader<Value>) -> bool) -> bool {
+        let end = self.sim.now().mono + limit;
+        loop {
+            if done(self.reloader()) {
+                return true;
+            }
+            let now = self.sim.now().mono;
+            if now >= end {
+                return false;
+            }
+            self.sim.begin_step(0);
+            match self.reloader().shared().turn() {
+                Ok(()) => {}
+                Err(pause) => {
+                    assert!(pause.is_some(), "the reader waits for nothing");
+                    let due = self.neighbour.as_ref().map_or(end, |neighbour| neighbour.due);
+                    let wake = pause.map_or(end, |pause| now.saturating_add(pause));
+                    self.sim.pass(wake.min(due).min(end));
+                }
+            }
+            assert!(!self.sim.ended(), "the reader takes step after step at one instant");
+            self.disturb();
+        }
+    }
+
+    /// The neighbour's turn, if it is due.
+    #[allow(clippy::expect_used)] // reason: a neighbour that cannot act is a bug of the test
+    fn disturb(&mut self) {
+        let now = self.sim.now().mono;
+        let Some(neighbour) = self.neighbour.as_mut().filter(|neighbour| neighbour.due <= now) else {
+            return;
+        };
+        for op in &neighbour.steps {
+            self.sim.apply(op).expect("a step of the neighbour");
+        }
+        neighbour.due = now + neighbour.every;
+        neighbour.rounds += 1;
+    }
+}

@@ -1,0 +1,363 @@
+//! Every way in which the files change, ten times in a row, none of them missed: on the real file system with real
+//! handshakes, and in the simulated world, which has to agree.
+//!
+//! `scripts/detection` runs the same with the default delays.
+#![cfg(all(target_os = "linux", not(loom)))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)]
+// reason: tests stop at the first surprise, and print what they measured
+
+#[path = "../common/mod.rs"]
+mod common;
+mod real;
+mod run;
+mod scenarios;
+mod simulated;
+mod watcher;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::Path,
+    process::Command,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
+
+use real::Real;
+use run::{Pace, Run};
+use rustls_reload::Timing;
+use scenarios::Scenario;
+use simulated::Simulated;
+use world::{Told, World};
+
+/// What is measured in milliseconds is measured alone; what waits most of the time waits together.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// How often a scenario is tried on a machine that is busy elsewhere.
+const TRIES: usize = 5;
+
+/// With the delays that are shipped, which take longer: what `scripts/detection` runs.
+fn by_defaults() -> bool {
+    std::env::var("DETECTION").is_ok_and(|tier| tier == "defaults")
+}
+
+fn timing(scenario: &Scenario) -> Timing {
+    if by_defaults() { Timing::default() } else { scenario.timing(common::quick()) }
+}
+
+fn rounds() -> u32 {
+    if by_defaults() { 3 } else { 10 }
+}
+
+/// Prints a line past the capture of `cargo test`: what was measured is always shown.
+fn say(line: &str) {
+    writeln!(std::io::stdout().lock(), "{line}").unwrap();
+}
+
+/// What a scenario came to in one world.
+struct Outcome {
+    published: u64,
+    told: Vec<Told>,
+    took: BTreeMap<Pace, Vec<Duration>>,
+    tied: Vec<Duration>,
+}
+
+/// Runs it; `Err` where the machine stalled the publisher, so that nothing is said.
+fn go(world: &mut dyn World, scenario: &Scenario) -> Result<Outcome, ()> {
+    let mut run = Run::new(world, rounds());
+    (scenario.body)(&mut run);
+    let Run { world, set, expected, mut took, tied, stalled, .. } = run;
+    if stalled {
+        return Err(());
+    }
+    assert!(world.serves(set), "{}: {set:?} is not served in the end", scenario.name);
+    let told = world.told();
+    assert_eq!(told, expected, "{}: told, and expected to be told", scenario.name);
+    let publications = told.iter().filter(|told| matches!(told, Told::Published { .. })).count() as u64;
+    assert_eq!(world.published(), publications, "{}: each publication is told", scenario.name);
+    took.retain(|_, took| !took.is_empty());
+    Ok(Outcome { published: publications, told, took, tied })
+}
+
+fn median(took: &[Duration]) -> Duration {
+    let mut took = took.to_vec();
+    took.sort();
+    took[took.len() / 2]
+}
+
+/// How long a set may take at this pace, apart from the work itself.
+fn wait(pace: Pace, timing: &Timing) -> Duration {
+    match pace {
+        Pace::Commit | Pace::Soon => Duration::ZERO,
+        Pace::Settle => timing.settle,
+        Pace::Poll => timing.poll,
+        Pace::PollSettle => timing.poll + timing.settle,
+        Pace::Degraded => timing.poll_degraded,
+        Pace::DegradedSettle => timing.poll_degraded + timing.settle,
+    }
+}
+
+/// The medians in words; `Err` where one is not within its bound.
+fn check_real(scenario: &Scenario, outcome: &Outcome) -> Result<String, String> {
+    let timing = timing(scenario);
+    let mut line = String::new();
+    for (pace, took) in &outcome.took {
+        let (median, worst) = (median(took), *took.iter().max().unwrap());
+        line += &format!("; {pace:?}: median {median:.1?}, worst {worst:.1?} of {}", took.len());
+        // The machine is noisy, so the worst is shown and the median is held to.
+        let work = Duration::from_millis(if *pace == Pace::Commit { 10 } else { 50 });
+        let bound = wait(*pace, &timing) + work;
+        if median >= bound {
+            return Err(format!("{}{line}, and the bound is {bound:?}", scenario.name));
+        }
+        if matches!(pace, Pace::Commit | Pace::Soon | Pace::Settle) {
+            assert!(worst < timing.poll, "{}: {worst:?}: found by the poll", scenario.name);
+        }
+    }
+    if !outcome.tied.is_empty() {
+        line += &format!("; tied: median {:.1?} of {}", median(&outcome.tied), outcome.tied.len());
+    }
+    Ok(line)
+}
+
+fn check_simulated(scenario: &Scenario, outcome: &Outcome) -> String {
+    let timing = timing(scenario);
+    let mut line = String::new();
+    for (pace, took) in &outcome.took {
+        let (median, worst) = (median(took), *took.iter().max().unwrap());
+        line += &format!("; {pace:?}: {median:.1?}, {worst:.1?}");
+        // Work takes no time there.
+        let bound = wait(*pace, &timing) + timing.gap;
+        assert!(worst <= bound, "{}: {pace:?}: {worst:?}, bound {bound:?}", scenario.name);
+    }
+    assert!(outcome.tied.is_empty(), "{}: a tick lies between", scenario.name);
+    line
+}
+
+/// Runs it in the real world; what it came to, and its times in words.
+///
+/// Where the machine is busy elsewhere it is tried again: an event that is missed, or a settle time where none is due,
+/// is there every time.
+fn show(mut world: impl FnMut() -> Real, scenario: &Scenario) -> (Outcome, String) {
+    let alone = is_timed(scenario).then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+    let _busy = alone.is_none().then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+    let mut why = String::new();
+    for _ in 0..TRIES {
+        match go(&mut world(), scenario) {
+            Err(()) => why = format!("{}: the publisher was held up", scenario.name),
+            Ok(outcome) => match check_real(scenario, &outcome) {
+                Ok(line) => return (outcome, line),
+                Err(slow) => why = slow,
+            },
+        }
+        say(&format!("detection: once more: {why}"));
+    }
+    panic!("{TRIES} times: {why}");
+}
+
+/// Whether the scenario is held to milliseconds.
+fn is_timed(scenario: &Scenario) -> bool {
+    matches!(scenario.number, 1..=4 | 11 | 12 | 14 | 17..=20 | 24)
+}
+
+/// In both worlds.
+fn holds(scenario: Scenario) {
+    let simulated = go(&mut Simulated::new(&scenario, timing(&scenario)), &scenario);
+    let simulated = simulated.unwrap_or_else(|()| panic!("time passes only when it is let pass"));
+    let times = check_simulated(&scenario, &simulated);
+    let (real, real_times) = show(|| Real::new(&scenario, timing(&scenario)), &scenario);
+    let (Scenario { number, name, .. }, published) = (&scenario, real.published);
+    let simulation = format!("simulated: {} published{times}", simulated.published);
+    say(&format!("detection {number:02} {name}: {published} published{real_times} | {simulation}"));
+    assert_eq!(published, simulated.published, "{name}: the worlds disagree");
+    assert_eq!(real.told, simulated.told, "{name}: the worlds disagree");
+}
+
+/// Scenario 1.
+#[test]
+fn inv05_inv06_a_kubelet_update_is_served_each_time() {
+    holds(scenarios::kubelet());
+}
+
+/// Scenario 2.
+#[test]
+fn inv05_inv06_a_parent_link_that_is_re_pointed_is_followed_each_time() {
+    holds(scenarios::parent_re_pointed());
+}
+
+/// Scenario 3.
+#[test]
+fn inv05_inv06_a_grandparent_link_that_is_re_pointed_is_followed_each_time() {
+    holds(scenarios::grandparent_re_pointed());
+}
+
+/// Scenario 4.
+#[test]
+fn inv05_inv06_a_link_into_a_volume_elsewhere_is_followed_each_time() {
+    holds(scenarios::linked_volume());
+}
+
+/// Scenario 5.
+#[test]
+fn inv05_inv06_the_target_of_a_link_rewritten_in_its_own_directory_is_served() {
+    holds(scenarios::target_rewritten());
+}
+
+/// Scenario 6.
+#[test]
+fn inv05_inv06_certbots_links_replaced_one_by_one_are_followed() {
+    holds(scenarios::certbot());
+}
+
+/// Scenario 7.
+#[test]
+fn inv05_both_files_removed_and_made_seconds_later_keep_the_old_pair_meanwhile() {
+    holds(scenarios::removed_for_seconds());
+}
+
+/// Scenario 8.
+#[test]
+fn inv05_inv06_a_directory_removed_and_made_again_is_served_and_watched() {
+    holds(scenarios::directory_remade());
+}
+
+/// Scenario 9.
+#[test]
+fn inv05_inv06_a_directory_renamed_away_and_replaced_is_followed_twice() {
+    holds(scenarios::directory_swapped());
+}
+
+/// Scenario 10.
+#[test]
+fn inv05_inv06_a_directory_missing_at_every_level_of_its_path_is_found_again() {
+    holds(scenarios::missing_at_every_level());
+}
+
+/// Scenario 11, injected: the watcher hears nothing of the rotation, then says that it lost events.
+#[test]
+fn inv06_an_overflow_of_the_event_queue_during_a_rotation_costs_nothing() {
+    holds(scenarios::overflow());
+}
+
+/// Scenario 12.
+#[test]
+fn inv05_inv06_a_change_between_the_first_load_and_the_arming_of_the_watch_is_served() {
+    holds(scenarios::change_before_the_start());
+    holds(scenarios::rewritten_before_the_start());
+    holds(scenarios::change_while_arming());
+}
+
+/// Scenario 13: a watcher that never speaks.
+#[test]
+fn inv06_a_file_system_without_events_is_polled() {
+    holds(scenarios::no_events());
+    holds(scenarios::no_events_in_place());
+}
+
+/// Scenario 14, injected.
+#[test]
+fn inv06_inv11_without_a_watcher_or_watches_it_is_told_and_converges_and_recovers() {
+    holds(scenarios::no_watcher());
+    holds(scenarios::no_watches());
+}
+
+/// Scenario 15.
+#[test]
+fn inv05_other_bytes_of_the_same_size_and_modification_time_are_served() {
+    holds(scenarios::same_size_and_time());
+}
+
+/// Scenario 16.
+#[test]
+fn inv05_two_updates_within_a_second_on_one_inode_are_both_served() {
+    holds(scenarios::twice_within_a_second());
+}
+
+/// Scenario 17.
+#[test]
+fn inv05_a_new_leaf_alone_is_served_with_the_key_reused() {
+    scenarios::only_the_leaf().into_iter().for_each(holds);
+}
+
+/// Scenario 18.
+#[test]
+fn inv05_a_new_intermediate_alone_is_served() {
+    scenarios::only_an_intermediate().into_iter().for_each(holds);
+}
+
+/// Scenario 19.
+#[test]
+fn inv05_a_new_client_ca_alone_is_served() {
+    scenarios::only_the_client_ca().into_iter().for_each(holds);
+}
+
+/// Scenario 20. With the default delays for a minute.
+#[test]
+fn inv05_inv12_a_chatty_neighbour_delays_nothing_and_costs_no_look() {
+    holds(scenarios::chatty_neighbour(Duration::from_secs(if by_defaults() { 50 } else { 5 })));
+    holds(scenarios::chatty_neighbour_in_place());
+}
+
+/// Scenario 21.
+#[test]
+fn inv06_inv12_the_readers_own_reads_cause_no_look() {
+    holds(scenarios::own_reads());
+}
+
+/// Scenario 22.
+#[test]
+fn inv05_a_path_that_changes_its_kind_is_served_again_once_it_is_a_file() {
+    holds(scenarios::kinds());
+}
+
+/// Scenario 23: a file mounted alone. It can only be waited for.
+#[test]
+fn inv05_inv12_files_that_never_change_are_served_and_looked_at_by_the_poll_alone() {
+    holds(scenarios::nothing_happens(true));
+    holds(scenarios::nothing_happens(false));
+}
+
+/// Scenario 24. What depends on the working directory needs a process of its own, and the simulation has none: there
+/// the path with dots only.
+#[test]
+fn inv05_inv06_a_relative_path_a_bare_name_and_a_path_with_dots_are_followed() {
+    const NAME: &str = "inv05_inv06_a_relative_path_a_bare_name_and_a_path_with_dots_are_followed";
+    const CHILD: &str = "DETECTION_IN_ITS_OWN_DIRECTORY";
+    if std::env::var_os(CHILD).is_some() {
+        let root = std::env::current_dir().unwrap();
+        let up = Path::new("..").join(root.file_name().unwrap());
+        for (prefix, scenario) in [
+            (Path::new(""), scenarios::relative("a relative path")),
+            (&up, scenarios::relative("a path that leads up")),
+            (Path::new(""), scenarios::bare()),
+        ] {
+            let world = || {
+                for entry in std::fs::read_dir(&root).unwrap() {
+                    let path = entry.unwrap().path();
+                    let is_dir = path.symlink_metadata().unwrap().is_dir();
+                    if is_dir { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+                }
+                Real::beneath(root.clone(), prefix, &scenario, timing(&scenario))
+            };
+            let (outcome, line) = show(world, &scenario);
+            say(&format!("detection 24 {}: {} published{line}", scenario.name, outcome.published));
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let quiet = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([NAME, "--exact", "--nocapture"])
+        .env(CHILD, "1")
+        .current_dir(dir.path().canonicalize().unwrap())
+        .output()
+        .unwrap();
+    drop(quiet);
+    let (out, err) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    assert!(child.status.success(), "{out}{err}");
+    let lines: Vec<_> = out.lines().filter(|line| line.starts_with("detection 24")).collect();
+    assert_eq!(lines.len(), 3, "{out}");
+    lines.iter().for_each(|line| say(line));
+    holds(scenarios::dotted());
+}

@@ -1,0 +1,342 @@
+//! The real world: a temporary directory, the system's watcher, certificates, handshakes.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring, pki_types::CertificateDer};
+use rustls_reload::{
+    ClientAuth, Events, Reload, ServerReloader, ServerTls, Status, Timing, pem,
+    testkit::{Authority, Identity, Op, Subject, native_watcher, wait_for_tick},
+};
+
+use super::{
+    common::{DEADLINE, shake},
+    scenarios::Scenario,
+    watcher::Fate,
+    world::{Files, Set, Told, World, made},
+};
+
+pub struct Real {
+    root: PathBuf,
+    /// The paths as the server is given them.
+    given: Vec<PathBuf>,
+    timing: Timing,
+    forge: Forge,
+    began: Instant,
+    fate: Fate,
+    neighbour: Option<Neighbour>,
+    disturbed: u64,
+    server: Option<(ServerReloader, Events<ServerTls>)>,
+    told: Vec<Told>,
+    published: u64,
+    /// Gone last.
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Real {
+    /// In a temporary directory.
+    pub fn new(scenario: &Scenario, timing: Timing) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        Self { _dir: Some(dir), ..Self::beneath(root.clone(), &root, scenario, timing) }
+    }
+
+    /// In the directory `root`, which the server knows as `prefix`.
+    pub fn beneath(root: PathBuf, prefix: &Path, scenario: &Scenario, timing: Timing) -> Self {
+        let given = scenario.paths.iter().map(|path| prefix.join(path.strip_prefix("/").unwrap())).collect();
+        let mut world = Self {
+            root,
+            given,
+            timing,
+            forge: Forge::new(),
+            began: Instant::now(),
+            fate: Fate::new(Box::new(native_watcher)),
+            neighbour: None,
+            disturbed: 0,
+            server: None,
+            told: Vec::new(),
+            published: 0,
+            _dir: None,
+        };
+        let base = (scenario.base)(&world.files(Set::whole(1)));
+        world.apply(&base);
+        world
+    }
+
+    fn server(&self) -> &ServerReloader {
+        &self.server.as_ref().expect("a first load").0
+    }
+
+    fn listen(&mut self) {
+        if let Some((_, events)) = &mut self.server {
+            let events = std::iter::from_fn(|| events.try_next());
+            self.told.extend(events.map(|told| Told::from(&*told.event)));
+        }
+    }
+}
+
+/// The same step with what is absolute in a link's target beneath `root`.
+fn carry_out(root: &Path, op: &Op) {
+    let done = match op {
+        Op::Symlink(target, path) if target.is_absolute() => {
+            Op::Symlink(root.join(target.strip_prefix("/").unwrap()), path.clone()).apply(root)
+        }
+        op => op.apply(root),
+    };
+    done.unwrap_or_else(|error| panic!("{op:?}: {error}"));
+}
+
+impl World for Real {
+    fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    fn files(&mut self, set: Set) -> Files {
+        self.forge.files(set)
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn apply(&mut self, ops: &[Op]) {
+        ops.iter().for_each(|op| carry_out(&self.root, op));
+    }
+
+    fn later(&self, ops: Vec<Op>) -> Box<dyn FnOnce() + Send> {
+        let root = self.root.clone();
+        Box::new(move || ops.iter().for_each(|op| carry_out(&root, op)))
+    }
+
+    fn tick(&mut self) {
+        wait_for_tick(&self.root).unwrap();
+    }
+
+    fn changed(&self, op: &Op) -> Option<i128> {
+        let meta = fs::symlink_metadata(self.root.join(made(op)?)).unwrap();
+        Some(i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec()))
+    }
+
+    fn neighbour(&mut self, every: Duration, ops: Vec<Op>) {
+        self.disturbed = self.disturbed();
+        self.neighbour = None;
+        if !ops.is_empty() {
+            self.neighbour = Some(Neighbour::new(self.root.clone(), every, ops));
+        }
+    }
+
+    fn disturbed(&self) -> u64 {
+        self.disturbed
+            + self.neighbour.as_ref().map_or(0, |neighbour| neighbour.rounds.load(Ordering::Relaxed))
+    }
+
+    fn fate(&self) -> &Fate {
+        &self.fate
+    }
+
+    fn load(&mut self) {
+        if self.server.is_some() {
+            self.published = self.published();
+            self.listen();
+            self.server = None;
+        }
+        let server = ServerReloader::builder(&self.given[0], &self.given[1])
+            .client_ca(&self.given[2], ClientAuth::Required)
+            .timing(self.timing)
+            .watcher(Some(self.fate.make_watcher()))
+            .load()
+            .unwrap();
+        let events = server.events();
+        self.server = Some((server, events));
+    }
+
+    fn start(&mut self) {
+        self.listen();
+        self.server().start().unwrap();
+        // What is written before it says so is found by its first look, without an event.
+        self.wait_told(&Told::Started);
+    }
+
+    fn reload(&mut self) -> Reload {
+        self.server().reload_now()
+    }
+
+    fn serves(&mut self, set: Set) -> bool {
+        let config = self.server().current();
+        self.forge.is_served(&config, set)
+    }
+
+    fn wait_served(&mut self, set: Set) {
+        let deadline = Instant::now() + DEADLINE;
+        let server = &self.server.as_ref().expect("a first load").0;
+        let mut current = server.served();
+        while !self.forge.is_served(&current.value.config, set) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let next = server.wait_published(current.generation, left);
+            current = next.unwrap_or_else(|| panic!("{set:?} is not served: {:#?}", server.status()));
+        }
+    }
+
+    fn wait_told(&mut self, told: &Told) {
+        let deadline = Instant::now() + DEADLINE;
+        let from = self.told.len();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (_, events) = self.server.as_mut().expect("a first load");
+            let Some(next) = events.next_within(left) else { break };
+            self.told.push(Told::from(&*next.event));
+            if self.told.last() == Some(told) {
+                return;
+            }
+        }
+        panic!("not told: {told:?}, but {:?}", &self.told[from..]);
+    }
+
+    fn idle(&mut self, time: Duration) -> bool {
+        let server = self.server();
+        server.wait_published(server.served().generation, time).is_none()
+    }
+
+    fn status(&self) -> Status {
+        self.server().status()
+    }
+
+    fn told(&mut self) -> Vec<Told> {
+        self.listen();
+        self.told.clone()
+    }
+
+    fn published(&self) -> u64 {
+        self.published + self.server().served().generation - 1
+    }
+}
+
+/// A thread that takes the same steps over and over until it is dropped.
+struct Neighbour {
+    rounds: Arc<AtomicU64>,
+    /// Dropped, it ends the thread.
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Neighbour {
+    fn new(root: PathBuf, every: Duration, ops: Vec<Op>) -> Self {
+        let rounds = Arc::new(AtomicU64::new(0));
+        let (stop, stopped) = mpsc::channel::<()>();
+        let count = Arc::clone(&rounds);
+        let work = move || {
+            while stopped.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
+                ops.iter().for_each(|op| carry_out(&root, op));
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        Self { rounds, stop: Some(stop), thread: Some(thread::spawn(work)) }
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        self.stop = None;
+        let ended = self.thread.take().map(thread::JoinHandle::join);
+        assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "the neighbour failed");
+    }
+}
+
+/// Makes certificates, each once.
+struct Forge {
+    root: Authority,
+    issuer: Authority,
+    keys: HashMap<u32, Identity>,
+    /// Of the leaves of a key.
+    lengths: HashMap<u32, usize>,
+    leaves: HashMap<(u32, u32), String>,
+    issuers: HashMap<u32, String>,
+    trusts: HashMap<u32, Trust>,
+}
+
+/// Client CAs of one number, and a client that they let in.
+struct Trust {
+    pem: String,
+    client: Arc<ClientConfig>,
+}
+
+impl Forge {
+    fn new() -> Self {
+        let root = Authority::root("root");
+        let issuer = root.intermediate("issuer");
+        Self {
+            root,
+            issuer,
+            keys: HashMap::new(),
+            lengths: HashMap::new(),
+            leaves: HashMap::new(),
+            issuers: HashMap::new(),
+            trusts: HashMap::new(),
+        }
+    }
+
+    fn files(&mut self, set: Set) -> Files {
+        let chain = self.leaf(set) + self.issuer(set.issuer);
+        let key = self.keys[&set.key].pem();
+        [chain.into_bytes(), key.into_bytes(), self.trust(set.ca).pem.clone().into_bytes()]
+    }
+
+    fn leaf(&mut self, set: Set) -> String {
+        let key = self.keys.entry(set.key).or_insert_with(Identity::p256);
+        let issue = || self.issuer.issue(&Subject::server("localhost"), key).chain;
+        // Signatures vary in length by a byte or two, serial numbers with the key: the usual length of this key.
+        let len = *self.lengths.entry(set.key).or_insert_with(|| {
+            let mut lengths = [0; 9].map(|_| issue().len());
+            lengths.sort_unstable();
+            lengths[4]
+        });
+        let made = || std::iter::repeat_with(issue).find(|pem| pem.len() == len);
+        self.leaves.entry((set.leaf, set.key)).or_insert_with(|| made().expect("one some time")).clone()
+    }
+
+    fn issuer(&mut self, number: u32) -> &String {
+        self.issuers.entry(number).or_insert_with(|| self.root.certify_again(&self.issuer, "issuer"))
+    }
+
+    fn trust(&mut self, number: u32) -> &Trust {
+        let root = self.root.der().clone();
+        self.trusts.entry(number).or_insert_with(|| {
+            let ca = Authority::root(&format!("client CA {number}"));
+            let client = ca.issue(&Subject::client("client"), &Identity::p256());
+            let mut roots = RootCertStore::empty();
+            roots.add(root).unwrap();
+            let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_client_auth_cert(vec![client.leaf.clone()], client.key_der())
+                .unwrap();
+            Trust { pem: ca.pem, client: Arc::new(config) }
+        })
+    }
+
+    /// A client of the set's own CA is let in and is presented its whole chain.
+    fn is_served(&mut self, config: &Arc<ServerConfig>, set: Set) -> bool {
+        let [chain, ..] = self.files(set);
+        let wanted: Vec<CertificateDer<'_>> = pem::chain(&chain).unwrap();
+        // Each handshake a full one: what is resumed shows what was, not what is.
+        let mut client = ClientConfig::clone(&self.trust(set.ca).client);
+        client.resumption = rustls::client::Resumption::disabled();
+        shake(config, &Arc::new(client)).is_ok_and(|shaken| shaken.chain == wanted)
+    }
+}

@@ -1,0 +1,125 @@
+//! Paths: of another kind, relative, with dots.
+
+use super::*;
+
+pub fn kinds() -> Scenario {
+    Scenario::of(22, "a path changes kind", PLAIN, |run| {
+        run.start();
+        for kind in 0..5 {
+            file_becomes(run, kind);
+        }
+        linked_files(run);
+        for kind in 0..5 {
+            directory_becomes(run, kind);
+        }
+        linked_directory(run);
+    })
+}
+
+/// What cannot be read in the place of `path` (a FIFO, a link to nothing, one to itself, a file or a directory where the
+/// other is wanted), and how it is removed; `None` for nothing at all.
+fn other(path: &str, kind: usize, is_dir: bool) -> Option<[Op; 2]> {
+    let path = || PathBuf::from(path);
+    match kind {
+        0 => None,
+        1 => Some([Op::Mkfifo(path()), Op::Unlink(path())]),
+        2 => Some([Op::Symlink("nowhere".into(), path()), Op::Unlink(path())]),
+        3 => Some([Op::Symlink(path().file_name()?.into(), path()), Op::Unlink(path())]),
+        _ if is_dir => Some([Op::Create(path()), Op::Unlink(path())]),
+        _ => Some([Op::Mkdir(path()), Op::Rmdir(path())]),
+    }
+}
+
+/// A file of the set is something else for a while, a different one with each kind.
+fn file_becomes(run: &mut Run<'_>, kind: usize) {
+    let path = format!("vol/{}", NAMES[kind % 3]);
+    let other = other(&path, kind, false);
+    run.steps(&[Op::Unlink(path.into())]);
+    becomes(run, other, |files| rewrite("vol", files));
+}
+
+/// So is the directory.
+fn directory_becomes(run: &mut Run<'_>, kind: usize) {
+    let away = format!("away{}", run.number);
+    run.steps(&[Op::Rename("vol".into(), away.into())]);
+    becomes(run, other("vol", kind, true), |files| fill("vol", 1, files));
+}
+
+/// It is refused, removed again, and what `remake` makes is served.
+fn becomes(run: &mut Run<'_>, other: Option<[Op; 2]>, remake: impl Fn(&Files) -> Vec<Op>) {
+    let mut ops = Vec::new();
+    if let Some([make, remove]) = other {
+        run.world.apply(&[make]);
+        ops.push(remove);
+    }
+    run.refused(Layer::Read);
+    let set = run.next();
+    ops.extend(remake(&run.files(set)));
+    run.write(Pace::Settle, set, &ops);
+}
+
+/// The files are links to good files, and are files again.
+fn linked_files(run: &mut Run<'_>) {
+    let set = run.next();
+    let mut ops = fill("elsewhere", 1, &run.files(set));
+    ops.extend(unlink("vol"));
+    for name in NAMES {
+        ops.push(Op::Symlink(Path::new("../elsewhere").join(name), Path::new("vol").join(name)));
+    }
+    run.write(Pace::Settle, set, &ops);
+    let set = run.next();
+    let ops = [unlink("vol"), rewrite("vol", &run.files(set))].concat();
+    run.write(Pace::Settle, set, &ops);
+}
+
+/// The directory is a link to a good one, and is a directory again.
+fn linked_directory(run: &mut Run<'_>) {
+    let set = run.next();
+    let mut ops = fill("beside", 1, &run.files(set));
+    ops.push(Op::Rename("vol".into(), "away".into()));
+    ops.push(Op::Symlink("beside".into(), "vol".into()));
+    run.commit(Pace::Soon, set, &ops);
+    let set = run.next();
+    let mut ops = fill("back", 1, &run.files(set));
+    ops.extend([Op::Unlink("vol".into()), Op::Rename("back".into(), "vol".into())]);
+    run.write(Pace::Settle, set, &ops);
+}
+
+/// A path with `.` and `..` in it, of which the simulation knows the absolute ones.
+pub fn dotted() -> Scenario {
+    let scenario = Scenario::of(24, "a path with dots", KUBELET, committed(KUBELET));
+    let paths = NAMES.iter().map(|name| Path::new("/vol/../vol/.").join(name)).collect();
+    Scenario { paths, ..scenario }
+}
+
+/// The same files by paths that begin at the working directory, which is the one above them.
+pub fn relative(name: &'static str) -> Scenario {
+    Scenario::of(24, name, KUBELET, committed(KUBELET))
+}
+
+/// The files in the working directory itself.
+pub fn bare() -> Scenario {
+    let rotate = |number: u32, files: &Files| {
+        let keyed: Vec<_> = NAMES.iter().zip(files).map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        let (here, stamp) = (Path::new(""), |number: u32| format!("..{number}"));
+        if number == 1 {
+            rustls_reload::testkit::kubelet_first(here, &stamp(1), &keyed)
+        } else {
+            rustls_reload::testkit::kubelet_update(here, &stamp(number - 1), &stamp(number), &keyed)
+        }
+    };
+    Scenario::new(
+        24,
+        "a bare file name",
+        "",
+        move |files| rotate(1, files),
+        move |run| {
+            run.start();
+            for _ in 0..run.rounds {
+                let set = run.next();
+                let ops = rotate(run.number, &run.files(set));
+                run.commit(Pace::Commit, set, &ops);
+            }
+        },
+    )
+}

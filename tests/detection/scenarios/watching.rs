@@ -1,0 +1,136 @@
+//! What becomes of the watching: changes before it, lost events, none at all, no watches.
+
+use super::*;
+
+/// With old releases kept, so that nothing but a watch on the link's own directory tells.
+pub fn overflow() -> Scenario {
+    Scenario::of(11, "queue overflow", RELEASE, |run| {
+        run.start();
+        for _ in 0..run.rounds {
+            let (set, ops) = update(run, RELEASE);
+            run.world.fate().deafen();
+            run.world.pass(Duration::from_millis(20));
+            run.moved(&ops);
+            // A look may be under way still, for what was heard before.
+            run.stalled |= !run.world.idle(Duration::from_millis(20));
+            let since = run.world.now();
+            run.world.fate().overflow();
+            run.served(Pace::Commit, set, since);
+            // And by events again.
+            let (set, ops) = update(run, RELEASE);
+            run.commit(Pace::Commit, set, &ops);
+        }
+    })
+}
+
+pub fn change_before_the_start() -> Scenario {
+    Scenario::of(12, "change before the start", KUBELET, |run| {
+        for _ in 0..run.rounds {
+            run.world.load();
+            let (set, ops) = update(run, KUBELET);
+            let since = run.moved(&ops);
+            run.world.start();
+            run.served(Pace::Soon, set, since);
+            run.expected.push(Told::Started);
+        }
+    })
+}
+
+/// With the old release kept, so that nothing but a second look finds the change.
+pub fn change_while_arming() -> Scenario {
+    Scenario::of(12, "change while arming", RELEASE, |run| {
+        for _ in 0..run.rounds {
+            run.world.load();
+            let (set, ops) = update(run, RELEASE);
+            let commit = ops.iter().rposition(|op| matches!(op, Op::Rename(..))).unwrap();
+            run.world.apply(&ops[..commit]);
+            run.world.tick();
+            let (dir, move_it) = (run.world.at("srv"), run.world.later(ops[commit..].to_vec()));
+            run.world.fate().before_watching(dir, move_it);
+            let since = run.world.now();
+            run.world.start();
+            run.served(Pace::Soon, set, since);
+            run.expected.push(Told::Started);
+        }
+    })
+}
+
+pub fn rewritten_before_the_start() -> Scenario {
+    Scenario::of(12, "rewritten before the start", PLAIN, |run| {
+        for _ in 0..run.rounds {
+            run.world.load();
+            let (set, ops) = update(run, PLAIN);
+            let since = run.steps(&ops);
+            run.world.start();
+            run.expected.push(Told::Started);
+            run.served(Pace::Settle, set, since);
+        }
+    })
+}
+
+pub fn no_events() -> Scenario {
+    Scenario::of(13, "no events", KUBELET, |run| {
+        run.world.fate().deafen();
+        run.start();
+        for _ in 0..run.rounds {
+            let (set, ops) = update(run, KUBELET);
+            run.commit(Pace::Poll, set, &ops);
+        }
+    })
+    .polled()
+}
+
+pub fn no_events_in_place() -> Scenario {
+    Scenario::of(13, "no events, in place", PLAIN, |run| {
+        run.world.fate().deafen();
+        run.start();
+        for _ in 0..run.rounds {
+            let (set, ops) = update(run, PLAIN);
+            run.write(Pace::PollSettle, set, &ops);
+        }
+    })
+    .polled()
+}
+
+pub fn no_watcher() -> Scenario {
+    Scenario::of(14, "no watcher at the start", KUBELET, |run| {
+        run.world.fate().none_left(true);
+        run.expected.push(Told::Degraded);
+        run.start();
+        for _ in 0..run.rounds {
+            let (set, ops) = update(run, KUBELET);
+            run.commit(Pace::Degraded, set, &ops);
+            assert_eq!(run.world.status().degraded.unwrap().0.layer(), Layer::Watch);
+        }
+        run.world.fate().none_left(false);
+        run.told(Told::Restored);
+        assert_eq!(run.world.status().degraded, None);
+        let (set, ops) = update(run, KUBELET);
+        run.commit(Pace::Soon, set, &ops);
+    })
+    .polled()
+}
+
+pub fn no_watches() -> Scenario {
+    Scenario::of(14, "no watches while re-arming", KUBELET, |run| {
+        run.start();
+        for _ in 0..run.rounds {
+            run.world.fate().full(true);
+            // The first is told by an event of a directory that is watched still, and cannot watch the new one.
+            run.expected.push(Told::Degraded);
+            let (set, ops) = update(run, KUBELET);
+            run.commit(Pace::Commit, set, &ops);
+            assert_eq!(run.world.status().degraded.unwrap().0.layer(), Layer::Watch);
+            // Nothing is heard of the new one.
+            let set = Set { leaf: run.number + 500, ..run.set };
+            let path = format!("vol/..{}/tls.crt", run.number);
+            let ops = write(Path::new(&path), &run.files(set)[0]);
+            run.write(Pace::DegradedSettle, set, &ops);
+            run.world.fate().full(false);
+            run.told(Told::Restored);
+            let (set, ops) = update(run, KUBELET);
+            run.commit(Pace::Commit, set, &ops);
+        }
+    })
+    .polled()
+}
