@@ -22,6 +22,11 @@ fn is_whole() -> bool {
     std::env::var("INTERLEAVE").is_ok_and(|tier| tier == "whole")
 }
 
+/// One publisher alone, by its name in the tables.
+fn only() -> Option<String> {
+    std::env::var("INTERLEAVE_PUBLISHER").ok()
+}
+
 /// In the quick tier a world that is larger than this is cut off, and the table says so.
 fn limit() -> u64 {
     let limit = std::env::var("INTERLEAVE_RUNS").ok().and_then(|limit| limit.parse().ok());
@@ -101,6 +106,9 @@ fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) -> Vec<(Publi
     ));
     let mut rows = Vec::new();
     for publisher in Publisher::all(is_whole()) {
+        if only().is_some_and(|only| publisher.name() != only) {
+            continue;
+        }
         let (mut row, start) = (Row::default(), Instant::now());
         for scenario in worlds(publisher) {
             let name = scenario.name();
@@ -178,10 +186,9 @@ fn inv01_to_inv11_hold_over_every_reload() {
 /// reader, any number of steps.
 #[test]
 fn inv01_to_inv11_hold_over_every_interleaving_without_a_pause() {
-    let only = std::env::var("INTERLEAVE_PUBLISHER").ok();
     for publisher in Publisher::all(false) {
         let small = publisher == Publisher::StepRenew;
-        if only.as_ref().map_or(!small && !is_whole(), |only| publisher.name() != *only) {
+        if only().map_or(!small && !is_whole(), |only| publisher.name() != only) {
             continue;
         }
         let mut row = Row::default();
