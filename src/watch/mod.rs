@@ -42,7 +42,7 @@ pub trait Watcher: Send {
     /// Watches `dir`.
     ///
     /// # Errors
-    /// [`Layer::Watch`](crate::Layer::Watch), with the directory.
+    /// [`Layer::Watch`], with the directory.
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error>;
 
     /// Stops watching `dir`; that it was not watched any more is no error.
