@@ -322,12 +322,12 @@ impl<F: Fs> Attempt<'_, F> {
         let path = self.nodes[parent].path.join(name);
         // What was a link most likely is one still.
         let earlier = self.earlier.and_then(|(walk, _)| walk.entries.get(self.entries.len()));
-        let was_link =
-            earlier.is_some_and(|entry| entry.path == path && matches!(entry.seen, Seen::Link(..)));
+        let was = earlier.filter(|entry| entry.path == path).map(|entry| &entry.seen);
+        let was_link = matches!(was, Some(Seen::Link(..)));
         let (seen, node, stop) = match self.directory(parent, name, &path, as_directory && !was_link) {
             Some((stat, node)) => (Seen::Node(stat), Some(node), None),
             None => {
-                let (seen, stop) = self.entry(parent, name, &path);
+                let (seen, stop) = self.entry(parent, name, &path, was);
                 (seen, None, stop)
             }
         };
@@ -346,9 +346,15 @@ impl<F: Fs> Attempt<'_, F> {
         Some((stat, self.nodes.len() - 1))
     }
 
-    /// Stats `name`, and reads it if it is a link.
-    fn entry(&self, parent: usize, name: &OsStr, path: &Path) -> (Seen, Option<Stop>) {
+    /// Stats `name`, and reads it if it is a link. A link that leads where it did is the link that it was: who put it
+    /// there anew has moved nothing.
+    fn entry(&self, parent: usize, name: &OsStr, path: &Path, was: Option<&Seen>) -> (Seen, Option<Stop>) {
         let dir = &self.nodes[parent].dir;
+        if let Some(link @ Seen::Link(_, target)) = was
+            && self.fs.read_link(dir, name).is_ok_and(|now| now == *target)
+        {
+            return (link.clone(), None);
+        }
         match self.fs.stat(dir, name) {
             Ok(stat) if stat.kind == Kind::Link => match self.fs.read_link(dir, name) {
                 Ok(target) => (Seen::Link(stat, target), None),
