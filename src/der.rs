@@ -3,7 +3,7 @@
 //! A bounded reader of DER (X.690) and of just so much of RFC 5280 section 4.1. It decides nothing about trust: rustls
 //! and webpki parse the certificate themselves. Every length is checked against what is there; nothing recurses.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use crate::date;
 
@@ -25,6 +25,8 @@ pub struct Fields<'a> {
     pub not_after: Duration,
     /// DNS names and IP addresses of the subject alternative name, else the common name.
     pub names: Vec<String>,
+    /// The DER of the names in the subject alternative name, if it has one.
+    pub alternative: Option<&'a [u8]>,
     /// Whether it says that it is a CA's.
     pub ca: bool,
 }
@@ -86,7 +88,7 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     while !tbs.0.is_empty() && !tbs.0.starts_with(&[EXTENSIONS]) {
         tbs.any()?;
     }
-    let (mut names, mut ca) = (Vec::new(), false);
+    let (mut names, mut alternative, mut ca) = (Vec::new(), None, false);
     if let Some(explicit) = tbs.read_if(EXTENSIONS) {
         let mut extensions = Reader(Reader(explicit).read(SEQUENCE)?);
         while !extensions.0.is_empty() {
@@ -95,7 +97,9 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
             extension.read_if(BOOLEAN);
             let value = extension.read(OCTETS)?;
             if id == SUBJECT_ALT_NAME {
-                names = alternative_names(Reader(value).read(SEQUENCE)?)?;
+                let found = Reader(value).read(SEQUENCE)?;
+                names = alternative_names(found)?;
+                alternative = Some(found);
             } else if id == BASIC_CONSTRAINTS {
                 // X.690 section 11.1: true is all ones.
                 ca = Reader(value).read(SEQUENCE).and_then(|own| Reader(own).read(BOOLEAN)) == Some(&[0xff]);
@@ -103,9 +107,27 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
         }
     }
     if names.is_empty() {
-        names.extend(common_name(subject));
+        let last = common_names(subject).and_then(|mut found| found.pop());
+        names.extend(last.map(|(tag, value)| printable(&directory_string(tag, value))));
     }
-    Some(Fields { serial, issuer, subject, not_before, not_after, names, ca })
+    Some(Fields { serial, issuer, subject, not_before, not_after, names, alternative, ca })
+}
+
+/// The names of a certificate to compare it by: the whole subject alternative name, of any kind and however many, else the
+/// common names, else the subject. Their order and number do not matter, each byte of them does.
+#[must_use]
+pub fn identity<'a>(fields: &Fields<'a>) -> BTreeSet<(u8, &'a [u8])> {
+    let mut rest = Reader(fields.alternative.unwrap_or_default());
+    let mut found: BTreeSet<_> = std::iter::from_fn(|| rest.any()).collect();
+    // What cannot be read is compared as it is.
+    found.extend((!rest.0.is_empty()).then_some((0, rest.0)));
+    if found.is_empty() {
+        found.extend(common_names(fields.subject).unwrap_or_default());
+    }
+    if found.is_empty() {
+        found.insert((SEQUENCE, fields.subject));
+    }
+    found
 }
 
 /// A name (the issuer's, the subject's) for people, in the order of `openssl x509 -subject`: `C=US, O=Example, CN=localhost`;
@@ -171,20 +193,20 @@ fn alternative_names(names: &[u8]) -> Option<Vec<String>> {
     Some(found)
 }
 
-fn common_name(name: &[u8]) -> Option<String> {
+/// The common names in a name, each with its tag.
+fn common_names(name: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut sets = Reader(name);
-    let mut found = None;
+    let mut found = Vec::new();
     while !sets.0.is_empty() {
         let mut pairs = Reader(sets.read(SET)?);
         while !pairs.0.is_empty() {
             let mut pair = Reader(pairs.read(SEQUENCE)?);
             if pair.read(OID)? == COMMON_NAME {
-                let (tag, value) = pair.any()?;
-                found = Some(printable(&directory_string(tag, value)));
+                found.push(pair.any()?);
             }
         }
     }
-    found
+    Some(found)
 }
 
 /// The text of a `DirectoryString` (RFC 5280 section 4.1.2.4); a `TeletexString` is taken for Latin-1, as OpenSSL does.

@@ -10,6 +10,8 @@
 //!   again until it succeeds or the files change.
 //! - Once the files hold a valid set, that set is served, whether or not an event told of it: within milliseconds where
 //!   the publisher commits by one rename (Kubernetes volumes, release links), else once the files hold still.
+//! - A session goes on resuming over a renewal, and over no change of what it was verified under: client CAs, the mode of
+//!   client authentication, names.
 //! - A handshake waits for no file, no parse, no callback and no lock that a reload holds.
 //!
 //! What is not promised:
@@ -104,6 +106,7 @@ pub mod testkit;
 mod tls;
 #[cfg(feature = "tracing")]
 mod trace;
+mod trust;
 mod walk;
 pub mod watch;
 mod worker;
@@ -122,5 +125,8 @@ pub use shared::Reload;
 pub use status::{Refused, Status};
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use tls::{Accepted, Acceptor};
-pub use tls::{ClientAuth, Inspection, Resolver, ServerBuild, ServerBuilder, ServerReloader, ServerTls};
+pub use tls::{
+    ClientAuth, Inspection, Resolver, SESSION_LIMIT, ServerBuild, ServerBuilder, ServerReloader, ServerTls,
+};
+pub use trust::{Epoch, Trust};
 pub use walk::{Entry, Motion, Seen, Step, Walk, WalkedDir};

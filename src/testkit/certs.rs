@@ -64,6 +64,13 @@ impl Identity {
         Self::of(&rcgen::PKCS_ED25519)
     }
 
+    /// A key of any kind, PKCS #8 PEM.
+    #[must_use]
+    #[allow(clippy::expect_used)] // reason: tests cannot go on without a key
+    pub fn from_pem(pem: &str) -> Self {
+        Self(KeyPair::from_pem(pem).expect("a PKCS #8 key that ring knows"))
+    }
+
     #[allow(clippy::expect_used)] // reason: tests cannot go on without a key
     fn of(algorithm: &'static rcgen::SignatureAlgorithm) -> Self {
         Self(KeyPair::generate_for(algorithm).expect("a key pair"))

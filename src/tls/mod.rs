@@ -6,6 +6,7 @@ mod inspect;
 mod rehearse;
 mod resolver;
 mod server;
+mod trust;
 mod validate;
 
 #[cfg(all(feature = "tokio", not(loom)))]
@@ -13,3 +14,4 @@ pub use acceptor::{Accepted, Acceptor};
 pub use inspect::Inspection;
 pub use resolver::Resolver;
 pub use server::{ClientAuth, ServerBuild, ServerBuilder, ServerReloader, ServerTls};
+pub use trust::SESSION_LIMIT;

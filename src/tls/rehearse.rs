@@ -191,8 +191,9 @@ impl ServerCertVerifier for Expect {
     }
 }
 
+/// Makes no tickets and takes none.
 #[derive(Debug)]
-struct NoTickets;
+pub(super) struct NoTickets;
 
 impl ProducesTickets for NoTickets {
     fn enabled(&self) -> bool {

@@ -14,7 +14,8 @@ use crate::reloader::Handle;
 ///
 /// Certificates only. Not promised: client CAs, ALPN and session state belong to the `ServerConfig` it is put into and
 /// do not change with a reload; sessions of that configuration go on resuming over every reload, a change of trust
-/// included. Where a server can take a whole configuration per connection, give it that.
+/// included. Where that matters, let none resume: `NoServerSessionStorage` for its `session_storage`, and no ticketer. Where
+/// a server can take a whole configuration per connection, give it that.
 pub struct Resolver(pub(super) Handle<ServerTls>);
 
 impl ResolvesServerCert for Resolver {

@@ -10,7 +10,9 @@ use std::{
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
-    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
     sign::CertifiedKey,
 };
 
@@ -18,6 +20,7 @@ use super::{
     inspect::{Notes, kind},
     rehearse::rehearse,
     resolver::Resolver,
+    trust::{Resumption, ServerTrust, Sessions, TrustEpoch},
     validate::{self, Validity},
 };
 use crate::{
@@ -52,6 +55,18 @@ pub struct ServerTls {
     /// What is told of the leaf.
     pub leaf: Leaf,
     pub(super) resolver: Arc<Pairs>,
+    pub(super) epoch: TrustEpoch,
+}
+
+impl ServerTls {
+    /// The number of the trust that its sessions are made under; the first load's is 1.
+    ///
+    /// It grows by one with each publication that changes client CAs, client authentication or the names of a pair, also
+    /// when an earlier trust returns (INV-09). Sessions resume within an epoch only.
+    #[must_use]
+    pub fn trust_epoch(&self) -> u64 {
+        self.epoch.number()
+    }
 }
 
 /// The pairs of one generation.
@@ -80,6 +95,7 @@ pub struct ServerBuild {
     client_auth: Option<ClientAuth>,
     alpn: Vec<Vec<u8>>,
     configure: Option<Configure>,
+    resumption: Resumption,
     /// What each stage found, where somebody inspects.
     found: Notes,
 }
@@ -99,12 +115,15 @@ impl Build for ServerBuild {
         let key = Arc::new(CertifiedKey::new(chain, key));
         let matches = validate::matches(&key, chain_path, key_path)?;
         self.found.note(|found| found.matched = Some(matches.is_some()));
+        let mut trust = ServerTrust::new(self.client_auth);
+        trust.pair(&key.cert[0]);
         let verifier = match self.client_auth {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(mode) => {
                 let (path, bundle) = file(CLIENT_CA)?;
                 let (roots, certificates) = validate::anchors(path, bundle)?;
                 let verifier = self.verifier(mode, roots).map_err(|error| error.at(path))?;
+                trust.cas(&certificates);
                 self.found.note(|found| found.client_cas = certificates);
                 verifier
             }
@@ -113,7 +132,8 @@ impl Build for ServerBuild {
         let not_before = dates(&leaf, chain_path, context, &mut warnings)?;
         self.found.note(|found| found.warnings.clone_from(&warnings));
         let resolver = Arc::new(Pairs { default: Arc::clone(&key) });
-        let config = self.config(verifier, &resolver)?;
+        let epoch = self.resumption.epoch(context.served.map(|served| &served.epoch), trust)?;
+        let config = self.config(verifier, &resolver, epoch.sessions())?;
         rehearse(
             &config,
             &self.provider,
@@ -123,7 +143,7 @@ impl Build for ServerBuild {
             |version| self.found.note(|found| found.rehearsed.push(version)),
         )
         .map_err(|error| error.at(chain_path))?;
-        let value = ServerTls { config: Arc::new(config), leaf: leaf.clone(), resolver };
+        let value = ServerTls { config: Arc::new(config), leaf: leaf.clone(), resolver, epoch };
         Ok(Built { leaf: Some(leaf), warnings, not_before, ..Built::new(value) })
     }
 
@@ -159,11 +179,12 @@ impl ServerBuild {
         builder.build().map_err(|error| Error::new(Layer::ClientCa, error.to_string()))
     }
 
-    /// Assembles the configuration, with session state of its own, and lets the closure at it.
+    /// Assembles the configuration with the state of its sessions, and lets the closure at it.
     fn config(
         &mut self,
         verifier: Arc<dyn ClientCertVerifier>,
         resolver: &Arc<Pairs>,
+        sessions: &Sessions,
     ) -> Result<ServerConfig, Error> {
         let resolver = Arc::clone(resolver) as Arc<dyn ResolvesServerCert>;
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
@@ -172,23 +193,27 @@ impl ServerBuild {
             .with_client_cert_verifier(Arc::clone(&verifier))
             .with_cert_resolver(Arc::clone(&resolver));
         config.alpn_protocols.clone_from(&self.alpn);
+        sessions.put_into(&mut config);
         let Some(configure) = &mut self.configure else { return Ok(config) };
-        let (storage, ticketer) = (Arc::clone(&config.session_storage), Arc::clone(&config.ticketer));
         configure(&mut config);
         // The verifier cannot be read back; a configuration put in the place of ours would have let go of it.
         let kept = [
-            ("session storage", Arc::ptr_eq(&storage, &config.session_storage)),
-            ("ticketer", Arc::ptr_eq(&ticketer, &config.ticketer)),
+            ("session storage", sessions.stored_by(&config)),
+            ("ticketer", sessions.ticketed_by(&config)),
             ("certificate resolver", Arc::ptr_eq(&resolver, &config.cert_resolver)),
             ("client verifier", Arc::strong_count(&verifier) > 1),
         ];
-        match kept.iter().find(|(_, kept)| !kept) {
-            None => Ok(config),
-            Some((what, _)) => Err(Error::new(
-                Layer::Config,
-                format!("the closure for further settings replaced the {what}, which the reload owns"),
-            )),
-        }
+        let why = match kept.iter().find(|(_, kept)| !kept) {
+            Some((what, _)) => {
+                format!("the closure for further settings replaced the {what}, which the reload owns")
+            }
+            // What comes with it is taken for the client's before the client has shown anything, and again when replayed.
+            None if config.max_early_data_size > 0 => {
+                "the closure for further settings allowed early data (0-RTT), which is off here".to_owned()
+            }
+            None => return Ok(config),
+        };
+        Err(Error::new(Layer::Config, why))
     }
 }
 
@@ -228,6 +253,7 @@ pub struct ServerBuilder {
     versions: Vec<&'static SupportedProtocolVersion>,
     alpn: Vec<Vec<u8>>,
     configure: Option<Configure>,
+    resumption: Resumption,
     further: Vec<Further>,
     pub(super) found: Notes,
 }
@@ -265,10 +291,43 @@ impl ServerBuilder {
 
     /// Runs on each configuration before it is rehearsed, for any setting that has no method here.
     ///
-    /// It must not replace session storage, ticketer, verifier or resolver: that is refused with [`Layer::Config`].
+    /// It must not replace session storage, ticketer, verifier or resolver, nor allow early data (0-RTT): that is refused
+    /// with [`Layer::Config`]. The storage and the ticketer that it sees are the served ones where sessions go on.
     #[must_use]
     pub fn configure(mut self, configure: impl FnMut(&mut ServerConfig) + Send + 'static) -> Self {
         self.configure = Some(Box::new(configure));
+        self
+    }
+
+    /// Stores so many sessions instead of [`SESSION_LIMIT`](super::SESSION_LIMIT); with 0, and without tickets, none resumes.
+    ///
+    /// A client of TLS 1.2 takes one, a client of TLS 1.3 two (`send_tls13_tickets`); the oldest is forgotten for a new one.
+    #[must_use]
+    pub fn session_cache(mut self, sessions: usize) -> Self {
+        self.resumption.limit = sessions;
+        self
+    }
+
+    /// Resumes by tickets that the client keeps: what of `make` encrypts them lives as long as their trust does.
+    ///
+    /// `rustls::crypto::ring::Ticketer::new` and `rustls::crypto::aws_lc_rs::Ticketer::new` are such a `make`. It has to
+    /// make other keys each time: it is called twice at the first load and once for each new trust, and one whose tickets
+    /// are good for another is refused with [`Layer::Config`]. So keys cannot be shared between servers.
+    #[must_use]
+    pub fn tickets(
+        mut self,
+        make: impl FnMut() -> Result<Arc<dyn ProducesTickets>, rustls::Error> + Send + 'static,
+    ) -> Self {
+        self.resumption.make = Some(Box::new(make));
+        self
+    }
+
+    /// Whether sessions resume over a reload that leaves the trust as it was; they do unless this is called with `false`.
+    ///
+    /// Over a reload that changes client CAs, client authentication or the names of a pair they never do (INV-09).
+    #[must_use]
+    pub fn resume_over_reloads(mut self, resume: bool) -> Self {
+        self.resumption.over_reloads = resume;
         self
     }
 
@@ -331,6 +390,7 @@ impl ServerBuilder {
             client_auth,
             alpn: self.alpn,
             configure: self.configure,
+            resumption: self.resumption,
             found: self.found,
         };
         let builder = Reloader::builder(paths, build);
@@ -361,6 +421,7 @@ impl ServerReloader {
             versions: rustls::DEFAULT_VERSIONS.to_vec(),
             alpn: Vec::new(),
             configure: None,
+            resumption: Resumption::default(),
             further: Vec::new(),
             found: Notes::default(),
         }

@@ -4,6 +4,7 @@
 
 pub mod fuse;
 pub mod held;
+pub mod sessions;
 mod shake;
 mod spoil;
 mod trace;
@@ -20,10 +21,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use rustls_reload::testkit::Keyed;
+
 use rustls::pki_types::CertificateDer;
 use rustls_reload::{
     Event, Events, ServerBuilder, ServerReloader, Timing,
-    testkit::{Authority, Identity, Keyed, Op, Pair, Subject, kubelet_first, kubelet_update},
+    testkit::{Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update},
 };
 
 /// How long anything may take before a test gives up: generous, because the machine may be loaded.

@@ -8,7 +8,7 @@ use std::sync::{
 use rustls::{KeyLog, ServerConfig};
 
 /// Sessions that the storage of a configuration has room for.
-const ROOM: usize = 256;
+const ROOM: usize = rustls_reload::SESSION_LIMIT;
 
 /// Counts the secrets that it is told.
 #[derive(Debug, Default)]

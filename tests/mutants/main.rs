@@ -12,6 +12,8 @@
 //! | swap first, validate afterwards | INV-02, INV-03 | SwapsFirst | tests/mutants/design.rs |
 //! | build the certified key without the key-match check | INV-02 | NoKeyMatch | tests/mutants/design.rs |
 //! | rehearse against the live session store or key log | INV-02, INV-08 | against_the_live_store, with_the_live_key_log | tests/mutants/rehearsing.rs |
+//! | share ticket keys and session store over every reload; find them by what is trusted instead of counting | INV-09 | SharesAlways, Hashes | tests/common/sessions.rs |
+//! | a fresh session store at every reload | INV-08, INV-09 | FreshAlways | tests/common/sessions.rs |
 //! | drop the value when a re-read fails; treat an unreadable CA as an empty one | INV-03 | DropsValue, EmptyCa | tests/mutants/design.rs |
 //! | unserialised reloads that store whatever they loaded | INV-04 | Unserialised | tests/mutants/design.rs, loom-tests/src/wrong.rs |
 //! | compare only the leaf, or only the modification time | INV-05, INV-08 | ComparesLeaf, ComparesTimes | tests/mutants/design.rs |
@@ -27,9 +29,6 @@
 //! | look at every event | INV-12 | EveryEvent | tests/mutants/deciding.rs |
 //! | store the generation before the pointer, or without its lock | INV-11 | GenerationFirst, GenerationLate | loom-tests/src/wrong.rs |
 //! | wake without the lock; never reset the start guard | INV-05, INV-11, INV-13 | HintWithoutLock, RegisterLate, GuardNeverReset | loom-tests/src/wrong.rs |
-//!
-//! Waiting for sessions that are carried over a renewal: ticket keys and session store shared over every reload; a fresh
-//! session store at every reload.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)]
 // reason: tests stop at the first surprise, and print what they caught

@@ -1,0 +1,134 @@
+//! How long session state goes on: over every publication that leaves the trust as it was, and over no other (INV-09).
+//!
+//! Epochs are counted. A trust that returns after another one is a new epoch with new state: what was made under it the
+//! first time may have been taken back since.
+
+use crate::sync::Arc;
+
+/// A stretch of publications under one trust, and the state that sessions made in it live in.
+///
+/// It is part of the published value, and the next one is made of the one that is served. So a build that is refused,
+/// held or thrown away counts nothing and leaves nothing, and whoever began under an earlier value goes on with its state.
+#[derive(Clone, Debug)]
+pub struct Epoch<C, S> {
+    number: u64,
+    shrank: u64,
+    trust: C,
+    sessions: S,
+}
+
+/// What sessions are made under.
+pub trait Trust: Eq {
+    /// Whether somebody is trusted no longer who was under `served`.
+    fn shrinks(&self, served: &Self) -> bool;
+}
+
+impl<C: Trust> Trust for Arc<C> {
+    fn shrinks(&self, served: &Self) -> bool {
+        C::shrinks(self, served)
+    }
+}
+
+impl<C: Trust + Clone, S: Clone> Epoch<C, S> {
+    /// The epoch of a value that is to take the place of `served`.
+    ///
+    /// 1. Another trust than the served one, or none served: the next number, and fresh state.
+    /// 2. The same trust: the same number, and the same state if it is to be `kept`.
+    ///
+    /// `fresh` is given the state that is served, so that it can see that it made another.
+    ///
+    /// # Errors
+    /// What `fresh` fails with.
+    pub fn after<E>(
+        served: Option<&Self>,
+        trust: C,
+        kept: bool,
+        fresh: impl FnOnce(Option<&S>) -> Result<S, E>,
+    ) -> Result<Self, E> {
+        // 1.
+        let Some(served) = served else {
+            return Ok(Self { number: 1, shrank: 0, trust, sessions: fresh(None)? });
+        };
+        if trust != served.trust {
+            let number = served.number + 1;
+            let shrank = if trust.shrinks(&served.trust) { number } else { served.shrank };
+            return Ok(Self { number, shrank, trust, sessions: fresh(Some(&served.sessions))? });
+        }
+        // 2.
+        let sessions = if kept { served.sessions.clone() } else { fresh(Some(&served.sessions))? };
+        Ok(Self { sessions, ..served.clone() })
+    }
+
+    /// Counts changes of the trust, the first being 1.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The latest epoch that trusted less than the one before it; 0 if there was none.
+    pub fn shrank(&self) -> u64 {
+        self.shrank
+    }
+
+    /// What is trusted in it.
+    pub fn trust(&self) -> &C {
+        &self.trust
+    }
+
+    /// The state of its sessions.
+    pub fn sessions(&self) -> &S {
+        &self.sessions
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{cell::Cell, convert::Infallible};
+
+    use super::*;
+
+    impl Trust for u8 {
+        fn shrinks(&self, served: &Self) -> bool {
+            self < served
+        }
+    }
+
+    /// The epochs of this row of trusts, each published: number, latest that shrank, and the state by its number.
+    fn row(trusts: &[u8], kept: bool) -> Vec<(u64, u64, u32)> {
+        let made = Cell::new(0);
+        let fresh = |_: Option<&u32>| {
+            made.set(made.get() + 1);
+            Ok::<_, Infallible>(made.get())
+        };
+        let mut served: Option<Epoch<u8, u32>> = None;
+        let mut told = Vec::new();
+        for trust in trusts {
+            let Ok(next) = Epoch::after(served.as_ref(), *trust, kept, fresh);
+            told.push((next.number(), next.shrank(), *next.sessions()));
+            served = Some(next);
+        }
+        told
+    }
+
+    #[test]
+    fn inv09_state_goes_on_while_the_trust_does_and_an_earlier_trust_is_a_new_epoch() {
+        let told = row(&[5, 5, 7, 7, 5, 5, 7], true);
+        assert_eq!(told, [(1, 0, 1), (1, 0, 1), (2, 0, 2), (2, 0, 2), (3, 3, 3), (3, 3, 3), (4, 3, 4)]);
+    }
+
+    #[test]
+    fn inv09_the_stricter_setting_makes_fresh_state_in_the_same_epoch() {
+        assert_eq!(row(&[5, 5, 5], false), [(1, 0, 1), (1, 0, 2), (1, 0, 3)]);
+    }
+
+    #[test]
+    fn inv09_a_build_that_is_thrown_away_counts_nothing() {
+        let Ok(served) = Epoch::after(None, 5_u8, true, |_| Ok::<_, Infallible>('a'));
+        for _ in 0..3 {
+            let Ok(candidate) = Epoch::after(Some(&served), 3, true, |_| Ok::<_, Infallible>('b'));
+            assert_eq!((candidate.number(), candidate.shrank(), *candidate.sessions()), (2, 2, 'b'));
+        }
+        let Ok(next) = Epoch::after(Some(&served), 5, true, |_| Ok::<_, Infallible>('c'));
+        assert_eq!((next.number(), next.shrank(), *next.sessions()), (1, 0, 'a'));
+        assert_eq!(*next.trust(), 5);
+    }
+}
