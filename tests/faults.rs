@@ -14,10 +14,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Write},
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -28,7 +25,10 @@ use rustls_reload::{
     fs::NativeFs,
     testkit::{
         Hooked, Verb,
-        sim::{self, ORDERS, Phase, Publisher, Record, Renewal, Run, Sampled, Scenario, Shipped, Sim, Stage},
+        sim::{
+            self, Fault, ORDERS, Phase, Publisher, Record, Renewal, Run, STANDS, Sampled, Scenario, Shipped,
+            Sim, Stage,
+        },
     },
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
@@ -67,46 +67,10 @@ impl Wrong {
     }
 }
 
-/// Which calls fail: the n-th from when it was armed, or that and all later ones until it is mended.
-struct Fault {
-    nth: u64,
-    for_good: bool,
-    armed: AtomicBool,
-    mended: AtomicBool,
-    calls: AtomicU64,
-    fired: AtomicU64,
-}
-
-impl Fault {
-    fn new(nth: u64, for_good: bool) -> Arc<Self> {
-        let no = || AtomicBool::new(false);
-        let none = || AtomicU64::new(0);
-        Arc::new(Self { nth, for_good, armed: no(), mended: no(), calls: none(), fired: none() })
-    }
-
-    /// Whether this call fails.
-    fn fires(&self) -> bool {
-        if !self.armed.load(Ordering::SeqCst) || self.mended.load(Ordering::SeqCst) {
-            return false;
-        }
-        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        let fires = call == self.nth || (self.for_good && call > self.nth);
-        self.fired.fetch_add(u64::from(fires), Ordering::SeqCst);
-        fires
-    }
-
-    fn has_fired(&self) -> bool {
-        self.fired.load(Ordering::SeqCst) > 0
-    }
-}
-
 /// Prints a line past the capture of `cargo test`.
 fn say(line: &str) {
     writeln!(io::stdout().lock(), "{line}").unwrap();
 }
-
-/// How long a fault stands that is not a blip, from the last step of the publisher: past several retries.
-const STANDS: Duration = Duration::from_secs(4);
 
 fn worlds(phase: Phase) -> Vec<Stage> {
     let publishers = [
@@ -134,27 +98,7 @@ fn run(
     fault: &Arc<Fault>,
     through: impl FnOnce(&Sim, &[std::path::PathBuf]) -> Result<Shipped, String>,
 ) -> Run {
-    let schedule = Arc::new(Mutex::new(Sampled::new(seed)));
-    let mut run = sim::run_loaded(stage, schedule, |sim, paths| {
-        fault.armed.store(stage.scenario.phase == Phase::FirstLoad, Ordering::SeqCst);
-        let loaded = through(sim, paths);
-        fault.armed.store(true, Ordering::SeqCst);
-        loaded
-    });
-    run.faulted = fault.has_fired();
-    if fault.for_good {
-        run.last_step += STANDS;
-    }
-    run
-}
-
-/// Whether the time of a fault is over in this world: who makes a call looks at the world's clock.
-fn is_over(sim: &Sim, fault: &Fault) -> bool {
-    let over = fault.for_good && sim.now().mono >= sim.last_step() + STANDS;
-    if over {
-        fault.mended.store(true, Ordering::SeqCst);
-    }
-    over
+    sim::run_faulty(stage, Arc::new(Mutex::new(Sampled::new(seed))), fault, through)
 }
 
 fn judge(stage: &Stage, run: &Run, what: &str) {
@@ -206,7 +150,7 @@ fn sweep(row: &mut Row, for_good: bool, mut one: impl FnMut(&Arc<Fault>)) {
         if !fault.has_fired() {
             break;
         }
-        row.faults += fault.fired.load(Ordering::SeqCst);
+        row.faults += fault.fired();
         row.deepest = row.deepest.max(nth);
     }
 }
@@ -227,7 +171,7 @@ fn inv05_it_converges_after_every_fault_of_the_file_system() {
                         let done = run(&stage, 7, fault, |sim, paths| {
                             let (world, fault) = (sim.clone(), Arc::clone(fault));
                             let hook = move |called: Verb| {
-                                let fails = called == verb && !is_over(&world, &fault) && fault.fires();
+                                let fails = called == verb && fault.fires_in(&world);
                                 if fails { wrong.answer() } else { Ok(usize::MAX) }
                             };
                             let fs = Hooked::new(sim.fs(), Arc::new(hook));
@@ -236,7 +180,7 @@ fn inv05_it_converges_after_every_fault_of_the_file_system() {
                         judge(
                             &stage,
                             &done,
-                            &format!("{phase:?}: {verb:?} {} {wrong:?} for good: {for_good}", fault.nth),
+                            &format!("{phase:?}: {verb:?} {} {wrong:?} for good: {for_good}", fault.nth()),
                         );
                     });
                 }
@@ -313,11 +257,11 @@ fn inv05_it_converges_after_every_fault_of_the_watcher() {
                 sweep(row, for_good, |fault| {
                     let done = run(&stage, 7, fault, |sim, paths| {
                         let (world, fault) = (sim.clone(), Arc::clone(fault));
-                        let fails = move || !is_over(&world, &fault) && fault.fires();
+                        let fails = move || fault.fires_in(&world);
                         let wrap = |make| faulty(make, how, Arc::new(fails));
                         Shipped::load_through(sim, paths, sim.fs(), wrap)
                     });
-                    judge(&stage, &done, &format!("{how:?} {} for good: {for_good}", fault.nth));
+                    judge(&stage, &done, &format!("{how:?} {} for good: {for_good}", fault.nth()));
                 });
             }
         }
@@ -340,7 +284,7 @@ fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
             }
             let row = rows.entry(format!("{verb:?}")).or_default();
             sweep(row, for_good, |fault| {
-                let what = format!("{verb:?} {} {wrong:?} for good: {for_good}", fault.nth);
+                let what = format!("{verb:?} {} {wrong:?} for good: {for_good}", fault.nth());
                 let mut volume = Volume::of(&generations[0]);
                 let mend = Arc::clone(fault);
                 let hook = move |called: Verb| {
@@ -352,7 +296,7 @@ fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
                 let reloader = server.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap();
                 let old = reloader.current();
                 volume.publish_in_one_tick(&generations[1].files());
-                fault.armed.store(true, Ordering::SeqCst);
+                fault.arm();
                 match reloader.reload_now() {
                     Reload::Refused(error) => {
                         assert!(matches!(error.layer(), Layer::Read | Layer::Changing), "{what}: {error}");
@@ -362,7 +306,7 @@ fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
                     Reload::Reloaded => assert_eq!(reloader.current().generation, 2, "{what}"),
                     other => panic!("{what}: {other:?}"),
                 }
-                fault.mended.store(true, Ordering::SeqCst);
+                fault.mend();
                 let answer = reloader.reload_now();
                 assert!(matches!(answer, Reload::Reloaded | Reload::Unchanged), "{what}: {answer:?}");
                 let leaf = &common::presented_by(&reloader.current().value.config)[0];

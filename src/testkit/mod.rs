@@ -10,6 +10,7 @@ mod leaks;
 mod publish;
 #[cfg(not(loom))]
 pub mod sim;
+pub mod twin;
 
 pub use certs::{Authority, Identity, Pair, Subject};
 pub use hooked::{Hook, Hooked, Verb};

@@ -18,6 +18,7 @@ use crate::{clock::Now, event::Event, testkit::Op, watch::Hints};
 mod check;
 mod disk;
 mod explore;
+mod fault;
 mod live;
 mod port;
 mod run;
@@ -28,6 +29,7 @@ pub use check::{Violation, all as check, bound, is_bound_to_one_generation, one_
 pub use disk::What;
 use disk::{Disk, Happened};
 pub use explore::{Report, explore, sample};
+pub use fault::{Fault, STANDS, run_faulty};
 pub use live::Live;
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
 pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};

@@ -163,20 +163,20 @@ impl Schedule for Replay {
 
 /// Chooses by the bits of a string, then by its end alone: for fuzzing.
 #[derive(Clone, Debug)]
-pub struct Bytes<'a> {
-    bytes: &'a [u8],
+pub struct Bytes {
+    bytes: Vec<u8>,
     next: usize,
 }
 
-impl<'a> Bytes<'a> {
+impl Bytes {
     /// One choice a bit, the lowest first; after the last bit the reader goes on.
     #[must_use]
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, next: 0 }
+    pub fn new(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), next: 0 }
     }
 }
 
-impl Schedule for Bytes<'_> {
+impl Schedule for Bytes {
     fn choose(&mut self, _: &dyn Fn() -> u64, options: usize) -> Option<usize> {
         if options < 2 {
             return Some(0);

@@ -1,0 +1,392 @@
+//! The machine's dumb twins, and a world that plays rounds on both.
+//!
+//! A round is: time passes, the wall clock may step, something comes in, and if the machine looks, the look ends some
+//! way, and if it builds, the build ends some way. Each twin judges its own matter by the sequence of what looks come to.
+
+use std::time::Duration;
+
+use crate::{
+    clock::Now,
+    machine::{Answer, Content, Effect, Input, Machine, Notice, Seen, Timing, Verdict},
+    walk::Motion,
+};
+
+/// Why something is refused: a name is enough.
+pub type Cause = u8;
+
+/// A whole number of milliseconds, to keep the twin readable.
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The date that held contents wait for.
+pub const DATE: Duration = Duration::from_secs(5_000);
+
+/// What one round is.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// So much time passes before it.
+    pub pass: Duration,
+    /// What the wall clock does meanwhile.
+    pub wall: Wall,
+    /// What comes in.
+    pub input: Input<Cause>,
+    /// What a look finds, if there is one.
+    pub seen: Seen<Cause>,
+    /// What a build ends with, if there is one.
+    pub verdict: Verdict<Cause>,
+}
+
+/// What the wall clock does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wall {
+    /// It runs as the monotonic one does.
+    Runs,
+    /// It is set back by an hour.
+    StepsBack,
+    /// It is set to [`DATE`], unless it is past that.
+    ReachesDate,
+}
+
+/// What a round may lead to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// A look.
+    pub looked: bool,
+    /// A build of this.
+    pub built: Option<Content>,
+    /// A publication of this.
+    pub published: Option<Content>,
+    /// What is told.
+    pub told: Vec<Notice<Cause>>,
+    /// What who asked is answered.
+    pub answered: Vec<Answer<Cause>>,
+}
+
+/// What a look comes to: each twin judges its own matter by the sequence of these.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Served,
+    Unreadable(Cause),
+    Torn(Cause),
+    /// Something that did not hold still before.
+    Moves,
+    /// It holds still, but not for long enough.
+    Settles,
+    /// It was refused and waits for its retry.
+    Pends,
+    /// It waits for its date.
+    Held(Duration),
+    Published(Content),
+    NotYet(Content, Duration),
+    Refused(Content, Cause),
+}
+
+/// WHAT holds still or is held. This twin and the others count milliseconds.
+#[derive(Clone, Default)]
+struct Settling {
+    still: Option<(Content, u64, u64)>, // since when, and for how long it has to
+    held: Option<(Content, Duration)>,
+}
+
+impl Settling {
+    /// What keeps a set from being built; it has to hold still for so long.
+    fn keeps(&mut self, now: Now, content: Content, wait: u64) -> Option<End> {
+        self.held = self.held.filter(|held| held.0 == content);
+        if let Some((_, date)) = self.held {
+            return (now.wall < date).then_some(End::Held(date));
+        }
+        let known = self.still.filter(|still| still.0 == content);
+        let since = known.map_or(millis(now.mono), |known| known.1);
+        self.still = Some((content, since, wait));
+        let waits = millis(now.mono) < since + wait;
+        waits.then_some(if known.is_some() { End::Settles } else { End::Moves })
+    }
+
+    fn ends(&mut self, now: Now, end: End) {
+        match end {
+            End::Moves | End::Settles | End::Pends | End::Held(_) => return,
+            End::NotYet(content, date) => self.held = Some((content, date.max(now.wall + ms(50)))),
+            End::Served | End::Published(_) | End::Refused(..) => self.held = None,
+            End::Unreadable(_) | End::Torn(_) => {}
+        }
+        self.still = None;
+    }
+}
+
+/// WHEN to try again.
+#[derive(Clone, Default)]
+struct Retrying {
+    refused: Option<(Cause, Option<Content>)>,
+    at: Option<u64>,
+    pause: u64,
+}
+
+impl Retrying {
+    /// `untold`: until now there was a failure to read that nobody was told.
+    fn ends(&mut self, t: u64, end: End, untold: bool) {
+        self.refused = self.refused.filter(|_| !untold || matches!(end, End::Unreadable(_)));
+        match end {
+            End::Unreadable(cause) => self.again(t, cause, None),
+            End::Refused(content, cause) => self.again(t, cause, Some(content)),
+            End::Torn(_) => self.at = Some(t + 5),
+            End::Moves | End::Settles => self.at = None,
+            End::Pends => {}
+            End::Served | End::Held(_) | End::Published(_) | End::NotYet(..) => *self = Self::default(),
+        }
+    }
+
+    fn again(&mut self, t: u64, cause: Cause, content: Option<Content>) {
+        let same = self.refused.is_some_and(|refused| refused.0 == cause);
+        self.pause = if same { (self.pause * 2).min(10_000) } else { 50 };
+        (self.refused, self.at) = (Some((cause, content)), Some(t + self.pause));
+    }
+}
+
+/// What is TOLD.
+#[derive(Clone, Default)]
+struct Telling {
+    moving: Option<(u64, bool)>, // since when nothing has held still; whether that was told
+    bad: Option<(Cause, u64, bool)>, // the failure, since when, and whether it was told
+    last: Option<Cause>,         // what was told last of what is not over
+    owes: bool,
+}
+
+impl Telling {
+    fn ends(&mut self, t: u64, end: End, at_once: bool, held: Option<Content>) -> Option<Notice<Cause>> {
+        self.bad = self.bad.filter(|bad| bad.2 || matches!(end, End::Unreadable(_)));
+        match end {
+            End::Served | End::Published(_) => std::mem::take(self).owes.then_some(Notice::Recovered),
+            End::Unreadable(cause) | End::Refused(_, cause) => self.bad(t, cause, at_once),
+            End::Settles | End::Pends => None,
+            End::Torn(_) | End::Moves => {
+                let (since, told) = *self.moving.get_or_insert((t, false));
+                let tell = !told && t >= since + 5_000;
+                (self.moving, self.owes) = (Some((since, told || tell)), self.owes || tell);
+                tell.then_some(Notice::StillChanging)
+            }
+            End::Held(date) => {
+                (self.moving, self.last) = (None, None);
+                self.bad.take().map(|_| Notice::Held(date))
+            }
+            End::NotYet(content, date) => {
+                *self = Self { owes: self.owes, ..Self::default() };
+                (held != Some(content)).then_some(Notice::Held(date))
+            }
+        }
+    }
+
+    fn bad(&mut self, t: u64, cause: Cause, at_once: bool) -> Option<Notice<Cause>> {
+        let since = self.bad.filter(|bad| bad.0 == cause || !bad.2).map_or(t, |bad| bad.1);
+        let tell = self.last != Some(cause) && (at_once || t >= since + 500);
+        (self.owes, self.last) = (self.owes || tell, if tell { Some(cause) } else { self.last });
+        (self.bad, self.moving) = (Some((cause, since, self.last == Some(cause))), None);
+        tell.then_some(Notice::Refused(cause))
+    }
+}
+
+/// What is ANSWERED to who asked then, if anything is.
+fn answer(t: u64, asked: u64, end: End) -> Option<Answer<Cause>> {
+    match end {
+        End::Served => Some(Answer::Unchanged),
+        End::Published(_) => Some(Answer::Reloaded),
+        End::NotYet(_, date) => Some(Answer::Held(date)),
+        End::Unreadable(cause) | End::Refused(_, cause) => Some(Answer::Refused(cause)),
+        End::Torn(cause) => (t >= asked + 5_000).then_some(Answer::Refused(cause)),
+        End::Moves | End::Settles | End::Pends | End::Held(_) => None,
+    }
+}
+
+/// All twins, and WHEN a look is due.
+#[derive(Clone, Default)]
+struct Twins {
+    settling: Settling,
+    retrying: Retrying,
+    telling: Telling,
+    asked: Option<u64>,
+    hinted: bool,
+    degraded: bool,
+    stopped: bool,
+}
+
+impl Twins {
+    fn due(&self, now: Now, last_look: Option<Duration>) -> u64 {
+        let Some(last) = last_look.map(millis) else { return 0 };
+        let poll = if self.degraded { 1_000 } else { 10_000 };
+        let poll = if self.hinted || self.asked.is_some() { 0 } else { poll };
+        let Settling { still, held } = self.settling;
+        let date = held.map(|(_, date)| millis(now.mono + date.saturating_sub(now.wall)));
+        let untold = self.telling.bad.filter(|bad| !bad.2).map(|bad| bad.1 + 500);
+        let retry = self.retrying.at;
+        let wakes = [Some(last + poll), still.map(|still| still.1 + still.2), retry.or(date), untold];
+        wakes.into_iter().flatten().min().unwrap_or(u64::MAX).max(last + 5)
+    }
+
+    /// What they want done about the look of a round.
+    fn look(&mut self, now: Now, round: &Round) -> Outcome {
+        let (t, end) = (millis(now.mono), round.end(now, self));
+        let held = self.settling.held.map(|held| held.0);
+        let untold = self.telling.bad.is_some_and(|bad| !bad.2);
+        self.settling.ends(now, end);
+        self.retrying.ends(t, end, untold);
+        let at_once = self.asked.is_some() || matches!(end, End::Refused(..));
+        let told = self.telling.ends(t, end, at_once, held).into_iter().collect();
+        let answered: Vec<_> = self.asked.and_then(|asked| answer(t, asked, end)).into_iter().collect();
+        self.asked = self.asked.filter(|_| answered.is_empty());
+        let (built, published) = end.done();
+        Outcome { looked: true, built, published, told, answered }
+    }
+}
+
+impl End {
+    /// What is built and published.
+    fn done(self) -> (Option<Content>, Option<Content>) {
+        match self {
+            Self::Published(content) => (Some(content), Some(content)),
+            Self::NotYet(content, _) | Self::Refused(content, _) => (Some(content), None),
+            _ => (None, None),
+        }
+    }
+}
+
+impl Round {
+    /// What its look comes to.
+    fn end(&self, now: Now, twins: &mut Twins) -> End {
+        let (content, motion, shrinks) = match self.seen {
+            Seen::Served => return End::Served,
+            Seen::Failed(cause) => return End::Unreadable(cause),
+            Seen::Torn(cause) => return End::Torn(cause),
+            Seen::Changed { content, motion, shrinks } => (content, motion, shrinks),
+        };
+        let wait = match motion {
+            Motion::Committed => 0,
+            _ if shrinks => 5_000,
+            Motion::Tied => 30,
+            Motion::Loose => 500,
+        };
+        let Retrying { refused, at: retry, .. } = twins.retrying;
+        let kept = match twins.asked {
+            Some(_) => None,
+            None if refused.is_some_and(|refused| refused.1 == Some(content)) => {
+                retry.filter(|at| *at > millis(now.mono)).map(|_| End::Pends)
+            }
+            None => twins.settling.keeps(now, content, wait),
+        };
+        kept.unwrap_or(match self.verdict {
+            Verdict::Valid => End::Published(content),
+            Verdict::NotYet(date) => End::NotYet(content, date),
+            Verdict::Refused(cause) => End::Refused(content, cause),
+        })
+    }
+}
+
+/// A machine and its twins, which are asserted to agree.
+#[derive(Clone)]
+pub struct World {
+    machine: Machine<Cause>,
+    twins: Twins,
+    now: Now,
+    last_look: Option<Duration>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    /// Both at their beginning.
+    #[must_use]
+    pub fn new() -> Self {
+        let now = Now { mono: ms(0), wall: Duration::from_secs(1_000) };
+        Self { machine: Machine::new(Timing::default()), twins: Twins::default(), now, last_look: None }
+    }
+
+    /// Plays a round on both and returns what the machine did, having asserted that the twins want the same.
+    ///
+    /// # Panics
+    /// Where they disagree.
+    pub fn play(&mut self, round: &Round) -> Outcome {
+        self.now.mono += round.pass;
+        self.now.wall = match round.wall {
+            Wall::Runs => self.now.wall + round.pass,
+            Wall::StepsBack => self.now.wall.saturating_sub(Duration::from_secs(3_600)),
+            Wall::ReachesDate => self.now.wall.max(DATE),
+        };
+        let mut did = Outcome::default();
+        let mut effects = self.machine.step(self.now, round.input.clone());
+        while !effects.is_empty() {
+            let mut next = Vec::new();
+            for effect in effects {
+                match effect {
+                    Effect::Look => {
+                        assert!(!did.looked, "two looks in one round");
+                        did.looked = true;
+                        next.extend(self.machine.step(self.now, Input::Looked(round.seen.clone())));
+                    }
+                    Effect::Build(content) => {
+                        did.built = Some(content);
+                        next.extend(self.machine.step(self.now, Input::Built(round.verdict.clone())));
+                    }
+                    Effect::Publish { content, recovered } => {
+                        did.published = Some(content);
+                        did.told.extend(recovered.then_some(Notice::Recovered));
+                    }
+                    Effect::Tell(notice) => did.told.push(notice),
+                    Effect::Answer(answer) => did.answered.push(answer),
+                }
+            }
+            effects = next;
+        }
+        let mut want = Outcome::default();
+        self.twins.stopped |= round.input == Input::Stop;
+        self.twins.hinted |= round.input == Input::Hint;
+        // That the watching is degraded, or no longer, is no occasion to look.
+        let told = matches!(round.input, Input::Watching(_));
+        self.twins.degraded = if told { round.input == Input::Watching(false) } else { self.twins.degraded };
+        let due = self.twins.due(self.now, self.last_look);
+        let due = !told && due <= millis(self.now.mono) || round.input == Input::Reload;
+        if due && !self.twins.stopped {
+            self.last_look = Some(self.now.mono);
+            self.twins.hinted = false;
+            if round.input == Input::Reload {
+                self.twins.asked.get_or_insert(millis(self.now.mono));
+            }
+            want = self.twins.look(self.now, round);
+        }
+        assert_eq!(did, want);
+        if let Some(wake) = self.machine.wake(self.now) {
+            let due = self.twins.due(self.now, self.last_look);
+            let (now, due) = (self.now.mono, ms(due));
+            assert_eq!(wake.max(now), due.max(now), "woken at another time than something is due");
+        }
+        did
+    }
+
+    /// INV-05: from here on the disk rests, nothing hints, and every build passes.
+    ///
+    /// # Panics
+    /// Where nothing is published within the bound.
+    pub fn converges(mut self, motion: Motion) {
+        if self.twins.stopped {
+            return;
+        }
+        let start = self.now.mono;
+        let bound = start + ms(500 + 10_000 + 10_000);
+        loop {
+            let wake = self.machine.wake(self.now).unwrap_or(Duration::MAX);
+            assert!(wake <= bound, "no publication within the bound: {:?}", self.machine);
+            let pass = wake.saturating_sub(self.now.mono);
+            let seen = Seen::Changed { content: 99, motion, shrinks: false };
+            let round = Round { pass, wall: Wall::Runs, input: Input::Tick, seen, verdict: Verdict::Valid };
+            if self.play(&round).published == Some(99) {
+                return;
+            }
+        }
+    }
+}
