@@ -1,9 +1,9 @@
-//! PEM and DER: what is accepted, what is refused and by which layer, and the fuzz bodies over their corpus and over
-//! every cut of real files.
+//! PEM and DER: what is accepted, what is refused and by which layer, and the fuzz bodies over
+//! every cut of real files. The committed corpus is the matter of `tests/corpus.rs`.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
 
-use std::{path::Path, process::Command};
+use std::process::Command;
 
 use rustls_reload::{
     Layer, der, pem,
@@ -13,26 +13,6 @@ use rustls_reload::{
 fn pair() -> Pair {
     let root = Authority::root("root");
     root.intermediate("intermediate").issue_with_chain(&Subject::server("example.test"), &Identity::p256())
-}
-
-/// Engine: generated.
-#[test]
-fn inv12_the_fuzz_bodies_pass_over_their_corpus() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let mut played = 0;
-    for (target, body) in [
-        ("pem_parse", fuzz::pem_parse as fn(&[u8])),
-        ("key_parse", fuzz::key_parse),
-        ("der_fields", fuzz::der_fields),
-    ] {
-        let before = played;
-        for file in std::fs::read_dir(corpus.join(target)).unwrap() {
-            body(&std::fs::read(file.unwrap().path()).unwrap());
-            played += 1;
-        }
-        assert!(played > before, "no corpus for {target}");
-    }
-    println!("corpus: {played} inputs");
 }
 
 /// Engine: generated.

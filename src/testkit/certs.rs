@@ -64,6 +64,18 @@ impl Identity {
         Self::of(&rcgen::PKCS_ED25519)
     }
 
+    /// The Ed25519 key of this seed. Its signatures hold nothing random, so what it signs is the same in every run.
+    #[must_use]
+    pub fn seeded(seed: u8) -> Self {
+        Self(seeded(seed))
+    }
+
+    /// A certificate that this key signs for itself, DER.
+    #[allow(clippy::expect_used)] // reason: tests cannot go on without one
+    pub(crate) fn self_signed(&self, params: CertificateParams) -> Vec<u8> {
+        params.self_signed(&self.0).expect("a certificate").der().to_vec()
+    }
+
     /// A key of any kind, PKCS #8 PEM.
     #[must_use]
     #[allow(clippy::expect_used)] // reason: tests cannot go on without a key
@@ -109,7 +121,16 @@ impl Authority {
     /// A self-signed root.
     #[must_use]
     pub fn root(name: &str) -> Self {
-        let key = KeyPair::generate().expect("a key pair");
+        Self::self_signed(name, KeyPair::generate().expect("a key pair"))
+    }
+
+    /// The same with the key of [`Identity::seeded`]: a root that is the same in every run.
+    #[must_use]
+    pub fn seeded(name: &str, seed: u8) -> Self {
+        Self::self_signed(name, seeded(seed))
+    }
+
+    fn self_signed(name: &str, key: KeyPair) -> Self {
         let params = ca_params(name);
         let certificate = params.self_signed(&key).expect("a root");
         Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
@@ -118,7 +139,16 @@ impl Authority {
     /// An intermediate under this authority; its pairs carry its certificate in the chain.
     #[must_use]
     pub fn intermediate(&self, name: &str) -> Self {
-        let key = KeyPair::generate().expect("a key pair");
+        self.certify(name, KeyPair::generate().expect("a key pair"))
+    }
+
+    /// The same with the key of [`Identity::seeded`].
+    #[must_use]
+    pub fn intermediate_seeded(&self, name: &str, seed: u8) -> Self {
+        self.certify(name, seeded(seed))
+    }
+
+    fn certify(&self, name: &str, key: KeyPair) -> Self {
         let params = ca_params(name);
         let certificate = params.signed_by(&key, &self.issuer).expect("an intermediate");
         Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
@@ -161,6 +191,15 @@ impl Authority {
         let pair = self.issue(subject, identity);
         Pair { chain: pair.chain + &self.pem, ..pair }
     }
+}
+
+#[allow(clippy::expect_used)] // reason: any 32 bytes are a key
+fn seeded(seed: u8) -> KeyPair {
+    // RFC 8410 section 7: everything before the seed itself.
+    let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+    der.extend([seed; 32]);
+    KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der), &rcgen::PKCS_ED25519)
+        .expect("a key")
 }
 
 fn ca_params(name: &str) -> CertificateParams {

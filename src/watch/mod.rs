@@ -204,7 +204,7 @@ impl Held {
 }
 
 /// The directories to watch: two paths to one directory would share one watch, and the events would name either.
-fn plan(walked: &[WalkedDir]) -> Vec<WalkedDir> {
+pub(crate) fn plan(walked: &[WalkedDir]) -> Vec<WalkedDir> {
     let mut plan: Vec<WalkedDir> = Vec::with_capacity(walked.len());
     let mut by_id = HashMap::new();
     for dir in walked {

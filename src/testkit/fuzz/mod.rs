@@ -1,0 +1,59 @@
+//! The bodies of the fuzz targets; `cargo test` replays the committed corpus through them.
+//!
+//! Each takes any bytes, must neither panic nor take long, and checks what must hold whatever they are: what is accepted
+//! says the same when it is written down and read again, what is refused changes nothing of what is served, and whatever
+//! is decided agrees with a dumb twin.
+
+mod paths;
+mod redact;
+pub mod seeds;
+mod served;
+mod text;
+mod worlds;
+
+pub use paths::plan_walk;
+pub use redact::redaction;
+pub use text::{ca_bundle, chain_parse, der_fields, key_parse, pem_parse};
+pub use worlds::{machine_steps, snapshot_ops};
+
+/// The body of a target.
+pub type Body = fn(&[u8]);
+
+/// Every target by its name.
+pub const TARGETS: &[(&str, Body)] = &[
+    ("ca_bundle", ca_bundle),
+    ("chain_parse", chain_parse),
+    ("der_fields", der_fields),
+    ("key_parse", key_parse),
+    ("machine_steps", machine_steps),
+    ("pem_parse", pem_parse),
+    ("plan_walk", plan_walk),
+    ("redaction", redaction),
+    ("snapshot_ops", snapshot_ops),
+];
+
+/// Takes an input apart, byte by byte; past its end there are zeros, so every input means something.
+struct Script<'a>(&'a [u8]);
+
+impl Script<'_> {
+    fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    /// A number below `limit`, of two bytes.
+    fn below(&mut self, limit: usize) -> usize {
+        let number = usize::from(self.byte()) << 8 | usize::from(self.byte());
+        number % limit.max(1)
+    }
+
+    /// One of these.
+    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[usize::from(self.byte()) % of.len()].clone()
+    }
+}

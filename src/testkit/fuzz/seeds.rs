@@ -1,0 +1,224 @@
+//! What fuzzing begins with, made the same in every run.
+
+use std::{
+    sync::OnceLock,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use crate::{
+    pem,
+    testkit::{Authority, Identity, Pair, Subject, Windows},
+};
+
+/// Chain, key and client CAs.
+pub(super) type Good = (String, String, String);
+
+/// A key as PEM, and its windows.
+pub(super) type Key = (&'static str, Windows);
+
+const RSA: &str = include_str!("keys/rsa.pem");
+const P256: &str = include_str!("keys/p256.pem");
+const SEC1: &str = include_str!("keys/sec1.pem");
+
+/// A server of that name, from 2020 to 2048.
+fn subject(name: &str) -> Subject {
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    Subject::server(name).valid(at(1_577_836_800), at(2_493_072_000))
+}
+
+fn issue(name: &str, identity: &Identity) -> Pair {
+    let root = Authority::seeded("root", 1);
+    root.intermediate_seeded("intermediate", 2).issue_with_chain(&subject(name), identity)
+}
+
+/// The set that the server of the targets serves.
+pub(super) fn good() -> &'static Good {
+    static GOOD: OnceLock<Good> = OnceLock::new();
+    GOOD.get_or_init(|| {
+        let pair = issue("example.test", &Identity::seeded(3));
+        (pair.chain, pair.key, Authority::seeded("client root", 4).pem)
+    })
+}
+
+/// The keys of which no window may be told.
+pub(super) fn keys() -> &'static [Key] {
+    static KEYS: OnceLock<Vec<Key>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        #[allow(clippy::expect_used)] // reason: fixed texts
+        let key = |text: &'static str| {
+            let der = pem::key(text.as_bytes()).expect("a key").clone_der();
+            (text, Windows::of(&der, text))
+        };
+        vec![key(&good().1), key(P256), key(SEC1), key(RSA)]
+    })
+}
+
+/// A seed: its target, its name, and its bytes.
+pub type Seed = (&'static str, String, Vec<u8>);
+
+/// Every seed. `cargo test` compares them with those in `fuzz/corpus`.
+#[must_use]
+pub fn all() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let texts = texts();
+    for target in ["pem_parse", "chain_parse", "key_parse", "ca_bundle"] {
+        seeds.extend(texts.iter().map(|(name, text)| (target, format!("{name}.pem"), text.clone())));
+    }
+    let certificates = certificates();
+    seeds.extend(certificates.into_iter().map(|(name, der)| ("der_fields", format!("{name}.der"), der)));
+    for target in ["machine_steps", "plan_walk", "redaction", "snapshot_ops"] {
+        seeds.extend((0..16).map(|number| (target, format!("random{number:02}"), random(number))));
+    }
+    // One for each publisher, its pauses and events drawn.
+    seeds.extend((0..28).map(|number| {
+        let mut bytes = random(100 + number);
+        bytes[0] = number;
+        ("snapshot_ops", format!("publisher{number:02}"), bytes)
+    }));
+    // `a -> a`, read as `/a`; and a chain of links that is too long.
+    let own = vec![0, 0, 0, 0x04, 0, 0, 0];
+    let chain = [vec![0, 0, 0], [4, 0, 31].into_iter().chain([0x55; 16]).collect()].concat();
+    seeds.extend([("plan_walk", "loop".to_owned(), own), ("plan_walk", "up".to_owned(), chain)]);
+    seeds
+}
+
+/// Files as operators make them.
+fn texts() -> Vec<(&'static str, Vec<u8>)> {
+    let (chain, key, ca) = good();
+    let label = |text: &str, from: &str, to: &str| text.replace(from, to).into_bytes();
+    let parameters = SEC1.split_once("-----BEGIN EC PRIVATE KEY").map_or("", |(parameters, _)| parameters);
+    let (leaf, issuer) = chain.split_at(chain.find("END CERTIFICATE-----").map_or(0, |at| at + 21));
+    vec![
+        ("chain", chain.clone().into()),
+        ("leaf", leaf.into()),
+        ("leaf-last", format!("{issuer}{leaf}").into()),
+        ("twice", format!("{chain}{chain}").into()),
+        ("ca", ca.clone().into()),
+        ("bundle", format!("{ca}{}", Authority::seeded("another", 5).pem).into()),
+        ("ed25519", key.clone().into()),
+        ("p256", P256.into()),
+        ("rsa", RSA.into()),
+        ("sec1", SEC1.into()),
+        ("combined", format!("{key}{chain}").into()),
+        ("parameters", format!("{parameters}{key}").into()),
+        ("another-pair", issue("another.test", &Identity::from_pem(P256)).chain.into()),
+        ("two-keys", format!("{key}{P256}").into()),
+        ("encrypted", label(key, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY")),
+        (
+            "encrypted-of-old",
+            label(
+                SEC1,
+                "BEGIN EC PRIVATE KEY-----\n",
+                "BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n",
+            ),
+        ),
+        ("trusted", label(chain, "CERTIFICATE", "TRUSTED CERTIFICATE")),
+        ("crlf", label(chain, "\n", "\r\n")),
+        ("mark", format!("\u{feff}{chain}").into()),
+        ("text", format!("subject=CN=example.test\n{chain}\ntrailing\n").into()),
+        ("cut", chain[..chain.len() / 2].into()),
+        ("cut-marker", format!("{chain}--").into()),
+        ("no-begin", chain.as_bytes()[28..].to_vec()),
+        ("other-end", label(chain, "END CERTIFICATE", "END X509 CRL")),
+        ("bad-base64", label(chain, "MII", "M*I")),
+        ("bad-label", b"-----BEGIN \xff\xfe-----\n-----END X-----\n".to_vec()),
+        ("empty-block", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_vec()),
+        ("no-pem", b"nothing\n".to_vec()),
+        ("der", vec![0x30, 0x03, 0x02, 0x01, 0x00]),
+        ("public-key", label(key, "PRIVATE KEY", "PUBLIC KEY")),
+        ("empty", Vec::new()),
+    ]
+}
+
+/// Certificates of which each field is read some other way.
+#[allow(clippy::expect_used)] // reason: fixed parameters
+fn certificates() -> Vec<(&'static str, Vec<u8>)> {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, SanType, string};
+    let key = Identity::seeded(6);
+    let named = |name: DistinguishedName, sans: Vec<SanType>, from, to| {
+        let mut params = CertificateParams::default();
+        (params.distinguished_name, params.subject_alt_names) = (name, sans);
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(from, 1, 31), rcgen::date_time_ymd(to, 12, 31));
+        key.self_signed(params)
+    };
+    let dns = |name: &str| SanType::DnsName(name.try_into().expect("a name"));
+    let mut rich = DistinguishedName::new();
+    for (kind, value) in [
+        (DnType::CountryName, DnValue::PrintableString("DE".try_into().expect("text"))),
+        (
+            DnType::OrganizationName,
+            DnValue::TeletexString(string::TeletexString::try_from("A, B").expect("text")),
+        ),
+        (
+            DnType::LocalityName,
+            DnValue::BmpString(string::BmpString::try_from("\u{e9}\u{4e2d}").expect("text")),
+        ),
+        (
+            DnType::OrganizationalUnitName,
+            DnValue::UniversalString(string::UniversalString::try_from("\u{1f511}").expect("text")),
+        ),
+        (DnType::CommonName, DnValue::Utf8String("a\\b\u{202e}c".to_owned())),
+        (DnType::CustomDnType(vec![2, 5, 4, 5]), DnValue::Utf8String("1".to_owned())),
+    ] {
+        rich.push(kind, value);
+    }
+    let addresses = [[192, 0, 2, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()].map(SanType::IpAddress);
+    let mail = SanType::Rfc822Name("a@b.test".try_into().expect("a name"));
+    vec![
+        ("leaf", issue("example.test", &key).leaf.to_vec()),
+        ("root", Authority::seeded("root", 1).der().to_vec()),
+        ("rich", named(rich.clone(), Vec::new(), 1975, 2049)),
+        (
+            "names",
+            named(
+                rich,
+                [dns("*.a.test"), dns("b.test"), mail].into_iter().chain(addresses).collect(),
+                2050,
+                9999,
+            ),
+        ),
+        ("nameless", named(DistinguishedName::new(), Vec::new(), 1950, 1969)),
+        ("ancient", ancient(&[0x80, 0x01], b"\x17\x0d490101000000Z\x18\x0f20500101000060Z")),
+        ("bad-month", ancient(&[0], b"\x17\x0d001301000000Z\x17\x0d010101000000Z")),
+        ("bad-hour", ancient(&[1], b"\x17\x0d000101240000Z\x17\x0d010101000000Z")),
+        ("bad-time", ancient(&[1], b"\x17\x0b0001010000Z\x17\x0d010101000000Z")),
+        ("high-tag", ancient(&[1], b"\x1f\x0d000101000000Z\x17\x0d010101000000Z")),
+        ("long-length", ancient(&[1], b"\x17\x840001010000Z\x17\x0d010101000000Z")),
+        ("longer-length", ancient(&[1], b"\x17\x81\x0d000101000000Z\x17\x0d010101000000Z")),
+    ]
+}
+
+/// A certificate of version 1 with unique identifiers, as far as it is read.
+fn ancient(serial: &[u8], validity: &[u8]) -> Vec<u8> {
+    let value = |tag: u8, parts: &[&[u8]]| {
+        let content = parts.concat();
+        let mut value = vec![tag];
+        match u8::try_from(content.len()) {
+            Ok(short) if short < 0x80 => value.push(short),
+            _ => {
+                value.extend([&[0x82][..], &u16::try_from(content.len()).unwrap_or(0).to_be_bytes()].concat())
+            }
+        }
+        value.extend(content);
+        value
+    };
+    let pair = value(0x30, &[&[6, 3, 0x55, 4, 3], &value(0x0c, &[b"old"])]);
+    let name = value(0x30, &[&value(0x31, &[&pair])]);
+    let (integer, dates) = (value(2, &[serial]), value(0x30, &[validity]));
+    let (empty, unique) = (value(0x30, &[]), value(0x81, &[&[0, 1]]));
+    let tbs = value(0x30, &[&integer, &empty, &name, &dates, &name, &empty, &unique]);
+    value(0x30, &[&tbs, &empty, &value(3, &[&[0]])])
+}
+
+/// 64 bytes that are the same for the same number: xorshift.
+fn random(number: u8) -> Vec<u8> {
+    let mut state = (u64::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut draw = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_be_bytes()[0]
+    };
+    (0..64).map(|_| draw()).collect()
+}

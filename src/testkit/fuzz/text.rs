@@ -1,0 +1,122 @@
+//! PEM in each role, and the fields of certificates.
+
+use rustls::{RootCertStore, pki_types::CertificateDer};
+
+use super::served::{self, Role};
+use crate::{der, error::Error, pem, shared::Reload};
+
+/// PEM of every role: certificates that are accepted come back the same from their own encoding.
+pub fn pem_parse(data: &[u8]) {
+    let chain = pem::chain(data);
+    let bundle = pem::ca_bundle(data);
+    if let Ok(chain) = &chain {
+        assert_eq!(pem::chain(&encode(chain)).as_ref(), Ok(chain));
+        bounded(chain, data);
+    }
+    // A bundle is what a chain is, with fewer things allowed beside the certificates.
+    if bundle.is_ok() {
+        assert_eq!(chain, bundle);
+    }
+    one_key(data);
+}
+
+/// A chain, alone and as the file of a server.
+pub fn chain_parse(data: &[u8]) {
+    let parsed = pem::chain(data);
+    let answer = served::apply(Role::Chain, data);
+    agrees(&answer, parsed.as_ref().err(), Role::Chain);
+    let Ok(chain) = parsed else { return };
+    bounded(&chain, data);
+    let encoded = encode(&chain);
+    assert_eq!(pem::chain(&encoded).as_ref(), Ok(&chain));
+    let again = served::apply(Role::Chain, &encoded);
+    let accepted = |answer: &Reload| !matches!(answer, Reload::Refused(_));
+    assert_eq!(
+        accepted(&answer),
+        accepted(&again),
+        "what lies beside the certificates decides: {answer:?}, {again:?}"
+    );
+}
+
+/// A bundle of CAs, alone and as the file of a server: every certificate of it counts, or none does.
+pub fn ca_bundle(data: &[u8]) {
+    let parsed = pem::ca_bundle(data);
+    let answer = served::apply(Role::ClientCa, data);
+    agrees(&answer, parsed.as_ref().err(), Role::ClientCa);
+    let Ok(bundle) = parsed else { return };
+    bounded(&bundle, data);
+    assert_eq!(pem::ca_bundle(&encode(&bundle)).as_ref(), Ok(&bundle));
+    let anchor = |one: &CertificateDer<'static>| RootCertStore::empty().add(one.clone()).is_ok();
+    let each = bundle.iter().all(anchor);
+    let taken = !matches!(answer, Reload::Refused(_));
+    assert_eq!(taken, each, "a bundle is accepted if and only if each certificate of it is an anchor");
+}
+
+/// Private keys, alone and as the file of a server.
+pub fn key_parse(data: &[u8]) {
+    one_key(data);
+    agrees(&served::apply(Role::Key, data), pem::key(data).err().as_ref(), Role::Key);
+}
+
+/// A key that is accepted is the same wherever in the file it lies, and a second one is never guessed away.
+fn one_key(data: &[u8]) {
+    let Ok(key) = pem::key(data) else { return };
+    let twice = [data, b"\n", data].concat();
+    assert!(pem::key(&twice).is_err(), "one of two keys was picked");
+    let spaced = [b"# a comment\n", data, b"\ntrailing text\n"].concat();
+    let again = pem::key(&spaced).map(|key| key.clone_der().secret_der().to_vec());
+    let text_before = !data.starts_with(b"\xef\xbb\xbf");
+    assert!(!text_before || again.is_ok_and(|again| again == key.clone_der().secret_der()));
+}
+
+/// Fields of a certificate: bounded, and independent of what follows the certificate's own end.
+pub fn der_fields(data: &[u8]) {
+    let Some(fields) = der::fields(data) else { return };
+    assert!(fields.serial.len() <= data.len() && fields.names.len() <= data.len());
+    assert!(fields.names.iter().all(|name| !name.chars().any(char::is_control)));
+    for name in [fields.subject, fields.issuer] {
+        assert!(der::name(name).is_none_or(|name| !name.chars().any(char::is_control)));
+    }
+    assert_eq!(der::fields(&[data, &[0]].concat()), None, "bytes after the certificate were passed over");
+    assert_eq!(der::serial_hex(fields.serial).trim_start_matches('-').len() % 2, 0);
+}
+
+/// What is held of a file is not more than the file.
+fn bounded(certificates: &[CertificateDer<'_>], data: &[u8]) {
+    assert!(certificates.len() <= pem::SECTION_LIMIT);
+    assert!(certificates.iter().map(|certificate| certificate.len()).sum::<usize>() <= data.len());
+}
+
+/// What does not parse is refused by a server for the very same reason.
+fn agrees(answer: &Reload, error: Option<&Error>, role: Role) {
+    if let Some(error) = error {
+        assert_eq!(*answer, Reload::Refused(error.clone().at(role.path())));
+    }
+}
+
+/// RFC 7468, 64 characters a line.
+pub(super) fn encode(chain: &[CertificateDer<'_>]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for certificate in chain {
+        text.extend_from_slice(b"-----BEGIN CERTIFICATE-----\n");
+        for line in base64(certificate).chunks(64) {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        text.extend_from_slice(b"-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
+pub(super) fn base64(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place > group.len() { b'=' } else { digit });
+        }
+    }
+    text
+}
