@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
+use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::PrivateKeyDer;
 
 /// As many bytes in a row of a key count as a leak (INV-10).
 pub const WINDOW: usize = 12;
 
-/// The windows of one private key: any [`WINDOW`] bytes in a row of it, raw or as they stand in its PEM.
+/// The windows of one private key: any [`WINDOW`] bytes in a row of it, raw, as they stand in its PEM, in hexadecimal with or
+/// without separators, or as a list of numbers, which is how `Debug` prints bytes.
 ///
-/// The PEM's `BEGIN` and `END` lines are no secret. Line breaks within the base64 are taken out of both sides, so that
+/// The PEM's `BEGIN` and `END` lines are no secret, nor is the public key, which a key's DER holds beside the private one. Line breaks within the base64 are taken out of both sides, so that
 /// a window across two lines is found however the output is wrapped.
 pub struct Windows {
     raw: HashSet<[u8; WINDOW]>,
@@ -22,14 +24,26 @@ impl Windows {
     pub fn of(key: &PrivateKeyDer<'_>, key_pem: &str) -> Self {
         let lines = key_pem.lines().filter(|line| !line.starts_with("-----"));
         let base64: Vec<u8> = lines.flat_map(|line| line.trim().bytes()).collect();
-        Self { raw: windows(key.secret_der()).collect(), base64: windows(&base64).collect() }
+        let der = key.secret_der();
+        let public = KeyPair::try_from(key).map(|key| key.subject_public_key_info()).unwrap_or_default();
+        let is_public = |bytes: &[u8]| public.windows(bytes.len()).any(|window| window == bytes);
+        // The bytes that the characters of a window stand for, those in part included.
+        let of = |at: usize| der.get(at * 6 / 8..((at + WINDOW) * 6).div_ceil(8)).unwrap_or_default();
+        let secret = |(at, window)| (of(at).is_empty() || !is_public(of(at))).then_some(window);
+        Self {
+            raw: windows(der).filter(|window| !is_public(window)).collect(),
+            base64: windows(&base64).enumerate().filter_map(secret).collect(),
+        }
     }
 
     /// Whether any of them occurs in `output`.
     #[must_use]
     pub fn occur_in(&self, output: &[u8]) -> bool {
         let unwrapped: Vec<u8> = output.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        windows(output).any(|window| self.raw.contains(&window))
+        let raw = |output: &[u8]| windows(output).any(|window| self.raw.contains(&window));
+        raw(output)
+            || from_hex(output).iter().any(|bytes| raw(bytes))
+            || raw(&from_numbers(output))
             || windows(&unwrapped).any(|window| self.base64.contains(&window))
     }
 }
@@ -42,4 +56,58 @@ pub fn leaks(output: &[u8], key: &PrivateKeyDer<'_>, key_pem: &str) -> bool {
 
 fn windows(bytes: &[u8]) -> impl Iterator<Item = [u8; WINDOW]> + '_ {
     bytes.windows(WINDOW).filter_map(|window| window.try_into().ok())
+}
+
+/// What the hexadecimal digits of `output` spell, from the first of them and from the second; separators are passed over.
+fn from_hex(output: &[u8]) -> [Vec<u8>; 2] {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let separates = |byte: &&u8| !matches!(byte, b':' | b' ' | b'-' | b',' | b'_' | b'\n');
+    let digits: Vec<Option<u8>> = output.iter().filter(separates).map(digit).collect();
+    [0, 1].map(|from| {
+        let pairs = digits.get(from..).unwrap_or_default().chunks_exact(2);
+        // What is no digit stands for itself, so that nothing closes up around it; keys are no runs of zeros.
+        pairs.map(|pair| pair[0].zip(pair[1]).map_or(0, |(high, low)| high << 4 | low)).collect()
+    })
+}
+
+/// The numbers below 256 in `output`, in their order.
+fn from_numbers(output: &[u8]) -> Vec<u8> {
+    let numbers = output.split(|byte| !byte.is_ascii_digit()).filter(|number| !number.is_empty());
+    numbers.filter_map(|number| std::str::from_utf8(number).ok()?.parse().ok()).collect()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::testkit::{Authority, Identity, Subject};
+
+    #[test]
+    fn a_window_of_a_key_is_found_in_every_form_it_is_printed_in() {
+        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &Identity::p256());
+        let der = pair.key_der();
+        for at in [30, 31, 40] {
+            let window = &der.secret_der()[at..at + WINDOW];
+            let hex = |separator: &str| {
+                window.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator)
+            };
+            let forms = [
+                format!("{window:?}"),
+                format!("{window:#?}"),
+                hex(""),
+                hex(":"),
+                hex(" ").to_uppercase(),
+                hex(", "),
+            ];
+            for form in
+                forms.iter().flat_map(|form| [format!("{form}."), format!("bad: {form}"), format!("a{form}")])
+            {
+                assert!(leaks(form.as_bytes(), &der, &pair.key), "{form}");
+            }
+            let short = format!("{:?}", &window[1..]);
+            assert!(!leaks(short.as_bytes(), &der, &pair.key), "{short}");
+        }
+        assert!(!leaks(b"the private key is not valid base64", &der, &pair.key));
+        let public = format!("{:?} {:x?} {}", pair.leaf, pair.leaf.as_ref(), pair.chain);
+        assert!(!leaks(public.as_bytes(), &der, &pair.key), "a certificate is no secret");
+    }
 }
