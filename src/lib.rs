@@ -82,6 +82,7 @@
 //! None of them changes what another does.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod base64;
 mod build;
 mod cell;
 mod clock;

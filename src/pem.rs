@@ -1,15 +1,19 @@
 //! PEM (RFC 7468) read strictly: what is skipped elsewhere is refused here.
 //!
-//! The decoding is `rustls-pki-types`'; this module finds the sections first, because that decoder passes over sections
-//! whose label it does not know (an encrypted key, a `TRUSTED CERTIFICATE`) and over whatever follows a damaged line.
+//! The decoding of certificates is `rustls-pki-types`'; this module finds the sections first, because that decoder passes
+//! over sections whose label it does not know (an encrypted key, a `TRUSTED CERTIFICATE`) and over whatever follows a
+//! damaged line. A key is decoded here, because that decoder leaves copies of it behind.
 //! Text between sections is allowed (RFC 7468 section 2), as `openssl x509 -text` writes it.
 
 use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer,
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
     pem::{PemObject, SectionKind},
 };
 
-use crate::error::{Error, Layer};
+use crate::{
+    base64,
+    error::{Error, Layer},
+};
 
 /// Sections read from one file; Debian's whole CA bundle has about 150.
 pub const SECTION_LIMIT: usize = 4096;
@@ -76,11 +80,21 @@ pub fn key(text: &[u8]) -> Result<Key, Error> {
     if section.text.windows(10).any(|window| window == b"Proc-Type:") {
         return Err(Error::new(Layer::Key, "the private key is encrypted: decrypt it first"));
     }
-    match PrivateKeyDer::from_pem_slice(section.text) {
-        Ok(key) => Ok(Key(key)),
-        // The decoder's message may repeat a line of the key.
-        Err(_) => Err(Error::new(Layer::Key, "the private key is not valid base64")),
-    }
+    let der = body(section.text).and_then(base64::decode);
+    let der = der.ok_or_else(|| Error::new(Layer::Key, "the private key is not valid base64"))?;
+    Ok(Key(match section.label {
+        "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der).into(),
+        "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der).into(),
+        _ => PrivatePkcs8KeyDer::from(der).into(),
+    }))
+}
+
+/// What lies between the first and the last line of a section, each of which has to begin with its dashes.
+fn body(section: &[u8]) -> Option<&[u8]> {
+    let ends_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let (from, to) = (section.iter().position(ends_line)?, section.iter().rposition(ends_line)?);
+    let dashed = section.starts_with(b"-----") && section[to + 1..].starts_with(b"-----");
+    dashed.then(|| &section[from..to])
 }
 
 fn certificates(

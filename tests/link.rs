@@ -32,6 +32,7 @@ fn files() -> Vec<PathBuf> {
         "src",
         "tests",
         "loom-tests",
+        "embedder-tests",
         "fuzz/fuzz_targets",
         "scripts",
         "examples",

@@ -1,0 +1,346 @@
+//! No buffer of this crate goes back to the allocator with key material in it, and none is moved by growing: this binary's
+//! allocator searches every block for windows of the keys when it is freed or reallocated, on every thread.
+//!
+//! What rustls and the provider hold is not promised. So that this is no hole to look through, the provider here keeps
+//! nothing: it was given its signers before the search began, knows them by the key it is handed, and wipes that copy.
+//! Left out: what stands in the certificate too (the public key, the names of the algorithm), and the stack.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+#![allow(unsafe_code)] // reason: an allocator is unsafe by its trait
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    collections::BTreeSet,
+    fs,
+    io::Read,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rustls::{
+    Error as TlsError,
+    crypto::{CryptoProvider, KeyProvider, ring},
+    pki_types::{PrivateKeyDer, pem::PemObject},
+    sign::SigningKey,
+};
+use rustls_reload::{
+    ClientAuth, Layer, Reload, Secret, ServerBuilder, ServerReloader, Timing, der,
+    testkit::{Authority, Identity, Pair, Subject, WINDOW},
+};
+use zeroize::Zeroize;
+
+type Window = [u8; WINDOW];
+
+/// Searches each block that comes back, and then blanks it: what is found was written by whoever had it last.
+struct Searching;
+
+#[global_allocator]
+static ALLOCATOR: Searching = Searching;
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+static SEARCHED: AtomicUsize = AtomicUsize::new(0);
+static FOUND: AtomicUsize = AtomicUsize::new(0);
+/// Who freed the first blocks that were found.
+static WHO: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Sorted.
+static WINDOWS: OnceLock<Vec<Window>> = OnceLock::new();
+
+thread_local! {
+    /// Set while this thread writes down what was found, which allocates.
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn returned(block: &mut [u8]) {
+    let writing = WRITING.try_with(Cell::get).unwrap_or(true);
+    if ARMED.load(Ordering::Relaxed) && !writing && block.len() >= WINDOW {
+        SEARCHED.fetch_add(1, Ordering::Relaxed);
+        let windows = WINDOWS.get().map(Vec::as_slice).unwrap_or_default();
+        let secret = |window: &[u8]| windows.binary_search_by(|known| known.as_slice().cmp(window)).is_ok();
+        if block.windows(WINDOW).any(secret) && FOUND.fetch_add(1, Ordering::Relaxed) < 3 {
+            WRITING.with(|writing| writing.set(true));
+            let who = format!("{} bytes, by {}", block.len(), std::backtrace::Backtrace::force_capture());
+            WHO.lock().unwrap().push(who);
+            WRITING.with(|writing| writing.set(false));
+        }
+    }
+    block.fill(0);
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came; in between only the block's own bytes are touched,
+// all of which are initialised: they were when the block was handed out.
+unsafe impl GlobalAlloc for Searching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block is the caller's to give up, of this length, and zeroed at least.
+        returned(unsafe { std::slice::from_raw_parts_mut(block, layout.size()) });
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(block, layout) }
+    }
+    // Reallocation is the trait's own: another block, a copy, and the old one is freed as above.
+}
+
+/// What no block may hold: the windows of these keys, raw and as base64, broken into lines or not.
+fn windows(pairs: &[&Pair], public: &[&[u8]]) -> Vec<Window> {
+    let text = |pem: &str| pem.lines().filter(|line| !line.starts_with('-')).collect::<String>();
+    let all = |bytes: &[u8]| {
+        bytes.windows(WINDOW).map(|window| window.try_into().unwrap()).collect::<Vec<Window>>()
+    };
+    let mut windows = BTreeSet::new();
+    for pair in pairs {
+        windows.extend(all(pair.key_der().secret_der()));
+        windows.extend(all(text(&pair.key).as_bytes()));
+        windows.extend(
+            all(pair.key.replace("-----", "").as_bytes())
+                .into_iter()
+                .filter(|window| window.contains(&b'\n')),
+        );
+    }
+    let mut known = BTreeSet::new();
+    for pair in pairs {
+        known.extend(all(&pair.leaf));
+        known.extend(all(pair.chain.as_bytes()));
+        known.extend(all(text(&pair.chain).as_bytes()));
+    }
+    for bytes in public {
+        known.extend(all(bytes));
+    }
+    // The text of the BEGIN and END lines.
+    let plain = |window: &Window| {
+        window.iter().filter(|byte| byte.is_ascii_uppercase() || **byte == b' ').count() >= WINDOW - 1
+    };
+    windows.into_iter().filter(|window| !known.contains(window) && !plain(window)).collect()
+}
+
+/// A provider that keeps nothing of a key: see above.
+#[derive(Debug)]
+struct Keeps(OnceLock<Vec<(PrivateKeyDer<'static>, Arc<dyn SigningKey>)>>);
+
+static KEEPS: Keeps = Keeps(OnceLock::new());
+
+impl KeyProvider for Keeps {
+    fn load_private_key(&self, mut key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, TlsError> {
+        let signers = self.0.get().map(Vec::as_slice).unwrap_or_default();
+        let known = signers.iter().find(|(known, _)| known.secret_der() == key.secret_der());
+        let signer = known.map(|(_, signer)| Arc::clone(signer));
+        key.zeroize();
+        signer.ok_or_else(|| TlsError::General("unknown".to_owned()))
+    }
+}
+
+/// One search at a time: blocks are everybody's.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// How many blocks that come back while `run` does hold key material.
+fn found(run: impl FnOnce()) -> (usize, Vec<String>) {
+    let before = FOUND.load(Ordering::Relaxed);
+    ARMED.store(true, Ordering::SeqCst);
+    run();
+    ARMED.store(false, Ordering::SeqCst);
+    let who = WHO.lock().unwrap().drain(..).collect();
+    (FOUND.load(Ordering::Relaxed) - before, who)
+}
+
+/// The pairs of this process: P-256, Ed25519, and P-256 once more.
+fn pairs() -> &'static [Pair] {
+    static PAIRS: OnceLock<Vec<Pair>> = OnceLock::new();
+    PAIRS.get_or_init(|| {
+        let ca = Authority::root("CA");
+        let pairs: Vec<_> = [Identity::p256(), Identity::ed25519(), Identity::p256()]
+            .map(|identity| ca.issue(&Subject::server("localhost"), &identity))
+            .into();
+        let signers = pairs.iter().map(|pair| {
+            let signer = ring::default_provider().key_provider.load_private_key(pair.key_der()).unwrap();
+            (pair.key_der(), signer)
+        });
+        KEEPS.0.set(signers.collect()).unwrap();
+        // Ed25519's PKCS #8 frame is in every such key.
+        let frame = pairs[1].key_der().secret_der()[..16].to_vec();
+        WINDOWS.set(windows(&pairs.iter().collect::<Vec<_>>(), &[&frame])).unwrap();
+        pairs
+    })
+}
+
+/// A key file damaged in every way that leaves some of the key in it.
+fn damaged(key: &str) -> Vec<Vec<u8>> {
+    let bytes = key.as_bytes();
+    let mut variants: Vec<Vec<u8>> = Vec::new();
+    for at in (0..bytes.len()).step_by(7) {
+        variants.push(bytes[..at].to_vec());
+        variants.push(bytes[at..].to_vec());
+        for put in [b'*', b'\n', b'-', b'A', 0xff] {
+            let mut variant = bytes.to_vec();
+            variant[at] = put;
+            variants.push(variant);
+        }
+    }
+    variants.push([bytes, bytes].concat());
+    for label in ["ENCRYPTED PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"] {
+        variants.push(key.replace("PRIVATE KEY", label).into_bytes());
+    }
+    variants.push(key.replacen("\n", "\nProc-Type: 4,ENCRYPTED\n", 1).into_bytes());
+    variants
+}
+
+fn serial(pair: &Pair) -> String {
+    der::serial_hex(der::fields(&pair.leaf).unwrap().serial)
+}
+
+/// A server of the pair in `dir` and of whoever may be its client, with short delays.
+fn server_in(dir: &Path) -> ServerBuilder {
+    let provider = CryptoProvider { key_provider: &KEEPS, ..ring::default_provider() };
+    let short = Duration::from_millis(20);
+    let timing =
+        Timing { settle: short, shrink_settle: 2 * short, retry: short, poll: short, ..Timing::default() };
+    ServerReloader::builder(dir.join("tls.crt"), dir.join("tls.key"))
+        .client_ca(dir.join("ca.crt"), ClientAuth::Optional)
+        .provider(Arc::new(provider))
+        .timing(timing)
+}
+
+/// The files of a pair in a directory of their own; its certificate stands for a client CA.
+fn publish(dir: &Path, pair: &Pair) {
+    fs::write(dir.join("tls.crt"), &pair.chain).unwrap();
+    fs::write(dir.join("tls.key"), &pair.key).unwrap();
+}
+
+/// Checks: INV-10.
+#[test]
+fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_and_refusals() {
+    let _alone = alone();
+    let pairs = pairs();
+    let dir = tempfile::tempdir().unwrap();
+    publish(dir.path(), &pairs[0]);
+    fs::write(dir.path().join("ca.crt"), Authority::root("client CA").pem).unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let variants: Vec<_> = pairs.iter().flat_map(|pair| damaged(&pair.key)).collect();
+    let both: Vec<String> = pairs.iter().map(|pair| pair.key.clone() + &pair.chain).collect();
+    let ca = fs::read(path("ca.crt")).unwrap();
+    let layers = Mutex::new(BTreeSet::new());
+    let (before, mut reloads, mut refusals) = (SEARCHED.load(Ordering::Relaxed), 0, 0);
+    let (count, who) = found(|| {
+        let reloader =
+            server_in(dir.path()).on_event(|event| drop(format!("{event} {event:?}"))).load().unwrap();
+        let mut look = |what: &str| match reloader.reload_now() {
+            Reload::Refused(error) => {
+                refusals += 1;
+                layers.lock().unwrap().insert(error.layer());
+            }
+            Reload::Reloaded => reloads += 1,
+            Reload::Unchanged => {}
+            other => panic!("{what}: {other:?}"),
+        };
+        // Good sets, the key beside its chain in one file among them.
+        for i in 0..12 {
+            publish(dir.path(), &pairs[i % 3]);
+            if i % 4 == 3 {
+                fs::write(path("tls.crt"), &both[i % 3]).unwrap();
+            }
+            look("a good set");
+        }
+        // Every damage; another pair's key; the key where CAs or nothing but certificates are expected; too long a file.
+        for variant in &variants {
+            fs::write(path("tls.key"), variant).unwrap();
+            look("a damaged key");
+        }
+        publish(dir.path(), &pairs[0]);
+        fs::write(path("tls.key"), &pairs[2].key).unwrap();
+        look("another's key");
+        publish(dir.path(), &pairs[1]);
+        fs::write(path("ca.crt"), &both[1]).unwrap();
+        look("a key among the CAs");
+        fs::write(path("ca.crt"), &ca).unwrap();
+        fs::write(path("tls.crt"), &pairs[1].key).unwrap();
+        look("a key instead of a chain");
+        fs::remove_file(path("tls.crt")).unwrap();
+        look("no chain");
+        publish(dir.path(), &pairs[0]);
+        look("the end");
+        // Driven by a worker: sets that settle, and those that come in between.
+        let mut events = reloader.events();
+        reloader.start().unwrap();
+        for i in 0..30 {
+            publish(dir.path(), &pairs[i % 3]);
+            let served = || reloader.served().value.leaf.serial == serial(&pairs[i % 3]);
+            while i % 3 == 2 && !served() {
+                events.next_within(Duration::from_secs(20)).expect("it is served in the end");
+            }
+        }
+        reloader.stop().unwrap();
+        drop((reloader, events));
+        // A first load that is refused, a closure that panics, and a look beforehand.
+        for variant in variants.iter().step_by(20) {
+            fs::write(path("tls.key"), variant).unwrap();
+            drop(server_in(dir.path()).load());
+        }
+        publish(dir.path(), &pairs[0]);
+        let panics =
+            server_in(dir.path()).configure(|_| std::panic::resume_unwind(Box::new("by design"))).load();
+        layers.lock().unwrap().insert(panics.unwrap_err().layer());
+        drop(format!("{:?}", server_in(dir.path()).inspect(Duration::ZERO)));
+    });
+    let searched = SEARCHED.load(Ordering::Relaxed) - before;
+    println!(
+        "{searched} blocks searched over {reloads} reloads and {refusals} refusals by {:?}",
+        layers.lock().unwrap()
+    );
+    assert_eq!(count, 0, "{}", who.join("\n\n"));
+    assert!(searched > 50_000 && reloads >= 12 && refusals > variants.len() / 2);
+    for layer in [Layer::Read, Layer::Pem, Layer::Key, Layer::Match, Layer::Panic] {
+        assert!(layers.lock().unwrap().contains(&layer), "{layer} refused nothing");
+    }
+}
+
+/// Breaks: INV-10. Designs seen in the field: a buffer that grows while it is read into, one that is wiped only as far as it
+/// is filled, a decoder that keeps its text, a copy for comparison, and the material in a message.
+#[test]
+fn buffers_that_grow_or_are_left_as_they_are_are_found() {
+    let _alone = alone();
+    let pair = &pairs()[0];
+    let dir = tempfile::tempdir().unwrap();
+    publish(dir.path(), pair);
+    let path = dir.path().join("tls.key");
+    let wrong: [(&str, &dyn Fn()); 6] = [
+        ("grows", &|| {
+            let mut bytes = Vec::with_capacity(64);
+            pair.key.as_bytes().chunks(50).for_each(|chunk| bytes.extend_from_slice(chunk));
+            bytes.zeroize();
+        }),
+        ("is dropped as it is", &|| drop(fs::read(&path).unwrap())),
+        ("is wiped in part", &|| {
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.truncate(100);
+            bytes.as_mut_slice().zeroize();
+        }),
+        ("is decoded elsewhere", &|| {
+            let mut text = Secret::from(pair.key.as_bytes());
+            let mut key = PrivateKeyDer::from_pem_slice(&text).unwrap();
+            key.zeroize();
+            text.bytes_mut().zeroize();
+        }),
+        ("is copied", &|| drop(pair.key_der())),
+        ("is told", &|| drop(format!("cannot parse {:?}", pair.key))),
+    ];
+    for (what, wrong) in wrong {
+        let (count, _) = found(wrong);
+        assert!(count > 0, "not found: a buffer that {what}");
+    }
+    // And one that is right is not.
+    let right = || {
+        let mut bytes = Secret::zeroed(pair.key.len());
+        fs::File::open(&path).unwrap().read_exact(bytes.bytes_mut()).unwrap();
+        drop(bytes.clone());
+    };
+    assert_eq!(found(right), (0, Vec::new()));
+}
