@@ -1,0 +1,28 @@
+//! The process default is honoured, and one that is passed goes before it. In a process of its own: a default is set once.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs)] // reason: a test may panic
+
+use std::sync::Arc;
+
+use embedder_tests::{compiled_in, pair, shake};
+use rustls::{crypto::CryptoProvider, version::TLS13};
+use rustls_reload::ServerReloader;
+
+#[test]
+fn inv02_the_process_default_goes_before_what_is_compiled_in_and_after_what_is_passed() {
+    let Some(provider) = compiled_in() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    pair(dir.path(), "-newkey ed25519");
+    let server = || ServerReloader::builder(dir.path().join("tls.crt"), dir.path().join("tls.key"));
+    // Only one suite: no provider is that by itself.
+    let mut default = provider.clone();
+    default.cipher_suites.truncate(1);
+    assert_ne!(default.cipher_suites, provider.cipher_suites);
+    default.install_default().unwrap();
+    let config = server().load().unwrap().current();
+    assert!(Arc::ptr_eq(config.crypto_provider(), CryptoProvider::get_default().unwrap()));
+    let provider = Arc::new(provider);
+    assert!(shake(&config, &provider, &TLS13, dir.path()).is_ok());
+    let config = server().provider(Arc::clone(&provider)).load().unwrap().current();
+    assert!(Arc::ptr_eq(config.crypto_provider(), &provider));
+}
