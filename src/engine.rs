@@ -114,7 +114,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                         break set;
                     }
                     let since = match &before {
-                        Some((old, since)) if old.is(&set) => *since,
+                        Some((old, since)) if set.is(old) => *since,
                         _ if late => {
                             let why = "the files do not hold still";
                             return Err(Error::new(Layer::Changing, why).at(&paths.paths()[0]));
@@ -263,7 +263,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             if F::PINS { set.walk.motion_since(&self.served.walk) } else { crate::walk::Motion::Loose };
         let shrinks = self.build.shrinks(&self.served.files, &set.files);
         let known = self.candidate.as_ref();
-        let content = known.filter(|old| old.set.is(&set)).map(|old| old.content);
+        let content = known.filter(|old| set.is(&old.set)).map(|old| old.content);
         let judged =
             || self.judged.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
         let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(judged);
@@ -431,9 +431,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
 }
 
 impl Set {
-    /// Whether both are the same bytes, reached the same way and not touched in between.
-    fn is(&self, other: &Self) -> bool {
-        self.files == other.files && self.walk.same_as(&other.walk)
+    /// Whether these are the same bytes, reached the same way and not touched since.
+    fn is(&self, earlier: &Self) -> bool {
+        self.files == earlier.files && self.walk.held_still_since(&earlier.walk)
     }
 }
 

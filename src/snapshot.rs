@@ -166,6 +166,8 @@ struct Looked {
     name: OsString,
     /// The directory's own node.
     node: Option<usize>,
+    /// A link that leads where it did, with the times that it had.
+    assumed: bool,
 }
 
 struct Attempt<'a, F: Fs> {
@@ -324,17 +326,23 @@ impl<F: Fs> Attempt<'_, F> {
         let earlier = self.earlier.and_then(|(walk, _)| walk.entries.get(self.entries.len()));
         let was = earlier.filter(|entry| entry.path == path).map(|entry| &entry.seen);
         let was_link = matches!(was, Some(Seen::Link(..)));
-        let (seen, node, stop) = match self.directory(parent, name, &path, as_directory && !was_link) {
-            Some((stat, node)) => (Seen::Node(stat), Some(node), None),
-            None => {
-                let (seen, stop) = self.entry(parent, name, &path, was);
-                (seen, None, stop)
-            }
-        };
+        let (mut node, mut assumed, mut stop) = (None, false, None);
+        let seen =
+            if let Some((stat, opened)) = self.directory(parent, name, &path, as_directory && !was_link) {
+                node = Some(opened);
+                Seen::Node(stat)
+            } else if let Some(link) = was.and_then(|was| self.same_link(parent, name, was)) {
+                assumed = true;
+                link
+            } else {
+                let seen;
+                (seen, stop) = self.entry(parent, name, &path);
+                seen
+            };
         let Node { path: dir, stat, .. } = &self.nodes[parent];
         self.walk.note_lookup(dir, stat.id, name.to_owned(), &seen);
         self.walk.entries.push(walk::Entry { path, seen });
-        self.entries.push(Looked { parent, name: name.to_owned(), node });
+        self.entries.push(Looked { parent, name: name.to_owned(), node, assumed });
         stop.map_or(Ok(self.entries.len() - 1), Err)
     }
 
@@ -346,15 +354,16 @@ impl<F: Fs> Attempt<'_, F> {
         Some((stat, self.nodes.len() - 1))
     }
 
-    /// Stats `name`, and reads it if it is a link. A link that leads where it did is the link that it was: who put it
-    /// there anew has moved nothing.
-    fn entry(&self, parent: usize, name: &OsStr, path: &Path, was: Option<&Seen>) -> (Seen, Option<Stop>) {
+    /// What was a link, if it leads where it did. Its times are asked for only where something else has changed.
+    fn same_link(&self, parent: usize, name: &OsStr, was: &Seen) -> Option<Seen> {
+        let Seen::Link(_, target) = was else { return None };
+        let now = self.fs.read_link(&self.nodes[parent].dir, name).ok()?;
+        (now == *target).then(|| was.clone())
+    }
+
+    /// Stats `name`, and reads it if it is a link.
+    fn entry(&self, parent: usize, name: &OsStr, path: &Path) -> (Seen, Option<Stop>) {
         let dir = &self.nodes[parent].dir;
-        if let Some(link @ Seen::Link(_, target)) = was
-            && self.fs.read_link(dir, name).is_ok_and(|now| now == *target)
-        {
-            return (link.clone(), None);
-        }
         match self.fs.stat(dir, name) {
             Ok(stat) if stat.kind == Kind::Link => match self.fs.read_link(dir, name) {
                 Ok(target) => (Seen::Link(stat, target), None),
@@ -423,9 +432,14 @@ impl<F: Fs> Attempt<'_, F> {
     }
 
     /// Looks every entry up again.
-    fn check_again(&self) -> Result<(), Failure> {
-        for (looked, entry) in self.entries.iter().zip(&self.walk.entries) {
+    fn check_again(&mut self) -> Result<(), Failure> {
+        for (looked, entry) in self.entries.iter().zip(&mut self.walk.entries) {
             let dir = &self.nodes[looked.parent].dir;
+            if let (Seen::Link(stat, _), true) = (&mut entry.seen, looked.assumed) {
+                // Whether it was another in between is told by its times alone, and by these from here on.
+                *stat =
+                    self.fs.stat(dir, &looked.name).map_err(|_| Failure::Torn { at: entry.path.clone() })?;
+            }
             let still = match &entry.seen {
                 Seen::Link(_, target) => self.fs.read_link(dir, &looked.name).is_ok_and(|now| now == *target),
                 Seen::Node(was) => self.fs.stat(dir, &looked.name).is_ok_and(|now| {

@@ -31,19 +31,33 @@ pub enum Seen {
 }
 
 impl Entry {
-    /// Whether both mean the same link, directory or unchanged file.
+    /// Whether both lead to the same, or are the same unchanged file.
     ///
-    /// A directory is compared by inode only (its times move with its neighbours' files), a link by inode and target, a
-    /// file by everything a stat tells.
+    /// A directory is compared by inode only (its times move with its neighbours' files), a link by its target (who put it
+    /// there anew has moved nothing), a file by everything a stat tells.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         self.path == other.path
             && match (&self.seen, &other.seen) {
                 (Seen::Nothing, Seen::Nothing) => true,
-                (Seen::Link(a, to_a), Seen::Link(b, to_b)) => a.id == b.id && to_a == to_b,
+                (Seen::Link(_, to_a), Seen::Link(_, to_b)) => to_a == to_b,
                 (Seen::Node(a), Seen::Node(b)) if a.kind == Kind::Dir && b.kind == Kind::Dir => a.id == b.id,
                 (Seen::Node(a), Seen::Node(b)) => a == b,
                 _ => false,
+            }
+    }
+
+    /// Whether it is the same and nothing shows that it was another in between: no link was put there anew, no directory
+    /// moved away and back.
+    ///
+    /// Of a directory in which a neighbour came or went as well, that cannot be told, and is not asked: whatever else
+    /// goes on in it never postpones anything.
+    fn held_still_since(&self, earlier: &Self) -> bool {
+        self.same_as(earlier)
+            && match (&self.seen, &earlier.seen) {
+                (Seen::Link(now, _), Seen::Link(was, _)) => now == was,
+                (Seen::Node(now), Seen::Node(was)) => now.ctime == was.ctime || now.mtime != was.mtime,
+                _ => true,
             }
     }
 
@@ -108,6 +122,14 @@ impl Walk {
             && self.entries.iter().zip(&other.entries).all(|(a, b)| a.same_as(b))
     }
 
+    /// Whether nothing shows that anything that matters was another between two snapshots: what was replaced and put back
+    /// is the same, and did not hold still.
+    pub(crate) fn held_still_since(&self, earlier: &Self) -> bool {
+        self.traces == earlier.traces
+            && self.entries.len() == earlier.entries.len()
+            && self.entries.iter().zip(&earlier.entries).all(|(now, was)| now.held_still_since(was))
+    }
+
     /// The latest change of any file or link, or of a directory as a whole; `None` where nothing was found.
     ///
     /// A directory that was renamed, with all the old files in it, has a change time later than its modification time;
@@ -120,11 +142,11 @@ impl Walk {
 
     /// Tells how this walk differs from the one of the served set.
     ///
-    /// Committed means: every path first differs at one and the same entry, for what one rename did not move may be the
-    /// next to change; that entry is a link in the place of a directory, so that one rename moved everything behind it
-    /// (a link in the place of a file, as certbot makes them, moves only that file); and everything beneath it changed
-    /// strictly earlier (ASM-06). A directory in the place of another is never a commit: no timestamp tells one that was
-    /// renamed there from one that was made there, filled in part, and given its mode.
+    /// Committed means: every path first differs at one and the same entry and ends at another file than before, for what
+    /// one rename did not move may be the next to change; that entry is a link in the place of a directory, so that one
+    /// rename moved everything behind it (a link in the place of a file, as certbot makes them, moves only that file); and
+    /// everything beneath it changed strictly earlier (ASM-06). A directory in the place of another is never a commit: no
+    /// timestamp tells one that was renamed there from one that was made there, filled in part, and given its mode.
     #[must_use]
     pub fn motion_since(&self, served: &Self) -> Motion {
         let mut pivot: Option<usize> = None;
@@ -145,11 +167,12 @@ impl Walk {
                 return Motion::Loose;
             }
             pivot = Some(step.entry);
+            let was_there = |entry: &Entry| served.entries.iter().any(|old| old.same_as(entry));
             for later in &trace[first + 1..] {
                 let entry = &self.entries[later.entry];
                 // What was there before is not part of the change: an absolute link leads through `/` again, and through
                 // the directory that it lies in itself.
-                if served.entries.iter().any(|old| old.same_as(entry)) {
+                if was_there(entry) {
                     continue;
                 }
                 match entry.stat() {
