@@ -168,6 +168,9 @@ impl Walk {
             }
             pivot = Some(step.entry);
             let was_there = |entry: &Entry| served.entries.iter().any(|old| old.same_as(entry));
+            if trace.last().is_some_and(|file| was_there(&self.entries[file.entry])) {
+                return Motion::Loose;
+            }
             for later in &trace[first + 1..] {
                 let entry = &self.entries[later.entry];
                 // What was there before is not part of the change: an absolute link leads through `/` again, and through

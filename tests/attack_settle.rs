@@ -135,3 +135,30 @@ fn inv01_what_was_taken_back_between_two_looks_did_not_hold_still() {
     let moves = [there(chain), there(ca), back(ca), back(chain)];
     taken_back("files", &paths, &base, false, moves);
 }
+
+/// Checks: INV-01 (b), ASM-05. What is reached through the link that moved and lies elsewhere, as it was, may be next.
+#[test]
+fn inv01_a_release_that_shares_a_file_with_the_one_before_commits_nothing() {
+    let [old, new] = sets();
+    let mut base = vec![mkdir("srv"), mkdir("srv/shared")];
+    base.extend(write("srv/shared/ca.crt", &old[CA]));
+    let release = |number: u32, set: &Set| {
+        let dir = format!("srv/{number}");
+        let mut ops = vec![mkdir(&dir)];
+        ops.extend([CHAIN, KEY].iter().flat_map(|i| write(format!("{dir}/{}", NAMES[*i]), &set[*i])));
+        ops.push(Op::Symlink("../shared/ca.crt".into(), format!("{dir}/ca.crt").into()));
+        ops.push(Op::Symlink(number.to_string().into(), "srv/next".into()));
+        ops
+    };
+    base.extend(release(1, &old));
+    base.push(rename("srv/next", "srv/current"));
+    let paths: Vec<PathBuf> = NAMES.iter().map(|name| Path::new("/srv/current").join(name)).collect();
+    let mut live = world(&paths, &base, Weather::default());
+    apply(&live, &release(2, &new));
+    nothing_for(&mut live, ms(20), "the new release");
+    apply(&live, &[rename("srv/next", "srv/current")]);
+    nothing_for(&mut live, ms(200), "the new release with the old CAs");
+    apply(&live, &write("srv/shared/ca.crt", &new[CA]));
+    assert!(live.until(ms(700), |reloader| reloader.current().generation == 2));
+    assert!(serves(&live, &new));
+}
