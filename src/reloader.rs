@@ -265,7 +265,7 @@ pub(crate) fn stop<T: Send + Sync + 'static>(
     if only.is_some_and(|only| only != state.runs) {
         return Ok(());
     }
-    state.stopped = true;
+    state.stop();
     // From a callback as well: who waits for a reload must not wait for the callback's end.
     shared.notify();
     if Shared::is_driver(&state) {

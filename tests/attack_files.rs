@@ -12,7 +12,7 @@ use std::{
     path::Path,
     process::Command,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context as TaskContext, Wake, Waker},
@@ -322,7 +322,8 @@ fn inv13_a_reloader_stays_stopped_when_a_start_gets_no_thread() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "one").unwrap();
-    let reloader = load(&[&path], timing());
+    // Nobody joins the watcher's thread, so its stack may be kept for the next one after all.
+    let reloader = Reloader::builder([&path], Bytes).watcher(None).load().unwrap();
     reloader.start().unwrap();
     reloader.stop().unwrap();
     let pages = fs::read_to_string("/proc/self/statm").unwrap();
@@ -364,6 +365,42 @@ fn inv01_a_directory_that_changes_its_mode_commits_nothing() {
     fs::set_permissions(&live, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     looked_at(&reloader);
     write("ca", "new");
+    published(&mut events);
+    assert_eq!(reloader.current().value, ["new", "new"]);
+    assert_eq!(reloader.current().generation, 2);
+}
+
+/// Who stops a reloader from within it.
+type Place = Arc<OnceLock<Weak<Reloader<Value>>>>;
+
+/// Checks: INV-01 (b), INV-13. Who asks for a reload says that the writing is over, and says it of that moment.
+#[test]
+fn inv01_a_reload_asked_for_before_a_stop_asserts_nothing_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["crt", "ca"].map(|name| dir.path().join(name));
+    paths.iter().for_each(|path| fs::write(path, "old").unwrap());
+    let place = Place::default();
+    let (inside, asked) = (Arc::clone(&place), AtomicBool::new(false));
+    let ask_and_stop = move |event: &Event| {
+        if *event == Event::Started && !asked.swap(true, Ordering::SeqCst) {
+            let reloader = inside.get().and_then(Weak::upgrade).unwrap();
+            assert_eq!(reloader.reload_now(), Reload::Queued);
+            reloader.stop().unwrap();
+        }
+    };
+    let timing = Timing { settle: Duration::from_secs(1), ..timing() };
+    let reloader = Reloader::builder(&paths, Bytes).timing(timing).on_event(ask_and_stop).load().unwrap();
+    let reloader = Arc::new(reloader);
+    place.set(Arc::downgrade(&reloader)).unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    expect(&mut events, "stop", |event| (*event == Event::Stopped).then_some(()));
+    reloader.stop().unwrap();
+    fs::write(&paths[0], "new").unwrap();
+    reloader.start().unwrap();
+    started(&mut events);
+    looked_at(&reloader);
+    fs::write(&paths[1], "new").unwrap();
     published(&mut events);
     assert_eq!(reloader.current().value, ["new", "new"]);
     assert_eq!(reloader.current().generation, 2);
