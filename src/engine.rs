@@ -161,6 +161,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
     fn run(&mut self, shared: &Shared<B::Value>, input: Input<Cause>) {
         let mut effects: VecDeque<_> = self.machine.step(self.clock.now(), input).into();
         let mut noted = false;
+        let mut unpublished = None;
         while let Some(effect) = effects.pop_front() {
             noted = false;
             let answer = match effect {
@@ -169,6 +170,10 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 Effect::Publish { recovered, .. } => {
                     if self.publish(shared, recovered) {
                         continue;
+                    }
+                    // What was told to be wrong still stands: a later start has to know.
+                    if let Some(unpublished) = unpublished {
+                        self.machine = unpublished;
                     }
                     shared.answer(&Reload::Stopped, |status| self.note(status));
                     return;
@@ -190,6 +195,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     continue;
                 }
             };
+            unpublished = (answer == Input::Built(Verdict::Valid)).then(|| self.machine.clone());
             effects.extend(self.machine.step(self.clock.now(), answer));
         }
         if !noted {

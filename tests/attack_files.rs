@@ -405,3 +405,47 @@ fn inv01_a_reload_asked_for_before_a_stop_asserts_nothing_at_the_next_start() {
     assert_eq!(reloader.current().value, ["new", "new"]);
     assert_eq!(reloader.current().generation, 2);
 }
+
+/// Builds as [`Bytes`] does, and does something else first.
+struct After<F>(F);
+
+impl<F: FnMut() + Send + 'static> Build for After<F> {
+    type Value = Value;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
+        (self.0)();
+        Bytes.build(files, context)
+    }
+}
+
+/// Checks: INV-11. What was told to be wrong stands while a stop keeps what would end it from being published.
+#[test]
+fn inv11_a_recovery_that_a_stop_prevented_is_told_after_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "good").unwrap();
+    let place = Place::default();
+    let inside = Arc::clone(&place);
+    let mut builds = 0;
+    let stop = move || {
+        builds += 1;
+        if builds == 3 {
+            inside.get().and_then(Weak::upgrade).unwrap().stop().unwrap();
+        }
+    };
+    let reloader = Arc::new(Reloader::builder([&path], After(stop)).timing(timing()).load().unwrap());
+    place.set(Arc::downgrade(&reloader)).unwrap();
+    let mut events = reloader.events();
+    fs::write(&path, "bad").unwrap();
+    assert!(matches!(reloader.reload_now(), Reload::Refused(_)));
+    fs::write(&path, "better").unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Stopped);
+    assert!(reloader.status().refused.is_some(), "what was refused is over and nothing else is served");
+    reloader.start().unwrap();
+    let recovered = expect(&mut events, "publication", |event| match event {
+        Event::Published { recovered, .. } => Some(*recovered),
+        _ => None,
+    });
+    assert!(recovered, "that it is over was not told");
+    assert_eq!(count(&mut events, is_refusal), 0);
+}
