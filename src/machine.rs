@@ -499,7 +499,6 @@ impl<E: Clone + PartialEq> Machine<E> {
     /// A refused content is told at once: it was complete. A file that cannot be read is told when that lasts longer
     /// than a publisher may leave a name missing (ASM-05).
     fn refuse(&mut self, now: Now, cause: E, content: Option<Content>) -> Vec<Effect<E>> {
-        self.unsettled = None;
         let refusal = match self.refusal.take() {
             Some(old) if old.cause == cause => Refusal { count: old.count + 1, content, ..old },
             old => {
@@ -523,7 +522,12 @@ impl<E: Clone + PartialEq> Machine<E> {
             effects.push(Effect::Tell(Notice::Refused(refusal.cause.clone())));
         }
         let cause = refusal.cause.clone();
-        self.refusal = Some(Refusal { told: refusal.told || tell, ..refusal });
+        let told = refusal.told || tell;
+        if told {
+            // A name that is missing for a moment is part of a change that goes on.
+            self.unsettled = None;
+        }
+        self.refusal = Some(Refusal { told, ..refusal });
         self.answer(&mut effects, Answer::Refused(cause));
         effects
     }

@@ -70,6 +70,20 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
     assert_eq!(told, 1);
 }
 
+/// Checks: INV-11. Whoever removes a file before he writes it again changes the set without a pause all the same.
+#[test]
+fn inv11_a_set_that_never_holds_still_is_told_though_a_file_is_missing_now_and_then() {
+    let mut machine = machine();
+    let mut told = Vec::new();
+    for round in 0..200 {
+        assert_eq!(machine.step(at(100 * round), Input::Hint), [Effect::Look]);
+        let missing = round % 2 == 1;
+        let seen = if missing { Input::Looked(Seen::Failed("gone")) } else { changed(round) };
+        told.extend(machine.step(at(100 * round), seen).into_iter().map(|effect| (round, effect)));
+    }
+    assert_eq!(told, [(50, Effect::Tell(Notice::StillChanging))]);
+}
+
 /// The schedules in which faults showed first, as the violations printed them. What they name is in the commit that
 /// mended it.
 const LINES: [&str; 7] = [

@@ -184,7 +184,8 @@ impl Telling {
         let since = self.bad.filter(|bad| bad.0 == cause || !bad.2).map_or(t, |bad| bad.1);
         let tell = self.last != Some(cause) && (at_once || t >= since + 500);
         (self.owes, self.last) = (self.owes || tell, if tell { Some(cause) } else { self.last });
-        (self.bad, self.moving) = (Some((cause, since, self.last == Some(cause))), None);
+        let told = self.last == Some(cause);
+        (self.bad, self.moving) = (Some((cause, since, told)), self.moving.filter(|_| !told));
         tell.then_some(Notice::Refused(cause))
     }
 }
