@@ -9,7 +9,7 @@ mod shake;
 mod spoil;
 mod trace;
 
-pub use shake::{Handshake, Shaken, client, client_of, presented_by, shake};
+pub use shake::{Handshake, Shaken, client, client_of, client_showing, presented_by, shake};
 pub use spoil::{Spoil, spoils};
 pub use trace::leaves_no_trace;
 

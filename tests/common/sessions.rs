@@ -1,6 +1,9 @@
 //! Servers whose sessions live where a rule puts them: the shipped rule, and wrong ones for the same checkers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
@@ -39,8 +42,6 @@ pub struct Sessions {
     tickets: bool,
     /// By what the rule goes by.
     states: HashMap<Vec<u8>, Arc<ServerConfig>>,
-    /// What is trusted, for the rule that goes by it: the client CAs and the name.
-    trusted: Vec<u8>,
     current: (u64, Arc<ServerConfig>),
 }
 
@@ -52,7 +53,7 @@ impl Sessions {
         let reloader = server.load().unwrap();
         let current = (0, reloader.current());
         let states = HashMap::new();
-        let mut this = Self { volume, reloader, rule, tickets, states, trusted: Vec::new(), current };
+        let mut this = Self { volume, reloader, rule, tickets, states, current };
         this.take_up(files, name);
         this
     }
@@ -75,7 +76,6 @@ impl Sessions {
         if served.generation == self.current.0 {
             return;
         }
-        self.trusted = [files[2].1, name.as_bytes()].concat();
         let mut config = served.value.config.as_ref().clone();
         let key = match self.rule {
             Rule::Shipped => {
@@ -84,7 +84,12 @@ impl Sessions {
             }
             Rule::SharesAlways => Vec::new(),
             Rule::FreshAlways => served.generation.to_be_bytes().to_vec(),
-            Rule::Hashes => self.trusted.clone(),
+            Rule::Hashes => {
+                // As in the shipped rule, neither order nor duplicates matter.
+                let bundle = rustls_reload::pem::ca_bundle(files[2].1).unwrap();
+                let cas: BTreeSet<&[u8]> = bundle.iter().map(AsRef::as_ref).collect();
+                cas.into_iter().chain([name.as_bytes()]).collect::<Vec<_>>().concat()
+            }
         };
         match self.states.get(&key) {
             Some(state) => {

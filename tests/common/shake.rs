@@ -125,10 +125,21 @@ pub fn client(
 
 /// A client that trusts the servers of one generation and shows the certificate of another, whatever the server asks for.
 pub fn client_of(trusted: &Generation, shown: Option<&Generation>) -> Arc<ClientConfig> {
+    client_showing(&[trusted], shown, rustls::ALL_VERSIONS)
+}
+
+/// The same for several of the first, and with these versions.
+pub fn client_showing(
+    trusted: &[&Generation],
+    shown: Option<&Generation>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(trusted.ca.der().clone()).unwrap();
+    for trusted in trusted {
+        roots.add(trusted.ca.der().clone()).unwrap();
+    }
     let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     Arc::new(match shown {

@@ -1,0 +1,298 @@
+//! The rule of resumption over random rows of renewals, changes of trust and handshakes, some of them held over a reload:
+//! what the server does against an oracle that counts epochs. Checks: INV-08, INV-09.
+//!
+//! Engine: generated. `RESUMPTION_CASES` says how many rows for each kind of session, `RESUMPTION_SEED` which.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+
+mod common;
+
+use std::{
+    cell::Cell,
+    sync::{Arc, LazyLock},
+};
+
+use common::{
+    Generation, Handshake, client_showing, generations,
+    sessions::{KINDS, Kind, Rule, Sessions},
+};
+use proptest::{
+    collection::vec,
+    prelude::{Just, Strategy, any, prop_oneof},
+    test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
+};
+use rustls::{ClientConfig, Error as TlsError, version::TLS13};
+use rustls_reload::{
+    Reload,
+    testkit::{Identity, Pair, Subject},
+};
+
+/// Tickets of one server that rustls's client keeps.
+const KEPT: usize = 8;
+const CLIENTS: usize = 2;
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// A new certificate of the same names, with another key, by either CA.
+    Renew(usize),
+    /// Another set of client CAs, in either order.
+    Trust(&'static [usize]),
+    /// The certificate has this name as well, or not.
+    Name(bool),
+    /// The same bytes.
+    Rewrite,
+    /// Another trust with a key of somebody else.
+    Broken,
+    /// A client shakes hands.
+    Shake(usize),
+    /// A client begins to, and ends once something else has happened.
+    Hold(usize),
+    /// The handshake that was held longest ends.
+    End,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let bundles: [&[usize]; 4] = [&[0], &[1], &[0, 1], &[1, 0]];
+    prop_oneof![
+        2 => (0..PAIRS).prop_map(Op::Renew),
+        3 => (0..bundles.len()).prop_map(move |i| Op::Trust(bundles[i])),
+        1 => any::<bool>().prop_map(Op::Name),
+        1 => Just(Op::Rewrite),
+        1 => Just(Op::Broken),
+        6 => (0..CLIENTS).prop_map(Op::Shake),
+        2 => (0..CLIENTS).prop_map(Op::Hold),
+        2 => Just(Op::End),
+    ]
+}
+
+/// Pairs of each set of names.
+const PAIRS: usize = 4;
+
+/// What all rows have in common: making keys takes longest.
+struct Stock {
+    cas: Vec<Generation>,
+    pairs: [Vec<Pair>; 2],
+}
+
+static STOCK: LazyLock<Stock> = LazyLock::new(|| {
+    let cas = generations(CLIENTS);
+    let pairs = [&["localhost"][..], &["localhost", "other.example"]].map(|names| {
+        let subject =
+            Subject { names: names.iter().map(|&name| name.into()).collect(), ..Subject::server("") };
+        (0..PAIRS).map(|i| cas[i % CLIENTS].ca.issue(&subject, &Identity::p256())).collect()
+    });
+    Stock { cas, pairs }
+});
+
+/// What is trusted: the CAs, in order, and whether there is a second name.
+type Trusted = (Vec<usize>, bool);
+
+/// The oracle: a session resumes in the epoch that it was made in, and epochs are counted.
+struct Oracle {
+    epoch: u64,
+    trusted: Trusted,
+}
+
+impl Oracle {
+    fn publish(&mut self, trusted: Trusted) {
+        self.epoch += u64::from(self.trusted != trusted);
+        self.trusted = trusted;
+    }
+
+    fn resumes(&self, session: Option<u64>) -> bool {
+        session == Some(self.epoch)
+    }
+}
+
+/// A client and the epochs of the sessions that it has, the one that it offers next last.
+struct Client {
+    config: Arc<ClientConfig>,
+    sessions: Vec<u64>,
+}
+
+/// A handshake that has begun: whose it is, in which epoch, and how it has to end.
+struct Begun {
+    handshake: Result<Handshake, TlsError>,
+    client: usize,
+    epoch: u64,
+    session: Option<u64>,
+    resumes: bool,
+    trusted: bool,
+}
+
+struct World {
+    server: Sessions,
+    kind: Kind,
+    oracle: Oracle,
+    pair: usize,
+    clients: Vec<Client>,
+    held: Vec<Begun>,
+    seen: Seen,
+}
+
+/// How handshakes ended, so that a row that tried nothing is seen: resumed, in full with a session of another epoch, in
+/// full with none, refused.
+type Seen = [usize; 4];
+
+impl World {
+    fn new(kind: Kind, rule: Rule) -> Self {
+        let all: Vec<_> = STOCK.cas.iter().collect();
+        let client =
+            |shown| Client { config: client_showing(&all, Some(shown), &[kind.0]), sessions: Vec::new() };
+        let trusted = (vec![0, 1], false);
+        let server = with_files(0, &trusted, |files, name| Sessions::new(files, name, kind.1, rule));
+        let clients = STOCK.cas.iter().map(client).collect();
+        let oracle = Oracle { epoch: 1, trusted };
+        Self { server, kind, oracle, pair: 0, clients, held: Vec::new(), seen: [0; 4] }
+    }
+
+    fn step(&mut self, op: &Op) -> Result<(), String> {
+        let mut trusted = self.oracle.trusted.clone();
+        match op {
+            Op::Renew(pair) => self.pair = *pair,
+            // The order is the publisher's, and says nothing about trust.
+            Op::Trust(cas) => trusted.0 = cas.to_vec(),
+            Op::Name(more) => trusted.1 = *more,
+            Op::Rewrite => {}
+            Op::Broken => return self.broken(),
+            Op::Shake(client) => {
+                let begun = self.begin(*client);
+                return self.end(begun);
+            }
+            Op::Hold(client) => {
+                let begun = self.begin(*client);
+                self.held.push(begun);
+                return Ok(());
+            }
+            Op::End => {
+                let first = (!self.held.is_empty()).then(|| self.held.remove(0));
+                return first.map_or(Ok(()), |begun| self.end(begun));
+            }
+        }
+        let answer = with_files(self.pair, &trusted, |files, name| self.server.publish(files, name));
+        trusted.0.sort_unstable();
+        self.oracle.publish(trusted);
+        match answer {
+            Reload::Reloaded | Reload::Unchanged => Ok(()),
+            answer => Err(format!("a good set: {answer:?}")),
+        }
+    }
+
+    fn broken(&mut self) -> Result<(), String> {
+        let trusted = (vec![1 - self.oracle.trusted.0[0]], self.oracle.trusted.1);
+        let other = &STOCK.pairs[0][(self.pair + 1) % PAIRS];
+        let answer = with_files(self.pair, &trusted, |files, name| {
+            let mut files = *files;
+            files[1].1 = other.key.as_bytes();
+            self.server.publish(&files, name)
+        });
+        if matches!(answer, Reload::Refused(_)) { Ok(()) } else { Err(format!("a broken set: {answer:?}")) }
+    }
+
+    fn begin(&mut self, number: usize) -> Begun {
+        let client = &mut self.clients[number];
+        // A ticket of TLS 1.3 is used once.
+        let once = self.kind.0.version == TLS13.version;
+        let session = if once { client.sessions.pop() } else { client.sessions.last().copied() };
+        Begun {
+            handshake: Handshake::begin(self.server.current(), &client.config),
+            client: number,
+            epoch: self.oracle.epoch,
+            session,
+            resumes: self.oracle.resumes(session),
+            trusted: self.oracle.trusted.0.contains(&number),
+        }
+    }
+
+    fn end(&mut self, begun: Begun) -> Result<(), String> {
+        let Begun { handshake, client, epoch, session, resumes, trusted } = begun;
+        let shaken = match handshake.and_then(Handshake::end) {
+            Err(_) if !trusted => {
+                self.seen[3] += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(format!("a client of a CA that is trusted: {error}")),
+            Ok(_) if !trusted => return Err("INV-09: a client of a CA that is not trusted was let in".into()),
+            Ok(shaken) => shaken,
+        };
+        match (shaken.resumed, resumes) {
+            (true, false) => return Err("INV-09: a session of another epoch resumed".into()),
+            (false, true) => return Err("INV-08: a session of this epoch did not resume".into()),
+            _ => {}
+        }
+        self.seen[if resumes { 0 } else { 2 - usize::from(session.is_some()) }] += 1;
+        if shaken.client.as_ref() != Some(&STOCK.cas[client].client.leaf) {
+            return Err("INV-09: the session of somebody else".into());
+        }
+        let sessions = &mut self.clients[client].sessions;
+        // Two tickets for each handshake of TLS 1.3, in the place of one of the others.
+        sessions.extend([epoch, epoch]);
+        sessions.drain(..sessions.len().saturating_sub(KEPT));
+        Ok(())
+    }
+}
+
+/// Runs `with` on the files of a pair and what is trusted, and the names by which a wrong rule may go.
+fn with_files<R>(
+    pair: usize,
+    (cas, more): &Trusted,
+    with: impl FnOnce(&[common::Keyed<'_>; 3], &str) -> R,
+) -> R {
+    let pair = &STOCK.pairs[usize::from(*more)][pair];
+    let bundle: String = cas.iter().map(|ca| STOCK.cas[*ca].ca.pem.as_str()).collect();
+    let files =
+        [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())];
+    with(&files, if *more { "both" } else { "one" })
+}
+
+/// Shows a rule so many rows; the error is that of the shortest row that it was caught by.
+fn rows(kind: Kind, rule: Rule, longest: usize) -> Result<(u32, Seen), String> {
+    let number = |name: &str, default| std::env::var(name).map_or(default, |set| set.parse().unwrap());
+    let (cases, seed) = (number("RESUMPTION_CASES", 24), number("RESUMPTION_SEED", 1));
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
+    let seed: Vec<u8> = seed.to_le_bytes().into_iter().cycle().take(32).collect();
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let seen = Cell::new([0; 4]);
+    let tried = TestRunner::new_with_rng(config, rng).run(&vec(op(), 1..=longest), |ops| {
+        let mut world = World::new(kind, rule);
+        for op in &ops {
+            world.step(op).map_err(TestCaseError::fail)?;
+        }
+        let before = seen.get();
+        seen.set(std::array::from_fn(|i| before[i] + world.seen[i]));
+        Ok(())
+    });
+    match tried {
+        Ok(()) => Ok((cases, seen.get())),
+        Err(TestError::Fail(why, ops)) => Err(format!("{why} after {ops:?}")),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    }
+}
+
+#[test]
+fn inv08_inv09_sessions_resume_in_their_epoch_and_in_no_other() {
+    for kind in KINDS {
+        let (rows, seen) = rows(kind, Rule::Shipped, 60).unwrap();
+        let [resumed, stale, full, refused] = seen;
+        println!(
+            "{:?}, tickets {}: {rows} rows; {resumed} handshakes resumed, {stale} did not with a session of another \
+             epoch, {full} had none, {refused} were refused",
+            kind.0.version, kind.1
+        );
+        assert!(seen.iter().all(|count| *count >= 20), "too little was tried");
+    }
+}
+
+#[test]
+fn each_wrong_rule_is_caught() {
+    // Each version and each place for sessions once: the shorter rows of `tests/trust.rs` go over all four.
+    for kind in [KINDS[0], KINDS[3]] {
+        for (rule, by) in
+            [(Rule::SharesAlways, "INV-09"), (Rule::Hashes, "INV-09"), (Rule::FreshAlways, "INV-08")]
+        {
+            let why = rows(kind, rule, 20).unwrap_err();
+            println!("{rule:?}, {:?}, tickets {}: {why}", kind.0.version, kind.1);
+            assert!(why.starts_with(by), "{rule:?}: {why}");
+        }
+    }
+}
