@@ -78,6 +78,14 @@ impl<B: Build> Builder<B> {
         self
     }
 
+    /// Puts another build step around this one, for tests that look on.
+    #[cfg(feature = "testkit")]
+    #[must_use]
+    pub fn around<C: Build<Value = B::Value>>(self, around: impl FnOnce(B) -> C) -> Builder<C> {
+        let Self { build, paths, timing, clock, make_watcher, observers } = self;
+        Builder { build: around(build), paths, timing, clock, make_watcher, observers }
+    }
+
     /// Loads the files and builds the first value. Nothing is watched before [`Reloader::start`].
     ///
     /// It waits, at most about six seconds, where the files changed within the settle time or keep changing.

@@ -125,6 +125,16 @@ impl<T> State<T> {
         }
         std::mem::take(&mut self.hint).then_some(Ask::Hint)
     }
+
+    /// Nothing may be published any more. What was asked for is over with that: whoever asked has said that the writing was
+    /// over at that time, and has not said so of what a later start finds (INV-01 (b)).
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+        self.begun = self.asked;
+        for answer in self.answers.values_mut() {
+            answer.get_or_insert(Reload::Stopped);
+        }
+    }
 }
 
 impl<T> Shared<T> {
@@ -442,8 +452,43 @@ impl<T> Drop for Waiting<T> {
 impl<T: Send + Sync + 'static> Shared<T> {
     /// What a worker does first.
     pub(crate) fn begin_here(self: &Arc<Self>) {
+        {
+            let mut state = self.lock();
+            state.stopped = false;
+            state.status.running = true;
+        }
         self.driving_here(|drive| drive.begin(self));
         self.tell(Event::Started);
+    }
+
+    /// What a stop and the worker do at the end.
+    pub(crate) fn end_here(self: &Arc<Self>) {
+        self.lock().stop();
+        self.driving_here(|drive| drive.end(self));
+        self.tell(Event::Stopped);
+        let mut state = self.lock();
+        state.status.running = false;
+        state.status.watched.clear();
+        state.status.unwatched.clear();
+    }
+
+    /// Asks for a reload by hand, which one of the next turns carries out; returns its number, or `None` after a stop.
+    pub(crate) fn ask_here(&self) -> Option<u64> {
+        let mut state = self.lock();
+        if state.stopped {
+            return None;
+        }
+        state.asked += 1;
+        let ticket = state.asked;
+        state.answers.insert(ticket, None);
+        Some(ticket)
+    }
+
+    /// The answer to it, once there is one.
+    pub(crate) fn answered_here(&self, ticket: u64) -> Option<Reload> {
+        let mut state = self.lock();
+        state.answers.get(&ticket)?.as_ref()?;
+        state.answers.remove(&ticket)?
     }
 
     /// Takes the step that is due; where none is, returns how long that lasts.

@@ -225,6 +225,45 @@ fn inv13_a_reload_asked_for_in_a_callback_is_queued_and_then_happens() {
     }
 }
 
+/// A reload by hand says that the writing is over; that does not hold for whatever a later start finds.
+#[test]
+fn inv01_inv13_a_reload_asked_for_before_a_stop_is_not_carried_out_by_the_next_start() {
+    let generations = generations(3);
+    let dir = tempfile::tempdir().unwrap();
+    let write = |generation: &Generation| {
+        generation
+            .files()
+            .iter()
+            .for_each(|(name, bytes)| std::fs::write(dir.path().join(name), bytes).unwrap());
+    };
+    write(&generations[0]);
+    let place: Whole = Arc::default();
+    let in_callback = Arc::clone(&place);
+    let (tell, told) = mpsc::channel();
+    let settle = Duration::from_secs(1);
+    let reloader = common::server_in(dir.path())
+        .timing(rustls_reload::Timing { settle, ..quick() })
+        .on_publish(move |_| {
+            let reloader = in_callback.get().and_then(Weak::upgrade).unwrap();
+            let queued = reloader.reload_now();
+            tell.send((queued, reloader.stop())).unwrap();
+        });
+    let reloader = Arc::new(reloader.load().unwrap());
+    place.set(Arc::downgrade(&reloader)).unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    write(&generations[1]);
+    assert_eq!(reloader.reload_now(), Reload::Stopped);
+    assert_eq!(told.recv_timeout(common::DEADLINE).unwrap(), (Reload::Queued, Ok(())));
+    stopped(&mut events);
+    let (writing, generation) = (Instant::now(), reloader.served().generation);
+    write(&generations[2]);
+    reloader.start().unwrap();
+    assert!(reloader.wait_published(generation, common::DEADLINE).is_some());
+    assert!(writing.elapsed() >= settle, "served after {:?}, as if by hand", writing.elapsed());
+}
+
 #[test]
 fn inv13_a_callback_that_panics_ends_neither_the_driver_nor_the_other_callbacks() {
     let generations = generations(3);
