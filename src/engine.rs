@@ -18,7 +18,7 @@ use crate::{
     snapshot::{self, Files, PathSet},
     status::{Refused, Status},
     sync::Arc,
-    walk::Walk,
+    walk::{Motion, Walk},
     watch::{Armed, MakeWatcher, Watch},
 };
 
@@ -34,6 +34,8 @@ struct Set {
 /// A set that is not served, by the number the machine knows it by.
 struct Candidate {
     set: Set,
+    /// How it came to be; the same for as long as it is the same.
+    motion: Motion,
     content: u64,
     /// Grows when the bytes differ from those of the candidate before.
     bytes: u64,
@@ -265,17 +267,23 @@ impl<F: Fs, B: Build> Engine<F, B> {
             (self.judged, self.held_told) = (None, None);
             return Seen::Served;
         }
-        let motion =
-            if F::PINS { set.walk.motion_since(&self.served.walk) } else { crate::walk::Motion::Loose };
         let shrinks = self.build.shrinks(&self.served.files, &set.files);
         let known = self.candidate.as_ref();
+        // A link that was seen before commits nothing that has changed beneath it since, whatever the timestamps say: the
+        // clock may have been set back.
+        let motion = match known {
+            _ if !F::PINS => Motion::Loose,
+            Some(old) if set.is(&old.set) => old.motion,
+            Some(old) => set.walk.motion_since(&self.served.walk).max(set.walk.motion_since(&old.set.walk)),
+            None => set.walk.motion_since(&self.served.walk),
+        };
         let content = known.filter(|old| set.is(&old.set)).map(|old| old.content);
         let judged =
             || self.judged.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
         let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(judged);
         let content = content.unwrap_or_else(|| self.number());
         let bytes = bytes.unwrap_or_else(|| self.number());
-        self.candidate = Some(Candidate { set, content, bytes });
+        self.candidate = Some(Candidate { set, motion, content, bytes });
         Seen::Changed { content, motion, shrinks }
     }
 
@@ -361,8 +369,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
             since: self.refused_since.or(self.differs_since).unwrap_or_default(),
             count,
         });
+        // What is remembered to be held is not on disk while that is refused.
+        status.held_until = self.machine.held().filter(|_| refused.is_none());
         status.refused = refused;
-        status.held_until = self.machine.held();
         status.differs_since = self.differs_since;
         status.degraded.clone_from(&self.degraded);
         status.last_look = self.last_look;
@@ -491,6 +500,7 @@ where
         if let Some(candidate) = &self.candidate {
             set(&candidate.set);
         }
+        self.candidate.as_ref().map(|candidate| candidate.motion).hash(&mut state);
         if let Some((files, _)) = &self.judged {
             files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
         }

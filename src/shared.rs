@@ -107,16 +107,6 @@ pub(crate) struct State<T> {
 }
 
 impl<T> State<T> {
-    /// Nothing is published any more. Whoever asked for a reload has said of the files what need not be true when a later
-    /// start reads them: that is answered, and forgotten.
-    pub(crate) fn stop(&mut self) {
-        self.stopped = true;
-        self.begun = self.asked;
-        for answer in self.answers.values_mut() {
-            answer.get_or_insert(Reload::Stopped);
-        }
-    }
-
     /// Takes what is asked for; a reload by hand comes first and does for a hint.
     fn asked_for(&mut self) -> Option<Ask> {
         if self.asked > self.begun {
