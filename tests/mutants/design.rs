@@ -106,6 +106,9 @@ pub(crate) struct Rebuilt<const W: u8> {
     watcher: SimWatcher,
     watched: Vec<PathBuf>,
     woken: Arc<AtomicBool>,
+    stopped: bool,
+    /// A reload by hand waits for its answer.
+    asked: bool,
 }
 
 fn contents(files: &Files) -> Contents {
@@ -142,7 +145,10 @@ impl<const W: u8> Rebuilt<W> {
                     self.tell(notice);
                     continue;
                 }
-                Effect::Answer(_) => continue,
+                Effect::Answer(_) => {
+                    self.asked = false;
+                    continue;
+                }
             };
             effects.extend(self.machine.step(self.clock.now(), answer));
         }
@@ -380,10 +386,15 @@ impl<const W: u8> Design for Rebuilt<W> {
             current: Arc::new(Published::new(1, Value { files: bytes })),
             watched: Vec::new(),
             woken,
+            stopped: false,
+            asked: false,
         })
     }
 
     fn begin(&mut self) {
+        if std::mem::take(&mut self.stopped) {
+            self.machine.restart();
+        }
         if self.is(Wrong::ArmsAfterwards) {
             let walk = self.take().walk;
             self.arm(&walk);
@@ -411,6 +422,21 @@ impl<const W: u8> Design for Rebuilt<W> {
             }
             wake => Err(wake.map(|wake| wake - now.mono)),
         }
+    }
+
+    fn end(&mut self) {
+        self.stopped = true;
+    }
+
+    fn ask(&mut self) {
+        self.asked = !self.stopped;
+        if self.asked {
+            self.run(Input::Reload);
+        }
+    }
+
+    fn is_answered(&mut self) -> bool {
+        !self.asked
     }
 
     fn digest(&self) -> u64 {

@@ -66,6 +66,21 @@ pub fn all(stage: &Stage, run: &Run) -> Verdict {
     Ok(())
 }
 
+/// What holds at every moment of any run, whoever writes and whatever else is done: INV-01 (a) and (c), INV-02, INV-03,
+/// INV-04, INV-08, INV-11, INV-12.
+///
+/// # Errors
+/// The first violation.
+pub fn at_every_moment(run: &Run) -> Verdict {
+    is_alive(run)?;
+    whole(run)?;
+    valid(run)?;
+    keeps(run)?;
+    ordered(run)?;
+    still(run)?;
+    told_once(run)
+}
+
 /// INV-12: the reader neither spins nor waits for nothing.
 fn is_alive(run: &Run) -> Verdict {
     for at in &run.history {
@@ -208,7 +223,8 @@ fn still(run: &Run) -> Verdict {
                 }
                 served = Some(files);
             }
-            Record::Told(event) if states == 1 && !run.faulted && !matches!(event, Event::Started) => {
+            Record::Told(Event::Started | Event::Stopped) => {}
+            Record::Told(event) if states == 1 && !run.faulted => {
                 return broken("INV-08", format!("told while nothing changed: {event}"));
             }
             _ => {}
@@ -254,6 +270,8 @@ fn told_once(run: &Run) -> Verdict {
                 standing.push(refusal);
                 trouble = true;
             }
+            // What was refused before is over, though what is served is not on disk yet.
+            Record::Told(Event::Held { .. }) => standing.clear(),
             Record::Told(Event::StillChanging) => trouble = true,
             Record::Told(Event::Degraded { error }) if !run.faulted => {
                 return broken("INV-11", format!("degraded though the watcher is healthy: {error}"));

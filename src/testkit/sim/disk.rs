@@ -404,6 +404,25 @@ impl Disk {
         self.inodes[ino].as_mut().expect("a live inode")
     }
 
+    /// The steps that remove everything, what lies deepest first.
+    pub(super) fn removal(&self) -> Vec<Op> {
+        let mut steps = Vec::new();
+        self.remove_all(ROOT, Path::new(""), &mut steps);
+        steps
+    }
+
+    fn remove_all(&self, dir: usize, at: &Path, steps: &mut Vec<Op>) {
+        for (name, ino) in self.entries(dir).into_iter().flatten() {
+            let path = at.join(name);
+            if self.kind(*ino) == Kind::Dir {
+                self.remove_all(*ino, &path, steps);
+                steps.push(Op::Rmdir(path));
+            } else {
+                steps.push(Op::Unlink(path));
+            }
+        }
+    }
+
     pub(super) fn stamp(&self, wall: Duration) -> Stamp {
         let tick = self.tick.as_nanos().max(1);
         Stamp::try_from(wall.as_nanos() / tick * tick).unwrap_or(Stamp::MAX)

@@ -25,7 +25,9 @@ mod run;
 mod scenario;
 mod schedule;
 
-pub use check::{Violation, all as check, bound, is_bound_to_one_generation, one_generation};
+pub use check::{
+    Violation, all as check, at_every_moment, bound, is_bound_to_one_generation, one_generation,
+};
 pub use disk::What;
 use disk::{Disk, Happened};
 pub use explore::{Report, explore, sample};
@@ -33,14 +35,16 @@ pub use fault::{Fault, STANDS, run_faulty};
 pub use live::Live;
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
 pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
-pub use scenario::{BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, full, is_valid};
+pub use scenario::{
+    BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, dated, full, is_valid, not_before,
+};
 pub use schedule::{Bytes, Exhaustive, Replay, Sampled, Schedule};
 
 /// The bytes of each path at one instant; `None` where nothing can be read.
 pub type Contents = Vec<Option<Arc<Vec<u8>>>>;
 
 /// Virtual time at which a world begins, on both clocks.
-const EPOCH: Now = Now { mono: Duration::from_secs(1_000), wall: Duration::from_secs(1_800_000_000) };
+pub const EPOCH: Now = Now { mono: Duration::from_secs(1_000), wall: Duration::from_secs(1_800_000_000) };
 /// A late event comes this much after what it is about.
 const LATE: Duration = Duration::from_millis(20);
 /// Steps at one instant of virtual time after which the reader counts as spinning (INV-12).
@@ -139,6 +143,8 @@ pub enum Record {
     },
     /// The reader has nothing to wait for or takes step after step at one instant.
     Stuck(&'static str),
+    /// A word of whoever drives the world, about the number of what is being done: its meaning is theirs.
+    Mark(&'static str, usize),
 }
 
 /// A record and when it was made, in monotonic time.
@@ -183,11 +189,10 @@ impl Script {
             wall += Duration::from_millis(10);
         }
         let (base, mut disk) = (disk.clone(), disk);
-        let read = |disk: &Disk| -> Contents { paths.iter().map(|path| disk.read(path)).collect() };
-        let mut contents = vec![read(&disk)];
+        let mut contents = vec![read(paths, &disk)];
         for op in &steps {
             disk.apply(op, EPOCH.wall).expect("a step that can be taken");
-            contents.push(read(&disk));
+            contents.push(read(paths, &disk));
         }
         let changes =
             |range: std::ops::Range<usize>| range.into_iter().any(|i| contents[i] != contents[i + 1]);
@@ -201,6 +206,87 @@ impl Script {
         steps.truncate(crash.unwrap_or(usize::MAX));
         Arc::new(Self { base, steps, contents, amidst })
     }
+}
+
+/// A script that is written step by step: what cannot be done at its place is left out.
+#[derive(Clone)]
+pub struct Draft {
+    base: Disk,
+    disk: Disk,
+    paths: Vec<PathBuf>,
+    steps: Vec<Op>,
+    contents: Vec<Contents>,
+}
+
+impl Draft {
+    /// A disk on which `base` was carried out an hour ago.
+    ///
+    /// # Panics
+    /// If a step of `base` cannot be carried out.
+    #[must_use]
+    pub fn new(paths: &[PathBuf], base: &[Op], weather: &Weather) -> Self {
+        let base = Script::new(paths, base, Vec::new(), &[], None, weather).base.clone();
+        let contents = vec![read(paths, &base)];
+        Self { disk: base.clone(), base, paths: paths.to_vec(), steps: Vec::new(), contents }
+    }
+
+    /// Adds a step; whether it can be taken there.
+    pub fn take(&mut self, step: Op) -> bool {
+        if self.disk.apply(&step, EPOCH.wall).is_err() {
+            return false;
+        }
+        self.contents.push(read(&self.paths, &self.disk));
+        self.steps.push(step);
+        true
+    }
+
+    /// How many of these steps it takes, those that cannot be taken included, until the paths hold what they hold after
+    /// all of them.
+    #[must_use]
+    pub fn until_done(&self, steps: &[Op]) -> usize {
+        let mut disk = self.disk.clone();
+        let mut now = self.contents.last().cloned().unwrap_or_default();
+        let mut until = 0;
+        for (taken, step) in (1..).zip(steps) {
+            if disk.apply(step, EPOCH.wall).is_ok() {
+                let next = read(&self.paths, &disk);
+                if next != now {
+                    (now, until) = (next, taken);
+                }
+            }
+        }
+        until
+    }
+
+    /// The steps that remove everything there is.
+    #[must_use]
+    pub fn removal(&self) -> Vec<Op> {
+        self.disk.removal()
+    }
+
+    /// The steps so far.
+    #[must_use]
+    pub fn steps(&self) -> &[Op] {
+        &self.steps
+    }
+
+    /// What the paths hold before each step and after the last.
+    #[must_use]
+    pub fn contents(&self) -> &[Contents] {
+        &self.contents
+    }
+
+    /// The script. Nothing in it counts as an update: when ASM-05 is kept is for others to say.
+    #[must_use]
+    pub fn script(self) -> Arc<Script> {
+        let Self { base, steps, contents, .. } = self;
+        let amidst = vec![false; contents.len()];
+        Arc::new(Script { base, steps, contents, amidst })
+    }
+}
+
+fn read(paths: &[PathBuf], disk: &Disk) -> Contents {
+    paths.iter().map(|path| disk.read(path)).collect()
 }
 
 /// Who is told of file events.
@@ -405,6 +491,14 @@ impl Sim {
         };
         let wake = world.now.mono + pause;
         !world.is_over() && world.wait_or_step(wake)
+    }
+
+    /// Somebody sets the wall clock: by so many seconds, either way.
+    pub fn set_clock(&self, seconds: i64) {
+        let mut world = self.world();
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        let wall = world.now.wall;
+        world.now.wall = if seconds < 0 { wall.saturating_sub(by) } else { wall + by };
     }
 
     /// Carries a step out that no script knows of, as if somebody had taken it at this moment.

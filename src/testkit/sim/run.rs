@@ -10,7 +10,7 @@ use std::{
 use super::{
     At, Contents, Events, Record, Schedule, Script, Sim, Weather,
     port::make_watcher,
-    scenario::{Publisher, Renewal, Set, full, is_valid},
+    scenario::{Publisher, Renewal, Set, full, is_valid, not_before},
 };
 use crate::{
     build::{Build, Built, Context},
@@ -40,6 +40,17 @@ pub trait Design: Sized {
     /// # Errors
     /// Where none is: how long that lasts.
     fn turn(&mut self) -> Result<(), Option<Duration>>;
+
+    /// What a worker does last. A design that cannot be stopped goes on.
+    fn end(&mut self) {}
+
+    /// Asks for a reload by hand, which one of the next turns carries out. A design may have none.
+    fn ask(&mut self) {}
+
+    /// Whether what was asked for is answered.
+    fn is_answered(&mut self) -> bool {
+        true
+    }
 
     /// The hash of everything that the next turns depend on.
     fn digest(&self) -> u64;
@@ -79,7 +90,8 @@ impl Build for MarkedBuild {
         let passed = is_valid(&files);
         self.sim.note(Record::Judged { files: files.clone(), passed });
         if passed {
-            Ok(Built::new(Value { files }))
+            let not_before = not_before(&files);
+            Ok(Built { not_before, ..Built::new(Value { files }) })
         } else {
             Err(Error::new(Layer::Match, "the set does not pass"))
         }
@@ -87,7 +99,11 @@ impl Build for MarkedBuild {
 }
 
 /// The reloader as it is shipped, driven on one thread.
-pub struct Shipped(Reloader<Value>);
+pub struct Shipped {
+    reloader: Reloader<Value>,
+    /// A reload by hand that is not answered yet.
+    asked: Option<u64>,
+}
 
 impl Shipped {
     /// The first load through another port, or with another watcher, than the world's own.
@@ -117,7 +133,7 @@ impl Shipped {
             })
             .load_from(fs)
             .map_err(|error| error.to_string())?;
-        Ok(Self(reloader))
+        Ok(Self { reloader, asked: None })
     }
 }
 
@@ -127,25 +143,39 @@ impl Design for Shipped {
     }
 
     fn begin(&mut self) {
-        self.0.shared().begin_here();
+        self.reloader.shared().begin_here();
     }
 
     fn turn(&mut self) -> Result<(), Option<Duration>> {
-        self.0.shared().turn()
+        self.reloader.shared().turn()
+    }
+
+    fn end(&mut self) {
+        self.reloader.shared().end_here();
+    }
+
+    fn ask(&mut self) {
+        self.asked = self.reloader.shared().ask_here();
+    }
+
+    fn is_answered(&mut self) -> bool {
+        let answered = |ticket: &mut u64| self.reloader.shared().answered_here(*ticket).is_some();
+        self.asked.take_if(answered);
+        self.asked.is_none()
     }
 
     fn digest(&self) -> u64 {
         let mut hasher = super::Mix::default();
-        self.0.shared().digest(&mut hasher);
+        self.reloader.shared().digest(&mut hasher);
         hasher.finish()
     }
 
     fn current(&self) -> Arc<Published<Value>> {
-        self.0.current()
+        self.reloader.current()
     }
 
     fn status(&self) -> Option<Status> {
-        Some(self.0.status())
+        Some(self.reloader.status())
     }
 }
 

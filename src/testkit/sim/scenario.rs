@@ -109,6 +109,28 @@ pub fn is_valid(files: &[Option<impl AsRef<Vec<u8>>>]) -> bool {
         && ca.iter().all(|block| block[0] == b'C')
 }
 
+/// Leaves of these numbers have a date: the first is valid when a world begins, each other ten minutes after the one before.
+const DATED: std::ops::Range<u32> = 700..800;
+
+/// The number of a leaf that is valid from `tens` times ten minutes after the beginning of a world.
+///
+/// # Panics
+/// If `tens` is more than 99.
+#[must_use]
+pub fn dated(tens: u32) -> u32 {
+    assert!(tens < DATED.end - DATED.start, "no leaf has such a date");
+    DATED.start + tens
+}
+
+/// From when on the wall clock the leaf of a valid set is valid, if it has a date.
+#[must_use]
+pub fn not_before(files: &[Option<impl AsRef<Vec<u8>>>]) -> Option<std::time::Duration> {
+    let number = files.get(CHAIN)?.as_ref()?.as_ref().get(1..4)?;
+    let number: u32 = std::str::from_utf8(number).ok()?.parse().ok()?;
+    let tens = DATED.contains(&number).then(|| number - DATED.start)?;
+    Some(super::EPOCH.wall + std::time::Duration::from_secs(600) * tens)
+}
+
 /// How a set gets to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Publisher {

@@ -1,0 +1,299 @@
+//! What a case is: a publisher, its weather, and what is done one after the other. A case is a line of text.
+
+use std::{fmt, ops::RangeInclusive};
+
+use proptest::prelude::*;
+use rustls_reload::testkit::sim::{Events, Publisher, Renewal};
+
+/// Operations of a case at most.
+pub const OPS: usize = 40;
+
+/// What happens in one world, from the first load to the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub publisher: Publisher,
+    /// What becomes of file events, in a simulated world.
+    pub events: Events,
+    /// Timestamps of a simulated disk are multiples of so many milliseconds.
+    pub tick: u64,
+    /// A simulated disk uses its inode numbers again.
+    pub reuse: bool,
+    pub ops: Vec<Op>,
+}
+
+/// One thing that is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Op {
+    pub act: Act,
+    /// Time that passes before it, in hundredths of the settle time.
+    pub wait: u32,
+    /// How the steps of this operation fall between the verbs of a simulated reader.
+    pub salt: u16,
+}
+
+/// A file of the set: chain, key, client CAs.
+pub type File = usize;
+
+/// What is done. Nothing here knows which world it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// The publisher begins an update and takes so many hundredths of its steps, pausing before each; what it had left
+    /// undone before it never finishes.
+    Publish {
+        renewal: Renewal,
+        part: u32,
+        pause: u32,
+    },
+    /// The same with a leaf that is valid from so many times ten minutes after the beginning.
+    Dated {
+        tens: u32,
+    },
+    /// The publisher takes the steps that it had left.
+    GoOn,
+    /// Somebody writes a file in place, block by block.
+    Write(File, Text),
+    /// Somebody writes beside a file and renames over it.
+    Replace(File, Text),
+    /// Somebody removes a file.
+    Remove(File),
+    /// Somebody moves a file aside and puts a link to it in its place.
+    Link(File),
+    /// Somebody replaces the last link on the way to a file by an equal one; on a way without one it is a touch.
+    Relink(File),
+    /// Nobody may read a file, or everybody.
+    Mode(File, bool),
+    /// Somebody sets a file's modification time.
+    Touch(File),
+    /// The directory of a file is renamed away, and back.
+    Away(File),
+    /// Everything is removed, and the publisher publishes as if for the first time.
+    Anew,
+    /// The wall clock is set, by so many minutes.
+    Clock(i32),
+    /// A reload by hand, and its answer.
+    Reload,
+    /// The same, and what comes next does not wait for the answer.
+    Ask,
+    Stop,
+    Start,
+    /// Nobody does anything until all is as it has to be.
+    Calm,
+}
+
+/// What is written by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// What was published last.
+    Same,
+    /// Half a block of it.
+    Half,
+    /// Nothing.
+    Empty,
+    /// Its first block.
+    First,
+    /// What is no block at all.
+    Junk,
+}
+
+const TEXTS: [Text; 5] = [Text::Same, Text::Half, Text::Empty, Text::First, Text::Junk];
+const FILES: [&str; 3] = ["chain", "key", "ca"];
+const RENEWALS: [Renewal; 8] = [
+    Renewal::NewKey,
+    Renewal::SameKey,
+    Renewal::LeafOnly,
+    Renewal::ChainOnly,
+    Renewal::CaOnly,
+    Renewal::Shrink,
+    Renewal::Nothing,
+    Renewal::Broken,
+];
+
+/// What is reckoned with in a whole case: each kind but the calm is off in every fourth one (swarm weights).
+#[derive(Clone, Copy, Debug)]
+pub struct Swarm(pub u32);
+
+impl Act {
+    /// The number of its kind.
+    fn kind(self) -> u32 {
+        match self {
+            Self::Publish { part: 100, .. } => 0,
+            Self::Publish { .. } => 1,
+            Self::Dated { .. } => 2,
+            Self::GoOn => 3,
+            Self::Write(..) => 4,
+            Self::Replace(..) => 5,
+            Self::Remove(_) => 6,
+            Self::Link(_) => 7,
+            Self::Relink(_) => 8,
+            Self::Mode(..) => 9,
+            Self::Touch(_) => 10,
+            Self::Away(_) => 11,
+            Self::Anew => 12,
+            Self::Clock(_) => 13,
+            Self::Reload | Self::Ask => 14,
+            // One without the other is half a story.
+            Self::Stop | Self::Start | Self::Calm => 15,
+        }
+    }
+
+    /// What the wrong designs of the museum have no notion of: dates.
+    pub fn is_about_dates(self) -> bool {
+        matches!(self, Self::Dated { .. } | Self::Clock(_))
+    }
+}
+
+impl Swarm {
+    fn allows(self, act: Act) -> bool {
+        act == Act::Calm || self.0 >> (act.kind() * 2) & 3 != 0
+    }
+}
+
+/// Any case, of these publishers and events; with pauses of up to `longest` hundredths of the settle time.
+pub fn cases(
+    publishers: Vec<Publisher>,
+    events: Vec<Events>,
+    length: RangeInclusive<usize>,
+    longest: u32,
+) -> impl Strategy<Value = Case> {
+    let world = (
+        prop::sample::select(publishers),
+        prop::sample::select(events),
+        prop::sample::select(vec![4_u64, 1, 10, 0]),
+        any::<bool>(),
+    );
+    let swarm = any::<u32>().no_shrink();
+    (world, swarm, prop::collection::vec(op(longest), length)).prop_map(
+        |((publisher, events, tick, reuse), swarm, ops)| {
+            let swarm = Swarm(swarm);
+            let ops = ops.into_iter().filter(|op: &Op| swarm.allows(op.act)).collect();
+            Case { publisher, events, tick, reuse, ops }
+        },
+    )
+}
+
+fn op(longest: u32) -> impl Strategy<Value = Op> {
+    let waits: Vec<u32> =
+        [0, 0, 0, 0, 1, 6, 20, 60, 95, 105, 130, 1_100].into_iter().filter(|wait| *wait <= longest).collect();
+    (act(longest), prop::sample::select(waits), any::<u16>()).prop_map(|(act, wait, salt)| Op {
+        act,
+        wait,
+        salt,
+    })
+}
+
+fn act(longest: u32) -> impl Strategy<Value = Act> {
+    let renewal = || prop::sample::select(RENEWALS.to_vec());
+    let pauses: Vec<u32> = [0, 0, 0, 1, 6, 45, 130].into_iter().filter(|pause| *pause <= longest).collect();
+    let pause = move || prop::sample::select(pauses.clone());
+    let file = || 0..3_usize;
+    let text = || prop::sample::select(TEXTS.to_vec());
+    prop_oneof![
+        6 => (renewal(), pause()).prop_map(|(renewal, pause)| Act::Publish { renewal, part: 100, pause }),
+        4 => (renewal(), 0..100_u32, pause())
+            .prop_map(|(renewal, part, pause)| Act::Publish { renewal, part, pause }),
+        1 => (1..60_u32).prop_map(|tens| Act::Dated { tens }),
+        3 => Just(Act::GoOn),
+        2 => (file(), text()).prop_map(|(file, text)| Act::Write(file, text)),
+        2 => (file(), text()).prop_map(|(file, text)| Act::Replace(file, text)),
+        1 => file().prop_map(Act::Remove),
+        1 => file().prop_map(Act::Link),
+        1 => file().prop_map(Act::Relink),
+        1 => (file(), any::<bool>()).prop_map(|(file, readable)| Act::Mode(file, readable)),
+        1 => file().prop_map(Act::Touch),
+        1 => file().prop_map(Act::Away),
+        1 => Just(Act::Anew),
+        1 => (-40..400_i32).prop_map(Act::Clock),
+        1 => Just(Act::Reload),
+        1 => Just(Act::Ask),
+        1 => Just(Act::Stop),
+        2 => Just(Act::Start),
+        2 => Just(Act::Calm),
+    ]
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { publisher, events, tick, reuse, ops } = self;
+        write!(f, "{}/{events:?}/{tick}/{reuse}", publisher.name())?;
+        ops.iter().try_for_each(|op| write!(f, " {op}"))
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = |file: File| FILES[file];
+        match self.act {
+            Act::Publish { renewal, part, pause } => write!(f, "publish:{renewal:?}:{part}:{pause}"),
+            Act::Dated { tens } => write!(f, "dated:{tens}"),
+            Act::GoOn => write!(f, "go-on"),
+            Act::Write(at, text) => write!(f, "write:{}:{text:?}", file(at)),
+            Act::Replace(at, text) => write!(f, "replace:{}:{text:?}", file(at)),
+            Act::Remove(at) => write!(f, "remove:{}", file(at)),
+            Act::Link(at) => write!(f, "link:{}", file(at)),
+            Act::Relink(at) => write!(f, "relink:{}", file(at)),
+            Act::Mode(at, readable) => write!(f, "mode:{}:{readable}", file(at)),
+            Act::Touch(at) => write!(f, "touch:{}", file(at)),
+            Act::Away(at) => write!(f, "away:{}", file(at)),
+            Act::Anew => write!(f, "anew"),
+            Act::Clock(minutes) => write!(f, "clock:{minutes}"),
+            Act::Reload => write!(f, "reload"),
+            Act::Ask => write!(f, "ask"),
+            Act::Stop => write!(f, "stop"),
+            Act::Start => write!(f, "start"),
+            Act::Calm => write!(f, "calm"),
+        }?;
+        write!(f, "@{}#{}", self.wait, self.salt)
+    }
+}
+
+impl Case {
+    /// Reads a line; `None` if it is none.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let world: Vec<&str> = words.next()?.split('/').collect();
+        let [publisher, events, tick, reuse] = world[..] else { return None };
+        Some(Self {
+            publisher: Publisher::all(true).into_iter().find(|known| known.name() == publisher)?,
+            events: Events::ALL.into_iter().find(|known| format!("{known:?}") == events)?,
+            tick: tick.parse().ok()?,
+            reuse: reuse.parse().ok()?,
+            ops: words.map(Op::parse).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl Op {
+    fn parse(word: &str) -> Option<Self> {
+        let (act, when) = word.split_once('@')?;
+        let (wait, salt) = when.split_once('#')?;
+        let parts: Vec<&str> = act.split(':').collect();
+        let file = |name: &str| FILES.iter().position(|known| *known == name);
+        let text = |name: &str| TEXTS.into_iter().find(|known| format!("{known:?}") == name);
+        let act = match parts[..] {
+            ["publish", renewal, part, pause] => Act::Publish {
+                renewal: RENEWALS.into_iter().find(|known| format!("{known:?}") == renewal)?,
+                part: part.parse().ok()?,
+                pause: pause.parse().ok()?,
+            },
+            ["dated", tens] => Act::Dated { tens: tens.parse().ok()? },
+            ["go-on"] => Act::GoOn,
+            ["write", at, what] => Act::Write(file(at)?, text(what)?),
+            ["replace", at, what] => Act::Replace(file(at)?, text(what)?),
+            ["remove", at] => Act::Remove(file(at)?),
+            ["link", at] => Act::Link(file(at)?),
+            ["relink", at] => Act::Relink(file(at)?),
+            ["mode", at, readable] => Act::Mode(file(at)?, readable.parse().ok()?),
+            ["touch", at] => Act::Touch(file(at)?),
+            ["away", at] => Act::Away(file(at)?),
+            ["anew"] => Act::Anew,
+            ["clock", minutes] => Act::Clock(minutes.parse().ok()?),
+            ["reload"] => Act::Reload,
+            ["ask"] => Act::Ask,
+            ["stop"] => Act::Stop,
+            ["start"] => Act::Start,
+            ["calm"] => Act::Calm,
+            _ => return None,
+        };
+        Some(Self { act, wait: wait.parse().ok()?, salt: salt.parse().ok()? })
+    }
+}

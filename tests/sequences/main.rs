@@ -1,0 +1,154 @@
+//! Random sequences of everything that publishers, neighbours, administrators and clocks do.
+//!
+//! One `Case` is a line of text. It is laid down as a plan of steps, which is played on a simulated disk or on a real one,
+//! and one oracle judges what happened. `scripts/sequences` plays the long tier.
+#![cfg(all(target_os = "linux", not(loom)))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)]
+// reason: tests stop at the first surprise, and print what they did
+
+mod case;
+#[path = "../mutants/design.rs"]
+mod design;
+mod museum;
+mod oracle;
+mod plan;
+mod simulated;
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use case::Case;
+use oracle::Violation;
+use plan::Plan;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use rustls_reload::testkit::sim::{Design, Events, Publisher, Shipped};
+
+/// Prints a line past the capture of `cargo test`.
+fn say(line: &str) {
+    std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Plays a case in a simulated world.
+fn simulate<D: Design>(case: &Case) -> Result<(), Violation> {
+    let plan = Plan::new(case);
+    oracle::judge(&plan, &simulated::play::<D>(&plan))
+}
+
+/// What a search came to: cases tried, and the smallest that fails.
+struct Found {
+    tried: u64,
+    failing: Option<(Case, Violation)>,
+}
+
+/// Tries up to `count` cases from `seed` on, and makes the first that fails as small as it gets.
+fn search(
+    seed: u64,
+    count: u32,
+    cases: &impl proptest::strategy::Strategy<Value = Case>,
+    play: impl Fn(&Case) -> Result<(), Violation>,
+) -> Found {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    // What was found is kept as a line in regressions.txt.
+    let config =
+        Config { cases: count, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
+    let tried = std::cell::Cell::new(0);
+    let outcome = TestRunner::new_with_rng(config, rng).run(cases, |case| {
+        tried.set(tried.get() + 1);
+        play(&case).map_err(|violation| TestCaseError::fail(violation.to_string()))
+    });
+    let failing = match outcome {
+        Ok(()) => None,
+        Err(TestError::Fail(_, case)) => play(&case).err().map(|violation| (case, violation)),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    };
+    Found { tried: tried.get(), failing }
+}
+
+/// Checks: INV-01 to INV-05, INV-08, INV-11, INV-13
+///
+/// Engine: generated.
+#[test]
+fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simulated_worlds() {
+    let (budget, count) = (number("SEQUENCES_SECONDS", 20), number("SEQUENCES_SIMULATED", u64::MAX));
+    let seed = number("SEQUENCES_SEED", 1);
+    let cases = case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, u32::MAX);
+    let (start, mut done) = (Instant::now(), 0);
+    while done < count && start.elapsed() < Duration::from_secs(budget) {
+        let chunk = u32::try_from(500.min(count - done)).unwrap();
+        let found =
+            search(seed.wrapping_mul(1_000_003).wrapping_add(done), chunk, &cases, simulate::<Shipped>);
+        if let Some((case, violation)) = found.failing {
+            panic!(
+                "after {} cases: {violation}\nREPLAY='{case}' cargo test --test sequences replay",
+                done + found.tried
+            );
+        }
+        done += u64::from(chunk);
+    }
+    say(&format!("sequences: {done} simulated cases in {:.1?}, 0 violations", start.elapsed()));
+}
+
+/// Checks: INV-01, INV-11, INV-13
+#[test]
+fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold() {
+    let lines =
+        include_str!("regressions.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut held = 0;
+    for line in lines {
+        let case = Case::parse(line).unwrap_or_else(|| panic!("not a case: {line}"));
+        assert_eq!(case.to_string(), line, "a line is the case and nothing else");
+        simulate::<Shipped>(&case).unwrap_or_else(|violation| panic!("{violation}\n{line}"));
+        held += 1;
+    }
+    assert!(held > 1, "{held}");
+}
+
+/// A line is the whole case: it fails as the case did, in the same words, as often as one likes.
+#[test]
+fn a_replayed_line_is_the_same_run() {
+    type NeverSettles = design::Rebuilt<{ design::Wrong::NeverSettles as u8 }>;
+    let cases = case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, u32::MAX);
+    let mut failed = 0;
+    for seed in 0..20 {
+        let Some((case, violation)) = search(seed, 50, &cases, simulate::<NeverSettles>).failing else {
+            continue;
+        };
+        failed += 1;
+        let again = Case::parse(&case.to_string()).unwrap();
+        assert_eq!(again, case);
+        assert_eq!(simulate::<NeverSettles>(&again), Err(violation));
+    }
+    assert!(failed > 5, "{failed}");
+}
+
+/// Replays a line of the variable `REPLAY`, and shows what happened.
+#[test]
+fn replay() {
+    let Ok(line) = std::env::var("REPLAY") else { return };
+    let plan = Plan::new(&Case::parse(&line).expect("a case"));
+    let tale = simulated::play::<Shipped>(&plan);
+    for at in &tale.history {
+        let text = match &at.record {
+            rustls_reload::testkit::sim::Record::Step(index) => {
+                format!("step {index}: {:?} (finished: {})", plan.steps[*index], plan.finished[index + 1])
+            }
+            rustls_reload::testkit::sim::Record::Disk(contents) => {
+                format!("disk: {}", oracle::show(contents))
+            }
+            rustls_reload::testkit::sim::Record::Mark(what, number) => {
+                format!("{what}: {}", plan.parts[*number].op)
+            }
+            record => format!("{record:?}"),
+        };
+        println!("{:?} {text}", at.mono);
+    }
+    oracle::judge(&plan, &tale).unwrap_or_else(|violation| panic!("{violation}"));
+}
