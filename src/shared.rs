@@ -120,8 +120,9 @@ impl<T> State<T> {
     /// over at that time, and has not said so of what a later start finds (INV-01 (b)).
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
-        self.begun = self.asked;
-        for answer in self.answers.values_mut() {
+        // What has begun is answered by how it ends.
+        let begun = std::mem::replace(&mut self.begun, self.asked);
+        for (_, answer) in self.answers.iter_mut().filter(|(ticket, _)| **ticket > begun) {
             answer.get_or_insert(Reload::Stopped);
         }
     }

@@ -1,0 +1,99 @@
+//! A publisher process: it publishes as fast as it goes, until it is killed or told to end.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use rustls_reload::testkit::{
+    Op,
+    sim::{KEY, Publisher, Set},
+};
+
+use super::{
+    publishers,
+    sets::{self, Dice},
+};
+
+/// Takes a step beneath `root`, absolute links included. One that cannot be taken is left out: whoever died before has
+/// left things behind.
+fn take(root: &Path, op: &Op) {
+    let _ = match op {
+        Op::Symlink(target, path) if target.is_absolute() => {
+            Op::Symlink(root.join(target.strip_prefix("/").unwrap()), path.clone()).apply(root)
+        }
+        op => op.apply(root),
+    };
+}
+
+/// Everything is removed and published as if for the first time.
+pub(crate) fn anew(root: &Path, publisher: Publisher, set: &Set) {
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        let is_dir = path.symlink_metadata().unwrap().is_dir();
+        if is_dir { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    }
+    publisher.base(set).iter().for_each(|op| take(root, op));
+}
+
+/// A file of the set is something else for a while, and then what it was.
+fn fault(root: &Path, publisher: Publisher, dice: &mut Dice) {
+    let index = usize::try_from(dice.roll(3)).unwrap();
+    let path: PathBuf = publisher.paths()[index].strip_prefix("/").unwrap().to_owned();
+    let aside = path.with_extension("aside");
+    take(root, &Op::Rename(path.clone(), aside.clone()));
+    let other =
+        [Op::Mkdir(path.clone()), Op::Mkfifo(path.clone()), Op::Symlink("nowhere".into(), path.clone())];
+    let kind = usize::try_from(dice.roll(4)).unwrap();
+    other.get(kind).iter().for_each(|op| take(root, op));
+    thread::sleep(Duration::from_millis(dice.roll(900)));
+    let gone = if kind == 0 { Op::Rmdir(path.clone()) } else { Op::Unlink(path.clone()) };
+    take(root, &gone);
+    take(root, &Op::Rename(aside, path));
+}
+
+/// Publishes until `end`; a line on stdout for each thing that was done.
+pub(crate) fn run(root: &Path, name: &str, seed: u64, end: &AtomicBool) {
+    let publisher = publishers().into_iter().find(|publisher| publisher.name() == name).unwrap();
+    let (dir, mut dice) = (root.join(name), Dice(seed));
+    let sets = sets::count();
+    let mut set = dice.roll(sets);
+    // Also where it is the first of all: the directory was removed.
+    anew(&dir, publisher, &sets::read(root, publisher, set));
+    let mut number = 1;
+    while !end.load(Ordering::Relaxed) {
+        set = (set + 1 + dice.roll(sets - 1)) % sets;
+        let mut next = sets::read(root, publisher, set);
+        let broken = dice.roll(7) == 0;
+        if broken {
+            next[KEY] = sets::read(root, Publisher::Certbot, (set + 1) % sets)[KEY].clone();
+        }
+        number += 1;
+        publisher.update(number, &next).iter().for_each(|op| take(&dir, op));
+        if broken && publisher == Publisher::StepRenew {
+            // It does not write the key: only a chain of another key is broken.
+            continue;
+        }
+        let mut out = std::io::stdout().lock();
+        let told = writeln!(out, "{}", if broken { "broken" } else { "rotation" });
+        if told.and(out.flush()).is_err() {
+            return;
+        }
+        // Who writes name by name has to hold still for the settle time, or nothing is ever published.
+        let rest = if publisher.commits_by_rename() { dice.roll(40) } else { 600 + dice.roll(400) };
+        thread::sleep(Duration::from_millis(rest));
+        if dice.roll(20) == 0 {
+            fault(&dir, publisher, &mut dice);
+            let _ = writeln!(out, "fault");
+        }
+        if dice.roll(50) == 0 {
+            number = 1;
+            anew(&dir, publisher, &sets::read(root, publisher, set));
+            let _ = writeln!(out, "fault");
+        }
+    }
+}
