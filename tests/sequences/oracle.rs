@@ -264,7 +264,7 @@ impl<'a> Judge<'a> {
         let held = waits.is_some() && !same;
         let right = status.generation == *generation
             && status.differs_since.is_some() != same
-            && refused.is_some() == !(same || held)
+            && refused.is_some() != (same || held)
             && status.held_until.is_some() == held;
         if right {
             return Ok(());

@@ -17,7 +17,6 @@ use crate::case::{Act, Case, File, Op, Text};
 /// A case with its steps.
 pub struct Plan {
     pub paths: Vec<PathBuf>,
-    pub base: Vec<Step>,
     pub parts: Vec<Part>,
     /// Every step, in order.
     pub steps: Vec<Step>,
@@ -91,7 +90,7 @@ impl Plan {
         planner.die();
         let Planner { draft, finished, .. } = planner;
         let (steps, contents) = (draft.steps().to_vec(), draft.contents().to_vec());
-        Self { paths, base, parts, steps, contents, finished, weather, script: draft.script() }
+        Self { paths, parts, steps, contents, finished, weather, script: draft.script() }
     }
 }
 
