@@ -124,3 +124,52 @@ fn cause(error: &notify::Error) -> String {
         kind => format!("{kind:?}"),
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{
+        path::PathBuf,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
+
+    use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind, RenameMode};
+
+    use super::*;
+    use crate::watch::Interest;
+
+    /// Checks: INV-05, INV-06, INV-12. A mode that is set right is told by nothing but itself; our own accesses are no news.
+    #[test]
+    fn inv06_every_kind_of_change_wakes_and_no_access_but_the_end_of_a_write_does() {
+        let woken = Arc::new(AtomicBool::new(false));
+        let wake = Arc::clone(&woken);
+        let hints = Hints::new(move || wake.store(true, Ordering::SeqCst));
+        *crate::sync::lock(&hints.interest) =
+            Interest { names: [PathBuf::from("/d/file")].into(), ..Interest::default() };
+        let of = |kind| Event::new(kind).add_path("/d/file".into());
+        let wakes = |event: notify::Result<Event>| {
+            report(&hints, event);
+            woken.swap(false, Ordering::SeqCst)
+        };
+        for kind in [
+            EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)),
+            EventKind::Modify(ModifyKind::Data(DataChange::Any)),
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)),
+            EventKind::Create(CreateKind::File),
+            EventKind::Remove(RemoveKind::File),
+            EventKind::Access(AccessKind::Close(AccessMode::Write)),
+            EventKind::Any,
+            EventKind::Other,
+        ] {
+            assert!(wakes(Ok(of(kind))), "{kind:?}");
+        }
+        for kind in [AccessKind::Open(AccessMode::Any), AccessKind::Read, AccessKind::Close(AccessMode::Read)]
+        {
+            assert!(!wakes(Ok(of(EventKind::Access(kind)))), "{kind:?}");
+        }
+        assert!(wakes(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
+        assert!(wakes(Err(notify::Error::generic("a fault"))));
+    }
+}

@@ -222,6 +222,8 @@ pub(crate) fn plan(walked: &[WalkedDir]) -> Vec<WalkedDir> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::fs::FileId;
 
@@ -274,5 +276,82 @@ mod tests {
             hints.touched(Path::new(path), true);
             assert_eq!(woken.load(Ordering::SeqCst), wakes, "{path}");
         }
+    }
+
+    /// Notes what is asked of it; there is no `/gone`.
+    struct Noting(Arc<Mutex<Vec<String>>>);
+
+    impl Watcher for Noting {
+        fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+            lock(&self.0).push(format!("watch {}", dir.display()));
+            Ok(if dir == Path::new("/gone") { Watched::Gone } else { Watched::Armed })
+        }
+
+        fn unwatch(&mut self, dir: &Path) {
+            lock(&self.0).push(format!("unwatch {}", dir.display()));
+        }
+    }
+
+    fn noting() -> (Watch, Arc<Mutex<Vec<String>>>) {
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&notes);
+        let mut make: MakeWatcher = Box::new(move |_| Ok(Box::new(Noting(Arc::clone(&keep)))));
+        (Watch::new(&mut make, || {}).expect("a watch"), notes)
+    }
+
+    fn dir(path: &str, ino: u64, name: &str) -> WalkedDir {
+        let names = BTreeSet::from([name.into()]);
+        WalkedDir { path: path.into(), id: FileId { dev: 1, ino }, names, leads: false }
+    }
+
+    fn taken(notes: &Mutex<Vec<String>>) -> Vec<String> {
+        std::mem::take(&mut *lock(notes))
+    }
+
+    /// Checks: INV-05. Between the end of the old watch and the new one the directory changed unheard.
+    #[test]
+    fn inv05_a_directory_that_is_watched_anew_asks_for_another_look() {
+        let (mut watch, notes) = noting();
+        let walked = [dir("/d", 2, "a")];
+        assert!(watch.arm(&walked).new);
+        assert!(!watch.arm(&walked).new);
+        taken(&notes);
+        watch.hints.touched(Path::new("/d"), true);
+        assert!(watch.arm(&walked).new, "the same names, after the directory moved");
+        assert_eq!(taken(&notes), ["unwatch /d", "watch /d"]);
+        watch.hints.lost();
+        assert!(watch.arm(&walked).new, "the same names, after events were lost");
+        assert_eq!(taken(&notes), ["unwatch /d", "watch /d"]);
+    }
+
+    /// Checks: INV-05. A second watch of one inode takes the first one's name, and its end takes both.
+    #[test]
+    fn inv05_a_directory_under_two_paths_is_watched_once_and_under_one_name() {
+        let (mut watch, notes) = noting();
+        watch.arm(&[dir("/one", 2, "crt"), dir("/two", 2, "key")]);
+        assert_eq!(taken(&notes), ["watch /one"]);
+        let counts = |path: &str| lock(&watch.hints.interest).names.contains(Path::new(path));
+        assert!(counts("/one/crt") && counts("/one/key"), "events name the path that is watched");
+        assert!(!counts("/two/key"));
+    }
+
+    /// Checks: INV-12. A directory that moved away is there all the same, and so would its watch be.
+    #[test]
+    fn inv12_a_directory_that_is_left_is_watched_no_longer() {
+        let (mut watch, notes) = noting();
+        watch.arm(&[dir("/v", 2, "link"), dir("/v/1", 3, "crt")]);
+        taken(&notes);
+        let armed = watch.arm(&[dir("/v", 2, "link"), dir("/v/2", 4, "crt")]);
+        assert_eq!(taken(&notes), ["unwatch /v/1", "watch /v/2"]);
+        assert!(armed.new && armed.changed);
+    }
+
+    /// Checks: INV-05, INV-11. What could not be watched because it is gone is named, so that somebody looks again.
+    #[test]
+    fn inv05_a_directory_that_is_gone_when_it_is_to_be_watched_is_named() {
+        let (mut watch, _) = noting();
+        let armed = watch.arm(&[dir("/gone", 2, "crt")]);
+        assert_eq!(armed.gone.as_deref(), Some(Path::new("/gone")));
+        assert!(armed.fault.is_none() && watch.dirs().is_empty());
     }
 }
