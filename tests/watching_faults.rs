@@ -6,7 +6,10 @@ mod common;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -97,6 +100,40 @@ fn inv05_updates_that_keep_pace_with_the_arming_leave_the_last_one_served_and_wa
     let reloader = builder.watcher(Some(watcher)).load().unwrap();
     reloader.start().unwrap();
     common::wait_for_leaf(&reloader, &last);
+}
+
+/// Says of one directory that it is gone, for as long as it is told to.
+struct Blind(PathBuf, Arc<AtomicBool>);
+
+impl Watcher for Blind {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        let gone = dir == self.0 && self.1.load(Ordering::SeqCst);
+        Ok(if gone { Watched::Gone } else { Watched::Armed })
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+/// Checks: INV-05, INV-11. A directory that every look finds and no watch does is polled sooner, and that is told.
+#[test]
+fn inv11_a_directory_that_is_there_and_never_to_be_watched_is_told_as_degraded() {
+    let volume = Volume::of(&generations(1)[0]);
+    let dir = volume.dir();
+    let gone = Arc::new(AtomicBool::new(true));
+    let (blind, told_so) = (dir.clone(), Arc::clone(&gone));
+    let make: MakeWatcher = Box::new(move |_| Ok(Box::new(Blind(blind.clone(), Arc::clone(&told_so)))));
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    let error = expect(&mut events, "degraded", |event| match event {
+        Event::Degraded { error } => Some(error.clone()),
+        _ => None,
+    });
+    assert_eq!((error.layer(), error.path()), (Layer::Watch, Some(dir.as_path())), "{error}");
+    assert!(!reloader.status().watched.contains(&dir));
+    gone.store(false, Ordering::SeqCst);
+    expect(&mut events, "restored", |event| (*event == Event::Restored).then_some(()));
+    assert!(reloader.status().watched.contains(&dir));
 }
 
 #[test]
