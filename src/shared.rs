@@ -122,6 +122,11 @@ impl<T> State<T> {
         self.stopped = true;
         // What has begun is answered by how it ends.
         let begun = std::mem::replace(&mut self.begun, self.asked);
+        self.give_up_after(begun);
+    }
+
+    /// Nothing comes of the reloads that were asked for after that one.
+    fn give_up_after(&mut self, begun: u64) {
         for (_, answer) in self.answers.iter_mut().filter(|(ticket, _)| **ticket > begun) {
             answer.get_or_insert(Reload::Stopped);
         }
@@ -318,6 +323,10 @@ impl<T: Send + Sync + 'static> Shared<T> {
     fn rest(&self, state: &mut State<T>, drive: Box<dyn Drive<T>>) {
         state.driving = None;
         state.idle = Some(drive);
+        if state.stopped {
+            // A start may come before they wake, and what it begins does not know of them.
+            state.give_up_after(0);
+        }
         self.notify();
     }
 
@@ -516,5 +525,40 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let result = call(&mut *drive);
         self.rest(&mut self.lock(), drive);
         result
+    }
+}
+
+#[cfg(all(test, feature = "testkit", not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Finds the files torn, whenever it looks.
+    struct Torn;
+
+    impl Drive<u64> for Torn {
+        fn begin(&mut self, _: &Arc<Shared<u64>>) {}
+
+        fn step(&mut self, _: &Shared<u64>, _: Ask) {}
+
+        fn pause(&self) -> Option<Duration> {
+            None
+        }
+
+        fn end(&mut self, _: &Shared<u64>) {}
+
+        fn digest(&self, _: &mut dyn std::hash::Hasher) {}
+    }
+
+    /// Checks: INV-13. A start may come before whoever waits has woken, and its driver knows nothing of him.
+    #[test]
+    fn inv13_a_reload_that_a_stop_left_unfinished_is_answered_though_a_start_follows_at_once() {
+        let shared = Arc::new(Shared::new(1, None, Duration::ZERO, Observers::default(), Box::new(Torn)));
+        shared.begin_here();
+        let ticket = shared.ask_here().expect("it runs");
+        assert_eq!(shared.turn(), Ok(()), "it has begun");
+        assert_eq!(shared.answered_here(ticket), None);
+        shared.end_here();
+        shared.begin_here();
+        assert_eq!(shared.answered_here(ticket), Some(Reload::Stopped));
     }
 }
