@@ -211,6 +211,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         let seen = caught(|| {
             let mut look = self.snapshot();
             let mut fault = self.degraded.as_ref().map(|(error, _)| error.clone());
+            let mut never_watched = None;
             for attempt in 1.. {
                 let Some(armed) = self.arm(shared, &look.walk) else { return Ok(self.seen(look)) };
                 // A fault is looked at twice: the directory may not be on the way any more, and then it need not be watched.
@@ -219,8 +220,13 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 if !armed.new && !news && armed.gone.is_none() {
                     break;
                 }
+                if attempt == 1 {
+                    never_watched = armed.gone;
+                } else if never_watched != armed.gone {
+                    never_watched = None;
+                }
                 if attempt > ARM_LIMIT {
-                    match armed.gone {
+                    match never_watched {
                         // Found by every look and by no attempt to watch it: polled, rather than looked at for ever.
                         Some(dir) => {
                             fault = Some(Error::new(Layer::Watch, "found, but not to be watched").at(dir))

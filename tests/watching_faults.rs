@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -134,6 +134,54 @@ fn inv11_a_directory_that_is_there_and_never_to_be_watched_is_told_as_degraded()
     gone.store(false, Ordering::SeqCst);
     expect(&mut events, "restored", |event| (*event == Event::Restored).then_some(()));
     assert!(reloader.status().watched.contains(&dir));
+}
+
+/// Loses events whenever it is asked to watch one directory, and the last time of a look finds that gone; then it is well.
+struct Hectic {
+    dir: PathBuf,
+    asked: Arc<AtomicUsize>,
+    hints: Hints,
+}
+
+/// The looks of one step while the plan changes (`limits.md`).
+const LOOKS: usize = 9;
+
+impl Watcher for Hectic {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        if dir != self.dir {
+            return Ok(Watched::Armed);
+        }
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        if asked < LOOKS {
+            self.hints.lost();
+        }
+        Ok(if asked == LOOKS { Watched::Gone } else { Watched::Armed })
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+/// Checks: INV-11. What one attempt of many found gone is looked at again, and nobody is told that it cannot be watched.
+#[test]
+fn inv11_a_directory_that_was_gone_once_amid_lost_events_is_not_told_as_degraded() {
+    let volume = Volume::of(&generations(1)[0]);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (dir, count) = (volume.dir(), Arc::clone(&asked));
+    let make: MakeWatcher = Box::new(move |hints| {
+        Ok(Box::new(Hectic { dir: dir.clone(), asked: Arc::clone(&count), hints }) as Box<dyn Watcher>)
+    });
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    let deadline = Instant::now() + common::DEADLINE;
+    while !reloader.status().watched.contains(&volume.dir()) {
+        assert!(Instant::now() < deadline, "never watched: {:?}", reloader.status());
+        std::thread::yield_now();
+    }
+    assert!(asked.load(Ordering::SeqCst) > LOOKS, "it was not gone when it was to be watched");
+    assert_eq!(reloader.status().degraded, None);
+    assert_eq!(common::drain(&mut events), []);
 }
 
 #[test]
