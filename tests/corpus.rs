@@ -1,7 +1,6 @@
 //! The committed corpus of the fuzz targets: each input through its body, and each seed as its generator makes it.
 //!
-//! `FUZZ_CORPUS` names a directory with more of them, a subdirectory for each target (what fuzzing found, what
-//! `scripts/differential` fetches).
+//! `FUZZ_CORPUS` names a directory with more of them, a subdirectory for each target: what fuzzing found.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
 

@@ -11,8 +11,9 @@ pub const WINDOW: usize = 12;
 /// The windows of one private key: any [`WINDOW`] bytes in a row of it, raw, as they stand in its PEM, in hexadecimal with or
 /// without separators, or as a list of numbers, which is how `Debug` prints bytes.
 ///
-/// The PEM's `BEGIN` and `END` lines are no secret, nor is the public key, which a key's DER holds beside the private one. Line breaks within the base64 are taken out of both sides, so that
-/// a window across two lines is found however the output is wrapped.
+/// The PEM's `BEGIN` and `END` lines are no secret, nor is the public key, which a key's DER holds beside the private one;
+/// of other forms than PKCS #8 it is not known which that is, and a certificate may be taken for a leak. Line breaks within
+/// the base64 are taken out of both sides, so that a window across two lines is found however the output is wrapped.
 pub struct Windows {
     raw: HashSet<[u8; WINDOW]>,
     base64: HashSet<[u8; WINDOW]>,
