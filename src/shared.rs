@@ -33,7 +33,7 @@ pub enum Reload {
     Refused(Error),
     /// Asked for from a callback: it happens once the callback has returned.
     Queued,
-    /// The reloader was stopped: nothing is published any more.
+    /// The reloader was stopped: nothing was published for this, and nothing is any more.
     Stopped,
 }
 
@@ -102,6 +102,8 @@ pub(crate) struct State<T> {
     /// Reloads by hand asked for so far, and up to which a step has begun for them.
     asked: u64,
     begun: u64,
+    /// The last of them that something was published for; a stop in a callback comes before its answer.
+    published: u64,
     /// Those whose answer somebody waits for.
     answers: HashMap<u64, Option<Reload>>,
 }
@@ -163,6 +165,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
                 hint: false,
                 asked: 0,
                 begun: 0,
+                published: 0,
                 answers: HashMap::new(),
             }),
             changed: Condvar::new(),
@@ -201,6 +204,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             if state.stopped {
                 return false;
             }
+            state.published = state.begun;
             let generation = state.status.generation + 1;
             let published = Arc::new(Published::new(generation, value));
             let old = self.cell.swap(Arc::clone(&published));
@@ -297,7 +301,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             }
             if state.stopped {
                 state.answers.remove(&ticket);
-                return Reload::Stopped;
+                return if ticket <= state.published { Reload::Reloaded } else { Reload::Stopped };
             }
             // A worker that was started takes the driver itself.
             state = match (state.worker, state.idle.take()) {

