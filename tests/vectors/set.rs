@@ -1,0 +1,57 @@
+//! What vectors are made of.
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls_reload::testkit::{Authority, Identity, Keyed, Subject};
+
+pub(crate) const CRT: &str = "tls.crt";
+pub(crate) const KEY: &str = "tls.key";
+pub(crate) const CA: &str = "ca.crt";
+
+/// A good set, and what it takes to make another of it.
+pub(crate) struct Set {
+    pub(crate) root: Authority,
+    pub(crate) issuer: Authority,
+    pub(crate) identity: Identity,
+    /// Leaf and intermediate.
+    pub(crate) chain: String,
+    pub(crate) key: String,
+    /// Two client CAs.
+    pub(crate) ca: String,
+}
+
+impl Set {
+    pub(crate) fn new(number: usize) -> Self {
+        let root = Authority::root(&format!("root {number}"));
+        let issuer = root.intermediate(&format!("intermediate {number}"));
+        let identity = Identity::p256();
+        let pair = issuer.issue_with_chain(&subject(), &identity);
+        let ca = [1, 2].map(|ca| Authority::root(&format!("client CA {number}.{ca}")).pem).concat();
+        Self { root, issuer, identity, chain: pair.chain, key: pair.key, ca }
+    }
+
+    pub(crate) fn files(&self) -> [Keyed<'_>; 3] {
+        [(CRT, self.chain.as_bytes()), (KEY, self.key.as_bytes()), (CA, self.ca.as_bytes())]
+    }
+
+    pub(crate) fn get(&self, file: &str) -> &str {
+        match file {
+            CRT => &self.chain,
+            KEY => &self.key,
+            _ => &self.ca,
+        }
+    }
+
+    /// The leaf's block and the intermediate's.
+    pub(crate) fn blocks(&self) -> (&str, &str) {
+        self.chain.split_at(self.chain.match_indices("-----BEGIN ").nth(1).unwrap().0)
+    }
+
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
+        rustls_reload::pem::key(self.key.as_bytes()).unwrap().clone_der()
+    }
+}
+
+/// Whom leaves are for.
+pub(crate) fn subject() -> Subject {
+    Subject::server("localhost")
+}
