@@ -4,49 +4,10 @@
 
 mod common;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use common::{DEADLINE, Generation, Volume};
-use rustls_reload::{Clock, Layer, Now, Reload, Status, SystemClock};
-
-/// The wall clock moves only when it is told to.
-struct Wall {
-    system: SystemClock,
-    start: Duration,
-    moved: AtomicU64,
-}
-
-impl Wall {
-    fn new() -> Arc<Self> {
-        let system = SystemClock::new();
-        Arc::new(Self { start: system.now().wall, system, moved: AtomicU64::new(0) })
-    }
-
-    /// So many seconds after the start.
-    fn at(&self, seconds: u64) -> Duration {
-        self.start + Duration::from_secs(seconds)
-    }
-
-    fn set(&self, seconds: u64) {
-        self.moved.store(seconds, Ordering::SeqCst);
-    }
-}
-
-impl Clock for Wall {
-    fn now(&self) -> Now {
-        Now { wall: self.at(self.moved.load(Ordering::SeqCst)), ..self.system.now() }
-    }
-
-    fn sleep(&self, pause: Duration) {
-        self.system.sleep(pause);
-    }
-}
+use common::{DEADLINE, Generation, Volume, Wall};
+use rustls_reload::{Clock, Layer, Reload, Status};
 
 #[test]
 fn inv11_since_when_stands_until_it_is_over_and_the_last_look_goes_on() {

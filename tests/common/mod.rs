@@ -8,10 +8,12 @@ pub mod sessions;
 mod shake;
 mod spoil;
 mod trace;
+mod wall;
 
-pub use shake::{Handshake, Shaken, client, client_of, client_showing, presented_by, shake};
+pub use shake::{Handshake, Shaken, at_time, client, client_of, client_showing, presented_by, shake};
 pub use spoil::{Spoil, spoils};
 pub use trace::leaves_no_trace;
+pub use wall::Wall;
 
 use std::{
     fs,

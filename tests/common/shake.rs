@@ -1,18 +1,19 @@
 //! Handshakes in memory, driven by hand, so that one can be held half-way.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, ClientConnection, Connection, DigitallySignedStruct, Error as TlsError, HandshakeKind,
     ProtocolVersion, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
     SupportedProtocolVersion,
     client::{
-        ResolvesClientCert,
+        ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
     sign::{CertifiedKey, SingleCertAndKey},
+    time_provider::TimeProvider,
 };
 
 use super::Generation;
@@ -149,6 +150,23 @@ pub fn client_showing(
             config.with_client_cert_resolver(Arc::new(resolver))
         }
     })
+}
+
+/// The same client by another clock: it judges dates as if it were that time, and each time anew, so it resumes nothing.
+pub fn at_time(client: &Arc<ClientConfig>, wall: Duration) -> Arc<ClientConfig> {
+    let mut config = client.as_ref().clone();
+    config.time_provider = Arc::new(At(wall));
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+#[derive(Debug)]
+struct At(Duration);
+
+impl TimeProvider for At {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.0))
+    }
 }
 
 fn certified(leaf: &CertificateDer<'static>, key: PrivateKeyDer<'static>) -> CertifiedKey {

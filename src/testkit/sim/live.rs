@@ -7,17 +7,24 @@ use std::{
 };
 
 use super::{MarkedBuild, Replay, Script, Sim, Value, Weather};
-use crate::{error::Error, machine::Timing, reloader::Reloader, testkit::Op, watch::MakeWatcher};
+use crate::{
+    build::Build,
+    error::Error,
+    machine::Timing,
+    reloader::{Builder, Reloader},
+    testkit::Op,
+    watch::MakeWatcher,
+};
 
 /// A year: no world of a test goes on for longer.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The shipped reloader in a simulated world, driven on the caller's thread.
-pub struct Live {
+pub struct Live<T: Send + Sync + 'static = Value> {
     sim: Sim,
     paths: Vec<PathBuf>,
     timing: Timing,
-    reloader: Option<Reloader<Value>>,
+    reloader: Option<Reloader<T>>,
     neighbour: Option<Neighbour>,
 }
 
@@ -29,7 +36,7 @@ struct Neighbour {
     rounds: u64,
 }
 
-impl Live {
+impl<T: Send + Sync + 'static> Live<T> {
     /// A disk on which `base` was carried out an hour ago; nothing is loaded.
     ///
     /// # Panics
@@ -49,18 +56,13 @@ impl Live {
         &self.sim
     }
 
-    /// The first load, after the end of whatever was loaded before.
+    /// The first load with these settings, of whatever they are for, after the end of whatever was loaded before.
     ///
     /// # Errors
     /// The refusal.
-    pub fn load(&mut self, watcher: Option<MakeWatcher>) -> Result<(), Error> {
+    pub fn load_by<B: Build<Value = T>>(&mut self, builder: Builder<B>) -> Result<(), Error> {
         self.reloader = None;
-        let loaded = Reloader::builder(&self.paths, MarkedBuild::new(&self.sim))
-            .timing(self.timing)
-            .clock(self.sim.clock())
-            .watcher(watcher)
-            .load_from(self.sim.fs())?;
-        self.reloader = Some(loaded);
+        self.reloader = Some(builder.load_from(self.sim.fs())?);
         Ok(())
     }
 
@@ -70,7 +72,7 @@ impl Live {
     /// Before the first load.
     #[allow(clippy::expect_used)] // reason: stated
     #[must_use]
-    pub fn reloader(&self) -> &Reloader<Value> {
+    pub fn reloader(&self) -> &Reloader<T> {
         self.reloader.as_ref().expect("a first load")
     }
 
@@ -95,7 +97,7 @@ impl Live {
     ///
     /// # Panics
     /// If the reader spins or waits for nothing, or a step of the neighbour fails.
-    pub fn until(&mut self, limit: Duration, mut done: impl FnMut(&Reloader<Value>) -> bool) -> bool {
+    pub fn until(&mut self, limit: Duration, mut done: impl FnMut(&Reloader<T>) -> bool) -> bool {
         let end = self.sim.now().mono + limit;
         loop {
             if done(self.reloader()) {
@@ -132,5 +134,16 @@ impl Live {
         }
         neighbour.due = now + neighbour.every;
         neighbour.rounds += 1;
+    }
+}
+
+impl Live {
+    /// The first load of marked files, after the end of whatever was loaded before.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn load(&mut self, watcher: Option<MakeWatcher>) -> Result<(), Error> {
+        let builder = Reloader::builder(&self.paths, MarkedBuild::new(&self.sim));
+        self.load_by(builder.timing(self.timing).clock(self.sim.clock()).watcher(watcher))
     }
 }
