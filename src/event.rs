@@ -73,7 +73,7 @@ pub enum Event {
     Recovered,
     /// A valid candidate waits for its date.
     Held {
-        /// The date, since the Unix epoch.
+        /// The date, since the Unix epoch: its first second, and the skew of the clock after that.
         not_before: Duration,
     },
     /// The files have been changing for so long that an operator should know.
@@ -143,7 +143,7 @@ impl fmt::Display for Event {
         match self {
             Self::Recovered => f.write_str("recovered: what is served is on disk again"),
             Self::Held { not_before } => {
-                write!(f, "held: the new certificate is valid from {}", Timestamp(*not_before))
+                write!(f, "held: the new certificate is not served before {}", Timestamp(*not_before))
             }
             Self::StillChanging => f.write_str("still changing: the files do not hold still"),
             Self::Degraded { error } => write!(f, "degraded, polling instead: {error}"),

@@ -246,6 +246,24 @@ fn a_chain_out_of_order_and_a_leaf_outside_its_dates_are_warnings() {
 }
 
 #[test]
+fn a_leaf_that_some_clock_within_the_skew_refuses_is_one_warning() {
+    let (now, ca) = (SystemTime::now(), Authority::root("CA"));
+    for (from, to, why) in [
+        (now - DAY / 2, now + 90 * DAY, "valid only from 20"),
+        (now - 90 * DAY, now + DAY / 2, "valid only until 20"),
+    ] {
+        let dir = plain(&ca.issue(&Subject::server("localhost").valid(from, to), &Identity::p256()));
+        let path = dir.path().join("tls.crt");
+        let ended = run(command(dir.path()).args(["--clock-skew", "86400"]));
+        ended.warns(Layer::Validity, &path, why);
+        ended.warns(Layer::Validity, &path, "the clock may be wrong by 86400 s");
+        assert_eq!(ended.texts("warning").len(), 1, "{}", ended.stdout);
+    }
+    let dir = plain(&pair(90));
+    assert_eq!(run(command(dir.path()).args(["--clock-skew", "60"])).code, Some(0));
+}
+
+#[test]
 fn a_key_that_everybody_can_read_is_a_warning() {
     let dir = plain(&pair(90));
     let (key, mode) = (dir.path().join("tls.key"), Permissions::from_mode);

@@ -26,7 +26,9 @@ pub(super) fn of(inspection: &Inspection, wall: Duration, soon: Duration) -> Vec
     let Inspection { paths, walk, chain, client_cas, .. } = inspection;
     let [chain_path, key_path, rest @ ..] = paths.as_slice() else { return Vec::new() };
     let mut found = order(chain_path, chain);
-    found.extend(dates(chain_path, chain, wall, soon));
+    // Of a leaf that is outside its dates the build has told it.
+    let told = inspection.warnings.iter().any(|told| told.layer() == Layer::Validity);
+    found.extend(dates(chain_path, chain, wall, (!told).then_some(soon)));
     if let [client_ca_path] = rest {
         found.extend(cas(client_ca_path, client_cas, wall));
     }
@@ -61,14 +63,13 @@ fn order(path: &Path, chain: &[CertificateDer<'_>]) -> Vec<Error> {
 }
 
 /// The leaf's end, if it is near, and what lies outside its dates behind the leaf; the leaf's own are the build's matter.
-fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Duration) -> Vec<Error> {
+fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Option<Duration>) -> Vec<Error> {
     let mut told = Vec::new();
     for (i, certificate) in chain.iter().enumerate() {
         let Some(fields) = der::fields(certificate) else { continue };
         let why = if i == 0 {
-            let valid = outside(&fields, wall).is_none();
-            let near = fields.not_after < wall.saturating_add(soon);
-            (valid && near).then(|| format!("the leaf expires at {}", Timestamp(fields.not_after)))
+            let near = soon.is_some_and(|soon| fields.not_after < wall.saturating_add(soon));
+            near.then(|| format!("the leaf expires at {}", Timestamp(fields.not_after)))
         } else {
             outside(&fields, wall).map(|how| format!("certificate {} of {} {how}", i + 1, chain.len()))
         };

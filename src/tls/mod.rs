@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod concerns;
+mod dates;
 mod inspect;
 mod rehearse;
 mod resolver;

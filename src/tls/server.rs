@@ -17,11 +17,12 @@ use rustls::{
 };
 
 use super::{
+    dates::{self, Time},
     inspect::{Notes, kind},
     rehearse::rehearse,
     resolver::Resolver,
     trust::{Resumption, ServerTrust, Sessions, TrustEpoch},
-    validate::{self, Validity},
+    validate,
 };
 use crate::{
     build::{Build, Built, Context, lost_its_end},
@@ -29,7 +30,7 @@ use crate::{
     clock::Clock,
     der,
     error::{Error, Layer},
-    event::{Event, Leaf, Timestamp},
+    event::{Event, Leaf},
     machine::Timing,
     pem,
     reloader::{Builder, Reloader},
@@ -96,6 +97,7 @@ pub struct ServerBuild {
     alpn: Vec<Vec<u8>>,
     configure: Option<Configure>,
     resumption: Resumption,
+    clock_skew: Duration,
     /// What each stage found, where somebody inspects.
     found: Notes,
 }
@@ -129,7 +131,9 @@ impl Build for ServerBuild {
             }
         };
         let mut warnings = Vec::new();
-        let not_before = dates(&leaf, chain_path, context, &mut warnings)?;
+        let (time, served) = (Time { wall: context.wall, skew: self.clock_skew }, context.served);
+        let served = served.map(|served| &served.leaf);
+        let not_before = dates::judge(&leaf, chain_path, served, time, &mut warnings)?;
         self.found.note(|found| found.warnings.clone_from(&warnings));
         let resolver = Arc::new(Pairs { default: Arc::clone(&key) });
         let epoch = self.resumption.epoch(context.served.map(|served| &served.epoch), trust)?;
@@ -217,33 +221,6 @@ impl ServerBuild {
     }
 }
 
-/// The policy about dates.
-///
-/// A first load starts whatever the window, with a warning: an expired certificate serves better than nothing. A reload
-/// refuses an expired leaf while the served one is valid, and holds one that is not valid yet until it is.
-fn dates(
-    leaf: &Leaf,
-    path: &Path,
-    context: &Context<'_, ServerTls>,
-    warnings: &mut Vec<Error>,
-) -> Result<Option<Duration>, Error> {
-    let outside = match validate::validity(leaf, context.wall) {
-        Validity::Valid => return Ok(None),
-        Validity::NotYet => format!("the leaf is valid only from {}", Timestamp(leaf.not_before)),
-        Validity::Expired => format!("the leaf has expired at {}", Timestamp(leaf.not_after)),
-    };
-    let outside = Error::new(Layer::Validity, outside).at(path);
-    let served = context.served.map(|served| validate::validity(&served.leaf, context.wall));
-    match (validate::validity(leaf, context.wall), served) {
-        (Validity::Expired, Some(Validity::Valid)) => Err(outside),
-        (Validity::NotYet, Some(_)) => Ok(Some(leaf.not_before)),
-        _ => {
-            warnings.push(outside);
-            Ok(None)
-        }
-    }
-}
-
 /// Settings of a [`ServerReloader`].
 pub struct ServerBuilder {
     pub(super) chain: PathBuf,
@@ -254,6 +231,7 @@ pub struct ServerBuilder {
     alpn: Vec<Vec<u8>>,
     configure: Option<Configure>,
     resumption: Resumption,
+    clock_skew: Duration,
     further: Vec<Further>,
     pub(super) found: Notes,
 }
@@ -331,6 +309,18 @@ impl ServerBuilder {
         self
     }
 
+    /// By how much the wall clock may be wrong, either way (ASM-04); it is taken to be right unless this is called.
+    ///
+    /// It makes a reload more careful, not bolder: a leaf is taken up only once it is valid whatever the time really is, so
+    /// so much after its notBefore, and refused as expired so much before its notAfter while the served leaf may be valid;
+    /// that counts as expired only so much after its own. A leaf that is valid for less than twice as long never counts as
+    /// valid. Clients have their own clocks: one that is behind refuses a certificate that is too new.
+    #[must_use]
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.clock_skew = skew;
+        self
+    }
+
     /// As [`Builder::on_event`].
     #[must_use]
     pub fn on_event(self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -391,6 +381,7 @@ impl ServerBuilder {
             alpn: self.alpn,
             configure: self.configure,
             resumption: self.resumption,
+            clock_skew: self.clock_skew,
             found: self.found,
         };
         let builder = Reloader::builder(paths, build);
@@ -422,6 +413,7 @@ impl ServerReloader {
             alpn: Vec::new(),
             configure: None,
             resumption: Resumption::default(),
+            clock_skew: Duration::ZERO,
             further: Vec::new(),
             found: Notes::default(),
         }

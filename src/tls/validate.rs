@@ -1,6 +1,6 @@
-//! Checks that need no handshake: everything parses, the key belongs to the leaf, the dates are told.
+//! Checks that need no handshake: everything parses, the key belongs to the leaf.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use rustls::{
     DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore,
@@ -99,24 +99,6 @@ pub(super) fn leaf(path: &Path, certificate: &CertificateDer<'_>) -> Result<Leaf
         not_before: fields.not_before,
         not_after: fields.not_after,
     })
-}
-
-/// How a leaf's window lies to a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Validity {
-    NotYet,
-    Valid,
-    Expired,
-}
-
-pub(super) fn validity(leaf: &Leaf, wall: Duration) -> Validity {
-    if wall < leaf.not_before {
-        Validity::NotYet
-    } else if wall.as_secs() > leaf.not_after.as_secs() {
-        Validity::Expired
-    } else {
-        Validity::Valid
-    }
 }
 
 /// Verifies a handshake signature with the provider's algorithms, whoever made it.

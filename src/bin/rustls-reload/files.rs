@@ -1,6 +1,6 @@
 //! The files of a server, as arguments: the same for all commands, so that what was checked is what is served.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use rustls_reload::{ClientAuth, ServerBuilder, ServerReloader};
@@ -20,6 +20,12 @@ pub(crate) struct Files {
     /// What is asked of clients
     #[arg(long, value_enum, requires = "client_ca", default_value = "required")]
     client_auth: Mode,
+    /// By how many seconds this machine's clock may be wrong, either way
+    ///
+    /// A new certificate is taken up so much after its notBefore, and refused as expired so much before its notAfter: it is
+    /// served only once it is valid whatever the time really is.
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    clock_skew: u32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,7 +39,8 @@ enum Mode {
 impl Files {
     /// The settings of a server of these files.
     pub(crate) fn builder(&self) -> ServerBuilder {
-        let builder = ServerReloader::builder(&self.cert, &self.key);
+        let skew = Duration::from_secs(self.clock_skew.into());
+        let builder = ServerReloader::builder(&self.cert, &self.key).clock_skew(skew);
         match &self.client_ca {
             None => builder,
             Some(bundle) => builder.client_ca(
