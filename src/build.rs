@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{error::Error, event::Leaf, snapshot::Files};
+use crate::{
+    error::Error,
+    event::{Leaf, Lost},
+    snapshot::Files,
+};
 
 /// Makes published values of a set of files: parse, validate, rehearse.
 ///
@@ -59,12 +63,23 @@ pub struct Built<T> {
     pub warnings: Vec<Error>,
     /// It must not be published before this time on the wall clock; ignored at the first load.
     pub not_before: Option<Duration>,
+    /// Set where it trusts somebody no longer who is trusted by what is served; ignored at the first load.
+    pub shrunk: Option<Shrunk>,
+}
+
+/// What a value trusts no longer; told once handshakes get it, as [`Event::TrustShrunk`](crate::Event::TrustShrunk).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shrunk {
+    /// The number of the trust that begins with the value.
+    pub epoch: u64,
+    /// What has gone, as far as it has a name.
+    pub lost: Vec<Lost>,
 }
 
 impl<T> Built<T> {
     /// A value of which there is nothing to tell.
     pub fn new(value: T) -> Self {
-        Self { value, leaf: None, warnings: Vec::new(), not_before: None }
+        Self { value, leaf: None, warnings: Vec::new(), not_before: None, shrunk: None }
     }
 }
 

@@ -327,8 +327,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
         let (Some(built), Some(candidate)) = (self.built.take(), self.candidate.take()) else {
             return false;
         };
-        let Built { value, leaf, warnings, .. } = built;
-        if !shared.publish(value, leaf, self.clock.now(), recovered) {
+        let Built { value, leaf, warnings, shrunk, .. } = built;
+        if !shared.publish(value, leaf, shrunk, self.clock.now(), recovered) {
             return false;
         }
         self.served = candidate.set;

@@ -12,6 +12,9 @@ use crate::error::Error;
 /// Events kept for subscribers; one that lags further behind loses the oldest and is told how many.
 pub const EVENT_LIMIT: usize = 256;
 
+/// Of what is trusted no longer so many are named in a line: a bundle may hold thousands. The event itself has them all.
+const LOST_NAMED: usize = 8;
+
 /// The SHA-256 digest of a DER certificate, printed as `openssl x509 -fingerprint -sha256` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 32]);
@@ -47,6 +50,25 @@ pub struct Leaf {
     pub not_after: Duration,
 }
 
+/// What is trusted no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The client CA with this fingerprint. One that was issued anew is another, whatever its key is.
+    ClientCa(Fingerprint),
+    /// Clients that could do without a certificate, or without a valid one.
+    Unauthenticated,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientCa(fingerprint) => write!(f, "client CA {fingerprint}"),
+            Self::Unauthenticated => f.write_str("clients without a valid certificate"),
+        }
+    }
+}
+
 /// Something happened. Events arrive in the order in which it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,6 +83,16 @@ pub enum Event {
         new: Option<Leaf>,
         /// Something was refused before it, and that is over.
         recovered: bool,
+    },
+    /// The generation published just before trusts somebody no longer who was trusted: connections that are older than it
+    /// may be drained. A renewal is none of these, nor is a first load.
+    TrustShrunk {
+        /// The generation, which handshakes get already.
+        generation: u64,
+        /// The number of the trust that began with it.
+        epoch: u64,
+        /// What has gone.
+        lost: Vec<Lost>,
     },
     /// A candidate was refused; what was served is served.
     Refused {
@@ -141,6 +173,17 @@ impl fmt::Display for Event {
             return f.write_str(&line);
         }
         match self {
+            Self::TrustShrunk { generation, epoch, lost } => {
+                write!(f, "trust shrank with generation {generation} (epoch {epoch}): gone")?;
+                let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
+                for (i, lost) in named.iter().enumerate() {
+                    write!(f, "{} {lost}", if i == 0 { "" } else { "," })?;
+                }
+                match further.len() {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
             Self::Recovered => f.write_str("recovered: what is served is on disk again"),
             Self::Held { not_before } => {
                 write!(f, "held: the new certificate is not served before {}", Timestamp(*not_before))

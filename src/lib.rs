@@ -19,7 +19,8 @@
 //! - A publisher that rewrites its files one by one and pauses for longer than [`Timing::settle`] between two writes of
 //!   one update can have half of it published, if that half passes every check.
 //! - Memory that rustls or the crypto provider hold is not wiped; the buffers of this crate are.
-//! - Connections that are open stay as they were shaken; none is closed because a certificate or a CA has gone.
+//! - Connections that are open stay as they were shaken; none is closed because a certificate or a CA has gone. That trust has
+//!   shrunk is told, and each connection can wait for it ([`Handle::trust_shrunk`]).
 //! - The chain is not verified against any root, nor its names against anything: a client does that.
 //! - Where there are no directory handles (Windows) every change has to hold still, and a replaced directory is noticed
 //!   by lengths and times only. See [`fs::PathFs`].
@@ -112,14 +113,14 @@ mod walk;
 pub mod watch;
 mod worker;
 
-pub use build::{Build, Built, Context};
+pub use build::{Build, Built, Context, Shrunk};
 pub use cell::{Cell, Published};
 pub use clock::{Clock, Now, SystemClock};
 pub use error::{Error, Layer};
-pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, Timestamp};
+pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, Lost, Timestamp};
 pub use machine::Timing;
 pub use reloader::{
-    AlreadyRunning, Builder, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, Stuck, Told,
+    AlreadyRunning, Builder, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, Stuck, Told, TrustShrunk,
 };
 pub use secret::Secret;
 pub use shared::Reload;

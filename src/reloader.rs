@@ -374,6 +374,18 @@ impl<T: Send + Sync + 'static> Handle<T> {
         PublishedAfter { handle: self.clone(), waiting: Waiting::new(&self.shared), generation }
     }
 
+    /// Whether the trust has shrunk since this generation: somebody may have been let in under it who would not be now.
+    #[must_use]
+    pub fn shrank_after(&self, generation: u64) -> bool {
+        self.shared.lock().status.shrunk_after(generation).is_some()
+    }
+
+    /// A future of the first publication after `generation` that trusts somebody no longer who was trusted, for any
+    /// runtime. Nothing else wakes it, and it is ready at once if that has happened already.
+    pub fn trust_shrunk(&self, generation: u64) -> TrustShrunk<T> {
+        TrustShrunk { waiting: Waiting::draining(&self.shared), generation }
+    }
+
     /// Subscribes to the events from now on.
     #[must_use]
     pub fn events(&self) -> Events<T> {
@@ -396,6 +408,30 @@ impl<T: Send + Sync + 'static> Future for PublishedAfter<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let Self { handle, waiting, generation } = self.get_mut();
         waiting.poll(cx.waker(), |state| (state.status.generation > *generation).then(|| handle.current()))
+    }
+}
+
+/// Resolves once the trust has shrunk since a generation, to the latest generation that shrank it.
+///
+/// Handshakes get that generation by then. While the reloader is stopped nothing is published, and so nothing resolves it.
+#[must_use]
+pub struct TrustShrunk<T> {
+    waiting: Waiting<T>,
+    generation: u64,
+}
+
+impl<T: Send + Sync + 'static> Future for TrustShrunk<T> {
+    type Output = u64;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<u64> {
+        let Self { waiting, generation } = self.get_mut();
+        waiting.poll(cx.waker(), |state| state.status.shrunk_after(*generation))
+    }
+}
+
+impl<T> fmt::Debug for TrustShrunk<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustShrunk").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    build::Shrunk,
     cell::{Cell, Published},
     clock::Now,
     error::{Error, Layer},
@@ -87,6 +88,9 @@ pub(crate) struct State<T> {
     pub(crate) events: Ring,
     /// Of tasks that wait for a change, by the number of the wait.
     wakers: BTreeMap<u64, Waker>,
+    /// Of tasks that wait for trust to shrink, and for nothing else: a connection each, which no other change may wake.
+    draining: BTreeMap<u64, Waker>,
+    /// Waits so far, of both kinds.
     waits: u64,
     /// The driver, when nobody drives.
     idle: Option<Box<dyn Drive<T>>>,
@@ -109,6 +113,13 @@ pub(crate) struct State<T> {
 }
 
 impl<T> State<T> {
+    fn wakers_of(&mut self, whom: Whom) -> &mut BTreeMap<u64, Waker> {
+        match whom {
+            Whom::All => &mut self.wakers,
+            Whom::Draining => &mut self.draining,
+        }
+    }
+
     /// Takes what is asked for; a reload by hand comes first and does for a hint.
     fn asked_for(&mut self) -> Option<Ask> {
         if self.asked > self.begun {
@@ -156,6 +167,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
                 status: Status::first(leaf, wall),
                 events: Ring::default(),
                 wakers: BTreeMap::new(),
+                draining: BTreeMap::new(),
                 waits: 0,
                 idle: Some(drive),
                 driving: None,
@@ -197,9 +209,16 @@ impl<T: Send + Sync + 'static> Shared<T> {
         state.driving == Some(crate::sync::thread::current().id())
     }
 
-    /// Publishes unless stopped: cell, status and event under one lock, so that none is ever ahead of another.
-    pub(crate) fn publish(&self, value: T, leaf: Option<Leaf>, now: Now, recovered: bool) -> bool {
-        let (published, event, old, wakers) = {
+    /// Publishes unless stopped: cell, status and events under one lock, so that none is ever ahead of another.
+    pub(crate) fn publish(
+        &self,
+        value: T,
+        leaf: Option<Leaf>,
+        shrunk: Option<Shrunk>,
+        now: Now,
+        recovered: bool,
+    ) -> bool {
+        let (published, events, old, wakers) = {
             let mut state = self.lock();
             if state.stopped {
                 return false;
@@ -215,9 +234,16 @@ impl<T: Send + Sync + 'static> Shared<T> {
             status.refused = None;
             status.held_until = None;
             status.differs_since = None;
-            let event = Arc::new(Event::Published { generation, old: old_leaf, new: leaf, recovered });
-            state.events.push(Arc::clone(&event));
-            (published, event, old, std::mem::take(&mut state.wakers))
+            let mut wakers = std::mem::take(&mut state.wakers);
+            let mut events = vec![Event::Published { generation, old: old_leaf, new: leaf, recovered }];
+            if let Some(Shrunk { epoch, lost }) = shrunk {
+                state.status.shrunk = Some(generation);
+                wakers.append(&mut state.draining);
+                events.push(Event::TrustShrunk { generation, epoch, lost });
+            }
+            let events: Vec<_> = events.into_iter().map(Arc::new).collect();
+            events.iter().for_each(|event| state.events.push(Arc::clone(event)));
+            (published, events, old, wakers)
         };
         self.notify();
         self.wake(wakers);
@@ -225,7 +251,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         for observer in &self.observers.publications {
             self.guard("publish", || observer(&published));
         }
-        self.observe(&event);
+        events.iter().for_each(|event| self.observe(event));
         true
     }
 
@@ -418,15 +444,34 @@ impl<T: Send + Sync + 'static> Shared<T> {
 /// go between two publications, only those that wait now are remembered (INV-12).
 pub(crate) struct Waiting<T> {
     shared: Arc<Shared<T>>,
+    whom: Whom,
     number: Option<u64>,
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy)]
+enum Whom {
+    /// Any event or publication.
+    All,
+    /// A publication that shrinks the trust.
+    Draining,
 }
 
 impl<T> Waiting<T> {
     pub(crate) fn new(shared: &Arc<Shared<T>>) -> Self {
-        Self { shared: Arc::clone(shared), number: None }
+        Self::of(Whom::All, shared)
     }
 
-    /// What `ready` finds, or else a registration for the next event or publication, both under one lock.
+    /// A wait for trust to shrink, which nothing else wakes.
+    pub(crate) fn draining(shared: &Arc<Shared<T>>) -> Self {
+        Self::of(Whom::Draining, shared)
+    }
+
+    fn of(whom: Whom, shared: &Arc<Shared<T>>) -> Self {
+        Self { shared: Arc::clone(shared), whom, number: None }
+    }
+
+    /// What `ready` finds, or else a registration for the next of what is waited for, both under one lock.
     pub(crate) fn poll<R>(&mut self, waker: &Waker, ready: impl FnOnce(&State<T>) -> Option<R>) -> Poll<R> {
         let waker = waker.clone();
         let mut state = self.shared.lock();
@@ -435,7 +480,7 @@ impl<T> Waiting<T> {
         }
         let number = *self.number.get_or_insert(state.waits);
         state.waits = state.waits.max(number + 1);
-        let old = state.wakers.insert(number, waker);
+        let old = state.wakers_of(self.whom).insert(number, waker);
         drop(state);
         // Whatever a waker's drop does, it does it without the lock.
         drop(old);
@@ -445,7 +490,7 @@ impl<T> Waiting<T> {
 
 impl<T> Drop for Waiting<T> {
     fn drop(&mut self) {
-        let old = self.number.and_then(|number| self.shared.lock().wakers.remove(&number));
+        let old = self.number.and_then(|number| self.shared.lock().wakers_of(self.whom).remove(&number));
         drop(old);
     }
 }

@@ -17,6 +17,8 @@ pub struct Status {
     pub leaf: Option<Leaf>,
     /// When it was published.
     pub served_since: Duration,
+    /// The latest generation that trusts somebody no longer who was trusted before; `None` if there was none.
+    pub shrunk: Option<u64>,
     /// What is refused at present.
     pub refused: Option<Refused>,
     /// The date that a valid candidate waits for.
@@ -53,12 +55,18 @@ pub struct Refused {
 }
 
 impl Status {
+    /// The latest generation that shrank the trust, if it came after this one.
+    pub(crate) fn shrunk_after(&self, generation: u64) -> Option<u64> {
+        self.shrunk.filter(|shrunk| *shrunk > generation)
+    }
+
     /// The status right after the first load.
     pub(crate) fn first(leaf: Option<Leaf>, wall: Duration) -> Self {
         Self {
             generation: 1,
             leaf,
             served_since: wall,
+            shrunk: None,
             refused: None,
             held_until: None,
             differs_since: None,

@@ -69,6 +69,11 @@ impl<C: Trust + Clone, S: Clone> Epoch<C, S> {
         self.shrank
     }
 
+    /// Whether the trust has shrunk since the epoch of this number.
+    pub fn shrank_after(&self, number: u64) -> bool {
+        self.shrank > number
+    }
+
     /// What is trusted in it.
     pub fn trust(&self) -> &C {
         &self.trust

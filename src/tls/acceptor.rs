@@ -7,7 +7,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::server::ServerTls;
-use crate::{cell::Published, reloader::Handle};
+use crate::{
+    cell::Published,
+    reloader::{Handle, TrustShrunk},
+};
 
 /// Shakes hands with the configuration that is served when the connection is accepted.
 #[derive(Clone)]
@@ -21,6 +24,23 @@ pub struct Accepted<IO> {
     pub stream: TlsStream<IO>,
     /// What served it; a reload does not change it.
     pub served: Arc<Published<ServerTls>>,
+    /// Resolves once somebody is trusted no longer who was when this connection was let in, also if that was before the
+    /// end of its handshake: whoever is at the other end may be one of them, and can be asked to come again.
+    pub shrunk: TrustShrunk<ServerTls>,
+}
+
+impl<IO> Accepted<IO> {
+    /// The generation that served it.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.served.generation
+    }
+
+    /// The trust that it was let in under: [`ServerTls::trust_epoch`].
+    #[must_use]
+    pub fn trust_epoch(&self) -> u64 {
+        self.served.value.trust_epoch()
+    }
 }
 
 impl Acceptor {
@@ -35,6 +55,7 @@ impl Acceptor {
         let served = self.0.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&served.value.config));
         let stream = acceptor.accept(stream).await?;
-        Ok(Accepted { stream, served })
+        let shrunk = self.0.trust_shrunk(served.generation);
+        Ok(Accepted { stream, served, shrunk })
     }
 }

@@ -21,7 +21,7 @@ use super::{
     inspect::{Notes, kind},
     rehearse::rehearse,
     resolver::Resolver,
-    trust::{Resumption, ServerTrust, Sessions, TrustEpoch},
+    trust::{Resumption, ServerTrust, Sessions, TrustEpoch, shrunk},
     validate,
 };
 use crate::{
@@ -147,8 +147,9 @@ impl Build for ServerBuild {
             |version| self.found.note(|found| found.rehearsed.push(version)),
         )
         .map_err(|error| error.at(chain_path))?;
+        let shrunk = context.served.and_then(|served| shrunk(&epoch, &served.epoch));
         let value = ServerTls { config: Arc::new(config), leaf: leaf.clone(), resolver, epoch };
-        Ok(Built { leaf: Some(leaf), warnings, not_before, ..Built::new(value) })
+        Ok(Built { leaf: Some(leaf), warnings, not_before, shrunk, ..Built::new(value) })
     }
 
     fn shrinks(&self, served: &Files, candidate: &Files) -> bool {

@@ -13,8 +13,11 @@ use rustls::{
 
 use super::{rehearse::NoTickets, server::ClientAuth};
 use crate::{
+    build::Shrunk,
     der,
     error::{Error, Layer},
+    event::{Fingerprint, Lost},
+    sha256,
     trust::{Epoch, Trust},
 };
 
@@ -58,14 +61,39 @@ impl ServerTrust {
     }
 }
 
+impl ServerTrust {
+    /// What `served` trusts and this does not.
+    fn lost(&self, served: &Self) -> Vec<Lost> {
+        let mut lost: Vec<_> =
+            served.cas.difference(&self.cas).map(|ca| Lost::ClientCa(fingerprint(ca))).collect();
+        if strictness(self.mode) > strictness(served.mode) {
+            lost.push(Lost::Unauthenticated);
+        }
+        lost
+    }
+}
+
+/// What to tell of an epoch that is to take the place of another.
+pub(super) fn shrunk(epoch: &TrustEpoch, served: &TrustEpoch) -> Option<Shrunk> {
+    let shrank = epoch.shrank_after(served.number());
+    shrank.then(|| Shrunk { epoch: epoch.number(), lost: epoch.trust().lost(served.trust()) })
+}
+
+fn fingerprint(certificate: &[u8]) -> Fingerprint {
+    Fingerprint(sha256::digest(certificate))
+}
+
+fn strictness(mode: Option<ClientAuth>) -> u8 {
+    match mode {
+        None => 0,
+        Some(ClientAuth::Optional) => 1,
+        Some(ClientAuth::Required) => 2,
+    }
+}
+
 impl Trust for ServerTrust {
     /// Whether a CA went, or less is asked of clients no more: names are no trust of clients.
     fn shrinks(&self, served: &Self) -> bool {
-        let strictness = |mode| match mode {
-            None => 0,
-            Some(ClientAuth::Optional) => 1,
-            Some(ClientAuth::Required) => 2,
-        };
         !served.cas.is_subset(&self.cas) || strictness(self.mode) > strictness(served.mode)
     }
 }
@@ -142,5 +170,49 @@ impl Resumption {
             return Err(Error::new(Layer::Config, why));
         }
         Ok(Sessions { storage, ticketer: fresh })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A trust of these CAs, and what else there is.
+    fn trust(mode: Option<ClientAuth>, cas: &[u8], leaf: u8) -> ServerTrust {
+        let mut trust = ServerTrust::new(mode);
+        let cas: Vec<_> = cas.iter().map(|ca| CertificateDer::from(vec![*ca])).collect();
+        trust.cas(&cas);
+        trust.pair(&CertificateDer::from(vec![leaf]));
+        trust
+    }
+
+    /// Checks: INV-11.
+    #[test]
+    fn inv11_a_ca_that_has_gone_and_a_stricter_mode_shrink_the_trust_and_nothing_else_does() {
+        use ClientAuth::{Optional, Required};
+        let modes = [None, Some(Optional), Some(Required)];
+        let sets: [&[u8]; 5] = [&[], &[1], &[2], &[1, 2], &[2, 1, 2]];
+        let mut shrank = 0;
+        for (old, strict) in modes.iter().enumerate() {
+            for (new, stricter) in modes.iter().enumerate() {
+                for (had, has) in sets.iter().flat_map(|had| sets.iter().map(move |has| (had, has))) {
+                    let (served, next) = (trust(*strict, had, 1), trust(*stricter, has, 2));
+                    let gone: BTreeSet<_> = had.iter().filter(|ca| !has.contains(ca)).collect();
+                    let mut lost: Vec<_> =
+                        gone.iter().map(|ca| Lost::ClientCa(fingerprint(&[**ca]))).collect();
+                    if new > old {
+                        lost.push(Lost::Unauthenticated);
+                    }
+                    assert_eq!(next.lost(&served), lost, "{served:?} {next:?}");
+                    assert_eq!(next.shrinks(&served), !lost.is_empty(), "{served:?} {next:?}");
+                    shrank += usize::from(!lost.is_empty());
+                }
+            }
+        }
+        assert_eq!(
+            shrank,
+            3 * 25 + 6 * 10,
+            "each pair of sets where the mode is stricter, else those that lack a CA"
+        );
     }
 }

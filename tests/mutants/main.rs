@@ -25,6 +25,7 @@
 //! | publish on every event, changed or not | INV-08 | PublishesUnchanged | tests/mutants/design.rs |
 //! | print the material in a parse error | INV-10 | a_message_that_repeats_a_line_of_the_key_is_found | tests/secret.rs |
 //! | tell a refusal at every retry; tell success before the swap | INV-11 | TellsRetries, TellsFirst | tests/mutants/design.rs |
+//! | tell that trust shrank at each publication; tell it while it is built | INV-08, INV-11 | AtEachPublication, WhileBuilding | tests/drain.rs |
 //! | read to the end of whatever is there | INV-12 | to_the_end | tests/mutants/reading.rs |
 //! | look at every event | INV-12 | EveryEvent | tests/mutants/deciding.rs |
 //! | store the generation before the pointer, or without its lock | INV-11 | GenerationFirst, GenerationLate | loom-tests/src/wrong.rs |

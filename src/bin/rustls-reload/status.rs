@@ -10,6 +10,7 @@ pub(crate) fn to_json(status: &Status) -> Value {
         "generation": status.generation,
         "leaf": status.leaf.as_ref().map(leaf),
         "served_since": time(status.served_since),
+        "shrunk": status.shrunk,
         "refused": status.refused.as_ref().map(|refused| json!({
             "error": error(&refused.error),
             "since": time(refused.since),

@@ -1,0 +1,54 @@
+//! A TLS echo server that ends the connections of clients whose CA may have gone, and no other.
+//!
+//! `cargo run --features tokio,ring --example drain -- tls.crt tls.key ca.crt`
+
+use std::{env::args_os, error::Error};
+
+use rustls_reload::{ClientAuth, ServerReloader};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let files: Vec<_> = args_os().skip(1).collect();
+    let [chain, key, ca] = files.as_slice() else { return Err("usage: drain CHAIN KEY CLIENT_CA".into()) };
+    let tls = ServerReloader::builder(chain, key)
+        .client_ca(ca, ClientAuth::Required)
+        .on_event(|event| eprintln!("{event}"))
+        .load()?;
+    tls.start()?;
+    let listener = TcpListener::bind("127.0.0.1:8443").await?;
+    Ok(draining::serve(&listener, tls.acceptor()).await?)
+}
+
+/// What a test runs as well.
+pub(crate) mod draining {
+    use rustls_reload::{Accepted, Acceptor};
+    use tokio::{
+        io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy},
+        net::TcpListener,
+    };
+
+    /// Accepts until that fails.
+    pub(crate) async fn serve(listener: &TcpListener, acceptor: Acceptor) -> std::io::Result<()> {
+        loop {
+            let (tcp, _) = listener.accept().await?;
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(Accepted { stream, shrunk, .. }) = acceptor.accept(tcp).await else { return };
+                let (mut from, mut to) = tokio::io::split(stream);
+                tokio::select! {
+                    () = echo(&mut from, &mut to) => {}
+                    // A renewal does not come here. Whoever is trusted still comes again, and whoever is not cannot.
+                    _ = shrunk => {}
+                }
+                // The client's business.
+                let _ = to.shutdown().await;
+            });
+        }
+    }
+
+    /// Whatever the server is for.
+    async fn echo(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
+        let _ = copy(from, to).await;
+    }
+}
