@@ -1,5 +1,5 @@
 //! The rule of resumption over random rows of renewals, changes of trust and handshakes, some of them held over a reload:
-//! what the server does against an oracle that counts epochs. Checks: INV-08, INV-09.
+//! what the server does against an oracle that counts epochs. Checks: INV-08, INV-09, INV-11.
 //!
 //! Engine: generated. `RESUMPTION_CASES` says how many rows for each kind of session, `RESUMPTION_SEED` which.
 #![cfg(not(loom))]
@@ -23,7 +23,7 @@ use proptest::{
 };
 use rustls::{ClientConfig, Error as TlsError, version::TLS13};
 use rustls_reload::{
-    Reload,
+    Event, Events, Reload, ServerTls,
     testkit::{Identity, Pair, Subject},
 };
 
@@ -99,6 +99,11 @@ impl Oracle {
         self.trusted = trusted;
     }
 
+    /// Whether a CA goes with it.
+    fn shrinks(&self, trusted: &Trusted) -> bool {
+        self.trusted.0.iter().any(|ca| !trusted.0.contains(ca))
+    }
+
     fn resumes(&self, session: Option<u64>) -> bool {
         session == Some(self.epoch)
     }
@@ -127,7 +132,10 @@ struct World {
     pair: usize,
     clients: Vec<Client>,
     held: Vec<Begun>,
+    events: Events<ServerTls>,
     seen: Seen,
+    /// How often trust shrank.
+    shrank: usize,
 }
 
 /// How handshakes ended, so that a row that tried nothing is seen: resumed, in full with a session of another epoch, in
@@ -143,7 +151,8 @@ impl World {
         let server = with_files(0, &trusted, |files, name| Sessions::new(files, name, kind.1, rule));
         let clients = STOCK.cas.iter().map(client).collect();
         let oracle = Oracle { epoch: 1, trusted };
-        Self { server, kind, oracle, pair: 0, clients, held: Vec::new(), seen: [0; 4] }
+        let events = server.reloader.events();
+        Self { server, kind, oracle, pair: 0, clients, held: Vec::new(), events, seen: [0; 4], shrank: 0 }
     }
 
     fn step(&mut self, op: &Op) -> Result<(), String> {
@@ -171,11 +180,25 @@ impl World {
         }
         let answer = with_files(self.pair, &trusted, |files, name| self.server.publish(files, name));
         trusted.0.sort_unstable();
+        let shrinks = self.oracle.shrinks(&trusted);
         self.oracle.publish(trusted);
+        self.told(shrinks)?;
         match answer {
             Reload::Reloaded | Reload::Unchanged => Ok(()),
             answer => Err(format!("a good set: {answer:?}")),
         }
+    }
+
+    /// Whether it was told that trust shrank, and of which epoch: if and only if it did.
+    fn told(&mut self, shrinks: bool) -> Result<(), String> {
+        let shrunk = common::drain(&mut self.events).into_iter().filter_map(|event| match *event {
+            Event::TrustShrunk { epoch, .. } => Some(epoch),
+            _ => None,
+        });
+        let wanted: Vec<_> = shrinks.then_some(self.oracle.epoch).into_iter().collect();
+        let told: Vec<_> = shrunk.collect();
+        self.shrank += wanted.len();
+        if told == wanted { Ok(()) } else { Err(format!("INV-11: told of epochs {told:?}, not {wanted:?}")) }
     }
 
     fn broken(&mut self) -> Result<(), String> {
@@ -186,6 +209,7 @@ impl World {
             files[1].1 = other.key.as_bytes();
             self.server.publish(&files, name)
         });
+        self.told(false)?;
         if matches!(answer, Reload::Refused(_)) { Ok(()) } else { Err(format!("a broken set: {answer:?}")) }
     }
 
@@ -245,14 +269,14 @@ fn with_files<R>(
     with(&files, if *more { "both" } else { "one" })
 }
 
-/// Shows a rule so many rows; the error is that of the shortest row that it was caught by.
-fn rows(kind: Kind, rule: Rule, longest: usize) -> Result<(u32, Seen), String> {
+/// Shows a rule so many rows, and says how they ended and how often trust shrank; the error is that of the shortest row that it was caught by.
+fn rows(kind: Kind, rule: Rule, longest: usize) -> Result<(u32, Seen, usize), String> {
     let number = |name: &str, default| std::env::var(name).map_or(default, |set| set.parse().unwrap());
     let (cases, seed) = (number("RESUMPTION_CASES", 24), number("RESUMPTION_SEED", 1));
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
     let seed: Vec<u8> = seed.to_le_bytes().into_iter().cycle().take(32).collect();
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let seen = Cell::new([0; 4]);
+    let (seen, shrank) = (Cell::new([0; 4]), Cell::new(0));
     let tried = TestRunner::new_with_rng(config, rng).run(&vec(op(), 1..=longest), |ops| {
         let mut world = World::new(kind, rule);
         for op in &ops {
@@ -260,10 +284,11 @@ fn rows(kind: Kind, rule: Rule, longest: usize) -> Result<(u32, Seen), String> {
         }
         let before = seen.get();
         seen.set(std::array::from_fn(|i| before[i] + world.seen[i]));
+        shrank.set(shrank.get() + world.shrank);
         Ok(())
     });
     match tried {
-        Ok(()) => Ok((cases, seen.get())),
+        Ok(()) => Ok((cases, seen.get(), shrank.get())),
         Err(TestError::Fail(why, ops)) => Err(format!("{why} after {ops:?}")),
         Err(TestError::Abort(why)) => panic!("{why}"),
     }
@@ -272,14 +297,14 @@ fn rows(kind: Kind, rule: Rule, longest: usize) -> Result<(u32, Seen), String> {
 #[test]
 fn inv08_inv09_sessions_resume_in_their_epoch_and_in_no_other() {
     for kind in KINDS {
-        let (rows, seen) = rows(kind, Rule::Shipped, 60).unwrap();
+        let (rows, seen, shrank) = rows(kind, Rule::Shipped, 60).unwrap();
         let [resumed, stale, full, refused] = seen;
         println!(
             "{:?}, tickets {}: {rows} rows; {resumed} handshakes resumed, {stale} did not with a session of another \
-             epoch, {full} had none, {refused} were refused",
+             epoch, {full} had none, {refused} were refused; trust shrank {shrank} times",
             kind.0.version, kind.1
         );
-        assert!(seen.iter().all(|count| *count >= 20), "too little was tried");
+        assert!(seen.iter().chain([&shrank]).all(|count| *count >= 20), "too little was tried");
     }
 }
 
