@@ -43,6 +43,8 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 const PING_LIMIT: Duration = Duration::from_secs(10);
 /// h2 streams at a time on one connection.
 const STREAM_LIMIT: u32 = 64;
+/// Once a client's CA may have gone, for the request that is being answered; then it is cut.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// At the end, for requests that are being answered.
 const END_LIMIT: Duration = Duration::from_secs(5);
 /// Between two attempts to accept while descriptors are short.
@@ -164,7 +166,9 @@ async fn connection(
         () = stopped(&mut stop) => return,
         shaken = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)) => shaken,
     };
-    let Ok(Ok(Accepted { stream, served, .. })) = shaken else { return };
+    let Ok(Ok(Accepted { stream, served, shrunk, .. })) = shaken else { return };
+    // Who showed no certificate was trusted by nobody, and has lost nothing.
+    let known = stream.get_ref().1.peer_certificates().is_some();
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
     http.http2()
@@ -190,9 +194,12 @@ async fn connection(
     tokio::select! {
         _ = serving.as_mut() => return,
         () = silence(&asked) => return,
-        () = stopped(&mut stop) => serving.as_mut().graceful_shutdown(),
+        () = stopped(&mut stop) => {}
+        // Whoever is trusted still comes again.
+        _ = shrunk, if known => {}
     }
-    let _ = serving.await;
+    serving.as_mut().graceful_shutdown();
+    let _ = timeout(DRAIN_LIMIT, serving).await;
 }
 
 /// Reads a body that nobody wants: left unread, it has an h2 stream reset, and clients lose the answer with it.
