@@ -71,7 +71,8 @@ pub(crate) struct Engine<F: Fs, B: Build> {
     wake: Option<Weak<Shared<B::Value>>>,
     degraded: Option<(Error, Duration)>,
     differs_since: Option<Duration>,
-    refused_since: Option<Duration>,
+    /// When the refusal that stands, or stood last, was told.
+    refused_since: Duration,
     /// On the wall clock.
     last_look: Duration,
     looks: u64,
@@ -152,7 +153,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             wake: None,
             degraded: None,
             differs_since: None,
-            refused_since: None,
+            refused_since: now.wall,
             last_look: now.wall,
             looks: 1,
             builds: 1,
@@ -245,7 +246,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         self.looks += 1;
         self.last_look = self.clock.now().wall;
         if seen == Seen::Served {
-            (self.differs_since, self.refused_since) = (None, None);
+            self.differs_since = None;
         } else {
             self.differs_since.get_or_insert(self.clock.now().wall);
         }
@@ -334,7 +335,6 @@ impl<F: Fs, B: Build> Engine<F, B> {
         self.served = candidate.set;
         (self.judged, self.held_told) = (None, None);
         self.differs_since = None;
-        self.refused_since = None;
         for error in warnings {
             shared.tell(Event::Warning { error });
         }
@@ -343,7 +343,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
 
     fn tell(&mut self, shared: &Shared<B::Value>, notice: Notice<Cause>) {
         if matches!(notice, Notice::Refused(_)) {
-            self.refused_since = Some(self.clock.now().wall);
+            self.refused_since = self.clock.now().wall;
             self.held_told = None;
         }
         self.note_status(shared);
@@ -372,7 +372,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
     fn note(&self, status: &mut Status) {
         let refused = self.machine.refusal().map(|(cause, count)| Refused {
             error: cause.error.clone(),
-            since: self.refused_since.or(self.differs_since).unwrap_or_default(),
+            since: self.refused_since,
             count,
         });
         // What is remembered to be held is not on disk while that is refused.

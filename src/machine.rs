@@ -178,17 +178,24 @@ struct Still {
     until: Duration,
 }
 
-/// The present failure.
+/// The refusal that stands. It was told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Refusal<E> {
     cause: E,
-    /// Since when reading has failed without a pause.
-    since: Duration,
-    told: bool,
     /// How often it was met, the first time included.
     count: u64,
     /// The content that was refused; `None` where nothing could be read.
     content: Option<Content>,
+}
+
+/// A failure to read that was not told yet. It displaces no refusal: it may be over at the next look.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Unread<E> {
+    cause: E,
+    /// Since when reading has failed without a pause, whatever the causes.
+    since: Duration,
+    /// How often this cause was met in a row.
+    count: u64,
 }
 
 /// What has been asked of the driver and is not answered yet.
@@ -218,8 +225,7 @@ pub struct Machine<E> {
     /// Neither served nor refused, since then; whether that was told.
     unsettled: Option<(Duration, bool)>,
     refusal: Option<Refusal<E>>,
-    /// What was told last of what is not over: it is not told again when something that was not worth telling came between.
-    told: Option<E>,
+    unread: Option<Unread<E>>,
     /// Somebody was told that something is wrong and not yet that it is over.
     owes_recovery: bool,
     retry_at: Option<Duration>,
@@ -244,7 +250,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             still: None,
             unsettled: None,
             refusal: None,
-            told: None,
+            unread: None,
             owes_recovery: false,
             retry_at: None,
             backoff: timing.retry,
@@ -256,9 +262,7 @@ impl<E: Clone + PartialEq> Machine<E> {
     /// held; what was refused has to settle again.
     pub fn restart(&mut self) {
         let old = std::mem::replace(self, Self::new(self.timing));
-        let told = old.refusal.filter(|refusal| refusal.told);
-        self.refusal = told.map(|refusal| Refusal { content: None, ..refusal });
-        self.told = old.told;
+        self.refusal = old.refusal.map(|refusal| Refusal { content: None, ..refusal });
         self.owes_recovery = old.owes_recovery;
         self.held = old.held;
     }
@@ -269,7 +273,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.timing
     }
 
-    /// The refusal that stands and how often it was met, if one stands.
+    /// The refusal that stands and how often it was met, if one was told and is not over.
     #[must_use]
     pub fn refusal(&self) -> Option<(&E, u64)> {
         self.refusal.as_ref().map(|refusal| (&refusal.cause, refusal.count))
@@ -288,7 +292,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             content: old.content.map(&content),
             ..old
         });
-        new.told = new.told.as_ref().map(cause);
+        new.unread = new.unread.map(|old| Unread { cause: cause(&old.cause), ..old });
         new.held = new.held.map(|(held, date)| (content(held), date));
         new
     }
@@ -314,8 +318,8 @@ impl<E: Clone + PartialEq> Machine<E> {
         for at in [self.still.map(|still| still.until), self.retry_at].into_iter().flatten() {
             wake = wake.min(at);
         }
-        if let Some(refusal) = self.refusal.as_ref().filter(|refusal| !refusal.told) {
-            wake = wake.min(refusal.since + self.timing.settle);
+        if let Some(unread) = &self.unread {
+            wake = wake.min(unread.since + self.timing.settle);
         }
         if let (Some((_, date)), None) = (self.held, self.retry_at) {
             wake = wake.min(now.mono + date.saturating_sub(now.wall));
@@ -400,7 +404,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             }
             Seen::Changed { content, motion, shrinks } => self.changed(now, content, motion, shrinks),
             Seen::Torn(cause) => {
-                self.forget_untold();
+                self.unread = None;
                 self.still = None;
                 self.retry_at = Some(now.mono + self.timing.gap);
                 let mut effects = self.unsettled(now);
@@ -412,13 +416,13 @@ impl<E: Clone + PartialEq> Machine<E> {
             }
             Seen::Failed(cause) => {
                 self.still = None;
-                self.refuse(now, cause, None)
+                self.fail(now, cause)
             }
         }
     }
 
     fn changed(&mut self, now: Now, content: Content, motion: Motion, shrinks: bool) -> Vec<Effect<E>> {
-        self.forget_untold();
+        self.unread = None;
         if self.by_hand.is_some() {
             return self.build(content);
         }
@@ -430,7 +434,6 @@ impl<E: Clone + PartialEq> Machine<E> {
                     return self.build(content);
                 }
                 // What was refused in between is over, and who was told of it is told what stands again.
-                self.told = None;
                 let over = self.refusal.take().map(|_| Effect::Tell(Notice::Held(date)));
                 return over.into_iter().collect();
             }
@@ -477,7 +480,6 @@ impl<E: Clone + PartialEq> Machine<E> {
                 // A date that has passed is asked about again soon, not at once and for ever.
                 self.held = Some((content, date.max(now.wall + self.timing.retry)));
                 self.refusal = None;
-                self.told = None;
                 self.retry_at = None;
                 self.unsettled = None;
                 let mut effects = Vec::new();
@@ -489,52 +491,53 @@ impl<E: Clone + PartialEq> Machine<E> {
             }
             Verdict::Refused(cause) => {
                 self.held = None;
-                self.refuse(now, cause, Some(content))
+                self.refuse(now, cause, Some(content), 1)
             }
         }
     }
 
-    /// Notes a refusal, plans the retry, and tells it unless it was told.
-    ///
-    /// A refused content is told at once: it was complete. A file that cannot be read is told when that lasts longer
-    /// than a publisher may leave a name missing (ASM-05).
-    fn refuse(&mut self, now: Now, cause: E, content: Option<Content>) -> Vec<Effect<E>> {
-        let refusal = match self.refusal.take() {
-            Some(old) if old.cause == cause => Refusal { count: old.count + 1, content, ..old },
-            old => {
-                self.backoff = self.timing.retry;
-                let since = match old {
-                    Some(old) if !old.told => old.since,
-                    _ => now.mono,
-                };
-                let told = self.told.as_ref() == Some(&cause);
-                Refusal { cause, since, told, count: 1, content }
-            }
+    /// A file cannot be read. It is refused once that has lasted for longer than a publisher may leave a name missing
+    /// (ASM-05), or if somebody asked by hand.
+    fn fail(&mut self, now: Now, cause: E) -> Vec<Effect<E>> {
+        let old = self.unread.take();
+        let (since, count) = match &old {
+            Some(old) => (old.since, if old.cause == cause { old.count + 1 } else { 1 }),
+            None => (now.mono, 1),
         };
-        self.retry_at = Some(now.mono + self.backoff);
-        self.backoff = (self.backoff * 2).min(self.timing.poll);
-        let lasts = refusal.since + self.timing.settle <= now.mono;
+        let stands = self.refusal.as_ref().is_some_and(|refusal| refusal.cause == cause);
+        if stands || self.by_hand.is_some() || since + self.timing.settle <= now.mono {
+            let count = if stands { 1 } else { count };
+            return self.refuse(now, cause, None, count);
+        }
+        self.plan_retry(now, count > 1);
+        self.unread = Some(Unread { cause, since, count });
+        Vec::new()
+    }
+
+    /// Notes a refusal that was met so often before it stood, plans the retry, and tells it unless it stands already.
+    fn refuse(&mut self, now: Now, cause: E, content: Option<Content>, met: u64) -> Vec<Effect<E>> {
         let mut effects = Vec::new();
-        let tell = !refusal.told && (content.is_some() || self.by_hand.is_some() || lasts);
-        if tell {
+        let stood = self.refusal.take().filter(|old| old.cause == cause).map(|old| old.count);
+        self.plan_retry(now, stood.is_some() || met > 1);
+        if stood.is_none() {
             self.owes_recovery = true;
-            self.told = Some(refusal.cause.clone());
-            effects.push(Effect::Tell(Notice::Refused(refusal.cause.clone())));
+            effects.push(Effect::Tell(Notice::Refused(cause.clone())));
         }
-        let cause = refusal.cause.clone();
-        let told = refusal.told || tell;
-        if told {
-            // A name that is missing for a moment is part of a change that goes on.
-            self.unsettled = None;
-        }
-        self.refusal = Some(Refusal { told, ..refusal });
-        self.answer(&mut effects, Answer::Refused(cause));
+        // A name that is missing for a moment is part of a change that goes on.
+        self.unsettled = None;
+        let answer = Answer::Refused(cause.clone());
+        self.refusal = Some(Refusal { cause, count: stood.unwrap_or(0) + met, content });
+        self.answer(&mut effects, answer);
         effects
     }
 
-    /// A failure to read that ended before it was worth telling.
-    fn forget_untold(&mut self) {
-        self.refusal = self.refusal.take().filter(|refusal| refusal.told);
+    /// The pause doubles while the same failure is met again.
+    fn plan_retry(&mut self, now: Now, again: bool) {
+        if !again {
+            self.backoff = self.timing.retry;
+        }
+        self.retry_at = Some(now.mono + self.backoff);
+        self.backoff = (self.backoff * 2).min(self.timing.poll);
     }
 
     /// The set moves: tells so once when that lasts.
@@ -553,7 +556,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.still = None;
         self.unsettled = None;
         self.refusal = None;
-        self.told = None;
+        self.unread = None;
         self.retry_at = None;
         self.backoff = self.timing.retry;
         self.held = None;

@@ -19,7 +19,7 @@ pub struct Status {
     pub served_since: Duration,
     /// The latest generation that trusts somebody no longer who was trusted before; `None` if there was none.
     pub shrunk: Option<u64>,
-    /// What is refused at present.
+    /// What is refused at present, from when that is told until its end is.
     pub refused: Option<Refused>,
     /// The date that a valid candidate waits for.
     pub held_until: Option<Duration>,
@@ -42,13 +42,13 @@ pub struct Status {
     pub builds: u64,
 }
 
-/// A refusal that stands.
+/// A refusal that was told and stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
     /// By which layer, about which file, why.
     pub error: Error,
-    /// Since when.
+    /// When it was told.
     pub since: Duration,
     /// How often it was met, the first time included.
     pub count: u64,

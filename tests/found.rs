@@ -10,7 +10,7 @@ use std::{
 
 use rustls_reload::{
     Motion, Now, Timing,
-    machine::{Effect, Input, Machine, Notice, Seen},
+    machine::{Effect, Input, Machine, Notice, Seen, Verdict},
     testkit::sim::{self, Replay, Scenario, Shipped},
 };
 
@@ -68,6 +68,34 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
     look(1500, Seen::Failed("gone"));
     look(2100, Seen::Failed("gone"));
     assert_eq!(told, 1);
+}
+
+/// Checks: INV-11. A failure to read that ends before it counts displaces no refusal: what was refused is known, is neither
+/// settled nor told anew, and stands in between.
+#[test]
+fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
+    let mut machine = machine();
+    let shrunk = || Input::Looked(Seen::Changed { content: 1, motion: Motion::Loose, shrinks: true });
+    machine.step(at(0), Input::Hint);
+    machine.step(at(0), shrunk());
+    machine.step(at(5_000), Input::Tick);
+    assert_eq!(machine.step(at(5_000), shrunk()), [Effect::Build(1)]);
+    let refused = Input::Built(Verdict::Refused("bad"));
+    assert_eq!(machine.step(at(5_000), refused.clone()), [Effect::Tell(Notice::Refused("bad"))]);
+    assert_eq!(machine.step(at(5_050), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(at(5_050), Input::Looked(Seen::Failed("a blip"))), []);
+    assert_eq!(machine.refusal(), Some((&"bad", 1)));
+    assert_eq!(machine.step(at(5_100), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(at(5_100), shrunk()), [Effect::Build(1)], "it has held still for long");
+    assert_eq!(machine.step(at(5_100), refused), []);
+    assert_eq!(machine.refusal(), Some((&"bad", 2)));
+    // One that lasts is told, and is then what stands.
+    for (ms, told) in [(5_200, false), (5_250, false), (5_700, true)] {
+        assert_eq!(machine.step(at(ms), Input::Tick), [Effect::Look], "{ms}");
+        let effects = machine.step(at(ms), Input::Looked(Seen::Failed("gone")));
+        assert_eq!(effects, [Effect::Tell(Notice::Refused("gone"))][..usize::from(told)], "{ms}");
+    }
+    assert_eq!(machine.refusal(), Some((&"gone", 3)));
 }
 
 /// Checks: INV-11. Whoever removes a file before he writes it again changes the set without a pause all the same.

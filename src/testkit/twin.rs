@@ -121,18 +121,28 @@ impl Settling {
 /// WHEN to try again.
 #[derive(Clone, Default)]
 struct Retrying {
-    refused: Option<(Cause, Option<Content>)>,
+    refused: Option<(Cause, Option<Content>)>, // what stands
+    unread: Option<Cause>,                     // what is not told
     at: Option<u64>,
     pause: u64,
 }
 
 impl Retrying {
-    /// `untold`: until now there was a failure to read that nobody was told.
-    fn ends(&mut self, t: u64, end: End, untold: bool) {
-        self.refused = self.refused.filter(|_| !untold || matches!(end, End::Unreadable(_)));
+    /// `stands`: what cannot be read is a refusal that was told.
+    fn ends(&mut self, t: u64, end: End, stands: bool) {
+        let unread = self.unread.take();
         match end {
-            End::Unreadable(cause) => self.again(t, cause, None),
-            End::Refused(content, cause) => self.again(t, cause, Some(content)),
+            End::Unreadable(cause) => {
+                self.again(t, cause, unread);
+                match stands {
+                    true => self.refused = Some((cause, None)),
+                    false => self.unread = Some(cause),
+                }
+            }
+            End::Refused(content, cause) => {
+                self.again(t, cause, None);
+                self.refused = Some((cause, Some(content)));
+            }
             End::Torn(_) => self.at = Some(t + 5),
             End::Moves | End::Settles => self.at = None,
             End::Pends => {}
@@ -140,10 +150,10 @@ impl Retrying {
         }
     }
 
-    fn again(&mut self, t: u64, cause: Cause, content: Option<Content>) {
-        let same = self.refused.is_some_and(|refused| refused.0 == cause);
+    fn again(&mut self, t: u64, cause: Cause, unread: Option<Cause>) {
+        let same = unread == Some(cause) || self.refused.is_some_and(|refused| refused.0 == cause);
         self.pause = if same { (self.pause * 2).min(10_000) } else { 50 };
-        (self.refused, self.at) = (Some((cause, content)), Some(t + self.pause));
+        self.at = Some(t + self.pause);
     }
 }
 
@@ -151,17 +161,25 @@ impl Retrying {
 #[derive(Clone, Default)]
 struct Telling {
     moving: Option<(u64, bool)>, // since when nothing has held still; whether that was told
-    bad: Option<(Cause, u64, bool)>, // the failure, since when, and whether it was told
-    last: Option<Cause>,         // what was told last of what is not over
+    unread: Option<u64>,         // since when nothing can be read, of which nobody was told
+    bad: Option<Cause>,          // what was told and stands
     owes: bool,
 }
 
 impl Telling {
-    fn ends(&mut self, t: u64, end: End, at_once: bool, held: Option<Content>) -> Option<Notice<Cause>> {
-        self.bad = self.bad.filter(|bad| bad.2 || matches!(end, End::Unreadable(_)));
+    fn ends(&mut self, t: u64, end: End, by_hand: bool, held: Option<Content>) -> Option<Notice<Cause>> {
+        let unread = self.unread.take();
         match end {
             End::Served | End::Published(_) => std::mem::take(self).owes.then_some(Notice::Recovered),
-            End::Unreadable(cause) | End::Refused(_, cause) => self.bad(t, cause, at_once),
+            End::Refused(_, cause) => self.bad(cause),
+            End::Unreadable(cause) => {
+                let since = unread.unwrap_or(t);
+                if self.bad == Some(cause) || by_hand || t >= since + 500 {
+                    return self.bad(cause);
+                }
+                self.unread = Some(since);
+                None
+            }
             End::Settles | End::Pends => None,
             End::Torn(_) | End::Moves => {
                 let (since, told) = *self.moving.get_or_insert((t, false));
@@ -170,7 +188,7 @@ impl Telling {
                 tell.then_some(Notice::StillChanging)
             }
             End::Held(date) => {
-                (self.moving, self.last) = (None, None);
+                self.moving = None;
                 self.bad.take().map(|_| Notice::Held(date))
             }
             End::NotYet(content, date) => {
@@ -180,12 +198,9 @@ impl Telling {
         }
     }
 
-    fn bad(&mut self, t: u64, cause: Cause, at_once: bool) -> Option<Notice<Cause>> {
-        let since = self.bad.filter(|bad| bad.0 == cause || !bad.2).map_or(t, |bad| bad.1);
-        let tell = self.last != Some(cause) && (at_once || t >= since + 500);
-        (self.owes, self.last) = (self.owes || tell, if tell { Some(cause) } else { self.last });
-        let told = self.last == Some(cause);
-        (self.bad, self.moving) = (Some((cause, since, told)), self.moving.filter(|_| !told));
+    fn bad(&mut self, cause: Cause) -> Option<Notice<Cause>> {
+        let tell = self.bad != Some(cause);
+        (self.bad, self.owes, self.moving) = (Some(cause), true, None);
         tell.then_some(Notice::Refused(cause))
     }
 }
@@ -221,7 +236,7 @@ impl Twins {
         let poll = if self.hinted || self.asked.is_some() { 0 } else { poll };
         let Settling { still, held } = self.settling;
         let date = held.map(|(_, date)| millis(now.mono + date.saturating_sub(now.wall)));
-        let untold = self.telling.bad.filter(|bad| !bad.2).map(|bad| bad.1 + 500);
+        let untold = self.telling.unread.map(|since| since + 500);
         let retry = self.retrying.at;
         let wakes = [Some(last + poll), still.map(|still| still.1 + still.2), retry.or(date), untold];
         wakes.into_iter().flatten().min().unwrap_or(u64::MAX).max(last + 5)
@@ -231,11 +246,9 @@ impl Twins {
     fn look(&mut self, now: Now, round: &Round) -> Outcome {
         let (t, end) = (millis(now.mono), round.end(now, self));
         let held = self.settling.held.map(|held| held.0);
-        let untold = self.telling.bad.is_some_and(|bad| !bad.2);
         self.settling.ends(now, end);
-        self.retrying.ends(t, end, untold);
-        let at_once = self.asked.is_some() || matches!(end, End::Refused(..));
-        let told = self.telling.ends(t, end, at_once, held).into_iter().collect();
+        let told = self.telling.ends(t, end, self.asked.is_some(), held).into_iter().collect();
+        self.retrying.ends(t, end, matches!(end, End::Unreadable(cause) if self.telling.bad == Some(cause)));
         let answered: Vec<_> = self.asked.and_then(|asked| answer(t, asked, end)).into_iter().collect();
         self.asked = self.asked.filter(|_| answered.is_empty());
         let (built, published) = end.done();

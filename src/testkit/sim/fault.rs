@@ -61,8 +61,12 @@ impl Fault {
         fires
     }
 
-    /// The same in a world, whose clock mends what stands for [`STANDS`].
+    /// The same in a world, whose clock mends what stands for [`STANDS`]. What cannot be tried again before its end does
+    /// not fail: the status would rightly say so.
     pub fn fires_in(&self, sim: &Sim) -> bool {
+        if sim.is_ending() {
+            return false;
+        }
         if self.for_good && sim.now().mono >= sim.last_step() + STANDS {
             self.mend();
         }

@@ -463,6 +463,15 @@ impl Sim {
         self.world().last_step
     }
 
+    /// Whether the world comes to its end before a look that begins now can be followed by its retry.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        let world = self.world();
+        // The rest of this look, the pause, and the retry: some fifty verbs each.
+        let looks = world.weather.verb * 100 + Duration::from_millis(100);
+        world.is_done() && world.now.mono + looks >= world.last_step + world.weather.rest
+    }
+
     /// The present time.
     #[must_use]
     pub fn now(&self) -> Now {
