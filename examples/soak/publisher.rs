@@ -22,12 +22,7 @@ use super::{
 /// Takes a step beneath `root`, absolute links included. One that cannot be taken is left out: whoever died before has
 /// left things behind.
 fn take(root: &Path, op: &Op) {
-    let _ = match op {
-        Op::Symlink(target, path) if target.is_absolute() => {
-            Op::Symlink(root.join(target.strip_prefix("/").unwrap()), path.clone()).apply(root)
-        }
-        op => op.apply(root),
-    };
+    let _ = op.beneath(root).apply(root);
 }
 
 /// Everything is removed and published as if for the first time.

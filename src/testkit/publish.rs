@@ -35,6 +35,18 @@ pub enum Op {
 }
 
 impl Op {
+    /// The same step for a disk whose root is `root`: what is absolute in a link's target lies beneath that.
+    #[must_use]
+    pub fn beneath(&self, root: &Path) -> Self {
+        match self {
+            Self::Symlink(target, path) => {
+                let target = target.strip_prefix("/").map_or_else(|_| target.clone(), |rest| root.join(rest));
+                Self::Symlink(target, path.clone())
+            }
+            op => op.clone(),
+        }
+    }
+
     /// Carries the step out on the real file system beneath `root`.
     ///
     /// # Errors

@@ -10,7 +10,10 @@ mod spoil;
 mod trace;
 mod wall;
 
-pub use shake::{Handshake, Shaken, at_time, client, client_of, client_showing, presented_by, shake};
+pub use shake::{
+    Handshake, Shaken, at_time, certified, client, client_of, client_of_any, client_showing, presented_by,
+    shake,
+};
 pub use spoil::{Spoil, spoils};
 pub use trace::leaves_no_trace;
 pub use wall::Wall;

@@ -169,7 +169,23 @@ impl TimeProvider for At {
     }
 }
 
-fn certified(leaf: &CertificateDer<'static>, key: PrivateKeyDer<'static>) -> CertifiedKey {
+/// A client that takes any chain whose key the server has, on whatever date, and shows what `shows` chooses.
+pub fn client_of_any(
+    shows: Arc<dyn ResolvesClientCert>,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Any(provider(), std::sync::Mutex::default())))
+        .with_client_cert_resolver(shows);
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+/// A pair as a client shows it.
+pub fn certified(leaf: &CertificateDer<'static>, key: PrivateKeyDer<'static>) -> CertifiedKey {
     CertifiedKey::from_der(vec![leaf.clone()], key, &ring::default_provider()).unwrap()
 }
 

@@ -86,15 +86,8 @@ impl Real {
     }
 }
 
-/// The same step with what is absolute in a link's target beneath `root`.
 fn carry_out(root: &Path, op: &Op) {
-    let done = match op {
-        Op::Symlink(target, path) if target.is_absolute() => {
-            Op::Symlink(root.join(target.strip_prefix("/").unwrap()), path.clone()).apply(root)
-        }
-        op => op.apply(root),
-    };
-    done.unwrap_or_else(|error| panic!("{op:?}: {error}"));
+    op.beneath(root).apply(root).unwrap_or_else(|error| panic!("{op:?}: {error}"));
 }
 
 impl World for Real {

@@ -1,21 +1,30 @@
 //! Random sequences of everything that publishers, neighbours, administrators and clocks do.
 //!
 //! One `Case` is a line of text. It is laid down as a plan of steps, which is played on a simulated disk or on a real one,
-//! and one oracle judges what happened. `scripts/sequences` plays the long tier.
+//! and one oracle judges what happened. `scripts/sequences` plays the long tiers.
 #![cfg(all(target_os = "linux", not(loom)))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)]
 // reason: tests stop at the first surprise, and print what they did
 
 mod case;
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../mutants/design.rs"]
 mod design;
+mod forge;
 mod museum;
 mod oracle;
 mod plan;
+mod real;
+mod server;
 mod simulated;
 
 use std::{
     io::Write,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -46,19 +55,46 @@ struct Found {
     failing: Option<(Case, Violation)>,
 }
 
+/// Plays a case on real files.
+fn really(case: &Case, wrong: server::Wrong, tally: &real::Tally) -> Result<(), Violation> {
+    let plan = Plan::new(case);
+    oracle::judge(&plan, &real::play(&plan, wrong, tally)?)
+}
+
+/// How small a case that fails is made.
+#[derive(Clone, Copy)]
+struct Shrinks {
+    runs: u32,
+    /// For so long at most.
+    limit: Duration,
+}
+
+impl Shrinks {
+    /// Those of simulated worlds.
+    const SIMULATED: Self = Self { runs: 4_000, limit: Duration::MAX };
+    /// A case takes seconds.
+    const REAL: Self = Self { runs: 400, limit: Duration::from_secs(120) };
+}
+
 /// Tries up to `count` cases from `seed` on, and makes the first that fails as small as it gets.
 fn search(
     seed: u64,
     count: u32,
     cases: &impl proptest::strategy::Strategy<Value = Case>,
+    shrinks: Shrinks,
     play: impl Fn(&Case) -> Result<(), Violation>,
 ) -> Found {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     // What was found is kept as a line in regressions.txt.
-    let config =
-        Config { cases: count, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
+    let config = Config {
+        cases: count,
+        failure_persistence: None,
+        max_shrink_iters: shrinks.runs,
+        max_shrink_time: u32::try_from(shrinks.limit.as_millis()).unwrap_or(0),
+        ..Config::default()
+    };
     let tried = std::cell::Cell::new(0);
     let outcome = TestRunner::new_with_rng(config, rng).run(cases, |case| {
         tried.set(tried.get() + 1);
@@ -66,7 +102,8 @@ fn search(
     });
     let failing = match outcome {
         Ok(()) => None,
-        Err(TestError::Fail(_, case)) => play(&case).err().map(|violation| (case, violation)),
+        // On real files it need not fail every time.
+        Err(TestError::Fail(why, case)) => Some((case, Violation(why.message().to_owned()))),
         Err(TestError::Abort(why)) => panic!("{why}"),
     };
     Found { tried: tried.get(), failing }
@@ -83,8 +120,13 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
     let (start, mut done) = (Instant::now(), 0);
     while done < count && start.elapsed() < Duration::from_secs(budget) {
         let chunk = u32::try_from(500.min(count - done)).unwrap();
-        let found =
-            search(seed.wrapping_mul(1_000_003).wrapping_add(done), chunk, &cases, simulate::<Shipped>);
+        let found = search(
+            seed.wrapping_mul(1_000_003).wrapping_add(done),
+            chunk,
+            &cases,
+            Shrinks::SIMULATED,
+            simulate::<Shipped>,
+        );
         if let Some((case, violation)) = found.failing {
             panic!(
                 "after {} cases: {violation}\nREPLAY='{case}' cargo test --test sequences replay",
@@ -96,19 +138,77 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
     say(&format!("sequences: {done} simulated cases in {:.1?}, 0 violations", start.elapsed()));
 }
 
+/// Checks: INV-01 to INV-05, INV-08, INV-11, INV-13
+///
+/// Engine: generated.
+#[test]
+fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real_files() {
+    let count = number("SEQUENCES_REAL", 64);
+    let seed = number("SEQUENCES_SEED", 1).wrapping_mul(1_000_003);
+    // Whatever it is that the longest waits show, the shorter ones show with these delays.
+    let cases = || case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, 130);
+    let (next, tally, found) = (AtomicU64::new(0), real::Tally::default(), Mutex::new(Vec::new()));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..number("SEQUENCES_THREADS", 12) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        return;
+                    }
+                    let play = |case: &Case| really(case, server::Wrong::Nothing, &tally);
+                    let failing = search(seed.wrapping_add(index), 1, &cases(), Shrinks::REAL, play).failing;
+                    if let Some((case, violation)) = failing {
+                        say(&format!(
+                            "{violation}\nWORLD=real REPLAY='{case}' cargo test --test sequences replay"
+                        ));
+                        found.lock().unwrap().push(violation);
+                    }
+                }
+            });
+        }
+    });
+    say(&format!("sequences: {count} cases on real files in {:.1?}: {tally}", start.elapsed()));
+    assert!(found.lock().unwrap().is_empty(), "{:#?}", found.lock().unwrap());
+}
+
+/// The cases that once broke an invariant, in either world.
+fn regressions() -> Vec<Case> {
+    let lines = include_str!("regressions.txt").lines();
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let cases: Vec<_> = lines
+        .map(|line| {
+            let case = Case::parse(line).unwrap_or_else(|| panic!("not a case: {line}"));
+            assert_eq!(case.to_string(), line, "a line is the case and nothing else");
+            case
+        })
+        .collect();
+    assert!(cases.len() > 1, "{}", cases.len());
+    cases
+}
+
 /// Checks: INV-01, INV-11, INV-13
 #[test]
 fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold() {
-    let lines =
-        include_str!("regressions.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let mut held = 0;
-    for line in lines {
-        let case = Case::parse(line).unwrap_or_else(|| panic!("not a case: {line}"));
-        assert_eq!(case.to_string(), line, "a line is the case and nothing else");
-        simulate::<Shipped>(&case).unwrap_or_else(|violation| panic!("{violation}\n{line}"));
-        held += 1;
+    for case in regressions() {
+        simulate::<Shipped>(&case).unwrap_or_else(|violation| panic!("{violation}\n{case}"));
     }
-    assert!(held > 1, "{held}");
+}
+
+/// Checks: INV-01, INV-11, INV-13
+#[test]
+fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold_on_real_files() {
+    let tally = real::Tally::default();
+    std::thread::scope(|scope| {
+        for case in regressions() {
+            let tally = &tally;
+            scope.spawn(move || {
+                let verdict = really(&case, server::Wrong::Nothing, tally);
+                verdict.unwrap_or_else(|violation| panic!("{violation}\n{case}"));
+            });
+        }
+    });
 }
 
 /// A line is the whole case: it fails as the case did, in the same words, as often as one likes.
@@ -118,7 +218,9 @@ fn a_replayed_line_is_the_same_run() {
     let cases = case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, u32::MAX);
     let mut failed = 0;
     for seed in 0..20 {
-        let Some((case, violation)) = search(seed, 50, &cases, simulate::<NeverSettles>).failing else {
+        let Some((case, violation)) =
+            search(seed, 50, &cases, Shrinks::SIMULATED, simulate::<NeverSettles>).failing
+        else {
             continue;
         };
         failed += 1;
@@ -129,12 +231,18 @@ fn a_replayed_line_is_the_same_run() {
     assert!(failed > 5, "{failed}");
 }
 
-/// Replays a line of the variable `REPLAY`, and shows what happened.
+/// Replays a line of the variable `REPLAY`, and shows what happened; on real files if `WORLD` is `real`.
 #[test]
 fn replay() {
     let Ok(line) = std::env::var("REPLAY") else { return };
     let plan = Plan::new(&Case::parse(&line).expect("a case"));
-    let tale = simulated::play::<Shipped>(&plan);
+    let real = std::env::var("WORLD").is_ok_and(|world| world == "real");
+    let tale = if real {
+        real::play(&plan, server::Wrong::Nothing, &real::Tally::default())
+            .unwrap_or_else(|violation| panic!("{violation}"))
+    } else {
+        simulated::play::<Shipped>(&plan)
+    };
     for at in &tale.history {
         let text = match &at.record {
             rustls_reload::testkit::sim::Record::Step(index) => {
@@ -143,6 +251,7 @@ fn replay() {
             rustls_reload::testkit::sim::Record::Disk(contents) => {
                 format!("disk: {}", oracle::show(contents))
             }
+            rustls_reload::testkit::sim::Record::Mark("taken", index) => format!("step {index}: taken"),
             rustls_reload::testkit::sim::Record::Mark(what, number) => {
                 format!("{what}: {}", plan.parts[*number].op)
             }

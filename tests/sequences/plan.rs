@@ -17,6 +17,8 @@ use crate::case::{Act, Case, File, Op, Text};
 /// A case with its steps.
 pub struct Plan {
     pub paths: Vec<PathBuf>,
+    /// What was there before the case.
+    pub base: Vec<Step>,
     pub parts: Vec<Part>,
     /// Every step, in order.
     pub steps: Vec<Step>,
@@ -90,7 +92,7 @@ impl Plan {
         planner.die();
         let Planner { draft, finished, .. } = planner;
         let (steps, contents) = (draft.steps().to_vec(), draft.contents().to_vec());
-        Self { paths, parts, steps, contents, finished, weather, script: draft.script() }
+        Self { paths, base, parts, steps, contents, finished, weather, script: draft.script() }
     }
 }
 

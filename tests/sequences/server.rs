@@ -1,0 +1,264 @@
+//! The server of a case on real files: the shipped reloader with witnesses around it, and with what is wrong of it.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustls_reload::{
+    Build, Built, ClientAuth, Clock, Context, Error, Now, Reloader, Secret, ServerReloader, ServerTls,
+    Timing,
+    fs::{Fs, Stat, UnixFs},
+    snapshot::Files,
+    testkit::sim::{At, CA, Contents, EPOCH, Record},
+    watch::{Hints, Watched, Watcher},
+};
+
+/// The delays that the cases are played with: a tenth to a fiftieth of those that are shipped.
+pub const TIMING: Timing = Timing {
+    settle: Duration::from_millis(100),
+    shrink_settle: Duration::from_millis(200),
+    tie: Duration::from_millis(40),
+    retry: Duration::from_millis(10),
+    poll: Duration::from_millis(100),
+    poll_degraded: Duration::from_millis(100),
+    gap: Duration::from_millis(5),
+    patience: Duration::from_secs(5),
+};
+
+/// What is wrong with a server; the museum's designs that can be put together of the shipped parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    Nothing,
+    /// Publishes at once whatever passes. Breaks: INV-01
+    NeverSettles,
+    /// Hears of nothing and does not look by itself. Breaks: INV-05, INV-06
+    NeverPolls,
+    /// Puts the client CAs of the set before into each value. Breaks: INV-01
+    LateCa,
+    /// Takes a refusal for a success and serves on what it has as something new. Breaks: INV-02
+    PassesAll,
+}
+
+/// Both clocks of a case. The wall clock stands where a simulated world begins, and is set as there.
+pub struct Stepped {
+    start: Instant,
+    /// In seconds.
+    by: AtomicI64,
+}
+
+impl Stepped {
+    /// Sets the wall clock by so many seconds.
+    pub fn set(&self, seconds: i64) {
+        self.by.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Stepped {
+    fn now(&self) -> Now {
+        let passed = self.start.elapsed();
+        let (mono, wall) = (EPOCH.mono + passed, EPOCH.wall + passed);
+        let by = self.by.load(Ordering::SeqCst);
+        let step = Duration::from_secs(by.unsigned_abs());
+        Now { mono, wall: if by < 0 { wall.saturating_sub(step) } else { wall + step } }
+    }
+
+    fn sleep(&self, pause: Duration) {
+        thread::sleep(pause);
+    }
+}
+
+/// What is written down, by whoever is at it.
+pub struct Log {
+    pub clock: Arc<Stepped>,
+    history: Mutex<Vec<At>>,
+    /// What passed last, and what was published last.
+    passed: Mutex<(Contents, Contents)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Log {
+    /// An empty one, whose clock begins to run.
+    pub fn new() -> Self {
+        let clock = Arc::new(Stepped { start: Instant::now(), by: AtomicI64::new(0) });
+        Self { clock, history: Mutex::default(), passed: Mutex::default() }
+    }
+
+    pub fn note(&self, record: Record) {
+        // Under the lock, so that times are in order.
+        let mut history = lock(&self.history);
+        history.push(At { mono: self.clock.now().mono, record });
+    }
+
+    /// What was published last.
+    pub fn published(&self) -> Contents {
+        lock(&self.passed).1.clone()
+    }
+
+    /// What was written down.
+    pub fn history(&self) -> Vec<At> {
+        lock(&self.history).clone()
+    }
+
+    /// What passed last is published.
+    pub fn publishes(&self, generation: u64) {
+        let mut passed = lock(&self.passed);
+        passed.1 = passed.0.clone();
+        self.note(Record::Published { generation, files: passed.1.clone() });
+    }
+}
+
+/// The system's files, of which root is refused what it would be refused if it were anybody else.
+#[derive(Clone)]
+struct Refusing(UnixFs);
+
+impl Fs for Refusing {
+    type Dir = <UnixFs as Fs>::Dir;
+    type File = OwnedFd;
+
+    const PINS: bool = UnixFs::PINS;
+
+    fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
+        self.0.root(anchor)
+    }
+
+    fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir> {
+        self.0.open_dir(at, name)
+    }
+
+    fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat> {
+        self.0.stat_dir(dir)
+    }
+
+    fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat> {
+        self.0.stat(at, name)
+    }
+
+    fn read_link(&self, at: &Self::Dir, name: &OsStr) -> io::Result<PathBuf> {
+        self.0.read_link(at, name)
+    }
+
+    fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<OwnedFd> {
+        let file = self.0.open(at, name)?;
+        let readable = rustix::fs::fstat(&file)?.st_mode & 0o444 != 0;
+        if readable { Ok(file) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
+
+    fn stat_file(&self, file: &OwnedFd) -> io::Result<Stat> {
+        self.0.stat_file(file)
+    }
+
+    fn read(&self, file: &mut OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(file, buffer)
+    }
+}
+
+/// The shipped build, with a witness, and with what is wrong of it.
+struct Judging<B> {
+    build: B,
+    log: Arc<Log>,
+    meanings: HashMap<Vec<u8>, Arc<Vec<u8>>>,
+    wrong: Wrong,
+    /// What passed last.
+    good: Option<Files>,
+}
+
+impl<B: Build<Value = ServerTls>> Judging<B> {
+    fn meaning(&self, files: &Files) -> Contents {
+        // What no step has left there means itself, and was never on disk.
+        let meaning =
+            |bytes: &[u8]| self.meanings.get(bytes).cloned().unwrap_or_else(|| Arc::new(bytes.to_vec()));
+        files.iter().map(|(_, bytes)| Some(meaning(bytes))).collect()
+    }
+
+    fn judge(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
+        match (self.wrong, &self.good) {
+            (Wrong::LateCa, Some(good)) => {
+                let mixed = files.iter().take(CA).chain(good.iter().skip(CA));
+                let mixed: Vec<_> =
+                    mixed.map(|(path, bytes)| (path.to_owned(), Secret::from(bytes))).collect();
+                self.build.build(&Files::new(mixed), context)
+            }
+            (Wrong::PassesAll, Some(good)) => {
+                self.build.build(files, context).or_else(|_| self.build.build(good, context))
+            }
+            _ => self.build.build(files, context),
+        }
+    }
+}
+
+impl<B: Build<Value = ServerTls>> Build for Judging<B> {
+    type Value = ServerTls;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
+        let verdict = self.judge(files, context);
+        let (marked, passed) = (self.meaning(files), verdict.is_ok());
+        if passed {
+            lock(&self.log.passed).0.clone_from(&marked);
+            self.good = Some(files.clone());
+        }
+        self.log.note(Record::Judged { files: marked, passed });
+        verdict
+    }
+
+    fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
+        self.build.shrinks(served, candidate)
+    }
+}
+
+/// Hears of nothing.
+struct Deaf;
+
+impl Watcher for Deaf {
+    fn watch(&mut self, _: &Path) -> Result<Watched, Error> {
+        Ok(Watched::Armed)
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+/// The first load of a server whose files mean what `meanings` says.
+///
+/// # Errors
+/// The refusal.
+pub fn load(
+    paths: &[PathBuf],
+    log: &Arc<Log>,
+    meanings: HashMap<Vec<u8>, Arc<Vec<u8>>>,
+    wrong: Wrong,
+) -> Result<Reloader<ServerTls>, Error> {
+    let mut timing = TIMING;
+    if wrong == Wrong::NeverSettles {
+        (timing.settle, timing.shrink_settle) = (Duration::ZERO, Duration::ZERO);
+    }
+    if wrong == Wrong::NeverPolls {
+        timing.poll = Duration::from_secs(86_400);
+    }
+    let (events, published) = (Arc::clone(log), Arc::clone(log));
+    let mut builder = ServerReloader::builder(&paths[0], &paths[1])
+        .client_ca(&paths[2], ClientAuth::Required)
+        .timing(timing)
+        .clock(Arc::clone(&log.clock) as Arc<dyn Clock>)
+        .into_generic()?
+        .on_event(move |event| events.note(Record::Told(event.clone())))
+        .on_publish(move |new| published.publishes(new.generation));
+    if wrong == Wrong::NeverPolls {
+        builder = builder.watcher(Some(Box::new(|_: Hints| Ok(Box::new(Deaf) as Box<dyn Watcher>))));
+    }
+    let witness = Arc::clone(log);
+    builder
+        .around(|build| Judging { build, log: witness, meanings, wrong, good: None })
+        .load_from(Refusing(UnixFs))
+}
