@@ -9,8 +9,11 @@
 mod disk;
 mod model;
 mod shipped;
+mod trusting;
 #[cfg(loom)]
 pub mod wrong;
+#[cfg(loom)]
+pub mod wrong_trust;
 
 pub use disk::{Disk, Whole};
 pub use model::{Notify, block_on, bounded, fallible, model, quiet, spawn, started};
@@ -18,6 +21,7 @@ pub use model::{Notify, block_on, bounded, fallible, model, quiet, spawn, starte
 pub use model::{must_fail, must_pass};
 pub use rustls_reload::{Published, Reload};
 pub use shipped::{Shipped, Surroundings};
+pub use trusting::{Cas, Session, Shaken, ShippedTrust, Shrank, Store, Trusting, Trusts, shake};
 
 #[cfg(loom)]
 pub use loom::thread;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Handle, Layer, Now, Published, Reload, Reloader, Timing,
+    Build, Builder, Built, Clock, Context, Error, Handle, Layer, Now, Published, Reload, Reloader, Timing,
     snapshot::Files,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
@@ -53,9 +53,7 @@ impl Shipped {
                 Ok(Box::new(Silent))
             })
         });
-        let reloader = Reloader::builder([Disk::PATH], step)
-            .clock(Arc::new(Still))
-            .timing(Timing { gap: Duration::ZERO, settle: Duration::ZERO, ..Timing::default() })
+        let reloader = still(Reloader::builder([Disk::PATH], step))
             .watcher(watcher)
             .on_publish(move |published| {
                 if let Some(handle) = weak.upgrade().as_ref().and_then(|slot| slot.get()) {
@@ -67,6 +65,20 @@ impl Shipped {
         let _ = slot.set(reloader.handle());
         Self { reloader, _observed: slot }
     }
+}
+
+/// The same in a time that stands still, without a watcher.
+pub(crate) fn still<B: Build>(builder: Builder<B>) -> Builder<B> {
+    builder
+        .clock(Arc::new(Still))
+        .timing(Timing { gap: Duration::ZERO, settle: Duration::ZERO, ..Timing::default() })
+        .watcher(None)
+}
+
+/// The version that these files hold.
+pub(crate) fn version(files: &Files) -> Result<u64, Error> {
+    let bytes = files.get(0).and_then(|(_, bytes)| bytes.try_into().ok());
+    bytes.map(u64::from_be_bytes).ok_or_else(|| Error::new(Layer::Config, "not a version"))
 }
 
 impl Design for Shipped {
@@ -119,18 +131,11 @@ struct Step {
     bad_shrink: Option<u64>,
 }
 
-impl Step {
-    fn version(files: &Files) -> Result<u64, Error> {
-        let bytes = files.get(0).and_then(|(_, bytes)| bytes.try_into().ok());
-        bytes.map(u64::from_be_bytes).ok_or_else(|| Error::new(Layer::Config, "not a version"))
-    }
-}
-
 impl Build for Step {
     type Value = Whole;
 
     fn build(&mut self, files: &Files, _: &Context<'_, Whole>) -> Result<Built<Whole>, Error> {
-        let version = Self::version(files)?;
+        let version = version(files)?;
         if let Some(build) = &mut self.build {
             build(version);
         }
@@ -138,7 +143,7 @@ impl Build for Step {
     }
 
     fn shrinks(&self, _: &Files, candidate: &Files) -> bool {
-        if let (Some(bad), Ok(version)) = (self.bad_shrink, Self::version(candidate)) {
+        if let (Some(bad), Ok(version)) = (self.bad_shrink, version(candidate)) {
             crate::fallible(version, bad);
         }
         false

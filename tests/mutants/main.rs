@@ -26,6 +26,8 @@
 //! | print the material in a parse error | INV-10 | a_message_that_repeats_a_line_of_the_key_is_found | tests/secret.rs |
 //! | tell a refusal at every retry; tell success before the swap | INV-11 | TellsRetries, TellsFirst | tests/mutants/design.rs |
 //! | tell that trust shrank at each publication; tell it while it is built | INV-08, INV-11 | AtEachPublication, WhileBuilding | tests/drain.rs |
+//! | let storage or verifier follow what is served, within a handshake | INV-09 | StorageFollows, VerifierFollows | loom-tests/src/wrong_trust.rs |
+//! | wake for less trust late, before it is served, or at every publication | INV-08, INV-11 | RegistersLate, TellsFirst, WakesAlways | loom-tests/src/wrong_trust.rs |
 //! | read to the end of whatever is there | INV-12 | to_the_end | tests/mutants/reading.rs |
 //! | look at every event | INV-12 | EveryEvent | tests/mutants/deciding.rs |
 //! | store the generation before the pointer, or without its lock | INV-11 | GenerationFirst, GenerationLate | loom-tests/src/wrong.rs |

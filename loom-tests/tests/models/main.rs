@@ -8,5 +8,6 @@ mod start_against_stop;
 mod status_against_cell;
 mod stop_while_loading;
 mod swap_against_handshakes;
+mod trust_against_handshakes;
 mod two_reloads_and_a_reader;
 mod waiters_on_a_generation;

@@ -1,0 +1,152 @@
+//! Servers whose value is what they trust and where their sessions live: the counting of epochs and the telling are the
+//! crate's, the handshake is as much of rustls as matters for them.
+
+use std::{convert::Infallible, pin::Pin, sync::Arc};
+
+use rustls_reload::{
+    Build, Built, Context, Epoch, Error, Published, Reload, Reloader, Shrunk, Trust, snapshot::Files,
+};
+
+use crate::{Disk, shipped};
+
+#[cfg(loom)]
+use loom::sync::Mutex;
+#[cfg(not(loom))]
+use std::sync::Mutex;
+
+/// CAs, a bit each; a client is the bit of its CA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cas(pub u8);
+
+impl Trust for Cas {
+    fn shrinks(&self, served: &Self) -> bool {
+        served.0 & !self.0 != 0
+    }
+}
+
+/// A session: whose it is, and the epoch in which the client was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    client: Cas,
+    epoch: u64,
+}
+
+/// A storage of sessions.
+#[derive(Default)]
+pub struct Store(Mutex<Vec<Session>>);
+
+impl Store {
+    /// Keeps a session.
+    pub(crate) fn put(&self, session: Session) {
+        self.0.lock().unwrap().push(session);
+    }
+
+    /// A session of this client.
+    fn of(&self, client: Cas) -> Option<Session> {
+        self.0.lock().unwrap().iter().find(|session| session.client == client).copied()
+    }
+}
+
+/// What is published.
+pub type Trusting = Epoch<Cas, Arc<Store>>;
+
+/// How a handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shaken {
+    /// The generation that it began with.
+    pub generation: u64,
+    /// Whether the client was let in.
+    pub let_in: bool,
+    /// Whether a session did that, so that nobody verified the client.
+    pub resumed: bool,
+}
+
+/// A future of the generation that shrank the trust.
+pub type Shrank = Pin<Box<dyn Future<Output = u64> + Send>>;
+
+/// What a model of trust needs of a reloader, so that a wrong one can stand in its place.
+pub trait Trusts: Send + Sync + Sized + 'static {
+    /// A design that has loaded `disk` and trusts these CAs by its versions.
+    fn load(disk: &Disk, row: &'static [u8]) -> Self;
+    /// What a handshake that begins gets.
+    fn current(&self) -> Arc<Published<Trusting>>;
+    /// Reloads by hand.
+    fn reload_now(&self) -> Reload;
+    /// Waits for the first generation after this one that trusts less.
+    fn shrunk(&self, generation: u64) -> Shrank;
+
+    /// What clients of a handshake that began with `served` are verified against.
+    fn verifier(&self, served: &Published<Trusting>) -> Cas {
+        *served.value.trust()
+    }
+
+    /// Where the session of a handshake that began with `served` goes.
+    fn storage(&self, served: &Published<Trusting>) -> Arc<Store> {
+        Arc::clone(served.value.sessions())
+    }
+}
+
+/// A handshake of this client from its begin to its end: by a session that is found, else by its certificate.
+///
+/// # Panics
+/// Where a session of another epoch is found.
+pub fn shake<D: Trusts>(design: &D, client: Cas) -> Shaken {
+    let served = design.current();
+    let (generation, epoch) = (served.generation, served.value.number());
+    if let Some(session) = served.value.sessions().of(client) {
+        assert_eq!(session.epoch, epoch, "a session of another epoch resumed");
+        return Shaken { generation, let_in: true, resumed: true };
+    }
+    let let_in = client.0 & design.verifier(&served).0 != 0;
+    if let_in {
+        design.storage(&served).put(Session { client, epoch });
+    }
+    Shaken { generation, let_in, resumed: false }
+}
+
+/// The epoch of the version that is found on disk, and what it shrinks.
+pub(crate) fn next(row: &[u8], version: u64, served: Option<&Trusting>) -> (Trusting, bool) {
+    let trust = Cas(row[usize::try_from(version).unwrap() - 1]);
+    let Ok(epoch) = Epoch::after(served, trust, true, |_| Ok::<_, Infallible>(Arc::default()));
+    let shrinks = served.is_some_and(|served| epoch.shrank_after(served.number()));
+    (epoch, shrinks)
+}
+
+struct Step(&'static [u8]);
+
+impl Build for Step {
+    type Value = Trusting;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, Trusting>) -> Result<Built<Trusting>, Error> {
+        let (epoch, shrinks) = next(self.0, shipped::version(files)?, context.served);
+        let shrunk = shrinks.then(|| Shrunk { epoch: epoch.number(), lost: Vec::new() });
+        let mut built = Built::new(epoch);
+        built.shrunk = shrunk;
+        Ok(built)
+    }
+
+    fn shrinks(&self, _: &Files, _: &Files) -> bool {
+        false
+    }
+}
+
+/// The shipped reloader.
+pub type ShippedTrust = Reloader<Trusting>;
+
+impl Trusts for ShippedTrust {
+    fn load(disk: &Disk, row: &'static [u8]) -> Self {
+        shipped::still(Self::builder([Disk::PATH], Step(row))).load_from(disk.clone()).unwrap()
+    }
+
+    fn current(&self) -> Arc<Published<Trusting>> {
+        self.handle().current()
+    }
+
+    fn reload_now(&self) -> Reload {
+        self.handle().reload_now()
+    }
+
+    fn shrunk(&self, generation: u64) -> Shrank {
+        Box::pin(self.handle().trust_shrunk(generation))
+    }
+}
