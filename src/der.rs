@@ -31,16 +31,16 @@ pub struct Fields<'a> {
     pub ca: bool,
 }
 
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
-const OCTETS: u8 = 0x04;
-const OID: u8 = 0x06;
+pub(crate) const BOOLEAN: u8 = 0x01;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const OCTETS: u8 = 0x04;
+pub(crate) const OID: u8 = 0x06;
 const TELETEX_STRING: u8 = 0x14;
 const UNIVERSAL_STRING: u8 = 0x1c;
 const BMP_STRING: u8 = 0x1e;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
+pub(crate) const UTC_TIME: u8 = 0x17;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
+pub(crate) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
@@ -235,7 +235,7 @@ fn printable(text: &str) -> String {
 }
 
 /// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5).
-fn time(reader: &mut Reader<'_>) -> Option<Duration> {
+pub(crate) fn time(reader: &mut Reader<'_>) -> Option<Duration> {
     let (tag, text) = reader.any()?;
     let digits = text.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
     let number = |range: std::ops::Range<usize>| {
@@ -260,11 +260,11 @@ fn time(reader: &mut Reader<'_>) -> Option<Duration> {
 }
 
 /// What is left to read.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next value, whatever its tag.
-    fn any(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(crate) fn any(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         // No tag of a certificate takes more than a byte.
         if tag & 0x1f == 0x1f {
@@ -289,16 +289,16 @@ impl<'a> Reader<'a> {
         Some((tag, value))
     }
 
-    fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.any().filter(|(found, _)| *found == tag).map(|(_, value)| value)
     }
 
     /// The next value if it has this tag; otherwise nothing is read.
-    fn read_if(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn read_if(&mut self, tag: u8) -> Option<&'a [u8]> {
         if self.0.first() == Some(&tag) { self.read(tag) } else { None }
     }
 
-    fn end(&self) -> Option<()> {
+    pub(crate) fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
 }

@@ -25,6 +25,8 @@ pub enum Layer {
     Match,
     /// A client CA does not parse as a trust anchor.
     ClientCa,
+    /// A revocation list does not parse, is of another key than its issuer's, has expired, or is missing.
+    Crl,
     /// The leaf is outside its validity window.
     Validity,
     /// The configuration could not be assembled, or the closure for further settings changed what it must not.
@@ -50,6 +52,7 @@ impl Layer {
             Self::Chain => "chain",
             Self::Match => "match",
             Self::ClientCa => "client-ca",
+            Self::Crl => "crl",
             Self::Validity => "validity",
             Self::Config => "config",
             Self::Rehearsal => "rehearsal",

@@ -10,8 +10,8 @@
 //!   again until it succeeds or the files change.
 //! - Once the files hold a valid set, that set is served, whether or not an event told of it: within milliseconds where
 //!   the publisher commits by one rename (Kubernetes volumes, release links), else once the files hold still.
-//! - A session goes on resuming over a renewal, and over no change of what it was verified under: client CAs, the mode of
-//!   client authentication, names.
+//! - A session goes on resuming over a renewal, and over no change of what it was verified under: client CAs, what their
+//!   revocation lists name, the mode of client authentication, names.
 //! - A handshake waits for no file, no parse, no callback and no lock that a reload holds.
 //!
 //! What is not promised:
@@ -87,6 +87,7 @@ mod base64;
 mod build;
 mod cell;
 mod clock;
+pub mod crl;
 mod date;
 pub mod der;
 mod engine;

@@ -6,7 +6,8 @@
 //! Text between sections is allowed (RFC 7468 section 2), as `openssl x509 -text` writes it.
 
 use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer,
+    PrivateSec1KeyDer,
     pem::{PemObject, SectionKind},
 };
 
@@ -56,6 +57,27 @@ pub fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
 /// [`Layer::Pem`] for anything else than certificates, or no certificate.
 pub fn ca_bundle(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     certificates(text, |_| false)
+}
+
+/// The revocation lists of a file: at least one, and nothing else.
+///
+/// # Errors
+/// [`Layer::Pem`] for anything else than revocation lists, or none.
+pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    let mut lists = Vec::new();
+    for section in sections(text)? {
+        if section.label != "X509 CRL" {
+            return Err(unexpected(section.label, "a revocation list"));
+        }
+        match <(SectionKind, Vec<u8>)>::from_pem_slice(section.text) {
+            Ok((SectionKind::Crl, der)) if !der.is_empty() => lists.push(der.into()),
+            _ => {
+                let why = format!("revocation list {} is not valid base64", lists.len() + 1);
+                return Err(Error::new(Layer::Pem, why));
+            }
+        }
+    }
+    Ok(lists)
 }
 
 /// The one private key of a key file. Certificates and parameters may lie beside it.

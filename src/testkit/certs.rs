@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A certification authority, root or intermediate.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    pub(super) issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
     /// The certificate, PEM.
     pub pem: String,
@@ -160,6 +160,15 @@ impl Authority {
     pub fn certify_again(&self, of: &Self, name: &str) -> String {
         let certificate = ca_params(name).signed_by(of.issuer.key(), &self.issuer);
         certificate.expect("an intermediate").pem()
+    }
+
+    /// Another self-signed certificate of this authority's key, PEM: with its own name `name` and another validity, what
+    /// was issued under one is issued under the other.
+    #[must_use]
+    pub fn twin(&self, name: &str, window: (SystemTime, SystemTime)) -> String {
+        let mut params = ca_params(name);
+        (params.not_before, params.not_after) = (window.0.into(), window.1.into());
+        params.self_signed(self.issuer.key()).expect("a root").pem()
     }
 
     /// The certificate, DER.

@@ -3,11 +3,13 @@
 //!
 //! Feature `testkit`. What is here may change in any release.
 
+mod armor;
 mod certs;
 #[cfg(not(loom))]
 pub mod fuzz;
 mod hooked;
 mod leaks;
+mod lists;
 mod publish;
 #[cfg(not(loom))]
 pub mod sim;
@@ -16,6 +18,7 @@ pub mod twin;
 pub use certs::{Authority, Identity, Pair, Subject};
 pub use hooked::{Hook, Hooked, Verb};
 pub use leaks::{WINDOW, Windows, leaks};
+pub use lists::{Crl, Odd};
 pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};
 
 /// The watcher that a reloader has where none is given: to be wrapped by one that fails.

@@ -3,14 +3,14 @@
 use rustls::{RootCertStore, pki_types::CertificateDer};
 
 use super::served::{self, Role};
-use crate::{der, error::Error, pem, shared::Reload};
+use crate::{der, error::Error, pem, shared::Reload, testkit::armor::encode};
 
 /// PEM of every role: certificates that are accepted come back the same from their own encoding.
 pub fn pem_parse(data: &[u8]) {
     let chain = pem::chain(data);
     let bundle = pem::ca_bundle(data);
     if let Ok(chain) = &chain {
-        assert_eq!(pem::chain(&encode(chain)).as_ref(), Ok(chain));
+        assert_eq!(pem::chain(&encode("CERTIFICATE", chain)).as_ref(), Ok(chain));
         bounded(chain, data);
     }
     // A bundle is what a chain is, with fewer things allowed beside the certificates.
@@ -27,7 +27,7 @@ pub fn chain_parse(data: &[u8]) {
     agrees(&answer, parsed.as_ref().err(), Role::Chain);
     let Ok(chain) = parsed else { return };
     bounded(&chain, data);
-    let encoded = encode(&chain);
+    let encoded = encode("CERTIFICATE", &chain);
     assert_eq!(pem::chain(&encoded).as_ref(), Ok(&chain));
     let again = served::apply(Role::Chain, &encoded);
     let accepted = |answer: &Reload| !matches!(answer, Reload::Refused(_));
@@ -45,7 +45,7 @@ pub fn ca_bundle(data: &[u8]) {
     agrees(&answer, parsed.as_ref().err(), Role::ClientCa);
     let Ok(bundle) = parsed else { return };
     bounded(&bundle, data);
-    assert_eq!(pem::ca_bundle(&encode(&bundle)).as_ref(), Ok(&bundle));
+    assert_eq!(pem::ca_bundle(&encode("CERTIFICATE", &bundle)).as_ref(), Ok(&bundle));
     let anchor = |one: &CertificateDer<'static>| RootCertStore::empty().add(one.clone()).is_ok();
     let each = bundle.iter().all(anchor);
     let taken = !matches!(answer, Reload::Refused(_));
@@ -88,35 +88,8 @@ fn bounded(certificates: &[CertificateDer<'_>], data: &[u8]) {
 }
 
 /// What does not parse is refused by a server for the very same reason.
-fn agrees(answer: &Reload, error: Option<&Error>, role: Role) {
+pub(super) fn agrees(answer: &Reload, error: Option<&Error>, role: Role) {
     if let Some(error) = error {
         assert_eq!(*answer, Reload::Refused(error.clone().at(role.path())));
     }
-}
-
-/// RFC 7468, 64 characters a line.
-pub(super) fn encode(chain: &[CertificateDer<'_>]) -> Vec<u8> {
-    let mut text = Vec::new();
-    for certificate in chain {
-        text.extend_from_slice(b"-----BEGIN CERTIFICATE-----\n");
-        for line in base64(certificate).chunks(64) {
-            text.extend_from_slice(line);
-            text.push(b'\n');
-        }
-        text.extend_from_slice(b"-----END CERTIFICATE-----\n");
-    }
-    text
-}
-
-pub(super) fn base64(bytes: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place > group.len() { b'=' } else { digit });
-        }
-    }
-    text
 }

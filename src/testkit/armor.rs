@@ -1,0 +1,28 @@
+//! PEM as it is written (RFC 7468).
+
+/// Sections of this label, 64 characters a line.
+pub(super) fn encode(label: &str, blocks: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for block in blocks {
+        text.extend_from_slice(format!("-----BEGIN {label}-----\n").as_bytes());
+        for line in base64(block.as_ref()).chunks(64) {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        text.extend_from_slice(format!("-----END {label}-----\n").as_bytes());
+    }
+    text
+}
+
+fn base64(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place > group.len() { b'=' } else { digit });
+        }
+    }
+    text
+}
