@@ -58,6 +58,15 @@ pub enum Lost {
     ClientCa(Fingerprint),
     /// Clients that could do without a certificate, or without a valid one.
     Unauthenticated,
+    /// Clients of this issuer: its revocation lists name so many certificates more, or other lists count than before.
+    Revocation {
+        /// The issuer's name.
+        issuer: String,
+        /// Certificates that were named by none of its lists.
+        more: usize,
+    },
+    /// Clients that another rule about revocation lists let in.
+    RevocationPolicy,
 }
 
 impl fmt::Display for Lost {
@@ -65,6 +74,8 @@ impl fmt::Display for Lost {
         match self {
             Self::ClientCa(fingerprint) => write!(f, "client CA {fingerprint}"),
             Self::Unauthenticated => f.write_str("clients without a valid certificate"),
+            Self::Revocation { issuer, more } => write!(f, "{more} more certificates revoked by {issuer}"),
+            Self::RevocationPolicy => f.write_str("clients of a laxer rule about revocation"),
         }
     }
 }

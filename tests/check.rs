@@ -22,7 +22,7 @@ use rustls_reload::{
 const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
 const DAY: Duration = Duration::from_secs(86_400);
 /// Every label of the report, in its order.
-const LABELS: [&str; 12] = [
+const LABELS: [&str; 13] = [
     "path",
     "  link",
     "  end",
@@ -31,6 +31,7 @@ const LABELS: [&str; 12] = [
     "key",
     "match",
     "client-ca",
+    "crl",
     "rehearsal",
     "watch",
     "unwatched",
@@ -124,28 +125,33 @@ fn a_volume_is_told_layer_by_layer_and_passes() {
     let between = root.intermediate("between");
     let subject = Subject::server("www.example.org").valid(now - DAY, now + 90 * DAY);
     let pair = between.issue_with_chain(&subject, &Identity::p256());
+    let revoked = clients.issue(&Subject::client("gone"), &Identity::p256());
+    let list = clients.crl(&[&revoked.leaf], subject.window, 0xabcd);
     let volume = Volume::new(&[
         ("tls.crt", pair.chain.as_bytes()),
         ("tls.key", pair.key.as_bytes()),
         ("ca.crt", clients.pem.as_bytes()),
+        ("ca.crl", &list.der),
     ])
     .private();
-    let client_ca = volume.path("ca.crt");
-    let ended = run(command(&volume.dir()).arg("--client-ca").arg(&client_ca));
+    let args = ["--client-ca", "--crl"].into_iter().zip(["ca.crt", "ca.crl"].map(|name| volume.path(name)));
+    let mut command = command(&volume.dir());
+    let ended = run(command.args(args.flat_map(|(flag, path)| [flag.into(), path.into_os_string()])));
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
     let dir = volume.dir().display().to_string();
     let mut labels: Vec<_> = ended.lines().into_iter().map(|line| line.0).collect();
     labels.dedup();
     let way = ["path", "  link", "  end"];
-    assert_eq!(labels, [&way[..], &way, &way, &LABELS[3..10]].concat(), "{}", ended.stdout);
-    for name in ["tls.crt", "tls.key", "ca.crt"] {
+    assert_eq!(labels, [&way[..], &way, &way, &way, &LABELS[3..11]].concat(), "{}", ended.stdout);
+    for name in ["tls.crt", "tls.key", "ca.crt", "ca.crl"] {
         assert!(ended.texts("path").contains(&format!("{dir}/{name}").as_str()));
         assert!(ended.texts("  link").contains(&format!("{dir}/{name} -> ..data/{name}").as_str()));
         let end = format!("{dir}/..generation_0/{name}, a regular file");
         assert!(ended.texts("  end").contains(&end.as_str()), "{}", ended.stdout);
     }
     assert!(ended.texts("  link").contains(&format!("{dir}/..data -> ..generation_0").as_str()));
-    let sizes = [&pair.chain, &pair.key, &clients.pem].map(|text| text.len().to_string()).join(", ");
+    let sizes = [pair.chain.len(), pair.key.len(), clients.pem.len(), list.der.len()];
+    let sizes = sizes.map(|size| size.to_string()).join(", ");
     assert_eq!(ended.texts("snapshot"), [format!("{sizes} bytes, read together")]);
     let [leaf, issuer] = ended.texts("chain")[..] else { panic!("{}", ended.stdout) };
     let told = rustls_reload::ServerReloader::builder(volume.path("tls.crt"), volume.path("tls.key"));
@@ -166,6 +172,13 @@ fn a_volume_is_told_layer_by_layer_and_passes() {
     assert_eq!(ended.texts("match"), ["the key belongs to the first certificate"]);
     let [ca] = ended.texts("client-ca")[..] else { panic!("{}", ended.stdout) };
     assert!(ca.starts_with("1 of 1, root; subject: CN=clients; "), "{ca}");
+    let fields = rustls_reload::crl::fields(&list.der).unwrap();
+    let dates = [fields.this_update, fields.next_update.unwrap()].map(rustls_reload::Timestamp);
+    let told = format!(
+        "{dir}/ca.crl; issuer: CN=clients; number: ABCD; issued: {}; next: {}; revoked: 1",
+        dates[0], dates[1]
+    );
+    assert_eq!(ended.texts("crl"), [told]);
     assert_eq!(ended.texts("rehearsal"), ["TLS 1.3 handshake passes", "TLS 1.2 handshake passes"]);
     let watched = ended.texts("watch");
     for dir in ["/", &dir, &format!("{dir}/..generation_0")] {
@@ -261,6 +274,39 @@ fn a_leaf_that_some_clock_within_the_skew_refuses_is_one_warning() {
     }
     let dir = plain(&pair(90));
     assert_eq!(run(command(dir.path()).args(["--clock-skew", "60"])).code, Some(0));
+}
+
+#[test]
+fn what_is_wrong_with_a_revocation_list_is_a_warning_or_the_refusal_of_a_load() {
+    let (now, clients) = (SystemTime::now(), Authority::root("clients"));
+    let list = |of: &Authority, from, days: u32| of.crl(&[], (from, now + days * DAY), 1).pem;
+    let ours = list(&clients, now - DAY, 90);
+    let cases = [
+        (list(&clients, now - DAY, 3), "ca.crl", "the revocation list expires at "),
+        (list(&clients, now + DAY, 90), "ca.crl", "the revocation list is of "),
+        (clients.crl(&[], (now - 2 * DAY, now - DAY), 1).pem, "ca.crl", " has expired at "),
+        (
+            ours.clone() + &list(&Authority::root("other"), now - DAY, 90),
+            "ca.crl",
+            "is of none of the client CAs",
+        ),
+    ];
+    let dir = plain(&pair(90));
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("ca.crt"), &clients.pem).unwrap();
+    let check = |lists: &str| {
+        fs::write(path("ca.crl"), lists).unwrap();
+        let mut command = command(dir.path());
+        run(command.arg("--client-ca").arg(path("ca.crt")).arg("--crl").arg(path("ca.crl")))
+    };
+    for (lists, blamed, why) in &cases {
+        check(lists).warns(Layer::Crl, &path(blamed), why);
+    }
+    assert_eq!(check(&ours).code, Some(0));
+    let ended = check("nobody\n");
+    let begin = format!("rustls-reload: pem: {}: ", path("ca.crl").display());
+    assert!(ended.code == Some(1) && ended.stderr.starts_with(&begin), "{}", ended.stderr);
+    assert_eq!(ended.lines().last().map(|line| line.0), Some("client-ca"), "{}", ended.stdout);
 }
 
 #[test]

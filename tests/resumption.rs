@@ -10,6 +10,7 @@ mod common;
 use std::{
     cell::Cell,
     sync::{Arc, LazyLock},
+    time::{Duration, SystemTime},
 };
 
 use common::{
@@ -17,11 +18,12 @@ use common::{
     sessions::{KINDS, Kind, Rule, Sessions},
 };
 use proptest::{
+    bool::weighted,
     collection::vec,
     prelude::{Just, Strategy, any, prop_oneof},
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
-use rustls::{ClientConfig, Error as TlsError, version::TLS13};
+use rustls::{ClientConfig, Error as TlsError, pki_types::CertificateDer, version::TLS13};
 use rustls_reload::{
     Event, Events, Reload, ServerTls,
     testkit::{Identity, Pair, Subject},
@@ -39,6 +41,8 @@ enum Op {
     Trust(&'static [usize]),
     /// The certificate has this name as well, or not.
     Name(bool),
+    /// The lists of both CAs name their client or do not, and are so new.
+    Revoke([bool; CLIENTS], usize),
     /// The same bytes.
     Rewrite,
     /// Another trust with a key of somebody else.
@@ -57,6 +61,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..PAIRS).prop_map(Op::Renew),
         3 => (0..bundles.len()).prop_map(move |i| Op::Trust(bundles[i])),
         1 => any::<bool>().prop_map(Op::Name),
+        2 => ([weighted(0.3), weighted(0.3)], 0..ISSUES).prop_map(|(revoked, issue)| Op::Revoke(revoked, issue)),
         1 => Just(Op::Rewrite),
         1 => Just(Op::Broken),
         6 => (0..CLIENTS).prop_map(Op::Shake),
@@ -67,11 +72,15 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Pairs of each set of names.
 const PAIRS: usize = 4;
+/// Revocation lists that name the same: with other dates and numbers.
+const ISSUES: usize = 3;
 
 /// What all rows have in common: making keys takes longest.
 struct Stock {
     cas: Vec<Generation>,
     pairs: [Vec<Pair>; 2],
+    /// Of each CA, naming nobody or its client.
+    lists: Vec<[Vec<String>; 2]>,
 }
 
 static STOCK: LazyLock<Stock> = LazyLock::new(|| {
@@ -81,11 +90,17 @@ static STOCK: LazyLock<Stock> = LazyLock::new(|| {
             Subject { names: names.iter().map(|&name| name.into()).collect(), ..Subject::server("") };
         (0..PAIRS).map(|i| cas[i % CLIENTS].ca.issue(&subject, &Identity::p256())).collect()
     });
-    Stock { cas, pairs }
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let issues = |of: &Generation, revoked: &[&CertificateDer<'_>]| -> Vec<String> {
+        let window = |number| (now - hour + Duration::from_secs(number), now + hour);
+        (0..ISSUES as u64).map(|number| of.ca.crl(revoked, window(number), number).pem).collect()
+    };
+    let lists = cas.iter().map(|of| [issues(of, &[]), issues(of, &[&of.client.leaf])]).collect();
+    Stock { cas, pairs, lists }
 });
 
-/// What is trusted: the CAs, in order, and whether there is a second name.
-type Trusted = (Vec<usize>, bool);
+/// What is trusted: the CAs, in order, whether there is a second name, and whose client is revoked.
+type Trusted = (Vec<usize>, bool, [bool; CLIENTS]);
 
 /// The oracle: a session resumes in the epoch that it was made in, and epochs are counted.
 struct Oracle {
@@ -99,9 +114,10 @@ impl Oracle {
         self.trusted = trusted;
     }
 
-    /// Whether a CA goes with it.
+    /// Whether a CA goes with it, or a list comes to name somebody.
     fn shrinks(&self, trusted: &Trusted) -> bool {
         self.trusted.0.iter().any(|ca| !trusted.0.contains(ca))
+            || self.trusted.2.iter().zip(trusted.2).any(|(was, now)| now && !was)
     }
 
     fn resumes(&self, session: Option<u64>) -> bool {
@@ -130,6 +146,7 @@ struct World {
     kind: Kind,
     oracle: Oracle,
     pair: usize,
+    issue: usize,
     clients: Vec<Client>,
     held: Vec<Begun>,
     events: Events<ServerTls>,
@@ -147,12 +164,23 @@ impl World {
         let all: Vec<_> = STOCK.cas.iter().collect();
         let client =
             |shown| Client { config: client_showing(&all, Some(shown), &[kind.0]), sessions: Vec::new() };
-        let trusted = (vec![0, 1], false);
-        let server = with_files(0, &trusted, |files, name| Sessions::new(files, name, kind.1, rule));
+        let trusted = (vec![0, 1], false, [false; CLIENTS]);
+        let server = with_files(0, 0, &trusted, |files, name| Sessions::new(files, name, kind.1, rule));
         let clients = STOCK.cas.iter().map(client).collect();
         let oracle = Oracle { epoch: 1, trusted };
         let events = server.reloader.events();
-        Self { server, kind, oracle, pair: 0, clients, held: Vec::new(), events, seen: [0; 4], shrank: 0 }
+        Self {
+            server,
+            kind,
+            oracle,
+            pair: 0,
+            issue: 0,
+            clients,
+            held: Vec::new(),
+            events,
+            seen: [0; 4],
+            shrank: 0,
+        }
     }
 
     fn step(&mut self, op: &Op) -> Result<(), String> {
@@ -162,6 +190,8 @@ impl World {
             // The order is the publisher's, and says nothing about trust.
             Op::Trust(cas) => trusted.0 = cas.to_vec(),
             Op::Name(more) => trusted.1 = *more,
+            // Nor do the dates of a list.
+            Op::Revoke(revoked, issue) => (trusted.2, self.issue) = (*revoked, *issue),
             Op::Rewrite => {}
             Op::Broken => return self.broken(),
             Op::Shake(client) => {
@@ -178,7 +208,8 @@ impl World {
                 return first.map_or(Ok(()), |begun| self.end(begun));
             }
         }
-        let answer = with_files(self.pair, &trusted, |files, name| self.server.publish(files, name));
+        let answer =
+            with_files(self.pair, self.issue, &trusted, |files, name| self.server.publish(files, name));
         trusted.0.sort_unstable();
         let shrinks = self.oracle.shrinks(&trusted);
         self.oracle.publish(trusted);
@@ -202,9 +233,10 @@ impl World {
     }
 
     fn broken(&mut self) -> Result<(), String> {
-        let trusted = (vec![1 - self.oracle.trusted.0[0]], self.oracle.trusted.1);
+        let (cas, more, revoked) = &self.oracle.trusted;
+        let trusted = (vec![1 - cas[0]], *more, revoked.map(|revoked| !revoked));
         let other = &STOCK.pairs[0][(self.pair + 1) % PAIRS];
-        let answer = with_files(self.pair, &trusted, |files, name| {
+        let answer = with_files(self.pair, self.issue, &trusted, |files, name| {
             let mut files = *files;
             files[1].1 = other.key.as_bytes();
             self.server.publish(&files, name)
@@ -224,7 +256,7 @@ impl World {
             epoch: self.oracle.epoch,
             session,
             resumes: self.oracle.resumes(session),
-            trusted: self.oracle.trusted.0.contains(&number),
+            trusted: self.oracle.trusted.0.contains(&number) && !self.oracle.trusted.2[number],
         }
     }
 
@@ -235,8 +267,8 @@ impl World {
                 self.seen[3] += 1;
                 return Ok(());
             }
-            Err(error) => return Err(format!("a client of a CA that is trusted: {error}")),
-            Ok(_) if !trusted => return Err("INV-09: a client of a CA that is not trusted was let in".into()),
+            Err(error) => return Err(format!("a client that is trusted: {error}")),
+            Ok(_) if !trusted => return Err("INV-09: a client that is not trusted was let in".into()),
             Ok(shaken) => shaken,
         };
         match (shaken.resumed, resumes) {
@@ -259,13 +291,21 @@ impl World {
 /// Runs `with` on the files of a pair and what is trusted, and the names by which a wrong rule may go.
 fn with_files<R>(
     pair: usize,
-    (cas, more): &Trusted,
-    with: impl FnOnce(&[common::Keyed<'_>; 3], &str) -> R,
+    issue: usize,
+    (cas, more, revoked): &Trusted,
+    with: impl FnOnce(&[common::Keyed<'_>; 4], &str) -> R,
 ) -> R {
     let pair = &STOCK.pairs[usize::from(*more)][pair];
     let bundle: String = cas.iter().map(|ca| STOCK.cas[*ca].ca.pem.as_str()).collect();
-    let files =
-        [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())];
+    let lists =
+        STOCK.lists.iter().zip(revoked).map(|(lists, revoked)| lists[usize::from(*revoked)][issue].as_str());
+    let lists: String = lists.collect();
+    let files = [
+        ("tls.crt", pair.chain.as_bytes()),
+        ("tls.key", pair.key.as_bytes()),
+        ("ca.crt", bundle.as_bytes()),
+        ("ca.crl", lists.as_bytes()),
+    ];
     with(&files, if *more { "both" } else { "one" })
 }
 
@@ -312,10 +352,13 @@ fn inv08_inv09_sessions_resume_in_their_epoch_and_in_no_other() {
 fn each_wrong_rule_is_caught() {
     // Each version and each place for sessions once: the shorter rows of `tests/trust.rs` go over all four.
     for kind in [KINDS[0], KINDS[3]] {
-        for (rule, by) in
-            [(Rule::SharesAlways, "INV-09"), (Rule::Hashes, "INV-09"), (Rule::FreshAlways, "INV-08")]
-        {
-            let why = rows(kind, rule, 20).unwrap_err();
+        for (rule, by) in [
+            (Rule::SharesAlways, "INV-09"),
+            (Rule::Hashes, "INV-09"),
+            (Rule::FreshAlways, "INV-08"),
+            (Rule::ForgetsLists, "INV-09"),
+        ] {
+            let why = rows(kind, rule, 60).unwrap_err();
             println!("{rule:?}, {:?}, tickets {}: {why}", kind.0.version, kind.1);
             assert!(why.starts_with(by), "{rule:?}: {why}");
         }

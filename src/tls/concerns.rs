@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::inspect::Inspection;
 use crate::{
+    crl,
     der::{self, Fields},
     error::{Error, Layer},
     event::Timestamp,
@@ -23,14 +24,15 @@ pub(super) fn of(inspection: &Inspection, wall: Duration, soon: Duration) -> Vec
     if inspection.refused.is_some() {
         return Vec::new();
     }
-    let Inspection { paths, walk, chain, client_cas, .. } = inspection;
+    let Inspection { paths, walk, chain, client_cas, crls, .. } = inspection;
     let [chain_path, key_path, rest @ ..] = paths.as_slice() else { return Vec::new() };
     let mut found = order(chain_path, chain);
     // Of a leaf that is outside its dates the build has told it.
     let told = inspection.warnings.iter().any(|told| told.layer() == Layer::Validity);
     found.extend(dates(chain_path, chain, wall, (!told).then_some(soon)));
-    if let [client_ca_path] = rest {
+    if let [client_ca_path, ..] = rest {
         found.extend(cas(client_ca_path, client_cas, wall));
+        found.extend(crls.iter().flat_map(|(path, list)| revocation(path, list, client_cas, wall, soon)));
     }
     found.extend(readable(key_path, file(walk, 1).map(|entry| entry.path.as_path())));
     found.extend(mounted(walk, paths, &mount_points()));
@@ -85,6 +87,30 @@ fn cas(path: &Path, bundle: &[CertificateDer<'_>], wall: Duration) -> Vec<Error>
         Some(Error::new(Layer::ClientCa, why).at(path))
     };
     bundle.iter().enumerate().filter_map(outside).collect()
+}
+
+/// A list that expires soon, one that is not issued yet, and one of nobody in the bundle; that one has expired, the build
+/// tells.
+fn revocation(
+    path: &Path,
+    list: &[u8],
+    bundle: &[CertificateDer<'_>],
+    wall: Duration,
+    soon: Duration,
+) -> Vec<Error> {
+    let Some(list) = crl::fields(list) else { return Vec::new() };
+    let known = bundle.iter().filter_map(|ca| der::fields(ca)).any(|ca| ca.subject == list.issuer);
+    let due = list.next_update.filter(|next| wall < *next && *next < wall.saturating_add(soon));
+    let whys = [
+        due.map(|next| format!("the revocation list expires at {}", Timestamp(next))),
+        (wall < list.this_update).then(|| format!("the revocation list is of {}", Timestamp(list.this_update))),
+        (!known).then(|| {
+            "the revocation list is of none of the client CAs: it counts for clients that send an intermediate of its \
+             issuer's name, and is verified then"
+                .to_owned()
+        }),
+    ];
+    whys.into_iter().flatten().map(|why| Error::new(Layer::Crl, why).at(path)).collect()
 }
 
 fn outside(fields: &Fields<'_>, wall: Duration) -> Option<String> {

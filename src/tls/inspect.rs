@@ -4,10 +4,15 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use rustls::{SignatureAlgorithm, SignatureScheme, pki_types::CertificateDer, sign::SigningKey};
+use rustls::{
+    SignatureAlgorithm, SignatureScheme,
+    pki_types::{CertificateDer, CertificateRevocationListDer},
+    sign::SigningKey,
+};
 
 use super::{
     concerns,
+    crl::Lists,
     server::{ServerBuilder, ServerTls},
 };
 use crate::{
@@ -31,7 +36,7 @@ const LOOK_LIMIT: usize = 3;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// The paths, absolute: chain, key and, where there are any, client CAs.
+    /// The paths, absolute: chain, key and, where there are any, client CAs and revocation lists.
     pub paths: Vec<PathBuf>,
     /// The way to each of them, complete up to where it failed.
     pub walk: Walk,
@@ -46,6 +51,8 @@ pub struct Inspection {
     pub matched: Option<bool>,
     /// The client CAs, once all of them have been taken for trust anchors.
     pub client_cas: Vec<CertificateDer<'static>>,
+    /// The revocation lists that count, with the file that each is of, once all of them have been taken.
+    pub crls: Vec<(PathBuf, CertificateRevocationListDer<'static>)>,
     /// The protocol versions whose rehearsal handshake passed.
     pub rehearsed: Vec<&'static str>,
     /// The directories that a server would watch, and did; empty where it would not start.
@@ -66,14 +73,14 @@ impl ServerBuilder {
     ///
     /// Warnings also tell of a file mounted alone (Linux), a file system known to deliver no events
     /// ([`silent`](crate::watch::silent)), a directory that could not be watched, a key that everybody can read (Unix), a
-    /// chain out of order, and certificates outside their dates. Not asked: whether a client trusts the chain, and whether
-    /// its names fit.
+    /// chain out of order, certificates and revocation lists outside their dates, and lists of nobody in the bundle. Not
+    /// asked: whether a client trusts the chain, and whether its names fit.
     #[must_use]
     pub fn inspect(mut self, soon: Duration) -> Inspection {
         let notes = Arc::new(Mutex::new(Found::default()));
         self.found = Notes(Some(Arc::clone(&notes)));
         let given = [Some(&self.chain), Some(&self.key), self.client_ca.as_ref().map(|(path, _)| path)];
-        let set = PathSet::new(given.into_iter().flatten());
+        let set = PathSet::new(given.into_iter().flatten().chain(&self.crls));
         let loaded = self.into_generic().and_then(Builder::load);
         // What a start builds is not taken down any more.
         let found = std::mem::take(&mut *lock(&notes));
@@ -87,6 +94,7 @@ impl ServerBuilder {
             key: found.key,
             matched: found.matched,
             client_cas: found.client_cas,
+            crls: found.crls.iter().map(|(path, der)| (path.to_owned(), der.clone())).collect(),
             rehearsed: found.rehearsed,
             watched: Vec::new(),
             unwatched: Vec::new(),
@@ -166,6 +174,7 @@ pub(super) struct Found {
     pub(super) key: Option<&'static str>,
     pub(super) matched: Option<bool>,
     pub(super) client_cas: Vec<CertificateDer<'static>>,
+    pub(super) crls: Lists,
     pub(super) warnings: Vec<Error>,
     pub(super) rehearsed: Vec<&'static str>,
 }

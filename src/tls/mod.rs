@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod concerns;
+mod crl;
 mod dates;
 mod inspect;
 mod rehearse;

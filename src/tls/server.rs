@@ -17,6 +17,7 @@ use rustls::{
 };
 
 use super::{
+    crl::{Court, Lists, Policy},
     dates::{self, Time},
     inspect::{Notes, kind},
     rehearse::rehearse,
@@ -28,7 +29,7 @@ use crate::{
     build::{Build, Built, Context, lost_its_end},
     cell::Published,
     clock::Clock,
-    der,
+    crl, der,
     error::{Error, Layer},
     event::{Event, Leaf},
     machine::Timing,
@@ -57,13 +58,16 @@ pub struct ServerTls {
     pub leaf: Leaf,
     pub(super) resolver: Arc<Pairs>,
     pub(super) epoch: TrustEpoch,
+    /// The revocation lists that clients are verified against: those that count, the newest first.
+    pub(super) crls: Lists,
 }
 
 impl ServerTls {
     /// The number of the trust that its sessions are made under; the first load's is 1.
     ///
-    /// It grows by one with each publication that changes client CAs, client authentication or the names of a pair, also
-    /// when an earlier trust returns (INV-09). Sessions resume within an epoch only.
+    /// It grows by one with each publication that changes client CAs, what their revocation lists list, client
+    /// authentication or the names of a pair, also when an earlier trust returns (INV-09). Sessions resume within an epoch
+    /// only.
     #[must_use]
     pub fn trust_epoch(&self) -> u64 {
         self.epoch.number()
@@ -88,12 +92,15 @@ type Configure = Box<dyn FnMut(&mut ServerConfig) + Send>;
 const CHAIN: usize = 0;
 const KEY: usize = 1;
 const CLIENT_CA: usize = 2;
+/// The first of them; all that follow are others.
+const CRLS: usize = 3;
 
 /// The build step: chain, key and client CAs in, [`ServerTls`] out.
 pub struct ServerBuild {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
     client_auth: Option<ClientAuth>,
+    revocation: Policy,
     alpn: Vec<Vec<u8>>,
     configure: Option<Configure>,
     resumption: Resumption,
@@ -119,18 +126,28 @@ impl Build for ServerBuild {
         self.found.note(|found| found.matched = Some(matches.is_some()));
         let mut trust = ServerTrust::new(self.client_auth);
         trust.pair(&key.cert[0]);
+        let (mut warnings, mut crls) = (Vec::new(), Lists::default());
         let verifier = match self.client_auth {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(mode) => {
                 let (path, bundle) = file(CLIENT_CA)?;
                 let (roots, certificates) = validate::anchors(path, bundle)?;
-                let verifier = self.verifier(mode, roots).map_err(|error| error.at(path))?;
                 trust.cas(&certificates);
                 self.found.note(|found| found.client_cas = certificates);
-                verifier
+                let roots = Arc::new(roots);
+                let court = Court {
+                    policy: self.revocation,
+                    roots: &roots,
+                    provider: &self.provider,
+                    wall: context.wall,
+                    served: context.served.map(|served| &served.crls),
+                };
+                crls = Lists::read(files, CRLS, &court, &mut warnings)?;
+                trust.lists(&crls, self.revocation);
+                self.found.note(|found| found.crls.clone_from(&crls));
+                self.verifier(mode, roots, &crls).map_err(|error| error.at(path))?
             }
         };
-        let mut warnings = Vec::new();
         let (time, served) = (Time { wall: context.wall, skew: self.clock_skew }, context.served);
         let served = served.map(|served| &served.leaf);
         let not_before = dates::judge(&leaf, chain_path, served, time, &mut warnings)?;
@@ -148,11 +165,14 @@ impl Build for ServerBuild {
         )
         .map_err(|error| error.at(chain_path))?;
         let shrunk = context.served.and_then(|served| shrunk(&epoch, &served.epoch));
-        let value = ServerTls { config: Arc::new(config), leaf: leaf.clone(), resolver, epoch };
+        let value = ServerTls { config: Arc::new(config), leaf: leaf.clone(), resolver, epoch, crls };
         Ok(Built { leaf: Some(leaf), warnings, not_before, shrunk, ..Built::new(value) })
     }
 
     fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
+        if lost_lists(served, candidate) {
+            return true;
+        }
         served.iter().zip(candidate.iter()).enumerate().any(|(index, ((_, old), (_, new)))| {
             match (pem::chain(old), pem::chain(new)) {
                 (Ok(old), Ok(new)) if index != KEY => {
@@ -174,9 +194,14 @@ impl Build for ServerBuild {
 }
 
 impl ServerBuild {
-    fn verifier(&self, mode: ClientAuth, roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-        let builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider));
+    fn verifier(
+        &self,
+        mode: ClientAuth,
+        roots: Arc<RootCertStore>,
+        crls: &Lists,
+    ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&self.provider));
+        let builder = self.revocation.apply(crls, builder);
         let builder = match mode {
             ClientAuth::Optional => builder.allow_unauthenticated(),
             ClientAuth::Required => builder,
@@ -222,11 +247,26 @@ impl ServerBuild {
     }
 }
 
+/// Whether the candidate has revocation lists of the served set, fewer of them and no others: an authority that issues a
+/// list replaces one.
+fn lost_lists(served: &Files, candidate: &Files) -> bool {
+    let lists = |files: &Files| {
+        let lists = files.iter().skip(CRLS).map(|(_, file)| crl::parse(file));
+        lists.collect::<Result<Vec<_>, _>>().map(|lists| lists.concat())
+    };
+    match (lists(served), lists(candidate)) {
+        (Ok(old), Ok(new)) => new.len() < old.len() && new.iter().all(|list| old.contains(list)),
+        _ => false,
+    }
+}
+
 /// Settings of a [`ServerReloader`].
 pub struct ServerBuilder {
     pub(super) chain: PathBuf,
     pub(super) key: PathBuf,
     pub(super) client_ca: Option<(PathBuf, ClientAuth)>,
+    pub(super) crls: Vec<PathBuf>,
+    revocation: Policy,
     provider: Option<Arc<CryptoProvider>>,
     versions: Vec<&'static SupportedProtocolVersion>,
     alpn: Vec<Vec<u8>>,
@@ -244,6 +284,45 @@ impl ServerBuilder {
     #[must_use]
     pub fn client_ca(mut self, bundle: impl AsRef<Path>, mode: ClientAuth) -> Self {
         self.client_ca = Some((bundle.as_ref().to_owned(), mode));
+        self
+    }
+
+    /// Refuses clients that this file of revocation lists names; several files are one set with chain, key and CAs.
+    ///
+    /// One list in DER, or any number in PEM. A missing, unreadable, empty or malformed file refuses the set, and so does
+    /// a list that names a CA of the bundle and is not signed by it: never does it mean that nobody is revoked. Only with
+    /// [`client_ca`](Self::client_ca).
+    ///
+    /// As it stands, every certificate of a client's chain needs a list of its issuer (a client of a CA without one is
+    /// refused: [`allow_unknown_revocation_status`](Self::allow_unknown_revocation_status)), and one that has expired
+    /// lets no client of its issuer in ([`ignore_revocation_expiration`](Self::ignore_revocation_expiration)). A first
+    /// load starts with such a list, with a warning; a reload refuses it while the served one is valid, and takes it,
+    /// with a warning, once that has expired too. An older list than the served one is taken with a warning.
+    #[must_use]
+    pub fn crl(mut self, file: impl AsRef<Path>) -> Self {
+        self.crls.push(file.as_ref().to_owned());
+        self
+    }
+
+    /// Asks for the revocation of the client's own certificate only, not of the intermediates above it.
+    #[must_use]
+    pub fn only_check_end_entity_revocation(mut self) -> Self {
+        self.revocation.end_entity_only = true;
+        self
+    }
+
+    /// Lets clients in whose issuer has no revocation list. Without this they are refused.
+    #[must_use]
+    pub fn allow_unknown_revocation_status(mut self) -> Self {
+        self.revocation.allow_unknown = true;
+        self
+    }
+
+    /// Goes on using a revocation list after the date by which the next one was due. Without this nobody of its issuer is
+    /// let in from then on.
+    #[must_use]
+    pub fn ignore_revocation_expiration(mut self) -> Self {
+        self.revocation.ignore_expiration = true;
         self
     }
 
@@ -303,7 +382,8 @@ impl ServerBuilder {
 
     /// Whether sessions resume over a reload that leaves the trust as it was; they do unless this is called with `false`.
     ///
-    /// Over a reload that changes client CAs, client authentication or the names of a pair they never do (INV-09).
+    /// Over a reload that changes client CAs, what their revocation lists list, client authentication or the names of a pair
+    /// they never do (INV-09).
     #[must_use]
     pub fn resume_over_reloads(mut self, resume: bool) -> Self {
         self.resumption.over_reloads = resume;
@@ -363,7 +443,7 @@ impl ServerBuilder {
     /// The settings of the generic reloader, for a load from another file system.
     ///
     /// # Errors
-    /// [`Layer::Settings`] without a crypto provider.
+    /// [`Layer::Settings`] without a crypto provider, and for revocation lists without client CAs.
     pub fn into_generic(self) -> Result<Builder<ServerBuild>, Error> {
         let provider = self.provider.or_else(default_provider).ok_or_else(|| {
             let why = "no crypto provider: pass one, install a process default, or enable feature ring or aws-lc-rs";
@@ -374,11 +454,16 @@ impl ServerBuilder {
         if let Some((path, mode)) = self.client_ca {
             paths.push(path);
             client_auth = Some(mode);
+        } else if let Some(file) = self.crls.first() {
+            let why = "a revocation list without client CAs: there are no clients to refuse";
+            return Err(Error::new(Layer::Settings, why).at(file));
         }
+        paths.extend(self.crls);
         let build = ServerBuild {
             provider,
             versions: self.versions,
             client_auth,
+            revocation: self.revocation,
             alpn: self.alpn,
             configure: self.configure,
             resumption: self.resumption,
@@ -409,6 +494,8 @@ impl ServerReloader {
             chain: chain.as_ref().to_owned(),
             key: key.as_ref().to_owned(),
             client_ca: None,
+            crls: Vec::new(),
+            revocation: Policy::default(),
             provider: None,
             versions: rustls::DEFAULT_VERSIONS.to_vec(),
             alpn: Vec::new(),

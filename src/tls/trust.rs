@@ -3,7 +3,11 @@
 //! rustls resumes a session by its cipher suite and server name alone, and takes the client's certificate as it was
 //! stored: nobody verifies it again. So the state goes on only while everything that it was verified under does.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use rustls::{
     Error as TlsError, ServerConfig,
@@ -11,7 +15,11 @@ use rustls::{
     server::{NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions},
 };
 
-use super::{rehearse::NoTickets, server::ClientAuth};
+use super::{
+    crl::{Lists, Policy, name},
+    rehearse::NoTickets,
+    server::ClientAuth,
+};
 use crate::{
     build::Shrunk,
     der,
@@ -37,19 +45,63 @@ pub(super) struct ServerTrust {
     mode: Option<ClientAuth>,
     /// DER; neither order nor duplicates matter.
     cas: BTreeSet<Vec<u8>>,
+    /// What the revocation lists that count say, by the DER of their issuer's name.
+    lists: BTreeMap<Vec<u8>, Vec<Listed>>,
+    revocation: Policy,
     /// Of each pair, in the order of the settings: the default first.
     names: Vec<BTreeSet<(u8, Vec<u8>)>>,
+}
+
+/// What a revocation list says: dates and number are left out, so that a list issued anew that lists the same is the same.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    /// Of which certificates it is, where not of all.
+    scope: Option<Vec<u8>>,
+    /// The key that signed it, where that is a CA's of the bundle.
+    signer: Option<Vec<u8>>,
+    serials: BTreeSet<Vec<u8>>,
+}
+
+impl Listed {
+    /// Whether it is about the same certificates. Where a CA of its name came or went, that has been seen already.
+    fn is_about(&self, other: &Self) -> bool {
+        let several = |(one, another): (&Vec<u8>, &Vec<u8>)| one != another;
+        self.scope == other.scope && !self.signer.as_ref().zip(other.signer.as_ref()).is_some_and(several)
+    }
 }
 
 impl ServerTrust {
     /// The trust in nobody, asking for this.
     pub(super) fn new(mode: Option<ClientAuth>) -> Self {
-        Self { mode, cas: BTreeSet::new(), names: Vec::new() }
+        Self {
+            mode,
+            cas: BTreeSet::new(),
+            lists: BTreeMap::new(),
+            revocation: Policy::default(),
+            names: Vec::new(),
+        }
     }
 
     /// Trusts these client CAs.
     pub(super) fn cas(&mut self, certificates: &[CertificateDer<'_>]) {
         self.cas.extend(certificates.iter().map(|certificate| certificate.to_vec()));
+    }
+
+    /// Trusts nobody whom these lists name, as far as `revocation` has it.
+    pub(super) fn lists(&mut self, lists: &Lists, revocation: Policy) {
+        self.revocation = revocation;
+        for (list, signer) in lists.fields() {
+            self.lists.entry(list.issuer.to_vec()).or_default().push(Listed {
+                scope: list.scope.map(<[u8]>::to_vec),
+                signer: signer.map(<[u8]>::to_vec),
+                serials: list.revoked.iter().map(|serial| serial.to_vec()).collect(),
+            });
+        }
+        // webpki takes the first that is of a certificate. Only where each says of which ones it is, none is in the way
+        // of another, and the order is nobody's matter.
+        for lists in self.lists.values_mut().filter(|lists| lists.iter().all(|list| list.scope.is_some())) {
+            lists.sort();
+        }
     }
 
     /// Serves the names of this leaf as well.
@@ -69,7 +121,30 @@ impl ServerTrust {
         if strictness(self.mode) > strictness(served.mode) {
             lost.push(Lost::Unauthenticated);
         }
+        lost.extend(self.lost_to_lists(served));
+        if self.revocation.is_stricter_than(served.revocation) {
+            lost.push(Lost::RevocationPolicy);
+        }
         lost
+    }
+
+    /// The issuers some of whose clients the lists may shut out, whom the served ones did not.
+    fn lost_to_lists(&self, served: &Self) -> Vec<Lost> {
+        // Whose revocation is unknown is refused, as long as that is not allowed: a list that went takes clients with it.
+        let went = |issuer: &&Vec<u8>| !self.revocation.allow_unknown && !self.lists.contains_key(*issuer);
+        let went = served.lists.keys().filter(went).map(|issuer| (issuer, 0));
+        let narrowed = self.lists.iter().filter_map(|(issuer, now)| {
+            let was = served.lists.get(issuer).map_or(&[][..], Vec::as_slice);
+            let named = |lists: &[Listed]| {
+                lists.iter().flat_map(|list| list.serials.clone()).collect::<BTreeSet<_>>()
+            };
+            let about_the_same =
+                now.len() == was.len() && now.iter().zip(was).all(|(now, was)| now.is_about(was));
+            let grew = now.iter().zip(was).any(|(now, was)| !now.serials.is_subset(&was.serials));
+            (grew || !about_the_same).then(|| (issuer, named(now).difference(&named(was)).count()))
+        });
+        let told = |(issuer, more): (&Vec<u8>, usize)| Lost::Revocation { issuer: name(issuer), more };
+        went.chain(narrowed).map(told).collect()
     }
 }
 
@@ -92,9 +167,9 @@ fn strictness(mode: Option<ClientAuth>) -> u8 {
 }
 
 impl Trust for ServerTrust {
-    /// Whether a CA went, or less is asked of clients no more: names are no trust of clients.
+    /// Whether a CA went, a revocation list grew, came or went, or more is asked of clients: names are no trust of clients.
     fn shrinks(&self, served: &Self) -> bool {
-        !served.cas.is_subset(&self.cas) || strictness(self.mode) > strictness(served.mode)
+        !self.lost(served).is_empty()
     }
 }
 
@@ -214,5 +289,97 @@ mod tests {
             3 * 25 + 6 * 10,
             "each pair of sets where the mode is stricter, else those that lack a CA"
         );
+    }
+
+    const ISSUERS: [&[u8]; 2] = [b"a", b"b"];
+    const SERIALS: [u8; 2] = [1, 2];
+
+    /// Lists of some issuers; of the others there is none.
+    fn listing(lists: [Option<u8>; 2], revocation: Policy) -> ServerTrust {
+        let mut trust = ServerTrust { revocation, ..ServerTrust::new(Some(ClientAuth::Required)) };
+        for (issuer, serials) in ISSUERS.iter().zip(lists) {
+            let Some(bits) = serials else { continue };
+            let listed = SERIALS.iter().filter(|serial| bits & **serial != 0);
+            let serials = listed.map(|serial| vec![*serial]).collect();
+            trust.lists.insert(issuer.to_vec(), vec![Listed { scope: None, signer: None, serials }]);
+        }
+        trust
+    }
+
+    /// The dumb twin: whom of all clients webpki lets in.
+    fn let_in(lists: [Option<u8>; 2], policy: Policy) -> Vec<(usize, u8)> {
+        let asked = lists != [None, None];
+        let clients = (0..2).flat_map(|issuer| SERIALS.map(|serial| (issuer, serial)));
+        let fine = |(issuer, serial): &(usize, u8)| match lists[*issuer] {
+            Some(bits) => bits & serial == 0,
+            None => !asked || policy.allow_unknown,
+        };
+        clients.filter(fine).collect()
+    }
+
+    /// Checks: INV-09.
+    ///
+    /// Engine: generated.
+    #[test]
+    fn inv09_whoever_a_change_of_lists_shuts_out_has_shrunk_the_trust_and_equal_lists_never_do() {
+        let states: Vec<_> = [None, Some(0), Some(1), Some(2), Some(3)]
+            .into_iter()
+            .flat_map(|a| [None, Some(0), Some(1), Some(2), Some(3)].map(|b| [a, b]))
+            .flat_map(|lists| {
+                [false, true].map(|unknown| (lists, Policy { allow_unknown: unknown, ..Policy::default() }))
+            })
+            .collect();
+        let (mut pairs, mut needless) = (0, 0);
+        for (was, policy_was) in &states {
+            for (now, policy) in &states {
+                let (old, new) = (listing(*was, *policy_was), listing(*now, *policy));
+                let before = let_in(*was, *policy_was);
+                let after = let_in(*now, *policy);
+                let lost = before.iter().any(|client| !after.contains(client));
+                let shrinks = new.shrinks(&old);
+                assert!(shrinks || !lost, "{was:?} {policy_was:?} to {now:?} {policy:?} shuts somebody out");
+                assert!(!shrinks || new != old, "the same trust shrinks");
+                // Serials that go, and nothing else, let in and shut nobody out.
+                let forgives = policy == policy_was
+                    && now.iter().zip(was).all(|(now, was)| {
+                        now.is_some() == was.is_some() && now.unwrap_or(0) & !was.unwrap_or(0) == 0
+                    });
+                assert!(!(shrinks && forgives), "{was:?} to {now:?} shuts nobody out");
+                pairs += 1;
+                needless += usize::from(shrinks && !lost);
+            }
+        }
+        // A list that came is told, though it may name nobody.
+        assert!(pairs == 2500 && needless < pairs / 4, "{needless} of {pairs} are told without need");
+    }
+
+    #[test]
+    fn inv09_a_stricter_policy_shrinks_the_trust_and_a_laxer_one_does_not() {
+        let lax = Policy { end_entity_only: true, allow_unknown: true, ignore_expiration: true };
+        let stricter = [
+            Policy { end_entity_only: false, ..lax },
+            Policy { allow_unknown: false, ..lax },
+            Policy { ignore_expiration: false, ..lax },
+        ];
+        for strict in stricter {
+            let (strict, lax) = (listing([Some(1), None], strict), listing([Some(1), None], lax));
+            assert!(strict.shrinks(&lax) && !lax.shrinks(&strict) && strict != lax, "{strict:?}");
+        }
+    }
+
+    #[test]
+    fn inv09_the_order_of_lists_counts_where_one_may_stand_in_the_way_of_another() {
+        let listed = |scope: Option<u8>| Listed {
+            scope: scope.map(|scope| vec![scope]),
+            signer: None,
+            serials: BTreeSet::new(),
+        };
+        let of = |scopes: [Option<u8>; 2]| ServerTrust {
+            lists: BTreeMap::from([(b"a".to_vec(), scopes.map(listed).into())]),
+            ..ServerTrust::new(Some(ClientAuth::Required))
+        };
+        // One of all certificates before one of some is not the same as behind it.
+        let (before, behind) = (of([None, Some(1)]), of([Some(1), None]));
+        assert!(before != behind && before.shrinks(&behind) && behind.shrinks(&before));
     }
 }

@@ -6,13 +6,13 @@ pub mod fuse;
 pub mod held;
 pub mod sessions;
 mod shake;
-mod spoil;
+pub mod spoil;
 mod trace;
 mod wall;
 
 pub use shake::{
-    Handshake, Shaken, at_time, certified, client, client_of, client_of_any, client_showing, presented_by,
-    shake,
+    Handshake, Shaken, at_time, certified, client, client_of, client_of_any, client_showing, client_with,
+    presented_by, shake,
 };
 pub use spoil::{Spoil, spoils};
 pub use trace::leaves_no_trace;

@@ -8,10 +8,11 @@ use std::{
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::ring::Ticketer,
+    pki_types::CertificateRevocationListDer,
     server::ServerSessionMemoryCache,
     version::{TLS12, TLS13},
 };
-use rustls_reload::{ClientAuth, Reload, SESSION_LIMIT, ServerReloader};
+use rustls_reload::{ClientAuth, Reload, SESSION_LIMIT, ServerReloader, crl};
 
 use super::Volume;
 
@@ -26,6 +27,8 @@ pub enum Rule {
     FreshAlways,
     /// By what is trusted, as if that were hashed: it is back when an earlier trust is. Breaks: INV-09
     Hashes,
+    /// Counted as the shipped rule counts, with revocation lists left out of what is trusted. Breaks: INV-09
+    ForgetsLists,
 }
 
 /// How sessions resume.
@@ -42,24 +45,28 @@ pub struct Sessions {
     tickets: bool,
     /// By what the rule goes by.
     states: HashMap<Vec<u8>, Arc<ServerConfig>>,
+    /// What was trusted at the last publication but for revocation lists, and how often that has changed.
+    trusted: (Vec<u8>, u64),
     current: (u64, Arc<ServerConfig>),
 }
 
 impl Sessions {
-    pub fn new(files: &[super::Keyed<'_>; 3], name: &str, tickets: bool, rule: Rule) -> Self {
+    /// Chain, key, client CAs and, if there is one, a file of revocation lists.
+    pub fn new(files: &[super::Keyed<'_>], name: &str, tickets: bool, rule: Rule) -> Self {
         let volume = Volume::new(files);
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
+        let server = files.get(3).into_iter().fold(server, |server, (list, _)| server.crl(volume.path(list)));
         let server = if tickets { server.tickets(Ticketer::new) } else { server };
         let reloader = server.load().unwrap();
         let current = (0, reloader.current());
-        let states = HashMap::new();
-        let mut this = Self { volume, reloader, rule, tickets, states, current };
+        let (states, trusted) = (HashMap::new(), (Vec::new(), 0));
+        let mut this = Self { volume, reloader, rule, tickets, states, trusted, current };
         this.take_up(files, name);
         this
     }
 
     /// Publishes these files, and serves them when it returns; `name` is the server's.
-    pub fn publish(&mut self, files: &[super::Keyed<'_>; 3], name: &str) -> Reload {
+    pub fn publish(&mut self, files: &[super::Keyed<'_>], name: &str) -> Reload {
         self.volume.publish_in_one_tick(files);
         let answer = self.reloader.reload_now();
         self.take_up(files, name);
@@ -71,7 +78,7 @@ impl Sessions {
         Arc::clone(&self.current.1)
     }
 
-    fn take_up(&mut self, files: &[super::Keyed<'_>; 3], name: &str) {
+    fn take_up(&mut self, files: &[super::Keyed<'_>], name: &str) {
         let served = self.reloader.served();
         if served.generation == self.current.0 {
             return;
@@ -84,11 +91,12 @@ impl Sessions {
             }
             Rule::SharesAlways => Vec::new(),
             Rule::FreshAlways => served.generation.to_be_bytes().to_vec(),
-            Rule::Hashes => {
-                // As in the shipped rule, neither order nor duplicates matter.
-                let bundle = rustls_reload::pem::ca_bundle(files[2].1).unwrap();
-                let cas: BTreeSet<&[u8]> = bundle.iter().map(AsRef::as_ref).collect();
-                cas.into_iter().chain([name.as_bytes()]).collect::<Vec<_>>().concat()
+            Rule::Hashes => [trusted(files, name), revoked(files)].concat(),
+            Rule::ForgetsLists => {
+                let now = trusted(files, name);
+                self.trusted.1 += u64::from(now != self.trusted.0);
+                self.trusted.0 = now;
+                self.trusted.1.to_be_bytes().to_vec()
             }
         };
         match self.states.get(&key) {
@@ -106,4 +114,20 @@ impl Sessions {
         self.current = (served.generation, Arc::new(config));
         self.states.entry(key).or_insert_with(|| Arc::clone(&self.current.1));
     }
+}
+
+/// The client CAs, in whatever order and however often each is there, and the server's name.
+fn trusted(files: &[super::Keyed<'_>], name: &str) -> Vec<u8> {
+    let bundle = rustls_reload::pem::ca_bundle(files[2].1).unwrap();
+    let cas: BTreeSet<&[u8]> = bundle.iter().map(AsRef::as_ref).collect();
+    cas.into_iter().chain([name.as_bytes()]).collect::<Vec<_>>().concat()
+}
+
+/// The serial numbers that the lists of these files name, list by list.
+fn revoked(files: &[super::Keyed<'_>]) -> Vec<u8> {
+    let lists = files.get(3).map(|(_, lists)| crl::parse(lists).unwrap()).unwrap_or_default();
+    let serials = |list: &CertificateRevocationListDer<'_>| {
+        [b"list", &*crl::fields(list).unwrap().revoked.concat()].concat()
+    };
+    lists.iter().flat_map(serials).collect()
 }

@@ -16,6 +16,8 @@ use rustls::{
     time_provider::TimeProvider,
 };
 
+use rustls_reload::testkit::{Authority, Pair};
+
 use super::Generation;
 
 /// A handshake between a server's configuration and a client's.
@@ -135,9 +137,19 @@ pub fn client_showing(
     shown: Option<&Generation>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> Arc<ClientConfig> {
+    let trusted: Vec<_> = trusted.iter().map(|trusted| &trusted.ca).collect();
+    client_with(&trusted, shown.map(|shown| &shown.client), versions)
+}
+
+/// A client that trusts the servers of these CAs and shows this whole chain, whatever the server asks for.
+pub fn client_with(
+    trusted: &[&Authority],
+    shown: Option<&Pair>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for trusted in trusted {
-        roots.add(trusted.ca.der().clone()).unwrap();
+        roots.add(trusted.der().clone()).unwrap();
     }
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
@@ -146,8 +158,9 @@ pub fn client_showing(
     Arc::new(match shown {
         None => config.with_no_client_auth(),
         Some(shown) => {
-            let resolver = SingleCertAndKey::from(certified(&shown.client.leaf, shown.client.key_der()));
-            config.with_client_cert_resolver(Arc::new(resolver))
+            let chain = rustls_reload::pem::chain(shown.chain.as_bytes()).unwrap();
+            let key = CertifiedKey::from_der(chain, shown.key_der(), &ring::default_provider()).unwrap();
+            config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
         }
     })
 }

@@ -23,7 +23,13 @@ pub struct Spoil {
     pub spoil: Box<dyn Fn(&Path)>,
 }
 
-fn spoil(what: &'static str, layer: Layer, blamed: &'static str, spoil: impl Fn(&Path) + 'static) -> Spoil {
+/// Spoils this file of the update.
+pub fn spoil(
+    what: &'static str,
+    layer: Layer,
+    blamed: &'static str,
+    spoil: impl Fn(&Path) + 'static,
+) -> Spoil {
     let spoil = move |dir: &Path| spoil(&dir.join(blamed));
     Spoil { what, layer, blamed: Some(blamed), spoil: Box::new(spoil) }
 }
@@ -41,12 +47,12 @@ fn text(
     })
 }
 
-fn instead(path: &Path, make: impl FnOnce(&Path)) {
+pub fn instead(path: &Path, make: impl FnOnce(&Path)) {
     fs::remove_file(path).unwrap();
     make(path);
 }
 
-fn link(target: &str, path: &Path) {
+pub fn link(target: &str, path: &Path) {
     std::os::unix::fs::symlink(target, path).unwrap();
 }
 

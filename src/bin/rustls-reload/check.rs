@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Inspection, Seen, Timestamp, der};
+use rustls_reload::{Inspection, Seen, Timestamp, crl, der};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::{Failure, files::Files, say::one_line, server::ALPN};
@@ -59,6 +59,7 @@ impl<W: Write> Report<W> {
             None => {}
         }
         self.certificates("client-ca", &inspection.client_cas)?;
+        self.crls(inspection)?;
         for version in &inspection.rehearsed {
             self.line("rehearsal", format_args!("{version} handshake passes"))?;
         }
@@ -129,6 +130,27 @@ impl<W: Write> Report<W> {
                     Timestamp(fields.not_before),
                     Timestamp(fields.not_after),
                     der::serial_hex(fields.serial),
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn crls(&mut self, inspection: &Inspection) -> io::Result<()> {
+        for (path, list) in &inspection.crls {
+            let Some(fields) = crl::fields(list) else { continue };
+            let next = fields.next_update.map_or_else(|| "-".to_owned(), |next| Timestamp(next).to_string());
+            self.line(
+                "crl",
+                format_args!(
+                    "{}; issuer: {}; number: {}; issued: {}; next: {next}; revoked: {}",
+                    path.display(),
+                    der::name(fields.issuer)
+                        .filter(|text| !text.is_empty())
+                        .unwrap_or_else(|| "-".to_owned()),
+                    fields.number.map_or_else(|| "-".to_owned(), der::serial_hex),
+                    Timestamp(fields.this_update),
+                    fields.revoked.len(),
                 ),
             )?;
         }

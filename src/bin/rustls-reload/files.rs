@@ -17,6 +17,9 @@ pub(crate) struct Files {
     /// The CAs that client certificates are verified against, PEM
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
+    /// A file of revocation lists of those CAs, DER or PEM; can be given several times
+    #[arg(long, value_name = "FILE", requires = "client_ca")]
+    crl: Vec<PathBuf>,
     /// What is asked of clients
     #[arg(long, value_enum, requires = "client_ca", default_value = "required")]
     client_auth: Mode,
@@ -41,6 +44,7 @@ impl Files {
     pub(crate) fn builder(&self) -> ServerBuilder {
         let skew = Duration::from_secs(self.clock_skew.into());
         let builder = ServerReloader::builder(&self.cert, &self.key).clock_skew(skew);
+        let builder = self.crl.iter().fold(builder, ServerBuilder::crl);
         match &self.client_ca {
             None => builder,
             Some(bundle) => builder.client_ca(

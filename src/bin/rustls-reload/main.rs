@@ -49,8 +49,8 @@ enum Command {
     /// Tell what a server of these files would load and watch, and what is wrong with them
     ///
     /// Loads the files as `serve` does and tells layer by layer what was found: the links to each file, the certificates,
-    /// the kind of the key, whether they match, the client CAs, a handshake in memory, the directories watched. A refusal
-    /// comes last, naming layer and path. Warnings tell what a server would start with all the same.
+    /// the kind of the key, whether they match, the client CAs and their revocation lists, a handshake in memory, the
+    /// directories watched. A refusal comes last, naming layer and path. Warnings tell what a server would start with all the same.
     Check(check::Args),
     #[command(after_help = EXIT_CODES)]
     /// Rotate a throw-away certificate under a running server, with a client looking on
