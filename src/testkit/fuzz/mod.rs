@@ -4,6 +4,7 @@
 //! says the same when it is written down and read again, what is refused changes nothing of what is served, and whatever
 //! is decided agrees with a dumb twin.
 
+mod crl;
 mod paths;
 mod redact;
 pub mod seeds;
@@ -11,6 +12,7 @@ mod served;
 mod text;
 mod worlds;
 
+pub use crl::crl_parse;
 pub use paths::plan_walk;
 pub use redact::redaction;
 pub use text::{ca_bundle, chain_parse, der_fields, key_parse, pem_parse};
@@ -23,6 +25,7 @@ pub type Body = fn(&[u8]);
 pub const TARGETS: &[(&str, Body)] = &[
     ("ca_bundle", ca_bundle),
     ("chain_parse", chain_parse),
+    ("crl_parse", crl_parse),
     ("der_fields", der_fields),
     ("key_parse", key_parse),
     ("machine_steps", machine_steps),

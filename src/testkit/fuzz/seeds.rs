@@ -7,11 +7,27 @@ use std::{
 
 use crate::{
     pem,
-    testkit::{Authority, Identity, Pair, Subject, Windows},
+    testkit::{Authority, Crl, Identity, Odd, Pair, Subject, Windows, lists::value},
 };
 
 /// Chain, key and client CAs.
 pub(super) type Good = (String, String, String);
+
+/// The authority of the clients.
+fn client_root() -> Authority {
+    Authority::seeded("client root", 4)
+}
+
+/// A list of this authority that names the server, so old and so long good as the certificates.
+fn list(authority: &Authority, revoked: &[&Pair], number: u64) -> Crl {
+    authority.crl(&revoked.iter().map(|pair| &pair.leaf).collect::<Vec<_>>(), subject("").window, number)
+}
+
+/// The revocation list that the server of its target serves: it is empty.
+pub(super) fn good_crl() -> &'static str {
+    static GOOD: OnceLock<String> = OnceLock::new();
+    GOOD.get_or_init(|| list(&client_root(), &[], 1).pem)
+}
 
 /// A key as PEM, and its windows.
 pub(super) type Key = (&'static str, Windows);
@@ -36,7 +52,7 @@ pub(super) fn good() -> &'static Good {
     static GOOD: OnceLock<Good> = OnceLock::new();
     GOOD.get_or_init(|| {
         let pair = issue("example.test", &Identity::seeded(3));
-        (pair.chain, pair.key, Authority::seeded("client root", 4).pem)
+        (pair.chain, pair.key, client_root().pem)
     })
 }
 
@@ -66,6 +82,7 @@ pub fn all() -> Vec<Seed> {
     }
     let certificates = certificates();
     seeds.extend(certificates.into_iter().map(|(name, der)| ("der_fields", format!("{name}.der"), der)));
+    seeds.extend(lists().into_iter().map(|(name, list)| ("crl_parse", name, list)));
     for target in ["machine_steps", "plan_walk", "redaction", "snapshot_ops"] {
         seeds.extend((0..16).map(|number| (target, format!("random{number:02}"), random(number))));
     }
@@ -130,6 +147,39 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Files of revocation lists: usual ones, odd ones, and damaged ones.
+fn lists() -> Vec<(String, Vec<u8>)> {
+    let root = client_root();
+    let clients: Vec<_> =
+        (10..13).map(|seed| root.issue(&subject("client"), &Identity::seeded(seed))).collect();
+    let (one, three) =
+        (list(&root, &[&clients[0]], 2), list(&root, &clients.iter().collect::<Vec<_>>(), 0xfedc_ba98));
+    let other = list(&Authority::seeded("another", 5), &[], 1);
+    let mut all = vec![
+        ("none.pem", good_crl().into()),
+        ("one.pem", one.pem.clone().into()),
+        ("one.der", one.der.to_vec()),
+        ("three.der", three.der.to_vec()),
+        ("of-another.pem", other.pem.clone().into()),
+        ("bundle.pem", format!("{}{}", three.pem, other.pem).into()),
+        ("twice.pem", format!("{0}{0}", one.pem).into()),
+        ("other-key.pem", list(&Authority::seeded("client root", 5), &[], 3).pem.into()),
+        ("text.pem", format!("Certificate Revocation List (CRL):\n{}", one.pem).into()),
+        ("crlf.pem", one.pem.replace('\n', "\r\n").into()),
+        ("mark.pem", format!("\u{feff}{}", one.pem).into()),
+        ("cut.pem", one.pem[..one.pem.len() / 2].into()),
+        ("cut.der", one.der[..one.der.len() / 2].to_vec()),
+        ("longer.der", [&one.der[..], &[0]].concat()),
+        ("with-ca.pem", format!("{}{}", one.pem, root.pem).into()),
+        ("certificate.der", root.der().to_vec()),
+        ("nothing.pem", Vec::new()),
+        ("bad-base64.pem", one.pem.replace("MI", "M*").into()),
+        ("empty-block.pem", b"-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n".to_vec()),
+    ];
+    let named = |odd: &Odd| (format!("{odd:?}.der"), root.odd_crl(&one, *odd).der.to_vec());
+    all.drain(..).map(|(name, list)| (name.to_owned(), list)).chain(Odd::ALL.iter().map(named)).collect()
+}
+
 /// Certificates of which each field is read some other way.
 #[allow(clippy::expect_used)] // reason: fixed parameters
 fn certificates() -> Vec<(&'static str, Vec<u8>)> {
@@ -191,18 +241,6 @@ fn certificates() -> Vec<(&'static str, Vec<u8>)> {
 
 /// A certificate of version 1 with unique identifiers, as far as it is read.
 fn ancient(serial: &[u8], validity: &[u8]) -> Vec<u8> {
-    let value = |tag: u8, parts: &[&[u8]]| {
-        let content = parts.concat();
-        let mut value = vec![tag];
-        match u8::try_from(content.len()) {
-            Ok(short) if short < 0x80 => value.push(short),
-            _ => {
-                value.extend([&[0x82][..], &u16::try_from(content.len()).unwrap_or(0).to_be_bytes()].concat())
-            }
-        }
-        value.extend(content);
-        value
-    };
     let pair = value(0x30, &[&[6, 3, 0x55, 4, 3], &value(0x0c, &[b"old"])]);
     let name = value(0x30, &[&value(0x31, &[&pair])]);
     let (integer, dates) = (value(2, &[serial]), value(0x30, &[validity]));

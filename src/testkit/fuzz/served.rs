@@ -26,9 +26,11 @@ pub(super) enum Role {
     Chain,
     Key,
     ClientCa,
+    Crl,
 }
 
-const ROLES: [Role; 3] = [Role::Chain, Role::Key, Role::ClientCa];
+/// The last of them is a file only where it is tried: a list has to be signed by a CA of its name, whatever that CA is.
+const ROLES: [Role; 4] = [Role::Chain, Role::Key, Role::ClientCa, Role::Crl];
 
 impl Role {
     pub(super) fn path(self) -> &'static Path {
@@ -36,6 +38,7 @@ impl Role {
             Self::Chain => "/tls/tls.crt",
             Self::Key => "/tls/tls.key",
             Self::ClientCa => "/tls/ca.crt",
+            Self::Crl => "/tls/ca.crl",
         })
     }
 
@@ -45,6 +48,7 @@ impl Role {
             Self::Chain => set.0.as_bytes(),
             Self::Key => set.1.as_bytes(),
             Self::ClientCa => set.2.as_bytes(),
+            Self::Crl => seeds::good_crl().as_bytes(),
         }
     }
 
@@ -56,6 +60,7 @@ impl Role {
             }
             Self::Key => matches!(layer, Layer::Pem | Layer::Key | Layer::Match),
             Self::ClientCa => matches!(layer, Layer::Pem | Layer::ClientCa),
+            Self::Crl => matches!(layer, Layer::Pem | Layer::Crl),
         }
     }
 }
@@ -68,12 +73,14 @@ struct Served {
 }
 
 thread_local! {
-    static SERVED: RefCell<Served> = RefCell::new(Served::load());
+    static SERVED: RefCell<Served> = RefCell::new(Served::load(&ROLES[..3]));
+    static REVOKING: RefCell<Served> = RefCell::new(Served::load(&ROLES));
 }
 
 /// Applies an input to the server of this thread and returns what came of it.
 pub(super) fn apply(role: Role, data: &[u8]) -> Reload {
-    SERVED.with_borrow_mut(|served| served.apply(role, data))
+    let server = if role == Role::Crl { &REVOKING } else { &SERVED };
+    server.with_borrow_mut(|served| served.apply(role, data))
 }
 
 /// The same; returns every text that came of it.
@@ -87,16 +94,18 @@ pub(super) fn told(role: Role, data: &[u8]) -> String {
 
 #[allow(clippy::expect_used)] // reason: a disk that cannot be set up is a bug of the harness
 impl Served {
-    fn load() -> Self {
+    fn load(roles: &[Role]) -> Self {
         let mut base = vec![Op::Mkdir("/tls".into())];
-        base.extend(ROLES.into_iter().flat_map(|role| write(role.path(), role.good())));
-        let paths = ROLES.map(|role| role.path().to_owned());
+        base.extend(roles.iter().flat_map(|role| write(role.path(), role.good())));
+        let paths: Vec<_> = roles.iter().map(|role| role.path().to_owned()).collect();
         let (weather, schedule) = (Weather::default(), Arc::new(Mutex::new(Replay::new(Vec::new()))));
         let script = Script::new(&paths, &base, Vec::new(), &[], None, &weather);
         let sim = Sim::new(&script, Timing::default().settle, weather, schedule);
         let told = Arc::new(Mutex::new(String::new()));
         let sink = Arc::clone(&told);
-        let reloader = ServerReloader::builder(Role::Chain.path(), Role::Key.path())
+        let server = ServerReloader::builder(Role::Chain.path(), Role::Key.path());
+        let server = if roles.contains(&Role::Crl) { server.crl(Role::Crl.path()) } else { server };
+        let reloader = server
             .client_ca(Role::ClientCa.path(), ClientAuth::Required)
             .provider(Arc::new(rustls::crypto::ring::default_provider()))
             // One rehearsal a build: the files are what is tried here.
