@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -169,6 +169,17 @@ impl Authority {
         let mut params = ca_params(name);
         (params.not_before, params.not_after) = (window.0.into(), window.1.into());
         params.self_signed(self.issuer.key()).expect("a root").pem()
+    }
+
+    /// The same, good for DNS names beneath this one only.
+    #[must_use]
+    pub fn certify_again_for(&self, of: &Self, name: &str, permitted: &str) -> String {
+        let mut params = ca_params(name);
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName(permitted.to_owned())],
+            excluded_subtrees: Vec::new(),
+        });
+        params.signed_by(of.issuer.key(), &self.issuer).expect("an intermediate").pem()
     }
 
     /// The certificate, DER.
