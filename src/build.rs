@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    error::Error,
+    error::{Error, Layer},
     event::{Leaf, Lost},
     snapshot::Files,
 };
@@ -20,11 +20,36 @@ pub trait Build: Send + 'static {
     ///
     /// # Errors
     /// The refusal, naming layer and path; what was served stays served.
+    ///
+    /// Where there are several sets, `files` is the one of them that has changed: see [`Context::set`].
     fn build(
         &mut self,
         files: &Files,
         context: &Context<'_, Self::Value>,
     ) -> Result<Built<Self::Value>, Error>;
+
+    /// Builds the first whole of all sets, in their order. Any refusal refuses it.
+    ///
+    /// As it stands it builds them one after the other, each as a change of the whole before it: a build whose values are
+    /// costly to copy makes the whole at once instead.
+    ///
+    /// # Errors
+    /// The refusal, naming layer and path.
+    fn first(&mut self, sets: &[Files], wall: Duration) -> Result<Whole<Self::Value>, Error> {
+        let mut whole: Option<Whole<Self::Value>> = None;
+        for (set, files) in sets.iter().enumerate() {
+            let served = whole.as_ref().map(|whole| &whole.value);
+            let Built { value, leaf, warnings, .. } = self.build(files, &Context { wall, served, set })?;
+            let mut next = Whole::new(value);
+            if let Some(before) = whole {
+                (next.leaves, next.warnings) = (before.leaves, before.warnings);
+            }
+            next.leaves.push(leaf);
+            next.warnings.extend(warnings);
+            whole = Some(next);
+        }
+        whole.ok_or_else(|| Error::new(Layer::Settings, "no sets: there is nothing to load"))
+    }
 
     /// Whether the candidate lacks only an end of what is served, as a write in progress does: such a set has to hold
     /// still for longer.
@@ -39,15 +64,17 @@ pub trait Build: Send + 'static {
 pub struct Context<'a, T> {
     /// The wall clock, since the Unix epoch.
     pub wall: Duration,
-    /// What is served; `None` at the first load.
+    /// What is served; `None` at the first load. The new value takes everything of the other sets from it.
     pub served: Option<&'a T>,
+    /// Which set the files are, of several.
+    pub set: usize,
 }
 
 impl<'a, T> Context<'a, T> {
     /// For tests of a build step.
     #[must_use]
     pub fn new(wall: Duration, served: Option<&'a T>) -> Self {
-        Self { wall, served }
+        Self { wall, served, set: 0 }
     }
 }
 
@@ -80,6 +107,25 @@ impl<T> Built<T> {
     /// A value of which there is nothing to tell.
     pub fn new(value: T) -> Self {
         Self { value, leaf: None, warnings: Vec::new(), not_before: None, shrunk: None }
+    }
+}
+
+/// The first value of all sets.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Whole<T> {
+    /// The value.
+    pub value: T,
+    /// What to tell of each set.
+    pub leaves: Vec<Option<Leaf>>,
+    /// What an operator should know of it.
+    pub warnings: Vec<Error>,
+}
+
+impl<T> Whole<T> {
+    /// A value of which there is nothing to tell.
+    pub fn new(value: T) -> Self {
+        Self { value, leaves: Vec::new(), warnings: Vec::new() }
     }
 }
 

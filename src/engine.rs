@@ -1,78 +1,51 @@
-//! The stages in a row: carries out what the machine decides, one step at a time and without a thread of its own.
+//! The stages in a row: carries out what the machines decide, one step at a time and without a thread of its own.
+//!
+//! One engine drives every set: one file system, one watcher, one thread. A step looks at one unit, or at two: at the one
+//! that something was said of first, and at the one that is due first. So no unit waits for a sweep over all.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Weak,
     time::Duration,
 };
 
 use crate::{
-    build::{Build, Built, Context},
+    build::{Build, Built, Context, Whole},
     clock::{Clock, Now},
     error::{Error, Layer},
     event::Event,
     fs::Fs,
-    machine::{Answer, Effect, Input, Machine, Notice, Seen, Timing, Verdict},
+    machine::{Answer, Effect, Input, Notice, Seen, Timing, Verdict},
     shared::{Ask, Drive, Reload, Shared},
-    snapshot::{self, Files, PathSet},
-    status::{Refused, Status},
+    snapshot::{Look, PathSet},
+    status::Status,
     sync::Arc,
-    walk::{Motion, Walk},
-    watch::{Armed, MakeWatcher, Watch},
+    unit::{Agenda, Cause, Starting, Unit},
+    walk::Walk,
+    watch::{Armed, Hinted, MakeWatcher, Watch},
 };
 
 /// After this many changes of the watch plan in one look, the next look goes on: soon, and by itself.
 const ARM_LIMIT: usize = 8;
 
-/// One consistent set of files and the way to it.
-struct Set {
-    files: Files,
-    walk: Walk,
-}
-
-/// A set that is not served, by the number the machine knows it by.
-struct Candidate {
-    set: Set,
-    /// How it came to be; the same for as long as it is the same.
-    motion: Motion,
-    content: u64,
-    /// Grows when the bytes differ from those of the candidate before.
-    bytes: u64,
-}
-
-/// Why something is refused, and which bytes were: the same reason with other bytes is another refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Cause {
-    error: Error,
-    bytes: Option<u64>,
-}
-
 /// Everything from the files to the published value.
 pub(crate) struct Engine<F: Fs, B: Build> {
     fs: F,
-    paths: PathSet,
     build: B,
     clock: Arc<dyn Clock>,
     make_watcher: Option<MakeWatcher>,
     watch: Option<Watch>,
-    machine: Machine<Cause>,
-    served: Set,
-    candidate: Option<Candidate>,
-    /// The bytes refused or held last, by their number: written once more, with others in between, they are the same.
-    judged: Option<(Files, u64)>,
-    /// The bytes and the date told last to be held.
-    held_told: Option<(u64, Duration)>,
-    /// The value of the candidate, once it has passed.
-    built: Option<Built<B::Value>>,
-    /// Numbers given to contents and bytes so far.
-    numbers: u64,
+    units: Vec<Unit<B::Value>>,
+    agenda: Agenda,
     /// Whom the watcher wakes, while a worker drives.
     wake: Option<Weak<Shared<B::Value>>>,
+    /// What is amiss with the watching, by the unit that met it.
+    faults: BTreeMap<usize, Error>,
     degraded: Option<(Error, Duration)>,
-    differs_since: Option<Duration>,
-    /// When the refusal that stands, or stood last, was told.
-    refused_since: Duration,
+    /// The units that have not answered the reload by hand yet, and what each answered.
+    asked: BTreeSet<usize>,
+    answers: BTreeMap<usize, Reload>,
     /// On the wall clock.
     last_look: Duration,
     looks: u64,
@@ -82,139 +55,159 @@ pub(crate) struct Engine<F: Fs, B: Build> {
 /// What the first load brings besides the engine.
 pub(crate) struct First<F: Fs, B: Build> {
     pub(crate) engine: Engine<F, B>,
-    pub(crate) built: Built<B::Value>,
+    pub(crate) whole: Whole<B::Value>,
     pub(crate) now: Now,
 }
 
 impl<F: Fs, B: Build> Engine<F, B> {
-    /// The first load: synchronous and strict.
-    ///
-    /// Files that have not changed for the settle time count as still; otherwise two equal looks that far apart do.
-    /// A torn read is tried again for as long as the patience lasts; any other failure is one at once.
+    /// The first load of all sets: synchronous and strict. See [`Starting::look`] for when a set counts as still.
     pub(crate) fn load(
         fs: F,
-        paths: PathSet,
+        sets: Vec<PathSet>,
         mut build: B,
         clock: Arc<dyn Clock>,
         timing: Timing,
         make_watcher: Option<MakeWatcher>,
     ) -> Result<First<F, B>, Error> {
         let start = clock.now().mono;
-        let mut before: Option<(Set, Duration)> = None;
-        let served = loop {
-            let now = clock.now();
-            let look = snapshot::take(&fs, &paths);
-            let late = now.mono >= start + timing.patience + timing.settle;
-            match look.files {
-                Err(failure) if failure.is_torn() && !late => {
-                    before = None;
-                    clock.sleep(timing.gap);
-                }
-                Err(failure) => return Err(failure.into()),
-                Ok(files) => {
-                    let set = Set { files, walk: look.walk };
-                    if is_old(&set.walk, now, timing.settle) {
-                        break set;
-                    }
-                    let since = match &before {
-                        Some((old, since)) if set.is(old) => *since,
-                        _ if late => {
-                            let why = "the files do not hold still";
-                            return Err(Error::new(Layer::Changing, why).at(&paths.paths()[0]));
-                        }
-                        // From the end of this look to the begin of the next: either may be slow (ASM-05).
-                        _ => clock.now().mono,
-                    };
-                    if now.mono >= since + timing.settle {
-                        break set;
-                    }
-                    clock.sleep((since + timing.settle).saturating_sub(clock.now().mono));
-                    before = Some((set, since));
-                }
+        let mut starting: Vec<_> = sets.iter().map(|_| Starting::Moving(None)).collect();
+        loop {
+            let mut pause: Option<Duration> = None;
+            for (set, paths) in starting.iter_mut().zip(&sets) {
+                let wait = set.look(&fs, paths, &*clock, &timing, start)?;
+                pause = pause.into_iter().chain(wait).min();
             }
-        };
+            match pause {
+                Some(pause) => clock.sleep(pause),
+                None => break,
+            }
+        }
         let now = clock.now();
-        let context = Context { wall: now.wall, served: None };
-        let built = caught(|| build.build(&served.files, &context))?;
+        let still = starting.into_iter().filter_map(|set| match set {
+            Starting::Still(set) => Some(set),
+            Starting::Moving(_) => None,
+        });
+        let still: Vec<_> = still.collect();
+        let files: Vec<_> = still.iter().map(|set| set.files.clone()).collect();
+        let whole = caught(|| build.first(&files, now.wall))?;
+        let count = sets.len() as u64;
+        let units: Vec<_> =
+            sets.into_iter().zip(still).map(|(paths, set)| Unit::new(paths, set, timing)).collect();
         let engine = Self {
             fs,
-            paths,
             build,
             clock,
             make_watcher,
             watch: None,
-            machine: Machine::new(timing),
-            served,
-            candidate: None,
-            judged: None,
-            held_told: None,
-            built: None,
-            numbers: 0,
+            agenda: Agenda::new(units.len()),
+            units,
             wake: None,
+            faults: BTreeMap::new(),
             degraded: None,
-            differs_since: None,
-            refused_since: now.wall,
+            asked: BTreeSet::new(),
+            answers: BTreeMap::new(),
             last_look: now.wall,
-            looks: 1,
-            builds: 1,
+            looks: count,
+            builds: count,
         };
-        Ok(First { engine, built, now })
+        Ok(First { engine, whole, now })
     }
 
-    fn run(&mut self, shared: &Shared<B::Value>, input: Input<Cause>) {
-        let mut effects: VecDeque<_> = self.machine.step(self.clock.now(), input).into();
+    /// One unit takes a step, and carries out what its machine says.
+    fn run(&mut self, shared: &Shared<B::Value>, unit: usize, input: Input<Cause>) {
+        self.carry_out(shared, unit, input);
+        self.agenda.note(unit, &self.units[unit], self.clock.now());
+    }
+
+    fn carry_out(&mut self, shared: &Shared<B::Value>, unit: usize, input: Input<Cause>) {
+        let mut effects: VecDeque<_> = self.units[unit].machine.step(self.clock.now(), input).into();
         let mut noted = false;
         let mut unpublished = None;
         while let Some(effect) = effects.pop_front() {
             noted = false;
             let answer = match effect {
-                Effect::Look => Input::Looked(self.look(shared)),
-                Effect::Build(_) => Input::Built(self.verdict(shared)),
+                Effect::Look => Input::Looked(self.look(shared, unit)),
+                Effect::Build(_) => Input::Built(self.verdict(shared, unit)),
                 Effect::Publish { recovered, .. } => {
-                    if self.publish(shared, recovered) {
+                    if self.publish(shared, unit, recovered) {
                         continue;
                     }
                     // What was told to be wrong still stands: a later start has to know.
                     if let Some(unpublished) = unpublished {
-                        self.machine = unpublished;
+                        self.units[unit].machine = unpublished;
                     }
-                    shared.answer(&Reload::Stopped, |status| self.note(status));
+                    self.give_up_asked();
+                    shared.answer(&Reload::Stopped, |status| self.note(status, unit));
                     return;
                 }
                 Effect::Tell(notice) => {
-                    self.tell(shared, notice);
+                    self.tell(shared, unit, notice);
                     continue;
                 }
                 Effect::Answer(answer) => {
-                    let answer = match answer {
-                        Answer::Reloaded => Reload::Reloaded,
-                        Answer::Unchanged => Reload::Unchanged,
-                        Answer::Held(date) => Reload::Held(date),
-                        Answer::Refused(cause) => Reload::Refused(cause.error),
-                    };
-                    // Who is answered finds the status to go with it.
-                    shared.answer(&answer, |status| self.note(status));
-                    noted = true;
+                    if let Some(answer) = self.answered(unit, answer) {
+                        // Who is answered finds the status to go with it.
+                        shared.answer(&answer, |status| self.note(status, unit));
+                        noted = true;
+                    }
                     continue;
                 }
             };
-            unpublished = (answer == Input::Built(Verdict::Valid)).then(|| self.machine.clone());
-            effects.extend(self.machine.step(self.clock.now(), answer));
+            let machine = &mut self.units[unit].machine;
+            unpublished = (answer == Input::Built(Verdict::Valid)).then(|| machine.clone());
+            effects.extend(machine.step(self.clock.now(), answer));
         }
         if !noted {
-            self.note_status(shared);
+            self.note_status(shared, unit);
         }
     }
 
+    /// Takes the answer of one unit; the answer of all, once the last has come.
+    ///
+    /// A refusal stands for all, the first of them; else a reload does, else a date that is waited for, the nearest.
+    fn answered(&mut self, unit: usize, answer: Answer<Cause>) -> Option<Reload> {
+        let new = match answer {
+            Answer::Reloaded => Reload::Reloaded,
+            Answer::Unchanged => Reload::Unchanged,
+            Answer::Held(date) => Reload::Held(date),
+            Answer::Refused(cause) => Reload::Refused(cause.error),
+        };
+        let old = self.answers.insert(unit, new);
+        // Asked twice before all have answered once: it was reloaded for who asked first.
+        if old == Some(Reload::Reloaded) && self.answers.get(&unit) == Some(&Reload::Unchanged) {
+            self.answers.insert(unit, Reload::Reloaded);
+        }
+        self.asked.remove(&unit);
+        if !self.asked.is_empty() {
+            return None;
+        }
+        let mut all = std::mem::take(&mut self.answers).into_values();
+        let first = all.next()?;
+        Some(all.fold(first, |one, other| match (one, other) {
+            (Reload::Refused(error), _) | (_, Reload::Refused(error)) => Reload::Refused(error),
+            (Reload::Reloaded, _) | (_, Reload::Reloaded) => Reload::Reloaded,
+            (Reload::Held(one), Reload::Held(other)) => Reload::Held(one.min(other)),
+            (Reload::Held(date), _) | (_, Reload::Held(date)) => Reload::Held(date),
+            (_, other) => other,
+        }))
+    }
+
+    fn give_up_asked(&mut self) {
+        self.asked.clear();
+        self.answers.clear();
+    }
+
     /// Looks, and arms the watch for what was found; looks again if that changed anything.
-    fn look(&mut self, shared: &Shared<B::Value>) -> Seen<Cause> {
+    fn look(&mut self, shared: &Shared<B::Value>, unit: usize) -> Seen<Cause> {
         // A panic in a look (the build's comparison and the watcher are callers' code) costs a retry, not the driver.
         let seen = caught(|| {
-            let mut look = self.snapshot();
-            let mut fault = self.degraded.as_ref().map(|(error, _)| error.clone());
+            let mut look = self.units[unit].snapshot(&self.fs);
+            let mut fault = self.faults.get(&unit).cloned();
             let mut never_watched = None;
             for attempt in 1.. {
-                let Some(armed) = self.arm(shared, &look.walk) else { return Ok(self.seen(look)) };
+                let Some(armed) = self.arm(shared, unit, &look.walk) else {
+                    return Ok(self.seen(unit, look));
+                };
                 // A fault is looked at twice: the directory may not be on the way any more, and then it need not be watched.
                 let news = armed.fault.is_some() && armed.fault != fault;
                 fault = armed.fault;
@@ -233,90 +226,41 @@ impl<F: Fs, B: Build> Engine<F, B> {
                             fault = Some(Error::new(Layer::Watch, "found, but not to be watched").at(dir))
                         }
                         // What this look went through is armed, but it may have changed before that.
-                        None => shared.hint(),
+                        None => self.agenda.hint(unit),
                     }
                     break;
                 }
-                look = self.snapshot();
+                look = self.units[unit].snapshot(&self.fs);
             }
-            self.watching(shared, fault);
-            Ok(self.seen(look))
+            self.watching(shared, unit, fault);
+            Ok(self.seen(unit, look))
         });
-        let seen = seen.unwrap_or_else(|error| Seen::Failed(Cause { error, bytes: None }));
+        let seen = seen.unwrap_or_else(|error| Seen::Failed(error.into()));
         self.looks += 1;
         self.last_look = self.clock.now().wall;
-        if seen == Seen::Served {
-            self.differs_since = None;
-        } else {
-            self.differs_since.get_or_insert(self.clock.now().wall);
-        }
+        self.units[unit].looked(seen == Seen::Served, self.last_look);
         seen
     }
 
-    fn snapshot(&self) -> snapshot::Look {
-        snapshot::take_since(&self.fs, &self.paths, Some((&self.served.walk, &self.served.files)))
-    }
-
-    fn seen(&mut self, look: snapshot::Look) -> Seen<Cause> {
-        let files = match look.files {
-            Ok(files) => files,
-            Err(failure) => {
-                let torn = failure.is_torn();
-                let cause = Cause { error: failure.into(), bytes: None };
-                return if torn { Seen::Torn(cause) } else { Seen::Failed(cause) };
-            }
-        };
-        let set = Set { files, walk: look.walk };
-        if set.files == self.served.files {
-            // The same bytes by another way, or touched: nothing to publish, but the next change starts from here.
-            self.served = set;
-            self.candidate = None;
-            (self.judged, self.held_told) = (None, None);
-            return Seen::Served;
-        }
-        let shrinks = self.build.shrinks(&self.served.files, &set.files);
-        let known = self.candidate.as_ref();
-        // A link that was seen before commits nothing that has changed beneath it since, whatever the timestamps say: the
-        // clock may have been set back.
-        let motion = match known {
-            _ if !F::PINS => Motion::Loose,
-            Some(old) if set.is(&old.set) => old.motion,
-            Some(old) => set.walk.motion_since(&self.served.walk).max(set.walk.motion_since(&old.set.walk)),
-            None => set.walk.motion_since(&self.served.walk),
-        };
-        let content = known.filter(|old| set.is(&old.set)).map(|old| old.content);
-        let judged =
-            || self.judged.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
-        let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(judged);
-        let content = content.unwrap_or_else(|| self.number());
-        let bytes = bytes.unwrap_or_else(|| self.number());
-        self.candidate = Some(Candidate { set, motion, content, bytes });
-        Seen::Changed { content, motion, shrinks }
-    }
-
-    fn number(&mut self) -> u64 {
-        self.numbers += 1;
-        self.numbers
+    fn seen(&mut self, unit: usize, look: Look) -> Seen<Cause> {
+        self.units[unit].seen::<F, B>(&self.build, look)
     }
 
     /// Runs every check over the candidate.
-    fn verdict(&mut self, shared: &Shared<B::Value>) -> Verdict<Cause> {
+    fn verdict(&mut self, shared: &Shared<B::Value>, unit: usize) -> Verdict<Cause> {
         self.builds += 1;
         let wall = self.clock.now().wall;
         let served = shared.cell.load();
-        let context = Context { wall, served: Some(&served.value) };
-        let Some(candidate) = &self.candidate else {
-            let error = Error::new(Layer::Changing, "nothing to build");
-            return Verdict::Refused(Cause { error, bytes: None });
+        let context = Context { wall, served: Some(&served.value), set: unit };
+        let Some((files, bytes)) = self.units[unit].judge() else {
+            return Verdict::Refused(Error::new(Layer::Changing, "nothing to build").into());
         };
-        self.judged = Some((candidate.set.files.clone(), candidate.bytes));
-        let bytes = Some(candidate.bytes);
-        match caught(|| self.build.build(&candidate.set.files, &context)) {
-            Err(error) => Verdict::Refused(Cause { error, bytes }),
+        match caught(|| self.build.build(&files, &context)) {
+            Err(error) => Verdict::Refused(Unit::<B::Value>::refusal(error, bytes)),
             Ok(built) => match built.not_before {
                 Some(date) if date > wall => Verdict::NotYet(date),
                 _ => {
-                    self.built = Some(built);
+                    self.units[unit].keep(built);
                     Verdict::Valid
                 }
             },
@@ -324,61 +268,47 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     /// Publishes what was built, unless a stop came first.
-    fn publish(&mut self, shared: &Shared<B::Value>, recovered: bool) -> bool {
-        let (Some(built), Some(candidate)) = (self.built.take(), self.candidate.take()) else {
-            return false;
-        };
+    fn publish(&mut self, shared: &Shared<B::Value>, unit: usize, recovered: bool) -> bool {
+        let Some((built, set)) = self.units[unit].take_built() else { return false };
         let Built { value, leaf, warnings, shrunk, .. } = built;
-        if !shared.publish(value, leaf, shrunk, self.clock.now(), recovered) {
+        if !shared.publish(unit, value, leaf, shrunk, self.clock.now(), recovered) {
             return false;
         }
-        self.served = candidate.set;
-        (self.judged, self.held_told) = (None, None);
-        self.differs_since = None;
+        self.units[unit].serves(set);
         for error in warnings {
             shared.tell(Event::Warning { error });
         }
         true
     }
 
-    fn tell(&mut self, shared: &Shared<B::Value>, notice: Notice<Cause>) {
+    fn tell(&mut self, shared: &Shared<B::Value>, unit: usize, notice: Notice<Cause>) {
         if matches!(notice, Notice::Refused(_)) {
-            self.refused_since = self.clock.now().wall;
-            self.held_told = None;
+            self.units[unit].refuses(self.clock.now().wall);
         }
-        self.note_status(shared);
-        if let Notice::Held(date) = notice {
-            let held = self.candidate.as_ref().map(|candidate| (candidate.bytes, date));
-            if held.is_some() && held == self.held_told {
-                return;
-            }
-            self.held_told = held;
+        self.note_status(shared, unit);
+        if let Notice::Held(date) = notice
+            && !self.units[unit].holds(date)
+        {
+            return;
         }
+        let (generation, set) = {
+            let status = &shared.lock().status;
+            (status.generation, status.name_of(unit))
+        };
         shared.tell(match notice {
-            Notice::Refused(cause) => {
-                let generation = shared.lock().status.generation;
-                Event::Refused { error: cause.error, generation }
-            }
-            Notice::Recovered => Event::Recovered,
-            Notice::Held(not_before) => Event::Held { not_before },
-            Notice::StillChanging => Event::StillChanging,
+            Notice::Refused(cause) => Event::Refused { error: cause.error, generation, set },
+            Notice::Recovered => Event::Recovered { set },
+            Notice::Held(not_before) => Event::Held { not_before, set },
+            Notice::StillChanging => Event::StillChanging { set },
         });
     }
 
-    fn note_status(&self, shared: &Shared<B::Value>) {
-        self.note(&mut shared.lock().status);
+    fn note_status(&self, shared: &Shared<B::Value>, unit: usize) {
+        self.note(&mut shared.lock().status, unit);
     }
 
-    fn note(&self, status: &mut Status) {
-        let refused = self.machine.refusal().map(|(cause, count)| Refused {
-            error: cause.error.clone(),
-            since: self.refused_since,
-            count,
-        });
-        // What is remembered to be held is not on disk while that is refused.
-        status.held_until = self.machine.held().filter(|_| refused.is_none());
-        status.refused = refused;
-        status.differs_since = self.differs_since;
+    fn note(&self, status: &mut Status, unit: usize) {
+        self.units[unit].note(&mut status.sets[unit]);
         status.degraded.clone_from(&self.degraded);
         status.last_look = self.last_look;
         status.looks = self.looks;
@@ -386,7 +316,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     /// Watches what was walked; `None` without a worker, when nothing is watched.
-    fn arm(&mut self, shared: &Shared<B::Value>, walk: &Walk) -> Option<Armed> {
+    fn arm(&mut self, shared: &Shared<B::Value>, unit: usize, walk: &Walk) -> Option<Armed> {
         let wake = Weak::clone(self.wake.as_ref()?);
         let watch = match &mut self.watch {
             Some(watch) => watch,
@@ -403,20 +333,22 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 match made {
                     Ok(watch) => none.insert(watch),
                     Err(error) => {
-                        return Some(Armed { new: false, changed: false, gone: None, fault: Some(error) });
+                        return Some(Armed { fault: Some(error), ..Armed::default() });
                     }
                 }
             }
         };
-        let armed = watch.arm(&walk.dirs);
+        let armed = watch.arm(unit, &walk.dirs);
+        armed.others.iter().for_each(|other| self.agenda.hint(*other));
         let denied = watch.denied();
         let news = {
-            let status = &mut shared.lock().status;
-            if armed.changed {
-                status.watched = watch.dirs();
+            let state = &mut *shared.lock();
+            for dir in &armed.unwatched {
+                state.watched.remove(dir);
             }
-            let known = std::mem::replace(&mut status.unwatched, denied.to_vec());
-            denied.iter().filter(|dir| !known.contains(dir)).collect::<Vec<_>>()
+            state.watched.extend(armed.watched.iter().cloned());
+            let known = std::mem::replace(&mut state.status.unwatched, denied.iter().cloned().collect());
+            denied.iter().filter(|dir| !known.contains(dir)).cloned().collect::<Vec<_>>()
         };
         for dir in news {
             let why =
@@ -427,9 +359,16 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     /// Notes whether everything is watched, and tells when that changes.
-    fn watching(&mut self, shared: &Shared<B::Value>, fault: Option<Error>) {
-        let event = match (&mut self.degraded, fault) {
-            // Told once, whatever else is amiss before all is well again; the status knows the last reason.
+    fn watching(&mut self, shared: &Shared<B::Value>, unit: usize, fault: Option<Error>) {
+        let watching = fault.is_none();
+        match fault {
+            Some(fault) => drop(self.faults.insert(unit, fault)),
+            None => drop(self.faults.remove(&unit)),
+        }
+        // Who has a fault polls faster, and the others do not.
+        self.units[unit].machine.step(self.clock.now(), Input::Watching(watching));
+        let event = match (&mut self.degraded, self.faults.values().next().cloned()) {
+            // Told once, whatever else is amiss before all is well again; the status knows one reason that stands.
             (Some((known, _)), Some(error)) => {
                 *known = error;
                 return;
@@ -444,17 +383,31 @@ impl<F: Fs, B: Build> Engine<F, B> {
             }
             (None, None) => return,
         };
-        let watching = self.degraded.is_none();
-        self.machine.step(self.clock.now(), Input::Watching(watching));
-        self.note_status(shared);
+        self.note_status(shared, unit);
         shared.tell(event);
     }
-}
 
-impl Set {
-    /// Whether these are the same bytes, reached the same way and not touched since.
-    fn is(&self, earlier: &Self) -> bool {
-        self.files == earlier.files && self.walk.held_still_since(&earlier.walk)
+    /// The next unit of those that something was said of, and the one that is due first.
+    fn next_step(&mut self, shared: &Shared<B::Value>) {
+        let hinted = self.agenda.take_hinted();
+        if let Some(unit) = hinted {
+            self.run(shared, unit, Input::Hint);
+        }
+        let now = self.clock.now();
+        let due = self.agenda.first(&self.units, now).filter(|(at, _)| *at <= now.mono);
+        if let Some((_, unit)) = due.filter(|(_, unit)| hinted != Some(*unit)) {
+            self.run(shared, unit, Input::Tick);
+        }
+    }
+
+    /// Each unit in turn, until the last or a stop.
+    fn each(&mut self, shared: &Shared<B::Value>, input: &Input<Cause>) {
+        for unit in 0..self.units.len() {
+            if shared.lock().stopped {
+                return;
+            }
+            self.run(shared, unit, input.clone());
+        }
     }
 }
 
@@ -465,63 +418,58 @@ where
 {
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>) {
         self.wake = Some(Arc::downgrade(shared));
-        self.machine.restart();
+        self.give_up_asked();
+        self.agenda = Agenda::new(self.units.len());
+        self.units.iter_mut().for_each(|unit| unit.machine.restart());
         // First arm, then look: a change between the first load and now shows in this look. Nobody asserts that such a
         // change is complete, so it has to settle like any other.
-        self.run(shared, Input::Tick);
+        self.each(shared, &Input::Tick);
     }
 
     fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {
-        self.run(
-            shared,
-            match ask {
-                Ask::Hint => Input::Hint,
-                Ask::Tick => Input::Tick,
-                Ask::Reload => Input::Reload,
-            },
-        );
+        if ask == Ask::Reload {
+            self.asked.extend(0..self.units.len());
+            self.each(shared, &Input::Reload);
+            return;
+        }
+        if ask == Ask::Hint {
+            // Who says so without a watcher says it of all.
+            let hinted = self.watch.as_ref().map_or(Hinted::All, Watch::take_hinted);
+            match hinted {
+                Hinted::All => (0..self.units.len()).for_each(|unit| self.agenda.hint(unit)),
+                Hinted::Some(units) => units.into_iter().for_each(|unit| self.agenda.hint(unit)),
+            }
+        }
+        self.next_step(shared);
     }
 
     fn pause(&self) -> Option<Duration> {
+        if self.agenda.has_hinted() {
+            return Some(Duration::ZERO);
+        }
         let now = self.clock.now();
-        self.machine.wake(now).map(|wake| wake.saturating_sub(now.mono))
+        self.agenda.first(&self.units, now).map(|(at, _)| at.saturating_sub(now.mono))
     }
 
     fn end(&mut self, shared: &Shared<B::Value>) {
-        self.machine.step(self.clock.now(), Input::Stop);
+        for unit in &mut self.units {
+            unit.machine.step(self.clock.now(), Input::Stop);
+        }
         self.watch = None;
         self.wake = None;
+        self.faults.clear();
         self.degraded = None;
-        self.note_status(shared);
+        let status = &mut shared.lock().status;
+        (0..self.units.len()).for_each(|unit| self.note(status, unit));
     }
 
     #[cfg(feature = "testkit")]
     fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
         use std::hash::Hash;
-        let mut set = |set: &Set| {
-            set.walk.hash(&mut state);
-            set.files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
-        };
-        set(&self.served);
-        if let Some(candidate) = &self.candidate {
-            set(&candidate.set);
-        }
-        self.candidate.as_ref().map(|candidate| candidate.motion).hash(&mut state);
-        if let Some((files, _)) = &self.judged {
-            files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
-        }
-        // Numbers matter by what they are compared with: those of the candidate and of what was judged last.
-        let content = |number| u64::from(self.candidate.as_ref().is_some_and(|now| now.content == number));
-        let bytes = |number: u64| {
-            let judged = self.judged.as_ref().is_some_and(|(_, judged)| *judged == number);
-            2 * u64::from(judged) + u64::from(self.candidate.as_ref().is_some_and(|now| now.bytes == number))
-        };
-        let cause = |cause: &Cause| Cause { error: cause.error.clone(), bytes: cause.bytes.map(bytes) };
-        self.candidate.as_ref().map(|now| bytes(now.bytes)).hash(&mut state);
-        self.held_told.map(|(told, date)| (bytes(told), date)).hash(&mut state);
-        self.machine.renamed(content, cause).hash(&mut state);
-        (self.differs_since.is_some(), &self.degraded).hash(&mut state);
-        self.watch.as_ref().map(|watch| (watch.dirs(), watch.denied())).hash(&mut state);
+        self.units.iter().for_each(|unit| unit.digest(state));
+        self.agenda.digest(state);
+        (&self.faults, &self.degraded, &self.asked).hash(&mut state);
+        self.watch.as_ref().map(Watch::digest).hash(&mut state);
     }
 }
 
@@ -529,10 +477,4 @@ where
 fn caught<T>(stage: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(stage))
         .unwrap_or_else(|_| Err(Error::new(Layer::Panic, "the build panicked")))
-}
-
-/// Whether nothing of the set changed within the settle time.
-fn is_old(walk: &Walk, now: Now, settle: Duration) -> bool {
-    let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
-    walk.newest().is_none_or(|newest| newest + nanos(settle) <= nanos(now.wall))
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -94,6 +95,8 @@ pub enum Event {
         new: Option<Leaf>,
         /// Something was refused before it, and that is over.
         recovered: bool,
+        /// Which set, by its first path; `None` where there is one set only.
+        set: Option<Arc<Path>>,
     },
     /// The generation published just before trusts somebody no longer who was trusted: connections that are older than it
     /// may be drained. A renewal is none of these, nor is a first load.
@@ -111,16 +114,26 @@ pub enum Event {
         error: Error,
         /// The generation that is still served.
         generation: u64,
+        /// Which set, by its first path; `None` where there is one set only.
+        set: Option<Arc<Path>>,
     },
     /// What was refused is gone, and what is served is on disk again.
-    Recovered,
+    Recovered {
+        /// Which set, by its first path; `None` where there is one set only.
+        set: Option<Arc<Path>>,
+    },
     /// A valid candidate waits for its date.
     Held {
         /// The date, since the Unix epoch: its first second, and the skew of the clock after that.
         not_before: Duration,
+        /// Which set, by its first path; `None` where there is one set only.
+        set: Option<Arc<Path>>,
     },
     /// The files have been changing for so long that an operator should know.
-    StillChanging,
+    StillChanging {
+        /// Which set, by its first path; `None` where there is one set only.
+        set: Option<Arc<Path>>,
+    },
     /// File events are missing in part or altogether; the files are polled instead.
     Degraded {
         /// Why.
@@ -144,7 +157,7 @@ impl Event {
     #[must_use]
     pub fn shorthand(&self) -> Option<String> {
         match self {
-            Self::Published { generation, old, new, .. } => {
+            Self::Published { generation, old, new, set, .. } => {
                 let mut line =
                     "CONFIG:RELOADED [INFO] TLS certificate config reloaded successfully".to_owned();
                 line.push_str(&format!(" [generation:{generation}"));
@@ -157,10 +170,14 @@ impl Event {
                 if let Some(old) = old {
                     line.push_str(&format!(" replaced:{}", old.fingerprint));
                 }
+                if let Some(set) = set {
+                    line.push_str(&format!(" set:{}", field(&set.to_string_lossy())));
+                }
                 line.push(']');
                 Some(line)
             }
-            Self::Refused { error, generation } => Some(format!(
+            // The error names the set by its path.
+            Self::Refused { error, generation, .. } => Some(format!(
                 "CONFIG:RELOAD_FAILED [MED] TLS certificate reload failed: {error} [still serving generation:{generation}]"
             )),
             _ => None,
@@ -195,17 +212,38 @@ impl fmt::Display for Event {
                     more => write!(f, " and {more} more"),
                 }
             }
-            Self::Recovered => f.write_str("recovered: what is served is on disk again"),
-            Self::Held { not_before } => {
-                write!(f, "held: the new certificate is not served before {}", Timestamp(*not_before))
+            Self::Recovered { set } => {
+                write!(f, "recovered: what is served is on disk again{}", Of(set))
             }
-            Self::StillChanging => f.write_str("still changing: the files do not hold still"),
+            Self::Held { not_before, set } => {
+                write!(
+                    f,
+                    "held: the new certificate is not served before {}{}",
+                    Timestamp(*not_before),
+                    Of(set)
+                )
+            }
+            Self::StillChanging { set } => {
+                write!(f, "still changing: the files do not hold still{}", Of(set))
+            }
             Self::Degraded { error } => write!(f, "degraded, polling instead: {error}"),
             Self::Restored => f.write_str("restored: file events are at work again"),
             Self::Started => f.write_str("started"),
             Self::Stopped => f.write_str("stopped"),
             Self::Warning { error } => write!(f, "warning: {error}"),
             Self::Published { .. } | Self::Refused { .. } => Ok(()),
+        }
+    }
+}
+
+/// The set as the end of a line.
+struct Of<'a>(&'a Option<Arc<Path>>);
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(set) => write!(f, " [set:{}]", field(&set.to_string_lossy())),
+            None => Ok(()),
         }
     }
 }

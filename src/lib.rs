@@ -110,11 +110,12 @@ mod tls;
 #[cfg(feature = "tracing")]
 mod trace;
 mod trust;
+mod unit;
 mod walk;
 pub mod watch;
 mod worker;
 
-pub use build::{Build, Built, Context, Shrunk};
+pub use build::{Build, Built, Context, Shrunk, Whole};
 pub use cell::{Cell, Published};
 pub use clock::{Clock, Now, SystemClock};
 pub use error::{Error, Layer};
@@ -125,7 +126,7 @@ pub use reloader::{
 };
 pub use secret::Secret;
 pub use shared::Reload;
-pub use status::{Refused, Status};
+pub use status::{Refused, SetStatus, Status};
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use tls::{Accepted, Acceptor};
 pub use tls::{

@@ -31,7 +31,7 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Settings of a [`Reloader`] before its first load.
 pub struct Builder<B: Build> {
     build: B,
-    paths: Result<PathSet, Error>,
+    sets: Result<Vec<PathSet>, Error>,
     timing: Timing,
     clock: Arc<dyn Clock>,
     make_watcher: Option<MakeWatcher>,
@@ -39,6 +39,17 @@ pub struct Builder<B: Build> {
 }
 
 impl<B: Build> Builder<B> {
+    /// One more set of files: read, settled, judged and kept at its last good by itself. A publication changes one set;
+    /// which, the build step is told by [`Context::set`](crate::Context::set), in the order given here, the first being 0.
+    #[must_use]
+    pub fn set<P: AsRef<Path>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.sets = self.sets.and_then(|mut sets| {
+            sets.push(PathSet::new(paths)?);
+            Ok(sets)
+        });
+        self
+    }
+
     /// Calls `observer` with each event, on the driver's thread, in order, while no lock is held. It may ask for a
     /// reload (which is queued) or stop the reloader.
     #[must_use]
@@ -82,8 +93,8 @@ impl<B: Build> Builder<B> {
     #[cfg(feature = "testkit")]
     #[must_use]
     pub fn around<C: Build<Value = B::Value>>(self, around: impl FnOnce(B) -> C) -> Builder<C> {
-        let Self { build, paths, timing, clock, make_watcher, observers } = self;
-        Builder { build: around(build), paths, timing, clock, make_watcher, observers }
+        let Self { build, sets, timing, clock, make_watcher, observers } = self;
+        Builder { build: around(build), sets, timing, clock, make_watcher, observers }
     }
 
     /// Loads the files and builds the first value. Nothing is watched before [`Reloader::start`].
@@ -106,11 +117,15 @@ impl<B: Build> Builder<B> {
         F::Dir: Send,
         F::File: Send,
     {
-        let First { engine, built, now } =
-            Engine::load(fs, self.paths?, self.build, self.clock, self.timing, self.make_watcher)?;
-        let shared =
-            Arc::new(Shared::new(built.value, built.leaf, now.wall, self.observers, Box::new(engine)));
-        for error in built.warnings {
+        let sets = self.sets?;
+        let names: Vec<_> = sets.iter().map(|set| Arc::from(set.paths()[0].as_path())).collect();
+        let First { engine, whole, now } =
+            Engine::load(fs, sets, self.build, self.clock, self.timing, self.make_watcher)?;
+        // A build that says less of its sets than there are says nothing of the others.
+        let leaves = whole.leaves.into_iter().chain(std::iter::repeat(None));
+        let status = Status::first(names.into_iter().zip(leaves), now.wall);
+        let shared = Arc::new(Shared::new(whole.value, status, self.observers, Box::new(engine)));
+        for error in whole.warnings {
             shared.tell(Event::Warning { error });
         }
         Ok(Reloader { handle: Handle { shared }, worker: Arc::new(Mutex::new(None)) })
@@ -155,7 +170,7 @@ impl fmt::Display for Stuck {
 impl std::error::Error for Stuck {}
 
 impl<T: Send + Sync + 'static> Reloader<T> {
-    /// Settings for a reloader of these files, built by `build`.
+    /// Settings for a reloader of these files, built by `build`. They are one set; see [`Builder::set`] for further ones.
     pub fn builder<B, P>(paths: impl IntoIterator<Item = P>, build: B) -> Builder<B>
     where
         B: Build<Value = T>,
@@ -163,7 +178,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     {
         Builder {
             build,
-            paths: PathSet::new(paths),
+            sets: PathSet::new(paths).map(|set| vec![set]),
             timing: Timing::default(),
             clock: Arc::new(SystemClock::new()),
             #[cfg(all(feature = "notify", not(loom)))]
@@ -346,7 +361,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
     /// The status, consistent in itself.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.shared.lock().status.clone()
+        self.shared.lock().status()
     }
 
     /// Reloads now and waits for the outcome. The caller asserts that the writing is over: one consistent snapshot is

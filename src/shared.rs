@@ -4,8 +4,9 @@
 //! build or a callback (INV-07); the driver itself lies under it when nobody drives, and whoever needs it takes it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     task::{Poll, Waker},
     time::Duration,
 };
@@ -84,7 +85,9 @@ pub(crate) struct Shared<T> {
 }
 
 pub(crate) struct State<T> {
+    /// Without what it says of all sets together, and without the directories watched: see [`State::status`].
     pub(crate) status: Status,
+    pub(crate) watched: BTreeSet<PathBuf>,
     pub(crate) events: Ring,
     /// Of tasks that wait for a change, by the number of the wait.
     wakers: BTreeMap<u64, Waker>,
@@ -120,6 +123,11 @@ impl<T> State<T> {
         }
     }
 
+    /// The status as it is told.
+    pub(crate) fn status(&self) -> Status {
+        Status { watched: self.watched.iter().cloned().collect(), ..self.status.summed() }
+    }
+
     /// Takes what is asked for; a reload by hand comes first and does for a hint.
     fn asked_for(&mut self) -> Option<Ask> {
         if self.asked > self.begun {
@@ -153,18 +161,13 @@ impl<T> Shared<T> {
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
-    pub(crate) fn new(
-        value: T,
-        leaf: Option<Leaf>,
-        wall: Duration,
-        observers: Observers<T>,
-        drive: Box<dyn Drive<T>>,
-    ) -> Self {
+    pub(crate) fn new(value: T, status: Status, observers: Observers<T>, drive: Box<dyn Drive<T>>) -> Self {
         Self {
             cell: Cell::new(Arc::new(Published::new(1, value))),
             observers,
             state: Mutex::new(State {
-                status: Status::first(leaf, wall),
+                status,
+                watched: BTreeSet::new(),
                 events: Ring::default(),
                 wakers: BTreeMap::new(),
                 draining: BTreeMap::new(),
@@ -212,6 +215,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// Publishes unless stopped: cell, status and events under one lock, so that none is ever ahead of another.
     pub(crate) fn publish(
         &self,
+        set: usize,
         value: T,
         leaf: Option<Leaf>,
         shrunk: Option<Shrunk>,
@@ -230,12 +234,16 @@ impl<T: Send + Sync + 'static> Shared<T> {
             let status = &mut state.status;
             status.generation = generation;
             status.served_since = now.wall;
-            let old_leaf = std::mem::replace(&mut status.leaf, leaf.clone());
-            status.refused = None;
-            status.held_until = None;
-            status.differs_since = None;
+            let name = status.name_of(set);
+            let own = &mut status.sets[set];
+            (own.generation, own.served_since) = (generation, now.wall);
+            let old_leaf = std::mem::replace(&mut own.leaf, leaf.clone());
+            own.refused = None;
+            own.held_until = None;
+            own.differs_since = None;
             let mut wakers = std::mem::take(&mut state.wakers);
-            let mut events = vec![Event::Published { generation, old: old_leaf, new: leaf, recovered }];
+            let told = Event::Published { generation, old: old_leaf, new: leaf, recovered, set: name };
+            let mut events = vec![told];
             if let Some(Shrunk { epoch, lost }) = shrunk {
                 state.status.shrunk = Some(generation);
                 wakers.append(&mut state.draining);
@@ -401,7 +409,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         self.tell(Event::Stopped);
         let mut state = self.lock();
         state.status.running = false;
-        state.status.watched.clear();
+        state.watched.clear();
         state.status.unwatched.clear();
         self.rest(&mut state, drive);
         state
@@ -517,7 +525,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         self.tell(Event::Stopped);
         let mut state = self.lock();
         state.status.running = false;
-        state.status.watched.clear();
+        state.watched.clear();
         state.status.unwatched.clear();
     }
 
@@ -601,7 +609,12 @@ mod tests {
     /// Checks: INV-13. A start may come before whoever waits has woken, and its driver knows nothing of him.
     #[test]
     fn inv13_a_reload_that_a_stop_left_unfinished_is_answered_though_a_start_follows_at_once() {
-        let shared = Arc::new(Shared::new(1, None, Duration::ZERO, Observers::default(), Box::new(Torn)));
+        let shared = Arc::new(Shared::new(
+            1,
+            Status::first(std::iter::empty(), Duration::ZERO),
+            Observers::default(),
+            Box::new(Torn),
+        ));
         shared.begin_here();
         let ticket = shared.ask_here().expect("it runs");
         assert_eq!(shared.turn(), Ok(()), "it has begun");

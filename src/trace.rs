@@ -4,7 +4,10 @@ use crate::event::Event;
 
 pub(crate) fn emit(event: &Event) {
     match event {
-        Event::Refused { .. } | Event::Degraded { .. } | Event::StillChanging | Event::Warning { .. } => {
+        Event::Refused { .. }
+        | Event::Degraded { .. }
+        | Event::StillChanging { .. }
+        | Event::Warning { .. } => {
             tracing::warn!(target: "rustls_reload", "{event}");
         }
         _ => tracing::info!(target: "rustls_reload", "{event}"),

@@ -114,7 +114,7 @@ fn inv11_a_recovery_across_a_start_is_told() {
     fs::write(&path, "good").unwrap();
     reloader.start().unwrap();
     looked_at(&reloader);
-    assert_eq!(count(&mut events, |event| *event == Event::Recovered), 1);
+    assert_eq!(count(&mut events, |event| matches!(event, Event::Recovered { .. })), 1);
 }
 
 /// Checks: INV-11. What is held is not refused any more once it is readable again.

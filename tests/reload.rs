@@ -32,7 +32,7 @@ fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {
     let told = drain(&mut events);
     let [event] = told.as_slice() else { panic!("told: {told:?}") };
     let after = reloader.status();
-    let Event::Published { generation: 2, old, new, recovered: false } = &**event else {
+    let Event::Published { generation: 2, old, new, recovered: false, set: None } = &**event else {
         panic!("told: {event:?}")
     };
     assert_eq!((old, new), (&before.leaf, &after.leaf));
@@ -158,7 +158,7 @@ fn inv11_the_served_bytes_coming_back_after_a_refusal_are_told_as_recovery_and_p
     assert_eq!(refused(&mut events).layer(), Layer::Match);
     volume.publish(&good.files());
     expect(&mut events, "recovery", |event| match event {
-        Event::Recovered => Some(()),
+        Event::Recovered { .. } => Some(()),
         Event::Published { .. } => panic!("equal bytes were published"),
         _ => None,
     });
@@ -227,7 +227,7 @@ fn inv05_a_leaf_that_is_not_yet_valid_is_held_and_served_at_its_date_without_an_
     new.server = new.ca.issue(&subject, &Identity::p256());
     volume.publish(&new.files());
     let date = expect(&mut events, "a hold", |event| match event {
-        Event::Held { not_before } => Some(*not_before),
+        Event::Held { not_before, .. } => Some(*not_before),
         _ => None,
     });
     assert_eq!(reloader.reload_now(), Reload::Held(date));

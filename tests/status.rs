@@ -86,7 +86,7 @@ impl Told {
             while let Some(told) = events.try_next() {
                 match &*told.event {
                     Event::Refused { error, .. } => *stands = Some((error.clone(), sim.now().wall)),
-                    Event::Published { .. } | Event::Recovered | Event::Held { .. } => *stands = None,
+                    Event::Published { .. } | Event::Recovered { .. } | Event::Held { .. } => *stands = None,
                     _ => {}
                 }
             }

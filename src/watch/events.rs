@@ -138,7 +138,7 @@ mod tests {
     use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind, RenameMode};
 
     use super::*;
-    use crate::watch::Interest;
+    use crate::watch::hints::{Concerned, Units};
 
     /// Checks: INV-05, INV-06, INV-12. A mode that is set right is told by nothing but itself; our own accesses are no news.
     #[test]
@@ -146,8 +146,8 @@ mod tests {
         let woken = Arc::new(AtomicBool::new(false));
         let wake = Arc::clone(&woken);
         let hints = Hints::new(move || wake.store(true, Ordering::SeqCst));
-        *crate::sync::lock(&hints.interest) =
-            Interest { names: [PathBuf::from("/d/file")].into(), ..Interest::default() };
+        let names = [("file".into(), Units::default())].into();
+        hints.interest().places.insert(PathBuf::from("/d"), Concerned { units: Units::default(), names });
         let of = |kind| Event::new(kind).add_path("/d/file".into());
         let wakes = |event: notify::Result<Event>| {
             report(&hints, event);

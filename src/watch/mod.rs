@@ -2,17 +2,18 @@
 //!
 //! The plan is the walk: every directory in which any name of any path was looked up, up to the root. It is derived
 //! anew after every look, and after a change of it the files are looked at once more: first arm, then look. Events are
-//! hints (INV-06): nothing here decides anything but when to look.
+//! hints (INV-06): nothing here decides anything but when to look, and at which unit.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ffi::OsString,
+    ops::Bound,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use crate::{
     error::{Error, Layer},
-    sync::{Mutex, lock},
+    fs::FileId,
     walk::WalkedDir,
 };
 
@@ -20,7 +21,11 @@ use crate::{
 mod events;
 #[cfg(all(feature = "notify", not(loom)))]
 pub(crate) use events::notify_watcher;
+mod hints;
 mod silent;
+pub(crate) use hints::Hinted;
+pub use hints::Hints;
+use hints::{Concerned, Units};
 pub use silent::silent;
 
 /// What came of watching a directory.
@@ -52,77 +57,60 @@ pub trait Watcher: Send {
 /// Makes a watcher that reports to the given hints. Called at each start, so that a stop frees thread and descriptors.
 pub type MakeWatcher = Box<dyn FnMut(Hints) -> Result<Box<dyn Watcher>, Error> + Send>;
 
-/// What a watcher reports to. It filters, and wakes the driver; it does nothing else.
-#[derive(Clone)]
-pub struct Hints {
-    interest: Arc<Mutex<Interest>>,
-    wake: Arc<dyn Fn() + Send + Sync>,
-}
-
-#[derive(Default)]
-struct Interest {
-    /// Every name looked up, with its directory's path.
-    names: HashSet<PathBuf>,
-    dirs: HashSet<PathBuf>,
-    /// Watched directories that were removed, moved or replaced: the watch on them is dead or elsewhere.
-    stale: HashSet<PathBuf>,
-    all_stale: bool,
-}
-
-impl Hints {
-    /// Reports to `wake`.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { interest: Arc::default(), wake: Arc::new(wake) }
-    }
-
-    /// Something happened to `path`; `moved` if it may have been created, removed or renamed.
-    pub fn touched(&self, path: &Path, moved: bool) {
-        let known = {
-            let mut interest = lock(&self.interest);
-            let dir = interest.dirs.contains(path);
-            if moved && dir {
-                interest.stale.insert(path.to_owned());
-            }
-            dir || interest.names.contains(path)
-        };
-        if known {
-            (self.wake)();
-        }
-    }
-
-    /// Events were lost, or the watcher failed: anything may have happened, to the watches as well.
-    pub fn lost(&self) {
-        lock(&self.interest).all_stale = true;
-        (self.wake)();
-    }
-}
-
-/// The watches in place.
+/// The watches in place, for all units together.
+///
+/// Two paths to one directory share one watch, and the events name the path it was watched under: a unit that walked
+/// the other path listens there. So each directory is watched under a path that some unit walks, and once none does it is
+/// given up and whoever listened there is told to look, and then watches it under its own path.
 pub(crate) struct Watch {
     port: Box<dyn Watcher>,
     hints: Hints,
-    armed: Vec<Held>,
+    /// By the path they are, or are to be, watched under.
+    places: BTreeMap<PathBuf, Place>,
+    /// The place of a directory.
+    by_id: HashMap<FileId, PathBuf>,
+    /// What each unit listens to.
+    plans: Vec<Vec<Planned>>,
     /// Ways to the files that cannot be watched: a change of them waits for the poll.
-    denied: Vec<PathBuf>,
+    denied: BTreeSet<PathBuf>,
 }
 
-/// A watch in place.
-struct Held {
-    dir: WalkedDir,
-    /// What kind of file system keeps changes to itself.
-    silent: Option<&'static str>,
+/// A directory that some unit walks.
+struct Place {
+    id: FileId,
+    /// The units that walk this very path.
+    walkers: Units,
+    /// What kind of file system keeps changes to itself; `None` where it is not watched.
+    armed: Option<Option<&'static str>>,
+}
+
+/// A directory that a unit listens to.
+pub(crate) struct Planned {
+    /// The path it is watched under.
+    pub(crate) path: PathBuf,
+    id: FileId,
+    names: BTreeSet<OsString>,
+    /// As [`WalkedDir::leads`].
+    leads: bool,
+    /// The unit walks this very path.
+    own: bool,
 }
 
 /// What arming did.
+#[derive(Default)]
 pub(crate) struct Armed {
     /// A directory is watched that was not before, or a name counts that did not: a change just before may have been
     /// missed.
     pub(crate) new: bool,
-    /// The watched directories are others than before, or fewer.
-    pub(crate) changed: bool,
+    /// The directories watched from now on.
+    pub(crate) watched: Vec<PathBuf>,
+    /// Those not watched any more; one that is watched anew is among both.
+    pub(crate) unwatched: Vec<PathBuf>,
+    /// Other units that have to look: what they listen to was watched anew, or is not any more.
+    pub(crate) others: BTreeSet<usize>,
     /// A directory was gone when it was to be watched.
     pub(crate) gone: Option<PathBuf>,
-    /// Of a directory that holds files or links of the set there are no events, or none that can be relied on.
+    /// Of a directory that holds files or links of the unit there are no events, or none that can be relied on.
     pub(crate) fault: Option<Error>,
 }
 
@@ -132,89 +120,251 @@ impl Watch {
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let hints = Hints::new(wake);
-        Ok(Self { port: make(hints.clone())?, hints, armed: Vec::new(), denied: Vec::new() })
-    }
-
-    /// The directories watched.
-    pub(crate) fn dirs(&self) -> Vec<PathBuf> {
-        self.armed.iter().map(|held| held.dir.path.clone()).collect()
+        Ok(Self {
+            port: make(hints.clone())?,
+            hints,
+            places: BTreeMap::new(),
+            by_id: HashMap::new(),
+            plans: Vec::new(),
+            denied: BTreeSet::new(),
+        })
     }
 
     /// The directories of the plan that cannot be watched, where that is no fault.
-    pub(crate) fn denied(&self) -> &[PathBuf] {
+    pub(crate) fn denied(&self) -> &BTreeSet<PathBuf> {
         &self.denied
     }
 
-    /// Makes the watches those of this walk.
-    pub(crate) fn arm(&mut self, walked: &[WalkedDir]) -> Armed {
-        let plan = plan(walked);
-        let (stale, all_stale, grown) = {
-            let mut interest = lock(&self.hints.interest);
-            let names =
-                plan.iter().flat_map(|dir| dir.names.iter().map(|name| dir.path.join(name))).collect();
-            let grown = !interest.names.is_superset(&names);
-            interest.names = names;
-            interest.dirs = plan.iter().map(|dir| dir.path.clone()).collect();
-            (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale), grown)
-        };
-        let dead = |held: &Held| {
-            let moved = |path: &Path| stale.iter().any(|stale| path.starts_with(stale));
-            let planned = |now: &WalkedDir| now.path == held.dir.path && now.id == held.dir.id;
-            all_stale || moved(&held.dir.path) || !plan.iter().any(planned)
-        };
-        let (dead, kept): (Vec<_>, Vec<_>) = self.armed.drain(..).partition(dead);
-        self.armed = kept;
-        self.denied.clear();
-        let mut result = Armed { new: grown, changed: !dead.is_empty(), gone: None, fault: None };
-        for held in dead {
-            self.port.unwatch(&held.dir.path);
+    /// Which units events were about since the last time.
+    pub(crate) fn take_hinted(&self) -> Hinted {
+        self.hints.take()
+    }
+
+    /// What the next steps depend on.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn digest(&self) -> impl std::hash::Hash {
+        let armed = self.places.iter().filter(|(_, place)| place.armed.is_some());
+        (armed.map(|(path, _)| path).collect::<Vec<_>>(), &self.denied, self.hints.told())
+    }
+
+    /// Makes the watches of one unit those of this walk.
+    ///
+    /// 1. Unwatch what events say is not there any more.
+    /// 2. Find under which path to watch each directory of the walk.
+    /// 3. Let its names count: from here on their events wake.
+    /// 4. Unwatch what no unit walks any more, and where another directory is now. First, because what was there may be
+    ///    watched next under another path, and the end of the old watch would be the end of that one.
+    /// 5. Watch what is not watched.
+    pub(crate) fn arm(&mut self, unit: usize, walked: &[WalkedDir]) -> Armed {
+        let mut armed = Armed::default();
+        self.bury(&mut armed);
+        let plan = plan(walked, |dir| self.shared(unit, dir));
+        if self.plans.len() <= unit {
+            self.plans.resize_with(unit + 1, Vec::new);
         }
-        for dir in plan {
-            if let Some(held) = self.armed.iter_mut().find(|held| held.dir.path == dir.path) {
-                held.dir = dir;
+        armed.new = self.listen(unit, &plan);
+        let old = std::mem::take(&mut self.plans[unit]);
+        self.leave(unit, &old, &plan, &mut armed);
+        for planned in &plan {
+            self.watch(unit, planned, &mut armed);
+        }
+        self.plans[unit] = plan;
+        armed.others.remove(&unit);
+        armed
+    }
+
+    /// 1. A directory that was moved takes those beneath it along.
+    fn bury(&mut self, armed: &mut Armed) {
+        let (stale, all) = {
+            let mut interest = self.hints.interest();
+            (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale))
+        };
+        let beneath = |dir: &Path| {
+            let from = self.places.range::<Path, _>((Bound::Included(dir), Bound::Unbounded));
+            from.map(|(path, _)| path).take_while(|path| path.starts_with(dir)).cloned().collect::<Vec<_>>()
+        };
+        let dead: BTreeSet<PathBuf> = if all {
+            self.places.keys().cloned().collect()
+        } else {
+            stale.iter().flat_map(|dir| beneath(dir)).collect()
+        };
+        dead.iter().for_each(|path| self.unwatch(path, armed));
+    }
+
+    /// Stops watching a place; whoever listens there has to look, for it is watched again by who looks.
+    fn unwatch(&mut self, path: &Path, armed: &mut Armed) {
+        let Some(place) = self.places.get_mut(path) else { return };
+        if place.armed.take().is_none() {
+            return;
+        }
+        self.port.unwatch(path);
+        armed.unwatched.push(path.to_owned());
+        self.call_others(path, armed);
+    }
+
+    fn call_others(&self, path: &Path, armed: &mut Armed) {
+        let interest = self.hints.interest();
+        let units = interest.places.get(path).map(|concerned| concerned.units.others(usize::MAX));
+        armed.others.extend(units.into_iter().flatten());
+    }
+
+    /// The path under which this directory is watched for others.
+    fn shared(&self, unit: usize, dir: &WalkedDir) -> Option<&PathBuf> {
+        let path = self.by_id.get(&dir.id)?;
+        let place = self.places.get(path)?;
+        let stands = place.armed.is_some() && place.walkers.others(unit).next().is_some();
+        stands.then_some(path)
+    }
+
+    /// 3. Whether a name counts that did not before: an event of it was dropped.
+    fn listen(&self, unit: usize, plan: &[Planned]) -> bool {
+        let mut interest = self.hints.interest();
+        let mut grown = false;
+        for planned in plan {
+            let known = interest.places.contains_key(&planned.path);
+            if !known {
+                interest.places.insert(planned.path.clone(), Concerned::default());
+            }
+            let Some(concerned) = interest.places.get_mut(&planned.path) else { continue };
+            concerned.units.insert(unit);
+            for name in &planned.names {
+                grown |= match concerned.names.get_mut(name) {
+                    Some(units) => units.insert(unit),
+                    None => concerned.names.entry(name.clone()).or_default().insert(unit),
+                };
+            }
+        }
+        grown
+    }
+
+    /// 4. What the unit listened to and does not any more, or what is another directory now.
+    fn leave(&mut self, unit: usize, old: &[Planned], plan: &[Planned], armed: &mut Armed) {
+        for left in old {
+            let now = plan.iter().find(|planned| planned.path == left.path);
+            let is_walked = !left.own || now.is_some_and(|now| now.own);
+            self.forget(unit, left, now);
+            if is_walked {
                 continue;
             }
-            match self.port.watch(&dir.path) {
-                Ok(Watched::Gone) => result.gone = Some(dir.path),
-                Ok(Watched::Denied) if dir.leads => self.denied.push(dir.path),
+            let Some(place) = self.places.get_mut(&left.path) else { continue };
+            place.walkers.remove(unit);
+            if place.walkers.is_empty() {
+                self.unwatch(&left.path, armed);
+                self.call_others(&left.path, armed);
+                self.places.remove(&left.path);
+                self.denied.remove(&left.path);
+                self.forget_id(left.id, &left.path);
+            }
+        }
+        for planned in plan.iter().filter(|planned| planned.own) {
+            let Some(place) = self.places.get_mut(&planned.path) else { continue };
+            let was = std::mem::replace(&mut place.id, planned.id);
+            if was != planned.id {
+                self.unwatch(&planned.path, armed);
+                self.forget_id(was, &planned.path);
+            }
+        }
+    }
+
+    fn forget_id(&mut self, id: FileId, path: &Path) {
+        if self.by_id.get(&id).is_some_and(|place| place == path) {
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// The names of `left` that are not in `now` do not concern the unit any more.
+    fn forget(&self, unit: usize, left: &Planned, now: Option<&Planned>) {
+        let mut interest = self.hints.interest();
+        let Some(concerned) = interest.places.get_mut(&left.path) else { return };
+        for name in left.names.iter().filter(|name| now.is_none_or(|now| !now.names.contains(*name))) {
+            if let Some(units) = concerned.names.get_mut(name) {
+                units.remove(unit);
+                if units.is_empty() {
+                    concerned.names.remove(name);
+                }
+            }
+        }
+        if now.is_none() {
+            concerned.units.remove(unit);
+            if concerned.units.is_empty() {
+                interest.places.remove(&left.path);
+            }
+        }
+    }
+
+    /// 5. Watches one directory of the plan, unless it is watched.
+    fn watch(&mut self, unit: usize, planned: &Planned, armed: &mut Armed) {
+        let Planned { path, id, leads, own, .. } = planned;
+        if *own {
+            let place = self.places.entry(path.clone()).or_insert_with(|| Place {
+                id: *id,
+                walkers: Units::default(),
+                armed: None,
+            });
+            place.walkers.insert(unit);
+        }
+        let Some(place) = self.places.get_mut(path) else { return };
+        let silent = match place.armed {
+            Some(silent) => silent,
+            None => match self.port.watch(path) {
+                Ok(Watched::Gone) => {
+                    armed.gone = Some(path.clone());
+                    return;
+                }
+                Ok(Watched::Denied) if *leads => {
+                    self.denied.insert(path.clone());
+                    return;
+                }
                 Ok(Watched::Denied) => {
                     let why = "it may be searched but not read, and so not be watched";
-                    result.fault = Some(Error::new(Layer::Watch, why).at(dir.path));
+                    armed.fault = Some(Error::new(Layer::Watch, why).at(path));
+                    return;
                 }
                 Ok(watched) => {
                     let silent = if let Watched::Silent(kind) = watched { Some(kind) } else { None };
-                    (result.new, result.changed) = (true, true);
-                    self.armed.push(Held { dir, silent });
+                    place.armed = Some(silent);
+                    self.by_id.insert(*id, path.clone());
+                    self.denied.remove(path);
+                    armed.new = true;
+                    armed.watched.push(path.clone());
+                    self.call_others(path, armed);
+                    silent
                 }
-                Err(error) => result.fault = Some(error),
-            }
+                Err(error) => {
+                    armed.fault = Some(error);
+                    return;
+                }
+            },
+        };
+        if let Some(kind) = silent.filter(|_| !leads && armed.fault.is_none()) {
+            let why = format!("{kind} does not report what is changed elsewhere");
+            armed.fault = Some(Error::new(Layer::Watch, why).at(path));
         }
-        result.fault = result.fault.or_else(|| self.armed.iter().find_map(Held::fault));
-        result
     }
 }
 
-impl Held {
-    /// That a file of the set may change without an event.
-    fn fault(&self) -> Option<Error> {
-        let kind = self.silent.filter(|_| !self.dir.leads)?;
-        let why = format!("{kind} does not report what is changed elsewhere");
-        Some(Error::new(Layer::Watch, why).at(&self.dir.path))
-    }
-}
-
-/// The directories to watch: two paths to one directory would share one watch, and the events would name either.
-pub(crate) fn plan(walked: &[WalkedDir]) -> Vec<WalkedDir> {
-    let mut plan: Vec<WalkedDir> = Vec::with_capacity(walked.len());
-    let mut by_id = HashMap::new();
+/// Where to watch each directory of a walk, and `shared` tells under which path it is watched already: two paths to one
+/// directory would share one watch, and the events would name either.
+pub(crate) fn plan<'a>(
+    walked: &'a [WalkedDir],
+    shared: impl Fn(&WalkedDir) -> Option<&'a PathBuf>,
+) -> Vec<Planned> {
+    let mut plan: Vec<Planned> = Vec::with_capacity(walked.len());
     for dir in walked {
-        let known = *by_id.entry(dir.id).or_insert(plan.len());
-        let unknowable = dir.id.ino == 0;
-        if known < plan.len() && !unknowable {
-            plan[known].names.extend(dir.names.iter().cloned());
-            plan[known].leads &= dir.leads;
-        } else {
-            plan.push(dir.clone());
+        let knowable = dir.id.ino != 0;
+        let own = plan.iter().find(|planned| knowable && planned.own && planned.id == dir.id);
+        let path = match own {
+            Some(planned) => planned.path.clone(),
+            None => shared(dir).filter(|_| knowable).unwrap_or(&dir.path).clone(),
+        };
+        let own = path == dir.path;
+        match plan.iter_mut().find(|planned| planned.path == path) {
+            Some(planned) => {
+                planned.names.extend(dir.names.iter().cloned());
+                planned.leads &= dir.leads;
+                planned.own |= own;
+            }
+            None => plan.push(Planned { own, path, id: dir.id, names: dir.names.clone(), leads: dir.leads }),
         }
     }
     plan
@@ -222,10 +372,13 @@ pub(crate) fn plan(walked: &[WalkedDir]) -> Vec<WalkedDir> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, sync::Arc};
 
     use super::*;
-    use crate::fs::FileId;
+    use crate::{
+        fs::FileId,
+        sync::{Mutex, lock},
+    };
 
     struct Nothing;
 
@@ -247,10 +400,10 @@ mod tests {
     fn inv05_a_name_that_begins_to_count_asks_for_another_look() {
         let mut make: MakeWatcher = Box::new(|_| Ok(Box::new(Nothing)));
         let Ok(mut watch) = Watch::new(&mut make, || {}) else { panic!("a watcher") };
-        assert!(watch.arm(&walked(&["link", "a"])).new);
-        assert!(!watch.arm(&walked(&["link", "a"])).new);
-        assert!(watch.arm(&walked(&["link", "b"])).new);
-        assert!(!watch.arm(&walked(&["link"])).new, "fewer names are no news");
+        assert!(watch.arm(0, &walked(&["link", "a"])).new);
+        assert!(!watch.arm(0, &walked(&["link", "a"])).new);
+        assert!(watch.arm(0, &walked(&["link", "b"])).new);
+        assert!(!watch.arm(0, &walked(&["link"])).new, "fewer names are no news");
     }
 
     /// Checks: INV-12. However much a neighbour is written, it costs no look.
@@ -268,7 +421,7 @@ mod tests {
             count.fetch_add(1, Ordering::SeqCst);
         };
         let mut watch = Watch::new(&mut make, wake).expect("a watch");
-        watch.arm(&walked(&["tls.crt"]));
+        watch.arm(0, &walked(&["tls.crt"]));
         let hints = lock(&place).clone().expect("the hints of the watcher");
         for (path, wakes) in
             [("/d/neighbour", 0), ("/d/tls.crt.tmp", 0), ("/e/tls.crt", 0), ("/d/tls.crt", 1), ("/d", 2)]
@@ -313,14 +466,14 @@ mod tests {
     fn inv05_a_directory_that_is_watched_anew_asks_for_another_look() {
         let (mut watch, notes) = noting();
         let walked = [dir("/d", 2, "a")];
-        assert!(watch.arm(&walked).new);
-        assert!(!watch.arm(&walked).new);
+        assert!(watch.arm(0, &walked).new);
+        assert!(!watch.arm(0, &walked).new);
         taken(&notes);
         watch.hints.touched(Path::new("/d"), true);
-        assert!(watch.arm(&walked).new, "the same names, after the directory moved");
+        assert!(watch.arm(0, &walked).new, "the same names, after the directory moved");
         assert_eq!(taken(&notes), ["unwatch /d", "watch /d"]);
         watch.hints.lost();
-        assert!(watch.arm(&walked).new, "the same names, after events were lost");
+        assert!(watch.arm(0, &walked).new, "the same names, after events were lost");
         assert_eq!(taken(&notes), ["unwatch /d", "watch /d"]);
     }
 
@@ -328,30 +481,107 @@ mod tests {
     #[test]
     fn inv05_a_directory_under_two_paths_is_watched_once_and_under_one_name() {
         let (mut watch, notes) = noting();
-        watch.arm(&[dir("/one", 2, "crt"), dir("/two", 2, "key")]);
+        watch.arm(0, &[dir("/one", 2, "crt"), dir("/two", 2, "key")]);
         assert_eq!(taken(&notes), ["watch /one"]);
-        let counts = |path: &str| lock(&watch.hints.interest).names.contains(Path::new(path));
-        assert!(counts("/one/crt") && counts("/one/key"), "events name the path that is watched");
-        assert!(!counts("/two/key"));
+        assert_eq!(told(&watch, "/one/crt"), [0], "events name the path that is watched");
+        assert_eq!(told(&watch, "/one/key"), [0], "events name the path that is watched");
+        assert_eq!(told(&watch, "/two/key"), [0; 0]);
     }
 
     /// Checks: INV-12. A directory that moved away is there all the same, and so would its watch be.
     #[test]
     fn inv12_a_directory_that_is_left_is_watched_no_longer() {
         let (mut watch, notes) = noting();
-        watch.arm(&[dir("/v", 2, "link"), dir("/v/1", 3, "crt")]);
+        watch.arm(0, &[dir("/v", 2, "link"), dir("/v/1", 3, "crt")]);
         taken(&notes);
-        let armed = watch.arm(&[dir("/v", 2, "link"), dir("/v/2", 4, "crt")]);
+        let armed = watch.arm(0, &[dir("/v", 2, "link"), dir("/v/2", 4, "crt")]);
         assert_eq!(taken(&notes), ["unwatch /v/1", "watch /v/2"]);
-        assert!(armed.new && armed.changed);
+        assert!(armed.new);
+        assert_eq!((armed.watched, armed.unwatched), (vec!["/v/2".into()], vec!["/v/1".into()]));
     }
 
     /// Checks: INV-05, INV-11. What could not be watched because it is gone is named, so that somebody looks again.
     #[test]
     fn inv05_a_directory_that_is_gone_when_it_is_to_be_watched_is_named() {
         let (mut watch, _) = noting();
-        let armed = watch.arm(&[dir("/gone", 2, "crt")]);
+        let armed = watch.arm(0, &[dir("/gone", 2, "crt")]);
         assert_eq!(armed.gone.as_deref(), Some(Path::new("/gone")));
-        assert!(armed.fault.is_none() && watch.dirs().is_empty());
+        assert!(armed.fault.is_none() && armed.watched.is_empty());
+    }
+
+    /// The units that an event of this path wakes.
+    fn told(watch: &Watch, path: &str) -> Vec<usize> {
+        watch.hints.touched(Path::new(path), false);
+        match watch.take_hinted() {
+            Hinted::All => panic!("nothing was lost"),
+            Hinted::Some(units) => units.into_iter().collect(),
+        }
+    }
+
+    /// Checks: INV-05. A directory that moved keeps its watch, and with the path that leads to another now that would end.
+    #[test]
+    fn inv05_a_directory_that_moved_aside_is_given_up_before_it_is_watched_where_it_is_now() {
+        let (mut watch, notes) = noting();
+        watch.arm(0, &[dir("/d", 2, "crt")]);
+        taken(&notes);
+        watch.arm(0, &[dir("/e", 2, "crt"), dir("/d", 3, "key")]);
+        assert_eq!(taken(&notes), ["unwatch /d", "watch /e", "watch /d"]);
+    }
+
+    /// Checks: INV-12. What is written in one set's directory is nothing to another set.
+    #[test]
+    fn inv12_an_event_wakes_the_sets_that_looked_its_name_up_and_no_other() {
+        let (mut watch, notes) = noting();
+        watch.arm(0, &[dir("/", 1, "a"), dir("/a", 2, "crt")]);
+        watch.arm(1, &[dir("/", 1, "b"), dir("/b", 3, "crt")]);
+        watch.arm(2, &[dir("/", 1, "a"), dir("/a", 2, "key")]);
+        assert_eq!(taken(&notes), ["watch /", "watch /a", "watch /b"], "each directory once");
+        assert_eq!(told(&watch, "/a/crt"), [0]);
+        assert_eq!(told(&watch, "/a/key"), [2]);
+        assert_eq!(told(&watch, "/b"), [1]);
+        assert_eq!(told(&watch, "/a"), [0, 2]);
+        assert_eq!(told(&watch, "/"), [0, 1, 2]);
+        watch.arm(0, &[dir("/", 1, "b"), dir("/b", 3, "crt")]);
+        assert_eq!(taken(&notes), [""; 0], "the other set is still in the one, and the other is watched");
+        assert_eq!(told(&watch, "/a/crt"), [0; 0], "a name that no set looks up");
+        assert_eq!(told(&watch, "/b/crt"), [0, 1]);
+        watch.hints.lost();
+        assert!(matches!(watch.take_hinted(), Hinted::All));
+    }
+
+    /// Checks: INV-05. The path under which two sets share a watch may cease to be one's, and the other goes on listening.
+    #[test]
+    fn inv05_a_watch_that_two_sets_share_outlives_the_set_that_it_is_named_by() {
+        let (mut watch, notes) = noting();
+        watch.arm(0, &[dir("/one", 2, "crt")]);
+        watch.arm(1, &[dir("/two", 2, "crt")]);
+        assert_eq!(taken(&notes), ["watch /one"]);
+        assert_eq!(told(&watch, "/one/crt"), [0, 1]);
+        let armed = watch.arm(0, &[dir("/other", 3, "crt")]);
+        assert_eq!(taken(&notes), ["unwatch /one", "watch /other"]);
+        assert_eq!(
+            armed.others,
+            BTreeSet::from([1]),
+            "who listened there has to watch it under its own path"
+        );
+        assert!(watch.arm(1, &[dir("/two", 2, "crt")]).new, "and to look again");
+        assert_eq!(taken(&notes), ["watch /two"]);
+        assert_eq!(told(&watch, "/two/crt"), [1]);
+        assert_eq!(told(&watch, "/one/crt"), [0; 0]);
+    }
+
+    /// Checks: INV-05. Each set that listened to a directory which was watched anew may have missed a change of it.
+    #[test]
+    fn inv05_a_directory_that_one_set_watches_anew_is_looked_at_by_all_that_listen_to_it() {
+        let (mut watch, notes) = noting();
+        for unit in 0..3 {
+            watch.arm(unit, &[dir("/d", 2, "crt")]);
+        }
+        watch.hints.touched(Path::new("/d"), true);
+        taken(&notes);
+        let armed = watch.arm(1, &[dir("/d", 3, "crt")]);
+        assert_eq!(taken(&notes), ["unwatch /d", "watch /d"]);
+        assert!(armed.new);
+        assert_eq!(armed.others, BTreeSet::from([0, 2]));
     }
 }

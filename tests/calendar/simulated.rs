@@ -216,7 +216,7 @@ impl World {
             Event::Published { .. } => 'p',
             Event::Held { .. } => 'h',
             Event::Refused { error, .. } if error.layer() == Layer::Validity => 'r',
-            Event::Recovered => 'R',
+            Event::Recovered { .. } => 'R',
             Event::Warning { error } if error.layer() == Layer::Validity => 'w',
             _ => '?',
         };

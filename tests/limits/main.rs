@@ -83,12 +83,12 @@ fn kind(event: &Event) -> &'static str {
         Event::Published { recovered: true, .. } => "published, recovered",
         Event::Refused { .. } => "refused",
         Event::Warning { .. } => "warning",
-        Event::Recovered => "recovered",
+        Event::Recovered { .. } => "recovered",
         Event::Degraded { .. } => "degraded",
         Event::Restored => "restored",
         Event::Started => "started",
         Event::Stopped => "stopped",
-        Event::StillChanging => "still changing",
+        Event::StillChanging { .. } => "still changing",
         _ => "another",
     }
 }

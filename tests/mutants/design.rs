@@ -289,7 +289,11 @@ impl<const W: u8> Rebuilt<W> {
         }
         if self.is(Wrong::TellsRetries) {
             let error = Error::new(Layer::Match, "the set does not pass");
-            self.sim.note(Record::Told(Event::Refused { error, generation: self.current.generation }));
+            self.sim.note(Record::Told(Event::Refused {
+                error,
+                generation: self.current.generation,
+                set: None,
+            }));
         }
         Verdict::Refused("the set does not pass".to_owned())
     }
@@ -325,7 +329,7 @@ impl<const W: u8> Rebuilt<W> {
 
     fn swap(&mut self, files: Contents, recovered: bool) {
         let generation = self.current.generation + 1;
-        let told = Record::Told(Event::Published { generation, old: None, new: None, recovered });
+        let told = Record::Told(Event::Published { generation, old: None, new: None, recovered, set: None });
         if self.is(Wrong::TellsFirst) {
             self.sim.note(told.clone());
         }
@@ -340,11 +344,15 @@ impl<const W: u8> Rebuilt<W> {
         self.sim.note(Record::Told(match notice {
             Notice::Refused(why) => {
                 let layer = if why.contains("does not pass") { Layer::Match } else { Layer::Read };
-                Event::Refused { error: Error::new(layer, why), generation: self.current.generation }
+                Event::Refused {
+                    error: Error::new(layer, why),
+                    generation: self.current.generation,
+                    set: None,
+                }
             }
-            Notice::Recovered => Event::Recovered,
-            Notice::Held(not_before) => Event::Held { not_before },
-            Notice::StillChanging => Event::StillChanging,
+            Notice::Recovered => Event::Recovered { set: None },
+            Notice::Held(not_before) => Event::Held { not_before, set: None },
+            Notice::StillChanging => Event::StillChanging { set: None },
         }));
     }
 }

@@ -264,8 +264,10 @@ impl<'a> Judge<'a> {
 
     fn tells(&mut self, event: &Event) -> Verdict {
         match event {
-            Event::Refused { .. } | Event::StillChanging => (self.trouble, self.eventful) = (true, true),
-            Event::Published { .. } | Event::Recovered => self.trouble = false,
+            Event::Refused { .. } | Event::StillChanging { .. } => {
+                (self.trouble, self.eventful) = (true, true)
+            }
+            Event::Published { .. } | Event::Recovered { .. } => self.trouble = false,
             _ => {}
         }
         let daily = matches!(event, Event::Started | Event::Stopped | Event::Warning { .. });

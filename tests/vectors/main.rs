@@ -248,7 +248,7 @@ fn came_of(event: &Event) -> Option<Reload> {
     match event {
         Event::Published { .. } => Some(Reload::Reloaded),
         Event::Refused { error, .. } => Some(Reload::Refused(error.clone())),
-        Event::Held { not_before } => Some(Reload::Held(*not_before)),
+        Event::Held { not_before, .. } => Some(Reload::Held(*not_before)),
         _ => None,
     }
 }

@@ -172,7 +172,7 @@ impl Demo {
         let after = renamed.elapsed();
         let leaf = self.client.connect().await?.leaf;
         self.row(update.name(), &new.leaf, Some(after), &leaf)?;
-        let Event::Refused { error, generation } = refused else { return Err("not a refusal".into()) };
+        let Event::Refused { error, generation, .. } = refused else { return Err("not a refusal".into()) };
         let layer = match update {
             Update::ForeignKey => Layer::Match,
             _ => Layer::Pem,

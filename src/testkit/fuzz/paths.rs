@@ -56,7 +56,8 @@ pub fn plan_walk(data: &[u8]) {
         walk.dirs.iter().map(|dir| (dir.path.clone(), dir.names.clone())).collect()
     };
     assert_eq!(walked(&look.walk), lookups, "other names were looked up: {paths:?}");
-    let planned: BTreeSet<_> = watch::plan(&look.walk.dirs).into_iter().map(|dir| dir.path).collect();
+    let planned: BTreeSet<_> =
+        watch::plan(&look.walk.dirs, |_| None).into_iter().map(|dir| dir.path).collect();
     assert_eq!(
         planned,
         lookups.keys().cloned().collect(),

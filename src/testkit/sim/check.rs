@@ -255,7 +255,7 @@ fn told_once(run: &Run) -> Verdict {
                 generations = *generation;
                 (trouble, standing) = (false, Vec::new());
             }
-            Record::Told(Event::Recovered) => {
+            Record::Told(Event::Recovered { .. }) => {
                 if !trouble {
                     return broken("INV-11", "recovery from nothing was told");
                 }
@@ -272,7 +272,7 @@ fn told_once(run: &Run) -> Verdict {
             }
             // What was refused before is over, though what is served is not on disk yet.
             Record::Told(Event::Held { .. }) => standing.clear(),
-            Record::Told(Event::StillChanging) => trouble = true,
+            Record::Told(Event::StillChanging { .. }) => trouble = true,
             Record::Told(Event::Degraded { error }) if !run.faulted => {
                 return broken("INV-11", format!("degraded though the watcher is healthy: {error}"));
             }

@@ -1,0 +1,122 @@
+//! What a watcher reports to, and which units that concerns.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::sync::{Mutex, MutexGuard, lock};
+
+/// What a watcher reports to. It filters, and wakes the driver; it does nothing else.
+#[derive(Clone)]
+pub struct Hints {
+    interest: Arc<Mutex<Interest>>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Who is concerned by what, and what has been told and not been taken yet.
+#[derive(Default)]
+pub(super) struct Interest {
+    /// By the path of a directory in which names were looked up.
+    pub(super) places: HashMap<PathBuf, Concerned>,
+    /// Watched directories that were removed, moved or replaced: the watch on them is dead or elsewhere.
+    pub(super) stale: HashSet<PathBuf>,
+    pub(super) all_stale: bool,
+    hinted: BTreeSet<usize>,
+    all_hinted: bool,
+}
+
+/// The units that a directory and its names concern.
+#[derive(Default)]
+pub(super) struct Concerned {
+    pub(super) units: Units,
+    pub(super) names: HashMap<OsString, Units>,
+}
+
+/// A few units, in order: most directories and names concern one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Units(Vec<usize>);
+
+impl Units {
+    /// Whether it was not there.
+    pub(super) fn insert(&mut self, unit: usize) -> bool {
+        let place = self.0.binary_search(&unit);
+        if let Err(place) = place {
+            self.0.insert(place, unit);
+        }
+        place.is_err()
+    }
+
+    pub(super) fn remove(&mut self, unit: usize) {
+        if let Ok(place) = self.0.binary_search(&unit) {
+            self.0.remove(place);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn others(&self, unit: usize) -> impl Iterator<Item = usize> {
+        self.0.iter().copied().filter(move |other| *other != unit)
+    }
+}
+
+/// The units that events were about.
+pub(crate) enum Hinted {
+    All,
+    Some(BTreeSet<usize>),
+}
+
+impl Hints {
+    /// Reports to `wake`.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { interest: Arc::default(), wake: Arc::new(wake) }
+    }
+
+    /// Something happened to `path`; `moved` if it may have been created, removed or renamed.
+    pub fn touched(&self, path: &Path, moved: bool) {
+        let known = {
+            let Interest { places, stale, hinted, .. } = &mut *lock(&self.interest);
+            let dir = places.get(path).map(|place| &place.units);
+            if moved && dir.is_some() {
+                stale.insert(path.to_owned());
+            }
+            let name = path.parent().and_then(|dir| places.get(dir)?.names.get(path.file_name()?));
+            let known = dir.is_some() || name.is_some();
+            hinted.extend(dir.into_iter().chain(name).flat_map(|units| &units.0));
+            known
+        };
+        if known {
+            (self.wake)();
+        }
+    }
+
+    /// Events were lost, or the watcher failed: anything may have happened, to the watches as well.
+    pub fn lost(&self) {
+        {
+            let mut interest = self.interest();
+            (interest.all_stale, interest.all_hinted) = (true, true);
+        }
+        (self.wake)();
+    }
+
+    pub(super) fn interest(&self) -> MutexGuard<'_, Interest> {
+        lock(&self.interest)
+    }
+
+    #[cfg(feature = "testkit")]
+    pub(super) fn told(&self) -> (BTreeSet<usize>, bool) {
+        let interest = self.interest();
+        (interest.hinted.clone(), interest.all_hinted)
+    }
+
+    /// What was told since the last time.
+    pub(super) fn take(&self) -> Hinted {
+        let mut interest = self.interest();
+        let hinted = std::mem::take(&mut interest.hinted);
+        if std::mem::take(&mut interest.all_hinted) { Hinted::All } else { Hinted::Some(hinted) }
+    }
+}
