@@ -284,7 +284,9 @@ fn inv03_a_list_that_cannot_be_used_is_a_refusal_and_never_no_list() {
             (_, first) => assert_eq!(first.unwrap_err(), error, "{what}"),
         }
         volume.publish(&world.files(&good));
-        common::expect(&mut events, "recovery", |event| matches!(event, Event::Recovered).then_some(()));
+        common::expect(&mut events, "recovery", |event| {
+            matches!(event, Event::Recovered { .. }).then_some(())
+        });
     }
 }
 

@@ -31,6 +31,7 @@
 //! | read to the end of whatever is there | INV-12 | to_the_end | tests/mutants/reading.rs |
 //! | look at every event | INV-12 | EveryEvent | tests/mutants/deciding.rs |
 //! | store the generation before the pointer, or without its lock | INV-11 | GenerationFirst, GenerationLate | loom-tests/src/wrong.rs |
+//! | of several sets: one bad set blocks all, falls to another's files, takes what was seen last or another's last good | INV-01, INV-02, INV-03, INV-05 | BlocksAll, FallsToTheFirst, TakesTheLastSeen, MixesUp | tests/sets.rs |
 //! | wake without the lock; never reset the start guard | INV-05, INV-11, INV-13 | HintWithoutLock, RegisterLate, GuardNeverReset | loom-tests/src/wrong.rs |
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)]

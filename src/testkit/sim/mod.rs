@@ -24,6 +24,7 @@ mod port;
 mod run;
 mod scenario;
 mod schedule;
+mod several;
 
 pub use check::{
     Violation, all as check, at_every_moment, bound, is_bound_to_one_generation, one_generation,
@@ -39,6 +40,7 @@ pub use scenario::{
     BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, dated, full, is_valid, not_before,
 };
 pub use schedule::{Bytes, Exhaustive, Replay, Sampled, Schedule};
+pub use several::{SetsBuild, Several};
 
 /// The bytes of each path at one instant; `None` where nothing can be read.
 pub type Contents = Vec<Option<Arc<Vec<u8>>>>;
@@ -108,6 +110,7 @@ impl Default for Weather {
 
 /// One thing that happened, in order.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // reason: events are few among the records of a test
 #[non_exhaustive]
 pub enum Record {
     /// The publisher took its step of this index.

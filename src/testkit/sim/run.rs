@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Layer},
     fs::Fs,
     machine::Timing,
-    reloader::Reloader,
+    reloader::{Builder, Reloader},
     snapshot::Files,
     status::Status,
     watch::MakeWatcher,
@@ -80,6 +80,11 @@ impl MarkedBuild {
     pub fn new(sim: &Sim) -> Self {
         Self { sim: sim.clone() }
     }
+
+    /// Says in the world's history what is judged next.
+    pub(super) fn mark(&self, what: &'static str, number: usize) {
+        self.sim.note(Record::Mark(what, number));
+    }
 }
 
 impl Build for MarkedBuild {
@@ -121,11 +126,36 @@ impl Shipped {
         F::Dir: Send,
         F::File: Send,
     {
+        let builder = Reloader::builder(paths, MarkedBuild::new(sim));
+        Self::load_built(sim, builder, fs, watcher(make_watcher(sim)))
+    }
+
+    /// The first load of several sets, with this build step.
+    ///
+    /// # Errors
+    /// The refusal, in words.
+    pub fn load_several<B: Build<Value = Value>>(
+        sim: &Sim,
+        sets: &[Vec<PathBuf>],
+        build: B,
+    ) -> Result<Self, String> {
+        let builder = Reloader::builder(&sets[0], build);
+        let builder = sets[1..].iter().fold(builder, |builder, set| builder.set(set));
+        Self::load_built(sim, builder, sim.fs(), make_watcher(sim))
+    }
+
+    fn load_built<F, B>(sim: &Sim, builder: Builder<B>, fs: F, watcher: MakeWatcher) -> Result<Self, String>
+    where
+        F: Fs,
+        F::Dir: Send,
+        F::File: Send,
+        B: Build<Value = Value>,
+    {
         let (told, published) = (sim.clone(), sim.clone());
-        let reloader = Reloader::builder(paths, MarkedBuild::new(sim))
+        let reloader = builder
             .timing(Timing::default())
             .clock(sim.clock())
-            .watcher(Some(watcher(make_watcher(sim))))
+            .watcher(Some(watcher))
             .on_event(move |event| told.note(Record::Told(event.clone())))
             .on_publish(move |value| {
                 let files = value.value.files.clone();
@@ -199,6 +229,8 @@ pub struct Scenario {
     pub crash: Option<usize>,
     /// When it begins.
     pub phase: Phase,
+    /// The number of the first set, whose key has it too.
+    pub first: u32,
     /// All else.
     pub weather: Weather,
 }
@@ -208,10 +240,10 @@ impl Scenario {
     #[must_use]
     pub fn new(publisher: Publisher, renewal: Renewal) -> Self {
         let weather = Weather::default();
-        Self { publisher, renewals: vec![renewal], crash: None, phase: Phase::Reload, weather }
+        Self { publisher, renewals: vec![renewal], crash: None, phase: Phase::Reload, first: 1, weather }
     }
 
-    /// Everything but the schedule, in one word: what [`Scenario::parse`] reads.
+    /// Everything but the schedule and the first number, in one word: what [`Scenario::parse`] reads.
     #[must_use]
     pub fn name(&self) -> String {
         let Weather { tick, reuse, events, pause, verb, lull, waits, rest } = self.weather;
@@ -242,6 +274,7 @@ impl Scenario {
             phase: [Phase::FirstLoad, Phase::Reload]
                 .into_iter()
                 .find(|known| format!("{known:?}") == phase)?,
+            first: 1,
             weather: Weather {
                 tick,
                 reuse: reuse.parse().ok()?,
@@ -258,8 +291,8 @@ impl Scenario {
     /// The complete sets, oldest first.
     #[must_use]
     pub fn sets(&self) -> Vec<Set> {
-        let mut sets = vec![full(1, 1)];
-        for (renewal, number) in self.renewals.iter().zip(2..) {
+        let mut sets = vec![full(self.first, self.first)];
+        for (renewal, number) in self.renewals.iter().zip(self.first + 1..) {
             let next = renewal.next(&sets[sets.len() - 1], number);
             sets.push(next);
         }
@@ -295,8 +328,8 @@ pub struct Stage {
     pub scenario: Scenario,
     /// The complete sets, oldest first.
     pub sets: Vec<Set>,
-    paths: Vec<PathBuf>,
-    script: Arc<Script>,
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) script: Arc<Script>,
 }
 
 /// What a run left behind.
