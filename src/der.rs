@@ -106,6 +106,8 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
             }
         }
     }
+    // Extensions that are cut off are not read, and must not count as none.
+    tbs.end()?;
     if names.is_empty() {
         let last = common_names(subject).and_then(|mut found| found.pop());
         names.extend(last.map(|(tag, value)| printable(&directory_string(tag, value))));
@@ -253,7 +255,8 @@ pub(crate) fn time(reader: &mut Reader<'_>) -> Option<Duration> {
         return None;
     }
     if year < 1970 {
-        return Some(Duration::ZERO);
+        // The calendar is the same every 400 years: a day that is none then is none before.
+        return date::days(year + 2000, month, day).map(|_| Duration::ZERO);
     }
     let days = date::days(year, month, day)?;
     Some(Duration::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))

@@ -114,6 +114,27 @@ fn inv02_a_key_file_holds_exactly_one_usable_key() {
     }
 }
 
+/// What a comparison with another parser found: a month that there is not, before 1970, and extensions of which the end
+/// is missing, which were taken for none.
+#[test]
+fn inv11_neither_a_date_that_there_is_not_nor_extensions_that_are_cut_off_are_passed_over() {
+    let pair = pair();
+    let fields = der::fields(&pair.leaf).unwrap();
+    assert_eq!(fields.names, ["example.test"]);
+    let certificate = pair.leaf.to_vec();
+    let date = certificate.windows(2).position(|window| window == [0x17, 13]).unwrap() + 2;
+    for (text, is_date) in [("690131", true), ("691301", false), ("690230", false), ("691231", true)] {
+        let mut changed = certificate.clone();
+        changed[date..date + 6].copy_from_slice(text.as_bytes());
+        assert_eq!(der::fields(&changed).is_some(), is_date, "{text}");
+    }
+    let extensions =
+        certificate.windows(3).position(|window| window[0] == 0xa3 && window[2] == 0x30).unwrap();
+    let mut longer = certificate.clone();
+    longer[extensions + 1] += 1;
+    assert_eq!(der::fields(&longer), None);
+}
+
 /// The reader of certificate fields against OpenSSL.
 #[test]
 fn inv11_the_fields_told_are_those_that_openssl_reads() {
