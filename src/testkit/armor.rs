@@ -1,7 +1,8 @@
 //! PEM as it is written (RFC 7468).
 
 /// Sections of this label, 64 characters a line.
-pub(super) fn encode(label: &str, blocks: &[impl AsRef<[u8]>]) -> Vec<u8> {
+#[must_use]
+pub fn encode(label: &str, blocks: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut text = Vec::new();
     for block in blocks {
         text.extend_from_slice(format!("-----BEGIN {label}-----\n").as_bytes());
@@ -14,7 +15,9 @@ pub(super) fn encode(label: &str, blocks: &[impl AsRef<[u8]>]) -> Vec<u8> {
     text
 }
 
-fn base64(bytes: &[u8]) -> Vec<u8> {
+/// Without line breaks.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

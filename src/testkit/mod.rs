@@ -3,7 +3,7 @@
 //!
 //! Feature `testkit`. What is here may change in any release.
 
-mod armor;
+pub mod armor;
 mod certs;
 #[cfg(not(loom))]
 pub mod fuzz;

@@ -2,6 +2,7 @@
 //! waiting for an event with a deadline.
 #![allow(dead_code, unused_imports, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
 
+pub mod armor;
 pub mod fuse;
 pub mod held;
 pub mod sessions;

@@ -7,7 +7,8 @@ use rustls_reload::{Layer, testkit::Authority};
 use super::{
     Expect::{self, Refused, Served},
     Vector,
-    asn1::{self, Certificate, block, common_name, extension, hours, sequence, value, written},
+    asn1::{self, Certificate, common_name, extension, hours, sequence, value, written},
+    common::armor::block,
     set::{CA, Set},
 };
 

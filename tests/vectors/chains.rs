@@ -9,7 +9,8 @@ use rustls_reload::{
 use super::{
     Expect::{self, Refused, Served},
     Vector,
-    asn1::{self, Certificate, block, common_name, extension, localhost, sequence, value},
+    asn1::{self, Certificate, common_name, extension, localhost, sequence, value},
+    common::armor::block,
     set::{CA, CRT, KEY, Set, subject},
 };
 

@@ -5,7 +5,8 @@ use rustls_reload::Layer;
 use super::{
     Expect::{self, Refused, Served},
     Vector,
-    asn1::{self, block, open, parts, sequence, value},
+    asn1::{self, open, parts, sequence, value},
+    common::armor::block,
     set::{KEY, Set},
 };
 

@@ -5,6 +5,7 @@ use rustls_reload::{Layer, snapshot::FILE_LIMIT};
 use super::{
     Expect::{self, Refused, Served},
     Vector,
+    common::armor::base64,
     set::{CA, CRT, KEY},
 };
 
@@ -144,7 +145,7 @@ fn refused() -> Vec<(&'static str, [Layer; 3], Edit)> {
         ("the base64 without its lines", SECTIONS, |text| {
             text.lines().filter(|line| !line.starts_with('-')).collect::<String>().into()
         }),
-        ("base64 of the text", SECTIONS, |text| super::asn1::base64(text.as_bytes()).into()),
+        ("base64 of the text", SECTIONS, |text| base64(text.as_bytes()).into()),
         // A block that holds something else.
         ("an empty block", [Layer::Pem, Layer::Key, Layer::Pem], |text| {
             lines(text, |lines| {
@@ -162,7 +163,7 @@ fn refused() -> Vec<(&'static str, [Layer; 3], Edit)> {
         ("base64 twice", CONTENT, |text| {
             let end = |lines: &Vec<&str>| lines.iter().position(|line| line.contains("END")).unwrap();
             let lines: Vec<&str> = text.lines().collect();
-            let inner = super::asn1::base64(lines[1..end(&lines)].concat().as_bytes());
+            let inner = base64(lines[1..end(&lines)].concat().as_bytes());
             format!("{}\n{inner}\n{}\n", lines[0], lines[end(&lines)]).into()
         }),
         ("more sections than are read", SECTIONS, |text| {

@@ -15,6 +15,7 @@ mod worlds;
 pub use crl::crl_parse;
 pub use paths::plan_walk;
 pub use redact::redaction;
+pub use served::{Role, apply};
 pub use text::{ca_bundle, chain_parse, der_fields, key_parse, pem_parse};
 pub use worlds::{machine_steps, snapshot_ops};
 

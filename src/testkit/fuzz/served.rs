@@ -22,10 +22,14 @@ use crate::{
 
 /// Which file of the server an input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
+    /// The chain.
     Chain,
+    /// The private key.
     Key,
+    /// The bundle of client CAs.
     ClientCa,
+    /// The revocation lists.
     Crl,
 }
 
@@ -77,8 +81,11 @@ thread_local! {
     static REVOKING: RefCell<Served> = RefCell::new(Served::load(&ROLES));
 }
 
-/// Applies an input to the server of this thread and returns what came of it.
-pub(super) fn apply(role: Role, data: &[u8]) -> Reload {
+/// Applies an input to the server of this thread, then the good file again, and returns what came of the input.
+///
+/// # Panics
+/// If what was refused changed what is served, or the good file is not taken up.
+pub fn apply(role: Role, data: &[u8]) -> Reload {
     let server = if role == Role::Crl { &REVOKING } else { &SERVED };
     server.with_borrow_mut(|served| served.apply(role, data))
 }

@@ -1,0 +1,12 @@
+//! PEM of any label and any bytes.
+
+use rustls_reload::testkit::armor;
+
+/// A block, 64 characters a line.
+pub fn block(label: &str, der: &[u8]) -> String {
+    String::from_utf8(armor::encode(label, &[der])).unwrap()
+}
+
+pub fn base64(bytes: &[u8]) -> String {
+    String::from_utf8(armor::base64(bytes)).unwrap()
+}

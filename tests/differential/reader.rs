@@ -1,0 +1,229 @@
+//! The reader of certificates against x509-parser, in this process: thousands of edits a second.
+
+use std::collections::BTreeMap;
+
+use rustls::{RootCertStore, pki_types::CertificateDer, server::ParsedCertificate};
+use rustls_reload::der;
+use x509_parser::{
+    error::X509Error,
+    extensions::{GeneralName, ParsedExtension},
+    prelude::{FromDer, X509Certificate},
+};
+
+use super::{
+    inputs::{self, Dice},
+    openssl, say,
+};
+
+/// What both tell of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    serial: Vec<u8>,
+    issuer: Vec<u8>,
+    subject: Vec<u8>,
+    not_before: u64,
+    not_after: u64,
+    /// The DNS names and addresses.
+    names: Vec<String>,
+    ca: bool,
+}
+
+fn ours(certificate: &[u8]) -> Option<Told> {
+    let fields = der::fields(certificate)?;
+    // A common name stands in for names that are not there.
+    let names = if fields.alternative.is_some() { fields.names } else { Vec::new() };
+    Some(Told {
+        serial: fields.serial.to_vec(),
+        issuer: fields.issuer.to_vec(),
+        subject: fields.subject.to_vec(),
+        not_before: fields.not_before.as_secs(),
+        not_after: fields.not_after.as_secs(),
+        names,
+        ca: fields.ca,
+    })
+}
+
+/// And whether an extension was passed over as malformed.
+fn theirs(certificate: &[u8]) -> Result<(Told, bool), X509Error> {
+    let (rest, found) = X509Certificate::from_der(certificate).map_err(|error| match error {
+        x509_parser::nom::Err::Error(error) | x509_parser::nom::Err::Failure(error) => error,
+        x509_parser::nom::Err::Incomplete(_) => X509Error::Generic,
+    })?;
+    if !rest.is_empty() {
+        return Err(X509Error::InvalidCertificate);
+    }
+    let content = |name: &[u8]| der_content(name).to_vec();
+    let seconds = |at: x509_parser::time::ASN1Time| u64::try_from(at.timestamp()).unwrap_or(0);
+    let mut told = Told {
+        serial: found.raw_serial().to_vec(),
+        issuer: content(found.issuer().as_raw()),
+        subject: content(found.subject().as_raw()),
+        not_before: seconds(found.validity().not_before),
+        not_after: seconds(found.validity().not_after),
+        names: Vec::new(),
+        ca: false,
+    };
+    let mut passed_over = false;
+    for extension in found.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(all) => {
+                told.names = all.general_names.iter().filter_map(name).collect();
+            }
+            ParsedExtension::BasicConstraints(basic) => told.ca = basic.ca,
+            ParsedExtension::ParseError { .. } => passed_over = true,
+            _ => {}
+        }
+    }
+    Ok((told, passed_over))
+}
+
+/// The content of a value.
+fn der_content(der: &[u8]) -> &[u8] {
+    let head = if der[1] < 0x80 { 2 } else { 2 + usize::from(der[1] & 0x7f) };
+    &der[head..]
+}
+
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(address) => match <[u8; 4]>::try_from(*address) {
+            Ok(four) => Some(std::net::IpAddr::from(four).to_string()),
+            Err(_) => <[u8; 16]>::try_from(*address).ok().map(|six| std::net::IpAddr::from(six).to_string()),
+        },
+        _ => None,
+    }
+}
+
+/// Why x509-parser refuses what is read here: where the reader does not look, since rustls does.
+fn to_read(error: &X509Error) -> Option<&'static str> {
+    match error {
+        X509Error::InvalidAlgorithmIdentifier | X509Error::InvalidSignatureValue | X509Error::InvalidSPKI => {
+            Some("read here: the algorithm, the key or the signature is malformed")
+        }
+        X509Error::InvalidExtensions | X509Error::DuplicateExtensions => {
+            Some("read here: an extension is malformed, or there twice")
+        }
+        X509Error::InvalidIssuerUID | X509Error::InvalidSubjectUID => {
+            Some("read here: a unique identifier is malformed")
+        }
+        X509Error::InvalidVersion => Some("read here: of a version that there is not"),
+        X509Error::InvalidX509Name => Some("read here: a name that nobody is told"),
+        X509Error::Der(_) | X509Error::NomError(_) | X509Error::Generic => {
+            Some("read here: malformed behind what is told")
+        }
+        _ => None,
+    }
+}
+
+/// Why both read a certificate and tell something else of it.
+fn to_differ(ours: &Told, theirs: &Told) -> Option<&'static str> {
+    let cut = |ours: &[u8], theirs: &[u8]| ours != theirs && ours.starts_with(theirs);
+    if cut(&ours.issuer, &theirs.issuer) || cut(&ours.subject, &theirs.subject) {
+        return Some("read otherwise: a malformed name, of which x509-parser keeps the part before that");
+    }
+    let only_ca = Told { ca: ours.ca, names: ours.names.clone(), ..theirs.clone() } == *ours;
+    (only_ca && !ours.ca && theirs.ca)
+        .then_some("read otherwise: an authority by a boolean that is neither (X.690 11.1)")
+}
+
+/// Whether rustls takes it for a leaf or for an anchor.
+fn rustls_reads(certificate: &[u8]) -> bool {
+    let certificate = CertificateDer::from(certificate);
+    ParsedCertificate::try_from(&certificate).is_ok() || RootCertStore::empty().add(certificate).is_ok()
+}
+
+/// One of the certificates with some bytes changed.
+fn edited(number: usize, all: &[Vec<u8>]) -> Vec<u8> {
+    let mut dice = Dice::new(number as u64);
+    let mut certificate = all[dice.below(all.len())].clone();
+    for _ in 0..=dice.below(3) {
+        let at = dice.below(certificate.len());
+        match dice.below(8) {
+            0 => drop(certificate.remove(at)),
+            1 => certificate.insert(at, dice.below(256) as u8),
+            2..4 => certificate[at] ^= 1 << dice.below(8),
+            _ => certificate[at] = dice.below(256) as u8,
+        }
+        if certificate.is_empty() {
+            break;
+        }
+    }
+    certificate
+}
+
+/// How a certificate came out.
+enum Outcome {
+    Both,
+    Neither,
+    /// For a listed reason.
+    Listed(&'static str),
+    Unexplained(String),
+}
+
+fn compare(certificate: &[u8]) -> Outcome {
+    let reason = match (ours(certificate), theirs(certificate)) {
+        (None, Err(_)) => return Outcome::Neither,
+        (Some(mut ours), Ok((mut theirs, passed_over))) => {
+            // Names that would break out of a line are replaced here, and those that are not ASCII are left out there.
+            let plain = |name: &String| name.len() < 256 && name.bytes().all(|byte| byte.is_ascii_graphic());
+            ours.names.retain(plain);
+            theirs.names.retain(plain);
+            // Where no name is of a kind that is told, the common name is.
+            if theirs.names.is_empty() {
+                ours.names.clear();
+            }
+            if ours == theirs {
+                return Outcome::Both;
+            }
+            let passed_over =
+                passed_over.then_some("read otherwise: an extension is malformed, and passed over there");
+            to_differ(&ours, &theirs)
+                .or(passed_over)
+                .ok_or_else(|| format!("here {ours:?}, there {theirs:?}"))
+        }
+        (Some(_), Err(error)) => to_read(&error).ok_or_else(|| format!("read here only: {error:?}")),
+        (None, Ok((_, true))) => Ok("read there: an extension is malformed, and passed over there"),
+        (None, Ok((theirs, _))) if theirs.serial.is_empty() => Ok("read there: no serial"),
+        // Its parser does not look at the class of a tag, for one.
+        (None, Ok(_)) if !rustls_reads(certificate) => Ok("read there: rustls refuses it as well"),
+        (None, Ok(_)) if !openssl::reads(certificate) => Ok("read there: OpenSSL refuses it as well"),
+        (None, Ok((theirs, _))) => Err(format!("read there only {theirs:?}")),
+    };
+    match reason {
+        Ok(reason) => Outcome::Listed(reason),
+        Err(why) => {
+            let hex: String = certificate.iter().map(|byte| format!("{byte:02x}")).collect();
+            Outcome::Unexplained(format!("{why} {hex}"))
+        }
+    }
+}
+
+/// Engine: generated.
+#[test]
+fn inv11_the_reader_tells_of_a_certificate_what_another_parser_reads_or_differs_for_a_listed_reason() {
+    if !openssl::is_there() {
+        return say("no openssl on this machine: nobody to ask where the two differ");
+    }
+    let all = inputs::certificates();
+    let edits = inputs::edits() * 200;
+    let (mut both, mut neither) = (0, 0);
+    let (mut listed, mut unexplained) = (BTreeMap::<_, usize>::new(), Vec::new());
+    for certificate in all.iter().cloned().chain((0..edits).map(|number| edited(number, &all))) {
+        match compare(&certificate) {
+            Outcome::Both => both += 1,
+            Outcome::Neither => neither += 1,
+            Outcome::Listed(reason) => *listed.entry(reason).or_default() += 1,
+            Outcome::Unexplained(why) => unexplained.push(why),
+        }
+    }
+    let count = all.len();
+    say(&format!(
+        "reader: {count} certificates, {edits} edits: {both} read alike by both, {neither} by neither"
+    ));
+    for (reason, count) in &listed {
+        say(&format!("reader: {count} disagreements: {reason}"));
+    }
+    let first = &unexplained[..unexplained.len().min(12)];
+    assert!(unexplained.is_empty(), "{} unexplained: {first:#?}", unexplained.len());
+    assert!(both > edits / 100 && neither > edits / 100, "they hardly ever agree: {both}, {neither}");
+}
