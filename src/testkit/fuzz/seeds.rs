@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     pem,
-    testkit::{Authority, Crl, Identity, Odd, Pair, Subject, Windows, lists::value},
+    testkit::{Authority, Crl, Identity, Odd, Pair, Subject, Windows, armor, lists::value},
 };
 
 /// Chain, key and client CAs.
@@ -36,15 +36,28 @@ const RSA: &str = include_str!("keys/rsa.pem");
 const P256: &str = include_str!("keys/p256.pem");
 const SEC1: &str = include_str!("keys/sec1.pem");
 
-/// A server of that name, from 2020 to 2048.
+/// Seconds since the Unix epoch, from and to.
+type Window = (u64, u64);
+
+/// From 2020 to 2048.
+const USUAL: Window = (1_577_836_800, 2_493_072_000);
+
 fn subject(name: &str) -> Subject {
+    subject_in(name, USUAL)
+}
+
+fn subject_in(name: &str, (from, to): Window) -> Subject {
     let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-    Subject::server(name).valid(at(1_577_836_800), at(2_493_072_000))
+    Subject::server(name).valid(at(from), at(to))
 }
 
 fn issue(name: &str, identity: &Identity) -> Pair {
+    issue_in(name, identity, USUAL)
+}
+
+fn issue_in(name: &str, identity: &Identity, window: Window) -> Pair {
     let root = Authority::seeded("root", 1);
-    root.intermediate_seeded("intermediate", 2).issue_with_chain(&subject(name), identity)
+    root.intermediate_seeded("intermediate", 2).issue_with_chain(&subject_in(name, window), identity)
 }
 
 /// The set that the server of the targets serves.
@@ -140,6 +153,22 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
         ("bad-base64", label(chain, "MII", "M*I")),
         ("bad-label", b"-----BEGIN \xff\xfe-----\n-----END X-----\n".to_vec()),
         ("empty-block", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_vec()),
+        ("bad-key-base64", label(key, "\nM", "\n*")),
+        ("bad-padding", label(key, "\n-----END", "===\n-----END")),
+        ("odd-base64", label(key, "\n-----END", "A\n-----END")),
+        ("garbage", GARBAGE.replace("{}", "CERTIFICATE").into()),
+        ("garbage-key", GARBAGE.replace("{}", "PRIVATE KEY").into()),
+        ("garbage-behind", format!("{leaf}\n{}", GARBAGE.replace("{}", "CERTIFICATE")).into()),
+        (
+            "expired",
+            issue_in("example.test", &Identity::seeded(3), (1_000_000_000, 1_000_100_000)).chain.into(),
+        ),
+        (
+            "early",
+            issue_in("example.test", &Identity::seeded(3), (2_400_000_000, 2_493_072_000)).chain.into(),
+        ),
+        ("nameless", armor::encode("CERTIFICATE", &[nameless(&Identity::seeded(3))])),
+        ("begin-twice", format!("-----BEGIN CERTIFICATE-----\n{chain}").into()),
         ("no-pem", b"nothing\n".to_vec()),
         ("der", vec![0x30, 0x03, 0x02, 0x01, 0x00]),
         ("public-key", label(key, "PRIVATE KEY", "PUBLIC KEY")),
@@ -178,6 +207,19 @@ fn lists() -> Vec<(String, Vec<u8>)> {
     ];
     let named = |odd: &Odd| (format!("{odd:?}.der"), root.odd_crl(&one, *odd).der.to_vec());
     all.drain(..).map(|(name, list)| (name.to_owned(), list)).chain(Odd::ALL.iter().map(named)).collect()
+}
+
+/// A block that holds three zeros.
+const GARBAGE: &str = "-----BEGIN {}-----\nAAAA\n-----END {}-----\n";
+
+/// A certificate with neither subject nor alternative names, from 1975 on.
+fn nameless(key: &Identity) -> Vec<u8> {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    (params.not_before, params.not_after) =
+        (rcgen::date_time_ymd(1975, 1, 1), rcgen::date_time_ymd(2049, 1, 1));
+    params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+    key.self_signed(params)
 }
 
 /// Certificates of which each field is read some other way.
