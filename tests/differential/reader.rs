@@ -95,8 +95,11 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
 }
 
 /// Why x509-parser refuses what is read here: where the reader does not look, since rustls does.
-fn to_read(error: &X509Error) -> Option<&'static str> {
+fn to_read(certificate: &[u8], error: &X509Error) -> Option<&'static str> {
     match error {
+        X509Error::InvalidDate if certificate.windows(3).any(|window| window == b"60Z") => {
+            Some("read here: a date with a leap second")
+        }
         X509Error::InvalidAlgorithmIdentifier | X509Error::InvalidSignatureValue | X509Error::InvalidSPKI => {
             Some("read here: the algorithm, the key or the signature is malformed")
         }
@@ -181,7 +184,9 @@ fn compare(certificate: &[u8]) -> Outcome {
                 .or(passed_over)
                 .ok_or_else(|| format!("here {ours:?}, there {theirs:?}"))
         }
-        (Some(_), Err(error)) => to_read(&error).ok_or_else(|| format!("read here only: {error:?}")),
+        (Some(_), Err(error)) => {
+            to_read(certificate, &error).ok_or_else(|| format!("read here only: {error:?}"))
+        }
         (None, Ok((_, true))) => Ok("read there: an extension is malformed, and passed over there"),
         (None, Ok((theirs, _))) if theirs.serial.is_empty() => Ok("read there: no serial"),
         // Its parser does not look at the class of a tag, for one.
