@@ -98,6 +98,8 @@ struct Judge<'a> {
     tale: &'a Tale,
     /// What the paths held, and from when until when.
     stood: Vec<(Duration, Duration, &'a Contents)>,
+    /// A step that changes what the paths hold may have been taken or not.
+    taking: bool,
     /// When a link was last renamed into the place of a directory: what is written within the same tick is not known to
     /// be younger.
     renamed: Duration,
@@ -126,6 +128,7 @@ impl<'a> Judge<'a> {
             plan,
             tale,
             stood: Vec::new(),
+            taking: false,
             renamed: Duration::ZERO,
             tied: Vec::new(),
             last_step: Duration::ZERO,
@@ -150,6 +153,8 @@ impl<'a> Judge<'a> {
                 let since = before.filter(|(.., held)| *held == contents).map_or(at.mono, |(from, ..)| *from);
                 self.stood.push((since, at.mono, contents));
                 self.tied.extend((at.mono < self.renamed + TICK).then_some(since));
+                // On a simulated disk it is taken with that.
+                self.taking = self.tale.events.is_none();
                 self.calm = false;
             }
             Record::Step(index) => {
@@ -180,10 +185,10 @@ impl<'a> Judge<'a> {
             "stop" => (self.running, self.by_hand) = (false, false),
             "ask" => self.by_hand = true,
             "answer" => self.by_hand = false,
-            // A real step is noted before it is taken, and this when it has been: until now may be what was there before.
+            // A real step is noted before it is taken, and this when it has been.
             "taken" => {
-                let from = self.stood.len().saturating_sub(2);
-                self.stood[from..].iter_mut().for_each(|(_, until, _)| *until = mono);
+                self.stands(mono);
+                self.taking = false;
                 self.renames(mono, number);
             }
             "clock" => {
@@ -200,11 +205,10 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// What was there until now was there until now.
+    /// What was there until now was there until now; and so may be what was there before a step that may not be taken yet.
     fn stands(&mut self, mono: Duration) {
-        if let Some((_, until, _)) = self.stood.last_mut() {
-            *until = mono;
-        }
+        let last = if self.taking { 2 } else { 1 };
+        self.stood.iter_mut().rev().take(last).for_each(|(_, until, _)| *until = mono);
     }
 
     /// INV-01 (b), INV-11: what is judged is a finished update, or has stood for the settle time (which breaks ASM-05), or
