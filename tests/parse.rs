@@ -5,6 +5,7 @@
 
 use std::process::Command;
 
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use rustls_reload::{
     Layer, der, pem,
     testkit::{Authority, Identity, Pair, Subject, fuzz},
@@ -133,6 +134,85 @@ fn inv11_neither_a_date_that_there_is_not_nor_extensions_that_are_cut_off_are_pa
     let mut longer = certificate.clone();
     longer[extensions + 1] += 1;
     assert_eq!(der::fields(&longer), None);
+}
+
+#[test]
+fn inv02_a_key_is_read_as_its_label_says() {
+    let key = pair().key;
+    for label in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"] {
+        let text = key.replace("PRIVATE KEY", label);
+        let key = pem::key(text.as_bytes()).unwrap().clone_der();
+        let read = match key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        assert_eq!(read, label);
+        assert_eq!(key, PrivateKeyDer::from_pem_slice(text.as_bytes()).unwrap());
+    }
+}
+
+#[test]
+fn inv02_a_key_between_two_labels_or_behind_white_space_is_refused() {
+    let key = pair().key;
+    let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
+    for (what, layer, text) in [
+        ("another BEGIN", Layer::Pem, key.replace(begin, "-----BEGIN RSA PRIVATE KEY-----")),
+        ("another END", Layer::Pem, key.replace(end, "-----END RSA PRIVATE KEY-----")),
+        ("white space before BEGIN", Layer::Key, key.replace(begin, &format!(" {begin}"))),
+        ("white space before END", Layer::Key, key.replace(end, &format!(" {end}"))),
+    ] {
+        let error = pem::key(text.as_bytes()).expect_err(what);
+        assert_eq!(error.layer(), layer, "{what}: {error}");
+    }
+}
+
+/// A file that is cut off within the first dashes of a section is not whole, one that ends with other text is.
+#[test]
+fn inv01_dashes_at_the_end_of_a_file_are_the_beginning_of_something() {
+    let chain = pair().chain;
+    for dashes in 1..=5 {
+        let text = chain.clone() + &"-----"[..dashes];
+        assert_eq!(pem::chain(text.as_bytes()).unwrap_err().layer(), Layer::Pem, "{dashes}");
+    }
+    for end in ["end", "  ", "--a", "--\nend", "--\n"] {
+        assert_eq!(pem::chain((chain.clone() + end).as_bytes()).unwrap().len(), 2, "{end:?}");
+    }
+}
+
+#[test]
+fn inv12_a_file_has_a_limited_number_of_sections() {
+    let empty = "-----BEGIN EC PARAMETERS-----\n-----END EC PARAMETERS-----\n";
+    let chain = pair().chain;
+    let others = pem::SECTION_LIMIT - 2;
+    assert_eq!(pem::chain((chain.clone() + &empty.repeat(others)).as_bytes()).unwrap().len(), 2);
+    let error = pem::chain((chain + &empty.repeat(others + 1)).as_bytes()).unwrap_err();
+    assert_eq!(error.layer(), Layer::Pem, "{error}");
+}
+
+/// Whoever mends the file is told where; a label that is none is not repeated, for it may be a part of a key.
+#[test]
+fn inv10_inv11_a_refusal_names_what_is_a_label_and_nothing_else() {
+    let chain = pair().chain;
+    let of = |label: &str| {
+        let text = format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+        pem::chain(text.as_bytes()).unwrap_err().to_string()
+    };
+    for label in ["X509 CRL", "TRUSTED CERTIFICATE", "PKCS7", "CMS", "ABCDEFGHIJK LMNOPQRSTUVWX"] {
+        let told = label.len() <= 24;
+        assert_eq!(of(label).contains(&format!("{label:?}")), told, "{label}: {}", of(label));
+    }
+    for strange in ["MIGHAGEAMBMGBYQGSM49", "a key", "A KEy", "A+KEY", "A KEY/", "A KEY="] {
+        assert!(!of(strange).contains(strange), "{}", of(strange));
+        assert!(of(strange).contains("strange"), "{}", of(strange));
+    }
+    let second = chain.replacen("-----END CERTIFICATE-----", "-----END CERTIFICATE-----\n#", 1);
+    let (first, rest) = second.split_once('#').unwrap();
+    let damaged = format!("{first}{}", rest.replacen("MII", "*II", 1));
+    let error = pem::chain(damaged.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("certificate 2"), "{error}");
+    let of = |bytes: &[u8]| pem::chain(bytes).unwrap_err().to_string().contains("DER");
+    assert!(of(&pair().leaf) && !of(b"text"));
 }
 
 /// The reader of certificate fields against OpenSSL.
