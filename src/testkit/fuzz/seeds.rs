@@ -168,6 +168,7 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
             issue_in("example.test", &Identity::seeded(3), (2_400_000_000, 2_493_072_000)).chain.into(),
         ),
         ("nameless", armor::encode("CERTIFICATE", &[nameless(&Identity::seeded(3))])),
+        ("cut-behind", chain[..chain.len() * 3 / 4].into()),
         ("begin-twice", format!("-----BEGIN CERTIFICATE-----\n{chain}").into()),
         ("no-pem", b"nothing\n".to_vec()),
         ("der", vec![0x30, 0x03, 0x02, 0x01, 0x00]),

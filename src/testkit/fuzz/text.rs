@@ -1,6 +1,6 @@
 //! PEM in each role, and the fields of certificates.
 
-use rustls::{RootCertStore, pki_types::CertificateDer};
+use rustls::{RootCertStore, pki_types::CertificateDer, server::ParsedCertificate};
 
 use super::served::{self, Role};
 use crate::{der, error::Error, pem, shared::Reload, testkit::armor::encode};
@@ -10,6 +10,7 @@ pub fn pem_parse(data: &[u8]) {
     let chain = pem::chain(data);
     let bundle = pem::ca_bundle(data);
     if let Ok(chain) = &chain {
+        whole(data);
         assert_eq!(pem::chain(&encode("CERTIFICATE", chain)).as_ref(), Ok(chain));
         bounded(chain, data);
     }
@@ -36,6 +37,11 @@ pub fn chain_parse(data: &[u8]) {
         accepted(&again),
         "what lies beside the certificates decides: {answer:?}, {again:?}"
     );
+    let parses = |one: &CertificateDer<'static>| ParsedCertificate::try_from(one).is_ok() || anchor(one);
+    assert!(
+        !accepted(&answer) || chain.iter().all(parses),
+        "a certificate that rustls does not read is served"
+    );
 }
 
 /// A bundle of CAs, alone and as the file of a server: every certificate of it counts, or none does.
@@ -46,7 +52,6 @@ pub fn ca_bundle(data: &[u8]) {
     let Ok(bundle) = parsed else { return };
     bounded(&bundle, data);
     assert_eq!(pem::ca_bundle(&encode("CERTIFICATE", &bundle)).as_ref(), Ok(&bundle));
-    let anchor = |one: &CertificateDer<'static>| RootCertStore::empty().add(one.clone()).is_ok();
     let each = bundle.iter().all(anchor);
     let taken = !matches!(answer, Reload::Refused(_));
     assert_eq!(taken, each, "a bundle is accepted if and only if each certificate of it is an anchor");
@@ -58,9 +63,27 @@ pub fn key_parse(data: &[u8]) {
     agrees(&served::apply(Role::Key, data), pem::key(data).err().as_ref(), Role::Key);
 }
 
+fn anchor(certificate: &CertificateDer<'static>) -> bool {
+    RootCertStore::empty().add(certificate.clone()).is_ok()
+}
+
+/// A file of which something is accepted has as many ends as it has begins: what is cut off is no end of a file.
+fn whole(data: &[u8]) {
+    let lines = data.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii);
+    let (begins, ends) = lines.fold((0, 0), |(begins, ends), line| {
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        (
+            begins + usize::from(line.starts_with(b"-----BEGIN ")),
+            ends + usize::from(line.starts_with(b"-----END ")),
+        )
+    });
+    assert!(begins == ends && begins > 0, "{begins} sections begin and {ends} end");
+}
+
 /// A key that is accepted is the same wherever in the file it lies, and a second one is never guessed away.
 fn one_key(data: &[u8]) {
     let Ok(key) = pem::key(data) else { return };
+    whole(data);
     let twice = [data, b"\n", data].concat();
     assert!(pem::key(&twice).is_err(), "one of two keys was picked");
     let spaced = [b"# a comment\n", data, b"\ntrailing text\n"].concat();
