@@ -54,6 +54,12 @@ impl Default for Timing {
 }
 
 impl Timing {
+    /// The pause after a further torn look: from the gap it doubles up to the first pause after a failure, which is 20 looks
+    /// a second.
+    pub(crate) fn torn_pause(&self, last: Duration) -> Duration {
+        last.saturating_mul(2).min(self.retry).max(self.gap)
+    }
+
     /// The same with no delay longer than can be added to a moment.
     pub(crate) fn bounded(self) -> Self {
         let Self { settle, shrink_settle, tie, retry, poll, poll_degraded, gap, patience } = self;
@@ -107,7 +113,12 @@ pub enum Seen<E> {
         shrinks: bool,
     },
     /// Something moved while it was read.
-    Torn(E),
+    Torn {
+        /// What.
+        cause: E,
+        /// The look before was torn in the same way, and nothing moved from then until now.
+        still: bool,
+    },
     /// A file could not be read.
     Failed(E),
 }
@@ -198,6 +209,15 @@ struct Unread<E> {
     count: u64,
 }
 
+/// Looks that are torn, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Torn {
+    /// Since when in the same way, and without anything having moved.
+    since: Duration,
+    /// Until the next look, whoever asks for it.
+    pause: Duration,
+}
+
 /// What has been asked of the driver and is not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Busy {
@@ -226,6 +246,7 @@ pub struct Machine<E> {
     unsettled: Option<(Duration, bool)>,
     refusal: Option<Refusal<E>>,
     unread: Option<Unread<E>>,
+    torn: Option<Torn>,
     /// Somebody was told that something is wrong and not yet that it is over.
     owes_recovery: bool,
     retry_at: Option<Duration>,
@@ -251,6 +272,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             unsettled: None,
             refusal: None,
             unread: None,
+            torn: None,
             owes_recovery: false,
             retry_at: None,
             backoff: timing.retry,
@@ -324,7 +346,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         if let (Some((_, date)), None) = (self.held, self.retry_at) {
             wake = wake.min(now.mono + date.saturating_sub(now.wall));
         }
-        Some(wake.max(last_look + self.timing.gap))
+        Some(wake.max(last_look + self.torn.map_or(self.timing.gap, |torn| torn.pause)))
     }
 
     /// Takes one step.
@@ -393,6 +415,7 @@ impl<E: Clone + PartialEq> Machine<E> {
     }
 
     fn looked(&mut self, now: Now, seen: Seen<E>) -> Vec<Effect<E>> {
+        let torn = self.torn.take();
         match seen {
             Seen::Served => {
                 let mut effects = Vec::new();
@@ -403,20 +426,15 @@ impl<E: Clone + PartialEq> Machine<E> {
                 effects
             }
             Seen::Changed { content, motion, shrinks } => self.changed(now, content, motion, shrinks),
-            Seen::Torn(cause) => {
-                self.unread = None;
-                self.still = None;
-                self.retry_at = Some(now.mono + self.timing.gap);
-                let mut effects = self.unsettled(now);
-                // A reload by hand asks for one consistent snapshot, and waits for it as long as the first load does.
-                if self.by_hand.is_some_and(|since| now.mono >= since + self.timing.patience) {
-                    self.answer(&mut effects, Answer::Refused(cause));
-                }
-                effects
+            Seen::Torn { cause, still } => {
+                let pause = torn.map_or(self.timing.gap, |torn| self.timing.torn_pause(torn.pause));
+                let since = torn.filter(|_| still).map_or(now.mono, |torn| torn.since);
+                self.torn = Some(Torn { since, pause });
+                self.tear(now, cause, since, pause)
             }
             Seen::Failed(cause) => {
                 self.still = None;
-                self.fail(now, cause)
+                self.fail(now, cause, now.mono)
             }
         }
     }
@@ -496,13 +514,31 @@ impl<E: Clone + PartialEq> Machine<E> {
         }
     }
 
+    /// Something moved while it was read, or so it seems: nobody is at work where nothing has moved for longer than a
+    /// publisher may pause (ASM-05), and then the file cannot be read.
+    fn tear(&mut self, now: Now, cause: E, since: Duration, pause: Duration) -> Vec<Effect<E>> {
+        self.still = None;
+        self.unread = None;
+        // When this look began, not when it ended, as where a set settles.
+        if self.last_look.is_some_and(|look| since < now.mono && since + self.timing.settle <= look) {
+            return self.fail(now, cause, since);
+        }
+        self.retry_at = Some(now.mono + pause);
+        let mut effects = self.unsettled(now);
+        // A reload by hand asks for one consistent snapshot, and waits for it as long as the first load does.
+        if self.by_hand.is_some_and(|since| now.mono >= since + self.timing.patience) {
+            self.answer(&mut effects, Answer::Refused(cause));
+        }
+        effects
+    }
+
     /// A file cannot be read. It is refused once that has lasted for longer than a publisher may leave a name missing
     /// (ASM-05), or if somebody asked by hand.
-    fn fail(&mut self, now: Now, cause: E) -> Vec<Effect<E>> {
+    fn fail(&mut self, now: Now, cause: E, since: Duration) -> Vec<Effect<E>> {
         let old = self.unread.take();
         let (since, count) = match &old {
             Some(old) => (old.since, if old.cause == cause { old.count + 1 } else { 1 }),
-            None => (now.mono, 1),
+            None => (since, 1),
         };
         let stands = self.refusal.as_ref().is_some_and(|refusal| refusal.cause == cause);
         if stands || self.by_hand.is_some() || since + self.timing.settle <= now.mono {

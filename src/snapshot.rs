@@ -87,13 +87,15 @@ impl Files {
 }
 
 /// Why an attempt brought nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
     /// Something changed while it was read; another attempt may do.
     Torn {
         /// What changed.
         at: PathBuf,
+        /// What of it shows that, in words.
+        why: String,
     },
     /// The path cannot be read as it stands.
     Unreadable {
@@ -112,12 +114,22 @@ impl Failure {
     pub fn is_torn(&self) -> bool {
         matches!(self, Self::Torn { .. })
     }
+
+    /// The refusal where nothing moves, so that it cannot be read as it stands.
+    pub(crate) fn for_good(self) -> Error {
+        match self {
+            Self::Torn { at, why } => Error::new(Layer::Read, why).at(at),
+            Self::Unreadable { .. } => self.into(),
+        }
+    }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Torn { at } => Self::new(Layer::Changing, "the files change while they are read").at(at),
+            Failure::Torn { at, .. } => {
+                Self::new(Layer::Changing, "the files change while they are read").at(at)
+            }
             Failure::Unreadable { path, at, why } if path == at => Self::new(Layer::Read, why).at(path),
             Failure::Unreadable { path, at, why } => {
                 Self::new(Layer::Read, format!("{why} (at {})", at.display())).at(path)
@@ -139,6 +151,20 @@ pub struct Look {
     pub walk: Walk,
     /// The bytes, or why there are none.
     pub files: Result<Files, Failure>,
+}
+
+impl Look {
+    /// Whether both are torn in the same way, and nothing shows that anything moved between them. What comes and goes
+    /// again shows nothing.
+    pub(crate) fn is_torn_as(&self, earlier: &Self) -> bool {
+        if self.walk.entries.iter().any(|entry| entry.seen == Seen::Nothing) {
+            return false;
+        }
+        match (&self.files, &earlier.files) {
+            (Err(now), Err(was)) => now.is_torn() && now == was && self.walk.held_still_since(&earlier.walk),
+            _ => false,
+        }
+    }
 }
 
 /// Makes exactly one attempt.
@@ -181,7 +207,7 @@ struct Attempt<'a, F: Fs> {
 
 /// A failure at one entry, before it is known which path of the set was being resolved.
 enum Stop {
-    Torn(PathBuf),
+    Torn(PathBuf, String),
     Fault(PathBuf, String),
 }
 
@@ -193,7 +219,7 @@ impl<F: Fs> Attempt<'_, F> {
             // 1. Where one path fails the others are walked all the same: they go on being watched.
             match self.resolve(path) {
                 Ok(index) => indexes.push(index),
-                Err(Stop::Torn(at)) => return Err(Failure::Torn { at }),
+                Err(Stop::Torn(at, why)) => return Err(Failure::Torn { at, why }),
                 Err(Stop::Fault(at, why)) => {
                     failure.get_or_insert(Failure::Unreadable { path: path.clone(), at, why });
                 }
@@ -221,7 +247,7 @@ impl<F: Fs> Attempt<'_, F> {
     fn files(&self, set: &PathSet, indexes: &[usize]) -> Result<Files, Failure> {
         let paths = || set.0.iter().zip(indexes);
         let failure = |path: &PathBuf, stop| match stop {
-            Stop::Torn(at) => Failure::Torn { at },
+            Stop::Torn(at, why) => Failure::Torn { at, why },
             Stop::Fault(at, why) => Failure::Unreadable { path: path.clone(), at, why },
         };
         let mut opened = BTreeMap::new();
@@ -387,7 +413,7 @@ impl<F: Fs> Attempt<'_, F> {
         let stat =
             self.fs.stat_dir(&dir).map_err(|error| Stop::Fault(path.clone(), describe("stat", &error)))?;
         if !matches!(&self.walk.entries[index].seen, Seen::Node(seen) if seen.id == stat.id) {
-            return Err(Stop::Torn(path));
+            return Err(Stop::Torn(path, "found, but another directory is opened".to_owned()));
         }
         self.nodes.push(Node { dir, stat, path });
         let node = self.nodes.len() - 1;
@@ -406,7 +432,8 @@ impl<F: Fs> Attempt<'_, F> {
         let fault = |verb, error: &io::Error| Stop::Fault(path.clone(), describe(verb, error));
         let stat = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
         if *seen != Seen::Node(stat) {
-            return Err(Stop::Torn(path.clone()));
+            let why = "found, but another file is opened, or one of another length or time";
+            return Err(Stop::Torn(path.clone(), why.to_owned()));
         }
         if stat.size > FILE_LIMIT {
             let why = format!("{} bytes are more than the limit of {FILE_LIMIT}", stat.size);
@@ -422,7 +449,7 @@ impl<F: Fs> Attempt<'_, F> {
                     let now = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
                     let why = format!("{} bytes fewer than its length can be read", rest.len());
                     let path = path.clone();
-                    return Err(if now == stat { Stop::Fault(path, why) } else { Stop::Torn(path) });
+                    return Err(if now == stat { Stop::Fault(path, why) } else { Stop::Torn(path, why) });
                 }
                 Ok(n) => rest = &mut rest[n..],
                 Err(error) => return Err(fault("read", &error)),
@@ -437,8 +464,7 @@ impl<F: Fs> Attempt<'_, F> {
             let dir = &self.nodes[looked.parent].dir;
             if let (Seen::Link(stat, _), true) = (&mut entry.seen, looked.assumed) {
                 // Whether it was another in between is told by its times alone, and by these from here on.
-                *stat =
-                    self.fs.stat(dir, &looked.name).map_err(|_| Failure::Torn { at: entry.path.clone() })?;
+                *stat = self.fs.stat(dir, &looked.name).map_err(|_| moved(&entry.path))?;
             }
             let still = match &entry.seen {
                 Seen::Link(_, target) => self.fs.read_link(dir, &looked.name).is_ok_and(|now| now == *target),
@@ -448,7 +474,7 @@ impl<F: Fs> Attempt<'_, F> {
                 Seen::Nothing => self.fs.stat(dir, &looked.name).is_err(),
             };
             if !still {
-                return Err(Failure::Torn { at: entry.path.clone() });
+                return Err(moved(&entry.path));
             }
         }
         Ok(())
@@ -470,11 +496,18 @@ fn parts(path: &Path) -> impl Iterator<Item = Part> + '_ {
     })
 }
 
+/// What is another when it is looked up again.
+fn moved(at: &Path) -> Failure {
+    Failure::Torn { at: at.to_owned(), why: "another at each look-up".to_owned() }
+}
+
 /// A name that was there a moment ago: if it is gone or of another kind now, the set is moving.
 fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
     use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, StaleNetworkFileHandle};
     match error.kind() {
-        NotFound | NotADirectory | InvalidInput | StaleNetworkFileHandle => Stop::Torn(path.to_owned()),
+        NotFound | NotADirectory | InvalidInput | StaleNetworkFileHandle => {
+            Stop::Torn(path.to_owned(), format!("found, but {}", describe(verb, error)))
+        }
         _ => Stop::Fault(path.to_owned(), describe(verb, error)),
     }
 }

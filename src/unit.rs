@@ -58,6 +58,8 @@ pub(crate) struct Unit<V> {
     pub(crate) machine: Machine<Cause>,
     served: Set,
     candidate: Option<Candidate>,
+    /// The look before this one, if it was torn.
+    torn: Option<Look>,
     /// The bytes refused or held last, by their number: written once more, with others in between, they are the same.
     judged: Option<(Files, u64)>,
     /// The bytes and the date told last to be held.
@@ -79,6 +81,7 @@ impl<V> Unit<V> {
             machine: Machine::new(timing),
             served,
             candidate: None,
+            torn: None,
             judged: None,
             held_told: None,
             built: None,
@@ -95,13 +98,17 @@ impl<V> Unit<V> {
 
     /// What a look means beside what is served.
     pub(crate) fn seen<F: Fs, B: Build<Value = V>>(&mut self, build: &B, look: Look) -> Seen<Cause> {
+        let torn = self.torn.take();
         let files = match look.files {
             Ok(files) => files,
-            Err(failure) => {
-                let torn = failure.is_torn();
-                let cause = Error::from(failure).into();
-                return if torn { Seen::Torn(cause) } else { Seen::Failed(cause) };
+            Err(ref failure) if failure.is_torn() => {
+                let still = torn.is_some_and(|old| look.is_torn_as(&old));
+                let failure = failure.clone();
+                let error = if still { failure.for_good() } else { failure.into() };
+                self.torn = Some(look);
+                return Seen::Torn { cause: error.into(), still };
             }
+            Err(failure) => return Seen::Failed(Error::from(failure).into()),
         };
         let set = Set { files, walk: look.walk };
         if set.files == self.served.files {
@@ -215,6 +222,7 @@ impl<V> Unit<V> {
             set(&candidate.set);
         }
         self.candidate.as_ref().map(|candidate| candidate.motion).hash(&mut state);
+        self.torn.as_ref().map(|torn| (&torn.walk, torn.files.as_ref().err())).hash(&mut state);
         if let Some((files, _)) = &self.judged {
             files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
         }
@@ -234,16 +242,25 @@ impl<V> Unit<V> {
 
 /// A set on its way through the first load.
 pub(crate) enum Starting {
-    /// The look before, if it was consistent, and since when it has held still.
-    Moving(Option<(Set, Duration)>),
+    /// The look before.
+    Moving(Option<Before>),
     Still(Set),
+}
+
+/// What a look of the first load came to, for the next one.
+pub(crate) enum Before {
+    /// It was consistent, and has held still since then.
+    Whole(Set, Duration),
+    /// It was torn, and has been in the same way since then; how long it waited for the next look.
+    Torn(Look, Duration, Duration),
 }
 
 impl Starting {
     /// Looks once, and says for how long to wait before the next time; `None` once the set holds still.
     ///
     /// Files that have not changed for the settle time count as still; otherwise two equal looks that far apart do.
-    /// A torn read is tried again for as long as the patience lasts; any other failure is one at once.
+    /// A torn read is tried again for as long as the patience lasts, or until it is plain that nobody is at work; any other
+    /// failure is one at once.
     pub(crate) fn look<F: Fs>(
         &mut self,
         fs: &F,
@@ -257,9 +274,18 @@ impl Starting {
         let look = snapshot::take(fs, paths);
         let late = now.mono >= start + timing.patience + timing.settle;
         let files = match look.files {
-            Err(failure) if failure.is_torn() && !late => {
-                *before = None;
-                return Ok(Some(timing.gap));
+            Err(ref failure) if failure.is_torn() && !late => {
+                let (old, pause) = match before.take() {
+                    Some(Before::Torn(old, since, pause)) => (Some((old, since)), timing.torn_pause(pause)),
+                    _ => (None, timing.gap),
+                };
+                let same = old.filter(|(old, _)| look.is_torn_as(old)).map(|(_, since)| since);
+                if same.is_some_and(|since| since + timing.settle <= now.mono) {
+                    return Err(failure.clone().for_good());
+                }
+                let since = same.unwrap_or_else(|| clock.now().mono);
+                *before = Some(Before::Torn(look, since, pause));
+                return Ok(Some(pause));
             }
             Err(failure) => return Err(failure.into()),
             Ok(files) => files,
@@ -270,7 +296,7 @@ impl Starting {
             return Ok(None);
         }
         let since = match &before {
-            Some((old, since)) if set.is(old) => *since,
+            Some(Before::Whole(old, since)) if set.is(old) => *since,
             _ if late => {
                 let why = "the files do not hold still";
                 return Err(Error::new(Layer::Changing, why).at(&paths.paths()[0]));
@@ -282,7 +308,7 @@ impl Starting {
             *self = Self::Still(set);
             return Ok(None);
         }
-        *before = Some((set, since));
+        *before = Some(Before::Whole(set, since));
         Ok(Some((since + timing.settle).saturating_sub(clock.now().mono)))
     }
 }

@@ -28,7 +28,8 @@ fn alphabet() -> Vec<Round> {
     let changed = |content, motion, shrinks| Seen::Changed { content, motion, shrinks };
     let seen = [
         Seen::Served,
-        Seen::Torn(1),
+        Seen::Torn { cause: 1, still: false },
+        Seen::Torn { cause: 2, still: true },
         Seen::Failed(2),
         Seen::Failed(3),
         changed(1, Motion::Committed, false),
@@ -115,7 +116,7 @@ fn inv11_a_second_reload_by_hand_does_not_prolong_the_first() {
         pass: ms(pass),
         wall: Wall::Runs,
         input,
-        seen: Seen::Torn(1),
+        seen: Seen::Torn { cause: 1, still: false },
         verdict: Verdict::Valid,
     };
     assert_eq!(world.play(&torn(0, Input::Reload)).answered, []);

@@ -71,8 +71,10 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug)]
 enum End {
     Served,
-    Unreadable(Cause),
-    Torn(Cause),
+    /// It cannot be read, as far as is known since then.
+    Unreadable(Cause, u64),
+    /// The next look comes so much later.
+    Torn(Cause, u64),
     /// Something that did not hold still before.
     Moves,
     /// It holds still, but not for long enough.
@@ -112,7 +114,7 @@ impl Settling {
             End::Moves | End::Settles | End::Pends | End::Held(_) => return,
             End::NotYet(content, date) => self.held = Some((content, date.max(now.wall + ms(50)))),
             End::Served | End::Published(_) | End::Refused(..) => self.held = None,
-            End::Unreadable(_) | End::Torn(_) => {}
+            End::Unreadable(..) | End::Torn(..) => {}
         }
         self.still = None;
     }
@@ -132,7 +134,7 @@ impl Retrying {
     fn ends(&mut self, t: u64, end: End, stands: bool) {
         let unread = self.unread.take();
         match end {
-            End::Unreadable(cause) => {
+            End::Unreadable(cause, _) => {
                 self.again(t, cause, unread);
                 match stands {
                     true => self.refused = Some((cause, None)),
@@ -143,7 +145,7 @@ impl Retrying {
                 self.again(t, cause, None);
                 self.refused = Some((cause, Some(content)));
             }
-            End::Torn(_) => self.at = Some(t + 5),
+            End::Torn(_, pause) => self.at = Some(t + pause),
             End::Moves | End::Settles => self.at = None,
             End::Pends => {}
             End::Served | End::Held(_) | End::Published(_) | End::NotYet(..) => *self = Self::default(),
@@ -172,8 +174,8 @@ impl Telling {
         match end {
             End::Served | End::Published(_) => std::mem::take(self).owes.then_some(Notice::Recovered),
             End::Refused(_, cause) => self.bad(cause),
-            End::Unreadable(cause) => {
-                let since = unread.unwrap_or(t);
+            End::Unreadable(cause, since) => {
+                let since = unread.unwrap_or(since);
                 if self.bad == Some(cause) || by_hand || t >= since + 500 {
                     return self.bad(cause);
                 }
@@ -181,7 +183,7 @@ impl Telling {
                 None
             }
             End::Settles | End::Pends => None,
-            End::Torn(_) | End::Moves => {
+            End::Torn(..) | End::Moves => {
                 let (since, told) = *self.moving.get_or_insert((t, false));
                 let tell = !told && t >= since + 5_000;
                 (self.moving, self.owes) = (Some((since, told || tell)), self.owes || tell);
@@ -211,9 +213,29 @@ fn answer(t: u64, asked: u64, end: End) -> Option<Answer<Cause>> {
         End::Served => Some(Answer::Unchanged),
         End::Published(_) => Some(Answer::Reloaded),
         End::NotYet(_, date) => Some(Answer::Held(date)),
-        End::Unreadable(cause) | End::Refused(_, cause) => Some(Answer::Refused(cause)),
-        End::Torn(cause) => (t >= asked + 5_000).then_some(Answer::Refused(cause)),
+        End::Unreadable(cause, _) | End::Refused(_, cause) => Some(Answer::Refused(cause)),
+        End::Torn(cause, _) => (t >= asked + 5_000).then_some(Answer::Refused(cause)),
         End::Moves | End::Settles | End::Pends | End::Held(_) => None,
+    }
+}
+
+/// WHETHER somebody is at work, by looks that are torn one after the other.
+#[derive(Clone, Default)]
+struct Tearing {
+    same: u64,  // since when nothing has moved
+    count: u32, // of torn looks
+}
+
+impl Tearing {
+    /// How long the next look waits.
+    fn pause(&self) -> u64 {
+        [5, 10, 20, 40].get(self.count.saturating_sub(1) as usize).copied().unwrap_or(50)
+    }
+
+    fn ends(&mut self, t: u64, cause: Cause, still: bool) -> End {
+        let same = if still && self.count > 0 { self.same } else { t };
+        *self = Self { same, count: self.count + 1 };
+        if t >= same + 500 { End::Unreadable(cause, same) } else { End::Torn(cause, self.pause()) }
     }
 }
 
@@ -221,6 +243,7 @@ fn answer(t: u64, asked: u64, end: End) -> Option<Answer<Cause>> {
 #[derive(Clone, Default)]
 struct Twins {
     settling: Settling,
+    tearing: Tearing,
     retrying: Retrying,
     telling: Telling,
     asked: Option<u64>,
@@ -238,8 +261,9 @@ impl Twins {
         let date = held.map(|(_, date)| millis(now.mono + date.saturating_sub(now.wall)));
         let untold = self.telling.unread.map(|since| since + 500);
         let retry = self.retrying.at;
+        let gap = if self.tearing.count > 0 { self.tearing.pause() } else { 5 };
         let wakes = [Some(last + poll), still.map(|still| still.1 + still.2), retry.or(date), untold];
-        wakes.into_iter().flatten().min().unwrap_or(u64::MAX).max(last + 5)
+        wakes.into_iter().flatten().min().unwrap_or(u64::MAX).max(last + gap)
     }
 
     /// What they want done about the look of a round.
@@ -248,7 +272,11 @@ impl Twins {
         let held = self.settling.held.map(|held| held.0);
         self.settling.ends(now, end);
         let told = self.telling.ends(t, end, self.asked.is_some(), held).into_iter().collect();
-        self.retrying.ends(t, end, matches!(end, End::Unreadable(cause) if self.telling.bad == Some(cause)));
+        self.retrying.ends(
+            t,
+            end,
+            matches!(end, End::Unreadable(cause, _) if self.telling.bad == Some(cause)),
+        );
         let answered: Vec<_> = self.asked.and_then(|asked| answer(t, asked, end)).into_iter().collect();
         self.asked = self.asked.filter(|_| answered.is_empty());
         let (built, published) = end.done();
@@ -270,10 +298,15 @@ impl End {
 impl Round {
     /// What its look comes to.
     fn end(&self, now: Now, twins: &mut Twins) -> End {
+        if let Seen::Torn { cause, still } = self.seen {
+            return twins.tearing.ends(millis(now.mono), cause, still);
+        }
+        twins.tearing = Tearing::default();
         let (content, motion, shrinks) = match self.seen {
             Seen::Served => return End::Served,
-            Seen::Failed(cause) => return End::Unreadable(cause),
-            Seen::Torn(cause) => return End::Torn(cause),
+            Seen::Failed(cause) | Seen::Torn { cause, .. } => {
+                return End::Unreadable(cause, millis(now.mono));
+            }
             Seen::Changed { content, motion, shrinks } => (content, motion, shrinks),
         };
         let wait = match motion {

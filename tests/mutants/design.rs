@@ -193,14 +193,14 @@ impl<const W: u8> Rebuilt<W> {
             {
                 let pair = PathSet::new(&self.paths.paths()[..CA]).unwrap();
                 let Ok(pair) = snapshot::take(&self.fs, &pair).files else {
-                    return Seen::Torn(String::new());
+                    return Seen::Torn { cause: String::new(), still: false };
                 };
                 let mut files: Vec<_> =
                     pair.iter().map(|(path, bytes)| (path.to_owned(), bytes.into())).collect();
                 files.push((path.clone(), (&b""[..]).into()));
                 self.seen(Files::new(files), look.walk)
             }
-            failure if failure.is_torn() => Seen::Torn(failure.to_string()),
+            failure if failure.is_torn() => Seen::Torn { cause: failure.to_string(), still: false },
             failure => Seen::Failed(failure.to_string()),
         }
     }

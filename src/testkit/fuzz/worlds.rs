@@ -65,10 +65,12 @@ fn round(script: &mut Script<'_>) -> Round {
     let seen = script.pick(&[
         changed(content, motion, shrinks),
         Seen::Served,
-        Seen::Torn(1),
+        Seen::Torn { cause: 1, still: false },
         Seen::Failed(2),
         Seen::Failed(3),
         changed(content, motion, shrinks),
+        Seen::Torn { cause: 2, still: true },
+        Seen::Torn { cause: 2, still: true },
     ]);
     let verdict = script.pick(&[
         Verdict::Valid,

@@ -10,6 +10,7 @@ use super::{MarkedBuild, Replay, Script, Sim, Value, Weather};
 use crate::{
     build::Build,
     error::Error,
+    fs::Fs,
     machine::Timing,
     reloader::{Builder, Reloader},
     testkit::Op,
@@ -61,8 +62,20 @@ impl<T: Send + Sync + 'static> Live<T> {
     /// # Errors
     /// The refusal.
     pub fn load_by<B: Build<Value = T>>(&mut self, builder: Builder<B>) -> Result<(), Error> {
+        self.load_through(builder, self.sim.fs())
+    }
+
+    /// The same through another port than the world's own.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn load_through<B, F>(&mut self, builder: Builder<B>, fs: F) -> Result<(), Error>
+    where
+        B: Build<Value = T>,
+        F: Fs<Dir: Send, File: Send>,
+    {
         self.reloader = None;
-        self.reloader = Some(builder.load_from(self.sim.fs())?);
+        self.reloader = Some(builder.load_from(fs)?);
         Ok(())
     }
 
