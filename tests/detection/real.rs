@@ -211,7 +211,7 @@ impl World for Real {
 
     fn told(&mut self) -> Vec<Told> {
         self.listen();
-        self.told.clone()
+        self.told.iter().filter(|told| **told != Told::TrustShrunk).cloned().collect()
     }
 
     fn published(&self) -> u64 {

@@ -42,6 +42,8 @@ pub enum Told {
     Refused(Layer),
     Degraded,
     Restored,
+    /// Client CAs went with what was published: no matter of detection, and passed over.
+    TrustShrunk,
     /// Nothing of this kind is expected of any scenario.
     Else(String),
 }
@@ -54,6 +56,7 @@ impl From<&Event> for Told {
             Event::Refused { error, .. } => Self::Refused(error.layer()),
             Event::Degraded { .. } => Self::Degraded,
             Event::Restored => Self::Restored,
+            Event::TrustShrunk { .. } => Self::TrustShrunk,
             event => Self::Else(event.to_string()),
         }
     }
