@@ -23,6 +23,8 @@ pub enum Layer {
     Chain,
     /// The private key does not belong to the leaf.
     Match,
+    /// A further pair has no name that a client could ask for, or another pair holds one of them.
+    Names,
     /// A client CA does not parse as a trust anchor.
     ClientCa,
     /// A revocation list does not parse, is of another key than its issuer's, has expired, or is missing.
@@ -51,6 +53,7 @@ impl Layer {
             Self::Key => "key",
             Self::Chain => "chain",
             Self::Match => "match",
+            Self::Names => "names",
             Self::ClientCa => "client-ca",
             Self::Crl => "crl",
             Self::Validity => "validity",

@@ -5,6 +5,7 @@ mod concerns;
 mod crl;
 mod dates;
 mod inspect;
+pub(crate) mod pairs;
 mod rehearse;
 mod resolver;
 mod server;

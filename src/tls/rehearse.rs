@@ -24,8 +24,8 @@ use crate::error::{Error, Layer};
 /// Flights a handshake may take; TLS 1.2 takes four.
 const FLIGHT_LIMIT: usize = 16;
 
-/// Shakes hands once for each enabled version, and compares the presented chain with `chain` byte for byte. Each version
-/// that passes is named to `passed`.
+/// Shakes hands once for each enabled version, asking for `name` or for no server at all, and compares the presented chain
+/// with `chain` byte for byte. Each version that passes is named to `passed`.
 ///
 /// A version that the provider has no cipher suite for is not enabled, whatever the settings: rustls never agrees on it.
 /// With required client authentication it ends once the client has verified the server.
@@ -33,6 +33,7 @@ pub(super) fn rehearse(
     config: &ServerConfig,
     provider: &Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
+    name: Option<&str>,
     chain: &[CertificateDer<'static>],
     client_required: bool,
     mut passed: impl FnMut(&'static str),
@@ -44,15 +45,22 @@ pub(super) fn rehearse(
     server.max_early_data_size = 0;
     server.key_log = Arc::new(rustls::NoKeyLog);
     let server = Arc::new(server);
+    // An address instead of a name: no SNI.
+    let address = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
+    let server_name = match name {
+        None => address,
+        Some(name) => ServerName::try_from(name.to_owned())
+            .map_err(|_| Error::new(Layer::Rehearsal, format!("no client can ask for {name}")))?,
+    };
     let has_suite = |version: &SupportedProtocolVersion| {
         provider.cipher_suites.iter().any(|suite| suite.version().version == version.version)
     };
     for version in versions.iter().filter(|version| has_suite(version)) {
-        let name = if version.version == version::TLS12.version { "TLS 1.2" } else { "TLS 1.3" };
-        once(&server, provider, version, chain, client_required).map_err(|why| {
-            Error::new(Layer::Rehearsal, format!("a {name} handshake against it failed: {why}"))
+        let label = if version.version == version::TLS12.version { "TLS 1.2" } else { "TLS 1.3" };
+        once(&server, provider, version, &server_name, chain, client_required).map_err(|why| {
+            Error::new(Layer::Rehearsal, format!("a {label} handshake against it failed: {why}"))
         })?;
-        passed(name);
+        passed(label);
     }
     Ok(())
 }
@@ -61,6 +69,7 @@ fn once(
     server: &Arc<ServerConfig>,
     provider: &Arc<CryptoProvider>,
     version: &'static SupportedProtocolVersion,
+    name: &ServerName<'static>,
     chain: &[CertificateDer<'static>],
     client_required: bool,
 ) -> Result<(), String> {
@@ -78,9 +87,8 @@ fn once(
     config.resumption = rustls::client::Resumption::disabled();
     // The client asks for what the server offers, so that an ALPN list alone does not fail the handshake.
     config.alpn_protocols.clone_from(&server.alpn_protocols);
-    // An address instead of a name: no SNI, so the default pair answers.
-    let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
-    let mut client = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
+    let mut client =
+        ClientConnection::new(Arc::new(config), name.clone()).map_err(|error| error.to_string())?;
     let mut server = ServerConnection::new(Arc::clone(server)).map_err(|error| error.to_string())?;
     let mut flight = Vec::new();
     for _ in 0..FLIGHT_LIMIT {

@@ -10,9 +10,7 @@ use std::{
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
-    server::{
-        ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier,
-    },
+    server::{ProducesTickets, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 
@@ -20,13 +18,14 @@ use super::{
     crl::{Court, Lists, Policy},
     dates::{self, Time},
     inspect::{Notes, kind},
+    pairs::{self, Always, Further, Pair, Pairs},
     rehearse::rehearse,
     resolver::Resolver,
-    trust::{Resumption, ServerTrust, Sessions, TrustEpoch, shrunk},
+    trust::{Resumption, ServerTrust, Sessions, TrustEpoch, identity, shrunk},
     validate,
 };
 use crate::{
-    build::{Build, Built, Context, lost_its_end},
+    build::{Build, Built, Context, Whole, lost_its_end},
     cell::Published,
     clock::Clock,
     crl, der,
@@ -54,12 +53,22 @@ pub enum ClientAuth {
 pub struct ServerTls {
     /// For `rustls::ServerConnection`, tokio-rustls and whatever else takes one.
     pub config: Arc<ServerConfig>,
-    /// What is told of the leaf.
+    /// What is told of the leaf; where there are several pairs, of the default one's.
     pub leaf: Leaf,
     pub(super) resolver: Arc<Pairs>,
+    clients: Arc<Clients>,
     pub(super) epoch: TrustEpoch,
-    /// The revocation lists that clients are verified against: those that count, the newest first.
-    pub(super) crls: Lists,
+}
+
+/// How clients are verified, whatever pair they get.
+#[derive(Debug)]
+struct Clients {
+    /// The bundle and its CAs; `None` where nothing is asked of clients.
+    roots: Option<(PathBuf, Arc<RootCertStore>)>,
+    /// The revocation lists that they are verified against: those that count, the newest first.
+    crls: Lists,
+    /// The same as sessions depend on it, the names of the pairs left out.
+    trust: ServerTrust,
 }
 
 impl ServerTls {
@@ -72,23 +81,19 @@ impl ServerTls {
     pub fn trust_epoch(&self) -> u64 {
         self.epoch.number()
     }
-}
 
-/// The pairs of one generation.
-#[derive(Debug)]
-pub(super) struct Pairs {
-    default: Arc<CertifiedKey>,
-}
-
-impl ResolvesServerCert for Pairs {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.default))
+    /// What is told of the leaf that a client gets which names this server, or none; `None` if it is not answered.
+    #[must_use]
+    pub fn leaf_for(&self, name: Option<&str>) -> Option<&Leaf> {
+        self.resolver.answering(name).map(|pair| &pair.leaf)
     }
 }
 
 type Configure = Box<dyn FnMut(&mut ServerConfig) + Send>;
 
-/// Where in the set the files are.
+/// The set of the default pair and of what all pairs have in common.
+const DEFAULT: usize = 0;
+/// Where in a set the files are; a further pair's has the first two.
 const CHAIN: usize = 0;
 const KEY: usize = 1;
 const CLIENT_CA: usize = 2;
@@ -105,6 +110,9 @@ pub struct ServerBuild {
     configure: Option<Configure>,
     resumption: Resumption,
     clock_skew: Duration,
+    /// The further pairs, in the order of their sets, the first of which is the default pair's.
+    pairs: Vec<Further>,
+    strict_names: bool,
     /// What each stage found, where somebody inspects.
     found: Notes,
 }
@@ -113,60 +121,47 @@ impl Build for ServerBuild {
     type Value = ServerTls;
 
     fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
-        let file = |index| files.get(index).ok_or_else(|| Error::new(Layer::Settings, "a path is missing"));
-        let ((chain_path, chain), (key_path, key)) = (file(CHAIN)?, file(KEY)?);
-        self.found.note(|found| (found.files, found.wall) = (Some(files.clone()), context.wall));
-        let chain = validate::chain(chain_path, chain)?;
-        self.found.note(|found| found.chain.clone_from(&chain));
-        let leaf = validate::leaf(chain_path, &chain[0])?;
-        let key = validate::key(&self.provider, key_path, key)?;
-        self.found.note(|found| found.key = Some(kind(&*key)));
-        let key = Arc::new(CertifiedKey::new(chain, key));
-        let matches = validate::matches(&key, chain_path, key_path)?;
-        self.found.note(|found| found.matched = Some(matches.is_some()));
-        let mut trust = ServerTrust::new(self.client_auth);
-        trust.pair(&key.cert[0]);
-        let (mut warnings, mut crls) = (Vec::new(), Lists::default());
-        let verifier = match self.client_auth {
-            None => WebPkiClientVerifier::no_client_auth(),
-            Some(mode) => {
-                let (path, bundle) = file(CLIENT_CA)?;
-                let (roots, certificates) = validate::anchors(path, bundle)?;
-                trust.cas(&certificates);
-                self.found.note(|found| found.client_cas = certificates);
-                let roots = Arc::new(roots);
-                let court = Court {
-                    policy: self.revocation,
-                    roots: &roots,
-                    provider: &self.provider,
-                    wall: context.wall,
-                    served: context.served.map(|served| &served.crls),
-                };
-                crls = Lists::read(files, CRLS, &court, &mut warnings)?;
-                trust.lists(&crls, self.revocation);
-                self.found.note(|found| found.crls.clone_from(&crls));
-                self.verifier(mode, roots, &crls).map_err(|error| error.at(path))?
-            }
+        let (set, served, wall) = (context.set, context.served, context.wall);
+        let mut warnings = Vec::new();
+        let pair = self.pair(files, set, wall)?;
+        let clients = match served {
+            Some(served) if set > DEFAULT => Arc::clone(&served.clients),
+            _ => self.clients(files, served, wall, &mut warnings)?,
         };
-        let (time, served) = (Time { wall: context.wall, skew: self.clock_skew }, context.served);
-        let served = served.map(|served| &served.leaf);
-        let not_before = dates::judge(&leaf, chain_path, served, time, &mut warnings)?;
-        self.found.note(|found| found.warnings.clone_from(&warnings));
-        let resolver = Arc::new(Pairs { default: Arc::clone(&key) });
-        let epoch = self.resumption.epoch(context.served.map(|served| &served.epoch), trust)?;
-        let config = self.config(verifier, &resolver, epoch.sessions())?;
-        rehearse(
-            &config,
-            &self.provider,
-            &self.versions,
-            &key.cert,
-            self.client_auth == Some(ClientAuth::Required),
-            |version| self.found.note(|found| found.rehearsed.push(version)),
-        )
-        .map_err(|error| error.at(chain_path))?;
-        let shrunk = context.served.and_then(|served| shrunk(&epoch, &served.epoch));
-        let value = ServerTls { config: Arc::new(config), leaf: leaf.clone(), resolver, epoch, crls };
+        let before = served.and_then(|served| served.resolver.get(set)).map(|pair| &pair.leaf);
+        let not_before = self.judge_dates(&pair, before, wall, &mut warnings)?;
+        if set == DEFAULT {
+            self.found.note(|found| found.warnings.clone_from(&warnings));
+        }
+        let leaf = pair.leaf.clone();
+        let pairs = match served {
+            Some(served) => served.resolver.with(set, pair)?,
+            None => Pairs::new(vec![pair], self.strict_names)?,
+        };
+        let value = self.whole(pairs, clients, served, set..set + 1)?;
+        let shrunk = served.and_then(|served| shrunk(&value.epoch, &served.epoch));
         Ok(Built { leaf: Some(leaf), warnings, not_before, shrunk, ..Built::new(value) })
+    }
+
+    fn first(&mut self, sets: &[Files], wall: Duration) -> Result<Whole<ServerTls>, Error> {
+        let (mut pairs, mut warnings, mut clients) = (Vec::with_capacity(sets.len()), Vec::new(), None);
+        for (set, files) in sets.iter().enumerate() {
+            let pair = self.pair(files, set, wall)?;
+            if set == DEFAULT {
+                clients = Some(self.clients(files, None, wall, &mut warnings)?);
+            }
+            self.judge_dates(&pair, None, wall, &mut warnings)?;
+            if set == DEFAULT {
+                self.found.note(|found| found.warnings.clone_from(&warnings));
+            }
+            pairs.push(pair);
+        }
+        let Some(clients) = clients else { return Err(nothing()) };
+        let leaves = pairs.iter().map(|pair| Some(pair.leaf.clone())).collect();
+        let value = self.whole(Pairs::new(pairs, self.strict_names)?, clients, None, DEFAULT..sets.len())?;
+        let mut whole = Whole::new(value);
+        (whole.leaves, whole.warnings) = (leaves, warnings);
+        Ok(whole)
     }
 
     fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
@@ -194,6 +189,122 @@ impl Build for ServerBuild {
 }
 
 impl ServerBuild {
+    /// The pair in these files: everything of it parses and belongs together.
+    fn pair(&self, files: &Files, set: usize, wall: Duration) -> Result<Pair, Error> {
+        let ((chain_path, chain), (key_path, key)) = (file(files, CHAIN)?, file(files, KEY)?);
+        let none = Notes::default();
+        let found = if set == DEFAULT { &self.found } else { &none };
+        found.note(|found| (found.files, found.wall) = (Some(files.clone()), wall));
+        let chain = validate::chain(chain_path, chain)?;
+        found.note(|found| found.chain.clone_from(&chain));
+        let leaf = validate::leaf(chain_path, &chain[0])?;
+        let key = validate::key(&self.provider, key_path, key)?;
+        found.note(|found| found.key = Some(kind(&*key)));
+        let key = Arc::new(CertifiedKey::new(chain, key));
+        let matches = validate::matches(&key, chain_path, key_path)?;
+        found.note(|found| found.matched = Some(matches.is_some()));
+        let given = set.checked_sub(1).and_then(|further| self.pairs.get(further)?.names.clone());
+        let names = given.unwrap_or_else(|| pairs::names_of(&key.cert[0]));
+        if set > DEFAULT && names.is_empty() {
+            return Err(pairs::nameless(chain_path));
+        }
+        let identity = identity(&key.cert[0]);
+        Ok(Pair { key, leaf, path: chain_path.to_owned(), names, identity })
+    }
+
+    /// How clients are verified, by the files of the default pair's set.
+    fn clients(
+        &self,
+        files: &Files,
+        served: Option<&ServerTls>,
+        wall: Duration,
+        warnings: &mut Vec<Error>,
+    ) -> Result<Arc<Clients>, Error> {
+        let mut trust = ServerTrust::new(self.client_auth);
+        if self.client_auth.is_none() {
+            return Ok(Arc::new(Clients { roots: None, crls: Lists::default(), trust }));
+        }
+        let (path, bundle) = file(files, CLIENT_CA)?;
+        let (roots, certificates) = validate::anchors(path, bundle)?;
+        trust.cas(&certificates);
+        self.found.note(|found| found.client_cas = certificates);
+        let roots = Arc::new(roots);
+        let court = Court {
+            policy: self.revocation,
+            roots: &roots,
+            provider: &self.provider,
+            wall,
+            served: served.map(|served| &served.clients.crls),
+        };
+        let crls = Lists::read(files, CRLS, &court, warnings)?;
+        trust.lists(&crls, self.revocation);
+        self.found.note(|found| found.crls.clone_from(&crls));
+        Ok(Arc::new(Clients { roots: Some((path.to_owned(), roots)), crls, trust }))
+    }
+
+    fn judge_dates(
+        &self,
+        pair: &Pair,
+        served: Option<&Leaf>,
+        wall: Duration,
+        warnings: &mut Vec<Error>,
+    ) -> Result<Option<Duration>, Error> {
+        dates::judge(&pair.leaf, &pair.path, served, Time { wall, skew: self.clock_skew }, warnings)
+    }
+
+    /// Makes the value of all pairs, and rehearses it with each of these.
+    fn whole(
+        &mut self,
+        pairs: Pairs,
+        clients: Arc<Clients>,
+        served: Option<&ServerTls>,
+        changed: std::ops::Range<usize>,
+    ) -> Result<ServerTls, Error> {
+        let resolver = Arc::new(pairs);
+        let trust = clients.trust.of(resolver.identities());
+        let epoch = self.resumption.epoch(served.map(|served| &served.epoch), trust)?;
+        let verifier = match (self.client_auth, &clients.roots) {
+            (Some(mode), Some((path, roots))) => {
+                self.verifier(mode, Arc::clone(roots), &clients.crls).map_err(|error| error.at(path))?
+            }
+            _ => WebPkiClientVerifier::no_client_auth(),
+        };
+        let config = self.config(verifier, &resolver, epoch.sessions())?;
+        for set in changed {
+            self.rehearse(&config, &resolver, set)?;
+        }
+        let leaf = resolver.get(DEFAULT).ok_or_else(nothing)?.leaf.clone();
+        Ok(ServerTls { config: Arc::new(config), leaf, resolver, clients, epoch })
+    }
+
+    /// Rehearses one pair: by one of its names, or by none where it answers whoever names none.
+    fn rehearse(&self, config: &ServerConfig, pairs: &Pairs, set: usize) -> Result<(), Error> {
+        let Some(pair) = pairs.get(set) else { return Ok(()) };
+        let asks_by_name = set > DEFAULT || self.strict_names;
+        let name = if asks_by_name { pairs.example(set) } else { None };
+        let mut alone = None;
+        if asks_by_name && name.is_none() {
+            // Others hold all of its names, exactly, or it has none: it is as good as a pair can be that is not asked for.
+            let mut config = config.clone();
+            config.cert_resolver = Arc::new(Always(Arc::clone(pair)));
+            alone = Some(config);
+        }
+        rehearse(
+            alone.as_ref().unwrap_or(config),
+            &self.provider,
+            &self.versions,
+            name.as_deref(),
+            &pair.key.cert,
+            self.client_auth == Some(ClientAuth::Required),
+            |version| {
+                if set == DEFAULT {
+                    self.found.note(|found| found.rehearsed.push(version));
+                }
+            },
+        )
+        .map_err(|error| error.at(&pair.path))
+    }
+
     fn verifier(
         &self,
         mode: ClientAuth,
@@ -260,6 +371,14 @@ fn lost_lists(served: &Files, candidate: &Files) -> bool {
     }
 }
 
+fn file(files: &Files, index: usize) -> Result<(&Path, &[u8]), Error> {
+    files.get(index).ok_or_else(|| Error::new(Layer::Settings, "a path is missing"))
+}
+
+fn nothing() -> Error {
+    Error::new(Layer::Settings, "no pair: there is nothing to serve")
+}
+
 /// Settings of a [`ServerReloader`].
 pub struct ServerBuilder {
     pub(super) chain: PathBuf,
@@ -273,11 +392,13 @@ pub struct ServerBuilder {
     configure: Option<Configure>,
     resumption: Resumption,
     clock_skew: Duration,
-    further: Vec<Further>,
+    pairs: Vec<Further>,
+    strict_names: bool,
+    further: Vec<Set>,
     pub(super) found: Notes,
 }
 
-type Further = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send>;
+type Set = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send>;
 
 impl ServerBuilder {
     /// Verifies client certificates against the CAs of this bundle.
@@ -323,6 +444,43 @@ impl ServerBuilder {
     #[must_use]
     pub fn ignore_revocation_expiration(mut self) -> Self {
         self.revocation.ignore_expiration = true;
+        self
+    }
+
+    /// Serves a further pair to clients that name one of its servers: the DNS names among its leaf's subject alternative
+    /// names, of which there must be one. See [`pair_for`](Self::pair_for).
+    #[must_use]
+    pub fn pair(mut self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
+        self.pairs.push(Further { chain: chain.as_ref().into(), key: key.as_ref().into(), names: None });
+        self
+    }
+
+    /// Serves a further pair to clients that name one of these servers, whatever names its leaf has.
+    ///
+    /// A name is a DNS name, or one with `*` as its whole first label, which stands for exactly one label. Case does not
+    /// matter, and an exact name comes before a wildcard. Two further pairs cannot hold one name: that is an error at the
+    /// start, and a refusal of the candidate that would take it. Who names a server that no further pair holds, or none, gets
+    /// the pair of [`builder`](ServerReloader::builder), which holds no name; see [`strict_names`](Self::strict_names).
+    ///
+    /// Each pair is loaded, settled and refused by itself, and keeps its own last good: a bad one neither blocks the others
+    /// nor falls to another certificate. Client CAs and all other settings are those of the whole server.
+    #[must_use]
+    pub fn pair_for<N: AsRef<str>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+        chain: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Self {
+        let names = Some(names.into_iter().map(|name| name.as_ref().to_owned()).collect());
+        self.pairs.push(Further { chain: chain.as_ref().into(), key: key.as_ref().into(), names });
+        self
+    }
+
+    /// Refuses the handshake of a client that names no server, or one that no pair holds; unless this is called with `true`
+    /// it gets the default pair. The default pair then holds the DNS names of its leaf, behind all further pairs.
+    #[must_use]
+    pub fn strict_names(mut self, strict: bool) -> Self {
+        self.strict_names = strict;
         self
     }
 
@@ -443,7 +601,8 @@ impl ServerBuilder {
     /// The settings of the generic reloader, for a load from another file system.
     ///
     /// # Errors
-    /// [`Layer::Settings`] without a crypto provider, and for revocation lists without client CAs.
+    /// [`Layer::Settings`] without a crypto provider, for revocation lists without client CAs, and for a
+    /// further pair without chain, key or name.
     pub fn into_generic(self) -> Result<Builder<ServerBuild>, Error> {
         let provider = self.provider.or_else(default_provider).ok_or_else(|| {
             let why = "no crypto provider: pass one, install a process default, or enable feature ring or aws-lc-rs";
@@ -459,6 +618,8 @@ impl ServerBuilder {
             return Err(Error::new(Layer::Settings, why).at(file));
         }
         paths.extend(self.crls);
+        let pairs = self.pairs.into_iter().map(Further::checked).collect::<Result<Vec<_>, _>>()?;
+        let sets: Vec<_> = pairs.iter().map(|pair| [pair.chain.clone(), pair.key.clone()]).collect();
         let build = ServerBuild {
             provider,
             versions: self.versions,
@@ -468,9 +629,11 @@ impl ServerBuilder {
             configure: self.configure,
             resumption: self.resumption,
             clock_skew: self.clock_skew,
+            pairs,
+            strict_names: self.strict_names,
             found: self.found,
         };
-        let builder = Reloader::builder(paths, build);
+        let builder = sets.into_iter().fold(Reloader::builder(paths, build), Builder::set);
         Ok(self.further.into_iter().fold(builder, |builder, set| set(builder)))
     }
 
@@ -502,6 +665,8 @@ impl ServerReloader {
             configure: None,
             resumption: Resumption::default(),
             clock_skew: Duration::ZERO,
+            pairs: Vec::new(),
+            strict_names: false,
             further: Vec::new(),
             found: Notes::default(),
         }

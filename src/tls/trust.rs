@@ -39,8 +39,19 @@ const PROBE: &[u8] = b"whose is this?";
 
 pub(super) type TrustEpoch = Epoch<Arc<ServerTrust>, Sessions>;
 
+/// The names of a leaf, of whatever kind.
+pub(super) type Identity = Arc<BTreeSet<(u8, Vec<u8>)>>;
+
+/// The names of this leaf.
+pub(super) fn identity(leaf: &CertificateDer<'_>) -> Identity {
+    let owned = |(tag, name): (u8, &[u8])| (tag, name.to_vec());
+    let names = der::fields(leaf).map(|fields| der::identity(&fields).into_iter().map(owned).collect());
+    // One that cannot be read has no name but itself.
+    Arc::new(names.unwrap_or_else(|| BTreeSet::from([(0, leaf.to_vec())])))
+}
+
 /// What sessions are made under, byte for byte.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerTrust {
     mode: Option<ClientAuth>,
     /// DER; neither order nor duplicates matter.
@@ -49,11 +60,11 @@ pub(super) struct ServerTrust {
     lists: BTreeMap<Vec<u8>, Vec<Listed>>,
     revocation: Policy,
     /// Of each pair, in the order of the settings: the default first.
-    names: Vec<BTreeSet<(u8, Vec<u8>)>>,
+    names: Vec<Identity>,
 }
 
 /// What a revocation list says: dates and number are left out, so that a list issued anew that lists the same is the same.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Listed {
     /// Of which certificates it is, where not of all.
     scope: Option<Vec<u8>>,
@@ -104,12 +115,9 @@ impl ServerTrust {
         }
     }
 
-    /// Serves the names of this leaf as well.
-    pub(super) fn pair(&mut self, leaf: &CertificateDer<'_>) {
-        let owned = |(tag, name): (u8, &[u8])| (tag, name.to_vec());
-        let names = der::fields(leaf).map(|fields| der::identity(&fields).into_iter().map(owned).collect());
-        // One that cannot be read has no name but itself.
-        self.names.push(names.unwrap_or_else(|| BTreeSet::from([(0, leaf.to_vec())])));
+    /// The same of whoever serves these names.
+    pub(super) fn of(&self, names: Vec<Identity>) -> Self {
+        Self { names, ..self.clone() }
     }
 }
 
@@ -257,7 +265,7 @@ mod tests {
         let mut trust = ServerTrust::new(mode);
         let cas: Vec<_> = cas.iter().map(|ca| CertificateDer::from(vec![*ca])).collect();
         trust.cas(&cas);
-        trust.pair(&CertificateDer::from(vec![leaf]));
+        trust.names.push(identity(&CertificateDer::from(vec![leaf])));
         trust
     }
 

@@ -47,7 +47,19 @@ impl Shaken {
 impl Handshake {
     /// Half-way: the server has read the client's hello and made up its answer, which is not on its way yet.
     pub fn begin(server: Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Result<Self, TlsError> {
-        let name = ServerName::try_from("localhost").unwrap();
+        Self::begin_as(server, client, "localhost")
+    }
+
+    /// The same by a client that asks for this name, or for none.
+    pub fn begin_as(
+        server: Arc<ServerConfig>,
+        client: &Arc<ClientConfig>,
+        name: &str,
+    ) -> Result<Self, TlsError> {
+        let name = match name {
+            "" => ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
+            name => ServerName::try_from(name.to_owned()).unwrap(),
+        };
         let mut handshake = Self {
             client: ClientConnection::new(Arc::clone(client), name).unwrap().into(),
             server: ServerConnection::new(server).unwrap().into(),
@@ -80,6 +92,15 @@ impl Handshake {
 /// A whole handshake.
 pub fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Result<Shaken, TlsError> {
     Handshake::begin(Arc::clone(server), client)?.end()
+}
+
+/// The same by a client that asks for this name, or for none.
+pub fn shake_as(
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+    name: &str,
+) -> Result<Shaken, TlsError> {
+    Handshake::begin_as(Arc::clone(server), client, name)?.end()
 }
 
 fn owned(chain: Option<&[CertificateDer<'_>]>) -> Option<Vec<CertificateDer<'static>>> {

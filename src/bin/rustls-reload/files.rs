@@ -14,6 +14,13 @@ pub(crate) struct Files {
     /// The private key of the leaf, PEM; it may be the same file
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// A further pair for clients that name one of its servers, by the names given or by those of its leaf; can be given
+    /// several times
+    #[arg(long, value_name = "CERT,KEY[,NAME...]", value_parser = pair)]
+    pair: Vec<Pair>,
+    /// Refuse clients that name no server, or one that no pair holds, instead of showing them the first pair
+    #[arg(long)]
+    strict_names: bool,
     /// The CAs that client certificates are verified against, PEM
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
@@ -39,11 +46,34 @@ enum Mode {
     Required,
 }
 
+/// A further pair; without names it has those of its leaf.
+#[derive(Clone)]
+struct Pair {
+    cert: PathBuf,
+    key: PathBuf,
+    names: Vec<String>,
+}
+
+fn pair(text: &str) -> Result<Pair, &'static str> {
+    let mut parts = text.split(',');
+    match (parts.next(), parts.next()) {
+        (Some(cert), Some(key)) if !cert.is_empty() && !key.is_empty() => {
+            Ok(Pair { cert: cert.into(), key: key.into(), names: parts.map(str::to_owned).collect() })
+        }
+        _ => Err("a chain and its key are wanted, as in CERT,KEY or CERT,KEY,a.example,*.b.example"),
+    }
+}
+
 impl Files {
     /// The settings of a server of these files.
     pub(crate) fn builder(&self) -> ServerBuilder {
         let skew = Duration::from_secs(self.clock_skew.into());
         let builder = ServerReloader::builder(&self.cert, &self.key).clock_skew(skew);
+        let builder = builder.strict_names(self.strict_names);
+        let builder = self.pair.iter().fold(builder, |builder, pair| match pair.names.as_slice() {
+            [] => builder.pair(&pair.cert, &pair.key),
+            names => builder.pair_for(names, &pair.cert, &pair.key),
+        });
         let builder = self.crl.iter().fold(builder, ServerBuilder::crl);
         match &self.client_ca {
             None => builder,

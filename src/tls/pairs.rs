@@ -1,0 +1,327 @@
+//! The pairs of one generation, and which of them answers a client that names a server.
+//!
+//! A name is matched as RFC 6125 section 6.4 has it: whole labels, ASCII case aside; `*` as the whole leftmost label stands
+//! for exactly one label, and whoever holds a name exactly comes before whoever holds it by a wildcard.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    pki_types::DnsName,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+use super::trust::Identity;
+use crate::{
+    der,
+    error::{Error, Layer},
+    event::Leaf,
+};
+
+/// The tag of a DNS name among the subject alternative names.
+const DNS_NAME: u8 = 0x82;
+
+/// A chain with its key, and whom it answers.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) key: Arc<CertifiedKey>,
+    pub(super) leaf: Leaf,
+    /// Of the chain.
+    pub(super) path: PathBuf,
+    /// As [`normal`] has them, each once. The default pair has those of its leaf.
+    pub(super) names: Vec<String>,
+    pub(super) identity: Identity,
+}
+
+/// What the settings say of a further pair.
+#[derive(Clone, Debug)]
+pub(super) struct Further {
+    pub(super) chain: PathBuf,
+    pub(super) key: PathBuf,
+    /// `None` for those of its leaf.
+    pub(super) names: Option<Vec<String>>,
+}
+
+impl Further {
+    /// The names given, as they are matched.
+    ///
+    /// # Errors
+    /// [`Layer::Settings`] for none, for one that no client can send, and for one given twice.
+    pub(super) fn checked(mut self) -> Result<Self, Error> {
+        let refused = |why: String| Error::new(Layer::Settings, why).at(&self.chain);
+        for (what, path) in [("chain", &self.chain), ("key", &self.key)] {
+            if path.as_os_str().is_empty() {
+                return Err(Error::new(Layer::Settings, format!("a pair without a {what}: both are needed")));
+            }
+        }
+        let Some(given) = &self.names else { return Ok(self) };
+        if given.is_empty() {
+            return Err(refused("a pair for no name would answer nobody".to_owned()));
+        }
+        let mut names: Vec<String> = Vec::with_capacity(given.len());
+        for name in given {
+            let normal = normal(name).ok_or_else(|| {
+                refused(format!("{name:?} is not a DNS name, nor one behind a wildcard for one label"))
+            })?;
+            if names.contains(&normal) {
+                return Err(refused(format!("the name {normal} is given twice")));
+            }
+            names.push(normal);
+        }
+        self.names = Some(names);
+        Ok(self)
+    }
+}
+
+/// A name as it is matched: lower case, without the dot at the end; `None` if it is none that a client can send.
+pub(crate) fn normal(name: &str) -> Option<String> {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let sent = name.strip_prefix("*.").unwrap_or(&name);
+    (!sent.ends_with('.') && DnsName::try_from(sent).is_ok()).then_some(name)
+}
+
+/// The DNS names among a leaf's subject alternative names that a client can send, each once.
+pub(super) fn names_of(leaf: &[u8]) -> Vec<String> {
+    let Some(fields) = der::fields(leaf) else { return Vec::new() };
+    let names = der::identity(&fields).into_iter().filter(|(tag, _)| *tag == DNS_NAME);
+    let mut names: Vec<_> = names.filter_map(|(_, name)| normal(std::str::from_utf8(name).ok()?)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Who holds which name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    exact: HashMap<Box<str>, usize>,
+    /// By what is behind the wildcard's label.
+    wildcard: HashMap<Box<str>, usize>,
+}
+
+impl Names {
+    /// The place of a name, which is as [`normal`] has it.
+    fn place<'a>(&mut self, name: &'a str) -> (&mut HashMap<Box<str>, usize>, &'a str) {
+        match name.strip_prefix("*.") {
+            Some(parent) => (&mut self.wildcard, parent),
+            None => (&mut self.exact, name),
+        }
+    }
+
+    /// Gives the names to a holder; who holds one of them already keeps it and is returned with it.
+    pub(crate) fn give(&mut self, holder: usize, names: &[String]) -> Result<(), (String, usize)> {
+        for name in names {
+            let (held, place) = self.place(name);
+            match held.get(place) {
+                Some(other) if *other != holder => return Err((name.clone(), *other)),
+                Some(_) => {}
+                None => drop(held.insert(place.into(), holder)),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, names: &[String]) {
+        for name in names {
+            let (held, place) = self.place(name);
+            held.remove(place);
+        }
+    }
+
+    /// Who holds this name: exactly, else by a wildcard.
+    pub(crate) fn holder(&self, name: &str) -> Option<usize> {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let lower;
+        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lower = name.to_ascii_lowercase();
+            &lower
+        } else {
+            name
+        };
+        let exact = || self.exact.get(name);
+        let wildcard = || {
+            let (label, parent) = name.split_once('.')?;
+            self.wildcard.get(parent).filter(|_| !label.is_empty() && label != "*")
+        };
+        exact().or_else(wildcard).copied()
+    }
+}
+
+/// The pairs of one generation: the default one first, then the further ones as they were given.
+#[derive(Debug)]
+pub(super) struct Pairs {
+    pairs: Vec<Arc<Pair>>,
+    /// Of the further pairs.
+    names: Arc<Names>,
+    /// Of the default pair, where it answers these only.
+    only: Option<Arc<Names>>,
+}
+
+impl Pairs {
+    /// All of them. With `strict`, whoever names no server, or one that no pair holds, is not answered.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub(super) fn new(pairs: Vec<Pair>, strict: bool) -> Result<Self, Error> {
+        let mut all =
+            Self { pairs: pairs.into_iter().map(Arc::new).collect(), names: Arc::default(), only: None };
+        let mut names = Names::default();
+        for (set, pair) in all.pairs.iter().enumerate().skip(1) {
+            names.give(set, &pair.names).map_err(|held| all.held(pair, held))?;
+        }
+        all.names = Arc::new(names);
+        all.only = strict.then(Arc::default);
+        all.restrict();
+        Ok(all)
+    }
+
+    /// The same with another pair in the place of one; what the others have is shared.
+    ///
+    /// # Errors
+    /// [`Layer::Names`]: another pair holds a name of it. What is served goes on being served.
+    pub(super) fn with(&self, set: usize, pair: Pair) -> Result<Self, Error> {
+        let Self { pairs, names, only } = self;
+        let mut all = Self { pairs: pairs.clone(), names: Arc::clone(names), only: only.clone() };
+        let old = std::mem::replace(&mut all.pairs[set], Arc::new(pair));
+        let pair = &all.pairs[set];
+        if set > 0 && old.names != pair.names {
+            let mut names = Names::clone(names);
+            names.take(&old.names);
+            names.give(set, &pair.names).map_err(|held| all.held(pair, held))?;
+            all.names = Arc::new(names);
+        } else if set == 0 {
+            all.restrict();
+        }
+        Ok(all)
+    }
+
+    /// Where the default pair answers its own names only, they are those of its leaf.
+    fn restrict(&mut self) {
+        if self.only.is_some() {
+            let mut names = Names::default();
+            // There is nobody else to hold one.
+            let _ = names.give(0, &self.pairs[0].names);
+            self.only = Some(Arc::new(names));
+        }
+    }
+
+    fn held(&self, pair: &Pair, (name, other): (String, usize)) -> Error {
+        let other = self.pairs[other].path.display();
+        Error::new(Layer::Names, format!("another pair holds the name {name}: {other}")).at(&pair.path)
+    }
+
+    pub(super) fn get(&self, set: usize) -> Option<&Arc<Pair>> {
+        self.pairs.get(set)
+    }
+
+    pub(super) fn identities(&self) -> Vec<Identity> {
+        self.pairs.iter().map(|pair| Arc::clone(&pair.identity)).collect()
+    }
+
+    /// The pair that answers a client that names this server, or none.
+    pub(super) fn answering(&self, name: Option<&str>) -> Option<&Arc<Pair>> {
+        let further = name.and_then(|name| self.names.holder(name));
+        let default = || match &self.only {
+            None => Some(0),
+            Some(only) => only.holder(name?),
+        };
+        self.pairs.get(further.or_else(default)?)
+    }
+
+    /// A name that a client can send and that this pair answers, to rehearse with; `None` for the pair that needs none.
+    pub(super) fn example(&self, set: usize) -> Option<String> {
+        let example = |name: &String| {
+            let Some(parent) = name.strip_prefix("*.") else { return Some(name.clone()) };
+            // Others may hold some of the names behind a wildcard, and not all of them.
+            (0..=self.pairs.len())
+                .map(|n| format!("rehearsal-{n}.{parent}"))
+                .find(|name| self.answers(set, name))
+        };
+        let mut found = self.pairs[set].names.iter().filter_map(example);
+        found.find(|name| self.answers(set, name))
+    }
+
+    fn answers(&self, set: usize, name: &str) -> bool {
+        self.answering(Some(name)).is_some_and(|pair| Arc::ptr_eq(pair, &self.pairs[set]))
+    }
+}
+
+impl ResolvesServerCert for Pairs {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.answering(hello.server_name()).map(|pair| Arc::clone(&pair.key))
+    }
+}
+
+/// Answers everybody with one pair: for the rehearsal of one that no name leads to.
+#[derive(Debug)]
+pub(super) struct Always(pub(super) Arc<Pair>);
+
+impl ResolvesServerCert for Always {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.key))
+    }
+}
+
+/// That a further pair has no name.
+pub(super) fn nameless(path: &Path) -> Error {
+    let why = "the leaf has no DNS name among its subject alternative names: nobody could ask for it";
+    Error::new(Layer::Names, why).at(path)
+}
+
+#[cfg(all(test, feature = "ring", feature = "testkit", not(loom)))]
+#[allow(clippy::expect_used)] // reason: a test
+mod tests {
+    use super::*;
+    use crate::{
+        testkit::{Authority, Identity, Subject},
+        tls::{trust::identity, validate},
+    };
+
+    fn pair(ca: &Authority, names: &[&str]) -> Pair {
+        let subject = Subject::server(names[0]);
+        let issued = ca.issue(&subject, &Identity::p256());
+        let provider = rustls::crypto::ring::default_provider();
+        let key = CertifiedKey::from_der(vec![issued.leaf.clone()], issued.key_der(), &provider);
+        Pair {
+            key: Arc::new(key.expect("a pair")),
+            leaf: validate::leaf(Path::new("/c"), &issued.leaf).expect("a leaf"),
+            path: "/c".into(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            identity: identity(&issued.leaf),
+        }
+    }
+
+    /// Checks: INV-03, INV-12. A changed pair costs what one pair costs: of the others nothing is copied, nor touched.
+    #[test]
+    fn inv03_a_changed_pair_shares_everything_with_the_others() {
+        let ca = Authority::root("CA");
+        let names = ["default.test", "a.test", "b.test"];
+        let all = Pairs::new(names.map(|name| pair(&ca, &[name])).into(), false).expect("no name twice");
+        let renewed = all.with(1, pair(&ca, &["a.test"])).expect("its own name");
+        assert!(Arc::ptr_eq(&all.names, &renewed.names), "the names did not change");
+        for (set, is_same) in [(0, true), (1, false), (2, true)] {
+            assert_eq!(Arc::ptr_eq(&all.pairs[set], &renewed.pairs[set]), is_same, "set {set}");
+        }
+        let error = all.with(1, pair(&ca, &["a.test", "b.test"])).expect_err("the name of another");
+        assert_eq!(error.layer(), Layer::Names);
+        let moved = all.with(2, pair(&ca, &["c.test"])).expect("a free name");
+        assert_eq!((moved.names.holder("b.test"), moved.names.holder("c.test")), (None, Some(2)));
+        assert_eq!(all.names.holder("b.test"), Some(2), "what is served is as it was");
+        assert!(moved.with(1, pair(&ca, &["a.test", "b.test"])).is_ok(), "a name that was let go");
+    }
+
+    /// Checks: INV-02. Whatever others hold beneath a wildcard, the pair is rehearsed by a name that leads to it.
+    #[test]
+    fn inv02_a_pair_is_rehearsed_by_a_name_that_it_answers() {
+        let ca = Authority::root("CA");
+        let taken = ["rehearsal-0.w.test", "rehearsal-1.w.test"];
+        let all = [pair(&ca, &["default.test"]), pair(&ca, &["*.w.test"]), pair(&ca, &taken)];
+        let all = Pairs::new(all.into(), true).expect("no name twice");
+        assert_eq!(all.example(1).as_deref(), Some("rehearsal-2.w.test"));
+        assert_eq!(all.example(2).as_deref(), Some(taken[0]));
+        assert_eq!(all.example(0).as_deref(), Some("default.test"));
+    }
+}
