@@ -5,6 +5,7 @@
 //! is decided agrees with a dumb twin.
 
 mod crl;
+mod names;
 mod paths;
 mod redact;
 pub mod seeds;
@@ -13,6 +14,7 @@ mod text;
 mod worlds;
 
 pub use crl::crl_parse;
+pub use names::server_names;
 pub use paths::plan_walk;
 pub use redact::redaction;
 pub use served::{Role, apply};
@@ -33,6 +35,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("pem_parse", pem_parse),
     ("plan_walk", plan_walk),
     ("redaction", redaction),
+    ("server_names", server_names),
     ("snapshot_ops", snapshot_ops),
 ];
 

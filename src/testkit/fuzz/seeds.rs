@@ -105,11 +105,26 @@ pub fn all() -> Vec<Seed> {
         bytes[0] = number;
         ("snapshot_ops", format!("publisher{number:02}"), bytes)
     }));
+    seeds.extend(names().map(|(name, text)| ("server_names", name.to_owned(), text.into())));
     // `a -> a`, read as `/a`; and a chain of links that is too long.
     let own = vec![0, 0, 0, 0x04, 0, 0, 0];
     let chain = [vec![0, 0, 0], [4, 0, 31].into_iter().chain([0x55; 16]).collect()].concat();
     seeds.extend([("plan_walk", "loop".to_owned(), own), ("plan_walk", "up".to_owned(), chain)]);
     seeds
+}
+
+/// Names that are given to holders and asked for.
+fn names() -> [(&'static str, &'static str); 5] {
+    [
+        ("exact", "0example.test\n1www.example.test\nexample.test\nWWW.Example.TEST.\nother.test\n"),
+        (
+            "wildcard",
+            "0*.example.test\n1a.example.test\na.example.test\nb.example.test\na.b.example.test\nexample.test",
+        ),
+        ("taken", "0a.test\n1A.test.\n1*.a.test\n0*.A.test\n0b.a.test\nb.a.test"),
+        ("refused", "0\n0.\n0*\n0*.\n0a..b\n0127.0.0.1\n0a b.test\n0*.*.test\n0f*.test\n0-.test"),
+        ("odd", "0xn--nxasmq6b.test\n0_sip.test\n9a\n*.a\n.a\n9*.a\n*.a\n.a\nb.a"),
+    ]
 }
 
 /// Files as operators make them.

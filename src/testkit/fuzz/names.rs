@@ -1,0 +1,61 @@
+//! Server names and who holds them.
+
+use crate::tls::pairs::{Names, normal};
+
+/// Lines a target takes; each is looked up among all before it.
+const LINES: usize = 200;
+
+/// Takes a line `3name` as "holder 3 is given the name", and looks each line up as a name: whoever is found, or refused a
+/// name, is whom a dumb twin finds that goes through all names label by label.
+///
+/// # Panics
+/// Where they disagree.
+pub fn server_names(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut names = Names::default();
+    let mut held: Vec<(String, usize)> = Vec::new();
+    for line in text.lines().take(LINES) {
+        let holder = line.bytes().next().filter(u8::is_ascii_digit).map(|digit| usize::from(digit - b'0'));
+        let name = if holder.is_some() { &line[1..] } else { line };
+        if let (Some(holder), Some(usable)) = (holder, normal(name)) {
+            assert_eq!(normal(&usable).as_ref(), Some(&usable), "not normal yet");
+            assert!(usable.eq_ignore_ascii_case(undotted(name)), "another name: {usable}");
+            let taken = held.iter().find(|(known, _)| known.eq_ignore_ascii_case(&usable));
+            let taken = taken.map(|(_, other)| *other).filter(|other| *other != holder);
+            match names.give(holder, std::slice::from_ref(&usable)) {
+                Ok(()) => assert_eq!(taken, None, "{usable} has two holders"),
+                Err((name, other)) => assert_eq!((name, Some(other)), (usable.clone(), taken)),
+            }
+            if taken.is_none() {
+                held.push((undotted(name).to_owned(), holder));
+            }
+        }
+        for asked in [line, name] {
+            assert_eq!(names.holder(asked), twin(&held, asked), "{asked:?} among {held:?}");
+        }
+    }
+}
+
+fn undotted(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// Who holds this name: label by label, first exactly, then by a wildcard.
+fn twin(held: &[(String, usize)], asked: &str) -> Option<usize> {
+    let asked: Vec<&str> = undotted(asked).split('.').collect();
+    let matches = |name: &str, wildcard: bool| {
+        let labels: Vec<&str> = name.split('.').collect();
+        let same = |(i, (label, asked)): (usize, (&&str, &&str))| {
+            if wildcard && i == 0 {
+                !asked.is_empty() && *asked != "*"
+            } else {
+                label.eq_ignore_ascii_case(asked)
+            }
+        };
+        (labels[0] == "*") == wildcard
+            && labels.len() == asked.len()
+            && labels.iter().zip(&asked).enumerate().all(same)
+    };
+    let find = |wildcard| held.iter().find(|(name, _)| matches(name, wildcard)).map(|(_, holder)| *holder);
+    find(false).or_else(|| find(true))
+}
