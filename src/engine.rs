@@ -15,6 +15,7 @@ use crate::{
     clock::{Clock, Now},
     error::{Error, Layer},
     event::Event,
+    expiry::{Expiry, Thresholds},
     fs::Fs,
     machine::{Answer, Effect, Input, Notice, Seen, Timing, Verdict},
     shared::{Ask, Drive, Reload, Shared},
@@ -68,6 +69,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         clock: Arc<dyn Clock>,
         timing: Timing,
         make_watcher: Option<MakeWatcher>,
+        thresholds: Thresholds,
     ) -> Result<First<F, B>, Error> {
         let start = clock.now().mono;
         let mut starting: Vec<_> = sets.iter().map(|_| Starting::Moving(None)).collect();
@@ -91,8 +93,12 @@ impl<F: Fs, B: Build> Engine<F, B> {
         let files: Vec<_> = still.iter().map(|set| set.files.clone()).collect();
         let whole = caught(|| build.first(&files, now.wall))?;
         let count = sets.len() as u64;
-        let units: Vec<_> =
-            sets.into_iter().zip(still).map(|(paths, set)| Unit::new(paths, set, timing)).collect();
+        let expiry = Expiry::new(thresholds);
+        let units: Vec<_> = sets
+            .into_iter()
+            .zip(still)
+            .map(|(paths, set)| Unit::new(paths, set, timing, expiry.clone()))
+            .collect();
         let engine = Self {
             fs,
             build,
@@ -116,7 +122,15 @@ impl<F: Fs, B: Build> Engine<F, B> {
     /// One unit takes a step, and carries out what its machine says.
     fn run(&mut self, shared: &Shared<B::Value>, unit: usize, input: Input<Cause>) {
         self.carry_out(shared, unit, input);
+        let now = self.clock.now();
+        let near = self.nears_its_end(&mut shared.lock().status, unit, now);
+        near.into_iter().for_each(|event| shared.tell(event));
         self.agenda.note(unit, &self.units[unit], self.clock.now());
+    }
+
+    /// As [`Unit::nears_its_end`]; at each step, since the clock may be set at any time.
+    pub(crate) fn nears_its_end(&mut self, status: &mut Status, unit: usize, now: Now) -> Option<Event> {
+        self.units[unit].nears_its_end(&mut status.sets[unit], now)
     }
 
     fn carry_out(&mut self, shared: &Shared<B::Value>, unit: usize, input: Input<Cause>) {

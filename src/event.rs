@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::error::Error;
+use crate::{error::Error, expiry::Dated};
 
 /// Events kept for subscribers; one that lags further behind loses the oldest and is told how many.
 pub const EVENT_LIMIT: usize = 256;
@@ -129,6 +129,19 @@ pub enum Event {
         /// Which set, by its first path; `None` where there is one set only.
         set: Option<Arc<Path>>,
     },
+    /// What is served comes to its end: told once for each threshold, see
+    /// [`expiry_warnings`](crate::ServerBuilder::expiry_warnings).
+    Expiring {
+        /// Which certificate.
+        certificate: Dated,
+        /// The threshold that it has passed.
+        within: Duration,
+    },
+    /// What is served has expired, and nothing that replaces it was there in time.
+    Expired {
+        /// Which certificate.
+        certificate: Dated,
+    },
     /// The files have been changing for so long that an operator should know.
     StillChanging {
         /// Which set, by its first path; `None` where there is one set only.
@@ -176,6 +189,17 @@ impl Event {
                 line.push(']');
                 Some(line)
             }
+            Self::Expiring { certificate, within } => Some(format!(
+                "CONFIG:CERT_EXPIRING [LOW] TLS certificate expires soon: {} [within:{}s fingerprint:{}]",
+                certificate.error("expires"),
+                within.as_secs(),
+                certificate.fingerprint,
+            )),
+            Self::Expired { certificate } => Some(format!(
+                "CONFIG:CERT_EXPIRED [HIGH] TLS certificate has expired: {} [fingerprint:{}]",
+                certificate.error("has expired"),
+                certificate.fingerprint,
+            )),
             // The error names the set by its path.
             Self::Refused { error, generation, .. } => Some(format!(
                 "CONFIG:RELOAD_FAILED [MED] TLS certificate reload failed: {error} [still serving generation:{generation}]"
@@ -231,7 +255,9 @@ impl fmt::Display for Event {
             Self::Started => f.write_str("started"),
             Self::Stopped => f.write_str("stopped"),
             Self::Warning { error } => write!(f, "warning: {error}"),
-            Self::Published { .. } | Self::Refused { .. } => Ok(()),
+            Self::Published { .. } | Self::Refused { .. } | Self::Expiring { .. } | Self::Expired { .. } => {
+                Ok(())
+            }
         }
     }
 }

@@ -93,6 +93,7 @@ pub mod der;
 mod engine;
 mod error;
 mod event;
+mod expiry;
 pub mod fs;
 pub mod machine;
 pub mod manual;
@@ -120,6 +121,7 @@ pub use cell::{Cell, Published};
 pub use clock::{Clock, Now, SystemClock};
 pub use error::{Error, Layer};
 pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, Lost, Timestamp};
+pub use expiry::{Dated, EXPIRY_WARNINGS, Expiring};
 pub use machine::Timing;
 pub use reloader::{
     AlreadyRunning, Builder, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, Stuck, Told, TrustShrunk,

@@ -16,6 +16,7 @@ use crate::{
     engine::{Engine, First},
     error::Error,
     event::Event,
+    expiry::Thresholds,
     fs::{Fs, NativeFs},
     machine::Timing,
     shared::{Observers, Reload, Shared, Waiting},
@@ -36,6 +37,7 @@ pub struct Builder<B: Build> {
     clock: Arc<dyn Clock>,
     make_watcher: Option<MakeWatcher>,
     observers: Observers<B::Value>,
+    thresholds: Thresholds,
 }
 
 impl<B: Build> Builder<B> {
@@ -89,12 +91,24 @@ impl<B: Build> Builder<B> {
         self
     }
 
+    /// Tells of a served leaf whose end is no further away than each of these ([`Event::Expiring`]), instead of
+    /// [`EXPIRY_WARNINGS`](crate::EXPIRY_WARNINGS); with none, only once it has expired ([`Event::Expired`]).
+    ///
+    /// Each is told once, of several that have been passed the last alone, and at the first load or the first look after it
+    /// is passed; again only when the wall clock was set back by more than an hour before it, and at most once a day. These
+    /// hold for each leaf alike, however short its validity.
+    #[must_use]
+    pub fn expiry_warnings(mut self, before: impl IntoIterator<Item = Duration>) -> Self {
+        self.thresholds = Thresholds::exactly(before);
+        self
+    }
+
     /// Puts another build step around this one, for tests that look on.
     #[cfg(feature = "testkit")]
     #[must_use]
     pub fn around<C: Build<Value = B::Value>>(self, around: impl FnOnce(B) -> C) -> Builder<C> {
-        let Self { build, sets, timing, clock, make_watcher, observers } = self;
-        Builder { build: around(build), sets, timing, clock, make_watcher, observers }
+        let Self { build, sets, timing, clock, make_watcher, observers, thresholds } = self;
+        Builder { build: around(build), sets, timing, clock, make_watcher, observers, thresholds }
     }
 
     /// Loads the files and builds the first value. Nothing is watched before [`Reloader::start`].
@@ -119,15 +133,18 @@ impl<B: Build> Builder<B> {
     {
         let sets = self.sets?;
         let names: Vec<_> = sets.iter().map(|set| Arc::from(set.paths()[0].as_path())).collect();
-        let First { engine, whole, now } =
-            Engine::load(fs, sets, self.build, self.clock, self.timing, self.make_watcher)?;
+        let First { mut engine, whole, now } =
+            Engine::load(fs, sets, self.build, self.clock, self.timing, self.make_watcher, self.thresholds)?;
         // A build that says less of its sets than there are says nothing of the others.
         let leaves = whole.leaves.into_iter().chain(std::iter::repeat(None));
-        let status = Status::first(names.into_iter().zip(leaves), now.wall);
+        let mut status = Status::first(names.into_iter().zip(leaves), now.wall);
+        let near: Vec<_> =
+            (0..status.sets.len()).filter_map(|set| engine.nears_its_end(&mut status, set, now)).collect();
         let shared = Arc::new(Shared::new(whole.value, status, self.observers, Box::new(engine)));
         for error in whole.warnings {
             shared.tell(Event::Warning { error });
         }
+        near.into_iter().for_each(|event| shared.tell(event));
         Ok(Reloader { handle: Handle { shared }, worker: Arc::new(Mutex::new(None)) })
     }
 }
@@ -186,6 +203,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             #[cfg(not(all(feature = "notify", not(loom))))]
             make_watcher: None,
             observers: Observers::default(),
+            thresholds: Thresholds::default(),
         }
     }
 

@@ -241,6 +241,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             own.refused = None;
             own.held_until = None;
             own.differs_since = None;
+            own.expiring = None;
             let mut wakers = std::mem::take(&mut state.wakers);
             let told = Event::Published { generation, old: old_leaf, new: leaf, recovered, set: name };
             let mut events = vec![told];

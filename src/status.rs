@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::Error, event::Leaf};
+use crate::{error::Error, event::Leaf, expiry::Expiring};
 
 /// What is served, what is refused and how the files are watched.
 ///
@@ -33,6 +33,8 @@ pub struct Status {
     pub held_until: Option<Duration>,
     /// Since when the files differ from what is served, or cannot be read.
     pub differs_since: Option<Duration>,
+    /// The leaf served whose end is near or over, at the last look; of several the one that ends first.
+    pub expiring: Option<Expiring>,
     /// Each set by itself, in the order in which they were given.
     pub sets: Vec<SetStatus>,
     /// Whether a driver runs.
@@ -70,6 +72,8 @@ pub struct SetStatus {
     pub held_until: Option<Duration>,
     /// As [`Status::differs_since`].
     pub differs_since: Option<Duration>,
+    /// As [`Status::expiring`].
+    pub expiring: Option<Expiring>,
 }
 
 /// A refusal that was told and stands.
@@ -100,6 +104,7 @@ impl Status {
             refused: None,
             held_until: None,
             differs_since: None,
+            expiring: None,
         };
         let sets: Vec<_> = sets.map(set).collect();
         let count = sets.len() as u64;
@@ -111,6 +116,7 @@ impl Status {
             refused: None,
             held_until: None,
             differs_since: None,
+            expiring: None,
             sets,
             running: false,
             degraded: None,
@@ -133,6 +139,8 @@ impl Status {
         sum.leaf = sum.sets.first().and_then(|set| set.leaf.clone());
         sum.refused = sum.sets.iter().find_map(|set| set.refused.clone());
         sum.held_until = sum.sets.iter().filter_map(|set| set.held_until).min();
+        let expiring = sum.sets.iter().filter_map(|set| set.expiring.as_ref());
+        sum.expiring = expiring.min_by_key(|near| near.certificate.not_after).cloned();
         sum.differs_since = sum.sets.iter().filter_map(|set| set.differs_since).min();
         sum
     }

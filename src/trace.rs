@@ -7,6 +7,8 @@ pub(crate) fn emit(event: &Event) {
         Event::Refused { .. }
         | Event::Degraded { .. }
         | Event::StillChanging { .. }
+        | Event::Expiring { .. }
+        | Event::Expired { .. }
         | Event::Warning { .. } => {
             tracing::warn!(target: "rustls_reload", "{event}");
         }

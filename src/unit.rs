@@ -9,6 +9,8 @@ use crate::{
     build::{Build, Built},
     clock::{Clock, Now},
     error::{Error, Layer},
+    event::Event,
+    expiry::{Dated, Expiry},
     fs::Fs,
     machine::{Machine, Seen, Timing},
     snapshot::{self, Files, Look, PathSet},
@@ -71,11 +73,12 @@ pub(crate) struct Unit<V> {
     differs_since: Option<Duration>,
     /// When the refusal that stands, or stood last, was told.
     refused_since: Duration,
+    expiry: Expiry,
 }
 
 impl<V> Unit<V> {
     /// A set that is served.
-    pub(crate) fn new(paths: PathSet, served: Set, timing: Timing) -> Self {
+    pub(crate) fn new(paths: PathSet, served: Set, timing: Timing, expiry: Expiry) -> Self {
         Self {
             paths,
             machine: Machine::new(timing),
@@ -88,7 +91,15 @@ impl<V> Unit<V> {
             numbers: 0,
             differs_since: None,
             refused_since: Duration::ZERO,
+            expiry,
         }
+    }
+
+    /// Notes how near its end the served leaf is, and returns what is to be told of that.
+    pub(crate) fn nears_its_end(&mut self, status: &mut SetStatus, now: Now) -> Option<Event> {
+        self.expiry.serve(status.leaf.iter().map(|leaf| Dated::leaf(&status.path, leaf)));
+        status.expiring = self.expiry.near(now.wall).pop();
+        self.expiry.tell(now).pop().map(Event::from)
     }
 
     /// Looks once.

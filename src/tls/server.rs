@@ -584,6 +584,13 @@ impl ServerBuilder {
         self.further(|builder| builder.clock(clock))
     }
 
+    /// As [`Builder::expiry_warnings`].
+    #[must_use]
+    pub fn expiry_warnings(self, before: impl IntoIterator<Item = Duration>) -> Self {
+        let before: Vec<_> = before.into_iter().collect();
+        self.further(move |builder| builder.expiry_warnings(before))
+    }
+
     /// As [`Builder::watcher`].
     #[must_use]
     pub fn watcher(self, make: Option<MakeWatcher>) -> Self {

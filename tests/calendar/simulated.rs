@@ -211,6 +211,8 @@ impl World {
     /// What is told of a turn: a letter an event.
     fn told(&mut self) -> String {
         let told = std::iter::from_fn(|| self.events.try_next());
+        // Leaves of all ages are served here; what is told of that is another matter.
+        let told = told.filter(|told| !matches!(*told.event, Event::Expiring { .. } | Event::Expired { .. }));
         let letter = |event: &Event| match event {
             Event::Published { recovered: true, .. } => 'P',
             Event::Published { .. } => 'p',

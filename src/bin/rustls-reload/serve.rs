@@ -1,5 +1,7 @@
 //! `serve`: the server as a process.
 
+use std::time::Duration;
+
 use rustls_reload::{Handle, Reload, ServerTls, Timestamp};
 
 use crate::{
@@ -18,6 +20,11 @@ pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443", value_parser = host_and_port)]
     listen: String,
+    /// Tell when the served certificate ends within so many days, once for each of these
+    ///
+    /// Unless it is given: 30, 7 and 1, but not before five sixths of a certificate's validity are over.
+    #[arg(long, value_name = "DAYS", value_delimiter = ',')]
+    expiry_days: Option<Vec<u32>>,
 }
 
 /// Whether the host exists is found out when it is listened on; what cannot be an address is a wrong argument.
@@ -33,8 +40,13 @@ fn host_and_port(text: &str) -> Result<String, &'static str> {
 pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
     // Before anything else: from here on no signal ends the process in the middle of something.
     let (mut ends, hangups) = (Ends::new()?, Reloads::new()?);
+    let mut builder = args.files.builder().on_event(|event| say(event));
+    if let Some(days) = args.expiry_days {
+        let days = days.into_iter().map(|days| Duration::from_secs(u64::from(days) * 86_400));
+        builder = builder.expiry_warnings(days);
+    }
     let mut server = tokio::select! {
-        server = Server::start(args.files.builder().on_event(|event| say(event)), &args.listen) => server?,
+        server = Server::start(builder, &args.listen) => server?,
         () = ends.recv() => return Ok(()),
     };
     let status = server.reloader.status();

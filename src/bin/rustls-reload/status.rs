@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustls_reload::{Error, Leaf, Status, Timestamp};
+use rustls_reload::{Error, Expiring, Leaf, Refused, SetStatus, Status, Timestamp};
 use serde_json::{Value, json};
 
 pub(crate) fn to_json(status: &Status) -> Value {
@@ -11,13 +11,11 @@ pub(crate) fn to_json(status: &Status) -> Value {
         "leaf": status.leaf.as_ref().map(leaf),
         "served_since": time(status.served_since),
         "shrunk": status.shrunk,
-        "refused": status.refused.as_ref().map(|refused| json!({
-            "error": error(&refused.error),
-            "since": time(refused.since),
-            "count": refused.count,
-        })),
+        "refused": status.refused.as_ref().map(refused),
         "held_until": status.held_until.map(time),
         "differs_since": status.differs_since.map(time),
+        "expiring": status.expiring.as_ref().map(expiring),
+        "sets": status.sets.iter().map(set).collect::<Vec<_>>(),
         "running": status.running,
         "degraded": status.degraded.as_ref().map(|(why, since)| json!({
             "error": error(why),
@@ -28,6 +26,32 @@ pub(crate) fn to_json(status: &Status) -> Value {
         "last_look": time(status.last_look),
         "looks": status.looks,
         "builds": status.builds,
+    })
+}
+
+fn set(set: &SetStatus) -> Value {
+    json!({
+        "path": set.path.to_string_lossy(),
+        "leaf": set.leaf.as_ref().map(leaf),
+        "generation": set.generation,
+        "served_since": time(set.served_since),
+        "refused": set.refused.as_ref().map(refused),
+        "held_until": set.held_until.map(time),
+        "differs_since": set.differs_since.map(time),
+        "expiring": set.expiring.as_ref().map(expiring),
+    })
+}
+
+fn refused(refused: &Refused) -> Value {
+    json!({ "error": error(&refused.error), "since": time(refused.since), "count": refused.count })
+}
+
+fn expiring(near: &Expiring) -> Value {
+    json!({
+        "path": near.certificate.path.to_string_lossy(),
+        "fingerprint": near.certificate.fingerprint.to_string(),
+        "not_after": time(near.certificate.not_after),
+        "within_seconds": near.within.map(|within| within.as_secs()),
     })
 }
 
@@ -108,6 +132,13 @@ mod tests {
         assert_eq!((&json["generation"], &json["held_until"]), (&json!(1), &Value::Null));
         assert_eq!(json["leaf"]["names"], json!(["localhost"]));
         assert_eq!(json["watched"], json!([]), "nothing is watched without a watcher");
+        assert_eq!(json["expiring"], Value::Null);
+        let [only] = &status.sets[..] else { panic!("{:?}", status.sets) };
+        assert_eq!(json["sets"], json!([set(only)]));
+        let text = format!("{only:#?}");
+        let fields: BTreeSet<_> = text.lines().filter_map(field).collect();
+        assert_eq!(fields, json["sets"][0].as_object().unwrap().keys().cloned().collect());
+        assert_eq!(json["sets"][0]["refused"], json["refused"]);
         let mut healthy = status;
         (healthy.degraded, healthy.watched) = (None, vec!["/".into(), dir.path().to_owned()]);
         healthy.unwatched = vec!["/closed".into()];
