@@ -419,7 +419,7 @@ mod tests {
         assert!(bounded(&mut TellsEachLook(right())).is_err());
         assert!(once(&mut ForgetsAtReload(right())).is_err());
         assert!(bounded(&mut TellsEachTime(right())).is_err());
-        let lost = not_lost(&mut || Box::new(NeverAgain(right()))).unwrap_err();
+        let lost = not_lost(&mut || Box::new(NeverAgain(right()))).expect_err("by design");
         assert!(lost.contains("is lost"), "{lost}");
     }
 
