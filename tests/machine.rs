@@ -13,8 +13,8 @@
 use std::time::Duration;
 
 use rustls_reload::{
-    Motion,
-    machine::{Answer, Input, Seen, Verdict},
+    Motion, Now, Timing,
+    machine::{Answer, Effect, Input, Machine, Seen, Verdict},
     testkit::twin::{DATE, Round, Wall, World},
 };
 
@@ -148,4 +148,33 @@ fn inv05_long_random_sequences_agree_with_the_twin() {
         world.converges(Motion::Loose);
     }
     println!("machine: {walks} random sequences of {length} rounds, 0 disagreements");
+}
+
+/// What the machine says of itself, step by step.
+#[test]
+fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
+    let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
+    let changed = |content, motion| Input::Looked(Seen::Changed { content, motion, shrinks: false });
+    let mut machine = Machine::new(Timing::default());
+    assert_eq!((machine.timing(), machine.refusal(), machine.held()), (Timing::default(), None, None));
+    assert_eq!(machine.wake(now(0)), Some(ms(0)));
+    assert_eq!(machine.step(now(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.wake(now(0)), None, "while it looks it waits for that");
+    assert_eq!(machine.step(now(0), changed(1, Motion::Committed)), [Effect::Build(1)]);
+    machine.step(now(0), Input::Built(Verdict::Refused("why")));
+    assert_eq!(machine.refusal(), Some((&"why", 1)));
+    machine.step(now(1), Input::Stop);
+    assert_eq!(machine.wake(now(1)), None, "after a stop it waits for nothing");
+    machine.restart();
+    assert_eq!(machine.refusal(), Some((&"why", 1)), "what was told stands");
+    assert_eq!(machine.wake(now(2)), Some(ms(2)), "it looks as soon as it is asked anything");
+    assert_eq!(machine.step(now(2), Input::Tick), [Effect::Look]);
+    // What was refused could be tried again at once, but who stopped may have missed that it was changed in between.
+    assert_eq!(machine.step(now(2), changed(1, Motion::Loose)), []);
+    assert_eq!(machine.step(now(502), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(502), changed(1, Motion::Loose)), [Effect::Build(1)]);
+    machine.step(now(502), Input::Built(Verdict::NotYet(DATE)));
+    assert_eq!((machine.held(), machine.refusal()), (Some(DATE), None));
+    machine.restart();
+    assert_eq!(machine.held(), Some(DATE), "what is held is held");
 }
