@@ -37,6 +37,10 @@ pub(crate) struct Engine<F: Fs, B: Build> {
     clock: Arc<dyn Clock>,
     make_watcher: Option<MakeWatcher>,
     watch: Option<Watch>,
+    /// When it was made.
+    watch_made: Duration,
+    /// The last watcher that ended by itself.
+    dead: Option<Dead>,
     units: Vec<Unit<B::Value>>,
     agenda: Agenda,
     /// Whom the watcher wakes, while a worker drives.
@@ -51,6 +55,17 @@ pub(crate) struct Engine<F: Fs, B: Build> {
     last_look: Duration,
     looks: u64,
     builds: u64,
+}
+
+/// A watcher that ended by itself.
+struct Dead {
+    why: Error,
+    /// Its end counts as a fault, which is told, before another is made.
+    noted: bool,
+    /// No other is made before.
+    until: Duration,
+    /// How long that was.
+    pause: Duration,
 }
 
 /// What the first load brings besides the engine.
@@ -105,6 +120,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
             clock,
             make_watcher,
             watch: None,
+            watch_made: now.mono,
+            dead: None,
             agenda: Agenda::new(units.len()),
             units,
             wake: None,
@@ -247,6 +264,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 look = self.units[unit].snapshot(&self.fs);
             }
             self.watching(shared, unit, fault);
+            if let Some(dead) = &mut self.dead {
+                dead.noted = true;
+            }
             Ok(self.seen(unit, look))
         });
         let seen = seen.unwrap_or_else(|error| Seen::Failed(error.into()));
@@ -332,9 +352,14 @@ impl<F: Fs, B: Build> Engine<F, B> {
     /// Watches what was walked; `None` without a worker, when nothing is watched.
     fn arm(&mut self, shared: &Shared<B::Value>, unit: usize, walk: &Walk) -> Option<Armed> {
         let wake = Weak::clone(self.wake.as_ref()?);
+        let now = self.clock.now().mono;
+        let unwatched = |fault| Some(Armed { fault: Some(fault), ..Armed::default() });
         let watch = match &mut self.watch {
             Some(watch) => watch,
             none => {
+                if let Some(dead) = self.dead.as_ref().filter(|dead| !dead.noted || now < dead.until) {
+                    return unwatched(dead.why.clone());
+                }
                 let hint = move || {
                     if let Some(shared) = wake.upgrade() {
                         shared.hint();
@@ -345,14 +370,19 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     None => Err(Error::new(Layer::Watch, "built without file events")),
                 };
                 match made {
-                    Ok(watch) => none.insert(watch),
-                    Err(error) => {
-                        return Some(Armed { fault: Some(error), ..Armed::default() });
+                    Ok(watch) => {
+                        self.watch_made = now;
+                        none.insert(watch)
                     }
+                    Err(error) => return unwatched(error),
                 }
             }
         };
         let armed = watch.arm(unit, &walk.dirs);
+        if let Some(why) = watch.end() {
+            self.bury(shared, now, why.clone());
+            return unwatched(why);
+        }
         armed.others.iter().for_each(|other| self.agenda.hint(*other));
         let denied = watch.denied();
         let news = {
@@ -370,6 +400,20 @@ impl<F: Fs, B: Build> Engine<F, B> {
             shared.tell(Event::Warning { error: Error::new(Layer::Watch, why).at(dir) });
         }
         Some(armed)
+    }
+
+    /// Drops a watcher that hears nothing any more. Where it has not lived for as long as a poll, the next one is made after
+    /// twice the pause.
+    fn bury(&mut self, shared: &Shared<B::Value>, now: Duration, why: Error) {
+        self.watch = None;
+        let timing = self.units[0].machine.timing();
+        let lived = now.saturating_sub(self.watch_made) >= timing.poll;
+        let last = self.dead.take().filter(|_| !lived).map(|dead| dead.pause);
+        let pause = last.map_or(timing.retry, |last| last.saturating_mul(2).min(timing.poll));
+        self.dead = Some(Dead { why, noted: false, until: now + pause, pause });
+        let state = &mut *shared.lock();
+        state.watched.clear();
+        state.status.unwatched.clear();
     }
 
     /// Notes whether everything is watched, and tells when that changes.
@@ -470,6 +514,7 @@ where
             unit.machine.step(self.clock.now(), Input::Stop);
         }
         self.watch = None;
+        self.dead = None;
         self.wake = None;
         self.faults.clear();
         self.degraded = None;
@@ -484,6 +529,7 @@ where
         self.agenda.digest(state);
         (&self.faults, &self.degraded, &self.asked).hash(&mut state);
         self.watch.as_ref().map(Watch::digest).hash(&mut state);
+        self.dead.as_ref().map(|dead| (&dead.why, dead.noted, dead.until, dead.pause)).hash(&mut state);
     }
 }
 

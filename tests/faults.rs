@@ -200,25 +200,44 @@ enum Unwatched {
     Gone,
     Denied,
     Silent,
+    /// It ends, and says so.
+    Ends,
+    /// It panics, and hears nothing from then on.
+    Panics,
 }
 
 /// The world's watcher with a fault in it.
 struct FaultyWatcher {
-    watcher: Box<dyn Watcher>,
+    /// `None` once it has ended.
+    watcher: Option<Box<dyn Watcher>>,
+    hints: Hints,
     fails: Arc<dyn Fn() -> bool + Send + Sync>,
     how: Unwatched,
 }
 
 impl Watcher for FaultyWatcher {
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
-        let watched = self.watcher.watch(dir)?;
+        let Some(watcher) = &mut self.watcher else {
+            return Err(Error::new(Layer::Watch, "asked after its end").at(dir));
+        };
+        let watched = watcher.watch(dir)?;
         if watched != Watched::Armed || !(self.fails)() {
             return Ok(watched);
         }
         match self.how {
             Unwatched::Silent => return Ok(Watched::Silent("a silent file system")),
+            Unwatched::Ends => {
+                self.watcher = None;
+                self.hints.ended("it ended");
+                return Ok(Watched::Armed);
+            }
+            Unwatched::Panics => {
+                self.watcher = None;
+                // Without the words of a panic, of which there are thousands.
+                std::panic::resume_unwind(Box::new("planted"));
+            }
             // What was not watched is not heard of either.
-            _ => self.watcher.unwatch(dir),
+            _ => watcher.unwatch(dir),
         }
         match self.how {
             Unwatched::Gone => Ok(Watched::Gone),
@@ -228,7 +247,9 @@ impl Watcher for FaultyWatcher {
     }
 
     fn unwatch(&mut self, dir: &Path) {
-        self.watcher.unwatch(dir);
+        if let Some(watcher) = &mut self.watcher {
+            watcher.unwatch(dir);
+        }
     }
 }
 
@@ -238,20 +259,20 @@ fn faulty(mut make: MakeWatcher, how: Unwatched, fails: Arc<dyn Fn() -> bool + S
         if how == Unwatched::NotMade && fails() {
             return Err(Error::new(Layer::Watch, "no instances left"));
         }
-        let (watcher, fails) = (make(hints)?, Arc::clone(&fails));
+        let (watcher, fails) = (Some(make(hints.clone())?), Arc::clone(&fails));
         let never = || false;
         let fails = if how == Unwatched::NotMade { Arc::new(never) } else { fails };
-        Ok(Box::new(FaultyWatcher { watcher, fails, how }))
+        Ok(Box::new(FaultyWatcher { watcher, hints, fails, how }))
     })
 }
 
 /// Checks: INV-01, INV-05, INV-06, INV-11, INV-12
 #[test]
 fn inv05_it_converges_after_every_fault_of_the_watcher() {
-    use Unwatched::{Denied, Full, Gone, NotMade, Silent};
+    use Unwatched::{Denied, Ends, Full, Gone, NotMade, Panics, Silent};
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for stage in worlds(Phase::Reload) {
-        for how in [NotMade, Full, Gone, Denied, Silent] {
+        for how in [NotMade, Full, Gone, Denied, Silent, Ends, Panics] {
             for for_good in [false, true] {
                 let row = rows.entry(format!("{how:?}")).or_default();
                 sweep(row, for_good, |fault| {

@@ -10,12 +10,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use common::{Volume, by_events_only, drain, expect, generations};
 use rustls_reload::{
-    Error, Event, Layer, Reload,
+    Error, Event, Layer, Reload, Timing,
+    testkit::native_watcher,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 
@@ -134,6 +135,143 @@ fn inv11_a_directory_that_is_there_and_never_to_be_watched_is_told_as_degraded()
     gone.store(false, Ordering::SeqCst);
     expect(&mut events, "restored", |event| (*event == Event::Restored).then_some(()));
     assert!(reloader.status().watched.contains(&dir));
+}
+
+/// How a watcher ends whose directories are all watched.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Says,
+    Panics,
+}
+
+/// The platform's watcher, until it ends.
+struct Mortal {
+    watcher: Option<Box<dyn Watcher>>,
+    panics: Arc<AtomicBool>,
+}
+
+impl Watcher for Mortal {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        if self.panics.swap(false, Ordering::SeqCst) {
+            self.watcher = None;
+            std::panic::resume_unwind(Box::new("planted"));
+        }
+        self.watcher.as_mut().expect("never asked after its end").watch(dir)
+    }
+
+    fn unwatch(&mut self, dir: &Path) {
+        self.watcher.as_mut().expect("never asked after its end").unwatch(dir);
+    }
+}
+
+/// Checks: INV-05, INV-11, INV-13. It is told once, the files are polled meanwhile, another is made, and that is told.
+#[test]
+fn inv05_a_watcher_that_ends_is_told_and_made_anew() {
+    for end in [End::Says, End::Panics] {
+        let generations = generations(6);
+        let mut volume = Volume::of(&generations[0]);
+        let (place, panics) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+        let none_left = Arc::new(AtomicBool::new(false));
+        let (keep, dies, none) = (Arc::clone(&place), Arc::clone(&panics), Arc::clone(&none_left));
+        let make: MakeWatcher = Box::new(move |hints: Hints| {
+            if none.load(Ordering::SeqCst) {
+                return Err(Error::new(Layer::Watch, "no instances left"));
+            }
+            *keep.lock().unwrap() = Some(hints.clone());
+            let watcher = Some(native_watcher(hints)?);
+            Ok(Box::new(Mortal { watcher, panics: Arc::clone(&dies) }) as Box<dyn Watcher>)
+        });
+        let reloader = volume.server().timing(by_events_only()).watcher(Some(make)).load().unwrap();
+        let mut events = reloader.events();
+        reloader.start().unwrap();
+        common::started(&mut events);
+        none_left.store(true, Ordering::SeqCst);
+        let hints: Hints = place.lock().unwrap().clone().unwrap();
+        match end {
+            End::Says => hints.ended("it ended"),
+            End::Panics => {
+                panics.store(true, Ordering::SeqCst);
+                // Every directory is to be watched anew.
+                hints.lost();
+            }
+        }
+        let error = expect(&mut events, "degraded", |event| match event {
+            Event::Degraded { error } => Some(error.clone()),
+            _ => None,
+        });
+        assert_eq!(error.layer(), Layer::Watch, "{end:?}: {error}");
+        assert!(reloader.status().watched.is_empty(), "{end:?}");
+        for next in &generations[1..3] {
+            volume.publish(&next.files());
+            common::wait_for_leaf(&reloader, &next.server);
+        }
+        let (looks, wakes) = (reloader.status().looks, Instant::now());
+        hints.ended("again, of a watcher that is gone");
+        hints.lost();
+        let told = common::drain(&mut events);
+        let published = |event: &Arc<Event>| matches!(**event, Event::Published { .. });
+        let told: Vec<_> = told.iter().filter(|event| !is_of_trust(event)).collect();
+        assert!(told.len() == 2 && told.iter().all(|event| published(event)), "{end:?}: {told:?}");
+        assert!(
+            u128::from(reloader.status().looks - looks) <= 1 + wakes.elapsed().as_millis() / 50,
+            "{end:?}"
+        );
+        none_left.store(false, Ordering::SeqCst);
+        expect(&mut events, "restored", |event| (*event == Event::Restored).then_some(()));
+        assert!(reloader.status().watched.contains(&volume.dir()), "{end:?}");
+        for next in &generations[3..] {
+            volume.publish(&next.files());
+            common::wait_for_leaf(&reloader, &next.server);
+        }
+        let told = common::drain(&mut events);
+        assert_eq!(told.iter().filter(|event| published(event)).count(), 3, "{end:?}: {told:?}");
+        reloader.stop().unwrap();
+    }
+}
+
+fn is_of_trust(event: &Event) -> bool {
+    matches!(event, Event::TrustShrunk { .. })
+}
+
+/// Ends as soon as it is asked anything.
+struct Stillborn(Hints);
+
+impl Watcher for Stillborn {
+    fn watch(&mut self, _: &Path) -> Result<Watched, Error> {
+        self.0.ended("stillborn");
+        Ok(Watched::Armed)
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+/// Checks: INV-11, INV-12. Watchers that end one after the other are made less and less often, and that is told once.
+#[test]
+fn inv12_watchers_that_end_at_once_are_made_less_and_less_often() {
+    let volume = Volume::of(&generations(1)[0]);
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let make: MakeWatcher = Box::new(move |hints| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(Stillborn(hints)) as Box<dyn Watcher>)
+    });
+    let timing = Timing { poll_degraded: Duration::from_millis(5), ..by_events_only() };
+    let reloader = volume.server().timing(timing).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    let start = Instant::now();
+    reloader.start().unwrap();
+    let looks = reloader.status().looks + 100;
+    while reloader.status().looks < looks {
+        assert!(start.elapsed() < common::DEADLINE, "nobody looks: {:?}", reloader.status());
+        std::thread::yield_now();
+    }
+    let (made, took) = (made.load(Ordering::SeqCst), start.elapsed());
+    // 20 ms, doubling: so many within that time, and the first.
+    let most = (took.as_millis() / 20 + 1).ilog2() as usize + 2;
+    assert!((2..=most).contains(&made), "{made} watchers in {took:?}, at most {most}");
+    let told = drain(&mut events);
+    let degraded = told.iter().filter(|event| matches!(***event, Event::Degraded { .. })).count();
+    assert_eq!((degraded, told.len()), (1, 2), "{told:?}");
 }
 
 /// Loses events whenever it is asked to watch one directory, and the last time of a look finds that gone; then it is well.

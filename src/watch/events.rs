@@ -1,23 +1,32 @@
 //! File events through `notify`.
 
-use std::{
-    fmt,
-    io::ErrorKind,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    thread,
-};
+use std::{fmt, io::ErrorKind, path::Path, thread};
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
     event::{AccessKind, AccessMode, ModifyKind},
 };
 
-use super::{Hints, Watched, Watcher, silent};
+use super::{Hints, Watched, Watcher, port::guarded, silent};
 use crate::error::{Error, Layer};
 
 /// `None` once it was found to have no thread: whatever is asked of it then panics.
-struct Notify(Option<RecommendedWatcher>);
+struct Notify {
+    watcher: Option<RecommendedWatcher>,
+    hints: Hints,
+}
+
+/// Dropped with the handler, and that is when notify's thread ends, for whatever reason.
+struct Thread(Hints);
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // It may be unwinding already.
+        guarded(|| self.0.ended(NO_THREAD));
+    }
+}
+
+const NO_THREAD: &str = "the watcher's thread has ended";
 
 /// The platform's own watcher.
 pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
@@ -28,8 +37,10 @@ pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
     let _ = spare.join();
     // The handler only filters and wakes: a call of `watch` from within it would deadlock, and a slow one would let the
     // event queue overflow.
-    let made = notify::recommended_watcher(move |event| report(&hints, event));
-    let mut watcher = Notify(Some(made.map_err(|error| fault(&no_instance(&error)))?));
+    let thread = Thread(hints.clone());
+    let made = notify::recommended_watcher(move |event| report(&thread.0, event));
+    let watcher = Some(made.map_err(|error| fault(&no_instance(&error)))?);
+    let mut watcher = Notify { watcher, hints };
     match watcher.ask(|watcher| drop(watcher.unwatch(Path::new("/")))) {
         Some(()) => Ok(Box::new(watcher)),
         None => Err(fault(&"no thread for the watcher")),
@@ -39,9 +50,10 @@ pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
 impl Notify {
     /// Asks the watcher; `None` if it has no thread.
     fn ask<T>(&mut self, question: impl FnOnce(&mut RecommendedWatcher) -> T) -> Option<T> {
-        let watcher = self.0.as_mut()?;
-        let answer = catch_unwind(AssertUnwindSafe(|| question(watcher))).ok();
+        let watcher = self.watcher.as_mut()?;
+        let answer = guarded(|| question(watcher));
         if answer.is_none() {
+            self.hints.ended(NO_THREAD);
             self.end();
         }
         answer
@@ -49,8 +61,8 @@ impl Notify {
 
     /// Drops the watcher; without a thread that panics as well, and frees the descriptors all the same.
     fn end(&mut self) {
-        let watcher = self.0.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(watcher)));
+        let watcher = self.watcher.take();
+        guarded(|| drop(watcher));
     }
 }
 
@@ -81,7 +93,7 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
 impl Watcher for Notify {
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
         let watched = self.ask(|watcher| watcher.watch(dir, RecursiveMode::NonRecursive));
-        let gone = || Error::new(Layer::Watch, "the watcher has no thread any more").at(dir);
+        let gone = || Error::new(Layer::Watch, NO_THREAD).at(dir);
         let Err(error) = watched.ok_or_else(gone)? else {
             return Ok(silent(dir).map_or(Watched::Armed, Watched::Silent));
         };
@@ -128,17 +140,95 @@ fn cause(error: &notify::Error) -> String {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::{
+        panic::resume_unwind,
         path::PathBuf,
         sync::{
             Arc,
             atomic::{AtomicBool, Ordering},
         },
+        time::Duration,
     };
 
     use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind, RenameMode};
 
     use super::*;
-    use crate::watch::hints::{Concerned, Units};
+    use crate::{
+        Build, Built, Context, Event as Told, Events, Reloader, Timing,
+        snapshot::Files,
+        watch::hints::{Concerned, Units},
+    };
+
+    /// The length of the file.
+    struct Length;
+
+    impl Build for Length {
+        type Value = usize;
+
+        fn build(&mut self, files: &Files, _: &Context<'_, usize>) -> Result<Built<usize>, Error> {
+            Ok(Built::new(files.iter().map(|(_, bytes)| bytes.len()).sum()))
+        }
+    }
+
+    /// Waits until all of these were told, in any order.
+    fn told(events: &mut Events<usize>, mut wanted: Vec<fn(&Told) -> bool>) {
+        while !wanted.is_empty() {
+            let next = events.next_within(Duration::from_secs(20)).expect("all that is waited for is told");
+            wanted.retain(|is| !is(&next.event));
+        }
+    }
+
+    /// Checks: INV-05, INV-11. notify calls the handler on its own thread, and a panic in it ends that.
+    #[test]
+    fn inv05_a_watcher_whose_thread_panics_is_told_and_made_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        let write = |bytes: &str| {
+            std::fs::write(dir.path().join("new"), bytes).expect("written");
+            std::fs::rename(dir.path().join("new"), &path).expect("renamed");
+        };
+        write("1");
+        let kills = Arc::new(AtomicBool::new(false));
+        let kill = Arc::clone(&kills);
+        let make = move |hints: Hints| {
+            let (kill, wake) = (Arc::clone(&kill), Arc::clone(&hints.wake));
+            let wake = move || {
+                if kill.swap(false, Ordering::SeqCst) {
+                    resume_unwind(Box::new("planted"));
+                }
+                wake();
+            };
+            notify_watcher(Hints { wake: Arc::new(wake), ..hints })
+        };
+        let timing = Timing {
+            settle: Duration::from_millis(50),
+            poll: Duration::from_secs(3600),
+            poll_degraded: Duration::from_millis(100),
+            ..Timing::default()
+        };
+        let builder = Reloader::builder([&path], Length).timing(timing).watcher(Some(Box::new(make)));
+        let reloader = builder.load().expect("loaded");
+        let mut events = reloader.events();
+        reloader.start().expect("started");
+        told(&mut events, vec![|event| *event == Told::Started]);
+        let is_watched = || reloader.status().watched.contains(&dir.path().to_owned());
+        assert!(is_watched());
+        let degraded: fn(&Told) -> bool = |event| match event {
+            Told::Degraded { error } => error.to_string() == format!("watch: {NO_THREAD}"),
+            _ => false,
+        };
+        let published: fn(&Told) -> bool = |event| matches!(event, Told::Published { recovered: false, .. });
+        for round in 1..4 {
+            kills.store(true, Ordering::SeqCst);
+            write(&"2".repeat(2 * round));
+            told(&mut events, vec![degraded, |event| *event == Told::Restored, published]);
+            assert!(!kills.load(Ordering::SeqCst) && is_watched());
+            // No poll finds this for an hour.
+            write(&"3".repeat(2 * round + 1));
+            told(&mut events, vec![published]);
+            assert_eq!(reloader.current().value, 2 * round + 1);
+        }
+        reloader.stop().expect("stopped");
+    }
 
     /// Checks: INV-05, INV-06, INV-12. A mode that is set right is told by nothing but itself; our own accesses are no news.
     #[test]

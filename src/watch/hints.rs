@@ -12,8 +12,8 @@ use crate::sync::{Mutex, MutexGuard, lock};
 /// What a watcher reports to. It filters, and wakes the driver; it does nothing else.
 #[derive(Clone)]
 pub struct Hints {
-    interest: Arc<Mutex<Interest>>,
-    wake: Arc<dyn Fn() + Send + Sync>,
+    pub(super) interest: Arc<Mutex<Interest>>,
+    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Who is concerned by what, and what has been told and not been taken yet.
@@ -26,6 +26,10 @@ pub(super) struct Interest {
     pub(super) all_stale: bool,
     hinted: BTreeSet<usize>,
     all_hinted: bool,
+    /// Why the watcher hears nothing any more.
+    pub(super) ended: Option<&'static str>,
+    /// Nobody listens any more.
+    pub(super) over: bool,
 }
 
 /// The units that a directory and its names concern.
@@ -79,13 +83,13 @@ impl Hints {
     /// Something happened to `path`; `moved` if it may have been created, removed or renamed.
     pub fn touched(&self, path: &Path, moved: bool) {
         let known = {
-            let Interest { places, stale, hinted, .. } = &mut *lock(&self.interest);
+            let Interest { places, stale, hinted, over, .. } = &mut *lock(&self.interest);
             let dir = places.get(path).map(|place| &place.units);
             if moved && dir.is_some() {
                 stale.insert(path.to_owned());
             }
             let name = path.parent().and_then(|dir| places.get(dir)?.names.get(path.file_name()?));
-            let known = dir.is_some() || name.is_some();
+            let known = !*over && (dir.is_some() || name.is_some());
             hinted.extend(dir.into_iter().chain(name).flat_map(|units| &units.0));
             known
         };
@@ -96,11 +100,21 @@ impl Hints {
 
     /// Events were lost, or the watcher failed: anything may have happened, to the watches as well.
     pub fn lost(&self) {
-        {
+        let over = {
             let mut interest = self.interest();
             (interest.all_stale, interest.all_hinted) = (true, true);
+            interest.over
+        };
+        if !over {
+            (self.wake)();
         }
-        (self.wake)();
+    }
+
+    /// The watcher has ended and hears nothing any more, whatever it answers: it is dropped, that is told, the files are
+    /// polled, and another is made, later each time.
+    pub fn ended(&self, why: &'static str) {
+        self.interest().ended.get_or_insert(why);
+        self.lost();
     }
 
     pub(super) fn interest(&self) -> MutexGuard<'_, Interest> {

@@ -22,10 +22,12 @@ mod events;
 #[cfg(all(feature = "notify", not(loom)))]
 pub(crate) use events::notify_watcher;
 mod hints;
+mod port;
 mod silent;
 pub(crate) use hints::Hinted;
 pub use hints::Hints;
 use hints::{Concerned, Units};
+use port::Port;
 pub use silent::silent;
 
 /// What came of watching a directory.
@@ -54,7 +56,8 @@ pub trait Watcher: Send {
     fn unwatch(&mut self, dir: &Path);
 }
 
-/// Makes a watcher that reports to the given hints. Called at each start, so that a stop frees thread and descriptors.
+/// Makes a watcher that reports to the given hints. Called at each start, so that a stop frees thread and descriptors,
+/// and again some time after a watcher has ended by itself.
 pub type MakeWatcher = Box<dyn FnMut(Hints) -> Result<Box<dyn Watcher>, Error> + Send>;
 
 /// The watches in place, for all units together.
@@ -63,7 +66,7 @@ pub type MakeWatcher = Box<dyn FnMut(Hints) -> Result<Box<dyn Watcher>, Error> +
 /// the other path listens there. So each directory is watched under a path that some unit walks, and once none does it is
 /// given up and whoever listened there is told to look, and then watches it under its own path.
 pub(crate) struct Watch {
-    port: Box<dyn Watcher>,
+    port: Port,
     hints: Hints,
     /// By the path they are, or are to be, watched under.
     places: BTreeMap<PathBuf, Place>,
@@ -121,7 +124,7 @@ impl Watch {
     ) -> Result<Self, Error> {
         let hints = Hints::new(wake);
         Ok(Self {
-            port: make(hints.clone())?,
+            port: Port::new(make, hints.clone())?,
             hints,
             places: BTreeMap::new(),
             by_id: HashMap::new(),
@@ -133,6 +136,11 @@ impl Watch {
     /// The directories of the plan that cannot be watched, where that is no fault.
     pub(crate) fn denied(&self) -> &BTreeSet<PathBuf> {
         &self.denied
+    }
+
+    /// Why the watcher hears nothing any more, if that is so.
+    pub(crate) fn end(&self) -> Option<Error> {
+        self.hints.interest().ended.map(|why| Error::new(Layer::Watch, why))
     }
 
     /// Which units events were about since the last time.

@@ -1,0 +1,57 @@
+//! The watcher that was made: the caller's code, or a thread of somebody else's, and either may end.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use super::{Hints, MakeWatcher, Watched, Watcher};
+use crate::error::{Error, Layer};
+
+/// A watcher; a panic in it is its end, and not the driver's.
+pub(super) struct Port {
+    watcher: Option<Box<dyn Watcher>>,
+    hints: Hints,
+}
+
+const PANICKED: &str = "the watcher panicked";
+
+impl Port {
+    pub(super) fn new(make: &mut MakeWatcher, hints: Hints) -> Result<Self, Error> {
+        let made = guarded(|| make(hints.clone()));
+        let watcher = Some(made.unwrap_or_else(|| Err(Error::new(Layer::Watch, PANICKED)))?);
+        Ok(Self { watcher, hints })
+    }
+
+    pub(super) fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        self.ask(|watcher| watcher.watch(dir))
+            .unwrap_or_else(|| Err(Error::new(Layer::Watch, PANICKED).at(dir)))
+    }
+
+    pub(super) fn unwatch(&mut self, dir: &Path) {
+        self.ask(|watcher| watcher.unwatch(dir));
+    }
+
+    fn ask<T>(&mut self, question: impl FnOnce(&mut dyn Watcher) -> T) -> Option<T> {
+        let watcher = self.watcher.as_mut()?;
+        let answer = guarded(|| question(&mut **watcher));
+        if answer.is_none() {
+            self.hints.ended(PANICKED);
+        }
+        answer
+    }
+}
+
+impl Drop for Port {
+    /// Whatever the watcher still reports wakes nobody.
+    fn drop(&mut self) {
+        self.hints.interest().over = true;
+        let watcher = self.watcher.take();
+        guarded(|| drop(watcher));
+    }
+}
+
+/// Runs somebody else's code; `None` if it panicked.
+pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
+}
