@@ -114,7 +114,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             .zip(still)
             .map(|(paths, set)| Unit::new(paths, set, timing, expiry.clone()))
             .collect();
-        let engine = Self {
+        let mut engine = Self {
             fs,
             build,
             clock,
@@ -133,6 +133,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
             looks: count,
             builds: count,
         };
+        let units = engine.units.iter().enumerate();
+        units.for_each(|(number, unit)| engine.agenda.note(number, unit, now));
         Ok(First { engine, whole, now })
     }
 
