@@ -1,6 +1,7 @@
 //! A watcher around another, which fails when a test says so.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -20,6 +21,8 @@ pub struct Fate(Arc<Mutex<State>>);
 struct State {
     make: Make,
     inner: Option<Box<dyn Watcher>>,
+    /// The directories that it watches.
+    watched: BTreeSet<PathBuf>,
     hints: Option<Hints>,
     /// There are no watchers to be had.
     none_left: bool,
@@ -37,6 +40,7 @@ impl Fate {
         Self(Arc::new(Mutex::new(State {
             make,
             inner: None,
+            watched: BTreeSet::new(),
             hints: None,
             none_left: false,
             full: false,
@@ -73,15 +77,15 @@ impl Fate {
         self.lock().full = full;
     }
 
-    /// From here on nothing is heard, and nothing says so.
+    /// From here on nothing is heard, and nothing says so. The watcher lives on: that one has ended is told.
     pub fn deafen(&self) {
-        let inner = {
-            let mut state = self.lock();
-            state.deaf = true;
-            state.inner.take()
-        };
-        // The watcher's own thread may be telling something at this moment.
-        drop(inner);
+        let state = &mut *self.lock();
+        state.deaf = true;
+        for dir in std::mem::take(&mut state.watched) {
+            if let Some(inner) = &mut state.inner {
+                inner.unwatch(&dir);
+            }
+        }
     }
 
     /// The watcher says that it lost events, and hears those of the directories that are watched from here on.
@@ -122,11 +126,16 @@ impl Watcher for Wrapped {
             let hints = state.hints.clone().expect("it was made with some");
             state.inner = Some((state.make)(hints)?);
         }
-        state.inner.as_mut().expect("just made").watch(dir)
+        let watched = state.inner.as_mut().expect("just made").watch(dir)?;
+        state.watched.insert(dir.to_owned());
+        Ok(watched)
     }
 
     fn unwatch(&mut self, dir: &Path) {
-        if let Some(inner) = &mut self.0.lock().inner {
+        let state = &mut *self.0.lock();
+        if state.watched.remove(dir)
+            && let Some(inner) = &mut state.inner
+        {
             inner.unwatch(dir);
         }
     }
@@ -134,7 +143,11 @@ impl Watcher for Wrapped {
 
 impl Drop for Wrapped {
     fn drop(&mut self) {
-        let inner = self.0.lock().inner.take();
+        let inner = {
+            let mut state = self.0.lock();
+            state.watched.clear();
+            state.inner.take()
+        };
         drop(inner);
     }
 }
