@@ -174,7 +174,7 @@ fn quoted(label: &str) -> String {
 /// 3. A section that does not close, closes with another label, or holds another `BEGIN` is damage.
 fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     // 1.
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     if text.is_empty() {
         return Err(Error::new(Layer::Pem, "the file is empty"));
     }
@@ -203,6 +203,9 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
             if found.len() > SECTION_LIMIT {
                 return Err(Error::new(Layer::Pem, format!("more than {SECTION_LIMIT} sections")));
             }
+        } else if line.strip_prefix(BYTE_ORDER_MARK).is_some_and(|line| line.starts_with(b"-----")) {
+            // Files with such a mark were joined: what follows is no text beside the sections.
+            return Err(Error::new(Layer::Pem, "a byte order mark within the file, before dashes"));
         } else if line.starts_with(b"-----") || (end == text.len() && cut_marker(line)) {
             return Err(Error::new(
                 Layer::Pem,
@@ -223,6 +226,8 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     }
     Ok(found)
 }
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The first dashes of a marker line of which the rest was not written yet.
 fn cut_marker(line: &[u8]) -> bool {
