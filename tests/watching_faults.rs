@@ -376,3 +376,28 @@ fn inv06_a_directory_found_to_be_another_is_watched_anew_without_an_event() {
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     assert_eq!(*watched.lock().unwrap(), [dir]);
 }
+
+/// Checks: INV-12. The platform's watcher says that it has ended where there is none to be had, since its handler is dropped.
+#[test]
+fn inv12_a_watcher_that_ends_before_it_is_made_asks_for_no_look() {
+    let volume = Volume::of(&generations(1)[0]);
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let make: MakeWatcher = Box::new(move |hints| {
+        count.fetch_add(1, Ordering::SeqCst);
+        hints.ended("stillborn");
+        Err(Error::new(Layer::Watch, "no instances left"))
+    });
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    let (start, looks) = (Instant::now(), reloader.status().looks);
+    std::thread::sleep(Duration::from_millis(500));
+    let (looks, took) = (reloader.status().looks - looks, start.elapsed());
+    assert!(
+        u128::from(looks) <= 2 + took.as_millis() / 100,
+        "{looks} looks in {took:?}, {} watchers",
+        made.load(Ordering::SeqCst)
+    );
+}

@@ -28,7 +28,7 @@ pub(super) struct Interest {
     all_hinted: bool,
     /// Why the watcher hears nothing any more.
     pub(super) ended: Option<&'static str>,
-    /// Nobody listens any more.
+    /// Nobody listens yet, or any more.
     pub(super) over: bool,
 }
 

@@ -18,8 +18,11 @@ const PANICKED: &str = "the watcher panicked";
 
 impl Port {
     pub(super) fn new(make: &mut MakeWatcher, hints: Hints) -> Result<Self, Error> {
+        // Nobody listens before it is made: one that is not to be had would ask for a look at its end, and that for another.
+        hints.interest().over = true;
         let made = guarded(|| make(hints.clone()));
         let watcher = Some(made.unwrap_or_else(|| Err(Error::new(Layer::Watch, PANICKED)))?);
+        hints.interest().over = false;
         Ok(Self { watcher, hints })
     }
 

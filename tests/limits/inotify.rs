@@ -1,6 +1,9 @@
 //! No inotify instances or watches left, in a user namespace whose limits are the test's own.
 
-use std::fs;
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use rustls_reload::{Layer, ServerReloader};
 
@@ -43,6 +46,11 @@ fn none_at_the_start(what: &str) {
     let degraded = reloader.status().degraded.expect("degraded").0;
     assert_eq!(degraded.layer(), Layer::Watch, "{degraded}");
     println!("told: {degraded}");
+    // Polled every 100 ms, and not for what a watcher says that is not to be had.
+    let (start, looks) = (Instant::now(), reloader.status().looks);
+    thread::sleep(Duration::from_millis(500));
+    let (looks, took) = (reloader.status().looks - looks, start.elapsed());
+    assert!(u128::from(looks) <= 2 + took.as_millis() / 100, "{looks} looks in {took:?}");
     rotate(&reloader, &mut volume, &generations[1..3]);
     told.is(0, &["degraded", "started", "published", "published"]);
     allow(what, 64);
