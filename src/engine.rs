@@ -382,7 +382,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         };
         let armed = watch.arm(unit, &walk.dirs);
         if let Some(why) = watch.end() {
-            self.bury(shared, now, why.clone());
+            self.bury(shared, unit, why.clone());
             return unwatched(why);
         }
         armed.others.iter().for_each(|other| self.agenda.hint(*other));
@@ -406,13 +406,21 @@ impl<F: Fs, B: Build> Engine<F, B> {
 
     /// Drops a watcher that hears nothing any more. Where it has not lived for as long as a poll, the next one is made after
     /// twice the pause.
-    fn bury(&mut self, shared: &Shared<B::Value>, now: Duration, why: Error) {
+    ///
+    /// `unit` has met that; the others listen to nothing any more as well, until each has armed the next one.
+    fn bury(&mut self, shared: &Shared<B::Value>, unit: usize, why: Error) {
         self.watch = None;
+        let now = self.clock.now();
         let timing = self.units[0].machine.timing();
-        let lived = now.saturating_sub(self.watch_made) >= timing.poll;
+        let lived = now.mono.saturating_sub(self.watch_made) >= timing.poll;
         let last = self.dead.take().filter(|_| !lived).map(|dead| dead.pause);
         let pause = last.map_or(timing.retry, |last| last.saturating_mul(2).min(timing.poll));
-        self.dead = Some(Dead { why, noted: false, until: now + pause, pause });
+        for other in (0..self.units.len()).filter(|other| *other != unit) {
+            self.faults.insert(other, why.clone());
+            self.units[other].machine.step(now, Input::Watching(false));
+            self.agenda.note(other, &self.units[other], now);
+        }
+        self.dead = Some(Dead { why, noted: false, until: now.mono + pause, pause });
         let state = &mut *shared.lock();
         state.watched.clear();
         state.status.unwatched.clear();

@@ -10,18 +10,25 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use rustls_reload::{
-    Build, Built, Context, Error, Reloader, Timing,
+    Build, Built, Clock, Context, Error, Event, Reloader, Timing,
     snapshot::Files,
-    testkit::sim::{
-        Contents, Events, Exhaustive, Live, ORDERS, Publisher, Renewal, Replay, Sampled, Scenario, Schedule,
-        SetsBuild, Several, Sim, SimWatcher, Value, Violation,
+    testkit::{
+        Op,
+        sim::{
+            Contents, Events, Exhaustive, Live, ORDERS, Publisher, Renewal, Replay, Sampled, Scenario,
+            Schedule, SetsBuild, Several, Sim, SimWatcher, Value, Violation, Weather,
+        },
     },
-    watch::MakeWatcher,
+    watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 
 /// Runs of a search before the rest is sampled; `SETS_RUNS` asks for more of both.
@@ -172,6 +179,92 @@ fn inv05_a_set_that_never_rests_postpones_no_other() {
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
+}
+
+/// The length of the set's file that changed last.
+struct Length;
+
+impl Build for Length {
+    type Value = usize;
+
+    fn build(&mut self, files: &Files, _: &Context<'_, usize>) -> Result<Built<usize>, Error> {
+        Ok(Built::new(files.iter().map(|(_, bytes)| bytes.len()).sum()))
+    }
+}
+
+/// The world's watcher, which panics once it is told to.
+struct Mortal {
+    watcher: SimWatcher,
+    dies: Arc<AtomicBool>,
+}
+
+impl Watcher for Mortal {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        if self.dies.swap(false, Ordering::SeqCst) {
+            std::panic::resume_unwind(Box::new("planted"));
+        }
+        self.watcher.watch(dir)
+    }
+
+    fn unwatch(&mut self, dir: &Path) {
+        self.watcher.unwatch(dir);
+    }
+}
+
+/// Checks: INV-05, INV-11. The set that met the end of a watcher and the one that makes the next are not the only ones that
+/// listened to it.
+#[test]
+fn inv11_what_a_watcher_that_ended_watched_is_watched_by_the_next_for_every_set() {
+    let names = ["a", "b", "c"];
+    let paths = names.map(|name| PathBuf::from("/").join(name).join("f"));
+    let write = |name: &str, bytes: &[u8]| {
+        let [new, file] = ["new", "f"].map(|file| PathBuf::from(name).join(file));
+        [Op::Create(new.clone()), Op::Append(new.clone(), bytes.to_vec()), Op::Rename(new, file)]
+    };
+    let base = names.iter().flat_map(|name| [Op::Mkdir((*name).into())].into_iter().chain(write(name, b"1")));
+    let base: Vec<_> = base.collect();
+    let mut live = Live::<usize>::new(&paths, &base, Timing::default(), Weather::default());
+    let sim = live.sim().clone();
+    let (dies, place) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+    let make: MakeWatcher = {
+        let (sim, dies, place) = (sim.clone(), Arc::clone(&dies), Arc::clone(&place));
+        Box::new(move |hints: Hints| {
+            *place.lock().unwrap() = Some(hints.clone());
+            Ok(Box::new(Mortal { watcher: SimWatcher::new(&sim, hints), dies: Arc::clone(&dies) }))
+        })
+    };
+    // Who is told that it ended takes longer than the pause until the next is made.
+    let clock = sim.clock();
+    let slow = move |event: &Event| {
+        if matches!(event, Event::Degraded { .. }) {
+            clock.sleep(ms(60));
+        }
+    };
+    let builder = Reloader::builder([&paths[0]], Length).set([&paths[1]]).set([&paths[2]]);
+    live.load_by(builder.clock(sim.clock()).watcher(Some(make)).on_event(slow)).unwrap();
+    let mut events = live.reloader().events();
+    live.start();
+    let touched = |path: &str, moved| place.lock().unwrap().as_ref().unwrap().touched(Path::new(path), moved);
+    // The last of them has just been looked at when the poll of the second is due, and the watcher ends then.
+    live.until(ms(9_000), |_| false);
+    touched("/c/f", false);
+    live.until(ms(980), |_| false);
+    dies.store(true, Ordering::SeqCst);
+    touched("/a", true);
+    let mut told = Vec::new();
+    let restored = live.until(ms(12_000), |_| {
+        told.extend(std::iter::from_fn(|| events.try_next()).map(|told| Event::clone(&told.event)));
+        told.contains(&Event::Restored)
+    });
+    assert!(restored && !dies.load(Ordering::SeqCst), "{told:?}");
+    let watched = live.reloader().status().watched;
+    for name in names {
+        assert!(watched.contains(&Path::new("/").join(name)), "{name}: {watched:?}, {told:?}");
+    }
+    for op in write("c", b"22") {
+        sim.apply(&op).unwrap();
+    }
+    assert!(live.until(ms(1_000), |reloader| reloader.current().value == 2), "it is not heard of");
 }
 
 /// How a wrong build puts the whole together.
