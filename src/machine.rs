@@ -541,7 +541,9 @@ impl<E: Clone + PartialEq> Machine<E> {
             None => (since, 1),
         };
         let stands = self.refusal.as_ref().is_some_and(|refusal| refusal.cause == cause);
-        if stands || self.by_hand.is_some() || since + self.timing.settle <= now.mono {
+        // When this look began, not when it ended, as where a set settles.
+        let lasts = self.last_look.is_some_and(|look| since + self.timing.settle <= look);
+        if stands || self.by_hand.is_some() || lasts {
             let count = if stands { 1 } else { count };
             return self.refuse(now, cause, None, count);
         }

@@ -98,6 +98,20 @@ fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
     assert_eq!(machine.refusal(), Some((&"gone", 3)));
 }
 
+/// Checks: INV-11, ASM-05. A look that began early and ended late says nothing about the time between: the name was missing
+/// for a moment.
+#[test]
+fn inv11_a_slow_look_does_not_stand_for_a_failure_that_lasts() {
+    let mut machine = machine();
+    assert_eq!(machine.step(at(10), Input::Hint), [Effect::Look]);
+    assert_eq!(machine.step(at(11), Input::Looked(Seen::Failed("gone"))), []);
+    assert_eq!(machine.step(at(20), Input::Hint), [Effect::Look]);
+    assert_eq!(machine.step(at(900), Input::Looked(Seen::Failed("gone"))), []);
+    assert_eq!(machine.step(at(905), Input::Tick), [Effect::Look]);
+    let told = machine.step(at(906), Input::Looked(Seen::Failed("gone")));
+    assert_eq!(told, [Effect::Tell(Notice::Refused("gone"))]);
+}
+
 /// Checks: INV-11. Whoever removes a file before he writes it again changes the set without a pause all the same.
 #[test]
 fn inv11_a_set_that_never_holds_still_is_told_though_a_file_is_missing_now_and_then() {
