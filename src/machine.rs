@@ -197,6 +197,15 @@ struct Refusal<E> {
     count: u64,
     /// The content that was refused; `None` where nothing could be read.
     content: Option<Content>,
+    retry: Retry,
+}
+
+/// When the same failure is tried again: the pause doubles each time it is met, whatever is seen in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Retry {
+    at: Duration,
+    /// From then on to the one after, if it fails again.
+    pause: Duration,
 }
 
 /// A failure to read that was not told yet. It displaces no refusal: it may be over at the next look.
@@ -207,6 +216,7 @@ struct Unread<E> {
     since: Duration,
     /// How often this cause was met in a row.
     count: u64,
+    retry: Retry,
 }
 
 /// Looks that are torn, one after the other.
@@ -249,8 +259,8 @@ pub struct Machine<E> {
     torn: Option<Torn>,
     /// Somebody was told that something is wrong and not yet that it is over.
     owes_recovery: bool,
+    /// A look is due then because of what the last one saw.
     retry_at: Option<Duration>,
-    backoff: Duration,
     /// A valid content that waits for its date on the wall clock.
     held: Option<(Content, Duration)>,
 }
@@ -275,7 +285,6 @@ impl<E: Clone + PartialEq> Machine<E> {
             torn: None,
             owes_recovery: false,
             retry_at: None,
-            backoff: timing.retry,
             held: None,
         }
     }
@@ -284,7 +293,10 @@ impl<E: Clone + PartialEq> Machine<E> {
     /// held; what was refused has to settle again.
     pub fn restart(&mut self) {
         let old = std::mem::replace(self, Self::new(self.timing));
-        self.refusal = old.refusal.map(|refusal| Refusal { content: None, ..refusal });
+        self.refusal = old.refusal.map(|refusal| {
+            let retry = Retry { pause: self.timing.retry, ..refusal.retry };
+            Refusal { content: None, retry, ..refusal }
+        });
         self.owes_recovery = old.owes_recovery;
         self.held = old.held;
     }
@@ -457,11 +469,16 @@ impl<E: Clone + PartialEq> Machine<E> {
             }
             _ => self.held = None,
         }
-        if self.refusal.as_ref().is_some_and(|refusal| refusal.content == Some(content)) {
+        if let Some(refusal) = self.refusal.as_ref().filter(|refusal| refusal.content == Some(content)) {
             // It was complete and was refused. A check may have failed for a reason outside the files, so it is built
             // again, at the pace of the retries.
-            let due = self.retry_at.is_none_or(|at| at <= now.mono);
-            return if due { self.build(content) } else { Vec::new() };
+            let at = refusal.retry.at;
+            if at <= now.mono {
+                return self.build(content);
+            }
+            self.retry_at = Some(at);
+            self.still = None;
+            return Vec::new();
         }
         let wait = match motion {
             Motion::Committed => return self.build(content),
@@ -509,7 +526,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             }
             Verdict::Refused(cause) => {
                 self.held = None;
-                self.refuse(now, cause, Some(content), 1)
+                self.refuse(now, cause, Some(content), 1, None)
             }
         }
     }
@@ -536,27 +553,34 @@ impl<E: Clone + PartialEq> Machine<E> {
     /// (ASM-05), or if somebody asked by hand.
     fn fail(&mut self, now: Now, cause: E, since: Duration) -> Vec<Effect<E>> {
         let old = self.unread.take();
-        let (since, count) = match &old {
-            Some(old) => (old.since, if old.cause == cause { old.count + 1 } else { 1 }),
-            None => (since, 1),
-        };
+        let since = old.as_ref().map_or(since, |old| old.since);
+        let old = old.filter(|old| old.cause == cause);
+        let (count, retry) = old.map_or((1, None), |old| (old.count + 1, Some(old.retry)));
         let stands = self.refusal.as_ref().is_some_and(|refusal| refusal.cause == cause);
         // When this look began, not when it ended, as where a set settles.
         let lasts = self.last_look.is_some_and(|look| since + self.timing.settle <= look);
         if stands || self.by_hand.is_some() || lasts {
             let count = if stands { 1 } else { count };
-            return self.refuse(now, cause, None, count);
+            return self.refuse(now, cause, None, count, retry);
         }
-        self.plan_retry(now, count > 1);
-        self.unread = Some(Unread { cause, since, count });
+        let retry = self.plan_retry(now, retry);
+        self.unread = Some(Unread { cause, since, count, retry });
         Vec::new()
     }
 
-    /// Notes a refusal that was met so often before it stood, plans the retry, and tells it unless it stands already.
-    fn refuse(&mut self, now: Now, cause: E, content: Option<Content>, met: u64) -> Vec<Effect<E>> {
+    /// Notes a refusal that was met so often before it stood, and tried again so far, plans the next retry, and tells it
+    /// unless it stands already.
+    fn refuse(
+        &mut self,
+        now: Now,
+        cause: E,
+        content: Option<Content>,
+        met: u64,
+        retry: Option<Retry>,
+    ) -> Vec<Effect<E>> {
         let mut effects = Vec::new();
-        let stood = self.refusal.take().filter(|old| old.cause == cause).map(|old| old.count);
-        self.plan_retry(now, stood.is_some() || met > 1);
+        let stood = self.refusal.take().filter(|old| old.cause == cause).map(|old| (old.count, old.retry));
+        let retry = self.plan_retry(now, stood.map(|(_, retry)| retry).or(retry));
         if stood.is_none() {
             self.owes_recovery = true;
             effects.push(Effect::Tell(Notice::Refused(cause.clone())));
@@ -564,18 +588,18 @@ impl<E: Clone + PartialEq> Machine<E> {
         // A name that is missing for a moment is part of a change that goes on.
         self.unsettled = None;
         let answer = Answer::Refused(cause.clone());
-        self.refusal = Some(Refusal { cause, count: stood.unwrap_or(0) + met, content });
+        let count = stood.map_or(0, |(count, _)| count) + met;
+        self.refusal = Some(Refusal { cause, count, content, retry });
         self.answer(&mut effects, answer);
         effects
     }
 
-    /// The pause doubles while the same failure is met again.
-    fn plan_retry(&mut self, now: Now, again: bool) {
-        if !again {
-            self.backoff = self.timing.retry;
-        }
-        self.retry_at = Some(now.mono + self.backoff);
-        self.backoff = (self.backoff * 2).min(self.timing.poll);
+    /// The next retry after this one of the same failure.
+    fn plan_retry(&mut self, now: Now, last: Option<Retry>) -> Retry {
+        let pause = last.map_or(self.timing.retry, |last| last.pause);
+        let at = now.mono + pause;
+        self.retry_at = Some(at);
+        Retry { at, pause: (pause * 2).min(self.timing.poll) }
     }
 
     /// The set moves: tells so once when that lasts.
@@ -596,7 +620,6 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.refusal = None;
         self.unread = None;
         self.retry_at = None;
-        self.backoff = self.timing.retry;
         self.held = None;
         std::mem::take(&mut self.owes_recovery)
     }

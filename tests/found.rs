@@ -168,3 +168,30 @@ fn neighbours(line: &str) -> Vec<String> {
     let longest = ways.filter_map(|way| way.trim_end_matches('p').parse().ok()).max().unwrap_or(1_usize);
     (1..longest + 10).map(|length| line.replacen(&format!("r{longest}"), &format!("r{length}"), 1)).collect()
 }
+
+/// Checks: INV-12. What was refused is built again at the pace of the retries, whatever comes in between.
+#[test]
+fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
+    let looks = |content| Seen::Changed { content, motion: Motion::Loose, shrinks: false };
+    let torn = Seen::Torn { cause: "torn", still: false };
+    for between in [torn, looks(2), Seen::Failed("gone")] {
+        let mut machine = machine();
+        machine.step(at(0), Input::Reload);
+        machine.step(at(0), Input::Looked(looks(1)));
+        machine.step(at(0), Input::Built(Verdict::Refused("bad")));
+        let mut builds = 0;
+        for round in 1..500 {
+            let now = at(20 * round);
+            if machine.step(now, Input::Hint) != [Effect::Look] {
+                continue;
+            }
+            let seen = if round % 2 == 1 { between.clone() } else { looks(1) };
+            if machine.step(now, Input::Looked(seen)) == [Effect::Build(1)] {
+                builds += 1;
+                machine.step(now, Input::Built(Verdict::Refused("bad")));
+            }
+        }
+        // 50 ms, doubling, within 10 s.
+        assert!((5..=8).contains(&builds), "{builds} builds with {between:?}");
+    }
+}

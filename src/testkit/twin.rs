@@ -79,8 +79,8 @@ enum End {
     Moves,
     /// It holds still, but not for long enough.
     Settles,
-    /// It was refused and waits for its retry.
-    Pends,
+    /// It was refused and waits for its retry, until then.
+    Pends(u64),
     /// It waits for its date.
     Held(Duration),
     Published(Content),
@@ -111,51 +111,47 @@ impl Settling {
 
     fn ends(&mut self, now: Now, end: End) {
         match end {
-            End::Moves | End::Settles | End::Pends | End::Held(_) => return,
+            End::Moves | End::Settles | End::Held(_) => return,
             End::NotYet(content, date) => self.held = Some((content, date.max(now.wall + ms(50)))),
             End::Served | End::Published(_) | End::Refused(..) => self.held = None,
-            End::Unreadable(..) | End::Torn(..) => {}
+            End::Unreadable(..) | End::Torn(..) | End::Pends(_) => {}
         }
         self.still = None;
     }
 }
 
-/// WHEN to try again.
+/// WHEN to try again, and after what pause once more.
 #[derive(Clone, Default)]
 struct Retrying {
-    refused: Option<(Cause, Option<Content>)>, // what stands
-    unread: Option<Cause>,                     // what is not told
+    refused: Option<(Cause, Option<Content>, u64, u64)>, // what stands
+    unread: Option<(Cause, u64)>,                        // what is not told
     at: Option<u64>,
-    pause: u64,
 }
 
 impl Retrying {
     /// `stands`: what cannot be read is a refusal that was told.
     fn ends(&mut self, t: u64, end: End, stands: bool) {
         let unread = self.unread.take();
+        let refused = self.refused.map(|refused| (refused.0, refused.3));
+        let pause = |cause| {
+            let met = [refused, unread].into_iter().flatten().find(|met| met.0 == cause);
+            met.map_or(50, |met| (met.1 * 2).min(10_000))
+        };
+        self.at = match end {
+            End::Unreadable(cause, _) | End::Refused(_, cause) => Some(t + pause(cause)),
+            End::Torn(_, wait) => Some(t + wait),
+            End::Pends(at) => Some(at),
+            _ => None,
+        };
         match end {
-            End::Unreadable(cause, _) => {
-                self.again(t, cause, unread);
-                match stands {
-                    true => self.refused = Some((cause, None)),
-                    false => self.unread = Some(cause),
-                }
-            }
+            End::Unreadable(cause, _) if stands => self.refused = Some((cause, None, 0, pause(cause))),
+            End::Unreadable(cause, _) => self.unread = Some((cause, pause(cause))),
             End::Refused(content, cause) => {
-                self.again(t, cause, None);
-                self.refused = Some((cause, Some(content)));
+                self.refused = Some((cause, Some(content), t + pause(cause), pause(cause)));
             }
-            End::Torn(_, pause) => self.at = Some(t + pause),
-            End::Moves | End::Settles => self.at = None,
-            End::Pends => {}
-            End::Served | End::Held(_) | End::Published(_) | End::NotYet(..) => *self = Self::default(),
+            End::Served | End::Held(_) | End::Published(_) | End::NotYet(..) => self.refused = None,
+            End::Torn(..) | End::Pends(_) | End::Moves | End::Settles => {}
         }
-    }
-
-    fn again(&mut self, t: u64, cause: Cause, unread: Option<Cause>) {
-        let same = unread == Some(cause) || self.refused.is_some_and(|refused| refused.0 == cause);
-        self.pause = if same { (self.pause * 2).min(10_000) } else { 50 };
-        self.at = Some(t + self.pause);
     }
 }
 
@@ -182,7 +178,7 @@ impl Telling {
                 self.unread = Some(since);
                 None
             }
-            End::Settles | End::Pends => None,
+            End::Settles | End::Pends(_) => None,
             End::Torn(..) | End::Moves => {
                 let (since, told) = *self.moving.get_or_insert((t, false));
                 let tell = !told && t >= since + 5_000;
@@ -215,7 +211,7 @@ fn answer(t: u64, asked: u64, end: End) -> Option<Answer<Cause>> {
         End::NotYet(_, date) => Some(Answer::Held(date)),
         End::Unreadable(cause, _) | End::Refused(_, cause) => Some(Answer::Refused(cause)),
         End::Torn(cause, _) => (t >= asked + 5_000).then_some(Answer::Refused(cause)),
-        End::Moves | End::Settles | End::Pends | End::Held(_) => None,
+        End::Moves | End::Settles | End::Pends(_) | End::Held(_) => None,
     }
 }
 
@@ -315,13 +311,11 @@ impl Round {
             Motion::Tied => 30,
             Motion::Loose => 500,
         };
-        let Retrying { refused, at: retry, .. } = twins.retrying;
-        let kept = match twins.asked {
-            Some(_) => None,
-            None if refused.is_some_and(|refused| refused.1 == Some(content)) => {
-                retry.filter(|at| *at > millis(now.mono)).map(|_| End::Pends)
-            }
-            None => twins.settling.keeps(now, content, wait),
+        let refused = twins.retrying.refused.filter(|refused| refused.1 == Some(content));
+        let kept = match (twins.asked, refused) {
+            (Some(_), _) => None,
+            (None, Some((.., at, _))) => (at > millis(now.mono)).then_some(End::Pends(at)),
+            (None, None) => twins.settling.keeps(now, content, wait),
         };
         kept.unwrap_or(match self.verdict {
             Verdict::Valid => End::Published(content),
