@@ -92,7 +92,13 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
 
 impl Watcher for Notify {
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
-        let watched = self.ask(|watcher| watcher.watch(dir, RecursiveMode::NonRecursive));
+        let watched = self.ask(|watcher| {
+            if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+                // Elsewhere what is watched twice is reported twice, or not at all.
+                drop(watcher.unwatch(dir));
+            }
+            watcher.watch(dir, RecursiveMode::NonRecursive)
+        });
         let gone = || Error::new(Layer::Watch, NO_THREAD).at(dir);
         let Err(error) = watched.ok_or_else(gone)? else {
             return Ok(silent(dir).map_or(Watched::Armed, Watched::Silent));

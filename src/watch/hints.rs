@@ -14,6 +14,9 @@ use crate::sync::{Mutex, MutexGuard, lock};
 pub struct Hints {
     pub(super) interest: Arc<Mutex<Interest>>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+    /// Nothing is heard while this says so.
+    #[cfg(feature = "testkit")]
+    pub(super) muted: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
 /// Who is concerned by what, and what has been told and not been taken yet.
@@ -77,11 +80,27 @@ pub(crate) enum Hinted {
 impl Hints {
     /// Reports to `wake`.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { interest: Arc::default(), wake: Arc::new(wake) }
+        Self {
+            interest: Arc::default(),
+            wake: Arc::new(wake),
+            #[cfg(feature = "testkit")]
+            muted: None,
+        }
+    }
+
+    /// The same for a watcher that is to miss events: what happens while `muted` is lost and nothing says so.
+    #[cfg(feature = "testkit")]
+    #[must_use]
+    pub fn muted_while(&self, muted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { muted: Some(Arc::new(muted)), ..self.clone() }
     }
 
     /// Something happened to `path`; `moved` if it may have been created, removed or renamed.
     pub fn touched(&self, path: &Path, moved: bool) {
+        #[cfg(feature = "testkit")]
+        if self.muted.as_ref().is_some_and(|muted| muted()) {
+            return;
+        }
         let known = {
             let Interest { places, stale, hinted, over, .. } = &mut *lock(&self.interest);
             let dir = places.get(path).map(|place| &place.units);

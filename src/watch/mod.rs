@@ -46,7 +46,8 @@ pub enum Watched {
 
 /// Watches directories, not what is beneath their subdirectories.
 pub trait Watcher: Send {
-    /// Watches `dir`.
+    /// Watches `dir`, which may be watched already: then the watch is on what is there now from here on, and is best not
+    /// ended and begun if it was before (inotify takes 10 ms for that where it takes microseconds to find it in place).
     ///
     /// # Errors
     /// [`Layer::Watch`], with the directory.
@@ -85,6 +86,8 @@ struct Place {
     walkers: Units,
     /// What kind of file system keeps changes to itself; `None` where it is not watched.
     armed: Option<Option<&'static str>>,
+    /// Events were lost: the watch may be dead, or of a directory that is elsewhere now.
+    doubted: bool,
 }
 
 /// A directory that a unit listens to.
@@ -152,17 +155,17 @@ impl Watch {
     #[cfg(feature = "testkit")]
     pub(crate) fn digest(&self) -> impl std::hash::Hash {
         let armed = self.places.iter().filter(|(_, place)| place.armed.is_some());
-        (armed.map(|(path, _)| path).collect::<Vec<_>>(), &self.denied, self.hints.told())
+        (armed.map(|(path, place)| (path, place.doubted)).collect::<Vec<_>>(), &self.denied, self.hints.told())
     }
 
     /// Makes the watches of one unit those of this walk.
     ///
-    /// 1. Unwatch what events say is not there any more.
+    /// 1. Unwatch what events say is not there any more, and doubt all watches where events were lost.
     /// 2. Find under which path to watch each directory of the walk.
     /// 3. Let its names count: from here on their events wake.
     /// 4. Unwatch what no unit walks any more, and where another directory is now. First, because what was there may be
     ///    watched next under another path, and the end of the old watch would be the end of that one.
-    /// 5. Watch what is not watched.
+    /// 5. Watch what is not watched, or not for certain.
     pub(crate) fn arm(&mut self, unit: usize, walked: &[WalkedDir]) -> Armed {
         let mut armed = Armed::default();
         self.bury(&mut armed);
@@ -191,12 +194,10 @@ impl Watch {
             let from = self.places.range::<Path, _>((Bound::Included(dir), Bound::Unbounded));
             from.map(|(path, _)| path).take_while(|path| path.starts_with(dir)).cloned().collect::<Vec<_>>()
         };
-        let dead: BTreeSet<PathBuf> = if all {
-            self.places.keys().cloned().collect()
-        } else {
-            stale.iter().flat_map(|dir| beneath(dir)).collect()
-        };
+        let dead: BTreeSet<PathBuf> = stale.iter().flat_map(|dir| beneath(dir)).collect();
         dead.iter().for_each(|path| self.unwatch(path, armed));
+        // Every unit looks then.
+        self.places.values_mut().for_each(|place| place.doubted |= all);
     }
 
     /// Stops watching a place; whoever listens there has to look, for it is watched again by who looks.
@@ -302,52 +303,70 @@ impl Watch {
 
     /// 5. Watches one directory of the plan, unless it is watched.
     fn watch(&mut self, unit: usize, planned: &Planned, armed: &mut Armed) {
-        let Planned { path, id, leads, own, .. } = planned;
+        let Planned { path, leads, own, .. } = planned;
         if *own {
             let place = self.places.entry(path.clone()).or_insert_with(|| Place {
-                id: *id,
+                id: planned.id,
                 walkers: Units::default(),
                 armed: None,
+                doubted: false,
             });
             place.walkers.insert(unit);
         }
         let Some(place) = self.places.get_mut(path) else { return };
-        let silent = match place.armed {
+        let doubted = std::mem::take(&mut place.doubted);
+        let silent = match place.armed.filter(|_| !doubted) {
             Some(silent) => silent,
-            None => match self.port.watch(path) {
-                Ok(Watched::Gone) => {
-                    armed.gone = Some(path.clone());
-                    return;
+            None => {
+                let watched = self.port.watch(path);
+                if !matches!(watched, Ok(Watched::Armed | Watched::Silent(_))) {
+                    self.unwatch(path, armed);
                 }
-                Ok(Watched::Denied) if *leads => {
-                    self.denied.insert(path.clone());
-                    return;
+                match watched {
+                    Ok(Watched::Armed) => self.armed(planned, None, armed),
+                    Ok(Watched::Silent(kind)) => self.armed(planned, Some(kind), armed),
+                    Ok(Watched::Denied) if *leads => {
+                        self.denied.insert(path.clone());
+                        return;
+                    }
+                    Ok(Watched::Denied) => {
+                        let why = "it may be searched but not read, and so not be watched";
+                        armed.fault = Some(Error::new(Layer::Watch, why).at(path));
+                        return;
+                    }
+                    Ok(Watched::Gone) => {
+                        armed.gone = Some(path.clone());
+                        return;
+                    }
+                    Err(error) => {
+                        armed.fault = Some(error);
+                        return;
+                    }
                 }
-                Ok(Watched::Denied) => {
-                    let why = "it may be searched but not read, and so not be watched";
-                    armed.fault = Some(Error::new(Layer::Watch, why).at(path));
-                    return;
-                }
-                Ok(watched) => {
-                    let silent = if let Watched::Silent(kind) = watched { Some(kind) } else { None };
-                    place.armed = Some(silent);
-                    self.by_id.insert(*id, path.clone());
-                    self.denied.remove(path);
-                    armed.new = true;
-                    armed.watched.push(path.clone());
-                    self.call_others(path, armed);
-                    silent
-                }
-                Err(error) => {
-                    armed.fault = Some(error);
-                    return;
-                }
-            },
+            }
         };
         if let Some(kind) = silent.filter(|_| !leads && armed.fault.is_none()) {
             let why = format!("{kind} does not report what is changed elsewhere");
             armed.fault = Some(Error::new(Layer::Watch, why).at(path));
         }
+    }
+
+    fn armed(
+        &mut self,
+        planned: &Planned,
+        silent: Option<&'static str>,
+        armed: &mut Armed,
+    ) -> Option<&'static str> {
+        let Planned { path, id, .. } = planned;
+        if let Some(place) = self.places.get_mut(path) {
+            place.armed = Some(silent);
+        }
+        self.by_id.insert(*id, path.clone());
+        self.denied.remove(path);
+        armed.new = true;
+        armed.watched.push(path.clone());
+        self.call_others(path, armed);
+        silent
     }
 }
 
@@ -482,7 +501,12 @@ mod tests {
         assert_eq!(taken(&notes), ["unwatch /d", "watch /d"]);
         watch.hints.lost();
         assert!(watch.arm(0, &walked).new, "the same names, after events were lost");
-        assert_eq!(taken(&notes), ["unwatch /d", "watch /d"]);
+        assert_eq!(taken(&notes), ["watch /d"]);
+        assert!(!watch.arm(0, &walked).new, "it is certain now");
+        // Whoever is not walked any more when events were lost is unwatched for that.
+        watch.hints.lost();
+        watch.arm(0, &[dir("/e", 3, "link")]);
+        assert_eq!(taken(&notes), ["unwatch /d", "watch /e"]);
     }
 
     /// Checks: INV-05. A second watch of one inode takes the first one's name, and its end takes both.

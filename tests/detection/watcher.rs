@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustls_reload::{
@@ -30,6 +33,8 @@ struct State {
     full: bool,
     /// Every directory can be watched, and nothing is ever heard of any.
     deaf: bool,
+    /// Events are lost, and the watches stand.
+    muted: Arc<AtomicBool>,
     /// Before this directory is watched, this happens.
     before: Option<(PathBuf, Box<dyn FnOnce() + Send>)>,
 }
@@ -45,6 +50,7 @@ impl Fate {
             none_left: false,
             full: false,
             deaf: false,
+            muted: Arc::default(),
             before: None,
         })))
     }
@@ -77,7 +83,12 @@ impl Fate {
         self.lock().full = full;
     }
 
-    /// From here on nothing is heard, and nothing says so. The watcher lives on: that one has ended is told.
+    /// From here on no event is heard, and nothing says so: the queue is full.
+    pub fn mute(&self) {
+        self.lock().muted.store(true, Ordering::SeqCst);
+    }
+
+    /// The same, and each watch is dead. The watcher lives on: that one has ended is told.
     pub fn deafen(&self) {
         let state = &mut *self.lock();
         state.deaf = true;
@@ -93,6 +104,7 @@ impl Fate {
         let hints = {
             let mut state = self.lock();
             state.deaf = false;
+            state.muted.store(false, Ordering::SeqCst);
             state.hints.clone()
         };
         hints.expect("a watcher").lost();
@@ -123,7 +135,9 @@ impl Watcher for Wrapped {
             return Ok(Watched::Armed);
         }
         if state.inner.is_none() {
-            let hints = state.hints.clone().expect("it was made with some");
+            let muted = Arc::clone(&state.muted);
+            let hints = state.hints.as_ref().expect("it was made with some");
+            let hints = hints.muted_while(move || muted.load(Ordering::SeqCst));
             state.inner = Some((state.make)(hints)?);
         }
         let watched = state.inner.as_mut().expect("just made").watch(dir)?;
