@@ -155,7 +155,11 @@ impl Watch {
     #[cfg(feature = "testkit")]
     pub(crate) fn digest(&self) -> impl std::hash::Hash {
         let armed = self.places.iter().filter(|(_, place)| place.armed.is_some());
-        (armed.map(|(path, place)| (path, place.doubted)).collect::<Vec<_>>(), &self.denied, self.hints.told())
+        (
+            armed.map(|(path, place)| (path, place.doubted)).collect::<Vec<_>>(),
+            &self.denied,
+            self.hints.told(),
+        )
     }
 
     /// Makes the watches of one unit those of this walk.
