@@ -15,7 +15,7 @@ pub use shake::{
     Handshake, Shaken, at_time, certified, client, client_of, client_of_any, client_showing, client_with,
     presented_by, shake, shake_as,
 };
-pub use spoil::{Spoil, spoils};
+pub use spoil::{Spoil, crl_spoils, spoils};
 pub use trace::leaves_no_trace;
 pub use wall::Wall;
 

@@ -8,7 +8,7 @@ use std::{
 
 use rustls_reload::{
     Layer,
-    testkit::{Identity, Subject},
+    testkit::{Identity, Odd, Subject},
 };
 
 use super::Generation;
@@ -109,5 +109,22 @@ pub fn spoils() -> Vec<Spoil> {
         text("no CA", Layer::ClientCa, "ca.crt", |was| was + GARBAGE),
         text("damaged CA", Layer::Pem, "ca.crt", |was| was.replacen("MI", "*I", 1)),
         spoil("expired", Layer::Validity, "tls.crt", move |path| expired(path, yesterday.clone())),
+    ]
+}
+
+/// Everything that a look or a check refuses because of the file of revocation lists.
+pub fn crl_spoils() -> Vec<Spoil> {
+    let ca = Generation::new(1002).ca;
+    let now = SystemTime::now();
+    let list = ca.crl(&[], (now, now + Duration::from_secs(86_400)), 1);
+    let delta = ca.odd_crl(&list, Odd::Delta).pem;
+    vec![
+        spoil("missing", Layer::Read, "ca.crl", |path| fs::remove_file(path).unwrap()),
+        text("empty", Layer::Pem, "ca.crl", |_| String::new()),
+        text("damaged", Layer::Pem, "ca.crl", |was| was.replacen("MI", "*I", 1)),
+        spoil("the key in its place", Layer::Pem, "ca.crl", |path| {
+            fs::copy(path.with_file_name("tls.key"), path).map(drop).unwrap();
+        }),
+        text("what changed since another", Layer::Crl, "ca.crl", move |_| delta.clone()),
     ]
 }
