@@ -75,7 +75,8 @@ struct Server {
 
 impl Server {
     fn start(root: &Path) -> Self {
-        let mut process = this(&["server", root.to_str().unwrap()]).stdin(Stdio::piped()).spawn().unwrap();
+        let server = this(&["server", root.to_str().unwrap()]);
+        let mut process = bound(server).stdin(Stdio::piped()).spawn().unwrap();
         let mut answers = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         answers.read_line(&mut line).unwrap();
@@ -88,13 +89,29 @@ impl Server {
         assert!(sent.success());
     }
 
-    /// Publications and refusals so far, of all its reloaders.
-    fn counts(&mut self) -> (u64, u64) {
+    /// Lets it open nothing for so long; whether that could be done.
+    fn exhaust(&self, time: Duration) -> bool {
+        let process = self.process.id().to_string();
+        let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+        let soft =
+            limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+        let limit = |soft: &str| {
+            let limit = format!("--nofile={soft}:");
+            Command::new("prlimit").args(["--pid", &process, &limit]).status().is_ok_and(|set| set.success())
+        };
+        let done = limit("3");
+        thread::sleep(time);
+        assert!(!done || limit(soft.unwrap()), "the limit cannot be lifted");
+        done
+    }
+
+    /// Publications so far, of all its reloaders, refusals, and of these for want of permission and of descriptors.
+    fn counts(&mut self) -> [u64; 4] {
         writeln!(self.process.stdin.as_mut().unwrap(), "counts").unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
-        let (published, refused) = line.trim().split_once(' ').unwrap();
-        (published.parse().unwrap(), refused.parse().unwrap())
+        let counts: Vec<_> = line.split_whitespace().map(|count| count.parse().unwrap()).collect();
+        counts.try_into().unwrap()
     }
 }
 
@@ -103,6 +120,18 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The same without what makes root read everything.
+fn bound(command: Command) -> Command {
+    let mut bound = Command::new("setpriv");
+    bound.arg("--bounding-set=-dac_override,-dac_read_search");
+    let probe = Command::new("setpriv").args(bound.get_args()).arg("true").output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        return command;
+    }
+    bound.arg(command.get_program()).args(command.get_args()).stdout(Stdio::piped());
+    bound
 }
 
 /// This program in another part.
@@ -185,7 +214,8 @@ fn soak(time: Duration) -> Result<(), String> {
         })
         .collect();
     let start = Instant::now();
-    let (mut stops, mut warm, mut said) = (0, None, 0);
+    let (mut stops, mut exhausted, mut warm, mut said) = (0, 0, None, 0);
+    let mut permitted = true;
     while start.elapsed() < time && tally.failures().is_empty() {
         thread::sleep(Duration::from_secs(1));
         let share = start.elapsed().as_secs_f64() / time.as_secs_f64();
@@ -198,6 +228,11 @@ fn soak(time: Duration) -> Result<(), String> {
             server.signal("-STOP");
             thread::sleep(Duration::from_secs(3).min(time / 20));
             server.signal("-CONT");
+        }
+        // And has no descriptors left, twice.
+        if share * 2.0 >= f64::from(exhausted) + 0.5 && exhausted < 2 {
+            exhausted += 1;
+            permitted &= server.exhaust(Duration::from_secs(3));
         }
         let minute = start.elapsed().as_secs() / 60;
         if minute > said {
@@ -213,7 +248,7 @@ fn soak(time: Duration) -> Result<(), String> {
         publisher::anew(&root.join(publisher.name()), publisher, &forge.set(publisher, sets::LAST));
     }
     let served = tally.wait_for(|seen| (0..publishers().len()).all(|at| seen(at) == Some(sets::LAST)), BOUND);
-    let (published, refused) = server.counts();
+    let [published, refused, denied, without] = server.counts();
     tally.rest();
     let deadline = Instant::now() + Duration::from_secs(15);
     let mut end = Held::of(process);
@@ -227,7 +262,7 @@ fn soak(time: Duration) -> Result<(), String> {
 
     let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
     println!(
-        "soak: {} rotations, {} broken sets, {} faults, {} publishers killed, {stops} stops of the server; {published} published, {refused} refused",
+        "soak: {} rotations, {} broken sets, {} faults, {} publishers killed, {stops} stops of the server, {exhausted} times without descriptors; {published} published, {refused} refused, of these {denied} for want of permission, {without} of descriptors",
         get(&counts.rotations),
         get(&counts.broken),
         get(&counts.faults),
@@ -243,6 +278,11 @@ fn soak(time: Duration) -> Result<(), String> {
     }
     if end.rss_kib > warm.rss_kib + GROWTH_KIB {
         wrong.push(format!("the memory grew by more than {GROWTH_KIB} KiB"));
+    }
+    if !permitted {
+        println!("soak: NOT CHECKED: prlimit is not permitted here: no descriptors were taken away");
+    } else if without == 0 {
+        wrong.push("descriptors never ran out: this run shows nothing of that".to_owned());
     }
     if get(&counts.kills) == 0 || refused == 0 || stops == 0 || tally.resumed() == 0 {
         wrong.push("something never happened: this run shows nothing".to_owned());

@@ -35,17 +35,24 @@ pub(crate) fn anew(root: &Path, publisher: Publisher, set: &Set) {
     publisher.base(set).iter().for_each(|op| take(root, op));
 }
 
-/// A file of the set is something else for a while, and then what it was.
+/// A file of the set is something else for a while, or cannot be read, and then it is what it was.
 fn fault(root: &Path, publisher: Publisher, dice: &mut Dice) {
     let index = usize::try_from(dice.roll(3)).unwrap();
+    let kind = usize::try_from(dice.roll(5)).unwrap();
+    let unreadable = kind == 4;
     let path: PathBuf = publisher.paths()[index].strip_prefix("/").unwrap().to_owned();
+    let mut pause = || thread::sleep(Duration::from_millis(dice.roll(900)));
+    if unreadable {
+        take(root, &Op::Chmod(path.clone(), 0));
+        pause();
+        return take(root, &Op::Chmod(path, 0o644));
+    }
     let aside = path.with_extension("aside");
     take(root, &Op::Rename(path.clone(), aside.clone()));
     let other =
         [Op::Mkdir(path.clone()), Op::Mkfifo(path.clone()), Op::Symlink("nowhere".into(), path.clone())];
-    let kind = usize::try_from(dice.roll(4)).unwrap();
     other.get(kind).iter().for_each(|op| take(root, op));
-    thread::sleep(Duration::from_millis(dice.roll(900)));
+    pause();
     let gone = if kind == 0 { Op::Rmdir(path.clone()) } else { Op::Unlink(path.clone()) };
     take(root, &gone);
     take(root, &Op::Rename(aside, path));

@@ -19,18 +19,26 @@ use super::publishers;
 
 /// Serves until stdin ends; the first line on stdout is the ports.
 pub(crate) fn serve(root: &Path) {
-    let (published, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let counts = Arc::new(Counts::default());
     let mut ports = String::new();
     for publisher in publishers() {
         let paths = publisher.paths();
         let at = |index: usize| root.join(publisher.name()).join(paths[index].strip_prefix("/").unwrap());
-        let (publications, refusals) = (Arc::clone(&published), Arc::clone(&refused));
+        let counts = Arc::clone(&counts);
         let name = publisher.name();
         let reloader = ServerReloader::builder(at(0), at(1))
             .client_ca(at(2), ClientAuth::Required)
             .on_event(move |event| match event {
-                Event::Published { .. } => drop(publications.fetch_add(1, Ordering::Relaxed)),
-                Event::Refused { .. } => drop(refusals.fetch_add(1, Ordering::Relaxed)),
+                Event::Published { .. } => counts.add(0),
+                Event::Refused { error, .. } => {
+                    counts.add(1);
+                    let text = error.to_string();
+                    let reasons = ["Permission denied", "Too many open files"];
+                    (2..)
+                        .zip(reasons)
+                        .filter(|(_, why)| text.contains(why))
+                        .for_each(|(at, _)| counts.add(at));
+                }
                 Event::Degraded { .. } | Event::Warning { .. } => eprintln!("soak: {name}: {event}"),
                 _ => {}
             })
@@ -41,14 +49,28 @@ pub(crate) fn serve(root: &Path) {
         ports += &format!("{} ", listener.local_addr().unwrap().port());
         thread::spawn(move || {
             for socket in listener.incoming() {
-                // The client is the one who tells of a failure.
-                let _ = answer(&reloader, &socket.unwrap());
+                // The client is the one who tells of a failure. Without a descriptor it waits until there is one again.
+                match socket {
+                    Ok(socket) => drop(answer(&reloader, &socket)),
+                    Err(_) => thread::sleep(Duration::from_millis(10)),
+                }
             }
         });
     }
     println!("{}", ports.trim());
     for _ in std::io::stdin().lock().lines() {
-        println!("{} {}", published.load(Ordering::Relaxed), refused.load(Ordering::Relaxed));
+        let counts = counts.0.each_ref().map(|count| count.load(Ordering::Relaxed).to_string());
+        println!("{}", counts.join(" "));
+    }
+}
+
+/// Of all its reloaders: publications, refusals, and of these for want of permission and of descriptors.
+#[derive(Default)]
+struct Counts([AtomicU64; 4]);
+
+impl Counts {
+    fn add(&self, which: usize) {
+        self.0[which].fetch_add(1, Ordering::Relaxed);
     }
 }
 
