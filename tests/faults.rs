@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Volume, by_events_only, generations};
+use common::{Volume, at_once, by_events_only, generations};
 use rustix::io::Errno;
 use rustls_reload::{
     Error, Event, Layer, Reload, Timing,
@@ -132,7 +132,21 @@ struct Row {
     deepest: u64,
 }
 
-fn report(title: &str, rows: &BTreeMap<String, Row>) {
+/// By the verb.
+type Rows = BTreeMap<String, Row>;
+
+fn sum(parts: Vec<Rows>) -> Rows {
+    let mut rows = Rows::new();
+    for (verb, part) in parts.into_iter().flatten() {
+        let row = rows.entry(verb).or_default();
+        row.faults += part.faults;
+        row.runs += part.runs;
+        row.deepest = row.deepest.max(part.deepest);
+    }
+    rows
+}
+
+fn report(title: &str, rows: &Rows) {
     for (verb, Row { faults, runs, deepest }) in rows {
         say(&format!(
             "{title}: {verb:12} {faults:>7} faults in {runs:>6} runs, up to call {deepest:>4}, 0 violations"
@@ -158,36 +172,38 @@ fn sweep(row: &mut Row, for_good: bool, mut one: impl FnMut(&Arc<Fault>)) {
 /// Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-08, INV-11, INV-12
 #[test]
 fn inv05_it_converges_after_every_fault_of_the_file_system() {
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
-    for phase in [Phase::Reload, Phase::FirstLoad] {
-        for stage in worlds(phase) {
-            for verb in Verb::ALL {
-                for (wrong, for_good) in WRONGS.iter().flat_map(|wrong| [(*wrong, false), (*wrong, true)]) {
-                    if !wrong.is_of(verb) {
-                        continue;
-                    }
-                    let row = rows.entry(format!("{verb:?}")).or_default();
-                    sweep(row, for_good, |fault| {
-                        let done = run(&stage, 7, fault, |sim, paths| {
-                            let (world, fault) = (sim.clone(), Arc::clone(fault));
-                            let hook = move |called: Verb| {
-                                let fails = called == verb && fault.fires_in(&world);
-                                if fails { wrong.answer() } else { Ok(usize::MAX) }
-                            };
-                            let fs = Hooked::new(sim.fs(), Arc::new(hook));
-                            Shipped::load_through(sim, paths, fs, |watcher| watcher)
-                        });
-                        judge(
-                            &stage,
-                            &done,
-                            &format!("{phase:?}: {verb:?} {} {wrong:?} for good: {for_good}", fault.nth()),
-                        );
-                    });
+    let phases = [Phase::Reload, Phase::FirstLoad];
+    let stages: Vec<Stage> = phases.into_iter().flat_map(worlds).collect();
+    let rows = at_once(&stages, |stage| {
+        let phase = stage.scenario.phase;
+        let mut rows = Rows::new();
+        for verb in Verb::ALL {
+            for (wrong, for_good) in WRONGS.iter().flat_map(|wrong| [(*wrong, false), (*wrong, true)]) {
+                if !wrong.is_of(verb) {
+                    continue;
                 }
+                let row = rows.entry(format!("{verb:?}")).or_default();
+                sweep(row, for_good, |fault| {
+                    let done = run(stage, 7, fault, |sim, paths| {
+                        let (world, fault) = (sim.clone(), Arc::clone(fault));
+                        let hook = move |called: Verb| {
+                            let fails = called == verb && fault.fires_in(&world);
+                            if fails { wrong.answer() } else { Ok(usize::MAX) }
+                        };
+                        let fs = Hooked::new(sim.fs(), Arc::new(hook));
+                        Shipped::load_through(sim, paths, fs, |watcher| watcher)
+                    });
+                    judge(
+                        stage,
+                        &done,
+                        &format!("{phase:?}: {verb:?} {} {wrong:?} for good: {for_good}", fault.nth()),
+                    );
+                });
             }
         }
-    }
-    report("file system", &rows);
+        rows
+    });
+    report("file system", &sum(rows));
 }
 
 /// What the n-th call of a watcher answers.
@@ -270,24 +286,25 @@ fn faulty(mut make: MakeWatcher, how: Unwatched, fails: Arc<dyn Fn() -> bool + S
 #[test]
 fn inv05_it_converges_after_every_fault_of_the_watcher() {
     use Unwatched::{Denied, Ends, Full, Gone, NotMade, Panics, Silent};
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
-    for stage in worlds(Phase::Reload) {
+    let rows = at_once(&worlds(Phase::Reload), |stage| {
+        let mut rows = Rows::new();
         for how in [NotMade, Full, Gone, Denied, Silent, Ends, Panics] {
             for for_good in [false, true] {
                 let row = rows.entry(format!("{how:?}")).or_default();
                 sweep(row, for_good, |fault| {
-                    let done = run(&stage, 7, fault, |sim, paths| {
+                    let done = run(stage, 7, fault, |sim, paths| {
                         let (world, fault) = (sim.clone(), Arc::clone(fault));
                         let fails = move || fault.fires_in(&world);
                         let wrap = |make| faulty(make, how, Arc::new(fails));
                         Shipped::load_through(sim, paths, sim.fs(), wrap)
                     });
-                    judge(&stage, &done, &format!("{how:?} {} for good: {for_good}", fault.nth()));
+                    judge(stage, &done, &format!("{how:?} {} for good: {for_good}", fault.nth()));
                 });
             }
         }
-    }
-    report("watcher", &rows);
+        rows
+    });
+    report("watcher", &sum(rows));
 }
 
 /// The same sweep over a reload by hand on the real file system: refused, the old one served by the same pointer, or
@@ -297,8 +314,8 @@ fn inv05_it_converges_after_every_fault_of_the_watcher() {
 #[test]
 fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
     let generations = generations(2);
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
-    for verb in Verb::ALL {
+    let rows = at_once(&Verb::ALL, |&verb| {
+        let mut rows = Rows::new();
         for (wrong, for_good) in WRONGS.iter().flat_map(|wrong| [(*wrong, false), (*wrong, true)]) {
             if !wrong.is_of(verb) {
                 continue;
@@ -334,6 +351,7 @@ fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
                 assert_eq!(*leaf, generations[1].server.leaf, "{what}");
             });
         }
-    }
-    report("reload by hand", &rows);
+        rows
+    });
+    report("reload by hand", &sum(rows));
 }

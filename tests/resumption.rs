@@ -336,8 +336,8 @@ fn rows(kind: Kind, rule: Rule, longest: usize) -> Result<(u32, Seen, usize), St
 
 #[test]
 fn inv08_inv09_sessions_resume_in_their_epoch_and_in_no_other() {
-    for kind in KINDS {
-        let (rows, seen, shrank) = rows(kind, Rule::Shipped, 60).unwrap();
+    for (kind, shown) in KINDS.iter().zip(common::at_once(&KINDS, |kind| rows(*kind, Rule::Shipped, 60))) {
+        let (rows, seen, shrank) = shown.unwrap();
         let [resumed, stale, full, refused] = seen;
         println!(
             "{:?}, tickets {}: {rows} rows; {resumed} handshakes resumed, {stale} did not with a session of another \
@@ -351,16 +351,18 @@ fn inv08_inv09_sessions_resume_in_their_epoch_and_in_no_other() {
 #[test]
 fn each_wrong_rule_is_caught() {
     // Each version and each place for sessions once: the shorter rows of `tests/trust.rs` go over all four.
+    let rules = [
+        (Rule::SharesAlways, "INV-09"),
+        (Rule::Hashes, "INV-09"),
+        (Rule::FreshAlways, "INV-08"),
+        (Rule::ForgetsLists, "INV-09"),
+    ];
     for kind in [KINDS[0], KINDS[3]] {
-        for (rule, by) in [
-            (Rule::SharesAlways, "INV-09"),
-            (Rule::Hashes, "INV-09"),
-            (Rule::FreshAlways, "INV-08"),
-            (Rule::ForgetsLists, "INV-09"),
-        ] {
-            let why = rows(kind, rule, 60).unwrap_err();
+        let shown = common::at_once(&rules, |(rule, _)| rows(kind, *rule, 60));
+        for ((rule, by), shown) in rules.iter().zip(shown) {
+            let why = shown.unwrap_err();
             println!("{rule:?}, {:?}, tickets {}: {why}", kind.0.version, kind.1);
-            assert!(why.starts_with(by), "{rule:?}: {why}");
+            assert!(why.starts_with(*by), "{rule:?}: {why}");
         }
     }
 }

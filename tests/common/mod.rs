@@ -286,3 +286,15 @@ fn wait_for(reloader: &ServerReloader, wanted: impl Fn(&[CertificateDer<'_>]) ->
 pub fn presented(reloader: &ServerReloader) -> Vec<CertificateDer<'static>> {
     presented_by(&reloader.current())
 }
+
+/// Runs each job on a thread of its own, for those that wait more than they compute; in the order of the jobs.
+pub fn at_once<J: Sync, T: Send>(jobs: &[J], run: impl Fn(&J) -> T + Sync) -> Vec<T> {
+    let run = &run;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = jobs.iter().map(|job| scope.spawn(move || run(job))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|why| std::panic::resume_unwind(why)))
+            .collect()
+    })
+}
