@@ -630,3 +630,66 @@ impl<E: Clone + PartialEq> Machine<E> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Checks: INV-12. Whatever is set, the moment that it leads to can be told.
+    #[test]
+    fn inv12_no_delay_is_longer_than_can_be_added_to_a_moment() {
+        let (short, endless) = (Duration::from_millis(3), Duration::MAX);
+        let all = |time| Timing {
+            settle: time,
+            shrink_settle: time,
+            tie: time,
+            retry: time,
+            poll: time,
+            poll_degraded: time,
+            gap: time,
+            patience: time,
+        };
+        assert_eq!(all(endless).bounded(), all(LONGEST));
+        assert_eq!(all(short).bounded(), all(short));
+        // However late it is.
+        let now = Now { mono: LONGEST, wall: LONGEST };
+        let mut machine = Machine::new(all(endless).bounded());
+        machine.step(now, Input::Tick);
+        machine.step(now, Input::Looked(Seen::Failed("gone")));
+        assert!(machine.wake(now).is_some_and(|wake| wake > now.mono));
+    }
+    /// What a machine is after all sorts of things of these names.
+    #[cfg(feature = "testkit")]
+    fn states(name: u64) -> Vec<Machine<u64>> {
+        let at = |ms| Now { mono: Duration::from_millis(ms), wall: Duration::from_millis(ms) };
+        let changed = |content| Seen::Changed { content, motion: Motion::Loose, shrinks: false };
+        let mut machine = Machine::new(Timing::default());
+        let mut states = Vec::new();
+        for (ms, seen, verdict) in [
+            (0, changed(name), None),
+            (500, changed(name), Some(Verdict::Refused(name + 1))),
+            (600, Seen::Failed(name + 2), None),
+            (700, changed(name + 3), None),
+            (1_200, changed(name + 3), Some(Verdict::NotYet(Duration::from_secs(100)))),
+        ] {
+            assert_eq!(machine.step(at(ms), Input::Hint), [Effect::Look]);
+            machine.step(at(ms), Input::Looked(seen));
+            states.push(machine.clone());
+            if let Some(verdict) = verdict {
+                machine.step(at(ms), Input::Built(verdict));
+                states.push(machine.clone());
+            }
+        }
+        states
+    }
+
+    /// The interleavings count states that differ in names alone as one, so a name that is left out would be two states.
+    #[cfg(feature = "testkit")]
+    #[test]
+    fn renaming_what_was_seen_is_seeing_it_under_other_names() {
+        for (one, other) in states(10).iter().zip(states(20)) {
+            assert_ne!(*one, other, "each of these states holds a name");
+            assert_eq!(one.renamed(|content| content + 10, |cause| cause + 10), other);
+        }
+    }
+}

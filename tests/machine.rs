@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustls_reload::{
     Motion, Now, Timing,
-    machine::{Answer, Effect, Input, Machine, Seen, Verdict},
+    machine::{Answer, Effect, Input, Machine, Notice, Seen, Verdict},
     testkit::twin::{DATE, Round, Wall, World},
 };
 
@@ -167,14 +167,49 @@ fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
     assert_eq!(machine.wake(now(1)), None, "after a stop it waits for nothing");
     machine.restart();
     assert_eq!(machine.refusal(), Some((&"why", 1)), "what was told stands");
-    assert_eq!(machine.wake(now(2)), Some(ms(2)), "it looks as soon as it is asked anything");
-    assert_eq!(machine.step(now(2), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.wake(now(60)), Some(ms(60)), "it looks as soon as it is asked anything");
+    assert_eq!(machine.step(now(60), Input::Tick), [Effect::Look]);
     // What was refused could be tried again at once, but who stopped may have missed that it was changed in between.
-    assert_eq!(machine.step(now(2), changed(1, Motion::Loose)), []);
-    assert_eq!(machine.step(now(502), Input::Tick), [Effect::Look]);
-    assert_eq!(machine.step(now(502), changed(1, Motion::Loose)), [Effect::Build(1)]);
-    machine.step(now(502), Input::Built(Verdict::NotYet(DATE)));
+    assert_eq!(machine.step(now(60), changed(1, Motion::Loose)), []);
+    assert_eq!(machine.step(now(560), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(560), changed(1, Motion::Loose)), [Effect::Build(1)]);
+    machine.step(now(560), Input::Built(Verdict::NotYet(DATE)));
     assert_eq!((machine.held(), machine.refusal()), (Some(DATE), None));
     machine.restart();
     assert_eq!(machine.held(), Some(DATE), "what is held is held");
+}
+
+/// Checks: INV-05. Who starts it again has done something about it, or hopes so: it is tried again as soon as the first time.
+#[test]
+fn inv05_a_restart_begins_the_pauses_of_the_retries_anew() {
+    let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
+    let mut machine = Machine::new(Timing::default());
+    let mut at = 0;
+    let mut look = |machine: &mut Machine<&str>| {
+        assert_eq!(machine.step(now(at), Input::Tick), [Effect::Look]);
+        machine.step(now(at), Input::Looked(Seen::Failed("gone")));
+        let before = at;
+        at = u64::try_from(machine.wake(now(at)).unwrap().as_millis()).unwrap();
+        at - before
+    };
+    let pauses: Vec<_> = (0..9).map(|_| look(&mut machine)).collect();
+    assert_eq!(pauses, [50, 100, 200, 150, 800, 1_600, 3_200, 6_400, 10_000], "told after 500 ms");
+    machine.restart();
+    assert_eq!(machine.refusal(), Some((&"gone", 9)));
+    assert_eq!([look(&mut machine), look(&mut machine)], [50, 100]);
+}
+
+/// Checks: INV-11. One look tells of no time in which nothing moved, however short that has to be.
+#[test]
+fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
+    let now = |mono| Now { mono: ms(mono), wall: DATE };
+    let torn = |still| Input::Looked(Seen::Torn { cause: "stale", still });
+    let timing = Timing { settle: Duration::ZERO, ..Timing::default() };
+    let mut machine = Machine::new(timing);
+    assert_eq!(machine.timing(), timing);
+    assert_eq!(machine.step(now(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(0), torn(false)), []);
+    assert_eq!(machine.step(now(10), Input::Tick), [Effect::Look]);
+    let told = [Effect::Tell(Notice::Refused("stale"))];
+    assert_eq!(machine.step(now(10), torn(true)), told, "the second, in the same way");
 }
