@@ -545,6 +545,91 @@ mod tests {
         assert!(armed.fault.is_none() && armed.watched.is_empty());
     }
 
+    /// What a watch that is answered so for `/d` makes of it, and the fault.
+    fn answered(answer: Watched, walked: &[WalkedDir]) -> (Watch, Option<String>) {
+        struct Answering(Watched);
+
+        impl Watcher for Answering {
+            fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+                Ok(if dir == Path::new("/d") { self.0 } else { Watched::Armed })
+            }
+
+            fn unwatch(&mut self, _: &Path) {}
+        }
+
+        let mut make: MakeWatcher = Box::new(move |_| Ok(Box::new(Answering(answer))));
+        let mut watch = Watch::new(&mut make, || {}).expect("a watch");
+        let fault = watch.arm(0, walked).fault.map(|fault| fault.to_string());
+        (watch, fault)
+    }
+
+    /// Checks: INV-11. Nobody can do anything about a directory on the way that may be searched only; one that holds the files
+    /// and goes unheard is a fault, also where another path to it only leads on.
+    #[test]
+    fn inv11_a_directory_without_events_is_a_fault_unless_it_only_leads_to_the_files() {
+        let leads = |dir| WalkedDir { leads: true, ..dir };
+        let on_the_way = [leads(dir("/d", 2, "link"))];
+        let holds = [dir("/d", 2, "crt")];
+        let both = [leads(dir("/d", 2, "link")), dir("/two", 2, "crt")];
+        let (watch, fault) = answered(Watched::Denied, &on_the_way);
+        assert_eq!((watch.denied(), fault), (&BTreeSet::from(["/d".into()]), None));
+        for walked in [&holds[..], &both] {
+            let (watch, fault) = answered(Watched::Denied, walked);
+            let why = "watch: /d: it may be searched but not read, and so not be watched";
+            assert_eq!((watch.denied(), fault.as_deref()), (&BTreeSet::new(), Some(why)));
+        }
+        assert_eq!(answered(Watched::Silent("NFS"), &on_the_way).1, None);
+        for walked in [&holds[..], &both] {
+            let (watch, fault) = answered(Watched::Silent("NFS"), walked);
+            let why = "watch: /d: NFS does not report what is changed elsewhere";
+            assert_eq!((watch.denied(), fault.as_deref()), (&BTreeSet::new(), Some(why)));
+        }
+    }
+
+    /// Checks: INV-11. One fault is told, and who cannot hear at all is worse than who may miss something.
+    #[test]
+    fn inv11_a_directory_that_cannot_be_watched_is_told_before_one_that_may_be_silent() {
+        struct Faulty;
+
+        impl Watcher for Faulty {
+            fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+                Ok(if dir == Path::new("/silent") { Watched::Silent("NFS") } else { Watched::Denied })
+            }
+
+            fn unwatch(&mut self, _: &Path) {}
+        }
+
+        let [denied, silent] = [dir("/denied", 2, "crt"), dir("/silent", 3, "key")];
+        for walked in [[denied.clone(), silent.clone()], [silent, denied]] {
+            let mut make: MakeWatcher = Box::new(|_| Ok(Box::new(Faulty)));
+            let mut watch = Watch::new(&mut make, || {}).expect("a watch");
+            let fault = watch.arm(0, &walked).fault.expect("a fault");
+            assert_eq!(fault.path(), Some(Path::new("/denied")), "{fault}");
+        }
+    }
+
+    /// Checks: INV-05. Where the directory of another set lay there is another one now, and events of that one say nothing.
+    #[test]
+    fn inv05_a_directory_that_has_moved_is_not_listened_to_where_it_was() {
+        let (mut watch, notes) = noting();
+        watch.arm(0, &[dir("/d", 2, "crt")]);
+        watch.arm(0, &[dir("/d", 3, "crt")]);
+        taken(&notes);
+        watch.arm(1, &[dir("/e", 2, "key")]);
+        assert_eq!(taken(&notes), ["watch /e"]);
+        assert_eq!(told(&watch, "/e/key"), [1]);
+        assert_eq!(told(&watch, "/d/key"), [0; 0]);
+    }
+
+    /// Checks: INV-05. Where no directory has a number (`PathFs`), each path is a directory of its own.
+    #[test]
+    fn inv05_directories_that_cannot_be_told_apart_are_each_watched() {
+        let (mut watch, notes) = noting();
+        watch.arm(0, &[dir("/one", 0, "crt"), dir("/two", 0, "key")]);
+        watch.arm(1, &[dir("/three", 0, "crt")]);
+        assert_eq!(taken(&notes), ["watch /one", "watch /two", "watch /three"]);
+    }
+
     /// The units that an event of this path wakes.
     fn told(watch: &Watch, path: &str) -> Vec<usize> {
         watch.hints.touched(Path::new(path), false);
