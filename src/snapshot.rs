@@ -515,3 +515,6 @@ fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
 fn describe(verb: &str, error: &io::Error) -> String {
     format!("cannot {verb}: {error}")
 }
+
+#[cfg(all(test, not(loom), unix))]
+mod tests;
