@@ -103,14 +103,10 @@ impl Watcher for Notify {
         let Err(error) = watched.ok_or_else(gone)? else {
             return Ok(silent(dir).map_or(Watched::Armed, Watched::Silent));
         };
-        match io_kind(&error) {
-            Some(ErrorKind::NotFound) => Ok(Watched::Gone),
-            Some(ErrorKind::PermissionDenied) => Ok(Watched::Denied),
-            _ => {
-                let why = format!("cannot watch the directory: {}", cause(&error));
-                Err(Error::new(Layer::Watch, why).at(dir))
-            }
-        }
+        unwatched(&error).ok_or_else(|| {
+            let why = format!("cannot watch the directory: {}", cause(&error));
+            Error::new(Layer::Watch, why).at(dir)
+        })
     }
 
     fn unwatch(&mut self, dir: &Path) {
@@ -119,10 +115,16 @@ impl Watcher for Notify {
     }
 }
 
-fn io_kind(error: &notify::Error) -> Option<ErrorKind> {
-    match &error.kind {
-        notify::ErrorKind::PathNotFound => Some(ErrorKind::NotFound),
-        notify::ErrorKind::Io(error) => Some(error.kind()),
+/// What that means for the directory, where it is no fault of the watcher.
+fn unwatched(error: &notify::Error) -> Option<Watched> {
+    let kind = match &error.kind {
+        notify::ErrorKind::PathNotFound => ErrorKind::NotFound,
+        notify::ErrorKind::Io(error) => error.kind(),
+        _ => return None,
+    };
+    match kind {
+        ErrorKind::NotFound => Some(Watched::Gone),
+        ErrorKind::PermissionDenied => Some(Watched::Denied),
         _ => None,
     }
 }
@@ -146,6 +148,7 @@ fn cause(error: &notify::Error) -> String {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::{
+        collections::BTreeSet,
         panic::resume_unwind,
         path::PathBuf,
         sync::{
@@ -161,7 +164,7 @@ mod tests {
     use crate::{
         Build, Built, Context, Event as Told, Events, Reloader, Timing,
         snapshot::Files,
-        watch::hints::{Concerned, Units},
+        watch::hints::{Concerned, Hinted, Units},
     };
 
     /// The length of the file.
@@ -267,5 +270,85 @@ mod tests {
         }
         assert!(wakes(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
         assert!(wakes(Err(notify::Error::generic("a fault"))));
+    }
+
+    /// Checks: INV-05. The watch of a directory that was removed, moved or replaced is dead or elsewhere; no other change of it
+    /// says that.
+    #[test]
+    fn inv05_a_watched_directory_that_moves_is_to_be_watched_anew() {
+        for (kind, moves) in [
+            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), true),
+            (EventKind::Remove(RemoveKind::Folder), true),
+            (EventKind::Create(CreateKind::Folder), true),
+            (EventKind::Any, true),
+            (EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), false),
+            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Write)), false),
+        ] {
+            let hints = Hints::new(|| {});
+            hints.interest().places.insert(PathBuf::from("/d"), Concerned::default());
+            report(&hints, Ok(Event::new(kind).add_path("/d".into())));
+            assert_eq!(hints.interest().stale.contains(Path::new("/d")), moves, "{kind:?}");
+        }
+    }
+
+    /// Checks: INV-11. Who is told that there are no events is told what to do about it.
+    #[test]
+    fn inv11_what_cannot_be_watched_is_told_by_its_cause() {
+        let of = |kind: ErrorKind| notify::Error::io(kind.into());
+        assert_eq!(unwatched(&notify::Error::path_not_found()), Some(Watched::Gone));
+        assert_eq!(unwatched(&of(ErrorKind::NotFound)), Some(Watched::Gone));
+        assert_eq!(unwatched(&of(ErrorKind::PermissionDenied)), Some(Watched::Denied));
+        assert_eq!(unwatched(&of(ErrorKind::StorageFull)), None);
+        let full = notify::Error::new(notify::ErrorKind::MaxFilesWatch).add_path("/d".into());
+        assert_eq!(unwatched(&full), None);
+        assert_eq!(cause(&full), "no watches left (fs.inotify.max_user_watches)");
+        assert_eq!(cause(&of(ErrorKind::StorageFull)), "no storage space");
+        assert_eq!(cause(&notify::Error::generic("odd")), "Generic(\"odd\")");
+        let hint = " (fs.inotify.max_user_instances, or RLIMIT_NOFILE)";
+        let hint = if cfg!(target_os = "linux") { hint } else { "" };
+        assert_eq!(no_instance(&of(ErrorKind::StorageFull)), format!("no storage space{hint}"));
+    }
+
+    /// Checks: INV-12. What is not watched any more wakes nobody; events of one watcher come in order.
+    #[test]
+    fn inv12_a_directory_that_is_unwatched_is_heard_no_more() {
+        let root = tempfile::tempdir().expect("a directory");
+        let root = root.path().canonicalize().expect("its path");
+        let (heard, events) = std::sync::mpsc::channel();
+        let hints = Hints::new(move || {
+            let _ = heard.send(());
+        });
+        let dirs = ["one", "two"].map(|name| root.join(name));
+        for (unit, dir) in dirs.iter().enumerate() {
+            std::fs::create_dir(dir).expect("made");
+            std::fs::write(dir.join("file"), "text").expect("written");
+            let mut units = Units::default();
+            units.insert(unit);
+            let names = [("file".into(), units)].into();
+            hints.interest().places.insert(dir.clone(), Concerned { units: Units::default(), names });
+        }
+        let mut watcher = notify_watcher(hints.clone()).expect("a watcher");
+        assert_eq!(watcher.watch(&root.join("none")), Ok(Watched::Gone));
+        for dir in &dirs {
+            assert_eq!(watcher.watch(dir), Ok(Watched::Armed));
+        }
+        // All that is told until a unit is, by the only event of this.
+        let removed = |unit: usize| {
+            std::fs::remove_file(dirs[unit].join("file")).expect("removed");
+            let mut told = BTreeSet::new();
+            while !told.contains(&unit) {
+                events.recv_timeout(Duration::from_secs(20)).expect("an event");
+                match hints.take() {
+                    Hinted::All => panic!("nothing was lost"),
+                    Hinted::Some(units) => told.extend(units),
+                }
+            }
+            told
+        };
+        assert_eq!(removed(0), [0].into());
+        watcher.unwatch(&dirs[0]);
+        std::fs::write(dirs[0].join("file"), "text").expect("written");
+        assert_eq!(removed(1), [1].into());
     }
 }

@@ -70,6 +70,17 @@ mod tests {
             (0x6573_5546, "FUSE"),
             (0x0102_1997, "9p"),
             (0x00c3_6400, "Ceph"),
+            (0x517b, "SMB"),
+            (0x5346_414f, "AFS"),
+            (0x6b41_4653, "AFS"),
+            (0x7375_7245, "Coda"),
+            (0x564c, "NCP"),
+            (0x7461_636f, "OCFS2"),
+            (0x0116_1970, "GFS2"),
+            (0x0bd0_0bd0, "Lustre"),
+            (0x4750_4653, "GPFS"),
+            (0x786f_4256, "VirtualBox shared folder"),
+            (0xbacb_acbc, "VMware shared folder"),
         ];
         for (magic, expected) in known {
             assert_eq!(name(magic), Some(expected), "{magic:#x}");
