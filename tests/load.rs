@@ -13,7 +13,7 @@ use std::{
 
 use common::{Generation, client, client_of, shake};
 use rustls::{
-    ProtocolVersion, ServerConfig, SignatureAlgorithm, SignatureScheme,
+    ProtocolVersion, RootCertStore, ServerConfig, SignatureAlgorithm, SignatureScheme,
     crypto::{CryptoProvider, KeyProvider, ring},
     pki_types::PrivateKeyDer,
     server::ServerSessionMemoryCache,
@@ -22,7 +22,7 @@ use rustls::{
 };
 use rustls_reload::{
     ClientAuth, Error, Event, Layer, ServerBuilder, ServerReloader,
-    testkit::{Identity, Subject},
+    testkit::{Authority, Identity, Subject},
 };
 
 /// A plain directory with the files of a generation.
@@ -274,4 +274,35 @@ fn inv02_chain_and_key_may_be_one_file_and_any_path_may_lead_there() {
         let load = ServerReloader::builder(files.path(chain), files.path(key)).timing(common::quick()).load();
         assert_eq!(common::presented(&load.unwrap())[0], generation.server.leaf, "{chain}, {key}");
     }
+}
+
+/// Checks: INV-02. A handshake names all CAs to the client, in a message of limited length, and the server would write what
+/// is too long all the same.
+#[test]
+fn inv02_client_cas_are_served_as_long_as_a_handshake_has_room_for_their_names() {
+    let generation = Generation::new(0);
+    let length = |ca: &Authority| {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        roots.subjects()[0].as_ref().len() + 2
+    };
+    let long = |bytes: usize| Authority::root(&"x".repeat(bytes));
+    let others = [long(20_000), long(20_001), long(20_002)];
+    let around = length(&others[0]) - 20_000;
+    // What is left of 64 KiB beside them is a KiB.
+    let taken: usize = others.iter().chain([&generation.ca]).map(length).sum();
+    let rest = 65_535 - 1_024 - taken - around;
+    let files = Files::of(&generation);
+    let server = |rest: usize| {
+        let cas =
+            others.iter().chain([&generation.ca, &long(rest)]).map(|ca| ca.pem.as_str()).collect::<String>();
+        files.write("ca.crt", cas);
+        files.server_with_clients()
+    };
+    for version in [&TLS12, &TLS13] {
+        let config = server(rest).versions(&[version]).load().unwrap().current();
+        let shaken = shake(&config, &client_of(&generation, Some(&generation))).unwrap();
+        assert_eq!(shaken.client.as_ref(), Some(&generation.client.leaf), "{version:?}");
+    }
+    refused(server(rest + 1).load(), Layer::ClientCa, Some(&files.path("ca.crt")));
 }
