@@ -213,3 +213,23 @@ fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
     let told = [Effect::Tell(Notice::Refused("stale"))];
     assert_eq!(machine.step(now(10), torn(true)), told, "the second, in the same way");
 }
+
+/// Checks: INV-05, INV-11. A look that was on its way began too early for who asks now; the next one answers him, and there are
+/// never two at once.
+#[test]
+fn inv11_a_reload_asked_for_while_busy_is_answered_by_a_look_that_began_later() {
+    let now = |mono| Now { mono: ms(mono), wall: DATE };
+    let changed = || Input::Looked(Seen::Changed { content: 1, motion: Motion::Committed, shrinks: false });
+    let mut machine: Machine<&str> = Machine::new(Timing::default());
+    assert_eq!(machine.step(now(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(1), Input::Reload), []);
+    assert_eq!(machine.step(now(2), Input::Looked(Seen::Served)), [Effect::Look]);
+    assert_eq!(machine.step(now(3), Input::Looked(Seen::Served)), [Effect::Answer(Answer::Unchanged)]);
+    // The same during a build.
+    assert_eq!(machine.step(now(10), Input::Hint), [Effect::Look]);
+    assert_eq!(machine.step(now(11), changed()), [Effect::Build(1)]);
+    assert_eq!(machine.step(now(12), Input::Reload), []);
+    let published = Effect::Publish { content: 1, recovered: false };
+    assert_eq!(machine.step(now(13), Input::Built(Verdict::Valid)), [published, Effect::Look]);
+    assert_eq!(machine.step(now(14), Input::Looked(Seen::Served)), [Effect::Answer(Answer::Unchanged)]);
+}
