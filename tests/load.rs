@@ -146,6 +146,21 @@ fn inv02_every_layer_that_refuses_a_file_is_named_with_its_path() {
     }
 }
 
+/// Checks: INV-11. Who mends the file is told which of them, and that a leaf has to be of version 3; what lies behind need not.
+#[test]
+fn inv11_a_malformed_certificate_is_told_by_its_place() {
+    let good = Generation::new(0);
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (chain, why) in [
+        (garbage.to_owned(), "certificate 1 of 1 is malformed or not X.509 version 3"),
+        (good.server.chain.clone() + &good.ca.pem + garbage, "certificate 3 of 3 is malformed"),
+    ] {
+        let files = Files::of(&good);
+        files.write("tls.crt", chain);
+        assert_eq!(refused(files.server().load(), Layer::Chain, Some(&files.path("tls.crt"))).why(), why);
+    }
+}
+
 #[test]
 fn inv03_a_panic_in_the_closure_is_an_error_of_the_first_load() {
     let files = Files::of(&Generation::new(0));
