@@ -10,6 +10,7 @@ use rustls::pki_types::{
     PrivateSec1KeyDer,
     pem::{PemObject, SectionKind},
 };
+use zeroize::Zeroizing;
 
 use crate::{
     base64,
@@ -21,19 +22,13 @@ pub const SECTION_LIMIT: usize = 4096;
 
 /// The private key of a key file.
 #[derive(Debug)]
-pub struct Key(PrivateKeyDer<'static>);
+pub struct Key(Zeroizing<PrivateKeyDer<'static>>);
 
 impl Key {
     /// The key for a crypto provider; the copy that it takes is the provider's to wipe.
     #[must_use]
     pub fn clone_der(&self) -> PrivateKeyDer<'static> {
         self.0.clone_key()
-    }
-}
-
-impl Drop for Key {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.0);
     }
 }
 
@@ -104,11 +99,11 @@ pub fn key(text: &[u8]) -> Result<Key, Error> {
     }
     let der = body(section.text).and_then(base64::decode);
     let der = der.ok_or_else(|| Error::new(Layer::Key, "the private key is not valid base64"))?;
-    Ok(Key(match section.label {
+    Ok(Key(Zeroizing::new(match section.label {
         "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der).into(),
         "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der).into(),
         _ => PrivatePkcs8KeyDer::from(der).into(),
-    }))
+    })))
 }
 
 /// What lies between the first and the last line of a section, each of which has to begin with its dashes.
@@ -181,8 +176,8 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     let mut found: Vec<Section<'_>> = Vec::new();
     let mut open: Option<(&str, usize)> = None;
     let mut start = 0;
-    while start < text.len() {
-        let end = text[start..].iter().position(|b| matches!(b, b'\n' | b'\r'));
+    while let Some(rest) = text.get(start..) {
+        let end = rest.iter().position(|b| matches!(b, b'\n' | b'\r'));
         let end = end.map_or(text.len(), |length| start + length);
         let line = text[start..end].trim_ascii();
         // 2.

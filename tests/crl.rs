@@ -111,6 +111,7 @@ fn inv03_nothing_in_a_file_of_lists_is_passed_over() {
     let refused: Vec<(&str, Layer, Vec<u8>)> = vec![
         ("an empty file", Layer::Pem, Vec::new()),
         ("text only", Layer::Pem, b"nobody is revoked\n".to_vec()),
+        ("an empty block", Layer::Pem, b"-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n".to_vec()),
         ("a certificate", Layer::Pem, ca.pem.clone().into()),
         ("a certificate beside a list", Layer::Pem, format!("{}{}", one.pem, ca.pem).into()),
         ("a malformed list before a good one", Layer::Crl, format!("{garbage}{}", one.pem).into()),
