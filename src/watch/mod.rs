@@ -621,6 +621,21 @@ mod tests {
         assert_eq!(told(&watch, "/d/key"), [0; 0]);
     }
 
+    /// Checks: INV-12. Each rotation of a Kubernetes volume has a directory of its own, and each rename into place another number.
+    #[test]
+    fn inv12_nothing_is_kept_of_the_directories_of_earlier_rotations() {
+        let (mut watch, _) = noting();
+        for round in 0..100 {
+            let payload = dir(&format!("/v/..{round}"), 1_000 + round, "crt");
+            watch.arm(0, &[dir("/v", 1, "link"), payload, dir("/renamed", 2_000 + round, "ca")]);
+        }
+        let heard = watch.hints.interest().places.len();
+        assert_eq!((watch.places.len(), watch.by_id.len(), heard), (3, 3, 3));
+        watch.arm(0, &[]);
+        let heard = watch.hints.interest().places.len();
+        assert_eq!((watch.places.len(), watch.by_id.len(), heard), (0, 0, 0));
+    }
+
     /// Checks: INV-05. Where no directory has a number (`PathFs`), each path is a directory of its own.
     #[test]
     fn inv05_directories_that_cannot_be_told_apart_are_each_watched() {
