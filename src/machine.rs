@@ -478,6 +478,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             }
             self.retry_at = Some(at);
             self.still = None;
+            self.unsettled = None;
             return Vec::new();
         }
         let wait = match motion {

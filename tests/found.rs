@@ -195,3 +195,28 @@ fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
         assert!((5..=8).contains(&builds), "{builds} builds with {between:?}");
     }
 }
+
+/// Checks: INV-11. What was refused and is there again has come to rest: only what changes from then on goes on changing.
+#[test]
+fn inv11_what_was_refused_and_holds_still_is_not_told_to_be_changing() {
+    let mut machine = machine();
+    machine.step(at(0), Input::Reload);
+    machine.step(at(0), changed(1));
+    machine.step(at(0), Input::Built(Verdict::Refused("bad")));
+    // Tried again until the next retry is ten seconds away.
+    let mut now = 0;
+    while now < 20_000 {
+        now = u64::try_from(machine.wake(at(now)).unwrap().as_millis()).unwrap() - 1_000_000;
+        machine.step(at(now), Input::Tick);
+        if machine.step(at(now), changed(1)) == [Effect::Build(1)] {
+            machine.step(at(now), Input::Built(Verdict::Refused("bad")));
+        }
+    }
+    let mut look = |ms, content| {
+        assert_eq!(machine.step(at(now + ms), Input::Hint), [Effect::Look]);
+        machine.step(at(now + ms), changed(content))
+    };
+    assert_eq!(look(100, 2), []);
+    assert_eq!(look(200, 1), []);
+    assert_eq!(look(6_000, 3), [], "it has been changing for no time at all");
+}

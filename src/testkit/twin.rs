@@ -178,7 +178,11 @@ impl Telling {
                 self.unread = Some(since);
                 None
             }
-            End::Settles | End::Pends(_) => None,
+            End::Settles => None,
+            End::Pends(_) => {
+                self.moving = None;
+                None
+            }
             End::Torn(..) | End::Moves => {
                 let (since, told) = *self.moving.get_or_insert((t, false));
                 let tell = !told && t >= since + 5_000;
