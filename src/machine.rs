@@ -200,7 +200,8 @@ struct Refusal<E> {
     retry: Retry,
 }
 
-/// When the same failure is tried again: the pause doubles each time it is met, whatever is seen in between.
+/// When the same failure is tried again: the pause doubles each time it is met, whatever is seen in between. Of the same
+/// content it is the same failure, whatever the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Retry {
     at: Duration,
@@ -580,8 +581,10 @@ impl<E: Clone + PartialEq> Machine<E> {
         retry: Option<Retry>,
     ) -> Vec<Effect<E>> {
         let mut effects = Vec::new();
-        let stood = self.refusal.take().filter(|old| old.cause == cause).map(|old| (old.count, old.retry));
-        let retry = self.plan_retry(now, stood.map(|(_, retry)| retry).or(retry));
+        let old = self.refusal.take();
+        let stood = old.as_ref().filter(|old| old.cause == cause).map(|old| old.count);
+        let again = old.filter(|old| stood.is_some() || (content.is_some() && old.content == content));
+        let retry = self.plan_retry(now, again.map(|old| old.retry).or(retry));
         if stood.is_none() {
             self.owes_recovery = true;
             effects.push(Effect::Tell(Notice::Refused(cause.clone())));
@@ -589,7 +592,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         // A name that is missing for a moment is part of a change that goes on.
         self.unsettled = None;
         let answer = Answer::Refused(cause.clone());
-        let count = stood.map_or(0, |(count, _)| count) + met;
+        let count = stood.unwrap_or(0) + met;
         self.refusal = Some(Refusal { cause, count, content, retry });
         self.answer(&mut effects, answer);
         effects

@@ -196,6 +196,28 @@ fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
     }
 }
 
+/// Checks: INV-12. A build may fail for another reason each time it is tried, and the files are the same.
+#[test]
+fn inv12_what_is_refused_for_another_reason_each_time_is_built_again_at_the_pace_of_the_retries() {
+    let mut machine = machine();
+    let looks = Seen::Changed { content: 1, motion: Motion::Loose, shrinks: false };
+    machine.step(at(0), Input::Reload);
+    machine.step(at(0), Input::Looked(looks.clone()));
+    machine.step(at(0), Input::Built(Verdict::Refused("one")));
+    let mut builds = 0;
+    for round in 1..10_000 {
+        let now = at(round);
+        if machine.step(now, Input::Tick) == [Effect::Look]
+            && machine.step(now, Input::Looked(looks.clone())) == [Effect::Build(1)]
+        {
+            builds += 1;
+            let cause = if builds % 2 == 0 { "one" } else { "other" };
+            machine.step(now, Input::Built(Verdict::Refused(cause)));
+        }
+    }
+    assert!((5..=8).contains(&builds), "{builds} builds of what did not change within 10 s");
+}
+
 /// Checks: INV-11. What was refused and is there again has come to rest: only what changes from then on goes on changing.
 #[test]
 fn inv11_what_was_refused_and_holds_still_is_not_told_to_be_changing() {

@@ -132,10 +132,15 @@ impl Retrying {
     /// `stands`: what cannot be read is a refusal that was told.
     fn ends(&mut self, t: u64, end: End, stands: bool) {
         let unread = self.unread.take();
-        let refused = self.refused.map(|refused| (refused.0, refused.3));
+        let content = if let End::Refused(content, _) = end { Some(content) } else { None };
+        let refused = self.refused;
         let pause = |cause| {
-            let met = [refused, unread].into_iter().flatten().find(|met| met.0 == cause);
-            met.map_or(50, |met| (met.1 * 2).min(10_000))
+            let again = |old: &(Cause, Option<Content>, u64, u64)| {
+                old.0 == cause || (content.is_some() && old.1 == content)
+            };
+            let refused = refused.filter(again).map(|old| old.3);
+            let met = refused.or(unread.filter(|unread| unread.0 == cause).map(|unread| unread.1));
+            met.map_or(50, |pause| (pause * 2).min(10_000))
         };
         self.at = match end {
             End::Unreadable(cause, _) | End::Refused(_, cause) => Some(t + pause(cause)),
