@@ -226,7 +226,7 @@ impl Watch {
         let path = self.by_id.get(&dir.id)?;
         let place = self.places.get(path)?;
         let stands = place.armed.is_some() && place.walkers.others(unit).next().is_some();
-        stands.then_some(path)
+        (stands && place.id == dir.id).then_some(path)
     }
 
     /// 3. Whether a name counts that did not before: an event of it was dropped.
@@ -264,9 +264,10 @@ impl Watch {
             if place.walkers.is_empty() {
                 self.unwatch(&left.path, armed);
                 self.call_others(&left.path, armed);
-                self.places.remove(&left.path);
+                // Others may have seen another directory there since this unit has looked.
+                let last = self.places.remove(&left.path).map(|place| place.id);
                 self.denied.remove(&left.path);
-                self.forget_id(left.id, &left.path);
+                [Some(left.id), last].into_iter().flatten().for_each(|id| self.forget_id(id, &left.path));
             }
         }
         for planned in plan.iter().filter(|planned| planned.own) {
@@ -719,5 +720,22 @@ mod tests {
         assert_eq!(taken(&notes), ["unwatch /d", "watch /d"]);
         assert!(armed.new);
         assert_eq!(armed.others, BTreeSet::from([0, 2]));
+    }
+
+    /// Checks: INV-05. Inode numbers are given again, and one set may have seen another directory there than the last one
+    /// that leaves it.
+    #[test]
+    fn inv05_a_directory_is_never_listened_to_where_another_is_watched() {
+        let (mut watch, notes) = noting();
+        watch.arm(0, &[dir("/p", 2, "crt")]);
+        watch.arm(1, &[dir("/p", 2, "key")]);
+        watch.arm(1, &[dir("/p", 3, "key")]);
+        watch.arm(1, &[]);
+        watch.arm(0, &[]);
+        watch.arm(0, &[dir("/p", 4, "crt")]);
+        taken(&notes);
+        watch.arm(1, &[dir("/x", 3, "key")]);
+        assert_eq!(taken(&notes), ["watch /x"]);
+        assert_eq!(told(&watch, "/x/key"), [1]);
     }
 }
