@@ -401,3 +401,57 @@ fn inv12_a_watcher_that_ends_before_it_is_made_asks_for_no_look() {
         made.load(Ordering::SeqCst)
     );
 }
+
+/// The platform's watcher, and something happens before a directory is watched.
+struct Late(Before, Box<dyn Watcher>);
+
+impl Watcher for Late {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        (self.0.lock().unwrap())(dir);
+        self.1.watch(dir)
+    }
+
+    fn unwatch(&mut self, dir: &Path) {
+        self.1.unwatch(dir);
+    }
+}
+
+/// Checks: INV-05. What takes the place of a directory between the look and the watch may be a link to one that is watched.
+#[cfg(unix)]
+#[test]
+fn inv05_a_link_in_the_place_of_a_directory_that_is_to_be_watched_leaves_the_others_heard() {
+    let generations = generations(4);
+    let root = tempfile::tempdir().unwrap();
+    let physical = root.path().canonicalize().unwrap();
+    let (one, two) = (physical.join("one"), physical.join("two"));
+    let files = |generation: &common::Generation| {
+        let pair = &generation.server;
+        common::replace(&one.join("tls.crt"), pair.chain.as_bytes());
+        common::replace(&one.join("tls.key"), pair.key.as_bytes());
+    };
+    std::fs::create_dir(&one).unwrap();
+    std::fs::create_dir(&two).unwrap();
+    files(&generations[0]);
+    std::fs::copy(one.join("tls.key"), two.join("tls.key")).unwrap();
+    let (from, to) = (two.clone(), one.clone());
+    let mut swaps = Some(());
+    let before: Before = Arc::new(Mutex::new(move |dir: &Path| {
+        if dir == from && swaps.take().is_some() {
+            std::fs::rename(&from, from.with_extension("old")).unwrap();
+            std::os::unix::fs::symlink(&to, &from).unwrap();
+        }
+        true
+    }));
+    let make: MakeWatcher = Box::new(move |hints| {
+        Ok(Box::new(Late(Arc::clone(&before), native_watcher(hints)?)) as Box<dyn Watcher>)
+    });
+    let builder = rustls_reload::ServerReloader::builder(one.join("tls.crt"), two.join("tls.key"));
+    let reloader = builder.timing(by_events_only()).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    for next in &generations[1..] {
+        files(next);
+        common::wait_for_leaf(&reloader, &next.server);
+    }
+}

@@ -1,6 +1,12 @@
 //! File events through `notify`.
 
-use std::{fmt, io::ErrorKind, path::Path, thread};
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
@@ -10,11 +16,19 @@ use notify::{
 use super::{Hints, Watched, Watcher, port::guarded, silent};
 use crate::error::{Error, Layer};
 
-/// `None` once it was found to have no thread: whatever is asked of it then panics.
 struct Notify {
+    /// `None` once it was found to have no thread: whatever is asked of it then panics.
     watcher: Option<RecommendedWatcher>,
     hints: Hints,
+    /// What is watched, and which directory that was.
+    watched: HashMap<PathBuf, Id>,
 }
+
+/// A directory, by its device and inode.
+type Id = (u64, u64);
+
+/// Where a watch that is asked for again is found in place. Elsewhere what is watched twice is reported twice, or not at all.
+const FINDS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Dropped with the handler, and that is when notify's thread ends, for whatever reason.
 struct Thread(Hints);
@@ -40,7 +54,7 @@ pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
     let thread = Thread(hints.clone());
     let made = notify::recommended_watcher(move |event| report(&thread.0, event));
     let watcher = Some(made.map_err(|error| fault(&no_instance(&error)))?);
-    let mut watcher = Notify { watcher, hints };
+    let mut watcher = Notify { watcher, hints, watched: HashMap::new() };
     match watcher.ask(|watcher| drop(watcher.unwatch(Path::new("/")))) {
         Some(()) => Ok(Box::new(watcher)),
         None => Err(fault(&"no thread for the watcher")),
@@ -92,15 +106,28 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
 
 impl Watcher for Notify {
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
-        let watched = self.ask(|watcher| {
-            if cfg!(not(any(target_os = "linux", target_os = "android"))) {
-                // Elsewhere what is watched twice is reported twice, or not at all.
-                drop(watcher.unwatch(dir));
-            }
-            watcher.watch(dir, RecursiveMode::NonRecursive)
-        });
+        // A watch would follow a link, to a directory that may be watched under its own path, and take that path from it.
+        let id = match fs::symlink_metadata(dir) {
+            Ok(found) if !found.is_dir() => return Ok(Watched::Gone),
+            Ok(found) => id(&found),
+            // The watcher says why.
+            Err(_) => None,
+        };
+        // notify forgets the directory that was watched under this path, and not the watch of it.
+        if self.watched.get(dir).is_some_and(|known| !FINDS || id != Some(*known)) {
+            self.unwatch(dir);
+        }
+        let watched = self.ask(|watcher| watcher.watch(dir, RecursiveMode::NonRecursive));
         let gone = || Error::new(Layer::Watch, NO_THREAD).at(dir);
         let Err(error) = watched.ok_or_else(gone)? else {
+            self.watched.insert(dir.to_owned(), id.unwrap_or_default());
+            let now = fs::symlink_metadata(dir).ok().filter(fs::Metadata::is_dir);
+            if now.as_ref().and_then(self::id) != id {
+                // Which one is watched cannot be told, nor whose watch that was.
+                self.unwatch(dir);
+                self.hints.lost();
+                return Ok(Watched::Gone);
+            }
             return Ok(silent(dir).map_or(Watched::Armed, Watched::Silent));
         };
         unwatched(&error).ok_or_else(|| {
@@ -110,9 +137,22 @@ impl Watcher for Notify {
     }
 
     fn unwatch(&mut self, dir: &Path) {
+        self.watched.remove(dir);
         // Removed directories are unwatched by the system; that is no failure.
         self.ask(|watcher| drop(watcher.unwatch(dir)));
     }
+}
+
+#[cfg(unix)]
+fn id(found: &fs::Metadata) -> Option<Id> {
+    use std::os::unix::fs::MetadataExt;
+    Some((found.dev(), found.ino()))
+}
+
+/// Not to be had.
+#[cfg(not(unix))]
+fn id(_: &fs::Metadata) -> Option<Id> {
+    None
 }
 
 /// What that means for the directory, where it is no fault of the watcher.
@@ -150,10 +190,10 @@ mod tests {
     use std::{
         collections::BTreeSet,
         panic::resume_unwind,
-        path::PathBuf,
         sync::{
             Arc,
             atomic::{AtomicBool, Ordering},
+            mpsc,
         },
         time::Duration,
     };
@@ -350,5 +390,70 @@ mod tests {
         watcher.unwatch(&dirs[0]);
         std::fs::write(dirs[0].join("file"), "text").expect("written");
         assert_eq!(removed(1), [1].into());
+    }
+
+    /// The platform's watcher, and what it says of `file0` and `file1` in this directory: each is a unit's own.
+    #[cfg(target_os = "linux")]
+    fn heard(dir: &Path) -> (Box<dyn Watcher>, Hints, mpsc::Receiver<()>) {
+        let (woken, wakes) = mpsc::channel();
+        let hints = Hints::new(move || {
+            // Nobody waits any more at the end of the test.
+            let _ = woken.send(());
+        });
+        let mut names = HashMap::new();
+        for unit in 0..2 {
+            let mut units = Units::default();
+            units.insert(unit);
+            names.insert(format!("file{unit}").into(), units);
+        }
+        let concerned = Concerned { units: Units::default(), names };
+        hints.interest().places.insert(dir.to_owned(), concerned);
+        (notify_watcher(hints.clone()).expect("a watcher"), hints, wakes)
+    }
+
+    /// Checks: INV-12, INV-06. What is watched twice is watched where it is now, and nowhere else: events were lost.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn inv12_a_directory_that_is_watched_again_after_it_was_replaced_is_not_heard_of_where_it_was() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (dir, aside) = (root.path().join("dir"), root.path().join("aside"));
+        std::fs::create_dir(&dir).expect("made");
+        let (mut watcher, hints, wakes) = heard(&dir);
+        assert_eq!(watcher.watch(&dir), Ok(Watched::Armed));
+        std::fs::rename(&dir, &aside).expect("moved");
+        std::fs::create_dir(&dir).expect("made");
+        assert_eq!(watcher.watch(&dir), Ok(Watched::Armed));
+        // Asked again: what the move itself led to has been reported by then.
+        watcher.unwatch(root.path());
+        hints.take();
+        std::fs::write(aside.join("file0"), "1").expect("written");
+        std::fs::write(dir.join("file1"), "1").expect("written");
+        let told = || match hints.take() {
+            Hinted::All => panic!("nothing was lost"),
+            Hinted::Some(units) => units,
+        };
+        let mut units = told();
+        while !units.contains(&1) {
+            wakes.recv_timeout(Duration::from_secs(20)).expect("the new directory is heard of");
+            units.extend(told());
+        }
+        assert!(!units.contains(&0), "the old directory is heard of under the name of the new one");
+    }
+
+    /// Checks: INV-05. A watch follows links: the end of that on a link would be the end of that on the directory.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn inv05_a_link_in_the_place_of_a_directory_takes_no_other_watch_along() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (dir, link) = (root.path().join("dir"), root.path().join("link"));
+        std::fs::create_dir(&dir).expect("made");
+        std::os::unix::fs::symlink(&dir, &link).expect("linked");
+        let (mut watcher, _, wakes) = heard(&dir);
+        assert_eq!(watcher.watch(&dir), Ok(Watched::Armed));
+        assert_eq!(watcher.watch(&link), Ok(Watched::Gone), "no directory is at that path");
+        watcher.unwatch(&link);
+        while wakes.try_recv().is_ok() {}
+        std::fs::write(dir.join("file0"), "1").expect("written");
+        assert_eq!(wakes.recv_timeout(Duration::from_secs(20)), Ok(()));
     }
 }

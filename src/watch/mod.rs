@@ -46,8 +46,9 @@ pub enum Watched {
 
 /// Watches directories, not what is beneath their subdirectories.
 pub trait Watcher: Send {
-    /// Watches `dir`, which may be watched already: then the watch is on what is there now from here on, and is best not
-    /// ended and begun if it was before (inotify takes 10 ms for that where it takes microseconds to find it in place).
+    /// Watches `dir`, which may be watched already: then the watch is on what is there now from here on and on nothing that
+    /// was there before, and is best not ended and begun if that is the same (inotify takes 10 ms for that where it takes
+    /// microseconds to find it in place). A link in the place of `dir` is not followed: `dir` is gone then.
     ///
     /// # Errors
     /// [`Layer::Watch`], with the directory.
