@@ -538,7 +538,9 @@ where
         self.units.iter().for_each(|unit| unit.digest(state));
         self.agenda.digest(state);
         (&self.faults, &self.degraded, &self.asked).hash(&mut state);
-        self.watch.as_ref().map(Watch::digest).hash(&mut state);
+        if let Some(watch) = &self.watch {
+            watch.digest(state);
+        }
         self.dead.as_ref().map(|dead| (&dead.why, dead.noted, dead.until, dead.pause)).hash(&mut state);
     }
 }

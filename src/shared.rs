@@ -552,7 +552,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// Takes the step that is due; where none is, returns how long that lasts.
     pub(crate) fn turn(self: &Arc<Self>) -> Result<(), Option<Duration>> {
         self.driving_here(|drive| {
-            let ask = match self.lock().asked_for() {
+            let asked = self.lock().asked_for();
+            let ask = match asked {
                 Some(ask) => ask,
                 None => match drive.pause() {
                     Some(Duration::ZERO) => Ask::Tick,

@@ -43,7 +43,7 @@ pub(super) struct Concerned {
 }
 
 /// A few units, in order: most directories and names concern one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Units(Vec<usize>);
 
 impl Units {
@@ -140,10 +140,20 @@ impl Hints {
         lock(&self.interest)
     }
 
+    /// Hashes everything that the next reports depend on, in an order of its own.
     #[cfg(feature = "testkit")]
-    pub(super) fn told(&self) -> (BTreeSet<usize>, bool) {
+    pub(super) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
+        use std::{collections::BTreeMap, hash::Hash};
         let interest = self.interest();
-        (interest.hinted.clone(), interest.all_hinted)
+        let Interest { places, stale, all_stale, hinted, all_hinted, ended, over } = &*interest;
+        let names = |place: &Concerned| {
+            let names: BTreeMap<OsString, Units> =
+                place.names.iter().map(|(name, units)| (name.clone(), units.clone())).collect();
+            (place.units.clone(), names)
+        };
+        let places: BTreeMap<_, _> = places.iter().map(|(dir, place)| (dir, names(place))).collect();
+        let stale: BTreeSet<_> = stale.iter().collect();
+        (places, stale, all_stale, hinted, all_hinted, ended, over).hash(&mut state);
     }
 
     /// What was told since the last time.

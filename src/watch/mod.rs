@@ -56,6 +56,9 @@ pub trait Watcher: Send {
 
     /// Stops watching `dir`; that it was not watched any more is no error.
     fn unwatch(&mut self, dir: &Path);
+
+    /// From here on its reports count by the names of a new walk. Nothing has to be done.
+    fn plans(&mut self) {}
 }
 
 /// Makes a watcher that reports to the given hints. Called at each start, so that a stop frees thread and descriptors,
@@ -81,6 +84,7 @@ pub(crate) struct Watch {
 }
 
 /// A directory that some unit walks.
+#[derive(Hash)]
 struct Place {
     id: FileId,
     /// The units that walk this very path.
@@ -92,6 +96,7 @@ struct Place {
 }
 
 /// A directory that a unit listens to.
+#[derive(Hash)]
 pub(crate) struct Planned {
     /// The path it is watched under.
     pub(crate) path: PathBuf,
@@ -152,15 +157,13 @@ impl Watch {
         self.hints.take()
     }
 
-    /// What the next steps depend on.
+    /// Hashes everything that the next reports and the next arming depend on.
     #[cfg(feature = "testkit")]
-    pub(crate) fn digest(&self) -> impl std::hash::Hash {
-        let armed = self.places.iter().filter(|(_, place)| place.armed.is_some());
-        (
-            armed.map(|(path, place)| (path, place.doubted)).collect::<Vec<_>>(),
-            &self.denied,
-            self.hints.told(),
-        )
+    pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
+        use std::hash::Hash;
+        self.hints.digest(state);
+        // By which path a directory is found follows from the places.
+        (&self.places, &self.plans, &self.denied).hash(&mut state);
     }
 
     /// Makes the watches of one unit those of this walk.
@@ -174,6 +177,7 @@ impl Watch {
     pub(crate) fn arm(&mut self, unit: usize, walked: &[WalkedDir]) -> Armed {
         let mut armed = Armed::default();
         self.bury(&mut armed);
+        self.port.plans();
         let plan = plan(walked, |dir| self.shared(unit, dir));
         if self.plans.len() <= unit {
             self.plans.resize_with(unit + 1, Vec::new);

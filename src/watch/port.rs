@@ -35,6 +35,10 @@ impl Port {
         self.ask(|watcher| watcher.unwatch(dir));
     }
 
+    pub(super) fn plans(&mut self) {
+        self.ask(|watcher| watcher.plans());
+    }
+
     fn ask<T>(&mut self, question: impl FnOnce(&mut dyn Watcher) -> T) -> Option<T> {
         let watcher = self.watcher.as_mut()?;
         let answer = guarded(|| question(&mut **watcher));
