@@ -78,6 +78,7 @@ pub fn judge(plan: &Plan, tale: &Tale) -> Verdict {
         history: tale.history.clone(),
         choices: Vec::new(),
         breached: true,
+        crashed: false,
         complete: true,
         outcome: 0,
         looks: Vec::new(),

@@ -37,7 +37,7 @@ fn broken<T>(invariant: &'static str, why: impl Into<String>) -> Result<T, Viola
 /// Whether one generation is required: the publisher did not die half-way and kept the assumption it commits by.
 #[must_use]
 pub fn is_bound_to_one_generation(scenario: &Scenario, run: &Run) -> bool {
-    scenario.crash.is_none() && (scenario.publisher.commits_by_rename() || !run.breached)
+    scenario.crash.is_none() && !run.crashed && (scenario.publisher.commits_by_rename() || !run.breached)
 }
 
 /// Everything at once.
@@ -296,7 +296,8 @@ pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     let weather = &scenario.weather;
     // Some looks of at most a hundred verbs each.
     let slow = weather.verb * 300;
-    let shrinks = scenario.crash.is_some() || scenario.renewals.contains(&Renewal::Shrink) || run.breached;
+    let crashed = scenario.crash.is_some() || run.crashed;
+    let shrinks = crashed || scenario.renewals.contains(&Renewal::Shrink) || run.breached;
     let settle = if shrinks { timing.shrink_settle } else { timing.settle };
     let refused = run.history.iter().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));
     if run.faulted || weather.events == Events::Lost || refused || weather.verb > Duration::ZERO {

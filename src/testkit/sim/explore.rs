@@ -1,11 +1,13 @@
 //! All schedules of a scenario, or many at random, with every run judged.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Design, Exhaustive, Replay, Run, Sampled, Stage, Violation, check, one_generation, run};
+use super::{
+    At, Design, Exhaustive, Record, Replay, Run, Sampled, Stage, Violation, check, one_generation, run,
+};
 
 /// What a search found.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +19,8 @@ pub struct Report {
     pub is_sample: bool,
     /// Runs made.
     pub runs: u64,
-    /// Schedules that they cover: in a search each once, in a sample as often as it was drawn.
+    /// Schedules that they cover, and no fewer: in a search each once, in a sample as often as it was drawn. Where a search
+    /// leaps, those are counted in which each step comes as late as nobody notices, and all others are covered too.
     pub schedules: u128,
     /// Those of them that break the assumption that the publisher commits by.
     pub breached: u128,
@@ -27,6 +30,8 @@ pub struct Report {
     pub looks: HashSet<u64>,
     /// Distinct sequences of what was told and published.
     pub outcomes: HashSet<u64>,
+    /// After how many steps a mortal publisher died in some run.
+    pub deaths: BTreeSet<usize>,
     /// A schedule that breaks the assumption and publishes a mixture.
     pub mixture: Option<String>,
     /// The first violation, and the line that replays it.
@@ -39,6 +44,10 @@ impl Report {
         if run.complete {
             self.outcomes.insert(run.outcome);
         }
+        if run.crashed {
+            let step = |at: &At| matches!(at.record, Record::Step(_));
+            self.deaths.insert(run.history.iter().filter(|at| step(at)).count());
+        }
         let line = || Replay::line(&run.choices);
         if run.breached && self.mixture.is_none() && one_generation(stage, run).is_err() {
             self.mixture = Some(line());
@@ -50,10 +59,22 @@ impl Report {
 }
 
 /// Runs `D` through every schedule, until the first violation or until `limit` runs have been made.
+///
+/// Schedules that the reader cannot tell apart are run once for all of them: see [`Exhaustive::leaping`].
 #[must_use]
 pub fn explore<D: Design>(stage: &Stage, limit: u64) -> Report {
+    search::<D>(stage, limit, Exhaustive::leaping())
+}
+
+/// The same with each step before each verb, told apart or not: many times the runs.
+#[must_use]
+pub fn explore_unreduced<D: Design>(stage: &Stage, limit: u64) -> Report {
+    search::<D>(stage, limit, Exhaustive::default())
+}
+
+fn search<D: Design>(stage: &Stage, limit: u64, schedule: Exhaustive) -> Report {
     let mut report = Report::default();
-    let schedule = Arc::new(Mutex::new(Exhaustive::default()));
+    let schedule = Arc::new(Mutex::new(schedule));
     let lock = || schedule.lock().unwrap_or_else(PoisonError::into_inner);
     while lock().next_run() {
         let run = run::<D>(stage, schedule.clone());

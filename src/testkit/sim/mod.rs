@@ -13,12 +13,13 @@ use std::{
     time::Duration,
 };
 
-use crate::{clock::Now, event::Event, testkit::Op, watch::Hints};
+use crate::{clock::Now, event::Event, status::Status, testkit::Op, watch::Hints};
 
 mod check;
 mod disk;
 mod explore;
 mod fault;
+mod leap;
 mod live;
 mod port;
 mod run;
@@ -31,15 +32,17 @@ pub use check::{
 };
 pub use disk::What;
 use disk::{Disk, Happened};
-pub use explore::{Report, explore, sample};
+pub use explore::{Report, explore, explore_unreduced, sample};
 pub use fault::{Fault, STANDS, run_faulty};
+use leap::{Ahead, Asks};
 pub use live::Live;
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
 pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
 pub use scenario::{
     BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, dated, full, is_valid, not_before,
 };
-pub use schedule::{Bytes, Exhaustive, Replay, Sampled, Schedule};
+use schedule::{ASIDE, DEATH, PASSED};
+pub use schedule::{Aside, Bytes, Exhaustive, Move, Replay, Sampled, Schedule};
 pub use several::{SetsBuild, Several};
 
 /// The bytes of each path at one instant; `None` where nothing can be read.
@@ -167,6 +170,8 @@ pub struct Script {
     contents: Vec<Contents>,
     /// Whether before each step an update has changed what the paths hold and will change it again.
     amidst: Vec<bool>,
+    /// The publisher may die after any step.
+    mortal: bool,
 }
 
 impl Script {
@@ -207,7 +212,15 @@ impl Script {
             })
             .collect();
         steps.truncate(crash.unwrap_or(usize::MAX));
-        Arc::new(Self { base, steps, contents, amidst })
+        Arc::new(Self { base, steps, contents, amidst, mortal: false })
+    }
+
+    /// The same, and after each step the publisher may die.
+    pub(super) fn mortal(mut self: Arc<Self>) -> Arc<Self> {
+        if let Some(script) = Arc::get_mut(&mut self) {
+            script.mortal = true;
+        }
+        self
     }
 }
 
@@ -284,7 +297,7 @@ impl Draft {
     pub fn script(self) -> Arc<Script> {
         let Self { base, steps, contents, .. } = self;
         let amidst = vec![false; contents.len()];
-        Arc::new(Script { base, steps, contents, amidst })
+        Arc::new(Script { base, steps, contents, amidst, mortal: false })
     }
 }
 
@@ -335,11 +348,23 @@ struct World {
     weather: Weather,
     schedule: Arc<Mutex<dyn Schedule>>,
     choices: Vec<usize>,
+    /// Occasions for a step between two verbs, or to die, that passed since the last choice.
+    passed: usize,
     /// Nobody but the reader moves: while a world is prepared.
     quiet: bool,
     ended: bool,
+    /// The publisher takes no step any more.
+    dead: bool,
+    /// The schedule decides between what the reader can tell apart, where that is known.
+    leaps: bool,
     reader: u64,
+    /// What the reader saw since its step began.
     log: u64,
+    /// What it knows of its first load: when that began.
+    began: u64,
+    /// What was reported since the reader's step began, by what the reader listened to then.
+    heard: Vec<u64>,
+    plans: u64,
     told: u64,
     looks: Vec<u64>,
     at_once: usize,
@@ -360,6 +385,9 @@ impl Sim {
         weather: Weather,
         schedule: Arc<Mutex<dyn Schedule>>,
     ) -> Self {
+        let leaps = schedule.lock().unwrap_or_else(PoisonError::into_inner).leaps()
+            && weather.verb == Duration::ZERO
+            && !weather.reuse;
         let mut world = World {
             disk_hash: 0,
             disk: script.base.clone(),
@@ -373,10 +401,16 @@ impl Sim {
             weather,
             schedule,
             choices: Vec::new(),
+            passed: 0,
             quiet: true,
             ended: false,
+            dead: false,
+            leaps,
             reader: 0,
             log: 0,
+            began: 0,
+            heard: Vec::new(),
+            plans: 0,
             told: 0,
             looks: Vec::new(),
             at_once: 0,
@@ -423,16 +457,21 @@ impl Sim {
         self.world().history.clone()
     }
 
-    /// The choices made so far, to replay them.
-    #[must_use]
-    pub fn choices(&self) -> Vec<usize> {
-        self.world().choices.clone()
-    }
-
-    /// Whether the publisher paused within an update for the settle time or longer (ASM-05).
-    #[must_use]
-    pub fn breached(&self) -> bool {
-        self.world().breached
+    /// What a run leaves behind, once nobody looks at this world any more.
+    fn take_run(&self, status: Option<Status>) -> Run {
+        let mut world = self.world();
+        Run {
+            history: std::mem::take(&mut world.history),
+            choices: std::mem::take(&mut world.choices),
+            breached: world.breached,
+            crashed: world.dead,
+            complete: !world.ended,
+            outcome: hash(&(world.told, world.breached)),
+            looks: std::mem::take(&mut world.looks),
+            last_step: world.last_step,
+            faulted: false,
+            status,
+        }
     }
 
     /// Whether the schedule ended the run before its end.
@@ -445,19 +484,6 @@ impl Sim {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.world().is_over()
-    }
-
-    /// The hash of what was told and published, times left out.
-    #[must_use]
-    pub fn outcome(&self) -> u64 {
-        let world = self.world();
-        hash(&(world.told, world.breached))
-    }
-
-    /// The hashes of what each look saw.
-    #[must_use]
-    pub fn looks(&self) -> Vec<u64> {
-        self.world().looks.clone()
     }
 
     /// When the publisher took its last step.
@@ -485,12 +511,19 @@ impl Sim {
     pub fn begin_step(&self, state: u64) {
         let mut world = self.world();
         let log = std::mem::take(&mut world.log);
-        world.looks.push(log);
+        world.saw(log);
         world.reader = state;
+        world.began = 0;
+        world.heard.clear();
         world.at_once += 1;
         if world.at_once > SPIN_LIMIT && !world.ended {
             world.note(Record::Stuck("it takes step after step at one instant"));
             world.ended = true;
+        }
+        // What is reported before it asks for its hints is one of them; what is reported after that is none.
+        world.give_way(Asks::Hints);
+        if !world.heard.is_empty() {
+            world.log = hash(&world.heard);
         }
     }
 
@@ -501,8 +534,9 @@ impl Sim {
             world.note(Record::Stuck("it waits for nothing"));
             return false;
         };
+        // What was reported since it asked for its hints wakes it.
         let wake = world.now.mono + pause;
-        !world.is_over() && world.wait_or_step(wake)
+        !world.is_over() && (!world.heard.is_empty() || world.wait_or_step(wake))
     }
 
     /// Somebody sets the wall clock: by so many seconds, either way.
@@ -541,8 +575,9 @@ impl Sim {
         let end = world.now.mono + pause;
         if pause < world.settle {
             // A first load sleeps so shortly only after a torn look, of which it keeps nothing.
-            let log = std::mem::take(&mut world.log);
-            world.looks.push(log);
+            let (log, began) = (world.log, world.began);
+            world.saw(log);
+            world.log = began;
         }
         if world.quiet {
             world.advance(end);
@@ -567,8 +602,15 @@ impl World {
         self.history.push(At { mono: self.now.mono, record });
     }
 
+    /// A look has ended; one that the end of the run cut short is none.
+    fn saw(&mut self, log: u64) {
+        if !self.ended {
+            self.looks.push(log);
+        }
+    }
+
     fn is_done(&self) -> bool {
-        self.next == self.script.steps.len()
+        self.dead || self.next == self.script.steps.len()
     }
 
     fn is_over(&self) -> bool {
@@ -588,8 +630,10 @@ impl World {
                 self.last_step,
                 self.last_change,
                 self.breached,
+                self.dead,
             ),
             (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
+            &self.heard,
         ))
     }
 
@@ -597,23 +641,94 @@ impl World {
         let state = || self.state(place);
         let chosen = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).choose(&state, options);
         match chosen {
-            Some(choice) if options > 1 => self.choices.push(choice),
+            Some(choice) if options > 1 => self.chose(choice),
             Some(_) => {}
             None => self.ended = true,
         }
         chosen
     }
 
-    /// Before a verb of the reader: the publisher takes as many steps as the schedule says.
-    fn yield_to_publisher(&mut self) {
-        while !self.quiet && !self.ended && !self.is_done() {
+    /// Notes a choice, and before what happens beside the verbs after how many occasions it comes.
+    fn chose(&mut self, choice: usize) {
+        let passed = std::mem::take(&mut self.passed);
+        if choice >= ASIDE {
+            self.choices.extend(std::iter::repeat_n(PASSED, passed));
+        }
+        self.choices.push(choice);
+    }
+
+    fn aside(&mut self, place: u8, what: Aside) -> bool {
+        let state = || self.state(place);
+        let happens = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).aside(&state, what);
+        match (happens, what) {
+            (Some(true), Aside::Death) => self.chose(DEATH),
+            (Some(true), Aside::Step) => self.chose(ASIDE),
+            (Some(false), _) => self.passed += 1,
+            (None, _) => {}
+        }
+        self.ended |= happens.is_none();
+        happens == Some(true)
+    }
+
+    /// Before the reader asks something: the publisher takes as many steps as the schedule says.
+    fn give_way(&mut self, asks: Asks<'_>) {
+        // It is as if the reader asked its clock at once after what it did before, unless a step moves that.
+        let idle = matches!(asks, Asks::Time) && self.weather.pause == Duration::ZERO;
+        if self.quiet || self.ended || self.is_done() || idle {
+            return;
+        }
+        if self.leaps {
+            self.leap(&asks);
+            return;
+        }
+        let (is_verb, place) = (asks.is_verb(), asks.place());
+        while !self.ended && !self.is_done() {
             // A reader that never idles does not starve the publisher for ever.
-            let starved = self.now.mono >= self.last_step + self.weather.rest;
-            if !starved && self.choose(0, 2) != Some(1) {
+            let starved = is_verb && self.now.mono >= self.last_step + self.weather.rest;
+            let steps = starved
+                || if is_verb { self.choose(place, 2) == Some(1) } else { self.aside(place, Aside::Step) };
+            if !steps {
                 break;
             }
-            self.step();
+            self.step_and_live(place);
         }
+    }
+
+    /// The same, by the moves after which the reader gets other answers; see [`Ahead`].
+    fn leap(&mut self, asks: &Asks<'_>) {
+        let state = || self.state(asks.place());
+        let mut moves = || Ahead::moves(self, asks);
+        let chosen = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).leap(&state, &mut moves);
+        let Some(Move { steps, dies }) = chosen else {
+            self.ended = true;
+            return;
+        };
+        for left in (0..steps).rev() {
+            self.chose(if asks.is_verb() { 1 } else { ASIDE });
+            self.step();
+            let lives = left > 0 || !dies;
+            self.passed += usize::from(self.script.mortal && lives && !self.is_done());
+        }
+        if dies {
+            self.chose(DEATH);
+            self.dead = true;
+        } else if !self.is_done() && asks.is_verb() {
+            self.chose(0);
+        } else if !self.is_done() {
+            self.passed += 1;
+        }
+    }
+
+    /// A step, after which the publisher may die.
+    fn step_and_live(&mut self, place: u8) {
+        self.step();
+        if self.script.mortal && !self.is_done() {
+            self.dead = self.aside(8 + place, Aside::Death);
+        }
+    }
+
+    /// A verb takes its time.
+    fn pass_verb(&mut self) {
         self.advance(self.now.mono + self.weather.verb);
     }
 
@@ -631,7 +746,7 @@ impl World {
                 self.waited += usize::from(may_step);
                 self.advance(to);
             }
-            Some(_) => self.step(),
+            Some(_) => self.step_and_live(1),
         }
         true
     }
@@ -646,7 +761,20 @@ impl World {
         self.breached |= amidst && self.now.mono >= self.last_change + self.settle;
         while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
             let (_, path, what) = self.late.remove(0);
-            self.ear.iter().for_each(|ear| ear.hears(&path, what));
+            self.hear(&path, Some(what));
+        }
+    }
+
+    /// The watcher reports, and the state has it until the reader's next step begins: it is in that one's digest.
+    fn hear(&mut self, path: &Path, what: Option<What>) {
+        let Some(ear) = &self.ear else { return };
+        match what {
+            Some(what) => ear.hears(path, what),
+            None => ear.lost(),
+        }
+        let heard = hash(&(self.plans, path, what));
+        if let Err(place) = self.heard.binary_search(&heard) {
+            self.heard.insert(place, heard);
         }
     }
 
@@ -696,13 +824,13 @@ impl World {
             None if happened.node.is_some_and(|node| self.watched_files.contains(&node)) => PathBuf::new(),
             None => return,
         };
-        let Some(ear) = &self.ear else { return };
         match self.weather.events {
-            Events::Delivered => ear.hears(&path, happened.what),
+            _ if self.ear.is_none() => {}
+            Events::Delivered => self.hear(&path, Some(happened.what)),
             Events::Lost => {}
-            Events::Doubled => (0..2).for_each(|_| ear.hears(&path, happened.what)),
+            Events::Doubled => (0..2).for_each(|_| self.hear(&path, Some(happened.what))),
             Events::Late => self.late.push((self.now.mono + LATE, path, happened.what)),
-            Events::Overflowed => ear.lost(),
+            Events::Overflowed => self.hear(&path, None),
         }
     }
 }

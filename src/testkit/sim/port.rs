@@ -8,7 +8,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Ear, Sim, What, World, disk::ROOT, hash, over};
+use super::{
+    Ear, Sim, What, World,
+    disk::{Disk, ROOT},
+    hash,
+    leap::Asks,
+    over,
+};
 use crate::{
     clock::{Clock, Now},
     error::{Error, Layer},
@@ -49,22 +55,24 @@ impl Drop for Pin {
 }
 
 impl SimFs {
-    /// One verb: the publisher goes on, then this happens at one instant and is remembered.
+    /// One verb: the publisher goes on, then this happens at one instant and is remembered. `peek` is all that the reader
+    /// gets to know by it.
     fn verb<R>(
         &self,
         asked: impl Hash,
-        verb: impl FnOnce(&mut World) -> io::Result<R>,
-        seen: impl FnOnce(&R) -> u64,
+        peek: impl Fn(&Disk) -> io::Result<u64>,
+        act: impl FnOnce(&mut World) -> R,
     ) -> io::Result<R> {
         let mut world = self.0.world();
-        world.yield_to_publisher();
+        let seen = |disk: &Disk| peek(disk).map_err(|error| error.kind());
+        world.give_way(Asks::Disk(&|disk| hash(&seen(disk))));
+        world.pass_verb();
         if world.ended {
             return Err(over());
         }
-        let result = verb(&mut world);
-        let seen = result.as_ref().map(seen).map_err(io::Error::kind);
-        world.log = hash(&(world.log, world.now.mono, asked, seen));
-        result
+        let seen = seen(&world.disk);
+        world.log = hash(&(world.log, asked, seen));
+        Ok(seen.map(|_| act(&mut world))?)
     }
 }
 
@@ -75,57 +83,67 @@ impl Fs for SimFs {
     const PINS: bool = true;
 
     fn root(&self, _: &Path) -> io::Result<SimDir> {
-        self.verb("root", |world| Ok(SimDir(Pin::new(&self.0, world, ROOT))), |_| 0)
+        self.verb("root", |_| Ok(0), |world| SimDir(Pin::new(&self.0, world, ROOT)))
     }
 
     fn open_dir(&self, at: &SimDir, name: &OsStr) -> io::Result<SimDir> {
-        let open = |world: &mut World| {
-            let ino = world.disk.entry(at.0.ino, name)?;
-            match world.disk.kind(ino) {
-                Kind::Dir => Ok(SimDir(Pin::new(&self.0, world, ino))),
+        let ino = std::cell::Cell::new(0);
+        let peek = |disk: &Disk| {
+            ino.set(disk.entry(at.0.ino, name)?);
+            match disk.kind(ino.get()) {
+                Kind::Dir => Ok(ino.get() as u64),
                 _ => Err(io::ErrorKind::NotADirectory.into()),
             }
         };
-        self.verb(("open_dir", at.0.ino, name), open, |dir| dir.0.ino as u64)
+        let open = |world: &mut World| SimDir(Pin::new(&self.0, world, ino.get()));
+        self.verb(("open_dir", at.0.ino, name), peek, open)
     }
 
     fn stat_dir(&self, dir: &SimDir) -> io::Result<Stat> {
-        self.verb(("stat_dir", dir.0.ino), |world| Ok(world.disk.stat(dir.0.ino)), hash)
+        let ino = dir.0.ino;
+        self.verb(("stat_dir", ino), |disk| Ok(hash(&disk.stat(ino))), |world| world.disk.stat(ino))
     }
 
     fn stat(&self, at: &SimDir, name: &OsStr) -> io::Result<Stat> {
-        let stat = |world: &mut World| world.disk.entry(at.0.ino, name).map(|ino| world.disk.stat(ino));
-        self.verb(("stat", at.0.ino, name), stat, hash)
+        let stat = |disk: &Disk| disk.entry(at.0.ino, name).map(|ino| disk.stat(ino));
+        let peek = |disk: &Disk| stat(disk).map(|stat| hash(&stat));
+        self.verb(("stat", at.0.ino, name), peek, |world| stat(&world.disk))?
     }
 
     fn read_link(&self, at: &SimDir, name: &OsStr) -> io::Result<PathBuf> {
-        let read = |world: &mut World| world.disk.target(world.disk.entry(at.0.ino, name)?);
-        self.verb(("read_link", at.0.ino, name), read, hash)
+        let target = |disk: &Disk| disk.target(disk.entry(at.0.ino, name)?);
+        let peek = |disk: &Disk| target(disk).map(|target| hash(&target));
+        self.verb(("read_link", at.0.ino, name), peek, |world| target(&world.disk))?
     }
 
     fn open(&self, at: &SimDir, name: &OsStr) -> io::Result<SimFile> {
-        let open = |world: &mut World| {
-            let ino = world.disk.entry(at.0.ino, name)?;
-            world.disk.content(ino)?;
-            Ok(SimFile { pin: Pin::new(&self.0, world, ino), read: 0 })
+        let ino = std::cell::Cell::new(0);
+        let peek = |disk: &Disk| {
+            ino.set(disk.entry(at.0.ino, name)?);
+            disk.content(ino.get()).map(|_| ino.get() as u64)
         };
-        self.verb(("open", at.0.ino, name), open, |file| file.pin.ino as u64)
+        let open = |world: &mut World| SimFile { pin: Pin::new(&self.0, world, ino.get()), read: 0 };
+        self.verb(("open", at.0.ino, name), peek, open)
     }
 
     fn stat_file(&self, file: &SimFile) -> io::Result<Stat> {
-        self.verb(("stat_file", file.pin.ino), |world| Ok(world.disk.stat(file.pin.ino)), hash)
+        let ino = file.pin.ino;
+        self.verb(("stat_file", ino), |disk| Ok(hash(&disk.stat(ino))), |world| world.disk.stat(ino))
     }
 
     fn read(&self, file: &mut SimFile, buffer: &mut [u8]) -> io::Result<usize> {
-        let (ino, from) = (file.pin.ino, file.read);
-        let read = |world: &mut World| {
-            let bytes = world.disk.bytes(ino);
+        let (ino, from, room) = (file.pin.ino, file.read, buffer.len());
+        let read = |disk: &Disk, buffer: Option<&mut [u8]>| {
+            let bytes = disk.bytes(ino);
             let rest = bytes.get(from..).unwrap_or_default();
-            let len = rest.len().min(buffer.len());
-            buffer[..len].copy_from_slice(&rest[..len]);
-            Ok((len, hash(&&rest[..len])))
+            let rest = &rest[..rest.len().min(room)];
+            if let Some(buffer) = buffer {
+                buffer[..rest.len()].copy_from_slice(rest);
+            }
+            (rest.len(), hash(&rest))
         };
-        let (len, _) = self.verb(("read", ino, from), read, |(_, bytes)| *bytes)?;
+        let peek = |disk: &Disk| Ok(read(disk, None).1);
+        let len = self.verb(("read", ino, from), peek, |world| read(&world.disk, Some(buffer)).0)?;
         file.read += len;
         Ok(len)
     }
@@ -137,7 +155,13 @@ pub struct SimClock(pub(super) Sim);
 
 impl Clock for SimClock {
     fn now(&self) -> Now {
-        self.0.now()
+        let mut world = self.0.world();
+        world.give_way(Asks::Time);
+        world.log = hash(&(world.log, world.now.mono));
+        if world.began == 0 {
+            world.began = world.log;
+        }
+        world.now
     }
 
     fn sleep(&self, pause: Duration) {
@@ -167,7 +191,8 @@ impl SimWatcher {
     /// not before.
     pub fn watch_file(&mut self, path: &Path) -> bool {
         let mut world = self.0.world();
-        world.yield_to_publisher();
+        world.give_way(Asks::All);
+        world.pass_verb();
         let found = world.disk.file(path);
         world.log = hash(&(world.log, "watch_file", path, found));
         let new = found.filter(|ino| !world.watched_files.contains(ino));
@@ -177,9 +202,16 @@ impl SimWatcher {
 }
 
 impl Watcher for SimWatcher {
+    fn plans(&mut self) {
+        let mut world = self.0.world();
+        world.give_way(Asks::Plan);
+        world.plans += 1;
+    }
+
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
         let mut world = self.0.world();
-        world.yield_to_publisher();
+        world.give_way(Asks::All);
+        world.pass_verb();
         let found = world.disk.dir(dir);
         world.log = hash(&(world.log, "watch", dir, found.as_ref().ok()));
         let ino = match found {

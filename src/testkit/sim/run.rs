@@ -227,6 +227,8 @@ pub struct Scenario {
     pub renewals: Vec<Renewal>,
     /// The publisher dies after this many steps.
     pub crash: Option<usize>,
+    /// It may die after any step: the schedule decides.
+    pub mortal: bool,
     /// When it begins.
     pub phase: Phase,
     /// The number of the first set, whose key has it too.
@@ -240,7 +242,15 @@ impl Scenario {
     #[must_use]
     pub fn new(publisher: Publisher, renewal: Renewal) -> Self {
         let weather = Weather::default();
-        Self { publisher, renewals: vec![renewal], crash: None, phase: Phase::Reload, first: 1, weather }
+        Self {
+            publisher,
+            renewals: vec![renewal],
+            crash: None,
+            mortal: false,
+            phase: Phase::Reload,
+            first: 1,
+            weather,
+        }
     }
 
     /// Everything but the schedule and the first number, in one word: what [`Scenario::parse`] reads.
@@ -248,7 +258,8 @@ impl Scenario {
     pub fn name(&self) -> String {
         let Weather { tick, reuse, events, pause, verb, lull, waits, rest } = self.weather;
         let renewals: Vec<_> = self.renewals.iter().map(|renewal| format!("{renewal:?}")).collect();
-        let crash = self.crash.map_or("-".to_owned(), |step| step.to_string());
+        let never = if self.mortal { "any" } else { "-" };
+        let crash = self.crash.map_or(never.to_owned(), |step| step.to_string());
         let times = [tick, pause, verb, lull, rest].map(|time| time.as_millis().to_string()).join(",");
         let (publisher, renewals) = (self.publisher.name(), renewals.join("+"));
         format!("{publisher}/{renewals}/{:?}/{crash}/{events:?}/{reuse}/{waits}/{times}", self.phase)
@@ -270,7 +281,8 @@ impl Scenario {
         Some(Self {
             publisher: Publisher::all(true).into_iter().find(|known| known.name() == publisher)?,
             renewals: renewals.split('+').map(renewal).collect::<Option<_>>()?,
-            crash: if crash == "-" { None } else { Some(crash.parse().ok()?) },
+            crash: if ["-", "any"].contains(&crash) { None } else { Some(crash.parse().ok()?) },
+            mortal: crash == "any",
             phase: [Phase::FirstLoad, Phase::Reload]
                 .into_iter()
                 .find(|known| format!("{known:?}") == phase)?,
@@ -317,7 +329,10 @@ impl Scenario {
         let sets = self.sets();
         let paths = self.publisher.paths();
         let base = self.publisher.base(&sets[0]);
-        let script = Script::new(&paths, &base, steps, &begins, self.crash, &self.weather);
+        let mut script = Script::new(&paths, &base, steps, &begins, self.crash, &self.weather);
+        if self.mortal {
+            script = script.mortal();
+        }
         Stage { scenario: self, sets, paths, script }
     }
 }
@@ -341,6 +356,8 @@ pub struct Run {
     pub choices: Vec<usize>,
     /// The publisher paused for too long within an update (ASM-05).
     pub breached: bool,
+    /// The publisher died before its last step.
+    pub crashed: bool,
     /// It went on to the end; else the schedule ended it because the rest is known.
     pub complete: bool,
     /// The hash of what was told and published.
@@ -385,17 +402,7 @@ pub fn run_loaded<D: Design>(
             None
         }
     };
-    Run {
-        history: sim.history(),
-        choices: sim.choices(),
-        breached: sim.breached(),
-        complete: !sim.ended(),
-        outcome: sim.outcome(),
-        looks: sim.looks(),
-        last_step: sim.last_step(),
-        faulted: false,
-        status,
-    }
+    sim.take_run(status)
 }
 
 fn drive<D: Design>(sim: &Sim, design: &mut D) {

@@ -1,6 +1,26 @@
 //! Who goes next: every choice of a run is asked of one source, so that runs can be enumerated, sampled and replayed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasherDefault};
+
+use super::Mix;
+
+/// What a publisher does before the reader goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Move {
+    /// So many steps.
+    pub steps: usize,
+    /// And it dies.
+    pub dies: bool,
+}
+
+/// What may happen beside the reader's verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// The publisher takes a step between two verbs, where the reader asks its clock, its watcher or its hints.
+    Step,
+    /// The publisher dies, after a step.
+    Death,
+}
 
 /// Decides between the reader (0) and the publisher (1) wherever both can go on.
 pub trait Schedule: Send {
@@ -8,17 +28,36 @@ pub trait Schedule: Send {
     ///
     /// `state` hashes everything that the rest of the run depends on; it is not called where that is known.
     fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize>;
+
+    /// Whether this happens now; `None` as above.
+    fn aside(&mut self, _state: &dyn Fn() -> u64, _what: Aside) -> Option<bool> {
+        Some(false)
+    }
+
+    /// Whether [`Schedule::leap`] is asked instead, where a world allows it.
+    fn leaps(&self) -> bool {
+        false
+    }
+
+    /// Chooses one of the moves that lead to what the reader can tell apart; `None` as above.
+    fn leap(&mut self, _state: &dyn Fn() -> u64, _moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        Some(Move::default())
+    }
 }
 
 /// Visits every schedule: depth first, and each state once.
 ///
 /// Two schedules that lead to the same state have the same rest, so the rest is run once and counted for both.
+///
+/// With [`Exhaustive::leaping`], of all schedules that differ only in when a step was taken that the reader did not
+/// notice until later, the one in which each step comes as late as it can is visited for all of them.
 #[derive(Debug, Default)]
 pub struct Exhaustive {
+    leaps: bool,
     path: Vec<Fork>,
     depth: usize,
     /// Schedules from a state on, and those of them that break an assumption.
-    known: HashMap<u64, (u128, u128)>,
+    known: HashMap<u64, (u128, u128), BuildHasherDefault<Mix>>,
     /// The same for the end of the present run; `None` where it went on to its end.
     rest: Option<(u128, u128)>,
     /// The same for all runs, once they have been made.
@@ -31,11 +70,19 @@ pub struct Exhaustive {
 struct Fork {
     state: u64,
     options: usize,
+    /// What the options are where the publisher leaps.
+    moves: Vec<Move>,
     chosen: usize,
     schedules: (u128, u128),
 }
 
 impl Exhaustive {
+    /// One that leaps over what the reader cannot notice.
+    #[must_use]
+    pub fn leaping() -> Self {
+        Self { leaps: true, ..Self::default() }
+    }
+
     /// Begins the next run; `false` when all have been made.
     pub fn next_run(&mut self) -> bool {
         if self.is_done() {
@@ -84,27 +131,65 @@ impl Exhaustive {
     }
 }
 
-impl Schedule for Exhaustive {
-    fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize> {
+impl Exhaustive {
+    /// The fork that a run is at; `None` if it leads to a known state.
+    fn fork(
+        &mut self,
+        state: &dyn Fn() -> u64,
+        options: impl FnOnce() -> (usize, Vec<Move>),
+    ) -> Option<&Fork> {
         self.depth += 1;
-        if let Some(fork) = self.path.get(self.depth - 1) {
+        let index = self.depth - 1;
+        if index < self.path.len() {
             // Checked where the paths part; the rest of the way there was the same.
             let parting = self.depth == self.path.len();
+            let fork = &self.path[index];
             assert!(!parting || fork.state == state(), "a run is not a function of its schedule");
-            return Some(fork.chosen);
+            return Some(fork);
         }
         let state = state();
         if let Some(schedules) = self.known.get(&state) {
             self.rest = Some(*schedules);
             return None;
         }
-        self.path.push(Fork { state, options, chosen: 0, schedules: (0, 0) });
-        Some(0)
+        let (options, moves) = options();
+        self.path.push(Fork { state, options, moves, chosen: 0, schedules: (0, 0) });
+        self.path.last()
     }
 }
 
+impl Schedule for Exhaustive {
+    fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize> {
+        self.fork(state, || (options, Vec::new())).map(|fork| fork.chosen)
+    }
+
+    fn aside(&mut self, state: &dyn Fn() -> u64, _: Aside) -> Option<bool> {
+        self.fork(state, || (2, Vec::new())).map(|fork| fork.chosen == 1)
+    }
+
+    fn leaps(&self) -> bool {
+        self.leaps
+    }
+
+    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        let listed = || {
+            let moves = moves();
+            (moves.len(), moves)
+        };
+        self.fork(state, listed).map(|fork| fork.moves[fork.chosen])
+    }
+}
+
+/// How the choices stand in a line.
+const LETTERS: [char; 5] = ['r', 'p', 't', 'x', 'n'];
+/// Choices beside the reader's verbs.
+pub(super) const ASIDE: usize = 2;
+pub(super) const DEATH: usize = 3;
+pub(super) const PASSED: usize = 4;
+
 /// Follows a line such as `r12p3r`: twelve times the reader, three times the publisher, then the reader; and the reader from
-/// there on.
+/// there on. `t` is a step between two verbs of the reader, where it asks its clock, its watcher or its hints; `x` the death of
+/// the publisher after a step, and `n` before either an occasion for one that passes.
 #[derive(Clone, Debug)]
 pub struct Replay {
     choices: Vec<usize>,
@@ -124,11 +209,7 @@ impl Replay {
         let mut choices = Vec::new();
         let mut rest = line.chars().peekable();
         while let Some(who) = rest.next() {
-            let choice = match who {
-                'r' => 0,
-                'p' => 1,
-                _ => return None,
-            };
+            let choice = LETTERS.iter().position(|letter| *letter == who)?;
             let mut count = String::new();
             while let Some(digit) = rest.next_if(char::is_ascii_digit) {
                 count.push(digit);
@@ -144,7 +225,7 @@ impl Replay {
     pub fn line(choices: &[usize]) -> String {
         let runs = choices.chunk_by(|a, b| a == b);
         runs.map(|run| {
-            let who = if run[0] == 0 { 'r' } else { 'p' };
+            let who = LETTERS[run[0]];
             if run.len() == 1 { who.to_string() } else { format!("{who}{}", run.len()) }
         })
         .collect()
@@ -157,7 +238,15 @@ impl Schedule for Replay {
             return Some(0);
         }
         self.next += 1;
-        Some(self.choices.get(self.next - 1).copied().unwrap_or(0))
+        Some(self.choices.get(self.next - 1).copied().unwrap_or(0).min(1))
+    }
+
+    fn aside(&mut self, _: &dyn Fn() -> u64, what: Aside) -> Option<bool> {
+        let letter = self.choices.get(self.next).copied();
+        let happens = letter == Some(if what == Aside::Death { DEATH } else { ASIDE });
+        let passes = letter == Some(PASSED);
+        self.next += usize::from(happens || passes);
+        Some(happens)
     }
 }
 
@@ -220,5 +309,11 @@ impl Schedule for Sampled {
             return Some(0);
         }
         Some(usize::from(self.random() % 256 < self.weight))
+    }
+
+    fn aside(&mut self, _: &dyn Fn() -> u64, what: Aside) -> Option<bool> {
+        // One run in a few ends with a death, wherever that is.
+        let weight = if what == Aside::Death { 8 } else { self.weight };
+        Some(self.random() % 256 < weight)
     }
 }

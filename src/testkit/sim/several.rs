@@ -207,6 +207,7 @@ impl Several {
             // While a step of the other is due the reader may be kept from its own: it is free after the last of all.
             last_step: run.last_step,
             faulted: run.faulted,
+            crashed: run.crashed,
             status,
         })
     }

@@ -1,0 +1,205 @@
+//! That what a search leaves out is known: states that it has seen, and steps that the reader cannot notice.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use rustls_reload::testkit::sim::{
+    self, Aside, Events, Exhaustive, Move, ORDERS, Phase, Publisher, Renewal, Report, Scenario, Schedule,
+    Shipped,
+};
+
+use crate::{
+    millis,
+    table::{asked, is_whole, say, seed},
+};
+
+/// Unpruned schedules of a world, by its share in percent of `INTERLEAVE_UNPRUNED`; the larger worlds come on top.
+fn unpruned(share: u64) -> u64 {
+    let sum = asked("INTERLEAVE_UNPRUNED").unwrap_or(if is_whole() { 1_000_000 } else { 12_000 });
+    (sum * share).div_ceil(100)
+}
+
+#[test]
+fn pruning_by_state_loses_no_outcome() {
+    // Of the larger worlds a sample does not reach every outcome, but it must not reach one that the search did not.
+    let small =
+        [(Publisher::StepRenew, 1, 40), (Publisher::DirSwapped, 1, 30), (Publisher::Release(false), 1, 30)];
+    let large = [(Publisher::Certbot, 0, 5), (Publisher::InPlace(ORDERS[0]), 0, 5)];
+    let mut drawn = 0;
+    for (publisher, waits, share) in small.into_iter().chain(large) {
+        let is_small = waits == 1;
+        if !is_small && !is_whole() {
+            continue;
+        }
+        let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+        scenario.weather.waits = waits;
+        let stage = scenario.prepare();
+        let start = Instant::now();
+        let whole = sim::explore::<Shipped>(&stage, u64::MAX);
+        let searching = start.elapsed();
+        let sample = sim::sample::<Shipped>(&stage, seed(), unpruned(share));
+        assert!(whole.violation.is_none() && sample.violation.is_none());
+        drawn += sample.runs;
+        say(&format!(
+            "{}: {} runs for {:.3e} schedules in {searching:.1?}, {} unpruned in {:.1?}; outcomes {} and {}",
+            publisher.name(),
+            whole.runs,
+            whole.schedules as f64,
+            sample.runs,
+            start.elapsed() - searching,
+            whole.outcomes.len(),
+            sample.outcomes.len()
+        ));
+        assert!(sample.outcomes.is_subset(&whole.outcomes), "an outcome that pruning has lost");
+        assert!(!is_small || whole.outcomes == sample.outcomes, "the sample misses an outcome");
+    }
+    say(&format!("unpruned in all: {drawn} schedules, the same outcomes"));
+}
+
+/// The worlds in which a search with leaps is compared with one without: of each kind of publisher, weather and phase.
+fn compared() -> Vec<Scenario> {
+    let small = [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)];
+    let large = [Publisher::Kubelet(ORDERS[0]), Publisher::RenamePerFile(ORDERS[0]), Publisher::LinkedVolume];
+    let world = |publisher, pause, waits, mortal| {
+        let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+        (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
+        scenario.mortal = mortal;
+        scenario
+    };
+    let mut worlds = Vec::new();
+    for publisher in small {
+        for mortal in [false, true] {
+            worlds.push(world(publisher, 0, 0, mortal));
+            worlds.push(Scenario { phase: Phase::FirstLoad, ..world(publisher, 0, 0, mortal) });
+        }
+    }
+    // A pause makes the time tell each step from the next, and late events come by the time: the smallest world for them.
+    for (pause, waits) in [(0, 1), (5, 0), (5, 1), (499, 1)] {
+        worlds.push(world(Publisher::StepRenew, pause, waits, true));
+    }
+    for events in Events::ALL {
+        for (pause, waits) in [(0, 1), (5, 1), (15, 0)] {
+            let mut scenario = world(Publisher::StepRenew, pause, waits, false);
+            scenario.weather.events = events;
+            worlds.push(scenario);
+        }
+    }
+    if is_whole() {
+        worlds.extend(small.map(|publisher| world(publisher, 0, 1, true)));
+        worlds.extend(large.map(|publisher| world(publisher, 0, 0, true)));
+        worlds.push(world(Publisher::DirSwapped, 5, 0, false));
+    }
+    worlds
+}
+
+#[test]
+fn a_search_that_leaps_sees_all_that_a_search_without_leaps_sees() {
+    let mut sum = [0, 0];
+    for scenario in compared() {
+        let name = scenario.name();
+        let stage = scenario.prepare();
+        let leaping = sim::explore::<Shipped>(&stage, u64::MAX);
+        let plain = sim::explore_unreduced::<Shipped>(&stage, u64::MAX);
+        for report in [&leaping, &plain] {
+            assert!(report.whole && report.violation.is_none(), "{name}: {:?}", report.violation);
+        }
+        assert_eq!(leaping.outcomes, plain.outcomes, "{name}: outcomes");
+        assert_eq!(leaping.looks, plain.looks, "{name}: what the reader saw");
+        assert_eq!(leaping.deaths, plain.deaths, "{name}: crashes");
+        assert!(leaping.runs <= plain.runs && leaping.schedules <= plain.schedules, "{name}");
+        sum = [sum[0] + leaping.runs, sum[1] + plain.runs];
+    }
+    let [leaping, plain] = sum;
+    say(&format!("leaps: {leaping} runs see what {plain} runs without leaps see, outcomes and looks"));
+    assert!(leaping * 2 < plain, "leaping has to be worth its while");
+}
+
+/// A search that leaves some leaps out.
+struct Blind {
+    search: Exhaustive,
+    /// Which of the moves after the first it takes, by their number and how many there are.
+    keeps: fn(usize, usize) -> bool,
+}
+
+impl Schedule for Blind {
+    fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize> {
+        self.search.choose(state, options)
+    }
+
+    fn aside(&mut self, state: &dyn Fn() -> u64, what: Aside) -> Option<bool> {
+        self.search.aside(state, what)
+    }
+
+    fn leaps(&self) -> bool {
+        true
+    }
+
+    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        let keeps = self.keeps;
+        let mut kept = || {
+            let all = moves();
+            let count = all.len();
+            let kept = all.into_iter().enumerate().filter(|(index, _)| *index == 0 || keeps(*index, count));
+            kept.map(|(_, kept)| kept).collect()
+        };
+        self.search.leap(state, &mut kept)
+    }
+}
+
+#[test]
+fn a_search_that_leaps_too_far_is_told_from_one_that_does_not() {
+    let blind: [(&str, fn(usize, usize) -> bool); 3] = [
+        ("never within a step of the reader", |_, _| false),
+        ("never to the last place", |index, count| index + 1 < count),
+        ("to the last place alone", |index, count| index + 1 == count),
+    ];
+    for publisher in [Publisher::StepRenew, Publisher::DirSwapped] {
+        let stage = Scenario::new(publisher, Renewal::LeafOnly).prepare();
+        let whole: Report = sim::explore_unreduced::<Shipped>(&stage, u64::MAX);
+        for (name, keeps) in blind {
+            let schedule = Arc::new(Mutex::new(Blind { search: Exhaustive::leaping(), keeps }));
+            let mut looks = HashSet::new();
+            while schedule.lock().unwrap().search.next_run() {
+                let run = sim::run::<Shipped>(&stage, schedule.clone());
+                schedule.lock().unwrap().search.end_run(run.breached);
+                looks.extend(run.looks);
+            }
+            say(&format!(
+                "{}, leaps {name}: {} of {} looks",
+                publisher.name(),
+                looks.len(),
+                whole.looks.len()
+            ));
+            assert!(looks.is_subset(&whole.looks) && looks.len() < whole.looks.len());
+        }
+    }
+}
+
+/// A publisher that may die after any step is all publishers that die after a certain one, and the one that lives.
+#[test]
+fn a_publisher_that_may_die_shows_what_those_show_that_die_after_each_step() {
+    for publisher in [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)] {
+        for phase in [Phase::FirstLoad, Phase::Reload] {
+            let search = |mortal, crash| {
+                let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+                (scenario.mortal, scenario.crash, scenario.phase) = (mortal, crash, phase);
+                scenario.weather.waits = 0;
+                let report = sim::explore::<Shipped>(&scenario.prepare(), u64::MAX);
+                assert!(report.whole && report.violation.is_none());
+                report
+            };
+            let steps = Scenario::new(publisher, Renewal::LeafOnly).steps().0.len();
+            let mortal = search(true, None);
+            let each: Vec<_> = std::iter::once(None).chain((1..steps).map(Some)).collect();
+            let each: Vec<_> = each.into_iter().map(|crash| search(false, crash)).collect();
+            let outcomes: HashSet<u64> = each.iter().flat_map(|report| report.outcomes.clone()).collect();
+            let looks: HashSet<u64> = each.iter().flat_map(|report| report.looks.clone()).collect();
+            assert_eq!(mortal.outcomes, outcomes, "{}", publisher.name());
+            assert_eq!(mortal.looks, looks, "{}", publisher.name());
+            assert!(mortal.deaths.iter().copied().eq(1..steps), "{}", publisher.name());
+        }
+    }
+}
