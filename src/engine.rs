@@ -95,7 +95,14 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 pause = pause.into_iter().chain(wait).min();
             }
             match pause {
-                Some(pause) => clock.sleep(pause),
+                Some(pause) => {
+                    #[cfg(feature = "testkit")]
+                    fs.forget(&|mut state| {
+                        std::hash::Hash::hash(&(start, pause), &mut state);
+                        starting.iter().for_each(|set| set.digest(state));
+                    });
+                    clock.sleep(pause);
+                }
                 None => break,
             }
         }
@@ -263,6 +270,12 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     }
                     break;
                 }
+                #[cfg(feature = "testkit")]
+                self.fs.forget(&|mut state| {
+                    std::hash::Hash::hash(&(unit, attempt, &fault, &never_watched), &mut state);
+                    shared.digest(state);
+                    self.hash_state(state);
+                });
                 look = self.units[unit].snapshot(&self.fs);
             }
             self.watching(shared, unit, fault);
@@ -468,6 +481,20 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
     }
 
+    /// Hashes everything that the next steps depend on.
+    #[cfg(feature = "testkit")]
+    fn hash_state(&self, mut state: &mut dyn std::hash::Hasher) {
+        use std::hash::Hash;
+        self.units.iter().for_each(|unit| unit.digest(state));
+        self.agenda.digest(state);
+        (&self.faults, &self.degraded, &self.asked).hash(&mut state);
+        if let Some(watch) = &self.watch {
+            self.watch_made.hash(&mut state);
+            watch.digest(state);
+        }
+        self.dead.as_ref().map(|dead| (&dead.why, dead.noted, dead.until, dead.pause)).hash(&mut state);
+    }
+
     /// Each unit in turn, until the last or a stop.
     fn each(&mut self, shared: &Shared<B::Value>, input: &Input<Cause>) {
         for unit in 0..self.units.len() {
@@ -533,15 +560,8 @@ where
     }
 
     #[cfg(feature = "testkit")]
-    fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
-        use std::hash::Hash;
-        self.units.iter().for_each(|unit| unit.digest(state));
-        self.agenda.digest(state);
-        (&self.faults, &self.degraded, &self.asked).hash(&mut state);
-        if let Some(watch) = &self.watch {
-            watch.digest(state);
-        }
-        self.dead.as_ref().map(|dead| (&dead.why, dead.noted, dead.until, dead.pause)).hash(&mut state);
+    fn digest(&self, state: &mut dyn std::hash::Hasher) {
+        self.hash_state(state);
     }
 }
 

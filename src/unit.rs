@@ -29,6 +29,13 @@ impl Set {
     fn is(&self, earlier: &Self) -> bool {
         self.files == earlier.files && self.walk.held_still_since(&earlier.walk)
     }
+
+    #[cfg(feature = "testkit")]
+    fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
+        use std::hash::Hash;
+        self.walk.hash(&mut state);
+        self.files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
+    }
 }
 
 /// A set that is not served, by the number the machine knows it by.
@@ -224,13 +231,9 @@ impl<V> Unit<V> {
     #[cfg(feature = "testkit")]
     pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
         use std::hash::Hash;
-        let mut set = |set: &Set| {
-            set.walk.hash(&mut state);
-            set.files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
-        };
-        set(&self.served);
+        self.served.digest(state);
         if let Some(candidate) = &self.candidate {
-            set(&candidate.set);
+            candidate.set.digest(state);
         }
         self.candidate.as_ref().map(|candidate| candidate.motion).hash(&mut state);
         self.torn.as_ref().map(|torn| (&torn.walk, torn.files.as_ref().err())).hash(&mut state);
@@ -321,6 +324,26 @@ impl Starting {
         }
         *before = Some(Before::Whole(set, since));
         Ok(Some((since + timing.settle).saturating_sub(clock.now().mono)))
+    }
+
+    /// Hashes everything that the next look compares with.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
+        use std::hash::Hash;
+        match self {
+            Self::Still(set) => {
+                0.hash(&mut state);
+                set.digest(state);
+            }
+            Self::Moving(None) => 1.hash(&mut state),
+            Self::Moving(Some(Before::Whole(set, since))) => {
+                (2, since).hash(&mut state);
+                set.digest(state);
+            }
+            Self::Moving(Some(Before::Torn(look, since, pause))) => {
+                (3, since, pause, &look.walk, look.files.as_ref().err()).hash(&mut state);
+            }
+        }
     }
 }
 

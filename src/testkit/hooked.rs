@@ -106,4 +106,8 @@ impl<F: Fs> Fs for Hooked<F> {
         let most = (self.hook)(Verb::Read)?.min(buffer.len());
         self.fs.read(file, &mut buffer[..most])
     }
+
+    fn forget(&self, kept: &dyn Fn(&mut dyn std::hash::Hasher)) {
+        self.fs.forget(kept);
+    }
 }

@@ -57,7 +57,8 @@ pub trait Watcher: Send {
     /// Stops watching `dir`; that it was not watched any more is no error.
     fn unwatch(&mut self, dir: &Path);
 
-    /// From here on its reports count by the names of a new walk. Nothing has to be done.
+    /// Nothing has to be done. It comes twice before directories are watched: what was reported of the end of watches is
+    /// looked at from the first time on, and by the names of a new walk reports count from the second on.
     fn plans(&mut self) {}
 }
 
@@ -162,8 +163,8 @@ impl Watch {
     pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
         use std::hash::Hash;
         self.hints.digest(state);
-        // By which path a directory is found follows from the places.
-        (&self.places, &self.plans, &self.denied).hash(&mut state);
+        let by_id: BTreeMap<_, _> = self.by_id.iter().collect();
+        (&self.places, by_id, &self.plans, &self.denied).hash(&mut state);
     }
 
     /// Makes the watches of one unit those of this walk.
@@ -176,6 +177,7 @@ impl Watch {
     /// 5. Watch what is not watched, or not for certain.
     pub(crate) fn arm(&mut self, unit: usize, walked: &[WalkedDir]) -> Armed {
         let mut armed = Armed::default();
+        self.port.plans();
         self.bury(&mut armed);
         self.port.plans();
         let plan = plan(walked, |dir| self.shared(unit, dir));
@@ -517,6 +519,42 @@ mod tests {
         watch.hints.lost();
         watch.arm(0, &[dir("/e", 3, "link")]);
         assert_eq!(taken(&notes), ["unwatch /d", "watch /e"]);
+    }
+
+    /// Reports an end of the watch on `/d`, and a change of what is in it, whenever it is told of a plan.
+    struct Restless(Hints, Arc<Mutex<Vec<String>>>);
+
+    impl Watcher for Restless {
+        fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+            lock(&self.1).push(format!("watch {}", dir.display()));
+            Ok(Watched::Armed)
+        }
+
+        fn unwatch(&mut self, dir: &Path) {
+            lock(&self.1).push(format!("unwatch {}", dir.display()));
+        }
+
+        fn plans(&mut self) {
+            lock(&self.1).push("plans".to_owned());
+            self.0.touched(Path::new("/d"), true);
+        }
+    }
+
+    /// Checks: INV-05. Between the last verb of a look and the arming a watch may end: that is told before anything is
+    /// buried, and what ends after that is buried the next time.
+    #[test]
+    fn inv05_a_watch_that_ends_as_it_is_armed_is_armed_anew_or_looked_at_again() {
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&notes);
+        let mut make: MakeWatcher =
+            Box::new(move |hints| Ok(Box::new(Restless(hints, Arc::clone(&keep))) as Box<dyn Watcher>));
+        let mut watch = Watch::new(&mut make, || {}).expect("a watch");
+        let walked = [dir("/d", 2, "a")];
+        watch.arm(0, &walked);
+        assert_eq!(taken(&notes), ["plans", "plans", "watch /d"]);
+        assert!(watch.arm(0, &walked).new, "it ended before the first was buried");
+        assert_eq!(taken(&notes), ["plans", "unwatch /d", "plans", "watch /d"]);
+        assert!(watch.hints.interest().stale.contains(Path::new("/d")), "and once more after that");
     }
 
     /// Checks: INV-05. A second watch of one inode takes the first one's name, and its end takes both.

@@ -59,6 +59,67 @@ fn pruning_by_state_loses_no_outcome() {
     say(&format!("unpruned in all: {drawn} schedules, the same outcomes"));
 }
 
+/// No sample: every schedule of the smallest worlds, one by one, to its own end.
+#[test]
+fn pruning_by_state_loses_no_look_of_any_schedule() {
+    let mut of = vec![(Publisher::StepRenew, 0, 1), (Publisher::StepRenew, 5, 0)];
+    if is_whole() {
+        of.extend([(Publisher::DirSwapped, 0, 0), (Publisher::Release(false), 0, 0)]);
+    }
+    for (publisher, pause, waits) in of {
+        for phase in [Phase::FirstLoad, Phase::Reload] {
+            for mortal in [false, true] {
+                let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+                (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
+                (scenario.phase, scenario.mortal) = (phase, mortal);
+                let name = scenario.name();
+                let stage = scenario.prepare();
+                let pruned = sim::explore::<Shipped>(&stage, u64::MAX);
+                let each = sim::explore_unpruned::<Shipped>(&stage, u64::MAX);
+                assert!(each.whole && each.violation.is_none(), "{name}");
+                assert_eq!(
+                    pruned.schedules,
+                    u128::from(each.runs),
+                    "{name}: a schedule is lost, or counted twice"
+                );
+                assert_eq!(each.confused, 0, "{name}: two states were taken for one");
+                assert_eq!(pruned.breached, each.breached, "{name}");
+                assert!(pruned.outcomes == each.outcomes, "{name}: outcomes");
+                assert!(pruned.looks == each.looks, "{name}: looks");
+                say(&format!("{name}: {} runs for {} schedules, each run", pruned.runs, each.runs));
+            }
+        }
+    }
+}
+
+/// A search that cannot tell many states apart.
+struct Dim(Exhaustive);
+
+impl Schedule for Dim {
+    fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize> {
+        self.0.choose(&|| state() % 1009, options)
+    }
+
+    fn leaps(&self) -> bool {
+        true
+    }
+
+    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        self.0.leap(&|| state() % 1009, moves)
+    }
+}
+
+#[test]
+fn two_states_that_are_taken_for_one_are_found_out() {
+    let stage = Scenario::new(Publisher::StepRenew, Renewal::LeafOnly).prepare();
+    let schedule = Arc::new(Mutex::new(Dim(Exhaustive::leaping().unpruned())));
+    while schedule.lock().unwrap().0.next_run() {
+        let run = sim::run::<Shipped>(&stage, schedule.clone());
+        schedule.lock().unwrap().0.end_run(run.breached);
+    }
+    assert!(schedule.lock().unwrap().0.confused > 0);
+}
+
 /// The worlds in which a search with leaps is compared with one without: of each kind of publisher, weather and phase.
 fn compared() -> Vec<Scenario> {
     let small = [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)];
@@ -106,8 +167,17 @@ fn a_search_that_leaps_sees_all_that_a_search_without_leaps_sees() {
         for report in [&leaping, &plain] {
             assert!(report.whole && report.violation.is_none(), "{name}: {:?}", report.violation);
         }
-        assert_eq!(leaping.outcomes, plain.outcomes, "{name}: outcomes");
-        assert_eq!(leaping.looks, plain.looks, "{name}: what the reader saw");
+        for (what, leaping, plain) in
+            [("outcomes", &leaping.outcomes, &plain.outcomes), ("looks", &leaping.looks, &plain.looks)]
+        {
+            let [lost, new] = [plain.difference(leaping).count(), leaping.difference(plain).count()];
+            assert_eq!(
+                (lost, new),
+                (0, 0),
+                "{name}: {what} of {} that leaps lose, and that are new",
+                plain.len()
+            );
+        }
         assert_eq!(leaping.deaths, plain.deaths, "{name}: crashes");
         assert!(leaping.runs <= plain.runs && leaping.schedules <= plain.schedules, "{name}");
         sum = [sum[0] + leaping.runs, sum[1] + plain.runs];
@@ -117,11 +187,13 @@ fn a_search_that_leaps_sees_all_that_a_search_without_leaps_sees() {
     assert!(leaping * 2 < plain, "leaping has to be worth its while");
 }
 
+/// Whether it takes a move after the first, by its number and how many there are.
+type Keeps = fn(usize, usize) -> bool;
+
 /// A search that leaves some leaps out.
 struct Blind {
     search: Exhaustive,
-    /// Which of the moves after the first it takes, by their number and how many there are.
-    keeps: fn(usize, usize) -> bool,
+    keeps: Keeps,
 }
 
 impl Schedule for Blind {
@@ -151,7 +223,7 @@ impl Schedule for Blind {
 
 #[test]
 fn a_search_that_leaps_too_far_is_told_from_one_that_does_not() {
-    let blind: [(&str, fn(usize, usize) -> bool); 3] = [
+    let blind: [(&str, Keeps); 3] = [
         ("never within a step of the reader", |_, _| false),
         ("never to the last place", |index, count| index + 1 < count),
         ("to the last place alone", |index, count| index + 1 == count),

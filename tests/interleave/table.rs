@@ -186,7 +186,7 @@ pub(crate) fn publishers() -> Vec<Publisher> {
 
 /// Explores the scenarios that `worlds` makes for each publisher, and prints the table.
 pub(crate) fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
-    rows(title, publishers(), worlds, |scenario| limit(scenario), |_, _| {});
+    rows(title, publishers(), worlds, limit, |_, _| {});
 }
 
 /// The same to the end: nothing is cut off, and where the publisher may die it has died after every step but its last.

@@ -34,6 +34,8 @@ pub struct Report {
     pub deaths: BTreeSet<usize>,
     /// A schedule that breaks the assumption and publishes a mixture.
     pub mixture: Option<String>,
+    /// As [`Exhaustive::confused`].
+    pub confused: u64,
     /// The first violation, and the line that replays it.
     pub violation: Option<(Violation, String)>,
 }
@@ -72,6 +74,12 @@ pub fn explore_unreduced<D: Design>(stage: &Stage, limit: u64) -> Report {
     search::<D>(stage, limit, Exhaustive::default())
 }
 
+/// As [`explore`], with every schedule run to its own end: for a check on the pruning, where there are few.
+#[must_use]
+pub fn explore_unpruned<D: Design>(stage: &Stage, limit: u64) -> Report {
+    search::<D>(stage, limit, Exhaustive::leaping().unpruned())
+}
+
 fn search<D: Design>(stage: &Stage, limit: u64, schedule: Exhaustive) -> Report {
     let mut report = Report::default();
     let schedule = Arc::new(Mutex::new(schedule));
@@ -88,6 +96,7 @@ fn search<D: Design>(stage: &Stage, limit: u64, schedule: Exhaustive) -> Report 
     report.whole = schedule.is_done();
     report.runs = schedule.runs;
     report.states = schedule.states();
+    report.confused = schedule.confused;
     (report.schedules, report.breached) = schedule.schedules();
     report
 }

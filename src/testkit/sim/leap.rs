@@ -15,7 +15,7 @@
 //!   number is used again. Waiting does take time, so there each step is chosen for itself.
 //! - Everything that a step does to the reader is an answer. Besides what it reads of the disk that is: the time, where
 //!   the publisher pauses; what the watcher has reported, when the reader takes its hints; what was reported before the
-//!   reader began to listen to other names ([`Asks::Plan`]); and where a watch is placed, for it decides what is reported
+//!   reader sees to the watches that have ended, and before it begins to listen to other names ([`Asks::Plan`]); and where a watch is placed, for it decides what is reported
 //!   later, every step.
 //! - A judge is not kinder for it: a step that comes later puts less on disk before a publication, and never more.
 
@@ -29,7 +29,7 @@ pub(super) enum Asks<'a> {
     Disk(&'a dyn Fn(&Disk) -> u64),
     /// Whether something was reported.
     Hints,
-    /// To be told by other names from here on.
+    /// Which watches have ended, or to be told by other names from here on.
     Plan,
     /// The time.
     Time,

@@ -32,7 +32,7 @@ pub use check::{
 };
 pub use disk::What;
 use disk::{Disk, Happened};
-pub use explore::{Report, explore, explore_unreduced, sample};
+pub use explore::{Report, explore, explore_unpruned, explore_unreduced, sample};
 pub use fault::{Fault, STANDS, run_faulty};
 use leap::{Ahead, Asks};
 pub use live::Live;
@@ -360,10 +360,11 @@ struct World {
     reader: u64,
     /// What the reader saw since its step began.
     log: u64,
-    /// What it knows of its first load: when that began.
-    began: u64,
-    /// What was reported since the reader's step began, by what the reader listened to then.
+    /// What it kept of what it had seen before in this step.
+    kept: u64,
+    /// What was reported since the reader asked for its hints in this step, by what it listened to then.
     heard: Vec<u64>,
+    /// How often it has changed that since then.
     plans: u64,
     told: u64,
     looks: Vec<u64>,
@@ -408,7 +409,7 @@ impl Sim {
             leaps,
             reader: 0,
             log: 0,
-            began: 0,
+            kept: 0,
             heard: Vec::new(),
             plans: 0,
             told: 0,
@@ -513,8 +514,9 @@ impl Sim {
         let log = std::mem::take(&mut world.log);
         world.saw(log);
         world.reader = state;
-        world.began = 0;
+        world.kept = 0;
         world.heard.clear();
+        world.plans = 0;
         world.at_once += 1;
         if world.at_once > SPIN_LIMIT && !world.ended {
             world.note(Record::Stuck("it takes step after step at one instant"));
@@ -522,8 +524,9 @@ impl Sim {
         }
         // What is reported before it asks for its hints is one of them; what is reported after that is none.
         world.give_way(Asks::Hints);
-        if !world.heard.is_empty() {
-            world.log = hash(&world.heard);
+        let heard = std::mem::take(&mut world.heard);
+        if !heard.is_empty() {
+            world.log = hash(&heard);
         }
     }
 
@@ -536,7 +539,8 @@ impl Sim {
         };
         // What was reported since it asked for its hints wakes it.
         let wake = world.now.mono + pause;
-        !world.is_over() && (!world.heard.is_empty() || world.wait_or_step(wake))
+        let is_woken = !std::mem::take(&mut world.heard).is_empty();
+        !world.is_over() && (is_woken || world.wait_or_step(wake))
     }
 
     /// Somebody sets the wall clock: by so many seconds, either way.
@@ -573,12 +577,6 @@ impl Sim {
     fn sleep(&self, pause: Duration) {
         let mut world = self.world();
         let end = world.now.mono + pause;
-        if pause < world.settle {
-            // A first load sleeps so shortly only after a torn look, of which it keeps nothing.
-            let (log, began) = (world.log, world.began);
-            world.saw(log);
-            world.log = began;
-        }
         if world.quiet {
             world.advance(end);
         }
@@ -609,6 +607,16 @@ impl World {
         }
     }
 
+    /// The reader keeps this of what it has seen, and of what was reported that something was.
+    fn forget(&mut self, kept: u64) {
+        let log = std::mem::take(&mut self.log);
+        self.saw(log);
+        (self.kept, self.plans) = (kept, 0);
+        if !self.heard.is_empty() {
+            self.heard = vec![0];
+        }
+    }
+
     fn is_done(&self) -> bool {
         self.dead || self.next == self.script.steps.len()
     }
@@ -619,11 +627,11 @@ impl World {
 
     /// Everything that the rest of the run depends on, and what was told so far.
     fn state(&self, place: u8) -> u64 {
-        let late: Vec<_> = self.late.iter().map(|(at, path, _)| (at, path)).collect();
+        let late: Vec<_> = self.late.iter().collect();
         hash(&(
             (
                 place,
-                self.reader,
+                (self.reader, self.kept),
                 self.log,
                 self.told,
                 self.next,
@@ -633,7 +641,7 @@ impl World {
                 self.dead,
             ),
             (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
-            &self.heard,
+            (&self.heard, self.plans),
         ))
     }
 

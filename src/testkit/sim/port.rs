@@ -2,14 +2,14 @@
 
 use std::{
     ffi::OsStr,
-    hash::Hash,
+    hash::{Hash, Hasher},
     io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{
-    Ear, Sim, What, World,
+    Ear, Mix, Sim, What, World,
     disk::{Disk, ROOT},
     hash,
     leap::Asks,
@@ -147,6 +147,12 @@ impl Fs for SimFs {
         file.read += len;
         Ok(len)
     }
+
+    fn forget(&self, kept: &dyn Fn(&mut dyn Hasher)) {
+        let mut hasher = Mix::default();
+        kept(&mut hasher);
+        self.0.world().forget(hasher.finish());
+    }
 }
 
 /// Virtual time. Waiting lets the publisher go on.
@@ -158,9 +164,6 @@ impl Clock for SimClock {
         let mut world = self.0.world();
         world.give_way(Asks::Time);
         world.log = hash(&(world.log, world.now.mono));
-        if world.began == 0 {
-            world.began = world.log;
-        }
         world.now
     }
 

@@ -54,6 +54,8 @@ pub trait Schedule: Send {
 #[derive(Debug, Default)]
 pub struct Exhaustive {
     leaps: bool,
+    /// Every schedule to its own end, whatever is known.
+    unpruned: bool,
     path: Vec<Fork>,
     depth: usize,
     /// Schedules from a state on, and those of them that break an assumption.
@@ -64,6 +66,9 @@ pub struct Exhaustive {
     total: (u128, u128),
     /// Runs so far.
     pub runs: u64,
+    /// How often one state had another number of schedules than the time before: two were taken for one. Without pruning
+    /// alone are states come to twice.
+    pub confused: u64,
 }
 
 #[derive(Debug)]
@@ -81,6 +86,12 @@ impl Exhaustive {
     #[must_use]
     pub fn leaping() -> Self {
         Self { leaps: true, ..Self::default() }
+    }
+
+    /// The same with every schedule run to its own end, whatever states it goes through: for the smallest worlds.
+    #[must_use]
+    pub fn unpruned(self) -> Self {
+        Self { unpruned: true, ..self }
     }
 
     /// Begins the next run; `false` when all have been made.
@@ -104,7 +115,9 @@ impl Exhaustive {
                 return;
             }
             done = fork.schedules;
-            self.known.insert(fork.state, done);
+            // Where nothing is pruned states are come to again, and have the same rest.
+            let known = self.known.insert(fork.state, done);
+            self.confused += u64::from(known.is_some_and(|known| known != done));
             self.path.pop();
         }
         self.total = done;
@@ -148,7 +161,7 @@ impl Exhaustive {
             return Some(fork);
         }
         let state = state();
-        if let Some(schedules) = self.known.get(&state) {
+        if let Some(schedules) = self.known.get(&state).filter(|_| !self.unpruned) {
             self.rest = Some(*schedules);
             return None;
         }
