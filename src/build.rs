@@ -1,6 +1,6 @@
 //! The step that makes a value of a set of files.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use crate::{
     error::{Error, Layer},
@@ -54,7 +54,8 @@ pub trait Build: Send + 'static {
     /// Whether the candidate lacks only an end of what is served, as a write in progress does: such a set has to hold
     /// still for longer.
     fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
-        served.iter().zip(candidate.iter()).any(|((_, old), (_, new))| lost_its_end(old, new))
+        lost_a_file(served, candidate)
+            || same_paths(served, candidate).any(|(_, old, new)| lost_its_end(old, new))
     }
 }
 
@@ -127,6 +128,24 @@ impl<T> Whole<T> {
     pub fn new(value: T) -> Self {
         Self { value, leaves: Vec::new(), warnings: Vec::new() }
     }
+}
+
+/// The files under one path in both, with their place in the first.
+pub(crate) fn same_paths<'a>(
+    old: &'a Files,
+    new: &'a Files,
+) -> impl Iterator<Item = (usize, &'a [u8], &'a [u8])> {
+    let in_new = |path: &Path| new.iter().find(|(other, _)| *other == path);
+    old.iter().enumerate().filter_map(move |(index, (path, bytes))| {
+        // Most often it has kept its place.
+        let same = new.get(index).filter(|(other, _)| *other == path).or_else(|| in_new(path));
+        same.map(|(_, new)| (index, bytes, new))
+    })
+}
+
+/// Whether files have gone from a directory and nothing has come in their place.
+pub(crate) fn lost_a_file(old: &Files, new: &Files) -> bool {
+    new.iter().count() < old.iter().count() && same_paths(new, old).count() == new.iter().count()
 }
 
 /// Whether `new` is `old` without its end.

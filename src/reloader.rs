@@ -52,6 +52,19 @@ impl<B: Build> Builder<B> {
         self
     }
 
+    /// Every file in this directory as well, behind the paths of the set that was given last: see
+    /// [`PathSet::directory`]. What comes, goes or is replaced in it is a change of the set, which always has to settle
+    /// unless the directory itself has moved with all else.
+    #[must_use]
+    pub fn directory(mut self, dir: impl AsRef<Path>) -> Self {
+        self.sets = self.sets.and_then(|mut sets| {
+            let last = sets.pop().map(|set| set.directory(dir)).transpose()?;
+            sets.extend(last);
+            Ok(sets)
+        });
+        self
+    }
+
     /// Calls `observer` with each event, on the driver's thread, in order, while no lock is held. It may ask for a
     /// reload (which is queued) or stop the reloader.
     #[must_use]

@@ -2,19 +2,23 @@
 //!
 //! 1. Walk every path from the root, one name at a time, through *one* cache of directory handles: each name is looked
 //!    up once, so all files of a generation are opened beneath the same directory.
-//! 2. Open all files, one after the other, and then read each whole, once. A watcher that hears of our opens hears of all
+//!    Directories whose files are all of the set are listed behind all paths, and the names looked up like these.
+//! 2. Open the files, one after the other, and then read each whole, once. A watcher that hears of our opens hears of all
 //!    of them at once.
-//! 3. Look up again: every link must still point where it did, every directory and file must still be the same one with
-//!    the same times and length. Anything else is [`Failure::Torn`], also where a path could not be read: the way to it
-//!    may have moved. Where every entry and every byte is that of an earlier consistent attempt, this is left out: what
-//!    did not change from then until it was looked up was there together when this attempt began.
+//! 3. List again, then look up again: every directory must list the same names, every link must still point where it did,
+//!    every directory and file must still be the same one with the same times and length. Anything else is
+//!    [`Failure::Torn`], also where a path could not be read: the way to it may have moved. Where every entry and every
+//!    byte is that of an earlier consistent attempt, this is left out: what did not change from then until it was looked
+//!    up was there together when this attempt began.
 //!
 //! Every file was read between two equal stats of it, and all first reads ended before the first of the second stats:
-//! at the moment between, all bytes were on disk together (INV-01 (a)). What a stat cannot show, a write within one
-//! timestamp tick, is left to the settle rule (ASM-05).
+//! at the moment between, all bytes were on disk together (INV-01 (a)). The second listing is of that moment, so there
+//! were no other files then; the first one only tells what to read. What a stat cannot show, a write within one
+//! timestamp tick, is left to the settle rule (ASM-05), and so are names that come and go while one listing takes
+//! several calls (Linux answers some hundred names at one instant).
 
 use std::{
-    collections::{BTreeMap, VecDeque, btree_map::Entry},
+    collections::{BTreeMap, VecDeque},
     ffi::{OsStr, OsString},
     fmt, io,
     path::{Component, Path, PathBuf},
@@ -35,9 +39,20 @@ pub const LINK_LIMIT: usize = 40;
 /// Names looked up on one path, so that a link loop through directories ends as well.
 pub const LOOKUP_LIMIT: usize = 512;
 
+/// Names that are looked up in one directory whose files are all of the set.
+pub const LISTING_LIMIT: usize = 1024;
+/// Bytes of all files in one such directory together.
+pub const LISTED_BYTES_LIMIT: u64 = 64 << 20;
+/// Files that are open at once.
+const OPEN_LIMIT: usize = 64;
+
 /// The paths of a set, absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathSet(Vec<PathBuf>);
+pub struct PathSet {
+    paths: Vec<PathBuf>,
+    /// Every file in them is one of the set.
+    dirs: Vec<PathBuf>,
+}
 
 impl PathSet {
     /// Resolves the paths against the working directory, once; later changes of that directory are not followed.
@@ -45,26 +60,46 @@ impl PathSet {
     /// # Errors
     /// [`Layer::Settings`] if there is no path, a path is empty or the working directory cannot be told.
     pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, Error> {
-        let absolute = |path: P| {
-            let path = path.as_ref();
-            std::path::absolute(path)
-                .map_err(|error| Error::new(Layer::Settings, format!("not a usable path: {error}")).at(path))
-        };
         let paths = paths.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
         if paths.is_empty() {
             return Err(Error::new(Layer::Settings, "no paths: there is nothing to load"));
         }
-        Ok(Self(paths))
+        Ok(Self { paths, dirs: Vec::new() })
+    }
+
+    /// The same with every file in this directory behind all others, in the order of the names.
+    ///
+    /// A file is what is a regular file or a link to one, under a name that does not begin with a dot: Kubernetes has its
+    /// `..data` there, and writers their temporary files. Directories in it are passed over; anything else that cannot be
+    /// read as a file, more than [`LISTING_LIMIT`] names or [`LISTED_BYTES_LIMIT`] bytes, or no file at all fail the
+    /// attempt, like a file that is missing.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn directory(mut self, dir: impl AsRef<Path>) -> Result<Self, Error> {
+        self.dirs.push(absolute(dir)?);
+        Ok(self)
     }
 
     /// The paths, in the order given.
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
-        &self.0
+        &self.paths
     }
 }
 
-/// The bytes of every file of a set, in the order of its paths.
+fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {
+    let path = path.as_ref();
+    std::path::absolute(path)
+        .map_err(|error| Error::new(Layer::Settings, format!("not a usable path: {error}")).at(path))
+}
+
+/// Whether an entry of this name is one of the set where every file in its directory is.
+pub(crate) fn is_listed(name: &OsStr) -> bool {
+    !name.as_encoded_bytes().starts_with(b".")
+}
+
+/// The bytes of every file of a set, in the order of its paths; those of a directory follow, in the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files(Vec<(PathBuf, Arc<Secret>)>);
 
@@ -113,6 +148,15 @@ impl Failure {
     #[must_use]
     pub fn is_torn(&self) -> bool {
         matches!(self, Self::Torn { .. })
+    }
+
+    /// Keeps the first failure for after the other paths; a torn attempt is over.
+    fn noted(self, first: &mut Option<Self>) -> Result<(), Self> {
+        if self.is_torn() {
+            return Err(self);
+        }
+        first.get_or_insert(self);
+        Ok(())
     }
 
     /// The refusal where nothing moves, so that it cannot be read as it stands.
@@ -174,7 +218,8 @@ pub fn take<F: Fs>(fs: &F, set: &PathSet) -> Look {
 
 /// The same, and cheaper where nothing has changed since an earlier consistent attempt.
 pub(crate) fn take_since<F: Fs>(fs: &F, set: &PathSet, earlier: Option<(&Walk, &Files)>) -> Look {
-    let mut attempt = Attempt { fs, earlier, nodes: Vec::new(), entries: Vec::new(), walk: Walk::default() };
+    let (nodes, entries, listings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut attempt = Attempt { fs, earlier, nodes, entries, listings, walk: Walk::default() };
     let files = attempt.run(set);
     Look { walk: attempt.walk, files }
 }
@@ -202,7 +247,19 @@ struct Attempt<'a, F: Fs> {
     earlier: Option<(&'a Walk, &'a Files)>,
     nodes: Vec<Node<F::Dir>>,
     entries: Vec<Looked>,
+    /// The directories that were listed, by node, and the names in them, in order.
+    listings: Vec<(usize, Vec<OsString>)>,
     walk: Walk,
+}
+
+/// Where a path ends.
+enum End {
+    /// At the entry of a regular file.
+    File(usize),
+    /// At a directory, as was wanted: its node.
+    Opened(usize),
+    /// At a directory where a regular file is wanted.
+    Dir(PathBuf),
 }
 
 /// A failure at one entry, before it is known which path of the set was being resolved.
@@ -211,23 +268,43 @@ enum Stop {
     Fault(PathBuf, String),
 }
 
+impl Stop {
+    /// The failure of this path.
+    fn of(self, path: &Path) -> Failure {
+        match self {
+            Self::Torn(at, why) => Failure::Torn { at, why },
+            Self::Fault(at, why) => Failure::Unreadable { path: path.to_owned(), at, why },
+        }
+    }
+}
+
 impl<F: Fs> Attempt<'_, F> {
     fn run(&mut self, set: &PathSet) -> Result<Files, Failure> {
-        let mut indexes = Vec::with_capacity(set.0.len());
+        let mut found = Vec::with_capacity(set.paths.len());
         let mut failure = None;
-        for path in &set.0 {
-            // 1. Where one path fails the others are walked all the same: they go on being watched.
-            match self.resolve(path) {
-                Ok(index) => indexes.push(index),
-                Err(Stop::Torn(at, why)) => return Err(Failure::Torn { at, why }),
-                Err(Stop::Fault(at, why)) => {
-                    failure.get_or_insert(Failure::Unreadable { path: path.clone(), at, why });
-                }
+        // 1. Where one path fails the others are walked all the same: they go on being watched.
+        for path in &set.paths {
+            match self.file(path) {
+                Ok(index) => found.push((path.clone(), index)),
+                Err(stop) => stop.of(path).noted(&mut failure)?,
+            }
+        }
+        let mut dirs = Vec::with_capacity(set.dirs.len());
+        for dir in &set.dirs {
+            match self.resolve(dir, true) {
+                Ok(End::Opened(node)) => dirs.push((dir, node)),
+                Ok(_) => {}
+                Err(stop) => stop.of(dir).noted(&mut failure)?,
+            }
+        }
+        for (dir, node) in dirs {
+            if let Err(failed) = self.listed(dir, node, &mut found) {
+                failed.noted(&mut failure)?;
             }
         }
         let files = match failure {
             Some(failure) => Err(failure),
-            None => self.files(set, &indexes),
+            None => self.files(&found),
         };
         if let Err(Failure::Torn { .. }) = files {
             return files;
@@ -243,30 +320,85 @@ impl<F: Fs> Attempt<'_, F> {
         files
     }
 
-    /// 2. Opens and reads the files at these entries, one for each path of the set.
-    fn files(&self, set: &PathSet, indexes: &[usize]) -> Result<Files, Failure> {
-        let paths = || set.0.iter().zip(indexes);
-        let failure = |path: &PathBuf, stop| match stop {
-            Stop::Torn(at, why) => Failure::Torn { at, why },
-            Stop::Fault(at, why) => Failure::Unreadable { path: path.clone(), at, why },
-        };
-        let mut opened = BTreeMap::new();
-        for (path, index) in paths() {
-            if let Entry::Vacant(place) = opened.entry(*index) {
-                place.insert((path, self.open(*index).map_err(|stop| failure(path, stop))?));
-            }
+    /// 2. Opens and reads the files at these entries, each of a path.
+    fn files(&self, found: &[(PathBuf, usize)]) -> Result<Files, Failure> {
+        let mut each = BTreeMap::new();
+        for (path, index) in found {
+            each.entry(*index).or_insert(path);
         }
         let mut read = BTreeMap::new();
-        for (index, (path, file)) in opened {
-            read.insert(index, Arc::new(self.read(index, file).map_err(|stop| failure(path, stop))?));
+        for some in each.into_iter().collect::<Vec<_>>().chunks(OPEN_LIMIT) {
+            let opened = some.iter().map(|(index, path)| {
+                let file = self.open(*index).map_err(|stop| stop.of(path))?;
+                Ok((*index, *path, file))
+            });
+            for (index, path, file) in opened.collect::<Result<Vec<_>, _>>()? {
+                read.insert(index, Arc::new(self.read(index, file).map_err(|stop| stop.of(path))?));
+            }
         }
-        Ok(Files(
-            paths().filter_map(|(path, index)| Some((path.clone(), Arc::clone(read.get(index)?)))).collect(),
-        ))
+        let bytes = |index: &usize| read.get(index).map(Arc::clone);
+        Ok(Files(found.iter().filter_map(|(path, index)| Some((path.clone(), bytes(index)?))).collect()))
+    }
+
+    /// Lists a directory and walks to each file in it.
+    fn listed(&mut self, dir: &Path, node: usize, found: &mut Vec<(PathBuf, usize)>) -> Result<(), Failure> {
+        let Node { path, stat, .. } = &self.nodes[node];
+        // Also if that fails: it goes on being watched.
+        self.walk.note_listing(path, stat.id, stat.ctime);
+        let fault = |why: String| Stop::Fault(path.clone(), why).of(dir);
+        let names = self.names(node).map_err(|error| fault(describe("list", &error)))?;
+        let too_many = (names.len() > LISTING_LIMIT)
+            .then(|| fault(format!("there are more than {LISTING_LIMIT} names in it")));
+        let nothing = fault("there is no file in it".to_owned());
+        self.listings.push((node, names.clone()));
+        if let Some(failure) = too_many {
+            return Err(failure);
+        }
+        let (before, mut bytes, mut failed) = (found.len(), 0, None);
+        for path in names.into_iter().map(|name| dir.join(name)) {
+            match self.resolve(&path, false) {
+                Ok(End::File(index)) => {
+                    bytes += self.walk.entries[index].size();
+                    found.push((path, index));
+                }
+                Ok(_) => {}
+                Err(stop) => stop.of(&path).noted(&mut failed)?,
+            }
+        }
+        let why = format!("{bytes} bytes in it are more than the limit of {LISTED_BYTES_LIMIT}");
+        match failed {
+            Some(failure) => Err(failure),
+            None if found.len() == before => Err(nothing),
+            None if bytes > LISTED_BYTES_LIMIT => Err(Stop::Fault(dir.to_owned(), why).of(dir)),
+            None => Ok(()),
+        }
+    }
+
+    /// The names in a directory that count, in order; one more than the limit where there are more.
+    fn names(&self, node: usize) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        self.fs.list(&self.nodes[node].dir, &mut |name| {
+            if is_listed(name) {
+                names.push(name.to_owned());
+            }
+            names.len() <= LISTING_LIMIT
+        })?;
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Walks one path to the entry of its file.
-    fn resolve(&mut self, path: &Path) -> Result<usize, Stop> {
+    fn file(&mut self, path: &Path) -> Result<usize, Stop> {
+        let wanted = "a directory where a regular file is wanted";
+        match self.resolve(path, false)? {
+            End::File(index) => Ok(index),
+            End::Dir(at) => Err(Stop::Fault(at, wanted.to_owned())),
+            End::Opened(_) => Err(Stop::Fault(path.to_owned(), wanted.to_owned())),
+        }
+    }
+
+    /// Walks one path to its end.
+    fn resolve(&mut self, path: &Path, wants_dir: bool) -> Result<End, Stop> {
         self.walk.traces.push(Vec::new());
         let anchor: PathBuf = path
             .components()
@@ -293,7 +425,7 @@ impl<F: Fs> Attempt<'_, F> {
             };
             lookups += 1;
             let parent = stack[stack.len() - 1];
-            let as_directory = !rest.is_empty();
+            let as_directory = wants_dir || !rest.is_empty();
             let index = self.look_up(parent, &name, as_directory)?;
             let at = || self.walk.entries[index].path.clone();
             if lookups > LOOKUP_LIMIT {
@@ -314,11 +446,12 @@ impl<F: Fs> Attempt<'_, F> {
                         rest.push_front(part);
                     }
                 }
-                Seen::Node(stat) if stat.kind == Kind::File && !as_directory => return Ok(index),
+                Seen::Node(stat) if stat.kind == Kind::File && !as_directory => return Ok(End::File(index)),
                 Seen::Node(stat) if stat.kind == Kind::Dir && as_directory => {
                     let node = self.open_dir(index)?;
                     stack.push(node);
                 }
+                Seen::Node(stat) if stat.kind == Kind::Dir => return Ok(End::Dir(at())),
                 Seen::Node(stat) => {
                     let wanted = if as_directory { "a directory" } else { "a regular file" };
                     return Err(Stop::Fault(at(), format!("{} where {wanted} is wanted", stat.kind.name())));
@@ -326,7 +459,7 @@ impl<F: Fs> Attempt<'_, F> {
                 Seen::Nothing => return Err(Stop::Fault(at(), "cannot be looked up".to_owned())),
             }
         }
-        Err(Stop::Fault(path.to_owned(), "a directory where a regular file is wanted".to_owned()))
+        if wants_dir { Ok(End::Opened(stack[stack.len() - 1])) } else { Ok(End::Dir(path.to_owned())) }
     }
 
     /// The node of the anchor, opened once.
@@ -458,8 +591,17 @@ impl<F: Fs> Attempt<'_, F> {
         Ok(bytes)
     }
 
-    /// Looks every entry up again.
+    /// Lists again, and looks every entry up again.
     fn check_again(&mut self) -> Result<(), Failure> {
+        for (node, names) in &self.listings {
+            let Node { path, dir, .. } = &self.nodes[*node];
+            if !self.names(*node).is_ok_and(|now| now == *names) {
+                return Err(moved(path));
+            }
+            // That a name is missing from both shows in the times alone, and in these from here on.
+            let stat = self.fs.stat_dir(dir).map_err(|_| moved(path))?;
+            self.walk.note_listing(path, stat.id, stat.ctime);
+        }
         for (looked, entry) in self.entries.iter().zip(&mut self.walk.entries) {
             let dir = &self.nodes[looked.parent].dir;
             if let (Seen::Link(stat, _), true) = (&mut entry.seen, looked.assumed) {

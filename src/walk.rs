@@ -61,6 +61,10 @@ impl Entry {
             }
     }
 
+    pub(crate) fn size(&self) -> u64 {
+        self.stat().map_or(0, |stat| stat.size)
+    }
+
     fn stat(&self) -> Option<&Stat> {
         match &self.seen {
             Seen::Nothing => None,
@@ -83,7 +87,8 @@ pub struct Step {
 pub struct Walk {
     /// Every entry looked up, each once.
     pub entries: Vec<Entry>,
-    /// Per path of the set, the entries in the order they were looked up.
+    /// Per path of the set, then per directory of it, then per name found in these, the entries in the order they were
+    /// looked up.
     pub traces: Vec<Vec<Step>>,
     /// The directories in which names were looked up.
     pub dirs: Vec<WalkedDir>,
@@ -100,6 +105,9 @@ pub struct WalkedDir {
     pub names: BTreeSet<OsString>,
     /// Every name looked up in it was a directory: it leads to the files and holds nothing of theirs, no link either.
     pub leads: bool,
+    /// Set where every file in it is one of the set, so that each name counts that does not begin with a dot: when the
+    /// directory had last changed once that was told.
+    pub listed: Option<Stamp>,
 }
 
 /// How far a changed set can be trusted to be finished.
@@ -133,11 +141,17 @@ impl Walk {
     /// The latest change of any file or link, or of a directory as a whole; `None` where nothing was found.
     ///
     /// A directory that was renamed, with all the old files in it, has a change time later than its modification time;
-    /// one in which a neighbour of the set came or went does not count.
+    /// one in which a neighbour of the set came or went does not count, unless every file in it is one of the set.
     #[must_use]
     pub fn newest(&self) -> Option<Stamp> {
         let changed = self.entries.iter().filter_map(Entry::stat);
-        changed.filter(|stat| stat.kind != Kind::Dir || stat.ctime > stat.mtime).map(|stat| stat.ctime).max()
+        let changed = changed.filter(|stat| stat.kind != Kind::Dir || stat.ctime > stat.mtime);
+        changed.map(|stat| stat.ctime).chain(self.listings()).max()
+    }
+
+    /// When the directories were last changed whose files are all of the set.
+    fn listings(&self) -> impl Iterator<Item = Stamp> {
+        self.dirs.iter().filter_map(|dir| dir.listed)
     }
 
     /// Tells how this walk differs from the one of the served set.
@@ -147,10 +161,16 @@ impl Walk {
     /// rename moved everything behind it (a link in the place of a file, as certbot makes them, moves only that file); and
     /// everything beneath it changed strictly earlier (ASM-06). A directory in the place of another is never a commit: no
     /// timestamp tells one that was renamed there from one that was made there, filled in part, and given its mode.
+    ///
+    /// A directory whose files are all of the set has moved with them or it is no commit: where it is still the same one,
+    /// another name may come next.
     #[must_use]
     pub fn motion_since(&self, served: &Self) -> Motion {
+        if self.traces.len() != served.traces.len() {
+            return Motion::Loose;
+        }
         let mut pivot: Option<usize> = None;
-        let mut beneath: Option<Stamp> = None;
+        let mut beneath: Option<Stamp> = self.listings().max();
         for (trace, was) in self.traces.iter().zip(&served.traces) {
             let differs = |(i, step): (usize, &Step)| {
                 let old = was.get(i).map(|step| &served.entries[step.entry]);
@@ -206,7 +226,19 @@ impl Walk {
             }
             None => {
                 let names = BTreeSet::from([name]);
-                self.dirs.push(WalkedDir { path: path.to_owned(), id, names, leads });
+                self.dirs.push(WalkedDir { path: path.to_owned(), id, names, leads, listed: None });
+            }
+        }
+    }
+
+    /// Notes that every file in the directory at `path` is one of the set, and when that had changed last.
+    pub(crate) fn note_listing(&mut self, path: &Path, id: FileId, changed: Stamp) {
+        match self.dirs.iter_mut().find(|dir| dir.path == path) {
+            Some(dir) => (dir.leads, dir.listed) = (false, Some(changed)),
+            None => {
+                let names = BTreeSet::new();
+                let listed = Some(changed);
+                self.dirs.push(WalkedDir { path: path.to_owned(), id, names, leads: false, listed });
             }
         }
     }

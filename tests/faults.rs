@@ -26,8 +26,8 @@ use rustls_reload::{
     testkit::{
         Hooked, Verb,
         sim::{
-            self, Fault, ORDERS, Phase, Publisher, Record, Renewal, Run, STANDS, Sampled, Scenario, Shipped,
-            Sim, Stage,
+            self, Fault, Keeper, ORDERS, Phase, Publisher, Record, Renewal, Run, STANDS, Sampled, Scenario,
+            Shipped, Sim, Stage,
         },
     },
     watch::{Hints, MakeWatcher, Watched, Watcher},
@@ -88,7 +88,12 @@ fn worlds(phase: Phase) -> Vec<Stage> {
         scenario.weather.rest += STANDS;
         scenario.prepare()
     };
-    publishers.into_iter().map(world).collect()
+    let keeper = Keeper::Adds.prepare(|scenario| {
+        scenario.phase = phase;
+        scenario.weather.pause = Duration::from_millis(5);
+        scenario.weather.rest += STANDS;
+    });
+    publishers.into_iter().map(world).chain([keeper]).collect()
 }
 
 /// One run with a fault; `through` puts it where it belongs.
@@ -330,7 +335,13 @@ fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
                 };
                 // A torn look is tried again for as long as this.
                 let timing = Timing { patience: Duration::from_millis(30), ..by_events_only() };
-                let server = volume.server().timing(timing).into_generic().unwrap();
+                let mut server = volume.server().timing(timing).into_generic().unwrap();
+                let listed = tempfile::tempdir().unwrap();
+                if verb == Verb::List {
+                    // What is in it concerns nobody without client CAs.
+                    std::fs::write(listed.path().join("file"), "file").unwrap();
+                    server = server.directory(listed.path());
+                }
                 let reloader = server.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap();
                 let old = reloader.current();
                 volume.publish_in_one_tick(&generations[1].files());

@@ -206,4 +206,8 @@ impl Fs for Disk {
         *at += n;
         Ok(n)
     }
+
+    fn list(&self, _: &Dir, _: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }

@@ -57,6 +57,15 @@ impl Fs for PathFs {
     fn read(&self, file: &mut fs::File, buffer: &mut [u8]) -> io::Result<usize> {
         file.read(buffer)
     }
+
+    fn list(&self, dir: &PathBuf, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            if !each(&entry?.file_name()) {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn stat_of(meta: &fs::Metadata) -> Stat {

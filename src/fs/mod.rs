@@ -1,4 +1,4 @@
-//! The file system as eight verbs, so that a simulated one can stand in for it.
+//! The file system as nine verbs, so that a simulated one can stand in for it.
 //!
 //! Names are looked up one at a time beneath an open directory, and no verb follows a symbolic link: the snapshot
 //! resolves every link itself and so knows which ones it went through.
@@ -142,4 +142,12 @@ pub trait Fs: Send + 'static {
     /// simulated world takes two readers that keep the same for one.
     #[cfg(feature = "testkit")]
     fn forget(&self, _kept: &dyn Fn(&mut dyn std::hash::Hasher)) {}
+
+    /// Names the entries of an open directory, `.` and `..` left out, in any order, until `each` answers `false`.
+    ///
+    /// What comes or goes meanwhile may be named or not; everything else is named once.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn list(&self, dir: &Self::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()>;
 }

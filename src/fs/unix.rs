@@ -6,12 +6,12 @@ use std::{
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStringExt,
+        unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, readlinkat, stat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, readlinkat, stat, statat};
 
 use super::{FileId, Fs, Kind, Stat};
 
@@ -99,6 +99,20 @@ impl Fs for UnixFs {
                 result => return Ok(result?),
             }
         }
+    }
+
+    fn list(&self, dir: &UnixDir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
+        // A search-only handle cannot be read.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let (at, name) = dir.at(OsStr::new("."));
+        for entry in Dir::new(openat(at, &*name, flags, Mode::empty())?)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." && !each(name) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

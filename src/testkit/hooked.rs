@@ -28,11 +28,13 @@ pub enum Verb {
     StatFile,
     /// [`Fs::read`].
     Read,
+    /// [`Fs::list`].
+    List,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Root,
         Self::OpenDir,
         Self::StatDir,
@@ -41,6 +43,7 @@ impl Verb {
         Self::Open,
         Self::StatFile,
         Self::Read,
+        Self::List,
     ];
 }
 
@@ -109,5 +112,10 @@ impl<F: Fs> Fs for Hooked<F> {
 
     fn forget(&self, kept: &dyn Fn(&mut dyn std::hash::Hasher)) {
         self.fs.forget(kept);
+    }
+
+    fn list(&self, dir: &F::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
+        (self.hook)(Verb::List)?;
+        self.fs.list(dir, each)
     }
 }

@@ -286,7 +286,7 @@ mod tests {
         let wake = Arc::clone(&woken);
         let hints = Hints::new(move || wake.store(true, Ordering::SeqCst));
         let names = [("file".into(), Units::default())].into();
-        hints.interest().places.insert(PathBuf::from("/d"), Concerned { units: Units::default(), names });
+        hints.interest().places.insert(PathBuf::from("/d"), Concerned { names, ..Concerned::default() });
         let of = |kind| Event::new(kind).add_path("/d/file".into());
         let wakes = |event: notify::Result<Event>| {
             report(&hints, event);
@@ -366,7 +366,7 @@ mod tests {
             let mut units = Units::default();
             units.insert(unit);
             let names = [("file".into(), units)].into();
-            hints.interest().places.insert(dir.clone(), Concerned { units: Units::default(), names });
+            hints.interest().places.insert(dir.clone(), Concerned { names, ..Concerned::default() });
         }
         let mut watcher = notify_watcher(hints.clone()).expect("a watcher");
         assert_eq!(watcher.watch(&root.join("none")), Ok(Watched::Gone));
@@ -406,7 +406,7 @@ mod tests {
             units.insert(unit);
             names.insert(format!("file{unit}").into(), units);
         }
-        let concerned = Concerned { units: Units::default(), names };
+        let concerned = Concerned { names, ..Concerned::default() };
         hints.interest().places.insert(dir.to_owned(), concerned);
         (notify_watcher(hints.clone()).expect("a watcher"), hints, wakes)
     }

@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::{
+    snapshot::is_listed,
+    sync::{Mutex, MutexGuard, lock},
+};
 
 /// What a watcher reports to. It filters, and wakes the driver; it does nothing else.
 #[derive(Clone)]
@@ -40,6 +43,8 @@ pub(super) struct Interest {
 pub(super) struct Concerned {
     pub(super) units: Units,
     pub(super) names: HashMap<OsString, Units>,
+    /// Those that each name concerns that does not begin with a dot.
+    pub(super) listing: Units,
 }
 
 /// A few units, in order: most directories and names concern one.
@@ -107,9 +112,12 @@ impl Hints {
             if moved && dir.is_some() {
                 stale.insert(path.to_owned());
             }
-            let name = path.parent().and_then(|dir| places.get(dir)?.names.get(path.file_name()?));
-            let known = !*over && (dir.is_some() || name.is_some());
-            hinted.extend(dir.into_iter().chain(name).flat_map(|units| &units.0));
+            let place = path.parent().and_then(|dir| places.get(dir)).zip(path.file_name());
+            let name = place.and_then(|(place, name)| place.names.get(name));
+            let listing = place.filter(|(place, name)| !place.listing.is_empty() && is_listed(name));
+            let listing = listing.map(|(place, _)| &place.listing);
+            let known = !*over && (dir.is_some() || name.is_some() || listing.is_some());
+            hinted.extend(dir.into_iter().chain(name).chain(listing).flat_map(|units| &units.0));
             known
         };
         if known {
@@ -149,7 +157,7 @@ impl Hints {
         let names = |place: &Concerned| {
             let names: BTreeMap<OsString, Units> =
                 place.names.iter().map(|(name, units)| (name.clone(), units.clone())).collect();
-            (place.units.clone(), names)
+            (place.units.clone(), place.listing.clone(), names)
         };
         let places: BTreeMap<_, _> = places.iter().map(|(dir, place)| (dir, names(place))).collect();
         let stale: BTreeSet<_> = stale.iter().collect();

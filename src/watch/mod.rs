@@ -105,6 +105,8 @@ pub(crate) struct Planned {
     names: BTreeSet<OsString>,
     /// As [`WalkedDir::leads`].
     leads: bool,
+    /// Every name counts that does not begin with a dot.
+    listed: bool,
     /// The unit walks this very path.
     own: bool,
 }
@@ -247,6 +249,7 @@ impl Watch {
             }
             let Some(concerned) = interest.places.get_mut(&planned.path) else { continue };
             concerned.units.insert(unit);
+            grown |= planned.listed && concerned.listing.insert(unit);
             for name in &planned.names {
                 grown |= match concerned.names.get_mut(name) {
                     Some(units) => units.insert(unit),
@@ -304,6 +307,9 @@ impl Watch {
                     concerned.names.remove(name);
                 }
             }
+        }
+        if now.is_none_or(|now| !now.listed) {
+            concerned.listing.remove(unit);
         }
         if now.is_none() {
             concerned.units.remove(unit);
@@ -401,9 +407,17 @@ pub(crate) fn plan<'a>(
             Some(planned) => {
                 planned.names.extend(dir.names.iter().cloned());
                 planned.leads &= dir.leads;
+                planned.listed |= dir.listed.is_some();
                 planned.own |= own;
             }
-            None => plan.push(Planned { own, path, id: dir.id, names: dir.names.clone(), leads: dir.leads }),
+            None => plan.push(Planned {
+                own,
+                path,
+                id: dir.id,
+                names: dir.names.clone(),
+                leads: dir.leads,
+                listed: dir.listed.is_some(),
+            }),
         }
     }
     plan
@@ -431,7 +445,13 @@ mod tests {
 
     fn walked(names: &[&str]) -> Vec<WalkedDir> {
         let names = names.iter().map(Into::into).collect();
-        vec![WalkedDir { path: "/d".into(), id: FileId { dev: 1, ino: 2 }, names, leads: false }]
+        vec![WalkedDir {
+            path: "/d".into(),
+            id: FileId { dev: 1, ino: 2 },
+            names,
+            leads: false,
+            listed: None,
+        }]
     }
 
     /// Checks: INV-05. An event of a name that did not count yet was dropped, so somebody has to look again.
@@ -493,7 +513,7 @@ mod tests {
 
     fn dir(path: &str, ino: u64, name: &str) -> WalkedDir {
         let names = BTreeSet::from([name.into()]);
-        WalkedDir { path: path.into(), id: FileId { dev: 1, ino }, names, leads: false }
+        WalkedDir { path: path.into(), id: FileId { dev: 1, ino }, names, leads: false, listed: None }
     }
 
     fn taken(notes: &Mutex<Vec<String>>) -> Vec<String> {

@@ -163,6 +163,10 @@ impl Fs for Refusing {
     fn read(&self, file: &mut OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(file, buffer)
     }
+
+    fn list(&self, dir: &Self::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
+        self.0.list(dir, each)
+    }
 }
 
 /// The shipped build, with a witness, and with what is wrong of it.

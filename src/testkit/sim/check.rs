@@ -119,6 +119,9 @@ fn whole(run: &Run) -> Verdict {
 /// The first set that is none.
 pub fn one_generation(stage: &Stage, run: &Run) -> Verdict {
     let sets = &stage.sets;
+    if sets.is_empty() {
+        return before_or_after(stage, run);
+    }
     let volumes = stage.scenario.publisher.volumes();
     for at in &run.history {
         let Record::Published { files, .. } = &at.record else { continue };
@@ -129,6 +132,20 @@ pub fn one_generation(stage: &Stage, run: &Run) -> Verdict {
             if !sets.iter().any(|set| volume.iter().all(|index| is(index, set))) {
                 return broken("INV-01 (b)", format!("a mixture: {}", show(files)));
             }
+        }
+    }
+    Ok(())
+}
+
+/// The same where the sets have no names of their own.
+fn before_or_after(stage: &Stage, run: &Run) -> Verdict {
+    let contents = stage.script.contents();
+    for at in &run.history {
+        if let Record::Published { files, .. } = &at.record
+            && contents.first() != Some(files)
+            && contents.last() != Some(files)
+        {
+            return broken("INV-01 (b)", format!("a mixture: {}", show(files)));
         }
     }
     Ok(())

@@ -263,6 +263,11 @@ impl Disk {
         self.entries(dir)?.get(name).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    /// What is in the directory `dir`.
+    pub(super) fn names(&self, dir: usize) -> io::Result<Vec<OsString>> {
+        Ok(self.entries(dir)?.keys().cloned().collect())
+    }
+
     pub(super) fn target(&self, ino: usize) -> io::Result<PathBuf> {
         match &self.inode(ino).node {
             Node::Link(target) => Ok(target.clone()),
@@ -292,6 +297,16 @@ impl Disk {
     /// What opening `path` and reading it to its end brings if nothing happens meanwhile.
     pub(super) fn read(&self, path: &Path) -> Option<Arc<Vec<u8>>> {
         self.place(path, true).ok()?.node.and_then(|ino| self.content(ino).ok())
+    }
+
+    /// What reading each file in the directory brings whose name does not begin with a dot, in the order of the names; one
+    /// `None` where there is none.
+    pub(super) fn read_all(&self, dir: &Path) -> Vec<Option<Arc<Vec<u8>>>> {
+        let names = self.dir(dir).and_then(|ino| self.names(ino)).unwrap_or_default();
+        let shown = names.iter().filter(|name| !name.as_encoded_bytes().starts_with(b"."));
+        let paths = shown.map(|name| dir.join(name)).filter(|path| self.dir(path).is_err());
+        let files: Vec<_> = paths.map(|path| self.read(&path)).collect();
+        if files.is_empty() { vec![None] } else { files }
     }
 
     /// The file that `path` leads to.

@@ -20,6 +20,7 @@ mod disk;
 mod explore;
 mod fault;
 mod leap;
+mod listing;
 mod live;
 mod port;
 mod run;
@@ -35,6 +36,7 @@ use disk::{Disk, Happened};
 pub use explore::{Report, explore, explore_unpruned, explore_unreduced, sample};
 pub use fault::{Fault, STANDS, run_faulty};
 use leap::{Ahead, Asks};
+pub use listing::Keeper;
 pub use live::Live;
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
 pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
@@ -222,6 +224,11 @@ impl Script {
         }
         self
     }
+
+    /// What the paths hold before each step and after the last.
+    fn contents(&self) -> &[Contents] {
+        &self.contents
+    }
 }
 
 /// A script that is written step by step: what cannot be done at its place is left out.
@@ -301,8 +308,14 @@ impl Draft {
     }
 }
 
+/// A path that ends in `/` stands for the files in that directory.
 fn read(paths: &[PathBuf], disk: &Disk) -> Contents {
-    paths.iter().map(|path| disk.read(path)).collect()
+    let read = |path: &PathBuf| if is_dir(path) { disk.read_all(path) } else { vec![disk.read(path)] };
+    paths.iter().flat_map(read).collect()
+}
+
+fn is_dir(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 /// Who is told of file events.

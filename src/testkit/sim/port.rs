@@ -153,6 +153,15 @@ impl Fs for SimFs {
         kept(&mut hasher);
         self.0.world().forget(hasher.finish());
     }
+
+    fn list(&self, dir: &SimDir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
+        let ino = dir.0.ino;
+        let names = |disk: &Disk| disk.names(ino);
+        let peek = |disk: &Disk| names(disk).map(|names| hash(&names));
+        let names = self.verb(("list", ino), peek, |world| names(&world.disk))??;
+        names.iter().try_for_each(|name| each(name).then_some(()));
+        Ok(())
+    }
 }
 
 /// Virtual time. Waiting lets the publisher go on.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    At, Contents, Events, Record, Schedule, Script, Sim, Weather,
+    At, Contents, Events, Record, Schedule, Script, Sim, Weather, is_dir,
     port::make_watcher,
     scenario::{Publisher, Renewal, Set, full, is_valid, not_before},
 };
@@ -126,7 +126,9 @@ impl Shipped {
         F::Dir: Send,
         F::File: Send,
     {
-        let builder = Reloader::builder(paths, MarkedBuild::new(sim));
+        let (dirs, files): (Vec<_>, Vec<_>) = paths.iter().partition(|path| is_dir(path));
+        let builder = Reloader::builder(files, MarkedBuild::new(sim));
+        let builder = dirs.into_iter().fold(builder, Builder::directory);
         Self::load_built(sim, builder, fs, watcher(make_watcher(sim)))
     }
 
@@ -341,7 +343,7 @@ impl Scenario {
 pub struct Stage {
     /// The scenario.
     pub scenario: Scenario,
-    /// The complete sets, oldest first.
+    /// The complete sets, oldest first; none where they are what the paths hold before the first step and after the last.
     pub sets: Vec<Set>,
     pub(super) paths: Vec<PathBuf>,
     pub(super) script: Arc<Script>,

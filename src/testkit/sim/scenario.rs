@@ -101,12 +101,15 @@ pub fn is_valid(files: &[Option<impl AsRef<Vec<u8>>>]) -> bool {
         whole.then(|| bytes.chunks(BLOCK).map(<[u8]>::to_vec).collect())
     };
     let (Some(chain), Some(key), Some(ca)) = (blocks(CHAIN), blocks(KEY), blocks(CA)) else { return false };
+    // Whatever is in a directory of which every file counts.
+    let mut listed = (CA + 1..files.len()).map(blocks);
     chain[0][0] == b'L'
         && chain[1..].iter().all(|block| block[0] == b'I')
         && key.len() == 1
         && key[0][0] == b'K'
         && number_of(&key[0]) == number_of(&chain[0])
         && ca.iter().all(|block| block[0] == b'C')
+        && listed.all(|file| file.is_some_and(|blocks| blocks.iter().all(|block| block[0] == b'R')))
 }
 
 /// Leaves of these numbers have a date: the first is valid when a world begins, each other ten minutes after the one before.
