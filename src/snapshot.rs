@@ -86,6 +86,21 @@ impl PathSet {
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
+
+    /// What each trace of a walk is the way to: the paths, the directories, and what was found in these.
+    pub(crate) fn ways(&self, walk: &Walk) -> Vec<PathBuf> {
+        let mut ways: Vec<_> = self.paths.iter().chain(&self.dirs).cloned().collect();
+        let dirs = || self.dirs.iter().zip(walk.traces.iter().skip(self.paths.len()));
+        for trace in walk.traces.iter().skip(ways.len()) {
+            let within = |(dir, way): (&PathBuf, &Vec<Step>)| {
+                let name =
+                    walk.entries[trace.strip_prefix(way.as_slice())?.first()?.entry].path.file_name()?;
+                Some(dir.join(name))
+            };
+            ways.extend(dirs().find_map(within));
+        }
+        ways
+    }
 }
 
 fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {

@@ -36,7 +36,8 @@ const LOOK_LIMIT: usize = 3;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// The paths, absolute: chain, key and, where there are any, client CAs and revocation lists.
+    /// The paths, absolute: chain, key and, where there are any, client CAs and revocation lists; behind them the
+    /// directories of such lists, and what was found in these.
     pub paths: Vec<PathBuf>,
     /// The way to each of them, complete up to where it failed.
     pub walk: Walk,
@@ -81,13 +82,14 @@ impl ServerBuilder {
         self.found = Notes(Some(Arc::clone(&notes)));
         let given = [Some(&self.chain), Some(&self.key), self.client_ca.as_ref().map(|(path, _)| path)];
         let set = PathSet::new(given.into_iter().flatten().chain(&self.crls));
+        let set = set.and_then(|set| self.crl_dirs.iter().try_fold(set, PathSet::directory));
         let loaded = self.into_generic().and_then(Builder::load);
         // What a start builds is not taken down any more.
         let found = std::mem::take(&mut *lock(&notes));
         let (walk, same) = way(set.as_ref().ok(), found.files.as_ref());
         let lengths = |files: &Files| files.iter().map(|(_, bytes)| bytes.len()).collect();
         let mut inspection = Inspection {
-            paths: set.map(|set| set.paths().to_vec()).unwrap_or_default(),
+            paths: set.map(|set| set.ways(&walk)).unwrap_or_default(),
             walk,
             sizes: found.files.as_ref().map(lengths).unwrap_or_default(),
             chain: found.chain,

@@ -25,7 +25,7 @@ use super::{
     validate,
 };
 use crate::{
-    build::{Build, Built, Context, Whole, lost_its_end},
+    build::{Build, Built, Context, Whole, lost_a_file, lost_its_end, same_paths},
     cell::Published,
     clock::Clock,
     crl, der,
@@ -165,25 +165,23 @@ impl Build for ServerBuild {
     }
 
     fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
-        if lost_lists(served, candidate) {
+        if lost_a_file(served, candidate) || lost_lists(served, candidate) {
             return true;
         }
-        served.iter().zip(candidate.iter()).enumerate().any(|(index, ((_, old), (_, new)))| {
-            match (pem::chain(old), pem::chain(new)) {
-                (Ok(old), Ok(new)) if index != KEY => {
-                    let fewer = new.len() < old.len();
-                    let same_issuer = || {
-                        let issuer = |chain: &[rustls::pki_types::CertificateDer<'_>]| {
-                            der::fields(&chain[0]).map(|fields| fields.issuer.to_vec())
-                        };
-                        issuer(&old) == issuer(&new)
+        same_paths(served, candidate).any(|(index, old, new)| match (pem::chain(old), pem::chain(new)) {
+            (Ok(old), Ok(new)) if index != KEY => {
+                let fewer = new.len() < old.len();
+                let same_issuer = || {
+                    let issuer = |chain: &[rustls::pki_types::CertificateDer<'_>]| {
+                        der::fields(&chain[0]).map(|fields| fields.issuer.to_vec())
                     };
-                    fewer
-                        && (old.starts_with(&new)
-                            || (index == CHAIN && old[1..].starts_with(&new[1..]) && same_issuer()))
-                }
-                _ => lost_its_end(old, new),
+                    issuer(&old) == issuer(&new)
+                };
+                fewer
+                    && (old.starts_with(&new)
+                        || (index == CHAIN && old[1..].starts_with(&new[1..]) && same_issuer()))
             }
+            _ => lost_its_end(old, new),
         })
     }
 }
@@ -385,6 +383,7 @@ pub struct ServerBuilder {
     pub(super) key: PathBuf,
     pub(super) client_ca: Option<(PathBuf, ClientAuth)>,
     pub(super) crls: Vec<PathBuf>,
+    pub(super) crl_dirs: Vec<PathBuf>,
     revocation: Policy,
     provider: Option<Arc<CryptoProvider>>,
     versions: Vec<&'static SupportedProtocolVersion>,
@@ -422,6 +421,20 @@ impl ServerBuilder {
     #[must_use]
     pub fn crl(mut self, file: impl AsRef<Path>) -> Self {
         self.crls.push(file.as_ref().to_owned());
+        self
+    }
+
+    /// The same for every file in this directory, which is watched: what comes into it, goes or is replaced is taken up like
+    /// a change of a file.
+    ///
+    /// A file is what is a regular file or a link to one, under a name that does not begin with a dot; directories are
+    /// passed over. The directory missing, unreadable or without a file refuses the set, and so does a file in it that holds
+    /// no list: write under a name with a dot and rename. Nothing tells whether another name will follow, so a change settles;
+    /// at once counts only a directory that moves with all other files of the set and as many files in it, as behind a
+    /// release link.
+    #[must_use]
+    pub fn crl_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.crl_dirs.push(dir.as_ref().to_owned());
         self
     }
 
@@ -620,7 +633,7 @@ impl ServerBuilder {
         if let Some((path, mode)) = self.client_ca {
             paths.push(path);
             client_auth = Some(mode);
-        } else if let Some(file) = self.crls.first() {
+        } else if let Some(file) = self.crls.first().or(self.crl_dirs.first()) {
             let why = "a revocation list without client CAs: there are no clients to refuse";
             return Err(Error::new(Layer::Settings, why).at(file));
         }
@@ -640,7 +653,8 @@ impl ServerBuilder {
             strict_names: self.strict_names,
             found: self.found,
         };
-        let builder = sets.into_iter().fold(Reloader::builder(paths, build), Builder::set);
+        let builder = self.crl_dirs.iter().fold(Reloader::builder(paths, build), Builder::directory);
+        let builder = sets.into_iter().fold(builder, Builder::set);
         Ok(self.further.into_iter().fold(builder, |builder, set| set(builder)))
     }
 
@@ -665,6 +679,7 @@ impl ServerReloader {
             key: key.as_ref().to_owned(),
             client_ca: None,
             crls: Vec::new(),
+            crl_dirs: Vec::new(),
             revocation: Policy::default(),
             provider: None,
             versions: rustls::DEFAULT_VERSIONS.to_vec(),

@@ -93,7 +93,11 @@ impl<W: Write> Report<W> {
             };
             let end = &walk.entries[last.entry];
             let at = end.path.display();
+            let is_listed = walk.dirs.iter().any(|dir| dir.listed.is_some() && dir.path == end.path);
             match &end.seen {
+                Seen::Node(_) if is_listed => {
+                    self.line("  end", format_args!("{at}, a directory: each file in it counts"))?;
+                }
                 // More was to be looked up beneath it.
                 Seen::Node(_) if last.as_directory => self.line("  end", format_args!("stops at {at}"))?,
                 Seen::Node(stat) => self.line("  end", format_args!("{at}, {}", stat.kind.name()))?,

@@ -27,6 +27,10 @@ pub(crate) struct Files {
     /// A file of revocation lists of those CAs, DER or PEM; can be given several times
     #[arg(long, value_name = "FILE", requires = "client_ca")]
     crl: Vec<PathBuf>,
+    /// A directory of which every file is one of revocation lists, names that begin with a dot left out; can be given several
+    /// times
+    #[arg(long, value_name = "DIR", requires = "client_ca")]
+    crl_dir: Vec<PathBuf>,
     /// What is asked of clients
     #[arg(long, value_enum, requires = "client_ca", default_value = "required")]
     client_auth: Mode,
@@ -75,6 +79,7 @@ impl Files {
             names => builder.pair_for(names, &pair.cert, &pair.key),
         });
         let builder = self.crl.iter().fold(builder, ServerBuilder::crl);
+        let builder = self.crl_dir.iter().fold(builder, ServerBuilder::crl_dir);
         match &self.client_ca {
             None => builder,
             Some(bundle) => builder.client_ca(
