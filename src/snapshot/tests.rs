@@ -459,3 +459,88 @@ fn inv11_two_attempts_are_torn_alike_only_where_nothing_has_moved() {
     let changing = format!("changing: {path}: the files change while they are read");
     assert_eq!(told(first.files.expect_err("torn")), (format!("read: {path}: {why}"), changing));
 }
+
+/// Looks at these paths and at every file in `d`.
+fn look_in_d(disk: &Disk, names: &[&str], before: impl FnMut(Verb) + Send + 'static) -> (PathSet, Look) {
+    let before = Mutex::new(before);
+    let hook = move |verb| {
+        (before.lock().expect("no panic"))(verb);
+        Ok(usize::MAX)
+    };
+    let set = disk.set(names).directory(disk.path("d")).expect("a set");
+    let look = take(&Hooked::new(NativeFs::default(), Arc::new(hook)), &set);
+    (set, look)
+}
+
+#[test]
+fn a_directory_is_its_files_in_the_order_of_their_names_behind_all_paths() {
+    let disk = Arc::new(Disk::new());
+    for dir in ["d", "d/sub", "e"] {
+        disk.mkdir(dir);
+    }
+    for (name, text) in [("d/b", "2"), ("d/.c", "hidden"), ("e/d", "3"), ("d/a", "1"), ("f", "0")] {
+        disk.write(name, text);
+    }
+    disk.link("../e/d", "d/d");
+    disk.link("sub", "d/to_sub");
+    let (set, look) = look_in_d(&disk, &["f", "d/b"], |_| {});
+    assert_eq!(texts(&look), ["0", "2", "1", "2", "3"]);
+    let all = ["f", "d/b", "d", "d/a", "d/b", "d/d", "d/sub", "d/to_sub"];
+    assert_eq!(set.ways(&look.walk), all.map(|name| disk.path(name)));
+    // A name that comes while they are read: they were never there without it.
+    let (there, mut reads) = (Arc::clone(&disk), 0);
+    let (_, look) = look_in_d(&disk, &["f"], move |verb| {
+        reads += usize::from(verb == Verb::Read);
+        if verb == Verb::Read && reads == 4 {
+            there.write("d/late", "4");
+        }
+    });
+    assert_eq!(failed(&look), (disk.path("d"), true, "another at each look-up".to_owned()));
+    // One that cannot be read fails the attempt, and is named by its path.
+    disk.link("none", "d/nowhere");
+    let told = look_in_d(&disk, &["f"], |_| {}).1.files.expect_err("it failed").to_string();
+    let (path, at) = (disk.path("d/nowhere"), disk.path("d/none"));
+    let why = "cannot find: No such file or directory (os error 2)";
+    assert_eq!(told, format!("read: {}: {why} (at {})", path.display(), at.display()));
+}
+
+#[test]
+fn inv12_a_directory_is_read_up_to_its_limits_and_refused_beyond() {
+    let disk = Disk::new();
+    disk.mkdir("d");
+    for i in 0..LISTING_LIMIT {
+        disk.write(&format!("d/{i}"), "text");
+    }
+    disk.write("d/.hidden", "");
+    let opened = Arc::new(Mutex::new((0, 0)));
+    let count = Arc::clone(&opened);
+    let (_, look) = look_in_d(&disk, &["d/0"], move |verb| {
+        let (open, most) = &mut *count.lock().expect("no panic");
+        match verb {
+            Verb::Open => *open += 1,
+            // Each of them is whole after one read, and closed before the next.
+            Verb::Read => *open -= 1,
+            _ => {}
+        }
+        *most = (*open).max(*most);
+    });
+    assert_eq!(texts(&look), vec!["text"; 1 + LISTING_LIMIT]);
+    assert_eq!(*opened.lock().expect("no panic"), (0, 64), "files that are open at once");
+    disk.write("d/more", "text");
+    let why = "there are more than 1024 names in it".to_owned();
+    assert_eq!(failed(&look_in_d(&disk, &["d/0"], |_| {}).1), (disk.path("d"), false, why));
+
+    let disk = Disk::new();
+    disk.write("f", "");
+    disk.mkdir("d");
+    for i in 0..16 {
+        let file = fs::File::create(disk.path(&format!("d/{i}"))).expect("made");
+        file.set_len(FILE_LIMIT).expect("as long");
+    }
+    let look = look_in_d(&disk, &["f"], |_| {}).1;
+    let bytes: usize = look.files.expect("read").iter().map(|(_, bytes)| bytes.len()).sum();
+    assert_eq!(bytes, 64 << 20);
+    disk.write("d/more", "!");
+    let why = "67108865 bytes in it are more than the limit of 67108864".to_owned();
+    assert_eq!(failed(&look_in_d(&disk, &["f"], |_| {}).1), (disk.path("d"), false, why));
+}
