@@ -31,15 +31,20 @@ pub(crate) fn asked(name: &str) -> Option<u64> {
 fn limit(scenario: &Scenario) -> u64 {
     let paused = scenario.weather.pause > Duration::ZERO;
     match is_whole() {
-        true if paused => asked("INTERLEAVE_PAUSED_RUNS").unwrap_or(2_000),
-        true => asked("INTERLEAVE_RUNS").unwrap_or(20_000),
+        true if paused => asked("INTERLEAVE_PAUSED_RUNS").unwrap_or(300),
+        true => asked("INTERLEAVE_RUNS").unwrap_or(500),
         false => asked("INTERLEAVE_RUNS").unwrap_or(250),
     }
 }
 
+/// As many as no world takes that is to be searched to its end; one that does is cut off, and counted as that.
+fn whole_limit() -> u64 {
+    asked("INTERLEAVE_WHOLE_RUNS").unwrap_or(250_000)
+}
+
 /// Random schedules for each world that was cut off.
 fn samples() -> u64 {
-    asked("INTERLEAVE_SAMPLES").unwrap_or(if is_whole() { 500 } else { 80 })
+    asked("INTERLEAVE_SAMPLES").unwrap_or(if is_whole() { 100 } else { 80 })
 }
 
 pub(crate) fn seed() -> u64 {
@@ -103,8 +108,12 @@ impl Row {
 
     /// The row of one publisher in one line: what was covered, and that nothing was found.
     fn summary(&self, title: &str, publisher: &str) -> String {
+        let extent = match self.cut {
+            0 => "whole".to_owned(),
+            cut => format!("bounded in {cut} of {} worlds", self.worlds),
+        };
         format!(
-            "summary: {title}: {publisher}: {} runs, at least {:.3e} schedules covered, {} distinct reader observations, \
+            "summary: {title}: {publisher}: {extent}: {} runs, at least {:.3e} schedules covered, {} distinct reader observations, \
              {} crashes, {} violations",
             self.runs,
             self.schedules as f64,
@@ -189,15 +198,16 @@ pub(crate) fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
     rows(title, publishers(), worlds, limit, |_, _| {});
 }
 
-/// The same to the end: nothing is cut off, and where the publisher may die it has died after every step but its last.
+/// The same to the end: where the publisher may die it has died after every step but its last. In the quick tier nothing may
+/// be cut off; in the whole one that is printed.
 pub(crate) fn whole_table(title: &str, of: Vec<Publisher>, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
     rows(
         title,
         of,
         worlds,
-        |_| u64::MAX,
+        |_| whole_limit(),
         |scenario, report| {
-            if report.violation.is_some() {
+            if report.violation.is_some() || (is_whole() && !report.whole) {
                 return;
             }
             assert!(report.whole, "{} was cut off", scenario.name());
@@ -225,6 +235,7 @@ fn rows(
         todo.extend(worlds.into_iter().enumerate().map(|(index, scenario)| (scenario, index == last)));
     }
     let mut row = Row::default();
+    let (mut publishers, mut ended, mut runs) = (0, 0, 0);
     in_order(
         &todo,
         |(scenario, _)| search(scenario, limit(scenario)),
@@ -239,7 +250,13 @@ fn rows(
                     say(&format!("    beyond its assumption a mixture is published: {line}"));
                 }
                 say(&row.summary(title, &publisher));
+                publishers += 1;
+                ended += usize::from(row.cut == 0);
+                runs += row.runs;
             }
         },
     );
+    say(&format!(
+        "total: {title}: {ended} of {publishers} publishers searched to their ends, {runs} runs, 0 violations"
+    ));
 }
