@@ -700,6 +700,53 @@ mod tests {
         assert_eq!((watch.places.len(), watch.by_id.len(), heard), (0, 0, 0));
     }
 
+    /// Checks: INV-05, INV-12. Where every file counts a name that comes is news, under whichever path the directory is walked;
+    /// what writers and Kubernetes keep there for themselves is none.
+    #[test]
+    fn inv05_every_name_without_a_dot_wakes_where_every_file_counts() {
+        let (mut watch, _) = noting();
+        let listed = |dir| WalkedDir { listed: Some(1), ..dir };
+        watch.arm(0, &[dir("/d", 2, "a")]);
+        watch.arm(1, &[dir("/d", 2, "a")]);
+        assert_eq!(told(&watch, "/d/new"), [0; 0]);
+        assert!(watch.arm(0, &[listed(dir("/d", 2, "a"))]).new, "an event of another name was dropped");
+        assert!(!watch.arm(0, &[listed(dir("/d", 2, "a"))]).new);
+        assert_eq!(told(&watch, "/d/new"), [0]);
+        assert_eq!(told(&watch, "/d/.new"), [0; 0]);
+        watch.arm(0, &[dir("/d", 2, "a")]);
+        assert_eq!(told(&watch, "/d/new"), [0; 0], "not any more");
+        let [one, two] = [dir("/one", 3, "a"), dir("/two", 3, "b")];
+        for walked in [[one.clone(), listed(two.clone())], [listed(one), two]] {
+            watch.arm(0, &walked);
+            assert_eq!(told(&watch, "/one/new"), [0]);
+        }
+    }
+
+    /// The interleavings take two states of one digest for one.
+    #[cfg(feature = "testkit")]
+    #[test]
+    fn watches_that_act_differently_have_different_digests() {
+        use std::hash::{DefaultHasher, Hasher};
+        let digest = |watch: &Watch| {
+            let mut state = DefaultHasher::new();
+            watch.digest(&mut state);
+            state.finish()
+        };
+        let (mut watch, _) = noting();
+        let mut seen = vec![digest(&watch)];
+        watch.arm(0, &[dir("/d", 2, "a")]);
+        seen.push(digest(&watch));
+        watch.hints.lost();
+        seen.push(digest(&watch));
+        watch.arm(0, &[dir("/d", 2, "b")]);
+        seen.push(digest(&watch));
+        let (mut other, _) = noting();
+        other.arm(0, &[dir("/d", 2, "a")]);
+        assert_eq!(digest(&other), seen[1], "of one history, one digest");
+        let each: BTreeSet<_> = seen.iter().collect();
+        assert_eq!(each.len(), seen.len(), "{seen:?}");
+    }
+
     /// Checks: INV-05. Where no directory has a number (`PathFs`), each path is a directory of its own.
     #[test]
     fn inv05_directories_that_cannot_be_told_apart_are_each_watched() {
