@@ -310,6 +310,34 @@ fn what_is_wrong_with_a_revocation_list_is_a_warning_or_the_refusal_of_a_load() 
 }
 
 #[test]
+fn the_flags_say_what_becomes_of_clients_with_an_expired_list_or_none() {
+    let (now, clients) = (SystemTime::now(), Authority::root("clients"));
+    let dir = plain(&pair(90));
+    let path = |name: &str| dir.path().join(name);
+    let foreign = Authority::root("other").crl(&[], (now - DAY, now + 90 * DAY), 1).pem;
+    let expired = clients.crl(&[], (now - 2 * DAY, now - DAY), 1).pem;
+    fs::write(path("ca.crt"), &clients.pem).unwrap();
+    fs::create_dir(path("crl.d")).unwrap();
+    let check = |list: &str, flags: &[&str]| {
+        fs::write(path("crl.d/a"), list).unwrap();
+        let mut command = command(dir.path());
+        command.arg("--client-ca").arg(path("ca.crt")).arg("--crl-dir").arg(path("crl.d")).args(flags);
+        let ended = run(&mut command);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(3), ""), "{flags:?}");
+        ended.texts("warning").join("\n")
+    };
+    let (nobody, all_the_same) = ("no client of it is let in", "it counts all the same");
+    for flags in [&[][..], &["--crl-expired", "refuse"], &["--crl-unknown", "allow"], &["--crl-leaf-only"]] {
+        assert!(check(&expired, flags).contains(nobody), "{flags:?}");
+    }
+    assert!(check(&expired, &["--crl-expired", "use"]).contains(all_the_same));
+    for flags in [&[][..], &["--crl-unknown", "refuse"], &["--crl-expired", "use"]] {
+        assert!(check(&foreign, flags).contains(nobody), "{flags:?}");
+    }
+    assert!(!check(&foreign, &["--crl-unknown", "allow"]).contains(nobody));
+}
+
+#[test]
 fn a_key_that_everybody_can_read_is_a_warning() {
     let dir = plain(&pair(90));
     let (key, mode) = (dir.path().join("tls.key"), Permissions::from_mode);
@@ -469,6 +497,8 @@ fn wrong_arguments_end_with_2_and_say_nothing_on_stdout() {
         &[&pair[..], &["--client-auth", "optional"]].concat(),
         &[&pair[..], &["--client-ca", "ca.crt", "--client-auth", "perhaps"]].concat(),
         &[&pair[..], &["--warn-days", "-1"]].concat(),
+        &[&pair[..], &["--crl-dir", "crl.d"]].concat(),
+        &[&pair[..], &["--client-ca", "ca.crt", "--crl-unknown", "allow"]].concat(),
         &[&pair[..], &["--listen", "127.0.0.1:0"]].concat(),
     ] {
         let ended = check(args);

@@ -15,9 +15,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use common::{DEADLINE, Generation, Keyed, Spoil, Volume, client_of, crl_spoils, spoils};
+use common::{DEADLINE, Generation, Keyed, Spoil, Volume, client_of, client_with, crl_spoils, spoils};
 use rustls::{ClientConnection, StreamOwned};
-use rustls_reload::{Layer, testkit::Windows};
+use rustls_reload::{
+    Layer,
+    testkit::{Identity, Subject, Windows},
+};
 
 fn serve(volume: &Volume) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rustls-reload"));
@@ -65,7 +68,11 @@ impl Drop for Server {
 
 impl Server {
     fn start(volume: &Volume) -> Self {
-        let mut process = serve(volume).spawn().unwrap();
+        Self::run(serve(volume))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut process = command.spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let streams: [Box<dyn Read + Send>; 2] =
             [Box::new(process.stdout.take().unwrap()), Box::new(process.stderr.take().unwrap())];
@@ -95,6 +102,12 @@ impl Server {
         }
     }
 
+    /// Where it listens.
+    fn address(&mut self) -> String {
+        let line = self.line("listening on https://");
+        line.split("https://").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+    }
+
     /// What it tells over TLS of its status, to a client that trusts the CA of `served`.
     fn status(&mut self, address: &str, served: &Generation) {
         let name = "localhost".try_into().unwrap();
@@ -118,8 +131,7 @@ fn inv10_nothing_that_a_running_server_prints_holds_a_window_of_any_key_that_it_
     let first = Generation::new(0);
     let mut volume = Volume::new(&files(&first, &list(&first)));
     let mut server = Server::start(&volume);
-    let line = server.line("listening on https://");
-    let address = line.split("https://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let address = server.address();
     let mut keys = vec![windows(&first)];
     let mut layers = BTreeSet::new();
     let mut good = first;
@@ -143,6 +155,29 @@ fn inv10_nothing_that_a_running_server_prints_holds_a_window_of_any_key_that_it_
     }
     println!("{} bytes searched for {} keys, refused by {layers:?}", server.told.len(), keys.len());
     assert!(layers.len() >= 8 && keys.len() > 60, "{layers:?}");
+}
+
+/// The intermediate above the client has no list, for nobody has issued one of the root's.
+#[test]
+fn the_intermediates_above_a_client_need_no_list_where_the_flag_says_so() {
+    let of = Generation::new(0);
+    let between = of.ca.intermediate("between");
+    let client = between.issue_with_chain(&Subject::client("client"), &Identity::p256());
+    let now = SystemTime::now();
+    let window = (now - Duration::from_secs(3600), now + Duration::from_secs(3600));
+    let volume = Volume::new(&files(&of, &between.crl(&[], window, 1).pem));
+    for (flag, lets_in) in [(None, false), (Some("--crl-leaf-only"), true)] {
+        let mut command = serve(&volume);
+        command.args(flag);
+        let mut server = Server::run(command);
+        let shown = client_with(&[&of.ca], Some(&client), rustls::ALL_VERSIONS);
+        let connection = ClientConnection::new(shown, "localhost".try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(connection, TcpStream::connect(server.address()).unwrap());
+        let mut answer = String::new();
+        let asked = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answered = asked.and_then(|()| stream.read_to_string(&mut answer));
+        assert_eq!(answered.is_ok() && answer.starts_with("HTTP/1.1 200"), lets_in, "{flag:?}: {answered:?}");
+    }
 }
 
 /// Starts on spoilt files; how each of them ended, and whether it told a window of the key.

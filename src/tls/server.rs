@@ -417,7 +417,8 @@ impl ServerBuilder {
     /// refused: [`allow_unknown_revocation_status`](Self::allow_unknown_revocation_status)), and one that has expired
     /// lets no client of its issuer in ([`ignore_revocation_expiration`](Self::ignore_revocation_expiration)). A first
     /// load starts with such a list, with a warning; a reload refuses it while the served one is valid, and takes it,
-    /// with a warning, once that has expired too. An older list than the served one is taken with a warning.
+    /// with a warning, once that has expired too. An older list than the served one is taken with a warning. The dates go by
+    /// the clock as it is, whatever [`clock_skew`](Self::clock_skew) says.
     #[must_use]
     pub fn crl(mut self, file: impl AsRef<Path>) -> Self {
         self.crls.push(file.as_ref().to_owned());
@@ -567,6 +568,10 @@ impl ServerBuilder {
     /// so much after its notBefore, and refused as expired so much before its notAfter while the served leaf may be valid;
     /// that counts as expired only so much after its own. A leaf that is valid for less than twice as long never counts as
     /// valid. Clients have their own clocks: one that is behind refuses a certificate that is too new.
+    ///
+    /// It is about the leaves that are served. The dates of client certificates and of revocation lists go by the clock as it
+    /// is, in each handshake and where a set is judged: rustls knows no skew there, and a list that counted as expired here
+    /// before it does there would only be refused too early.
     #[must_use]
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.clock_skew = skew;

@@ -25,19 +25,29 @@ pub(crate) struct Files {
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
     /// A file of revocation lists of those CAs, DER or PEM; can be given several times
-    #[arg(long, value_name = "FILE", requires = "client_ca")]
+    #[arg(long, value_name = "FILE", requires = "client_ca", group = "crls")]
     crl: Vec<PathBuf>,
     /// A directory of which every file is one of revocation lists, names that begin with a dot left out; can be given several
     /// times
-    #[arg(long, value_name = "DIR", requires = "client_ca")]
+    #[arg(long, value_name = "DIR", requires = "client_ca", group = "crls")]
     crl_dir: Vec<PathBuf>,
+    /// What becomes of clients whose CA has a revocation list that has expired, or an intermediate of theirs
+    #[arg(long, value_enum, requires = "crls", default_value = "refuse")]
+    crl_expired: Expired,
+    /// What becomes of clients whose CA has no revocation list, or an intermediate of theirs
+    #[arg(long, value_enum, requires = "crls", default_value = "refuse")]
+    crl_unknown: Unknown,
+    /// Ask for the revocation of the client's own certificate only, not of the intermediates above it
+    #[arg(long, requires = "crls")]
+    crl_leaf_only: bool,
     /// What is asked of clients
     #[arg(long, value_enum, requires = "client_ca", default_value = "required")]
     client_auth: Mode,
     /// By how many seconds this machine's clock may be wrong, either way
     ///
     /// A new certificate is taken up so much after its notBefore, and refused as expired so much before its notAfter: it is
-    /// served only once it is valid whatever the time really is.
+    /// served only once it is valid whatever the time really is. The dates of client certificates and of revocation lists go
+    /// by the clock as it is.
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     clock_skew: u32,
 }
@@ -48,6 +58,22 @@ enum Mode {
     Optional,
     /// A client without a valid certificate is refused
     Required,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Expired {
+    /// They are refused
+    Refuse,
+    /// The list counts as before
+    Use,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Unknown {
+    /// They are refused
+    Refuse,
+    /// They are let in
+    Allow,
 }
 
 /// A further pair; without names it has those of its leaf.
@@ -80,6 +106,14 @@ impl Files {
         });
         let builder = self.crl.iter().fold(builder, ServerBuilder::crl);
         let builder = self.crl_dir.iter().fold(builder, ServerBuilder::crl_dir);
+        type Policy = fn(ServerBuilder) -> ServerBuilder;
+        let policies: [(bool, Policy); 3] = [
+            (self.crl_expired == Expired::Use, ServerBuilder::ignore_revocation_expiration),
+            (self.crl_unknown == Unknown::Allow, ServerBuilder::allow_unknown_revocation_status),
+            (self.crl_leaf_only, ServerBuilder::only_check_end_entity_revocation),
+        ];
+        let asked = policies.iter().filter(|(asked, _)| *asked);
+        let builder = asked.fold(builder, |builder, (_, policy)| policy(builder));
         match &self.client_ca {
             None => builder,
             Some(bundle) => builder.client_ca(
