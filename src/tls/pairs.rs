@@ -233,15 +233,30 @@ impl Pairs {
 
     /// A name that a client can send and that this pair answers, to rehearse with; `None` for the pair that needs none.
     pub(super) fn example(&self, set: usize) -> Option<String> {
-        let example = |name: &String| {
-            let Some(parent) = name.strip_prefix("*.") else { return Some(name.clone()) };
-            // Others may hold some of the names behind a wildcard, and not all of them.
-            (0..=self.pairs.len())
-                .map(|n| format!("rehearsal-{n}.{parent}"))
-                .find(|name| self.answers(set, name))
+        self.pairs[set].names.iter().find_map(|name| self.sent(set, name))
+    }
+
+    /// A name of this pair that does not lead to it, of those that no other holds exactly.
+    ///
+    /// A name is looked up and no more: what answers it depends on nothing of the hello but the name, and the one pair it
+    /// leads to is shown in one handshake to do. The default pair gives way to all others.
+    pub(super) fn astray(&self, set: usize) -> Option<&str> {
+        let gives_way = |name: &str| match name.strip_prefix("*.") {
+            Some(parent) => self.names.wildcard.contains_key(parent),
+            None => self.names.holder(name).is_some(),
         };
-        let mut found = self.pairs[set].names.iter().filter_map(example);
-        found.find(|name| self.answers(set, name))
+        let mut own = self.pairs[set].names.iter().filter(|name| set > 0 || !gives_way(name));
+        own.find(|name| self.sent(set, name).is_none()).map(String::as_str)
+    }
+
+    /// What a client sends for this name, or behind this wildcard, so that this pair answers.
+    fn sent(&self, set: usize, name: &str) -> Option<String> {
+        let Some(parent) = name.strip_prefix("*.") else {
+            return self.answers(set, name).then(|| name.to_owned());
+        };
+        // Others may hold some of the names behind a wildcard, and not all of them.
+        let held = self.names.exact.len().saturating_add(self.pairs[0].names.len());
+        (0..=held).map(|n| format!("rehearsal-{n}.{parent}")).find(|name| self.answers(set, name))
     }
 
     fn answers(&self, set: usize, name: &str) -> bool {
@@ -323,5 +338,31 @@ mod tests {
         assert_eq!(all.example(1).as_deref(), Some("rehearsal-2.w.test"));
         assert_eq!(all.example(2).as_deref(), Some(taken[0]));
         assert_eq!(all.example(0).as_deref(), Some("default.test"));
+    }
+
+    /// Checks: INV-02. Each name of a pair leads to it, and a table that has lost one, or gives it to another, is found out.
+    #[test]
+    fn inv02_a_name_that_does_not_lead_to_its_pair_is_found() {
+        let ca = Authority::root("CA");
+        let names = [&["default.test", "a.test"][..], &["a.test", "*.w.test"], &["b.test", "x.w.test"]];
+        let all =
+            || Pairs::new(names.iter().map(|names| pair(&ca, names)).collect(), true).expect("no name twice");
+        let right = all();
+        assert_eq!([0, 1, 2].map(|set| right.astray(set)), [None; 3]);
+        // What another holds the default pair does not answer, be it all that is behind a wildcard.
+        let shared = [pair(&ca, &["*.w.test", "a.w.test"]), pair(&ca, &["*.w.test"])];
+        assert_eq!(Pairs::new(shared.into(), true).expect("no name twice").astray(0), None);
+        for (set, name) in [(1, "a.test"), (1, "*.w.test"), (2, "b.test"), (2, "x.w.test")] {
+            // Breaks: INV-02
+            for holder in [None, Some(3 - set)] {
+                let mut broken = all();
+                let table = Arc::make_mut(&mut broken.names);
+                table.take(&[name.to_owned()]);
+                if let Some(holder) = holder {
+                    table.give(holder, &[name.to_owned()]).expect("a free name");
+                }
+                assert_eq!(broken.astray(set), Some(name), "{name} of {set} is {holder:?}'s");
+            }
+        }
     }
 }

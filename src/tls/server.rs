@@ -275,10 +275,15 @@ impl ServerBuild {
         Ok(ServerTls { config: Arc::new(config), leaf, resolver, clients, epoch })
     }
 
-    /// Rehearses one pair: by one of its names, or by none where it answers whoever names none.
+    /// Rehearses one pair: in a handshake by one of its names, or by none where it answers whoever names none; its other names
+    /// have to lead to it.
     fn rehearse(&self, config: &ServerConfig, pairs: &Pairs, set: usize) -> Result<(), Error> {
         let Some(pair) = pairs.get(set) else { return Ok(()) };
         let asks_by_name = set > DEFAULT || self.strict_names;
+        if let Some(name) = pairs.astray(set).filter(|_| asks_by_name) {
+            let why = format!("a client that names {name} would not get this pair");
+            return Err(Error::new(Layer::Rehearsal, why).at(&pair.path));
+        }
         let name = if asks_by_name { pairs.example(set) } else { None };
         let mut alone = None;
         if asks_by_name && name.is_none() {
