@@ -41,6 +41,8 @@ pub const LOOKUP_LIMIT: usize = 512;
 
 /// Names that are looked up in one directory whose files are all of the set.
 pub const LISTING_LIMIT: usize = 1024;
+/// Names in one that begin with a dot, which are passed over: there may be no end of them.
+pub const HIDDEN_LIMIT: usize = 16 * LISTING_LIMIT;
 /// Bytes of all files in one such directory together.
 pub const LISTED_BYTES_LIMIT: u64 = 64 << 20;
 /// Files that are open at once.
@@ -71,8 +73,8 @@ impl PathSet {
     ///
     /// A file is what is a regular file or a link to one, under a name that does not begin with a dot: Kubernetes has its
     /// `..data` there, and writers their temporary files. Directories in it are passed over; anything else that cannot be
-    /// read as a file, more than [`LISTING_LIMIT`] names or [`LISTED_BYTES_LIMIT`] bytes, or no file at all fail the
-    /// attempt, like a file that is missing.
+    /// read as a file, more than [`LISTING_LIMIT`] names, [`HIDDEN_LIMIT`] that begin with a dot or
+    /// [`LISTED_BYTES_LIMIT`] bytes, or no file at all fail the attempt, like a file that is missing.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -95,9 +97,10 @@ impl PathSet {
             let within = |(dir, way): (&PathBuf, &Vec<Step>)| {
                 let name =
                     walk.entries[trace.strip_prefix(way.as_slice())?.first()?.entry].path.file_name()?;
-                Some(dir.join(name))
+                Some((way.len(), dir.join(name)))
             };
-            ways.extend(dirs().find_map(within));
+            // Of two directories one in the other it is a name of the inner one.
+            ways.extend(dirs().filter_map(within).max().map(|(_, path)| path));
         }
         ways
     }
@@ -373,7 +376,8 @@ impl<F: Fs> Attempt<'_, F> {
         for path in names.into_iter().map(|name| dir.join(name)) {
             match self.resolve(&path, false) {
                 Ok(End::File(index)) => {
-                    bytes += self.walk.entries[index].size();
+                    // Three files of a length without a byte on disk come to more than a number holds.
+                    bytes = self.walk.entries[index].size().saturating_add(bytes);
                     found.push((path, index));
                 }
                 Ok(_) => {}
@@ -391,13 +395,19 @@ impl<F: Fs> Attempt<'_, F> {
 
     /// The names in a directory that count, in order; one more than the limit where there are more.
     fn names(&self, node: usize) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
+        let (mut names, mut hidden) = (Vec::new(), 0);
         self.fs.list(&self.nodes[node].dir, &mut |name| {
             if is_listed(name) {
                 names.push(name.to_owned());
+            } else {
+                hidden += 1;
             }
-            names.len() <= LISTING_LIMIT
+            names.len() <= LISTING_LIMIT && hidden <= HIDDEN_LIMIT
         })?;
+        if hidden > HIDDEN_LIMIT {
+            let why = format!("more than {HIDDEN_LIMIT} names in it begin with a dot");
+            return Err(io::Error::other(why));
+        }
         names.sort_unstable();
         Ok(names)
     }

@@ -544,3 +544,35 @@ fn inv12_a_directory_is_read_up_to_its_limits_and_refused_beyond() {
     let why = "67108865 bytes in it are more than the limit of 67108864".to_owned();
     assert_eq!(failed(&look_in_d(&disk, &["f"], |_| {}).1), (disk.path("d"), false, why));
 }
+
+/// Checks: INV-12. Whatever is on disk: a file system may name entries without end.
+#[test]
+fn inv12_names_that_do_not_count_are_passed_over_up_to_a_limit_too() {
+    let disk = Disk::new();
+    disk.write("f", "");
+    disk.mkdir("d");
+    disk.write("d/a", "text");
+    for i in 0..HIDDEN_LIMIT {
+        disk.write(&format!("d/.{i}"), "");
+    }
+    assert_eq!(texts(&look_in_d(&disk, &["f"], |_| {}).1), ["", "text"]);
+    disk.write("d/.more", "");
+    let why = "cannot list: more than 16384 names in it begin with a dot".to_owned();
+    assert_eq!(failed(&look_in_d(&disk, &["f"], |_| {}).1), (disk.path("d"), false, why));
+}
+
+#[test]
+fn a_directory_within_another_is_told_with_the_names_in_it() {
+    let disk = Disk::new();
+    for dir in ["d", "d/e"] {
+        disk.mkdir(dir);
+    }
+    for name in ["f", "d/a", "d/e/b"] {
+        disk.write(name, "");
+    }
+    let set = disk.set(&["f"]).directory(disk.path("d")).and_then(|set| set.directory(disk.path("d/e")));
+    let set = set.expect("a set");
+    let look = take(&NativeFs::default(), &set);
+    let all = ["f", "d", "d/e", "d/a", "d/e", "d/e/b"];
+    assert_eq!(set.ways(&look.walk), all.map(|name| disk.path(name)));
+}
