@@ -52,7 +52,14 @@ const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 29, 28];
 /// [`Layer::Pem`] for an empty file, damaged PEM, or anything else than revocation lists in it; [`Layer::Crl`] for a
 /// list that is malformed, whole files only.
 pub fn parse(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
-    let lists = if file.first() == Some(&SEQUENCE) { vec![file.to_vec().into()] } else { pem::crls(file)? };
+    let lists = match file.first() {
+        // Copied once it is known for a list: a private key begins like one.
+        Some(&SEQUENCE) if fields(file).is_none() => {
+            return Err(Error::new(Layer::Crl, "revocation list 1 of 1 is malformed"));
+        }
+        Some(&SEQUENCE) => vec![file.to_vec().into()],
+        _ => pem::crls(file)?,
+    };
     match lists.iter().position(|list| fields(list).is_none()) {
         None => Ok(lists),
         Some(i) => {
@@ -138,20 +145,25 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
 }
 
 impl Fields<'_> {
-    /// How the ages of two lists of one issuer compare: by the date of issue, and by number where that is the same.
+    /// How the ages of two lists of one issuer compare: by the date of issue, and by number where that is the same. One
+    /// without a number is older than all that have one: an order of many lists needs a place for it.
     ///
     /// The date comes first, for a number begins again where an authority loses its files.
     #[must_use]
     pub fn age(&self, other: &Self) -> Ordering {
-        self.this_update.cmp(&other.this_update).then_with(|| self.numbered(other).unwrap_or(Ordering::Equal))
+        (self.this_update, self.magnitude()).cmp(&(other.this_update, other.magnitude()))
     }
 
     /// How the numbers of two lists compare; `None` where one has none.
     #[must_use]
     pub fn numbered(&self, other: &Self) -> Option<Ordering> {
-        let digits = |number: &'_ [u8]| number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
-        let (mine, others) = (self.number?, other.number?);
-        let (mine, others) = (&mine[digits(mine)..], &others[digits(others)..]);
-        Some(mine.len().cmp(&others.len()).then_with(|| mine.cmp(others)))
+        Some(self.magnitude()?.cmp(&other.magnitude()?))
+    }
+
+    /// The number in a form that compares: how many digits, and these.
+    pub(crate) fn magnitude(&self) -> Option<(usize, &[u8])> {
+        let number = self.number?;
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        Some((number.len() - zeros, &number[zeros..]))
     }
 }

@@ -6,7 +6,7 @@
 //! an empty set would let in all.
 
 use std::{
-    cmp::Ordering,
+    cmp::{Ordering, Reverse},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -72,6 +72,9 @@ pub(super) struct Lists(Vec<List>);
 struct List {
     path: PathBuf,
     der: CertificateRevocationListDer<'static>,
+    /// Its issuer and scope: each list is compared with each, and to read them again each time would take minutes.
+    issuer: Vec<u8>,
+    scope: Option<Vec<u8>>,
     /// The public key of the CA that signed it; `None` where no CA of the bundle has its issuer's name.
     signer: Option<Vec<u8>>,
 }
@@ -122,8 +125,8 @@ impl Lists {
         for (path, file) in files.iter().skip(first) {
             for der in crl::parse(file).map_err(|error| error.at(path))? {
                 // 1.
-                let signer = court.signer(&der).map_err(|why| Error::new(Layer::Crl, why).at(path))?;
-                lists.push(List { path: path.to_owned(), der, signer });
+                let list = court.admit(path, der);
+                lists.push(list.map_err(|why| Error::new(Layer::Crl, why).at(path))?);
             }
         }
         // 2.
@@ -144,9 +147,12 @@ impl Lists {
 
     fn sort(&mut self) {
         // Stable: what is of one age stays in the order of the files.
-        self.0.sort_by(|a, b| match (a.fields(), b.fields()) {
-            (Some(a), Some(b)) => b.age(&a),
-            _ => Ordering::Equal,
+        self.0.sort_by_cached_key(|list| {
+            let age = list.fields().map(|fields| {
+                let number = fields.magnitude().map(|(length, digits)| (length, digits.to_vec()));
+                (fields.this_update, number)
+            });
+            Reverse(age)
         });
     }
 
@@ -170,22 +176,31 @@ impl Lists {
     }
 
     fn of<'a>(&'a self, issuer: &'a [u8]) -> impl Iterator<Item = &'a List> {
-        self.0.iter().filter(move |list| list.fields().is_some_and(|fields| fields.issuer == issuer))
+        self.0.iter().filter(move |list| list.issuer == issuer)
     }
 }
 
 /// Whether both are about the same certificates.
 fn replaces(a: &List, b: &List) -> bool {
-    let about =
-        |list: &List| list.fields().map(|fields| (fields.issuer.to_vec(), fields.scope.map(<[u8]>::to_vec)));
-    a.signer == b.signer && about(a) == about(b)
+    (&a.issuer, &a.signer, &a.scope) == (&b.issuer, &b.signer, &b.scope)
 }
 
 impl Court<'_> {
+    /// A list that passed all that it is judged by alone.
+    fn admit(&self, path: &Path, der: CertificateRevocationListDer<'static>) -> Result<List, String> {
+        let fields = crl::fields(&der).ok_or("the revocation list is malformed")?;
+        let signer = self.signer(&der, &fields)?;
+        let (issuer, scope) = (fields.issuer.to_vec(), fields.scope.map(<[u8]>::to_vec));
+        Ok(List { path: path.to_owned(), der, issuer, scope, signer })
+    }
+
     /// The key of the CA that signed a list; `None` where no CA has its issuer's name, as with the list of an
     /// intermediate that clients send: that one is verified in each handshake.
-    fn signer(&self, der: &CertificateRevocationListDer<'static>) -> Result<Option<Vec<u8>>, String> {
-        let fields = crl::fields(der).ok_or("the revocation list is malformed")?;
+    fn signer(
+        &self,
+        der: &CertificateRevocationListDer<'static>,
+        fields: &Fields<'_>,
+    ) -> Result<Option<Vec<u8>>, String> {
         if !fields.version_2 {
             return Err("the revocation list is of version 1: rustls takes version 2 only".to_owned());
         }
@@ -202,7 +217,7 @@ impl Court<'_> {
             return Ok(None);
         }
         let algorithms = &self.provider.signature_verification_algorithms;
-        match named.find(|anchor| signed_by(&fields, anchor, algorithms)) {
+        match named.find(|anchor| signed_by(fields, anchor, algorithms)) {
             Some(anchor) => Ok(Some(anchor.subject_public_key_info.to_vec())),
             None => Err(format!(
                 "the revocation list of {} is not signed by the CA of that name, or in a way that the crypto provider \
@@ -240,13 +255,12 @@ impl Court<'_> {
     /// An issuer of which there were lists and now are none: what it revoked would be forgotten.
     fn lost(&self, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
         for served in self.served.into_iter().flat_map(|served| &served.0) {
-            let Some(fields) = served.fields() else { continue };
-            if lists.of(fields.issuer).next().is_some() {
+            if lists.of(&served.issuer).next().is_some() {
                 continue;
             }
-            let why = format!("there is no revocation list of {} any more", name(fields.issuer));
+            let why = format!("there is no revocation list of {} any more", name(&served.issuer));
             let gone = Error::new(Layer::Crl, why).at(&served.path);
-            if self.anchors(fields.issuer).next().is_some() {
+            if self.anchors(&served.issuer).next().is_some() {
                 return Err(gone);
             }
             warnings.push(gone);
