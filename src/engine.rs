@@ -14,7 +14,7 @@ use crate::{
     build::{Build, Built, Context, Whole},
     clock::{Clock, Now},
     error::{Error, Layer},
-    event::Event,
+    event::{self, Event},
     expiry::{Expiry, Thresholds},
     fs::Fs,
     machine::{Answer, Effect, Input, Notice, Seen, Timing, Verdict},
@@ -324,9 +324,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             return false;
         }
         self.units[unit].serves(set);
-        for error in warnings {
-            shared.tell(Event::Warning { error });
-        }
+        event::warnings(warnings).for_each(|warning| shared.tell(warning));
         true
     }
 

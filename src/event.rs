@@ -13,6 +13,10 @@ use crate::{error::Error, expiry::Dated};
 /// Events kept for subscribers; one that lags further behind loses the oldest and is told how many.
 pub const EVENT_LIMIT: usize = 256;
 
+/// Warnings of one value that are told each; one more counts the others. Half of what is kept for subscribers, so that the
+/// publication that they come behind is not lost to all of them at once.
+pub const WARNING_LIMIT: usize = EVENT_LIMIT / 2;
+
 /// Of what is trusted no longer so many are named in a line: a bundle may hold thousands. The event itself has them all.
 const LOST_NAMED: usize = 8;
 
@@ -293,6 +297,16 @@ impl fmt::Display for Timestamp {
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
+}
+
+/// The warnings of one value, as they are told.
+pub(crate) fn warnings(mut of: Vec<Error>) -> impl Iterator<Item = Event> {
+    let more = of.len().saturating_sub(WARNING_LIMIT);
+    let others = of.get(WARNING_LIMIT).map(|first| {
+        Error::new(first.layer(), format!("{more} more warnings are left out: an inspection tells them all"))
+    });
+    of.truncate(WARNING_LIMIT);
+    of.into_iter().chain(others).map(|error| Event::Warning { error })
 }
 
 /// The latest events, each with its number.

@@ -120,7 +120,7 @@ pub use build::{Build, Built, Context, Shrunk, Whole};
 pub use cell::{Cell, Published};
 pub use clock::{Clock, Now, SystemClock};
 pub use error::{Error, Layer};
-pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, Lost, Timestamp};
+pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, Lost, Timestamp, WARNING_LIMIT};
 pub use expiry::{Dated, EXPIRY_WARNINGS, Expiring};
 pub use machine::Timing;
 pub use reloader::{

@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, SystemClock},
     engine::{Engine, First},
     error::Error,
-    event::Event,
+    event::{self, Event},
     expiry::Thresholds,
     fs::{Fs, NativeFs},
     machine::Timing,
@@ -154,9 +154,7 @@ impl<B: Build> Builder<B> {
         let near: Vec<_> =
             (0..status.sets.len()).filter_map(|set| engine.nears_its_end(&mut status, set, now)).collect();
         let shared = Arc::new(Shared::new(whole.value, status, self.observers, Box::new(engine)));
-        for error in whole.warnings {
-            shared.tell(Event::Warning { error });
-        }
+        event::warnings(whole.warnings).for_each(|warning| shared.tell(warning));
         near.into_iter().for_each(|event| shared.tell(event));
         Ok(Reloader { handle: Handle { shared }, worker: Arc::new(Mutex::new(None)) })
     }
