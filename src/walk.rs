@@ -243,3 +243,6 @@ impl Walk {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
