@@ -305,3 +305,6 @@ impl<'a> Reader<'a> {
         self.0.is_empty().then_some(())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
