@@ -279,6 +279,34 @@ mod tests {
         reloader.stop().expect("stopped");
     }
 
+    /// Checks: INV-11. Whatever is asked of a watcher whose thread has ended, nothing panics, and neither does its end.
+    #[test]
+    fn inv11_a_watcher_without_its_thread_says_so_and_is_dropped_in_silence() {
+        for asked in [false, true] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let killed = AtomicBool::new(false);
+            let (told, tells) = mpsc::channel();
+            let hints = Hints::new(move || {
+                if !killed.swap(true, Ordering::SeqCst) {
+                    resume_unwind(Box::new("planted"));
+                }
+                let _ = told.send(());
+            });
+            hints.interest().places.insert(dir.path().to_owned(), Concerned::default());
+            let mut watcher = notify_watcher(hints.clone()).expect("a watcher");
+            assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
+            std::fs::remove_dir(dir.path()).expect("removed");
+            tells.recv_timeout(Duration::from_secs(20)).expect("the end of the thread is told");
+            assert_eq!(hints.interest().ended, Some(NO_THREAD));
+            if asked {
+                std::fs::create_dir(dir.path()).expect("made");
+                let fault = Error::new(Layer::Watch, NO_THREAD).at(dir.path());
+                assert_eq!(watcher.watch(dir.path()), Err(fault));
+                watcher.unwatch(dir.path());
+            }
+        }
+    }
+
     /// Checks: INV-05, INV-06, INV-12. A mode that is set right is told by nothing but itself; our own accesses are no news.
     #[test]
     fn inv06_every_kind_of_change_wakes_and_no_access_but_the_end_of_a_write_does() {
@@ -438,6 +466,39 @@ mod tests {
             units.extend(told());
         }
         assert!(!units.contains(&0), "the old directory is heard of under the name of the new one");
+    }
+
+    /// Checks: INV-12. Lost events have every directory watched again: what is in place stays, for each end of a watch takes 10 ms
+    /// and events with it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn inv12_a_directory_that_is_watched_again_keeps_its_watch() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let inode = fs::metadata(dir.path()).expect("its number").ino();
+        // proc_pid_fdinfo(5). Each watch has a number, and none is given twice.
+        let number = |info: &Path| {
+            let text = fs::read_to_string(info).ok()?;
+            let watch = text.lines().find(|line| line.contains(&format!(" ino:{inode:x} ")))?;
+            watch.split(' ').find(|word| word.starts_with("wd:")).map(String::from)
+        };
+        // Another file system may have that number too, and another test watch it.
+        let all = || {
+            let infos = fs::read_dir("/proc/self/fdinfo").expect("descriptors");
+            infos.filter_map(|info| Some(info.ok()?.path())).filter(|info| number(info).is_some())
+        };
+        let (mut watcher, _, _) = heard(dir.path());
+        let others: Vec<_> = all().collect();
+        assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
+        let info = all().find(|info| !others.contains(info)).expect("the watch is told");
+        let first = number(&info);
+        assert!(first.is_some());
+        assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
+        assert_eq!(number(&info), first);
+        watcher.unwatch(dir.path());
+        assert_eq!(number(&info), None);
+        assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
+        assert_ne!(number(&info), first, "another watch is another number");
     }
 
     /// Checks: INV-05. A watch follows links: the end of that on a link would be the end of that on the directory.
