@@ -1,12 +1,14 @@
 //! Mounts over what is watched: no event tells of them, so the poll finds them; what happens in them is told by events.
 
 use std::{
-    fs,
+    fs::{self, File, OpenOptions},
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
-use rustls_reload::{Layer, Reload, ServerReloader};
+use rustls_reload::{Layer, Reload, ServerReloader, watch::silent};
 
 use crate::{
     Told,
@@ -161,4 +163,51 @@ fn inv08_a_file_mounted_alone_is_found_by_the_poll_and_stays_what_it_is() {
     unmount(&file);
     serves(&reloader, &generations[0]);
     told.is(0, &["started", "published", "published"]);
+}
+
+const FUSE: &[&str] = &["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0,group_id=0", "none"];
+const FUSE_PROBE: &str = "mount -t tmpfs none /tmp && mkdir /tmp/a && \
+    mount -i -t fuse -o fd=0,rootmode=40000,user_id=0,group_id=0 none /tmp/a 0<>/dev/fuse";
+
+/// The process that stands behind a FUSE mount, until that ends: it says how large it is, and nothing else (`linux/fuse.h`).
+fn stands_behind(mut device: File) {
+    const STATFS: u32 = 17;
+    const INIT: u32 = 26;
+    let mut request = vec![0; 1 << 17];
+    while let Ok(length) = device.read(&mut request) {
+        let number = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().unwrap());
+        assert_eq!(number(0) as usize, length);
+        let (error, answer) = match number(4) {
+            // Version 7.12, and the most that is written at once.
+            INIT => (0_i32, [7_u32, 12, 0, 0, 0, 4096].map(u32::to_ne_bytes).concat()),
+            STATFS => (0, vec![0; 80]),
+            _ => (-38, Vec::new()),
+        };
+        let length = 16 + answer.len() as u32;
+        let answer = [&length.to_ne_bytes()[..], &error.to_ne_bytes(), &request[8..16], &answer].concat();
+        // Nobody waits for it any more where the mount has ended.
+        let _ = device.write(&answer);
+    }
+}
+
+/// Checks: INV-11. Every watch there is accepted, and nothing comes of what the process behind it changes.
+#[test]
+fn inv11_a_fuse_mount_is_silent_and_what_it_lies_over_is_not() {
+    if !alone!(MOUNTS, FUSE_PROBE) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(silent(dir.path()), None);
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
+    let mut command = Command::new("mount");
+    command.args(FUSE).arg(dir.path()).stdin(device.try_clone().unwrap());
+    let output = command.output().unwrap();
+    // Its descriptor goes with it, and only then does the device end with the mount.
+    drop(command);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let behind = thread::spawn(move || stands_behind(device));
+    assert_eq!(silent(dir.path()), Some("FUSE"));
+    unmount(dir.path());
+    behind.join().unwrap();
+    assert_eq!(silent(dir.path()), None);
 }
