@@ -19,7 +19,7 @@ use std::{
 use rustls_reload::{
     Clock, Motion,
     fs::{Fs, Stat},
-    snapshot::{self, Failure, LISTING_LIMIT, Look, PathSet},
+    snapshot::{self, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Look, PathSet},
     testkit::{
         Hooked, Op, Verb,
         sim::{
@@ -103,21 +103,22 @@ fn inv01_to_inv11_hold_over_every_interleaving_with_a_directory() {
     }
 }
 
-/// A port that lists a directory once a look and says the same when it is asked again. Breaks: INV-01
-struct ListsOnce {
+type Dir = <SimFs as Fs>::Dir;
+type List = dyn Fn(&SimFs, &Dir, &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> + Send;
+
+/// A port that lists directories in another way.
+struct Lists {
     fs: SimFs,
-    listed: Mutex<Option<Vec<OsString>>>,
+    list: Box<List>,
 }
 
-impl Fs for ListsOnce {
-    type Dir = <SimFs as Fs>::Dir;
+impl Fs for Lists {
+    type Dir = Dir;
     type File = <SimFs as Fs>::File;
 
     const PINS: bool = SimFs::PINS;
 
     fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
-        // A look begins here.
-        *self.listed.lock().unwrap() = None;
         self.fs.root(anchor)
     }
 
@@ -150,10 +151,18 @@ impl Fs for ListsOnce {
     }
 
     fn list(&self, dir: &Self::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
-        let mut listed = self.listed.lock().unwrap();
+        (self.list)(&self.fs, dir, each)
+    }
+}
+
+/// For one look: lists a directory once and says the same when it is asked again. Breaks: INV-01
+fn lists_once(fs: SimFs) -> Lists {
+    let listed: Mutex<Option<Vec<OsString>>> = Mutex::default();
+    let list: Box<List> = Box::new(move |fs, dir, each| {
+        let mut listed = listed.lock().unwrap();
         if listed.is_none() {
             let mut names = Vec::new();
-            self.fs.list(dir, &mut |name| {
+            fs.list(dir, &mut |name| {
                 names.push(name.to_owned());
                 true
             })?;
@@ -161,7 +170,8 @@ impl Fs for ListsOnce {
         }
         listed.iter().flatten().try_for_each(|name| each(name).then_some(()));
         Ok(())
-    }
+    });
+    Lists { fs, list }
 }
 
 /// One look in each interleaving with the update: how many were whole, and whether one of these was never on disk.
@@ -195,7 +205,7 @@ fn inv01_a_look_at_a_directory_brings_what_was_there_together() {
     for keeper in Keeper::ALL {
         let (whole, wrong) = looks(keeper, |fs| fs);
         assert!(whole > 0 && !wrong, "{keeper:?}: a mixture");
-        let (_, wrong) = looks(keeper, |fs| ListsOnce { fs, listed: Mutex::default() });
+        let (_, wrong) = looks(keeper, lists_once);
         println!("{keeper:?}: {whole} whole looks; listed once only, a mixture: {wrong}");
         if wrong {
             caught.push(keeper);
@@ -261,6 +271,27 @@ fn inv03_a_directory_that_cannot_be_taken_as_it_stands_fails_the_attempt() {
         assert!(path == Path::new(blamed) && said.contains(why), "{blamed}, {why}: {failure:?}");
     }
     assert_eq!(look(many(LISTING_LIMIT)).files.unwrap().iter().count(), LISTING_LIMIT + 1);
+}
+
+/// Checks: INV-12. A file system may name entries without end: it is asked for no more than it takes to refuse them.
+#[test]
+fn inv12_a_listing_ends_with_the_first_name_too_many() {
+    for (dot, limit) in [("", LISTING_LIMIT), (".", HIDDEN_LIMIT)] {
+        let listings = Arc::new(Mutex::new(Vec::new()));
+        let each_listing = Arc::clone(&listings);
+        let list: Box<List> = Box::new(move |_, _, each| {
+            let mut names = (1..=2 * limit).map(|n| (n, format!("{dot}{n}")));
+            let last = names.find(|(_, name)| !each(name.as_ref()));
+            each_listing.lock().unwrap().push(last.map(|(n, _)| n));
+            Ok(())
+        });
+        let fs = world(&[&file("f")[..], &[Op::Mkdir("d".into())]].concat()).fs();
+        let set = PathSet::new(["/f"]).unwrap().directory("/d").unwrap();
+        let failure = snapshot::take(&Lists { fs, list }, &set).files.unwrap_err();
+        assert!(!failure.is_torn() && failure.to_string().contains("more than"), "{failure}");
+        let listings = listings.lock().unwrap();
+        assert!(!listings.is_empty() && listings.iter().all(|last| *last == Some(limit + 1)), "{listings:?}");
+    }
 }
 
 /// How far a change is to be trusted that these steps make of a release with a directory in it, the last of them once the look
