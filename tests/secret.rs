@@ -91,6 +91,35 @@ fn inv10_nothing_that_a_running_reloader_tells_holds_any_of_its_keys() {
     println!("refusals by a running reloader: {refused}, {} bytes searched", told.len());
 }
 
+/// Checks: INV-10. Whoever is given that memory next finds no key in it.
+#[cfg(target_os = "linux")]
+#[test]
+fn inv10_a_secret_is_wiped_before_its_memory_is_given_back() {
+    use std::{fs::File, os::unix::fs::FileExt as _};
+    let memory = File::open("/proc/self/mem").unwrap();
+    // An allocator writes the beginning of what it is given back, and may give it to another thread.
+    let text = [0x5a; 4096];
+    let is_text_at = |address: usize| {
+        let mut bytes = [0; 4096];
+        memory.read_exact_at(&mut bytes, address as u64).is_ok() && bytes[1024..] == text[1024..]
+    };
+    let mut left = 0;
+    for _ in 0..100 {
+        let secret = Secret::from(&text[..]);
+        assert_eq!((&*secret, format!("{secret:?}").as_str()), (&text[..], "Secret(4096 bytes)"));
+        let address = secret.as_ptr() as usize;
+        assert!(is_text_at(address));
+        drop(secret);
+        assert!(!is_text_at(address));
+        // What nobody wipes is found.
+        let plain = Box::new(text);
+        let address = plain.as_ptr() as usize;
+        drop(plain);
+        left += usize::from(is_text_at(address));
+    }
+    assert!(left > 0, "this allocator leaves nothing, so that nothing is checked");
+}
+
 /// Breaks: INV-10. A design seen in the field prints what it could not parse.
 #[test]
 fn a_message_that_repeats_a_line_of_the_key_is_found() {
