@@ -164,6 +164,15 @@ impl Hints {
         (places, stale, all_stale, hinted, all_hinted, ended, over).hash(&mut state);
     }
 
+    /// Hashes what has been told and not been taken or seen to yet.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn pending(&self, mut state: &mut dyn std::hash::Hasher) {
+        use std::hash::Hash;
+        let Interest { stale, all_stale, hinted, all_hinted, ended, over, .. } = &*self.interest();
+        let stale: BTreeSet<_> = stale.iter().collect();
+        (stale, all_stale, hinted, all_hinted, ended, over).hash(&mut state);
+    }
+
     /// What was told since the last time.
     pub(super) fn take(&self) -> Hinted {
         let mut interest = self.interest();
