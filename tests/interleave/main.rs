@@ -35,6 +35,15 @@ fn millis(n: u64) -> Duration {
 /// Pauses between two steps: within one tick, beyond one, just under the settle time.
 const PAUSES: [u64; 3] = [0, 5, 499];
 
+/// Those whose worlds are small enough to be searched to their ends in the quick tier.
+const SMALL: [Publisher; 4] =
+    [Publisher::StepRenew, Publisher::Release(false), Publisher::Release(true), Publisher::DirSwapped];
+
+/// All of them where the whole space is asked for, or the one that was asked for.
+fn all_or_small() -> Vec<Publisher> {
+    if is_whole() || only().is_some() { publishers() } else { SMALL.to_vec() }
+}
+
 fn waits() -> &'static [usize] {
     if is_whole() { &[0, 1, 2] } else { &[0, 1] }
 }
@@ -64,10 +73,7 @@ fn inv01_to_inv11_hold_over_every_reload() {
 /// steps, and after any of them the publisher may die. What takes too long is cut off, and the table says so.
 #[test]
 fn inv01_to_inv11_hold_over_every_interleaving_without_a_pause() {
-    let small =
-        [Publisher::StepRenew, Publisher::Release(false), Publisher::Release(true), Publisher::DirSwapped];
-    let of = if is_whole() || only().is_some() { publishers() } else { small.to_vec() };
-    whole_table("whole, without a pause", of, |publisher| {
+    whole_table("whole, without a pause", all_or_small(), |publisher| {
         let mut worlds = Vec::new();
         for renewal in renewals(publisher) {
             for phase in [Phase::FirstLoad, Phase::Reload] {
@@ -139,6 +145,42 @@ fn inv01_a_crash_after_any_step_breaks_one_generation_only() {
             }
         }
         worlds
+    });
+}
+
+/// The whole space where the publisher pauses before each step, for as long as one tick or just under the settle time, and the
+/// reader takes no rest in between: each of its questions may find any step taken, and any of their times. For small worlds.
+#[test]
+fn inv01_to_inv11_hold_over_every_interleaving_with_pauses() {
+    let of = if is_whole() { SMALL.to_vec() } else { vec![Publisher::StepRenew] };
+    whole_table("whole, with pauses", of, |publisher| {
+        let mut worlds = Vec::new();
+        for renewal in renewals(publisher) {
+            for phase in [Phase::FirstLoad, Phase::Reload] {
+                for pause in [5, 499] {
+                    let mut scenario = Scenario::new(publisher, renewal);
+                    scenario.phase = phase;
+                    (scenario.weather.pause, scenario.weather.waits) = (millis(pause), 0);
+                    worlds.push(scenario);
+                }
+            }
+        }
+        worlds
+    });
+}
+
+/// The whole space where a second update begins before the first is read, and the publisher does not pause.
+#[test]
+fn inv04_a_second_update_over_every_interleaving_without_a_pause() {
+    whole_table("whole, two updates", all_or_small(), |publisher| {
+        let [first, second, ..] = renewals(publisher)[..] else { return Vec::new() };
+        let world = |second| {
+            let mut scenario = Scenario::new(publisher, first);
+            scenario.renewals.push(second);
+            (scenario.weather.pause, scenario.weather.waits) = (Duration::ZERO, 0);
+            scenario
+        };
+        vec![world(first), world(second)]
     });
 }
 

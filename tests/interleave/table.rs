@@ -33,18 +33,18 @@ fn limit(scenario: &Scenario) -> u64 {
     match is_whole() {
         true if paused => asked("INTERLEAVE_PAUSED_RUNS").unwrap_or(300),
         true => asked("INTERLEAVE_RUNS").unwrap_or(500),
-        false => asked("INTERLEAVE_RUNS").unwrap_or(250),
+        false => asked("INTERLEAVE_RUNS").unwrap_or(120),
     }
 }
 
 /// As many as no world takes that is to be searched to its end; one that does is cut off, and counted as that.
 fn whole_limit() -> u64 {
-    asked("INTERLEAVE_WHOLE_RUNS").unwrap_or(250_000)
+    asked("INTERLEAVE_WHOLE_RUNS").unwrap_or(2_000_000)
 }
 
 /// Random schedules for each world that was cut off.
 fn samples() -> u64 {
-    asked("INTERLEAVE_SAMPLES").unwrap_or(if is_whole() { 100 } else { 80 })
+    asked("INTERLEAVE_SAMPLES").unwrap_or(if is_whole() { 100 } else { 60 })
 }
 
 pub(crate) fn seed() -> u64 {
