@@ -121,8 +121,9 @@ impl Made {
             let whole = blocks.iter().rev().find(|block| block.starts_with(chunk)).copied();
             let whole = whole.unwrap_or_else(|| [chunk, b"001\n"].concat().try_into().unwrap());
             let pem = self.block(whole);
-            let half = chunk.len() < BLOCK;
-            text.extend_from_slice(&pem.as_bytes()[..if half { pem.len() / 2 } else { pem.len() }]);
+            // Two certificates of one key and one name differ in their signatures alone, which are at their ends.
+            let cut = if chunk.len() < BLOCK { (pem.len() / 2).min(60) } else { 0 };
+            text.extend_from_slice(&pem.as_bytes()[..pem.len() - cut]);
         }
         text
     }
