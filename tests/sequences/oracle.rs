@@ -121,6 +121,8 @@ struct Judge<'a> {
     eventful: bool,
     /// All is as it has to be, and nothing has changed since.
     calm: bool,
+    /// When the last calm ended.
+    calmed: Duration,
 }
 
 impl<'a> Judge<'a> {
@@ -141,6 +143,7 @@ impl<'a> Judge<'a> {
             trouble: false,
             eventful: false,
             calm: false,
+            calmed: Duration::ZERO,
         }
     }
 
@@ -199,7 +202,7 @@ impl<'a> Judge<'a> {
             }
             "calm" => {
                 self.is_calm(mono, number)?;
-                (self.calm, self.eventful) = (self.running, false);
+                (self.calm, self.eventful, self.calmed) = (self.running, false, mono);
             }
             _ => {}
         }
@@ -255,8 +258,12 @@ impl<'a> Judge<'a> {
         if !self.running && !self.by_hand {
             return broken("INV-13: published after a stop");
         }
-        if sim::not_before(files).is_some_and(|date| date > self.wall(mono)) {
-            return broken("INV-02: published before its date");
+        if let Some(date) = sim::not_before(files) {
+            if date > self.wall(mono) {
+                return broken("INV-02: published before its date");
+            }
+            // That the date came is what has changed.
+            self.calm &= date <= self.wall(self.calmed);
         }
         Ok(())
     }
