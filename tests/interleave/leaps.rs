@@ -92,6 +92,29 @@ fn pruning_by_state_loses_no_look_of_any_schedule() {
     }
 }
 
+/// What the filter made of the events is all that a state needs of them. Two updates show it: of the first something is
+/// still pending when the second is reported.
+#[test]
+fn states_of_the_same_pending_hints_have_the_same_schedules_whatever_was_reported() {
+    for publisher in [Publisher::DirSwapped, Publisher::Release(false)] {
+        let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+        scenario.renewals.push(Renewal::ChainOnly);
+        scenario.weather.waits = 0;
+        let name = scenario.name();
+        let stage = scenario.prepare();
+        let coarse = sim::explore::<Shipped>(&stage, u64::MAX);
+        let fine = sim::explore_finely::<Shipped>(&stage, u64::MAX);
+        assert!(coarse.violation.is_none() && fine.violation.is_none(), "{name}");
+        assert_eq!((coarse.schedules, coarse.breached), (fine.schedules, fine.breached), "{name}");
+        assert!(coarse.looks == fine.looks && coarse.outcomes == fine.outcomes, "{name}");
+        assert!(coarse.states < fine.states, "{name}: nothing is saved");
+        say(&format!(
+            "{name}: {} states for {}, {} runs for {}",
+            coarse.states, fine.states, coarse.runs, fine.runs
+        ));
+    }
+}
+
 /// A search that cannot tell many states apart.
 struct Dim(Exhaustive);
 

@@ -33,7 +33,7 @@ pub use check::{
 };
 pub use disk::What;
 use disk::{Disk, Happened};
-pub use explore::{Report, explore, explore_unpruned, explore_unreduced, sample};
+pub use explore::{Report, explore, explore_finely, explore_unpruned, explore_unreduced, sample};
 pub use fault::{Fault, STANDS, run_faulty};
 use leap::{Ahead, Asks};
 pub use listing::Keeper;
@@ -378,6 +378,8 @@ struct World {
     dead: bool,
     /// The schedule decides between what the reader can tell apart, where that is known.
     leaps: bool,
+    /// States are told apart by each event as well.
+    fine: bool,
     reader: u64,
     /// What the reader saw since its step began.
     log: u64,
@@ -407,9 +409,10 @@ impl Sim {
         weather: Weather,
         schedule: Arc<Mutex<dyn Schedule>>,
     ) -> Self {
-        let leaps = schedule.lock().unwrap_or_else(PoisonError::into_inner).leaps()
-            && weather.verb == Duration::ZERO
-            && !weather.reuse;
+        let (leaps, fine) = {
+            let schedule = schedule.lock().unwrap_or_else(PoisonError::into_inner);
+            (schedule.leaps() && weather.verb == Duration::ZERO && !weather.reuse, schedule.is_fine())
+        };
         let mut world = World {
             disk_hash: 0,
             disk: script.base.clone(),
@@ -428,6 +431,7 @@ impl Sim {
             ended: false,
             dead: false,
             leaps,
+            fine,
             reader: 0,
             log: 0,
             kept: 0,
@@ -547,7 +551,7 @@ impl Sim {
         world.give_way(Asks::Hints);
         let heard = std::mem::take(&mut world.heard);
         if !heard.is_empty() {
-            world.log = hash(&(heard, world.pending()));
+            world.log = world.pending().unwrap_or_else(|| hash(&heard));
         }
     }
 
@@ -649,6 +653,9 @@ impl World {
     /// Everything that the rest of the run depends on, and what was told so far.
     fn state(&self, place: u8) -> u64 {
         let late: Vec<_> = self.late.iter().collect();
+        // The shipped filter says itself what it made of the events; a listener is given all of them.
+        let pending = self.pending();
+        let events = (self.fine || pending.is_none()).then_some(&self.heard);
         hash(&(
             (
                 place,
@@ -662,7 +669,7 @@ impl World {
                 self.dead,
             ),
             (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
-            (&self.heard, self.plans, self.pending()),
+            (self.plans, !self.heard.is_empty(), pending, events),
         ))
     }
 
@@ -805,8 +812,7 @@ impl World {
             Some(what) => ear.hears(path, what),
             None => ear.lost(),
         }
-        // The shipped filter says itself what it made of it; a listener is given everything.
-        let heard = ear.pending().map_or_else(|| hash(&(self.plans, path, what)), |_| 0);
+        let heard = hash(&(self.plans, path, what));
         if let Err(place) = self.heard.binary_search(&heard) {
             self.heard.insert(place, heard);
         }

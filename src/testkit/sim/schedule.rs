@@ -39,6 +39,11 @@ pub trait Schedule: Send {
         false
     }
 
+    /// Whether states are to differ where the watcher has reported something else, whatever its filter made of that.
+    fn is_fine(&self) -> bool {
+        false
+    }
+
     /// Chooses one of the moves that lead to what the reader can tell apart; `None` as above.
     fn leap(&mut self, _state: &dyn Fn() -> u64, _moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
         Some(Move::default())
@@ -56,6 +61,7 @@ pub struct Exhaustive {
     leaps: bool,
     /// Every schedule to its own end, whatever is known.
     unpruned: bool,
+    fine: bool,
     path: Vec<Fork>,
     depth: usize,
     /// Schedules from a state on, and those of them that break an assumption.
@@ -92,6 +98,12 @@ impl Exhaustive {
     #[must_use]
     pub fn unpruned(self) -> Self {
         Self { unpruned: true, ..self }
+    }
+
+    /// The same with states that differ by each event that the watcher has reported: many times as many.
+    #[must_use]
+    pub fn fine(self) -> Self {
+        Self { fine: true, ..self }
     }
 
     /// Begins the next run; `false` when all have been made.
@@ -182,6 +194,10 @@ impl Schedule for Exhaustive {
 
     fn leaps(&self) -> bool {
         self.leaps
+    }
+
+    fn is_fine(&self) -> bool {
+        self.fine
     }
 
     fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
