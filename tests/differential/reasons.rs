@@ -13,7 +13,8 @@ pub(crate) fn to_refuse(role: Role, text: &[u8], theirs: &Read) -> Option<&'stat
         _ if labels.is_none() => Some("a marker line is damaged or has no partner: OpenSSL passes over it"),
         _ if labels.as_ref().is_some_and(Vec::is_empty) => Some("no PEM, which OpenSSL's commands also read"),
         (Role::Key, Read::Key(public)) => to_refuse_key(text, &labels?, public),
-        (_, Read::Certificates(certificates)) => to_refuse_certificates(role, &labels?, certificates),
+        (_, Read::Certificates(certificates)) => to_refuse_certificates(role, &labels?, certificates)
+            .or_else(|| to_refuse_base64(text, certificates)),
         _ => None,
     }
 }
@@ -114,9 +115,17 @@ fn to_refuse_certificates(role: Role, labels: &[String], all: &[Vec<u8>]) -> Opt
     if !labels.iter().all(|label| allowed(&label)) {
         return Some("a section that belongs in no chain or bundle, or an old label of a certificate");
     }
+    if labels.iter().filter(|label| *label == "CERTIFICATE").count() > all.len() {
+        return Some("a damaged section behind a whole one: OpenSSL ends with the whole one");
+    }
     let anchor = |der: &Vec<u8>| RootCertStore::empty().add(CertificateDer::from(der.as_slice())).is_ok();
+    let not_all_read = || {
+        let unread = all.iter().any(|der| der::fields(der).is_none());
+        unread.then_some("a certificate of which not all is read that is told")
+    };
     if role == Role::ClientCa {
-        return (!all.iter().all(anchor)).then_some("a CA that rustls does not take for an anchor");
+        let unfit = !all.iter().all(anchor);
+        return unfit.then_some("a CA that rustls does not take for an anchor").or_else(not_all_read);
     }
     let version = |der: &Vec<u8>| X509Certificate::from_der(der).map(|(_, found)| found.version().0);
     if all.first().is_some_and(|leaf| version(leaf).is_ok_and(|version| version != 2)) {
@@ -126,9 +135,19 @@ fn to_refuse_certificates(role: Role, labels: &[String], all: &[Vec<u8>]) -> Opt
     if !all.iter().enumerate().all(|(i, der)| parses(der) || i > 0 && anchor(der)) {
         return Some("a certificate that rustls does not read");
     }
-    all.iter()
-        .any(|der| der::fields(der).is_none())
-        .then_some("a certificate of which not all is read that is told")
+    not_all_read()
+}
+
+/// By the digits between the markers.
+fn to_refuse_base64(text: &[u8], all: &[Vec<u8>]) -> Option<&'static str> {
+    let body = text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.starts_with(b"-----"));
+    let body: Vec<u8> = body.flatten().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    if !body.iter().all(is_digit) {
+        return Some("a character in the base64 that is none of it: OpenSSL passes over it");
+    }
+    let digits: usize = all.iter().map(|der| der.len().div_ceil(3) * 4).sum();
+    (body.len() > digits).then_some("bytes behind a certificate in its section: OpenSSL passes over them")
 }
 
 /// Why a file is taken here that OpenSSL refuses, or of which it reads something else.
