@@ -177,6 +177,9 @@ fn to_accept_key(text: &[u8], theirs: &Read) -> Option<&'static str> {
     if *theirs != Read::Refused {
         return None;
     }
+    if text.windows(2).any(|pair| pair[0] == b'\r' && pair[1] != b'\n') {
+        return Some("lines that end in a carriage return alone, which ends none for OpenSSL");
+    }
     let der = pem::key(text).ok()?.clone_der().secret_der().to_vec();
     let names = |curve: &[u8]| der.windows(curve.len()).any(|window| window == curve);
     if labels(text)?.contains(&"EC PRIVATE KEY".to_owned()) && !names(P256) && !names(P384) {
