@@ -94,7 +94,7 @@ fn compare(role: Role, input: &Input) -> Outcome {
             Some(reason) => Outcome::Listed(reason),
             None => Outcome::Unexplained(format!("{} as {role:?} is refused here only", input.name)),
         },
-        (ours, theirs) => match reasons::to_accept(role, &input.text, theirs) {
+        (ours, theirs) => match reasons::to_accept(role, &input.text, ours, theirs) {
             Some(reason) => Outcome::Listed(reason),
             None => {
                 Outcome::Unexplained(format!("{} as {role:?}: here {ours:?}, there {theirs:?}", input.name))
@@ -123,7 +123,8 @@ fn fields(certificate: &[u8]) -> Result<(), String> {
     }
     if let Some(names) = printed.get("names") {
         let told = fields.names.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
-        if printable(&told.join(" ")) != printable(names) {
+        let told = told.join(" ");
+        if told.contains(char::is_control) || printable(&told) != printable(names) {
             return Err(format!("names: told {told:?}, printed {names:?}"));
         }
     }

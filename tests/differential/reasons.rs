@@ -138,9 +138,14 @@ fn to_refuse_certificates(role: Role, labels: &[String], all: &[Vec<u8>]) -> Opt
     not_all_read()
 }
 
-/// By the digits between the markers.
+/// By the digits between the markers, which all have their partners.
 fn to_refuse_base64(text: &[u8], all: &[Vec<u8>]) -> Option<&'static str> {
-    let body = text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.starts_with(b"-----"));
+    let mut is_inside = false;
+    let body = text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| {
+        let is_marker = line.starts_with(b"-----");
+        is_inside = if is_marker { line.starts_with(b"-----BEGIN ") } else { is_inside };
+        is_inside && !is_marker
+    });
     let body: Vec<u8> = body.flatten().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     if !body.iter().all(is_digit) {
@@ -151,9 +156,9 @@ fn to_refuse_base64(text: &[u8], all: &[Vec<u8>]) -> Option<&'static str> {
 }
 
 /// Why a file is taken here that OpenSSL refuses, or of which it reads something else.
-pub(crate) fn to_accept(role: Role, text: &[u8], theirs: &Read) -> Option<&'static str> {
+pub(crate) fn to_accept(role: Role, text: &[u8], ours: &Read, theirs: &Read) -> Option<&'static str> {
     let certificates = match role {
-        Role::Key => return to_accept_key(text, theirs),
+        Role::Key => return to_accept_key(text, ours, theirs),
         Role::Chain => pem::chain(text).ok()?,
         _ => pem::ca_bundle(text).ok()?,
     };
@@ -171,14 +176,19 @@ pub(crate) fn to_accept(role: Role, text: &[u8], theirs: &Read) -> Option<&'stat
         .then_some("a malformed key beside the chain, where it is not read")
 }
 
-fn to_accept_key(text: &[u8], theirs: &Read) -> Option<&'static str> {
+fn to_accept_key(text: &[u8], ours: &Read, theirs: &Read) -> Option<&'static str> {
     const P256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
     const P384: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x22];
     if *theirs != Read::Refused {
         return None;
     }
-    if text.windows(2).any(|pair| pair[0] == b'\r' && pair[1] != b'\n') {
-        return Some("lines that end in a carriage return alone, which ends none for OpenSSL");
+    // The same text in lines as OpenSSL would write them.
+    let lines = text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty());
+    let lines: Vec<u8> = lines.flat_map(|line| [line, b"\n"].concat()).collect();
+    if openssl::read(Role::Key, &lines) == *ours {
+        return Some(
+            "a line that ends in a carriage return alone or is empty: for OpenSSL the one goes on, the other ends a header",
+        );
     }
     let der = pem::key(text).ok()?.clone_der().secret_der().to_vec();
     let names = |curve: &[u8]| der.windows(curve.len()).any(|window| window == curve);
