@@ -70,7 +70,7 @@ fn inv01_to_inv11_hold_over_every_reload() {
 }
 
 /// The whole space where the publisher takes its steps without a pause: before anything that the reader asks any number of
-/// steps, and after any of them the publisher may die. What takes too long is cut off, and the table says so.
+/// steps, and after any of them the publisher may die.
 #[test]
 fn inv01_to_inv11_hold_over_every_interleaving_without_a_pause() {
     whole_table("whole, without a pause", all_or_small(), |publisher| {
@@ -152,7 +152,8 @@ fn inv01_a_crash_after_any_step_breaks_one_generation_only() {
 /// reader takes no rest in between: each of its questions may find any step taken, and any of their times. For small worlds.
 #[test]
 fn inv01_to_inv11_hold_over_every_interleaving_with_pauses() {
-    let of = if is_whole() { SMALL.to_vec() } else { vec![Publisher::StepRenew] };
+    let mut of = if is_whole() { SMALL.to_vec() } else { vec![Publisher::StepRenew] };
+    of.retain(|publisher| publishers().contains(publisher));
     whole_table("whole, with pauses", of, |publisher| {
         let mut worlds = Vec::new();
         for renewal in renewals(publisher) {
