@@ -319,50 +319,48 @@ fn inv05_it_converges_after_every_fault_of_the_watcher() {
 #[test]
 fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
     let generations = generations(2);
-    let rows = at_once(&Verb::ALL, |&verb| {
-        let mut rows = Rows::new();
-        for (wrong, for_good) in WRONGS.iter().flat_map(|wrong| [(*wrong, false), (*wrong, true)]) {
-            if !wrong.is_of(verb) {
-                continue;
+    let faults = Verb::ALL.iter().flat_map(|verb| WRONGS.iter().map(|wrong| (*verb, *wrong)));
+    let faults = faults.filter(|(verb, wrong)| wrong.is_of(*verb));
+    let faults: Vec<_> =
+        faults.flat_map(|(verb, wrong)| [(verb, wrong, false), (verb, wrong, true)]).collect();
+    let rows = at_once(&faults, |&(verb, wrong, for_good)| {
+        let mut row = Row::default();
+        sweep(&mut row, for_good, |fault| {
+            let what = format!("{verb:?} {} {wrong:?} for good: {for_good}", fault.nth());
+            let mut volume = Volume::of(&generations[0]);
+            let mend = Arc::clone(fault);
+            let hook = move |called: Verb| {
+                if called == verb && mend.fires() { wrong.answer() } else { Ok(usize::MAX) }
+            };
+            // A torn look is tried again for as long as this.
+            let timing = Timing { patience: Duration::from_millis(30), ..by_events_only() };
+            let mut server = volume.server().timing(timing).into_generic().unwrap();
+            let listed = tempfile::tempdir().unwrap();
+            if verb == Verb::List {
+                // What is in it concerns nobody without client CAs.
+                std::fs::write(listed.path().join("file"), "file").unwrap();
+                server = server.directory(listed.path());
             }
-            let row = rows.entry(format!("{verb:?}")).or_default();
-            sweep(row, for_good, |fault| {
-                let what = format!("{verb:?} {} {wrong:?} for good: {for_good}", fault.nth());
-                let mut volume = Volume::of(&generations[0]);
-                let mend = Arc::clone(fault);
-                let hook = move |called: Verb| {
-                    if called == verb && mend.fires() { wrong.answer() } else { Ok(usize::MAX) }
-                };
-                // A torn look is tried again for as long as this.
-                let timing = Timing { patience: Duration::from_millis(30), ..by_events_only() };
-                let mut server = volume.server().timing(timing).into_generic().unwrap();
-                let listed = tempfile::tempdir().unwrap();
-                if verb == Verb::List {
-                    // What is in it concerns nobody without client CAs.
-                    std::fs::write(listed.path().join("file"), "file").unwrap();
-                    server = server.directory(listed.path());
+            let reloader = server.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap();
+            let old = reloader.current();
+            volume.publish_in_one_tick(&generations[1].files());
+            fault.arm();
+            match reloader.reload_now() {
+                Reload::Refused(error) => {
+                    assert!(matches!(error.layer(), Layer::Read | Layer::Changing), "{what}: {error}");
+                    assert!(error.path().is_some(), "{what}: {error}");
+                    assert!(Arc::ptr_eq(&old, &reloader.current()), "{what}");
                 }
-                let reloader = server.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap();
-                let old = reloader.current();
-                volume.publish_in_one_tick(&generations[1].files());
-                fault.arm();
-                match reloader.reload_now() {
-                    Reload::Refused(error) => {
-                        assert!(matches!(error.layer(), Layer::Read | Layer::Changing), "{what}: {error}");
-                        assert!(error.path().is_some(), "{what}: {error}");
-                        assert!(Arc::ptr_eq(&old, &reloader.current()), "{what}");
-                    }
-                    Reload::Reloaded => assert_eq!(reloader.current().generation, 2, "{what}"),
-                    other => panic!("{what}: {other:?}"),
-                }
-                fault.mend();
-                let answer = reloader.reload_now();
-                assert!(matches!(answer, Reload::Reloaded | Reload::Unchanged), "{what}: {answer:?}");
-                let leaf = &common::presented_by(&reloader.current().value.config)[0];
-                assert_eq!(*leaf, generations[1].server.leaf, "{what}");
-            });
-        }
-        rows
+                Reload::Reloaded => assert_eq!(reloader.current().generation, 2, "{what}"),
+                other => panic!("{what}: {other:?}"),
+            }
+            fault.mend();
+            let answer = reloader.reload_now();
+            assert!(matches!(answer, Reload::Reloaded | Reload::Unchanged), "{what}: {answer:?}");
+            let leaf = &common::presented_by(&reloader.current().value.config)[0];
+            assert_eq!(*leaf, generations[1].server.leaf, "{what}");
+        });
+        Rows::from([(format!("{verb:?}"), row)])
     });
     report("reload by hand", &sum(rows));
 }

@@ -53,7 +53,7 @@ pub struct Sessions {
 impl Sessions {
     /// Chain, key, client CAs and, if there is one, a file of revocation lists.
     pub fn new(files: &[super::Keyed<'_>], name: &str, tickets: bool, rule: Rule) -> Self {
-        let volume = Volume::new(files);
+        let volume = Volume::in_memory(files);
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
         let server = files.get(3).into_iter().fold(server, |server, (list, _)| server.crl(volume.path(list)));
         let server = if tickets { server.tickets(Ticketer::new) } else { server };

@@ -114,7 +114,7 @@ fn search(
 /// Engine: generated.
 #[test]
 fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simulated_worlds() {
-    let (budget, count) = (number("SEQUENCES_SECONDS", 20), number("SEQUENCES_SIMULATED", u64::MAX));
+    let (budget, count) = (number("SEQUENCES_SECONDS", 15), number("SEQUENCES_SIMULATED", u64::MAX));
     let seed = number("SEQUENCES_SEED", 1);
     let cases = case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, u32::MAX);
     let (start, mut done) = (Instant::now(), 0);
@@ -150,7 +150,7 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real
     let (next, tally, found) = (AtomicU64::new(0), real::Tally::default(), Mutex::new(Vec::new()));
     let start = Instant::now();
     std::thread::scope(|scope| {
-        for _ in 0..number("SEQUENCES_THREADS", 12) {
+        for _ in 0..number("SEQUENCES_THREADS", 24) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);

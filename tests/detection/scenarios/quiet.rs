@@ -71,13 +71,13 @@ pub fn own_reads() -> Scenario {
     .polled()
 }
 
-/// As many polls pass as there are rounds, and nobody looks between them.
+/// Half as many polls pass as there are rounds, and nobody looks between them.
 fn quiet(run: &mut Run<'_>) {
     let poll = run.world.timing().poll;
     // What the last rotation left to be looked at is looked at.
     run.world.pass(poll);
     let (begin, looks) = (run.world.now(), run.world.status().looks);
-    run.world.pass(poll * run.rounds);
+    run.world.pass(poll * run.rounds.div_ceil(2));
     let looks = run.world.status().looks - looks;
     let polls = (run.world.now() - begin).div_duration_f64(poll) as u64;
     assert!(looks > 0 && looks <= polls + 1, "{looks} looks in the time of {polls} polls");
