@@ -145,13 +145,15 @@ impl<F: Fs, B: Build> Engine<F, B> {
         Ok(First { engine, whole, now })
     }
 
-    /// One unit takes a step, and carries out what its machine says.
-    fn run(&mut self, shared: &Shared<B::Value>, unit: usize, input: Input<Cause>) {
-        self.carry_out(shared, unit, input);
-        let now = self.clock.now();
+    /// One unit takes a step, and carries out what its machine says; returns the time of the last stage.
+    ///
+    /// The clock is asked once after each stage that takes time, and what follows goes by that.
+    fn run(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, input: Input<Cause>) -> Now {
+        let now = self.carry_out(shared, unit, now, input);
         let near = self.nears_its_end(&mut shared.lock().status, unit, now);
         near.into_iter().for_each(|event| shared.tell(event));
-        self.agenda.note(unit, &self.units[unit], self.clock.now());
+        self.agenda.note(unit, &self.units[unit], now);
+        now
     }
 
     /// As [`Unit::nears_its_end`]; at each step, since the clock may be set at any time.
@@ -159,17 +161,33 @@ impl<F: Fs, B: Build> Engine<F, B> {
         self.units[unit].nears_its_end(&mut status.sets[unit], now)
     }
 
-    fn carry_out(&mut self, shared: &Shared<B::Value>, unit: usize, input: Input<Cause>) {
-        let mut effects: VecDeque<_> = self.units[unit].machine.step(self.clock.now(), input).into();
+    /// Returns the time of the last stage.
+    fn carry_out(
+        &mut self,
+        shared: &Shared<B::Value>,
+        unit: usize,
+        mut now: Now,
+        input: Input<Cause>,
+    ) -> Now {
+        let mut effects: VecDeque<_> = self.units[unit].machine.step(now, input).into();
         let mut noted = false;
         let mut unpublished = None;
         while let Some(effect) = effects.pop_front() {
             noted = false;
             let answer = match effect {
-                Effect::Look => Input::Looked(self.look(shared, unit)),
-                Effect::Build(_) => Input::Built(self.verdict(shared, unit)),
+                Effect::Look => {
+                    let seen = self.look(shared, unit, now);
+                    now = self.clock.now();
+                    self.looked(unit, &seen, now.wall);
+                    Input::Looked(seen)
+                }
+                Effect::Build(_) => {
+                    let verdict = self.verdict(shared, unit, now.wall);
+                    now = self.clock.now();
+                    Input::Built(verdict)
+                }
                 Effect::Publish { recovered, .. } => {
-                    if self.publish(shared, unit, recovered) {
+                    if self.publish(shared, unit, now, recovered) {
                         continue;
                     }
                     // What was told to be wrong still stands: a later start has to know.
@@ -178,10 +196,10 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     }
                     self.give_up_asked();
                     shared.answer(&Reload::Stopped, |status| self.note(status, unit));
-                    return;
+                    return now;
                 }
                 Effect::Tell(notice) => {
-                    self.tell(shared, unit, notice);
+                    self.tell(shared, unit, now.wall, notice);
                     continue;
                 }
                 Effect::Answer(answer) => {
@@ -195,11 +213,12 @@ impl<F: Fs, B: Build> Engine<F, B> {
             };
             let machine = &mut self.units[unit].machine;
             unpublished = (answer == Input::Built(Verdict::Valid)).then(|| machine.clone());
-            effects.extend(machine.step(self.clock.now(), answer));
+            effects.extend(machine.step(now, answer));
         }
         if !noted {
             self.note_status(shared, unit);
         }
+        now
     }
 
     /// Takes the answer of one unit; the answer of all, once the last has come.
@@ -237,8 +256,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
         self.answers.clear();
     }
 
-    /// Looks, and arms the watch for what was found; looks again if that changed anything.
-    fn look(&mut self, shared: &Shared<B::Value>, unit: usize) -> Seen<Cause> {
+    /// Looks, from `now` on, and arms the watch for what was found; looks again if that changed anything.
+    fn look(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now) -> Seen<Cause> {
         // A panic in a look (the build's comparison and the watcher are callers' code) costs a retry, not the driver.
         let seen = caught(|| {
             let mut look = self.units[unit].snapshot(&self.fs);
@@ -278,17 +297,20 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 });
                 look = self.units[unit].snapshot(&self.fs);
             }
-            self.watching(shared, unit, fault);
+            self.watching(shared, unit, now, fault);
             if let Some(dead) = &mut self.dead {
                 dead.noted = true;
             }
             Ok(self.seen(unit, look))
         });
-        let seen = seen.unwrap_or_else(|error| Seen::Failed(error.into()));
+        seen.unwrap_or_else(|error| Seen::Failed(error.into()))
+    }
+
+    /// Notes a look that ended at `wall`.
+    fn looked(&mut self, unit: usize, seen: &Seen<Cause>, wall: Duration) {
         self.looks += 1;
-        self.last_look = self.clock.now().wall;
-        self.units[unit].looked(seen == Seen::Served, self.last_look);
-        seen
+        self.last_look = wall;
+        self.units[unit].looked(*seen == Seen::Served, wall);
     }
 
     fn seen(&mut self, unit: usize, look: Look) -> Seen<Cause> {
@@ -296,9 +318,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     /// Runs every check over the candidate.
-    fn verdict(&mut self, shared: &Shared<B::Value>, unit: usize) -> Verdict<Cause> {
+    fn verdict(&mut self, shared: &Shared<B::Value>, unit: usize, wall: Duration) -> Verdict<Cause> {
         self.builds += 1;
-        let wall = self.clock.now().wall;
         let served = shared.cell.load();
         let context = Context { wall, served: Some(&served.value), set: unit };
         let Some((files, bytes)) = self.units[unit].judge() else {
@@ -317,10 +338,10 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     /// Publishes what was built, unless a stop came first.
-    fn publish(&mut self, shared: &Shared<B::Value>, unit: usize, recovered: bool) -> bool {
+    fn publish(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, recovered: bool) -> bool {
         let Some((built, set)) = self.units[unit].take_built() else { return false };
         let Built { value, leaf, warnings, shrunk, .. } = built;
-        if !shared.publish(unit, value, leaf, shrunk, self.clock.now(), recovered) {
+        if !shared.publish(unit, value, leaf, shrunk, now, recovered) {
             return false;
         }
         self.units[unit].serves(set);
@@ -328,9 +349,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
         true
     }
 
-    fn tell(&mut self, shared: &Shared<B::Value>, unit: usize, notice: Notice<Cause>) {
+    fn tell(&mut self, shared: &Shared<B::Value>, unit: usize, wall: Duration, notice: Notice<Cause>) {
         if matches!(notice, Notice::Refused(_)) {
-            self.units[unit].refuses(self.clock.now().wall);
+            self.units[unit].refuses(wall);
         }
         self.note_status(shared, unit);
         if let Notice::Held(date) = notice
@@ -365,11 +386,11 @@ impl<F: Fs, B: Build> Engine<F, B> {
     /// Watches what was walked; `None` without a worker, when nothing is watched.
     fn arm(&mut self, shared: &Shared<B::Value>, unit: usize, walk: &Walk) -> Option<Armed> {
         let wake = Weak::clone(self.wake.as_ref()?);
-        let now = self.clock.now().mono;
         let unwatched = |fault| Some(Armed { fault: Some(fault), ..Armed::default() });
         let watch = match &mut self.watch {
             Some(watch) => watch,
             none => {
+                let now = self.clock.now().mono;
                 if let Some(dead) = self.dead.as_ref().filter(|dead| !dead.noted || now < dead.until) {
                     return unwatched(dead.why.clone());
                 }
@@ -438,14 +459,14 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     /// Notes whether everything is watched, and tells when that changes.
-    fn watching(&mut self, shared: &Shared<B::Value>, unit: usize, fault: Option<Error>) {
+    fn watching(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, fault: Option<Error>) {
         let watching = fault.is_none();
         match fault {
             Some(fault) => drop(self.faults.insert(unit, fault)),
             None => drop(self.faults.remove(&unit)),
         }
         // Who has a fault polls faster, and the others do not.
-        self.units[unit].machine.step(self.clock.now(), Input::Watching(watching));
+        self.units[unit].machine.step(now, Input::Watching(watching));
         let event = match (&mut self.degraded, self.faults.values().next().cloned()) {
             // Told once, whatever else is amiss before all is well again; the status knows one reason that stands.
             (Some((known, _)), Some(error)) => {
@@ -468,14 +489,14 @@ impl<F: Fs, B: Build> Engine<F, B> {
 
     /// The next unit of those that something was said of, and the one that is due first.
     fn next_step(&mut self, shared: &Shared<B::Value>) {
+        let mut now = self.clock.now();
         let hinted = self.agenda.take_hinted();
         if let Some(unit) = hinted {
-            self.run(shared, unit, Input::Hint);
+            now = self.run(shared, unit, now, Input::Hint);
         }
-        let now = self.clock.now();
         let due = self.agenda.first(&self.units, now).filter(|(at, _)| *at <= now.mono);
         if let Some((_, unit)) = due.filter(|(_, unit)| hinted != Some(*unit)) {
-            self.run(shared, unit, Input::Tick);
+            self.run(shared, unit, now, Input::Tick);
         }
     }
 
@@ -499,7 +520,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             if shared.lock().stopped {
                 return;
             }
-            self.run(shared, unit, input.clone());
+            self.run(shared, unit, self.clock.now(), input.clone());
         }
     }
 }
