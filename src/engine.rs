@@ -55,6 +55,9 @@ pub(crate) struct Engine<F: Fs, B: Build> {
     last_look: Duration,
     looks: u64,
     builds: u64,
+    /// Who takes a step and with what, and whether others come after it.
+    #[cfg(feature = "testkit")]
+    running: (usize, Option<std::mem::Discriminant<Input<Cause>>>, bool),
 }
 
 /// A watcher that ended by itself.
@@ -139,6 +142,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
             last_look: now.wall,
             looks: count,
             builds: count,
+            #[cfg(feature = "testkit")]
+            running: (0, None, false),
         };
         let units = engine.units.iter().enumerate();
         units.for_each(|(number, unit)| engine.agenda.note(number, unit, now));
@@ -149,6 +154,10 @@ impl<F: Fs, B: Build> Engine<F, B> {
     ///
     /// The clock is asked once after each stage that takes time, and what follows goes by that.
     fn run(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, input: Input<Cause>) -> Now {
+        #[cfg(feature = "testkit")]
+        {
+            (self.running.0, self.running.1) = (unit, Some(std::mem::discriminant(&input)));
+        }
         let now = self.carry_out(shared, unit, now, input);
         let near = self.nears_its_end(&mut shared.lock().status, unit, now);
         near.into_iter().for_each(|event| shared.tell(event));
@@ -260,6 +269,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
     fn look(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now) -> Seen<Cause> {
         // A panic in a look (the build's comparison and the watcher are callers' code) costs a retry, not the driver.
         let seen = caught(|| {
+            // A look is the last effect of a step: nothing else is on its way.
+            #[cfg(feature = "testkit")]
+            self.forget(shared, &());
             let mut look = self.units[unit].snapshot(&self.fs);
             let mut fault = self.faults.get(&unit).cloned();
             let mut never_watched = None;
@@ -290,11 +302,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     break;
                 }
                 #[cfg(feature = "testkit")]
-                self.fs.forget(&|mut state| {
-                    std::hash::Hash::hash(&(unit, attempt, &fault, &never_watched), &mut state);
-                    shared.digest(state);
-                    self.hash_state(state);
-                });
+                self.forget(shared, &(attempt, &fault, &never_watched));
                 look = self.units[unit].snapshot(&self.fs);
             }
             self.watching(shared, unit, now, fault);
@@ -500,6 +508,17 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
     }
 
+    /// Nothing that was seen so far matters but for what is kept in the state, and `more`.
+    #[cfg(feature = "testkit")]
+    fn forget(&self, shared: &Shared<B::Value>, more: &impl std::hash::Hash) {
+        self.fs.forget(&|mut state| {
+            std::hash::Hash::hash(&self.running, &mut state);
+            std::hash::Hash::hash(more, &mut state);
+            shared.digest(state);
+            self.hash_state(state);
+        });
+    }
+
     /// Hashes everything that the next steps depend on.
     #[cfg(feature = "testkit")]
     fn hash_state(&self, mut state: &mut dyn std::hash::Hasher) {
@@ -516,6 +535,10 @@ impl<F: Fs, B: Build> Engine<F, B> {
 
     /// Each unit in turn, until the last or a stop.
     fn each(&mut self, shared: &Shared<B::Value>, input: &Input<Cause>) {
+        #[cfg(feature = "testkit")]
+        {
+            self.running.2 = true;
+        }
         for unit in 0..self.units.len() {
             if shared.lock().stopped {
                 return;
@@ -553,6 +576,11 @@ where
                 Hinted::All => (0..self.units.len()).for_each(|unit| self.agenda.hint(unit)),
                 Hinted::Some(units) => units.into_iter().for_each(|unit| self.agenda.hint(unit)),
             }
+        }
+        #[cfg(feature = "testkit")]
+        {
+            self.running = (0, None, false);
+            self.forget(shared, &());
         }
         self.next_step(shared);
     }

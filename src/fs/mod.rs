@@ -138,8 +138,8 @@ pub trait Fs: Send + 'static {
     /// What the system says.
     fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// The reader drops what it has read since it began or last said so, and keeps what this hashes. Nothing has to be done: a
-    /// simulated world takes two readers that keep the same for one.
+    /// The reader keeps what this hashes, and nothing else of what it knew or has read. Nothing has to be done: a simulated
+    /// world takes two readers that keep the same for one.
     #[cfg(feature = "testkit")]
     fn forget(&self, _kept: &dyn Fn(&mut dyn std::hash::Hasher)) {}
 

@@ -636,7 +636,7 @@ impl World {
     fn forget(&mut self, kept: u64) {
         let log = std::mem::take(&mut self.log);
         self.saw(log);
-        (self.kept, self.plans) = (kept, 0);
+        (self.reader, self.kept, self.plans) = (0, kept, 0);
         if !self.heard.is_empty() {
             self.heard = vec![0];
         }
