@@ -152,7 +152,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
 
     /// One unit takes a step, and carries out what its machine says; returns the time of the last stage.
     ///
-    /// The clock is asked once after each stage that takes time, and what follows goes by that.
+    /// The clock is asked once after each stage that takes time and each callback, and what follows goes by that.
     fn run(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, input: Input<Cause>) -> Now {
         #[cfg(feature = "testkit")]
         {
@@ -197,6 +197,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 }
                 Effect::Publish { recovered, .. } => {
                     if self.publish(shared, unit, now, recovered) {
+                        // Whoever is called back takes what time they want.
+                        now = self.clock.now();
                         continue;
                     }
                     // What was told to be wrong still stands: a later start has to know.
@@ -209,6 +211,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 }
                 Effect::Tell(notice) => {
                     self.tell(shared, unit, now.wall, notice);
+                    now = self.clock.now();
                     continue;
                 }
                 Effect::Answer(answer) => {

@@ -5,6 +5,7 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
+mod callbacks;
 #[path = "../common/mod.rs"]
 mod common;
 mod expiring;
