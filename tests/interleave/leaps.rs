@@ -62,16 +62,17 @@ fn pruning_by_state_loses_no_outcome() {
 /// No sample: every schedule of the smallest worlds, one by one, to its own end.
 #[test]
 fn pruning_by_state_loses_no_look_of_any_schedule() {
-    let mut of = vec![(Publisher::StepRenew, 0, 1), (Publisher::StepRenew, 5, 0)];
+    let mut of = vec![(Publisher::StepRenew, 5, 0, Events::Delivered)];
+    of.extend(Events::ALL.map(|events| (Publisher::StepRenew, 0, 1, events)));
     if is_whole() {
-        of.extend([(Publisher::DirSwapped, 0, 0), (Publisher::Release(false), 0, 0)]);
+        of.extend([Publisher::DirSwapped, Publisher::Release(false)].map(|of| (of, 0, 0, Events::Delivered)));
     }
-    for (publisher, pause, waits) in of {
+    for (publisher, pause, waits, events) in of {
         for phase in [Phase::FirstLoad, Phase::Reload] {
             for mortal in [false, true] {
                 let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
                 (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
-                (scenario.phase, scenario.mortal) = (phase, mortal);
+                (scenario.phase, scenario.mortal, scenario.weather.events) = (phase, mortal, events);
                 let name = scenario.name();
                 let stage = scenario.prepare();
                 let pruned = sim::explore::<Shipped>(&stage, u64::MAX);
