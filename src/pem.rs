@@ -198,14 +198,19 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
             if found.len() > SECTION_LIMIT {
                 return Err(Error::new(Layer::Pem, format!("more than {SECTION_LIMIT} sections")));
             }
-        } else if line.strip_prefix(BYTE_ORDER_MARK).is_some_and(|line| line.starts_with(b"-----")) {
-            // Files with such a mark were joined: what follows is no text beside the sections.
-            return Err(Error::new(Layer::Pem, "a byte order mark within the file, before dashes"));
-        } else if line.starts_with(b"-----") || (end == text.len() && cut_marker(line)) {
-            return Err(Error::new(
-                Layer::Pem,
-                "a line starts with dashes but neither begins nor ends a section",
-            ));
+        } else {
+            let plain = unmarked(line);
+            if plain.starts_with(b"-----") || (end == text.len() && cut_marker(plain)) {
+                // Files with such a mark were joined: what follows is no text beside the sections.
+                return Err(Error::new(
+                    Layer::Pem,
+                    if plain.len() < line.len() {
+                        "a byte order mark within the file, before dashes"
+                    } else {
+                        "a line starts with dashes but neither begins nor ends a section"
+                    },
+                ));
+            }
         }
         start = end + 1;
     }
@@ -223,6 +228,14 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A line without the byte order marks and the white space before it.
+fn unmarked(mut line: &[u8]) -> &[u8] {
+    while let Some(rest) = line.strip_prefix(BYTE_ORDER_MARK) {
+        line = rest.trim_ascii_start();
+    }
+    line
+}
 
 /// The first dashes of a marker line of which the rest was not written yet.
 fn cut_marker(line: &[u8]) -> bool {

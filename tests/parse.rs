@@ -90,16 +90,19 @@ fn inv02_pem_that_others_pass_over_is_refused_by_the_layer_it_belongs_to() {
     }
 }
 
-/// As `cat` joins files that begin with one: neither a section nor text beside the sections.
+/// As `cat` joins files that begin with one: neither a section nor text beside the sections. White space between the mark
+/// and the dashes, or a second mark, makes no text of them either.
 #[test]
 fn inv03_a_byte_order_mark_before_a_later_section_is_refused() {
     let chain = pair().chain;
-    let joined = [chain.as_bytes(), b"\xef\xbb\xbf", chain.as_bytes()].concat();
-    // Also where that section was not written to its end.
-    let cut = &joined[..chain.len() + 40];
-    for text in [&joined[..], cut] {
-        let why = pem::chain(text).unwrap_err().to_string();
-        assert!(why.contains("a byte order mark within the file"), "{why}");
+    for mark in ["\u{feff}", "\u{feff}\u{c}", "\u{feff} \t", "\u{feff}\u{feff}", " \u{feff} \u{feff} "] {
+        let joined = format!("{chain}{mark}{chain}");
+        // Also where that section was not written to its end, or not even its first dashes were.
+        let begun = chain.len() + mark.len();
+        for text in [&joined[..], &joined[..begun + 40], &joined[..begun + 3]] {
+            let why = pem::chain(text.as_bytes()).unwrap_err().to_string();
+            assert!(why.contains("a byte order mark within the file"), "{text:?}: {why}");
+        }
     }
 }
 

@@ -206,6 +206,8 @@ fn labels(text: &[u8]) -> Option<Vec<String>> {
     let (mut found, mut open) = (Vec::new(), None);
     let mut lines = text.split(['\n', '\r']).map(str::trim).peekable();
     while let Some(line) = lines.next() {
+        // For OpenSSL a marker behind a byte order mark is text, so that two files that `cat` joined are the first of them.
+        let plain = line.trim_start_matches(|first: char| first == '\u{feff}' || first.is_ascii_whitespace());
         let marker = |from| line.strip_prefix(from).and_then(|rest: &str| rest.strip_suffix("-----"));
         match (marker("-----BEGIN "), marker("-----END ")) {
             (Some(label), _) if open.is_none() => open = Some(label),
@@ -214,9 +216,9 @@ fn labels(text: &[u8]) -> Option<Vec<String>> {
                 open = None;
             }
             (Some(_), _) | (_, Some(_)) => return None,
-            _ if line.starts_with("-----") => return None,
+            _ if plain.starts_with("-----") => return None,
             // The first dashes of a marker that was not written to its end.
-            _ if lines.peek().is_none() && !line.is_empty() && line.bytes().all(|byte| byte == b'-') => {
+            _ if lines.peek().is_none() && !plain.is_empty() && plain.bytes().all(|byte| byte == b'-') => {
                 return None;
             }
             _ => {}

@@ -253,6 +253,12 @@ fn of_one_file() -> Vec<Vector> {
             second(file, "a byte order mark before the second block", pem, |block| {
                 format!("\u{feff}{block}")
             }),
+            second(
+                file,
+                "a byte order mark and white space before the second block, which is cut",
+                pem,
+                |block| format!("\u{feff} {}", &block[..200]),
+            ),
             second(file, "the second block's base64 damaged", pem, |block| block.replacen("MI", "M*", 1)),
             second(file, "the second block no certificate", content, |block| block.replacen("MI", "AA", 1)),
             second(file, "the second block's label unknown", pem, |block| {

@@ -160,6 +160,8 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
         ("trusted", label(chain, "CERTIFICATE", "TRUSTED CERTIFICATE")),
         ("crlf", label(chain, "\n", "\r\n")),
         ("mark", format!("\u{feff}{chain}").into()),
+        ("mark-blank", format!("\u{feff}\u{c}{SEC1}").into()),
+        ("mark-blank-within", format!("{leaf}\u{feff}\t{}", &issuer[..issuer.len() / 2]).into()),
         ("text", format!("subject=CN=example.test\n{chain}\ntrailing\n").into()),
         ("cut", chain[..chain.len() / 2].into()),
         ("cut-marker", format!("{chain}--").into()),

@@ -69,12 +69,13 @@ fn anchor(certificate: &CertificateDer<'static>) -> bool {
 
 /// A file of which something is accepted has as many ends as it has begins: what is cut off is no end of a file.
 fn whole(data: &[u8]) {
-    let lines = data.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii);
+    let lines = data.split(|byte| matches!(byte, b'\n' | b'\r')).map(String::from_utf8_lossy);
     let (begins, ends) = lines.fold((0, 0), |(begins, ends), line| {
-        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        // Neither white space nor byte order marks make text of a marker.
+        let line = line.trim_start_matches(|first: char| first == '\u{feff}' || first.is_ascii_whitespace());
         (
-            begins + usize::from(line.starts_with(b"-----BEGIN ")),
-            ends + usize::from(line.starts_with(b"-----END ")),
+            begins + usize::from(line.starts_with("-----BEGIN ")),
+            ends + usize::from(line.starts_with("-----END ")),
         )
     });
     assert!(begins == ends && begins > 0, "{begins} sections begin and {ends} end");
