@@ -385,6 +385,8 @@ struct World {
     log: u64,
     /// What it kept of what it had seen before in this step.
     kept: u64,
+    /// What was pending whenever it saw to its watches since then: some of that it takes, and acts upon later.
+    taken: u64,
     /// What was reported since the reader asked for its hints in this step, by what it listened to then.
     heard: Vec<u64>,
     /// How often it has changed that since then.
@@ -435,6 +437,7 @@ impl Sim {
             reader: 0,
             log: 0,
             kept: 0,
+            taken: 0,
             heard: Vec::new(),
             plans: 0,
             told: 0,
@@ -539,7 +542,7 @@ impl Sim {
         let log = std::mem::take(&mut world.log);
         world.saw(log);
         world.reader = state;
-        world.kept = 0;
+        (world.kept, world.taken) = (0, 0);
         world.heard.clear();
         world.plans = 0;
         world.at_once += 1;
@@ -636,7 +639,7 @@ impl World {
     fn forget(&mut self, kept: u64) {
         let log = std::mem::take(&mut self.log);
         self.saw(log);
-        (self.reader, self.kept, self.plans) = (0, kept, 0);
+        (self.reader, self.kept, self.taken, self.plans) = (0, kept, 0, 0);
         if !self.heard.is_empty() {
             self.heard = vec![0];
         }
@@ -655,13 +658,11 @@ impl World {
         let late: Vec<_> = self.late.iter().collect();
         // The shipped filter says itself what it made of the events; a listener is given all of them.
         let pending = self.pending();
-        // Where one of them may stand for others, each counts.
-        let fine = self.fine || pending.is_none() || self.weather.events != Events::Delivered;
-        let events = fine.then_some(&self.heard);
+        let events = (self.fine || pending.is_none()).then_some(&self.heard);
         hash(&(
             (
                 place,
-                (self.reader, self.kept),
+                (self.reader, self.kept, self.taken),
                 self.log,
                 self.told,
                 self.next,

@@ -218,6 +218,7 @@ impl Watcher for SimWatcher {
         let mut world = self.0.world();
         world.give_way(Asks::Plan);
         world.plans += 1;
+        world.taken = hash(&(world.taken, world.pending()));
     }
 
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
