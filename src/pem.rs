@@ -165,7 +165,8 @@ fn quoted(label: &str) -> String {
 /// Finds the sections.
 ///
 /// 1. A byte order mark at the start is passed over: editors add it, and the first line would not count.
-/// 2. `-----BEGIN label-----` opens a section, `-----END label-----` closes it; white space around is passed over.
+/// 2. `-----BEGIN label-----` opens a section, `-----END label-----` closes it; white space around is passed over. Any other
+///    line of dashes is damage, also where they stand behind bytes that are not printed: it is no text beside the sections.
 /// 3. A section that does not close, closes with another label, or holds another `BEGIN` is damage.
 fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     // 1.
@@ -199,17 +200,14 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
                 return Err(Error::new(Layer::Pem, format!("more than {SECTION_LIMIT} sections")));
             }
         } else {
-            let plain = unmarked(line);
+            let plain = printed(line);
             if plain.starts_with(b"-----") || (end == text.len() && cut_marker(plain)) {
-                // Files with such a mark were joined: what follows is no text beside the sections.
-                return Err(Error::new(
-                    Layer::Pem,
-                    if plain.len() < line.len() {
-                        "a byte order mark within the file, before dashes"
-                    } else {
-                        "a line starts with dashes but neither begins nor ends a section"
-                    },
-                ));
+                let why = if line.starts_with(b"-") {
+                    "a line starts with dashes but neither begins nor ends a section"
+                } else {
+                    "a byte order mark, or another byte that is not printed, before dashes"
+                };
+                return Err(Error::new(Layer::Pem, why));
             }
         }
         start = end + 1;
@@ -229,12 +227,13 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A line without the byte order marks and the white space before it.
-fn unmarked(mut line: &[u8]) -> &[u8] {
-    while let Some(rest) = line.strip_prefix(BYTE_ORDER_MARK) {
-        line = rest.trim_ascii_start();
-    }
-    line
+/// A line without what no ASCII text shows before and behind it: byte order marks, where marked files were joined; zeros,
+/// where a crash came before the bytes of a file whose length was written.
+fn printed(line: &[u8]) -> &[u8] {
+    let is_printed = |byte: &u8| byte.is_ascii_graphic();
+    let from = line.iter().position(is_printed).unwrap_or(line.len());
+    let to = line.iter().rposition(is_printed).map_or(from, |last| last + 1);
+    &line[from..to]
 }
 
 /// The first dashes of a marker line of which the rest was not written yet.

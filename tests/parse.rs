@@ -90,19 +90,48 @@ fn inv02_pem_that_others_pass_over_is_refused_by_the_layer_it_belongs_to() {
     }
 }
 
-/// As `cat` joins files that begin with one: neither a section nor text beside the sections. White space between the mark
-/// and the dashes, or a second mark, makes no text of them either.
+/// As `cat` joins files that begin with a byte order mark, and as others leave what nobody sees: neither a section nor text
+/// beside the sections.
 #[test]
-fn inv03_a_byte_order_mark_before_a_later_section_is_refused() {
+fn inv03_a_section_behind_a_byte_that_is_not_printed_is_refused() {
     let chain = pair().chain;
-    for mark in ["\u{feff}", "\u{feff}\u{c}", "\u{feff} \t", "\u{feff}\u{feff}", " \u{feff} \u{feff} "] {
-        let joined = format!("{chain}{mark}{chain}");
+    let marks: [&[u8]; 10] = [
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbf\x0c",
+        b" \xef\xbb\xbf \t\xef\xbb\xbf ",
+        b"\xef\xbb\xbf\x0b",
+        b"\x0b",
+        b"\x1a",
+        b"\0\0\0",
+        b"\xc2\xa0",
+        b"\xe2\x80\x8b",
+        b"\xff\xfe",
+    ];
+    for mark in marks {
+        let joined = [chain.as_bytes(), mark, chain.as_bytes()].concat();
         // Also where that section was not written to its end, or not even its first dashes were.
         let begun = chain.len() + mark.len();
-        for text in [&joined[..], &joined[..begun + 40], &joined[..begun + 3]] {
-            let why = pem::chain(text.as_bytes()).unwrap_err().to_string();
-            assert!(why.contains("a byte order mark within the file"), "{text:?}: {why}");
+        for text in [&joined[..], &joined[..begun + 40], &joined[..begun + 5], &joined[..begun + 3]] {
+            let why = pem::chain(text).unwrap_err().to_string();
+            assert!(why.contains("not printed, before dashes"), "{mark:x?}: {why}");
         }
+    }
+    // What is printed is text (RFC 7468 section 2).
+    let titled = format!("a -----BEGIN line\n{chain}");
+    assert_eq!(pem::chain(titled.as_bytes()), pem::chain(chain.as_bytes()));
+}
+
+/// Checks: INV-03. A crash may leave a file of its length of which only the begin was written; the rest is zeros.
+#[test]
+fn inv03_a_file_that_is_zeros_from_somewhere_on_is_refused_unless_that_is_between_two_sections() {
+    let chain = pair().chain;
+    let end = "-----END CERTIFICATE-----\n";
+    let leaf = chain.find(end).unwrap() + end.len();
+    for cut in 0..chain.len() - 1 {
+        let mut filled = chain.clone().into_bytes();
+        filled[cut..].fill(0);
+        let read = pem::chain(&filled);
+        assert_eq!(read.is_ok(), cut == leaf, "{cut} of {}", chain.len());
     }
 }
 

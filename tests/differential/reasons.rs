@@ -204,10 +204,11 @@ fn to_accept_key(text: &[u8], ours: &Read, theirs: &Read) -> Option<&'static str
 fn labels(text: &[u8]) -> Option<Vec<String>> {
     let text = String::from_utf8_lossy(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)).into_owned();
     let (mut found, mut open) = (Vec::new(), None);
-    let mut lines = text.split(['\n', '\r']).map(str::trim).peekable();
+    let blank = |edge: char| edge.is_ascii_whitespace();
+    let mut lines = text.split(['\n', '\r']).map(|line| line.trim_matches(blank)).peekable();
     while let Some(line) = lines.next() {
         // For OpenSSL a marker behind a byte order mark is text, so that two files that `cat` joined are the first of them.
-        let plain = line.trim_start_matches(|first: char| first == '\u{feff}' || first.is_ascii_whitespace());
+        let plain = line.trim_matches(|edge: char| !edge.is_ascii_graphic());
         let marker = |from| line.strip_prefix(from).and_then(|rest: &str| rest.strip_suffix("-----"));
         match (marker("-----BEGIN "), marker("-----END ")) {
             (Some(label), _) if open.is_none() => open = Some(label),

@@ -259,6 +259,9 @@ fn of_one_file() -> Vec<Vector> {
                 pem,
                 |block| format!("\u{feff} {}", &block[..200]),
             ),
+            second(file, "zeros from within the first dashes of the second block on", pem, |block| {
+                format!("--{}", "\0".repeat(block.len() - 2))
+            }),
             second(file, "the second block's base64 damaged", pem, |block| block.replacen("MI", "M*", 1)),
             second(file, "the second block no certificate", content, |block| block.replacen("MI", "AA", 1)),
             second(file, "the second block's label unknown", pem, |block| {

@@ -162,6 +162,7 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
         ("mark", format!("\u{feff}{chain}").into()),
         ("mark-blank", format!("\u{feff}\u{c}{SEC1}").into()),
         ("mark-blank-within", format!("{leaf}\u{feff}\t{}", &issuer[..issuer.len() / 2]).into()),
+        ("zeros", format!("{leaf}\n--{}", "\0".repeat(issuer.len() - 3)).into()),
         ("text", format!("subject=CN=example.test\n{chain}\ntrailing\n").into()),
         ("cut", chain[..chain.len() / 2].into()),
         ("cut-marker", format!("{chain}--").into()),

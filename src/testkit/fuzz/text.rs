@@ -27,6 +27,7 @@ pub fn chain_parse(data: &[u8]) {
     let answer = served::apply(Role::Chain, data);
     agrees(&answer, parsed.as_ref().err(), Role::Chain);
     let Ok(chain) = parsed else { return };
+    whole(data);
     bounded(&chain, data);
     let encoded = encode("CERTIFICATE", &chain);
     assert_eq!(pem::chain(&encoded).as_ref(), Ok(&chain));
@@ -50,6 +51,7 @@ pub fn ca_bundle(data: &[u8]) {
     let answer = served::apply(Role::ClientCa, data);
     agrees(&answer, parsed.as_ref().err(), Role::ClientCa);
     let Ok(bundle) = parsed else { return };
+    whole(data);
     bounded(&bundle, data);
     assert_eq!(pem::ca_bundle(&encode("CERTIFICATE", &bundle)).as_ref(), Ok(&bundle));
     let each = bundle.iter().all(anchor);
@@ -67,18 +69,20 @@ fn anchor(certificate: &CertificateDer<'static>) -> bool {
     RootCertStore::empty().add(certificate.clone()).is_ok()
 }
 
-/// A file of which something is accepted has as many ends as it has begins: what is cut off is no end of a file.
-fn whole(data: &[u8]) {
+/// A file of which something is accepted has as many ends as it has begins, and does not end within the dashes of one: what is
+/// cut off is no end of a file, though a crash filled it up with zeros.
+pub(super) fn whole(data: &[u8]) {
     let lines = data.split(|byte| matches!(byte, b'\n' | b'\r')).map(String::from_utf8_lossy);
-    let (begins, ends) = lines.fold((0, 0), |(begins, ends), line| {
-        // Neither white space nor byte order marks make text of a marker.
-        let line = line.trim_start_matches(|first: char| first == '\u{feff}' || first.is_ascii_whitespace());
-        (
-            begins + usize::from(line.starts_with("-----BEGIN ")),
-            ends + usize::from(line.starts_with("-----END ")),
-        )
-    });
+    let (mut begins, mut ends, mut last) = (0, 0, String::new());
+    for line in lines {
+        // What is not printed makes no text of a marker.
+        let line = line.trim_matches(|edge: char| !edge.is_ascii_graphic());
+        begins += usize::from(line.starts_with("-----BEGIN "));
+        ends += usize::from(line.starts_with("-----END "));
+        line.clone_into(&mut last);
+    }
     assert!(begins == ends && begins > 0, "{begins} sections begin and {ends} end");
+    assert!(last.is_empty() || last.chars().any(|char| char != '-'), "it ends with {last:?}");
 }
 
 /// A key that is accepted is the same wherever in the file it lies, and a second one is never guessed away.
