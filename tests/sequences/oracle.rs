@@ -151,10 +151,17 @@ impl<'a> Judge<'a> {
         match &at.record {
             Record::Disk(contents) => {
                 self.stands(at.mono);
-                // What was out of reach for a moment and is back as it was has stood all the while.
+                // What was out of reach for a moment and is back as it was has stood all the while; and so has, for all that a
+                // stamp shows, what was written anew with the same bytes within the tick in which it began to stand.
                 let whole = |held: &Contents| held.iter().all(Option::is_some);
-                let before = self.stood.iter().rev().find(|(.., held)| whole(held));
-                let since = before.filter(|(.., held)| *held == contents).map_or(at.mono, |(from, ..)| *from);
+                let last = self.stood.iter().rev().find(|(.., held)| whole(held));
+                let tick = self.plan.weather.tick;
+                let same = |(from, _, held): &&(Duration, Duration, &Contents)| {
+                    *held == contents && at.mono < *from + tick
+                };
+                let before = last.filter(|(.., held)| *held == contents);
+                let before = before.or_else(|| self.stood.iter().rev().find(same));
+                let since = before.map_or(at.mono, |(from, ..)| *from);
                 self.stood.push((since, at.mono, contents));
                 self.tied.extend((at.mono < self.renamed + TICK).then_some(since));
                 // On a simulated disk it is taken with that.
