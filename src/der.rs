@@ -43,6 +43,8 @@ pub(crate) const GENERALIZED_TIME: u8 = 0x18;
 pub(crate) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
+const ISSUER_UNIQUE_ID: u8 = 0x81;
+const SUBJECT_UNIQUE_ID: u8 = 0x82;
 const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
@@ -64,7 +66,7 @@ const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
 /// Reads a certificate; `None` if it is not one as far as it is read.
 ///
 /// 1. Certificate, TBSCertificate, version, serial. 2. Signature algorithm, issuer. 3. Validity. 4. Subject, public key.
-/// 5. Extensions, of which the subject alternative name and the basic constraints are opened.
+/// 5. The unique identifiers that old ones have; extensions, of which the subject alternative name and the basic constraints are opened.
 #[must_use]
 pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     // 1.
@@ -85,9 +87,8 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     let subject = tbs.read(SEQUENCE)?;
     tbs.read(SEQUENCE)?;
     // 5.
-    while !tbs.0.is_empty() && !tbs.0.starts_with(&[EXTENSIONS]) {
-        tbs.any()?;
-    }
+    tbs.read_if(ISSUER_UNIQUE_ID);
+    tbs.read_if(SUBJECT_UNIQUE_ID);
     let (mut names, mut alternative, mut ca) = (Vec::new(), None, false);
     if let Some(explicit) = tbs.read_if(EXTENSIONS) {
         let mut extensions = Reader(Reader(explicit).read(SEQUENCE)?);
@@ -106,7 +107,7 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
             }
         }
     }
-    // Extensions that are cut off are not read, and must not count as none.
+    // Extensions that are cut off, or under another tag, are not read, and must not count as none.
     tbs.end()?;
     if names.is_empty() {
         let last = common_names(subject).and_then(|mut found| found.pop());

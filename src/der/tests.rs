@@ -177,8 +177,15 @@ fn inv02_a_certificate_is_read_whole_or_not_at_all() {
     let constraints = |value: u8| der(SEQUENCE, &[&der(BOOLEAN, &[&[value]])]);
     let bare = to_be_signed(b"\x05", &subject, b"");
     let version = der(VERSION, &[&der(INTEGER, &[b"\x02"])]);
-    let unique = der(0x81, &[b"id"]);
-    for (start, unique) in [(&[][..], &[][..]), (&version, &[]), (&version, &unique)] {
+    let [issuer_id, subject_id] = [0x81, 0x82].map(|tag| der(tag, &[b"id"]));
+    let both = [&issuer_id[..], &subject_id].concat();
+    for (start, unique) in [
+        (&[][..], &[][..]),
+        (&version, &[]),
+        (&version, &issuer_id),
+        (&version, &subject_id),
+        (&version, &both),
+    ] {
         let none = certificate(&[start, &bare, unique].concat());
         let found = fields(&none).expect("a certificate");
         let issuer = name_of(&[(COMMON_NAME, UTF8, b"issuer")]);
@@ -203,8 +210,19 @@ fn inv02_a_certificate_is_read_whole_or_not_at_all() {
     }
     assert_eq!(fields(&[&whole[..], b"\0"].concat()), None, "something behind it");
     assert_eq!(fields(&certificate(&to_be_signed(b"", &subject, b""))), None, "no serial");
-    let after = [&extensions(&[]), &unique[..]].concat();
-    assert_eq!(fields(&certificate(&[&bare[..], &after].concat())), None, "something behind the extensions");
+    let behind = [&extensions(&[]), &issuer_id[..]].concat();
+    let turned = [&subject_id[..], &issuer_id].concat();
+    let twice = [&issuer_id[..], &issuer_id].concat();
+    for other in
+        [behind, turned, twice, der(0xa1, &[]), der(0xe3, &[&der(SEQUENCE, &[])]), der(SEQUENCE, &[])]
+    {
+        let text = certificate(&[&bare[..], &other].concat());
+        assert_eq!(
+            fields(&text),
+            None,
+            "{other:02x?} where only identifiers and extensions stand, in this order"
+        );
+    }
 }
 
 /// Checks: INV-11. A renewal has the names of what it renews, in whatever order.
