@@ -144,6 +144,62 @@ fn two_states_that_are_taken_for_one_are_found_out() {
     assert!(schedule.lock().unwrap().0.confused > 0);
 }
 
+/// A search that hashes what the reader keeps each time anew.
+struct Fresh(Exhaustive);
+
+impl Schedule for Fresh {
+    fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize> {
+        self.0.choose(state, options)
+    }
+
+    fn aside(&mut self, state: &dyn Fn() -> u64, what: Aside) -> Option<bool> {
+        self.0.aside(state, what)
+    }
+
+    fn leaps(&self) -> bool {
+        self.0.leaps()
+    }
+
+    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        self.0.leap(state, moves)
+    }
+}
+
+#[test]
+fn what_is_known_of_what_the_reader_keeps_is_what_it_keeps() {
+    for scenario in compared() {
+        let name = scenario.name();
+        let stage = scenario.prepare();
+        let known = sim::explore::<Shipped>(&stage, u64::MAX);
+        let schedule = Arc::new(Mutex::new(Fresh(Exhaustive::leaping())));
+        let (mut looks, mut outcomes) = (HashSet::new(), HashSet::new());
+        while schedule.lock().unwrap().0.next_run() {
+            let run = sim::run::<Shipped>(&stage, schedule.clone());
+            schedule.lock().unwrap().0.end_run(run.breached);
+            outcomes.extend(run.complete.then_some(run.outcome));
+            looks.extend(run.looks);
+        }
+        let fresh = &schedule.lock().unwrap().0;
+        assert_eq!((known.runs, known.states), (fresh.runs, fresh.states()), "{name}");
+        assert_eq!((known.schedules, known.breached), fresh.schedules(), "{name}");
+        assert!(known.looks == looks && known.outcomes == outcomes, "{name}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "not a function of the schedule")]
+fn a_reader_that_keeps_something_else_in_each_run_is_found_out() {
+    let mut search = Exhaustive::default().unpruned();
+    let mut kept = 0;
+    while search.next_run() {
+        kept += 1;
+        search.keep(&|| kept);
+        // No state shows it.
+        (0..8).for_each(|place| assert!(search.choose(&|| place, 2).is_some()));
+        search.end_run(false);
+    }
+}
+
 /// The worlds in which a search with leaps is compared with one without: of each kind of publisher, weather and phase.
 fn compared() -> Vec<Scenario> {
     let small = [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)];

@@ -37,6 +37,10 @@ impl Schedule for Turns {
         self.allowed -= usize::from(steps);
         Some(usize::from(steps))
     }
+
+    fn keep(&mut self, _: &dyn Fn() -> u64) -> u64 {
+        0
+    }
 }
 
 struct Player<D> {
@@ -84,7 +88,7 @@ impl<D: Design> Player<D> {
         if !self.running {
             self.running = true;
             self.sim.note(Record::Mark("start", number));
-            self.sim.begin_step(0);
+            self.sim.begin_step(&|| 0);
             self.design.begin();
             self.observe();
         }
@@ -183,7 +187,7 @@ impl<D: Design> Player<D> {
         if !self.running {
             self.sim.idle(Some(limit));
         } else {
-            self.sim.begin_step(0);
+            self.sim.begin_step(&|| 0);
             match self.design.turn() {
                 Ok(()) => {}
                 Err(pause) => {
@@ -196,7 +200,7 @@ impl<D: Design> Player<D> {
 
     /// The reader takes its step, if it has one.
     fn work(&mut self) -> bool {
-        self.sim.begin_step(0);
+        self.sim.begin_step(&|| 0);
         let works = self.design.turn().is_ok();
         self.observe();
         works

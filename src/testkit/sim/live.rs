@@ -120,7 +120,7 @@ impl<T: Send + Sync + 'static> Live<T> {
             if now >= end {
                 return false;
             }
-            self.sim.begin_step(0);
+            self.sim.begin_step(&|| 0);
             match self.reloader().shared().turn() {
                 Ok(()) => {}
                 Err(pause) => {

@@ -536,8 +536,16 @@ impl Sim {
         self.world().now
     }
 
-    /// The reader begins a step; `state` is the hash of everything that its next steps depend on.
-    pub fn begin_step(&self, state: u64) {
+    /// What the schedule takes for the hash of what the reader goes on with.
+    fn keep(&self, hash: &dyn Fn() -> u64) -> u64 {
+        let schedule = Arc::clone(&self.world().schedule);
+        let mut schedule = schedule.lock().unwrap_or_else(PoisonError::into_inner);
+        schedule.keep(hash)
+    }
+
+    /// The reader begins a step; `state` hashes everything that its next steps depend on.
+    pub fn begin_step(&self, state: &dyn Fn() -> u64) {
+        let state = self.keep(state);
         let mut world = self.world();
         let log = std::mem::take(&mut world.log);
         world.saw(log);

@@ -149,9 +149,12 @@ impl Fs for SimFs {
     }
 
     fn forget(&self, kept: &dyn Fn(&mut dyn Hasher)) {
-        let mut hasher = Mix::default();
-        kept(&mut hasher);
-        self.0.world().forget(hasher.finish());
+        let kept = self.0.keep(&|| {
+            let mut hasher = Mix::default();
+            kept(&mut hasher);
+            hasher.finish()
+        });
+        self.0.world().forget(kept);
     }
 
     fn list(&self, dir: &SimDir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {

@@ -408,12 +408,12 @@ pub fn run_loaded<D: Design>(
 }
 
 fn drive<D: Design>(sim: &Sim, design: &mut D) {
-    sim.begin_step(design.digest());
+    sim.begin_step(&|| design.digest());
     design.begin();
     observe(sim, design);
     // A reader that is slower than its poll never idles.
     while !sim.is_over() {
-        sim.begin_step(design.digest());
+        sim.begin_step(&|| design.digest());
         let turn = design.turn();
         observe(sim, design);
         if let Err(pause) = turn

@@ -29,6 +29,12 @@ pub trait Schedule: Send {
     /// `state` hashes everything that the rest of the run depends on; it is not called where that is known.
     fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize>;
 
+    /// The hash of what the reader goes on with, where it begins a step or keeps no more of what it has seen; `hash` is not
+    /// called where that is known, or where nobody asks for states.
+    fn keep(&mut self, hash: &dyn Fn() -> u64) -> u64 {
+        hash()
+    }
+
     /// Whether this happens now; `None` as above.
     fn aside(&mut self, _state: &dyn Fn() -> u64, _what: Aside) -> Option<bool> {
         Some(false)
@@ -56,6 +62,8 @@ pub trait Schedule: Send {
 ///
 /// With [`Exhaustive::leaping`], of all schedules that differ only in when a step was taken that the reader did not
 /// notice until later, the one in which each step comes as late as it can is visited for all of them.
+///
+/// A run repeats the one before it up to where they part. What the reader keeps there is the same, and hashed once.
 #[derive(Debug, Default)]
 pub struct Exhaustive {
     leaps: bool,
@@ -64,6 +72,9 @@ pub struct Exhaustive {
     fine: bool,
     path: Vec<Fork>,
     depth: usize,
+    /// What was kept on the present path, each behind so many forks; and how many of these the present run has come by.
+    kept: Vec<(usize, u64)>,
+    keeps: usize,
     /// Schedules from a state on, and those of them that break an assumption.
     known: HashMap<u64, (u128, u128), BuildHasherDefault<Mix>>,
     /// The same for the end of the present run; `None` where it went on to its end.
@@ -76,6 +87,9 @@ pub struct Exhaustive {
     /// alone are states come to twice.
     pub confused: u64,
 }
+
+/// One run of so many hashes all that its reader keeps, and compares it with what it was.
+const CHECKED: u64 = 64;
 
 #[derive(Debug)]
 struct Fork {
@@ -112,7 +126,7 @@ impl Exhaustive {
             return false;
         }
         self.runs += 1;
-        self.depth = 0;
+        (self.depth, self.keeps) = (0, 0);
         self.rest = None;
         true
     }
@@ -124,6 +138,8 @@ impl Exhaustive {
             fork.schedules = (fork.schedules.0 + done.0, fork.schedules.1 + done.1);
             if fork.chosen + 1 < fork.options {
                 fork.chosen += 1;
+                // What comes behind this fork is another one's.
+                self.kept.truncate(self.kept.partition_point(|(forks, _)| *forks < self.path.len()));
                 return;
             }
             done = fork.schedules;
@@ -186,6 +202,18 @@ impl Exhaustive {
 impl Schedule for Exhaustive {
     fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize> {
         self.fork(state, || (options, Vec::new())).map(|fork| fork.chosen)
+    }
+
+    fn keep(&mut self, hash: &dyn Fn() -> u64) -> u64 {
+        self.keeps += 1;
+        let Some((_, known)) = self.kept.get(self.keeps - 1) else {
+            let hash = hash();
+            self.kept.push((self.depth, hash));
+            return hash;
+        };
+        let checks = self.runs.is_multiple_of(CHECKED);
+        assert!(!checks || *known == hash(), "what the reader keeps is not a function of the schedule");
+        *known
     }
 
     fn aside(&mut self, state: &dyn Fn() -> u64, _: Aside) -> Option<bool> {
@@ -270,6 +298,10 @@ impl Schedule for Replay {
         Some(self.choices.get(self.next - 1).copied().unwrap_or(0).min(1))
     }
 
+    fn keep(&mut self, _: &dyn Fn() -> u64) -> u64 {
+        0
+    }
+
     fn aside(&mut self, _: &dyn Fn() -> u64, what: Aside) -> Option<bool> {
         let letter = self.choices.get(self.next).copied();
         let happens = letter == Some(if what == Aside::Death { DEATH } else { ASIDE });
@@ -302,6 +334,10 @@ impl Schedule for Bytes {
         let bit = self.bytes.get(self.next / 8).map_or(0, |byte| byte >> (self.next % 8) & 1);
         self.next += 1;
         Some(usize::from(bit))
+    }
+
+    fn keep(&mut self, _: &dyn Fn() -> u64) -> u64 {
+        0
     }
 }
 
@@ -338,6 +374,10 @@ impl Schedule for Sampled {
             return Some(0);
         }
         Some(usize::from(self.random() % 256 < self.weight))
+    }
+
+    fn keep(&mut self, _: &dyn Fn() -> u64) -> u64 {
+        0
     }
 
     fn aside(&mut self, _: &dyn Fn() -> u64, what: Aside) -> Option<bool> {
