@@ -238,7 +238,7 @@ impl<V> Unit<V> {
         self.candidate.as_ref().map(|candidate| candidate.motion).hash(&mut state);
         self.torn.as_ref().map(|torn| (&torn.walk, torn.files.as_ref().err())).hash(&mut state);
         if let Some((files, _)) = &self.judged {
-            files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
+            files.iter().for_each(|file| file.hash(&mut state));
         }
         // Numbers matter by what they are compared with: those of the candidate and of what was judged last.
         let content = |number| u64::from(self.candidate.as_ref().is_some_and(|now| now.content == number));
