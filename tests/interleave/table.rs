@@ -39,7 +39,7 @@ fn limit(scenario: &Scenario) -> u64 {
 
 /// As many as no world takes that is to be searched to its end; one that does is cut off, and counted as that.
 fn whole_limit() -> u64 {
-    asked("INTERLEAVE_WHOLE_RUNS").unwrap_or(2_000_000)
+    asked("INTERLEAVE_WHOLE_RUNS").unwrap_or(8_000_000)
 }
 
 /// Random schedules for each world that was cut off.
