@@ -66,7 +66,8 @@ const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
 /// Reads a certificate; `None` if it is not one as far as it is read.
 ///
 /// 1. Certificate, TBSCertificate, version, serial. 2. Signature algorithm, issuer. 3. Validity. 4. Subject, public key.
-/// 5. The unique identifiers that old ones have; extensions, of which the subject alternative name and the basic constraints are opened.
+/// 5. The unique identifiers that old ones have; extensions, of which the subject alternative name and the basic constraints
+///    are opened.
 #[must_use]
 pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     // 1.

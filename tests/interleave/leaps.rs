@@ -187,7 +187,7 @@ fn what_is_known_of_what_the_reader_keeps_is_what_it_keeps() {
 }
 
 #[test]
-#[should_panic(expected = "not a function of the schedule")]
+#[should_panic(expected = "not a function of its schedule")]
 fn a_reader_that_keeps_something_else_in_each_run_is_found_out() {
     let mut search = Exhaustive::default().unpruned();
     let mut kept = 0;
