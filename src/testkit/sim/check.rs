@@ -35,9 +35,13 @@ fn broken<T>(invariant: &'static str, why: impl Into<String>) -> Result<T, Viola
 }
 
 /// Whether one generation is required: the publisher did not die half-way and kept the assumption it commits by.
+///
+/// Of a run that was ended early it is not known whether it keeps it in the rest: the runs with that rest, which have told
+/// and published the same until there, were judged.
 #[must_use]
 pub fn is_bound_to_one_generation(scenario: &Scenario, run: &Run) -> bool {
-    scenario.crash.is_none() && !run.crashed && (scenario.publisher.commits_by_rename() || !run.breached)
+    let keeps = scenario.publisher.commits_by_rename() || (run.complete && !run.breached);
+    scenario.crash.is_none() && !run.crashed && keeps
 }
 
 /// Everything at once.
