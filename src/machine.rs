@@ -24,7 +24,7 @@ pub struct Timing {
     pub settle: Duration,
     /// The same for a candidate that only shrinks: most likely a write in progress.
     pub shrink_settle: Duration,
-    /// How long after a tie of timestamps to look again.
+    /// How long after a tie of timestamps to look again, and how much earlier than a change a timestamp may be.
     pub tie: Duration,
     /// The first pause after a failure; it doubles up to the poll.
     pub retry: Duration,

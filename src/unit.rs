@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Layer},
     event::Event,
     expiry::{Dated, Expiry},
-    fs::Fs,
+    fs::{Fs, nanos},
     machine::{Machine, Seen, Timing},
     snapshot::{self, Files, Look, PathSet},
     status::{Refused, SetStatus},
@@ -305,7 +305,7 @@ impl Starting {
             Ok(files) => files,
         };
         let set = Set { files, walk: look.walk };
-        if is_old(&set.walk, now, timing.settle) {
+        if is_old(&set.walk, now, timing) {
             *self = Self::Still(set);
             return Ok(None);
         }
@@ -347,10 +347,9 @@ impl Starting {
     }
 }
 
-/// Whether nothing of the set changed within the settle time.
-fn is_old(walk: &Walk, now: Now, settle: Duration) -> bool {
-    let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
-    walk.newest().is_none_or(|newest| newest + nanos(settle) <= nanos(now.wall))
+/// Whether nothing of the set can have changed within the settle time.
+fn is_old(walk: &Walk, now: Now, timing: &Timing) -> bool {
+    walk.newest(timing.tie).is_none_or(|newest| newest + nanos(timing.settle) <= nanos(now.wall))
 }
 
 /// Which unit comes next, without asking all of them.

@@ -6,9 +6,12 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use crate::fs::{FileId, Kind, Stamp, Stat};
+use crate::fs::{FileId, Kind, Stamp, Stat, nanos};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// One name looked up in one directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -138,15 +141,20 @@ impl Walk {
             && self.entries.iter().zip(&earlier.entries).all(|(now, was)| now.held_still_since(was))
     }
 
-    /// The latest change of any file or link, or of a directory as a whole; `None` where nothing was found.
+    /// The latest moment at which any file or link, or a directory as a whole, can have changed; `None` where nothing was found.
+    ///
+    /// A timestamp is up to one tick of its clock earlier than the change: up to `tick`, and two seconds where it is a whole
+    /// second, for then it may be of a file system that knows no less (FAT; ext3 and old NFS servers know seconds).
     ///
     /// A directory that was renamed, with all the old files in it, has a change time later than its modification time;
     /// one in which a neighbour of the set came or went does not count, unless every file in it is one of the set.
     #[must_use]
-    pub fn newest(&self) -> Option<Stamp> {
+    pub fn newest(&self, tick: Duration) -> Option<Stamp> {
         let changed = self.entries.iter().filter_map(Entry::stat);
         let changed = changed.filter(|stat| stat.kind != Kind::Dir || stat.ctime > stat.mtime);
-        changed.map(|stat| stat.ctime).chain(self.listings()).max()
+        let stamps = changed.map(|stat| stat.ctime).chain(self.listings());
+        let tick = nanos(tick);
+        stamps.map(|stamp| stamp + if stamp % nanos(SECOND) == 0 { nanos(2 * SECOND) } else { tick }).max()
     }
 
     /// When the directories were last changed whose files are all of the set.

@@ -4,14 +4,18 @@
 // reason: tests stop at the first surprise
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use rustls_reload::{
-    Motion, Now, Timing,
+    Clock, Motion, Now, Timing,
     machine::{Effect, Input, Machine, Notice, Seen, Verdict},
-    testkit::sim::{self, Replay, Scenario, Shipped},
+    testkit::{
+        Op,
+        sim::{self, CA, CHAIN, KEY, Live, Replay, Scenario, Shipped, Weather},
+    },
 };
 
 fn at(ms: u64) -> Now {
@@ -161,6 +165,37 @@ fn schedules_that_once_broke_an_invariant_hold() {
         }
     }
     assert!(runs > 500, "{runs}");
+}
+
+/// Checks: INV-01 (b), ASM-05. A first load takes files for still by their timestamps, which can be a tick earlier than the
+/// changes: a publisher that pauses for just under the settle time was taken for one that is done.
+#[test]
+fn inv01_a_first_load_does_not_take_a_coarse_timestamp_for_the_time_of_a_change() {
+    let ms = Duration::from_millis;
+    let names = [CHAIN, KEY, CA].map(|index| PathBuf::from(["/tls.crt", "/tls.key", "/ca.crt"][index]));
+    let write =
+        |path: &PathBuf, bytes: &[u8]| [Op::Create(path.clone()), Op::Append(path.clone(), bytes.to_vec())];
+    let [old, new] = [sim::full(1, 1), sim::full(2, 2)];
+    let mut base: Vec<_> = names.iter().zip(&old).flat_map(|(name, bytes)| write(name, bytes)).collect();
+    base.extend(write(&"/new".into(), &new[CA]));
+    let timing = Timing::default();
+    let (mut loads, mut at_once) = (0, 0);
+    for tick in [1, 4, 10, 1000, 2000] {
+        for (since, age) in (1..20).flat_map(|since| (0..25).map(move |age| (101 * since, 31 * age))) {
+            let mut live = Live::new(&names, &base, timing, Weather { tick: ms(tick), ..Weather::default() });
+            live.sim().clock().sleep(ms(since));
+            let changed = live.sim().now().mono;
+            live.sim().apply(&Op::Rename("/new".into(), names[CA].clone())).unwrap();
+            live.sim().clock().sleep(ms(age));
+            live.load(None).unwrap();
+            let held = live.sim().now().mono - changed;
+            assert!(held >= timing.settle, "{tick} ms a tick: loaded {held:?} after a change at {since} ms");
+            loads += 1;
+            at_once += usize::from(held == ms(age));
+        }
+    }
+    // What is older than the settle time and a tick is not waited for.
+    assert!(at_once * 10 > loads, "{at_once} of {loads}");
 }
 
 fn neighbours(line: &str) -> Vec<String> {

@@ -79,10 +79,7 @@ fn stat_of(meta: &fs::Metadata) -> Stat {
     } else {
         Kind::Other("not a regular file")
     };
-    let mtime = meta
-        .modified()
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(i128::MAX));
+    let mtime =
+        meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, super::nanos);
     Stat { kind, id: FileId { dev: 0, ino: 0 }, size: meta.len(), mtime, ctime: mtime }
 }

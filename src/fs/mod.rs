@@ -7,6 +7,7 @@ use std::{
     ffi::OsStr,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 mod by_path;
@@ -61,6 +62,11 @@ pub struct FileId {
 
 /// Nanoseconds since the Unix epoch, as a file system reports them.
 pub type Stamp = i128;
+
+/// A time as a file system's.
+pub(crate) fn nanos(time: Duration) -> Stamp {
+    Stamp::try_from(time.as_nanos()).unwrap_or(Stamp::MAX)
+}
 
 /// What a stat of an entry tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

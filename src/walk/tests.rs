@@ -101,7 +101,7 @@ fn two_walks_are_the_same_where_every_entry_and_every_way_is() {
 /// Checks: INV-01 (b), INV-05. Of a directory only its own move counts, not what others do in it.
 #[test]
 fn inv01_the_newest_change_is_that_of_a_file_a_link_or_a_directory_that_moved() {
-    let newest = |entries: &[Entry]| walk(entries, &[]).newest();
+    let newest = |entries: &[Entry]| walk(entries, &[]).newest(Duration::ZERO);
     assert_eq!(newest(&[entry("/a", Seen::Nothing)]), None);
     let both = [link("/a", "b", 5), file("/b", 1, 8)];
     assert_eq!(newest(&both), Some(8));
@@ -112,9 +112,23 @@ fn inv01_the_newest_change_is_that_of_a_file_a_link_or_a_directory_that_moved() 
     }
     let mut listed = walk(&both, &[]);
     listed.note_listing(Path::new("/d"), FileId { dev: 1, ino: 2 }, 12);
-    assert_eq!(listed.newest(), Some(12));
+    assert_eq!(listed.newest(Duration::ZERO), Some(12));
     assert_eq!(both[1].size(), 7);
     assert_eq!(entry("/a", Seen::Nothing).size(), 0);
+}
+
+/// Checks: INV-01 (b), ASM-05. A change can be later than its timestamp: by a tick, or by two seconds where that is in seconds.
+#[test]
+fn inv01_the_newest_change_can_be_later_than_every_timestamp() {
+    let tick = Duration::from_nanos(30);
+    let newest = |stamps: &[Stamp]| {
+        let files: Vec<_> = stamps.iter().map(|stamp| file(&format!("/{stamp}"), 1, *stamp)).collect();
+        walk(&files, &[]).newest(tick)
+    };
+    let second = 1_000_000_000;
+    assert_eq!(newest(&[5 * second + 8, 4 * second + 1]), Some(5 * second + 38));
+    assert_eq!(newest(&[5 * second]), Some(7 * second));
+    assert_eq!(newest(&[5 * second + 8, 4 * second]), Some(6 * second), "the older one can be the later");
 }
 
 /// Two files in a directory to which a link leads since then.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    fs::{FileId, Kind, Stamp, Stat},
+    fs::{FileId, Kind, Stamp, Stat, nanos},
     testkit::Op,
 };
 
@@ -448,8 +448,4 @@ impl Happened {
     fn to(place: &Place, what: What) -> Self {
         Self { dir: place.dir, name: Some(place.name.clone()), node: place.node, what, gone: false }
     }
-}
-
-fn nanos(time: Duration) -> Stamp {
-    Stamp::try_from(time.as_nanos()).unwrap_or(Stamp::MAX)
 }
