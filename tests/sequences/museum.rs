@@ -95,8 +95,9 @@ const ON_REAL_FILES: [(server::Wrong, &str); 4] = [
     (server::Wrong::PassesAll, "INV-02"),
 ];
 
-/// From this one each of them is caught by its sixth case and small within seconds; from another it may take a minute.
-const SEED: u64 = 7;
+/// From this one each of them is caught by its fourth case within three seconds, on a machine with other work too. From
+/// another it may take a minute: what lies between two steps without a pause is seen by luck, and this one soon has pauses.
+const SEED: u64 = 19;
 
 #[test]
 fn each_wrong_design_on_real_files_is_caught_and_shrinks_to_at_most_six_operations() {
