@@ -24,15 +24,29 @@ pub fn held() -> Held {
 }
 
 /// What is held once that is `wanted`, or what it is instead after a second: a watcher's thread may take that long to end.
+///
+/// A second in which the kernel keeps no thread waiting. To close an inotify descriptor it waits until what others have
+/// unwatched is freed as well, however busy they keep the machine; a thread that waits for that has nothing left to do.
 pub fn settled(wanted: Held) -> Held {
-    let start = Instant::now();
+    let (mut left, hung) = (Duration::from_secs(1), Instant::now() + Duration::from_secs(60));
     loop {
-        let now = held();
-        if now == wanted || start.elapsed() > Duration::from_secs(1) {
+        let (start, now) = (Instant::now(), held());
+        if now == wanted || left.is_zero() || start > hung {
             return now;
         }
         std::thread::yield_now();
+        if !is_kept_waiting() {
+            left = left.saturating_sub(start.elapsed());
+        }
     }
+}
+
+/// Whether a thread of this process sleeps where nothing can interrupt it (state D, proc_pid_stat(5)).
+fn is_kept_waiting() -> bool {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    // One may have ended by the time it is read.
+    let mut stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    stats.any(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('D')))
 }
 
 /// What is held once that has not changed for a tenth of a second.
