@@ -25,8 +25,8 @@ pub fn held() -> Held {
 
 /// What is held once that is `wanted`, or what it is instead after a second: a watcher's thread may take that long to end.
 ///
-/// A second in which the kernel keeps no thread waiting. To close an inotify descriptor it waits until what others have
-/// unwatched is freed as well, however busy they keep the machine; a thread that waits for that has nothing left to do.
+/// Not counting the time for which the kernel keeps that thread in closing its inotify descriptor: until the marks that
+/// anybody has removed are freed, however busy others keep the machine. That is waited for a minute at most.
 pub fn settled(wanted: Held) -> Held {
     let (mut left, hung) = (Duration::from_secs(1), Instant::now() + Duration::from_secs(60));
     loop {
@@ -35,18 +35,19 @@ pub fn settled(wanted: Held) -> Held {
             return now;
         }
         std::thread::yield_now();
-        if !is_kept_waiting() {
-            left = left.saturating_sub(start.elapsed());
+        if !is_closing() {
+            // Where this thread did not run for a while, it may have been closing until just now.
+            left = left.saturating_sub(start.elapsed().min(Duration::from_millis(10)));
         }
     }
 }
 
-/// Whether a thread of this process sleeps where nothing can interrupt it (state D, proc_pid_stat(5)).
-fn is_kept_waiting() -> bool {
+/// Whether the thread of notify's inotify watcher sleeps where nothing can interrupt it (state D, proc_pid_stat(5)).
+fn is_closing() -> bool {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     // One may have ended by the time it is read.
     let mut stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
-    stats.any(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('D')))
+    stats.any(|stat| stat.contains(" (notify-rs inoti) D "))
 }
 
 /// What is held once that has not changed for a tenth of a second.
