@@ -29,6 +29,15 @@ pub struct Fields<'a> {
     pub alternative: Option<&'a [u8]>,
     /// Whether it says that it is a CA's.
     pub ca: bool,
+    /// Whether it demands a stapled OCSP response: TLS feature `status_request` (RFC 7633).
+    pub must_staple: bool,
+    /// The DER of the public key's algorithm and bits: SubjectPublicKeyInfo, without its tag and length.
+    pub public_key: &'a [u8],
+    /// The signed part, with its tag and length.
+    pub signed: &'a [u8],
+    /// The DER of the signature's algorithm, without its tag and length, and the signature; `None`
+    /// where the signed part is not followed by both.
+    pub signature: Option<(&'a [u8], &'a [u8])>,
 }
 
 pub(crate) const BOOLEAN: u8 = 0x01;
@@ -62,19 +71,26 @@ const ATTRIBUTES: &[(&[u8], &str)] = &[
 ];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 29, 17];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
+/// RFC 7633 section 4: id-pe-tlsfeature, and the number of `status_request` in it.
+const TLS_FEATURE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 24];
+const STATUS_REQUEST: &[u8] = &[5];
+const BIT_STRING: u8 = 0x03;
 
 /// Reads a certificate; `None` if it is not one as far as it is read.
 ///
 /// 1. Certificate, TBSCertificate, version, serial. 2. Signature algorithm, issuer. 3. Validity. 4. Subject, public key.
-/// 5. The unique identifiers that old ones have; extensions, of which the subject alternative name and the basic constraints
-///    are opened.
+/// 5. The unique identifiers that old ones have; extensions, of which the subject alternative name, the basic
+///    constraints and the TLS features are opened.
 #[must_use]
 pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     // 1.
     let mut outer = Reader(certificate);
     let mut parts = Reader(outer.read(SEQUENCE)?);
     outer.end()?;
+    let all = parts.0;
     let mut tbs = Reader(parts.read(SEQUENCE)?);
+    let signed = &all[..all.len() - parts.0.len()];
+    let signature = signature(parts);
     tbs.read_if(VERSION);
     let serial = tbs.read(INTEGER).filter(|serial| !serial.is_empty())?;
     // 2.
@@ -86,11 +102,11 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     validity.end()?;
     // 4.
     let subject = tbs.read(SEQUENCE)?;
-    tbs.read(SEQUENCE)?;
+    let public_key = tbs.read(SEQUENCE)?;
     // 5.
     tbs.read_if(ISSUER_UNIQUE_ID);
     tbs.read_if(SUBJECT_UNIQUE_ID);
-    let (mut names, mut alternative, mut ca) = (Vec::new(), None, false);
+    let (mut names, mut alternative, mut ca, mut must_staple) = (Vec::new(), None, false, false);
     if let Some(explicit) = tbs.read_if(EXTENSIONS) {
         let mut extensions = Reader(Reader(explicit).read(SEQUENCE)?);
         while !extensions.0.is_empty() {
@@ -105,6 +121,9 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
             } else if id == BASIC_CONSTRAINTS {
                 // X.690 section 11.1: true is all ones.
                 ca = Reader(value).read(SEQUENCE).and_then(|own| Reader(own).read(BOOLEAN)) == Some(&[0xff]);
+            } else if id == TLS_FEATURE {
+                let mut features = Reader(Reader(value).read(SEQUENCE).unwrap_or_default());
+                must_staple = std::iter::from_fn(|| features.read(INTEGER)).any(|id| id == STATUS_REQUEST);
             }
         }
     }
@@ -114,7 +133,29 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
         let last = common_names(subject).and_then(|mut found| found.pop());
         names.extend(last.map(|(tag, value)| printable(&directory_string(tag, value))));
     }
-    Some(Fields { serial, issuer, subject, not_before, not_after, names, alternative, ca })
+    Some(Fields {
+        serial,
+        issuer,
+        subject,
+        not_before,
+        not_after,
+        names,
+        alternative,
+        ca,
+        must_staple,
+        public_key,
+        signed,
+        signature,
+    })
+}
+
+/// Reads the algorithm and the signature that follow the signed part.
+fn signature(mut rest: Reader<'_>) -> Option<(&[u8], &[u8])> {
+    let algorithm = rest.read(SEQUENCE)?;
+    // A signature is whole bytes.
+    let bits = rest.read(BIT_STRING)?.strip_prefix(&[0])?;
+    rest.end()?;
+    Some((algorithm, bits))
 }
 
 /// The names of a certificate to compare it by: the whole subject alternative name, of any kind and however many, else the

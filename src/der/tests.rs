@@ -225,6 +225,46 @@ fn inv02_a_certificate_is_read_whole_or_not_at_all() {
     }
 }
 
+/// Checks: INV-16. Only the TLS feature `status_request` makes a leaf one that has to be stapled.
+#[test]
+fn inv16_must_staple_is_read_from_the_tls_features_alone() {
+    let feature = |number: u8| der(INTEGER, &[&[number]]);
+    let list =
+        |numbers: &[u8]| der(SEQUENCE, &[&numbers.iter().flat_map(|n| feature(*n)).collect::<Vec<_>>()]);
+    for (id, value, expected) in [
+        (TLS_FEATURE, list(&[5]), true),
+        (TLS_FEATURE, list(&[17, 5]), true),
+        (TLS_FEATURE, list(&[17]), false),
+        (TLS_FEATURE, list(&[]), false),
+        (TLS_FEATURE, b"\xff\xff".to_vec(), false),
+        (&[0x55, 29, 99], list(&[5]), false),
+    ] {
+        let all = extensions(&[(id, &value)]);
+        let text = certificate(&[&to_be_signed(b"\x05", b"", b"")[..], &all].concat());
+        assert_eq!(fields(&text).map(|found| found.must_staple), Some(expected), "{value:02x?}");
+    }
+}
+
+/// Checks: INV-16. The signature is read together with the bytes that it is about, or not at all.
+#[test]
+fn inv16_a_signature_is_read_with_the_bytes_that_it_signs() {
+    let signed = der(SEQUENCE, &[&to_be_signed(b"\x05", b"", b"")]);
+    let algorithm = der(SEQUENCE, &[b"how"]);
+    let bits = |value: &[u8]| der(BIT_STRING, &[value]);
+    let read = |parts: &[&[u8]]| {
+        let text = der(SEQUENCE, &[&signed, &parts.concat()]);
+        let found = fields(&text).expect("a certificate");
+        assert_eq!(found.signed, signed);
+        found.signature.map(|(algorithm, bytes)| (algorithm.to_vec(), bytes.to_vec()))
+    };
+    let whole = Some((b"how".to_vec(), b"sig".to_vec()));
+    assert_eq!(read(&[&algorithm, &bits(b"\0sig")]), whole);
+    assert_eq!(read(&[&algorithm, &bits(b"\x01sig")]), None, "not whole bytes");
+    assert_eq!(read(&[&algorithm, &bits(b"\0sig"), b"\x05\0"]), None, "something behind it");
+    assert_eq!(read(&[&algorithm]), None);
+    assert_eq!(read(&[]), None);
+}
+
 /// Checks: INV-11. A renewal has the names of what it renews, in whatever order.
 #[test]
 fn inv11_a_certificate_is_compared_by_its_alternative_names_else_its_common_names_else_its_subject() {

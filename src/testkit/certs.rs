@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -191,18 +191,29 @@ impl Authority {
     /// A new leaf for `subject` with the key `identity`, and nothing else in the chain.
     #[must_use]
     pub fn issue(&self, subject: &Subject, identity: &Identity) -> Pair {
-        let mut params = CertificateParams::new(subject.names.clone()).expect("names");
-        params.distinguished_name.push(DnType::CommonName, subject.names[0].clone());
-        params.not_before = subject.window.0.into();
-        params.not_after = subject.window.1.into();
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![if subject.client {
-            ExtendedKeyUsagePurpose::ClientAuth
-        } else {
-            ExtendedKeyUsagePurpose::ServerAuth
-        }];
+        self.signed(leaf_params(subject), identity)
+    }
+
+    fn signed(&self, params: CertificateParams, identity: &Identity) -> Pair {
         let certificate = params.signed_by(&identity.0, &self.issuer).expect("a leaf");
         Pair { chain: certificate.pem(), key: identity.pem(), leaf: certificate.der().clone() }
+    }
+
+    /// Issues a leaf that demands a stapled OCSP response (must-staple, RFC 7633).
+    #[must_use]
+    pub fn issue_must_staple(&self, subject: &Subject, identity: &Identity) -> Pair {
+        let mut params = leaf_params(subject);
+        // Features: one, `status_request`.
+        let features =
+            CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x30, 3, 2, 1, 5]);
+        params.custom_extensions.push(features);
+        self.signed(params, identity)
+    }
+
+    /// Returns an authority of this name that signs with the key of an end entity.
+    #[must_use]
+    pub fn posing(name: &str, identity: &Identity) -> Self {
+        Self::self_signed(name, KeyPair::from_pem(&identity.pem()).expect("a key of this factory"))
     }
 
     /// The same with this authority's certificate behind the leaf.
@@ -220,6 +231,21 @@ fn seeded(seed: u8) -> KeyPair {
     der.extend([seed; 32]);
     KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der), &rcgen::PKCS_ED25519)
         .expect("a key")
+}
+
+#[allow(clippy::expect_used)] // reason: tests cannot go on without a certificate
+fn leaf_params(subject: &Subject) -> CertificateParams {
+    let mut params = CertificateParams::new(subject.names.clone()).expect("names");
+    params.distinguished_name.push(DnType::CommonName, subject.names[0].clone());
+    params.not_before = subject.window.0.into();
+    params.not_after = subject.window.1.into();
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![if subject.client {
+        ExtendedKeyUsagePurpose::ClientAuth
+    } else {
+        ExtendedKeyUsagePurpose::ServerAuth
+    }];
+    params
 }
 
 fn ca_params(name: &str) -> CertificateParams {

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use rustls::pki_types::CertificateDer;
+use rustls::{crypto::CryptoProvider, pki_types::CertificateDer};
 
-use super::inspect::Inspection;
+use super::{chain, inspect::Inspection};
 use crate::{
     crl,
     der::{self, Fields},
@@ -20,16 +20,31 @@ use crate::{
 };
 
 /// Everything of a set that passed; of one that was refused nothing, its refusal says more.
-pub(super) fn of(inspection: &Inspection, wall: Duration, soon: Duration) -> Vec<Error> {
+///
+/// `chains` are all that would be served, the default one first, each with its path.
+pub(super) fn of(
+    inspection: &Inspection,
+    chains: &[(PathBuf, Vec<CertificateDer<'static>>)],
+    provider: Option<&CryptoProvider>,
+    wall: Duration,
+    soon: Duration,
+) -> Vec<Error> {
     if inspection.refused.is_some() {
         return Vec::new();
     }
-    let Inspection { paths, walk, chain, client_cas, crls, .. } = inspection;
-    let [chain_path, key_path, rest @ ..] = paths.as_slice() else { return Vec::new() };
-    let mut found = order(chain_path, chain);
-    // Of a leaf that is outside its dates the build has told it.
-    let told = inspection.warnings.iter().any(|told| told.layer() == Layer::Validity);
-    found.extend(dates(chain_path, chain, wall, (!told).then_some(soon)));
+    let Inspection { paths, walk, client_cas, crls, .. } = inspection;
+    let [_, key_path, rest @ ..] = paths.as_slice() else { return Vec::new() };
+    let algorithms = provider.map(|provider| &provider.signature_verification_algorithms);
+    let mut found = Vec::new();
+    for (path, chain) in chains {
+        found.extend(chain::warnings(path, chain, algorithms));
+        // The build has warned of a leaf that is outside its dates.
+        let warned = inspection
+            .warnings
+            .iter()
+            .any(|warning| warning.layer() == Layer::Validity && warning.path() == Some(path));
+        found.extend(dates(path, chain, wall, (!warned).then_some(soon)));
+    }
     if let [client_ca_path, ..] = rest {
         found.extend(cas(client_ca_path, client_cas, wall));
         found.extend(crls.iter().flat_map(|(path, list)| revocation(path, list, client_cas, wall, soon)));
@@ -46,22 +61,6 @@ pub(super) fn of(inspection: &Inspection, wall: Duration, soon: Duration) -> Vec
 fn file(walk: &Walk, index: usize) -> Option<&Entry> {
     let entry = &walk.entries[walk.traces.get(index)?.last()?.entry];
     matches!(&entry.seen, Seen::Node(stat) if stat.kind == Kind::File).then_some(entry)
-}
-
-/// Each certificate has to be certified by the one behind it (RFC 5246 section 7.4.2); RFC 8446 lets clients cope with
-/// less, and some do not.
-fn order(path: &Path, chain: &[CertificateDer<'_>]) -> Vec<Error> {
-    let fields: Vec<_> = chain.iter().filter_map(|certificate| der::fields(certificate)).collect();
-    let broken = fields.windows(2).enumerate().filter(|(_, pair)| pair[0].issuer != pair[1].subject);
-    let told = broken.map(|(i, _)| {
-        let why = format!(
-            "certificate {} of {} is not issued by the one behind it: some clients fail to build the chain",
-            i + 1,
-            chain.len()
-        );
-        Error::new(Layer::Chain, why).at(path)
-    });
-    told.collect()
 }
 
 /// The leaf's end, if it is near, and what lies outside its dates behind the leaf; the leaf's own are the build's matter.

@@ -6,6 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::{
     SignatureAlgorithm, SignatureScheme,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, CertificateRevocationListDer},
     sign::SigningKey,
 };
@@ -111,7 +112,7 @@ impl ServerBuilder {
             let why = "the files have changed since they were loaded: the way to them is another by now";
             inspection.warnings.push(Error::new(Layer::Changing, why));
         }
-        let concerns = concerns::of(&inspection, found.wall, soon);
+        let concerns = concerns::of(&inspection, &found.chains, found.provider.as_deref(), found.wall, soon);
         inspection.warnings.extend(concerns);
         inspection
     }
@@ -172,7 +173,10 @@ fn way(set: Option<&PathSet>, files: Option<&Files>) -> (Walk, bool) {
 pub(super) struct Found {
     pub(super) files: Option<Files>,
     pub(super) wall: Duration,
+    pub(super) provider: Option<Arc<CryptoProvider>>,
     pub(super) chain: Vec<CertificateDer<'static>>,
+    /// Each chain with its path, in the order of the pairs.
+    pub(super) chains: Vec<(PathBuf, Vec<CertificateDer<'static>>)>,
     pub(super) key: Option<&'static str>,
     pub(super) matched: Option<bool>,
     pub(super) client_cas: Vec<CertificateDer<'static>>,

@@ -151,9 +151,7 @@ impl Build for ServerBuild {
                 clients = Some(self.clients(files, None, wall, &mut warnings)?);
             }
             self.judge_dates(&pair, None, wall, &mut warnings)?;
-            if set == DEFAULT {
-                self.found.note(|found| found.warnings.clone_from(&warnings));
-            }
+            self.found.note(|found| found.warnings.clone_from(&warnings));
             pairs.push(pair);
         }
         let Some(clients) = clients else { return Err(nothing()) };
@@ -195,6 +193,10 @@ impl ServerBuild {
         found.note(|found| (found.files, found.wall) = (Some(files.clone()), wall));
         let chain = validate::chain(chain_path, chain)?;
         found.note(|found| found.chain.clone_from(&chain));
+        self.found.note(|found| {
+            found.provider = Some(Arc::clone(&self.provider));
+            found.chains.push((chain_path.to_owned(), chain.clone()));
+        });
         let leaf = validate::leaf(chain_path, &chain[0])?;
         let key = validate::key(&self.provider, key_path, key)?;
         found.note(|found| found.key = Some(kind(&*key)));

@@ -26,6 +26,8 @@ struct Told {
     /// The DNS names and addresses.
     names: Vec<String>,
     ca: bool,
+    public_key: Vec<u8>,
+    signed: Vec<u8>,
 }
 
 fn ours(certificate: &[u8]) -> Option<Told> {
@@ -40,6 +42,8 @@ fn ours(certificate: &[u8]) -> Option<Told> {
         not_after: fields.not_after.as_secs(),
         names,
         ca: fields.ca,
+        public_key: fields.public_key.to_vec(),
+        signed: fields.signed.to_vec(),
     })
 }
 
@@ -62,6 +66,8 @@ fn theirs(certificate: &[u8]) -> Result<(Told, bool), X509Error> {
         not_after: seconds(found.validity().not_after),
         names: Vec::new(),
         ca: false,
+        public_key: content(found.public_key().raw),
+        signed: found.tbs_certificate.as_ref().to_vec(),
     };
     let mut passed_over = false;
     for extension in found.extensions() {
@@ -174,6 +180,10 @@ fn compare(certificate: &[u8]) -> Outcome {
             // Where no name is of a kind that is told, the common name is.
             if theirs.names.is_empty() {
                 ours.names.clear();
+            }
+            // x509-parser leaves out what follows the bits of a public key.
+            if ours.public_key.starts_with(&theirs.public_key) {
+                ours.public_key.clone_from(&theirs.public_key);
             }
             if ours == theirs {
                 return Outcome::Both;

@@ -65,7 +65,7 @@ fn leaf(leaf: &Leaf) -> Value {
     })
 }
 
-fn error(error: &Error) -> Value {
+pub(crate) fn error(error: &Error) -> Value {
     json!({
         "layer": error.layer().name(),
         "path": error.path().map(|path| path.to_string_lossy()),

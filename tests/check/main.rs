@@ -2,7 +2,9 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
+#[path = "../common/mod.rs"]
 mod common;
+mod json;
 
 use std::{
     fs::{self, File, Permissions},

@@ -1,13 +1,19 @@
 //! `check`: what a server of these files would load and watch, stage by stage.
 
+mod json;
+
 use std::{
     fmt::Display,
     io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use rustls_reload::{Inspection, Seen, Timestamp, crl, der};
+use rustls_reload::{
+    Entry, Inspection, Seen, Step, Timestamp, crl,
+    der::{self, Fields},
+};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::{Failure, files::Files, say::one_line, server::ALPN};
@@ -25,18 +31,74 @@ pub(crate) struct Args {
     /// ACME clients renew a certificate of 90 days when 30 are left: at 14 something has been failing for two weeks.
     #[arg(long, value_name = "DAYS", default_value = "14")]
     warn_days: u32,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn check(args: &Args) -> Result<ExitCode, Failure> {
     let soon = Duration::from_secs(u64::from(args.warn_days) * 86_400);
     let inspection = args.files.builder().alpn(ALPN).inspect(soon);
-    let mut report = Report(BufWriter::new(io::stdout().lock()));
-    report.all(&inspection)?;
-    report.0.flush()?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        writeln!(out, "{}", json::of(&inspection))?;
+    } else {
+        Report(&mut out).all(&inspection)?;
+    }
+    out.flush()?;
     match inspection.refused {
         Some(error) => Err(error.into()),
         None if inspection.warnings.is_empty() => Ok(ExitCode::SUCCESS),
         None => Ok(ExitCode::from(WARNED)),
+    }
+}
+
+/// The way to one file.
+struct Way<'a> {
+    path: &'a Path,
+    links: Vec<(&'a Path, &'a Path)>,
+    /// The last name that was looked up.
+    end: Option<&'a Path>,
+    /// What lies there; `None` where the way stops short of the file.
+    kind: Option<&'static str>,
+}
+
+fn ways<'i>(inspection: &'i Inspection) -> Vec<Way<'i>> {
+    let Inspection { paths, walk, .. } = inspection;
+    let way = |(path, trace): (&'i PathBuf, &'i Vec<Step>)| {
+        let link = |step: &Step| match &walk.entries[step.entry] {
+            Entry { path, seen: Seen::Link(_, target), .. } => Some((path.as_path(), target.as_path())),
+            _ => None,
+        };
+        let last = trace.last().map(|step| (step, &walk.entries[step.entry]));
+        let kind = last.and_then(|(step, end)| {
+            let is_listed = walk.dirs.iter().any(|dir| dir.listed.is_some() && dir.path == end.path);
+            match &end.seen {
+                Seen::Node(_) if is_listed => Some("a directory: each file in it counts"),
+                // More was to be looked up beneath it.
+                Seen::Node(stat) if !step.as_directory => Some(stat.kind.name()),
+                _ => None,
+            }
+        });
+        let links = trace.iter().filter_map(link).collect();
+        Way { path, links, end: last.map(|(_, end)| end.path.as_path()), kind }
+    };
+    paths.iter().zip(&walk.traces).map(way).collect()
+}
+
+/// A name for people, or `-`.
+fn name(der: &[u8]) -> String {
+    der::name(der).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
+}
+
+/// The role of the certificate at a place of the chain or of the client CAs.
+fn role(label: &str, place: usize, fields: &Fields<'_>) -> &'static str {
+    match (label, place) {
+        ("chain", 0) if fields.ca => "leaf, although a CA's",
+        ("chain", 0) => "leaf",
+        _ if fields.issuer == fields.subject => "root",
+        _ if fields.ca => "intermediate",
+        _ => "no CA's",
     }
 }
 
@@ -76,32 +138,17 @@ impl<W: Write> Report<W> {
         Ok(())
     }
 
-    /// Each link followed on the way to each file, and what is at the end.
+    /// Prints each link followed on the way to each file, and where the way ends.
     fn ways(&mut self, inspection: &Inspection) -> io::Result<()> {
-        let Inspection { paths, walk, .. } = inspection;
-        for (path, trace) in paths.iter().zip(&walk.traces) {
-            self.line("path", path.display())?;
-            for step in trace {
-                let entry = &walk.entries[step.entry];
-                if let Seen::Link(_, target) = &entry.seen {
-                    self.line("  link", format_args!("{} -> {}", entry.path.display(), target.display()))?;
-                }
+        for way in ways(inspection) {
+            self.line("path", way.path.display())?;
+            for (link, target) in &way.links {
+                self.line("  link", format_args!("{} -> {}", link.display(), target.display()))?;
             }
-            let Some(last) = trace.last() else {
-                self.line("  end", "nothing")?;
-                continue;
-            };
-            let end = &walk.entries[last.entry];
-            let at = end.path.display();
-            let is_listed = walk.dirs.iter().any(|dir| dir.listed.is_some() && dir.path == end.path);
-            match &end.seen {
-                Seen::Node(_) if is_listed => {
-                    self.line("  end", format_args!("{at}, a directory: each file in it counts"))?;
-                }
-                // More was to be looked up beneath it.
-                Seen::Node(_) if last.as_directory => self.line("  end", format_args!("stops at {at}"))?,
-                Seen::Node(stat) => self.line("  end", format_args!("{at}, {}", stat.kind.name()))?,
-                _ => self.line("  end", format_args!("stops at {at}"))?,
+            match (way.end, way.kind) {
+                (None, _) => self.line("  end", "nothing")?,
+                (Some(at), Some(kind)) => self.line("  end", format_args!("{}, {kind}", at.display()))?,
+                (Some(at), None) => self.line("  end", format_args!("stops at {}", at.display()))?,
             }
         }
         Ok(())
@@ -114,20 +161,11 @@ impl<W: Write> Report<W> {
                 self.line(label, format_args!("{place}: without the usual fields"))?;
                 continue;
             };
-            let own = fields.issuer == fields.subject;
-            let role = match (label, i) {
-                ("chain", 0) if fields.ca => ", leaf, although a CA's",
-                ("chain", 0) => ", leaf",
-                _ if own => ", root",
-                _ if fields.ca => ", intermediate",
-                _ => ", no CA's",
-            };
-            let name =
-                |name| der::name(name).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned());
+            let role = role(label, i, &fields);
             self.line(
                 label,
                 format_args!(
-                    "{place}{role}; subject: {}; names: {}; issuer: {}; valid: {} to {}; serial: {}",
+                    "{place}, {role}; subject: {}; names: {}; issuer: {}; valid: {} to {}; serial: {}",
                     name(fields.subject),
                     fields.names.join(", "),
                     name(fields.issuer),
@@ -149,9 +187,7 @@ impl<W: Write> Report<W> {
                 format_args!(
                     "{}; issuer: {}; number: {}; issued: {}; next: {next}; revoked: {}",
                     path.display(),
-                    der::name(fields.issuer)
-                        .filter(|text| !text.is_empty())
-                        .unwrap_or_else(|| "-".to_owned()),
+                    name(fields.issuer),
                     fields.number.map_or_else(|| "-".to_owned(), der::serial_hex),
                     Timestamp(fields.this_update),
                     fields.revoked.len(),
