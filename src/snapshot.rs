@@ -108,8 +108,13 @@ impl PathSet {
 
 fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {
     let path = path.as_ref();
-    std::path::absolute(path)
-        .map_err(|error| Error::new(Layer::Settings, format!("not a usable path: {error}")).at(path))
+    let fault = |error| Error::new(Layer::Settings, format!("not a usable path: {error}")).at(path);
+    let mut absolute = std::path::absolute(path).map_err(fault)?;
+    if cfg!(unix) && path.as_os_str().as_encoded_bytes().ends_with(b"/.") {
+        // Only a directory has such a path, and the dot is left out.
+        absolute.push("");
+    }
+    Ok(absolute)
 }
 
 /// Whether an entry of this name is one of the set where every file in its directory is.
@@ -247,6 +252,8 @@ struct Node<D> {
     dir: D,
     stat: Stat,
     path: PathBuf,
+    /// Reached through a magic link: only the system knows which directory `..` is there.
+    jumped: bool,
 }
 
 /// What the walk keeps of an entry besides what it reports.
@@ -257,6 +264,22 @@ struct Looked {
     node: Option<usize>,
     /// A link that leads where it did, with the times that it had.
     assumed: bool,
+    /// A magic link: the entry tells of what it leads to.
+    followed: bool,
+}
+
+/// What is found under a name that is not opened as a directory at once.
+struct Found {
+    seen: Seen,
+    node: Option<usize>,
+    followed: bool,
+    stop: Option<Stop>,
+}
+
+impl Found {
+    fn new(seen: Seen, stop: Option<Stop>) -> Self {
+        Self { seen, node: None, followed: false, stop }
+    }
 }
 
 struct Attempt<'a, F: Fs> {
@@ -334,6 +357,9 @@ impl<F: Fs> Attempt<'_, F> {
         };
         if !files.as_ref().is_ok_and(unchanged) {
             self.check_again()?;
+            if files.is_ok() {
+                self.confirm(&found)?;
+            }
         }
         files
     }
@@ -434,13 +460,16 @@ impl<F: Fs> Attempt<'_, F> {
         let mut rest: VecDeque<Part> = parts(path).collect();
         let (mut links, mut lookups) = (0, 0);
         while let Some(part) = rest.pop_front() {
+            let parent = stack[stack.len() - 1];
             let name = match part {
                 Part::Root => {
                     stack.truncate(1);
                     continue;
                 }
+                Part::Here => continue,
+                Part::Up if self.nodes[parent].jumped => "..".into(),
                 Part::Up => {
-                    // Every link is resolved on the way, so the stack is the physical path.
+                    // Every other link is resolved on the way, so the stack is the physical path.
                     if stack.len() > 1 {
                         stack.pop();
                     }
@@ -449,7 +478,6 @@ impl<F: Fs> Attempt<'_, F> {
                 Part::Name(name) => name,
             };
             lookups += 1;
-            let parent = stack[stack.len() - 1];
             let as_directory = wants_dir || !rest.is_empty();
             let index = self.look_up(parent, &name, as_directory)?;
             let at = || self.walk.entries[index].path.clone();
@@ -460,13 +488,14 @@ impl<F: Fs> Attempt<'_, F> {
             if let Some(trace) = self.walk.traces.last_mut() {
                 trace.push(Step { entry: index, as_directory });
             }
-            match &self.walk.entries[index].seen {
+            let seen = &self.walk.entries[index].seen;
+            links += usize::from(matches!(seen, Seen::Link(..)) || self.entries[index].followed);
+            if links > LINK_LIMIT {
+                let why = format!("more than {LINK_LIMIT} links to follow: a link loop?");
+                return Err(Stop::Fault(at(), why));
+            }
+            match seen {
                 Seen::Link(_, target) => {
-                    links += 1;
-                    if links > LINK_LIMIT {
-                        let why = format!("more than {LINK_LIMIT} links to follow: a link loop?");
-                        return Err(Stop::Fault(at(), why));
-                    }
                     for part in parts(target).collect::<Vec<_>>().into_iter().rev() {
                         rest.push_front(part);
                     }
@@ -479,7 +508,15 @@ impl<F: Fs> Attempt<'_, F> {
                 Seen::Node(stat) if stat.kind == Kind::Dir => return Ok(End::Dir(at())),
                 Seen::Node(stat) => {
                     let wanted = if as_directory { "a directory" } else { "a regular file" };
-                    return Err(Stop::Fault(at(), format!("{} where {wanted} is wanted", stat.kind.name())));
+                    let why = format!("{} where {wanted} is wanted", stat.kind.name());
+                    // What is no file may never bring the same bytes twice, or wait for somebody who writes.
+                    let hint = match stat.kind {
+                        Kind::Other(_) if !as_directory => {
+                            ": each reload reads again, so write the content to a regular file"
+                        }
+                        _ => "",
+                    };
+                    return Err(Stop::Fault(at(), why + hint));
                 }
                 Seen::Nothing => return Err(Stop::Fault(at(), "cannot be looked up".to_owned())),
             }
@@ -495,8 +532,13 @@ impl<F: Fs> Attempt<'_, F> {
         let fault = |error| Stop::Fault(anchor.to_owned(), describe("open", &error));
         let dir = self.fs.root(anchor).map_err(fault)?;
         let stat = self.fs.stat_dir(&dir).map_err(fault)?;
-        self.nodes.push(Node { dir, stat, path: anchor.to_owned() });
-        Ok(self.nodes.len() - 1)
+        Ok(self.node(dir, stat, anchor, false))
+    }
+
+    /// Keeps an open directory.
+    fn node(&mut self, dir: F::Dir, stat: Stat, path: &Path, jumped: bool) -> usize {
+        self.nodes.push(Node { dir, stat, path: path.to_owned(), jumped });
+        self.nodes.len() - 1
     }
 
     /// Looks a name up, once per directory and name.
@@ -510,23 +552,20 @@ impl<F: Fs> Attempt<'_, F> {
         let earlier = self.earlier.and_then(|(walk, _)| walk.entries.get(self.entries.len()));
         let was = earlier.filter(|entry| entry.path == path).map(|entry| &entry.seen);
         let was_link = matches!(was, Some(Seen::Link(..)));
-        let (mut node, mut assumed, mut stop) = (None, false, None);
-        let seen =
+        let mut assumed = false;
+        let Found { seen, node, followed, stop } =
             if let Some((stat, opened)) = self.directory(parent, name, &path, as_directory && !was_link) {
-                node = Some(opened);
-                Seen::Node(stat)
+                Found { node: Some(opened), ..Found::new(Seen::Node(stat), None) }
             } else if let Some(link) = was.and_then(|was| self.same_link(parent, name, was)) {
                 assumed = true;
-                link
+                Found::new(link, None)
             } else {
-                let seen;
-                (seen, stop) = self.entry(parent, name, &path);
-                seen
+                self.entry(parent, name, &path)
             };
         let Node { path: dir, stat, .. } = &self.nodes[parent];
         self.walk.note_lookup(dir, stat.id, name.to_owned(), &seen);
         self.walk.entries.push(walk::Entry { path, seen });
-        self.entries.push(Looked { parent, name: name.to_owned(), node, assumed });
+        self.entries.push(Looked { parent, name: name.to_owned(), node, assumed, followed });
         stop.map_or(Ok(self.entries.len() - 1), Err)
     }
 
@@ -534,8 +573,7 @@ impl<F: Fs> Attempt<'_, F> {
     fn directory(&mut self, parent: usize, name: &OsStr, path: &Path, wanted: bool) -> Option<(Stat, usize)> {
         let dir = wanted.then(|| self.fs.open_dir(&self.nodes[parent].dir, name).ok()).flatten()?;
         let stat = self.fs.stat_dir(&dir).ok()?;
-        self.nodes.push(Node { dir, stat, path: path.to_owned() });
-        Some((stat, self.nodes.len() - 1))
+        Some((stat, self.node(dir, stat, path, name == "..")))
     }
 
     /// What was a link, if it leads where it did. Its times are asked for only where something else has changed.
@@ -545,16 +583,29 @@ impl<F: Fs> Attempt<'_, F> {
         (now == *target).then(|| was.clone())
     }
 
-    /// Stats `name`, and reads it if it is a link.
-    fn entry(&self, parent: usize, name: &OsStr, path: &Path) -> (Seen, Option<Stop>) {
+    /// Stats `name`, and reads or follows it if it is a link.
+    fn entry(&mut self, parent: usize, name: &OsStr, path: &Path) -> Found {
         let dir = &self.nodes[parent].dir;
-        match self.fs.stat(dir, name) {
-            Ok(stat) if stat.kind == Kind::Link => match self.fs.read_link(dir, name) {
-                Ok(target) => (Seen::Link(stat, target), None),
-                Err(error) => (Seen::Node(stat), Some(gone_or_fault(path, "read the link", &error))),
-            },
-            Ok(stat) => (Seen::Node(stat), None),
-            Err(error) => (Seen::Nothing, Some(Stop::Fault(path.to_owned(), describe("find", &error)))),
+        let link = match self.fs.stat(dir, name) {
+            Ok(stat) if stat.kind == Kind::Link => stat,
+            Ok(stat) => return Found::new(Seen::Node(stat), None),
+            Err(error) => {
+                let stop = Stop::Fault(path.to_owned(), describe("find", &error));
+                return Found::new(Seen::Nothing, Some(stop));
+            }
+        };
+        if self.fs.has_magic_links(dir) {
+            return match follow(self.fs, dir, name) {
+                Ok((stat, to)) => {
+                    let node = (stat.kind == Kind::Dir).then(|| self.node(to, stat, path, true));
+                    Found { seen: Seen::Node(stat), node, followed: true, stop: None }
+                }
+                Err(error) => Found::new(Seen::Node(link), Some(not_followed(path, &error))),
+            };
+        }
+        match self.fs.read_link(dir, name) {
+            Ok(target) => Found::new(Seen::Link(link, target), None),
+            Err(error) => Found::new(Seen::Node(link), Some(gone_or_fault(path, "read the link", &error))),
         }
     }
 
@@ -573,15 +624,19 @@ impl<F: Fs> Attempt<'_, F> {
         if !matches!(&self.walk.entries[index].seen, Seen::Node(seen) if seen.id == stat.id) {
             return Err(Stop::Torn(path, "found, but another directory is opened".to_owned()));
         }
-        self.nodes.push(Node { dir, stat, path });
-        let node = self.nodes.len() - 1;
+        let node = self.node(dir, stat, &path, self.entries[index].name == "..");
         self.entries[index].node = Some(node);
         Ok(node)
     }
 
     fn open(&self, index: usize) -> Result<F::File, Stop> {
         let looked = &self.entries[index];
-        let opened = self.fs.open(&self.nodes[looked.parent].dir, &looked.name);
+        let dir = &self.nodes[looked.parent].dir;
+        let opened = if looked.followed {
+            self.fs.open_followed(dir, &looked.name)
+        } else {
+            self.fs.open(dir, &looked.name)
+        };
         opened.map_err(|error| gone_or_fault(&self.walk.entries[index].path, "open", &error))
     }
 
@@ -635,7 +690,12 @@ impl<F: Fs> Attempt<'_, F> {
             }
             let still = match &entry.seen {
                 Seen::Link(_, target) => self.fs.read_link(dir, &looked.name).is_ok_and(|now| now == *target),
-                Seen::Node(was) => self.fs.stat(dir, &looked.name).is_ok_and(|now| {
+                Seen::Node(was) => if looked.followed {
+                    follow(self.fs, dir, &looked.name).map(|(now, _)| now)
+                } else {
+                    self.fs.stat(dir, &looked.name)
+                }
+                .is_ok_and(|now| {
                     if was.kind == Kind::Dir { now.id == was.id && now.kind == was.kind } else { now == *was }
                 }),
                 Seen::Nothing => self.fs.stat(dir, &looked.name).is_err(),
@@ -646,21 +706,54 @@ impl<F: Fs> Attempt<'_, F> {
         }
         Ok(())
     }
+
+    /// Asks the system where each path leads. It knows links that it does not follow, and may know ways that this walk
+    /// does not: whatever they are, no other file is taken than `open` would take.
+    fn confirm(&self, found: &[(PathBuf, usize)]) -> Result<(), Failure> {
+        for (path, index) in found {
+            let Seen::Node(stat) = &self.walk.entries[*index].seen else { continue };
+            let stop = match self.fs.reached(path) {
+                Ok(None) => continue,
+                Ok(Some(id)) if id == stat.id => continue,
+                Ok(Some(_)) => {
+                    let why = "found, but the system's own resolution of this path reaches another file";
+                    Stop::Torn(path.clone(), why.to_owned())
+                }
+                // A path that was short enough until the working directory came before it.
+                Err(error) if error.kind() == io::ErrorKind::InvalidFilename => continue,
+                Err(error) => not_reached(path, &error),
+            };
+            return Err(stop.of(path));
+        }
+        Ok(())
+    }
+}
+
+/// Opens and stats what the magic link `name` leads to.
+fn follow<F: Fs>(fs: &F, dir: &F::Dir, name: &OsStr) -> io::Result<(Stat, F::Dir)> {
+    let to = fs.follow(dir, name)?;
+    Ok((fs.stat_dir(&to)?, to))
 }
 
 enum Part {
     Root,
+    /// The directory itself: whatever was named before is wanted as one.
+    Here,
     Up,
     Name(OsString),
 }
 
 fn parts(path: &Path) -> impl Iterator<Item = Part> + '_ {
-    path.components().filter_map(|component| match component {
+    let parts = path.components().filter_map(|component| match component {
         Component::Prefix(_) | Component::CurDir => None,
         Component::RootDir => Some(Part::Root),
         Component::ParentDir => Some(Part::Up),
         Component::Normal(name) => Some(Part::Name(name.to_owned())),
-    })
+    });
+    // The components do not tell that only a directory is meant (path_resolution(7), "Final entry").
+    let text = path.as_os_str().as_encoded_bytes();
+    let wants_dir = text.ends_with(b"/") || text.ends_with(b"/.");
+    parts.chain(wants_dir.then_some(Part::Here))
 }
 
 /// What is another when it is looked up again.
@@ -676,6 +769,29 @@ fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
             Stop::Torn(path.to_owned(), format!("found, but {}", describe(verb, error)))
         }
         _ => Stop::Fault(path.to_owned(), describe(verb, error)),
+    }
+}
+
+/// A magic link that the system does not follow.
+fn not_followed(path: &Path, error: &io::Error) -> Stop {
+    match gone_or_fault(path, "follow the link", error) {
+        Stop::Fault(at, why) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let hint = "links of another process take the rights of its user, or CAP_SYS_PTRACE";
+            Stop::Fault(at, format!("{why}: {hint}"))
+        }
+        stop => stop,
+    }
+}
+
+/// A path that this walk has followed to its end, and that the system does not follow.
+fn not_reached(path: &Path, error: &io::Error) -> Stop {
+    match gone_or_fault(path, "follow the path as the system does", error) {
+        Stop::Fault(at, why) => {
+            let hint = "perhaps it leads through a link of another user in a sticky directory \
+                        (fs.protected_symlinks), or through a link on a mount with nosymfollow";
+            Stop::Fault(at, format!("{why}: {hint}"))
+        }
+        stop => stop,
     }
 }
 

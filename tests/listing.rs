@@ -262,7 +262,7 @@ fn inv03_a_directory_that_cannot_be_taken_as_it_stands_fails_the_attempt() {
         (vec![Op::Rmdir("d".into())], "/d", "cannot find"),
         ([vec![Op::Rmdir("d".into())], file("d").to_vec()].concat(), "/d", "where a directory is wanted"),
         ([file("d/a").to_vec(), vec![link("nowhere", "d/b")]].concat(), "/d/b", "cannot find"),
-        ([file("d/a").to_vec(), vec![Op::Mkfifo("d/b".into())]].concat(), "/d/b", "a fifo where"),
+        ([file("d/a").to_vec(), vec![Op::Mkfifo("d/b".into())]].concat(), "/d/b", "a pipe where"),
         (many(LISTING_LIMIT + 1), "/d", "more than 1024 names"),
     ];
     for (base, blamed, why) in cases {

@@ -1,7 +1,8 @@
 //! The file system as nine verbs, so that a simulated one can stand in for it.
 //!
 //! Names are looked up one at a time beneath an open directory, and no verb follows a symbolic link: the snapshot
-//! resolves every link itself and so knows which ones it went through.
+//! resolves every link itself and so knows which ones it went through. Linux has links whose text is not where they
+//! lead (procfs); three further verbs leave those to the system, and a fourth asks it where a whole path leads.
 
 use std::{
     ffi::OsStr,
@@ -148,6 +149,37 @@ pub trait Fs: Send + 'static {
     /// world takes two readers that keep the same for one.
     #[cfg(feature = "testkit")]
     fn forget(&self, _kept: &dyn Fn(&mut dyn std::hash::Hasher)) {}
+
+    /// Whether a link in this directory leads to something other than its text says, so that only the system can
+    /// follow it. Such links are "magic links" in symlink(7).
+    fn has_magic_links(&self, _dir: &Self::Dir) -> bool {
+        false
+    }
+
+    /// Opens whatever the magic link `name` beneath `at` leads to: only to stat it, and to look names up in it where it
+    /// is a directory. Never blocks.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn follow(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir> {
+        self.open_dir(at, name)
+    }
+
+    /// Opens the regular file that the magic link `name` beneath `at` leads to for reading, without blocking.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open_followed(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File> {
+        self.open(at, name)
+    }
+
+    /// The file that the system's own resolution of the whole path reaches; `None` where this port cannot say.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn reached(&self, _path: &Path) -> io::Result<Option<FileId>> {
+        Ok(None)
+    }
 
     /// Names the entries of an open directory, `.` and `..` left out, in any order, until `each` answers `false`.
     ///

@@ -101,6 +101,29 @@ impl Fs for UnixFs {
         }
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn has_magic_links(&self, dir: &UnixDir) -> bool {
+        use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
+        // `/proc/self` and the other links of procfs that are text lead where the system follows them as well.
+        matches!(&dir.0, At::Open(dir) if fstatfs(dir).is_ok_and(|found| found.f_type == PROC_SUPER_MAGIC))
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn follow(&self, at: &UnixDir, name: &OsStr) -> io::Result<UnixDir> {
+        let (at, name) = at.at(name);
+        Ok(UnixDir(At::Open(openat(at, &*name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)))
+    }
+
+    fn open_followed(&self, at: &UnixDir, name: &OsStr) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let (at, name) = at.at(name);
+        Ok(openat(at, &*name, flags, Mode::empty())?)
+    }
+
+    fn reached(&self, path: &Path) -> io::Result<Option<FileId>> {
+        Ok(Some(stat_of(&stat(path)?).id))
+    }
+
     fn list(&self, dir: &UnixDir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
         // A search-only handle cannot be read.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -122,6 +145,17 @@ fn link_is_no_directory(error: rustix::io::Errno) -> io::Error {
     if matches!(error, Errno::LOOP | Errno::MLINK) { Errno::NOTDIR.into() } else { error.into() }
 }
 
+/// Whether a character device is a terminal, by its number in the kernel's `admin-guide/devices.txt`.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_terminal(stat: &rustix::fs::Stat) -> bool {
+    matches!(rustix::fs::major(stat.st_rdev), 4 | 5 | 136..=143)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_terminal(_: &rustix::fs::Stat) -> bool {
+    false
+}
+
 // The field types differ between platforms: what is a useless conversion on one is needed on another.
 #[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // reason: see above
 fn stat_of(stat: &rustix::fs::Stat) -> Stat {
@@ -130,8 +164,9 @@ fn stat_of(stat: &rustix::fs::Stat) -> Stat {
         FileType::RegularFile => Kind::File,
         FileType::Directory => Kind::Dir,
         FileType::Symlink => Kind::Link,
-        FileType::Fifo => Kind::Other("a fifo"),
+        FileType::Fifo => Kind::Other("a pipe"),
         FileType::Socket => Kind::Other("a socket"),
+        FileType::CharacterDevice if is_terminal(stat) => Kind::Other("a terminal"),
         FileType::CharacterDevice => Kind::Other("a character device"),
         FileType::BlockDevice => Kind::Other("a block device"),
         _ => Kind::Other("not a regular file"),

@@ -189,8 +189,12 @@ fn inv11_what_is_no_file_or_no_directory_is_named_where_it_lies() {
         ("dir/.", "dir/.", "a directory where a regular file is wanted"),
         ("dir/..", "dir/..", "a directory where a regular file is wanted"),
         ("to_file/name", "file", "a regular file where a directory is wanted"),
-        ("to_fifo", "fifo", "a fifo where a regular file is wanted"),
-        ("to_fifo/name", "fifo", "a fifo where a directory is wanted"),
+        (
+            "to_fifo",
+            "fifo",
+            "a pipe where a regular file is wanted: each reload reads again, so write the content to a regular file",
+        ),
+        ("to_fifo/name", "fifo", "a pipe where a directory is wanted"),
         ("to_dir/none", "dir/none", "cannot find: No such file or directory (os error 2)"),
         ("none/name", "none", "cannot find: No such file or directory (os error 2)"),
     ] {

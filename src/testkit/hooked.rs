@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::fs::{Fs, Stat};
+use crate::fs::{FileId, Fs, Stat};
 
 /// The calls of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +50,7 @@ impl Verb {
 /// Whom [`Hooked`] asks: how many bytes a read may bring at most (other calls do not care), or how the call fails.
 pub type Hook = Arc<dyn Fn(Verb) -> io::Result<usize> + Send + Sync>;
 
-/// Another port, with somebody asked before each call.
+/// Another port, with somebody asked before each of its nine verbs; what magic links need is passed on unasked.
 #[derive(Clone)]
 pub struct Hooked<F> {
     fs: F,
@@ -108,6 +108,22 @@ impl<F: Fs> Fs for Hooked<F> {
     fn read(&self, file: &mut F::File, buffer: &mut [u8]) -> io::Result<usize> {
         let most = (self.hook)(Verb::Read)?.min(buffer.len());
         self.fs.read(file, &mut buffer[..most])
+    }
+
+    fn has_magic_links(&self, dir: &F::Dir) -> bool {
+        self.fs.has_magic_links(dir)
+    }
+
+    fn follow(&self, at: &F::Dir, name: &OsStr) -> io::Result<F::Dir> {
+        self.fs.follow(at, name)
+    }
+
+    fn open_followed(&self, at: &F::Dir, name: &OsStr) -> io::Result<F::File> {
+        self.fs.open_followed(at, name)
+    }
+
+    fn reached(&self, path: &Path) -> io::Result<Option<FileId>> {
+        self.fs.reached(path)
     }
 
     fn forget(&self, kept: &dyn Fn(&mut dyn std::hash::Hasher)) {

@@ -127,8 +127,10 @@ fn outside(fields: &Fields<'_>, wall: Duration) -> Option<String> {
 fn readable(path: &Path, file: Option<&Path>) -> Option<Error> {
     use std::os::unix::fs::MetadataExt;
     let file = file?;
-    let allows =
-        |path: &Path, bit: u32| std::fs::symlink_metadata(path).is_ok_and(|found| found.mode() & bit != 0);
+    // A link on a way that is resolved is one of procfs, which takes more rights than its mode says.
+    let allows = |path: &Path, bit: u32| {
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.mode() & bit != 0 && !found.is_symlink())
+    };
     let everybody = allows(file, 0o004) && file.ancestors().skip(1).all(|dir| allows(dir, 0o001));
     let where_it_is = || if file == path { String::new() } else { format!(" (at {})", file.display()) };
     everybody.then(|| {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt, fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     thread,
 };
@@ -13,7 +13,11 @@ use notify::{
     event::{AccessKind, AccessMode, ModifyKind},
 };
 
-use super::{Hints, Watched, Watcher, port::guarded, silent};
+use super::{
+    Hints, Watched, Watcher,
+    port::guarded,
+    silent::{on_procfs, silent},
+};
 use crate::error::{Error, Layer};
 
 struct Notify {
@@ -107,7 +111,7 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
 impl Watcher for Notify {
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
         // A watch would follow a link, to a directory that may be watched under its own path, and take that path from it.
-        let id = match fs::symlink_metadata(dir) {
+        let id = match stat(dir) {
             Ok(found) if !found.is_dir() => return Ok(Watched::Gone),
             Ok(found) => id(&found),
             // The watcher says why.
@@ -121,7 +125,7 @@ impl Watcher for Notify {
         let gone = || Error::new(Layer::Watch, NO_THREAD).at(dir);
         let Err(error) = watched.ok_or_else(gone)? else {
             self.watched.insert(dir.to_owned(), id.unwrap_or_default());
-            let now = fs::symlink_metadata(dir).ok().filter(fs::Metadata::is_dir);
+            let now = stat(dir).ok().filter(fs::Metadata::is_dir);
             if now.as_ref().and_then(self::id) != id {
                 // Which one is watched cannot be told, nor whose watch that was.
                 self.unwatch(dir);
@@ -141,6 +145,14 @@ impl Watcher for Notify {
         // Removed directories are unwatched by the system; that is no failure.
         self.ask(|watcher| drop(watcher.unwatch(dir)));
     }
+}
+
+/// Stats `dir` without following a link in its place, unless that is one that the walk has followed as well: a magic
+/// link of procfs, which is no text.
+fn stat(dir: &Path) -> io::Result<fs::Metadata> {
+    let found = fs::symlink_metadata(dir)?;
+    let is_magic = found.is_symlink() && dir.parent().is_some_and(on_procfs);
+    if is_magic { fs::metadata(dir) } else { Ok(found) }
 }
 
 #[cfg(unix)]

@@ -18,11 +18,20 @@ use std::path::Path;
 /// and those of Lustre, GPFS, VirtualBox and VMware as coreutils' `src/stat.c` has them, which calls all of these remote
 /// so that `tail -f` polls there. FUSE, virtiofs included, has no messages for events (libfuse wiki, "Fsnotify and FUSE");
 /// neither has 9p, which coreutils calls local (kata-containers/runtime issue 1505: ConfigMap updates over 9p are not
-/// seen).
+/// seen). procfs reports nothing of the processes that its directories stand for.
 #[must_use]
 pub fn silent(dir: &Path) -> Option<&'static str> {
     kind_of(dir).and_then(name)
 }
+
+/// Whether `dir` lies on Linux's file system of processes.
+#[cfg(all(feature = "notify", not(loom)))]
+pub(super) fn on_procfs(dir: &Path) -> bool {
+    kind_of(dir) == Some(PROCFS)
+}
+
+/// `PROC_SUPER_MAGIC` of statfs(2).
+const PROCFS: u32 = 0x9fa0;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn kind_of(dir: &Path) -> Option<u32> {
@@ -51,6 +60,8 @@ fn name(magic: u32) -> Option<&'static str> {
         0x0116_1970 => "GFS2",
         0x0bd0_0bd0 => "Lustre",
         0x4750_4653 => "GPFS",
+        // Its directories stand for processes, and a link in them for whatever these have open.
+        PROCFS => "procfs",
         0x786f_4256 => "VirtualBox shared folder",
         0xbacb_acbc => "VMware shared folder",
         _ => return None,
@@ -81,12 +92,13 @@ mod tests {
             (0x4750_4653, "GPFS"),
             (0x786f_4256, "VirtualBox shared folder"),
             (0xbacb_acbc, "VMware shared folder"),
+            (0x9fa0, "procfs"),
         ];
         for (magic, expected) in known {
             assert_eq!(name(magic), Some(expected), "{magic:#x}");
         }
-        // ext4, xfs, btrfs, tmpfs, overlayfs, proc, sysfs.
-        for magic in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x9fa0, 0x6265_6572] {
+        // ext4, xfs, btrfs, tmpfs, overlayfs, sysfs.
+        for magic in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x6265_6572] {
             assert_eq!(name(magic), None, "{magic:#x}");
         }
     }
@@ -96,7 +108,8 @@ mod tests {
     fn the_file_system_is_asked_for_its_number() {
         let proc_number = kind_of(Path::new("/proc"));
         assert_eq!(proc_number, Some(0x9fa0), "statfs(2): PROC_SUPER_MAGIC");
-        assert_eq!(silent(Path::new("/proc")), None);
+        assert_eq!(silent(Path::new("/proc")), Some("procfs"));
+        assert_eq!(silent(Path::new("/proc/self/root")), silent(Path::new("/")), "where it leads");
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl Volume {
         Self::within(root.unwrap(), files)
     }
 
-    fn within(root: tempfile::TempDir, files: &[Keyed<'_>]) -> Self {
+    /// The same in a directory of the caller's choice.
+    pub fn within(root: tempfile::TempDir, files: &[Keyed<'_>]) -> Self {
         let volume = Self { root, updates: 0 };
         fs::create_dir(volume.dir()).unwrap();
         for op in kubelet_first(Path::new("volume"), &volume.stamp(), files) {

@@ -90,8 +90,13 @@ pub fn plan_walk(data: &[u8]) {
 
 /// The file that `path` leads to, if it leads to one: path_resolution(7), a name at a time.
 fn real_path(tree: &Tree, path: &Path, lookups: &mut Lookups) -> Option<PathBuf> {
-    let names =
-        |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+    let names = |path: &Path| {
+        // A dot or a slash at the end wants a directory before it, and is no component.
+        let text = path.as_os_str().as_encoded_bytes();
+        let dot = (text.ends_with(b"/") || text.ends_with(b"/.")).then(|| ".".into());
+        let parts = path.components().rev().map(|part| part.as_os_str().to_owned());
+        dot.into_iter().chain(parts).collect::<Vec<_>>()
+    };
     let (mut at, mut rest) = (PathBuf::from("/"), names(path));
     let (mut links, mut looked_up) = (0, 0);
     while let Some(name) = rest.pop() {

@@ -333,7 +333,7 @@ impl Disk {
             Node::Dir { .. } => Kind::Dir,
             Node::File(_) => Kind::File,
             Node::Link(_) => Kind::Link,
-            Node::Fifo => Kind::Other("a fifo"),
+            Node::Fifo => Kind::Other("a pipe"),
         }
     }
 
