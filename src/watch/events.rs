@@ -1,6 +1,7 @@
 //! File events through `notify`.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt, fs,
     io::{self, ErrorKind},
@@ -104,8 +105,35 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
         _ => true,
     };
     for path in &event.paths {
-        hints.touched(path, moved);
+        hints.touched(&real_path(path), moved);
     }
+}
+
+/// The path under which notify gets to know `dir`: with as many `..` in front as it has names, which lead nowhere at `/`.
+///
+/// notify drops the watch of a directory that is removed at the word of the directory itself, and again at the word of
+/// the watched one above, which it recognises by the path; then it logs a warning, because the watch is gone already.
+/// Each rotation of a Kubernetes volume removes a watched directory. With these names none is another's prefix, so a
+/// directory alone speaks of its end.
+fn notify_path(dir: &Path) -> PathBuf {
+    match dir.strip_prefix("/") {
+        Ok(rest) if FINDS => {
+            let mut path = PathBuf::from("/");
+            path.extend(rest.iter().map(|_| ".."));
+            path.push(rest);
+            path
+        }
+        _ => dir.to_owned(),
+    }
+}
+
+/// The path of an event without what [`notify_path`] put in front.
+fn real_path(path: &Path) -> Cow<'_, Path> {
+    let Some(mut rest) = path.strip_prefix("/").ok().filter(|_| FINDS) else { return path.into() };
+    while let Ok(less) = rest.strip_prefix("..") {
+        rest = less;
+    }
+    Path::new("/").join(rest).into()
 }
 
 impl Watcher for Notify {
@@ -121,7 +149,7 @@ impl Watcher for Notify {
         if self.watched.get(dir).is_some_and(|known| !FINDS || id != Some(*known)) {
             self.unwatch(dir);
         }
-        let watched = self.ask(|watcher| watcher.watch(dir, RecursiveMode::NonRecursive));
+        let watched = self.ask(|watcher| watcher.watch(&notify_path(dir), RecursiveMode::NonRecursive));
         let gone = || Error::new(Layer::Watch, NO_THREAD).at(dir);
         let Err(error) = watched.ok_or_else(gone)? else {
             self.watched.insert(dir.to_owned(), id.unwrap_or_default());
@@ -143,7 +171,7 @@ impl Watcher for Notify {
     fn unwatch(&mut self, dir: &Path) {
         self.watched.remove(dir);
         // Removed directories are unwatched by the system; that is no failure.
-        self.ask(|watcher| drop(watcher.unwatch(dir)));
+        self.ask(|watcher| drop(watcher.unwatch(&notify_path(dir))));
     }
 }
 
@@ -388,6 +416,29 @@ mod tests {
         let hint = " (fs.inotify.max_user_instances, or RLIMIT_NOFILE)";
         let hint = if cfg!(target_os = "linux") { hint } else { "" };
         assert_eq!(no_instance(&of(ErrorKind::StorageFull)), format!("no storage space{hint}"));
+    }
+
+    /// Checks: INV-05. notify must not take an event of one directory for the end of another's watch.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn inv05_no_notify_path_is_the_beginning_of_another_or_an_event_of_it() {
+        let dirs = ["/", "/a", "/a/b", "/a/b/c", "/a/b/c/d", "/b", "/proc/1/cwd/..", "/proc/1/cwd/../b"];
+        for dir in dirs.map(Path::new) {
+            let path = notify_path(dir);
+            assert_eq!(real_path(&path), dir);
+            assert_eq!(real_path(&path.join("name")), dir.join("name"));
+            assert_eq!(
+                fs::metadata(&path).ok().and_then(|a| id(&a)),
+                fs::metadata(dir).ok().and_then(|b| id(&b))
+            );
+            for other in
+                dirs.map(Path::new).into_iter().filter(|other| *other != dir && dir.parent().is_some())
+            {
+                assert!(!notify_path(other).starts_with(&path), "{} {}", dir.display(), other.display());
+                let name = other.file_name().unwrap_or_default();
+                assert_ne!(path.join(name), notify_path(other));
+            }
+        }
     }
 
     /// Checks: INV-12. What is not watched any more wakes nobody; events of one watcher come in order.

@@ -9,6 +9,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod real;
+#[path = "../common/records.rs"]
+mod records;
 mod run;
 mod scenarios;
 mod simulated;

@@ -22,6 +22,7 @@ use rustls_reload::{
 
 use super::{
     common::{DEADLINE, shake},
+    records::{LOG, TRACING, listen},
     scenarios::Scenario,
     watcher::Fate,
     world::{Files, Set, Told, World, made},
@@ -54,6 +55,7 @@ impl Real {
 
     /// In the directory `root`, which the server knows as `prefix`.
     pub fn beneath(root: PathBuf, prefix: &Path, scenario: &Scenario, timing: Timing) -> Self {
+        listen();
         let given = scenario.paths.iter().map(|path| prefix.join(path.strip_prefix("/").unwrap())).collect();
         let mut world = Self {
             root,
@@ -211,6 +213,14 @@ impl World for Real {
 
     fn told(&mut self) -> Vec<Told> {
         self.listen();
+        // Nobody logs a warning where nothing is refused and no watch fails; through `log` nobody ever does.
+        assert!(TRACING.heard() > 0, "each start is an event");
+        assert_eq!(LOG.warnings(""), [""; 0]);
+        if self.told.iter().all(|told| {
+            matches!(told, Told::Started | Told::Published { recovered: false } | Told::TrustShrunk)
+        }) {
+            assert_eq!(TRACING.warnings(self.root.to_str().unwrap()), [""; 0]);
+        }
         self.told.iter().filter(|told| **told != Told::TrustShrunk).cloned().collect()
     }
 

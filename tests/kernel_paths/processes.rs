@@ -179,5 +179,8 @@ fn inv16_link_on_a_mount_with_nosymfollow_is_refused_as_by_open() {
     assert_eq!(read(&at("file")).unwrap(), b"text");
     assert!(fs::read(at("link")).is_err());
     let told = read(&at("link")).unwrap_err().to_string();
-    assert!(told.contains("cannot follow the path as the system does: ") && told.contains("nosymfollow"), "{told}");
+    assert!(
+        told.contains("cannot follow the path as the system does: ") && told.contains("nosymfollow"),
+        "{told}"
+    );
 }
