@@ -52,8 +52,9 @@ pub trait Build: Send + 'static {
     }
 
     /// Whether the candidate lacks only an end of what is served, as a write in progress does: such a set has to hold
-    /// still for longer.
-    fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
+    /// still for longer. `set` is as in [`Context::set`].
+    fn shrinks(&self, set: usize, served: &Files, candidate: &Files) -> bool {
+        let _ = set;
         lost_a_file(served, candidate)
             || same_paths(served, candidate).any(|(_, old, new)| lost_its_end(old, new))
     }

@@ -325,7 +325,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     fn seen(&mut self, unit: usize, look: Look) -> Seen<Cause> {
-        self.units[unit].seen::<F, B>(&self.build, look)
+        self.units[unit].seen::<F, B>(&self.build, unit, look)
     }
 
     /// Runs every check over the candidate.

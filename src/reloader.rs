@@ -52,6 +52,15 @@ impl<B: Build> Builder<B> {
         self
     }
 
+    /// Adds a set as [`set`](Self::set) does: for one that has directories only ([`PathSet::of_directory`]).
+    #[must_use]
+    pub fn path_set(mut self, set: PathSet) -> Self {
+        if let Ok(sets) = &mut self.sets {
+            sets.push(set);
+        }
+        self
+    }
+
     /// Every file in this directory as well, behind the paths of the set that was given last: see
     /// [`PathSet::directory`]. What comes, goes or is replaced in it is a change of the set, which always has to settle
     /// unless the directory itself has moved with all else.
@@ -145,7 +154,7 @@ impl<B: Build> Builder<B> {
         F::File: Send,
     {
         let sets = self.sets?;
-        let names: Vec<_> = sets.iter().map(|set| Arc::from(set.paths()[0].as_path())).collect();
+        let names: Vec<_> = sets.iter().map(|set| Arc::from(set.name())).collect();
         let First { mut engine, whole, now } =
             Engine::load(fs, sets, self.build, self.clock, self.timing, self.make_watcher, self.thresholds)?;
         // A build that says less of its sets than there are says nothing of the others.

@@ -62,11 +62,28 @@ impl PathSet {
     /// # Errors
     /// [`Layer::Settings`] if there is no path, a path is empty or the working directory cannot be told.
     pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, Error> {
+        Self::of(paths, [] as [&Path; 0])
+    }
+
+    /// Makes a set of every file in this directory, as [`directory`](Self::directory) reads it, and no other file.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_directory(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::of([] as [&Path; 0], [dir])
+    }
+
+    /// Makes a set of these files, and of every file in these directories.
+    pub(crate) fn of<P: AsRef<Path>, D: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
+        dirs: impl IntoIterator<Item = D>,
+    ) -> Result<Self, Error> {
         let paths = paths.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
-        if paths.is_empty() {
+        let dirs = dirs.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+        if paths.is_empty() && dirs.is_empty() {
             return Err(Error::new(Layer::Settings, "no paths: there is nothing to load"));
         }
-        Ok(Self { paths, dirs: Vec::new() })
+        Ok(Self { paths, dirs })
     }
 
     /// The same with every file in this directory behind all others, in the order of the names.
@@ -89,6 +106,13 @@ impl PathSet {
         &self.paths
     }
 
+    /// Returns the path that events and the status name the set by: its first, or the first directory of one without.
+    #[must_use]
+    pub fn name(&self) -> &Path {
+        // There is no set of nothing.
+        self.paths.first().or(self.dirs.first()).map_or(Path::new(""), PathBuf::as_path)
+    }
+
     /// What each trace of a walk is the way to: the paths, the directories, and what was found in these.
     pub(crate) fn ways(&self, walk: &Walk) -> Vec<PathBuf> {
         let mut ways: Vec<_> = self.paths.iter().chain(&self.dirs).cloned().collect();
@@ -106,7 +130,7 @@ impl PathSet {
     }
 }
 
-fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {
+pub(crate) fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {
     let path = path.as_ref();
     let fault = |error| Error::new(Layer::Settings, format!("not a usable path: {error}")).at(path);
     let mut absolute = std::path::absolute(path).map_err(fault)?;

@@ -114,8 +114,13 @@ impl<V> Unit<V> {
         snapshot::take_since(fs, &self.paths, Some((&self.served.walk, &self.served.files)))
     }
 
-    /// What a look means beside what is served.
-    pub(crate) fn seen<F: Fs, B: Build<Value = V>>(&mut self, build: &B, look: Look) -> Seen<Cause> {
+    /// What a look of the set of this number means beside what is served.
+    pub(crate) fn seen<F: Fs, B: Build<Value = V>>(
+        &mut self,
+        build: &B,
+        number: usize,
+        look: Look,
+    ) -> Seen<Cause> {
         let torn = self.torn.take();
         let files = match look.files {
             Ok(files) => files,
@@ -136,7 +141,7 @@ impl<V> Unit<V> {
             (self.judged, self.held_told) = (None, None);
             return Seen::Served;
         }
-        let shrinks = build.shrinks(&self.served.files, &set.files);
+        let shrinks = build.shrinks(number, &self.served.files, &set.files);
         let known = self.candidate.as_ref();
         // A link that was seen before commits nothing that has changed beneath it since, whatever the timestamps say: the
         // clock may have been set back.
@@ -313,7 +318,7 @@ impl Starting {
             Some(Before::Whole(old, since)) if set.is(old) => *since,
             _ if late => {
                 let why = "the files do not hold still";
-                return Err(Error::new(Layer::Changing, why).at(&paths.paths()[0]));
+                return Err(Error::new(Layer::Changing, why).at(paths.name()));
             }
             // From the end of this look to the begin of the next: either may be slow (ASM-05).
             _ => clock.now().mono,

@@ -77,8 +77,8 @@ impl Build for Tells {
         Ok(built)
     }
 
-    fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
-        self.0.shrinks(served, candidate)
+    fn shrinks(&self, set: usize, served: &Files, candidate: &Files) -> bool {
+        self.0.shrinks(set, served, candidate)
     }
 }
 

@@ -300,7 +300,7 @@ impl Build for Panics {
         Ok(Built::new(files.get(0).unwrap().1.len()))
     }
 
-    fn shrinks(&self, _: &Files, _: &Files) -> bool {
+    fn shrinks(&self, _: usize, _: &Files, _: &Files) -> bool {
         assert!(!self.in_shrinks.load(Ordering::SeqCst), "by design");
         false
     }

@@ -142,7 +142,7 @@ impl Build for Step {
         Ok(Built::new(self.disk.value(version)))
     }
 
-    fn shrinks(&self, _: &Files, candidate: &Files) -> bool {
+    fn shrinks(&self, _: usize, _: &Files, candidate: &Files) -> bool {
         if let (Some(bad), Ok(version)) = (self.bad_shrink, version(candidate)) {
             crate::fallible(version, bad);
         }

@@ -125,7 +125,7 @@ impl Build for Step {
         Ok(built)
     }
 
-    fn shrinks(&self, _: &Files, _: &Files) -> bool {
+    fn shrinks(&self, _: usize, _: &Files, _: &Files) -> bool {
         false
     }
 }

@@ -162,7 +162,7 @@ impl Build for ServerBuild {
         Ok(whole)
     }
 
-    fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
+    fn shrinks(&self, _: usize, served: &Files, candidate: &Files) -> bool {
         if lost_a_file(served, candidate) || lost_lists(served, candidate) {
             return true;
         }

@@ -105,8 +105,8 @@ impl Build for WrongBuild {
         built
     }
 
-    fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
-        self.right.shrinks(served, candidate)
+    fn shrinks(&self, set: usize, served: &Files, candidate: &Files) -> bool {
+        self.right.shrinks(set, served, candidate)
     }
 }
 

@@ -217,8 +217,8 @@ impl<B: Build<Value = ServerTls>> Build for Judging<B> {
         verdict
     }
 
-    fn shrinks(&self, served: &Files, candidate: &Files) -> bool {
-        self.build.shrinks(served, candidate)
+    fn shrinks(&self, set: usize, served: &Files, candidate: &Files) -> bool {
+        self.build.shrinks(set, served, candidate)
     }
 }
 
