@@ -162,6 +162,11 @@ impl Files {
         self.0.get(index).map(|(path, bytes)| (path.as_path(), &***bytes))
     }
 
+    /// Returns the files from `first` on.
+    pub(crate) fn from(&self, first: usize) -> Self {
+        Self(self.0.iter().skip(first).cloned().collect())
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Path, &[u8])> {
         self.0.iter().map(|(path, bytes)| (path.as_path(), &***bytes))

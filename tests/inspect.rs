@@ -103,7 +103,7 @@ fn a_good_set_is_told_as_it_is_loaded_and_watched() {
         let found = with_ca(mode).inspect(14 * DAY);
         assert_eq!((found.refused, found.warnings), (None, vec![]));
         assert_eq!(found.paths, ["tls.crt", "tls.key", "ca.crt"].map(|name| volume.path(name)));
-        assert_eq!(found.sizes, files.map(|(_, bytes)| bytes.len()));
+        assert_eq!(found.sizes, [files.map(|(_, bytes)| bytes.len())]);
         assert_eq!(found.chain, [server.leaf.clone(), ca.der().clone()]);
         assert_eq!((found.key, found.matched), (Some("Ed25519"), Some(true)));
         assert_eq!(found.client_cas, [generation.ca.der().clone()]);

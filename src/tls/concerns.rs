@@ -32,8 +32,7 @@ pub(super) fn of(
     if inspection.refused.is_some() {
         return Vec::new();
     }
-    let Inspection { paths, walk, client_cas, crls, .. } = inspection;
-    let [_, key_path, rest @ ..] = paths.as_slice() else { return Vec::new() };
+    let Inspection { paths, walk, client_cas, crls, named, .. } = inspection;
     let algorithms = provider.map(|provider| &provider.signature_verification_algorithms);
     let mut found = Vec::new();
     for (path, chain) in chains {
@@ -45,11 +44,12 @@ pub(super) fn of(
             .any(|warning| warning.layer() == Layer::Validity && warning.path() == Some(path));
         found.extend(dates(path, chain, wall, (!warned).then_some(soon)));
     }
-    if let [client_ca_path, ..] = rest {
-        found.extend(cas(client_ca_path, client_cas, wall));
+    if let Some(client_ca) = &named.client_ca {
+        found.extend(cas(client_ca, client_cas, wall));
         found.extend(crls.iter().flat_map(|(path, list)| revocation(path, list, client_cas, wall, soon)));
     }
-    found.extend(readable(key_path, file(walk, 1).map(|entry| entry.path.as_path())));
+    let key = paths.iter().position(|path| *path == named.key).and_then(|place| file(walk, place));
+    found.extend(readable(&named.key, key.map(|entry| entry.path.as_path())));
     found.extend(mounted(walk, paths, &mount_points()));
     // Of one that holds files the start has told it already.
     let told = |dir: &&PathBuf| inspection.warnings.iter().any(|told| told.path() == Some(dir));

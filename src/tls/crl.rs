@@ -24,7 +24,6 @@ use crate::{
     der::{self, Reader, SEQUENCE},
     error::{Error, Layer},
     event::Timestamp,
-    snapshot::Files,
 };
 
 const BIT_STRING: u8 = 0x03;
@@ -64,9 +63,12 @@ impl Policy {
     }
 }
 
-/// The lists that count, the newest first.
+/// The lists that count, the newest first; foreign ones are behind all others.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lists(Vec<List>);
+pub(super) struct Lists {
+    counting: Vec<List>,
+    superseded: Vec<CertificateRevocationListDer<'static>>,
+}
 
 #[derive(Clone, Debug)]
 struct List {
@@ -77,6 +79,8 @@ struct List {
     scope: Option<Vec<u8>>,
     /// The public key of the CA that signed it; `None` where no CA of the bundle has its issuer's name.
     signer: Option<Vec<u8>>,
+    /// CAs of the bundle have its issuer's name, and none of them has signed it.
+    foreign: bool,
 }
 
 impl List {
@@ -98,70 +102,65 @@ pub(super) struct Court<'a> {
 impl Lists {
     /// The lists with the files that they are of.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Path, &CertificateRevocationListDer<'static>)> {
-        self.0.iter().map(|list| (list.path.as_path(), &list.der))
+        self.counting.iter().map(|list| (list.path.as_path(), &list.der))
     }
 
     /// What is read of each, with the key of the CA that signed it.
     pub(super) fn fields(&self) -> impl Iterator<Item = (Fields<'_>, Option<&[u8]>)> {
-        self.0.iter().filter_map(|list| Some((list.fields()?, list.signer.as_deref())))
+        self.counting.iter().filter_map(|list| Some((list.fields()?, list.signer.as_deref())))
     }
 
-    /// Reads the lists of the files from the one at `first` on.
+    /// Reads the lists of these files, of all sets that are to be served together.
     ///
     /// 1. Each has to be one that rustls can use, and signed by a CA of the bundle where one has its issuer's name.
     /// 2. Of several of one issuer, key and scope the newest counts.
     /// 3. None may have expired unless the served one of its issuer has, too.
     /// 4. No CA may lose its lists. 5. What an operator should know.
-    pub(super) fn read(
-        files: &Files,
-        first: usize,
+    ///
+    /// A list that is served already refuses nothing by 1 and 3: a change of the client CAs may come from another publisher.
+    pub(super) fn read<'a>(
+        files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
         court: &Court<'_>,
         warnings: &mut Vec<Error>,
     ) -> Result<Self, Error> {
-        let mut lists = Vec::new();
-        if files.get(first).is_none() {
-            return Ok(Self::default());
-        }
-        for (path, file) in files.iter().skip(first) {
+        let (mut lists, mut foreign) = (Vec::new(), Vec::new());
+        for (path, file) in files {
             for der in crl::parse(file).map_err(|error| error.at(path))? {
                 // 1.
-                let list = court.admit(path, der);
-                lists.push(list.map_err(|why| Error::new(Layer::Crl, why).at(path))?);
+                let list = court.admit(path, der).map_err(|why| Error::new(Layer::Crl, why).at(path))?;
+                if list.foreign { foreign.push(list) } else { lists.push(list) }
             }
         }
+        foreign.iter().try_for_each(|list| court.foreign(list, &lists, warnings))?;
+        if lists.is_empty() && foreign.is_empty() {
+            return Ok(Self::default());
+        }
         // 2.
-        let mut lists = Self(lists);
-        lists.sort();
-        lists.drop_superseded(warnings);
+        sort(&mut lists);
+        sort(&mut foreign);
+        lists.append(&mut foreign);
+        let lists = Self::superseding(lists, warnings);
         // 3.
-        for list in &lists.0 {
+        for list in lists.counting.iter().filter(|list| !list.foreign) {
             court.expired(list, warnings)?;
         }
         // 4.
         court.lost(&lists, warnings)?;
         // 5.
-        lists.0.iter().for_each(|list| court.rolled_back(list, warnings));
+        lists.counting.iter().for_each(|list| court.rolled_back(list, warnings));
         court.without(&lists, warnings);
         Ok(lists)
     }
 
-    fn sort(&mut self) {
-        // Stable: what is of one age stays in the order of the files.
-        self.0.sort_by_cached_key(|list| {
-            let age = list.fields().map(|fields| {
-                let number = fields.magnitude().map(|(length, digits)| (length, digits.to_vec()));
-                (fields.this_update, number)
-            });
-            Reverse(age)
-        });
-    }
-
     /// Keeps the first of each issuer, key and scope.
-    fn drop_superseded(&mut self, warnings: &mut Vec<Error>) {
-        let mut kept: Vec<List> = Vec::new();
-        for list in self.0.drain(..) {
-            match kept.iter().find(|newer| replaces(newer, &list)) {
-                None => kept.push(list),
+    fn superseding(lists: Vec<List>, warnings: &mut Vec<Error>) -> Self {
+        let mut kept = Self::default();
+        for list in lists {
+            match kept.counting.iter().find(|newer| replaces(newer, &list)) {
+                None => {
+                    kept.counting.push(list);
+                    continue;
+                }
                 Some(newer) if newer.der == list.der => {}
                 Some(newer) => {
                     let why = format!(
@@ -171,13 +170,30 @@ impl Lists {
                     warnings.push(Error::new(Layer::Crl, why).at(&list.path));
                 }
             }
+            kept.superseded.push(list.der);
         }
-        self.0 = kept;
+        kept
     }
 
     fn of<'a>(&'a self, issuer: &'a [u8]) -> impl Iterator<Item = &'a List> {
-        self.0.iter().filter(move |list| list.issuer == issuer)
+        self.counting.iter().filter(move |list| list.issuer == issuer)
     }
+
+    /// Whether this very list was read, be it one that does not count.
+    fn has(&self, der: &CertificateRevocationListDer<'_>) -> bool {
+        self.counting.iter().any(|list| list.der == *der) || self.superseded.contains(der)
+    }
+}
+
+fn sort(lists: &mut [List]) {
+    // Stable: what is of one age stays in the order of the files.
+    lists.sort_by_cached_key(|list| {
+        let age = list.fields().map(|fields| {
+            let number = fields.magnitude().map(|(length, digits)| (length, digits.to_vec()));
+            (fields.this_update, number)
+        });
+        Reverse(age)
+    });
 }
 
 /// Whether both are about the same certificates.
@@ -190,12 +206,37 @@ impl Court<'_> {
     fn admit(&self, path: &Path, der: CertificateRevocationListDer<'static>) -> Result<List, String> {
         let fields = crl::fields(&der).ok_or("the revocation list is malformed")?;
         let signer = self.signer(&der, &fields)?;
+        let foreign = signer.is_none() && self.anchors(fields.issuer).next().is_some();
         let (issuer, scope) = (fields.issuer.to_vec(), fields.scope.map(<[u8]>::to_vec));
-        Ok(List { path: path.to_owned(), der, issuer, scope, signer })
+        Ok(List { path: path.to_owned(), der, issuer, scope, signer, foreign })
     }
 
-    /// The key of the CA that signed a list; `None` where no CA has its issuer's name, as with the list of an
-    /// intermediate that clients send: that one is verified in each handshake.
+    /// Judges a list under the name of CAs none of which has signed it. It must not take the place of one that they have
+    /// signed; served it may be, where it was before the CAs changed, and lets none of their clients in.
+    fn foreign(&self, list: &List, lists: &[List], warnings: &mut Vec<Error>) -> Result<(), Error> {
+        let issuer = name(&list.issuer);
+        let others = lists.iter().any(|other| other.issuer == list.issuer);
+        let replaces_none = |served: &Lists| {
+            let mut old = served.of(&list.issuer).peekable();
+            served.has(&list.der) || old.peek().is_some() && old.all(|old| old.foreign)
+        };
+        if !others && !self.served.is_some_and(replaces_none) {
+            let why = format!(
+                "the revocation list of {issuer} is not signed by the CA of that name, or in a way that the crypto \
+                 provider does not know"
+            );
+            return Err(Error::new(Layer::Crl, why).at(&list.path));
+        }
+        let mut why = format!("the revocation list of {issuer} is not signed by any CA of that name");
+        if !others && !self.policy.allow_unknown {
+            why.push_str(": no client of it is let in until one is there that it has signed");
+        }
+        warnings.push(Error::new(Layer::Crl, why).at(&list.path));
+        Ok(())
+    }
+
+    /// The key of the CA that signed a list; `None` where none has, as with the list of an intermediate that clients send:
+    /// that one is verified in each handshake.
     fn signer(
         &self,
         der: &CertificateRevocationListDer<'static>,
@@ -212,19 +253,9 @@ impl Court<'_> {
             .with_crls([der.clone()])
             .build()
             .map_err(|error| format!("rustls does not take the revocation list: {error}"))?;
-        let mut named = self.anchors(fields.issuer).peekable();
-        if named.peek().is_none() {
-            return Ok(None);
-        }
         let algorithms = &self.provider.signature_verification_algorithms;
-        match named.find(|anchor| signed_by(fields, anchor, algorithms)) {
-            Some(anchor) => Ok(Some(anchor.subject_public_key_info.to_vec())),
-            None => Err(format!(
-                "the revocation list of {} is not signed by the CA of that name, or in a way that the crypto provider \
-                 does not know",
-                name(fields.issuer)
-            )),
-        }
+        let signer = self.anchors(fields.issuer).find(|anchor| signed_by(fields, anchor, algorithms));
+        Ok(signer.map(|anchor| anchor.subject_public_key_info.to_vec()))
     }
 
     fn anchors<'a>(&'a self, subject: &'a [u8]) -> impl Iterator<Item = &'a TrustAnchor<'static>> {
@@ -245,7 +276,7 @@ impl Court<'_> {
         };
         let why = format!("the revocation list of {} has expired at {}", name(fields.issuer), Timestamp(at));
         let served = |lists: &Lists| lists.of(fields.issuer).any(|served| expired(served).is_some());
-        if self.served.is_some_and(|lists| !served(lists)) {
+        if self.served.is_some_and(|lists| !served(lists) && !lists.has(&list.der)) {
             return Err(Error::new(Layer::Crl, why).at(&list.path));
         }
         warnings.push(Error::new(Layer::Crl, format!("{why}: {effect}")).at(&list.path));
@@ -254,7 +285,7 @@ impl Court<'_> {
 
     /// An issuer of which there were lists and now are none: what it revoked would be forgotten.
     fn lost(&self, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
-        for served in self.served.into_iter().flat_map(|served| &served.0) {
+        for served in self.served.into_iter().flat_map(|served| &served.counting) {
             if lists.of(&served.issuer).next().is_some() {
                 continue;
             }
@@ -272,7 +303,9 @@ impl Court<'_> {
     /// not refused; but what was revoked in between is let in again.
     fn rolled_back(&self, list: &List, warnings: &mut Vec<Error>) {
         let Some(new) = list.fields() else { return };
-        for served in self.served.into_iter().flat_map(|served| &served.0).filter(|old| replaces(old, list)) {
+        for served in
+            self.served.into_iter().flat_map(|served| &served.counting).filter(|old| replaces(old, list))
+        {
             let Some(old) = served.fields() else { continue };
             if new.this_update < old.this_update || new.numbered(&old) == Some(Ordering::Less) {
                 let why = format!(

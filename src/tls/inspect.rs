@@ -21,7 +21,7 @@ use crate::{
     event::Event,
     fs::NativeFs,
     reloader::{Builder, Reloader},
-    snapshot::{self, Files, PathSet},
+    snapshot::{self, Files, PathSet, absolute},
     sync::{Deadline, Mutex, lock},
     walk::{Walk, WalkedDir},
 };
@@ -42,8 +42,8 @@ pub struct Inspection {
     pub paths: Vec<PathBuf>,
     /// The way to each of them, complete up to where it failed.
     pub walk: Walk,
-    /// The lengths of the files, which were read together; empty where they could not be.
-    pub sizes: Vec<usize>,
+    /// The lengths of the files of each set, which were read together; empty where they could not be.
+    pub sizes: Vec<Vec<usize>>,
     /// The certificates of the chain, once all of them have parsed.
     pub chain: Vec<CertificateDer<'static>>,
     /// The kind of the key, once the crypto provider has taken it.
@@ -65,6 +65,15 @@ pub struct Inspection {
     pub refused: Option<Error>,
     /// What refuses nothing and an operator should know; each names its layer and, where it has one, its path.
     pub warnings: Vec<Error>,
+    /// Which of the paths is what.
+    pub(super) named: Named,
+}
+
+/// The paths of single files, absolute.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    pub(super) key: PathBuf,
+    pub(super) client_ca: Option<PathBuf>,
 }
 
 impl ServerBuilder {
@@ -81,18 +90,20 @@ impl ServerBuilder {
     pub fn inspect(mut self, soon: Duration) -> Inspection {
         let notes = Arc::new(Mutex::new(Found::default()));
         self.found = Notes(Some(Arc::clone(&notes)));
-        let given = [Some(&self.chain), Some(&self.key), self.client_ca.as_ref().map(|(path, _)| path)];
-        let set = PathSet::new(given.into_iter().flatten().chain(&self.crls));
-        let set = set.and_then(|set| self.crl_dirs.iter().try_fold(set, PathSet::directory));
+        let set = self.layout().and_then(|layout| layout.inspected());
+        let named = Named {
+            key: absolute(&self.key).unwrap_or_default(),
+            client_ca: self.client_ca.as_ref().and_then(|(path, _)| absolute(path).ok()),
+        };
         let loaded = self.into_generic().and_then(Builder::load);
         // What a start builds is not taken down any more.
         let found = std::mem::take(&mut *lock(&notes));
-        let (walk, same) = way(set.as_ref().ok(), found.files.as_ref());
+        let (walk, same) = way(set.as_ref().ok(), &found.files);
         let lengths = |files: &Files| files.iter().map(|(_, bytes)| bytes.len()).collect();
         let mut inspection = Inspection {
             paths: set.map(|set| set.ways(&walk)).unwrap_or_default(),
             walk,
-            sizes: found.files.as_ref().map(lengths).unwrap_or_default(),
+            sizes: found.files.iter().map(lengths).collect(),
             chain: found.chain,
             key: found.key,
             matched: found.matched,
@@ -103,6 +114,7 @@ impl ServerBuilder {
             unwatched: Vec::new(),
             refused: None,
             warnings: found.warnings,
+            named,
         };
         match loaded {
             Err(error) => inspection.refused = Some(error),
@@ -154,10 +166,12 @@ impl Inspection {
 }
 
 /// The way to the files that were loaded, and whether they are still there.
-fn way(set: Option<&PathSet>, files: Option<&Files>) -> (Walk, bool) {
+fn way(set: Option<&PathSet>, loaded: &[Files]) -> (Walk, bool) {
     let Some(set) = set else { return (Walk::default(), true) };
     let mut look = snapshot::take(&NativeFs::default(), set);
-    let same = |look: &snapshot::Look| files.is_none() || look.files.as_ref().ok() == files;
+    let same = |look: &snapshot::Look| {
+        loaded.is_empty() || look.files.as_ref().is_ok_and(|files| is_same(files, loaded))
+    };
     for _ in 1..LOOK_LIMIT {
         if same(&look) {
             break;
@@ -168,10 +182,20 @@ fn way(set: Option<&PathSet>, files: Option<&Files>) -> (Walk, bool) {
     (look.walk, same)
 }
 
+/// Whether the files are those of all sets together, in whatever order.
+fn is_same(files: &Files, sets: &[Files]) -> bool {
+    let mut read: Vec<_> = files.iter().collect();
+    let mut loaded: Vec<_> = sets.iter().flat_map(Files::iter).collect();
+    read.sort_unstable();
+    loaded.sort_unstable();
+    read == loaded
+}
+
 /// What the stages of one build found.
 #[derive(Default)]
 pub(super) struct Found {
-    pub(super) files: Option<Files>,
+    /// Of each set that is inspected.
+    pub(super) files: Vec<Files>,
     pub(super) wall: Duration,
     pub(super) provider: Option<Arc<CryptoProvider>>,
     pub(super) chain: Vec<CertificateDer<'static>>,

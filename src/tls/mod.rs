@@ -2,10 +2,12 @@
 
 mod acceptor;
 mod chain;
+mod clients;
 mod concerns;
 mod crl;
 mod dates;
 mod inspect;
+mod layout;
 pub(crate) mod pairs;
 mod rehearse;
 mod resolver;

@@ -15,13 +15,15 @@ use rustls::{
 };
 
 use super::{
-    crl::{Court, Lists, Policy},
+    clients::{Anchors, Clients, Settings},
+    crl::{Lists, Policy},
     dates::{self, Time},
     inspect::{Notes, kind},
+    layout::{Given, Layout, SetLayout, SetRole, missing},
     pairs::{self, Always, Further, Pair, Pairs},
     rehearse::rehearse,
     resolver::Resolver,
-    trust::{Resumption, ServerTrust, Sessions, TrustEpoch, identity, shrunk},
+    trust::{Resumption, Sessions, TrustEpoch, identity, shrunk},
     validate,
 };
 use crate::{
@@ -60,17 +62,6 @@ pub struct ServerTls {
     pub(super) epoch: TrustEpoch,
 }
 
-/// How clients are verified, whatever pair they get.
-#[derive(Debug)]
-struct Clients {
-    /// The bundle and its CAs; `None` where nothing is asked of clients.
-    roots: Option<(PathBuf, Arc<RootCertStore>)>,
-    /// The revocation lists that they are verified against: those that count, the newest first.
-    crls: Lists,
-    /// The same as sessions depend on it, the names of the pairs left out.
-    trust: ServerTrust,
-}
-
 impl ServerTls {
     /// The number of the trust that its sessions are made under; the first load's is 1.
     ///
@@ -91,26 +82,18 @@ impl ServerTls {
 
 type Configure = Box<dyn FnMut(&mut ServerConfig) + Send>;
 
-/// The set of the default pair and of what all pairs have in common.
-const DEFAULT: usize = 0;
-/// Where in a set the files are; a further pair's has the first two.
-const CHAIN: usize = 0;
-const KEY: usize = 1;
-const CLIENT_CA: usize = 2;
-/// The first of them; all that follow are others.
-const CRLS: usize = 3;
-
 /// The build step: chain, key and client CAs in, [`ServerTls`] out.
 pub struct ServerBuild {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
+    layout: Layout,
     client_auth: Option<ClientAuth>,
     revocation: Policy,
     alpn: Vec<Vec<u8>>,
     configure: Option<Configure>,
     resumption: Resumption,
     clock_skew: Duration,
-    /// The further pairs, in the order of their sets, the first of which is the default pair's.
+    /// The further pairs, in the order of their sets.
     pairs: Vec<Further>,
     strict_names: bool,
     /// What each stage found, where somebody inspects.
@@ -121,53 +104,62 @@ impl Build for ServerBuild {
     type Value = ServerTls;
 
     fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
-        let (set, served, wall) = (context.set, context.served, context.wall);
+        let Some(served) = context.served else {
+            let Whole { value, leaves, warnings } = self.first(std::slice::from_ref(files), context.wall)?;
+            return Ok(Built { leaf: leaves.into_iter().next().flatten(), warnings, ..Built::new(value) });
+        };
+        let set = self.layout.get(context.set).cloned().ok_or_else(missing)?;
         let mut warnings = Vec::new();
-        let pair = self.pair(files, set, wall)?;
-        let clients = match served {
-            Some(served) if set > DEFAULT => Arc::clone(&served.clients),
-            _ => self.clients(files, served, wall, &mut warnings)?,
-        };
-        let before = served.and_then(|served| served.resolver.get(set)).map(|pair| &pair.leaf);
-        let not_before = self.judge_dates(&pair, before, wall, &mut warnings)?;
-        if set == DEFAULT {
-            self.found.note(|found| found.warnings.clone_from(&warnings));
+        let pair = set.role.pair().map(|_| self.pair(&set, files)).transpose()?;
+        let settings = self.settings(context.wall);
+        let clients = settings.after(&served.clients, (context.set, files), &mut warnings)?;
+        let before = set.role.pair().and_then(|place| served.resolver.get(place)).map(|pair| &pair.leaf);
+        let (mut leaf, mut not_before) = (None, None);
+        if let Some(pair) = &pair {
+            leaf = Some(pair.leaf.clone());
+            not_before = self.judge_dates(pair, before, context.wall, &mut warnings)?;
         }
-        let leaf = pair.leaf.clone();
-        let pairs = match served {
-            Some(served) => served.resolver.with(set, pair)?,
-            None => Pairs::new(vec![pair], self.strict_names)?,
+        let pairs = match (set.role.pair(), pair) {
+            (Some(place), Some(pair)) => Arc::new(served.resolver.with(place, pair)?),
+            _ => Arc::clone(&served.resolver),
         };
-        let value = self.whole(pairs, clients, served, set..set + 1)?;
-        let shrunk = served.and_then(|served| shrunk(&value.epoch, &served.epoch));
-        Ok(Built { leaf: Some(leaf), warnings, not_before, shrunk, ..Built::new(value) })
+        // Where no pair has changed, the default one shows that handshakes succeed.
+        let changed = set.role.pair().unwrap_or(0);
+        let value = self.whole(pairs, clients, Some(served), changed..changed + 1)?;
+        let shrunk = shrunk(&value.epoch, &served.epoch);
+        Ok(Built { leaf, warnings, not_before, shrunk, ..Built::new(value) })
     }
 
     fn first(&mut self, sets: &[Files], wall: Duration) -> Result<Whole<ServerTls>, Error> {
-        let (mut pairs, mut warnings, mut clients) = (Vec::with_capacity(sets.len()), Vec::new(), None);
-        for (set, files) in sets.iter().enumerate() {
-            let pair = self.pair(files, set, wall)?;
-            if set == DEFAULT {
-                clients = Some(self.clients(files, None, wall, &mut warnings)?);
+        let (mut pairs, mut leaves, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+        self.found.note(|found| (found.files, found.wall) = (self.layout.inspected_of(sets), wall));
+        let mut clients = None;
+        for (set, files) in self.layout.iter().zip(sets) {
+            let pair = set.role.pair().map(|_| self.pair(set, files)).transpose()?;
+            if set.role == SetRole::Default {
+                clients = Some(self.settings(wall).first(sets, &mut warnings)?);
             }
+            leaves.push(pair.as_ref().map(|pair| pair.leaf.clone()));
+            let Some(pair) = pair else { continue };
             self.judge_dates(&pair, None, wall, &mut warnings)?;
             self.found.note(|found| found.warnings.clone_from(&warnings));
             pairs.push(pair);
         }
         let Some(clients) = clients else { return Err(nothing()) };
-        let leaves = pairs.iter().map(|pair| Some(pair.leaf.clone())).collect();
-        let value = self.whole(Pairs::new(pairs, self.strict_names)?, clients, None, DEFAULT..sets.len())?;
-        let mut whole = Whole::new(value);
+        let all = 0..pairs.len();
+        let pairs = Arc::new(Pairs::new(pairs, self.strict_names)?);
+        let mut whole = Whole::new(self.whole(pairs, clients, None, all)?);
         (whole.leaves, whole.warnings) = (leaves, warnings);
         Ok(whole)
     }
 
-    fn shrinks(&self, _: usize, served: &Files, candidate: &Files) -> bool {
-        if lost_a_file(served, candidate) || lost_lists(served, candidate) {
+    fn shrinks(&self, set: usize, served: &Files, candidate: &Files) -> bool {
+        let Some(set) = self.layout.get(set) else { return false };
+        if lost_a_file(served, candidate) || lost_lists(set, served, candidate) {
             return true;
         }
         same_paths(served, candidate).any(|(index, old, new)| match (pem::chain(old), pem::chain(new)) {
-            (Ok(old), Ok(new)) if index != KEY => {
+            (Ok(old), Ok(new)) if !set.is_key(index) => {
                 let fewer = new.len() < old.len();
                 let same_issuer = || {
                     let issuer = |chain: &[rustls::pki_types::CertificateDer<'_>]| {
@@ -177,7 +169,7 @@ impl Build for ServerBuild {
                 };
                 fewer
                     && (old.starts_with(&new)
-                        || (index == CHAIN && old[1..].starts_with(&new[1..]) && same_issuer()))
+                        || (set.is_chain(index) && old[1..].starts_with(&new[1..]) && same_issuer()))
             }
             _ => lost_its_end(old, new),
         })
@@ -186,11 +178,10 @@ impl Build for ServerBuild {
 
 impl ServerBuild {
     /// The pair in these files: everything of it parses and belongs together.
-    fn pair(&self, files: &Files, set: usize, wall: Duration) -> Result<Pair, Error> {
-        let ((chain_path, chain), (key_path, key)) = (file(files, CHAIN)?, file(files, KEY)?);
+    fn pair(&self, set: &SetLayout, files: &Files) -> Result<Pair, Error> {
+        let [(chain_path, chain), (key_path, key)] = set.pair(files)?;
         let none = Notes::default();
-        let found = if set == DEFAULT { &self.found } else { &none };
-        found.note(|found| (found.files, found.wall) = (Some(files.clone()), wall));
+        let found = if set.role == SetRole::Default { &self.found } else { &none };
         let chain = validate::chain(chain_path, chain)?;
         found.note(|found| found.chain.clone_from(&chain));
         self.found.note(|found| {
@@ -203,43 +194,27 @@ impl ServerBuild {
         let key = Arc::new(CertifiedKey::new(chain, key));
         let matches = validate::matches(&key, chain_path, key_path)?;
         found.note(|found| found.matched = Some(matches.is_some()));
-        let given = set.checked_sub(1).and_then(|further| self.pairs.get(further)?.names.clone());
+        let given = match set.role {
+            SetRole::Pair(further) => self.pairs.get(further).and_then(|further| further.names.clone()),
+            _ => None,
+        };
         let names = given.unwrap_or_else(|| pairs::names_of(&key.cert[0]));
-        if set > DEFAULT && names.is_empty() {
+        if set.role != SetRole::Default && names.is_empty() {
             return Err(pairs::nameless(chain_path));
         }
         let identity = identity(&key.cert[0]);
         Ok(Pair { key, leaf, path: chain_path.to_owned(), names, identity })
     }
 
-    /// How clients are verified, by the files of the default pair's set.
-    fn clients(
-        &self,
-        files: &Files,
-        served: Option<&ServerTls>,
-        wall: Duration,
-        warnings: &mut Vec<Error>,
-    ) -> Result<Arc<Clients>, Error> {
-        let mut trust = ServerTrust::new(self.client_auth);
-        if self.client_auth.is_none() {
-            return Ok(Arc::new(Clients { roots: None, crls: Lists::default(), trust }));
-        }
-        let (path, bundle) = file(files, CLIENT_CA)?;
-        let (roots, certificates) = validate::anchors(path, bundle)?;
-        trust.cas(&certificates);
-        self.found.note(|found| found.client_cas = certificates);
-        let roots = Arc::new(roots);
-        let court = Court {
-            policy: self.revocation,
-            roots: &roots,
+    fn settings(&self, wall: Duration) -> Settings<'_> {
+        Settings {
+            layout: &self.layout,
+            mode: self.client_auth,
+            revocation: self.revocation,
             provider: &self.provider,
             wall,
-            served: served.map(|served| &served.clients.crls),
-        };
-        let crls = Lists::read(files, CRLS, &court, warnings)?;
-        trust.lists(&crls, self.revocation);
-        self.found.note(|found| found.crls.clone_from(&crls));
-        Ok(Arc::new(Clients { roots: Some((path.to_owned(), roots)), crls, trust }))
+            found: &self.found,
+        }
     }
 
     fn judge_dates(
@@ -255,38 +230,37 @@ impl ServerBuild {
     /// Makes the value of all pairs, and rehearses it with each of these.
     fn whole(
         &mut self,
-        pairs: Pairs,
+        resolver: Arc<Pairs>,
         clients: Arc<Clients>,
         served: Option<&ServerTls>,
         changed: std::ops::Range<usize>,
     ) -> Result<ServerTls, Error> {
-        let resolver = Arc::new(pairs);
         let trust = clients.trust.of(resolver.identities());
         let epoch = self.resumption.epoch(served.map(|served| &served.epoch), trust)?;
-        let verifier = match (self.client_auth, &clients.roots) {
-            (Some(mode), Some((path, roots))) => {
+        let verifier = match (self.client_auth, &clients.anchors) {
+            (Some(mode), Some(Anchors { path, roots, .. })) => {
                 self.verifier(mode, Arc::clone(roots), &clients.crls).map_err(|error| error.at(path))?
             }
             _ => WebPkiClientVerifier::no_client_auth(),
         };
         let config = self.config(verifier, &resolver, epoch.sessions())?;
-        for set in changed {
-            self.rehearse(&config, &resolver, set)?;
+        for pair in changed {
+            self.rehearse(&config, &resolver, pair)?;
         }
-        let leaf = resolver.get(DEFAULT).ok_or_else(nothing)?.leaf.clone();
+        let leaf = resolver.get(0).ok_or_else(nothing)?.leaf.clone();
         Ok(ServerTls { config: Arc::new(config), leaf, resolver, clients, epoch })
     }
 
     /// Rehearses one pair: in a handshake by one of its names, or by none where it answers whoever names none; its other names
     /// have to lead to it.
-    fn rehearse(&self, config: &ServerConfig, pairs: &Pairs, set: usize) -> Result<(), Error> {
-        let Some(pair) = pairs.get(set) else { return Ok(()) };
-        let asks_by_name = set > DEFAULT || self.strict_names;
-        if let Some(name) = pairs.astray(set).filter(|_| asks_by_name) {
+    fn rehearse(&self, config: &ServerConfig, pairs: &Pairs, place: usize) -> Result<(), Error> {
+        let Some(pair) = pairs.get(place) else { return Ok(()) };
+        let asks_by_name = place > 0 || self.strict_names;
+        if let Some(name) = pairs.astray(place).filter(|_| asks_by_name) {
             let why = format!("a client that names {name} would not get this pair");
             return Err(Error::new(Layer::Rehearsal, why).at(&pair.path));
         }
-        let name = if asks_by_name { pairs.example(set) } else { None };
+        let name = if asks_by_name { pairs.example(place) } else { None };
         let mut alone = None;
         if asks_by_name && name.is_none() {
             // Others hold all of its names, exactly, or it has none: it is as good as a pair can be that is not asked for.
@@ -302,7 +276,7 @@ impl ServerBuild {
             &pair.key.cert,
             self.client_auth == Some(ClientAuth::Required),
             |version| {
-                if set == DEFAULT {
+                if place == 0 {
                     self.found.note(|found| found.rehearsed.push(version));
                 }
             },
@@ -365,19 +339,16 @@ impl ServerBuild {
 
 /// Whether the candidate has revocation lists of the served set, fewer of them and no others: an authority that issues a
 /// list replaces one.
-fn lost_lists(served: &Files, candidate: &Files) -> bool {
+fn lost_lists(set: &SetLayout, served: &Files, candidate: &Files) -> bool {
     let lists = |files: &Files| {
-        let lists = files.iter().skip(CRLS).map(|(_, file)| crl::parse(file));
+        let of_clients = set.of_clients(files);
+        let lists = set.lists(&of_clients).map(|(_, file)| crl::parse(file));
         lists.collect::<Result<Vec<_>, _>>().map(|lists| lists.concat())
     };
     match (lists(served), lists(candidate)) {
         (Ok(old), Ok(new)) => new.len() < old.len() && new.iter().all(|list| old.contains(list)),
         _ => false,
     }
-}
-
-fn file(files: &Files, index: usize) -> Result<(&Path, &[u8]), Error> {
-    files.get(index).ok_or_else(|| Error::new(Layer::Settings, "a path is missing"))
 }
 
 fn nothing() -> Error {
@@ -398,6 +369,8 @@ pub struct ServerBuilder {
     configure: Option<Configure>,
     resumption: Resumption,
     clock_skew: Duration,
+    pub(super) separate_client_ca: bool,
+    pub(super) crls_with_client_ca: bool,
     pairs: Vec<Further>,
     strict_names: bool,
     further: Vec<Set>,
@@ -407,18 +380,26 @@ pub struct ServerBuilder {
 type Set = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send>;
 
 impl ServerBuilder {
-    /// Verifies client certificates against the CAs of this bundle.
+    /// Verifies client certificates against the CAs of this bundle, which is in the set of the default pair; see
+    /// [`separate_client_ca`](Self::separate_client_ca).
     #[must_use]
     pub fn client_ca(mut self, bundle: impl AsRef<Path>, mode: ClientAuth) -> Self {
         self.client_ca = Some((bundle.as_ref().to_owned(), mode));
         self
     }
 
-    /// Refuses clients that this file of revocation lists names; several files are one set with chain, key and CAs.
+    /// Refuses clients that this file of revocation lists names.
     ///
-    /// One list in DER, or any number in PEM. A missing, unreadable, empty or malformed file refuses the set, and so does
-    /// a list that names a CA of the bundle and is not signed by it: never does it mean that nobody is revoked. Only with
-    /// [`client_ca`](Self::client_ca).
+    /// One list in DER, or any number in PEM. A missing, unreadable, empty or malformed file refuses its set, and so does
+    /// a list that names a CA of the bundle and is not signed by it, where no other list of that name is: never does it mean
+    /// that nobody is revoked. Only with [`client_ca`](Self::client_ca).
+    ///
+    /// A file in the directory of the client CA bundle is in the bundle's set. All files of any other directory are a set of
+    /// their own, since another publisher puts them there: one that is broken keeps that set at its last good, and the
+    /// certificate goes on being renewed. Directories are compared as they are given, made absolute, and links are not
+    /// followed: `/tls/..data/ca.crl` and `/tls/ca.crt` are in two. See
+    /// [`crls_with_client_ca`](Self::crls_with_client_ca). Who is let in is decided over all sets that are served together:
+    /// the change of a set is judged beside the served files of the others.
     ///
     /// As it stands, every certificate of a client's chain needs a list of its issuer (a client of a CA without one is
     /// refused: [`allow_unknown_revocation_status`](Self::allow_unknown_revocation_status)), and one that has expired
@@ -433,7 +414,7 @@ impl ServerBuilder {
     }
 
     /// The same for every file in this directory, which is watched: what comes into it, goes or is replaced is taken up like
-    /// a change of a file.
+    /// a change of a file. The directory is a set of its own, as with [`crl`](Self::crl).
     ///
     /// A file is what is a regular file or a link to one, under a name that does not begin with a dot; directories are
     /// passed over. The directory missing, unreadable or without a file refuses the set, and so does a file in it that holds
@@ -443,6 +424,28 @@ impl ServerBuilder {
     #[must_use]
     pub fn crl_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.crl_dirs.push(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Makes the client CA bundle a set of its own, with the revocation lists in its directory; otherwise it is in the set of
+    /// the default pair.
+    ///
+    /// For a bundle of another publisher than that of the pair: one that is broken does not keep the certificate from being
+    /// renewed, nor the other way round. Bundle and pair are then no longer taken up together.
+    #[must_use]
+    pub fn separate_client_ca(mut self, separate: bool) -> Self {
+        self.separate_client_ca = separate;
+        self
+    }
+
+    /// Puts all revocation lists into the set of the client CA bundle, wherever they are; otherwise those of other
+    /// directories are sets of their own.
+    ///
+    /// For one publisher that commits bundle and lists together, as behind one release link: they are taken up together, and
+    /// a broken list then refuses the whole set.
+    #[must_use]
+    pub fn crls_with_client_ca(mut self, together: bool) -> Self {
+        self.crls_with_client_ca = together;
         self
     }
 
@@ -630,32 +633,43 @@ impl ServerBuilder {
         self
     }
 
+    /// Sorts the files into sets.
+    pub(super) fn layout(&self) -> Result<Layout, Error> {
+        Layout::new(&Given {
+            chain: &self.chain,
+            key: &self.key,
+            client_ca: self.client_ca.as_ref().map(|(path, _)| path.as_path()),
+            crls: &self.crls,
+            crl_dirs: &self.crl_dirs,
+            pairs: &self.pairs,
+            separate_client_ca: self.separate_client_ca,
+            crls_with_client_ca: self.crls_with_client_ca,
+        })
+    }
+
     /// The settings of the generic reloader, for a load from another file system.
     ///
     /// # Errors
     /// [`Layer::Settings`] without a crypto provider, for revocation lists without client CAs, and for a
     /// further pair without chain, key or name.
     pub fn into_generic(self) -> Result<Builder<ServerBuild>, Error> {
+        if self.client_ca.is_none()
+            && let Some(file) = self.crls.first().or(self.crl_dirs.first())
+        {
+            let why = "a revocation list without client CAs: there are no clients to refuse";
+            return Err(Error::new(Layer::Settings, why).at(file));
+        }
+        let layout = self.layout()?;
         let provider = self.provider.or_else(default_provider).ok_or_else(|| {
             let why = "no crypto provider: pass one, install a process default, or enable feature ring or aws-lc-rs";
             Error::new(Layer::Settings, why)
         })?;
-        let mut paths = vec![self.chain, self.key];
-        let mut client_auth = None;
-        if let Some((path, mode)) = self.client_ca {
-            paths.push(path);
-            client_auth = Some(mode);
-        } else if let Some(file) = self.crls.first().or(self.crl_dirs.first()) {
-            let why = "a revocation list without client CAs: there are no clients to refuse";
-            return Err(Error::new(Layer::Settings, why).at(file));
-        }
-        paths.extend(self.crls);
         let pairs = self.pairs.into_iter().map(Further::checked).collect::<Result<Vec<_>, _>>()?;
-        let sets: Vec<_> = pairs.iter().map(|pair| [pair.chain.clone(), pair.key.clone()]).collect();
         let build = ServerBuild {
             provider,
             versions: self.versions,
-            client_auth,
+            layout: layout.clone(),
+            client_auth: self.client_ca.map(|(_, mode)| mode),
             revocation: self.revocation,
             alpn: self.alpn,
             configure: self.configure,
@@ -665,8 +679,7 @@ impl ServerBuilder {
             strict_names: self.strict_names,
             found: self.found,
         };
-        let builder = self.crl_dirs.iter().fold(Reloader::builder(paths, build), Builder::directory);
-        let builder = sets.into_iter().fold(builder, Builder::set);
+        let builder = layout.builder(build)?;
         Ok(self.further.into_iter().fold(builder, |builder, set| set(builder)))
     }
 
@@ -699,6 +712,8 @@ impl ServerReloader {
             configure: None,
             resumption: Resumption::default(),
             clock_skew: Duration::ZERO,
+            separate_client_ca: false,
+            crls_with_client_ca: false,
             pairs: Vec::new(),
             strict_names: false,
             further: Vec::new(),

@@ -55,7 +55,8 @@ fn json_of_a_passing_pair_holds_every_line() {
     let path = |way: &Value| way["path"].as_str().unwrap().to_owned();
     assert_eq!(paths.iter().map(path).collect::<Vec<_>>(), lines.texts("path"));
     assert!(paths.iter().all(|way| way["kind"] == "a regular file" && way["links"] == Value::Array(vec![])));
-    let sizes: Vec<_> = object["sizes"].as_array().unwrap().iter().map(Value::to_string).collect();
+    let [sizes] = object["sizes"].as_array().unwrap().as_slice() else { panic!("{object}") };
+    let sizes: Vec<_> = sizes.as_array().unwrap().iter().map(Value::to_string).collect();
     assert_eq!(lines.texts("snapshot"), [format!("{} bytes, read together", sizes.join(", "))]);
 }
 

@@ -24,13 +24,27 @@ pub(crate) struct Files {
     /// The CAs that client certificates are verified against, PEM
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
+    /// Load the client CAs as a file set of their own, not with the first pair
+    ///
+    /// A broken bundle then does not keep the certificate from being renewed, nor a broken certificate the bundle.
+    /// The revocation lists in the directory of the bundle are in its set.
+    #[arg(long, requires = "client_ca")]
+    separate_client_ca: bool,
     /// A file of revocation lists of those CAs, DER or PEM; can be given several times
+    ///
+    /// A file in the directory of the client CAs is in their set. The files of any other directory are a file set of their
+    /// own: a broken one refuses that set only. Directories are compared as they are given; links are not followed.
     #[arg(long, value_name = "FILE", requires = "client_ca", group = "crls")]
     crl: Vec<PathBuf>,
     /// A directory of which every file is one of revocation lists, names that begin with a dot left out; can be given several
     /// times
+    ///
+    /// Each directory is a file set of its own: a broken file in it refuses that set only.
     #[arg(long, value_name = "DIR", requires = "client_ca", group = "crls")]
     crl_dir: Vec<PathBuf>,
+    /// Load all revocation lists in one file set with the client CAs, wherever they are
+    #[arg(long, requires = "crls")]
+    crls_with_client_ca: bool,
     /// What becomes of clients whose CA has a revocation list that has expired, or an intermediate of theirs
     #[arg(long, value_enum, requires = "crls", default_value = "refuse")]
     crl_expired: Expired,
@@ -99,7 +113,8 @@ impl Files {
     pub(crate) fn builder(&self) -> ServerBuilder {
         let skew = Duration::from_secs(self.clock_skew.into());
         let builder = ServerReloader::builder(&self.cert, &self.key).clock_skew(skew);
-        let builder = builder.strict_names(self.strict_names);
+        let builder = builder.strict_names(self.strict_names).separate_client_ca(self.separate_client_ca);
+        let builder = builder.crls_with_client_ca(self.crls_with_client_ca);
         let builder = self.pair.iter().fold(builder, |builder, pair| match pair.names.as_slice() {
             [] => builder.pair(&pair.cert, &pair.key),
             names => builder.pair_for(names, &pair.cert, &pair.key),

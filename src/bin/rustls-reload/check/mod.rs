@@ -107,8 +107,8 @@ struct Report<W>(W);
 impl<W: Write> Report<W> {
     fn all(&mut self, inspection: &Inspection) -> io::Result<()> {
         self.ways(inspection)?;
-        let sizes: Vec<_> = inspection.sizes.iter().map(usize::to_string).collect();
-        if !sizes.is_empty() {
+        for sizes in &inspection.sizes {
+            let sizes: Vec<_> = sizes.iter().map(usize::to_string).collect();
             self.line("snapshot", format_args!("{} bytes, read together", sizes.join(", ")))?;
         }
         self.certificates("chain", &inspection.chain)?;

@@ -1,0 +1,223 @@
+//! The file sets of a server: which files are read together, and which file of a set is what.
+//!
+//! A set belongs to a publisher: its files change together, and a file of it that is broken refuses the whole set. So files
+//! of different publishers are different sets, and the directory of a file stands for its publisher. Directories are
+//! compared as they were configured: no file is looked at here.
+
+use std::path::{Path, PathBuf};
+
+use super::pairs::Further;
+use crate::{
+    build::Build,
+    error::{Error, Layer},
+    reloader::{Builder, Reloader},
+    snapshot::{Files, PathSet, absolute},
+};
+
+/// What a set is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SetRole {
+    /// The default pair, and whatever comes from its publisher.
+    Default,
+    /// A further pair, by its place among these.
+    Pair(usize),
+    /// The client CAs, where they are a set of their own.
+    ClientCas,
+    /// Revocation lists of another publisher than that of the client CAs.
+    Crls,
+}
+
+impl SetRole {
+    /// Returns the place of the set's pair among all pairs, the default one being the first.
+    pub(super) fn pair(self) -> Option<usize> {
+        match self {
+            Self::Default => Some(0),
+            Self::Pair(further) => Some(further + 1),
+            Self::ClientCas | Self::Crls => None,
+        }
+    }
+}
+
+/// The files of one set, in the order in which they are read.
+#[derive(Clone, Debug)]
+pub(super) struct SetLayout {
+    pub(super) role: SetRole,
+    files: Vec<PathBuf>,
+    /// Every file in them is a revocation list.
+    directories: Vec<PathBuf>,
+    /// Where the chain and the key are, in a set of a pair.
+    pair: Option<[usize; 2]>,
+    client_ca: Option<usize>,
+    /// The directory whose revocation lists belong to the set.
+    publisher: Option<PathBuf>,
+    /// Where the revocation lists begin: every file from there on is one.
+    lists: usize,
+}
+
+/// Where a server's files are configured to be, and which sets they form.
+pub(super) struct Given<'a> {
+    pub(super) chain: &'a Path,
+    pub(super) key: &'a Path,
+    pub(super) client_ca: Option<&'a Path>,
+    pub(super) crls: &'a [PathBuf],
+    pub(super) crl_dirs: &'a [PathBuf],
+    pub(super) pairs: &'a [Further],
+    /// The client CAs are a set of their own.
+    pub(super) separate_client_ca: bool,
+    /// All revocation lists are in the set of the client CAs.
+    pub(super) crls_with_client_ca: bool,
+}
+
+/// The sets of a server: the default one first, the further pairs in their order, then client CAs and revocation lists.
+#[derive(Clone, Debug)]
+pub(super) struct Layout(Vec<SetLayout>);
+
+impl SetLayout {
+    fn new(role: SetRole, files: Vec<PathBuf>) -> Self {
+        let pair = role.pair().map(|_| [0, 1]);
+        let lists = files.len();
+        Self { role, files, directories: Vec::new(), pair, client_ca: None, publisher: None, lists }
+    }
+
+    /// Returns chain and key of the set's files.
+    ///
+    /// # Errors
+    /// [`Layer::Settings`] where there are none.
+    pub(super) fn pair<'a>(&self, files: &'a Files) -> Result<[(&'a Path, &'a [u8]); 2], Error> {
+        let pair = self.pair.and_then(|[chain, key]| Some([files.get(chain)?, files.get(key)?]));
+        pair.ok_or_else(missing)
+    }
+
+    /// Whether the file at this place is the key.
+    pub(super) fn is_key(&self, index: usize) -> bool {
+        self.pair.is_some_and(|[_, key]| index == key)
+    }
+
+    /// Whether the file at this place is the chain.
+    pub(super) fn is_chain(&self, index: usize) -> bool {
+        self.pair.is_some_and(|[chain, _]| index == chain)
+    }
+
+    /// Returns the client CAs of the files that [`of_clients`](Self::of_clients) selects.
+    pub(super) fn client_ca<'a>(&self, of_clients: &'a Files) -> Option<(&'a Path, &'a [u8])> {
+        of_clients.get(self.client_ca? - self.first_of_clients())
+    }
+
+    /// Returns the revocation lists of the files that [`of_clients`](Self::of_clients) selects.
+    pub(super) fn lists<'a>(&self, of_clients: &'a Files) -> impl Iterator<Item = (&'a Path, &'a [u8])> {
+        of_clients.iter().skip(self.lists - self.first_of_clients())
+    }
+
+    /// Selects the files that decide about clients: client CAs and revocation lists, and no key.
+    pub(super) fn of_clients(&self, files: &Files) -> Files {
+        files.from(self.first_of_clients())
+    }
+
+    fn is_inspected(&self) -> bool {
+        !matches!(self.role, SetRole::Pair(_))
+    }
+
+    fn first_of_clients(&self) -> usize {
+        self.client_ca.unwrap_or(self.lists)
+    }
+}
+
+impl Layout {
+    /// Sorts the configured files into sets.
+    ///
+    /// # Errors
+    /// [`Layer::Settings`] for a path that cannot be made absolute.
+    pub(super) fn new(given: &Given<'_>) -> Result<Self, Error> {
+        let pair = |role, chain: &Path, key: &Path| SetLayout::new(role, vec![chain.into(), key.into()]);
+        let mut sets = vec![pair(SetRole::Default, given.chain, given.key)];
+        let further = given.pairs.iter().enumerate();
+        sets.extend(further.map(|(i, further)| pair(SetRole::Pair(i), &further.chain, &further.key)));
+        let Some(bundle) = given.client_ca else { return Ok(Self(sets)) };
+        let clients = if given.separate_client_ca {
+            sets.push(SetLayout::new(SetRole::ClientCas, Vec::new()));
+            sets.len() - 1
+        } else {
+            0
+        };
+        let set = &mut sets[clients];
+        set.client_ca = Some(set.files.len());
+        set.files.push(bundle.to_owned());
+        set.lists = set.files.len();
+        set.publisher = Some(parent(bundle)?);
+        let mut layout = Self(sets);
+        for file in given.crls {
+            let set = if given.crls_with_client_ca { clients } else { layout.publisher(parent(file)?) };
+            layout.0[set].files.push(file.clone());
+        }
+        for dir in given.crl_dirs {
+            let set = if given.crls_with_client_ca { clients } else { layout.publisher(absolute(dir)?) };
+            layout.0[set].directories.push(dir.clone());
+        }
+        Ok(layout)
+    }
+
+    /// Returns the place of the set whose files this directory holds, which may be a new one.
+    fn publisher(&mut self, dir: PathBuf) -> usize {
+        let known = self.0.iter().position(|set| set.publisher.as_ref() == Some(&dir));
+        known.unwrap_or_else(|| {
+            let mut set = SetLayout::new(SetRole::Crls, Vec::new());
+            set.publisher = Some(dir);
+            self.0.push(set);
+            self.0.len() - 1
+        })
+    }
+
+    /// Returns the set of this number.
+    pub(super) fn get(&self, set: usize) -> Option<&SetLayout> {
+        self.0.get(set)
+    }
+
+    /// Returns the sets, in the order of their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &SetLayout> {
+        self.0.iter()
+    }
+
+    /// Selects the files of the sets that [`inspected`](Self::inspected) joins, set by set.
+    pub(super) fn inspected_of(&self, sets: &[Files]) -> Vec<Files> {
+        let all = self.iter().zip(sets).filter(|(set, _)| set.is_inspected());
+        all.map(|(_, files)| files.clone()).collect()
+    }
+
+    /// Returns the client CAs among the files that [`SetLayout::of_clients`] selects of each set.
+    pub(super) fn bundle<'a>(&self, of_clients: &'a [Files]) -> Option<(&'a Path, &'a [u8])> {
+        self.0.iter().zip(of_clients).find_map(|(set, files)| set.client_ca(files))
+    }
+
+    /// Returns a reloader's settings for these sets.
+    ///
+    /// # Errors
+    /// As [`PathSet::new`].
+    pub(super) fn builder<B: Build>(&self, build: B) -> Result<Builder<B>, Error> {
+        let [default, others @ ..] = self.0.as_slice() else { return Err(missing()) };
+        let builder = Reloader::builder(&default.files, build);
+        let builder = default.directories.iter().fold(builder, Builder::directory);
+        others.iter().try_fold(builder, |builder, set| {
+            Ok(builder.path_set(PathSet::of(&set.files, &set.directories)?))
+        })
+    }
+
+    /// Returns the paths of all sets but those of further pairs, as one set.
+    ///
+    /// # Errors
+    /// As [`PathSet::new`].
+    pub(super) fn inspected(&self) -> Result<PathSet, Error> {
+        let sets = || self.iter().filter(|set| set.is_inspected());
+        PathSet::of(sets().flat_map(|set| &set.files), sets().flat_map(|set| &set.directories))
+    }
+}
+
+/// The refusal of a set that has fewer files than its layout.
+pub(super) fn missing() -> Error {
+    Error::new(Layer::Settings, "a path is missing")
+}
+
+/// The directory that stands for the publisher of a file.
+fn parent(file: &Path) -> Result<PathBuf, Error> {
+    let file = absolute(file)?;
+    Ok(file.parent().map_or_else(|| file.clone(), Path::to_owned))
+}
