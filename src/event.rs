@@ -59,8 +59,14 @@ pub struct Leaf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
-    /// The client CA with this fingerprint. One that was issued anew is another, whatever its key is.
-    ClientCa(Fingerprint),
+    /// A client CA: its name, its public key or its name constraints are no longer those of a CA of the bundle. A CA that was
+    /// renewed with its key is still trusted, whatever else its certificate says.
+    ClientCa {
+        /// Its subject, in one line and cut off where it is very long.
+        subject: String,
+        /// The digest of its certificate.
+        fingerprint: Fingerprint,
+    },
     /// Clients that could do without a certificate, or without a valid one.
     Unauthenticated,
     /// Clients of this issuer: its revocation lists name so many certificates more, or other lists count than before.
@@ -77,7 +83,7 @@ pub enum Lost {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ClientCa(fingerprint) => write!(f, "client CA {fingerprint}"),
+            Self::ClientCa { subject, fingerprint } => write!(f, "client CA {subject} ({fingerprint})"),
             Self::Unauthenticated => f.write_str("clients without a valid certificate"),
             Self::Revocation { issuer, more } => write!(f, "{more} more certificates revoked by {issuer}"),
             Self::RevocationPolicy => f.write_str("clients of a laxer rule about revocation"),

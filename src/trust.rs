@@ -56,7 +56,8 @@ impl<C: Trust + Clone, S: Clone> Epoch<C, S> {
         }
         // 2.
         let sessions = if kept { served.sessions.clone() } else { fresh(Some(&served.sessions))? };
-        Ok(Self { sessions, ..served.clone() })
+        // Equal, but perhaps by other certificates: what is reported of it later is of those that are served.
+        Ok(Self { sessions, trust, ..served.clone() })
     }
 
     /// Counts changes of the trust, the first being 1.

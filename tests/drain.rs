@@ -209,7 +209,7 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
         let mut named: Vec<_> = lost
             .iter()
             .map(|lost| match lost {
-                Lost::ClientCa(fingerprint) => fingerprint.to_string(),
+                Lost::ClientCa { fingerprint, .. } => fingerprint.to_string(),
                 other => panic!("{other}"),
             })
             .collect();

@@ -8,5 +8,7 @@ pub mod design {}
 #[doc = ""]
 #[doc = include_str!("proof.md")]
 pub mod invariants {}
+#[doc = include_str!("client_cas.md")]
+pub mod client_cas {}
 #[doc = include_str!("limits.md")]
 pub mod limits {}

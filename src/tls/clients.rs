@@ -13,12 +13,12 @@ use std::{
 use rustls::{RootCertStore, crypto::CryptoProvider, pki_types::CertificateDer};
 
 use super::{
+    anchors,
     crl::{Court, Lists, Policy, name},
     inspect::Notes,
     layout::{Layout, SetLayout, missing},
     server::ClientAuth,
     trust::ServerTrust,
-    validate,
 };
 use crate::{
     crl::{self, Fields},
@@ -100,11 +100,11 @@ impl Settings<'_> {
 
     fn read(&self, sources: Vec<Files>, served: Option<&Clients>) -> Result<Clients, Error> {
         let (mut trust, mut warnings) = (ServerTrust::new(self.mode), Vec::new());
-        let anchors = self.anchors(&sources, served)?;
+        let anchors = self.anchors(&sources, served, &mut warnings)?;
         let crls = match &anchors {
             None => Lists::default(),
             Some(Anchors { roots, certificates, .. }) => {
-                trust.cas(certificates);
+                trust.cas(roots, certificates);
                 self.found.note(|found| found.client_cas.clone_from(certificates));
                 let court = Court {
                     policy: self.revocation,
@@ -124,7 +124,12 @@ impl Settings<'_> {
     }
 
     /// Returns the client CAs of the set that has them; the served ones where their bundle has not changed.
-    fn anchors(&self, sources: &[Files], served: Option<&Clients>) -> Result<Option<Anchors>, Error> {
+    fn anchors(
+        &self,
+        sources: &[Files],
+        served: Option<&Clients>,
+        warnings: &mut Vec<Error>,
+    ) -> Result<Option<Anchors>, Error> {
         if self.mode.is_none() {
             return Ok(None);
         }
@@ -133,7 +138,7 @@ impl Settings<'_> {
             return Ok(served.anchors.clone());
         }
         let (path, bytes) = bundle.ok_or_else(missing)?;
-        let (roots, certificates) = validate::anchors(path, bytes)?;
+        let (roots, certificates) = anchors::read(self.provider, path, bytes, warnings)?;
         Ok(Some(Anchors { path: path.to_owned(), roots: Arc::new(roots), certificates }))
     }
 }

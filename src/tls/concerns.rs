@@ -8,7 +8,7 @@ use std::{
 
 use rustls::{crypto::CryptoProvider, pki_types::CertificateDer};
 
-use super::{chain, inspect::Inspection};
+use super::{anchors, chain, inspect::Inspection};
 use crate::{
     crl,
     der::{self, Fields},
@@ -45,7 +45,7 @@ pub(super) fn of(
         found.extend(dates(path, chain, wall, (!warned).then_some(soon)));
     }
     if let Some(client_ca) = &named.client_ca {
-        found.extend(cas(client_ca, client_cas, wall));
+        found.extend(client_cas.iter().filter_map(|ca| self::client_ca(client_ca, ca, wall)));
         found.extend(crls.iter().flat_map(|(path, list)| revocation(path, list, client_cas, wall, soon)));
     }
     let key = paths.iter().position(|path| *path == named.key).and_then(|place| file(walk, place));
@@ -79,13 +79,15 @@ fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Option
     told
 }
 
-fn cas(path: &Path, bundle: &[CertificateDer<'_>], wall: Duration) -> Vec<Error> {
-    let outside = |(i, certificate): (usize, &CertificateDer<'_>)| {
-        let how = outside(&der::fields(certificate)?, wall)?;
-        let why = format!("CA {} of {} {how}: no client of it is let in", i + 1, bundle.len());
-        Some(Error::new(Layer::ClientCa, why).at(path))
-    };
-    bundle.iter().enumerate().filter_map(outside).collect()
+/// A client CA outside its dates: rustls does not look at them (RFC 5280 section 6.2 leaves that open).
+fn client_ca(path: &Path, certificate: &CertificateDer<'_>, wall: Duration) -> Option<Error> {
+    let fields = der::fields(certificate)?;
+    let why = format!(
+        "the client CA {} {}: rustls does not look at the dates of a client CA, so no client is refused for that",
+        anchors::subject(fields.subject),
+        outside(&fields, wall)?
+    );
+    Some(Error::new(Layer::ClientCa, why).at(path))
 }
 
 /// A list that expires soon, one that is not issued yet, and one of nobody in the bundle; that one has expired, the build

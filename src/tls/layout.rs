@@ -93,6 +93,11 @@ impl SetLayout {
         self.pair.is_some_and(|[_, key]| index == key)
     }
 
+    /// Whether the file at this place is the bundle of client CAs.
+    pub(super) fn is_client_ca(&self, index: usize) -> bool {
+        self.client_ca == Some(index)
+    }
+
     /// Whether the file at this place is the chain.
     pub(super) fn is_chain(&self, index: usize) -> bool {
         self.pair.is_some_and(|[chain, _]| index == chain)

@@ -1,6 +1,7 @@
 //! The rustls part: what a set of files means, and a `ServerConfig` made of it. All of rustls's types are named here.
 
 mod acceptor;
+mod anchors;
 mod chain;
 mod clients;
 mod concerns;

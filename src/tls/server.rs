@@ -15,6 +15,7 @@ use rustls::{
 };
 
 use super::{
+    anchors,
     clients::{Anchors, Clients, Settings},
     crl::{Lists, Policy},
     dates::{self, Time},
@@ -159,6 +160,7 @@ impl Build for ServerBuild {
             return true;
         }
         same_paths(served, candidate).any(|(index, old, new)| match (pem::chain(old), pem::chain(new)) {
+            (Ok(old), Ok(new)) if set.is_client_ca(index) => anchors::lost_its_end(&old, &new),
             (Ok(old), Ok(new)) if !set.is_key(index) => {
                 let fewer = new.len() < old.len();
                 let same_issuer = || {
@@ -382,6 +384,10 @@ type Set = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send>;
 impl ServerBuilder {
     /// Verifies client certificates against the CAs of this bundle, which is in the set of the default pair; see
     /// [`separate_client_ca`](Self::separate_client_ca).
+    ///
+    /// A certificate that may not issue clients (CA:FALSE, for example), and a CA by which rustls can let no client in, is left
+    /// out with a warning; a bundle of which nothing is left is refused. The dates of a CA are not looked at. The manual has a
+    /// table: [`client_cas`](crate::manual::client_cas).
     #[must_use]
     pub fn client_ca(mut self, bundle: impl AsRef<Path>, mode: ClientAuth) -> Self {
         self.client_ca = Some((bundle.as_ref().to_owned(), mode));

@@ -10,12 +10,13 @@ use std::{
 };
 
 use rustls::{
-    Error as TlsError, ServerConfig,
+    Error as TlsError, RootCertStore, ServerConfig,
     pki_types::CertificateDer,
     server::{NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions},
 };
 
 use super::{
+    anchors::{self, Anchor},
     crl::{Lists, Policy, name},
     rehearse::NoTickets,
     server::ClientAuth,
@@ -50,12 +51,34 @@ pub(super) fn identity(leaf: &CertificateDer<'_>) -> Identity {
     Arc::new(names.unwrap_or_else(|| BTreeSet::from([(0, leaf.to_vec())])))
 }
 
-/// What sessions are made under, byte for byte.
+/// The client CAs that are trusted, and how each is named once it has gone. Order, duplicates and everything of a
+/// certificate that rustls does not look at make no other trust.
+#[derive(Clone, Debug, Default)]
+struct Cas(BTreeMap<Anchor, Lost>);
+
+impl Cas {
+    /// The CAs by which somebody may have been let in who is no longer: those whose name and key have gone, or came under
+    /// other name constraints. How two constraints compare is not worked out; only that none at all allow everything.
+    fn lost<'a>(&self, served: &'a Self) -> impl Iterator<Item = &'a Lost> {
+        let trusts =
+            |anchor: &Anchor| self.0.contains_key(anchor) || self.0.contains_key(&anchor.unconstrained());
+        served.0.iter().filter(move |(anchor, _)| !trusts(anchor)).map(|(_, lost)| lost)
+    }
+}
+
+impl PartialEq for Cas {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.keys().eq(other.0.keys())
+    }
+}
+
+impl Eq for Cas {}
+
+/// What sessions are made under, as rustls goes by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerTrust {
     mode: Option<ClientAuth>,
-    /// DER; neither order nor duplicates matter.
-    cas: BTreeSet<Vec<u8>>,
+    cas: Cas,
     /// What the revocation lists that count say, by the DER of their issuer's name.
     lists: BTreeMap<Vec<u8>, Vec<Listed>>,
     revocation: Policy,
@@ -86,16 +109,22 @@ impl ServerTrust {
     pub(super) fn new(mode: Option<ClientAuth>) -> Self {
         Self {
             mode,
-            cas: BTreeSet::new(),
+            cas: Cas::default(),
             lists: BTreeMap::new(),
             revocation: Policy::default(),
             names: Vec::new(),
         }
     }
 
-    /// Trusts these client CAs.
-    pub(super) fn cas(&mut self, certificates: &[CertificateDer<'_>]) {
-        self.cas.extend(certificates.iter().map(|certificate| certificate.to_vec()));
+    /// Trusts these client CAs, with the certificate that each is of.
+    pub(super) fn cas(&mut self, roots: &RootCertStore, certificates: &[CertificateDer<'_>]) {
+        for (anchor, certificate) in roots.roots.iter().zip(certificates) {
+            let ca = || Lost::ClientCa {
+                subject: anchors::subject(&anchor.subject),
+                fingerprint: Fingerprint(sha256::digest(certificate)),
+            };
+            self.cas.0.entry(Anchor::of(anchor)).or_insert_with(ca);
+        }
     }
 
     /// Trusts nobody whom these lists name, as far as `revocation` has it.
@@ -124,8 +153,7 @@ impl ServerTrust {
 impl ServerTrust {
     /// What `served` trusts and this does not.
     fn lost(&self, served: &Self) -> Vec<Lost> {
-        let mut lost: Vec<_> =
-            served.cas.difference(&self.cas).map(|ca| Lost::ClientCa(fingerprint(ca))).collect();
+        let mut lost: Vec<_> = self.cas.lost(&served.cas).cloned().collect();
         if strictness(self.mode) > strictness(served.mode) {
             lost.push(Lost::Unauthenticated);
         }
@@ -160,10 +188,6 @@ impl ServerTrust {
 pub(super) fn shrunk(epoch: &TrustEpoch, served: &TrustEpoch) -> Option<Shrunk> {
     let shrank = epoch.shrank_after(served.number());
     shrank.then(|| Shrunk { epoch: epoch.number(), lost: epoch.trust().lost(served.trust()) })
-}
-
-fn fingerprint(certificate: &[u8]) -> Fingerprint {
-    Fingerprint(sha256::digest(certificate))
 }
 
 fn strictness(mode: Option<ClientAuth>) -> u8 {
@@ -258,45 +282,98 @@ impl Resumption {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use rustls::pki_types::TrustAnchor;
+
     use super::*;
 
+    /// A client CA: a name, a key, name constraints, and what else is in its certificate.
+    type Ca = (u8, u8, Option<u8>, u8);
+
+    /// What is trusted in it, by the rule that is tested here.
+    fn trusted((name, key, constraints, _): Ca) -> (u8, u8, Option<u8>) {
+        (name, key, constraints)
+    }
+
+    fn gone((name, _, _, certificate): Ca) -> Lost {
+        let subject = crate::der::name(&subject(name)).unwrap();
+        Lost::ClientCa { subject, fingerprint: Fingerprint(sha256::digest(&[certificate])) }
+    }
+
+    /// `CN=` and a letter.
+    fn subject(name: u8) -> Vec<u8> {
+        let mut der = vec![0x31, 10, 0x30, 8, 6, 3, 0x55, 4, 3, 0x0c, 1];
+        der.push(b'a' + name);
+        der
+    }
+
     /// A trust of these CAs, and what else there is.
-    fn trust(mode: Option<ClientAuth>, cas: &[u8], leaf: u8) -> ServerTrust {
+    fn trust(mode: Option<ClientAuth>, cas: &[Ca], leaf: u8) -> ServerTrust {
         let mut trust = ServerTrust::new(mode);
-        let cas: Vec<_> = cas.iter().map(|ca| CertificateDer::from(vec![*ca])).collect();
-        trust.cas(&cas);
+        let mut roots = RootCertStore::empty();
+        roots.roots.extend(cas.iter().map(|(name, key, constraints, _)| TrustAnchor {
+            subject: subject(*name).into(),
+            subject_public_key_info: vec![*key].into(),
+            name_constraints: constraints.map(|constraints| vec![constraints].into()),
+        }));
+        let certificates: Vec<_> = cas.iter().map(|ca| CertificateDer::from(vec![ca.3])).collect();
+        trust.cas(&roots, &certificates);
         trust.names.push(identity(&CertificateDer::from(vec![leaf])));
         trust
     }
 
-    /// Checks: INV-11.
+    /// Checks: INV-09, INV-11.
+    ///
+    /// Every bundle of up to two certificates, against every other and every mode.
+    ///
+    /// Engine: generated.
     #[test]
-    fn inv11_a_ca_that_has_gone_and_a_stricter_mode_shrink_the_trust_and_nothing_else_does() {
+    fn inv09_inv11_trust_is_compared_by_name_key_and_constraints() {
         use ClientAuth::{Optional, Required};
         let modes = [None, Some(Optional), Some(Required)];
-        let sets: [&[u8]; 5] = [&[], &[1], &[2], &[1, 2], &[2, 1, 2]];
-        let mut shrank = 0;
+        // The first two are one CA and its renewal; then another key, another name, and two that are constrained.
+        let cas: [Ca; 6] = [
+            (0, 0, None, 0),
+            (0, 0, None, 1),
+            (0, 1, None, 2),
+            (1, 0, None, 3),
+            (0, 0, Some(0), 4),
+            (0, 0, Some(1), 5),
+        ];
+        let mut bundles = vec![Vec::new()];
+        bundles.extend(cas.map(|ca| vec![ca]));
+        bundles.extend(cas.into_iter().flat_map(|one| cas.map(|other| vec![one, other])));
+        let lets_in = |bundle: &[Ca], (name, key, constraints, _): Ca| {
+            bundle.iter().any(|ca| (ca.0, ca.1) == (name, key) && (ca.2.is_none() || ca.2 == constraints))
+        };
+        let (mut shrank, mut same) = (0, 0);
         for (old, strict) in modes.iter().enumerate() {
             for (new, stricter) in modes.iter().enumerate() {
-                for (had, has) in sets.iter().flat_map(|had| sets.iter().map(move |has| (had, has))) {
-                    let (served, next) = (trust(*strict, had, 1), trust(*stricter, has, 2));
-                    let gone: BTreeSet<_> = had.iter().filter(|ca| !has.contains(ca)).collect();
-                    let mut lost: Vec<_> =
-                        gone.iter().map(|ca| Lost::ClientCa(fingerprint(&[**ca]))).collect();
-                    if new > old {
-                        lost.push(Lost::Unauthenticated);
-                    }
-                    assert_eq!(next.lost(&served), lost, "{served:?} {next:?}");
-                    assert_eq!(next.shrinks(&served), !lost.is_empty(), "{served:?} {next:?}");
-                    shrank += usize::from(!lost.is_empty());
+                for (had, has) in bundles.iter().flat_map(|had| bundles.iter().map(move |has| (had, has))) {
+                    let (served, next) = (trust(*strict, had, 1), trust(*stricter, has, 1));
+                    let lost: BTreeSet<_> =
+                        had.iter().filter(|ca| !lets_in(has, **ca)).map(|ca| trusted(*ca)).collect();
+                    let found = next.lost(&served);
+                    assert_eq!(found.contains(&Lost::Unauthenticated), new > old, "{had:?} {has:?}");
+                    assert_eq!(
+                        found.len(),
+                        lost.len() + usize::from(new > old),
+                        "{had:?} {has:?}: {found:?}"
+                    );
+                    assert!(lost.iter().all(|lost| {
+                        had.iter().any(|ca| trusted(*ca) == *lost && found.contains(&gone(*ca)))
+                    }));
+                    assert_eq!(next.shrinks(&served), !found.is_empty());
+                    let all = |bundle: &[Ca]| bundle.iter().map(|ca| trusted(*ca)).collect::<BTreeSet<_>>();
+                    assert_eq!(next == served, strict == stricter && all(had) == all(has), "{had:?} {has:?}");
+                    shrank += usize::from(!found.is_empty());
+                    same += usize::from(next == served);
+                    // Breaks: INV-09, INV-16. Trust compared by the bytes of certificates loses a CA that was renewed.
+                    let by_bytes = had.iter().any(|ca| !has.contains(ca));
+                    assert!(by_bytes || lost.is_empty(), "{had:?} {has:?}");
                 }
             }
         }
-        assert_eq!(
-            shrank,
-            3 * 25 + 6 * 10,
-            "each pair of sets where the mode is stricter, else those that lack a CA"
-        );
+        assert!(shrank > 9 * 43 && same > 3 * 43, "{shrank} {same}");
     }
 
     const ISSUERS: [&[u8]; 2] = [b"a", b"b"];

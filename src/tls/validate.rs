@@ -60,34 +60,6 @@ pub(super) fn matches(key: &CertifiedKey, chain_path: &Path, key_path: &Path) ->
     }
 }
 
-/// Bytes of client CAs' names, each with its length in two: a handshake names all CAs to the client, in a message that has
-/// room for 64 KiB of them and of what is beside them. Debian's whole bundle has 15 KiB.
-const CA_NAMES_LIMIT: usize = 65_535 - 1_024;
-
-/// The certificates of a bundle of client CAs, every one of them a trust anchor.
-pub(super) fn anchors(
-    path: &Path,
-    bundle: &[u8],
-) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Error> {
-    let certificates = pem::ca_bundle(bundle).map_err(|error| error.at(path))?;
-    let mut roots = RootCertStore::empty();
-    for (i, certificate) in certificates.iter().enumerate() {
-        // A certificate that is passed over would shrink the trust, or keep it, without a word.
-        roots.add(certificate.clone()).map_err(|error| {
-            let why = format!("CA {} of {} is no trust anchor: {error}", i + 1, certificates.len());
-            Error::new(Layer::ClientCa, why).at(path)
-        })?;
-    }
-    // rustls encodes what is too long all the same, with another length.
-    let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + 2).sum();
-    if names > CA_NAMES_LIMIT {
-        let why =
-            format!("the names of the CAs take {names} bytes; a handshake has room for {CA_NAMES_LIMIT}");
-        return Err(Error::new(Layer::ClientCa, why).at(path));
-    }
-    Ok((roots, certificates))
-}
-
 /// What is told of a leaf.
 pub(super) fn leaf(path: &Path, certificate: &CertificateDer<'_>) -> Result<Leaf, Error> {
     let fields = der::fields(certificate)
