@@ -471,10 +471,10 @@ fn inv02_two_cas_of_one_name_and_key_are_both_kept_and_an_expired_one_blocks_not
     let reloader = server(&volume).allow_unknown_revocation_status().load().unwrap();
     let both = [&world.bad, &world.good];
     assert_eq!(world.let_in(&reloader, both), [false, true]);
-    // Either of the two carries the clients of both, and each of them counts for the trust.
+    // Either of the two carries the clients of both, so the trust changes with the other CA only.
     let bundles =
         [format!("{expired}{valid}{}", world.of.ca.pem), valid.clone(), format!("{valid}{unrelated}")];
-    for (epoch, bundle) in (2..).zip(&bundles) {
+    for (epoch, bundle) in [2, 2, 3].into_iter().zip(&bundles) {
         volume.publish_in_one_tick(&world.with(bundle, &lists));
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
         assert_eq!(world.let_in(&reloader, both), [false, true], "{epoch}");

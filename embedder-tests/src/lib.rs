@@ -46,8 +46,17 @@ pub fn shake(
         .with_protocol_versions(&[version])?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    handshake(server, config)
+}
+
+/// Shakes hands with this client; what it agreed on.
+#[allow(clippy::expect_used)] // reason: a test fails by it
+pub fn handshake(
+    server: &Arc<ServerConfig>,
+    client: ClientConfig,
+) -> Result<(ProtocolVersion, HandshakeKind), rustls::Error> {
     let name = ServerName::try_from("localhost").expect("a name");
-    let mut client: Connection = ClientConnection::new(Arc::new(config), name)?.into();
+    let mut client: Connection = ClientConnection::new(Arc::new(client), name)?.into();
     let mut server: Connection = ServerConnection::new(Arc::clone(server))?.into();
     while pass(&mut client, &mut server)? | pass(&mut server, &mut client)? {}
     assert!(!client.is_handshaking() && !server.is_handshaking(), "neither fails nor ends");

@@ -115,7 +115,7 @@ pub(super) fn read(
     warnings.extend(
         left_out
             .into_iter()
-            .map(|(named, why)| refused(format!("{named} is left out and lets no client in: {why}"))),
+            .map(|(named, why)| refused(format!("{named} is left out, so no client is let in by it: {why}"))),
     );
     // rustls encodes what is too long all the same, with another length.
     let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + 2).sum();
@@ -170,8 +170,8 @@ fn judge(
         let kinds = unsupported_constraints(names)?;
         if !kinds.is_empty() {
             limits.push(format!(
-                "has name constraints on {}, which rustls does not implement: by this CA it lets in no client whose chain has \
-                 a name of that kind, whatever the name",
+                "has name constraints that rustls cannot apply, on {}: by this CA it lets in no client whose chain has a \
+                 name of that kind, whatever the name",
                 kinds.join(" and ")
             ));
         }
@@ -272,7 +272,7 @@ fn has_bit(value: &[u8], bit: u8) -> bool {
 
 /// Returns the kinds of names for which rustls refuses every client of a CA with these name constraints.
 ///
-/// rustls-webpki implements constraints on DNS names and IP addresses. For each certificate below the CA it goes through all
+/// rustls-webpki implements constraints on DNS names and IP addresses, where they are well-formed. For each certificate below the CA it goes through all
 /// subtrees, so that one it cannot read refuses every client. It does the same for a subject with a constraint on
 /// directory names: every certificate has a subject.
 fn unsupported_constraints(constraints: &[u8]) -> Result<Vec<&'static str>, String> {
@@ -286,13 +286,14 @@ fn unsupported_constraints(constraints: &[u8]) -> Result<Vec<&'static str>, Stri
             let mut subtree = Reader(subtrees.read(SEQUENCE).ok_or_else(malformed)?);
             let base = subtree.any().filter(|_| subtree.0.is_empty()).ok_or_else(malformed)?;
             let kind = match base {
-                (0x82, _) => continue,
+                (0x82, name) if is_dns_name(name) => continue,
+                (0x82, _) => "DNS names",
                 (0x87, network) if is_network(network) => continue,
-                (0x87, _) => "IP addresses by a malformed mask",
+                (0x87, _) => "IP addresses",
                 (0xa4, _) => {
                     return Err(
-                        "it has name constraints on directory names, which rustls does not implement: it lets in no \
-                         client by such a CA"
+                        "it has name constraints on directory names, which rustls cannot apply: it lets in no client by \
+                         such a CA"
                             .to_owned(),
                     );
                 }
@@ -308,6 +309,20 @@ fn unsupported_constraints(constraints: &[u8]) -> Result<Vec<&'static str>, Stri
         }
     }
     rest.end().map(|()| kinds).ok_or_else(malformed)
+}
+
+/// Whether rustls takes this as a constraint on DNS names: all names, those beneath one, or those and itself. A wildcard is
+/// none.
+fn is_dns_name(name: &[u8]) -> bool {
+    let of_label = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &[u8]| {
+        (1..=63).contains(&label.len())
+            && label.iter().all(of_label)
+            && label.first() != Some(&b'-')
+            && label.last() != Some(&b'-')
+    };
+    let labels = name.strip_prefix(b".").unwrap_or(name);
+    name.is_empty() || name.len() <= 253 && labels.split(|byte| *byte == b'.').all(is_label)
 }
 
 /// Whether this is an address and its mask, of four bytes each or of sixteen.

@@ -100,7 +100,11 @@ fn see(dir: &Path, generation: &Generation, row: &Row) -> Seen {
             let (_, reason) = error.why().split_once("): ").unwrap();
             let (named, effect) = only.why().split_once(") is ").unwrap();
             assert!(named.starts_with("CA 2 of 2 (CN="), "{only}");
-            assert_eq!(effect, format!("left out and lets no client in: {reason}"), "{only}, {error}");
+            assert_eq!(
+                effect,
+                format!("left out, so no client is let in by it: {reason}"),
+                "{only}, {error}"
+            );
             assert!(!let_in, "{name}: let in by a CA that is left out");
             "left out"
         }
@@ -212,6 +216,7 @@ struct Change {
 fn changes() -> Vec<Change> {
     let ((signer, _), (other, _)) = (Signer::new(), Signer::new());
     let ca = [basic(true, None), key_cert_sign()];
+    let lax = |(id, _, value): &x509::Extension| x509::extension(id, value.clone());
     let public = signer.public();
     let client = rows::issued(&signer, "CA", b"\x82\x0da.example.com");
     let of = |subject: &str, signer: &Signer, key: &[u8], extensions: &[x509::Extension]| {
@@ -249,6 +254,12 @@ fn changes() -> Vec<Change> {
             &made(true, 5, "CA", x509::NOW, &[&ca[..], &[purposes(&[CLIENT_AUTH])]].concat()),
             true,
         ),
+        change(
+            "no critical extension",
+            &first,
+            &of("CA", &signer, &public, &[lax(&ca[0]), lax(&ca[1])]),
+            true,
+        ),
         change("a shorter path", &first, &made(true, 5, "CA", x509::NOW, &[basic(true, Some(0))]), true),
         change("version 1", &first, &made(false, 6, "CA", x509::NOW, &[]), true),
         change("cross-signed", &first, &made(true, 7, "another", x509::NOW, &ca), true),
@@ -261,6 +272,7 @@ fn changes() -> Vec<Change> {
         change("the old one of two", &(first.clone() + &made(true, 8, "CA", x509::NOW, &ca)), &first, true),
         change("the same constraints", &com, &(com.clone() + &com), true),
         change("another key", &first, &of("CA", &other, &other.public(), &ca), false),
+        change("another string type of the name", &first, &of("printable:CA", &signer, &public, &ca), false),
         change("another name", &first, &of("other CA", &signer, &public, &ca), false),
         change("no CA any more", &first, &made(true, 9, "CA", x509::NOW, &[basic(false, None)]), false),
         change("gone", &first, "", false),

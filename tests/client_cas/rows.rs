@@ -226,6 +226,7 @@ pub(crate) fn rows(dir: &Path) -> Vec<Row> {
     let ca = || basic(true, None);
     let text = |tag, text: &str| der(tag, &[text.as_bytes()]);
     let dns = subtree(PERMITTED, &text(DNS, "example.com"), &[]);
+    let wildcard = subtree(EXCLUDED, &text(DNS, "*.example.net"), &[]);
     let (mail, mail_excluded) = (
         subtree(PERMITTED, &text(EMAIL, "example.com"), &[]),
         subtree(EXCLUDED, &text(EMAIL, "example.net"), &[]),
@@ -263,6 +264,7 @@ pub(crate) fn rows(dir: &Path) -> Vec<Row> {
         dated("not valid yet", FUTURE),
         constrained("DNS permitted, client inside", &dns, &text(DNS, "a.example.com")),
         constrained("DNS permitted, client outside", &dns, &text(DNS, "a.example.net")),
+        constrained("DNS excluded by a wildcard, client elsewhere", &wildcard, &text(DNS, "a.example.com")),
         constrained("IP permitted, client inside", &subtree(PERMITTED, &network, &[]), &address),
         constrained("IP by a mask with holes, client with an IP", &subtree(PERMITTED, &holes, &[]), &address),
         constrained("IP by a mask with holes, client without an IP", &subtree(PERMITTED, &holes, &[]), &[]),

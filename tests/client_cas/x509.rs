@@ -67,9 +67,12 @@ pub(crate) fn purposes(ids: &[&[u8]]) -> Extension {
     extension(PURPOSES, der(0x30, &[&ids]))
 }
 
-/// A name of the common name alone.
+/// A name of the common name alone: a `UTF8String`, or a `PrintableString` where that stands before it.
 pub(crate) fn name(common: &str) -> Vec<u8> {
-    let value = der(0x0c, &[common.as_bytes()]);
+    let value = match common.strip_prefix("printable:") {
+        Some(common) => der(0x13, &[common.as_bytes()]),
+        None => der(0x0c, &[common.as_bytes()]),
+    };
     der(0x30, &[&der(0x31, &[&der(0x30, &[&der(6, &[&[0x55, 4, 3]]), &value])])])
 }
 

@@ -79,6 +79,12 @@ pub(crate) fn written(text: &[u8], traditional: bool) -> Option<Vec<u8>> {
     run(&[&["pkey", "-passin", "pass:", "-outform", "DER"], form].concat(), text)
 }
 
+/// Whether it takes a certificate for a CA's that may issue client certificates.
+pub(crate) fn issues_clients(certificate: &[u8]) -> bool {
+    let printed = run(&["x509", "-inform", "DER", "-noout", "-purpose"], certificate).unwrap_or_default();
+    String::from_utf8_lossy(&printed).contains("SSL client CA : Yes")
+}
+
 /// Whether it reads a certificate to its end.
 pub(crate) fn reads(certificate: &[u8]) -> bool {
     run(&["x509", "-inform", "DER", "-noout"], certificate).is_some()

@@ -108,6 +108,14 @@ fn kind(public: &[u8]) -> Option<Kind<'_>> {
     })
 }
 
+/// Whether OpenSSL takes a certificate for a CA's that may issue clients, and the provider has its key.
+fn issues_clients(certificate: &[u8]) -> bool {
+    let spki =
+        X509Certificate::from_der(certificate).map(|(_, read)| read.tbs_certificate.subject_pki.raw.to_vec());
+    openssl::issues_clients(certificate)
+        && spki.is_ok_and(|spki| kind(&spki).is_some_and(|kind| kind.provided))
+}
+
 fn to_refuse_certificates(role: Role, labels: &[String], all: &[Vec<u8>]) -> Option<&'static str> {
     let beside = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "EC PARAMETERS", "DH PARAMETERS"];
     let allowed =
@@ -125,7 +133,14 @@ fn to_refuse_certificates(role: Role, labels: &[String], all: &[Vec<u8>]) -> Opt
     };
     if role == Role::ClientCa {
         let unfit = !all.iter().all(anchor);
-        return unfit.then_some("a CA that rustls does not take for an anchor").or_else(not_all_read);
+        let none = || all.iter().all(|der| !issues_clients(der));
+        return unfit
+            .then_some("a CA that rustls does not take for an anchor")
+            .or_else(not_all_read)
+            .or_else(|| {
+                none()
+                    .then_some("a bundle of no CA that may issue clients, or by a key that the provider has")
+            });
     }
     let version = |der: &Vec<u8>| X509Certificate::from_der(der).map(|(_, found)| found.version().0);
     if all.first().is_some_and(|leaf| version(leaf).is_ok_and(|version| version != 2)) {

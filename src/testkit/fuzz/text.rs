@@ -45,7 +45,8 @@ pub fn chain_parse(data: &[u8]) {
     );
 }
 
-/// A bundle of CAs, alone and as the file of a server: every certificate of it counts, or none does.
+/// A bundle of CAs, alone and as the file of a server: refused where rustls does not read a certificate of it, else only where
+/// none of them can let a client in, for reasons that are given.
 pub fn ca_bundle(data: &[u8]) {
     let parsed = pem::ca_bundle(data);
     let answer = served::apply(Role::ClientCa, data);
@@ -55,8 +56,17 @@ pub fn ca_bundle(data: &[u8]) {
     bounded(&bundle, data);
     assert_eq!(pem::ca_bundle(&encode("CERTIFICATE", &bundle)).as_ref(), Ok(&bundle));
     let each = bundle.iter().all(anchor);
-    let taken = !matches!(answer, Reload::Refused(_));
-    assert_eq!(taken, each, "a bundle is accepted if and only if each certificate of it is an anchor");
+    match answer {
+        Reload::Refused(error) if each => {
+            let first = format!("no CA of the bundle can let a client in: CA 1 of {} (", bundle.len());
+            assert!(error.why().starts_with(&first), "rustls reads each certificate of it: {error}");
+        }
+        answer => assert_eq!(
+            !matches!(answer, Reload::Refused(_)),
+            each,
+            "a bundle is served of which rustls does not read a certificate"
+        ),
+    }
 }
 
 /// Private keys, alone and as the file of a server.
