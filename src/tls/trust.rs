@@ -295,7 +295,7 @@ mod tests {
     }
 
     fn gone((name, _, _, certificate): Ca) -> Lost {
-        let subject = crate::der::name(&subject(name)).unwrap();
+        let subject = super::super::crl::name(&subject(name));
         Lost::ClientCa { subject, fingerprint: Fingerprint(sha256::digest(&[certificate])) }
     }
 

@@ -10,7 +10,7 @@ use rustls::{
     pki_types::{SignatureVerificationAlgorithm, alg_id},
 };
 
-use super::{BIT_STRING, dotted};
+use super::{BIT_STRING, extensions::dotted};
 use crate::{
     der::{INTEGER, OID, Reader, SEQUENCE},
     sha256,
@@ -245,6 +245,7 @@ const CURVES: &[(Curve, NamedGroup)] = &[
 ];
 
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)] // reason: a test
 mod tests {
     use rustls::crypto::ring;
 
