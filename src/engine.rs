@@ -20,7 +20,7 @@ use crate::{
     machine::{Answer, Effect, Input, Notice, Seen, Timing, Verdict},
     shared::{Ask, Drive, Reload, Shared},
     snapshot::{Look, PathSet},
-    status::Status,
+    status::{Progress, Status},
     sync::Arc,
     unit::{Agenda, Cause, Starting, Unit},
     walk::Walk,
@@ -76,6 +76,7 @@ pub(crate) struct First<F: Fs, B: Build> {
     pub(crate) engine: Engine<F, B>,
     pub(crate) whole: Whole<B::Value>,
     pub(crate) now: Now,
+    pub(crate) progress: Progress,
 }
 
 impl<F: Fs, B: Build> Engine<F, B> {
@@ -147,7 +148,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
         };
         let units = engine.units.iter().enumerate();
         units.for_each(|(number, unit)| engine.agenda.note(number, unit, now));
-        Ok(First { engine, whole, now })
+        let progress = Progress::new(now, timing.poll, Duration::ZERO);
+        Ok(First { engine, whole, now, progress })
     }
 
     /// One unit takes a step, and carries out what its machine says; returns the time of the last stage.
@@ -186,8 +188,11 @@ impl<F: Fs, B: Build> Engine<F, B> {
             let answer = match effect {
                 Effect::Look => {
                     let seen = self.look(shared, unit, now);
-                    now = self.clock.now();
+                    let began = std::mem::replace(&mut now, self.clock.now());
                     self.looked(unit, &seen, now.wall);
+                    // At once: the build and the callbacks that follow may hang.
+                    let poll = self.units[unit].machine.poll();
+                    shared.lock().progress = Progress::new(now, poll, now.mono.saturating_sub(began.mono));
                     Input::Looked(seen)
                 }
                 Effect::Build(_) => {

@@ -308,6 +308,11 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.timing
     }
 
+    /// The longest time between two looks as things are.
+    pub(crate) fn poll(&self) -> Duration {
+        if self.watching { self.timing.poll } else { self.timing.poll_degraded }
+    }
+
     /// The refusal that stands and how often it was met, if one was told and is not over.
     #[must_use]
     pub fn refusal(&self) -> Option<(&E, u64)> {
@@ -345,8 +350,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             return None;
         }
         let Some(last_look) = self.last_look else { return Some(now.mono) };
-        let poll = if self.watching { self.timing.poll } else { self.timing.poll_degraded };
-        let mut wake = last_look + poll;
+        let mut wake = last_look + self.poll();
         if self.hinted || self.by_hand.is_some() {
             wake = last_look;
         }

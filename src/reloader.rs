@@ -155,14 +155,16 @@ impl<B: Build> Builder<B> {
     {
         let sets = self.sets?;
         let names: Vec<_> = sets.iter().map(|set| Arc::from(set.name())).collect();
-        let First { mut engine, whole, now } =
+        let clock = Arc::clone(&self.clock);
+        let First { mut engine, whole, now, progress } =
             Engine::load(fs, sets, self.build, self.clock, self.timing, self.make_watcher, self.thresholds)?;
         // A build that says less of its sets than there are says nothing of the others.
         let leaves = whole.leaves.into_iter().chain(std::iter::repeat(None));
         let mut status = Status::first(names.into_iter().zip(leaves), now.wall);
         let near: Vec<_> =
             (0..status.sets.len()).filter_map(|set| engine.nears_its_end(&mut status, set, now)).collect();
-        let shared = Arc::new(Shared::new(whole.value, status, self.observers, Box::new(engine)));
+        let shared =
+            Arc::new(Shared::new(whole.value, (status, progress), self.observers, clock, Box::new(engine)));
         event::warnings(whole.warnings).for_each(|warning| shared.tell(warning));
         near.into_iter().for_each(|event| shared.tell(event));
         Ok(Reloader { handle: Handle { shared }, worker: Arc::new(Mutex::new(None)) })
@@ -399,7 +401,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
     /// The status, consistent in itself.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.shared.lock().status()
+        self.shared.status()
     }
 
     /// Reloads now and waits for the outcome. The caller asserts that the writing is over: one consistent snapshot is

@@ -14,10 +14,10 @@ use std::{
 use crate::{
     build::Shrunk,
     cell::{Cell, Published},
-    clock::Now,
+    clock::{Clock, Now},
     error::{Error, Layer},
     event::{Event, Leaf, Ring},
-    status::Status,
+    status::{Progress, Status},
     sync::{Arc, Condvar, Mutex, MutexGuard, lock, thread::ThreadId},
 };
 
@@ -80,6 +80,7 @@ pub(crate) enum Ask {
 pub(crate) struct Shared<T> {
     pub(crate) cell: Cell<Published<T>>,
     observers: Observers<T>,
+    clock: Arc<dyn Clock>,
     state: Mutex<State<T>>,
     changed: Condvar,
 }
@@ -87,6 +88,7 @@ pub(crate) struct Shared<T> {
 pub(crate) struct State<T> {
     /// Without what it says of all sets together, and without the directories watched: see [`State::status`].
     pub(crate) status: Status,
+    pub(crate) progress: Progress,
     pub(crate) watched: BTreeSet<PathBuf>,
     pub(crate) events: Ring,
     /// Of tasks that wait for a change, by the number of the wait.
@@ -161,12 +163,20 @@ impl<T> Shared<T> {
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
-    pub(crate) fn new(value: T, status: Status, observers: Observers<T>, drive: Box<dyn Drive<T>>) -> Self {
+    pub(crate) fn new(
+        value: T,
+        (status, progress): (Status, Progress),
+        observers: Observers<T>,
+        clock: Arc<dyn Clock>,
+        drive: Box<dyn Drive<T>>,
+    ) -> Self {
         Self {
             cell: Cell::new(Arc::new(Published::new(1, value))),
             observers,
+            clock,
             state: Mutex::new(State {
                 status,
+                progress,
                 watched: BTreeSet::new(),
                 events: Ring::default(),
                 wakers: BTreeMap::new(),
@@ -185,6 +195,15 @@ impl<T: Send + Sync + 'static> Shared<T> {
             }),
             changed: Condvar::new(),
         }
+    }
+
+    /// Returns the status, with what only the caller's clock can say: whether the driver hangs.
+    pub(crate) fn status(&self) -> Status {
+        // The clock may be the embedder's code, so it is read without the lock. A snapshot that ends meanwhile counts.
+        let now = self.clock.now();
+        let state = self.lock();
+        let stalled_since = state.progress.stalled_since(now).filter(|_| state.status.running);
+        Status { stalled_since, ..state.status() }
     }
 
     /// Wakes everybody who waits for a change of the state.
@@ -371,11 +390,13 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     /// The worker: takes the driver, drives until stopped, and puts it back.
     pub(crate) fn work(self: &Arc<Self>) {
+        let now = self.clock.now();
         let mut state = self.lock();
         loop {
             if let Some(drive) = state.idle.take() {
                 state.driving = Some(crate::sync::thread::current().id());
                 state.status.running = true;
+                state.progress = state.progress.begun(now);
                 state = self.drive(state, drive);
                 break;
             }
@@ -590,6 +611,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
 #[cfg(all(test, feature = "testkit", not(loom)))]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     /// Finds the files torn, whenever it looks.
     struct Torn;
@@ -611,10 +633,15 @@ mod tests {
     /// Checks: INV-13. A start may come before whoever waits has woken, and its driver knows nothing of him.
     #[test]
     fn inv13_a_reload_that_a_stop_left_unfinished_is_answered_though_a_start_follows_at_once() {
+        let now = Now { mono: Duration::ZERO, wall: Duration::ZERO };
         let shared = Arc::new(Shared::new(
             1,
-            Status::first(std::iter::empty(), Duration::ZERO),
+            (
+                Status::first(std::iter::empty(), Duration::ZERO),
+                Progress::new(now, Duration::ZERO, Duration::ZERO),
+            ),
             Observers::default(),
+            Arc::new(SystemClock::new()),
             Box::new(Torn),
         ));
         shared.begin_here();

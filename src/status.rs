@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::Error, event::Leaf, expiry::Expiring};
+use crate::{clock::Now, error::Error, event::Leaf, expiry::Expiring};
 
 /// What is served, what is refused and how the files are watched.
 ///
@@ -39,6 +39,13 @@ pub struct Status {
     pub sets: Vec<SetStatus>,
     /// Whether a driver runs.
     pub running: bool,
+    /// When the last snapshot ended, once that is longer ago than three polls (30 s; 3 s while degraded), the time that
+    /// a snapshot takes not counted: the driver hangs in a read, a build, a watcher or a callback, or its thread has
+    /// died. Nothing is reloaded meanwhile.
+    ///
+    /// Computed by the caller that asks for the status, since a driver that hangs computes nothing. The monotonic clock
+    /// decides, so that no step of the wall clock shows here. `None` while no driver runs.
+    pub stalled_since: Option<Duration>,
     /// Why file events are missing and since when, while they are.
     pub degraded: Option<(Error, Duration)>,
     /// The directories watched.
@@ -119,6 +126,7 @@ impl Status {
             expiring: None,
             sets,
             running: false,
+            stalled_since: None,
             degraded: None,
             watched: Vec::new(),
             unwatched: Vec::new(),
@@ -143,5 +151,89 @@ impl Status {
         sum.expiring = expiring.min_by_key(|near| near.certificate.not_after).cloned();
         sum.differs_since = sum.sets.iter().filter_map(|set| set.differs_since).min();
         sum
+    }
+}
+
+/// The last sign of life of the driver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// When a snapshot ended last, or when the driver began.
+    at: Now,
+    /// How long the end of the next snapshot may take from then on.
+    within: Duration,
+}
+
+/// Polls without the end of a snapshot after which the driver counts as stalled.
+const POLLS: u32 = 3;
+
+impl Progress {
+    /// A snapshot ended at `at`, took `took`, and the next one begins within `poll`.
+    ///
+    /// A driver whose snapshots are slow (a network mount) is slow, not stalled: each poll counts with the time that a
+    /// snapshot takes.
+    pub(crate) fn new(at: Now, poll: Duration, took: Duration) -> Self {
+        Self { at, within: poll.saturating_add(took).saturating_mul(POLLS) }
+    }
+
+    /// A driver begins at `at`, unless a snapshot of a reload by hand has ended since.
+    pub(crate) fn begun(self, at: Now) -> Self {
+        if at.mono > self.at.mono { Self { at, ..self } } else { self }
+    }
+
+    /// Since when on the wall clock no snapshot has ended, if that is too long for `now`.
+    pub(crate) fn stalled_since(&self, now: Now) -> Option<Duration> {
+        (now.mono.saturating_sub(self.at.mono) > self.within).then_some(self.at.wall)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn at(mono: u64) -> Now {
+        Now { mono: Duration::from_secs(mono), wall: Duration::from_secs(1_000_000 + mono) }
+    }
+
+    /// Engine: generated, exhaustive: every set of seconds at which a snapshot ends, asked at every second.
+    #[test]
+    fn inv15_stalled_is_longer_than_three_polls_without_a_snapshot() {
+        const SECONDS: u64 = 14;
+        let (mut asked, mut stalled) = (0, 0);
+        for (poll, took) in [(1, 0), (2, 0), (1, 1), (3, 1)] {
+            let [poll, took] = [poll, took].map(Duration::from_secs);
+            for ends in 0..1_u64 << SECONDS {
+                let mut progress = Progress::new(at(0), poll, Duration::ZERO);
+                let mut last = (0, 3 * poll.as_secs());
+                for second in 0..SECONDS {
+                    if ends & 1 << second != 0 {
+                        progress = Progress::new(at(second), poll, took);
+                        last = (second, 3 * (poll + took).as_secs());
+                    }
+                    let wanted = (second - last.0 > last.1).then(|| at(last.0).wall);
+                    assert_eq!(progress.stalled_since(at(second)), wanted, "{ends:b} at {second} s");
+                    asked += 1;
+                    stalled += u64::from(wanted.is_some());
+                }
+            }
+        }
+        assert!(asked > 900_000 && stalled > 10_000, "{stalled} of {asked}");
+    }
+
+    #[test]
+    fn inv15_the_wall_clock_neither_hides_nor_shows_a_stall() {
+        let progress = Progress::new(at(100), Duration::from_secs(10), Duration::ZERO);
+        for wall in [0, 1_000_100, u32::MAX.into()].map(Duration::from_secs) {
+            let asked = |mono| progress.stalled_since(Now { mono: Duration::from_secs(mono), wall });
+            assert_eq!(asked(130), None, "{wall:?}");
+            assert_eq!(asked(131), Some(at(100).wall), "{wall:?}");
+            // A reader whose reading is older than the end of the snapshot.
+            assert_eq!(asked(99), None, "{wall:?}");
+        }
+        // Neither a poll without an end nor a driver that begins anew is a stall.
+        let never = Progress::new(at(100), crate::clock::LONGEST, Duration::MAX);
+        assert_eq!(never.stalled_since(Now { mono: crate::clock::LONGEST, ..at(0) }), None);
+        assert_eq!(progress.begun(at(500)).stalled_since(at(530)), None);
+        assert_eq!(progress.begun(at(500)).stalled_since(at(531)), Some(at(500).wall));
+        assert_eq!(progress.begun(at(90)).stalled_since(at(131)), Some(at(100).wall));
     }
 }

@@ -17,6 +17,7 @@ pub(crate) fn to_json(status: &Status) -> Value {
         "expiring": status.expiring.as_ref().map(expiring),
         "sets": status.sets.iter().map(set).collect::<Vec<_>>(),
         "running": status.running,
+        "stalled_since": status.stalled_since.map(time),
         "degraded": status.degraded.as_ref().map(|(why, since)| json!({
             "error": error(why),
             "since": time(*since),

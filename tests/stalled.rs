@@ -1,0 +1,209 @@
+//! A driver that hangs shows in the status, computed by the caller that asks for it, and is over once it goes on.
+//! Checks: INV-15.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs)] // reason: a test may panic
+
+mod common;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use common::{DEADLINE, Wall, at_once, quick, replace};
+use rustls_reload::{
+    Build, Built, Clock, Context, Error, Event, Reloader, Status, Timing,
+    fs::NativeFs,
+    snapshot::Files,
+    testkit::{Hooked, Verb, native_watcher},
+    watch::MakeWatcher,
+};
+
+/// Hangs each caller until it is opened, once it is closed.
+#[derive(Clone)]
+struct Gate {
+    closed: Arc<AtomicBool>,
+    opened: Arc<Mutex<mpsc::Receiver<()>>>,
+}
+
+impl Gate {
+    fn new() -> (Self, mpsc::Sender<()>) {
+        let (opens, opened) = mpsc::channel();
+        (Self { closed: Arc::default(), opened: Arc::new(Mutex::new(opened)) }, opens)
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    fn pass(&self) {
+        if self.closed.load(Ordering::SeqCst) {
+            let _ = self.opened.lock().unwrap().recv_timeout(DEADLINE);
+            self.closed.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Where the driver hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Event,
+    Publication,
+    Build,
+    FileSystem,
+    Watcher,
+}
+
+/// The bytes of one file, behind a gate.
+struct Bytes(Gate);
+
+impl Build for Bytes {
+    type Value = Vec<u8>;
+
+    fn build(&mut self, files: &Files, _: &Context<'_, Vec<u8>>) -> Result<Built<Vec<u8>>, Error> {
+        self.0.pass();
+        Ok(Built::new(files.get(0).unwrap().1.to_vec()))
+    }
+}
+
+/// A reloader of this file, whose driver hangs at that place once the gate is closed.
+fn reloader(path: &Path, at: At, gate: &Gate) -> Reloader<Vec<u8>> {
+    // A gate that nobody closes, where it is another place that hangs.
+    let gate_at = |here| if at == here { gate.clone() } else { Gate::new().0 };
+    let builder = Reloader::builder([path], Bytes(gate_at(At::Build))).timing(quick());
+    let [event, publication, file_system, watcher] =
+        [At::Event, At::Publication, At::FileSystem, At::Watcher].map(gate_at);
+    let make: MakeWatcher = Box::new(move |hints| {
+        watcher.pass();
+        native_watcher(hints)
+    });
+    let builder = builder.watcher(Some(make)).on_publish(move |_| publication.pass());
+    let builder = builder.on_event(move |told| {
+        if matches!(told, Event::Published { .. }) {
+            event.pass();
+        }
+    });
+    let hook = move |_| {
+        file_system.pass();
+        Ok(usize::MAX)
+    };
+    builder.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap()
+}
+
+/// Waits until the status is as wanted.
+fn until(reloader: &Reloader<Vec<u8>>, what: &str, mut wanted: impl FnMut(&Status) -> bool) -> Status {
+    let start = Instant::now();
+    loop {
+        let status = reloader.status();
+        if wanted(&status) {
+            return status;
+        }
+        assert!(start.elapsed() < DEADLINE, "not {what}: {status:#?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn inv15_driver_that_hangs_shows_in_the_status_and_recovers() {
+    let places = [At::Event, At::Publication, At::Build, At::FileSystem, At::Watcher];
+    at_once(&places, |at| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        replace(&path, b"one");
+        let (gate, opens) = Gate::new();
+        let reloader = reloader(&path, *at, &gate);
+        assert_eq!(reloader.status().stalled_since, None, "{at:?}: nothing runs yet");
+        if *at == At::Watcher {
+            gate.close();
+        }
+        let begun = reloader.status().last_look;
+        reloader.start().unwrap();
+        if *at != At::Watcher {
+            until(&reloader, "watched", |status| !status.watched.is_empty());
+            gate.close();
+            replace(&path, b"two");
+        }
+        let status = until(&reloader, "stalled", |status| status.stalled_since.is_some());
+        assert!(status.running, "{at:?}");
+        let since = status.stalled_since.unwrap();
+        let now = rustls_reload::SystemClock::new().now().wall;
+        // Three polls of a degraded driver at least, and nothing from before its start.
+        let age = now.saturating_sub(since);
+        assert!(since >= begun && age >= 3 * quick().poll_degraded, "{at:?}: {age:?}");
+        // The time stands while the driver hangs, whoever asks.
+        assert_eq!(reloader.handle().status().stalled_since, Some(since), "{at:?}");
+        if *at == At::Watcher {
+            replace(&path, b"two");
+        }
+        opens.send(()).unwrap();
+        until(&reloader, "over", |status| status.stalled_since.is_none());
+        let next = reloader.wait_published(1, DEADLINE).unwrap();
+        assert_eq!(next.value, b"two", "{at:?}");
+        reloader.stop().unwrap();
+        assert_eq!(reloader.status().stalled_since, None, "{at:?}: nothing runs any more");
+    });
+}
+
+/// Checks: INV-05, INV-15. A driver that idles is not stalled, and neither is one whose clock is set.
+#[test]
+fn inv15_idle_driver_is_not_stalled_whatever_the_wall_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    replace(&path, b"one");
+    let wall = Wall::new();
+    // Polls so long that no pause of this machine lasts for three of them.
+    let timing = Timing { poll: Duration::from_secs(7), ..quick() };
+    let builder = Reloader::builder([&path], Bytes(Gate::new().0)).timing(timing);
+    let reloader = builder.clock(Arc::clone(&wall) as Arc<dyn Clock>).load().unwrap();
+    reloader.start().unwrap();
+    until(&reloader, "watched", |status| !status.watched.is_empty());
+    for (seconds, then) in [(0, 86_400), (86_400, -86_400), (-86_400, i32::MAX.into()), (i32::MAX.into(), 0)]
+    {
+        wall.set(seconds);
+        assert_eq!(reloader.status().stalled_since, None, "at {seconds} s");
+        // A snapshot that ends by the changed clock.
+        reloader.reload_now();
+        wall.set(then);
+        assert_eq!(reloader.status().stalled_since, None, "at {then} s");
+    }
+}
+
+/// A slow file system is slow, and no more: each snapshot takes longer than three polls.
+#[test]
+fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    replace(&path, b"one");
+    let slow = Arc::new(AtomicBool::new(false));
+    let hook = {
+        let slow = Arc::clone(&slow);
+        move |verb| {
+            if slow.load(Ordering::SeqCst) && verb == Verb::Open {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Ok(usize::MAX)
+        }
+    };
+    let timing =
+        Timing { poll: Duration::from_millis(20), poll_degraded: Duration::from_millis(20), ..quick() };
+    let fs = Hooked::new(NativeFs::default(), Arc::new(hook));
+    let builder = Reloader::builder([&path], Bytes(Gate::new().0)).timing(timing).watcher(None);
+    let reloader = builder.load_from(fs).unwrap();
+    slow.store(true, Ordering::SeqCst);
+    reloader.start().unwrap();
+    let first = reloader.status().looks;
+    // The first that is slow counts as one: nothing is known of the others.
+    let begun = until(&reloader, "looked at", |status| status.looks > first).looks;
+    let (mut asked, mut stalled) = (0_u64, 0_u64);
+    until(&reloader, "looked at", |status| {
+        asked += 1;
+        stalled += u64::from(status.stalled_since.is_some());
+        status.looks >= begun + 4
+    });
+    assert!(asked > 1_000 && stalled == 0, "stalled at {stalled} of {asked}");
+}
