@@ -39,6 +39,8 @@ pub enum Layer {
     Panic,
     /// The directories could not be watched.
     Watch,
+    /// The process has reached a limit of its own, such as that of its threads.
+    Process,
 }
 
 impl Layer {
@@ -61,6 +63,7 @@ impl Layer {
             Self::Rehearsal => "rehearsal",
             Self::Panic => "panic",
             Self::Watch => "watch",
+            Self::Process => "process",
         }
     }
 }

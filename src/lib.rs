@@ -124,7 +124,8 @@ pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, Lost, Timestamp, WARNING_
 pub use expiry::{Dated, EXPIRY_WARNINGS, Expiring};
 pub use machine::Timing;
 pub use reloader::{
-    AlreadyRunning, Builder, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, Stuck, Told, TrustShrunk,
+    Builder, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, StartError, StartError::AlreadyRunning,
+    Stuck, Told, TrustShrunk,
 };
 pub use secret::Secret;
 pub use shared::Reload;

@@ -182,18 +182,31 @@ pub struct Reloader<T: Send + Sync + 'static> {
 /// The driver's thread, until somebody has joined it.
 pub(crate) type Worker = Mutex<Option<thread::JoinHandle<()>>>;
 
-/// A second start while a driver runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why no driver was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct AlreadyRunning;
+pub enum StartError {
+    /// A driver runs, or hangs after a stop.
+    AlreadyRunning,
+    /// The system has no thread for the driver; a later start may find one.
+    NoThread(Error),
+}
 
-impl fmt::Display for AlreadyRunning {
+impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a reload worker is running already; stop it first")
+        match self {
+            Self::AlreadyRunning => f.write_str("a reload worker is running already; stop it first"),
+            Self::NoThread(error) => error.fmt(f),
+        }
     }
 }
 
-impl std::error::Error for AlreadyRunning {}
+impl std::error::Error for StartError {}
+
+/// Says that no thread could be had for `whom`.
+pub(crate) fn no_thread(whom: &str, why: &std::io::Error) -> Error {
+    Error::new(crate::Layer::Process, format!("no thread for {whom}: {why}"))
+}
 
 /// The driver did not end within [`STOP_LIMIT`]: it hangs in a read, a build or a callback. It publishes nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,16 +247,14 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// The files are looked at once the watch is armed, so a change since the first load is not missed.
     ///
     /// # Errors
-    /// [`AlreadyRunning`] while a driver runs, or hangs after a stop; that is also told as a warning.
-    ///
-    /// # Panics
-    /// Where the system has no thread left, as `std::thread::spawn` does; a later start may do.
-    pub fn start(&self) -> Result<(), AlreadyRunning> {
+    /// [`StartError::AlreadyRunning`] while a driver runs, or hangs after a stop; that is also told as a warning.
+    /// [`StartError::NoThread`] where the system has no thread left.
+    pub fn start(&self) -> Result<(), StartError> {
         self.begin().map(|_| ())
     }
 
     /// As [`start`](Self::start); returns the number of the run.
-    pub(crate) fn begin(&self) -> Result<u64, AlreadyRunning> {
+    pub(crate) fn begin(&self) -> Result<u64, StartError> {
         let mut worker = lock(&self.worker);
         let shared = &self.handle.shared;
         let (run, stopped) = {
@@ -251,9 +262,10 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             if state.worker {
                 drop(state);
                 drop(worker);
-                let error = Error::new(crate::Layer::Settings, AlreadyRunning.to_string());
+                let running = StartError::AlreadyRunning;
+                let error = Error::new(crate::Layer::Settings, running.to_string());
                 shared.tell(Event::Warning { error });
-                return Err(AlreadyRunning);
+                return Err(running);
             }
             state.worker = true;
             state.runs += 1;
@@ -269,7 +281,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 state.stopped |= stopped;
                 drop(state);
                 shared.notify();
-                panic!("no thread for the reload worker: {error}");
+                return Err(StartError::NoThread(no_thread("the reload worker", &error)));
             }
         }
         Ok(run)

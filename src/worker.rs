@@ -7,13 +7,17 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     error::{Error, Layer},
     event::Event,
-    reloader::{AlreadyRunning, Handle, Reloader, stop},
+    reloader::{Handle, Reloader, StartError, no_thread, stop},
     shared::{Reload, State, Waiting},
+    sync::Arc,
 };
 
 impl<T: Send + Sync + 'static> Reloader<T> {
@@ -28,10 +32,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn spawn_worker(
-        &self,
-        mut shutdown: watch::Receiver<bool>,
-    ) -> Result<JoinHandle<()>, AlreadyRunning> {
+    pub fn spawn_worker(&self, mut shutdown: watch::Receiver<bool>) -> Result<JoinHandle<()>, StartError> {
         let runtime = tokio::runtime::Handle::current();
         let run = self.begin()?;
         let (shared, worker) = self.parts();
@@ -62,20 +63,45 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 poll_fn(ended).await;
                 return;
             }
-            // A stop joins a thread: not on the executor. That it may be stuck is told as a warning.
-            let _ = tokio::task::spawn_blocking(move || stop(&shared, &worker, Some(run))).await;
+            // A stop joins a thread: not on the executor. That it may be stuck is told as a warning. Without a thread for
+            // that the driver is stopped all the same, and its end is waited for here.
+            let stopping = Arc::clone(&shared);
+            match on_thread(move || stop(&stopping, &worker, Some(run))) {
+                Ok(stopped) => drop(stopped.await),
+                Err(_) => {
+                    {
+                        let mut state = shared.lock();
+                        if runs(&state) {
+                            state.stop();
+                        }
+                    }
+                    shared.notify();
+                    poll_fn(ended).await;
+                }
+            }
         }))
     }
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {
-    /// As [`reload_now`](Handle::reload_now), on tokio's threads for blocking work.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
+    /// As [`reload_now`](Handle::reload_now), on a thread of its own. Where the system has no thread left, that is a
+    /// refusal of the layer [`Layer::Process`].
     pub async fn reload(&self) -> Reload {
         let handle = self.clone();
-        // It can fail only while the runtime shuts down.
-        tokio::task::spawn_blocking(move || handle.reload_now()).await.unwrap_or(Reload::Stopped)
+        match on_thread(move || handle.reload_now()) {
+            // The thread ends without an answer only if it panics.
+            Ok(answer) => answer.await.unwrap_or(Reload::Stopped),
+            Err(error) => Reload::Refused(no_thread("a reload by hand", &error)),
+        }
     }
+}
+
+/// Runs `work` on a thread of its own. tokio's `spawn_blocking` panics where it gets no thread.
+fn on_thread<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> std::io::Result<oneshot::Receiver<R>> {
+    let (sender, receiver) = oneshot::channel();
+    // A caller that has gone does not want the result.
+    std::thread::Builder::new().name("rustls-reload".to_owned()).spawn(move || drop(sender.send(work())))?;
+    Ok(receiver)
 }

@@ -8,7 +8,6 @@ use std::{
     fs,
     future::Future,
     os::unix::fs::symlink,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::Command,
     sync::{
@@ -22,8 +21,8 @@ use std::{
 
 use common::{DEADLINE, drain, expect, published, quick, refused, started, wait_for_tick};
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Layer, Now, Reload, Reloader, Status, SystemClock,
-    Timing, snapshot::Files,
+    Build, Built, Clock, Context, Error, Event, Events, Layer, Now, Reload, Reloader, StartError, Status,
+    SystemClock, Timing, snapshot::Files,
 };
 
 /// Publishes the files as they are; refuses what begins with "bad", and holds what begins with "later".
@@ -335,7 +334,8 @@ fn inv13_a_reloader_stays_stopped_when_a_start_gets_no_thread() {
     if !limited.is_ok_and(|status| status.success()) {
         return;
     }
-    assert!(catch_unwind(AssertUnwindSafe(|| reloader.start())).is_err(), "a thread all the same");
+    let Err(StartError::NoThread(error)) = reloader.start() else { panic!("a thread all the same") };
+    assert_eq!(error.layer(), Layer::Process, "{error}");
     fs::write(&path, "two").unwrap();
     assert_eq!(reloader.reload_now(), Reload::Stopped);
     assert_eq!(reloader.current().generation, 1);

@@ -8,11 +8,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustls_reload::{Layer, Reload, ServerReloader, Timing};
+use rustls_reload::{Layer, Reload, ServerReloader, StartError, Timing};
 
 use crate::{
     Told,
-    common::{Volume, by_events_only, generations, server_in},
+    common::{DEADLINE, Volume, by_events_only, generations, server_in, started},
     fill, is_served, own, serves, until,
 };
 
@@ -224,4 +224,38 @@ fn inv05_inv11_without_a_thread_for_the_watcher_it_starts_all_the_same_and_recov
     serves(&reloader, &generations[2]);
     reloader.stop().unwrap();
     told.is(3, &["restored", "published", "stopped"]);
+}
+
+/// Checks: INV-13, INV-15. Where tokio's own threads for blocking work would panic.
+#[test]
+fn inv13_inv15_without_threads_a_start_and_a_reload_are_refused_and_a_stop_works() {
+    // Another user, since the threads of all processes of a user are counted.
+    let user = ["setpriv", "--reuid=64318", "--regid=64318", "--clear-groups"];
+    if !is_user(&own::this_test!(), &user, |_| {}) {
+        return;
+    }
+    let volume = Volume::of(&generations(1)[0]);
+    let [one, other] = [0, 1].map(|_| volume.server().load().unwrap());
+    let mut events = one.events();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (shutdown, receiver) = tokio::sync::watch::channel(false);
+        let worker = one.spawn_worker(receiver.clone()).unwrap();
+        started(&mut events);
+        // No more than there are; root of nothing may set no higher limit again, and need not.
+        let now = Command::new("sh").args(["-c", &format!("exec {}", allow_threads(1))]).status();
+        assert!(now.unwrap().success());
+        let Reload::Refused(error) = one.handle().reload().await else { panic!("a thread all the same") };
+        assert_eq!(error.layer(), Layer::Process, "{error}");
+        assert!(error.why().starts_with("no thread for a reload by hand: "), "{error}");
+        for refused in [other.start().unwrap_err(), other.spawn_worker(receiver).unwrap_err()] {
+            let StartError::NoThread(error) = refused else { panic!("{refused}") };
+            assert!(error.why().starts_with("no thread for the reload worker: "), "{error}");
+        }
+        assert_eq!(other.reload_now(), Reload::Unchanged, "a start that failed changes nothing");
+        shutdown.send(true).unwrap();
+        tokio::time::timeout(DEADLINE, worker).await.unwrap().unwrap();
+        assert!(!one.status().running);
+        assert_eq!(one.reload_now(), Reload::Stopped);
+    });
 }
