@@ -133,7 +133,8 @@ pub use status::{Refused, SetStatus, Status};
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use tls::{Accepted, Acceptor};
 pub use tls::{
-    ClientAuth, Inspection, Resolver, SESSION_LIMIT, ServerBuild, ServerBuilder, ServerReloader, ServerTls,
+    ClientAuth, HandshakeFailure, Inspection, Resolver, SESSION_LIMIT, ServerBuild, ServerBuilder,
+    ServerReloader, ServerTls,
 };
 pub use trust::{Epoch, Trust};
 pub use walk::{Entry, Motion, Seen, Step, Walk, WalkedDir};

@@ -7,6 +7,7 @@ mod clients;
 mod concerns;
 mod crl;
 mod dates;
+mod failure;
 mod inspect;
 mod layout;
 pub(crate) mod pairs;
@@ -18,6 +19,7 @@ mod validate;
 
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use acceptor::{Accepted, Acceptor};
+pub use failure::HandshakeFailure;
 pub use inspect::Inspection;
 pub use resolver::Resolver;
 pub use server::{ClientAuth, ServerBuild, ServerBuilder, ServerReloader, ServerTls};
