@@ -19,8 +19,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use crate::{
     Failure,
     client::{Client, Connection},
+    log::log_line,
     publisher::{Publisher, Update},
-    say::say,
     server::Server,
     signals::Ends,
 };
@@ -89,7 +89,7 @@ impl Demo {
         let (tell, events) = mpsc::unbounded_channel();
         let builder =
             ServerReloader::builder(dir.join("tls.crt"), dir.join("tls.key")).on_event(move |event| {
-                say(event);
+                log_line(event);
                 // Nobody listens any more only when the demo is over.
                 let _ = tell.send(event.clone());
             });

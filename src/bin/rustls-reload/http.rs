@@ -6,7 +6,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
-use rustls_reload::{Handle, Published, ServerTls, Timestamp};
+use rustls_reload::{Handle, Published, ServerTls, Status, Timestamp};
 
 use crate::status;
 
@@ -30,14 +30,27 @@ pub(crate) fn answer<B>(
             let text = format!("{:#}\n", status::to_json(&handle.status()));
             plain(StatusCode::OK, JSON, text)
         }
-        "/healthz" if handle.status().running => plain(StatusCode::OK, TEXT, "ok\n".to_owned()),
-        "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the files are not watched\n".to_owned()),
+        "/healthz" => match unhealthy(&handle.status()) {
+            None => plain(StatusCode::OK, TEXT, "ok\n".to_owned()),
+            Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, TEXT, why),
+        },
         _ => plain(StatusCode::NOT_FOUND, TEXT, "not found: try /, /status or /healthz\n".to_owned()),
     };
     if request.method() == Method::HEAD {
         *response.body_mut() = Full::default();
     }
     response
+}
+
+/// Why the server will not take the next change of the files, if that is so.
+fn unhealthy(status: &Status) -> Option<String> {
+    match status.stalled_since {
+        _ if !status.running => Some("the files are not watched\n".to_owned()),
+        Some(since) => {
+            Some(format!("reloading hangs: no snapshot of the files has ended since {}\n", Timestamp(since)))
+        }
+        None => None,
+    }
 }
 
 /// What this connection was served; a reload does not change it.
@@ -61,4 +74,35 @@ fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Full<
     headers.insert(CONTENT_LENGTH, length);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // reason: a test
+mod tests {
+    use std::{fs, time::Duration};
+
+    use rustls_reload::{
+        ServerReloader,
+        testkit::{Authority, Identity, Subject},
+    };
+
+    use super::*;
+
+    /// Checks: INV-15, INV-16.
+    #[test]
+    fn inv15_healthz_says_why_the_next_change_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let (chain, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &Identity::p256());
+        fs::write(&chain, &pair.chain).unwrap();
+        fs::write(&key, &pair.key).unwrap();
+        let reloader = ServerReloader::builder(&chain, &key).load().unwrap();
+        let mut status = reloader.status();
+        assert_eq!(unhealthy(&status).unwrap(), "the files are not watched\n");
+        status.running = true;
+        assert_eq!(unhealthy(&status), None);
+        status.stalled_since = Some(Duration::from_secs(1_700_000_000));
+        let why = "reloading hangs: no snapshot of the files has ended since 2023-11-14T22:13:20Z\n";
+        assert_eq!(unhealthy(&status).unwrap(), why);
+    }
 }

@@ -6,14 +6,19 @@ mod client;
 mod demo;
 mod files;
 mod http;
+mod log;
 mod publisher;
-mod say;
 mod serve;
 mod server;
 mod signals;
 mod status;
 
-use std::{error::Error, future::Future, process::ExitCode};
+use std::{
+    error::Error,
+    future::Future,
+    panic,
+    process::{self, ExitCode},
+};
 
 use clap::{Parser, Subcommand};
 
@@ -43,7 +48,8 @@ enum Command {
     /// Serve HTTPS and tell on stderr of each reload and each refusal
     ///
     /// `GET /` tells what its connection was served, `GET /status` everything as JSON (paths included), `GET /healthz`
-    /// whether the files are watched. SIGHUP looks at once and takes what it finds for finished.
+    /// whether the files are watched and no snapshot of them is overdue. SIGHUP looks at once and takes what it finds for
+    /// finished.
     Serve(serve::Args),
     #[command(after_help = EXIT_CODES)]
     /// Tell what a server of these files would load and watch, and what is wrong with them
@@ -66,17 +72,29 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Demo(args) => run(demo::demo(args)).map(|()| ExitCode::SUCCESS),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(failure) => {
-            say::say(format_args!("rustls-reload: {failure}"));
-            ExitCode::FAILURE
-        }
-    }
+    let code = outcome.unwrap_or_else(|failure| {
+        log::log_line(format_args!("rustls-reload: {failure}"));
+        ExitCode::FAILURE
+    });
+    log::flush();
+    code
 }
 
 fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    signals::unblock()?;
+    log::start().map_err(|error| format!("no thread for the log: {error}"))?;
+    let log_panic = panic::take_hook();
+    // tokio panics where it gets no thread, and then waits for ever for those that it has got: this ends the process first.
+    panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let why = payload.downcast_ref::<String>().map(String::as_str);
+        let why = why.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+        log::log_line(format_args!("rustls-reload: cannot start the runtime: {why}"));
+        log::flush();
+        process::exit(1);
+    }));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    panic::set_hook(log_panic);
     let outcome = runtime.block_on(command);
     // A read that hangs on a dead network mount must not hold up the end.
     runtime.shutdown_background();

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use rustls_reload::{Handle, Reload, ServerTls, Timestamp};
+use tokio::sync::oneshot;
 
 use crate::{
     Failure,
     files::Files,
-    say::say,
-    server::Server,
+    log::{self, log_line},
+    server::{END_LIMIT, Server},
     signals::{Ends, Reloads},
 };
+
+/// From the first signal until the process ends, whatever hangs: what the server's own end may take, and a second more.
+const LAST_LIMIT: Duration = END_LIMIT.saturating_add(Duration::from_secs(1));
 
 /// What to serve, and where.
 #[derive(clap::Args)]
@@ -39,36 +43,52 @@ fn host_and_port(text: &str) -> Result<String, &'static str> {
 
 pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
     // Before anything else: from here on no signal ends the process in the middle of something.
-    let (mut ends, hangups) = (Ends::new()?, Reloads::new()?);
-    let mut builder = args.files.builder().on_event(|event| say(event));
+    let (ends, hangups) = (Ends::new()?, Reloads::new()?);
+    let (end, mut ending) = oneshot::channel();
+    tokio::spawn(end_on_signal(ends, end));
+    let mut builder = args.files.builder().on_event(|event| log_line(event));
     if let Some(days) = args.expiry_days {
         let days = days.into_iter().map(|days| Duration::from_secs(u64::from(days) * 86_400));
         builder = builder.expiry_warnings(days);
     }
     let mut server = tokio::select! {
         server = Server::start(builder, &args.listen) => server?,
-        () = ends.recv() => return Ok(()),
+        _ = &mut ending => return Ok(()),
     };
     let status = server.reloader.status();
     for dir in status.watched {
-        say(format_args!("watching {}", dir.display()));
+        log_line(format_args!("watching {}", dir.display()));
     }
     for dir in status.unwatched {
-        say(format_args!("not watching {}: it may be searched but not read", dir.display()));
+        log_line(format_args!("not watching {}: it may be searched but not read", dir.display()));
     }
-    say(format_args!("listening on https://{} (process {})", server.address, std::process::id()));
+    log_line(format_args!("listening on https://{} (process {})", server.address, std::process::id()));
     let reloads = tokio::spawn(reload_on_hangup(hangups, server.reloader.handle()));
     let outcome = tokio::select! {
-        () = ends.recv() => Ok(()),
+        _ = ending => Ok(()),
         failure = server.ended() => Err(failure),
     };
     reloads.abort();
     outcome?;
-    tokio::select! {
-        () = server.stop() => {}
-        () = ends.recv() => say("a second signal: ended at once"),
-    }
+    server.stop().await;
     Ok(())
+}
+
+/// Asks for an end at the first signal, and ends the process at the second one or after [`LAST_LIMIT`].
+///
+/// A task of its own: the one that serves may wait for a driver that hangs.
+async fn end_on_signal(mut ends: Ends, end: oneshot::Sender<()>) {
+    ends.recv().await;
+    // Nobody listens any more only at the end.
+    let _ = end.send(());
+    tokio::select! {
+        () = ends.recv() => log_line("a second signal: ended at once"),
+        () = tokio::time::sleep(LAST_LIMIT) => {
+            log_line(format_args!("ended {} s after the signal: something hangs", LAST_LIMIT.as_secs()));
+        }
+    }
+    log::flush();
+    std::process::exit(0);
 }
 
 /// What was reloaded or refused is told as an event; this line says that the signal was heard, and what came of it.
@@ -76,11 +96,11 @@ async fn reload_on_hangup(mut hangups: Reloads, handle: Handle<ServerTls>) {
     loop {
         hangups.recv().await;
         match handle.reload().await {
-            Reload::Reloaded => say("SIGHUP: reloaded"),
-            Reload::Unchanged => say("SIGHUP: unchanged"),
-            Reload::Held(date) => say(format_args!("SIGHUP: held until {}", Timestamp(date))),
-            Reload::Refused(error) => say(format_args!("SIGHUP: refused: {error}")),
-            other => say(format_args!("SIGHUP: {other:?}")),
+            Reload::Reloaded => log_line("SIGHUP: reloaded"),
+            Reload::Unchanged => log_line("SIGHUP: unchanged"),
+            Reload::Held(date) => log_line(format_args!("SIGHUP: held until {}", Timestamp(date))),
+            Reload::Refused(error) => log_line(format_args!("SIGHUP: refused: {error}")),
+            other => log_line(format_args!("SIGHUP: {other:?}")),
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs},
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -21,12 +22,12 @@ use hyper_util::{
 use rustls_reload::{Accepted, Acceptor, Event, Handle, ServerBuilder, ServerReloader, ServerTls};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
-    task::{JoinHandle, JoinSet, spawn_blocking},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
 
-use crate::{Failure, http, say::say};
+use crate::{Failure, http, log::log_line};
 
 /// The protocols offered.
 pub(crate) const ALPN: [&str; 2] = ["h2", "http/1.1"];
@@ -46,7 +47,7 @@ const STREAM_LIMIT: u32 = 64;
 /// Once a client's CA may have gone, for the request that is being answered; then it is cut.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// At the end, for requests that are being answered.
-const END_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const END_LIMIT: Duration = Duration::from_secs(5);
 /// Between two attempts to accept while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -74,9 +75,11 @@ impl Server {
             }
         });
         // The first load is synchronous and may wait until the files hold still.
-        let reloader = spawn_blocking(move || builder.load()).await??;
-        let listener =
-            TcpListener::bind(listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+        let reloader = on_thread(move || builder.load()).await??;
+        // Names are resolved on a thread as well.
+        let (name, failed) = (listen.to_owned(), |error| format!("cannot listen on {listen}: {error}"));
+        let resolved = on_thread(move || Ok::<Vec<_>, io::Error>(name.to_socket_addrs()?.collect())).await?;
+        let listener = TcpListener::bind(&resolved.map_err(failed)?[..]).await.map_err(failed)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let worker = reloader.spawn_worker(stopped.clone())?;
@@ -99,6 +102,14 @@ impl Server {
         // A task that panicked has told so itself.
         let _ = tokio::join!(self.worker, self.accepting);
     }
+}
+
+/// Runs `work` on a thread of its own: where there is none, that is an error, and not a panic as of `spawn_blocking`.
+async fn on_thread<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Failure> {
+    let (sender, receiver) = oneshot::channel();
+    let spawned = thread::Builder::new().name("start".to_owned()).spawn(move || drop(sender.send(work())));
+    spawned.map_err(|error| format!("no thread for the start: {error}"))?;
+    Ok(receiver.await?)
 }
 
 /// Accepts until told to stop, then waits for the connections to end.
@@ -127,7 +138,7 @@ async fn accept(
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(END_LIMIT, all).await.is_err() {
-        say(format_args!("{} connections did not end in time and are cut", connections.len()));
+        log_line(format_args!("{} connections did not end in time and are cut", connections.len()));
         connections.shutdown().await;
     }
 }
@@ -145,7 +156,7 @@ async fn next(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpSt
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) => {}
             Err(error) => {
-                say(format_args!("cannot accept: {error}"));
+                log_line(format_args!("cannot accept: {error}"));
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -2,6 +2,21 @@
 
 use std::io;
 
+/// Lets the signals in that are waited for here, also where the parent has blocked them: that is inherited.
+///
+/// Called before any other thread starts, since threads inherit it too.
+#[cfg(unix)]
+pub(crate) fn unblock() -> io::Result<()> {
+    use nix::sys::signal::{SigSet, Signal};
+    let waited_for: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+    Ok(waited_for.thread_unblock()?)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn unblock() -> io::Result<()> {
+    Ok(())
+}
+
 /// What ends the process: SIGTERM and SIGINT, ctrl-c elsewhere.
 pub(crate) struct Ends {
     #[cfg(unix)]
@@ -20,6 +35,9 @@ pub(crate) struct Reloads {
 impl Ends {
     pub(crate) fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
+        // Where stderr is a file that may grow no further (RLIMIT_FSIZE), a line is lost. Unhandled, this signal would end
+        // the process.
+        let _ = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?;
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 

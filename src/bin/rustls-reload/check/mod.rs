@@ -16,7 +16,7 @@ use rustls_reload::{
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use crate::{Failure, files::Files, say::one_line, server::ALPN};
+use crate::{Failure, files::Files, log::one_line, server::ALPN};
 
 /// It passes, and something should be looked after.
 const WARNED: u8 = 3;

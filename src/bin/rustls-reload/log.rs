@@ -1,0 +1,410 @@
+//! Lines for people on stderr, through a bounded queue: only the queue's own thread ever waits for the reader of stderr.
+//!
+//! Without a reader the oldest lines make room for new ones and are counted, and the count is the first that a reader gets
+//! who comes back (INV-15).
+
+use std::{
+    collections::VecDeque,
+    fmt::Display,
+    io::{self, Write},
+    panic,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+/// Bytes of the lines that wait at most, not counting the last of them.
+const BYTES_LIMIT: usize = 256 * 1024;
+/// How long the end of the process waits for the lines that have not been written: a reader takes them within
+/// milliseconds, and a full pipe without one must not hold the process.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
+/// Between two attempts to write to a non-blocking stderr that is full.
+const WRITE_PAUSE: Duration = Duration::from_millis(50);
+
+static LOG: Log = Log::new(BYTES_LIMIT);
+
+/// Starts the thread that writes what [`log_line`] is given; panics are logged from then on as well.
+///
+/// # Errors
+/// There is no thread for it.
+pub(crate) fn start() -> io::Result<()> {
+    // Detached, since it may hang in a write for ever.
+    thread::Builder::new().name("log".to_owned()).spawn(|| LOG.write_to(io::stderr()))?;
+    LOG.lock().started = true;
+    panic::set_hook(Box::new(|panic| log_line(panic)));
+    Ok(())
+}
+
+/// Writes one line to stderr; with [`start`] it is only queued, and this waits for nothing.
+///
+/// A line that nobody reads is no reason to stop serving.
+pub(crate) fn log_line(line: impl Display) {
+    LOG.line(one_line(line) + "\n");
+}
+
+/// Waits until all lines are written, at most [`FLUSH_LIMIT`].
+pub(crate) fn flush() {
+    LOG.flush(FLUSH_LIMIT);
+}
+
+/// The text with its control characters escaped: one of a path, say, cannot begin another line.
+pub(crate) fn one_line(text: impl Display) -> String {
+    let mut line = String::new();
+    for c in text.to_string().chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
+/// Lines on their way to one writer.
+struct Log {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    queue: Queue,
+    started: bool,
+    /// The writer has a line that is not written yet.
+    writing: bool,
+}
+
+impl Log {
+    const fn new(limit: usize) -> Self {
+        let state = State { queue: Queue::new(limit), started: false, writing: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line(&self, line: String) {
+        let mut state = self.lock();
+        if state.started {
+            state.queue.push(line);
+            self.changed.notify_all();
+        } else {
+            drop(state);
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+    }
+
+    fn flush(&self, limit: Duration) {
+        let open = |state: &mut State| state.started && (state.writing || !state.queue.lines.is_empty());
+        drop(self.changed.wait_timeout_while(self.lock(), limit, open));
+    }
+
+    /// Writes lines as they come, for ever. Lines that `out` does not take are lost.
+    fn write_to(&self, mut out: impl Write) {
+        let mut cut = false;
+        loop {
+            let (lost, line) = self.next();
+            let mut text = String::new();
+            if std::mem::take(&mut cut) {
+                text.push('\n');
+            }
+            if lost > 0 {
+                text += &format!("{lost} log lines were lost here: stderr did not take them in time\n");
+            }
+            text += &line;
+            if let Err(written) = write(&mut out, text.as_bytes()) {
+                cut = written > 0;
+                self.lock().queue.lose_written(lost);
+            }
+        }
+    }
+
+    /// Takes the next line, once there is one, and the number of lines lost before it.
+    fn next(&self) -> (u64, String) {
+        let mut state = self.lock();
+        loop {
+            if let Some(next) = state.queue.pop() {
+                state.writing = true;
+                return next;
+            }
+            state.writing = false;
+            self.changed.notify_all();
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Writes all of it, also where stderr was made non-blocking by somebody who shares it; else returns how much was written.
+fn write(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
+    let mut written = 0;
+    while written < text.len() {
+        match out.write(&text[written..]) {
+            Ok(0) => return Err(written),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(WRITE_PAUSE),
+            Err(_) => return Err(written),
+        }
+    }
+    Ok(())
+}
+
+/// Lines that wait for the writer. The oldest make room for new ones: the latest say how things are.
+struct Queue {
+    lines: VecDeque<String>,
+    bytes: usize,
+    limit: usize,
+    /// Lines lost directly before the first that waits.
+    lost: u64,
+    lost_in_all: u64,
+}
+
+impl Queue {
+    const fn new(limit: usize) -> Self {
+        Self { lines: VecDeque::new(), bytes: 0, limit, lost: 0, lost_in_all: 0 }
+    }
+
+    /// Queues a line, which is not empty.
+    fn push(&mut self, line: String) {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        // The last one stays, however long it is.
+        while self.bytes > self.limit && self.lines.len() > 1 {
+            self.bytes -= self.lines.pop_front().map_or(0, |line| line.len());
+            self.lost += 1;
+            self.lost_in_all += 1;
+        }
+    }
+
+    /// Takes the first line that waits, and the number of lines lost before it.
+    fn pop(&mut self) -> Option<(u64, String)> {
+        let line = self.lines.pop_front()?;
+        self.bytes -= line.len();
+        Some((std::mem::take(&mut self.lost), line))
+    }
+
+    /// The line taken last is lost as well, and so is the news of the `lost` ones before it.
+    fn lose_written(&mut self, lost: u64) {
+        self.lost += lost + 1;
+        self.lost_in_all += 1;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // reason: a test
+mod tests {
+    use std::{
+        fs,
+        sync::{Arc, mpsc},
+        time::Instant,
+    };
+
+    use proptest::{collection::vec, prelude::*};
+    use rustls_reload::{
+        Event, ServerReloader, Timing,
+        testkit::{Authority, Identity, Subject},
+    };
+
+    use super::*;
+
+    /// How long anything may take before a test gives up.
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// A writer that takes nothing until it is opened, and passes on what it takes.
+    struct Pipe {
+        open: mpsc::Receiver<()>,
+        is_open: bool,
+        written: mpsc::Sender<String>,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            if !self.is_open {
+                // A sender that is dropped opens it as well.
+                let _ = self.open.recv();
+                self.is_open = true;
+            }
+            let _ = self.written.send(String::from_utf8_lossy(text).into_owned());
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A log whose writer hangs, the sender that opens it, and all that it has taken.
+    fn blocked(limit: usize) -> (&'static Log, mpsc::Sender<()>, mpsc::Receiver<String>) {
+        let ((opens, open), (written, taken)) = (mpsc::channel(), mpsc::channel());
+        let log: &'static Log = Box::leak(Box::new(Log::new(limit)));
+        log.lock().started = true;
+        thread::spawn(move || log.write_to(Pipe { open, is_open: false, written }));
+        (log, opens, taken)
+    }
+
+    /// Whether three rotations are served while this observer is given the events.
+    fn goes_on(observer: impl Fn(&Event) + Send + Sync + 'static) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        let (chain, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+        let ca = Authority::root("CA");
+        let write = |_| {
+            let pair = ca.issue(&Subject::server("localhost"), &Identity::p256());
+            fs::write(&chain, &pair.chain).unwrap();
+            fs::write(&key, &pair.key).unwrap();
+        };
+        write(0);
+        let short = Duration::from_millis(20);
+        let timing = Timing { settle: short, poll: short, poll_degraded: short, ..Timing::default() };
+        let builder = ServerReloader::builder(&chain, &key).watcher(None).timing(timing);
+        let reloader = Arc::new(builder.on_event(observer).load().unwrap());
+        reloader.start().unwrap();
+        let served = (1..=3).all(|generation| {
+            write(generation);
+            let start = Instant::now();
+            while start.elapsed() < DEADLINE {
+                if reloader.wait_published(generation, short).is_some() {
+                    return true;
+                }
+                if reloader.status().stalled_since.is_some() && start.elapsed() > Duration::from_secs(3) {
+                    break;
+                }
+            }
+            false
+        });
+        // A driver that hangs would be waited for.
+        std::mem::forget(reloader);
+        served
+    }
+
+    #[test]
+    fn inv15_reloads_go_on_while_nobody_reads_the_log() {
+        let (log, opens, taken) = blocked(1 << 20);
+        assert!(goes_on(move |event| log.line(one_line(event) + "\n")));
+        drop(opens);
+        let line = taken.recv_timeout(DEADLINE).unwrap();
+        assert!(line.contains("degraded"), "{line}");
+    }
+
+    // Breaks: INV-15. The log line is written on the driver's thread.
+    #[test]
+    fn a_line_written_on_the_drivers_thread_stops_reloads() {
+        let (opens, open) = mpsc::channel();
+        let pipe = Mutex::new(Pipe { open, is_open: false, written: mpsc::channel().0 });
+        assert!(!goes_on(move |event| {
+            let text = one_line(event) + "\n";
+            pipe.lock().unwrap().write_all(text.as_bytes()).unwrap();
+        }));
+        drop(opens);
+    }
+
+    #[test]
+    fn inv15_a_reader_that_comes_back_gets_the_count_of_lost_lines() {
+        let (log, opens, taken) = blocked(100);
+        log.line("first\n".to_owned());
+        // The writer has it in hand.
+        let start = Instant::now();
+        while !log.lock().writing {
+            assert!(start.elapsed() < DEADLINE);
+            thread::yield_now();
+        }
+        for number in 0..1_000 {
+            log.line(format!("line {number:03}\n"));
+        }
+        let start = Instant::now();
+        log.flush(Duration::from_millis(50));
+        assert!(start.elapsed() < DEADLINE, "a flush ends though nobody reads");
+        drop(opens);
+        log.flush(DEADLINE);
+        let all: String = taken.try_iter().collect();
+        let mut wanted = vec![
+            "first".to_owned(),
+            "989 log lines were lost here: stderr did not take them in time".to_owned(),
+        ];
+        wanted.extend((989..1_000).map(|number| format!("line {number}")));
+        assert_eq!(all.lines().collect::<Vec<_>>(), wanted);
+        assert_eq!(log.lock().queue.lost_in_all, 989);
+    }
+
+    /// Takes so many bytes a call, or fails.
+    struct Script(Vec<Result<usize, io::ErrorKind>>, Vec<u8>);
+
+    impl Write for Script {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            let taken = self.0.pop().unwrap_or(Ok(usize::MAX))?.min(text.len());
+            self.1.extend(&text[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn inv15_a_line_is_written_whole_or_counted_as_lost() {
+        use io::ErrorKind::{BrokenPipe, Interrupted, StorageFull, WouldBlock};
+        for (mut script, wanted) in [
+            (vec![], Ok(())),
+            (vec![Ok(2), Err(Interrupted), Err(WouldBlock), Ok(1)], Ok(())),
+            (vec![Err(StorageFull)], Err(0)),
+            (vec![Ok(3), Err(BrokenPipe)], Err(3)),
+            (vec![Ok(3), Ok(0)], Err(3)),
+        ] {
+            script.reverse();
+            let mut out = Script(script, Vec::new());
+            assert_eq!(write(&mut out, b"a line\n"), wanted);
+            assert_eq!(out.1.len(), wanted.err().unwrap_or(7));
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(usize),
+        Pop,
+        /// The line popped last was not written.
+        Fail,
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Checks: INV-15. Engine: generated: lines that come, are taken and fail in any order, against the list of all lines.
+        #[test]
+        fn inv15_every_line_is_written_or_counted_at_its_place(
+            limit in 1_usize..40,
+            steps in vec(prop_oneof![3 => (1_usize..20).prop_map(Step::Push), 2 => Just(Step::Pop), 1 => Just(Step::Fail)], 0..80),
+        ) {
+            let mut queue = Queue::new(limit);
+            // Lengths of all lines; the first that waits; the first that no reader knows of; the last taken, with its number.
+            let (mut all, mut waits, mut unknown) = (Vec::new(), 0, 0);
+            let mut taken = None;
+            let mut lost_in_all = 0;
+            for step in steps {
+                match step {
+                    Step::Push(length) => {
+                        all.push(length);
+                        queue.push("x".repeat(length));
+                        while all[waits..].iter().sum::<usize>() > limit && all.len() - waits > 1 {
+                            waits += 1;
+                            lost_in_all += 1;
+                        }
+                    }
+                    Step::Pop => {
+                        let next = (waits < all.len()).then(|| ((waits - unknown) as u64, all[waits]));
+                        let popped = queue.pop().map(|(lost, line)| (lost, line.len()));
+                        prop_assert_eq!(popped, next);
+                        if let Some((lost, _)) = next {
+                            taken = Some((unknown, lost));
+                            waits += 1;
+                            unknown = waits;
+                        }
+                    }
+                    Step::Fail => if let Some((before, lost)) = taken.take() {
+                        queue.lose_written(lost);
+                        lost_in_all += 1;
+                        unknown = before;
+                    }
+                }
+                prop_assert_eq!(queue.lost, (waits - unknown) as u64);
+                prop_assert_eq!(queue.bytes, all[waits..].iter().sum::<usize>());
+                prop_assert_eq!(queue.lost_in_all, lost_in_all);
+            }
+        }
+    }
+}
