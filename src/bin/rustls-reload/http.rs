@@ -8,7 +8,7 @@ use hyper::{
 };
 use rustls_reload::{Handle, Published, ServerTls, Status, Timestamp};
 
-use crate::status;
+use crate::{counters::Counters, status};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -18,6 +18,7 @@ pub(crate) fn answer<B>(
     request: &Request<B>,
     served: &Published<ServerTls>,
     handle: &Handle<ServerTls>,
+    counters: &Counters,
 ) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
@@ -27,8 +28,9 @@ pub(crate) fn answer<B>(
     let mut response = match request.uri().path() {
         "/" => plain(StatusCode::OK, TEXT, connection(served)),
         "/status" => {
-            let text = format!("{:#}\n", status::to_json(&handle.status()));
-            plain(StatusCode::OK, JSON, text)
+            let mut json = status::to_json(&handle.status());
+            counters.to_json().into_iter().for_each(|(key, value)| json[key] = value);
+            plain(StatusCode::OK, JSON, format!("{json:#}\n"))
         }
         "/healthz" => match unhealthy(&handle.status()) {
             None => plain(StatusCode::OK, TEXT, "ok\n".to_owned()),

@@ -47,6 +47,11 @@ pub(crate) fn flush() {
     LOG.flush(FLUSH_LIMIT);
 }
 
+/// The number of lines lost so far.
+pub(crate) fn lost() -> u64 {
+    LOG.lock().queue.lost_in_all
+}
+
 /// The text with its control characters escaped: one of a path, say, cannot begin another line.
 pub(crate) fn one_line(text: impl Display) -> String {
     let mut line = String::new();

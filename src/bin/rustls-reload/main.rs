@@ -3,9 +3,11 @@
 
 mod check;
 mod client;
+mod counters;
 mod demo;
 mod files;
 mod http;
+mod limits;
 mod log;
 mod publisher;
 mod serve;

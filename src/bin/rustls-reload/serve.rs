@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::{
     Failure,
     files::Files,
+    limits,
     log::{self, log_line},
     server::{END_LIMIT, Server},
     signals::{Ends, Reloads},
@@ -46,6 +47,7 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
     let (ends, hangups) = (Ends::new()?, Reloads::new()?);
     let (end, mut ending) = oneshot::channel();
     tokio::spawn(end_on_signal(ends, end));
+    limits::raise();
     let mut builder = args.files.builder().on_event(|event| log_line(event));
     if let Some(days) = args.expiry_days {
         let days = days.into_iter().map(|days| Duration::from_secs(u64::from(days) * 86_400));
@@ -62,6 +64,7 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
     for dir in status.unwatched {
         log_line(format_args!("not watching {}: it may be searched but not read", dir.display()));
     }
+    log_line(format_args!("at most {} connections at a time", server.limit()));
     log_line(format_args!("listening on https://{} (process {})", server.address, std::process::id()));
     let reloads = tokio::spawn(reload_on_hangup(hangups, server.reloader.handle()));
     let outcome = tokio::select! {

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_body_util::BodyExt;
@@ -19,7 +19,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use rustls_reload::{Accepted, Acceptor, Event, Handle, ServerBuilder, ServerReloader, ServerTls};
+use rustls_reload::{
+    Accepted, Acceptor, Event, Handle, HandshakeFailure, ServerBuilder, ServerReloader, ServerTls,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
@@ -27,13 +29,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Failure, http, log::log_line};
+use crate::{Failure, counters::Counters, http, limits, log::log_line};
 
 /// The protocols offered.
 pub(crate) const ALPN: [&str; 2] = ["h2", "http/1.1"];
-/// Connections at a time; further ones wait in the system's queue. It is half of the 1,024 descriptors that a process
-/// usually has: clients must not be able to take those that a reload needs.
-const CONNECTION_LIMIT: usize = 512;
 /// A handshake takes two round trips: ten seconds are enough for any network, and bound what a silent client costs.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// For the head of an HTTP/1.1 request, and so for the pause before the next one on a connection.
@@ -48,8 +47,8 @@ const STREAM_LIMIT: u32 = 64;
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// At the end, for requests that are being answered.
 pub(crate) const END_LIMIT: Duration = Duration::from_secs(5);
-/// Between two attempts to accept while descriptors are short.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// Between two attempts to accept while the system refuses, doubling from the first to the last of these.
+const ACCEPT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 
 /// A running server and the reloader that it serves from.
 pub(crate) struct Server {
@@ -57,6 +56,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// What it serves.
     pub(crate) reloader: ServerReloader,
+    counters: Arc<Counters>,
     stop: watch::Sender<bool>,
     worker: JoinHandle<()>,
     accepting: JoinHandle<()>,
@@ -84,8 +84,21 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let worker = reloader.spawn_worker(stopped.clone())?;
         started.notified().await;
-        let accepting = tokio::spawn(accept(listener, reloader.acceptor(), reloader.handle(), stopped));
-        Ok(Self { address, reloader, stop, worker, accepting })
+        let status = reloader.status();
+        let limit = limits::connections(status.watched.len() + status.unwatched.len());
+        let counters = Arc::new(Counters::new(limit));
+        let clients = Clients {
+            acceptor: reloader.acceptor(),
+            handle: reloader.handle(),
+            counters: Arc::clone(&counters),
+        };
+        let accepting = tokio::spawn(accept(listener, clients, stopped));
+        Ok(Self { address, reloader, counters, stop, worker, accepting })
+    }
+
+    /// Connections at a time; further ones wait in the system's queue.
+    pub(crate) fn limit(&self) -> usize {
+        self.counters.limit
     }
 
     /// Returns if it ends without having been asked to, which is a bug.
@@ -112,27 +125,31 @@ async fn on_thread<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static)
     Ok(receiver.await?)
 }
 
-/// Accepts until told to stop, then waits for the connections to end.
-async fn accept(
-    listener: TcpListener,
+/// What each connection is served from, and counted in.
+#[derive(Clone)]
+struct Clients {
     acceptor: Acceptor,
     handle: Handle<ServerTls>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let permits = Arc::new(Semaphore::new(CONNECTION_LIMIT));
+    counters: Arc<Counters>,
+}
+
+/// Accepts until told to stop, then waits for the connections to end.
+async fn accept(listener: TcpListener, clients: Clients, mut stop: watch::Receiver<bool>) {
+    let permits = Arc::new(Semaphore::new(clients.counters.limit));
     let mut connections = JoinSet::new();
     loop {
         let next = tokio::select! {
             () = stopped(&mut stop) => break,
-            next = next(&listener, &permits) => next,
+            next = next(&listener, &permits, &clients.counters) => next,
         };
         let Some((stream, permit)) = next else { break };
         // Those that have ended; never more than the limit on connections.
         while connections.try_join_next().is_some() {}
-        let connection = connection(stream, acceptor.clone(), handle.clone(), stop.clone());
+        let connection = connection(stream, clients.clone(), stop.clone());
+        let open = clients.counters.opened();
         connections.spawn(async move {
             connection.await;
-            drop(permit);
+            drop((permit, open));
         });
     }
     drop(listener);
@@ -144,11 +161,24 @@ async fn accept(
 }
 
 /// The next connection, once there is room for it; `None` never happens while the semaphore is open.
-async fn next(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+///
+/// While the system refuses, that is logged when it begins and when it is over, and not in between.
+async fn next(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    counters: &Counters,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    let (mut failures, mut pause, start) = (0_u64, ACCEPT_PAUSES[0], Instant::now());
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Some((stream, permit)),
+            Ok((stream, _)) => {
+                if failures > 0 {
+                    let seconds = start.elapsed().as_secs_f32();
+                    log_line(format_args!("accepting again, after {failures} failures in {seconds:.1} s"));
+                }
+                return Some((stream, permit));
+            }
             // These are about one client that has gone again.
             Err(error)
                 if matches!(
@@ -156,8 +186,15 @@ async fn next(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpSt
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) => {}
             Err(error) => {
-                log_line(format_args!("cannot accept: {error}"));
-                sleep(ACCEPT_PAUSE).await;
+                if failures == 0 {
+                    log_line(format_args!(
+                        "cannot accept connections: {error}; trying again until that is over"
+                    ));
+                }
+                failures += 1;
+                counters.accept_failures.fetch_add(1, Ordering::Relaxed);
+                sleep(pause).await;
+                pause = (2 * pause).min(ACCEPT_PAUSES[1]);
             }
         }
     }
@@ -165,18 +202,20 @@ async fn next(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpSt
 
 /// Shakes hands and answers requests until the client has enough, or the server ends.
 ///
-/// What goes wrong here is the client's business and is not told: anybody could fill the log with it.
-async fn connection(
-    stream: TcpStream,
-    acceptor: Acceptor,
-    handle: Handle<ServerTls>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// A handshake that fails is counted by its reason. What goes wrong after that is the client's business.
+async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiver<bool>) {
+    let Clients { acceptor, handle, counters } = clients;
     let _ = stream.set_nodelay(true);
     let shaken = tokio::select! {
         () = stopped(&mut stop) => return,
         shaken = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)) => shaken,
     };
+    let failure = match &shaken {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(HandshakeFailure::of_io(error)),
+        Err(_) => Some(HandshakeFailure::TimedOut),
+    };
+    failure.map_or_else(|| counters.completed(), |failure| counters.failed(failure));
     let Ok(Ok(Accepted { stream, served, shrunk, .. })) = shaken else { return };
     // Who showed no certificate was trusted by nobody, and has lost nothing.
     let known = stream.get_ref().1.peer_certificates().is_some();
@@ -195,7 +234,7 @@ async fn connection(
     let asked = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
-        let answer = http::answer(&request, &served, &handle);
+        let answer = http::answer(&request, &served, &handle, &counters);
         async {
             let _ = timeout(BODY_LIMIT, pass_over(request.into_body())).await;
             Ok::<_, Infallible>(answer)

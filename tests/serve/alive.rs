@@ -1,0 +1,309 @@
+//! Nothing that happens to the process's log, signals, descriptors or threads stops reloading or keeps it from ending.
+//! Checks: INV-13, INV-15.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::fs::{OFlags, fcntl_setfl};
+
+use crate::{
+    common::{DEADLINE, Volume, at_once, client_of, generations},
+    process::{Silent, ask, command, pair, text, until},
+};
+
+/// A server ends within its own limit of five seconds, one more, and what a loaded machine needs.
+const END: Duration = Duration::from_secs(10);
+
+/// A pipe that takes nothing more.
+fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'.'; 4096]).is_ok() {}
+    while writer.write(b".").is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn inv15_full_stderr_pipe_stops_neither_reloads_nor_sigterm() {
+    let generations = generations(3);
+    let mut volume = Volume::new(&pair(&generations[0]));
+    let (mut reader, writer) = full_pipe();
+    let mut server = Silent::start(&volume, &[], writer);
+    server.serves(&generations[0], "/");
+    for next in &generations[1..] {
+        volume.publish(&pair(next));
+        server.serves(next, "/");
+    }
+    assert!(server.serves(&generations[2], "/healthz").ends_with("ok\n"));
+    server.signal("-TERM");
+    let (ended, took) = server.ends();
+    assert!(ended.success() && took < END, "{ended} after {took:?}");
+    // Nothing has read until now, and nothing writes any more.
+    let mut text = Vec::new();
+    reader.read_to_end(&mut text).unwrap();
+    assert!(text.iter().all(|byte| *byte == b'.'), "the pipe was not full");
+}
+
+#[test]
+fn inv15_stderr_that_takes_nothing_does_not_end_the_server() {
+    let shell = |words: &str| ["sh".to_owned(), "-c".to_owned(), words.to_owned(), "sh".to_owned()];
+    let cases = [
+        ("no space left", shell("exec \"$@\" 2>/dev/full")),
+        ("closed", shell("exec \"$@\" 2>&-")),
+        ("all three closed", shell("exec \"$@\" <&- >&- 2>&-")),
+        ("nobody reads any more", shell("exec \"$@\" 2>&1 >/dev/null | true")),
+        ("a file of no length", shell("ulimit -f 0; exec \"$@\"")),
+    ];
+    at_once(&cases, |(what, wrapper)| {
+        let generations = generations(2);
+        let mut volume = Volume::new(&pair(&generations[0]));
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let wrapper = wrapper.each_ref().map(String::as_str);
+        let mut server = Silent::start(&volume, &wrapper, log.reopen().unwrap());
+        server.serves(&generations[0], "/");
+        volume.publish(&pair(&generations[1]));
+        server.serves(&generations[1], "/");
+        // Behind a pipe the shell is the child.
+        if !what.starts_with("nobody") {
+            server.signal("-TERM");
+            let (ended, took) = server.ends();
+            assert!(ended.success() && took < END, "{what}: {ended} after {took:?}");
+        }
+        assert_eq!(text(log.path()), "", "{what}: it had somewhere to write");
+    });
+}
+
+#[test]
+fn inv13_sigterm_ends_first_loads_and_servers_whose_parent_blocked_it() {
+    let generations = generations(1);
+    let volume = Volume::new(&pair(&generations[0]));
+    for (wrapper, first_load) in [
+        (&[][..], true),
+        (&["sh", "-c", "trap '' TERM INT; exec \"$@\"", "sh"][..], true),
+        (&["sh", "-c", "trap '' TERM INT; exec \"$@\"", "sh"][..], false),
+        (&["env", "--block-signal=TERM,INT,HUP"][..], true),
+        (&["env", "--block-signal=TERM,INT,HUP"][..], false),
+    ] {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        // As old as the settle time takes for still being written.
+        fs::write(volume.path("tls.crt"), &generations[0].server.chain).unwrap();
+        let mut server = Silent::start(&volume, wrapper, log.reopen().unwrap());
+        if first_load {
+            server.catches(15);
+        } else {
+            server.serves(&generations[0], "/");
+        }
+        server.signal("-TERM");
+        let (ended, took) = server.ends();
+        assert!(ended.success() && took < END, "{wrapper:?}: {ended} after {took:?}");
+        assert_eq!(text(log.path()).contains("listening"), !first_load, "{wrapper:?}: {}", text(log.path()));
+    }
+}
+
+#[test]
+fn inv13_sighup_during_the_first_load_is_a_reload_after_it() {
+    let generations = generations(1);
+    let volume = Volume::new(&pair(&generations[0]));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    fs::write(volume.path("tls.crt"), &generations[0].server.chain).unwrap();
+    let server = Silent::start(&volume, &[], log.reopen().unwrap());
+    server.catches(1);
+    server.signal("-HUP");
+    assert!(!text(log.path()).contains("listening"), "the signal came too late");
+    until("the signal is answered", || text(log.path()).contains("SIGHUP: unchanged"));
+    server.serves(&generations[0], "/");
+}
+
+/// A file system that answers nothing, mounted on `$0` where only the server sees it.
+const HUNG: [&str; 7] = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "sh",
+    "-c",
+    "exec 9<>/dev/fuse && mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 none \"$0\" && exec \"$@\"",
+];
+
+#[test]
+fn inv13_sigterm_ends_a_server_that_hangs_in_a_file_system() {
+    let generations = generations(1);
+    let volume = Volume::new(&pair(&generations[0]));
+    let hung = tempfile::tempdir().unwrap();
+    let wrapper = [&HUNG[..], &[hung.path().to_str().unwrap()]].concat();
+    let probe = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").stderr(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        let line = "NOT CHECKED: a file system that hangs: FUSE is not permitted here\n";
+        return io::stderr().lock().write_all(line.as_bytes()).unwrap();
+    }
+    // In a first load, in a reload by hand and its driver's, and with a second signal.
+    at_once(&[(true, false), (false, false), (false, true)], |(first_load, twice)| {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, good) = (dir.path().join("current"), volume.dir());
+        let point = |to: &std::path::Path| {
+            std::os::unix::fs::symlink(to, dir.path().join("next")).unwrap();
+            fs::rename(dir.path().join("next"), &link).unwrap();
+        };
+        point(if *first_load { hung.path() } else { &good });
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut server = Silent::start_at(&link, &wrapper, log.reopen().unwrap());
+        if *first_load {
+            server.catches(15);
+        } else {
+            server.serves(&generations[0], "/");
+            point(hung.path());
+            server.signal("-HUP");
+            // Handshakes go on meanwhile.
+            server.serves(&generations[0], "/healthz");
+        }
+        server.signal("-TERM");
+        if *twice {
+            let log = || text(log.path());
+            until("the end has begun", || std::net::TcpStream::connect(&server.address).is_err());
+            assert!(!log().contains("signal"), "{}", log());
+            server.signal("-TERM");
+        }
+        let (ended, took) = server.ends();
+        let within = if *twice { Duration::from_secs(4) } else { END };
+        assert!(ended.success() && took < within, "{first_load}, {twice}: {ended} after {took:?}");
+        // Whether it really hung: an end without that takes no second.
+        assert!(*first_load || *twice || took > Duration::from_secs(4), "{took:?}: {}", text(log.path()));
+    });
+}
+
+#[test]
+fn inv13_second_signal_ends_the_server_at_once() {
+    let generations = generations(1);
+    let volume = Volume::new(&pair(&generations[0]));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut server = Silent::start(&volume, &[], log.reopen().unwrap());
+    server.serves(&generations[0], "/");
+    // A request whose body never comes is waited for.
+    let mut open = server.connect(&client_of(&generations[0], None), DEADLINE).unwrap();
+    open.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n").unwrap();
+    let mut other = server.connect(&client_of(&generations[0], None), DEADLINE).unwrap();
+    until("both are open", || ask(&mut other, "/status").contains("\"open\": 2"));
+    server.signal("-TERM");
+    let refused = || std::net::TcpStream::connect(&server.address).is_err();
+    until("the end has begun", refused);
+    assert!(server.process.try_wait().unwrap().is_none(), "it did not wait for the request");
+    server.signal("-TERM");
+    let (ended, took) = server.ends();
+    assert!(ended.success() && took < Duration::from_secs(4), "{ended} after {took:?}");
+    assert!(text(log.path()).contains("a second signal: ended at once"), "{}", text(log.path()));
+}
+
+/// Connections until one is not served for a while, and that one.
+fn take_all(server: &Silent, client: &std::sync::Arc<rustls::ClientConfig>) -> Vec<crate::process::Stream> {
+    let mut taken = Vec::new();
+    while let Ok(stream) = server.connect(client, Duration::from_millis(300)) {
+        taken.push(stream);
+        assert!(taken.len() < 128, "there is no limit");
+    }
+    taken
+}
+
+#[test]
+fn inv15_clients_that_take_all_connections_leave_the_descriptors_of_a_reload() {
+    let generations = generations(2);
+    let mut volume = Volume::new(&pair(&generations[0]));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let server = Silent::start(&volume, &["prlimit", "--nofile=128:128"], log.reopen().unwrap());
+    server.serves(&generations[0], "/");
+    let client = client_of(&generations[0], None);
+    let mut taken = take_all(&server, &client);
+    let status = ask(&mut taken[0], "/status");
+    let counts = format!("\"limit\": {0},\n    \"open\": {0}", taken.len());
+    assert!(status.contains(&counts) && taken.len() > 30, "{}: {status}", taken.len());
+    volume.publish(&pair(&generations[1]));
+    until("the update is served", || ask(&mut taken[0], "/status").contains("\"generation\": 2"));
+    // Its place is free once a connection has ended, and not before.
+    assert!(server.connect(&client_of(&generations[1], None), Duration::from_millis(300)).is_err());
+    drop(taken.pop());
+    server.serves(&generations[1], "/");
+    assert!(!text(log.path()).contains("cannot accept"), "{}", text(log.path()));
+}
+
+#[test]
+fn inv12_accepting_that_fails_is_logged_when_it_begins_and_ends() {
+    let generations = generations(1);
+    let volume = Volume::new(&pair(&generations[0]));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let server = Silent::start(&volume, &[], log.reopen().unwrap());
+    server.serves(&generations[0], "/");
+    let allow = |descriptors: &str| {
+        let pid = format!("--pid={}", server.process.id());
+        let limited = Command::new("prlimit").args([pid, format!("--nofile={descriptors}")]).status();
+        assert!(limited.unwrap().success());
+    };
+    let client = client_of(&generations[0], None);
+    let mut open = server.connect(&client, DEADLINE).unwrap();
+    allow("3:");
+    let _waits = std::net::TcpStream::connect(&server.address).unwrap();
+    until("some attempts failed", || {
+        let status = ask(&mut open, "/status");
+        (4..100).any(|count| status.contains(&format!("\"accept_failures\": {count},")))
+    });
+    allow("512:");
+    server.serves(&generations[0], "/");
+    until("the end is logged", || text(log.path()).contains("accepting again, after "));
+    let text = text(log.path());
+    assert_eq!(text.matches("cannot accept connections: ").count(), 1, "{text}");
+    assert_eq!(text.matches("accepting again, after ").count(), 1, "{text}");
+}
+
+/// With one thread there is no log, with two no runtime, and so on; from some number on it serves.
+#[test]
+fn inv15_without_threads_a_start_is_one_line_and_exit_code_1() {
+    let generations = generations(1);
+    let volume = Volume::new(&pair(&generations[0]));
+    let probe = ["setpriv", "--reuid=64400", "--regid=64400", "--clear-groups", "true"];
+    if !Command::new(probe[0]).args(&probe[1..]).stderr(Stdio::null()).status().is_ok_and(|s| s.success()) {
+        let line = "NOT CHECKED: starts without threads: setpriv is not permitted here\n";
+        return io::stderr().lock().write_all(line.as_bytes()).unwrap();
+    }
+    // The files are only read where all threads were had, and may not be readable then.
+    at_once(&[1, 2, 3, 4, 5, 6], |number| {
+        let (uid, limit) = (format!("--reuid={}", 64_400 + number), format!("--nproc={number}"));
+        let wrapper = ["setpriv", &uid, "--regid=64400", "--clear-groups", "prlimit", &limit, "--"];
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command = command(&volume.dir(), &wrapper, "127.0.0.1:0");
+        let mut process = command.stderr(log.reopen().unwrap()).spawn().unwrap();
+        let mut ended = None;
+        until("it serves or ends", || {
+            ended = process.try_wait().unwrap();
+            ended.is_some() || text(log.path()).contains("listening")
+        });
+        let _ = process.kill();
+        let _ = process.wait();
+        let text = text(log.path());
+        assert!(!text.contains("panicked"), "{number} threads: {text}");
+        if let Some(ended) = ended {
+            assert_eq!((ended.code(), text.lines().count()), (Some(1), 1), "{number} threads: {text}");
+        }
+        if *number < 3 {
+            assert!(text.starts_with("rustls-reload: ") && text.contains("hread"), "{number}: {text}");
+        }
+    });
+}
+
+/// `check` writes to a pipe that nobody reads to the end.
+#[test]
+fn inv15_check_into_a_closed_pipe_does_not_panic() {
+    let generations = generations(1);
+    let volume = Volume::new(&pair(&generations[0]));
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rustls-reload"));
+    command.arg("check").arg("--cert").arg(volume.path("tls.crt")).arg("--key").arg(volume.path("tls.key"));
+    let ended = command.stdout(writer).stderr(File::from(log.reopen().unwrap())).status().unwrap();
+    let text = text(log.path());
+    assert!(ended.code() == Some(1) && !text.contains("panicked"), "{ended}: {text}");
+    assert!(text.contains("Broken pipe"), "{text}");
+}

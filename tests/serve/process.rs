@@ -1,0 +1,151 @@
+//! A server as a process whose surroundings a test chooses: its stderr, its limits, its signals.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::common::{DEADLINE, Generation, Volume, client_of};
+
+pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// A server at an address that is known before it says so.
+pub(crate) struct Silent {
+    pub(crate) process: Child,
+    pub(crate) address: String,
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Silent {
+    /// Starts it behind these words, which end in what runs the rest of the command.
+    pub(crate) fn start(volume: &Volume, wrapper: &[&str], stderr: impl Into<Stdio>) -> Self {
+        Self::start_at(&volume.dir(), wrapper, stderr)
+    }
+
+    /// The same with the files in this directory.
+    pub(crate) fn start_at(dir: &Path, wrapper: &[&str], stderr: impl Into<Stdio>) -> Self {
+        // Free until somebody takes it.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let process = command(dir, wrapper, &address).stderr(stderr).spawn().unwrap();
+        Self { process, address }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(name).arg(self.process.id().to_string()).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits until the process catches this signal.
+    pub(crate) fn catches(&self, signal: u32) {
+        let path = format!("/proc/{}/status", self.process.id());
+        until("the signal is caught", || {
+            let status = fs::read_to_string(&path).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
+            u64::from_str_radix(caught, 16).unwrap() & 1 << (signal - 1) != 0
+        });
+    }
+
+    /// Waits until a new connection is served this generation's certificate, and returns what it is answered.
+    pub(crate) fn serves(&self, generation: &Generation, path: &str) -> String {
+        let start = Instant::now();
+        loop {
+            match self.get(&client_of(generation, None), path) {
+                Ok(answer) => return answer,
+                Err(error) => assert!(start.elapsed() < DEADLINE, "{}: {error}", self.address),
+            }
+        }
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn get(&self, client: &Arc<ClientConfig>, path: &str) -> std::io::Result<String> {
+        let mut stream = self.connect(client, DEADLINE)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// A connection whose handshake is over.
+    pub(crate) fn connect(&self, client: &Arc<ClientConfig>, limit: Duration) -> std::io::Result<Stream> {
+        let mut connection =
+            ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(limit))?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        Ok(StreamOwned::new(connection, stream))
+    }
+
+    /// How it ends, and how long that took from now on.
+    pub(crate) fn ends(&mut self) -> (ExitStatus, Duration) {
+        let (start, mut ended) = (Instant::now(), None);
+        until("the process ends", || {
+            ended = self.process.try_wait().unwrap();
+            ended.is_some()
+        });
+        (ended.unwrap(), start.elapsed())
+    }
+}
+
+/// The next answer on a connection that stays open.
+pub(crate) fn ask(stream: &mut Stream, path: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    loop {
+        let mut more = [0; 4096];
+        let read = stream.read(&mut more).unwrap();
+        assert!(read > 0, "cut off: {}", String::from_utf8_lossy(&answer));
+        answer.extend(&more[..read]);
+        let text = String::from_utf8_lossy(&answer);
+        let head = text.split_once("\r\n\r\n");
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        if head.zip(length).is_some_and(|((_, body), length): (_, usize)| body.len() >= length) {
+            return text.into_owned();
+        }
+    }
+}
+
+/// A server of the pair in the directory; a wrapper's last words run the rest of the command.
+pub(crate) fn command(dir: &Path, wrapper: &[&str], listen: &str) -> Command {
+    let binary = env!("CARGO_BIN_EXE_rustls-reload");
+    let mut words = wrapper.to_vec();
+    words.extend([binary, "serve", "--listen", listen]);
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg("--cert").arg(dir.join("tls.crt"));
+    command.arg("--key").arg(dir.join("tls.key"));
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+pub(crate) fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The pair's files alone.
+pub(crate) fn pair(of: &Generation) -> [crate::common::Keyed<'_>; 2] {
+    let [chain, key, _] = of.files();
+    [chain, key]
+}
+
+/// The text of a file that a process writes.
+pub(crate) fn text(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()
+}
