@@ -74,6 +74,18 @@ impl<B: Build> Builder<B> {
         self
     }
 
+    /// Lets the files of the set that was given last, from the one at `first` on, be larger: see
+    /// [`PathSet::large_from`].
+    #[must_use]
+    pub fn large_from(mut self, first: usize) -> Self {
+        self.sets = self.sets.map(|mut sets| {
+            let last = sets.pop().map(|set| set.large_from(first));
+            sets.extend(last);
+            sets
+        });
+        self
+    }
+
     /// Calls `observer` with each event, on the driver's thread, in order, while no lock is held. It may ask for a
     /// reload (which is queued) or stop the reloader.
     #[must_use]

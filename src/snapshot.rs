@@ -34,6 +34,9 @@ use crate::{
 
 /// The largest file read, in bytes. A Kubernetes Secret holds at most 1 MiB; Debian's whole CA bundle is 220 kB.
 pub const FILE_LIMIT: u64 = 4 << 20;
+/// The largest file of revocation lists read, in bytes. Public authorities publish lists of up to 100 MB in all, and of
+/// 10 to 20 MB each.
+pub const LIST_FILE_LIMIT: u64 = LISTED_BYTES_LIMIT;
 /// Links followed on one path; Linux stops at the same number (path_resolution(7)).
 pub const LINK_LIMIT: usize = 40;
 /// Names looked up on one path, so that a link loop through directories ends as well.
@@ -54,6 +57,8 @@ pub struct PathSet {
     paths: Vec<PathBuf>,
     /// Every file in them is one of the set.
     dirs: Vec<PathBuf>,
+    /// The files from this one on may be as large as [`LIST_FILE_LIMIT`].
+    large_from: usize,
 }
 
 impl PathSet {
@@ -83,7 +88,7 @@ impl PathSet {
         if paths.is_empty() && dirs.is_empty() {
             return Err(Error::new(Layer::Settings, "no paths: there is nothing to load"));
         }
-        Ok(Self { paths, dirs })
+        Ok(Self { paths, dirs, large_from: usize::MAX })
     }
 
     /// The same with every file in this directory behind all others, in the order of the names.
@@ -98,6 +103,14 @@ impl PathSet {
     pub fn directory(mut self, dir: impl AsRef<Path>) -> Result<Self, Error> {
         self.dirs.push(absolute(dir)?);
         Ok(self)
+    }
+
+    /// Reads the files from the one at `first` on, those of directories among them, up to [`LIST_FILE_LIMIT`] instead of
+    /// [`FILE_LIMIT`].
+    #[must_use]
+    pub fn large_from(mut self, first: usize) -> Self {
+        self.large_from = first;
+        self
     }
 
     /// The paths, in the order given.
@@ -139,6 +152,13 @@ pub(crate) fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {
         absolute.push("");
     }
     Ok(absolute)
+}
+
+/// Returns what to say of a file whose length has reached 80 % of its limit: once it is beyond, each update is refused.
+pub(crate) fn nears(limit: u64, length: usize) -> Option<String> {
+    (length as u64 >= limit / 5 * 4).then(|| {
+        format!("{length} bytes are close to the limit of {limit}: with more than that, updates are refused")
+    })
 }
 
 /// Whether an entry of this name is one of the set where every file in its directory is.
@@ -374,7 +394,7 @@ impl<F: Fs> Attempt<'_, F> {
         }
         let files = match failure {
             Some(failure) => Err(failure),
-            None => self.files(&found),
+            None => self.files(&found, set.large_from),
         };
         if let Err(Failure::Torn { .. }) = files {
             return files;
@@ -394,19 +414,21 @@ impl<F: Fs> Attempt<'_, F> {
     }
 
     /// 2. Opens and reads the files at these entries, each of a path.
-    fn files(&self, found: &[(PathBuf, usize)]) -> Result<Files, Failure> {
+    fn files(&self, found: &[(PathBuf, usize)], large_from: usize) -> Result<Files, Failure> {
         let mut each = BTreeMap::new();
-        for (path, index) in found {
-            each.entry(*index).or_insert(path);
+        for (place, (path, index)) in found.iter().enumerate() {
+            let limit = if place < large_from { FILE_LIMIT } else { LIST_FILE_LIMIT };
+            each.entry(*index).or_insert((path, limit));
         }
         let mut read = BTreeMap::new();
         for some in each.into_iter().collect::<Vec<_>>().chunks(OPEN_LIMIT) {
-            let opened = some.iter().map(|(index, path)| {
+            let opened = some.iter().map(|(index, (path, limit))| {
                 let file = self.open(*index).map_err(|stop| stop.of(path))?;
-                Ok((*index, *path, file))
+                Ok((*index, *path, *limit, file))
             });
-            for (index, path, file) in opened.collect::<Result<Vec<_>, _>>()? {
-                read.insert(index, Arc::new(self.read(index, file).map_err(|stop| stop.of(path))?));
+            for (index, path, limit, file) in opened.collect::<Result<Vec<_>, _>>()? {
+                let bytes = self.read(index, file, limit).map_err(|stop| stop.of(path))?;
+                read.insert(index, Arc::new(bytes));
             }
         }
         let bytes = |index: &usize| read.get(index).map(Arc::clone);
@@ -669,7 +691,7 @@ impl<F: Fs> Attempt<'_, F> {
         opened.map_err(|error| gone_or_fault(&self.walk.entries[index].path, "open", &error))
     }
 
-    fn read(&self, index: usize, mut file: F::File) -> Result<Secret, Stop> {
+    fn read(&self, index: usize, mut file: F::File, limit: u64) -> Result<Secret, Stop> {
         let walk::Entry { path, seen } = &self.walk.entries[index];
         let fault = |verb, error: &io::Error| Stop::Fault(path.clone(), describe(verb, error));
         let stat = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
@@ -677,8 +699,8 @@ impl<F: Fs> Attempt<'_, F> {
             let why = "found, but another file is opened, or one of another length or time";
             return Err(Stop::Torn(path.clone(), why.to_owned()));
         }
-        if stat.size > FILE_LIMIT {
-            let why = format!("{} bytes are more than the limit of {FILE_LIMIT}", stat.size);
+        if stat.size > limit {
+            let why = format!("{} bytes are more than the limit of {limit}", stat.size);
             return Err(Stop::Fault(path.clone(), why));
         }
         // Allocated once at its final size; that the file has grown meanwhile shows when it is looked up again.
