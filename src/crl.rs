@@ -31,6 +31,8 @@ pub struct Fields<'a> {
     pub scope: Option<&'a [u8]>,
     /// The bytes of the serial numbers that it lists, as encoded.
     pub revoked: Vec<&'a [u8]>,
+    /// The serial numbers among them that are on hold only (reason `certificateHold`): an authority may release these.
+    pub on_hold: Vec<&'a [u8]>,
     /// The signed part, with its tag and length.
     pub signed: &'a [u8],
     /// The DER of the signature's algorithm, without its tag and length.
@@ -43,6 +45,9 @@ const BIT_STRING: u8 = 0x03;
 const EXTENSIONS: u8 = 0xa0;
 const CRL_NUMBER: &[u8] = &[0x55, 29, 20];
 const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 29, 28];
+const REASON: &[u8] = &[0x55, 29, 21];
+/// An ENUMERATED of the value 6 (RFC 5280 section 5.3.1).
+const CERTIFICATE_HOLD: &[u8] = &[0x0a, 1, 6];
 
 /// The revocation lists of a file, in its order: one in DER, or any number in PEM, but at least one.
 ///
@@ -99,15 +104,17 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
     let dated = matches!(tbs.0.first(), Some(&(UTC_TIME | GENERALIZED_TIME)));
     let next_update = if dated { Some(der::time(&mut tbs)?) } else { None };
     // 4.
-    let mut revoked = Vec::new();
+    let (mut revoked, mut on_hold) = (Vec::new(), Vec::new());
     if let Some(entries) = tbs.read_if(SEQUENCE) {
         let mut entries = Reader(entries);
         while !entries.0.is_empty() {
             let mut entry = Reader(entries.read(SEQUENCE)?);
-            revoked.push(entry.read(INTEGER).filter(|serial| !serial.is_empty())?);
+            let serial = entry.read(INTEGER).filter(|serial| !serial.is_empty())?;
             der::time(&mut entry)?;
-            entry.read_if(SEQUENCE);
+            let reason = entry.read_if(SEQUENCE).and_then(|extensions| der::extension_of(extensions, REASON));
             entry.end()?;
+            revoked.push(serial);
+            on_hold.extend((reason == Some(CERTIFICATE_HOLD)).then_some(serial));
         }
     }
     // 5.
@@ -138,6 +145,7 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
         number,
         scope,
         revoked,
+        on_hold,
         signed,
         algorithm,
         signature,

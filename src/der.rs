@@ -44,7 +44,10 @@ pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const OCTETS: u8 = 0x04;
 pub(crate) const OID: u8 = 0x06;
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
 const TELETEX_STRING: u8 = 0x14;
+const IA5_STRING: u8 = 0x16;
 const UNIVERSAL_STRING: u8 = 0x1c;
 const BMP_STRING: u8 = 0x1e;
 pub(crate) const UTC_TIME: u8 = 0x17;
@@ -222,6 +225,90 @@ pub fn serial_hex(serial: &[u8]) -> String {
     negative.then(|| "-".to_owned()).into_iter().chain(digits).collect()
 }
 
+/// Returns the value of the extension `id` of a certificate; `None` where there is no such extension, or none that can be
+/// read.
+pub(crate) fn extension<'a>(certificate: &'a [u8], id: &[u8]) -> Option<&'a [u8]> {
+    let mut tbs = Reader(Reader(Reader(certificate).read(SEQUENCE)?).read(SEQUENCE)?);
+    let explicit = std::iter::from_fn(|| tbs.any()).find(|(tag, _)| *tag == EXTENSIONS)?.1;
+    extension_of(Reader(explicit).read(SEQUENCE)?, id)
+}
+
+/// Returns the value of the extension `id` among the `extensions` of a certificate, a list or an entry of one.
+pub(crate) fn extension_of<'a>(extensions: &'a [u8], id: &[u8]) -> Option<&'a [u8]> {
+    let mut extensions = Reader(extensions);
+    while !extensions.0.is_empty() {
+        let mut extension = Reader(extensions.read(SEQUENCE)?);
+        if extension.read(OID)? == id {
+            extension.read_if(BOOLEAN);
+            return extension.read(OCTETS);
+        }
+    }
+    None
+}
+
+/// Returns a name in the form in which RFC 5280 section 7.1 compares names: equal names have equal forms, whatever the
+/// types of their strings, the case of their letters and the number of their spaces.
+///
+/// Unicode is not normalized beyond its lower case. A name that cannot be read is compared as it is.
+pub(crate) fn canonical_name(name: &[u8]) -> Vec<u8> {
+    fn form(name: &[u8]) -> Option<Vec<u8>> {
+        let mut form = Vec::with_capacity(name.len());
+        let mut sets = Reader(name);
+        while !sets.0.is_empty() {
+            let mut pairs = Reader(sets.read(SET)?);
+            // The order within a set follows the encoding, so it says nothing.
+            let mut parts = BTreeSet::new();
+            while !pairs.0.is_empty() {
+                let mut pair = Reader(pairs.read(SEQUENCE)?);
+                let id = pair.read(OID)?;
+                let (tag, value) = pair.any()?;
+                pair.end()?;
+                let value = if string_type(tag).is_none() {
+                    [&[tag], value].concat()
+                } else {
+                    let text = directory_string(tag, value).to_lowercase();
+                    [b"=", text.split_whitespace().collect::<Vec<_>>().join(" ").as_bytes()].concat()
+                };
+                parts.insert((id, value));
+            }
+            for (id, value) in parts {
+                form.extend(id.len().to_be_bytes());
+                form.extend(id);
+                form.extend(value.len().to_be_bytes());
+                form.extend(value);
+            }
+            form.push(SET);
+        }
+        Some(form)
+    }
+    form(name).unwrap_or_else(|| name.to_vec())
+}
+
+/// Returns the types of the strings in a name, each once, in the order of their first use.
+pub(crate) fn string_types(name: &[u8]) -> Vec<&'static str> {
+    let mut types = Vec::new();
+    let mut sets = Reader(name);
+    while let Some(mut pairs) = sets.read(SET).map(Reader) {
+        while let Some(mut pair) = pairs.read(SEQUENCE).map(Reader) {
+            let found = pair.read(OID).and_then(|_| pair.any()).and_then(|(tag, _)| string_type(tag));
+            types.extend(found.filter(|found| !types.contains(found)));
+        }
+    }
+    types
+}
+
+fn string_type(tag: u8) -> Option<&'static str> {
+    Some(match tag {
+        UTF8_STRING => "UTF8String",
+        PRINTABLE_STRING => "PrintableString",
+        TELETEX_STRING => "TeletexString",
+        IA5_STRING => "IA5String",
+        UNIVERSAL_STRING => "UniversalString",
+        BMP_STRING => "BMPString",
+        _ => return None,
+    })
+}
+
 fn alternative_names(names: &[u8]) -> Option<Vec<String>> {
     let mut reader = Reader(names);
     let mut found = Vec::new();
@@ -319,8 +406,8 @@ impl<'a> Reader<'a> {
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
-            // DER wants the shortest form, and no certificate has 16 MiB.
-            0x81..=0x83 => {
+            // DER wants the shortest form. A revocation list may have more than 16 MiB.
+            0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 let length = bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
                 if bytes[0] == 0 || length < 0x80 {

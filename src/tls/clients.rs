@@ -4,7 +4,6 @@
 //! beside the client CAs that they are to be served with: nobody is let in because one set forgot what another knows.
 
 use std::{
-    cmp::Ordering,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,14 +13,13 @@ use rustls::{RootCertStore, crypto::CryptoProvider, pki_types::CertificateDer};
 
 use super::{
     anchors,
-    crl::{Court, Lists, Policy, name},
+    crl::{Court, List, Lists, Policy},
     inspect::Notes,
     layout::{Layout, SetLayout, missing},
     server::ClientAuth,
     trust::ServerTrust,
 };
 use crate::{
-    crl::{self, Fields},
     error::{Error, Layer},
     snapshot::Files,
 };
@@ -115,7 +113,7 @@ impl Settings<'_> {
                 };
                 let files = self.layout.iter().zip(&sources).flat_map(|(set, files)| set.lists(files));
                 let crls = Lists::read(files, &court, &mut warnings)?;
-                trust.lists(&crls, self.revocation);
+                trust.lists(&crls, self.revocation, self.provider.signature_verification_algorithms);
                 self.found.note(|found| found.crls.clone_from(&crls));
                 crls
             }
@@ -151,32 +149,22 @@ impl Clients {
     fn keeps_lists(&self, served: &Self, set: &SetLayout, [old, new]: [&Files; 2]) -> Result<(), Error> {
         let Some(Anchors { roots, .. }) = &self.anchors else { return Ok(()) };
         let is_of_set = |path: &Path| set.lists(old).any(|(own, _)| own == path);
-        let lists = served.crls.iter().zip(served.crls.fields());
-        for ((path, _), (lost, signer)) in lists.filter(|((path, _), _)| is_of_set(path)) {
-            let is_trusted = roots.roots.iter().any(|anchor| {
-                anchor.subject.as_ref() == lost.issuer
-                    && Some(anchor.subject_public_key_info.as_ref()) == signer
-            });
-            if !is_trusted || set.lists(new).any(|(_, file)| has_list_of(file, lost.issuer)) {
+        for lost in served.crls.all().iter().filter(|list| is_of_set(list.path())) {
+            let key = lost.signer.as_deref();
+            let is_trusted = roots.roots.iter().any(|anchor| Some(&*anchor.subject_public_key_info) == key);
+            let is_in_set = |list: &&List| set.lists(new).any(|(own, _)| own == list.path());
+            let mut others = self.crls.of(&lost.parsed.canonical);
+            if !is_trusted || others.clone().filter(is_in_set).any(|list| list.signer == lost.signer) {
                 continue;
             }
-            let is_as_new = |(list, key): (Fields<'_>, Option<&[u8]>)| {
-                (list.issuer, list.scope, key) == (lost.issuer, lost.scope, signer)
-                    && list.age(&lost) != Ordering::Less
-            };
-            if !self.crls.fields().any(is_as_new) {
+            if !others.any(|other| other.is_about(lost) && other.is_as_new_as(lost)) {
                 let why = format!(
                     "there is no revocation list of {} here any more, and no other publisher's is as new",
-                    name(lost.issuer)
+                    lost.issuer()
                 );
-                return Err(Error::new(Layer::Crl, why).at(path));
+                return Err(Error::new(Layer::Crl, why).at(lost.path()));
             }
         }
         Ok(())
     }
-}
-
-fn has_list_of(file: &[u8], issuer: &[u8]) -> bool {
-    let lists = crl::parse(file).unwrap_or_default();
-    lists.iter().any(|list| crl::fields(list).is_some_and(|fields| fields.issuer == issuer))
 }

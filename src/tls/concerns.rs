@@ -100,7 +100,11 @@ fn revocation(
     soon: Duration,
 ) -> Vec<Error> {
     let Some(list) = crl::fields(list) else { return Vec::new() };
-    let known = bundle.iter().filter_map(|ca| der::fields(ca)).any(|ca| ca.subject == list.issuer);
+    let canonical = der::canonical_name(list.issuer);
+    let known = |ca: &CertificateDer<'_>| {
+        der::fields(ca).is_some_and(|ca| der::canonical_name(ca.subject) == canonical)
+    };
+    let known = bundle.iter().any(known);
     let due = list.next_update.filter(|next| wall < *next && *next < wall.saturating_add(soon));
     let whys = [
         due.map(|next| format!("the revocation list expires at {}", Timestamp(next))),

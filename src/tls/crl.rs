@@ -1,12 +1,11 @@
 //! The revocation lists of a generation: which of them count, and what refuses a set of them.
 //!
-//! webpki takes the first list that it finds under the name of a certificate's issuer, verifies its signature during the
-//! handshake, and where there are no lists at all checks nothing. So all of this is settled before: a list signed by
-//! another key than its CA's would refuse every client, an older list before a newer one would let revoked ones in, and
-//! an empty set would let in all.
+//! Whether a client is revoked is decided in each handshake over all lists that are served (`revocation`). What can be known
+//! before is settled here: a list signed by another key than its CA's would count for nobody, a list that a CA had and has
+//! no more would let in whom it revoked, and so would an empty set.
 
 use std::{
-    cmp::{Ordering, Reverse},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,19 +13,18 @@ use std::{
 
 use rustls::{
     RootCertStore,
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
+    crypto::CryptoProvider,
     pki_types::{CertificateRevocationListDer, TrustAnchor},
-    server::{ClientCertVerifierBuilder, WebPkiClientVerifier},
 };
 
+use super::revocation_list::{Parsed, Span};
 use crate::{
-    crl::{self, Fields},
-    der::{self, Reader, SEQUENCE},
+    crl, der,
     error::{Error, Layer},
-    event::Timestamp,
+    event::{Fingerprint, Timestamp},
+    sha256,
+    snapshot::{FILE_LIMIT, LIST_FILE_LIMIT, LISTED_BYTES_LIMIT, nears},
 };
-
-const BIT_STRING: u8 = 0x03;
 
 /// What is asked of the lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,24 +35,6 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    pub(super) fn apply(
-        self,
-        lists: &Lists,
-        builder: ClientCertVerifierBuilder,
-    ) -> ClientCertVerifierBuilder {
-        let mut builder = builder.with_crls(lists.iter().map(|(_, der)| der.clone()));
-        if self.end_entity_only {
-            builder = builder.only_check_end_entity_revocation();
-        }
-        if self.allow_unknown {
-            builder = builder.allow_unknown_revocation_status();
-        }
-        if !self.ignore_expiration {
-            builder = builder.enforce_revocation_expiration();
-        }
-        builder
-    }
-
     /// Whether it refuses anybody whom `other` lets in.
     pub(super) fn is_stricter_than(self, other: Self) -> bool {
         (other.end_entity_only && !self.end_entity_only)
@@ -63,30 +43,58 @@ impl Policy {
     }
 }
 
-/// The lists that count, the newest first; foreign ones are behind all others.
+/// The lists that are served, in the order of the files, which decides nothing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lists {
-    counting: Vec<List>,
-    superseded: Vec<CertificateRevocationListDer<'static>>,
-}
+pub(super) struct Lists(Vec<List>);
 
+/// A revocation list among others.
 #[derive(Clone, Debug)]
-struct List {
+pub(super) struct List {
     path: PathBuf,
-    der: CertificateRevocationListDer<'static>,
-    /// Its issuer and scope: each list is compared with each, and to read them again each time would take minutes.
-    issuer: Vec<u8>,
-    scope: Option<Vec<u8>>,
-    /// The public key of the CA that signed it; `None` where no CA of the bundle has its issuer's name.
-    signer: Option<Vec<u8>>,
+    pub(super) parsed: Arc<Parsed>,
+    /// The public key of the CA that signed it; `None` where none of the bundle has.
+    pub(super) signer: Option<Vec<u8>>,
     /// CAs of the bundle have its issuer's name, and none of them has signed it.
     foreign: bool,
+    /// Entries on hold that a newer list of the same issuer, key and scope has released.
+    pub(super) released: Arc<[Span]>,
 }
 
 impl List {
-    /// Every list was read when it was parsed.
-    fn fields(&self) -> Option<Fields<'_>> {
-        crl::fields(&self.der)
+    /// Returns whether the list refuses the certificate of its issuer that has this serial number.
+    pub(super) fn names(&self, serial: &[u8]) -> bool {
+        self.parsed.named(serial).iter().any(|span| self.released.binary_search(span).is_err())
+    }
+
+    /// Returns the serial numbers that it refuses, in their order.
+    pub(super) fn refused(&self) -> impl Iterator<Item = &[u8]> {
+        let all = self.parsed.serials().iter();
+        all.filter(|span| self.released.binary_search(span).is_err()).map(|span| self.parsed.serial(span))
+    }
+
+    /// Whether both are about the same certificates.
+    pub(super) fn is_about(&self, other: &Self) -> bool {
+        (&self.parsed.canonical, &self.signer, &self.parsed.scope)
+            == (&other.parsed.canonical, &other.signer, &other.parsed.scope)
+    }
+
+    /// Whether its issue is not before that of `other`, which is about the same certificates.
+    pub(super) fn is_as_new_as(&self, other: &Self) -> bool {
+        let age =
+            |list: &Self| (list.parsed.this_update, list.parsed.magnitude().map(|(l, d)| (l, d.to_vec())));
+        age(self) >= age(other)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn issuer(&self) -> String {
+        name(&self.parsed.issuer)
+    }
+
+    fn is_expired(&self, wall: Duration) -> bool {
+        wall >= self.parsed.next_update
     }
 }
 
@@ -102,132 +110,139 @@ pub(super) struct Court<'a> {
 impl Lists {
     /// The lists with the files that they are of.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Path, &CertificateRevocationListDer<'static>)> {
-        self.counting.iter().map(|list| (list.path.as_path(), &list.der))
+        self.0.iter().map(|list| (list.path.as_path(), &list.parsed.der))
     }
 
-    /// What is read of each, with the key of the CA that signed it.
-    pub(super) fn fields(&self) -> impl Iterator<Item = (Fields<'_>, Option<&[u8]>)> {
-        self.counting.iter().filter_map(|list| Some((list.fields()?, list.signer.as_deref())))
+    /// Returns all lists.
+    pub(super) fn all(&self) -> &[List] {
+        &self.0
+    }
+
+    /// Returns the lists of an issuer, by the form of its name that compares.
+    pub(super) fn of(&self, canonical: &[u8]) -> impl Iterator<Item = &List> + Clone {
+        self.0.iter().filter(move |list| list.parsed.canonical == canonical)
+    }
+
+    /// Returns whether this very list was read.
+    fn has(&self, list: &List) -> bool {
+        self.0.iter().any(|other| Arc::ptr_eq(&other.parsed, &list.parsed))
     }
 
     /// Reads the lists of these files, of all sets that are to be served together.
     ///
-    /// 1. Each has to be one that rustls can use, and signed by a CA of the bundle where one has its issuer's name.
-    /// 2. Of several of one issuer, key and scope the newest counts.
+    /// 1. Each has to be one that is supported, and signed by a CA of the bundle where one has its issuer's name.
+    /// 2. What a newer list has released from hold, an older one does not refuse.
     /// 3. None may have expired unless the served one of its issuer has, too.
     /// 4. No CA may lose its lists. 5. What an operator should know.
     ///
-    /// A list that is served already refuses nothing by 1 and 3: a change of the client CAs may come from another publisher.
+    /// A list that is served already refuses nothing by 1 and 3: a change of the client CAs may come from another
+    /// publisher.
     pub(super) fn read<'a>(
         files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
         court: &Court<'_>,
         warnings: &mut Vec<Error>,
     ) -> Result<Self, Error> {
-        let (mut lists, mut foreign) = (Vec::new(), Vec::new());
+        let (mut lists, mut sizes) = (Self::default(), Vec::new());
         for (path, file) in files {
             for der in crl::parse(file).map_err(|error| error.at(path))? {
                 // 1.
                 let list = court.admit(path, der).map_err(|why| Error::new(Layer::Crl, why).at(path))?;
-                if list.foreign { foreign.push(list) } else { lists.push(list) }
+                if !lists.0.iter().any(|other| {
+                    Arc::ptr_eq(&other.parsed, &list.parsed) || other.parsed.der == list.parsed.der
+                }) {
+                    lists.0.push(list);
+                }
             }
+            court.large(path, file.len(), warnings);
+            sizes.push((path, file.len()));
         }
-        foreign.iter().try_for_each(|list| court.foreign(list, &lists, warnings))?;
-        if lists.is_empty() && foreign.is_empty() {
-            return Ok(Self::default());
+        together(&sizes, warnings);
+        for list in lists.0.iter().filter(|list| list.foreign) {
+            court.foreign(list, &lists, warnings)?;
         }
         // 2.
-        sort(&mut lists);
-        sort(&mut foreign);
-        lists.append(&mut foreign);
-        let lists = Self::superseding(lists, warnings);
+        lists.release(warnings);
         // 3.
-        for list in lists.counting.iter().filter(|list| !list.foreign) {
-            court.expired(list, warnings)?;
+        for list in lists.0.iter().filter(|list| !list.foreign) {
+            court.expired(list, &lists, warnings)?;
         }
         // 4.
         court.lost(&lists, warnings)?;
         // 5.
-        lists.counting.iter().for_each(|list| court.rolled_back(list, warnings));
+        court.rolled_back(&lists, warnings);
         court.without(&lists, warnings);
+        court.spelt(&lists, warnings);
         Ok(lists)
     }
 
-    /// Keeps the first of each issuer, key and scope.
-    fn superseding(lists: Vec<List>, warnings: &mut Vec<Error>) -> Self {
-        let mut kept = Self::default();
-        for list in lists {
-            match kept.counting.iter().find(|newer| replaces(newer, &list)) {
-                None => {
-                    kept.counting.push(list);
-                    continue;
-                }
-                Some(newer) if newer.der == list.der => {}
-                Some(newer) => {
-                    let why = format!(
-                        "a newer revocation list of the same issuer lies in {}: this one does not count",
-                        newer.path.display()
-                    );
-                    warnings.push(Error::new(Layer::Crl, why).at(&list.path));
-                }
-            }
-            kept.superseded.push(list.der);
+    /// Lets a newer list release what an older one of the same issuer, key and scope has on hold, and nothing else: any
+    /// other revocation is final (RFC 5280 section 5.3.1), so that an old file beside the new one can only refuse more.
+    ///
+    /// Where the key is known only to those who send it, nothing is released: anybody could have made the newer list.
+    fn release(&mut self, warnings: &mut Vec<Error>) {
+        let released: Vec<_> = (0..self.0.len()).filter_map(|i| {
+            let (older, newest) = (&self.0[i], self.newest(&self.0[i]));
+            (older.signer.is_some() && newest.parsed.is_newer_than(&older.parsed)).then(|| {
+                let why = format!(
+                    "a newer revocation list of {} for the same certificates lies in {}: this one still refuses each \
+                     certificate that it names, but for those on hold that the newer one has released",
+                    older.issuer(),
+                    newest.path.display()
+                );
+                warnings.push(Error::new(Layer::Crl, why).at(&older.path));
+                (i, older.parsed.released_by(&newest.parsed))
+            })
+        }).collect();
+        for (i, spans) in released {
+            self.0[i].released = spans.into();
         }
-        kept
     }
 
-    fn of<'a>(&'a self, issuer: &'a [u8]) -> impl Iterator<Item = &'a List> {
-        self.counting.iter().filter(move |list| list.issuer == issuer)
+    /// Returns the newest list that is about the same certificates as this one of these lists.
+    fn newest<'a>(&'a self, list: &'a List) -> &'a List {
+        let same = self.0.iter().filter(|other| other.is_about(list));
+        same.max_by_key(|other| (other.parsed.this_update, other.parsed.magnitude())).unwrap_or(list)
     }
-
-    /// Whether this very list was read, be it one that does not count.
-    fn has(&self, der: &CertificateRevocationListDer<'_>) -> bool {
-        self.counting.iter().any(|list| list.der == *der) || self.superseded.contains(der)
-    }
-}
-
-fn sort(lists: &mut [List]) {
-    // Stable: what is of one age stays in the order of the files.
-    lists.sort_by_cached_key(|list| {
-        let age = list.fields().map(|fields| {
-            let number = fields.magnitude().map(|(length, digits)| (length, digits.to_vec()));
-            (fields.this_update, number)
-        });
-        Reverse(age)
-    });
-}
-
-/// Whether both are about the same certificates.
-fn replaces(a: &List, b: &List) -> bool {
-    (&a.issuer, &a.signer, &a.scope) == (&b.issuer, &b.signer, &b.scope)
 }
 
 impl Court<'_> {
     /// A list that passed all that it is judged by alone.
     fn admit(&self, path: &Path, der: CertificateRevocationListDer<'static>) -> Result<List, String> {
-        let fields = crl::fields(&der).ok_or("the revocation list is malformed")?;
-        let signer = self.signer(&der, &fields)?;
-        let foreign = signer.is_none() && self.anchors(fields.issuer).next().is_some();
-        let (issuer, scope) = (fields.issuer.to_vec(), fields.scope.map(<[u8]>::to_vec));
-        Ok(List { path: path.to_owned(), der, issuer, scope, signer, foreign })
+        // A list that is served already is indexed, and hashed for the keys that were asked for.
+        let served = self.served.and_then(|lists| lists.0.iter().find(|served| served.parsed.der == der));
+        let parsed = match served {
+            Some(served) => Arc::clone(&served.parsed),
+            None => Arc::new(Parsed::new(der)?),
+        };
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let signer = self
+            .anchors(&parsed.canonical)
+            .find(|anchor| parsed.signed_by(&anchor.subject_public_key_info, algorithms))
+            .map(|anchor| anchor.subject_public_key_info.to_vec());
+        // The list of an intermediate, which only its clients send, is verified in their handshakes.
+        let is_named = || self.roots.roots.iter().any(|anchor| *anchor.subject == *parsed.issuer);
+        let foreign = signer.is_none() && is_named();
+        Ok(List { path: path.to_owned(), parsed, signer, foreign, released: Arc::default() })
     }
 
     /// Judges a list under the name of CAs none of which has signed it. It must not take the place of one that they have
-    /// signed; served it may be, where it was before the CAs changed, and lets none of their clients in.
-    fn foreign(&self, list: &List, lists: &[List], warnings: &mut Vec<Error>) -> Result<(), Error> {
-        let issuer = name(&list.issuer);
-        let others = lists.iter().any(|other| other.issuer == list.issuer);
+    /// signed; served it may be, where it was before the CAs changed, and covers none of their clients.
+    fn foreign(&self, list: &List, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
+        let others = lists.of(&list.parsed.canonical).any(|other| !other.foreign);
         let replaces_none = |served: &Lists| {
-            let mut old = served.of(&list.issuer).peekable();
-            served.has(&list.der) || old.peek().is_some() && old.all(|old| old.foreign)
+            let mut old = served.of(&list.parsed.canonical).peekable();
+            served.has(list) || old.peek().is_some() && old.all(|old| old.foreign)
         };
         if !others && !self.served.is_some_and(replaces_none) {
             let why = format!(
-                "the revocation list of {issuer} is not signed by the CA of that name, or in a way that the crypto \
-                 provider does not know"
+                "the revocation list of {} is not signed by the CA of that name, or in a way that the crypto provider \
+                 does not know",
+                list.issuer()
             );
             return Err(Error::new(Layer::Crl, why).at(&list.path));
         }
-        let mut why = format!("the revocation list of {issuer} is not signed by any CA of that name");
+        let mut why =
+            format!("the revocation list of {} is not signed by any CA of that name", list.issuer());
         if !others && !self.policy.allow_unknown {
             why.push_str(": no client of it is let in until one is there that it has signed");
         }
@@ -235,132 +250,197 @@ impl Court<'_> {
         Ok(())
     }
 
-    /// The key of the CA that signed a list; `None` where none has, as with the list of an intermediate that clients send:
-    /// that one is verified in each handshake.
-    fn signer(
-        &self,
-        der: &CertificateRevocationListDer<'static>,
-        fields: &Fields<'_>,
-    ) -> Result<Option<Vec<u8>>, String> {
-        if !fields.version_2 {
-            return Err("the revocation list is of version 1: rustls takes version 2 only".to_owned());
-        }
-        if fields.next_update.is_none() {
-            return Err("the revocation list does not say when the next one is due".to_owned());
-        }
-        // What else rustls does not take: delta lists, indirect ones, critical extensions that it does not know.
-        WebPkiClientVerifier::builder_with_provider(Arc::clone(self.roots), Arc::clone(self.provider))
-            .with_crls([der.clone()])
-            .build()
-            .map_err(|error| format!("rustls does not take the revocation list: {error}"))?;
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let signer = self.anchors(fields.issuer).find(|anchor| signed_by(fields, anchor, algorithms));
-        Ok(signer.map(|anchor| anchor.subject_public_key_info.to_vec()))
+    /// The CAs of a name, by the form of it that compares.
+    fn anchors(&self, canonical: &[u8]) -> impl Iterator<Item = &TrustAnchor<'static>> {
+        self.roots.roots.iter().filter(move |anchor| der::canonical_name(&anchor.subject) == canonical)
     }
 
-    fn anchors<'a>(&'a self, subject: &'a [u8]) -> impl Iterator<Item = &'a TrustAnchor<'static>> {
-        self.roots.roots.iter().filter(move |anchor| anchor.subject.as_ref() == subject)
+    /// A file near its limit and, when a server starts, one that is larger than other files may be.
+    fn large(&self, path: &Path, length: usize, warnings: &mut Vec<Error>) {
+        let large = || {
+            let why = format!(
+                "{length} bytes are a large file of revocation lists: while a reload changes it, it is in memory several \
+                 times"
+            );
+            (self.served.is_none() && nears(FILE_LIMIT, length).is_some()).then_some(why)
+        };
+        let why = nears(LIST_FILE_LIMIT, length).or_else(large);
+        warnings.extend(why.map(|why| Error::new(Layer::Crl, why).at(path)));
     }
 
     /// The rule about dates: as for a leaf, what has expired does not replace what has not.
-    fn expired(&self, list: &List, warnings: &mut Vec<Error>) -> Result<(), Error> {
-        let expired = |list: &List| {
-            let next = list.fields().and_then(|fields| fields.next_update);
-            next.filter(|next| self.wall >= *next)
+    fn expired(&self, list: &List, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
+        let valid = |lists: &Lists, about: &dyn Fn(&List) -> bool| {
+            lists.of(&list.parsed.canonical).any(|other| about(other) && !other.is_expired(self.wall))
         };
-        let (Some(fields), Some(at)) = (list.fields(), expired(list)) else { return Ok(()) };
+        let same = |other: &List| other.is_about(list);
+        // Beside a valid list about the same certificates it only refuses more.
+        if !list.is_expired(self.wall) || valid(lists, &same) {
+            return Ok(());
+        }
+        let why = format!(
+            "the revocation list of {} has expired at {}",
+            list.issuer(),
+            Timestamp(list.parsed.next_update)
+        );
+        if let Some(served) = self.served.filter(|served| !served.has(list)) {
+            let expired = served.of(&list.parsed.canonical).any(|served| served.is_expired(self.wall));
+            if valid(served, &same) || !expired {
+                return Err(Error::new(Layer::Crl, why).at(&list.path));
+            }
+        }
+        let whole = list.parsed.scope == Default::default();
+        let alone = !valid(lists, &|other| other.signer == list.signer);
         let effect = if self.policy.ignore_expiration {
             "it counts all the same"
+        } else if whole && alone && list.signer.is_some() {
+            // That CA's clients, each of whom this list covers.
+            match self
+                .anchors(&list.parsed.canonical)
+                .any(|anchor| list.signer.as_deref() != Some(&*anchor.subject_public_key_info))
+            {
+                false => "no client of it is let in",
+                true => "no client of the CA of this name that signed it is let in",
+            }
         } else {
-            "no client of it is let in"
+            "a certificate that it covers, and no other valid list does, is refused"
         };
-        let why = format!("the revocation list of {} has expired at {}", name(fields.issuer), Timestamp(at));
-        let served = |lists: &Lists| lists.of(fields.issuer).any(|served| expired(served).is_some());
-        if self.served.is_some_and(|lists| !served(lists) && !lists.has(&list.der)) {
-            return Err(Error::new(Layer::Crl, why).at(&list.path));
-        }
         warnings.push(Error::new(Layer::Crl, format!("{why}: {effect}")).at(&list.path));
         Ok(())
     }
 
-    /// An issuer of which there were lists and now are none: what it revoked would be forgotten.
+    /// A CA that had lists and now has none: what it revoked would be forgotten.
     fn lost(&self, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
-        for served in self.served.into_iter().flat_map(|served| &served.counting) {
-            if lists.of(&served.issuer).next().is_some() {
-                continue;
+        for served in self.served.into_iter().flat_map(|served| &served.0) {
+            let canonical = &served.parsed.canonical;
+            let is_of = |key: &[u8]| served.signer.as_deref().is_none_or(|signer| signer == key);
+            let left = || lists.of(canonical).filter(|list| list.signer.as_deref().is_none_or(is_of));
+            if left().next().is_none() {
+                let why = format!("there is no revocation list of {} any more", served.issuer());
+                let gone = Error::new(Layer::Crl, why).at(&served.path);
+                if self.anchors(canonical).any(|anchor| is_of(&anchor.subject_public_key_info)) {
+                    return Err(gone);
+                }
+                // A CA whose key was replaced has lists of its new one.
+                warnings.extend(lists.of(canonical).next().is_none().then_some(gone));
+            } else if !left().any(|list| list.parsed.scope == served.parsed.scope) {
+                let why = format!(
+                    "a revocation list of {} is gone, and there is no other for the same certificates: who was named by \
+                     it alone is revoked no more, and the status of who was covered by it alone is unknown",
+                    served.issuer()
+                );
+                warnings.push(Error::new(Layer::Crl, why).at(&served.path));
             }
-            let why = format!("there is no revocation list of {} any more", name(&served.issuer));
-            let gone = Error::new(Layer::Crl, why).at(&served.path);
-            if self.anchors(&served.issuer).next().is_some() {
-                return Err(gone);
-            }
-            warnings.push(gone);
         }
         Ok(())
     }
 
-    /// An older list than the served one. Who publishes the files may go back to an earlier update as a whole, so it is
+    /// Lists older than the served ones. Who publishes the files may go back to an earlier update as a whole, so they are
     /// not refused; but what was revoked in between is let in again.
-    fn rolled_back(&self, list: &List, warnings: &mut Vec<Error>) {
-        let Some(new) = list.fields() else { return };
-        for served in
-            self.served.into_iter().flat_map(|served| &served.counting).filter(|old| replaces(old, list))
-        {
-            let Some(old) = served.fields() else { continue };
-            if new.this_update < old.this_update || new.numbered(&old) == Some(Ordering::Less) {
+    fn rolled_back(&self, lists: &Lists, warnings: &mut Vec<Error>) {
+        for list in lists.0.iter().filter(|list| std::ptr::eq(*list, lists.newest(list))) {
+            let Some(served) = self.served.and_then(|served| {
+                served.0.iter().find(|old| old.is_about(list)).map(|old| served.newest(old))
+            }) else {
+                continue;
+            };
+            let (new, old) = (&list.parsed, &served.parsed);
+            let numbers = new.magnitude().zip(old.magnitude());
+            if new.this_update < old.this_update || numbers.is_some_and(|(new, old)| new < old) {
+                let number = |number: &Option<Vec<u8>>| {
+                    number.as_deref().map_or_else(|| "-".to_owned(), der::serial_hex)
+                };
                 let why = format!(
                     "the revocation list of {} is older than the one before it: issued {} after {}, number {} after {}",
-                    name(new.issuer),
+                    list.issuer(),
                     Timestamp(new.this_update),
                     Timestamp(old.this_update),
-                    new.number.map_or_else(|| "-".to_owned(), der::serial_hex),
-                    old.number.map_or_else(|| "-".to_owned(), der::serial_hex),
+                    number(&new.number),
+                    number(&old.number),
                 );
                 warnings.push(Error::new(Layer::Crl, why).at(&list.path));
             }
         }
     }
 
-    /// CAs of which there is no list, and names that two keys share: rustls finds a list by its issuer's name alone.
+    /// CAs of which there is no list.
     fn without(&self, lists: &Lists, warnings: &mut Vec<Error>) {
-        let mut seen: Vec<&[u8]> = Vec::new();
+        if self.policy.allow_unknown || lists.0.is_empty() {
+            return;
+        }
+        let mut seen: Vec<(&[u8], &[u8])> = Vec::new();
         for anchor in &self.roots.roots {
-            let (subject, key) = (anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref());
-            if seen.contains(&subject) {
+            let (subject, key) = (&*anchor.subject, &*anchor.subject_public_key_info);
+            let canonical = der::canonical_name(subject);
+            if seen.contains(&(subject, key))
+                || lists.of(&canonical).any(|list| list.signer.as_deref() == Some(key))
+            {
                 continue;
             }
-            seen.push(subject);
-            let listed = lists.of(subject).next().is_some();
-            let several = self.anchors(subject).any(|other| other.subject_public_key_info.as_ref() != key);
-            let why = match (listed, several) {
-                (true, true) => format!(
-                    "there are several CAs of the name {} with keys of their own: clients of those whose revocation list \
-                     is not the newest are refused",
-                    name(subject)
-                ),
-                (false, _) if !self.policy.allow_unknown => {
-                    format!("there is no revocation list of {}: no client of it is let in", name(subject))
-                }
-                _ => continue,
+            seen.push((subject, key));
+            let several = self.anchors(&canonical).any(|other| &*other.subject_public_key_info != key);
+            let which = if several {
+                let key = Fingerprint(sha256::digest(&webpki::spki_for_anchor(anchor)));
+                format!(" (there are several CAs of this name; of the one with the public key {key})")
+            } else {
+                String::new()
             };
+            let why =
+                format!("there is no revocation list of {}{which}: no client of it is let in", name(subject));
             warnings.push(Error::new(Layer::Crl, why));
+        }
+    }
+
+    /// Lists under a name that is a CA's in other bytes.
+    fn spelt(&self, lists: &Lists, warnings: &mut Vec<Error>) {
+        for list in &lists.0 {
+            let mut others = self.anchors(&list.parsed.canonical).map(|anchor| &*anchor.subject).peekable();
+            let Some(subject) = others.peek().copied() else { continue };
+            if others.any(|subject| *subject == *list.parsed.issuer) {
+                continue;
+            }
+            let [here, there] = [&list.parsed.issuer, subject].map(|name| der::string_types(name).join(", "));
+            let counts = if list.signer.is_some() {
+                "it counts all the same, for the key of that CA has signed it"
+            } else {
+                "it does not count for that CA, whose key has not signed it"
+            };
+            let why = format!(
+                "the issuer of the revocation list and the subject of the client CA {} differ in their encoding only \
+                 ({here} here, {there} there; or in case, or in spaces): {counts}. Where names are compared byte for byte, as \
+                 rustls does for certificates, they are two names: have the list issued under the name that stands in the \
+                 CA's certificate",
+                name(subject)
+            );
+            warnings.push(Error::new(Layer::Crl, why).at(&list.path));
         }
     }
 }
 
-/// Whether the key of a CA has signed a list, by the algorithms of the provider (RFC 5280 section 6.3.3 (g)).
-fn signed_by(list: &Fields<'_>, anchor: &TrustAnchor<'_>, algorithms: &WebPkiSupportedAlgorithms) -> bool {
-    let mut spki = Reader(anchor.subject_public_key_info.as_ref());
-    let (Some(kind), Some(bits)) = (spki.read(SEQUENCE), spki.read(BIT_STRING)) else { return false };
-    let Some(key) = bits.strip_prefix(&[0]) else { return false };
-    algorithms.all.iter().any(|algorithm| {
-        algorithm.signature_alg_id().as_ref() == list.algorithm
-            && algorithm.public_key_alg_id().as_ref() == kind
-            && algorithm.verify_signature(key, list.signed, list.signature).is_ok()
-    })
+/// Warns of directories whose files come near to the limit of all files in one.
+fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Error>) {
+    let mut sums: BTreeMap<&Path, (usize, usize)> = BTreeMap::new();
+    for (path, size) in sizes {
+        let (count, sum) = sums.entry(path.parent().unwrap_or(path)).or_default();
+        (*count, *sum) = (*count + 1, sum.saturating_add(*size));
+    }
+    for (dir, (_, sum)) in sums.into_iter().filter(|(_, (count, _))| *count > 1) {
+        let why =
+            nears(LISTED_BYTES_LIMIT, sum).map(|why| format!("the revocation lists in it together: {why}"));
+        warnings.extend(why.map(|why| Error::new(Layer::Crl, why).at(dir)));
+    }
 }
 
 /// An issuer, in words.
 pub(super) fn name(name: &[u8]) -> String {
     der::name(name).filter(|text| !text.is_empty()).unwrap_or_else(|| "a CA without a name".to_owned())
+}
+
+#[cfg(all(test, not(loom)))]
+impl List {
+    /// A list that names these serial numbers, of nobody.
+    pub(super) fn of_serials(serials: &[Vec<u8>]) -> Self {
+        let parsed = Arc::new(Parsed::of_serials(serials));
+        Self { path: PathBuf::new(), parsed, signer: None, foreign: false, released: Arc::default() }
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
     build::Build,
     error::{Error, Layer},
     reloader::{Builder, Reloader},
-    snapshot::{Files, PathSet, absolute},
+    snapshot::{FILE_LIMIT, Files, PathSet, absolute, nears},
 };
 
 /// What a set is there for.
@@ -118,6 +118,24 @@ impl SetLayout {
         files.from(self.first_of_clients())
     }
 
+    /// Returns the revocation lists of the set's files.
+    pub(super) fn of_lists<'a>(&self, files: &'a Files) -> impl Iterator<Item = (&'a Path, &'a [u8])> {
+        files.iter().skip(self.lists)
+    }
+
+    /// Warns of files near their limit; lists have a limit of their own.
+    pub(super) fn near_limits(&self, files: &Files) -> Vec<Error> {
+        let near = |(index, (path, bytes)): (usize, (&Path, &[u8]))| {
+            let layer = match index {
+                _ if self.is_chain(index) => Layer::Chain,
+                _ if self.is_key(index) => Layer::Key,
+                _ => Layer::ClientCa,
+            };
+            nears(FILE_LIMIT, bytes.len()).map(|why| Error::new(layer, why).at(path))
+        };
+        files.iter().take(self.lists).enumerate().filter_map(near).collect()
+    }
+
     fn is_inspected(&self) -> bool {
         !matches!(self.role, SetRole::Pair(_))
     }
@@ -199,10 +217,11 @@ impl Layout {
     /// As [`PathSet::new`].
     pub(super) fn builder<B: Build>(&self, build: B) -> Result<Builder<B>, Error> {
         let [default, others @ ..] = self.0.as_slice() else { return Err(missing()) };
-        let builder = Reloader::builder(&default.files, build);
+        let builder = Reloader::builder(&default.files, build).large_from(default.lists);
         let builder = default.directories.iter().fold(builder, Builder::directory);
         others.iter().try_fold(builder, |builder, set| {
-            Ok(builder.path_set(PathSet::of(&set.files, &set.directories)?))
+            let files = PathSet::of(&set.files, &set.directories)?;
+            Ok(builder.path_set(files.large_from(set.lists)))
         })
     }
 
@@ -212,7 +231,9 @@ impl Layout {
     /// As [`PathSet::new`].
     pub(super) fn inspected(&self) -> Result<PathSet, Error> {
         let sets = || self.iter().filter(|set| set.is_inspected());
-        PathSet::of(sets().flat_map(|set| &set.files), sets().flat_map(|set| &set.directories))
+        let files = PathSet::of(sets().flat_map(|set| &set.files), sets().flat_map(|set| &set.directories))?;
+        // The load has refused a bundle of client CAs that is too large.
+        Ok(files.large_from(self.0.first().map_or(0, |default| default.lists)))
     }
 }
 

@@ -13,6 +13,8 @@ mod layout;
 pub(crate) mod pairs;
 mod rehearse;
 mod resolver;
+mod revocation;
+mod revocation_list;
 mod server;
 mod trust;
 mod validate;

@@ -24,6 +24,7 @@ use super::{
     pairs::{self, Always, Further, Pair, Pairs},
     rehearse::rehearse,
     resolver::Resolver,
+    revocation::Verifier,
     trust::{Resumption, Sessions, TrustEpoch, identity, shrunk},
     validate,
 };
@@ -110,7 +111,7 @@ impl Build for ServerBuild {
             return Ok(Built { leaf: leaves.into_iter().next().flatten(), warnings, ..Built::new(value) });
         };
         let set = self.layout.get(context.set).cloned().ok_or_else(missing)?;
-        let mut warnings = Vec::new();
+        let mut warnings = set.near_limits(files);
         let pair = set.role.pair().map(|_| self.pair(&set, files)).transpose()?;
         let settings = self.settings(context.wall);
         let clients = settings.after(&served.clients, (context.set, files), &mut warnings)?;
@@ -136,6 +137,7 @@ impl Build for ServerBuild {
         self.found.note(|found| (found.files, found.wall) = (self.layout.inspected_of(sets), wall));
         let mut clients = None;
         for (set, files) in self.layout.iter().zip(sets) {
+            warnings.extend(set.near_limits(files));
             let pair = set.role.pair().map(|_| self.pair(set, files)).transpose()?;
             if set.role == SetRole::Default {
                 clients = Some(self.settings(wall).first(sets, &mut warnings)?);
@@ -292,13 +294,18 @@ impl ServerBuild {
         roots: Arc<RootCertStore>,
         crls: &Lists,
     ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-        let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&self.provider));
-        let builder = self.revocation.apply(crls, builder);
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&self.provider));
         let builder = match mode {
             ClientAuth::Optional => builder.allow_unauthenticated(),
             ClientAuth::Required => builder,
         };
-        builder.build().map_err(|error| Error::new(Layer::ClientCa, error.to_string()))
+        let stock = builder.build().map_err(|error| Error::new(Layer::ClientCa, error.to_string()))?;
+        if crls.all().is_empty() {
+            return Ok(stock);
+        }
+        let algorithms = self.provider.signature_verification_algorithms;
+        Ok(Arc::new(Verifier::new(stock, roots, algorithms, crls.clone(), self.revocation)))
     }
 
     /// Assembles the configuration with the state of its sessions, and lets the closure at it.
@@ -342,6 +349,10 @@ impl ServerBuild {
 /// Whether the candidate has revocation lists of the served set, fewer of them and no others: an authority that issues a
 /// list replaces one.
 fn lost_lists(set: &SetLayout, served: &Files, candidate: &Files) -> bool {
+    // To parse them all may take a second.
+    if set.of_lists(served).eq(set.of_lists(candidate)) {
+        return false;
+    }
     let lists = |files: &Files| {
         let of_clients = set.of_clients(files);
         let lists = set.lists(&of_clients).map(|(_, file)| crl::parse(file));
@@ -462,15 +473,16 @@ impl ServerBuilder {
         self
     }
 
-    /// Lets clients in whose issuer has no revocation list. Without this they are refused.
+    /// Lets clients in that no revocation list covers. Without this they are refused. A client that only an expired list
+    /// covers is refused all the same.
     #[must_use]
     pub fn allow_unknown_revocation_status(mut self) -> Self {
         self.revocation.allow_unknown = true;
         self
     }
 
-    /// Goes on using a revocation list after the date by which the next one was due. Without this nobody of its issuer is
-    /// let in from then on.
+    /// Goes on using a revocation list after the date by which the next one was due. Without this a client that only such
+    /// lists cover is refused from then on.
     #[must_use]
     pub fn ignore_revocation_expiration(mut self) -> Self {
         self.revocation.ignore_expiration = true;

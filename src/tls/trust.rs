@@ -4,6 +4,7 @@
 //! stored: nobody verifies it again. So the state goes on only while everything that it was verified under does.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
@@ -11,14 +12,16 @@ use std::{
 
 use rustls::{
     Error as TlsError, RootCertStore, ServerConfig,
+    crypto::WebPkiSupportedAlgorithms,
     pki_types::CertificateDer,
     server::{NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions},
 };
 
 use super::{
     anchors::{self, Anchor},
-    crl::{Lists, Policy, name},
+    crl::{List, Lists, Policy, name},
     rehearse::NoTickets,
+    revocation_list::Scope,
     server::ClientAuth,
 };
 use crate::{
@@ -79,29 +82,85 @@ impl Eq for Cas {}
 pub(super) struct ServerTrust {
     mode: Option<ClientAuth>,
     cas: Cas,
-    /// What the revocation lists that count say, by the DER of their issuer's name.
+    /// What the revocation lists say, by the form of their issuer's name that compares.
     lists: BTreeMap<Vec<u8>, Vec<Listed>>,
     revocation: Policy,
     /// Of each pair, in the order of the settings: the default first.
     names: Vec<Identity>,
 }
 
-/// What a revocation list says: dates and number are left out, so that a list issued anew that lists the same is the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What the revocation lists of one key and scope say together: dates and numbers are left out, so that a list issued anew
+/// that lists the same is the same.
+#[derive(Clone, Debug)]
 struct Listed {
-    /// Of which certificates it is, where not of all.
-    scope: Option<Vec<u8>>,
-    /// The key that signed it, where that is a CA's of the bundle.
+    issuer: Vec<u8>,
+    /// Of which certificates they are.
+    scope: Scope,
+    /// The key that signed them, where that is a CA's of the bundle.
     signer: Option<Vec<u8>>,
-    serials: BTreeSet<Vec<u8>>,
+    lists: Vec<List>,
+    /// To verify a list whose signer only its clients send.
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Listed {
     /// Whether it is about the same certificates. Where a CA of its name came or went, that has been seen already.
     fn is_about(&self, other: &Self) -> bool {
-        let several = |(one, another): (&Vec<u8>, &Vec<u8>)| one != another;
-        self.scope == other.scope && !self.signer.as_ref().zip(other.signer.as_ref()).is_some_and(several)
+        self.scope == other.scope && self.is_of(other)
     }
+
+    fn is_of(&self, other: &Self) -> bool {
+        let several = |(one, another): (&Vec<u8>, &Vec<u8>)| one != another;
+        !self.signer.as_ref().zip(other.signer.as_ref()).is_some_and(several)
+    }
+
+    /// Whether these are the same lists, not merely equal ones.
+    fn is_same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&List, &List)| Arc::ptr_eq(&a.parsed, &b.parsed) && a.released == b.released;
+        self.lists.len() == other.lists.len() && self.lists.iter().zip(&other.lists).all(same)
+    }
+
+    /// Whether all keys that are known to have signed lists here have signed those there: sessions were made under them.
+    fn is_signed_like(&self, other: &Self) -> bool {
+        let keys = self.lists.iter().flat_map(|list| list.parsed.signers());
+        keys.into_iter()
+            .all(|key| other.lists.iter().any(|list| list.parsed.signed_by(&key, &self.algorithms)))
+    }
+
+    /// How they compare by key, scope and what they name.
+    fn order(&self, other: &Self) -> Ordering {
+        let by_kind = (&self.scope, &self.signer).cmp(&(&other.scope, &other.signer));
+        by_kind.then_with(|| match self.is_same(other) {
+            true => Ordering::Equal,
+            false => refused([self]).cmp(&refused([other])),
+        })
+    }
+}
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Self) -> bool {
+        self.order(other) == Ordering::Equal
+            && (self.is_same(other) || self.is_signed_like(other) && other.is_signed_like(self))
+    }
+}
+
+impl Eq for Listed {}
+
+/// The serial numbers that lists refuse, in order and each once.
+fn refused<'a>(listed: impl IntoIterator<Item = &'a Listed>) -> Vec<&'a [u8]> {
+    let lists: Vec<_> = listed.into_iter().flat_map(|listed| &listed.lists).collect();
+    let mut serials: Vec<_> = lists.iter().flat_map(|list| list.refused()).collect();
+    // One list is in order.
+    if lists.len() > 1 {
+        serials.sort_unstable();
+    }
+    serials.dedup();
+    serials
+}
+
+/// How many of `now` are not among `was`.
+fn count_new(now: &[&[u8]], was: &[&[u8]]) -> usize {
+    now.iter().filter(|serial| was.binary_search(serial).is_err()).count()
 }
 
 impl ServerTrust {
@@ -128,20 +187,26 @@ impl ServerTrust {
     }
 
     /// Trusts nobody whom these lists name, as far as `revocation` has it.
-    pub(super) fn lists(&mut self, lists: &Lists, revocation: Policy) {
+    pub(super) fn lists(&mut self, lists: &Lists, revocation: Policy, algorithms: WebPkiSupportedAlgorithms) {
         self.revocation = revocation;
-        for (list, signer) in lists.fields() {
-            self.lists.entry(list.issuer.to_vec()).or_default().push(Listed {
-                scope: list.scope.map(<[u8]>::to_vec),
-                signer: signer.map(<[u8]>::to_vec),
-                serials: list.revoked.iter().map(|serial| serial.to_vec()).collect(),
-            });
+        for list in lists.all() {
+            let of_issuer = self.lists.entry(list.parsed.canonical.clone()).or_default();
+            let alike = of_issuer
+                .iter_mut()
+                .find(|other| (&other.scope, &other.signer) == (&list.parsed.scope, &list.signer));
+            match alike {
+                Some(alike) => alike.lists.push(list.clone()),
+                None => of_issuer.push(Listed {
+                    issuer: list.parsed.issuer.clone(),
+                    scope: list.parsed.scope.clone(),
+                    signer: list.signer.clone(),
+                    lists: vec![list.clone()],
+                    algorithms,
+                }),
+            }
         }
-        // webpki takes the first that is of a certificate. Only where each says of which ones it is, none is in the way
-        // of another, and the order is nobody's matter.
-        for lists in self.lists.values_mut().filter(|lists| lists.iter().all(|list| list.scope.is_some())) {
-            lists.sort();
-        }
+        // Their order decides nothing.
+        self.lists.values_mut().for_each(|lists| lists.sort_by(Listed::order));
     }
 
     /// The same of whoever serves these names.
@@ -167,17 +232,31 @@ impl ServerTrust {
     /// The issuers some of whose clients the lists may shut out, whom the served ones did not.
     fn lost_to_lists(&self, served: &Self) -> Vec<Lost> {
         // Whose revocation is unknown is refused, as long as that is not allowed: a list that went takes clients with it.
-        let went = |issuer: &&Vec<u8>| !self.revocation.allow_unknown && !self.lists.contains_key(*issuer);
-        let went = served.lists.keys().filter(went).map(|issuer| (issuer, 0));
-        let narrowed = self.lists.iter().filter_map(|(issuer, now)| {
-            let was = served.lists.get(issuer).map_or(&[][..], Vec::as_slice);
-            let named = |lists: &[Listed]| {
-                lists.iter().flat_map(|list| list.serials.clone()).collect::<BTreeSet<_>>()
+        let went = |(canonical, _): &(&Vec<u8>, &Vec<Listed>)| {
+            !self.revocation.allow_unknown && !self.lists.contains_key(*canonical)
+        };
+        let went = served.lists.iter().filter(went).map(|(_, lists)| (&lists[0].issuer, 0));
+        let narrowed = self.lists.iter().filter_map(|(canonical, now)| {
+            let was = served.lists.get(canonical).map_or(&[][..], Vec::as_slice);
+            let more: usize = now
+                .iter()
+                .map(|now| {
+                    let before = was.iter().filter(|was| was.is_of(now));
+                    if before.clone().any(|was| was.is_same(now)) {
+                        return 0;
+                    }
+                    count_new(&refused([now]), &refused(before))
+                })
+                .sum();
+            let lacks = |some: &[Listed], others: &[Listed]| {
+                some.iter().any(|one| !others.iter().any(|other| other.is_about(one)))
             };
-            let about_the_same =
-                now.len() == was.len() && now.iter().zip(was).all(|(now, was)| now.is_about(was));
-            let grew = now.iter().zip(was).any(|(now, was)| !now.serials.is_subset(&was.serials));
-            (grew || !about_the_same).then(|| (issuer, named(now).difference(&named(was)).count()))
+            // Whose status is unknown is refused unless that is allowed, and whose list has expired is refused also then.
+            let narrower = match self.revocation.allow_unknown {
+                false => was.is_empty() || lacks(was, now),
+                true => lacks(now, was),
+            };
+            (more > 0 || narrower).then(|| (&now[0].issuer, more))
         });
         let told = |(issuer, more): (&Vec<u8>, usize)| Lost::Revocation { issuer: name(issuer), more };
         went.chain(narrowed).map(told).collect()
@@ -379,19 +458,29 @@ mod tests {
     const ISSUERS: [&[u8]; 2] = [b"a", b"b"];
     const SERIALS: [u8; 2] = [1, 2];
 
+    fn of(issuer: &[u8], scope: Scope, serials: &[Vec<u8>]) -> Listed {
+        Listed {
+            issuer: issuer.to_vec(),
+            scope,
+            signer: None,
+            lists: vec![List::of_serials(serials)],
+            algorithms: WebPkiSupportedAlgorithms { all: &[], mapping: &[] },
+        }
+    }
+
     /// Lists of some issuers; of the others there is none.
     fn listing(lists: [Option<u8>; 2], revocation: Policy) -> ServerTrust {
         let mut trust = ServerTrust { revocation, ..ServerTrust::new(Some(ClientAuth::Required)) };
         for (issuer, serials) in ISSUERS.iter().zip(lists) {
             let Some(bits) = serials else { continue };
             let listed = SERIALS.iter().filter(|serial| bits & **serial != 0);
-            let serials = listed.map(|serial| vec![*serial]).collect();
-            trust.lists.insert(issuer.to_vec(), vec![Listed { scope: None, signer: None, serials }]);
+            let serials: Vec<_> = listed.map(|serial| vec![*serial]).collect();
+            trust.lists.insert(issuer.to_vec(), vec![of(issuer, Scope::default(), &serials)]);
         }
         trust
     }
 
-    /// The dumb twin: whom of all clients webpki lets in.
+    /// The reference model: the clients that are let in.
     fn let_in(lists: [Option<u8>; 2], policy: Policy) -> Vec<(usize, u8)> {
         let asked = lists != [None, None];
         let clients = (0..2).flat_map(|issuer| SERIALS.map(|serial| (issuer, serial)));
@@ -453,18 +542,20 @@ mod tests {
     }
 
     #[test]
-    fn inv09_the_order_of_lists_counts_where_one_may_stand_in_the_way_of_another() {
-        let listed = |scope: Option<u8>| Listed {
-            scope: scope.map(|scope| vec![scope]),
-            signer: None,
-            serials: BTreeSet::new(),
+    fn inv09_order_of_lists_never_counts_and_their_scopes_do() {
+        let scope = |authorities: bool| Scope { authorities, ..Scope::default() };
+        let trust = |lists: [Listed; 2]| {
+            let mut lists = Vec::from(lists);
+            lists.sort_by(Listed::order);
+            ServerTrust {
+                lists: BTreeMap::from([(b"a".to_vec(), lists)]),
+                ..ServerTrust::new(Some(ClientAuth::Required))
+            }
         };
-        let of = |scopes: [Option<u8>; 2]| ServerTrust {
-            lists: BTreeMap::from([(b"a".to_vec(), scopes.map(listed).into())]),
-            ..ServerTrust::new(Some(ClientAuth::Required))
-        };
-        // One of all certificates before one of some is not the same as behind it.
-        let (before, behind) = (of([None, Some(1)]), of([Some(1), None]));
-        assert!(before != behind && before.shrinks(&behind) && behind.shrinks(&before));
+        let one = |authorities, serial| of(b"a", scope(authorities), &[vec![serial]]);
+        let (before, behind) = (trust([one(false, 1), one(true, 2)]), trust([one(true, 2), one(false, 1)]));
+        assert!(before == behind && !before.shrinks(&behind) && !behind.shrinks(&before));
+        let other = trust([one(true, 1), one(false, 2)]);
+        assert!(before != other, "the same numbers in lists of other scopes");
     }
 }

@@ -1,0 +1,248 @@
+//! The verifier of client certificates where there are revocation lists.
+//!
+//! webpki builds and verifies the path, and each path that it finds is decided here over *all* lists (RFC 5280 section
+//! 6.3.3). webpki itself would ask only the first list that it takes for one of the certificate, so that another shard of
+//! an authority's lists would hide the one that names it.
+
+use std::{cell::RefCell, sync::Arc, time::Duration};
+
+use rustls::{
+    CertRevocationListError, CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError,
+    RootCertStore, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::WebPkiSupportedAlgorithms,
+    pki_types::{CertificateDer, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+use webpki::{Cert, EndEntityCert, KeyUsage, VerifiedPath};
+
+use super::{
+    crl::{Lists, Policy},
+    revocation_list::{Scope, general_names},
+};
+use crate::der::{self, Reader, SEQUENCE};
+
+const BIT_STRING: u8 = 0x03;
+const KEY_USAGE: &[u8] = &[0x55, 29, 15];
+const DISTRIBUTION_POINTS: &[u8] = &[0x55, 29, 31];
+/// A GeneralName that is the name of a directory's entry.
+const DIRECTORY_NAME: u8 = 0xa4;
+
+/// Verifies client certificates, and refuses those whose revocation the lists leave in doubt.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    /// The verifier of rustls, without lists: for everything but revocation.
+    stock: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+    lists: Lists,
+    policy: Policy,
+}
+
+impl Verifier {
+    pub(super) fn new(
+        stock: Arc<dyn ClientCertVerifier>,
+        roots: Arc<RootCertStore>,
+        algorithms: WebPkiSupportedAlgorithms,
+        lists: Lists,
+        policy: Policy,
+    ) -> Self {
+        Self { stock, roots, algorithms, lists, policy }
+    }
+
+    /// Decides about each certificate of a path but its anchor.
+    fn decide(&self, path: &VerifiedPath<'_>, now: Duration) -> Result<(), TlsError> {
+        let authorities: Vec<_> = path.intermediate_certificates().collect();
+        let anchor = path.anchor().subject_public_key_info.as_ref();
+        let certificates = std::iter::once::<&Cert<'_>>(path.end_entity()).chain(authorities.iter().copied());
+        let asked = if self.policy.end_entity_only { 1 } else { usize::MAX };
+        for (place, certificate) in certificates.take(asked).enumerate() {
+            let issuer = authorities.get(place);
+            let key = issuer.map(|issuer| issuer.subject_public_key_info());
+            let key = key.as_ref().map_or(Some(anchor), |key| Reader(key).read(SEQUENCE));
+            let signs = issuer.is_none_or(|issuer| may_sign_lists(&issuer.der()));
+            let der = certificate.der();
+            let subject = Subject::new(certificate, &der, place > 0);
+            self.status(&subject, key.unwrap_or_default(), signs, now)?;
+        }
+        Ok(())
+    }
+
+    /// Decides about one certificate by the lists of its issuer, whose key this is.
+    ///
+    /// 1. A list of the issuer that names it refuses it, whatever it covers, and whether it has expired.
+    /// 2. Otherwise one list that covers it and has not expired is enough.
+    fn status(&self, of: &Subject<'_>, key: &[u8], signs: bool, now: Duration) -> Result<(), TlsError> {
+        let (mut good, mut expired, mut unsigned) = (false, None::<Duration>, false);
+        for list in self.lists.of(&of.canonical_issuer) {
+            let (names, covers) = (list.names(of.serial), of.is_covered_by(&list.parsed.scope));
+            // A signature is verified only where it matters.
+            if !names && !covers {
+                continue;
+            }
+            if !list.parsed.signed_by(key, &self.algorithms) {
+                // A list of another CA of the same name is none of this one's business; whose it is nobody may know.
+                unsigned |= list.signer.is_none();
+                continue;
+            }
+            // 1.
+            if names {
+                return Err(CertificateError::Revoked.into());
+            }
+            let next = list.parsed.next_update;
+            if self.policy.ignore_expiration || now < next {
+                good = true;
+            } else {
+                expired = expired.max(Some(next));
+            }
+        }
+        // 2.
+        match expired {
+            _ if (good || expired.is_some()) && !signs => {
+                Err(CertRevocationListError::IssuerInvalidForCrl.into())
+            }
+            _ if good => Ok(()),
+            // Also where an unknown status is allowed: this one is known to have been good, which is another thing.
+            Some(next) => {
+                let [time, next_update] = [now, next].map(UnixTime::since_unix_epoch);
+                Err(CertificateError::ExpiredRevocationListContext { time, next_update }.into())
+            }
+            None if unsigned => Err(CertRevocationListError::BadSignature.into()),
+            None if self.policy.allow_unknown => Ok(()),
+            None => Err(CertificateError::UnknownRevocationStatus.into()),
+        }
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        let refused = RefCell::new(None);
+        let decide = |path: &VerifiedPath<'_>| {
+            self.decide(path, Duration::from_secs(now.as_secs())).map_err(|why| {
+                let mut known = refused.borrow_mut();
+                if known.is_none() || why == CertificateError::Revoked.into() {
+                    *known = Some(why);
+                }
+                webpki::Error::UnknownRevocationStatus
+            })
+        };
+        let verified = EndEntityCert::try_from(end_entity).and_then(|certificate| {
+            let (usage, algorithms) = (KeyUsage::client_auth(), self.algorithms.all);
+            let path = certificate.verify_for_usage(
+                algorithms,
+                &self.roots.roots,
+                intermediates,
+                now,
+                usage,
+                None,
+                Some(&decide),
+            );
+            path.map(drop)
+        });
+        match (verified, refused.into_inner()) {
+            (Ok(()), _) => Ok(ClientCertVerified::assertion()),
+            // Where a path was fine but for revocation, that is the reason.
+            (Err(_), Some(why)) => Err(why),
+            // rustls says in its own errors what is wrong with all paths. It can find none that is not.
+            (Err(_), None) => {
+                let failure = self.stock.verify_client_cert(end_entity, intermediates, now).err();
+                Err(failure.unwrap_or_else(|| CertificateError::ApplicationVerificationFailure.into()))
+            }
+        }
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.stock.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.stock.client_auth_mandatory()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.stock.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.stock.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.stock.supported_verify_schemes()
+    }
+}
+
+/// A certificate whose revocation is asked for.
+struct Subject<'a> {
+    issuer: &'a [u8],
+    canonical_issuer: Vec<u8>,
+    serial: &'a [u8],
+    /// The names of its distribution points.
+    points: Vec<(u8, &'a [u8])>,
+    authority: bool,
+}
+
+impl<'a> Subject<'a> {
+    fn new(certificate: &'a Cert<'_>, der: &'a [u8], authority: bool) -> Self {
+        let issuer = certificate.issuer();
+        let points = der::extension(der, DISTRIBUTION_POINTS).and_then(points);
+        Self {
+            issuer,
+            canonical_issuer: der::canonical_name(issuer),
+            serial: certificate.serial(),
+            points: points.unwrap_or_default(),
+            authority,
+        }
+    }
+
+    /// Whether a list of this scope, by its issuer, is about this certificate (RFC 5280 section 6.3.3 (b)(2)).
+    fn is_covered_by(&self, scope: &Scope) -> bool {
+        if scope.users && self.authority || scope.authorities && !self.authority {
+            return false;
+        }
+        let Some(names) = &scope.names else { return true };
+        names.iter().any(|(tag, name)| {
+            // The issuer's name stands for a point of each of its certificates (section 6.3.3, last paragraph).
+            let issuer = *tag == DIRECTORY_NAME && Reader(name).read(SEQUENCE) == Some(self.issuer);
+            issuer || self.points.contains(&(*tag, name.as_slice()))
+        })
+    }
+}
+
+/// The full names of those distribution points that are the issuer's own, and of lists for all reasons.
+fn points(extension: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+    let (mut points, mut found) = (Reader(Reader(extension).read(SEQUENCE)?), Vec::new());
+    while !points.0.is_empty() {
+        let mut point = Reader(points.read(SEQUENCE)?);
+        let Some(name) = point.read_if(0xa0) else { continue };
+        // What follows is reasons, or another issuer.
+        if point.end().is_some()
+            && let Some(full) = Reader(name).read(0xa0)
+        {
+            found.extend(general_names(full)?);
+        }
+    }
+    Some(found)
+}
+
+/// Whether an authority with this certificate may sign lists (RFC 5280 section 6.3.3 (f)).
+fn may_sign_lists(certificate: &[u8]) -> bool {
+    let Some(usage) = der::extension(certificate, KEY_USAGE) else { return true };
+    // The count of unused bits, then bit 6, counted from the highest.
+    matches!(Reader(usage).read(BIT_STRING), Some([_, bits, ..]) if bits & 0x02 != 0)
+}
