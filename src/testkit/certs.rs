@@ -70,6 +70,10 @@ impl Identity {
         Self(seeded(seed))
     }
 
+    pub(super) fn key(&self) -> &KeyPair {
+        &self.0
+    }
+
     /// A certificate that this key signs for itself, DER.
     #[allow(clippy::expect_used)] // reason: tests cannot go on without one
     pub(crate) fn self_signed(&self, params: CertificateParams) -> Vec<u8> {
@@ -149,7 +153,17 @@ impl Authority {
     }
 
     fn certify(&self, name: &str, key: KeyPair) -> Self {
-        let params = ca_params(name);
+        self.certify_params(ca_params(name), key)
+    }
+
+    /// An intermediate with a new key, of parameters that `change` has changed.
+    pub(super) fn certify_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = ca_params(name);
+        change(&mut params);
+        self.certify_params(params, KeyPair::generate().expect("a key pair"))
+    }
+
+    fn certify_params(&self, params: CertificateParams, key: KeyPair) -> Self {
         let certificate = params.signed_by(&key, &self.issuer).expect("an intermediate");
         Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
     }
@@ -234,7 +248,7 @@ fn seeded(seed: u8) -> KeyPair {
 }
 
 #[allow(clippy::expect_used)] // reason: tests cannot go on without a certificate
-fn leaf_params(subject: &Subject) -> CertificateParams {
+pub(super) fn leaf_params(subject: &Subject) -> CertificateParams {
     let mut params = CertificateParams::new(subject.names.clone()).expect("names");
     params.distinguished_name.push(DnType::CommonName, subject.names[0].clone());
     params.not_before = subject.window.0.into();

@@ -162,18 +162,20 @@ fn rewritten(list: &[u8], odd: Odd) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((value(SEQUENCE, &parts), algorithm.to_vec()))
 }
 
-/// A value of DER, of up to 64 KiB.
+/// A value of DER.
 pub(super) fn value(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let content = parts.concat();
-    let mut value = vec![tag];
-    match u8::try_from(content.len()) {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut value = Vec::with_capacity(length + 6);
+    value.push(tag);
+    match u8::try_from(length) {
         Ok(short) if short < 0x80 => value.push(short),
-        Ok(long) => value.extend([0x81, long]),
-        Err(_) => {
-            value.push(0x82);
-            value.extend(u16::try_from(content.len()).unwrap_or(0).to_be_bytes());
+        _ => {
+            let bytes = length.to_be_bytes();
+            let digits = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
+            value.push(0x80 | u8::try_from(digits.len()).unwrap_or_default());
+            value.extend(digits);
         }
     }
-    value.extend(content);
+    parts.iter().for_each(|part| value.extend(*part));
     value
 }

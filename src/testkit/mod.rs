@@ -11,6 +11,7 @@ mod hooked;
 mod leaks;
 mod lists;
 mod publish;
+mod revocation;
 #[cfg(not(loom))]
 pub mod sim;
 pub mod twin;
@@ -20,6 +21,7 @@ pub use hooked::{Hook, Hooked, Verb};
 pub use leaks::{WINDOW, Windows, leaks};
 pub use lists::{Crl, Odd};
 pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};
+pub use revocation::{HOLD, ListSpec, RevocationPolicy, client_verifiers};
 
 /// The watcher that a reloader has where none is given: to be wrapped by one that fails.
 ///

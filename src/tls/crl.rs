@@ -54,16 +54,21 @@ pub(super) struct List {
     pub(super) parsed: Arc<Parsed>,
     /// The public key of the CA that signed it; `None` where none of the bundle has.
     pub(super) signer: Option<Vec<u8>>,
-    /// CAs of the bundle have its issuer's name, and none of them has signed it.
+    /// Whether CAs of the bundle have its issuer's name, and none of them has signed it.
     foreign: bool,
-    /// Entries on hold that a newer list of the same issuer, key and scope has released.
+    /// Entries on hold that a newer list of the same issuer, key and scope has released, as long as that one is valid.
     pub(super) released: Arc<[Span]>,
+    released_until: Duration,
 }
 
 impl List {
     /// Returns whether the list refuses the certificate of its issuer that has this serial number.
-    pub(super) fn names(&self, serial: &[u8]) -> bool {
-        self.parsed.named(serial).iter().any(|span| self.released.binary_search(span).is_err())
+    pub(super) fn names(&self, serial: &[u8], policy: Policy, now: Duration) -> bool {
+        let released = |span| {
+            let valid = policy.ignore_expiration || now < self.released_until;
+            valid && self.released.binary_search(span).is_ok()
+        };
+        !self.parsed.named(serial).iter().all(released)
     }
 
     /// Returns the serial numbers that it refuses, in their order.
@@ -190,11 +195,11 @@ impl Lists {
                     newest.path.display()
                 );
                 warnings.push(Error::new(Layer::Crl, why).at(&older.path));
-                (i, older.parsed.released_by(&newest.parsed))
+                (i, older.parsed.released_by(&newest.parsed), newest.parsed.next_update)
             })
         }).collect();
-        for (i, spans) in released {
-            self.0[i].released = spans.into();
+        for (i, spans, until) in released {
+            (self.0[i].released, self.0[i].released_until) = (spans.into(), until);
         }
     }
 
@@ -222,7 +227,14 @@ impl Court<'_> {
         // The list of an intermediate, which only its clients send, is verified in their handshakes.
         let is_named = || self.roots.roots.iter().any(|anchor| *anchor.subject == *parsed.issuer);
         let foreign = signer.is_none() && is_named();
-        Ok(List { path: path.to_owned(), parsed, signer, foreign, released: Arc::default() })
+        Ok(List {
+            path: path.to_owned(),
+            parsed,
+            signer,
+            foreign,
+            released: Arc::default(),
+            released_until: Duration::ZERO,
+        })
     }
 
     /// Judges a list under the name of CAs none of which has signed it. It must not take the place of one that they have
@@ -244,7 +256,7 @@ impl Court<'_> {
         let mut why =
             format!("the revocation list of {} is not signed by any CA of that name", list.issuer());
         if !others && !self.policy.allow_unknown {
-            why.push_str(": no client of it is let in until one is there that it has signed");
+            why.push_str(": clients of that CA are refused until a list is there that it has signed");
         }
         warnings.push(Error::new(Layer::Crl, why).at(&list.path));
         Ok(())
@@ -441,6 +453,13 @@ impl List {
     /// A list that names these serial numbers, of nobody.
     pub(super) fn of_serials(serials: &[Vec<u8>]) -> Self {
         let parsed = Arc::new(Parsed::of_serials(serials));
-        Self { path: PathBuf::new(), parsed, signer: None, foreign: false, released: Arc::default() }
+        Self {
+            path: PathBuf::new(),
+            parsed,
+            signer: None,
+            foreign: false,
+            released: Arc::default(),
+            released_until: Duration::ZERO,
+        }
     }
 }

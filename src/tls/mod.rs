@@ -24,5 +24,7 @@ pub use acceptor::{Accepted, Acceptor};
 pub use failure::HandshakeFailure;
 pub use inspect::Inspection;
 pub use resolver::Resolver;
+#[cfg(feature = "testkit")]
+pub(crate) use revocation::client_verifiers;
 pub use server::{ClientAuth, ServerBuild, ServerBuilder, ServerReloader, ServerTls};
 pub use trust::SESSION_LIMIT;

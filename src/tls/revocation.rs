@@ -75,7 +75,8 @@ impl Verifier {
     fn status(&self, of: &Subject<'_>, key: &[u8], signs: bool, now: Duration) -> Result<(), TlsError> {
         let (mut good, mut expired, mut unsigned) = (false, None::<Duration>, false);
         for list in self.lists.of(&of.canonical_issuer) {
-            let (names, covers) = (list.names(of.serial), of.is_covered_by(&list.parsed.scope));
+            let names = list.names(of.serial, self.policy, now);
+            let covers = of.is_covered_by(&list.parsed.scope);
             // A signature is verified only where it matters.
             if !names && !covers {
                 continue;
@@ -245,4 +246,31 @@ fn may_sign_lists(certificate: &[u8]) -> bool {
     let Some(usage) = der::extension(certificate, KEY_USAGE) else { return true };
     // The count of unused bits, then bit 6, counted from the highest.
     matches!(Reader(usage).read(BIT_STRING), Some([_, bits, ..]) if bits & 0x02 != 0)
+}
+
+/// The verifiers that a first load of these files of lists makes, by the policy: for tests that ask them in many worlds.
+#[cfg(feature = "testkit")]
+pub(crate) fn client_verifiers(
+    roots: Arc<RootCertStore>,
+    files: &crate::snapshot::Files,
+) -> Result<impl Fn(crate::testkit::RevocationPolicy) -> Arc<dyn ClientCertVerifier> + use<>, crate::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let policy = Policy::default();
+    let court = super::crl::Court { policy, roots: &roots, provider: &provider, wall, served: None };
+    let lists = Lists::read(files.iter(), &court, &mut Vec::new())?;
+    let stock = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::clone(&roots),
+        Arc::clone(&provider),
+    );
+    let stock =
+        stock.build().map_err(|error| crate::Error::new(crate::Layer::ClientCa, error.to_string()))?;
+    let algorithms = provider.signature_verification_algorithms;
+    Ok(move |policy| {
+        let crate::testkit::RevocationPolicy { end_entity_only, allow_unknown, ignore_expiration } = policy;
+        let policy = Policy { end_entity_only, allow_unknown, ignore_expiration };
+        let (stock, roots) = (Arc::clone(&stock), Arc::clone(&roots));
+        Arc::new(Verifier::new(stock, roots, algorithms, lists.clone(), policy))
+            as Arc<dyn ClientCertVerifier>
+    })
 }

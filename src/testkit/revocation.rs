@@ -1,0 +1,184 @@
+//! Revocation lists of any scope, certificates that name where their list is, and the verifier that decides about both.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rcgen::{CrlDistributionPoint, SigningKey as _};
+use rustls::{RootCertStore, pki_types::CertificateDer, server::danger::ClientCertVerifier};
+
+use super::{Authority, Crl, Identity, Pair, Subject, armor, lists::value};
+use crate::{
+    Error, crl,
+    der::{self, INTEGER, OCTETS, OID, Reader, SEQUENCE},
+    secret::Secret,
+    snapshot::Files,
+};
+
+/// The reason `certificateHold`: an authority may release such an entry.
+pub const HOLD: u8 = 6;
+
+/// A revocation list that is to be made.
+#[derive(Clone, Debug)]
+pub struct ListSpec {
+    /// Serial numbers as they are encoded, each with its reason, if it has one.
+    pub revoked: Vec<(Vec<u8>, Option<u8>)>,
+    /// When it was issued, and when the next one is due.
+    pub window: (SystemTime, SystemTime),
+    /// Its number.
+    pub number: u64,
+    /// The URIs under which it is published; none, and no issuing distribution point names any.
+    pub points: Vec<String>,
+    /// Whether it is about certificates of end entities only.
+    pub users: bool,
+    /// Whether it is about certificates of authorities only.
+    pub authorities: bool,
+    /// The DER of the content of its issuer's name, where that is not the authority's.
+    pub issuer: Option<Vec<u8>>,
+}
+
+impl ListSpec {
+    /// An empty list for all certificates, issued an hour ago and good for another hour.
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+        let window = (now - hour, now + hour);
+        Self {
+            revoked: Vec::new(),
+            window,
+            number,
+            points: Vec::new(),
+            users: false,
+            authorities: false,
+            issuer: None,
+        }
+    }
+
+    /// The same, published under this URI.
+    #[must_use]
+    pub fn at(mut self, uri: &str) -> Self {
+        self.points.push(uri.to_owned());
+        self
+    }
+
+    /// The same, naming this certificate as well.
+    #[must_use]
+    #[allow(clippy::expect_used)] // reason: made by this factory
+    pub fn naming(mut self, certificate: &CertificateDer<'_>) -> Self {
+        self.revoked.push((der::fields(certificate).expect("a certificate").serial.to_vec(), None));
+        self
+    }
+
+    fn issuing_distribution_point(&self) -> Vec<u8> {
+        let mut parts = Vec::new();
+        if !self.points.is_empty() {
+            let names: Vec<_> = self.points.iter().map(|uri| value(0x86, &[uri.as_bytes()])).collect();
+            parts.push(value(0xa0, &[&value(0xa0, &[&names.concat()])]));
+        }
+        parts.extend(self.users.then(|| value(0x81, &[&[0xff]])));
+        parts.extend(self.authorities.then(|| value(0x82, &[&[0xff]])));
+        if parts.is_empty() {
+            return Vec::new();
+        }
+        let point = value(SEQUENCE, &[&parts.concat()]);
+        value(SEQUENCE, &[&value(OID, &[&[0x55, 29, 28]]), &[1, 1, 0xff], &value(OCTETS, &[&point])])
+    }
+}
+
+#[allow(clippy::expect_used)] // reason: tests cannot go on without a list
+impl Authority {
+    /// A revocation list that this authority signs.
+    #[must_use]
+    pub fn list(&self, spec: &ListSpec) -> Crl {
+        let template = self.crl(&[], spec.window, spec.number);
+        let signed = rewritten(&template.der, spec).expect("a list of this factory");
+        let algorithm = crl::fields(&template.der).expect("a list of this factory").algorithm;
+        let signature = self.issuer.key().sign(&signed).expect("a signature");
+        let signature = value(3, &[&[0], &signature]);
+        let der = value(SEQUENCE, &[&signed, &value(SEQUENCE, &[algorithm]), &signature]);
+        let pem = String::from_utf8(armor::encode("X509 CRL", &[&der])).expect("PEM");
+        Crl { der: der.into(), pem }
+    }
+
+    /// A new leaf for `subject` that says under which URIs its revocation list is, each a distribution point of its own.
+    #[must_use]
+    pub fn issue_listed_at(&self, subject: &Subject, identity: &Identity, uris: &[&str]) -> Pair {
+        let mut params = super::certs::leaf_params(subject);
+        params.crl_distribution_points = points(uris);
+        let certificate = params.signed_by(identity.key(), &self.issuer).expect("a leaf");
+        Pair { chain: certificate.pem(), key: identity.pem(), leaf: certificate.der().clone() }
+    }
+
+    /// An intermediate under this authority that says the same.
+    #[must_use]
+    pub fn intermediate_listed_at(&self, name: &str, uris: &[&str]) -> Self {
+        self.certify_with(name, |params| params.crl_distribution_points = points(uris))
+    }
+}
+
+fn points(uris: &[&str]) -> Vec<CrlDistributionPoint> {
+    uris.iter().map(|uri| CrlDistributionPoint { uris: vec![(*uri).to_owned()] }).collect()
+}
+
+/// The part of a list that is signed: version, algorithm, issuer, dates, entries, extensions.
+fn rewritten(template: &[u8], spec: &ListSpec) -> Option<Vec<u8>> {
+    let mut tbs = Reader(Reader(Reader(template).read(SEQUENCE)?).read(SEQUENCE)?);
+    let version = value(INTEGER, &[tbs.read(INTEGER)?]);
+    let algorithm = value(SEQUENCE, &[tbs.read(SEQUENCE)?]);
+    let issuer = tbs.read(SEQUENCE)?;
+    let issuer = value(SEQUENCE, &[spec.issuer.as_deref().unwrap_or(issuer)]);
+    let mut date = || tbs.any().map(|(tag, digits)| value(tag, &[digits]));
+    let (this, next) = (date()?, date()?);
+    tbs.read_if(SEQUENCE);
+    let usual = Reader(tbs.read(0xa0)?).read(SEQUENCE)?;
+    let entry = |(serial, reason): &(Vec<u8>, Option<u8>)| {
+        let reason = reason.map(|reason| {
+            let reason = value(OCTETS, &[&[0x0a, 1, reason]]);
+            value(SEQUENCE, &[&value(SEQUENCE, &[&value(OID, &[&[0x55, 29, 21]]), &reason])])
+        });
+        value(SEQUENCE, &[&value(INTEGER, &[serial]), &this, &reason.unwrap_or_default()])
+    };
+    let entries: Vec<_> = spec.revoked.iter().flat_map(entry).collect();
+    // The list of entries is left out where it would be empty (RFC 5280 section 5.1.2.6).
+    let entries = if entries.is_empty() { entries } else { value(SEQUENCE, &[&entries]) };
+    let extensions = value(SEQUENCE, &[usual, &spec.issuing_distribution_point()]);
+    Some(value(
+        SEQUENCE,
+        &[&version, &algorithm, &issuer, &this, &next, &entries, &value(0xa0, &[&extensions])],
+    ))
+}
+
+/// What a server does with clients whose revocation is in doubt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RevocationPolicy {
+    /// See [`ServerBuilder::only_check_end_entity_revocation`](crate::ServerBuilder::only_check_end_entity_revocation).
+    pub end_entity_only: bool,
+    /// See [`ServerBuilder::allow_unknown_revocation_status`](crate::ServerBuilder::allow_unknown_revocation_status).
+    pub allow_unknown: bool,
+    /// See [`ServerBuilder::ignore_revocation_expiration`](crate::ServerBuilder::ignore_revocation_expiration).
+    pub ignore_expiration: bool,
+}
+
+/// The verifiers that a server with these client CAs and files of revocation lists has, by the policy.
+///
+/// # Errors
+/// What a first load refuses the lists for.
+#[allow(clippy::expect_used)] // reason: made by this factory
+pub fn client_verifiers(
+    cas: &[&CertificateDer<'_>],
+    lists: &[&[u8]],
+) -> Result<impl Fn(RevocationPolicy) -> Arc<dyn ClientCertVerifier> + use<>, Error> {
+    let mut roots = RootCertStore::empty();
+    for ca in cas {
+        roots.add((*ca).clone().into_owned()).expect("a CA");
+    }
+    let file = |(i, list): (usize, &&[u8])| {
+        let mut bytes = Secret::zeroed(list.len());
+        bytes.bytes_mut().copy_from_slice(list);
+        (PathBuf::from(format!("/{i}.crl")), bytes)
+    };
+    let files = Files::new(lists.iter().enumerate().map(file));
+    crate::tls::client_verifiers(Arc::new(roots), &files)
+}
