@@ -312,6 +312,35 @@ fn what_is_wrong_with_a_revocation_list_is_a_warning_or_the_refusal_of_a_load() 
 }
 
 #[test]
+fn inv16_check_shows_which_files_were_read_together() {
+    let (now, clients, pair) = (SystemTime::now(), Authority::root("clients"), pair(90));
+    let dir = plain(&pair);
+    let path = |name: &str| dir.path().join(name);
+    let list = clients.crl(&[], (now - DAY, now + 90 * DAY), 1).pem;
+    ["pki", "crl.d"].iter().for_each(|dir| fs::create_dir(path(dir)).unwrap());
+    fs::write(path("pki/ca.crt"), &clients.pem).unwrap();
+    fs::write(path("crl.d/a"), &list).unwrap();
+    let size = |text: &String| text.len().to_string();
+    let [chain, key, ca, list] = [&pair.chain, &pair.key, &clients.pem, &list].map(size);
+    let [chain, key, ca, list] = [chain.as_str(), &key, &ca, &list];
+    let cases: [(&[&str], &[&[&str]]); 4] = [
+        (&[], &[&[chain, key, ca], &[list]]),
+        (&["--separate-client-ca"], &[&[chain, key], &[ca], &[list]]),
+        (&["--crls-with-client-ca"], &[&[chain, key, ca, list]]),
+        (&["--separate-client-ca", "--crls-with-client-ca"], &[&[chain, key], &[ca, list]]),
+    ];
+    for (flags, sets) in cases {
+        let mut command = command(dir.path());
+        command.arg("--client-ca").arg(path("pki/ca.crt")).arg("--crl-dir").arg(path("crl.d"));
+        let ended = run(command.args(flags));
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{flags:?}");
+        let lines: Vec<_> =
+            sets.iter().map(|sizes| format!("{} bytes, read together", sizes.join(", "))).collect();
+        assert_eq!(ended.texts("snapshot"), lines, "{flags:?}");
+    }
+}
+
+#[test]
 fn the_flags_say_what_becomes_of_clients_with_an_expired_list_or_none() {
     let (now, clients) = (SystemTime::now(), Authority::root("clients"));
     let dir = plain(&pair(90));
