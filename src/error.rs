@@ -1,9 +1,11 @@
 //! One error type: which layer refused, which path, why.
 
 use std::{
-    fmt::{self, Write},
+    fmt,
     path::{Path, PathBuf},
 };
+
+use crate::line;
 
 /// The stage that refused. Tests and alerts match on this, never on the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,23 +122,15 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.layer)?;
         if let Some(path) = &self.path {
-            write!(OneLine(f), "{}: ", path.display())?;
+            write!(f, "{}: ", line::shortened_path(line::one_line(path.display()), PATH_SHOWN))?;
         }
-        OneLine(f).write_str(&self.why)
+        f.write_str(&line::shortened(line::one_line(&self.why), WHY_SHOWN))
     }
 }
 
-/// Escapes control characters: who chooses a path or a link's target must not write lines of a log (INV-11).
-struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
-
-impl Write for OneLine<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            if c.is_control() { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }?;
-        }
-        Ok(())
-    }
-}
+/// Bytes of a path in a rendered refusal, and of its reason: together they leave room in the line of an event.
+const PATH_SHOWN: usize = 1024;
+const WHY_SHOWN: usize = 2048;
 
 impl std::error::Error for Error {}
 

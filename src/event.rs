@@ -8,7 +8,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::{error::Error, expiry::Dated};
+use crate::{
+    error::Error,
+    expiry::Dated,
+    line::{LINE_LIMIT, one_line, shortened, shortened_path},
+};
 
 /// Events kept for subscribers; one that lags further behind loses the oldest and is told how many.
 pub const EVENT_LIMIT: usize = 256;
@@ -19,6 +23,9 @@ pub const WARNING_LIMIT: usize = EVENT_LIMIT / 2;
 
 /// Of what is trusted no longer so many are named in a line: a bundle may hold thousands. The event itself has them all.
 const LOST_NAMED: usize = 8;
+
+/// Bytes of each of them in a line.
+const LOST_SHOWN: usize = 400;
 
 /// The SHA-256 digest of a DER certificate, printed as `openssl x509 -fingerprint -sha256` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -176,9 +183,14 @@ pub enum Event {
 }
 
 impl Event {
-    /// The event as a line of the OCSF shorthand, for those kinds that are about the served configuration.
+    /// The event as a line of the OCSF shorthand, for those kinds that are about the served configuration. Longer than
+    /// [`LINE_LIMIT`] it never is: names that have no room are counted, texts are cut and say so.
     #[must_use]
     pub fn shorthand(&self) -> Option<String> {
+        self.untrimmed_shorthand().map(|line| shortened(one_line(line), LINE_LIMIT))
+    }
+
+    fn untrimmed_shorthand(&self) -> Option<String> {
         match self {
             Self::Published { generation, old, new, set, .. } => {
                 let mut line =
@@ -187,8 +199,7 @@ impl Event {
                 if let Some(new) = new {
                     line.push_str(&format!(" fingerprint:{} serial:{}", new.fingerprint, new.serial));
                     line.push_str(&format!(" not_after:{}", Timestamp(new.not_after)));
-                    let names: Vec<String> = new.names.iter().map(|name| field(name)).collect();
-                    line.push_str(&format!(" names:{}", names.join(",")));
+                    line.push_str(&names(&new.names));
                 }
                 if let Some(old) = old {
                     line.push_str(&format!(" replaced:{}", old.fingerprint));
@@ -219,6 +230,25 @@ impl Event {
     }
 }
 
+/// Bytes of the names of a leaf in a line, and of one name or path.
+const NAMES_SHOWN: usize = 1800;
+const FIELD_SHOWN: usize = 768;
+
+/// The names of a leaf as a field; those for which the line has no room as a count.
+fn names(of: &[String]) -> String {
+    let mut text = " names:".to_owned();
+    for (i, name) in of.iter().enumerate() {
+        let name = field(name);
+        if text.len() + name.len() > NAMES_SHOWN {
+            text.push_str(&format!(" more_names:{}", of.len() - i));
+            break;
+        }
+        text.push_str(if i == 0 { "" } else { "," });
+        text.push_str(&name);
+    }
+    text
+}
+
 /// A name as part of a field: who chooses it must not end the field and begin another.
 fn field(name: &str) -> String {
     let ends = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '\\');
@@ -226,19 +256,28 @@ fn field(name: &str) -> String {
     for c in name.chars() {
         if ends(c) { text.extend(c.escape_unicode()) } else { text.push(c) }
     }
-    text
+    shortened_path(text, FIELD_SHOWN)
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.shorthand() {
-            return f.write_str(&line);
+        let mut line = self.shorthand().unwrap_or_default();
+        if line.is_empty() {
+            self.write_plain(&mut line)?;
         }
+        f.write_str(&shortened(one_line(line), LINE_LIMIT))
+    }
+}
+
+impl Event {
+    /// Writes the event as plain text of any length, of those kinds that have no shorthand.
+    fn write_plain(&self, f: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::TrustShrunk { generation, epoch, lost } => {
                 write!(f, "trust shrank with generation {generation} (epoch {epoch}): gone")?;
                 let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
                 for (i, lost) in named.iter().enumerate() {
+                    let lost = shortened(lost.to_string(), LOST_SHOWN);
                     write!(f, "{} {lost}", if i == 0 { "" } else { "," })?;
                 }
                 match further.len() {

@@ -95,6 +95,7 @@ mod error;
 mod event;
 mod expiry;
 pub mod fs;
+mod line;
 pub mod machine;
 pub mod manual;
 pub mod pem;
@@ -122,6 +123,7 @@ pub use clock::{Clock, Now, SystemClock};
 pub use error::{Error, Layer};
 pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, Lost, Timestamp, WARNING_LIMIT};
 pub use expiry::{Dated, EXPIRY_WARNINGS, Expiring};
+pub use line::LINE_LIMIT;
 pub use machine::Timing;
 pub use reloader::{
     Builder, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, StartError, StartError::AlreadyRunning,

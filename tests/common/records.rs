@@ -43,7 +43,10 @@ impl Channel {
 
     fn add(&self, warning: Option<String>) {
         self.heard.fetch_add(1, Ordering::SeqCst);
-        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(warning);
+        // Most are no warning, and those of notify come by the thousand.
+        if let Some(warning) = warning {
+            self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+        }
     }
 }
 

@@ -1,0 +1,179 @@
+//! Each event is one line of at most [`LINE_LIMIT`] bytes, whatever names, paths and messages it is about, and says how much
+//! was left out. The same line goes to callbacks and to `tracing`.
+//!
+//! Checks: INV-11, INV-12
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs)] // reason: a test
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rustls_reload::{
+    Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Lost, ServerReloader,
+    testkit::{Authority, Identity, Subject},
+};
+use tracing::{
+    Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+/// A leaf with so many names that no line has room for them.
+fn leaf(names: usize) -> (String, String, Leaf) {
+    let mut subject = Subject::server("x");
+    subject.names = (0..names).map(|n| format!("{n}.a-long-name.{}.test", "b".repeat(10))).collect();
+    let pair = Authority::root("root").issue(&subject, &Identity::p256());
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("c"), &pair.chain).unwrap();
+    std::fs::write(path("k"), &pair.key).unwrap();
+    let leaf = ServerReloader::builder(path("c"), path("k")).load().unwrap().served().value.leaf.clone();
+    (pair.chain, pair.key, leaf)
+}
+
+/// Paths and messages of every length around the limits, of one character each that is escaped or not.
+fn texts() -> Vec<String> {
+    let lengths = [0, 1, 700, 767, 768, 769, 1023, 1024, 1025, 2047, 2048, 2049, 4096, 70_000];
+    let characters = ["a", "/", "\u{e9}", "\u{1f512}", "\n", "[", " "];
+    lengths.iter().flat_map(|length| characters.map(|c| c.repeat(*length))).collect()
+}
+
+/// Every kind of event that has a text of somebody else in it.
+fn events(text: &str, leaf: &Leaf) -> Vec<Event> {
+    let set: Option<Arc<Path>> = Some(Path::new(text).into());
+    let error = || Error::new(Layer::Rehearsal, text).at(text);
+    let lost = |issuer: String| Lost::Revocation { issuer, more: 1 };
+    let mut all = vec![
+        Event::Published {
+            generation: u64::MAX,
+            old: Some(leaf.clone()),
+            new: Some(leaf.clone()),
+            recovered: true,
+            set: set.clone(),
+        },
+        Event::Refused { error: error(), generation: u64::MAX, set: set.clone() },
+        Event::Recovered { set: set.clone() },
+        Event::Held { not_before: Duration::MAX / 4, set: set.clone() },
+        Event::StillChanging { set },
+        Event::Degraded { error: error() },
+        Event::Warning { error: error() },
+    ];
+    let many = (0..20).map(|_| lost(text.to_owned()));
+    let one = Lost::ClientCa { subject: text.to_owned(), fingerprint: Fingerprint([0xff; 32]) };
+    all.push(Event::TrustShrunk { generation: u64::MAX, epoch: u64::MAX, lost: many.chain([one]).collect() });
+    all
+}
+
+#[test]
+fn inv11_every_event_is_one_line_of_4_kib_at_most() {
+    let (_, _, leaf) = leaf(1024);
+    assert_eq!(leaf.names.len(), 1024);
+    let (mut cut, mut longest) = (0, 0);
+    for text in texts() {
+        for event in events(&text, &leaf) {
+            let line = event.to_string();
+            longest = longest.max(line.len());
+            assert!(line.len() <= LINE_LIMIT, "{} bytes: {line}", line.len());
+            assert!(!line.contains('\n'), "{line}");
+            assert!(event.shorthand().is_none_or(|shorthand| shorthand == line));
+            let is_long = text.len() > LINE_LIMIT;
+            let says =
+                ["bytes left out", "bytes_left_out", "more_names:"].iter().any(|words| line.contains(words));
+            assert!(!is_long || says, "nothing says that something was left out: {line}");
+            cut += usize::from(says);
+        }
+    }
+    assert!(cut > 100 && longest > 3000, "{cut} cut, {longest} bytes at most");
+}
+
+#[test]
+fn inv11_names_that_have_no_room_are_counted() {
+    let (_, _, leaf) = leaf(1024);
+    let event = Event::Published { generation: 1, old: None, new: Some(leaf), recovered: false, set: None };
+    let line = event.to_string();
+    let (_, names) = line.split_once(" names:").unwrap();
+    let (shown, rest) = names.split_once(" more_names:").unwrap();
+    let more: usize = rest.trim_end_matches(']').parse().unwrap();
+    assert_eq!(shown.split(',').count() + more, 1024, "{line}");
+    assert!(shown.split(',').all(|name| name.ends_with(".test")), "a name was cut: {line}");
+    // The reason and the end of the line stay where a path is long.
+    let long = "/long".repeat(1000) + "/tls.crt";
+    let error = Error::new(Layer::Pem, "line 7: the reason").at(&long);
+    let line = Event::Refused { error, generation: 3, set: None }.to_string();
+    assert!(line.ends_with("/tls.crt: line 7: the reason [still serving generation:3]"), "{line}");
+    let left_out = line.split_once("...(").unwrap().1.split_once("_bytes_left_out)...").unwrap().0;
+    let shown = line.split_once("pem: ").unwrap().1.split_once(": line").unwrap().0;
+    let marker = format!("...({left_out}_bytes_left_out)...");
+    assert_eq!(shown.len() - marker.len() + left_out.parse::<usize>().unwrap(), long.len(), "{line}");
+}
+
+/// Keeps the messages of `tracing`.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Kept {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Message<'a>(&'a Kept);
+        impl Visit for Message<'_> {
+            fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
+                self.0.0.lock().unwrap().push(format!("{value:?}"));
+            }
+        }
+        if event.metadata().target() == "rustls_reload" {
+            event.record(&mut Message(self));
+        }
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[test]
+fn inv11_tracing_gets_one_bounded_line_per_event() {
+    let kept = Kept::default();
+    let (chain, key, _) = leaf(1);
+    let (large, large_key, _) = leaf(600);
+    let dir = tempfile::tempdir().unwrap();
+    let long =
+        dir.path().join("d".repeat(250)).join("e".repeat(250)).join("f".repeat(250)).join("g".repeat(250));
+    std::fs::create_dir_all(&long).unwrap();
+    let put = |chain: &str, key: &str| {
+        std::fs::write(long.join("tls.crt"), chain).unwrap();
+        std::fs::write(long.join("tls.key"), key).unwrap();
+    };
+    put(&chain, &key);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    tracing::subscriber::with_default(kept.clone(), || {
+        let hear = move |event: &Event| sink.lock().unwrap().push(event.to_string());
+        let reloader = ServerReloader::builder(long.join("tls.crt"), long.join("tls.key"))
+            .on_event(hear)
+            .load()
+            .unwrap();
+        put(&large, &large_key);
+        reloader.reload_now();
+        put("nothing", &large_key);
+        reloader.reload_now();
+    });
+    let traced = kept.0.lock().unwrap().clone();
+    assert_eq!(traced, *told.lock().unwrap(), "tracing and the callback differ");
+    assert!(traced.iter().all(|line| line.len() <= LINE_LIMIT), "{traced:?}");
+    assert!(traced.iter().any(|line| line.contains("more_names:")), "{traced:?}");
+    assert!(traced.iter().any(|line| line.contains("RELOAD_FAILED")), "{traced:?}");
+}
