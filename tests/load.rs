@@ -151,9 +151,10 @@ fn inv02_every_layer_that_refuses_a_file_is_named_with_its_path() {
 fn inv11_a_malformed_certificate_is_told_by_its_place() {
     let good = Generation::new(0);
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let two = good.server.chain.clone() + &good.ca.pem;
     for (chain, why) in [
-        (garbage.to_owned(), "certificate 1 of 1 is malformed or not X.509 version 3"),
-        (good.server.chain.clone() + &good.ca.pem + garbage, "certificate 3 of 3 is malformed"),
+        (garbage.to_owned(), "line 1: certificate 1 of 1 is malformed or not X.509 version 3".to_owned()),
+        (two.clone() + garbage, format!("line {}: certificate 3 of 3 is malformed", two.lines().count() + 1)),
     ] {
         let files = Files::of(&good);
         files.write("tls.crt", chain);

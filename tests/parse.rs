@@ -121,6 +121,91 @@ fn inv03_a_section_behind_a_byte_that_is_not_printed_is_refused() {
     assert_eq!(pem::chain(titled.as_bytes()), pem::chain(chain.as_bytes()));
 }
 
+/// Text in lines of dashes is text (RFC 7468 section 2) unless a damaged marker may hide in it.
+#[test]
+fn inv02_rulers_are_text_and_damaged_markers_are_not() {
+    let chain = pair().chain;
+    let (first, second) = chain.split_at(chain.match_indices("-----BEGIN ").nth(1).unwrap().0);
+    let whole = pem::chain(chain.as_bytes()).unwrap();
+    let long = "-".repeat(200);
+    for ruler in [
+        "-----",
+        "------",
+        long.as_str(),
+        "----- leaf -----",
+        "-----leaf-----",
+        "  -----  ",
+        "----- Zertifikat f\u{fc}r x -----",
+        "----- end entity -----",
+        "----- beginning -----",
+        "-----=====-----",
+        "-- BEGUN",
+        "- END",
+        "# -----BEGIN CERTIFICATE-----",
+        "-----RECOMMENDED-----",
+        "----- 1/2: SPEND -----",
+    ] {
+        for text in
+            [format!("{ruler}\n{chain}"), format!("{first}{ruler}\n{second}"), format!("{chain}{ruler}\r\n")]
+        {
+            assert_eq!(pem::chain(text.as_bytes()).as_ref(), Ok(&whole), "{ruler:?} in {text}");
+        }
+        let inside = chain.replacen('\n', &format!("\n{ruler}\n"), 1);
+        assert!(pem::chain(inside.as_bytes()).is_err(), "{ruler:?} within a section");
+    }
+    for marker in [
+        "-----BEGIN",
+        "-----B",
+        "-----E",
+        "-----EN",
+        "-----END",
+        "----- END -----",
+        "-----begin certificate-----",
+        "----- begin certificate -----",
+        "-----BEGINCERTIFICATE-----",
+        "------BEGIN CERTIFICATE-----",
+        "----BEGIN CERTIFICATE----",
+        "--END CERTIFICATE--",
+        "\u{2014}BEGIN CERTIFICATE\u{2014}",
+        "\u{2010}\u{2010}END X",
+        "-----\0-----",
+        "\0-----",
+        "\x0b-----",
+        "-----\u{200b}-----",
+        "-----BEGIN X----------",
+        "-----BEGIN \u{a0}X-----",
+    ] {
+        let text = format!("{first}{marker}\n{second}");
+        let error = pem::chain(text.as_bytes()).expect_err(marker).to_string();
+        let line = first.lines().count() + 1;
+        assert!(error.contains(&format!("line {line}: ")), "{marker:?}: {error}");
+    }
+}
+
+/// Engine: generated. Whatever byte is another, nothing is called cut off that ends where it did.
+#[test]
+fn inv16_cut_off_is_said_of_cut_files_only() {
+    let pair = pair();
+    let whole = format!("{}{}", pair.chain, pair.key);
+    let (mut said, mut refused) = (0, 0);
+    let read = |text: &[u8]| [pem::chain(text).err(), pem::key(text).err()].into_iter().flatten();
+    for at in 0..whole.len() {
+        for error in read(&whole.as_bytes()[..at]) {
+            said += usize::from(error.why().contains("is cut off") || error.why().contains("may be cut off"));
+        }
+        for put in [b'*', b'\n', b'-', b'A', b' ', 0, 0x1a, 0xff] {
+            let mut changed = whole.clone().into_bytes();
+            changed[at] = put;
+            for error in read(&changed) {
+                refused += 1;
+                assert!(!error.why().contains("cut off"), "{put:#x} at {at}: {error}");
+                assert!(error.why().starts_with("line "), "{error}");
+            }
+        }
+    }
+    assert!(said > whole.len() && refused > whole.len(), "{said} and {refused} of {}", whole.len());
+}
+
 /// Checks: INV-03. A crash may leave a file of its length of which only the begin was written; the rest is zeros.
 #[test]
 fn inv03_a_file_that_is_zeros_from_somewhere_on_is_refused_unless_that_is_between_two_sections() {
@@ -146,7 +231,7 @@ fn inv02_a_key_file_holds_exactly_one_usable_key() {
         ("an encrypted key", Layer::Key, encrypted),
         ("an encrypted key of the old kind", Layer::Key, legacy.to_owned()),
         ("certificates only", Layer::Key, pair.chain.clone()),
-        ("a public key", Layer::Pem, key.replace("PRIVATE KEY", "PUBLIC KEY")),
+        ("a public key", Layer::Key, key.replace("PRIVATE KEY", "PUBLIC KEY")),
         ("nothing", Layer::Pem, String::new()),
         ("damaged base64", Layer::Key, key.replacen("MIG", "M*G", 1)),
     ] {
@@ -220,7 +305,7 @@ fn inv01_dashes_at_the_end_of_a_file_are_the_beginning_of_something() {
         let text = chain.clone() + &"-----"[..dashes];
         assert_eq!(pem::chain(text.as_bytes()).unwrap_err().layer(), Layer::Pem, "{dashes}");
     }
-    for end in ["end", "  ", "--a", "--\nend", "--\n"] {
+    for end in ["end", "  ", "--a", "--\nend", "--\n", "------", "-----\n"] {
         assert_eq!(pem::chain((chain.clone() + end).as_bytes()).unwrap().len(), 2, "{end:?}");
     }
 }

@@ -10,5 +10,7 @@ pub mod design {}
 pub mod invariants {}
 #[doc = include_str!("client_cas.md")]
 pub mod client_cas {}
+#[doc = include_str!("inputs.md")]
+pub mod inputs {}
 #[doc = include_str!("limits.md")]
 pub mod limits {}

@@ -9,6 +9,7 @@ mod crl;
 mod dates;
 mod failure;
 mod inspect;
+mod key;
 mod layout;
 pub(crate) mod pairs;
 mod rehearse;

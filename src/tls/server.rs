@@ -20,6 +20,7 @@ use super::{
     crl::{Lists, Policy},
     dates::{self, Time},
     inspect::{Notes, kind},
+    key,
     layout::{Given, Layout, SetLayout, SetRole, missing},
     pairs::{self, Always, Further, Pair, Pairs},
     rehearse::rehearse,
@@ -193,10 +194,10 @@ impl ServerBuild {
             found.chains.push((chain_path.to_owned(), chain.clone()));
         });
         let leaf = validate::leaf(chain_path, &chain[0])?;
-        let key = validate::key(&self.provider, key_path, key)?;
+        let key = key::load(&self.provider, (key_path, key), (chain_path, &chain[0]))?;
         found.note(|found| found.key = Some(kind(&*key)));
         let key = Arc::new(CertifiedKey::new(chain, key));
-        let matches = validate::matches(&key, chain_path, key_path)?;
+        let matches = validate::matches(&self.provider, &key, chain_path, key_path)?;
         found.note(|found| found.matched = Some(matches.is_some()));
         let given = match set.role {
             SetRole::Pair(further) => self.pairs.get(further).and_then(|further| further.names.clone()),

@@ -1,21 +1,21 @@
 //! Checks that need no handshake: everything parses, the key belongs to the leaf.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use rustls::{
-    DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore,
-    crypto::CryptoProvider,
-    pki_types::CertificateDer,
-    server::ParsedCertificate,
-    sign::{CertifiedKey, SigningKey},
+    DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore, crypto::CryptoProvider,
+    pki_types::CertificateDer, server::ParsedCertificate, sign::CertifiedKey,
 };
 
 use crate::{
     der,
     error::{Error, Layer},
     event::{Fingerprint, Leaf},
-    pem, sha256,
+    pem::{self, content::Content},
+    sha256,
 };
+
+use super::key;
 
 /// The certificates of a chain: at least one, and all of them parse.
 pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -28,35 +28,36 @@ pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'stat
         if known && parses {
             continue;
         }
+        let line = pem::line_of_certificate(text, i);
         let version = if i == 0 { " or not X.509 version 3" } else { "" };
-        let why = format!("certificate {} of {} is malformed{version}", i + 1, chain.len());
+        let what = match Content::of(certificate).filter(|content| *content != Content::Certificate) {
+            Some(other) => format!("is malformed: it looks like {} under a wrong label", other.name()),
+            // The longest certificate that rustls reads.
+            None if certificate.len() > 0xffff => "is longer than 65535 bytes".to_owned(),
+            None => format!("is malformed{version}"),
+        };
+        let why = format!("line {line}: certificate {} of {} {what}", i + 1, chain.len());
         return Err(Error::new(Layer::Chain, why).at(path));
     }
     Ok(chain)
 }
 
-/// The one private key of a key file, supported by the provider.
-pub(super) fn key(provider: &CryptoProvider, path: &Path, text: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
-    let key = pem::key(text).map_err(|error| error.at(path))?;
-    provider.key_provider.load_private_key(key.clone_der()).map_err(|_| {
-        // The provider's message is not repeated: it is not ours to vouch for (INV-10).
-        let why = "the private key is malformed or of a type the crypto provider does not support";
-        Error::new(Layer::Key, why).at(path)
-    })
-}
-
 /// Whether the key belongs to the first certificate; `None` where the provider cannot tell and the rehearsal decides.
-pub(super) fn matches(key: &CertifiedKey, chain_path: &Path, key_path: &Path) -> Result<Option<()>, Error> {
-    match key.keys_match() {
+pub(super) fn matches(
+    provider: &CryptoProvider,
+    certified: &CertifiedKey,
+    chain_path: &Path,
+    key_path: &Path,
+) -> Result<Option<()>, Error> {
+    match certified.keys_match() {
         Ok(()) => Ok(Some(())),
         Err(TlsError::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(None),
-        Err(_) => {
-            let why = format!(
-                "the private key does not belong to the first certificate of {}",
-                chain_path.display()
-            );
-            Err(Error::new(Layer::Match, why).at(key_path))
-        }
+        // Two encodings of one point are compared as two keys.
+        Err(_) if key::is_compressed(certified) => match key::is_verified(provider, certified) {
+            true => Ok(None),
+            false => Err(Error::new(Layer::Chain, key::COMPRESSED).at(chain_path)),
+        },
+        Err(_) => Err(Error::new(Layer::Match, key::mismatch(certified, chain_path)).at(key_path)),
     }
 }
 

@@ -21,16 +21,19 @@ pub(crate) fn to_refuse(role: Role, text: &[u8], theirs: &Read) -> Option<&'stat
 
 fn to_refuse_key(text: &[u8], labels: &[String], public: &[u8]) -> Option<&'static str> {
     let keys = labels.iter().filter(|label| label.ends_with("PRIVATE KEY")).count();
-    let known =
-        ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "CERTIFICATE", "EC PARAMETERS", "DH PARAMETERS"];
+    let is_known =
+        |label: &String| is_beside(label) || is_certificate(label) || label == "TRUSTED CERTIFICATE";
     let der = pem::key(text).map(|key| key.clone_der().secret_der().to_vec()).unwrap_or_default();
+    if keys == 0 {
+        return Some("no private key: OpenSSL reads a public one in its place");
+    }
     if keys > 1 {
         return Some("more than one key: OpenSSL takes the first");
     }
     if text.windows(9).any(|window| window == b"ENCRYPTED") {
         return Some("a key that says it is encrypted");
     }
-    if labels.iter().any(|label| !known.contains(&label.as_str())) {
+    if !labels.iter().all(is_known) {
         return Some(
             "a section that belongs in no key file: OpenSSL passes over it, or reads it for what it holds",
         );
@@ -79,6 +82,26 @@ fn version_and_next(der: &[u8]) -> Option<(u8, u8)> {
     Some((version, next))
 }
 
+fn is_certificate(label: &str) -> bool {
+    matches!(label, "CERTIFICATE" | "X509 CERTIFICATE")
+}
+
+/// The manual's table of inputs: sections that are passed over beside a pair.
+fn is_beside(label: &str) -> bool {
+    let keys = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"];
+    let others = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", "X509 CRL"];
+    keys.contains(&label)
+        || others.contains(&label)
+        || label.ends_with(" PARAMETERS")
+        || label.ends_with("PUBLIC KEY")
+}
+
+/// Whether a line of dashes may be a marker that is damaged.
+fn hides(line: &str) -> bool {
+    let text = line.trim_start_matches('-').trim_start();
+    text.starts_with(['B', 'b', 'E', 'e']) || !line.chars().all(|c| matches!(c, ' '..='~'))
+}
+
 /// What a SubjectPublicKeyInfo is of.
 struct Kind<'a> {
     provided: bool,
@@ -117,13 +140,14 @@ fn issues_clients(certificate: &[u8]) -> bool {
 }
 
 fn to_refuse_certificates(role: Role, labels: &[String], all: &[Vec<u8>]) -> Option<&'static str> {
-    let beside = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "EC PARAMETERS", "DH PARAMETERS"];
-    let allowed =
-        |label: &&String| *label == "CERTIFICATE" || role == Role::Chain && beside.contains(&label.as_str());
-    if !labels.iter().all(|label| allowed(&label)) {
-        return Some("a section that belongs in no chain or bundle, or an old label of a certificate");
+    let of_pair = |label: &str| label.ends_with("PRIVATE KEY") || label == "X509 CRL";
+    let allowed = |label: &String| {
+        is_certificate(label) || is_beside(label) && (role == Role::Chain || !of_pair(label))
+    };
+    if !labels.iter().all(allowed) {
+        return Some("a section that belongs in no chain or bundle");
     }
-    if labels.iter().filter(|label| *label == "CERTIFICATE").count() > all.len() {
+    if labels.iter().filter(|label| is_certificate(label)).count() > all.len() {
         return Some("a damaged section behind a whole one: OpenSSL ends with the whole one");
     }
     let anchor = |der: &Vec<u8>| RootCertStore::empty().add(CertificateDer::from(der.as_slice())).is_ok();
@@ -232,7 +256,8 @@ fn labels(text: &[u8]) -> Option<Vec<String>> {
                 open = None;
             }
             (Some(_), _) | (_, Some(_)) => return None,
-            _ if plain.starts_with("-----") => return None,
+            // A ruler is text where no marker can hide behind it.
+            _ if plain.starts_with("-----") && (open.is_some() || hides(line)) => return None,
             // The first dashes of a marker that was not written to its end.
             _ if lines.peek().is_none() && !plain.is_empty() && plain.bytes().all(|byte| byte == b'-') => {
                 return None;

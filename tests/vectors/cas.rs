@@ -56,9 +56,7 @@ fn bundles() -> Vec<(&'static str, Expect, File)> {
         ("one CA in the place of two", Served, |_| Authority::root("the only one").pem),
         ("a private key beside them", NOT_CERTIFICATES, |set| format!("{}{}", set.ca, set.key)),
         ("a private key alone", NOT_CERTIFICATES, |set| set.key.clone()),
-        ("parameters beside them", NOT_CERTIFICATES, |set| {
-            set.ca.clone() + include_str!("keys/ec-parameters.pem")
-        }),
+        ("parameters beside them", Served, |set| set.ca.clone() + include_str!("keys/ec-parameters.pem")),
         ("a revocation list beside them", NOT_CERTIFICATES, |set| {
             set.ca.clone() + &block("X509 CRL", &[0x30, 0])
         }),

@@ -100,7 +100,7 @@ fn mixtures() -> Vec<Vector> {
         old("another key in the chain's file", Served, |set, other| {
             vec![(CRT, format!("{}{}", set.chain, other.key))]
         }),
-        old("an encrypted key in the chain's file", Refused(Layer::Pem, CRT), |set, _| {
+        old("an encrypted key in the chain's file", Served, |set, _| {
             vec![(CRT, format!("{}{}", set.chain, include_str!("keys/encrypted.pem")))]
         }),
         old("another chain in the key's file", Served, |set, other| {
@@ -218,7 +218,7 @@ fn odd() -> Vec<(&'static str, Expect, Change)> {
             ]);
             leaf.key = sequence(&[&algorithm, asn1::parts(&leaf.key)[1]]);
         }),
-        ("the key's point compressed", NOT_OURS, |leaf| {
+        ("the key's point compressed", Refused(Layer::Chain, CRT), |leaf| {
             let [algorithm, point] = asn1::parts(&leaf.key)[..] else { panic!("a key of two parts") };
             let point = asn1::open(point).0;
             let compressed = [&[0, 2 | point[65] & 1], &point[2..34]].concat();

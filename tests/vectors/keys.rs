@@ -55,8 +55,8 @@ fn kinds() -> Vec<(&'static str, Expect, &'static str)> {
         "ec-secp256k1": UNUSABLE,
         "ec-brainpoolp256r1": UNUSABLE,
         "ec-explicit": UNUSABLE,
-        "ec-compressed": UNUSABLE,
-        "ec-no-public": UNUSABLE,
+        "ec-compressed": NOT_OURS,
+        "ec-no-public": NOT_OURS,
         "ec-sec1": NOT_OURS,
         "sm2": UNUSABLE,
         "ed25519": NOT_OURS,
@@ -99,7 +99,7 @@ fn files() -> Vec<(&'static str, Expect, File)> {
         ("parameters behind it", Served, |set| format!("{}{PARAMETERS}", set.key)),
         ("parameters of Diffie and Hellman behind it", Served, |set| format!("{}{DH}", set.key)),
         ("the chain behind it", Served, |set| format!("{}{}", set.key, set.chain)),
-        ("a certification request behind it", other_format, |set| {
+        ("a certification request behind it", Served, |set| {
             format!("{}{}", set.key, include_str!("keys/request.pem"))
         }),
         ("an OpenSSH key behind it", other_format, |set| set.key.clone() + include_str!("keys/openssh.pem")),
@@ -108,8 +108,12 @@ fn files() -> Vec<(&'static str, Expect, File)> {
         ("PKCS #8 labelled as EC", UNUSABLE, |set| relabelled(set, "EC PRIVATE KEY")),
         ("PKCS #8 labelled as encrypted", UNUSABLE, |set| relabelled(set, "ENCRYPTED PRIVATE KEY")),
         ("PKCS #8 labelled as any key", other_format, |set| relabelled(set, "ANY PRIVATE KEY")),
-        ("PKCS #8 labelled as public", other_format, |set| relabelled(set, "PUBLIC KEY")),
+        ("PKCS #8 labelled as public", UNUSABLE, |set| relabelled(set, "PUBLIC KEY")),
         ("SEC 1 without its curve", Served, |set| block("EC PRIVATE KEY", &sec1(set))),
+        ("SEC 1 without curve and public half", Served, |set| {
+            let parts = asn1::parts(&sec1(set))[..2].concat();
+            block("EC PRIVATE KEY", &sequence(&[&parts]))
+        }),
         ("SEC 1 labelled as PKCS #8", UNUSABLE, |set| block("PRIVATE KEY", &sec1(set))),
         ("PKCS #1 labelled as PKCS #8", UNUSABLE, |_| {
             include_str!("keys/rsa-pkcs1.pem").replace("RSA PRIVATE KEY", "PRIVATE KEY")
@@ -165,7 +169,38 @@ fn contents() -> Vec<(&'static str, Expect, Content)> {
                 own[last][byte] ^= 1;
             })
         }),
-        ("without its public half", UNUSABLE, |key| inner(key, |own| own.truncate(2))),
+        ("without its public half", Served, |key| inner(key, |own| own.truncate(2))),
+        ("without its public half, another number", NOT_OURS, |key| {
+            inner(key, |own| {
+                own.truncate(2);
+                own[1] = value(asn1::OCTETS, &[1; 32]);
+            })
+        }),
+        ("without its public half, a zero before the number", Served, |key| {
+            inner(key, |own| {
+                own.truncate(2);
+                own[1] = value(asn1::OCTETS, &[&[0], open(&own[1]).0].concat());
+            })
+        }),
+        ("with a zero before the number", Served, |key| {
+            inner(key, |own| own[1] = value(asn1::OCTETS, &[&[0], open(&own[1]).0].concat()))
+        }),
+        ("with a compressed public half", Served, |key| {
+            inner(key, |own| {
+                let point = &open(open(&own[2]).0).0[1..];
+                let form = 2 + (point[64] & 1);
+                let bits = value(asn1::BITS, &[&[0, form], &point[1..33]].concat());
+                own[2] = value(0xa1, &bits);
+            })
+        }),
+        ("with another's compressed public half", NOT_OURS, |key| {
+            inner(key, |own| {
+                let point = &open(open(&own[2]).0).0[1..];
+                let form = 3 - (point[64] & 1);
+                let bits = value(asn1::BITS, &[&[0, form], &point[1..33]].concat());
+                own[2] = value(0xa1, &bits);
+            })
+        }),
         ("attributes behind it", Served, |key| sequence(&[open(key).0, &value(0xa0, &[])])),
         ("a public key", UNUSABLE, |key| {
             let algorithm = parts(key)[1];

@@ -26,6 +26,8 @@ mod dates;
 mod disk;
 mod keys;
 mod lenient;
+mod messages;
+mod mistakes;
 mod set;
 mod text;
 

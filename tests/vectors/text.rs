@@ -33,8 +33,11 @@ pub(crate) fn vectors() -> Vec<Vector> {
         }
     }
     for (what, text) in others() {
+        let is_known = ["a certification request", "a revocation list", "a public key"].contains(&what);
         for file in FILES {
-            all.push(Vector::file(file, what, Refused(Layer::Pem, file), |_| text.to_vec()));
+            // What is PEM and no key is missing a key.
+            let layer = if file == KEY && is_known { Layer::Key } else { Layer::Pem };
+            all.push(Vector::file(file, what, Refused(layer, file), |_| text.to_vec()));
         }
     }
     all.extend(of_one_file());
@@ -129,7 +132,14 @@ fn refused() -> Vec<(&'static str, [Layer; 3], Edit)> {
         ("a BEGIN line alone behind it", SECTIONS, |text| {
             format!("{text}-----BEGIN CERTIFICATE-----\n").into()
         }),
-        ("a title in dashes", SECTIONS, |text| format!("----- example.test -----\n{text}").into()),
+        ("a title in dashes that ends something", SECTIONS, |text| {
+            format!("----- END OF x -----\n{text}").into()
+        }),
+        ("dashes of an editor around the second label", SECTIONS, |text| {
+            format!("{text}\u{2014}BEGIN CERTIFICATE\u{2014}\nAAAA\n\u{2014}END CERTIFICATE\u{2014}\n").into()
+        }),
+        ("a ruler with a zero in it", SECTIONS, |text| format!("-----\0-----\n{text}").into()),
+        ("a ruler of five dashes at the end", SECTIONS, |text| format!("{text}-----").into()),
         // Encodings, and what other formats make of a text.
         ("two byte order marks", SECTIONS, |text| format!("\u{feff}\u{feff}{text}").into()),
         ("UTF-16, little end first", SECTIONS, |text| utf16(&format!("\u{feff}{text}"), u16::to_le_bytes)),
@@ -186,6 +196,17 @@ fn served() -> Vec<(&'static str, Edit)> {
         ("CR", |text| text.replace('\n', "\r").into()),
         ("CRLF twice over", |text| text.replace('\n', "\r\r\n").into()),
         ("blank lines around the blocks", |text| format!("\n\n{text}\n \n").into()),
+        ("a title in dashes", |text| format!("----- example.test -----\n{text}").into()),
+        ("rulers of dashes around", |text| {
+            let ruler = "-".repeat(40);
+            format!("{ruler}\nleaf\n{ruler}\n{text}{ruler}\n# ------ end ------\n{ruler}").into()
+        }),
+        ("parameters, a request and a public key beside it", |text| {
+            let beside =
+                ["DSA PARAMETERS", "X9.42 DH PARAMETERS", "NEW CERTIFICATE REQUEST", "RSA PUBLIC KEY"];
+            let beside: String = beside.map(|label| super::common::armor::block(label, &[0x30, 0])).concat();
+            format!("{beside}{text}{beside}").into()
+        }),
         ("text around the blocks", |text| {
             format!("Bag Attributes\n    localKeyID: 01\nsubject=CN = x\n{text}# the end\n").into()
         }),
@@ -270,7 +291,7 @@ fn of_one_file() -> Vec<Vector> {
             second(file, "the second block trusted for something", pem, |block| {
                 block.replace("CERTIFICATE", "TRUSTED CERTIFICATE")
             }),
-            second(file, "the second block labelled as of old", pem, |block| {
+            second(file, "the second block labelled as of old", Served, |block| {
                 block.replace("CERTIFICATE", "X509 CERTIFICATE")
             }),
             second(file, "no line break between the blocks", pem, |block| block.to_owned()),

@@ -1,0 +1,141 @@
+//! Lines of dashes: `BEGIN` and `END` lines (RFC 7468 section 3), rulers, and lines that a torn write left of either.
+//!
+//! RFC 7468 section 2 allows text around sections, and rulers of dashes are text. A damaged `BEGIN` or `END` line that
+//! counted as text would take its section out of the file without a word, so every line that may be one is refused.
+
+/// One line outside or inside a section.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    /// `-----BEGIN label-----`.
+    Begin(&'a str),
+    /// `-----END label-----`.
+    End(&'a str),
+    /// Anything that neither begins nor ends a section and cannot have done so before it was damaged.
+    Text,
+}
+
+/// Reads one line without its line break. `cut` says that the file ends here, without a line break; `inside` says that a
+/// section is open, where no line of dashes is text.
+pub(super) fn read(line: &[u8], cut: bool, inside: bool) -> Result<Line<'_>, &'static str> {
+    let line = line.trim_ascii();
+    if let Some(rest) = line.strip_prefix(b"-----BEGIN ") {
+        return label(rest).map(Line::Begin).ok_or_else(|| damage(rest, cut));
+    }
+    if let Some(rest) = line.strip_prefix(b"-----END ") {
+        return label(rest).map(Line::End).ok_or_else(|| damage(rest, cut));
+    }
+    let printed = printed(line);
+    let dashes = printed.iter().take_while(|byte| **byte == b'-').count();
+    let is_dashes = dashes == printed.len();
+    let hidden = || line.first() != Some(&b'-');
+    // The first dashes of a line of which the rest was not written; a longer ruler cannot be that.
+    if cut && is_dashes && (1..=5).contains(&dashes) {
+        return Err(if hidden() { HIDDEN } else { ENDS_IN_DASHES });
+    }
+    if dashes < 5 {
+        return if is_marker(printed) { Err(damage(printed, cut)) } else { Ok(Line::Text) };
+    }
+    if hidden() {
+        return Err(HIDDEN);
+    }
+    if inside {
+        return Err("a line of dashes within a section");
+    }
+    if is_marker(printed) {
+        return Err(damage(&printed[dashes..], cut));
+    }
+    let is_text = std::str::from_utf8(line).is_ok_and(|line| {
+        line.chars().all(|c| c.is_alphanumeric() || c.is_ascii_graphic() || " \t".contains(c))
+    });
+    if is_text { Ok(Line::Text) } else { Err("a line of dashes with bytes in it that are not printed") }
+}
+
+const HIDDEN: &str = "a byte order mark, or another byte that is not printed, before dashes: \
+                      `LC_ALL=C sed 's/[^ -~]//g' old > new` removes such bytes";
+const ENDS_IN_DASHES: &str = "the file ends within a line of dashes: it may be cut off";
+
+/// The label of a `BEGIN` or `END` line, from what follows the opening; `None` for a damaged line.
+fn label(rest: &[u8]) -> Option<&str> {
+    let label = std::str::from_utf8(rest.strip_suffix(b"-----")?).ok()?;
+    (!label.contains("-----")).then_some(label)
+}
+
+/// The reason why a line is no `BEGIN` or `END` line, from what follows its first dashes or its opening.
+fn damage(rest: &[u8], cut: bool) -> &'static str {
+    if holds(rest, b"\\n") {
+        return "its line breaks are written out as \\n: `printf '%b\\n' \"$(cat old)\" > new` makes line breaks of them";
+    }
+    let closed = rest.windows(5).position(|window| window == b"-----");
+    if closed.is_some_and(|at| !rest[at..].trim_ascii().iter().all(|byte| *byte == b'-')) {
+        return if holds(rest, b"----------BEGIN ") {
+            "an END and a BEGIN line are joined, the line break between them is missing: \
+             `awk '{gsub(/-----(BEGIN|END) [^-]+-----/, \"\\n&\\n\")}1' old > new` puts it there"
+        } else {
+            "line breaks are lost, a BEGIN or END line stands in one line with other text: \
+             `awk '{gsub(/-----(BEGIN|END) [^-]+-----/, \"\\n&\\n\")}1' old > new` puts them back"
+        };
+    }
+    if cut && closed.is_none() {
+        return "the file ends within a BEGIN or END line: it may be cut off";
+    }
+    if !rest.is_ascii() {
+        return "a damaged BEGIN or END line with characters that are not ASCII (looks like dashes or spaces of an editor or a \
+                web page): `LC_ALL=C sed -E 's/^[^A-Z]*(BEGIN|END)[^A-Z]+([A-Z0-9. ]*[A-Z0-9])[^A-Z0-9]*$/-----\\1 \\2-----/' \
+                old > new` writes such lines anew";
+    }
+    "a damaged BEGIN or END line: `LC_ALL=C sed -E \
+     's/^[^A-Z]*(BEGIN|END)[^A-Z]+([A-Z0-9. ]*[A-Z0-9])[^A-Z0-9]*$/-----\\1 \\2-----/' old > new` writes such lines anew"
+}
+
+/// Whether a line begins like a `BEGIN` or `END` line of which dashes, spaces or the rest of the word are lost or replaced.
+///
+/// Works on the bytes in place: a damaged line may hold a key, of which no copy may be made (INV-10).
+fn is_marker(line: &[u8]) -> bool {
+    let mut rest = line;
+    while let Some(length) = dash(rest) {
+        rest = &rest[length..];
+    }
+    // A single hyphen begins the item of a list.
+    if line.len() - rest.len() < 2 {
+        return false;
+    }
+    let glued = rest.trim_ascii_start();
+    let is_glued = glued.len() == rest.len();
+    let word = &glued[..glued.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()];
+    let names_section = || [&b"CERTIFICATE"[..], b"KEY", b"CRL"].iter().any(|name| holds(line, name));
+    let is = |marker: &[u8]| {
+        word == marker
+            || word.eq_ignore_ascii_case(marker) && (is_glued || names_section())
+            || is_glued && word.starts_with(marker)
+            // `-----BE`, of which the rest was never written.
+            || is_glued && !word.is_empty() && marker.starts_with(word) && word == rest
+    };
+    is(b"BEGIN") || is(b"END")
+}
+
+/// Whether `text` occurs in a line, ASCII case aside.
+fn holds(line: &[u8], text: &[u8]) -> bool {
+    line.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text))
+}
+
+/// The length of a leading dash: a hyphen-minus, or a character that editors and web pages put in its place.
+fn dash(line: &[u8]) -> Option<usize> {
+    match line {
+        [b'-', ..] => Some(1),
+        [0xe2, 0x80, 0x90..=0x95, ..]
+        | [0xe2, 0x88, 0x92, ..]
+        | [0xef, 0xb9, 0x98 | 0xa3, ..]
+        | [0xef, 0xbc, 0x8d, ..] => Some(3),
+        _ => None,
+    }
+}
+
+/// A line without bytes before and behind it that no ASCII text shows: byte order marks, where marked files were joined;
+/// zeros, where a crash came before the bytes of a file whose length was written. Dashes of any kind stay.
+fn printed(line: &[u8]) -> &[u8] {
+    let is_printed = |byte: &u8| byte.is_ascii_graphic();
+    let begins = |at: &usize| is_printed(&line[*at]) || dash(&line[*at..]).is_some();
+    let from = (0..line.len()).find(begins).unwrap_or(line.len());
+    let to = line.iter().rposition(is_printed).map_or(from, |last| (last + 1).max(from));
+    &line[from..to]
+}

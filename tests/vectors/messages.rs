@@ -1,0 +1,215 @@
+//! Each mistake gives its message, and the command that the message names mends it: it is taken out of the message and run.
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use rustls_reload::{Error, Layer, Reload};
+
+use super::{
+    Expect, Hears, Server, Vector, mistakes, say,
+    set::{CRT, KEY, Set},
+};
+
+/// A file that is wrong.
+pub(crate) struct Mistake {
+    pub(crate) what: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) layer: Layer,
+    /// Parts of the message.
+    pub(crate) says: &'static [&'static str],
+    /// Words that would be untrue.
+    pub(crate) never: &'static [&'static str],
+    pub(crate) make: fn(&Set) -> Vec<u8>,
+    pub(crate) mend: Mend,
+}
+
+/// The command that the message names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mend {
+    /// There is none, or it is of a program that is not tried here.
+    None,
+    /// It makes a file that loads.
+    Loads,
+    /// It makes another key, which loads and belongs to another certificate.
+    OtherKey,
+}
+
+/// The output of `openssl` that reads `input`.
+pub(crate) fn openssl(args: &[&str], input: &[u8]) -> Vec<u8> {
+    run(Command::new("openssl").args(args), input)
+}
+
+pub(crate) fn shell(command: &str, input: &[u8]) -> Vec<u8> {
+    run(Command::new("sh").args(["-c", command]), input)
+}
+
+fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may end before it has read everything.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// What is wrong with a message, if anything is.
+fn judge(mistake: &Mistake, error: &Error) -> Result<(), String> {
+    let message = error.to_string();
+    let missing = mistake.says.iter().find(|part| !message.contains(*part));
+    let untrue = mistake.never.iter().find(|part| message.contains(*part));
+    match (missing, untrue) {
+        _ if error.layer() != mistake.layer => {
+            Err(format!("{} should have refused: {message}", mistake.layer))
+        }
+        (Some(part), _) => Err(format!("no {part:?} in: {message}")),
+        (_, Some(part)) => Err(format!("{part:?} is not true: {message}")),
+        _ if !message.is_ascii() || message.len() > 900 => Err(format!("too long or not ASCII: {message}")),
+        _ => Ok(()),
+    }
+}
+
+/// The first command in a message that makes `new`, with the passphrase that it would ask for.
+fn command(message: &str) -> Option<String> {
+    let mut parts = message.split('`').skip(1).step_by(2);
+    let command = parts.find(|part| part.contains("new") && !part.contains("-check"))?;
+    let asks = ["openssl pkey -in", "openssl pkey -inform", "openssl pkcs12 -in"];
+    let asks = asks.iter().find(|begin| command.starts_with(*begin));
+    Some(asks.map_or_else(
+        || command.to_owned(),
+        |begin| {
+            let (program, rest) = begin.rsplit_once(' ').unwrap();
+            command.replacen(begin, &format!("{program} -passin pass:secret {rest}"), 1)
+        },
+    ))
+}
+
+/// The file after the command of its message.
+fn mended(message: &str, file: &[u8]) -> Result<Vec<u8>, String> {
+    let command = command(message).ok_or_else(|| format!("no command in: {message}"))?;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("old"), file).unwrap();
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        return Err(format!("{command:?} fails: {why}"));
+    }
+    std::fs::read(path("new")).map_err(|error| format!("{command:?} wrote nothing: {error} {why}"))
+}
+
+/// Publishes a file of the next set in this form; what came of it.
+fn outcome(server: &mut Server, file: &'static str, text: &[u8]) -> Result<Reload, String> {
+    let text = text.to_vec();
+    let vector = Vector::file(file, "as it is", Expect::Served, move |_| text.clone());
+    server.put(&vector);
+    Ok(server.outcome()?.0)
+}
+
+fn apply(server: &mut Server, mistake: &Mistake) -> Result<(), String> {
+    let mut text = (mistake.make)(&server.sets[1]);
+    let error = match outcome(server, mistake.file, &text)? {
+        Reload::Refused(error) => error,
+        other => return Err(format!("{other:?}")),
+    };
+    judge(mistake, &error)?;
+    let blamed = error.path().and_then(Path::file_name).is_some_and(|name| name == mistake.file);
+    super::check(blamed, || format!("another file is blamed: {error}"))?;
+    let told = format!("{error} {error:?}");
+    super::check(!server.secrets.iter().any(|windows| windows.occur_in(told.as_bytes())), || {
+        format!("a part of the key is told: {told}")
+    })?;
+    let mut came = Reload::Refused(error);
+    // What was encoded twice is decoded twice.
+    for _ in 0..3 {
+        let Reload::Refused(error) = &came else { break };
+        if mistake.mend == Mend::None || (mistake.mend == Mend::OtherKey && error.layer() == Layer::Match) {
+            break;
+        }
+        text = mended(&error.to_string(), &text)?;
+        came = outcome(server, mistake.file, &text)?;
+    }
+    let is_as_said = match mistake.mend {
+        Mend::None => true,
+        Mend::Loads => came == Reload::Reloaded,
+        Mend::OtherKey => matches!(&came, Reload::Refused(error) if error.layer() == Layer::Match),
+    };
+    super::check(is_as_said, || format!("after the command: {came:?}"))?;
+    server.recover(came == Reload::Reloaded)
+}
+
+/// Checks: INV-10, INV-16.
+#[test]
+fn inv16_each_mistake_gets_its_message_and_its_command_mends_it() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        return say("no openssl on this machine: nothing to make mistakes with");
+    }
+    let mistakes = mistakes::all();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut server = Server::run(Hears::ByHand, |build| build);
+        let mut failed = Vec::new();
+        while let Some(mistake) = mistakes.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            if let Err(why) = apply(&mut server, mistake) {
+                failed.push(format!("{} ({}): {why}", mistake.what, mistake.file));
+                server = Server::run(Hears::ByHand, |build| build);
+            }
+        }
+        failed
+    };
+    let failed: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    let commands = mistakes.iter().filter(|mistake| mistake.mend != Mend::None).count();
+    say(&format!("mistakes: {}, {commands} with a command that was run", mistakes.len()));
+    assert!(failed.is_empty(), "{} of {}: {failed:#?}", failed.len(), mistakes.len());
+    assert!(mistakes.len() >= 100 && commands >= 50, "{} and {commands}", mistakes.len());
+}
+
+/// A wrong design: the message for a mistake, from the right one.
+type Says = fn(&Error) -> String;
+
+/// Breaks: INV-16. Designs seen in the field, which say of every file without an END that it was cut off, call whatever the
+/// provider refuses malformed, or name no line.
+#[test]
+fn inv16_a_message_that_is_untrue_or_names_no_line_is_found() {
+    let wrong: [(&str, Says, &[&str]); 3] = [
+        (
+            "always cut off",
+            |_| "line 1: the file is cut off".to_owned(),
+            &["spaces for line breaks in a chain", "long dashes"],
+        ),
+        (
+            "always malformed",
+            |_| "line 1: the private key is malformed".to_owned(),
+            &["ec-p-521", "rsa-1024", "an encrypted key"],
+        ),
+        (
+            "no line",
+            |error| error.why().split_once(": ").unwrap().1.to_owned(),
+            &["a letter of base64 that is none", "ed448", "the key as the chain"],
+        ),
+    ];
+    let mut server = Server::run(Hears::ByHand, |build| build);
+    for (name, says, found_by) in wrong {
+        for mistake in mistakes::all().iter().filter(|mistake| found_by.contains(&mistake.what)) {
+            let text = (mistake.make)(&server.sets[1]);
+            let Reload::Refused(error) = outcome(&mut server, mistake.file, &text).unwrap() else {
+                panic!("{name}: it loads")
+            };
+            assert_eq!(judge(mistake, &error), Ok(()), "{name}: the right message");
+            let wrong = Error::new(error.layer(), says(&error)).at(error.path().unwrap());
+            assert!(judge(mistake, &wrong).is_err(), "{name} is not found by {}", mistake.what);
+        }
+    }
+    assert!([CRT, KEY].iter().all(|file| mistakes::all().iter().any(|mistake| mistake.file == *file)));
+}
