@@ -4,7 +4,7 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
-use std::sync::Arc;
+use std::{process::Command, sync::Arc};
 
 use embedder_tests::{compiled_in, pair, shake};
 use rustls::{
@@ -70,6 +70,84 @@ fn inv02_every_key_shakes_hands_on_both_versions_and_only_on_those_enabled() {
     }
     println!("{shaken} handshakes, refused ones included");
     assert_eq!(shaken, 18);
+}
+
+/// Runs `openssl` in the directory.
+fn openssl(dir: &tempfile::TempDir, args: &str) {
+    let run = Command::new("openssl").args(args.split_whitespace()).current_dir(dir.path()).output().unwrap();
+    assert!(run.status.success(), "{args}: {}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// EC keys without their public part, in either form, for each curve: completed and shown in a handshake, or refused by the
+/// name of the curve where the provider does not have it.
+#[test]
+fn inv02_inv16_an_ec_key_without_its_public_part_serves() {
+    let Some(provider) = compiled_in() else { return };
+    let provider = Arc::new(provider);
+    let has_p521 = format!("{:?}", provider.signature_verification_algorithms).contains("NISTP521");
+    let dir = tempfile::tempdir().unwrap();
+    for curve in ["P-256", "P-384", "P-521"] {
+        let old = pair_of(&dir, curve);
+        for form in ["ec -no_public -in full -out tls.key", "pkcs8 -topk8 -nocrypt -in tls.key -out half"] {
+            openssl(&dir, form);
+            if form.starts_with("pkcs8") {
+                std::fs::rename(dir.path().join("half"), dir.path().join("tls.key")).unwrap();
+            }
+            match server_in(&dir).load() {
+                Err(error) => {
+                    assert!(curve == "P-521" && !has_p521, "{curve}: {error}");
+                    assert_eq!(error.layer(), Layer::Key);
+                    assert!(error.why().contains("P-521"), "{error}");
+                }
+                Ok(reloader) => {
+                    let seen = shake(&reloader.current(), &provider, &TLS13, dir.path());
+                    assert!(seen.is_ok(), "{curve}: {seen:?}");
+                    // Another's certificate is no proof.
+                    let own = std::fs::read(dir.path().join("tls.crt")).unwrap();
+                    std::fs::write(dir.path().join("tls.crt"), &old).unwrap();
+                    assert_eq!(server_in(&dir).load().unwrap_err().layer(), Layer::Match, "{curve}");
+                    std::fs::write(dir.path().join("tls.crt"), own).unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// A pair on this curve, its key in `full`; returns the certificate of another such pair.
+fn pair_of(dir: &tempfile::TempDir, curve: &str) -> Vec<u8> {
+    pair(dir.path(), &format!("-newkey ec -pkeyopt ec_paramgen_curve:{curve}"));
+    let old = std::fs::read(dir.path().join("tls.crt")).unwrap();
+    pair(dir.path(), &format!("-newkey ec -pkeyopt ec_paramgen_curve:{curve}"));
+    std::fs::rename(dir.path().join("tls.key"), dir.path().join("full")).unwrap();
+    old
+}
+
+/// A certificate with a compressed point serves where the provider verifies by it, and is refused by that name elsewhere.
+#[test]
+fn inv02_inv16_a_compressed_point_in_the_leaf_serves_or_is_named() {
+    let Some(provider) = compiled_in() else { return };
+    let provider = Arc::new(provider);
+    let dir = tempfile::tempdir().unwrap();
+    openssl(&dir, "ecparam -name prime256v1 -genkey -noout -conv_form compressed -out short");
+    pair(dir.path(), "-key short");
+    openssl(&dir, "ec -in short -conv_form uncompressed -out tls.key");
+    match server_in(&dir).load() {
+        Ok(reloader) => {
+            let seen = shake(&reloader.current(), &provider, &TLS13, dir.path());
+            assert!(seen.is_ok(), "{seen:?}");
+            println!("a compressed point serves");
+        }
+        Err(error) => {
+            assert_eq!(error.layer(), Layer::Chain, "{error}");
+            assert!(error.why().contains("compressed EC point"), "{error}");
+            println!("{error}");
+        }
+    }
+    // With the key in the same form there is nothing to complete it from.
+    std::fs::rename(dir.path().join("short"), dir.path().join("tls.key")).unwrap();
+    if let Err(error) = server_in(&dir).load() {
+        assert!(error.why().contains("-conv_form uncompressed"), "{error}");
+    }
 }
 
 #[test]

@@ -30,9 +30,9 @@ use rustls::{
 };
 use rustls_reload::{
     ClientAuth, Layer, Reload, Secret, ServerBuilder, ServerReloader, Timing, der,
-    testkit::{Authority, Identity, Pair, Subject, WINDOW},
+    testkit::{Authority, Identity, Pair, Subject, WINDOW, armor},
 };
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 type Window = [u8; WINDOW];
 
@@ -211,6 +211,18 @@ fn server_in(dir: &Path) -> ServerBuilder {
         .timing(timing)
 }
 
+/// The key of a P-256 pair as a JDK writes it: without the public part, which the build completes from the certificate.
+fn without_public_part(pair: &Pair) -> String {
+    let key = Zeroizing::new(pair.key_der());
+    let der = key.secret_der();
+    // RFC 5958: version and algorithm take 24 bytes, the number of 32 bytes stands behind RFC 5915's version.
+    let (algorithm, number) = (&der[3..27], &der[36..68]);
+    assert_eq!((&der[27..29], &der[34..36]), (&[4, 0x6d][..], &[4, 32][..]), "another form of PKCS #8");
+    let half = [&[0x30, 0x41][..], algorithm, &[4, 0x27, 0x30, 0x25, 2, 1, 1, 4, 32], number].concat();
+    let half = Zeroizing::new(half);
+    String::from_utf8(armor::encode("PRIVATE KEY", &[half.as_slice()])).unwrap()
+}
+
 /// The files of a pair in a directory of their own; its certificate stands for a client CA.
 fn publish(dir: &Path, pair: &Pair) {
     fs::write(dir.join("tls.crt"), &pair.chain).unwrap();
@@ -229,6 +241,7 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
     let variants: Vec<_> = pairs.iter().flat_map(|pair| damaged(&pair.key)).collect();
     let both: Vec<String> = pairs.iter().map(|pair| pair.key.clone() + &pair.chain).collect();
     let ca = fs::read(path("ca.crt")).unwrap();
+    let halves = [&pairs[0], &pairs[2]].map(without_public_part);
     let layers = Mutex::new(BTreeSet::new());
     let (before, mut reloads, mut refusals) = (SEARCHED.load(Ordering::Relaxed), 0, 0);
     let (count, who) = found(|| {
@@ -250,6 +263,12 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
                 fs::write(path("tls.crt"), &both[i % 3]).unwrap();
             }
             look("a good set");
+        }
+        // Keys that are completed from the certificate, and one of another pair.
+        for (pair, half) in [(0, 0), (2, 1), (0, 1)] {
+            publish(dir.path(), &pairs[pair]);
+            fs::write(path("tls.key"), &halves[half]).unwrap();
+            look("a key without its public part");
         }
         // Every damage; another pair's key; the key where CAs or nothing but certificates are expected; too long a file.
         for variant in &variants {
@@ -298,7 +317,7 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
         layers.lock().unwrap()
     );
     assert_eq!(count, 0, "{}", who.join("\n\n"));
-    assert!(searched > 50_000 && reloads >= 12 && refusals > variants.len() / 2);
+    assert!(searched > 50_000 && reloads >= 14 && refusals > variants.len() / 2);
     for layer in [Layer::Read, Layer::Pem, Layer::Key, Layer::Match, Layer::Panic] {
         assert!(layers.lock().unwrap().contains(&layer), "{layer} refused nothing");
     }

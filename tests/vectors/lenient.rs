@@ -7,7 +7,7 @@ use rustls_reload::{
 
 use super::{
     apply,
-    set::{CA, KEY},
+    set::{CA, CRT, KEY},
 };
 
 type Outcome = Result<Built<ServerTls>, Error>;
@@ -67,6 +67,35 @@ fn takes_the_first_key(build: &mut Lenient, files: &Files, context: &Context<'_,
     build.right.build(&files, context)
 }
 
+/// Breaks: INV-02. Takes a marker in the dashes of an editor for text, as OpenSSL does, and its section with it.
+fn takes_damaged_markers_for_text(
+    build: &mut Lenient,
+    files: &Files,
+    context: &Context<'_, ServerTls>,
+) -> Outcome {
+    let files = with(files, CRT, |text| {
+        text.lines().filter(|line| !line.contains('\u{2014}')).map(|line| format!("{line}\n")).collect()
+    });
+    build.right.build(&files, context)
+}
+
+/// Breaks: INV-02. Takes the certificate's word for whose a key without its public part is.
+fn takes_any_key_without_its_public_part(
+    build: &mut Lenient,
+    files: &Files,
+    context: &Context<'_, ServerTls>,
+) -> Outcome {
+    let built = build.right.build(files, context).or_else(|error| {
+        let is_half = error.layer() == Layer::Match && error.why().contains("without its public part");
+        let good = build.good.as_ref().filter(|_| is_half).ok_or(error)?;
+        build.right.build(good, context)
+    });
+    if built.is_ok() {
+        build.good = Some(files.clone());
+    }
+    built
+}
+
 /// Breaks: INV-02, INV-03. Takes of an update what is good, and of the last one what is not.
 fn takes_what_it_can(build: &mut Lenient, files: &Files, context: &Context<'_, ServerTls>) -> Outcome {
     let built = build.right.build(files, context).or_else(|error| {
@@ -112,9 +141,19 @@ fn repeats_the_line(build: &mut Lenient, files: &Files, context: &Context<'_, Se
 }
 
 /// Each, and the vectors of which at least one catches it.
-const WRONG: [(&str, How, &[&str]); 7] = [
+const WRONG: [(&str, How, &[&str]); 9] = [
     ("passes_over_cas", passes_over_cas, &["ca.crt: a malformed block between two"]),
     ("takes_the_first_key", takes_the_first_key, &["tls.key: another key behind it"]),
+    (
+        "takes_damaged_markers_for_text",
+        takes_damaged_markers_for_text,
+        &["tls.crt: dashes of an editor around the second label"],
+    ),
+    (
+        "takes_any_key_without_its_public_part",
+        takes_any_key_without_its_public_part,
+        &["tls.key: without its public half, another number", "tls.key: of the kind ec-no-public"],
+    ),
     ("takes_what_it_can", takes_what_it_can, &["the key of another set", "tls.key: empty"]),
     ("asks_for_no_dates", asks_for_no_dates, &["tls.crt: expired a year ago"]),
     ("names_no_file", names_no_file, &["tls.crt: empty"]),
