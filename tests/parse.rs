@@ -137,6 +137,8 @@ fn inv02_rulers_are_text_and_damaged_markers_are_not() {
         "  -----  ",
         "----- Zertifikat f\u{fc}r x -----",
         "----- end entity -----",
+        "----- END OF CERTIFICATE 1 -----",
+        "-----  end of the server's certificate  -----",
         "----- beginning -----",
         "-----=====-----",
         "-- BEGUN",

@@ -65,6 +65,9 @@ fn damage(rest: &[u8], cut: bool) -> &'static str {
     if holds(rest, b"\\n") {
         return "its line breaks are written out as \\n: `printf '%b\\n' \"$(cat old)\" > new` makes line breaks of them";
     }
+    if holds(rest, b"%20") || holds(rest, b"%0A") {
+        return "it looks percent-encoded, as in a URL or in the header of a proxy: decode it";
+    }
     let closed = rest.windows(5).position(|window| window == b"-----");
     if closed.is_some_and(|at| !rest[at..].trim_ascii().iter().all(|byte| *byte == b'-')) {
         return if holds(rest, b"----------BEGIN ") {
@@ -102,6 +105,11 @@ fn is_marker(line: &[u8]) -> bool {
     let glued = rest.trim_ascii_start();
     let is_glued = glued.len() == rest.len();
     let word = &glued[..glued.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()];
+    // `END OF THE CHAIN` is prose, and no label begins so.
+    let next = glued[word.len()..].split(|byte| matches!(byte, b' ' | b'\t')).find(|part| !part.is_empty());
+    if !word.is_empty() && next.is_some_and(|next| next.eq_ignore_ascii_case(b"OF")) {
+        return false;
+    }
     let names_section = || [&b"CERTIFICATE"[..], b"KEY", b"CRL"].iter().any(|name| holds(line, name));
     let is = |marker: &[u8]| {
         word == marker

@@ -5,7 +5,10 @@
 
 use zeroize::Zeroizing;
 
-use super::content::Content;
+use super::{
+    content::Content,
+    section::{holds, line_at},
+};
 use crate::base64;
 
 /// Formats that begin with bytes of their own, and the message.
@@ -107,7 +110,7 @@ fn wide(text: &[u8]) -> Option<&'static str> {
 pub(super) fn hidden(text: &[u8]) -> Option<String> {
     let begin = b"-----BEGIN ";
     let at = text.windows(begin.len()).position(|window| window == begin)?;
-    let line = super::line_at(text, at);
+    let line = line_at(text, at);
     let from = text[..at].iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map_or(0, |at| at + 1);
     let before = text[from..at].trim_ascii();
     let why = if holds(text, b"\\n") {
@@ -147,8 +150,4 @@ fn encoded(text: &[u8]) -> Option<&'static str> {
     } else {
         "it looks like base64: `base64 -d old > new` decodes it"
     })
-}
-
-fn holds(text: &[u8], what: &[u8]) -> bool {
-    text.windows(what.len()).any(|window| window == what)
 }

@@ -27,6 +27,7 @@ mod disk;
 mod keys;
 mod lenient;
 mod messages;
+mod mistaken_keys;
 mod mistakes;
 mod set;
 mod text;

@@ -17,6 +17,8 @@ use super::{
 pub(crate) struct Mistake {
     pub(crate) what: &'static str,
     pub(crate) file: &'static str,
+    /// The file that the refusal names.
+    pub(crate) blamed: &'static str,
     pub(crate) layer: Layer,
     /// Parts of the message.
     pub(crate) says: &'static [&'static str],
@@ -121,7 +123,7 @@ fn apply(server: &mut Server, mistake: &Mistake) -> Result<(), String> {
         other => return Err(format!("{other:?}")),
     };
     judge(mistake, &error)?;
-    let blamed = error.path().and_then(Path::file_name).is_some_and(|name| name == mistake.file);
+    let blamed = error.path().and_then(Path::file_name).is_some_and(|name| name == mistake.blamed);
     super::check(blamed, || format!("another file is blamed: {error}"))?;
     let told = format!("{error} {error:?}");
     super::check(!server.secrets.iter().any(|windows| windows.occur_in(told.as_bytes())), || {

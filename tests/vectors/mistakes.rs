@@ -6,24 +6,25 @@ use super::{
     asn1::{self, sequence, value},
     common::armor::{base64, block},
     messages::{Mend, Mistake, openssl, shell},
+    mistaken_keys,
     set::{CA, CRT, KEY, Set},
 };
 
 /// Words that are true only of a file that ends too early.
 pub(crate) const CUT: &[&str] = &["cut off"];
 
-fn mistake(
+pub(crate) fn mistake(
     what: &'static str,
     file: &'static str,
     layer: Layer,
     says: &'static [&'static str],
     make: fn(&Set) -> Vec<u8>,
 ) -> Mistake {
-    Mistake { what, file, layer, says, never: CUT, make, mend: Mend::None }
+    Mistake { what, file, blamed: file, layer, says, never: CUT, make, mend: Mend::None }
 }
 
 /// One whose message names a command, after which the file loads.
-fn mended(
+pub(crate) fn mended(
     what: &'static str,
     file: &'static str,
     layer: Layer,
@@ -38,8 +39,7 @@ pub(crate) fn all() -> Vec<Mistake> {
     all.extend(line_breaks());
     all.extend(markers());
     all.extend(sections());
-    all.extend(encoded_keys());
-    all.extend(kinds_of_keys());
+    all.extend(mistaken_keys::all());
     all
 }
 
@@ -52,7 +52,7 @@ fn der_of(text: &str) -> Vec<u8> {
 }
 
 /// The digits of the first section, in lines.
-fn digits(text: &str) -> Vec<u8> {
+pub(crate) fn digits(text: &str) -> Vec<u8> {
     let lines = text.lines().skip(1).take_while(|line| !line.starts_with('-'));
     lines.map(|line| format!("{line}\n")).collect::<String>().into()
 }
@@ -217,6 +217,9 @@ fn line_breaks() -> Vec<Mistake> {
         mended("spaces for line breaks in a key", KEY, pem, &["line 1", "line breaks are lost"], |set| {
             set.key.replace('\n', " ").into()
         }),
+        mistake("percent-encoded", CRT, pem, &["line 1", "looks percent-encoded"], |set| {
+            set.chain.replace(' ', "%20").replace('\n', "%0A").replace('+', "%2B").into()
+        }),
         mended("nothing for line breaks", CA, pem, &["line 1", "joined", "line break"], |set| {
             set.ca.replace('\n', "").into()
         }),
@@ -273,7 +276,7 @@ fn markers() -> Vec<Mistake> {
             format!("{leaf}\u{feff}{issuer}").into()
         }),
         mistake("a title that ends something", CRT, pem, &["line 1", "damaged BEGIN or END line"], |set| {
-            format!("----- END OF LEAF -----\n{}", set.chain).into()
+            format!("----- END LEAF -----\n{}", set.chain).into()
         }),
         mistake("an END alone", CRT, pem, &["line 1", "an END and no BEGIN line"], |set| {
             set.chain
@@ -409,106 +412,4 @@ fn sections() -> Vec<Mistake> {
             b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_vec()
         }),
     ]
-}
-
-/// Keys that are encrypted, doubled, mislabelled or of another program.
-fn encoded_keys() -> Vec<Mistake> {
-    let key = Layer::Key;
-    vec![
-        mended("a second key", KEY, key, &["line 6", "second private key", "line 1"], |set| {
-            format!("{}{}", set.key, include_str!("keys/ec-p-256.pem")).into()
-        }),
-        mended("an encrypted key", KEY, key, &["line 1", "is encrypted", "openssl pkey"], |set| {
-            openssl(&["pkcs8", "-topk8", "-passout", "pass:secret"], set.key.as_bytes())
-        }),
-        mended("an encrypted key of the old kind", KEY, key, &["line 1", "is encrypted"], |set| {
-            openssl(&["ec", "-aes128", "-passout", "pass:secret"], set.key.as_bytes())
-        }),
-        mistake(
-            "headers of an encryption that took none",
-            KEY,
-            key,
-            &["line 1", "is not encrypted"],
-            |set| set.key.replacen('\n', "\nProc-Type: 4,CLEAR\n\n", 1).into(),
-        ),
-        mended(
-            "PKCS #8 labelled as RSA",
-            KEY,
-            key,
-            &["line 1", "\"RSA PRIVATE KEY\" looks like", "PKCS #8"],
-            |set| set.key.replace("PRIVATE KEY", "RSA PRIVATE KEY").into(),
-        ),
-        mended("SEC 1 labelled as PKCS #8", KEY, key, &["\"PRIVATE KEY\" looks like", "SEC 1"], |set| {
-            let text = openssl(&["ec"], set.key.as_bytes());
-            String::from_utf8(text).unwrap().replace("EC PRIVATE KEY", "PRIVATE KEY").into()
-        }),
-        mistake("a certificate labelled as a key", KEY, key, &["looks like a certificate"], |set| {
-            set.blocks().0.replace("CERTIFICATE", "PRIVATE KEY").into()
-        }),
-        mistake(
-            "a key of which the base64 was encoded twice",
-            KEY,
-            key,
-            &["line 1", "encoded twice"],
-            |set| block("PRIVATE KEY", &digits(&set.key)).into(),
-        ),
-        mistake(
-            "a key of OpenSSH",
-            KEY,
-            Layer::Pem,
-            &["line 1", "OPENSSH PRIVATE KEY", "ssh-keygen -p"],
-            |_| include_bytes!("keys/openssh.pem").to_vec(),
-        ),
-        mistake("a key of DSA under its own label", KEY, Layer::Pem, &["DSA PRIVATE KEY", "no DSA"], |_| {
-            include_bytes!("keys/dsa-old.pem").to_vec()
-        }),
-        mistake(
-            "another's key without its public part",
-            KEY,
-            Layer::Match,
-            &["line 1", "without its public part"],
-            |_| include_bytes!("keys/ec-no-public.pem").to_vec(),
-        ),
-        mistake(
-            "another's key of another algorithm",
-            KEY,
-            Layer::Match,
-            &["RSA, 2048 bits", "EC, P-256"],
-            |_| include_bytes!("keys/rsa-2048.pem").to_vec(),
-        ),
-    ]
-}
-
-/// Keys that the provider does not take, whole as they are.
-fn kinds_of_keys() -> Vec<Mistake> {
-    macro_rules! kinds {
-        ($($name:literal: $mend:ident $says:expr,)*) => {
-            vec![$(Mistake {
-                mend: Mend::$mend,
-                ..mistake($name, KEY, Layer::Key, &$says, |_| {
-                    include_bytes!(concat!("keys/", $name, ".pem")).to_vec()
-                })
-            }),*]
-        };
-    }
-    kinds! {
-        "ec-p-521": OtherKey ["line 1", "P-521 (secp521r1)", "aws-lc-rs", "does not support the curve"],
-        "ec-secp256k1": OtherKey ["line 1", "secp256k1", "does not support the curve"],
-        "ec-p-224": OtherKey ["P-224", "does not support the curve"],
-        "ec-prime192v1": OtherKey ["P-192", "does not support the curve"],
-        "ec-brainpoolp256r1": OtherKey ["brainpoolP256r1", "does not support the curve"],
-        "sm2": OtherKey ["SM2", "does not support the curve"],
-        "ec-explicit": OtherKey ["line 1", "by its numbers and not by its name", "-param_enc named_curve"],
-        "rsa-512": OtherKey ["RSA, 512 bits", "too small"],
-        "rsa-1024": OtherKey ["line 1", "RSA, 1024 bits", "too small"],
-        "rsa-5120": OtherKey ["line 1", "RSA, 5120 bits", "too large for ring"],
-        "rsa-exponent-3": OtherKey ["RSA, 2048 bits", "exponent 3 is too small"],
-        "rsa-three-primes": OtherKey ["RSA, 2048 bits", "more than two primes"],
-        "rsa-pss": OtherKey ["RSA-PSS", "does not support"],
-        "ed448": OtherKey ["line 1", "Ed448", "does not support"],
-        "x25519": OtherKey ["X25519", "cannot sign"],
-        "x448": OtherKey ["X448", "cannot sign"],
-        "dsa": OtherKey ["DSA", "does not support"],
-        "dh": OtherKey ["Diffie-Hellman", "cannot sign"],
-    }
 }

@@ -133,7 +133,7 @@ fn refused() -> Vec<(&'static str, [Layer; 3], Edit)> {
             format!("{text}-----BEGIN CERTIFICATE-----\n").into()
         }),
         ("a title in dashes that ends something", SECTIONS, |text| {
-            format!("----- END OF x -----\n{text}").into()
+            format!("----- END CERTIFICATE -----\n{text}").into()
         }),
         ("dashes of an editor around the second label", SECTIONS, |text| {
             format!("{text}\u{2014}BEGIN CERTIFICATE\u{2014}\nAAAA\n\u{2014}END CERTIFICATE\u{2014}\n").into()

@@ -3,7 +3,7 @@
 
 use rustls::{crypto::CryptoProvider, pki_types::PrivateKeyDer};
 
-use super::{BIT_STRING, Curve, EC, OUTER_PUBLIC_KEY, PARAMETERS};
+use super::ec::{BIT_STRING, Curve, EC, OUTER_PUBLIC_KEY, PARAMETERS};
 use crate::{
     der::{INTEGER, OCTETS, OID, Reader, SEQUENCE},
     pem::content::Content,
