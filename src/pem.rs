@@ -1,9 +1,10 @@
 //! PEM (RFC 7468) read strictly: what may be a damaged section is refused and never passed over.
 //!
-//! Sections are found and decoded here. Other readers pass over sections whose label they do not know and over whatever
-//! follows a damaged line, so that a torn file becomes a shorter chain; and they leave copies of a key behind (INV-10).
-//! Text between sections is allowed (RFC 7468 section 2), as `openssl x509 -text` writes it. Which labels are passed over
-//! beside the wanted ones, and why the others are not, is in the manual's table of [inputs](crate::manual::inputs).
+//! Sections are found and decoded here. Other readers pass over sections whose label they do not
+//! know and over whatever follows a damaged line, so that a torn file becomes a shorter chain; and
+//! they leave copies of a key behind (INV-10). Text between sections is allowed (RFC 7468 section
+//! 2), as `openssl x509 -text` writes it. Which labels are passed over beside the wanted ones, and
+//! why the others are not, is in the manual's table of [inputs](crate::manual::inputs).
 
 mod boundary;
 pub(crate) mod content;
@@ -47,7 +48,8 @@ impl Key {
     }
 }
 
-/// The certificates of a chain, in the order of the file: at least one. A private key may lie beside them.
+/// The certificates of a chain, in the order of the file: at least one. A private key may lie
+/// beside them.
 ///
 /// # Errors
 /// [`Layer::Pem`] for sections that belong in no chain file, damaged ones, or no certificate.
@@ -56,7 +58,8 @@ pub fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     certificates(text, |kind| matches!(kind, Beside | Key | EncryptedKey | RevocationList))
 }
 
-/// The certificates of a bundle of CAs: at least one. Neither a key nor a revocation list may lie beside them.
+/// The certificates of a bundle of CAs: at least one. Neither a key nor a revocation list may lie
+/// beside them.
 ///
 /// # Errors
 /// [`Layer::Pem`] for sections that belong in no bundle, damaged ones, or no certificate.
@@ -80,7 +83,8 @@ pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, E
     Ok(lists)
 }
 
-/// The one private key of a key file. Certificates and other sections that openssl writes may lie beside it.
+/// The one private key of a key file. Certificates and other sections that openssl writes may lie
+/// beside it.
 ///
 /// # Errors
 /// [`Layer::Key`] where there is no key, more than one, or an encrypted one; [`Layer::Pem`] where the file is damaged.
@@ -202,7 +206,8 @@ fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
     Error::new(Layer::Pem, why)
 }
 
-/// The label, if it is made of what labels are made of: a damaged file may have anything there, a key too.
+/// The label, if it is made of what labels are made of: a damaged file may have anything there, a
+/// key too.
 fn quoted(label: &str) -> String {
     let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'.' | b'#');
     let known = label.len() <= 24 && label.contains(' ') || matches!(label, "CERTIFICATE" | "PKCS7" | "CMS");

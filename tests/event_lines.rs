@@ -1,5 +1,5 @@
-//! Each event is one line of at most [`LINE_LIMIT`] bytes, whatever names, paths and messages it is about, and says how much
-//! was left out. The same line goes to callbacks and to `tracing`.
+//! Each event is one line of at most [`LINE_LIMIT`] bytes, whatever names, paths and messages it is
+//! about, and says how much was left out. The same line goes to callbacks and to `tracing`.
 //!
 //! Checks: INV-11, INV-12
 #![cfg(not(loom))]
@@ -34,7 +34,8 @@ fn leaf(names: usize) -> (String, String, Leaf) {
     (pair.chain, pair.key, leaf)
 }
 
-/// Paths and messages of every length around the limits, of one character each that is escaped or not.
+/// Paths and messages of every length around the limits, of one character each that is escaped or
+/// not.
 fn texts() -> Vec<String> {
     let lengths = [0, 1, 700, 767, 768, 769, 1023, 1024, 1025, 2047, 2048, 2049, 4096, 70_000];
     let characters = ["a", "/", "\u{e9}", "\u{1f512}", "\n", "[", " "];
@@ -158,8 +159,8 @@ fn inv11_tracing_gets_one_bounded_line_per_event() {
         std::fs::write(long.join("tls.key"), key).unwrap();
     };
     put(&chain, &key);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&told);
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&reported);
     tracing::subscriber::with_default(kept.clone(), || {
         let hear = move |event: &Event| sink.lock().unwrap().push(event.to_string());
         let reloader = ServerReloader::builder(long.join("tls.crt"), long.join("tls.key"))
@@ -172,7 +173,7 @@ fn inv11_tracing_gets_one_bounded_line_per_event() {
         reloader.reload_now();
     });
     let traced = kept.0.lock().unwrap().clone();
-    assert_eq!(traced, *told.lock().unwrap(), "tracing and the callback differ");
+    assert_eq!(traced, *reported.lock().unwrap(), "tracing and the callback differ");
     assert!(traced.iter().all(|line| line.len() <= LINE_LIMIT), "{traced:?}");
     assert!(traced.iter().any(|line| line.contains("more_names:")), "{traced:?}");
     assert!(traced.iter().any(|line| line.contains("RELOAD_FAILED")), "{traced:?}");

@@ -176,6 +176,7 @@ fn inv02_rulers_are_text_and_damaged_markers_are_not() {
         "-----\u{200b}-----",
         "-----BEGIN X----------",
         "-----BEGIN \u{a0}X-----",
+        "\u{2014}-----BEGIN OF X",
     ] {
         let text = format!("{first}{marker}\n{second}");
         let error = pem::chain(text.as_bytes()).expect_err(marker).to_string();
@@ -303,8 +304,8 @@ fn inv02_a_key_between_two_labels_or_behind_white_space_is_refused() {
 #[test]
 fn inv01_dashes_at_the_end_of_a_file_are_the_beginning_of_something() {
     let chain = pair().chain;
-    for dashes in 1..=5 {
-        let text = chain.clone() + &"-----"[..dashes];
+    for dashes in ["-", "--", "---", "----", "-----", "\u{2014}--", "\0\0---", "--\0"] {
+        let text = chain.clone() + dashes;
         assert_eq!(pem::chain(text.as_bytes()).unwrap_err().layer(), Layer::Pem, "{dashes}");
     }
     for end in ["end", "  ", "--a", "--\nend", "--\n", "------", "-----\n"] {

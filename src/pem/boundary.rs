@@ -1,7 +1,9 @@
-//! Lines of dashes: `BEGIN` and `END` lines (RFC 7468 section 3), rulers, and lines that a torn write left of either.
+//! Lines of dashes: `BEGIN` and `END` lines (RFC 7468 section 3), rulers, and lines that a torn
+//! write left of either.
 //!
-//! RFC 7468 section 2 allows text around sections, and rulers of dashes are text. A damaged `BEGIN` or `END` line that
-//! counted as text would take its section out of the file without a word, so every line that may be one is refused.
+//! RFC 7468 section 2 allows text around sections, and rulers of dashes are text. A damaged `BEGIN`
+//! or `END` line that counted as text would take its section out of the file without a word, so
+//! every line that may be one is refused.
 
 /// One line outside or inside a section.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,12 +12,13 @@ pub(super) enum Line<'a> {
     Begin(&'a str),
     /// `-----END label-----`.
     End(&'a str),
-    /// Anything that neither begins nor ends a section and cannot have done so before it was damaged.
+    /// Anything that neither begins nor ends a section and cannot have done so before it was
+    /// damaged.
     Text,
 }
 
-/// Reads one line without its line break. `cut` says that the file ends here, without a line break; `inside` says that a
-/// section is open, where no line of dashes is text.
+/// Reads one line without its line break. `cut` says that the file ends here, without a line break;
+/// `inside` says that a section is open, where no line of dashes is text.
 pub(super) fn read(line: &[u8], cut: bool, inside: bool) -> Result<Line<'_>, &'static str> {
     let line = line.trim_ascii();
     if let Some(rest) = line.strip_prefix(b"-----BEGIN ") {
@@ -26,10 +29,11 @@ pub(super) fn read(line: &[u8], cut: bool, inside: bool) -> Result<Line<'_>, &'s
     }
     let printed = printed(line);
     let dashes = printed.iter().take_while(|byte| **byte == b'-').count();
-    let is_dashes = dashes == printed.len();
+    let is_dashes = without_dashes(printed).is_empty();
+    let hyphens = printed.iter().filter(|byte| **byte == b'-').count();
     let hidden = || line.first() != Some(&b'-');
     // The first dashes of a line of which the rest was not written; a longer ruler cannot be that.
-    if cut && is_dashes && (1..=5).contains(&dashes) {
+    if cut && is_dashes && (1..=5).contains(&hyphens) {
         return Err(if hidden() { HIDDEN } else { ENDS_IN_DASHES });
     }
     if dashes < 5 {
@@ -60,7 +64,8 @@ fn label(rest: &[u8]) -> Option<&str> {
     (!label.contains("-----")).then_some(label)
 }
 
-/// The reason why a line is no `BEGIN` or `END` line, from what follows its first dashes or its opening.
+/// The reason why a line is no `BEGIN` or `END` line, from what follows its first dashes or its
+/// opening.
 fn damage(rest: &[u8], cut: bool) -> &'static str {
     if holds(rest, b"\\n") {
         return "its line breaks are written out as \\n: `printf '%b\\n' \"$(cat old)\" > new` makes line breaks of them";
@@ -90,14 +95,13 @@ fn damage(rest: &[u8], cut: bool) -> &'static str {
      's/^[^A-Z]*(BEGIN|END)[^A-Z]+([A-Z0-9. ]*[A-Z0-9])[^A-Z0-9]*$/-----\\1 \\2-----/' old > new` writes such lines anew"
 }
 
-/// Whether a line begins like a `BEGIN` or `END` line of which dashes, spaces or the rest of the word are lost or replaced.
+/// Whether a line begins like a `BEGIN` or `END` line of which dashes, spaces or the rest of the
+/// word are lost or replaced.
 ///
-/// Works on the bytes in place: a damaged line may hold a key, of which no copy may be made (INV-10).
+/// Works on the bytes in place: a damaged line may hold a key, of which no copy may be made
+/// (INV-10).
 fn is_marker(line: &[u8]) -> bool {
-    let mut rest = line;
-    while let Some(length) = dash(rest) {
-        rest = &rest[length..];
-    }
+    let rest = without_dashes(line);
     // A single hyphen begins the item of a list.
     if line.len() - rest.len() < 2 {
         return false;
@@ -107,7 +111,7 @@ fn is_marker(line: &[u8]) -> bool {
     let word = &glued[..glued.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()];
     // `END OF THE CHAIN` is prose, and no label begins so.
     let next = glued[word.len()..].split(|byte| matches!(byte, b' ' | b'\t')).find(|part| !part.is_empty());
-    if !word.is_empty() && next.is_some_and(|next| next.eq_ignore_ascii_case(b"OF")) {
+    if !is_glued && next.is_some_and(|next| next.eq_ignore_ascii_case(b"OF")) {
         return false;
     }
     let names_section = || [&b"CERTIFICATE"[..], b"KEY", b"CRL"].iter().any(|name| holds(line, name));
@@ -126,7 +130,15 @@ fn holds(line: &[u8], text: &[u8]) -> bool {
     line.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text))
 }
 
-/// The length of a leading dash: a hyphen-minus, or a character that editors and web pages put in its place.
+fn without_dashes(mut line: &[u8]) -> &[u8] {
+    while let Some(length) = dash(line) {
+        line = &line[length..];
+    }
+    line
+}
+
+/// The length of a leading dash: a hyphen-minus, or a character that editors and web pages put in
+/// its place.
 fn dash(line: &[u8]) -> Option<usize> {
     match line {
         [b'-', ..] => Some(1),
@@ -138,8 +150,9 @@ fn dash(line: &[u8]) -> Option<usize> {
     }
 }
 
-/// A line without bytes before and behind it that no ASCII text shows: byte order marks, where marked files were joined;
-/// zeros, where a crash came before the bytes of a file whose length was written. Dashes of any kind stay.
+/// A line without bytes before and behind it that no ASCII text shows: byte order marks, where
+/// marked files were joined; zeros, where a crash came before the bytes of a file whose length was
+/// written. Dashes of any kind stay.
 fn printed(line: &[u8]) -> &[u8] {
     let is_printed = |byte: &u8| byte.is_ascii_graphic();
     let begins = |at: &usize| is_printed(&line[*at]) || dash(&line[*at..]).is_some();

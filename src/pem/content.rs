@@ -1,4 +1,4 @@
-//! Kinds of DER, told apart by the tags of their first values.
+//! Kinds of DER, recognised by the tags of their first values.
 //!
 //! Serves messages only: a kind found here is what a value looks like, and decides nothing.
 

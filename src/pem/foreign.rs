@@ -1,7 +1,8 @@
-//! Files without a section of PEM, recognised by how they begin, so that the message names the way to mend them.
+//! Files without a section of PEM, recognised by how they begin, so that the message names the way
+//! to mend them.
 //!
-//! Nothing is quoted: any of these files may hold a key (INV-10). Only formats with a magic number are stated as facts,
-//! the others "look like" what they are taken for.
+//! Nothing is quoted: any of these files may hold a key (INV-10). Only formats with a magic number
+//! are stated as facts, the others "look like" what they are taken for.
 
 use zeroize::Zeroizing;
 
@@ -93,7 +94,8 @@ pub(super) fn describe(text: &[u8]) -> String {
     "no PEM in the file: no line begins with -----BEGIN".to_owned()
 }
 
-/// The encoding of text whose characters take two or four bytes, by its byte order mark or by the zeros in its first ones.
+/// The encoding of text whose characters take two or four bytes, by its byte order mark or by the
+/// zeros in its first ones.
 fn wide(text: &[u8]) -> Option<&'static str> {
     Some(match text {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",

@@ -1,4 +1,4 @@
-//! The sections of a text: found, told apart by their labels, decoded.
+//! The sections of a text: found, classified by their labels, decoded.
 
 use super::{
     SECTION_LIMIT,
@@ -24,7 +24,8 @@ pub(super) enum Kind {
     Certificate,
     Key,
     EncryptedKey,
-    /// Key parameters, public keys and certificate requests: openssl writes them beside a pair, and no pair needs them.
+    /// Key parameters, public keys and certificate requests: openssl writes them beside a pair, and
+    /// no pair needs them.
     Beside,
     RevocationList,
     TrustedCertificate,
@@ -124,8 +125,8 @@ struct Numbered<'a> {
     line: &'a [u8],
 }
 
-/// The lines of a text. A line feed, a carriage return, or both in this order break a line; an empty line may be found
-/// between the two, which counts as none.
+/// The lines of a text. A line feed, a carriage return, or both in this order break a line; an
+/// empty line may be found between the two, which counts as none.
 fn lines(text: &[u8]) -> impl Iterator<Item = Numbered<'_>> {
     let (mut start, mut number) = (0, 1);
     std::iter::from_fn(move || {
@@ -158,7 +159,8 @@ pub(super) fn decode(section: &Section<'_>, layer: Layer, name: &str) -> Result<
     Err(Error::new(layer, format!("line {line}: {name}{begins} is not valid base64: {why}")))
 }
 
-/// The bytes between the first and the last line of a section, each of which has to begin with its dashes.
+/// The bytes between the first and the last line of a section, each of which has to begin with its
+/// dashes.
 fn body(section: &[u8]) -> Option<&[u8]> {
     let ends_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let (from, to) = (section.iter().position(ends_line)?, section.iter().rposition(ends_line)?);

@@ -1,5 +1,5 @@
-//! Private keys: loaded by the crypto provider, completed from the certificate where their public part is missing, and
-//! described where the provider refuses them.
+//! Private keys: loaded by the crypto provider, completed from the certificate where their public
+//! part is missing, and described where the provider refuses them.
 
 mod describe;
 mod ec;
@@ -65,7 +65,8 @@ pub(super) fn load(
     }
     let damaged = || refused(Layer::Key, describe::refused(key.der(), provider));
     let completed = half.completed(curve, point).ok_or_else(damaged)?;
-    // Providers compute the public key from the private one and compare; the rehearsal proves it with any of them.
+    // Providers compute the public key from the private one and compare; the rehearsal proves it
+    // with any of them.
     let loaded = provider.key_provider.load_private_key(completed.clone_key());
     loaded.map_err(|_| if own.is_some() { damaged() } else { other(", or is damaged") })
 }

@@ -1,4 +1,5 @@
-//! Each mistake gives its message, and the command that the message names mends it: it is taken out of the message and run.
+//! Each mistake gives its message, and the command that the message names mends it: it is taken out
+//! of the message and run.
 
 use std::{
     io::Write,
@@ -31,11 +32,11 @@ pub(crate) struct Mistake {
 /// The command that the message names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mend {
-    /// There is none, or it is of a program that is not tried here.
+    /// No command, or one of a program that is not tried here.
     None,
-    /// It makes a file that loads.
+    /// The command makes a file that loads.
     Loads,
-    /// It makes another key, which loads and belongs to another certificate.
+    /// The command makes another key, which loads and belongs to another certificate.
     OtherKey,
 }
 
@@ -51,14 +52,14 @@ pub(crate) fn shell(command: &str, input: &[u8]) -> Vec<u8> {
 fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // It may end before it has read everything.
+    // The command may end before it has read everything.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
-/// What is wrong with a message, if anything is.
+/// Checks a message; the error says which part is missing or untrue.
 fn judge(mistake: &Mistake, error: &Error) -> Result<(), String> {
     let message = error.to_string();
     let missing = mistake.says.iter().find(|part| !message.contains(*part));
@@ -108,7 +109,7 @@ fn mended(message: &str, file: &[u8]) -> Result<Vec<u8>, String> {
     std::fs::read(path("new")).map_err(|error| format!("{command:?} wrote nothing: {error} {why}"))
 }
 
-/// Publishes a file of the next set in this form; what came of it.
+/// Publishes a file of the next set in this form, and returns the outcome.
 fn outcome(server: &mut Server, file: &'static str, text: &[u8]) -> Result<Reload, String> {
     let text = text.to_vec();
     let vector = Vector::file(file, "as it is", Expect::Served, move |_| text.clone());
@@ -125,9 +126,9 @@ fn apply(server: &mut Server, mistake: &Mistake) -> Result<(), String> {
     judge(mistake, &error)?;
     let blamed = error.path().and_then(Path::file_name).is_some_and(|name| name == mistake.blamed);
     super::check(blamed, || format!("another file is blamed: {error}"))?;
-    let told = format!("{error} {error:?}");
-    super::check(!server.secrets.iter().any(|windows| windows.occur_in(told.as_bytes())), || {
-        format!("a part of the key is told: {told}")
+    let reported = format!("{error} {error:?}");
+    super::check(!server.secrets.iter().any(|windows| windows.occur_in(reported.as_bytes())), || {
+        format!("a part of the key is reported: {reported}")
     })?;
     let mut came = Reload::Refused(error);
     // What was encoded twice is decoded twice.
@@ -180,8 +181,8 @@ fn inv16_each_mistake_gets_its_message_and_its_command_mends_it() {
 /// A wrong design: the message for a mistake, from the right one.
 type Says = fn(&Error) -> String;
 
-/// Breaks: INV-16. Designs seen in the field, which say of every file without an END that it was cut off, call whatever the
-/// provider refuses malformed, or name no line.
+/// Breaks: INV-16. Designs seen in the field, which say of every file without an END that it was
+/// cut off, call whatever the provider refuses malformed, or name no line.
 #[test]
 fn inv16_a_message_that_is_untrue_or_names_no_line_is_found() {
     let wrong: [(&str, Says, &[&str]); 3] = [

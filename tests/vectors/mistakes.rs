@@ -23,7 +23,7 @@ pub(crate) fn mistake(
     Mistake { what, file, blamed: file, layer, says, never: CUT, make, mend: Mend::None }
 }
 
-/// One whose message names a command, after which the file loads.
+/// A mistake whose message names a command, after which the file loads.
 pub(crate) fn mended(
     what: &'static str,
     file: &'static str,

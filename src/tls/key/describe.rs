@@ -1,5 +1,5 @@
-//! Keys for people: algorithm, curve or size, the reason of a refusal, and the command that mends it. No number of a key is
-//! ever part of it, only lengths and the public exponent (INV-10).
+//! Keys for people: algorithm, curve or size, the reason of a refusal, and the command that mends
+//! it. No number of a key is ever part of it, only lengths and the public exponent (INV-10).
 
 use rustls::{crypto::CryptoProvider, pki_types::PrivateKeyDer};
 
@@ -104,7 +104,7 @@ fn bits(number: &[u8]) -> usize {
     number.get(zeros).map_or(0, |first| (number.len() - zeros) * 8 - first.leading_zeros() as usize)
 }
 
-/// Says why a provider refuses a key, as far as its form tells.
+/// Says why a provider refuses a key, as far as its form shows.
 pub(super) fn refused(key: &PrivateKeyDer<'_>, provider: &CryptoProvider) -> String {
     let (der, label, form) = match key {
         PrivateKeyDer::Pkcs1(_) => (key.secret_der(), "RSA PRIVATE KEY", Content::Pkcs1),

@@ -1,4 +1,5 @@
-//! Elliptic-curve keys: named curves, points, and private keys that providers do not take as they are.
+//! Elliptic-curve keys: named curves, points, and private keys that providers do not take as they
+//! are.
 
 use rustls::{
     crypto::CryptoProvider,
@@ -51,7 +52,8 @@ impl Curve {
         1 + 2 * self.size
     }
 
-    /// Whether the provider verifies signatures of this curve, so that it can be expected to make them.
+    /// Whether the provider verifies signatures of this curve, so that it can be expected to make
+    /// them.
     pub(super) fn is_in(&self, provider: &CryptoProvider) -> bool {
         let id = [&[OID, EC.len() as u8], EC, &[OID, self.oid.len() as u8], self.oid].concat();
         provider
@@ -80,7 +82,8 @@ impl<'a> EcPublic<'a> {
     }
 }
 
-/// Whether `point`, which may be compressed (SEC 1 section 2.3.3), is the uncompressed point `whole`.
+/// Whether `point`, which may be compressed (SEC 1 section 2.3.3), is the uncompressed point
+/// `whole`.
 pub(super) fn is_point(point: &[u8], whole: &[u8]) -> bool {
     let (Some((form, x)), Some((4, both))) = (point.split_first(), whole.split_first()) else { return false };
     let (whole_x, y) = both.split_at(both.len() / 2);
@@ -88,8 +91,9 @@ pub(super) fn is_point(point: &[u8], whole: &[u8]) -> bool {
     point == whole || x == whole_x && *form == 2 + u8::from(is_odd)
 }
 
-/// An EC private key (RFC 5915) that crypto providers do not take as it is: without its public part, which is optional and
-/// which no JDK writes, with a compressed one, or with a number of another length than the curve's.
+/// An EC private key (RFC 5915) that crypto providers do not take as it is: without its public
+/// part, which is optional and which no JDK writes, with a compressed one, or with a number of
+/// another length than the curve's.
 pub(super) struct HalfKey<'a> {
     /// `None` where the key names none, as inside of PKCS #8.
     pub(super) curve: Option<&'static Curve>,
@@ -98,7 +102,8 @@ pub(super) struct HalfKey<'a> {
 }
 
 impl<'a> HalfKey<'a> {
-    /// `None` for keys of other kinds or curves, for malformed ones, and for those that providers take.
+    /// `None` for keys of other kinds or curves, for malformed ones, and for those that providers
+    /// take.
     pub(super) fn of(key: &'a PrivateKeyDer<'_>, provider: &CryptoProvider) -> Option<Self> {
         let (inner, outer_curve, outer_public) = match key {
             PrivateKeyDer::Sec1(der) => (der.secret_sec1_der(), None, None),
@@ -166,8 +171,8 @@ impl<'a> HalfKey<'a> {
         }
     }
 
-    /// The key as PKCS #8 with this public point, in a buffer that is allocated once and wiped; `None` for a number that is
-    /// longer than the curve's.
+    /// The key as PKCS #8 with this public point, in a buffer that is allocated once and wiped;
+    /// `None` for a number that is longer than the curve's.
     pub(super) fn completed(&self, curve: &Curve, point: &[u8]) -> Option<Zeroizing<PrivateKeyDer<'static>>> {
         let zeros = self.number.iter().take_while(|byte| **byte == 0).count();
         let number = &self.number[zeros.min(self.number.len().saturating_sub(curve.size))..];
