@@ -27,7 +27,7 @@ use std::{
 
 use crate::{
     error::{Error, Layer},
-    fs::{Fs, Kind, Stat},
+    fs::{self, Fs, Kind, Stat},
     secret::Secret,
     walk::{self, Seen, Step, Walk},
 };
@@ -146,7 +146,7 @@ impl PathSet {
 pub(crate) fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {
     let path = path.as_ref();
     let fault = |error| Error::new(Layer::Settings, format!("not a usable path: {error}")).at(path);
-    let mut absolute = std::path::absolute(path).map_err(fault)?;
+    let mut absolute = std::path::absolute(path).map(|path| fs::plain(&path).into_owned()).map_err(fault)?;
     if cfg!(unix) && path.as_os_str().as_encoded_bytes().ends_with(b"/.") {
         // Only a directory has such a path, and the dot is left out.
         absolute.push("");
@@ -513,6 +513,10 @@ impl<F: Fs> Attempt<'_, F> {
         while let Some(part) = rest.pop_front() {
             let parent = stack[stack.len() - 1];
             let name = match part {
+                Part::Drive(anchor) => {
+                    stack = vec![self.root(&anchor)?];
+                    continue;
+                }
                 Part::Root => {
                     stack.truncate(1);
                     continue;
@@ -787,6 +791,8 @@ fn follow<F: Fs>(fs: &F, dir: &F::Dir, name: &OsStr) -> io::Result<(Stat, F::Dir
 }
 
 enum Part {
+    /// The root of a drive or a share: a link may lead to another one.
+    Drive(PathBuf),
     Root,
     /// The directory itself: whatever was named before is wanted as one.
     Here,
@@ -796,7 +802,11 @@ enum Part {
 
 fn parts(path: &Path) -> impl Iterator<Item = Part> + '_ {
     let parts = path.components().filter_map(|component| match component {
-        Component::Prefix(_) | Component::CurDir => None,
+        Component::Prefix(prefix) => {
+            let root = Path::new(prefix.as_os_str()).join(r"\");
+            Some(Part::Drive(fs::plain(&root).into_owned()))
+        }
+        Component::CurDir => None,
         Component::RootDir => Some(Part::Root),
         Component::ParentDir => Some(Part::Up),
         Component::Normal(name) => Some(Part::Name(name.to_owned())),
@@ -814,9 +824,10 @@ fn moved(at: &Path) -> Failure {
 
 /// A name that was there a moment ago: if it is gone or of another kind now, the set is moving.
 fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
-    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, StaleNetworkFileHandle};
+    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, ResourceBusy, StaleNetworkFileHandle};
     match error.kind() {
-        NotFound | NotADirectory | InvalidInput | StaleNetworkFileHandle => {
+        // Busy is what Windows calls a file that its publisher keeps to itself meanwhile.
+        NotFound | NotADirectory | InvalidInput | ResourceBusy | StaleNetworkFileHandle => {
             Stop::Torn(path.to_owned(), format!("found, but {}", describe(verb, error)))
         }
         _ => Stop::Fault(path.to_owned(), describe(verb, error)),

@@ -348,11 +348,12 @@ fn inv13_a_stop_that_races_with_starts_ends_its_own_run_only() {
                 if !reloader.status().running {
                     let _ = reloader.start();
                 }
+                thread::yield_now();
             }
         });
         for _ in 0..300 {
             while !reloader.status().running {
-                std::hint::spin_loop();
+                thread::yield_now();
             }
             let start = Instant::now();
             let ended = reloader.stop();

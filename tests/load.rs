@@ -283,7 +283,7 @@ fn inv02_chain_and_key_may_be_one_file_and_any_path_may_lead_there() {
     let files = Files::of(&generation);
     files.write("both.pem", generation.server.chain.clone() + &generation.server.key);
     fs::create_dir(files.path("sub")).unwrap();
-    std::os::unix::fs::symlink("../both.pem", files.path("sub/link.pem")).unwrap();
+    common::platform::symlink("../both.pem", files.path("sub/link.pem"));
     for (chain, key) in
         [("both.pem", "both.pem"), ("sub/../both.pem", "./both.pem"), ("sub/link.pem", "both.pem")]
     {

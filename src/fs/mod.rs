@@ -4,6 +4,8 @@
 //! resolves every link itself and so knows which ones it went through. Linux has links whose text is not where they
 //! lead (procfs); three further verbs leave those to the system, and a fourth asks it where a whole path leads.
 
+#[cfg(not(windows))]
+use std::borrow::Cow;
 use std::{
     ffi::OsStr,
     io,
@@ -14,17 +16,42 @@ use std::{
 mod by_path;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 pub use by_path::PathFs;
 #[cfg(unix)]
 pub use unix::UnixFs;
+#[cfg(windows)]
+pub use windows::WindowsFs;
+#[cfg(windows)]
+pub(crate) use windows::{literal, plain, stat_path};
 
 /// The strongest port this platform has.
 #[cfg(unix)]
 pub type NativeFs = UnixFs;
 /// The strongest port this platform has.
-#[cfg(not(unix))]
+#[cfg(windows)]
+pub type NativeFs = WindowsFs;
+/// The strongest port this platform has.
+#[cfg(not(any(unix, windows)))]
 pub type NativeFs = PathFs;
+
+/// The path as people write it; only Windows has another way to write it.
+#[cfg(not(windows))]
+pub(crate) fn plain(path: &Path) -> Cow<'_, Path> {
+    path.into()
+}
+
+/// Whether file systems of this platform take names that differ in case for one: events then name the file as its
+/// directory does, and not as it was asked for.
+pub(crate) const FOLDS_CASE: bool = cfg!(any(windows, target_vendor = "apple"));
+
+/// Whether both are one name where case is no difference.
+pub(crate) fn same_name(one: &OsStr, other: &OsStr) -> bool {
+    let lower = |name: &OsStr| name.to_string_lossy().to_lowercase();
+    one == other || lower(one) == lower(other)
+}
 
 /// What a directory entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,11 +3,14 @@
 use std::{
     borrow::Cow,
     collections::HashMap,
-    fmt, fs,
+    fmt,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     thread,
 };
+
+#[cfg(not(windows))]
+use std::fs;
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
@@ -19,7 +22,10 @@ use super::{
     port::guarded,
     silent::{on_procfs, silent},
 };
-use crate::error::{Error, Layer};
+use crate::{
+    error::{Error, Layer},
+    fs::plain,
+};
 
 struct Notify {
     /// `None` once it was found to have no thread: whatever is asked of it then panics.
@@ -34,6 +40,9 @@ type Id = (u64, u64);
 
 /// Where a watch that is asked for again is found in place. Elsewhere what is watched twice is reported twice, or not at all.
 const FINDS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Whether the handler is called by Rust code alone, through which a panic may unwind.
+const UNWINDS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Dropped with the handler, and that is when notify's thread ends, for whatever reason.
 struct Thread(Hints);
@@ -57,7 +66,14 @@ pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
     // The handler only filters and wakes: a call of `watch` from within it would deadlock, and a slow one would let the
     // event queue overflow.
     let thread = Thread(hints.clone());
-    let made = notify::recommended_watcher(move |event| report(&thread.0, event));
+    let made = notify::recommended_watcher(move |event| {
+        // A panic that unwound into the system's caller would end the process.
+        if UNWINDS {
+            report(&thread.0, event);
+        } else if guarded(|| report(&thread.0, event)).is_none() {
+            guarded(|| thread.0.ended(NO_THREAD));
+        }
+    });
     let watcher = Some(made.map_err(|error| fault(&no_instance(&error)))?);
     let mut watcher = Notify { watcher, hints, watched: HashMap::new() };
     match watcher.ask(|watcher| drop(watcher.unwatch(Path::new("/")))) {
@@ -69,6 +85,9 @@ pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
 impl Notify {
     /// Asks the watcher; `None` if it has no thread.
     fn ask<T>(&mut self, question: impl FnOnce(&mut RecommendedWatcher) -> T) -> Option<T> {
+        if self.hints.interest().ended.is_some() {
+            self.end();
+        }
         let watcher = self.watcher.as_mut()?;
         let answer = guarded(|| question(watcher));
         if answer.is_none() {
@@ -105,7 +124,7 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
         _ => true,
     };
     for path in &event.paths {
-        hints.touched(&real_path(path), moved);
+        hints.touched(&real_path(&plain(path)), moved);
     }
 }
 
@@ -123,7 +142,7 @@ fn notify_path(dir: &Path) -> PathBuf {
             path.push(rest);
             path
         }
-        _ => dir.to_owned(),
+        _ => watchable(dir).into_owned(),
     }
 }
 
@@ -139,9 +158,9 @@ fn real_path(path: &Path) -> Cow<'_, Path> {
 impl Watcher for Notify {
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
         // A watch would follow a link, to a directory that may be watched under its own path, and take that path from it.
-        let id = match stat(dir) {
-            Ok(found) if !found.is_dir() => return Ok(Watched::Gone),
-            Ok(found) => id(&found),
+        let id = match id(dir) {
+            Ok(None) => return Ok(Watched::Gone),
+            Ok(id) => id,
             // The watcher says why.
             Err(_) => None,
         };
@@ -153,8 +172,8 @@ impl Watcher for Notify {
         let gone = || Error::new(Layer::Watch, NO_THREAD).at(dir);
         let Err(error) = watched.ok_or_else(gone)? else {
             self.watched.insert(dir.to_owned(), id.unwrap_or_default());
-            let now = stat(dir).ok().filter(fs::Metadata::is_dir);
-            if now.as_ref().and_then(self::id) != id {
+            let now = self::id(dir).ok().flatten();
+            if now.is_none() || now != id {
                 // Which one is watched cannot be told, nor whose watch that was.
                 self.unwatch(dir);
                 self.hints.lost();
@@ -162,6 +181,10 @@ impl Watcher for Notify {
             }
             return Ok(silent(dir).map_or(Watched::Armed, Watched::Silent));
         };
+        // On Windows notify has one error for whatever keeps a directory from being opened.
+        if cfg!(windows) && id.is_some() && self::id(dir).is_ok_and(|now| now == id) {
+            return Ok(Watched::Denied);
+        }
         unwatched(&error).ok_or_else(|| {
             let why = format!("cannot watch the directory: {}", cause(&error));
             Error::new(Layer::Watch, why).at(dir)
@@ -175,8 +198,20 @@ impl Watcher for Notify {
     }
 }
 
+/// Identifies the directory at a path; `None` where nothing is there, or something else.
+#[cfg(not(windows))]
+fn id(dir: &Path) -> io::Result<Option<Id>> {
+    match stat(dir) {
+        Ok(found) if found.is_dir() => Ok(Some(number(&found))),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Stats `dir` without following a link in its place, unless that is one that the walk has followed as well: a magic
 /// link of procfs, which is no text.
+#[cfg(not(windows))]
 fn stat(dir: &Path) -> io::Result<fs::Metadata> {
     let found = fs::symlink_metadata(dir)?;
     let is_magic = found.is_symlink() && dir.parent().is_some_and(on_procfs);
@@ -184,15 +219,35 @@ fn stat(dir: &Path) -> io::Result<fs::Metadata> {
 }
 
 #[cfg(unix)]
-fn id(found: &fs::Metadata) -> Option<Id> {
+fn number(found: &fs::Metadata) -> Id {
     use std::os::unix::fs::MetadataExt;
-    Some((found.dev(), found.ino()))
+    (found.dev(), found.ino())
 }
 
-/// Not to be had.
-#[cfg(not(unix))]
-fn id(_: &fs::Metadata) -> Option<Id> {
-    None
+/// One for all: not to be had.
+#[cfg(not(any(unix, windows)))]
+fn number(_: &fs::Metadata) -> Id {
+    Id::default()
+}
+
+/// Identifies the directory at a path; `None` where nothing is there, or something else.
+#[cfg(windows)]
+fn id(dir: &Path) -> io::Result<Option<Id>> {
+    match crate::fs::stat_path(&watchable(dir)) {
+        Ok(found) if found.kind == crate::fs::Kind::Dir => Ok(Some((found.id.dev, found.id.ino))),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The path to give to notify: on Windows the literal one, which may be longer than 260 characters.
+fn watchable(dir: &Path) -> Cow<'_, Path> {
+    #[cfg(windows)]
+    if let Some(literal) = crate::fs::literal(dir) {
+        return literal.into();
+    }
+    dir.into()
 }
 
 /// What that means for the directory, where it is no fault of the watcher.
@@ -332,14 +387,15 @@ mod tests {
                 }
                 let _ = told.send(());
             });
-            hints.interest().places.insert(dir.path().to_owned(), Concerned::default());
+            let names = [("file".into(), Units::default())].into();
+            let concerned = Concerned { names, ..Concerned::default() };
+            hints.interest().places.insert(dir.path().to_owned(), concerned);
             let mut watcher = notify_watcher(hints.clone()).expect("a watcher");
             assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
-            std::fs::remove_dir(dir.path()).expect("removed");
+            std::fs::write(dir.path().join("file"), "text").expect("written");
             tells.recv_timeout(Duration::from_secs(20)).expect("the end of the thread is told");
             assert_eq!(hints.interest().ended, Some(NO_THREAD));
             if asked {
-                std::fs::create_dir(dir.path()).expect("made");
                 let fault = Error::new(Layer::Watch, NO_THREAD).at(dir.path());
                 assert_eq!(watcher.watch(dir.path()), Err(fault));
                 watcher.unwatch(dir.path());
@@ -428,8 +484,8 @@ mod tests {
             assert_eq!(real_path(&path), dir);
             assert_eq!(real_path(&path.join("name")), dir.join("name"));
             assert_eq!(
-                fs::metadata(&path).ok().and_then(|a| id(&a)),
-                fs::metadata(dir).ok().and_then(|b| id(&b))
+                fs::metadata(&path).ok().map(|a| number(&a)),
+                fs::metadata(dir).ok().map(|b| number(&b))
             );
             for other in
                 dirs.map(Path::new).into_iter().filter(|other| *other != dir && dir.parent().is_some())
@@ -446,6 +502,7 @@ mod tests {
     fn inv12_a_directory_that_is_unwatched_is_heard_no_more() {
         let root = tempfile::tempdir().expect("a directory");
         let root = root.path().canonicalize().expect("its path");
+        let root = plain(&root);
         let (heard, events) = std::sync::mpsc::channel();
         let hints = Hints::new(move || {
             let _ = heard.send(());

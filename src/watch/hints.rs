@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
+    fs::{FOLDS_CASE, same_name},
     snapshot::is_listed,
     sync::{Mutex, MutexGuard, lock},
 };
@@ -45,6 +46,24 @@ pub(super) struct Concerned {
     pub(super) names: HashMap<OsString, Units>,
     /// Those that each name concerns that does not begin with a dot.
     pub(super) listing: Units,
+}
+
+impl Concerned {
+    /// The units that a name concerns, in the walk's spelling of it.
+    fn named(&self, name: &OsStr) -> Option<&Units> {
+        let other = || self.names.iter().find(|(known, _)| same_name(known, name)).map(|(_, units)| units);
+        self.names.get(name).or_else(|| FOLDS_CASE.then(other).flatten())
+    }
+}
+
+/// The place at `path`, and its path in the walk's spelling of the last name: that of its parent is the watch's own.
+fn spelled<'a>(places: &'a HashMap<PathBuf, Concerned>, path: &Path) -> Option<(&'a PathBuf, &'a Concerned)> {
+    let same = |known: &Path| {
+        let names = known.file_name().zip(path.file_name());
+        known.parent() == path.parent() && names.is_some_and(|(known, name)| same_name(known, name))
+    };
+    let place = places.get_key_value(path);
+    place.or_else(|| FOLDS_CASE.then(|| places.iter().find(|(known, _)| same(known))).flatten())
 }
 
 /// A few units, in order: most directories and names concern one.
@@ -108,12 +127,13 @@ impl Hints {
         }
         let known = {
             let Interest { places, stale, hinted, over, .. } = &mut *lock(&self.interest);
-            let dir = places.get(path).map(|place| &place.units);
-            if moved && dir.is_some() {
-                stale.insert(path.to_owned());
+            let dir = spelled(places, path);
+            if let Some((path, _)) = dir.filter(|_| moved) {
+                stale.insert(path.clone());
             }
+            let dir = dir.map(|(_, place)| &place.units);
             let place = path.parent().and_then(|dir| places.get(dir)).zip(path.file_name());
-            let name = place.and_then(|(place, name)| place.names.get(name));
+            let name = place.and_then(|(place, name)| place.named(name));
             let listing = place.filter(|(place, name)| !place.listing.is_empty() && is_listed(name));
             let listing = listing.map(|(place, _)| &place.listing);
             let known = !*over && (dir.is_some() || name.is_some() || listing.is_some());

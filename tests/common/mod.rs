@@ -5,6 +5,7 @@
 pub mod armor;
 pub mod fuse;
 pub mod held;
+pub mod platform;
 pub mod sessions;
 mod shake;
 pub mod spoil;
@@ -21,7 +22,6 @@ pub use wall::Wall;
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -32,8 +32,10 @@ pub use rustls_reload::testkit::Keyed;
 use rustls::pki_types::CertificateDer;
 use rustls_reload::{
     Event, Events, ServerBuilder, ServerReloader, Timing,
-    testkit::{Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update},
+    testkit::{Authority, Identity, Pair, Subject},
 };
+
+use platform::changed;
 
 /// How long anything may take before a test gives up: generous, because the machine may be loaded.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -111,10 +113,7 @@ impl Volume {
     /// The same in a directory of the caller's choice.
     pub fn within(root: tempfile::TempDir, files: &[Keyed<'_>]) -> Self {
         let volume = Self { root, updates: 0 };
-        fs::create_dir(volume.dir()).unwrap();
-        for op in kubelet_first(Path::new("volume"), &volume.stamp(), files) {
-            op.apply(volume.root.path()).unwrap();
-        }
+        platform::publish_first(volume.root.path(), &volume.stamp(), files);
         volume
     }
 
@@ -124,8 +123,7 @@ impl Volume {
 
     /// The same in a directory that only its owner gets into: kubelet's files may be read by everybody.
     pub fn private(self) -> Self {
-        let owner = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        fs::set_permissions(self.root.path(), owner).unwrap();
+        platform::make_private(self.root.path());
         self
     }
 
@@ -162,27 +160,22 @@ impl Volume {
 
     /// Whether the file system's clock cannot tell the last rename from the last write before it.
     pub fn is_tied(&self) -> bool {
-        newest(&self.path(&self.stamp())) == ctime(&self.path("..data"))
+        newest(&self.path(&self.stamp())) == changed(&self.path("..data"))
     }
 
-    /// Everything before the rename; returns the new payload directory and the old one.
-    fn prepare(&mut self, files: &[Keyed<'_>], spoil: impl FnOnce(&Path)) -> (PathBuf, PathBuf) {
+    /// Everything before the rename; returns the new payload directory and the old stamp.
+    fn prepare(&mut self, files: &[Keyed<'_>], spoil: impl FnOnce(&Path)) -> (PathBuf, String) {
         let old = self.stamp();
         self.updates += 1;
-        let ops = kubelet_update(Path::new("volume"), &old, &self.stamp(), files);
-        for op in ops.iter().take_while(|op| !matches!(op, Op::Symlink(..))) {
-            op.apply(self.root.path()).unwrap();
-        }
-        let payload = self.path(&self.stamp());
+        let payload = platform::prepare(self.root.path(), &old, &self.stamp(), files);
         spoil(&payload);
-        (payload, self.path(&old))
+        (payload, old)
     }
 
-    fn commit(&mut self, old: &Path) -> Instant {
-        std::os::unix::fs::symlink(self.stamp(), self.path("..data_tmp")).unwrap();
-        fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
+    fn commit(&mut self, old: &str) -> Instant {
+        let clear = platform::commit(self.root.path(), old, &self.stamp());
         let renamed = Instant::now();
-        fs::remove_dir_all(old).unwrap();
+        clear();
         renamed
     }
 
@@ -203,30 +196,24 @@ pub fn wait_for_tick(payload: &Path) {
     let newest = newest(payload);
     let scratch = tempfile::NamedTempFile::new_in(payload.parent().unwrap().parent().unwrap()).unwrap();
     let start = Instant::now();
-    while ctime(scratch.path()) <= newest {
+    while changed(scratch.path()) <= newest {
         assert!(start.elapsed() < DEADLINE, "the file system's clock stands still");
         fs::write(scratch.path(), b"tick").unwrap();
         std::thread::yield_now();
     }
 }
 
-/// When an entry itself last changed.
-fn ctime(path: &Path) -> (i64, i64) {
-    let meta = fs::symlink_metadata(path).unwrap();
-    (meta.ctime(), meta.ctime_nsec())
-}
-
 /// When a directory or anything in it last changed.
-fn newest(dir: &Path) -> (i64, i64) {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| ctime(&entry.unwrap().path()));
-    entries.chain([ctime(dir)]).max().unwrap()
+fn newest(dir: &Path) -> i128 {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| changed(&entry.unwrap().path()));
+    entries.chain([changed(dir)]).max().unwrap()
 }
 
 /// Replaces a file by rename, as careful programs do.
 pub fn replace(path: &Path, bytes: &[u8]) {
     let next = path.with_extension("next");
     fs::write(&next, bytes).unwrap();
-    fs::rename(&next, path).unwrap();
+    platform::rename(&next, path);
 }
 
 /// Waits for the first event that `pick` takes; panics with what came instead.

@@ -53,7 +53,7 @@ pub fn instead(path: &Path, make: impl FnOnce(&Path)) {
 }
 
 pub fn link(target: &str, path: &Path) {
-    std::os::unix::fs::symlink(target, path).unwrap();
+    super::platform::symlink(target, path);
 }
 
 const GARBAGE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";

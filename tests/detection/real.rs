@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -21,7 +19,7 @@ use rustls_reload::{
 };
 
 use super::{
-    common::{DEADLINE, shake},
+    common::{DEADLINE, platform::changed, shake},
     records::{LOG, TRACING, listen},
     scenarios::Scenario,
     watcher::Fate,
@@ -49,7 +47,8 @@ impl Real {
     /// In a temporary directory.
     pub fn new(scenario: &Scenario, timing: Timing) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
+        // On Windows that is a literal path, which nobody is shown.
+        let root = if cfg!(windows) { dir.path().to_owned() } else { dir.path().canonicalize().unwrap() };
         Self { _dir: Some(dir), ..Self::beneath(root.clone(), &root, scenario, timing) }
     }
 
@@ -89,6 +88,15 @@ impl Real {
 }
 
 fn carry_out(root: &Path, op: &Op) {
+    // On Windows an open handle keeps a directory that is removed in its parent, and a file from being replaced; whoever
+    // publishes there tries again.
+    let patience = Instant::now() + Duration::from_secs(if cfg!(windows) { 2 } else { 0 });
+    while Instant::now() < patience && matches!(op, Op::Rmdir(_) | Op::Rename(..)) {
+        if op.beneath(root).apply(root).is_ok() {
+            return;
+        }
+        thread::yield_now();
+    }
     op.beneath(root).apply(root).unwrap_or_else(|error| panic!("{op:?}: {error}"));
 }
 
@@ -123,8 +131,7 @@ impl World for Real {
     }
 
     fn changed(&self, op: &Op) -> Option<i128> {
-        let meta = fs::symlink_metadata(self.root.join(made(op)?)).unwrap();
-        Some(i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec()))
+        Some(changed(&self.root.join(made(op)?)))
     }
 
     fn neighbour(&mut self, every: Duration, ops: Vec<Op>) {

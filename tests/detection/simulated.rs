@@ -70,7 +70,8 @@ impl World for Simulated {
     }
 
     fn at(&self, path: &str) -> PathBuf {
-        Path::new("/").join(path)
+        // On Windows with the drive, as the server knows it.
+        std::path::absolute(Path::new("/").join(path)).unwrap()
     }
 
     fn files(&mut self, set: Set) -> Files {

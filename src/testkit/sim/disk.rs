@@ -6,7 +6,7 @@ use std::{
     ffi::{OsStr, OsString},
     hash::{Hash, Hasher},
     io::{self, ErrorKind},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -89,6 +89,15 @@ struct Place {
     dir: usize,
     name: OsString,
     node: Option<usize>,
+}
+
+/// The parts of a path, the last one first. There is one drive: on Windows an absolute path may name it.
+fn parts(path: &Path) -> impl Iterator<Item = OsString> {
+    path.components().rev().filter_map(|part| match part {
+        Component::Prefix(_) => None,
+        Component::RootDir => Some("/".into()),
+        part => Some(part.as_os_str().to_owned()),
+    })
 }
 
 impl Disk {
@@ -341,7 +350,7 @@ impl Disk {
     fn place(&self, path: &Path, follow: bool) -> io::Result<Place> {
         let mut dir = ROOT;
         let mut links = 0;
-        let mut names: Vec<OsString> = path.components().rev().map(|part| part.as_os_str().into()).collect();
+        let mut names: Vec<OsString> = parts(path).collect();
         while let Some(name) = names.pop() {
             match name.to_str() {
                 Some("/") => dir = ROOT,
@@ -357,7 +366,7 @@ impl Disk {
                                 return Err(io::Error::other("a link loop"));
                             }
                             let target = self.target(ino)?;
-                            names.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
+                            names.extend(parts(&target));
                         }
                         _ if last => return Ok(Place { dir, name, node }),
                         Some(ino) => dir = ino,

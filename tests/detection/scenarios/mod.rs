@@ -79,6 +79,11 @@ impl Scenario {
         Self { paths: publisher.paths(), ..Self::new(number, name, "", base, body) }
     }
 
+    /// The publisher makes symbolic links, which on Windows is a right that few have.
+    pub fn has_links(&self) -> bool {
+        (self.base)(&[1, 2, 3].map(|byte| vec![byte; 1024])).iter().any(|op| matches!(op, Op::Symlink(..)))
+    }
+
     fn polled(self) -> Self {
         Self { is_polled: true, ..self }
     }
