@@ -22,8 +22,8 @@
 //! - Connections that are open stay as they were shaken; none is closed because a certificate or a CA has gone. That trust has
 //!   shrunk is told, and each connection can wait for it ([`Handle::trust_shrunk`]).
 //! - The chain is not verified against any root, nor its names against anything: a client does that.
-//! - Where there are no directory handles (Windows) every change has to hold still, and a replaced directory is noticed
-//!   by lengths and times only. See [`fs::PathFs`].
+//! - On Windows no directory is held open, so every change has to hold still; a replaced directory or file is noticed by its
+//!   number. Elsewhere than there and on Unix it is noticed by lengths and times only: see [`fs::PathFs`].
 //! - Where panics abort, a panic in a build step ends the process.
 //!
 //! # How it works

@@ -803,8 +803,9 @@ enum Part {
 fn parts(path: &Path) -> impl Iterator<Item = Part> + '_ {
     let parts = path.components().filter_map(|component| match component {
         Component::Prefix(prefix) => {
-            let root = Path::new(prefix.as_os_str()).join(r"\");
-            Some(Part::Drive(fs::plain(&root).into_owned()))
+            let mut root = prefix.as_os_str().to_owned();
+            root.push(r"\");
+            Some(Part::Drive(fs::plain(Path::new(&root)).into_owned()))
         }
         Component::CurDir => None,
         Component::RootDir => Some(Part::Root),

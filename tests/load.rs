@@ -283,10 +283,13 @@ fn inv02_chain_and_key_may_be_one_file_and_any_path_may_lead_there() {
     let files = Files::of(&generation);
     files.write("both.pem", generation.server.chain.clone() + &generation.server.key);
     fs::create_dir(files.path("sub")).unwrap();
-    common::platform::symlink("../both.pem", files.path("sub/link.pem"));
-    for (chain, key) in
-        [("both.pem", "both.pem"), ("sub/../both.pem", "./both.pem"), ("sub/link.pem", "both.pem")]
-    {
+    let mut ways = vec![("both.pem", "both.pem"), ("sub/../both.pem", "./both.pem")];
+    // On Windows few may make a link.
+    if cfg!(unix) {
+        common::platform::symlink("../both.pem", files.path("sub/link.pem"));
+        ways.push(("sub/link.pem", "both.pem"));
+    }
+    for (chain, key) in ways {
         let load = ServerReloader::builder(files.path(chain), files.path(key)).timing(common::quick()).load();
         assert_eq!(common::presented(&load.unwrap())[0], generation.server.leaf, "{chain}, {key}");
     }

@@ -76,21 +76,14 @@ pub fn spoils() -> Vec<Spoil> {
         fs::write(path.with_file_name("tls.key"), pair.key).unwrap();
     };
     let yesterday = Subject::server("localhost").valid(now - 2 * day, now - day);
-    vec![
+    let mut spoils = vec![
         spoil("missing", Layer::Read, "tls.crt", |path| fs::remove_file(path).unwrap()),
         spoil("missing", Layer::Read, "ca.crt", |path| fs::remove_file(path).unwrap()),
         spoil("a directory", Layer::Read, "tls.key", |path| {
             instead(path, |path| fs::create_dir(path).unwrap())
         }),
-        spoil("a fifo", Layer::Read, "tls.key", fifo),
-        spoil("a fifo", Layer::Read, "ca.crt", fifo),
-        spoil("a device", Layer::Read, "tls.crt", |path| instead(path, |path| link("/dev/zero", path))),
         spoil("too large", Layer::Read, "tls.crt", |path| {
             fs::File::options().write(true).open(path).unwrap().set_len(5 << 20).unwrap();
-        }),
-        spoil("a link to itself", Layer::Read, "tls.crt", |path| instead(path, |path| link("tls.crt", path))),
-        spoil("a link to nothing", Layer::Read, "tls.key", |path| {
-            instead(path, |path| link("nowhere", path))
         }),
         text("empty", Layer::Pem, "tls.crt", |_| String::new()),
         text("empty", Layer::Pem, "tls.key", |_| String::new()),
@@ -109,7 +102,21 @@ pub fn spoils() -> Vec<Spoil> {
         text("no CA", Layer::ClientCa, "ca.crt", |was| was + GARBAGE),
         text("damaged CA", Layer::Pem, "ca.crt", |was| was.replacen("MI", "*I", 1)),
         spoil("expired", Layer::Validity, "tls.crt", move |path| expired(path, yesterday.clone())),
-    ]
+    ];
+    if cfg!(unix) {
+        spoils.extend([
+            spoil("a fifo", Layer::Read, "tls.key", fifo),
+            spoil("a fifo", Layer::Read, "ca.crt", fifo),
+            spoil("a device", Layer::Read, "tls.crt", |path| instead(path, |path| link("/dev/zero", path))),
+            spoil("a link to itself", Layer::Read, "tls.crt", |path| {
+                instead(path, |path| link("tls.crt", path))
+            }),
+            spoil("a link to nothing", Layer::Read, "tls.key", |path| {
+                instead(path, |path| link("nowhere", path))
+            }),
+        ]);
+    }
+    spoils
 }
 
 /// Everything that a look or a check refuses because of the file of revocation lists.
