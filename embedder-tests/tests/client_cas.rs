@@ -1,4 +1,5 @@
-//! Client CAs by the provider of this build: one is taken exactly where rustls lets its clients in by that provider.
+//! Client CAs by the provider of this build: one is taken exactly where rustls lets its clients in
+//! by that provider.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
@@ -13,8 +14,8 @@ use rustls::{
 };
 use rustls_reload::{ClientAuth, Layer, ServerReloader, Timing};
 
-/// Each CA with its key by `genpkey`, whether the key is written again with a compressed point, and whether ring and
-/// aws-lc-rs let its clients in.
+/// Each CA with its key by `genpkey`, whether the key is written again with a compressed point, and
+/// whether ring and aws-lc-rs let its clients in.
 const CAS: [(&str, bool, [bool; 2]); 12] = [
     ("-algorithm EC -pkeyopt ec_paramgen_curve:P-256", false, [true, true]),
     ("-algorithm EC -pkeyopt ec_paramgen_curve:P-256", true, [false, true]),

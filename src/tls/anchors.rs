@@ -1,9 +1,11 @@
-//! The client CAs of a bundle: by which of them rustls can verify a client, and which may issue one.
+//! The client CAs of a bundle: by which of them rustls can verify a client, and which may issue
+//! one.
 //!
-//! rustls keeps the name, the public key and the name constraints of a trust anchor, and looks at nothing else of its
-//! certificate. A certificate that says that it is no CA's would therefore issue clients, and a CA whose key no algorithm
-//! verifies, or whose constraints rustls does not implement, would lock all of its clients out. Both are left out here, with
-//! a warning that names them. A bundle of which nothing is left is refused.
+//! rustls keeps the name, the public key and the name constraints of a trust anchor, and looks at
+//! nothing else of its certificate. A certificate that says that it is no CA's would therefore
+//! issue clients, and a CA whose key no algorithm verifies, or whose constraints rustls does not
+//! implement, would lock all of its clients out. Both are left out here, with a warning that names
+//! them. A bundle of which nothing is left is refused.
 
 mod constraints;
 mod extensions;
@@ -23,8 +25,9 @@ use crate::{
     pem,
 };
 
-/// Bytes of client CAs' names, each with its length in two: a handshake names all CAs to the client, in a message that has
-/// room for 64 KiB of them and of what is beside them. Debian's whole bundle has 15 KiB.
+/// Bytes of client CAs' names, each with its length in two: a handshake names all CAs to the
+/// client, in a message that has room for 64 KiB of them and of what is beside them. Debian's whole
+/// bundle has 15 KiB.
 const NAMES_LIMIT: usize = 65_535 - 1_024;
 /// Characters of a subject in a message; whoever issues a CA chooses how long it is.
 const SUBJECT_LIMIT: usize = 160;
@@ -56,11 +59,12 @@ impl Anchor {
     }
 }
 
-/// Returns the anchors and certificates of a bundle that can let a client in, in the order of the bundle.
+/// Returns the anchors and certificates of a bundle that can let a client in, in the order of the
+/// bundle.
 ///
 /// # Errors
-/// [`Layer::ClientCa`] for a certificate that is malformed, for names that a handshake has no room for, and where no
-/// certificate of the bundle can let a client in.
+/// [`Layer::ClientCa`] for a certificate that is malformed, for names that a handshake has no room
+/// for, and where no certificate of the bundle can let a client in.
 pub(super) fn read(
     provider: &CryptoProvider,
     path: &Path,
@@ -108,10 +112,11 @@ pub(super) fn read(
     Ok((roots, taken))
 }
 
-/// Whether the new bundle may be the old one cut off: it has fewer anchors, and those are the first ones of the old bundle.
+/// Whether the new bundle may be the old one cut off: it has fewer anchors, and those are the first
+/// ones of the old bundle.
 ///
-/// Anchors are compared, not bytes: a CA that was renewed in place does not hide that those behind it are missing, and a
-/// renewed certificate whose predecessor went has lost nothing.
+/// Anchors are compared, not bytes: a CA that was renewed in place does not hide that those behind
+/// it are missing, and a renewed certificate whose predecessor went has lost nothing.
 pub(super) fn lost_its_end(old: &[CertificateDer<'static>], new: &[CertificateDer<'static>]) -> bool {
     let anchors = |certificates: &[CertificateDer<'static>]| {
         let mut roots = RootCertStore::empty();

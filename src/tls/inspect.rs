@@ -51,7 +51,7 @@ pub struct Inspection {
     /// Whether the crypto provider compared key and leaf: where it cannot (`false`), the rehearsal decides. `None` where
     /// they do not match or it did not come to that.
     pub matched: Option<bool>,
-    /// The client CAs, once all of them have been taken for trust anchors.
+    /// The client CAs that are trusted, once the bundle has been taken. A warning names each one that was left out.
     pub client_cas: Vec<CertificateDer<'static>>,
     /// The revocation lists that count, with the file that each is of, once all of them have been taken.
     pub crls: Vec<(PathBuf, CertificateRevocationListDer<'static>)>,

@@ -145,6 +145,23 @@ fn too_long(name: &'static str) -> Row {
     Row { name, ca, client, between }
 }
 
+/// A client's certificate that signs itself, put into the bundle as it is.
+fn own(name: &'static str, ca: bool) -> Row {
+    let (signer, key) = Signer::new();
+    let (public, extensions) = (signer.public(), [basic(ca, None), purposes(&[CLIENT_AUTH])]);
+    let certificate = Certificate {
+        version_3: true,
+        serial: 1,
+        issuer: name,
+        subject: name,
+        dates: NOW,
+        key: &public,
+        extensions: &extensions,
+    };
+    let certificate = certificate.signed_by(&signer);
+    Row { name, ca: pem(&certificate), client: client(&certificate, key), between: String::new() }
+}
+
 fn reshaped(name: &'static str, form: u8) -> Row {
     let (signer, _) = Signer::new();
     Row {
@@ -216,7 +233,8 @@ fn by_command(dir: &Path, name: &'static str, key: &str, digest: &str) -> Row {
     }
 }
 
-/// Name constraints: of subtrees of this tag, one base; what is behind the base is for no one to understand.
+/// Name constraints: of subtrees of this tag, one base; what is behind the base is for no one to
+/// understand.
 fn subtree(subtrees: u8, base: &[u8], behind: &[u8]) -> [Extension; 2] {
     let subtrees = der(subtrees, &[&der(0x30, &[base, behind])]);
     [basic(true, None), (CONSTRAINTS, true, der(0x30, &[&subtrees]))]
@@ -250,6 +268,8 @@ pub(crate) fn rows(dir: &Path) -> Vec<Row> {
         usage("CA:TRUE, cRLSign alone", &[ca(), bits(KEY_USAGE, 1, 0x02)]),
         usage("CA:FALSE", &[basic(false, None)]),
         usage("CA:FALSE, keyCertSign", &[basic(false, None), key_cert_sign()]),
+        own("CA:FALSE, the client's own certificate", false),
+        own("CA:TRUE, the client's own certificate", true),
         usage("no basicConstraints, no key usage", &[purposes(&[CLIENT_AUTH])]),
         usage("no basicConstraints, key usage without keyCertSign", &[bits(KEY_USAGE, 7, 0x80)]),
         usage("no basicConstraints, keyCertSign", &[key_cert_sign()]),

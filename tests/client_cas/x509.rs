@@ -67,7 +67,8 @@ pub(crate) fn purposes(ids: &[&[u8]]) -> Extension {
     extension(PURPOSES, der(0x30, &[&ids]))
 }
 
-/// A name of the common name alone: a `UTF8String`, or a `PrintableString` where that stands before it.
+/// A name of the common name alone: a `UTF8String`, or a `PrintableString` where that stands before
+/// it.
 pub(crate) fn name(common: &str) -> Vec<u8> {
     let value = match common.strip_prefix("printable:") {
         Some(common) => der(0x13, &[common.as_bytes()]),
@@ -155,7 +156,8 @@ impl Signer {
         }
     }
 
-    /// The public key in another form of its point (SEC 1 section 2.3.3), or, under 4, beside the curve.
+    /// The public key in another form of its point (SEC 1 section 2.3.3), or, under 4, beside the
+    /// curve.
     pub(crate) fn reshaped(&self, form: u8) -> Vec<u8> {
         let public = self.public();
         let point = &public[public.len() - 65..];
@@ -170,8 +172,9 @@ impl Signer {
     }
 }
 
-/// An RSA public key of so many bits (of which `bits % 3` is 2) that verifies a signature, with SHA-256, of a message of this
-/// digest: 6 times a power of two, cubed, less the encoded message (RFC 8017 section 9.2). `None` for an even digest.
+/// An RSA public key of so many bits (of which `bits % 3` is 2) that verifies a signature, with
+/// SHA-256, of a message of this digest: 6 times a power of two, cubed, less the encoded message
+/// (RFC 8017 section 9.2). `None` for an even digest.
 pub(crate) fn rsa_for(digest: &[u8], bits: usize) -> Option<(Vec<u8>, Vec<u8>)> {
     assert_eq!(bits % 3, 2);
     let length = bits.div_ceil(8);

@@ -5,11 +5,13 @@ use crate::der::{Reader, SEQUENCE};
 const PERMITTED: u8 = 0xa0;
 const EXCLUDED: u8 = 0xa1;
 
-/// Returns the kinds of names for which rustls refuses every client of a CA with these name constraints.
+/// Returns the kinds of names for which rustls refuses every client of a CA with these name
+/// constraints.
 ///
-/// rustls-webpki implements constraints on DNS names and IP addresses, where they are well-formed. For each certificate
-/// below the CA it goes through all subtrees, so that one it cannot read refuses every client. So does a constraint on
-/// directory names, because every certificate has a subject.
+/// rustls-webpki implements constraints on DNS names and IP addresses, where they are well-formed.
+/// For each certificate below the CA it goes through all subtrees, so that one it cannot read
+/// refuses every client. So does a constraint on directory names, because every certificate has a
+/// subject.
 pub(super) fn unsupported(constraints: &[u8]) -> Result<Vec<&'static str>, String> {
     let malformed = || "its name constraints are malformed: rustls lets in no client by such a CA".to_owned();
     let mut kinds = Vec::new();
@@ -47,8 +49,8 @@ pub(super) fn unsupported(constraints: &[u8]) -> Result<Vec<&'static str>, Strin
     rest.end().map(|()| kinds).ok_or_else(malformed)
 }
 
-/// Whether rustls takes this as a constraint on DNS names: all names, those beneath one, or those and itself. A wildcard is
-/// none.
+/// Whether rustls takes this as a constraint on DNS names: all names, those beneath one, or those
+/// and itself. A wildcard is none.
 fn is_dns_name(name: &[u8]) -> bool {
     let of_label = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_label = |label: &[u8]| {

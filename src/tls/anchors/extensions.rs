@@ -12,8 +12,8 @@ const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 29, 37];
 const NETSCAPE_TYPE: &[u8] = &[0x60, 0x86, 0x48, 1, 0x86, 0xf8, 0x42, 1, 1];
 const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 const ANY_PURPOSE: &[u8] = &[0x55, 29, 37, 0];
-/// Extensions that are evaluated for a CA, here or by rustls, and those that constrain nothing: identifiers of keys,
-/// alternative names, name constraints.
+/// Extensions that are evaluated for a CA, here or by rustls, and those that constrain nothing:
+/// identifiers of keys, alternative names, name constraints.
 const EVALUATED: &[&[u8]] = &[
     KEY_USAGE,
     BASIC_CONSTRAINTS,
@@ -64,12 +64,13 @@ impl<'a> Extensions<'a> {
         self.0.iter().find(|found| found.id == id).map(|found| found.value)
     }
 
-    /// Whether the certificate is a CA's that may issue client certificates, as `openssl verify -purpose sslclient` has it.
+    /// Whether the certificate is a CA's that may issue client certificates, as `openssl verify
+    /// -purpose sslclient` has it.
     ///
-    /// 1. A key usage has to allow signing certificates. 2. Basic constraints have to say that it is a CA. 3. Without them it
-    ///    has to be self-issued and of version 1, or its key usage or the older Netscape type has to name the task.
-    /// 4. An extended key usage has to allow clients. OpenSSL does not take `anyExtendedKeyUsage` for that; RFC 5280
-    ///    section 4.2.1.12 does.
+    /// 1. A key usage has to allow signing certificates. 2. Basic constraints have to say that it
+    /// is a CA. 3. Without them it has to be self-issued and of version 1, or its key usage or the
+    /// older Netscape type has to name the task. 4. An extended key usage has to allow clients.
+    /// OpenSSL does not take `anyExtendedKeyUsage` for that; RFC 5280 section 4.2.1.12 does.
     pub(super) fn may_issue_clients(&self, certificate: &[u8]) -> Result<(), String> {
         // 1.
         let usage = self.value(KEY_USAGE).map(|value| has_bit(value, 0x04));

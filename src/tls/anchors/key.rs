@@ -1,8 +1,8 @@
 //! Whether an algorithm of a crypto provider verifies signatures by a key.
 //!
-//! A provider answers only whether a signature is good. So it is asked about keys of the same size or form of which a good
-//! signature is known. It is said to refuse one only if it takes the same signature by a key of another size or form: of a
-//! provider that takes neither, nothing is known.
+//! A provider answers only whether a signature is good. So it is asked about keys of the same size
+//! or form of which a good signature is known. It is said to refuse one only if it takes the same
+//! signature by a key of another size or form: of a provider that takes neither, nothing is known.
 
 use rustls::{
     NamedGroup,
@@ -34,7 +34,8 @@ const KINDS: &[(&[u8], &str)] = &[
     (&[0x2b, 0x81, 4, 0, 10], "ECDSA secp256k1"),
 ];
 
-/// Whether the provider verifies signatures by this key: the content of a SubjectPublicKeyInfo, as rustls keeps it.
+/// Whether the provider verifies signatures by this key: the content of a SubjectPublicKeyInfo, as
+/// rustls keeps it.
 ///
 /// # Errors
 /// Why no signature by it is ever verified. Of what is not known nothing is said.
@@ -73,7 +74,8 @@ pub(super) fn verifies(provider: &CryptoProvider, spki: &[u8]) -> Result<(), Str
             if matches!(form, 2 | 3) { "with a compressed point" } else { "with a point of another form" };
         return Err(unverified(format!("{} {form}", name(kind))));
     }
-    // A key exchange asks whether the point is on the curve; rustls itself takes no other form there.
+    // A key exchange asks whether the point is on the curve; rustls itself takes no other form
+    // there.
     let group = provider.kx_groups.iter().find(|found| found.name() == *group);
     let exchange = group.filter(|_| form == UNCOMPRESSED).and_then(|group| group.start().ok());
     match exchange.map(|exchange| exchange.complete(key)) {
@@ -105,7 +107,8 @@ fn name(kind: &[u8]) -> String {
     }
 }
 
-/// Returns the digits of an RSA public key's modulus, without the zero that keeps it positive (RFC 8017 section A.1.1).
+/// Returns the digits of an RSA public key's modulus, without the zero that keeps it positive (RFC
+/// 8017 section A.1.1).
 fn modulus(key: &[u8]) -> Option<&[u8]> {
     let mut outer = Reader(key);
     let mut parts = Reader(outer.read(SEQUENCE)?);
@@ -122,9 +125,9 @@ const SHA256_INFO: &[u8] =
 
 /// Whether an algorithm takes RSA keys of so many bits.
 ///
-/// The signature is s, the exponent 3, and the modulus is made for them: n = s³ - EM, so that s³ mod n is the encoded message
-/// EM. With s a small number m times a power of two, s³ is m³ times one, and n has the length that is wanted. n is odd
-/// where the digest at the end of EM is.
+/// The signature is s, the exponent 3, and the modulus is made for them: n = s³ - EM, so that s³
+/// mod n is the encoded message EM. With s a small number m times a power of two, s³ is m³ times
+/// one, and n has the length that is wanted. n is odd where the digest at the end of EM is.
 fn takes_rsa_of(algorithm: &dyn SignatureVerificationAlgorithm, bits: usize) -> bool {
     let length = bits.div_ceil(8);
     // Shorter ones have no room for a digest, and longer ones not for their length.
@@ -138,7 +141,8 @@ fn takes_rsa_of(algorithm: &dyn SignatureVerificationAlgorithm, bits: usize) -> 
     encoded[digest..].copy_from_slice(&sha256::digest(&[message]));
     encoded[digest - SHA256_INFO.len()..digest].copy_from_slice(SHA256_INFO);
     encoded[digest - SHA256_INFO.len() - 1] = 0;
-    // Of 64, 125 and 216 each reaches into the upper half of its 6, 7 or 8 bits; the remainder of the length chooses.
+    // Of 64, 125 and 216 each reaches into the upper half of its 6, 7 or 8 bits; the remainder of
+    // the length chooses.
     let (m, taken) = [(4, 6), (5, 7), (6, 8)][bits % 3];
     let shift = (bits - taken) / 3;
     let signature = shifted(m, shift, length);
@@ -190,8 +194,8 @@ fn tagged(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 const UNCOMPRESSED: u8 = 4;
 
-/// A curve with a signature of the empty message by the key 1, whose public key is the base point, made with the nonce 1:
-/// then r is the base point's x and s is r plus the digest.
+/// A curve with a signature of the empty message by the key 1, whose public key is the base point,
+/// made with the nonce 1: then r is the base point's x and s is r plus the digest.
 struct Curve {
     id: rustls::pki_types::AlgorithmIdentifier,
     signed: rustls::pki_types::AlgorithmIdentifier,
@@ -293,7 +297,8 @@ mod tests {
         }
     }
 
-    /// Of a provider that takes no signature that is known here, nothing is said about sizes and forms.
+    /// Of a provider that takes no signature that is known here, nothing is said about sizes and
+    /// forms.
     ///
     /// Checks: INV-16.
     #[test]
