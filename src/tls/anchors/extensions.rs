@@ -67,10 +67,12 @@ impl<'a> Extensions<'a> {
     /// Whether the certificate is a CA's that may issue client certificates, as `openssl verify
     /// -purpose sslclient` has it.
     ///
-    /// 1. A key usage has to allow signing certificates. 2. Basic constraints have to say that it
-    /// is a CA. 3. Without them it has to be self-issued and of version 1, or its key usage or the
-    /// older Netscape type has to name the task. 4. An extended key usage has to allow clients.
-    /// OpenSSL does not take `anyExtendedKeyUsage` for that; RFC 5280 section 4.2.1.12 does.
+    /// 1. A key usage has to allow signing certificates.
+    /// 2. Basic constraints have to say that it is a CA.
+    /// 3. Without them it has to be self-issued and of version 1, or its key usage or the older
+    ///    Netscape type has to name the task.
+    /// 4. An extended key usage has to allow clients. OpenSSL does not take `anyExtendedKeyUsage`
+    ///    for that; RFC 5280 section 4.2.1.12 does.
     pub(super) fn may_issue_clients(&self, certificate: &[u8]) -> Result<(), String> {
         // 1.
         let usage = self.value(KEY_USAGE).map(|value| has_bit(value, 0x04));
