@@ -375,7 +375,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
         /// Checks: INV-15. Engine: generated: lines that come, are taken and fail in any order, against the list of all lines.
         #[test]
