@@ -233,7 +233,7 @@ fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     reloader.start().unwrap();
     // The driver's first look is a stall, since nothing was known of the time that it takes. Its second snapshot belongs to
     // it: what cannot be watched is looked at twice.
-    let mut next = || seen.recv_timeout(DEADLINE).unwrap();
+    let next = || seen.recv_timeout(DEADLINE).unwrap();
     assert!([next(), next()].iter().all(Option::is_some));
     assert_eq!([(); 10].map(|()| next()), [None; 10]);
     reloader.stop().unwrap();

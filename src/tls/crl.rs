@@ -149,12 +149,21 @@ impl Lists {
     ) -> Result<Self, Error> {
         let (mut lists, mut sizes) = (Self::default(), Vec::new());
         for (path, file) in files {
-            for der in crl::parse(file).map_err(|error| error.at(path))? {
+            let lists_of = |file| -> Result<Vec<_>, Error> {
+                // What is served already is indexed, and hashed for the keys that were asked for.
+                if let Some(served) = court.served_as(file) {
+                    return Ok(vec![served]);
+                }
+                let parsed = crl::parse(file)?.into_iter().map(|der| match court.served_as(&der) {
+                    Some(served) => Ok(served),
+                    None => Parsed::new(der).map(Arc::new).map_err(|why| Error::new(Layer::Crl, why)),
+                });
+                parsed.collect()
+            };
+            for parsed in lists_of(file).map_err(|error| error.at(path))? {
                 // 1.
-                let list = court.admit(path, der).map_err(|why| Error::new(Layer::Crl, why).at(path))?;
-                if !lists.0.iter().any(|other| {
-                    Arc::ptr_eq(&other.parsed, &list.parsed) || other.parsed.der == list.parsed.der
-                }) {
+                let list = court.admit(path, parsed).map_err(|why| Error::new(Layer::Crl, why).at(path))?;
+                if !lists.0.iter().any(|other| other.parsed.der == list.parsed.der) {
                     lists.0.push(list);
                 }
             }
@@ -211,14 +220,14 @@ impl Lists {
 }
 
 impl Court<'_> {
+    /// Returns the served list of these bytes.
+    fn served_as(&self, der: &[u8]) -> Option<Arc<Parsed>> {
+        let served = self.served?.0.iter().find(|served| *served.parsed.der == *der)?;
+        Some(Arc::clone(&served.parsed))
+    }
+
     /// A list that passed all that it is judged by alone.
-    fn admit(&self, path: &Path, der: CertificateRevocationListDer<'static>) -> Result<List, String> {
-        // A list that is served already is indexed, and hashed for the keys that were asked for.
-        let served = self.served.and_then(|lists| lists.0.iter().find(|served| served.parsed.der == der));
-        let parsed = match served {
-            Some(served) => Arc::clone(&served.parsed),
-            None => Arc::new(Parsed::new(der)?),
-        };
+    fn admit(&self, path: &Path, parsed: Arc<Parsed>) -> Result<List, String> {
         let algorithms = &self.provider.signature_verification_algorithms;
         let signer = self
             .anchors(&parsed.canonical)

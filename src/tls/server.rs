@@ -162,7 +162,8 @@ impl Build for ServerBuild {
         if lost_a_file(served, candidate) || lost_lists(set, served, candidate) {
             return true;
         }
-        same_paths(served, candidate).any(|(index, old, new)| match (pem::chain(old), pem::chain(new)) {
+        let mut changed = same_paths(served, candidate).filter(|(_, old, new)| old != new);
+        changed.any(|(index, old, new)| match (pem::chain(old), pem::chain(new)) {
             (Ok(old), Ok(new)) if set.is_client_ca(index) => anchors::lost_its_end(&old, &new),
             (Ok(old), Ok(new)) if !set.is_key(index) => {
                 let fewer = new.len() < old.len();

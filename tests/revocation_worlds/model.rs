@@ -16,7 +16,7 @@ pub(crate) fn covers(list: &Kind, cert: &Cert) -> bool {
 /// Whether a list names the certificates: an entry on hold counts until a later valid list of the same scope and key is
 /// without it (section 5.3.1), any other for ever.
 fn names(list: &List, world: &World<'_>) -> bool {
-    let later = |other: &&List| other.later > list.later && other.kind.like(&list.kind);
+    let later = |other: &&List| other.later && !list.later && other.kind.like(&list.kind);
     let releases = |other: &List| {
         other.kind.names == Names::Nobody && (!other.kind.expired || world.policy.ignore_expiration)
     };
@@ -90,8 +90,9 @@ pub(crate) fn expired_is_gone(world: &World<'_>, cert: &Cert) -> Answer {
 
 /// An older list of the same scope does not count beside a newer one, whatever it says. Breaks: INV-14
 pub(crate) fn newer_replaces(world: &World<'_>, cert: &Cert) -> Answer {
-    let replaced =
-        |list: &List| world.lists.iter().any(|other| other.later > list.later && other.kind.like(&list.kind));
+    let replaced = |list: &List| {
+        world.lists.iter().any(|other| other.later && !list.later && other.kind.like(&list.kind))
+    };
     let lists: Vec<_> = world.lists.iter().filter(|list| !replaced(list)).copied().collect();
     reference(&World { lists: &lists, ..*world }, cert)
 }
