@@ -45,10 +45,10 @@ pub(crate) struct Files {
     /// Load all revocation lists in one file set with the client CAs, wherever they are
     #[arg(long, requires = "crls")]
     crls_with_client_ca: bool,
-    /// What becomes of clients whose CA has a revocation list that has expired, or an intermediate of theirs
+    /// What becomes of clients that only expired revocation lists cover, or whose intermediate only such lists cover
     #[arg(long, value_enum, requires = "crls", default_value = "refuse")]
     crl_expired: Expired,
-    /// What becomes of clients whose CA has no revocation list, or an intermediate of theirs
+    /// What becomes of clients that no revocation list covers, or whose intermediate none covers
     #[arg(long, value_enum, requires = "crls", default_value = "refuse")]
     crl_unknown: Unknown,
     /// Ask for the revocation of the client's own certificate only, not of the intermediates above it
