@@ -259,7 +259,8 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// The files are looked at once the watch is armed, so a change since the first load is not missed.
     ///
     /// # Errors
-    /// [`StartError::AlreadyRunning`] while a driver runs, or hangs after a stop; that is also told as a warning.
+    /// [`StartError::AlreadyRunning`] while a driver runs, or hangs after a stop; that is also
+    /// reported as a warning.
     /// [`StartError::NoThread`] where the system has no thread left.
     pub fn start(&self) -> Result<(), StartError> {
         self.begin().map(|_| ())

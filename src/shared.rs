@@ -199,7 +199,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     /// Returns the status, with what only the caller's clock can say: whether the driver hangs.
     pub(crate) fn status(&self) -> Status {
-        // The clock may be the embedder's code, so it is read without the lock. A snapshot that ends meanwhile counts.
+        // The clock may be the embedder's code, so it is read without the lock. A snapshot that
+        // ends meanwhile counts.
         let now = self.clock.now();
         let state = self.lock();
         let stalled_since = state.progress.stalled_since(now).filter(|_| state.status.running);

@@ -39,12 +39,13 @@ pub struct Status {
     pub sets: Vec<SetStatus>,
     /// Whether a driver runs.
     pub running: bool,
-    /// When the last snapshot ended, once that is longer ago than three polls (30 s; 3 s while degraded), the time that
-    /// a snapshot takes not counted: the driver hangs in a read, a build, a watcher or a callback, or its thread has
-    /// died. Nothing is reloaded meanwhile.
+    /// When the last snapshot ended, once that is longer ago than three polls (30 s; 3 s while
+    /// degraded), the time that a snapshot takes not counted: the driver hangs in a read, a build,
+    /// a watcher or a callback, or its thread has died. Nothing is reloaded meanwhile.
     ///
-    /// Computed by the caller that asks for the status, since a driver that hangs computes nothing. The monotonic clock
-    /// decides, so that no step of the wall clock shows here. `None` while no driver runs.
+    /// Computed by the caller that asks for the status, since a driver that hangs computes nothing.
+    /// The monotonic clock decides, so that no step of the wall clock shows here. `None` while no
+    /// driver runs.
     pub stalled_since: Option<Duration>,
     /// Why file events are missing and since when, while they are.
     pub degraded: Option<(Error, Duration)>,
@@ -169,8 +170,8 @@ const POLLS: u32 = 3;
 impl Progress {
     /// A snapshot ended at `at`, took `took`, and the next one begins within `poll`.
     ///
-    /// A driver whose snapshots are slow (a network mount) is slow, not stalled: each poll counts with the time that a
-    /// snapshot takes.
+    /// A driver whose snapshots are slow (a network mount) is slow, not stalled: each poll counts
+    /// with the time that a snapshot takes.
     pub(crate) fn new(at: Now, poll: Duration, took: Duration) -> Self {
         Self { at, within: poll.saturating_add(took).saturating_mul(POLLS) }
     }
@@ -194,7 +195,8 @@ mod tests {
         Now { mono: Duration::from_secs(mono), wall: Duration::from_secs(1_000_000 + mono) }
     }
 
-    /// Engine: generated, exhaustive: every set of seconds at which a snapshot ends, asked at every second.
+    /// Engine: generated, exhaustive: every set of seconds at which a snapshot ends, asked at every
+    /// second.
     #[test]
     fn inv15_stalled_is_longer_than_three_polls_without_a_snapshot() {
         const SECONDS: u64 = 14;

@@ -63,8 +63,9 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 poll_fn(ended).await;
                 return;
             }
-            // A stop joins a thread: not on the executor. That it may be stuck is told as a warning. Without a thread for
-            // that the driver is stopped all the same, and its end is waited for here.
+            // A stop joins a thread: not on the executor. A stop that takes too long is reported as
+            // a warning. Without a thread for that the driver is stopped all the same, and its end
+            // is waited for here.
             let stopping = Arc::clone(&shared);
             match on_thread(move || stop(&stopping, &worker, Some(run))) {
                 Ok(stopped) => drop(stopped.await),
@@ -84,8 +85,8 @@ impl<T: Send + Sync + 'static> Reloader<T> {
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {
-    /// As [`reload_now`](Handle::reload_now), on a thread of its own. Where the system has no thread left, that is a
-    /// refusal of the layer [`Layer::Process`].
+    /// As [`reload_now`](Handle::reload_now), on a thread of its own. Where the system has no
+    /// thread left, that is a refusal of the layer [`Layer::Process`].
     pub async fn reload(&self) -> Reload {
         let handle = self.clone();
         match on_thread(move || handle.reload_now()) {

@@ -1,5 +1,5 @@
-//! Each reason for a failed handshake comes of a real handshake that fails for it, in TLS 1.2 and 1.3.
-//! Checks: INV-16.
+//! Each reason for a failed handshake comes of a real handshake that fails for it, in TLS 1.2 and
+//! 1.3. Checks: INV-16.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs)] // reason: a test may panic
 
@@ -128,7 +128,7 @@ fn client(
         .with_client_cert_resolver(Arc::new(shown))
 }
 
-/// What the server's side of a handshake ends with.
+/// Runs a handshake and returns the result of the server's side.
 fn shake(server: ServerConfig, client: Arc<ClientConfig>) -> Result<(), TlsError> {
     let mut server = ServerConnection::new(Arc::new(server)).unwrap();
     let mut client = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();

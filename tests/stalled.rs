@@ -1,5 +1,5 @@
-//! A driver that hangs shows in the status, computed by the caller that asks for it, and is over once it goes on.
-//! Checks: INV-15.
+//! A driver that hangs shows in the status, computed by the caller that asks for it, and is over
+//! once it goes on. Checks: INV-15.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs)] // reason: a test may panic
 
@@ -166,7 +166,8 @@ fn inv15_driver_that_hangs_shows_in_the_status_and_recovers() {
     });
 }
 
-/// Checks: INV-05, INV-15. A driver that idles is not stalled, and neither is one whose clock is set.
+/// Checks: INV-05, INV-15. A driver that idles is not stalled, and neither is one whose clock is
+/// set.
 #[test]
 fn inv15_idle_driver_is_not_stalled_whatever_the_wall_clock() {
     let dir = tempfile::tempdir().unwrap();
@@ -190,7 +191,7 @@ fn inv15_idle_driver_is_not_stalled_whatever_the_wall_clock() {
     }
 }
 
-/// A clock that runs, and jumps by a second whenever it is told to.
+/// A clock that runs, and jumps by a second at each call of the file system that opens.
 struct Jumping(SystemClock, AtomicU32);
 
 impl Clock for Jumping {
@@ -204,7 +205,8 @@ impl Clock for Jumping {
     }
 }
 
-/// A slow file system is slow, and no more: by this clock each snapshot takes a second, and three polls are far less.
+/// A slow file system is slow, and no more: by this clock each snapshot takes a second, and three
+/// polls are far less.
 #[test]
 fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     let dir = tempfile::tempdir().unwrap();
@@ -231,8 +233,8 @@ fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     let reloader = builder.clock(Arc::clone(&clock) as Arc<dyn Clock>).load_from(fs).unwrap();
     place.get_or_init(|| reloader.handle());
     reloader.start().unwrap();
-    // The driver's first look is a stall, since nothing was known of the time that it takes. Its second snapshot belongs to
-    // it: what cannot be watched is looked at twice.
+    // The driver's first look is a stall, since nothing was known of the time that it takes. Its
+    // second snapshot belongs to it: what cannot be watched is looked at twice.
     let next = || seen.recv_timeout(DEADLINE).unwrap();
     assert!([next(), next()].iter().all(Option::is_some));
     assert_eq!([(); 10].map(|()| next()), [None; 10]);

@@ -47,7 +47,8 @@ impl Acceptor {
     /// Shakes hands. There is no time limit here: a server should set one.
     ///
     /// # Errors
-    /// What the handshake fails with; [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io) has the reason.
+    /// The error of the handshake; [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io)
+    /// returns the reason.
     pub async fn accept<IO>(&self, stream: IO) -> io::Result<Accepted<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

@@ -6,8 +6,9 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerInco
 
 /// Why a handshake failed, from a server's side: one of a few reasons, to be counted and logged.
 ///
-/// Made [of rustls's error](Self::of), or [of the `io::Error`](Self::of_io) that an acceptor returns. rustls's own error has
-/// the details, some of them chosen by the client; nothing of a reason is.
+/// Made [of rustls's error](Self::of), or [of the `io::Error`](Self::of_io) that an acceptor
+/// returns. rustls's own error has the details, some of them chosen by the client; nothing of a
+/// reason is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeFailure {
@@ -31,20 +32,23 @@ pub enum HandshakeFailure {
     BadSignature,
     /// A certificate of the client's chain is not made for client authentication.
     WrongPurpose,
-    /// A certificate of the client's chain has a critical extension that the verifier does not know.
+    /// A certificate of the client's chain has a critical extension that the verifier does not
+    /// know.
     CriticalExtension,
     /// A name in the client's chain is outside of a CA's name constraints.
     NameConstraint,
-    /// The client's leaf is a CA's certificate, or a certificate above it is not one or may not have so many below it.
+    /// The client's leaf is a CA's certificate, or a certificate above it is not one or may not
+    /// have so many below it.
     NotAnIssuer,
     /// A certificate of the client's chain cannot be parsed.
     MalformedCertificate,
-    /// A key or signature of the client's chain is of an algorithm that the provider does not verify.
+    /// A key or signature of the client's chain is of an algorithm that the provider does not
+    /// verify.
     UnsupportedAlgorithm,
     /// The client's chain was rejected for a reason that is none of the others.
     RejectedCertificate,
-    /// The client ended the handshake with this alert. Most of those that name a certificate mean the server's: the client
-    /// does not trust it.
+    /// The client ended the handshake with this alert. Most of those that name a certificate mean
+    /// the server's: the client does not trust it.
     Alert(AlertDescription),
     /// The client offers no enabled version of TLS.
     NoCommonVersion,
@@ -90,7 +94,8 @@ impl HandshakeFailure {
         }
     }
 
-    /// Returns the reason of an I/O error: that of the error of rustls that it wraps, if it wraps one.
+    /// Returns the reason of an I/O error: that of the error of rustls that it wraps, if it wraps
+    /// one.
     #[must_use]
     pub fn of_io(error: &io::Error) -> Self {
         let mut next = error.get_ref().map(|inner| inner as &(dyn StdError + 'static));
@@ -213,7 +218,8 @@ impl HandshakeFailure {
     }
 }
 
-/// The alerts by which clients say why they leave; a client can send any other, and those share a name.
+/// The alerts by which clients say why they leave; a client can send any other, and those share a
+/// name.
 fn alert_name(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::UnknownCA => "alert_unknown_ca",

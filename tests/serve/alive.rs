@@ -1,5 +1,5 @@
-//! Nothing that happens to the process's log, signals, descriptors or threads stops reloading or keeps it from ending.
-//! Checks: INV-13, INV-15.
+//! Nothing that happens to the process's log, signals, descriptors or threads stops reloading or
+//! keeps it from ending. Checks: INV-13, INV-15.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Clients that are refused are counted by reason in `/status`, and each reason is logged once a minute at most.
-//! Checks: INV-12, INV-16.
+//! Clients that are refused are counted by reason in `/status`, and each reason is logged once a
+//! minute at most. Checks: INV-12, INV-16.
 
 use std::{
     io::{Read, Write},

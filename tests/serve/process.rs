@@ -35,7 +35,7 @@ impl Silent {
         Self::start_at(&volume.dir(), wrapper, stderr)
     }
 
-    /// The same with the files in this directory.
+    /// Starts it with the files in this directory.
     pub(crate) fn start_at(dir: &Path, wrapper: &[&str], stderr: impl Into<Stdio>) -> Self {
         // Free until somebody takes it.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -58,7 +58,8 @@ impl Silent {
         });
     }
 
-    /// Waits until a new connection is served this generation's certificate, and returns what it is answered.
+    /// Waits until a new connection is served this generation's certificate, and returns what it is
+    /// answered.
     pub(crate) fn serves(&self, generation: &Generation, path: &str) -> String {
         let start = Instant::now();
         loop {
@@ -90,7 +91,7 @@ impl Silent {
         Ok(StreamOwned::new(connection, stream))
     }
 
-    /// How it ends, and how long that took from now on.
+    /// Waits for its end, and returns how long that took.
     pub(crate) fn ends(&mut self) -> (ExitStatus, Duration) {
         let (start, mut ended) = (Instant::now(), None);
         until("the process ends", || {

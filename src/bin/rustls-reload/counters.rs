@@ -1,4 +1,5 @@
-//! What happened to clients: counted, shown in `/status`, and logged rarely enough that no client can fill the log.
+//! Counters of what happens to clients, shown in `/status` and logged rarely enough that no client
+//! can fill the log.
 
 use std::{
     collections::BTreeMap,

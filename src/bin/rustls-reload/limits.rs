@@ -1,9 +1,9 @@
-//! How many connections the process can afford.
+//! The number of connections that the process can afford.
 
 /// Connections at a time, however many descriptors there are: each costs memory as well.
 const CONNECTIONS_LIMIT: usize = 4096;
-/// Descriptors that a reload needs besides one for each directory on the way: 64 files at a time, and some for the watcher
-/// and for directories that come into use later.
+/// Descriptors that a reload needs besides one for each directory on the way: 64 files at a time,
+/// and some for the watcher and for directories that come into use later.
 const RELOAD_RESERVE: usize = 64 + 32;
 
 /// Raises the limit on descriptors as far as it is useful and allowed.
@@ -33,11 +33,12 @@ fn descriptors() -> Option<usize> {
     None
 }
 
-/// Returns how many connections at a time leave enough descriptors to reload files that `dirs` directories lead to.
+/// Returns how many connections at a time leave enough descriptors to reload files that `dirs`
+/// directories lead to.
 ///
 /// Called once everything else is open.
 pub(crate) fn connections(dirs: usize) -> usize {
-    // Those that the process has now, as Linux, macOS and the BSDs list them.
+    // The descriptors that the process has now, as Linux, macOS and the BSDs list them.
     let open = std::fs::read_dir("/dev/fd").map_or(64, Iterator::count);
     descriptors().map_or(CONNECTIONS_LIMIT, |limit| affordable(limit, open, dirs))
 }

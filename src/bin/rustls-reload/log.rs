@@ -1,7 +1,8 @@
-//! Lines for people on stderr, through a bounded queue: only the queue's own thread ever waits for the reader of stderr.
+//! Lines for people on stderr, through a bounded queue: only the queue's own thread ever waits for
+//! the reader of stderr.
 //!
-//! Without a reader the oldest lines make room for new ones and are counted, and the count is the first that a reader gets
-//! who comes back (INV-15).
+//! Without a reader the oldest lines make room for new ones and are counted, and the count is the
+//! first that a reader gets who comes back (INV-15).
 
 use std::{
     collections::VecDeque,
@@ -15,15 +16,16 @@ use std::{
 
 /// Bytes of the lines that wait at most, not counting the last of them.
 const BYTES_LIMIT: usize = 256 * 1024;
-/// How long the end of the process waits for the lines that have not been written: a reader takes them within
-/// milliseconds, and a full pipe without one must not hold the process.
+/// How long the end of the process waits for the lines that have not been written: a reader takes
+/// them within milliseconds, and a full pipe without one must not hold the process.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 /// Between two attempts to write to a non-blocking stderr that is full.
 const WRITE_PAUSE: Duration = Duration::from_millis(50);
 
 static LOG: Log = Log::new(BYTES_LIMIT);
 
-/// Starts the thread that writes what [`log_line`] is given; panics are logged from then on as well.
+/// Starts the thread that writes what [`log_line`] is given; panics are logged from then on as
+/// well.
 ///
 /// # Errors
 /// There is no thread for it.
@@ -140,7 +142,8 @@ impl Log {
     }
 }
 
-/// Writes all of it, also where stderr was made non-blocking by somebody who shares it; else returns how much was written.
+/// Writes all of it, also where stderr was made non-blocking by somebody who shares it; else
+/// returns how much was written.
 fn write(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
     let mut written = 0;
     while written < text.len() {
@@ -155,7 +158,8 @@ fn write(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
     Ok(())
 }
 
-/// Lines that wait for the writer. The oldest make room for new ones: the latest say how things are.
+/// Lines that wait for the writer. The oldest make room for new ones: the latest say how things
+/// are.
 struct Queue {
     lines: VecDeque<String>,
     bytes: usize,
@@ -377,14 +381,16 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
-        /// Checks: INV-15. Engine: generated: lines that come, are taken and fail in any order, against the list of all lines.
+        /// Checks: INV-15. Engine: generated: lines that come, are taken and fail in any order,
+        /// against the list of all lines.
         #[test]
         fn inv15_every_line_is_written_or_counted_at_its_place(
             limit in 1_usize..40,
             steps in vec(prop_oneof![3 => (1_usize..20).prop_map(Step::Push), 2 => Just(Step::Pop), 1 => Just(Step::Fail)], 0..80),
         ) {
             let mut queue = Queue::new(limit);
-            // Lengths of all lines; the first that waits; the first that no reader knows of; the last taken, with its number.
+            // Lengths of all lines; the first that waits; the first that no reader knows of; the
+            // last taken, with its number.
             let (mut all, mut waits, mut unknown) = (Vec::new(), 0, 0);
             let mut taken = None;
             let mut lost_in_all = 0;

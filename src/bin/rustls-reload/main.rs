@@ -49,9 +49,9 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     /// Serve HTTPS and tell on stderr of each reload and each refusal
     ///
-    /// `GET /` tells what its connection was served, `GET /status` everything as JSON (paths included), `GET /healthz`
-    /// whether the files are watched and no snapshot of them is overdue. SIGHUP looks at once and takes what it finds for
-    /// finished.
+    /// `GET /` tells what its connection was served, `GET /status` everything as JSON (paths
+    /// included), `GET /healthz` whether the files are watched and no snapshot of them is overdue.
+    /// SIGHUP looks at once and takes what it finds for finished.
     Serve(serve::Args),
     #[command(after_help = EXIT_CODES)]
     /// Tell what a server of these files would load and watch, and what is wrong with them
@@ -86,7 +86,8 @@ fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure
     signals::unblock()?;
     log::start().map_err(|error| format!("no thread for the log: {error}"))?;
     let log_panic = panic::take_hook();
-    // tokio panics where it gets no thread, and then waits for ever for those that it has got: this ends the process first.
+    // tokio panics where it gets no thread, and then waits for ever for those that it has got: this
+    // ends the process first.
     panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
         let why = payload.downcast_ref::<String>().map(String::as_str);

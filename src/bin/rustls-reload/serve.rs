@@ -14,7 +14,8 @@ use crate::{
     signals::{Ends, Reloads},
 };
 
-/// From the first signal until the process ends, whatever hangs: what the server's own end may take, and a second more.
+/// From the first signal until the process ends, whatever hangs: what the server's own end may
+/// take, and a second more.
 const LAST_LIMIT: Duration = END_LIMIT.saturating_add(Duration::from_secs(1));
 
 /// What to serve, and where.
@@ -77,7 +78,8 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks for an end at the first signal, and ends the process at the second one or after [`LAST_LIMIT`].
+/// Asks for an end at the first signal, and ends the process at the second one or after
+/// [`LAST_LIMIT`].
 ///
 /// A task of its own: the one that serves may wait for a driver that hangs.
 async fn end_on_signal(mut ends: Ends, end: oneshot::Sender<()>) {

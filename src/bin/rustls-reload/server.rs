@@ -47,7 +47,8 @@ const STREAM_LIMIT: u32 = 64;
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// At the end, for requests that are being answered.
 pub(crate) const END_LIMIT: Duration = Duration::from_secs(5);
-/// Between two attempts to accept while the system refuses, doubling from the first to the last of these.
+/// Between two attempts to accept while the system refuses, doubling from the first to the last of
+/// these.
 const ACCEPT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 
 /// A running server and the reloader that it serves from.
@@ -117,7 +118,8 @@ impl Server {
     }
 }
 
-/// Runs `work` on a thread of its own: where there is none, that is an error, and not a panic as of `spawn_blocking`.
+/// Runs `work` on a thread of its own: where there is none, that is an error, and not a panic as of
+/// `spawn_blocking`.
 async fn on_thread<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Failure> {
     let (sender, receiver) = oneshot::channel();
     let spawned = thread::Builder::new().name("start".to_owned()).spawn(move || drop(sender.send(work())));
@@ -125,7 +127,7 @@ async fn on_thread<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static)
     Ok(receiver.await?)
 }
 
-/// What each connection is served from, and counted in.
+/// The acceptor and the counters of all connections.
 #[derive(Clone)]
 struct Clients {
     acceptor: Acceptor,
@@ -202,7 +204,8 @@ async fn next(
 
 /// Shakes hands and answers requests until the client has enough, or the server ends.
 ///
-/// A handshake that fails is counted by its reason. What goes wrong after that is the client's business.
+/// A handshake that fails is counted by its reason. What goes wrong after that is the client's
+/// business.
 async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiver<bool>) {
     let Clients { acceptor, handle, counters } = clients;
     let _ = stream.set_nodelay(true);

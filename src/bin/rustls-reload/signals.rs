@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// Lets the signals in that are waited for here, also where the parent has blocked them: that is inherited.
+/// Lets the signals in that are waited for here, also where the parent has blocked them: that is
+/// inherited.
 ///
 /// Called before any other thread starts, since threads inherit it too.
 #[cfg(unix)]
@@ -35,8 +36,8 @@ pub(crate) struct Reloads {
 impl Ends {
     pub(crate) fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        // Where stderr is a file that may grow no further (RLIMIT_FSIZE), a line is lost. Unhandled, this signal would end
-        // the process.
+        // Where stderr is a file that may grow no further (RLIMIT_FSIZE), a line is lost.
+        // Unhandled, this signal would end the process.
         let _ = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?;
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }

@@ -1,0 +1,454 @@
+//! Servers whose files change, and the handshakes that show who is let in.
+
+use std::{
+    cell::Cell,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use rustls::{
+    ClientConfig, ServerConfig, crypto::ring::Ticketer, pki_types::UnixTime, time_provider::TimeProvider,
+};
+use rustls_reload::{
+    ClientAuth, Event, Reload, ServerBuilder, ServerReloader,
+    testkit::{Authority, Identity, Pair, Subject},
+};
+
+use crate::common::{Handshake, client_with, server_in, shake, shake_as};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A scenario and its name.
+type Scenario = (&'static str, fn(&World));
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("dates-of-client-cas", dates_of_client_cas),
+    ("revoked", revoked),
+    ("revocation-unknown", revocation_unknown),
+    ("list-expired", list_expired),
+    ("list-older", list_older),
+    ("list-gone", list_gone),
+    ("list-of-another-key", list_of_another_key),
+    ("leaf-only", leaf_only),
+    ("client-auth", client_auth),
+    ("server-names", server_names),
+    ("sessions-over-renewal", sessions_over_renewal),
+    ("sessions-over-trust", sessions_over_trust),
+    ("sessions-off", sessions_off),
+    ("sessions-of-a-name", sessions_of_a_name),
+    ("sessions-over-dates", sessions_over_dates),
+    ("resolver", resolver),
+    ("client-ca-gone", client_ca_gone),
+    ("handshake-under-way", handshake_under_way),
+    ("trust-reduced", trust_reduced),
+    ("server-dates", server_dates),
+];
+
+/// A directory with a pair, a client CA and whatever a scenario adds.
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+    servers: Authority,
+    pub(crate) clients: Authority,
+    handshakes: Cell<usize>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let (servers, clients) = (Authority::root("servers"), Authority::root("clients"));
+        let world = Self { dir: tempfile::tempdir().unwrap(), servers, clients, handshakes: Cell::new(0) };
+        world.renew(&Subject::server("localhost"));
+        world.write("ca.crt", &world.clients.pem);
+        world
+    }
+
+    pub(crate) fn handshakes(&self) -> usize {
+        self.handshakes.get()
+    }
+
+    /// Writes another certificate and key for the server.
+    fn renew(&self, subject: &Subject) {
+        self.pair("tls", subject);
+    }
+
+    fn pair(&self, name: &str, subject: &Subject) {
+        let pair = self.servers.issue(subject, &Identity::p256());
+        self.write(&format!("{name}.crt"), &pair.chain);
+        self.write(&format!("{name}.key"), &pair.key);
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.dir.path().join(name), bytes).unwrap();
+    }
+
+    /// A list of the client CA that names these clients, due in so many days.
+    fn list(&self, revoked: &[&Pair], days: i64, number: u64) -> Vec<u8> {
+        list_of(&self.clients, revoked, days, number)
+    }
+
+    fn builder(&self) -> ServerBuilder {
+        server_in(self.dir.path()).client_ca(self.dir.path().join("ca.crt"), ClientAuth::Required)
+    }
+
+    /// The same with the revocation lists of `ca.crl`.
+    fn with_list(&self) -> ServerBuilder {
+        self.builder().crl(self.dir.path().join("ca.crl"))
+    }
+
+    fn issue(&self, name: &str) -> Pair {
+        self.clients.issue(&Subject::client(name), &Identity::p256())
+    }
+
+    fn client(&self, shown: Option<&Pair>) -> Arc<ClientConfig> {
+        client_with(&[&self.servers], shown, rustls::ALL_VERSIONS)
+    }
+
+    /// Whether a client that shows this is let in.
+    fn lets_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
+        self.takes(&server.current(), &self.client(Some(shown)))
+    }
+
+    fn takes(&self, server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> bool {
+        self.handshakes.set(self.handshakes.get() + 1);
+        shake(server, client).is_ok()
+    }
+
+    /// Whether the next handshake of this client resumes.
+    fn resumes(&self, server: &ServerReloader, client: &Arc<ClientConfig>) -> bool {
+        self.handshakes.set(self.handshakes.get() + 1);
+        shake(&server.current(), client).unwrap().resumed
+    }
+}
+
+fn list_of(authority: &Authority, revoked: &[&Pair], days: i64, number: u64) -> Vec<u8> {
+    let now = SystemTime::now();
+    let revoked: Vec<_> = revoked.iter().map(|pair| &pair.leaf).collect();
+    let days_from_now = DAY * u32::try_from(days.unsigned_abs()).unwrap();
+    let due = if days < 0 { now - days_from_now } else { now + days_from_now };
+    authority.crl(&revoked, (now - 99 * DAY, due), number).pem.into_bytes()
+}
+
+fn window(from: i64, to: i64) -> (SystemTime, SystemTime) {
+    let at = |days: i64| {
+        let by = DAY * u32::try_from(days.unsigned_abs()).unwrap();
+        if days < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
+    };
+    (at(from), at(to))
+}
+
+/// Clients of a CA that has expired, or is not valid yet, are let in: rustls asks no anchor's dates.
+fn dates_of_client_cas(world: &World) {
+    let client = world.issue("c");
+    for (from, to) in [(-99, -9), (9, 99), (-9, 99)] {
+        world.write("ca.crt", world.clients.twin("clients", window(from, to)));
+        let server = world.builder().load().unwrap();
+        assert!(world.lets_in(&server, &client), "{from} to {to}");
+    }
+}
+
+fn revoked(world: &World) {
+    let (good, bad) = (world.issue("good"), world.issue("bad"));
+    world.write("ca.crl", world.list(&[&bad], 9, 1));
+    let server = world.with_list().load().unwrap();
+    assert!(world.lets_in(&server, &good) && !world.lets_in(&server, &bad));
+    world.write("ca.crl", world.list(&[&bad, &good], 9, 2));
+    assert!(matches!(server.reload_now(), Reload::Reloaded));
+    assert!(!world.lets_in(&server, &good) && !world.lets_in(&server, &bad));
+}
+
+fn revocation_unknown(world: &World) {
+    let other = Authority::root("other");
+    world.write("ca.crt", world.clients.pem.clone() + &other.pem);
+    world.write("ca.crl", world.list(&[], 9, 1));
+    let unlisted = other.issue(&Subject::client("c"), &Identity::p256());
+    let listed = world.issue("c");
+    let server = world.with_list().load().unwrap();
+    assert!(world.lets_in(&server, &listed) && !world.lets_in(&server, &unlisted));
+    let server = world.with_list().allow_unknown_revocation_status().load().unwrap();
+    assert!(world.lets_in(&server, &listed) && world.lets_in(&server, &unlisted));
+    // Without any list nothing is asked.
+    let server = world.builder().load().unwrap();
+    assert!(world.lets_in(&server, &unlisted));
+}
+
+fn list_expired(world: &World) {
+    let (good, bad) = (world.issue("good"), world.issue("bad"));
+    world.write("ca.crl", world.list(&[&bad], -1, 1));
+    let server = world.with_list().load().unwrap();
+    assert!(!world.lets_in(&server, &good) && !world.lets_in(&server, &bad));
+    // Allowing what is unknown is another matter.
+    let server = world.with_list().allow_unknown_revocation_status().load().unwrap();
+    assert!(!world.lets_in(&server, &good));
+    let server = world.with_list().ignore_revocation_expiration().load().unwrap();
+    assert!(world.lets_in(&server, &good) && !world.lets_in(&server, &bad));
+    // A reload does not replace a list that is valid by one that has expired.
+    world.write("ca.crl", world.list(&[&bad], 9, 1));
+    let server = world.with_list().load().unwrap();
+    world.write("ca.crl", world.list(&[&bad], -1, 2));
+    assert!(matches!(server.reload_now(), Reload::Refused(_)));
+    assert!(world.lets_in(&server, &good));
+}
+
+/// An older list than the served one is taken: what was revoked in between is let in again.
+fn list_older(world: &World) {
+    let bad = world.issue("bad");
+    world.write("ca.crl", world.list(&[&bad], 9, 2));
+    let server = world.with_list().load().unwrap();
+    assert!(!world.lets_in(&server, &bad));
+    world.write("ca.crl", world.list(&[], 9, 1));
+    assert!(matches!(server.reload_now(), Reload::Reloaded));
+    assert!(world.lets_in(&server, &bad));
+}
+
+fn list_gone(world: &World) {
+    let (good, bad) = (world.issue("good"), world.issue("bad"));
+    world.write("ca.crl", world.list(&[&bad], 9, 1));
+    let server = world.with_list().load().unwrap();
+    for broken in [&b""[..], b"-----BEGIN X509 CRL-----\nAA==\n", &list_of(&Authority::root("o"), &[], 9, 1)]
+    {
+        world.write("ca.crl", broken);
+        assert!(matches!(server.reload_now(), Reload::Refused(_)));
+        assert!(world.lets_in(&server, &good) && !world.lets_in(&server, &bad));
+    }
+    fs::remove_file(world.dir.path().join("ca.crl")).unwrap();
+    assert!(matches!(server.reload_now(), Reload::Refused(_)));
+    assert!(world.lets_in(&server, &good) && !world.lets_in(&server, &bad));
+}
+
+fn list_of_another_key(world: &World) {
+    let bad = world.issue("bad");
+    world.write("ca.crl", world.list(&[&bad], 9, 1));
+    let server = world.with_list().load().unwrap();
+    world.write("ca.crl", list_of(&Authority::root("clients"), &[], 9, 2));
+    assert!(matches!(server.reload_now(), Reload::Refused(_)));
+    assert!(!world.lets_in(&server, &bad));
+}
+
+fn leaf_only(world: &World) {
+    let between = world.clients.intermediate("between");
+    let client = between.issue_with_chain(&Subject::client("c"), &Identity::p256());
+    world.write("ca.crl", list_of(&between, &[], 9, 1));
+    let server = world.with_list().load().unwrap();
+    assert!(!world.lets_in(&server, &client), "there is no list that the intermediate could be in");
+    let server = world.with_list().only_check_end_entity_revocation().load().unwrap();
+    assert!(world.lets_in(&server, &client));
+}
+
+fn client_auth(world: &World) {
+    let stranger = Authority::root("stranger").issue(&Subject::client("c"), &Identity::p256());
+    let good = world.issue("c");
+    for (mode, anonymous) in [(ClientAuth::Optional, true), (ClientAuth::Required, false)] {
+        let ca = world.dir.path().join("ca.crt");
+        let server = server_in(world.dir.path()).client_ca(ca, mode).load().unwrap();
+        assert!(world.lets_in(&server, &good) && !world.lets_in(&server, &stranger));
+        assert_eq!(world.takes(&server.current(), &world.client(None)), anonymous);
+    }
+    let server = server_in(world.dir.path()).load().unwrap();
+    assert!(world.takes(&server.current(), &world.client(None)));
+}
+
+fn server_names(world: &World) {
+    world.pair("b", &Subject::server("b.example"));
+    let path = |name: &str| world.dir.path().join(name);
+    let builder = || server_in(world.dir.path()).pair(path("b.crt"), path("b.key"));
+    let client = world.client(None);
+    let answered = |server: &ServerReloader, name: &str| {
+        world.handshakes.set(world.handshakes.get() + 1);
+        shake_as(&server.current(), &client, name).map(|found| found.leaf().clone())
+    };
+    let (lax, strict) = (builder().load().unwrap(), builder().strict_names(true).load().unwrap());
+    assert!(answered(&lax, "b.example").is_ok() && answered(&strict, "b.example").is_ok());
+    assert!(answered(&lax, "localhost").is_ok() && answered(&strict, "localhost").is_ok());
+    // A client that names somebody else gets the default pair, whose name it does not take.
+    let invalid = |outcome| matches!(outcome, Err(rustls::Error::InvalidCertificate(_)));
+    assert!(invalid(answered(&lax, "other.example")));
+    assert!(
+        matches!(answered(&strict, "other.example"), Err(error) if !matches!(error, rustls::Error::InvalidCertificate(_)))
+    );
+    assert!(lax.served().value.leaf_for(None).is_some() && strict.served().value.leaf_for(None).is_none());
+}
+
+fn sessions_over_renewal(world: &World) {
+    for tickets in [false, true] {
+        for over_reloads in [true, false] {
+            let builder = world.builder().resume_over_reloads(over_reloads);
+            let builder = if tickets { builder.tickets(Ticketer::new) } else { builder };
+            let server = builder.load().unwrap();
+            let client = world.client(Some(&world.issue("c")));
+            assert!(!world.resumes(&server, &client) && world.resumes(&server, &client));
+            world.renew(&Subject::server("localhost"));
+            assert!(matches!(server.reload_now(), Reload::Reloaded));
+            assert_eq!(world.resumes(&server, &client), over_reloads, "tickets: {tickets}");
+        }
+    }
+}
+
+/// No session goes on over another client CA, another revoked client or another name, also taken back.
+fn sessions_over_trust(world: &World) {
+    let other = Authority::root("other");
+    let (client, gone) = (world.issue("c"), world.issue("gone"));
+    let plain = world.list(&[], 9, 1);
+    world.write("ca.crl", &plain);
+    let changes: [fn(&World, &Pair, &Authority); 3] = [
+        |world, _, other| world.write("ca.crt", world.clients.pem.clone() + &other.pem),
+        |world, gone, _| world.write("ca.crl", world.list(&[gone], 9, 2)),
+        |world, _, _| {
+            let subject = Subject { names: vec!["localhost".into(), "b".into()], ..Subject::server("x") };
+            world.renew(&subject);
+        },
+    ];
+    for change in changes {
+        for tickets in [false, true] {
+            let builder = world.with_list().allow_unknown_revocation_status();
+            let builder = if tickets { builder.tickets(Ticketer::new) } else { builder };
+            let server = builder.load().unwrap();
+            let client = world.client(Some(&client));
+            assert!(!world.resumes(&server, &client) && world.resumes(&server, &client));
+            change(world, &gone, &other);
+            assert!(matches!(server.reload_now(), Reload::Reloaded));
+            assert!(!world.resumes(&server, &client), "tickets: {tickets}");
+            assert!(world.resumes(&server, &client), "tickets: {tickets}");
+            world.write("ca.crt", &world.clients.pem);
+            world.write("ca.crl", &plain);
+            world.renew(&Subject::server("localhost"));
+            assert!(matches!(server.reload_now(), Reload::Reloaded));
+            assert!(!world.resumes(&server, &client), "taken back; tickets: {tickets}");
+        }
+    }
+}
+
+fn sessions_off(world: &World) {
+    let server = world.builder().session_cache(0).load().unwrap();
+    let client = world.client(Some(&world.issue("c")));
+    assert!(!world.resumes(&server, &client) && !world.resumes(&server, &client));
+    assert_eq!(server.current().max_early_data_size, 0, "early data is off");
+}
+
+/// A session that was made for one name does not resume for another.
+fn sessions_of_a_name(world: &World) {
+    let subject = Subject { names: vec!["localhost".into(), "b".into()], ..Subject::server("x") };
+    world.renew(&subject);
+    let server = world.builder().load().unwrap();
+    let client = world.client(Some(&world.issue("c")));
+    let resumes = |name: &str| {
+        world.handshakes.set(world.handshakes.get() + 1);
+        shake_as(&server.current(), &client, name).unwrap().resumed
+    };
+    assert!(!resumes("localhost") && resumes("localhost") && !resumes("b"));
+}
+
+/// A client certificate, or a list, that expires ends no session.
+fn sessions_over_dates(world: &World) {
+    let (from, to) = (SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(3600));
+    let short = world.clients.issue(&Subject::client("c").valid(from, to), &Identity::p256());
+    let long = world.clients.issue(&Subject::client("c").valid(from, to + DAY), &Identity::p256());
+    for (client, list_to) in [(short, to + DAY), (long, to)] {
+        world.write("ca.crl", world.clients.crl(&[], (from, list_to), 1).pem);
+        let clock = Arc::new(Ahead::default());
+        let shown = Arc::clone(&clock);
+        let set = move |config: &mut ServerConfig| config.time_provider = Arc::clone(&shown) as _;
+        let server = world.with_list().configure(set).load().unwrap();
+        let (resuming, fresh) = (world.client(Some(&client)), world.client(Some(&client)));
+        assert!(!world.resumes(&server, &resuming));
+        clock.0.store(7200, Ordering::SeqCst);
+        assert!(world.resumes(&server, &resuming));
+        assert!(!world.takes(&server.current(), &fresh));
+    }
+}
+
+/// The clock of a server, so many seconds ahead.
+#[derive(Debug, Default)]
+struct Ahead(AtomicU64);
+
+impl TimeProvider for Ahead {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = UnixTime::now().as_secs() + self.0.load(Ordering::SeqCst);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(now)))
+    }
+}
+
+/// A configuration around `resolver()` keeps its sessions, also over a change of trust.
+fn resolver(world: &World) {
+    let server = world.builder().load().unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(server.resolver());
+    let (config, client) = (Arc::new(config), world.client(None));
+    let resumed = || {
+        world.handshakes.set(world.handshakes.get() + 1);
+        shake(&config, &client).unwrap().resumed
+    };
+    assert!(!resumed() && resumed());
+    world.write("ca.crt", Authority::root("other").pem);
+    world.renew(&Subject::server("localhost"));
+    assert!(matches!(server.reload_now(), Reload::Reloaded));
+    assert!(resumed());
+}
+
+fn client_ca_gone(world: &World) {
+    let server = world.builder().load().unwrap();
+    let (other, client) = (Authority::root("other"), world.issue("c"));
+    let resuming = world.client(Some(&client));
+    assert!(world.takes(&server.current(), &resuming) && world.resumes(&server, &resuming));
+    world.write("ca.crt", &other.pem);
+    assert!(matches!(server.reload_now(), Reload::Reloaded));
+    assert!(!world.takes(&server.current(), &resuming) && !world.lets_in(&server, &client));
+    let theirs = other.issue(&Subject::client("c"), &Identity::p256());
+    assert!(world.lets_in(&server, &theirs));
+    // An unreadable or empty bundle is not a bundle without CAs.
+    for broken in ["", "no PEM"] {
+        world.write("ca.crt", broken);
+        assert!(matches!(server.reload_now(), Reload::Refused(_)));
+        assert!(world.lets_in(&server, &theirs) && !world.lets_in(&server, &client));
+    }
+}
+
+/// A handshake that began before a swap ends by the trust that it began under.
+fn handshake_under_way(world: &World) {
+    let server = world.builder().load().unwrap();
+    let client = world.client(Some(&world.issue("c")));
+    let under_way = Handshake::begin(server.current(), &client).unwrap();
+    world.write("ca.crt", Authority::root("other").pem);
+    assert!(matches!(server.reload_now(), Reload::Reloaded));
+    world.handshakes.set(world.handshakes.get() + 1);
+    assert!(under_way.end().is_ok());
+    assert!(!world.takes(&server.current(), &client), "its session is not in the new configuration");
+}
+
+/// A removed CA is reported as removed trust, a renewal of the pair and one more CA are not.
+fn trust_reduced(world: &World) {
+    let server = world.builder().load().unwrap();
+    let client = world.issue("c");
+    assert!(world.lets_in(&server, &client));
+    let mut events = server.events();
+    let mut reduced = |server: &ServerReloader| {
+        assert!(matches!(server.reload_now(), Reload::Reloaded));
+        let mut found = false;
+        while let Some(event) = events.next_within(Duration::ZERO) {
+            found |= matches!(*event.event, Event::TrustShrunk { .. });
+        }
+        found
+    };
+    world.renew(&Subject::server("localhost"));
+    assert!(!reduced(&server) && world.lets_in(&server, &client));
+    let other = Authority::root("other");
+    world.write("ca.crt", world.clients.pem.clone() + &other.pem);
+    assert!(!reduced(&server) && world.lets_in(&server, &client));
+    world.write("ca.crt", &other.pem);
+    assert!(reduced(&server) && !world.lets_in(&server, &client));
+}
+
+/// A client whose clock is right refuses a leaf outside its dates, which a first load serves.
+fn server_dates(world: &World) {
+    for (from, to, taken) in [(-9, -1, false), (1, 9, false), (-9, 9, true)] {
+        let (from, to) = window(from, to);
+        world.renew(&Subject::server("localhost").valid(from, to));
+        let server = world.builder().load().unwrap();
+        assert_eq!(world.lets_in(&server, &world.issue("c")), taken);
+    }
+}
