@@ -331,9 +331,10 @@ fn inv14_sessions_end_with_what_lists_say_and_not_with_their_order() {
     put(0, &ListSpec { number: 9, ..spec(9).naming(&client.leaf) });
     assert_eq!(epoch(), 1);
     // A list more that names somebody, or covers others.
-    put(1, &spec(8).at(A).naming(&world.client(&[]).leaf));
+    let other = world.client(&[]).leaf;
+    put(1, &spec(8).at(A).naming(&other));
     assert_eq!(epoch(), 2);
-    put(1, &spec(8).at(B).naming(&world.client(&[]).leaf));
+    put(1, &spec(8).at(B).naming(&other));
     assert_eq!(epoch(), 3);
 }
 
