@@ -25,7 +25,9 @@ pub use unix::UnixFs;
 #[cfg(windows)]
 pub use windows::WindowsFs;
 #[cfg(windows)]
-pub(crate) use windows::{literal, plain, stat_path};
+pub(crate) use windows::plain;
+#[cfg(all(windows, feature = "notify"))]
+pub(crate) use windows::{literal, stat_path};
 
 /// The strongest port this platform has.
 #[cfg(unix)]
