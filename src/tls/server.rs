@@ -420,12 +420,13 @@ impl ServerBuilder {
     /// [`crls_with_client_ca`](Self::crls_with_client_ca). Who is let in is decided over all sets that are served together:
     /// the change of a set is judged beside the served files of the others.
     ///
-    /// As it stands, every certificate of a client's chain needs a list of its issuer (a client of a CA without one is
-    /// refused: [`allow_unknown_revocation_status`](Self::allow_unknown_revocation_status)), and one that has expired
-    /// lets no client of its issuer in ([`ignore_revocation_expiration`](Self::ignore_revocation_expiration)). A first
-    /// load starts with such a list, with a warning; a reload refuses it while the served one is valid, and takes it,
-    /// with a warning, once that has expired too. An older list than the served one is taken with a warning. The dates go by
-    /// the clock as it is, whatever [`clock_skew`](Self::clock_skew) says.
+    /// A client is refused if any list of an issuer in its chain names the certificate below it, in whatever order the lists
+    /// were issued or loaded. Otherwise each certificate of its chain needs a list that covers it
+    /// ([`allow_unknown_revocation_status`](Self::allow_unknown_revocation_status)) and has not expired
+    /// ([`ignore_revocation_expiration`](Self::ignore_revocation_expiration)); [`design`](crate::manual::design) has the
+    /// rules. A first load starts with an expired list, with a warning; a reload refuses one while the served one is valid,
+    /// and takes it, with a warning, once that has expired too. An older list than the served one is taken with a warning.
+    /// The dates go by the clock as it is, whatever [`clock_skew`](Self::clock_skew) says.
     #[must_use]
     pub fn crl(mut self, file: impl AsRef<Path>) -> Self {
         self.crls.push(file.as_ref().to_owned());
