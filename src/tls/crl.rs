@@ -320,7 +320,10 @@ impl Court<'_> {
                 .anchors(&list.parsed.canonical)
                 .any(|anchor| list.signer.as_deref() != Some(&*anchor.subject_public_key_info))
             {
-                false => "no client of it is let in",
+                false => self.shuts_out(),
+                true if self.policy.end_entity_only => {
+                    "no client whose certificate the CA of this name that signed it issued itself is let in"
+                }
                 true => "no client of the CA of this name that signed it is let in",
             }
         } else {
@@ -384,6 +387,15 @@ impl Court<'_> {
         }
     }
 
+    /// Says what becomes of the clients of a CA without a list that counts.
+    fn shuts_out(&self) -> &'static str {
+        // Of a client below an intermediate, the CA has issued only what is not asked about then.
+        match self.policy.end_entity_only {
+            false => "no client of it is let in",
+            true => "no client whose certificate it issued itself is let in",
+        }
+    }
+
     /// CAs of which there is no list.
     fn without(&self, lists: &Lists, warnings: &mut Vec<Error>) {
         if self.policy.allow_unknown || lists.0.is_empty() {
@@ -407,7 +419,7 @@ impl Court<'_> {
                 String::new()
             };
             let why =
-                format!("there is no revocation list of {}{which}: no client of it is let in", name(subject));
+                format!("there is no revocation list of {}{which}: {}", name(subject), self.shuts_out());
             warnings.push(Error::new(Layer::Crl, why));
         }
     }

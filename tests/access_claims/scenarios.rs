@@ -235,6 +235,14 @@ fn leaf_only(world: &World) {
     assert!(!world.lets_in(&server, &client), "there is no list that the intermediate could be in");
     let server = world.with_list().only_check_end_entity_revocation().load().unwrap();
     assert!(world.lets_in(&server, &client));
+    assert!(!world.lets_in(&server, &world.issue("direct")), "its issuer has no list");
+    let why = "no client whose certificate it issued itself is let in";
+    let inspection = world.with_list().only_check_end_entity_revocation().inspect(Duration::ZERO);
+    assert!(inspection.warnings.iter().any(|warning| warning.why().contains(why)), "{inspection:?}");
+    // The list of the CA itself has expired: the same holds.
+    world.write("ca.crl", [list_of(&between, &[], 9, 1), world.list(&[], -1, 1)].concat());
+    let server = world.with_list().only_check_end_entity_revocation().load().unwrap();
+    assert!(world.lets_in(&server, &client) && !world.lets_in(&server, &world.issue("direct")));
 }
 
 fn client_auth(world: &World) {

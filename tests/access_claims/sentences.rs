@@ -20,8 +20,8 @@ pub(crate) const SPEAK_OF_ACCESS: [&str; 10] = [
     "resumption",
 ];
 /// Words about somebody who connects, and about what becomes of them: one of each is about access.
-pub(crate) const SOMEBODY: [&str; 3] = ["client", "nobody", "handshake"];
-pub(crate) const OUTCOMES: [&str; 4] = ["refuse", "refusing", "reject", "accepted"];
+pub(crate) const SOMEBODY: [&str; 4] = ["client", "nobody", "handshake", "certificate"];
+pub(crate) const OUTCOMES: [&str; 5] = ["refuse", "refusing", "reject", "accepted", "revoked"];
 
 /// Says whether a sentence is about who is let in, refused or resumed. Case does not matter.
 pub(crate) fn speaks_of_access(sentence: &str) -> bool {
@@ -50,8 +50,8 @@ pub(crate) fn about_access() -> BTreeMap<String, PathBuf> {
         let text = fs::read_to_string(&path).unwrap();
         let sentences = match path.extension().and_then(|end| end.to_str()) {
             Some("rs") => of_code(&text),
-            // Each row of this table is read, and tried by handshakes, in tests/client_cas.
-            Some("md") if path.ends_with("client_cas.md") => {
+            // The rows of these tables are tried by tests of their own: tests/client_cas, tests/vectors.
+            Some("md") if path.ends_with("client_cas.md") || path.ends_with("inputs.md") => {
                 let mut sentences = of_prose(&text);
                 sentences.retain(|sentence| !sentence.starts_with("| "));
                 sentences
