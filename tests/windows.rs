@@ -108,7 +108,7 @@ fn inv05_a_literal_path_is_followed_and_shown_plain() {
     assert_eq!(refused.path(), Some(&*pair.dir.join("tls.key")), "{refused}");
 }
 
-/// Checks: INV-12, INV-16. A device may never end, and opening a pipe takes a connection from its server.
+/// Checks: INV-12. A device may never end, and opening a pipe takes a connection from its server.
 #[test]
 fn inv12_devices_and_pipes_are_refused_and_never_opened() {
     let pair = Pair::of(&Generation::new(0), "dir");
