@@ -262,11 +262,8 @@ impl Court<'_> {
             );
             return Err(Error::new(Layer::Crl, why).at(&list.path));
         }
-        let mut why =
-            format!("the revocation list of {} is not signed by any CA of that name", list.issuer());
-        if !others && !self.policy.allow_unknown {
-            why.push_str(": clients of that CA are refused until a list is there that it has signed");
-        }
+        // What becomes of their clients, the warning about CAs without a list says.
+        let why = format!("the revocation list of {} is not signed by any CA of that name", list.issuer());
         warnings.push(Error::new(Layer::Crl, why).at(&list.path));
         Ok(())
     }
@@ -338,7 +335,11 @@ impl Court<'_> {
         for served in self.served.into_iter().flat_map(|served| &served.0) {
             let canonical = &served.parsed.canonical;
             let is_of = |key: &[u8]| served.signer.as_deref().is_none_or(|signer| signer == key);
-            let left = || lists.of(canonical).filter(|list| list.signer.as_deref().is_none_or(is_of));
+            // A list that no CA of its name signed stands in for none that one has signed.
+            let left = || {
+                let same = lists.of(canonical).filter(|list| list.signer.as_deref().is_none_or(is_of));
+                same.filter(|list| !list.foreign || served.signer.is_none())
+            };
             if left().next().is_none() {
                 let why = format!("there is no revocation list of {} any more", served.issuer());
                 let gone = Error::new(Layer::Crl, why).at(&served.path);

@@ -44,7 +44,8 @@ impl State {
     /// Whether a set may be taken that makes this of what is `served`.
     ///
     /// 1. Every part is whole. 2. A list under the name of a trusted CA is signed by one, or there is another that is, or it
-    ///    takes the place of none that is: it was served before, or only such lists were. 3. No trusted name loses its lists.
+    ///    takes the place of none that is: it was served before, or only such lists were. 3. No trusted name loses its lists,
+    ///    and no trusted key the last list that it has signed.
     pub fn may_follow(&self, served: &Self) -> bool {
         let of = |lists: &'static [List], name: &'static str| {
             lists.iter().filter(move |list| list.ca.name() == name)
@@ -61,8 +62,11 @@ impl State {
                 || of(self.listed(), list.ca.name()).any(signed)
                 || replaces_none(list)
         };
-        let kept =
-            |list: &List| !self.trusts(list.ca.name()) || of(self.listed(), list.ca.name()).next().is_some();
+        let kept = |list: &List| {
+            let has_name = of(self.listed(), list.ca.name()).next().is_some();
+            let has_key = self.listed().iter().any(|other| other.ca == list.ca);
+            (has_name || !self.trusts(list.ca.name())) && (has_key || !self.cas().contains(&list.ca))
+        };
         // 1. 2. 3.
         self.is_whole() && self.listed().iter().all(known) && served.listed().iter().all(kept)
     }
