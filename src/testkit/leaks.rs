@@ -7,13 +7,18 @@ use rustls::pki_types::PrivateKeyDer;
 
 /// As many bytes in a row of a key count as a leak (INV-10).
 pub const WINDOW: usize = 12;
+/// So many bytes beside public ones do not make a window a secret.
+const EDGE: usize = 3;
 
 /// The windows of one private key: any [`WINDOW`] bytes in a row of it, raw, as they stand in its PEM, in hexadecimal with or
 /// without separators, or as a list of numbers, which is how `Debug` prints bytes.
 ///
 /// The PEM's `BEGIN` and `END` lines are no secret, nor is the public key, which a key's DER holds beside the private one;
-/// of other forms than PKCS #8 it is not known which that is, and a certificate may be taken for a leak. Line breaks within
-/// the base64 are taken out of both sides, so that a window across two lines is found however the output is wrapped.
+/// of other forms than PKCS #8 it is not known which that is, and a certificate may be taken for a leak. A window that is
+/// public but for up to [`EDGE`] bytes at one of its ends is left out: where a public key ends in the output, whatever number
+/// comes next would be taken for the byte that follows it in the key. Any longer piece of a secret has windows of its own.
+/// Line breaks within the base64 are taken out of both sides, so that a window across two lines is found however the output
+/// is wrapped.
 pub struct Windows {
     raw: HashSet<[u8; WINDOW]>,
     base64: HashSet<[u8; WINDOW]>,
@@ -27,10 +32,12 @@ impl Windows {
         let base64: Vec<u8> = lines.flat_map(|line| line.trim().bytes()).collect();
         let der = key.secret_der();
         let public = KeyPair::try_from(key).map(|key| key.subject_public_key_info()).unwrap_or_default();
-        let is_public = |bytes: &[u8]| public.windows(bytes.len()).any(|window| window == bytes);
+        let is_in_public = |bytes: &[u8]| public.windows(bytes.len()).any(|window| window == bytes);
+        let is_public =
+            |bytes: &[u8]| is_in_public(&bytes[..bytes.len() - EDGE]) || is_in_public(&bytes[EDGE..]);
         // The bytes that the characters of a window stand for, those in part included.
         let of = |at: usize| der.get(at * 6 / 8..((at + WINDOW) * 6).div_ceil(8)).unwrap_or_default();
-        let secret = |(at, window)| (of(at).is_empty() || !is_public(of(at))).then_some(window);
+        let secret = |(at, window)| (of(at).len() <= EDGE || !is_public(of(at))).then_some(window);
         Self {
             raw: windows(der).filter(|window| !is_public(window)).collect(),
             base64: windows(&base64).enumerate().filter_map(secret).collect(),
@@ -110,5 +117,22 @@ mod tests {
         assert!(!leaks(b"the private key is not valid base64", &der, &pair.key));
         let public = format!("{:?} {:x?} {}", pair.leaf, pair.leaf.as_ref(), pair.chain);
         assert!(!leaks(public.as_bytes(), &der, &pair.key), "a certificate is no secret");
+    }
+
+    #[test]
+    fn a_public_key_beside_one_more_byte_is_no_leak_and_beside_the_private_key_it_is() {
+        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &Identity::p256());
+        let der = pair.key_der();
+        let bytes = der.secret_der();
+        // RFC 5915: the private number of 32 bytes, then a tag and the length of the public key, which ends the key.
+        let public = bytes.len() - 68;
+        for before in 0..=EDGE {
+            let printed = format!("{:?}", &bytes[public - before..]);
+            assert!(!leaks(printed.as_bytes(), &der, &pair.key), "{before}");
+        }
+        for before in [WINDOW, 36] {
+            let printed = format!("{:?}", &bytes[public - before..]);
+            assert!(leaks(printed.as_bytes(), &der, &pair.key), "{before}");
+        }
     }
 }
