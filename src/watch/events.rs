@@ -17,11 +17,7 @@ use notify::{
     event::{AccessKind, AccessMode, ModifyKind},
 };
 
-use super::{
-    Hints, Watched, Watcher,
-    port::guarded,
-    silent::{on_procfs, silent},
-};
+use super::{Hints, Watched, Watcher, port::guarded, silent};
 use crate::{
     error::{Error, Layer},
     fs::plain,
@@ -214,7 +210,7 @@ fn id(dir: &Path) -> io::Result<Option<Id>> {
 #[cfg(not(windows))]
 fn stat(dir: &Path) -> io::Result<fs::Metadata> {
     let found = fs::symlink_metadata(dir)?;
-    let is_magic = found.is_symlink() && dir.parent().is_some_and(on_procfs);
+    let is_magic = found.is_symlink() && dir.parent().is_some_and(super::silent::on_procfs);
     if is_magic { fs::metadata(dir) } else { Ok(found) }
 }
 

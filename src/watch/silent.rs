@@ -25,7 +25,7 @@ pub fn silent(dir: &Path) -> Option<&'static str> {
 }
 
 /// Whether `dir` lies on Linux's file system of processes.
-#[cfg(all(feature = "notify", not(loom)))]
+#[cfg(all(feature = "notify", not(windows), not(loom)))]
 pub(super) fn on_procfs(dir: &Path) -> bool {
     kind_of(dir) == Some(PROCFS)
 }
