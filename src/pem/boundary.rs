@@ -37,7 +37,12 @@ pub(super) fn read(line: &[u8], cut: bool, inside: bool) -> Result<Line<'_>, &'s
         return Err(if hidden() { HIDDEN } else { ENDS_IN_DASHES });
     }
     if dashes < 5 {
-        return if is_marker(printed) { Err(damage(printed, cut)) } else { Ok(Line::Text) };
+        return match () {
+            () if is_marker(printed) => Err(damage(printed, cut)),
+            () if hyphens > 0 && line.contains(&0) => Err(ZEROS),
+            () if is_older_tail(printed) => Err(OLDER),
+            () => Ok(Line::Text),
+        };
     }
     if hidden() {
         return Err(HIDDEN);
@@ -48,6 +53,9 @@ pub(super) fn read(line: &[u8], cut: bool, inside: bool) -> Result<Line<'_>, &'s
     if is_marker(printed) {
         return Err(damage(&printed[dashes..], cut));
     }
+    if is_older_tail(printed) {
+        return Err(OLDER);
+    }
     let is_text = std::str::from_utf8(line).is_ok_and(|line| {
         line.chars().all(|c| c.is_alphanumeric() || c.is_ascii_graphic() || " \t".contains(c))
     });
@@ -56,6 +64,10 @@ pub(super) fn read(line: &[u8], cut: bool, inside: bool) -> Result<Line<'_>, &'s
 
 const HIDDEN: &str = "a byte order mark, or another byte that is not printed, before dashes: \
                       `LC_ALL=C sed 's/[^ -~]//g' old > new` removes such bytes";
+pub(super) const ZEROS: &str =
+    "zeros beside dashes, as a crash leaves them in a BEGIN or END line while a file is written";
+const OLDER: &str = "a line of dashes that ends like a BEGIN or END line: the file may hold the end of an older, \
+                     longer one, write it anew";
 const ENDS_IN_DASHES: &str = "the file ends within a line of dashes: it may be cut off";
 
 /// The label of a `BEGIN` or `END` line, from what follows the opening; `None` for a damaged line.
@@ -83,7 +95,7 @@ fn damage(rest: &[u8], cut: bool) -> &'static str {
              `awk '{gsub(/-----(BEGIN|END) [^-]+-----/, \"\\n&\\n\")}1' old > new` puts them back"
         };
     }
-    if cut && closed.is_none() {
+    if cut && closed.is_none() && rest.is_ascii() {
         return "the file ends within a BEGIN or END line: it may be cut off";
     }
     if !rest.is_ascii() {
@@ -120,9 +132,31 @@ fn is_marker(line: &[u8]) -> bool {
             || word.eq_ignore_ascii_case(marker) && (is_glued || names_section())
             || is_glued && word.starts_with(marker)
             // `-----BE`, of which the rest was never written.
-            || is_glued && !word.is_empty() && marker.starts_with(word) && word == rest
+            // Or `-----BE---`, with the last dashes of an older line.
+            || is_glued
+                && !word.is_empty()
+                && marker.starts_with(word)
+                && without_dashes(&rest[word.len()..]).is_empty()
     };
     is(b"BEGIN") || is(b"END")
+}
+
+/// Whether a line that begins with dashes ends like the `END` line of an older file, which a writer
+/// that does not truncate has overwritten as far as the first dashes or letters of a `BEGIN` line.
+///
+/// The title in a ruler has a space before the dashes that follow it.
+fn is_older_tail(line: &[u8]) -> bool {
+    let Some(last) = line.iter().rposition(|byte| *byte != b'-') else { return false };
+    let (text, closing) = line.split_at(last + 1);
+    let letters = text.iter().rev().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let word = &text[text.len() - letters..];
+    let is_tail = |word: &[u8]| {
+        let words = [&b"CERTIFICATE"[..], b"KEY", b"CRL", b"PARAMETERS", b"REQUEST"];
+        !word.is_empty() && words.iter().any(|whole| whole.ends_with(word))
+    };
+    line.starts_with(b"-")
+        && closing.len() >= 5
+        && (0..5).any(|begun| word.strip_prefix(&b"BEGIN"[..begun]).is_some_and(is_tail))
 }
 
 /// Whether `text` occurs in a line, ASCII case aside.

@@ -76,7 +76,15 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
             Ok(Line::End(label)) => match open.take() {
                 Some(section) if section.label == label => {
                     let length = section.text.len() - (text.len() - end);
-                    found.push(Section { text: &section.text[..length], ..section });
+                    let section = Section { text: &section.text[..length], ..section };
+                    // Nobody may decode it, and zeros may have replaced another section within it.
+                    if matches!(section.kind(), Kind::Beside | Kind::RevocationList)
+                        && section.text.contains(&0)
+                    {
+                        let how = "has zeros in it, as a crash leaves them while a file is written";
+                        return Err(damaged(section.line, label, how));
+                    }
+                    found.push(section);
                     if found.len() > SECTION_LIMIT {
                         return Err(Error::new(Layer::Pem, format!("more than {SECTION_LIMIT} sections")));
                     }
@@ -93,6 +101,10 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
                 }
             },
             Ok(Line::Text) => {}
+            // DER and text of wide characters have such lines.
+            Err(boundary::ZEROS) if found.is_empty() && open.is_none() && !holds(text, b"-----BEGIN ") => {
+                return Err(Error::new(Layer::Pem, foreign::describe(text)));
+            }
             Err(why) => return Err(Error::new(Layer::Pem, format!("line {number}: {why}"))),
         }
     }
@@ -193,6 +205,9 @@ fn odd_line(section: &Section<'_>) -> Option<(usize, &'static str)> {
         }
         if line.starts_with(b"-----") {
             continue;
+        }
+        if line.trim_ascii_start().starts_with(b"END ") {
+            return Some((number, "it looks like an END line without its dashes"));
         }
         let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
         let Some(odd) = line.iter().find(|byte| !is_digit(byte) && !matches!(byte, b'\t'..=b'\r' | b' '))
