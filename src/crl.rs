@@ -51,7 +51,8 @@ const CERTIFICATE_HOLD: &[u8] = &[0x0a, 1, 6];
 
 /// The revocation lists of a file, in its order: one in DER, or any number in PEM, but at least one.
 ///
-/// Which of the two it is, the first byte says: authorities publish DER, and no PEM begins like it.
+/// Whatever is a list in DER is read as that: authorities publish DER. Anything else is PEM if it has a `BEGIN`, or does
+/// not begin like DER.
 ///
 /// # Errors
 /// [`Layer::Pem`] for an empty file, damaged PEM, or anything else than revocation lists in it; [`Layer::Crl`] for a
@@ -59,10 +60,11 @@ const CERTIFICATE_HOLD: &[u8] = &[0x0a, 1, 6];
 pub fn parse(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
     let lists = match file.first() {
         // Copied once it is known for a list: a private key begins like one.
-        Some(&SEQUENCE) if fields(file).is_none() => {
+        Some(&SEQUENCE) if fields(file).is_some() => vec![file.to_vec().into()],
+        // The text before PEM may begin with a zero.
+        Some(&SEQUENCE) if !file.windows(11).any(|text| text == b"-----BEGIN ") => {
             return Err(Error::new(Layer::Crl, "revocation list 1 of 1 is malformed"));
         }
-        Some(&SEQUENCE) => vec![file.to_vec().into()],
         _ => pem::crls(file)?,
     };
     match lists.iter().position(|list| fields(list).is_none()) {

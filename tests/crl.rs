@@ -178,3 +178,17 @@ fn inv02_another_parser_reads_the_same_dates_serials_and_number() {
     }
     println!("lists compared: {}", lists.len());
 }
+
+/// `0` is the tag of a SEQUENCE.
+#[test]
+fn inv02_pem_lists_behind_text_that_begins_with_zero_are_read() {
+    let window = (SystemTime::now() - Duration::from_secs(60), SystemTime::now() + Duration::from_secs(3600));
+    let list = Authority::root("A").crl(&[], window, 1);
+    for text in ["", "1 list\n", "0 revoked\n", "0"] {
+        let read = crl::parse(format!("{text}\n{}", list.pem).as_bytes());
+        assert_eq!(read.map(|lists| lists.len()), Ok(1), "{text:?}");
+    }
+    assert_eq!(crl::parse(&list.der).map(|lists| lists.len()), Ok(1));
+    let damaged = crl::parse(&list.der[..list.der.len() - 1]).unwrap_err();
+    assert_eq!(damaged.layer(), Layer::Crl);
+}
