@@ -51,6 +51,10 @@ pub(super) fn load(
         }
         _ => return Err(other(&format!(", which is of {}", describe::public(&spki)))),
     };
+    if own.is_none() && !curve.is_in(provider) {
+        let whose = format!("the first certificate of {}", chain_path.display());
+        return Err(refused(Layer::Key, describe::unsupported(&whose, curve)));
+    }
     if point.len() != curve.point() {
         let why = format!(
             "the private key is an EC key {}, and the first certificate of {} has a compressed point, by which it cannot be \

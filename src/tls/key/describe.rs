@@ -176,6 +176,13 @@ fn rsa(der: &[u8]) -> Option<String> {
     })
 }
 
+/// Says that the provider lacks the curve of `whose`.
+pub(super) fn unsupported(whose: &str, curve: &Curve) -> String {
+    let hint =
+        if curve.name.starts_with("P-521") { "aws-lc-rs is a provider that supports it; " } else { "" };
+    format!("the crypto provider does not support the curve of {whose}, EC on {}: {hint}{NEW_EC}", curve.name)
+}
+
 /// An `ECPrivateKey`, with the parameters that stand outside of it in PKCS #8.
 fn sec1(der: &[u8], outer: Option<&mut Reader<'_>>, provider: &CryptoProvider) -> Option<String> {
     let mut parts = Reader(Reader(der).read(SEQUENCE)?);
@@ -191,17 +198,7 @@ fn sec1(der: &[u8], outer: Option<&mut Reader<'_>>, provider: &CryptoProvider) -
         Ok(curve) if curve.is_in(provider) => {
             format!("the crypto provider refuses the private key (EC, {}): {CHECK}", curve.name)
         }
-        Ok(curve) => {
-            let hint = if curve.name.starts_with("P-521") {
-                "aws-lc-rs is a provider that supports it; "
-            } else {
-                ""
-            };
-            format!(
-                "the crypto provider does not support the curve of the private key, EC on {}: {hint}{NEW_EC}",
-                curve.name
-            )
-        }
+        Ok(curve) => unsupported("the private key", curve),
         Err(EXPLICIT) => {
             format!(
                 "the private key is of EC, {EXPLICIT}: `openssl ec -in old -param_enc named_curve -out new` names it"
