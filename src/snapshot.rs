@@ -18,7 +18,7 @@
 //! several calls (Linux answers some hundred names at one instant).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     ffi::{OsStr, OsString},
     fmt, io,
     path::{Component, Path, PathBuf},
@@ -290,8 +290,8 @@ pub fn take<F: Fs>(fs: &F, set: &PathSet) -> Look {
 
 /// The same, and cheaper where nothing has changed since an earlier consistent attempt.
 pub(crate) fn take_since<F: Fs>(fs: &F, set: &PathSet, earlier: Option<(&Walk, &Files)>) -> Look {
-    let (nodes, entries, listings) = (Vec::new(), Vec::new(), Vec::new());
-    let mut attempt = Attempt { fs, earlier, nodes, entries, listings, walk: Walk::default() };
+    let (nodes, entries, known, listings) = (Vec::new(), Vec::new(), HashMap::new(), Vec::new());
+    let mut attempt = Attempt { fs, earlier, nodes, entries, known, listings, walk: Walk::default() };
     let files = attempt.run(set);
     Look { walk: attempt.walk, files }
 }
@@ -337,6 +337,8 @@ struct Attempt<'a, F: Fs> {
     earlier: Option<(&'a Walk, &'a Files)>,
     nodes: Vec<Node<F::Dir>>,
     entries: Vec<Looked>,
+    /// The places of the entries, by node and name.
+    known: HashMap<usize, HashMap<OsString, usize>>,
     /// The directories that were listed, by node, and the names in them, in order.
     listings: Vec<(usize, Vec<OsString>)>,
     walk: Walk,
@@ -598,9 +600,8 @@ impl<F: Fs> Attempt<'_, F> {
 
     /// Looks a name up, once per directory and name.
     fn look_up(&mut self, parent: usize, name: &OsStr, as_directory: bool) -> Result<usize, Stop> {
-        let known = |looked: &Looked| looked.parent == parent && looked.name == name;
-        if let Some(index) = self.entries.iter().position(known) {
-            return Ok(index);
+        if let Some(index) = self.known.get(&parent).and_then(|names| names.get(name)) {
+            return Ok(*index);
         }
         let path = self.nodes[parent].path.join(name);
         // What was a link most likely is one still.
@@ -620,6 +621,7 @@ impl<F: Fs> Attempt<'_, F> {
         let Node { path: dir, stat, .. } = &self.nodes[parent];
         self.walk.note_lookup(dir, stat.id, name.to_owned(), &seen);
         self.walk.entries.push(walk::Entry { path, seen });
+        self.known.entry(parent).or_default().insert(name.to_owned(), self.entries.len());
         self.entries.push(Looked { parent, name: name.to_owned(), node, assumed, followed });
         stop.map_or(Ok(self.entries.len() - 1), Err)
     }
@@ -775,12 +777,29 @@ impl<F: Fs> Attempt<'_, F> {
                     Stop::Torn(path.clone(), why.to_owned())
                 }
                 // A path that was short enough until the working directory came before it.
-                Err(error) if error.kind() == io::ErrorKind::InvalidFilename => continue,
+                Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+                    if !self.has_link(*index) {
+                        continue;
+                    }
+                    let why = "the path leads through a link and is longer than the system takes, so that the \
+                               system cannot be asked where it leads: a shorter path is needed";
+                    Stop::Fault(path.clone(), why.to_owned())
+                }
                 Err(error) => not_reached(path, &error),
             };
             return Err(stop.of(path));
         }
         Ok(())
+    }
+
+    /// Whether a path that ends at this entry leads through a link.
+    fn has_link(&self, index: usize) -> bool {
+        let ends = |trace: &&Vec<Step>| trace.last().is_some_and(|step| step.entry == index);
+        let is_link = |step: &Step| {
+            let seen = &self.walk.entries[step.entry].seen;
+            matches!(seen, Seen::Link(..)) || self.entries[step.entry].followed
+        };
+        self.walk.traces.iter().filter(ends).flatten().any(is_link)
     }
 }
 
@@ -825,10 +844,13 @@ fn moved(at: &Path) -> Failure {
 
 /// A name that was there a moment ago: if it is gone or of another kind now, the set is moving.
 fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
-    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, ResourceBusy, StaleNetworkFileHandle};
+    use io::ErrorKind::{
+        InvalidInput, NotADirectory, NotFound, ResourceBusy, StaleNetworkFileHandle, WouldBlock,
+    };
     match error.kind() {
         // Busy is what Windows calls a file that its publisher keeps to itself meanwhile.
-        NotFound | NotADirectory | InvalidInput | ResourceBusy | StaleNetworkFileHandle => {
+        // A file with a lease (fcntl(2)) would block until its holder, whom this asks, has given it back.
+        NotFound | NotADirectory | InvalidInput | ResourceBusy | StaleNetworkFileHandle | WouldBlock => {
             Stop::Torn(path.to_owned(), format!("found, but {}", describe(verb, error)))
         }
         _ => Stop::Fault(path.to_owned(), describe(verb, error)),

@@ -116,9 +116,11 @@ fn failing(verb: Verb, kind: ErrorKind) -> (World, Arc<AtomicBool>) {
 }
 
 /// What was found and is gone, or stale, when it is opened.
-const FAULTS: [(Verb, ErrorKind); 4] = [
+const FAULTS: [(Verb, ErrorKind); 5] = [
     (Verb::Open, ErrorKind::NotFound),
     (Verb::Open, ErrorKind::StaleNetworkFileHandle),
+    // A lease that its holder keeps.
+    (Verb::Open, ErrorKind::WouldBlock),
     (Verb::OpenDir, ErrorKind::NotFound),
     (Verb::OpenDir, ErrorKind::StaleNetworkFileHandle),
 ];

@@ -136,7 +136,8 @@ fn notify_path(dir: &Path) -> PathBuf {
             let mut path = PathBuf::from("/");
             path.extend(rest.iter().map(|_| ".."));
             path.push(rest);
-            path
+            // Linux takes no longer one; a warning of notify does less harm than a directory that is not watched.
+            if path.as_os_str().len() > 4095 { dir.to_owned() } else { path }
         }
         _ => watchable(dir).into_owned(),
     }
