@@ -622,6 +622,9 @@ where
 
 /// Runs a stage; a panic in it is a refusal. Its message is not repeated: it may hold anything (INV-10).
 fn caught<T>(stage: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(stage))
-        .unwrap_or_else(|_| Err(Error::new(Layer::Panic, "the build panicked")))
+    catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|payload| {
+        // Its drop is the caller's code as well, and may panic.
+        std::mem::forget(payload);
+        Err(Error::new(Layer::Panic, "the build panicked"))
+    })
 }

@@ -314,7 +314,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     /// A callback that panics ends neither the driver nor the other callbacks.
     fn guard(&self, kind: &str, call: impl FnOnce()) {
-        if catch_unwind(AssertUnwindSafe(call)).is_err() {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
+            // Its drop is the caller's code as well, and may panic.
+            std::mem::forget(payload);
             let error = Error::new(Layer::Panic, format!("a callback for {kind} panicked"));
             self.lock().events.push(Arc::new(Event::Warning { error }));
             self.notify();

@@ -60,5 +60,6 @@ impl Drop for Port {
 
 /// Runs somebody else's code; `None` if it panicked.
 pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(call)).ok()
+    // The drop of a payload is somebody else's code as well, and may panic.
+    catch_unwind(AssertUnwindSafe(call)).map_err(std::mem::forget).ok()
 }
