@@ -251,7 +251,7 @@ fn names(of: &[String]) -> String {
 
 /// A name as part of a field: who chooses it must not end the field and begin another.
 fn field(name: &str) -> String {
-    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '\\');
+    let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '[' | ']' | '\\');
     let mut text = String::new();
     for c in name.chars() {
         if ends(c) { text.extend(c.escape_unicode()) } else { text.push(c) }
@@ -277,7 +277,7 @@ impl Event {
                 write!(f, "trust shrank with generation {generation} (epoch {epoch}): gone")?;
                 let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
                 for (i, lost) in named.iter().enumerate() {
-                    let lost = shortened(lost.to_string(), LOST_SHOWN);
+                    let lost = shortened(one_line(lost), LOST_SHOWN);
                     write!(f, "{} {lost}", if i == 0 { "" } else { "," })?;
                 }
                 match further.len() {
