@@ -145,6 +145,23 @@ impl Subscriber for Kept {
     fn exit(&self, _: &span::Id) {}
 }
 
+/// Escapes make names longer, and leave the count its room.
+#[test]
+fn inv11_escaped_names_leave_room_for_the_count_of_lost_trust() {
+    for name in ["\n", "\u{1}", "\u{85}"] {
+        let lost = |_| Lost::Revocation { issuer: name.repeat(400), more: 1 };
+        let line =
+            Event::TrustShrunk { generation: 2, epoch: 1, lost: (0..20).map(lost).collect() }.to_string();
+        assert!(line.ends_with(" and 12 more"), "{} bytes: {line}", line.len());
+        assert!(line.len() <= LINE_LIMIT);
+        let set = Some(Path::new(&name.repeat(4_000)).into());
+        let line = Event::Published { generation: 2, old: None, new: None, recovered: false, set }
+            .shorthand()
+            .unwrap();
+        assert!(line.ends_with(']') && line.len() <= LINE_LIMIT, "{} bytes: {line}", line.len());
+    }
+}
+
 #[test]
 fn inv11_tracing_gets_one_bounded_line_per_event() {
     let kept = Kept::default();
