@@ -119,10 +119,12 @@ impl Log {
             if lost > 0 {
                 text += &format!("{lost} log lines were lost here: stderr did not take them in time\n");
             }
+            let count = text.len();
             text += &line;
             if let Err(written) = write(&mut out, text.as_bytes()) {
-                cut = written > 0;
-                self.lock().queue.lose_written(lost);
+                cut = text.as_bytes()[..written].last().is_some_and(|last| *last != b'\n');
+                // A count that is written, but for its line break, is not written again.
+                self.lock().queue.lose_written(if written + 1 < count { lost } else { 0 });
             }
         }
     }
@@ -193,7 +195,7 @@ impl Queue {
         Some((std::mem::take(&mut self.lost), line))
     }
 
-    /// The line taken last is lost as well, and so is the news of the `lost` ones before it.
+    /// The line taken last is lost as well, and so is the news of the `lost` ones before it, if that was not written.
     fn lose_written(&mut self, lost: u64) {
         self.lost += lost + 1;
         self.lost_in_all += 1;
@@ -367,6 +369,52 @@ mod tests {
             let mut out = Script(script, Vec::new());
             assert_eq!(write(&mut out, b"a line\n"), wanted);
             assert_eq!(out.1.len(), wanted.err().unwrap_or(7));
+        }
+    }
+
+    /// Fails once each time that it has taken so many bytes, and passes on what it takes.
+    struct Breaks(Vec<usize>, mpsc::Sender<String>, bool);
+
+    impl Write for Breaks {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            if std::mem::take(&mut self.2) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let taken = self.0.pop().map_or(text.len(), |taken| {
+                self.2 = true;
+                taken.min(text.len())
+            });
+            self.1.send(String::from_utf8_lossy(&text[..taken]).into_owned()).unwrap();
+            if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Checks: INV-15. Engine: generated, exhaustive over where the second line breaks off.
+    #[test]
+    fn inv15_counts_of_lost_lines_add_up_wherever_a_write_fails() {
+        let told = "1 log lines were lost here: stderr did not take them in time\n";
+        for at in 1..told.len() + 3 {
+            let (written, taken) = mpsc::channel();
+            let log: &'static Log = Box::leak(Box::new(Log::new(1_000)));
+            log.lock().started = true;
+            // The first line fails after one byte.
+            let out = Breaks(vec![at, 1], written, false);
+            thread::spawn(move || log.write_to(out));
+            for line in ["one\n", "two\n", "three\n"] {
+                log.line(line.to_owned());
+                log.flush(DEADLINE);
+            }
+            let text: String = taken.try_iter().collect();
+            let counts = text.lines().filter_map(|line| {
+                line.strip_suffix(" log lines were lost here: stderr did not take them in time")
+            });
+            let sum: u64 = counts.map(|count| count.parse::<u64>().unwrap()).sum();
+            assert_eq!((sum, log.lock().queue.lost_in_all), (2, 2), "{at}: {text:?}");
+            assert!(text.ends_with("\nthree\n") && !text.contains("\n\n"), "{at}: {text:?}");
         }
     }
 
