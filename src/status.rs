@@ -40,8 +40,9 @@ pub struct Status {
     /// Whether a driver runs.
     pub running: bool,
     /// When the last snapshot ended, once that is longer ago than three polls (30 s; 3 s while
-    /// degraded), the time that a snapshot takes not counted: the driver hangs in a read, a build,
-    /// a watcher or a callback, or its thread has died. Nothing is reloaded meanwhile.
+    /// degraded). The driver hangs in a read, a build, a watcher or a callback, or its thread has
+    /// died; nothing is reloaded meanwhile. Each poll counts with the time that the last snapshot
+    /// took, but with no more than a minute of it, so that one long hang does not hide the next.
     ///
     /// Computed by the caller that asks for the status, since a driver that hangs computes nothing.
     /// The monotonic clock decides, so that no step of the wall clock shows here. `None` while no
@@ -166,14 +167,17 @@ pub(crate) struct Progress {
 
 /// Polls without the end of a snapshot after which the driver counts as stalled.
 const POLLS: u32 = 3;
+/// The longest time that a snapshot is given for the next one to take as well.
+const SLOW: Duration = Duration::from_secs(60);
 
 impl Progress {
     /// A snapshot ended at `at`, took `took`, and the next one begins within `poll`.
     ///
     /// A driver whose snapshots are slow (a network mount) is slow, not stalled: each poll counts
-    /// with the time that a snapshot takes.
+    /// with the time that a snapshot takes, up to [`SLOW`]: a snapshot that hung for an hour makes
+    /// no hang of another hour normal.
     pub(crate) fn new(at: Now, poll: Duration, took: Duration) -> Self {
-        Self { at, within: poll.saturating_add(took).saturating_mul(POLLS) }
+        Self { at, within: poll.saturating_add(took.min(SLOW)).saturating_mul(POLLS) }
     }
 
     /// A driver begins at `at`, unless a snapshot of a reload by hand has ended since.
@@ -234,6 +238,10 @@ mod tests {
         // Neither a poll without an end nor a driver that begins anew is a stall.
         let never = Progress::new(at(100), crate::clock::LONGEST, Duration::MAX);
         assert_eq!(never.stalled_since(Now { mono: crate::clock::LONGEST, ..at(0) }), None);
+        // An hour of a hang counts as a minute.
+        let slow = Progress::new(at(100), Duration::from_secs(10), Duration::from_secs(3600));
+        assert_eq!(slow.stalled_since(at(100 + 3 * 70)), None);
+        assert_eq!(slow.stalled_since(at(101 + 3 * 70)), Some(at(100).wall));
         assert_eq!(progress.begun(at(500)).stalled_since(at(530)), None);
         assert_eq!(progress.begun(at(500)).stalled_since(at(531)), Some(at(500).wall));
         assert_eq!(progress.begun(at(90)).stalled_since(at(131)), Some(at(100).wall));
