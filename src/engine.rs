@@ -55,6 +55,8 @@ pub(crate) struct Engine<F: Fs, B: Build> {
     last_look: Duration,
     looks: u64,
     builds: u64,
+    /// The number that each unit walked through last.
+    directories: BTreeMap<usize, usize>,
     /// Who takes a step and with what, and whether others come after it.
     #[cfg(feature = "testkit")]
     running: (usize, Option<std::mem::Discriminant<Input<Cause>>>, bool),
@@ -143,6 +145,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             last_look: now.wall,
             looks: count,
             builds: count,
+            directories: BTreeMap::new(),
             #[cfg(feature = "testkit")]
             running: (0, None, false),
         };
@@ -330,6 +333,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 
     fn seen(&mut self, unit: usize, look: Look) -> Seen<Cause> {
+        self.directories.insert(unit, look.walk.dirs.len());
         self.units[unit].seen::<F, B>(&self.build, unit, look)
     }
 
@@ -397,6 +401,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         status.last_look = self.last_look;
         status.looks = self.looks;
         status.builds = self.builds;
+        status.directories = self.directories.values().copied().max().unwrap_or_default();
     }
 
     /// Watches what was walked; `None` without a worker, when nothing is watched.

@@ -61,6 +61,9 @@ pub struct Status {
     pub looks: u64,
     /// Builds so far.
     pub builds: u64,
+    /// The number of directories that the last look walked through, watched or not; of several sets
+    /// the most of one. A look holds each open until it ends.
+    pub directories: usize,
 }
 
 /// One set of files.
@@ -135,6 +138,7 @@ impl Status {
             last_look: wall,
             looks: count,
             builds: count,
+            directories: 0,
         }
     }
 

@@ -229,6 +229,73 @@ fn inv15_clients_that_take_all_connections_leave_the_descriptors_of_a_reload() {
     assert!(!text(log.path()).contains("cannot accept"), "{}", text(log.path()));
 }
 
+/// A directory so many levels below this one.
+fn deep(root: &std::path::Path, levels: usize) -> std::path::PathBuf {
+    let dir = root.join(["d"].repeat(levels).join("/"));
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+/// A look holds each directory on the way open, and none of them is watched.
+#[test]
+fn inv15_unwatched_directories_keep_their_descriptors() {
+    let words = ["unshare", "--user", "--map-root-user", "sh", "-c"];
+    let none = "echo 0 > /proc/sys/user/max_inotify_instances";
+    let probe = Command::new(words[0]).args(&words[1..]).arg(none).stderr(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        let line = "NOT CHECKED: descriptors of unwatched directories: unshare is not permitted here\n";
+        return io::stderr().lock().write_all(line.as_bytes()).unwrap();
+    }
+    let generations = generations(2);
+    let root = tempfile::tempdir().unwrap();
+    let dir = deep(root.path(), 150);
+    let write = |number: usize| {
+        for (name, bytes) in pair(&generations[number]) {
+            fs::write(dir.join(name), bytes).unwrap();
+        }
+    };
+    write(0);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let limited = format!("{none}; exec prlimit --nofile=512:512 \"$@\"");
+    let wrapper = [&words[..], &[&limited, "sh"]].concat();
+    let server = Silent::start_at(&dir, &wrapper, log.reopen().unwrap());
+    server.serves(&generations[0], "/");
+    let mut taken = Vec::new();
+    let client = client_of(&generations[0], None);
+    let said = text(log.path());
+    let most = said.split_once("at most ").unwrap().1.split_once(' ').unwrap().0;
+    for _ in 0..most.parse::<usize>().unwrap() {
+        taken.push(server.connect(&client, DEADLINE).unwrap());
+    }
+    assert!(said.contains("degraded") && taken.len() > 150, "{}: {said}", taken.len());
+    write(1);
+    until("the update is served", || ask(&mut taken[0], "/status").contains("\"generation\": 2"));
+    let text = text(log.path());
+    assert!(!text.contains("Too many open files (os error 24) (at"), "{text}");
+}
+
+#[test]
+fn inv15_check_raises_the_limit_on_descriptors_as_serve_does() {
+    let generations = generations(1);
+    let root = tempfile::tempdir().unwrap();
+    let dir = deep(root.path(), 100);
+    for (name, bytes) in pair(&generations[0]) {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+    let check = |limits: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{limits}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_rustls-reload")]);
+        command.arg("check").arg("--cert").arg(dir.join("tls.crt")).arg("--key").arg(dir.join("tls.key"));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, why) = check("ulimit -Sn 64 && ulimit -Hn 4096");
+    assert!(code != Some(1), "{why}");
+    // Where it may not be raised, that is what is wrong.
+    let (code, why) = check("ulimit -n 64");
+    assert!(code == Some(1) && why.contains("Too many open files"), "{code:?}: {why}");
+}
+
 #[test]
 fn inv12_accepting_that_fails_is_logged_when_it_begins_and_ends() {
     let generations = generations(1);

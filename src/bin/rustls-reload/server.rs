@@ -85,8 +85,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let worker = reloader.spawn_worker(stopped.clone())?;
         started.notified().await;
-        let status = reloader.status();
-        let limit = limits::connections(status.watched.len() + status.unwatched.len());
+        let limit = limits::connections(reloader.status().directories);
         let counters = Arc::new(Counters::new(limit));
         let clients = Clients {
             acceptor: reloader.acceptor(),

@@ -27,6 +27,7 @@ pub(crate) fn to_json(status: &Status) -> Value {
         "last_look": time(status.last_look),
         "looks": status.looks,
         "builds": status.builds,
+        "directories": status.directories,
     })
 }
 
@@ -133,6 +134,8 @@ mod tests {
         assert_eq!((&json["generation"], &json["held_until"]), (&json!(1), &Value::Null));
         assert_eq!(json["leaf"]["names"], json!(["localhost"]));
         assert_eq!(json["watched"], json!([]), "nothing is watched without a watcher");
+        // Each on the way to the files, the root included.
+        assert_eq!(json["directories"], dir.path().canonicalize().unwrap().ancestors().count());
         assert_eq!(json["expiring"], Value::Null);
         let [only] = &status.sets[..] else { panic!("{:?}", status.sets) };
         assert_eq!(json["sets"], json!([set(only)]));

@@ -16,7 +16,7 @@ use rustls_reload::{
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use crate::{Failure, files::Files, log::one_line, server::ALPN};
+use crate::{Failure, files::Files, limits, log::one_line, server::ALPN};
 
 /// It passes, and something should be looked after.
 const WARNED: u8 = 3;
@@ -37,6 +37,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn check(args: &Args) -> Result<ExitCode, Failure> {
+    limits::raise();
     let soon = Duration::from_secs(u64::from(args.warn_days) * 86_400);
     let inspection = args.files.builder().alpn(ALPN).inspect(soon);
     let mut out = BufWriter::new(io::stdout().lock());
