@@ -27,6 +27,8 @@ pub struct Fields<'a> {
     pub next_update: Option<Duration>,
     /// The bytes of its number, most significant first, as encoded.
     pub number: Option<&'a [u8]>,
+    /// The identifier of the key that signed it, where it has one (RFC 5280 section 5.2.1).
+    pub key_identifier: Option<&'a [u8]>,
     /// The DER of its issuing distribution point, where it is about a part of the certificates only.
     pub scope: Option<&'a [u8]>,
     /// The bytes of the serial numbers that it lists, as encoded.
@@ -44,6 +46,9 @@ pub struct Fields<'a> {
 const BIT_STRING: u8 = 0x03;
 const EXTENSIONS: u8 = 0xa0;
 const CRL_NUMBER: &[u8] = &[0x55, 29, 20];
+const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 29, 35];
+/// The tag of the key identifier in an AuthorityKeyIdentifier.
+const KEY_IDENTIFIER: u8 = 0x80;
 const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 29, 28];
 const REASON: &[u8] = &[0x55, 29, 21];
 /// An ENUMERATED of the value 6 (RFC 5280 section 5.3.1).
@@ -79,7 +84,7 @@ pub fn parse(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, 
 /// Reads a revocation list; `None` if it is not one.
 ///
 /// 1. CertificateList: the signed part, algorithm, signature. 2. Version, algorithm, issuer. 3. Dates. 4. The entries.
-/// 5. Extensions, of which the number and the issuing distribution point are opened.
+/// 5. Extensions, of which the number, the key's identifier and the issuing distribution point are opened.
 #[must_use]
 pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
     // 1.
@@ -120,7 +125,7 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
         }
     }
     // 5.
-    let (mut number, mut scope) = (None, None);
+    let (mut number, mut key_identifier, mut scope) = (None, None, None);
     if let Some(explicit) = tbs.read_if(EXTENSIONS) {
         let mut explicit = Reader(explicit);
         let mut extensions = Reader(explicit.read(SEQUENCE)?);
@@ -133,6 +138,9 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
             extension.end()?;
             if id == CRL_NUMBER {
                 number = Some(Reader(value).read(INTEGER).filter(|number| !number.is_empty())?);
+            } else if id == AUTHORITY_KEY_IDENTIFIER {
+                key_identifier =
+                    Reader(value).read(SEQUENCE).and_then(|parts| Reader(parts).read_if(KEY_IDENTIFIER));
             } else if id == ISSUING_DISTRIBUTION_POINT {
                 scope = Some(value);
             }
@@ -145,6 +153,7 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
         this_update,
         next_update,
         number,
+        key_identifier,
         scope,
         revoked,
         on_hold,

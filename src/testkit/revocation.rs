@@ -37,6 +37,8 @@ pub struct ListSpec {
     pub authorities: bool,
     /// The DER of the content of its issuer's name, where that is not the authority's.
     pub issuer: Option<Vec<u8>>,
+    /// Whether it has the identifier of the key that signs it.
+    pub identified: bool,
 }
 
 impl ListSpec {
@@ -53,6 +55,7 @@ impl ListSpec {
             users: false,
             authorities: false,
             issuer: None,
+            identified: true,
         }
     }
 
@@ -143,7 +146,12 @@ fn rewritten(template: &[u8], spec: &ListSpec) -> Option<Vec<u8>> {
     let entries: Vec<_> = spec.revoked.iter().flat_map(entry).collect();
     // The list of entries is left out where it would be empty (RFC 5280 section 5.1.2.6).
     let entries = if entries.is_empty() { entries } else { value(SEQUENCE, &[&entries]) };
-    let extensions = value(SEQUENCE, &[usual, &spec.issuing_distribution_point()]);
+    let mut usual = Reader(usual);
+    let usual = std::iter::from_fn(|| usual.read(SEQUENCE));
+    // The id of the authority key identifier is 2.5.29.35.
+    let usual = usual.filter(|extension| spec.identified || !extension.starts_with(&[OID, 3, 0x55, 29, 35]));
+    let usual: Vec<_> = usual.flat_map(|extension| value(SEQUENCE, &[extension])).collect();
+    let extensions = value(SEQUENCE, &[&usual, &spec.issuing_distribution_point()]);
     Some(value(
         SEQUENCE,
         &[&version, &algorithm, &issuer, &this, &next, &entries, &value(0xa0, &[&extensions])],

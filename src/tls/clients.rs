@@ -3,26 +3,19 @@
 //! Each of them may come from another publisher, and so in another set. Whenever one set changes, the lists are judged anew
 //! beside the client CAs that they are to be served with: nobody is let in because one set forgot what another knows.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::{RootCertStore, crypto::CryptoProvider, pki_types::CertificateDer};
 
 use super::{
     anchors,
-    crl::{Court, List, Lists, Policy},
+    crl::{Court, Lists, Policy},
     inspect::Notes,
     layout::{Layout, SetLayout, missing},
     server::ClientAuth,
     trust::ServerTrust,
 };
-use crate::{
-    error::{Error, Layer},
-    snapshot::Files,
-};
+use crate::{error::Error, snapshot::Files};
 
 /// The verification of clients, the same for all pairs.
 #[derive(Debug)]
@@ -46,6 +39,15 @@ pub(super) struct Anchors {
     pub(super) path: PathBuf,
     pub(super) roots: Arc<RootCertStore>,
     certificates: Vec<CertificateDer<'static>>,
+}
+
+/// A change of one set, whose files were `old` before.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    served: &'a Clients,
+    layout: &'a SetLayout,
+    set: usize,
+    old: &'a Files,
 }
 
 /// What clients are judged by besides the files.
@@ -85,18 +87,19 @@ impl Settings<'_> {
         }
         let mut sources = served.sources.clone();
         let old = std::mem::replace(&mut sources[set], new);
-        let clients = self.read(sources, Some(served))?;
-        clients.keeps_lists(served, layout, [&old, &clients.sources[set]])?;
-        // A warning about a file of another set is reported once, not at each change of this one.
+        let clients = self.read(sources, Some(Change { served, layout, set, old: &old }))?;
+        // A warning about a file of another set, or of none, is reported once, not at each change of this one.
         let is_own = |warning: &Error| {
-            warning.path().is_none_or(|path| clients.sources[set].iter().any(|(own, _)| own == path))
+            warning.path().is_some_and(|path| clients.sources[set].iter().any(|(own, _)| own == path))
         };
         let new = |warning: &&Error| is_own(warning) || !served.warnings.contains(warning);
         warnings.extend(clients.warnings.iter().filter(new).cloned());
         Ok(Arc::new(clients))
     }
 
-    fn read(&self, sources: Vec<Files>, served: Option<&Clients>) -> Result<Clients, Error> {
+    /// Verifies clients by these files, of which those of one set were others.
+    fn read(&self, sources: Vec<Files>, change: Option<Change<'_>>) -> Result<Clients, Error> {
+        let served = change.map(|change| change.served);
         let (mut trust, mut warnings) = (ServerTrust::new(self.mode), Vec::new());
         let anchors = self.anchors(&sources, served, &mut warnings)?;
         let crls = match &anchors {
@@ -104,12 +107,18 @@ impl Settings<'_> {
             Some(Anchors { roots, certificates, .. }) => {
                 trust.cas(roots, certificates);
                 self.found.note(|found| found.client_cas.clone_from(certificates));
+                let of_set = change.map_or_else(Default::default, |change| {
+                    [change.old, &sources[change.set]]
+                        .map(|files| change.layout.lists(files).map(|(path, _)| path).collect::<Vec<_>>())
+                });
                 let court = Court {
                     policy: self.revocation,
                     roots,
                     provider: self.provider,
                     wall: self.wall,
                     served: served.map(|served| &served.crls),
+                    served_roots: served.and_then(|served| served.anchors.as_ref()).map(|old| &old.roots),
+                    of_set: [&of_set[0], &of_set[1]],
                 };
                 let files = self.layout.iter().zip(&sources).flat_map(|(set, files)| set.lists(files));
                 let crls = Lists::read(files, &court, &mut warnings)?;
@@ -138,33 +147,5 @@ impl Settings<'_> {
         let (path, bytes) = bundle.ok_or_else(missing)?;
         let (roots, certificates) = anchors::read(self.provider, path, bytes, warnings)?;
         Ok(Some(Anchors { path: path.to_owned(), roots: Arc::new(roots), certificates }))
-    }
-}
-
-impl Clients {
-    /// Refuses the change of a set that loses a list of a trusted CA, while neither the set has another of that CA nor any
-    /// other set one that is as new.
-    ///
-    /// Lists of one CA may come from several publishers. [`Lists::read`] sees only a CA that has no list at all any more.
-    fn keeps_lists(&self, served: &Self, set: &SetLayout, [old, new]: [&Files; 2]) -> Result<(), Error> {
-        let Some(Anchors { roots, .. }) = &self.anchors else { return Ok(()) };
-        let is_of_set = |path: &Path| set.lists(old).any(|(own, _)| own == path);
-        for lost in served.crls.all().iter().filter(|list| is_of_set(list.path())) {
-            let key = lost.signer.as_deref();
-            let is_trusted = roots.roots.iter().any(|anchor| Some(&*anchor.subject_public_key_info) == key);
-            let is_in_set = |list: &&List| set.lists(new).any(|(own, _)| own == list.path());
-            let mut others = self.crls.of(&lost.parsed.canonical);
-            if !is_trusted || others.clone().filter(is_in_set).any(|list| list.signer == lost.signer) {
-                continue;
-            }
-            if !others.any(|other| other.is_about(lost) && other.is_as_new_as(lost)) {
-                let why = format!(
-                    "there is no revocation list of {} here any more, and no other publisher's is as new",
-                    lost.issuer()
-                );
-                return Err(Error::new(Layer::Crl, why).at(lost.path()));
-            }
-        }
-        Ok(())
     }
 }

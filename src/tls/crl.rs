@@ -17,7 +17,10 @@ use rustls::{
     pki_types::{CertificateRevocationListDer, TrustAnchor},
 };
 
-use super::revocation_list::{Parsed, Span};
+use super::{
+    revocation_list::{Parsed, Span},
+    signer::Signer,
+};
 use crate::{
     crl, der,
     error::{Error, Layer},
@@ -52,35 +55,39 @@ pub(super) struct Lists(Vec<List>);
 pub(super) struct List {
     path: PathBuf,
     pub(super) parsed: Arc<Parsed>,
-    /// The public key of the CA that signed it; `None` where none of the bundle has.
-    pub(super) signer: Option<Vec<u8>>,
+    pub(super) signer: Signer,
     /// Whether CAs of the bundle have its issuer's name, and none of them has signed it.
     foreign: bool,
-    /// Entries on hold that a newer list of the same issuer, key and scope has released, as long as that one is valid.
-    pub(super) released: Arc<[Span]>,
-    released_until: Duration,
+    /// Whether a CA that has left the bundle signed it.
+    pub(super) retired: bool,
+    /// Entries on hold that a newer list of the same issuer, key and scope has released, each with the end of that list.
+    pub(super) released: Arc<[(Span, Duration)]>,
 }
 
 impl List {
     /// Returns whether the list refuses the certificate of its issuer that has this serial number.
     pub(super) fn names(&self, serial: &[u8], policy: Policy, now: Duration) -> bool {
-        let released = |span| {
-            let valid = policy.ignore_expiration || now < self.released_until;
-            valid && self.released.binary_search(span).is_ok()
-        };
+        let released =
+            |span| self.released(span).is_some_and(|until| policy.ignore_expiration || now < until);
         !self.parsed.named(serial).iter().all(released)
     }
 
     /// Returns the serial numbers that it refuses, in their order.
     pub(super) fn refused(&self) -> impl Iterator<Item = &[u8]> {
         let all = self.parsed.serials().iter();
-        all.filter(|span| self.released.binary_search(span).is_err()).map(|span| self.parsed.serial(span))
+        all.filter(|span| self.released(span).is_none()).map(|span| self.parsed.serial(span))
+    }
+
+    /// Returns until when this entry is released from hold.
+    fn released(&self, span: &Span) -> Option<Duration> {
+        let place = self.released.binary_search_by_key(span, |(span, _)| *span).ok()?;
+        self.released.get(place).map(|(_, until)| *until)
     }
 
     /// Whether both are about the same certificates.
     pub(super) fn is_about(&self, other: &Self) -> bool {
-        (&self.parsed.canonical, &self.signer, &self.parsed.scope)
-            == (&other.parsed.canonical, &other.signer, &other.parsed.scope)
+        (&self.parsed.canonical, &self.parsed.scope) == (&other.parsed.canonical, &other.parsed.scope)
+            && self.signer.is_same(&other.signer)
     }
 
     /// Whether its issue is not before that of `other`, which is about the same certificates.
@@ -98,7 +105,12 @@ impl List {
         name(&self.parsed.issuer)
     }
 
-    fn is_expired(&self, wall: Duration) -> bool {
+    /// Whether both are of the same bytes, read once.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.parsed, &other.parsed)
+    }
+
+    pub(super) fn is_expired(&self, wall: Duration) -> bool {
         wall >= self.parsed.next_update
     }
 }
@@ -110,6 +122,9 @@ pub(super) struct Court<'a> {
     pub(super) provider: &'a Arc<CryptoProvider>,
     pub(super) wall: Duration,
     pub(super) served: Option<&'a Lists>,
+    pub(super) served_roots: Option<&'a Arc<RootCertStore>>,
+    /// The files of lists of the set that changes, before and after.
+    pub(super) of_set: [&'a [&'a Path]; 2],
 }
 
 impl Lists {
@@ -130,7 +145,7 @@ impl Lists {
 
     /// Returns whether this very list was read.
     fn has(&self, list: &List) -> bool {
-        self.0.iter().any(|other| Arc::ptr_eq(&other.parsed, &list.parsed))
+        self.0.iter().any(|other| other.is_same_file(list))
     }
 
     /// Reads the lists of these files, of all sets that are to be served together.
@@ -138,7 +153,7 @@ impl Lists {
     /// 1. Each has to be one that is supported, and signed by a CA of the bundle where one has its issuer's name.
     /// 2. What a newer list has released from hold, an older one does not refuse.
     /// 3. None may have expired unless the served one of its issuer has, too.
-    /// 4. No CA may lose its lists. 5. What an operator should know.
+    /// 4. No authority may lose its lists, nor a set what no other set has as new. 5. What an operator should know.
     ///
     /// A list that is served already refuses nothing by 1 and 3: a change of the client CAs may come from another
     /// publisher.
@@ -162,8 +177,10 @@ impl Lists {
             };
             for parsed in lists_of(file).map_err(|error| error.at(path))? {
                 // 1.
-                let list = court.admit(path, parsed).map_err(|why| Error::new(Layer::Crl, why).at(path))?;
-                if !lists.0.iter().any(|other| other.parsed.der == list.parsed.der) {
+                let same = lists.0.iter().find(|other| other.parsed.der == parsed.der);
+                let list = court.admit(path, same.map_or(parsed, |same| Arc::clone(&same.parsed)));
+                // Each set has what lies in its own files.
+                if !lists.0.iter().any(|other| other.path == path && other.is_same_file(&list)) {
                     lists.0.push(list);
                 }
             }
@@ -175,13 +192,16 @@ impl Lists {
             court.foreign(list, &lists, warnings)?;
         }
         // 2.
-        lists.release(warnings);
+        lists.release(court, warnings);
         // 3.
-        for list in lists.0.iter().filter(|list| !list.foreign) {
+        let served = court.served.map(|served| court.again(served, &lists));
+        let court = &Court { served: served.as_ref(), ..*court };
+        for list in &lists.0 {
             court.expired(list, &lists, warnings)?;
         }
         // 4.
         court.lost(&lists, warnings)?;
+        court.kept(&lists)?;
         // 5.
         court.rolled_back(&lists, warnings);
         court.without(&lists, warnings);
@@ -193,22 +213,29 @@ impl Lists {
     /// other revocation is final (RFC 5280 section 5.3.1), so that an old file beside the new one can only refuse more.
     ///
     /// Where the key is known only to those who send it, nothing is released: anybody could have made the newer list.
-    fn release(&mut self, warnings: &mut Vec<Error>) {
-        let released: Vec<_> = (0..self.0.len()).filter_map(|i| {
-            let (older, newest) = (&self.0[i], self.newest(&self.0[i]));
-            (older.signer.is_some() && newest.parsed.is_newer_than(&older.parsed)).then(|| {
-                let why = format!(
-                    "a newer revocation list of {} for the same certificates lies in {}: this one still refuses each \
-                     certificate that it names, but for those on hold that the newer one has released",
-                    older.issuer(),
-                    newest.path.display()
-                );
-                warnings.push(Error::new(Layer::Crl, why).at(&older.path));
-                (i, older.parsed.released_by(&newest.parsed), newest.parsed.next_update)
-            })
-        }).collect();
-        for (i, spans, until) in released {
-            (self.0[i].released, self.0[i].released_until) = (spans.into(), until);
+    fn release(&mut self, court: &Court<'_>, warnings: &mut Vec<Error>) {
+        let counts = |list: &List| court.policy.ignore_expiration || !list.is_expired(court.wall);
+        for i in 0..self.0.len() {
+            let older = &self.0[i];
+            let is_newer = |list: &&List| list.is_about(older) && list.parsed.is_newer_than(&older.parsed);
+            let newer = self.0.iter().filter(is_newer);
+            let newest = newer.clone().max_by_key(|list| (list.parsed.this_update, list.parsed.magnitude()));
+            let Some(newest) = newest.filter(|_| older.signer.key().is_some()) else { continue };
+            let why = format!(
+                "a newer revocation list of {} for the same certificates lies in {}: this one still refuses each \
+                 certificate that it names, but for those on hold that a valid newer one has released",
+                older.issuer(),
+                newest.path.display()
+            );
+            warnings.push(Error::new(Layer::Crl, why).at(&older.path));
+            let mut released = BTreeMap::new();
+            for newer in newer.filter(|list| counts(list)) {
+                for span in older.parsed.released_by(&newer.parsed) {
+                    let until = released.entry(span).or_insert(newer.parsed.next_update);
+                    *until = newer.parsed.next_update.max(*until);
+                }
+            }
+            self.0[i].released = released.into_iter().collect();
         }
     }
 
@@ -227,29 +254,38 @@ impl Court<'_> {
     }
 
     /// A list that passed all that it is judged by alone.
-    fn admit(&self, path: &Path, parsed: Arc<Parsed>) -> Result<List, String> {
+    fn admit(&self, path: &Path, parsed: Arc<Parsed>) -> List {
         let algorithms = &self.provider.signature_verification_algorithms;
         let signer = self
             .anchors(&parsed.canonical)
             .find(|anchor| parsed.signed_by(&anchor.subject_public_key_info, algorithms))
-            .map(|anchor| anchor.subject_public_key_info.to_vec());
+            .map(|anchor| Signer::Ca(anchor.subject_public_key_info.to_vec()));
         // The list of an intermediate, which only its clients send, is verified in their handshakes.
         let is_named = || self.roots.roots.iter().any(|anchor| *anchor.subject == *parsed.issuer);
         let foreign = signer.is_none() && is_named();
-        Ok(List {
-            path: path.to_owned(),
-            parsed,
-            signer,
-            foreign,
-            released: Arc::default(),
-            released_until: Duration::ZERO,
-        })
+        let signer = signer.unwrap_or_else(|| Signer::Other(parsed.key_identifier.clone()));
+        let list =
+            List { path: path.to_owned(), parsed, signer, foreign, retired: false, released: Arc::default() };
+        List { retired: self.is_retired(&list), ..list }
+    }
+
+    /// The served lists, as the CAs that are served with `lists` have signed them.
+    fn again(&self, served: &Lists, lists: &Lists) -> Lists {
+        let again = |old: &List| {
+            let List { signer, foreign, retired, .. } =
+                match lists.0.iter().find(|list| list.is_same_file(old)) {
+                    Some(list) => list.clone(),
+                    None => self.admit(&old.path, Arc::clone(&old.parsed)),
+                };
+            List { signer, foreign, retired, ..old.clone() }
+        };
+        Lists(served.0.iter().map(again).collect())
     }
 
     /// Judges a list under the name of CAs none of which has signed it. It must not take the place of one that they have
     /// signed; served it may be, where it was before the CAs changed, and covers none of their clients.
     fn foreign(&self, list: &List, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
-        let others = lists.of(&list.parsed.canonical).any(|other| !other.foreign);
+        let others = lists.of(&list.parsed.canonical).any(|other| other.signer.key().is_some());
         let replaces_none = |served: &Lists| {
             let mut old = served.of(&list.parsed.canonical).peekable();
             served.has(list) || old.peek().is_some() && old.all(|old| old.foreign)
@@ -269,7 +305,7 @@ impl Court<'_> {
     }
 
     /// The CAs of a name, by the form of it that compares.
-    fn anchors(&self, canonical: &[u8]) -> impl Iterator<Item = &TrustAnchor<'static>> {
+    pub(super) fn anchors(&self, canonical: &[u8]) -> impl Iterator<Item = &TrustAnchor<'static>> {
         self.roots.roots.iter().filter(move |anchor| der::canonical_name(&anchor.subject) == canonical)
     }
 
@@ -302,20 +338,22 @@ impl Court<'_> {
             Timestamp(list.parsed.next_update)
         );
         if let Some(served) = self.served.filter(|served| !served.has(list)) {
-            let expired = served.of(&list.parsed.canonical).any(|served| served.is_expired(self.wall));
+            let expired = served
+                .of(&list.parsed.canonical)
+                .any(|served| served.signer.is_same(&list.signer) && served.is_expired(self.wall));
             if valid(served, &same) || !expired {
                 return Err(Error::new(Layer::Crl, why).at(&list.path));
             }
         }
         let whole = list.parsed.scope == Default::default();
-        let alone = !valid(lists, &|other| other.signer == list.signer);
+        let alone = !valid(lists, &|other| other.signer.is_same(&list.signer));
         let effect = if self.policy.ignore_expiration {
             "it counts all the same"
-        } else if whole && alone && list.signer.is_some() {
+        } else if whole && alone && list.signer.key().is_some() {
             // That CA's clients, each of whom this list covers.
             match self
                 .anchors(&list.parsed.canonical)
-                .any(|anchor| list.signer.as_deref() != Some(&*anchor.subject_public_key_info))
+                .any(|anchor| list.signer.key() != Some(&*anchor.subject_public_key_info))
             {
                 false => self.shuts_out(),
                 true if self.policy.end_entity_only => {
@@ -330,36 +368,6 @@ impl Court<'_> {
         Ok(())
     }
 
-    /// A CA that had lists and now has none: what it revoked would be forgotten.
-    fn lost(&self, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
-        for served in self.served.into_iter().flat_map(|served| &served.0) {
-            let canonical = &served.parsed.canonical;
-            let is_of = |key: &[u8]| served.signer.as_deref().is_none_or(|signer| signer == key);
-            // A list that no CA of its name signed stands in for none that one has signed.
-            let left = || {
-                let same = lists.of(canonical).filter(|list| list.signer.as_deref().is_none_or(is_of));
-                same.filter(|list| !list.foreign || served.signer.is_none())
-            };
-            if left().next().is_none() {
-                let why = format!("there is no revocation list of {} any more", served.issuer());
-                let gone = Error::new(Layer::Crl, why).at(&served.path);
-                if self.anchors(canonical).any(|anchor| is_of(&anchor.subject_public_key_info)) {
-                    return Err(gone);
-                }
-                // A CA whose key was replaced has lists of its new one.
-                warnings.extend(lists.of(canonical).next().is_none().then_some(gone));
-            } else if !left().any(|list| list.parsed.scope == served.parsed.scope) {
-                let why = format!(
-                    "a revocation list of {} is gone, and there is no other for the same certificates: who was named by \
-                     it alone is revoked no more, and the status of who was covered by it alone is unknown",
-                    served.issuer()
-                );
-                warnings.push(Error::new(Layer::Crl, why).at(&served.path));
-            }
-        }
-        Ok(())
-    }
-
     /// Lists older than the served ones. Who publishes the files may go back to an earlier update as a whole, so they are
     /// not refused; but what was revoked in between is let in again.
     fn rolled_back(&self, lists: &Lists, warnings: &mut Vec<Error>) {
@@ -369,6 +377,10 @@ impl Court<'_> {
             }) else {
                 continue;
             };
+            // One that did not change, and does not say whose it is, may be older than another's.
+            if list.signer == Signer::Other(None) && self.served.is_some_and(|served| served.has(list)) {
+                continue;
+            }
             let (new, old) = (&list.parsed, &served.parsed);
             let numbers = new.magnitude().zip(old.magnitude());
             if new.this_update < old.this_update || numbers.is_some_and(|(new, old)| new < old) {
@@ -407,7 +419,7 @@ impl Court<'_> {
             let (subject, key) = (&*anchor.subject, &*anchor.subject_public_key_info);
             let canonical = der::canonical_name(subject);
             if seen.contains(&(subject, key))
-                || lists.of(&canonical).any(|list| list.signer.as_deref() == Some(key))
+                || lists.of(&canonical).any(|list| list.signer.key() == Some(key))
             {
                 continue;
             }
@@ -434,7 +446,7 @@ impl Court<'_> {
                 continue;
             }
             let [here, there] = [&list.parsed.issuer, subject].map(|name| der::string_types(name).join(", "));
-            let counts = if list.signer.is_some() {
+            let counts = if list.signer.key().is_some() {
                 "it counts all the same, for the key of that CA has signed it"
             } else {
                 "it does not count for that CA, whose key has not signed it"
@@ -478,10 +490,10 @@ impl List {
         Self {
             path: PathBuf::new(),
             parsed,
-            signer: None,
+            signer: Signer::Other(None),
             foreign: false,
+            retired: false,
             released: Arc::default(),
-            released_until: Duration::ZERO,
         }
     }
 }

@@ -6,6 +6,7 @@ mod chain;
 mod clients;
 mod concerns;
 mod crl;
+mod crl_loss;
 mod dates;
 mod failure;
 mod inspect;
@@ -17,6 +18,7 @@ mod resolver;
 mod revocation;
 mod revocation_list;
 mod server;
+mod signer;
 mod trust;
 mod validate;
 

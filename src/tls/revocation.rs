@@ -18,15 +18,13 @@ use webpki::{Cert, EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::{
     crl::{Lists, Policy},
-    revocation_list::{Scope, general_names},
+    revocation_list::{DIRECTORY_NAME, Scope, general_names},
 };
 use crate::der::{self, Reader, SEQUENCE};
 
 const BIT_STRING: u8 = 0x03;
 const KEY_USAGE: &[u8] = &[0x55, 29, 15];
 const DISTRIBUTION_POINTS: &[u8] = &[0x55, 29, 31];
-/// A GeneralName that is the name of a directory's entry.
-const DIRECTORY_NAME: u8 = 0xa4;
 
 /// Verifies client certificates, and refuses those whose revocation the lists leave in doubt.
 #[derive(Debug)]
@@ -63,16 +61,22 @@ impl Verifier {
             let signs = issuer.is_none_or(|issuer| may_sign_lists(&issuer.der()));
             let der = certificate.der();
             let subject = Subject::new(certificate, &der, place > 0);
-            self.status(&subject, key.unwrap_or_default(), signs, now)?;
+            self.status(&subject, (key.unwrap_or_default(), issuer.is_none()), signs, now)?;
         }
         Ok(())
     }
 
-    /// Decides about one certificate by the lists of its issuer, whose key this is.
+    /// Decides about one certificate by the lists of its issuer, whose key this is, and whether that is a CA of the bundle.
     ///
     /// 1. A list of the issuer that names it refuses it, whatever it covers, and whether it has expired.
     /// 2. Otherwise one list that covers it and has not expired is enough.
-    fn status(&self, of: &Subject<'_>, key: &[u8], signs: bool, now: Duration) -> Result<(), TlsError> {
+    fn status(
+        &self,
+        of: &Subject<'_>,
+        (key, is_anchor): (&[u8], bool),
+        signs: bool,
+        now: Duration,
+    ) -> Result<(), TlsError> {
         let (mut good, mut expired, mut unsigned) = (false, None::<Duration>, false);
         for list in self.lists.of(&of.canonical_issuer) {
             let names = list.names(of.serial, self.policy, now);
@@ -82,8 +86,9 @@ impl Verifier {
                 continue;
             }
             if !list.parsed.signed_by(key, &self.algorithms) {
-                // A list of another CA of the same name is none of this one's business; whose it is nobody may know.
-                unsigned |= list.signer.is_none();
+                // A list of another CA of the same name is none of this one's business. Nor is for a CA of the bundle one
+                // that it has not signed; of an intermediate, whose it is nobody may know.
+                unsigned |= list.signer.key().is_none() && !is_anchor;
                 continue;
             }
             // 1.
@@ -190,21 +195,18 @@ impl ClientCertVerifier for Verifier {
 
 /// A certificate whose revocation is asked for.
 struct Subject<'a> {
-    issuer: &'a [u8],
     canonical_issuer: Vec<u8>,
     serial: &'a [u8],
     /// The names of its distribution points.
-    points: Vec<(u8, &'a [u8])>,
+    points: Vec<(u8, Vec<u8>)>,
     authority: bool,
 }
 
 impl<'a> Subject<'a> {
     fn new(certificate: &'a Cert<'_>, der: &'a [u8], authority: bool) -> Self {
-        let issuer = certificate.issuer();
         let points = der::extension(der, DISTRIBUTION_POINTS).and_then(points);
         Self {
-            issuer,
-            canonical_issuer: der::canonical_name(issuer),
+            canonical_issuer: der::canonical_name(certificate.issuer()),
             serial: certificate.serial(),
             points: points.unwrap_or_default(),
             authority,
@@ -217,16 +219,16 @@ impl<'a> Subject<'a> {
             return false;
         }
         let Some(names) = &scope.names else { return true };
-        names.iter().any(|(tag, name)| {
+        names.iter().any(|point| {
             // The issuer's name stands for a point of each of its certificates (section 6.3.3, last paragraph).
-            let issuer = *tag == DIRECTORY_NAME && Reader(name).read(SEQUENCE) == Some(self.issuer);
-            issuer || self.points.contains(&(*tag, name.as_slice()))
+            let issuer = point.0 == DIRECTORY_NAME && point.1 == self.canonical_issuer;
+            issuer || self.points.contains(point)
         })
     }
 }
 
 /// The full names of those distribution points that are the issuer's own, and of lists for all reasons.
-fn points(extension: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+fn points(extension: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     let (mut points, mut found) = (Reader(Reader(extension).read(SEQUENCE)?), Vec::new());
     while !points.0.is_empty() {
         let mut point = Reader(points.read(SEQUENCE)?);
@@ -256,8 +258,16 @@ pub(crate) fn client_verifiers(
 ) -> Result<impl Fn(crate::testkit::RevocationPolicy) -> Arc<dyn ClientCertVerifier> + use<>, crate::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let policy = Policy::default();
-    let court = super::crl::Court { policy, roots: &roots, provider: &provider, wall, served: None };
+    // What a list has released is looked at again in each handshake, by the policy of its verifier.
+    let court = super::crl::Court {
+        policy: Policy { ignore_expiration: true, ..Policy::default() },
+        roots: &roots,
+        provider: &provider,
+        wall,
+        served: None,
+        served_roots: None,
+        of_set: [&[]; 2],
+    };
     let lists = Lists::read(files.iter(), &court, &mut Vec::new())?;
     let stock = rustls::server::WebPkiClientVerifier::builder_with_provider(
         Arc::clone(&roots),

@@ -13,6 +13,8 @@ use crate::{
 };
 
 const BIT_STRING: u8 = 0x03;
+/// A GeneralName that is the name of a directory's entry.
+pub(super) const DIRECTORY_NAME: u8 = 0xa4;
 /// The last byte of the extension ids 2.5.29.28 and 2.5.29.35.
 const ISSUING_DISTRIBUTION_POINT: u8 = 28;
 const AUTHORITY_KEY_IDENTIFIER: u8 = 35;
@@ -32,6 +34,8 @@ pub(super) struct Parsed {
     pub(super) this_update: Duration,
     pub(super) next_update: Duration,
     pub(super) number: Option<Vec<u8>>,
+    /// The identifier of the key that signed it, where it says one.
+    pub(super) key_identifier: Option<Vec<u8>>,
     signed: Range<usize>,
     algorithm: Range<usize>,
     signature: Range<usize>,
@@ -78,6 +82,7 @@ impl Parsed {
             this_update: fields.this_update,
             next_update,
             number: fields.number.map(<[u8]>::to_vec),
+            key_identifier: fields.key_identifier.map(<[u8]>::to_vec),
             signed: range(&der, fields.signed),
             algorithm: range(&der, fields.algorithm),
             signature: range(&der, fields.signature),
@@ -106,12 +111,10 @@ impl Parsed {
         &self.serials
     }
 
-    /// Returns the entries that `newer` has released from hold, in the order of their places.
-    pub(super) fn released_by(&self, newer: &Self) -> Vec<Span> {
-        let released = |span: &&Span| newer.named(self.serial(span)).is_empty();
-        let mut released: Vec<_> = self.on_hold.iter().filter(released).copied().collect();
-        released.sort_unstable();
-        released
+    /// Returns the entries that `newer` has released from hold.
+    pub(super) fn released_by(&self, newer: &Self) -> impl Iterator<Item = Span> {
+        let released = |span: &Span| newer.named(self.serial(span)).is_empty();
+        self.on_hold.iter().copied().filter(released)
     }
 
     /// Returns whether this is a later list than `older` by number, and no earlier one by date. A number begins again
@@ -198,8 +201,7 @@ impl Scope {
                 (0xa0, point) => {
                     let full = Reader(point).read(0xa0);
                     // A name relative to the issuer's, which webpki refuses, matches nothing.
-                    let names = full.map_or_else(|| Some(Vec::new()), general_names)?;
-                    scope.names = Some(names.into_iter().map(|(tag, name)| (tag, name.to_vec())).collect());
+                    scope.names = Some(full.map_or_else(|| Some(Vec::new()), general_names)?);
                 }
                 (0x81, flag) => scope.users = flag != [0],
                 (0x82, flag) => scope.authorities = flag != [0],
@@ -210,10 +212,14 @@ impl Scope {
     }
 }
 
-/// Reads GeneralNames, each with its tag.
-pub(super) fn general_names(names: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+/// Reads GeneralNames, each with its tag: those of directory entries in the form that compares.
+pub(super) fn general_names(names: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     let mut rest = Reader(names);
-    let found = std::iter::from_fn(|| rest.any()).collect();
+    let form = |(tag, name): (u8, &[u8])| match Reader(name).read(SEQUENCE) {
+        Some(entry) if tag == DIRECTORY_NAME => (tag, der::canonical_name(entry)),
+        _ => (tag, name.to_vec()),
+    };
+    let found = std::iter::from_fn(|| rest.any()).map(form).collect();
     rest.end().map(|()| found)
 }
 
@@ -282,6 +288,7 @@ impl Parsed {
             this_update: Duration::ZERO,
             next_update: Duration::MAX,
             number: None,
+            key_identifier: None,
             signed: 0..0,
             algorithm: 0..0,
             signature: 0..0,

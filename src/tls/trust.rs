@@ -23,6 +23,7 @@ use super::{
     rehearse::NoTickets,
     revocation_list::Scope,
     server::ClientAuth,
+    signer::Signer,
 };
 use crate::{
     build::Shrunk,
@@ -90,28 +91,50 @@ pub(super) struct ServerTrust {
 }
 
 /// What the revocation lists of one key and scope say together: dates and numbers are left out, so that a list issued anew
-/// that lists the same is the same.
+/// that lists the same is the same. A list that no CA of the bundle has signed is alone: whose key signed it, only its
+/// clients say, and another key's serial numbers hide none of its own.
 #[derive(Clone, Debug)]
 struct Listed {
     issuer: Vec<u8>,
     /// Of which certificates they are.
     scope: Scope,
-    /// The key that signed them, where that is a CA's of the bundle.
-    signer: Option<Vec<u8>>,
+    signer: Signer,
     lists: Vec<List>,
     /// To verify a list whose signer only its clients send.
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Listed {
-    /// Whether it is about the same certificates. Where a CA of its name came or went, that has been seen already.
+    /// Whether it is about the same certificates, and signed by all keys that are known to have signed the other.
     fn is_about(&self, other: &Self) -> bool {
-        self.scope == other.scope && self.is_of(other)
+        self.scope == other.scope && self.is_of(other) && other.is_signed_like(self)
     }
 
+    /// Whether it may be of the same authority. A key that came into the bundle or left it is asked itself.
     fn is_of(&self, other: &Self) -> bool {
-        let several = |(one, another): (&Vec<u8>, &Vec<u8>)| one != another;
-        !self.signer.as_ref().zip(other.signer.as_ref()).is_some_and(several)
+        let signed = |key: &[u8], lists: &[List]| {
+            lists.iter().any(|list| list.parsed.signed_by(key, &self.algorithms))
+        };
+        match (self.signer.key(), other.signer.key()) {
+            (Some(key), None) => signed(key, &other.lists),
+            (None, Some(key)) => signed(key, &self.lists),
+            _ => self.signer.is_same(&other.signer),
+        }
+    }
+
+    /// Whether it may refuse somebody whom no list of its authority refused before: `was` are all lists then, `gone` those
+    /// that are not there as they were.
+    fn grows(&self, was: &[Self], gone: &[&Self]) -> bool {
+        let Signer::Other(identifier) = &self.signer else { return false };
+        let more = |gone: &Self| count_new(&refused([self]), &refused([gone])) > 0;
+        let mut before = gone.iter().filter(|gone| gone.is_of(self)).peekable();
+        match (before.peek(), identifier) {
+            (None, Some(_)) => {
+                count_new(&refused([self]), &refused(was.iter().filter(|was| was.is_of(self)))) > 0
+            }
+            (None, None) => !refused([self]).is_empty(),
+            _ => before.any(|gone| more(gone)),
+        }
     }
 
     /// Whether these are the same lists, not merely equal ones.
@@ -158,6 +181,20 @@ fn refused<'a>(listed: impl IntoIterator<Item = &'a Listed>) -> Vec<&'a [u8]> {
     serials
 }
 
+/// The lists of each side that the other does not have, each of them counted once.
+fn differing<'a>(now: &'a [Listed], was: &'a [Listed]) -> (Vec<&'a Listed>, Vec<&'a Listed>) {
+    let mut gone: Vec<_> = was.iter().collect();
+    let mut came: Vec<_> = now.iter().collect();
+    came.retain(|now| match gone.iter().position(|was| was == now) {
+        Some(place) => {
+            gone.remove(place);
+            false
+        }
+        None => true,
+    });
+    (came, gone)
+}
+
 /// How many of `now` are not among `was`.
 fn count_new(now: &[&[u8]], was: &[&[u8]]) -> usize {
     now.iter().filter(|serial| was.binary_search(serial).is_err()).count()
@@ -191,10 +228,14 @@ impl ServerTrust {
         self.revocation = revocation;
         for list in lists.all() {
             let of_issuer = self.lists.entry(list.parsed.canonical.clone()).or_default();
+            // It lies in several files.
+            if of_issuer.iter().flat_map(|other| &other.lists).any(|other| other.is_same_file(list)) {
+                continue;
+            }
             let alike = of_issuer
                 .iter_mut()
                 .find(|other| (&other.scope, &other.signer) == (&list.parsed.scope, &list.signer));
-            match alike {
+            match alike.filter(|alike| alike.signer.key().is_some()) {
                 Some(alike) => alike.lists.push(list.clone()),
                 None => of_issuer.push(Listed {
                     issuer: list.parsed.issuer.clone(),
@@ -238,24 +279,25 @@ impl ServerTrust {
         let went = served.lists.iter().filter(went).map(|(_, lists)| (&lists[0].issuer, 0));
         let narrowed = self.lists.iter().filter_map(|(canonical, now)| {
             let was = served.lists.get(canonical).map_or(&[][..], Vec::as_slice);
-            let more: usize = now
+            let (came, gone) = differing(now, was);
+            let more: usize = came
                 .iter()
-                .map(|now| {
-                    let before = was.iter().filter(|was| was.is_of(now));
-                    if before.clone().any(|was| was.is_same(now)) {
-                        return 0;
-                    }
-                    count_new(&refused([now]), &refused(before))
-                })
+                .map(|now| count_new(&refused([*now]), &refused(was.iter().filter(|was| was.is_of(now)))))
                 .sum();
-            let lacks = |some: &[Listed], others: &[Listed]| {
+            let lacks = |some: &[&Listed], others: &[Listed]| {
                 some.iter().any(|one| !others.iter().any(|other| other.is_about(one)))
             };
-            // Whose status is unknown is refused unless that is allowed, and whose list has expired is refused also then.
+            // Whose status is unknown is refused unless that is allowed, and whose list has expired is refused also then;
+            // so is who has only lists of an issuer that another key has signed.
             let narrower = match self.revocation.allow_unknown {
-                false => was.is_empty() || lacks(was, now),
-                true => lacks(now, was),
+                false => was.is_empty() || lacks(&gone, now),
+                true => {
+                    let mut others = gone.clone();
+                    others.retain(|was| was.signer.key().is_none());
+                    lacks(&came, was) || lacks(&others, now)
+                }
             };
+            let narrower = narrower || came.iter().any(|now| now.grows(was, &gone));
             (more > 0 || narrower).then(|| (&now[0].issuer, more))
         });
         let told = |(issuer, more): (&Vec<u8>, usize)| Lost::Revocation { issuer: name(issuer), more };
@@ -462,7 +504,7 @@ mod tests {
         Listed {
             issuer: issuer.to_vec(),
             scope,
-            signer: None,
+            signer: Signer::Other(None),
             lists: vec![List::of_serials(serials)],
             algorithms: WebPkiSupportedAlgorithms { all: &[], mapping: &[] },
         }

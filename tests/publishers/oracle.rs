@@ -41,12 +41,16 @@ impl State {
         self.cas().iter().any(|ca| ca.name() == name)
     }
 
+    fn has_list_of(&self, ca: Ca) -> bool {
+        self.listed().iter().any(|list| list.ca == ca)
+    }
+
     /// Whether a set may be taken that makes this of what is `served`.
     ///
     /// 1. Every part is whole. 2. A list under the name of a trusted CA is signed by one, or there is another that is, or it
-    ///    takes the place of none that is: it was served before, or only such lists were. 3. No trusted name loses its lists,
-    ///    and no trusted key the last list that it has signed.
-    pub fn may_follow(&self, served: &Self) -> bool {
+    ///    takes the place of none that is: it was served before, or only such lists were. 3. No key loses the last list that
+    ///    it has signed, unless it is not trusted and was before, or some CA goes in the same step.
+    fn may_follow(&self, served: &Self, retired: &[Ca]) -> bool {
         let of = |lists: &'static [List], name: &'static str| {
             lists.iter().filter(move |list| list.ca.name() == name)
         };
@@ -63,29 +67,26 @@ impl State {
                 || replaces_none(list)
         };
         let kept = |list: &List| {
-            let has_name = of(self.listed(), list.ca.name()).next().is_some();
-            let has_key = self.listed().iter().any(|other| other.ca == list.ca);
-            (has_name || !self.trusts(list.ca.name())) && (has_key || !self.cas().contains(&list.ca))
+            let loses_a_ca = served.cas().iter().any(|ca| !self.cas().contains(ca));
+            self.has_list_of(list.ca)
+                || !self.cas().contains(&list.ca) && (retired.contains(&list.ca) || loses_a_ca)
         };
         // 1. 2. 3.
         self.is_whole() && self.listed().iter().all(known) && served.listed().iter().all(kept)
     }
 
-    /// Whether a client is let in; `None` where that depends on the policy for what is unknown, and that lets in.
-    pub fn lets_in(&self, client: usize, allow_unknown: bool) -> Option<bool> {
+    /// Whether a client is let in.
+    pub fn lets_in(&self, client: usize, allow_unknown: bool) -> bool {
         let (ca, bad) = CLIENTS[client];
         if !self.cas().contains(&ca) {
-            return Some(false);
+            return false;
         }
         let mut own = self.listed().iter().filter(|list| list.ca == ca).peekable();
         match (own.peek(), allow_unknown) {
-            (None, false) => Some(false),
-            // A list of its issuer's name and of another key may count as none, or refuse it.
-            (None, true) => {
-                let same_name = self.listed().iter().any(|list| list.ca.name() == ca.name());
-                (!same_name).then_some(true)
-            }
-            _ => Some(!own.any(|list| list.revokes && bad)),
+            (None, false) => false,
+            // A list of its issuer's name that another key has signed counts as none.
+            (None, true) => true,
+            _ => !own.any(|list| list.revokes && bad),
         }
     }
 }
@@ -96,6 +97,8 @@ pub struct Oracle {
     sets: Vec<Vec<Part>>,
     pub served: State,
     pub disk: State,
+    /// The CAs that were trusted while a list of theirs was served, and are not any more.
+    retired: Vec<Ca>,
     /// Whether each set on disk is refused.
     pub refused: Vec<bool>,
 }
@@ -106,6 +109,7 @@ impl Oracle {
             sets: sets.iter().map(|set| set.to_vec()).collect(),
             served: first,
             disk: first,
+            retired: Vec::new(),
             refused: vec![false; sets.len()],
         }
     }
@@ -114,8 +118,12 @@ impl Oracle {
     pub fn reload(&mut self) {
         for (set, parts) in self.sets.iter().enumerate() {
             let candidate = self.served.with(parts, &self.disk);
-            self.refused[set] = candidate != self.served && !candidate.may_follow(&self.served);
+            self.refused[set] =
+                candidate != self.served && !candidate.may_follow(&self.served, &self.retired);
             if !self.refused[set] {
+                let trusted = self.served.cas().iter().filter(|ca| self.served.has_list_of(**ca));
+                self.retired.extend(trusted);
+                self.retired.retain(|ca| candidate.has_list_of(*ca) && !candidate.cas().contains(ca));
                 self.served = candidate;
             }
         }
