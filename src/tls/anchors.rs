@@ -11,7 +11,7 @@ mod constraints;
 mod extensions;
 mod key;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use rustls::{
     RootCertStore,
@@ -33,6 +33,10 @@ const NAMES_LIMIT: usize = 65_535 - 1_024;
 const SUBJECT_LIMIT: usize = 160;
 /// Reasons given where no CA of a bundle can be used; a bundle may hold thousands.
 const REASONS: usize = 8;
+
+/// CAs of one name with other keys of which rustls tries all for each client. rustls-webpki gives up
+/// after 100 signatures, and a client with the six intermediates that it allows needs seven.
+const SAME_NAME_LIMIT: usize = 90;
 
 const BIT_STRING: u8 = 0x03;
 
@@ -102,6 +106,7 @@ pub(super) fn read(
             .into_iter()
             .map(|(named, why)| refused(format!("{named} is left out, so no client is let in by it: {why}"))),
     );
+    warnings.extend(crowded(&roots).map(refused));
     // rustls encodes what is too long all the same, with another length.
     let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + 2).sum();
     if names > NAMES_LIMIT {
@@ -110,6 +115,22 @@ pub(super) fn read(
         )));
     }
     Ok((roots, taken))
+}
+
+/// Says which names more CAs have than rustls can be relied upon to try.
+fn crowded(roots: &RootCertStore) -> impl Iterator<Item = String> {
+    let mut counts = BTreeMap::<&[u8], usize>::new();
+    for anchor in &roots.roots {
+        *counts.entry(&anchor.subject).or_default() += 1;
+    }
+    counts.into_iter().filter(|(_, count)| *count > SAME_NAME_LIMIT).map(|(name, count)| {
+        format!(
+            "the bundle has {count} CAs with the subject {}: rustls gives up on a client after 100 \
+             signatures, and tries them in their order. A client of one further behind may be \
+             refused, so keep {SAME_NAME_LIMIT} of a name at most",
+            subject(name)
+        )
+    })
 }
 
 /// Whether the new bundle may be the old one cut off: it has fewer anchors, and those are the first

@@ -108,7 +108,7 @@ fn name(kind: &[u8]) -> String {
 }
 
 /// Returns the digits of an RSA public key's modulus, without the zero that keeps it positive (RFC
-/// 8017 section A.1.1).
+/// 8017 section A.1.1). An even number or an exponent of 1 makes no key.
 fn modulus(key: &[u8]) -> Option<&[u8]> {
     let mut outer = Reader(key);
     let mut parts = Reader(outer.read(SEQUENCE)?);
@@ -116,7 +116,10 @@ fn modulus(key: &[u8]) -> Option<&[u8]> {
     let (modulus, exponent) = (parts.read(INTEGER)?, parts.read(INTEGER)?);
     parts.end()?;
     let positive = |digits: &[u8]| digits.first().is_some_and(|first| first & 0x80 == 0);
-    (positive(modulus) && positive(exponent)).then(|| modulus.strip_prefix(&[0]).unwrap_or(modulus))
+    let odd = |digits: &[u8]| digits.last().is_some_and(|last| last & 1 == 1);
+    let usable = |digits: &[u8]| positive(digits) && odd(digits);
+    (usable(modulus) && usable(exponent) && exponent != [1])
+        .then(|| modulus.strip_prefix(&[0]).unwrap_or(modulus))
 }
 
 /// RFC 8017 section 9.2: a SHA-256 digest follows.
