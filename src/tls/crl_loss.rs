@@ -59,14 +59,14 @@ impl Court<'_> {
         for lost in self.served.into_iter().flat_map(Lists::all).filter(was_of_set) {
             let same = lists.of(&lost.parsed.canonical).filter(|list| list.signer.is_same(&lost.signer));
             let is_own = |list: &&List| new.contains(&list.path());
-            // What no set has any more is lost altogether.
+            // What no set has any more was judged before.
             let mut own = same.clone().filter(is_own).peekable();
-            let has_own = own.peek().is_some() || same.clone().next().is_none();
+            let is_excused = own.peek().is_some() || same.clone().next().is_none();
             if lost.retired || own.any(|list| list.is_about(lost)) {
                 continue;
             }
             let mut about = same.filter(|list| list.is_about(lost)).peekable();
-            if has_own && about.peek().is_none() || about.any(|other| other.is_as_new_as(lost)) {
+            if is_excused && about.peek().is_none() || about.any(|other| other.is_as_new_as(lost)) {
                 continue;
             }
             let why = format!(

@@ -127,7 +127,7 @@ impl Listed {
     fn grows(&self, was: &[Self], gone: &[&Self]) -> bool {
         let Signer::Other(identifier) = &self.signer else { return false };
         let more = |gone: &Self| count_new(&refused([self]), &refused([gone])) > 0;
-        let mut before = gone.iter().filter(|gone| gone.is_of(self)).peekable();
+        let mut before = gone.iter().filter(|gone| gone.scope == self.scope && gone.is_of(self)).peekable();
         match (before.peek(), identifier) {
             (None, Some(_)) => {
                 count_new(&refused([self]), &refused(was.iter().filter(|was| was.is_of(self)))) > 0
