@@ -12,8 +12,8 @@ use crate::{
 impl Court<'_> {
     /// Refuses a set of lists in which an authority that had lists has none.
     ///
-    /// The list of an intermediate or of a former key may go with a CA of the bundle, and once it has expired: its clients
-    /// are then refused with it and without it, unless the policy lets them in.
+    /// The list of an intermediate or of a former key may go, with a warning, where clients of unknown status are refused.
+    /// Elsewhere it may go with a CA of the bundle, and once it has expired.
     pub(super) fn lost(&self, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
         for served in self.served.into_iter().flat_map(Lists::all) {
             let named = lists.of(&served.parsed.canonical);
@@ -24,13 +24,14 @@ impl Court<'_> {
                 if served.signer.key().is_some() {
                     return Err(gone(why));
                 }
-                let is_strict = !self.policy.allow_unknown && !self.policy.ignore_expiration;
-                let is_over = is_strict && served.is_expired(self.wall);
-                if !served.retired && !is_over && !self.lost_a_ca() {
-                    let how = if is_strict {
-                        "remove it once it has expired"
-                    } else {
+                // Where unknown status is refused, its clients are refused without it: nothing is let in. A refusal of the
+                // set would keep all other lists from being renewed.
+                let is_over = !self.policy.ignore_expiration && served.is_expired(self.wall);
+                if self.policy.allow_unknown && !is_over && !served.retired && !self.lost_a_ca() {
+                    let how = if self.policy.ignore_expiration {
                         "only a restart goes on without it"
+                    } else {
+                        "remove it once it has expired"
                     };
                     return Err(gone(format!("{why}, of the key that signed this one: {how}")));
                 }

@@ -107,7 +107,7 @@ fn walked(
     (first, sets): (State, &[&[Part]]),
     allow_unknown: bool,
 ) -> Result<usize, String> {
-    let mut oracle = Oracle::new(sets, first);
+    let mut oracle = Oracle::new(sets, first, allow_unknown);
     let mut handshakes = 0;
     for (step, change) in walk(&first.changes()).into_iter().enumerate() {
         world.put(change);

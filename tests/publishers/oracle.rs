@@ -49,8 +49,9 @@ impl State {
     ///
     /// 1. Every part is whole. 2. A list under the name of a trusted CA is signed by one, or there is another that is, or it
     ///    takes the place of none that is: it was served before, or only such lists were. 3. No key loses the last list that
-    ///    it has signed, unless it is not trusted and was before, or some CA goes in the same step.
-    fn may_follow(&self, served: &Self, retired: &[Ca]) -> bool {
+    ///    it has signed, unless it is not trusted, and what is unknown is refused, or it was trusted before, or some CA goes in
+    ///    the same step.
+    fn may_follow(&self, served: &Self, retired: &[Ca], allow_unknown: bool) -> bool {
         let of = |lists: &'static [List], name: &'static str| {
             lists.iter().filter(move |list| list.ca.name() == name)
         };
@@ -69,7 +70,8 @@ impl State {
         let kept = |list: &List| {
             let loses_a_ca = served.cas().iter().any(|ca| !self.cas().contains(ca));
             self.has_list_of(list.ca)
-                || !self.cas().contains(&list.ca) && (retired.contains(&list.ca) || loses_a_ca)
+                || !self.cas().contains(&list.ca)
+                    && (!allow_unknown || retired.contains(&list.ca) || loses_a_ca)
         };
         // 1. 2. 3.
         self.is_whole() && self.listed().iter().all(known) && served.listed().iter().all(kept)
@@ -99,17 +101,19 @@ pub struct Oracle {
     pub disk: State,
     /// The CAs that were trusted while a list of theirs was served, and are not any more.
     retired: Vec<Ca>,
+    allow_unknown: bool,
     /// Whether each set on disk is refused.
     pub refused: Vec<bool>,
 }
 
 impl Oracle {
-    pub fn new(sets: &[&[Part]], first: State) -> Self {
+    pub fn new(sets: &[&[Part]], first: State, allow_unknown: bool) -> Self {
         Self {
             sets: sets.iter().map(|set| set.to_vec()).collect(),
             served: first,
             disk: first,
             retired: Vec::new(),
+            allow_unknown,
             refused: vec![false; sets.len()],
         }
     }
@@ -118,8 +122,8 @@ impl Oracle {
     pub fn reload(&mut self) {
         for (set, parts) in self.sets.iter().enumerate() {
             let candidate = self.served.with(parts, &self.disk);
-            self.refused[set] =
-                candidate != self.served && !candidate.may_follow(&self.served, &self.retired);
+            let follows = candidate.may_follow(&self.served, &self.retired, self.allow_unknown);
+            self.refused[set] = candidate != self.served && !follows;
             if !self.refused[set] {
                 let trusted = self.served.cas().iter().filter(|ca| self.served.has_list_of(**ca));
                 self.retired.extend(trusted);

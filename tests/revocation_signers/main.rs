@@ -68,9 +68,9 @@ fn inv14_last_list_of_an_intermediate_stays_if_unknown_passes() {
     assert!(!world.lets_in(&server, &bad), "{answer:?} {:?}", world.warnings());
 }
 
-/// The same without the setting: every client of the intermediate would be locked out.
+/// The same without the setting: its clients are refused, and all other lists go on being renewed.
 #[test]
-fn inv14_last_list_of_an_intermediate_stays() {
+fn inv14_lost_list_of_an_intermediate_refuses_its_clients() {
     let (world, root) = (World::new(), Authority::root("root"));
     world.put("ca/ca.crt", root.pem.as_bytes());
     let issuing = root.intermediate("issuing");
@@ -78,10 +78,17 @@ fn inv14_last_list_of_an_intermediate_stays() {
     world.list("crl.d/root.crl", &root, &spec(1));
     world.list("crl.d/issuing.crl", &issuing, &spec(5));
     let server = world.builder().load().unwrap();
-    assert!(world.lets_in(&server, &good));
+    let direct = someone(&root);
+    assert!(world.lets_in(&server, &good) && world.lets_in(&server, &direct));
     fs::remove_file(world.path("crl.d/issuing.crl")).unwrap();
-    let answer = server.reload_now();
-    assert!(world.lets_in(&server, &good), "{answer:?} {:?}", world.warnings());
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    let warnings = world.warnings();
+    assert!(warnings.iter().any(|said| said.contains("no revocation list of CN=issuing")), "{warnings:?}");
+    assert!(!world.lets_in(&server, &good) && world.lets_in(&server, &direct));
+    // Another client is revoked meanwhile.
+    world.list("crl.d/root.crl", &root, &spec(2).naming(&direct.leaf));
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert!(!world.lets_in(&server, &good) && !world.lets_in(&server, &direct));
 }
 
 /// A CA that rolled its key over: the new one is in the bundle, clients of the old one send its certificate by the new.
@@ -143,11 +150,15 @@ fn inv14_list_of_another_key_replaces_none_of_an_intermediate() {
     let good = someone(&issuing);
     world.list("crl.d/root.crl", &root, &spec(1));
     world.list("crl.d/issuing.crl", &issuing, &spec(1));
-    let server = world.builder().load().unwrap();
-    assert!(world.lets_in(&server, &good));
+    let lax = world.builder().allow_unknown_revocation_status().load().unwrap();
+    let strict = world.builder().load().unwrap();
+    assert!(world.lets_in(&lax, &good) && world.lets_in(&strict, &good));
     world.list("crl.d/issuing.crl", &other, &spec(2));
-    assert!(matches!(server.reload_now(), Reload::Refused(_)));
-    assert!(world.lets_in(&server, &good));
+    assert!(matches!(lax.reload_now(), Reload::Refused(_)));
+    assert!(world.lets_in(&lax, &good));
+    // Where what is unknown is refused, nobody gets in by that.
+    assert_eq!(strict.reload_now(), Reload::Reloaded);
+    assert!(!world.lets_in(&strict, &good));
 }
 
 /// Without an identifier nobody knows whose the new list is before a client comes. That of an intermediate whose clients
@@ -173,7 +184,7 @@ fn inv11_unidentified_list_of_another_key_is_told() {
     }
 }
 
-/// The way to retire an intermediate, and the only one while its CA stays.
+/// The way to retire an intermediate where clients of unknown status are let in.
 #[test]
 fn inv14_expired_list_of_an_intermediate_can_be_removed() {
     for strict in [true, false] {
@@ -186,12 +197,12 @@ fn inv14_expired_list_of_an_intermediate_can_be_removed() {
         world.list("crl.d/root.crl", &root, &spec(1));
         world.list("crl.d/issuing.crl", &issuing, &over.naming(&bad.leaf));
         let server = world.builder();
-        let server = if strict { server } else { server.ignore_revocation_expiration() };
+        let server = if strict { server } else { server.allow_unknown_revocation_status() };
         let server = server.load().unwrap();
-        assert_eq!([&good, &bad].map(|shown| world.lets_in(&server, shown)), [!strict, false]);
+        assert_eq!([&good, &bad].map(|shown| world.lets_in(&server, shown)), [false, false]);
         fs::remove_file(world.path("crl.d/issuing.crl")).unwrap();
-        assert_eq!(server.reload_now() == Reload::Reloaded, strict);
-        assert_eq!([&good, &bad].map(|shown| world.lets_in(&server, shown)), [!strict, false]);
+        assert_eq!(server.reload_now(), Reload::Reloaded);
+        assert_eq!([&good, &bad].map(|shown| world.lets_in(&server, shown)), [!strict, !strict]);
     }
 }
 
