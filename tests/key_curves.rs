@@ -35,7 +35,7 @@ fn load(dir: &Path, key: &Path) -> Result<ServerReloader, Error> {
 }
 
 #[test]
-fn inv11_a_bare_key_of_a_curve_the_provider_lacks_is_unsupported() {
+fn inv11_bare_key_of_a_curve_the_provider_lacks_is_unsupported() {
     if Command::new("openssl").arg("version").output().is_err() {
         println!("no openssl on this machine");
         return;

@@ -29,7 +29,7 @@ fn long(dir: &Path) -> PathBuf {
 /// Checks: INV-01. Whether the system would follow a link (`nosymfollow`, `fs.protected_symlinks`)
 /// can be asked by a path only.
 #[test]
-fn inv01_a_link_on_a_path_longer_than_the_system_takes_is_refused() {
+fn inv01_link_on_a_path_longer_than_the_system_takes_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().canonicalize().unwrap();
     fs::create_dir(dir.join("to")).unwrap();
@@ -49,7 +49,7 @@ fn inv01_a_link_on_a_path_longer_than_the_system_takes_is_refused() {
 
 /// Checks: INV-05. A watch whose name within notify would be too long is made by the path itself.
 #[test]
-fn inv05_a_directory_with_a_path_of_nearly_4096_bytes_is_watched() {
+fn inv05_directory_with_a_path_of_nearly_4096_bytes_is_watched() {
     let root = tempfile::tempdir().unwrap();
     let mut dir = root.path().canonicalize().unwrap();
     while dir.as_os_str().len() < 3900 {
