@@ -46,7 +46,7 @@ impl<'a> Design<'a> {
             Rule::OneSet => Sorting::Together.sets(),
             _ => Sorting::Three.sets(),
         };
-        let oracle = Oracle::new(sets, first);
+        let oracle = Oracle::new(sets, first, false);
         let config = config(world, &first, rule);
         Self { world, rule, first, oracle, config }
     }
