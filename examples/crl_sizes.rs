@@ -14,7 +14,7 @@ use rustls_reload::{
     testkit::{Authority, Identity, ListSpec, Subject},
 };
 
-/// What this process holds, in MiB: `VmRSS` now, `VmHWM` at most so far.
+/// Memory that this process holds, in MiB: `VmRSS` now, `VmHWM` at most so far.
 fn memory(of: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(of)?.strip_prefix(':')).unwrap();

@@ -317,7 +317,7 @@ struct Looked {
     followed: bool,
 }
 
-/// What is found under a name that is not opened as a directory at once.
+/// An entry under a name that is not opened as a directory at once.
 struct Found {
     seen: Seen,
     node: Option<usize>,

@@ -114,7 +114,7 @@ impl<V> Unit<V> {
         snapshot::take_since(fs, &self.paths, Some((&self.served.walk, &self.served.files)))
     }
 
-    /// What a look of the set of this number means beside what is served.
+    /// Compares a look of the set of this number with what is served.
     pub(crate) fn seen<F: Fs, B: Build<Value = V>>(
         &mut self,
         build: &B,

@@ -1,6 +1,6 @@
 //! `rustls-reload serve` as a process: no key material on its stdout and stderr nor in its status,
 //! over everything that a look or a check refuses, at the start and while it runs. Checks: INV-10.
-//! What the process does about its surroundings and about clients is in `alive` and `clients`.
+//! `alive` tests the process in its surroundings, `clients` what it does about clients.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 

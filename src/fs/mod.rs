@@ -129,7 +129,7 @@ pub trait Fs: Send + 'static {
     /// Opens the directory that absolute paths with this anchor start from: `/`, or a drive.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     fn root(&self, anchor: &Path) -> io::Result<Self::Dir>;
 
     /// Opens the directory `name` beneath `at`.
@@ -141,13 +141,13 @@ pub trait Fs: Send + 'static {
     /// Stats an open directory.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat>;
 
     /// Stats the entry `name` itself beneath `at`, not what it points at.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat>;
 
     /// Reads the link `name` beneath `at`.
@@ -165,13 +165,13 @@ pub trait Fs: Send + 'static {
     /// Stats an open file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     fn stat_file(&self, file: &Self::File) -> io::Result<Stat>;
 
     /// Reads on from where the last read ended; 0 is the end.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// The reader keeps what this hashes, and nothing else of what it knew or has read. Nothing has to be done: a simulated
@@ -189,7 +189,7 @@ pub trait Fs: Send + 'static {
     /// is a directory. Never blocks.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     fn follow(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir> {
         self.open_dir(at, name)
     }
@@ -197,7 +197,7 @@ pub trait Fs: Send + 'static {
     /// Opens the regular file that the magic link `name` beneath `at` leads to for reading, without blocking.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     fn open_followed(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File> {
         self.open(at, name)
     }
@@ -205,7 +205,7 @@ pub trait Fs: Send + 'static {
     /// The file that the system's own resolution of the whole path reaches; `None` where this port cannot say.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     fn reached(&self, _path: &Path) -> io::Result<Option<FileId>> {
         Ok(None)
     }
@@ -215,6 +215,6 @@ pub trait Fs: Send + 'static {
     /// What comes or goes meanwhile may be named or not; everything else is named once.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     fn list(&self, dir: &Self::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()>;
 }

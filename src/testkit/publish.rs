@@ -50,7 +50,7 @@ impl Op {
     /// Carries the step out on the real file system beneath `root`.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's own error.
     pub fn apply(&self, root: &Path) -> io::Result<()> {
         let at = |path: &PathBuf| root.join(path);
         match self {

@@ -158,7 +158,7 @@ fn rewritten(template: &[u8], spec: &ListSpec) -> Option<Vec<u8>> {
     ))
 }
 
-/// What a server does with clients whose revocation is in doubt.
+/// The policy for clients whose revocation is in doubt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RevocationPolicy {
     /// See [`ServerBuilder::only_check_end_entity_revocation`](crate::ServerBuilder::only_check_end_entity_revocation).

@@ -40,7 +40,7 @@ const SAME_NAME_LIMIT: usize = 90;
 
 const BIT_STRING: u8 = 0x03;
 
-/// What is trusted in a client CA. Two certificates with the same anchor let in the same clients.
+/// The part of a client CA that is trusted. Two certificates with the same anchor let in the same clients.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Anchor {
     subject: Vec<u8>,

@@ -50,7 +50,7 @@ struct Change<'a> {
     old: &'a Files,
 }
 
-/// What clients are judged by besides the files.
+/// Settings that clients are judged by besides the files.
 pub(super) struct Settings<'a> {
     pub(super) layout: &'a Layout,
     pub(super) mode: Option<ClientAuth>,

@@ -165,7 +165,7 @@ impl Lists {
         let (mut lists, mut sizes) = (Self::default(), Vec::new());
         for (path, file) in files {
             let lists_of = |file| -> Result<Vec<_>, Error> {
-                // What is served already is indexed, and hashed for the keys that were asked for.
+                // A list that is served already is indexed, and hashed for the keys that were asked for.
                 if let Some(served) = court.served_as(file) {
                     return Ok(vec![served]);
                 }
@@ -298,7 +298,7 @@ impl Court<'_> {
             );
             return Err(Error::new(Layer::Crl, why).at(&list.path));
         }
-        // What becomes of their clients, the warning about CAs without a list says.
+        // The warning about CAs without a list says what becomes of their clients.
         let why = format!("the revocation list of {} is not signed by any CA of that name", list.issuer());
         warnings.push(Error::new(Layer::Crl, why).at(&list.path));
         Ok(())

@@ -14,7 +14,7 @@ use crate::{
     snapshot::{FILE_LIMIT, Files, PathSet, absolute, nears},
 };
 
-/// What a set is there for.
+/// The purpose of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SetRole {
     /// The default pair, and whatever comes from its publisher.

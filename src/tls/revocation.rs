@@ -233,7 +233,7 @@ fn points(extension: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     while !points.0.is_empty() {
         let mut point = Reader(points.read(SEQUENCE)?);
         let Some(name) = point.read_if(0xa0) else { continue };
-        // What follows is reasons, or another issuer.
+        // The rest is reasons, or another issuer.
         if point.end().is_some()
             && let Some(full) = Reader(name).read(0xa0)
         {
@@ -258,7 +258,7 @@ pub(crate) fn client_verifiers(
 ) -> Result<impl Fn(crate::testkit::RevocationPolicy) -> Arc<dyn ClientCertVerifier> + use<>, crate::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    // What a list has released is looked at again in each handshake, by the policy of its verifier.
+    // A release is looked at again in each handshake, by the policy of its verifier.
     let court = super::crl::Court {
         policy: Policy { ignore_expiration: true, ..Policy::default() },
         roots: &roots,

@@ -78,19 +78,19 @@ impl PartialEq for Cas {
 
 impl Eq for Cas {}
 
-/// What sessions are made under, as rustls goes by it.
+/// The trust that sessions are made under, as rustls goes by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerTrust {
     mode: Option<ClientAuth>,
     cas: Cas,
-    /// What the revocation lists say, by the form of their issuer's name that compares.
+    /// The serial numbers that the revocation lists name, by the form of their issuer's name that compares.
     lists: BTreeMap<Vec<u8>, Vec<Listed>>,
     revocation: Policy,
     /// Of each pair, in the order of the settings: the default first.
     names: Vec<Identity>,
 }
 
-/// What the revocation lists of one key and scope say together: dates and numbers are left out, so that a list issued anew
+/// The serial numbers that the revocation lists of one key and scope name together: dates and numbers are left out, so that a list issued anew
 /// that lists the same is the same. A list that no CA of the bundle has signed is alone: whose key signed it, only its
 /// clients say, and another key's serial numbers hide none of its own.
 #[derive(Clone, Debug)]

@@ -178,7 +178,7 @@ fn rsa(name: &'static str, bits: usize) -> Row {
     let found = (1..=127).find_map(|serial| {
         let issued = leaf(name, &[], &public, serial);
         let unsigned = issued.signed_by(&Signer::Rsa(vec![0]));
-        // What is signed is the first value within.
+        // The signed part is the first value within.
         let tbs = within(&unsigned);
         let (ca, signature) = rsa_for(&digest(tbs), bits)?;
         Some((ca, issued.signed_by(&Signer::Rsa(signature))))

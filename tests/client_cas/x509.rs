@@ -82,7 +82,7 @@ pub(crate) const PAST: [&str; 2] = ["200101000000Z", "210101000000Z"];
 pub(crate) const NOW: [&str; 2] = ["200101000000Z", "491231000000Z"];
 pub(crate) const FUTURE: [&str; 2] = ["480101000000Z", "491231000000Z"];
 
-/// What is signed in a certificate.
+/// The signed part of a certificate.
 pub(crate) struct Certificate<'a> {
     pub(crate) version_3: bool,
     pub(crate) serial: u8,
@@ -212,7 +212,7 @@ pub(crate) fn openssl(dir: &Path, args: &str) -> Output {
     Command::new("openssl").args(args.split_whitespace()).current_dir(dir).output().expect("openssl")
 }
 
-/// The same where it has to succeed.
+/// Does so where it has to succeed.
 pub(crate) fn made(dir: &Path, args: &str) {
     let output = openssl(dir, args);
     assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));

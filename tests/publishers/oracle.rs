@@ -93,7 +93,7 @@ impl State {
     }
 }
 
-/// What is served, by the rule: the last good of each set, of all that fits together.
+/// The state that is served, by the rule: the last good of each set, of all that fits together.
 #[derive(Clone, Debug)]
 pub struct Oracle {
     sets: Vec<Vec<Part>>,

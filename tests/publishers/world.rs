@@ -82,7 +82,7 @@ pub enum Change {
     Lists(Lists),
 }
 
-/// What is on disk, or what is served.
+/// The state on disk, or the state that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     pub tls: Tls,

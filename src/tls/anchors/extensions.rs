@@ -1,4 +1,4 @@
-//! What the extensions of a CA's certificate say: rustls looks at the name constraints alone.
+//! Reads the extensions of a CA's certificate: rustls looks at the name constraints alone.
 
 use crate::der::{self, BOOLEAN, OCTETS, OID, Reader, SEQUENCE};
 

@@ -60,7 +60,7 @@ struct Way<'a> {
     links: Vec<(&'a Path, &'a Path)>,
     /// The last name that was looked up.
     end: Option<&'a Path>,
-    /// What lies there; `None` where the way stops short of the file.
+    /// The kind of the file there; `None` where the way stops short of the file.
     kind: Option<&'static str>,
 }
 
