@@ -15,7 +15,7 @@ const EDGE: usize = 3;
 ///
 /// The PEM's `BEGIN` and `END` lines are no secret, nor is the public key, which a key's DER holds beside the private one;
 /// of other forms than PKCS #8 it is not known which that is, and a certificate may be taken for a leak. A window that is
-/// public but for up to [`EDGE`] bytes at one of its ends is left out: where a public key ends in the output, whatever number
+/// public but for up to three bytes at one of its ends is left out: where a public key ends in the output, whatever number
 /// comes next would be taken for the byte that follows it in the key. Any longer piece of a secret has windows of its own.
 /// Line breaks within the base64 are taken out of both sides, so that a window across two lines is found however the output
 /// is wrapped.
