@@ -10,7 +10,7 @@ mod model;
 mod openssl;
 mod world;
 
-use std::{sync::Arc, thread};
+use std::{io::Write as _, sync::Arc, thread};
 
 use rustls::{
     pki_types::CertificateRevocationListDer,
@@ -90,7 +90,8 @@ fn inv14_every_small_world_is_decided_as_rfc_5280_says() {
             (worlds, handshakes) = (worlds + asked.0, handshakes + asked.1);
         }
     });
-    println!("{worlds} worlds, {handshakes} decisions, fail-open = 0");
+    // Past the capture of tests that pass.
+    let _ = writeln!(std::io::stderr(), "revocation: {worlds} worlds, {handshakes} decisions, fail-open = 0");
     assert_eq!(handshakes, 8 * policies.len() * (24 + 2 * 24 * 24));
 }
 
