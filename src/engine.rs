@@ -13,7 +13,7 @@ use std::{
 use crate::{
     build::{Build, Built, Context, Whole},
     clock::{Clock, Now},
-    error::{Error, Layer},
+    error::{Error, Layer, drop_payload},
     event::{self, Event},
     expiry::{Expiry, Thresholds},
     fs::Fs,
@@ -628,8 +628,7 @@ where
 /// Runs a stage; a panic in it is a refusal. Its message is not repeated: it may hold anything (INV-10).
 fn caught<T>(stage: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|payload| {
-        // Its drop is the caller's code as well, and may panic.
-        std::mem::forget(payload);
+        drop_payload(payload);
         Err(Error::new(Layer::Panic, "the build panicked"))
     })
 }

@@ -15,7 +15,7 @@ use crate::{
     build::Shrunk,
     cell::{Cell, Published},
     clock::{Clock, Now},
-    error::{Error, Layer},
+    error::{Error, Layer, drop_payload},
     event::{Event, Leaf, Ring},
     status::{Progress, Status},
     sync::{Arc, Condvar, Mutex, MutexGuard, lock, thread::ThreadId},
@@ -315,8 +315,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// A callback that panics ends neither the driver nor the other callbacks.
     fn guard(&self, kind: &str, call: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
-            // Its drop is the caller's code as well, and may panic.
-            std::mem::forget(payload);
+            drop_payload(payload);
             let error = Error::new(Layer::Panic, format!("a callback for {kind} panicked"));
             self.lock().events.push(Arc::new(Event::Warning { error }));
             self.notify();

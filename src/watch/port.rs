@@ -60,6 +60,5 @@ impl Drop for Port {
 
 /// Runs somebody else's code; `None` if it panicked.
 pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
-    // The drop of a payload is somebody else's code as well, and may panic.
-    catch_unwind(AssertUnwindSafe(call)).map_err(std::mem::forget).ok()
+    catch_unwind(AssertUnwindSafe(call)).map_err(crate::error::drop_payload).ok()
 }
