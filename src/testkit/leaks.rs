@@ -7,16 +7,12 @@ use rustls::pki_types::PrivateKeyDer;
 
 /// As many bytes in a row of a key count as a leak (INV-10).
 pub const WINDOW: usize = 12;
-/// So many bytes beside public ones do not make a window a secret.
-const EDGE: usize = 3;
 
 /// The windows of one private key: any [`WINDOW`] bytes in a row of it, raw, as they stand in its PEM, in hexadecimal with or
 /// without separators, or as a list of numbers, which is how `Debug` prints bytes.
 ///
 /// The PEM's `BEGIN` and `END` lines are no secret, nor is the public key, which a key's DER holds beside the private one;
-/// of other forms than PKCS #8 it is not known which that is, and a certificate may be taken for a leak. A window that is
-/// public but for up to three bytes at one of its ends is left out: where a public key ends in the output, whatever number
-/// comes next would be taken for the byte that follows it in the key. Any longer piece of a secret has windows of its own.
+/// of other forms than PKCS #8 it is not known which that is, and a certificate may be taken for a leak.
 /// Line breaks within the base64 are taken out of both sides, so that a window across two lines is found however the output
 /// is wrapped.
 pub struct Windows {
@@ -32,12 +28,10 @@ impl Windows {
         let base64: Vec<u8> = lines.flat_map(|line| line.trim().bytes()).collect();
         let der = key.secret_der();
         let public = KeyPair::try_from(key).map(|key| key.subject_public_key_info()).unwrap_or_default();
-        let is_in_public = |bytes: &[u8]| public.windows(bytes.len()).any(|window| window == bytes);
-        let is_public =
-            |bytes: &[u8]| is_in_public(&bytes[..bytes.len() - EDGE]) || is_in_public(&bytes[EDGE..]);
+        let is_public = |bytes: &[u8]| public.windows(bytes.len()).any(|window| window == bytes);
         // The bytes that the characters of a window stand for, those in part included.
         let of = |at: usize| der.get(at * 6 / 8..((at + WINDOW) * 6).div_ceil(8)).unwrap_or_default();
-        let secret = |(at, window)| (of(at).len() <= EDGE || !is_public(of(at))).then_some(window);
+        let secret = |(at, window)| (of(at).is_empty() || !is_public(of(at))).then_some(window);
         Self {
             raw: windows(der).filter(|window| !is_public(window)).collect(),
             base64: windows(&base64).enumerate().filter_map(secret).collect(),
@@ -51,7 +45,7 @@ impl Windows {
         let raw = |output: &[u8]| windows(output).any(|window| self.raw.contains(&window));
         raw(output)
             || from_hex(output).iter().any(|bytes| raw(bytes))
-            || raw(&from_numbers(output))
+            || lists_of_numbers(output).iter().any(|bytes| raw(bytes))
             || windows(&unwrapped).any(|window| self.base64.contains(&window))
     }
 }
@@ -78,10 +72,14 @@ fn from_hex(output: &[u8]) -> [Vec<u8>; 2] {
     })
 }
 
-/// The numbers below 256 in `output`, in their order.
-fn from_numbers(output: &[u8]) -> Vec<u8> {
-    let numbers = output.split(|byte| !byte.is_ascii_digit()).filter(|number| !number.is_empty());
-    numbers.filter_map(|number| std::str::from_utf8(number).ok()?.parse().ok()).collect()
+/// The lists of numbers below 256 in `output`: numbers with nothing but a comma and white space between them. Numbers of
+/// different fields are no list: a public key followed by any number would otherwise spell the bytes that follow it in the key.
+fn lists_of_numbers(output: &[u8]) -> Vec<Vec<u8>> {
+    let is_in_list = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_whitespace() || *byte == b',';
+    let lists = output.split(|byte| !is_in_list(byte));
+    let number = |number: &[u8]| std::str::from_utf8(number).ok()?.parse().ok();
+    let numbers = |list: &[u8]| list.split(|byte| !byte.is_ascii_digit()).filter_map(number).collect();
+    lists.map(numbers).collect()
 }
 
 #[cfg(all(test, not(loom)))]
@@ -120,17 +118,15 @@ mod tests {
     }
 
     #[test]
-    fn a_public_key_beside_one_more_byte_is_no_leak_and_beside_the_private_key_it_is() {
+    fn a_number_beside_a_public_key_is_no_leak_and_its_neighbour_in_the_key_is() {
         let pair = Authority::root("CA").issue(&Subject::server("localhost"), &Identity::p256());
         let der = pair.key_der();
         let bytes = der.secret_der();
         // RFC 5915: the private number of 32 bytes, then a tag and the length of the public key, which ends the key.
         let public = bytes.len() - 68;
-        for before in 0..=EDGE {
-            let printed = format!("{:?}", &bytes[public - before..]);
-            assert!(!leaks(printed.as_bytes(), &der, &pair.key), "{before}");
-        }
-        for before in [WINDOW, 36] {
+        let next_field = format!("{}, key: {:?}, bits: 256", bytes[public - 1], &bytes[public..]);
+        assert!(!leaks(next_field.as_bytes(), &der, &pair.key), "{next_field}");
+        for before in [1, 2, 3, WINDOW, 36] {
             let printed = format!("{:?}", &bytes[public - before..]);
             assert!(leaks(printed.as_bytes(), &der, &pair.key), "{before}");
         }
