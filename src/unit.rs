@@ -277,8 +277,8 @@ pub(crate) enum Before {
 impl Starting {
     /// Looks once, and says for how long to wait before the next time; `None` once the set holds still.
     ///
-    /// Files that have not changed for the settle time count as still; otherwise two equal looks that far apart do.
-    /// A torn read is tried again for as long as the patience lasts, or until it is plain that nobody is at work; any other
+    /// Files that have not changed for the settle time count as still, where changes can be pinned ([`Fs::PINS`]); otherwise
+    /// two equal looks that far apart do. A torn read is tried again for as long as the patience lasts, or until it is plain that nobody is at work; any other
     /// failure is one at once.
     pub(crate) fn look<F: Fs>(
         &mut self,
@@ -310,7 +310,9 @@ impl Starting {
             Ok(files) => files,
         };
         let set = Set { files, walk: look.walk };
-        if is_old(&set.walk, now, timing) {
+        // Without change times a file that was copied or renamed here just now may show the time of its original: then only
+        // two looks tell that nobody is at work.
+        if F::PINS && is_old(&set.walk, now, timing) {
             *self = Self::Still(set);
             return Ok(None);
         }

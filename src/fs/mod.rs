@@ -123,7 +123,17 @@ pub trait Fs: Send + 'static {
     /// An open regular file.
     type File;
 
-    /// Whether a `Dir` is pinned. Where it is not, nothing counts as committed by rename and every change must settle.
+    /// Whether a `Dir` is pinned: the handle keeps meaning one directory, so that a change can be pinned to one rename.
+    ///
+    /// Where it is not, less is promised:
+    /// - A rename commits nothing. Every change, and every first load, has to be the same at two snapshots a settle time
+    ///   apart, so that a rename-committed set is served after the settle time and not within milliseconds (INV-05).
+    /// - A publication is of one generation as far as its publisher pauses for less than the settle time between two steps
+    ///   of one update (ASM-05). ASM-06 is neither relied on nor checked.
+    /// - A file that was replaced between two snapshots by one of the same bytes, length and modification time counts as
+    ///   unchanged.
+    ///
+    /// Everything else stays: a failed reload keeps what is served, and every finished update is served.
     const PINS: bool;
 
     /// Opens the directory that absolute paths with this anchor start from: `/`, or a drive.

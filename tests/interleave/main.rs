@@ -9,6 +9,7 @@
 
 mod leaps;
 mod table;
+mod without_handles;
 
 use std::{
     sync::{Arc, Mutex},
@@ -16,7 +17,7 @@ use std::{
 };
 
 use rustls_reload::testkit::sim::{
-    self, Events, Exhaustive, Phase, Publisher, Renewal, Replay, Scenario, Shipped,
+    self, Design, Events, Exhaustive, Phase, Publisher, Renewal, Replay, Scenario, Shipped,
 };
 use table::{is_whole, only, publishers, table, whole_table};
 
@@ -290,12 +291,16 @@ fn inv11_a_refusal_that_stands_is_told_once() {
 /// Replays the line of a violation, from the variable `REPLAY`.
 #[test]
 fn replay() {
+    replayed::<Shipped>();
+}
+
+fn replayed<D: Design>() {
     let Ok(line) = std::env::var("REPLAY") else { return };
     let (name, line) = line.split_once(' ').unwrap();
     let scenario = Scenario::parse(name).unwrap();
     let steps = scenario.steps().0;
     let stage = scenario.prepare();
-    let run = sim::run::<Shipped>(&stage, Arc::new(Mutex::new(Replay::parse(line).unwrap())));
+    let run = sim::run::<D>(&stage, Arc::new(Mutex::new(Replay::parse(line).unwrap())));
     for at in &run.history {
         let text = match &at.record {
             sim::Record::Step(index) => format!("step {index}: {:?}", steps[*index]),

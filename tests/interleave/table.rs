@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload::testkit::sim::{self, Publisher, Report, Scenario, Shipped};
+use rustls_reload::testkit::sim::{self, Design, Publisher, Report, Scenario, Shipped};
 
 /// How much of the space: `INTERLEAVE=whole` is what `scripts/interleave` covers.
 pub(crate) fn is_whole() -> bool {
@@ -74,12 +74,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Adds a report up; a violation ends the test.
-    fn take(&mut self, scenario: &str, report: Report) {
+    /// Adds a report up; a violation ends the test, and `replay` is the test that replays it.
+    fn take(&mut self, scenario: &str, replay: &str, report: Report) {
         self.violations += u64::from(report.violation.is_some());
         if let Some((violation, line)) = report.violation {
             panic!(
-                "{violation}\nREPLAY='{scenario} {line}' cargo test --test interleave replay -- --nocapture"
+                "{violation}\nREPLAY='{scenario} {line}' cargo test --test interleave {replay} -- --nocapture"
             );
         }
         self.worlds += usize::from(!report.is_sample);
@@ -93,16 +93,16 @@ impl Row {
     }
 
     /// Adds what was found in one world.
-    fn add(&mut self, scenario: &Scenario, found: Found) {
+    fn add(&mut self, scenario: &Scenario, replay: &str, found: Found) {
         let name = scenario.name();
         self.took += found.took;
         // A world in which the publisher dies where the schedule says so is one for each place where it did.
         let deaths = [&found.report, &found.sample].map(|report| &report.deaths);
         let deaths: HashSet<_> = deaths.into_iter().flatten().collect();
         self.crashes += deaths.len() + usize::from(scenario.crash.is_some());
-        self.take(&name, found.report);
+        self.take(&name, replay, found.report);
         if found.sample.runs > 0 {
-            self.take(&name, found.sample);
+            self.take(&name, replay, found.sample);
         }
     }
 
@@ -146,14 +146,14 @@ struct Found {
     took: Duration,
 }
 
-fn search(scenario: &Scenario, limit: u64) -> Found {
+fn search<D: Design>(scenario: &Scenario, limit: u64, samples: u64) -> Found {
     let start = Instant::now();
     let stage = scenario.clone().prepare();
-    let report = sim::explore::<Shipped>(&stage, limit);
+    let report = sim::explore::<D>(&stage, limit);
     let mut sample = Report::default();
     if !report.whole && report.violation.is_none() {
         // Depth first, a cut-off search has seen one corner only: the rest is sampled.
-        sample = sim::sample::<Shipped>(&stage, seed(), samples());
+        sample = sim::sample::<D>(&stage, seed(), samples);
     }
     Found { report, sample, took: start.elapsed() }
 }
@@ -195,17 +195,18 @@ pub(crate) fn publishers() -> Vec<Publisher> {
 
 /// Explores the scenarios that `worlds` makes for each publisher, and prints the table.
 pub(crate) fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
-    rows(title, publishers(), worlds, limit, |_, _| {});
+    rows::<Shipped>(title, publishers(), worlds, (limit, samples()), "replay", |_, _| {});
 }
 
 /// The same to the end: where the publisher may die it has died after every step but its last. Nothing may be cut off, but
 /// where somebody has asked for a limit of their own; then it is printed.
 pub(crate) fn whole_table(title: &str, of: Vec<Publisher>, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
-    rows(
+    rows::<Shipped>(
         title,
         of,
         worlds,
-        |_| whole_limit(),
+        (|_: &Scenario| whole_limit(), samples()),
+        "replay",
         |scenario, report| {
             let is_limited = asked("INTERLEAVE_WHOLE_RUNS").is_some();
             if report.violation.is_some() || (is_limited && !report.whole) {
@@ -218,11 +219,25 @@ pub(crate) fn whole_table(title: &str, of: Vec<Publisher>, worlds: impl Fn(Publi
     );
 }
 
-fn rows(
+/// The table of another design: each world is searched for at most `runs` runs where the whole space is not asked for, and
+/// sampled as often where that does not reach its end.
+pub(crate) fn table_of<D: Design>(
+    title: &str,
+    runs: u64,
+    replay: &str,
+    worlds: impl Fn(Publisher) -> Vec<Scenario>,
+) {
+    let most = |scenario: &Scenario| if is_whole() { limit(scenario) } else { runs };
+    let samples = if is_whole() { samples() } else { runs };
+    rows::<D>(title, publishers(), worlds, (most, samples), replay, |_, _| {});
+}
+
+fn rows<D: Design>(
     title: &str,
     of: Vec<Publisher>,
     worlds: impl Fn(Publisher) -> Vec<Scenario>,
-    limit: impl Fn(&Scenario) -> u64 + Sync,
+    (limit, samples): (impl Fn(&Scenario) -> u64 + Sync, u64),
+    replay: &str,
     check: impl Fn(&Scenario, &Report) + Sync,
 ) {
     say(&format!(
@@ -239,10 +254,10 @@ fn rows(
     let (mut publishers, mut ended, mut runs) = (0, 0, 0);
     in_order(
         &todo,
-        |(scenario, _)| search(scenario, limit(scenario)),
+        |(scenario, _)| search::<D>(scenario, limit(scenario), samples),
         |(scenario, is_last), found| {
             check(scenario, &found.report);
-            row.add(scenario, found);
+            row.add(scenario, replay, found);
             if *is_last {
                 let publisher = scenario.publisher.name();
                 let row = std::mem::take(&mut row);

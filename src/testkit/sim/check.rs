@@ -8,6 +8,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     Contents, Events, Phase, Record, Run, Scenario, Stage,
+    by_path::BY_PATH,
     scenario::{Renewal, is_valid},
 };
 use crate::{Event, Layer, Timing};
@@ -63,6 +64,9 @@ pub fn all(stage: &Stage, run: &Run) -> Verdict {
     ordered(run)?;
     still(run)?;
     told_once(run)?;
+    if is_by_path(run) {
+        settled(stage, run)?;
+    }
     if run.complete {
         converges(scenario, run)?;
         status(run)?;
@@ -150,6 +154,41 @@ fn before_or_after(stage: &Stage, run: &Run) -> Verdict {
             && contents.last() != Some(files)
         {
             return broken("INV-01 (b)", format!("a mixture: {}", show(files)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the reader's port has no directory handles.
+fn is_by_path(run: &Run) -> bool {
+    run.history.iter().any(|at| matches!(at.record, Record::Mark(BY_PATH, _)))
+}
+
+/// INV-01 (b) as it is promised without directory handles: nothing is committed by a rename, and every published set has
+/// been on disk, unchanged, for the settle time. A stamp is up to one tick earlier than the change that it is of, so bytes
+/// that are back within the tick in which they began to be there count as unchanged.
+fn settled(stage: &Stage, run: &Run) -> Verdict {
+    let settle = Timing::default().settle.saturating_sub(stage.scenario.weather.tick);
+    let mut stood: Vec<(Duration, Option<Duration>, &Contents)> = Vec::new();
+    for at in &run.history {
+        match &at.record {
+            Record::Disk(contents) => {
+                // The first has been there for an hour.
+                let from = if stood.is_empty() { Duration::ZERO } else { at.mono };
+                if let Some((_, until, _)) = stood.last_mut() {
+                    *until = Some(at.mono);
+                }
+                stood.push((from, None, contents));
+            }
+            Record::Published { files, .. } => {
+                let long = |(from, until, held): &(Duration, Option<Duration>, &Contents)| {
+                    *held == files && *from + settle <= until.unwrap_or(at.mono)
+                };
+                if !stood.iter().any(long) {
+                    return broken("INV-01 (b)", format!("published before it had settled: {}", show(files)));
+                }
+            }
+            _ => {}
         }
     }
     Ok(())

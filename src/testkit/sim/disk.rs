@@ -272,6 +272,14 @@ impl Disk {
         self.entries(dir)?.get(name).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    /// The entry at `path`, with every link on the way followed, and the last one where `follow` says so.
+    pub(super) fn node(&self, path: &Path, follow: bool) -> io::Result<usize> {
+        if path.parent().is_none() {
+            return Ok(ROOT);
+        }
+        self.place(path, follow)?.node.ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
     /// What is in the directory `dir`.
     pub(super) fn names(&self, dir: usize) -> io::Result<Vec<OsString>> {
         Ok(self.entries(dir)?.keys().cloned().collect())

@@ -15,6 +15,7 @@ use std::{
 
 use crate::{clock::Now, event::Event, status::Status, testkit::Op, watch::Hints};
 
+mod by_path;
 mod check;
 mod disk;
 mod explore;
@@ -28,6 +29,7 @@ mod scenario;
 mod schedule;
 mod several;
 
+pub use by_path::{BY_PATH, ByPath, SimPathFs};
 pub use check::{
     Violation, all as check, at_every_moment, bound, is_bound_to_one_generation, one_generation,
 };

@@ -57,7 +57,7 @@ impl Drop for Pin {
 impl SimFs {
     /// One verb: the publisher goes on, then this happens at one instant and is remembered. `peek` is all that the reader
     /// gets to know by it.
-    fn verb<R>(
+    pub(super) fn verb<R>(
         &self,
         asked: impl Hash,
         peek: impl Fn(&Disk) -> io::Result<u64>,
@@ -73,6 +73,11 @@ impl SimFs {
         let seen = seen(&world.disk);
         world.log = hash(&(world.log, asked, seen));
         Ok(seen.map(|_| act(&mut world))?)
+    }
+
+    /// The open file of an inode, at its beginning.
+    pub(super) fn file(&self, world: &mut World, ino: usize) -> SimFile {
+        SimFile { pin: Pin::new(&self.0, world, ino), read: 0 }
     }
 }
 
@@ -122,8 +127,7 @@ impl Fs for SimFs {
             ino.set(disk.entry(at.0.ino, name)?);
             disk.content(ino.get()).map(|_| ino.get() as u64)
         };
-        let open = |world: &mut World| SimFile { pin: Pin::new(&self.0, world, ino.get()), read: 0 };
-        self.verb(("open", at.0.ino, name), peek, open)
+        self.verb(("open", at.0.ino, name), peek, |world| self.file(world, ino.get()))
     }
 
     fn stat_file(&self, file: &SimFile) -> io::Result<Stat> {
