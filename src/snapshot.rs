@@ -629,7 +629,8 @@ impl<F: Fs> Attempt<'_, F> {
     /// Opens `name` where a directory is wanted: most often it is one, and needs no stat before.
     fn directory(&mut self, parent: usize, name: &OsStr, path: &Path, wanted: bool) -> Option<(Stat, usize)> {
         let dir = wanted.then(|| self.fs.open_dir(&self.nodes[parent].dir, name).ok()).flatten()?;
-        let stat = self.fs.stat_dir(&dir).ok()?;
+        // Where it is not pinned something else may have taken its place since.
+        let stat = self.fs.stat_dir(&dir).ok().filter(|stat| stat.kind == Kind::Dir)?;
         Some((stat, self.node(dir, stat, path, name == "..")))
     }
 
@@ -678,7 +679,8 @@ impl<F: Fs> Attempt<'_, F> {
             .map_err(|error| gone_or_fault(&path, "open", &error))?;
         let stat =
             self.fs.stat_dir(&dir).map_err(|error| Stop::Fault(path.clone(), describe("stat", &error)))?;
-        if !matches!(&self.walk.entries[index].seen, Seen::Node(seen) if seen.id == stat.id) {
+        let is_it = |seen: &Stat| seen.id == stat.id && stat.kind == Kind::Dir;
+        if !matches!(&self.walk.entries[index].seen, Seen::Node(seen) if is_it(seen)) {
             return Err(Stop::Torn(path, "found, but another directory is opened".to_owned()));
         }
         let node = self.node(dir, stat, &path, self.entries[index].name == "..");

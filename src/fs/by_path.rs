@@ -12,8 +12,12 @@ use super::{FileId, Fs, Kind, Stat};
 
 /// Paths through `std::fs`.
 ///
-/// Not promised here: a directory that is replaced between two calls is noticed only if a file beneath it differs in
-/// length or modification time, or the second look of the settle rule differs; every change has to settle.
+/// Every call resolves its whole path anew. There are no inode numbers and no change times here, so a directory or file
+/// that is replaced between two calls is noticed only by another length or modification time, or because the second
+/// snapshot of the settle rule differs. Therefore every change has to settle: see [`Fs::PINS`].
+///
+/// `open` refuses links, and what is no file or directory. If one of these takes the place of a file just then, it is
+/// followed, or opened: a FIFO blocks until somebody writes to it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PathFs;
 
@@ -47,7 +51,11 @@ impl Fs for PathFs {
     }
 
     fn open(&self, at: &PathBuf, name: &OsStr) -> io::Result<fs::File> {
-        fs::File::open(at.join(name))
+        match self.stat(at, name)?.kind {
+            Kind::File | Kind::Dir => fs::File::open(at.join(name)),
+            Kind::Link => Err(io::ErrorKind::NotADirectory.into()),
+            Kind::Other(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     fn stat_file(&self, file: &fs::File) -> io::Result<Stat> {
@@ -79,7 +87,9 @@ fn stat_of(meta: &fs::Metadata) -> Stat {
     } else {
         Kind::Other("not a regular file")
     };
-    let mtime =
-        meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, super::nanos);
+    let mtime = meta.modified().map_or(0, |time| match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => super::nanos(since),
+        Err(before) => -super::nanos(before.duration()),
+    });
     Stat { kind, id: FileId { dev: 0, ino: 0 }, size: meta.len(), mtime, ctime: mtime }
 }
