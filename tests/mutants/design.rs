@@ -16,10 +16,12 @@ use std::{
 
 use rustls_reload::{
     Clock, Error, Event, Layer, Motion, Published, Status, Timing, Walk,
+    fs::Fs,
     machine::{Effect, Input, Machine, Notice, Seen, Verdict},
     snapshot::{self, Failure, Files, Look, PathSet},
     testkit::sim::{
-        CA, CHAIN, Contents, Design, Record, Sim, SimClock, SimFs, SimWatcher, Value, What, is_valid,
+        CA, CHAIN, Contents, Design, Record, Sim, SimClock, SimFs, SimPathFs, SimWatcher, Value, What,
+        is_valid,
     },
     watch::{Watched, Watcher},
 };
@@ -78,6 +80,10 @@ pub(crate) enum Wrong {
     TellsRetries,
     /// Tells success before the swap. Breaks: INV-11
     TellsFirst,
+    /// Takes a re-pointed link for a commit although no directory is held open. Breaks: INV-01
+    CommitsWithoutHandles,
+    /// Takes a file for untouched by its path and bytes, whatever its times say. Breaks: INV-01
+    KnowsByPath,
 }
 
 /// The designs that do not look without an event.
@@ -91,10 +97,27 @@ const BY_EVENTS: [Wrong; 7] = [
     Wrong::IgnoresRescan,
 ];
 
-/// The design; `W` is a [`Wrong`].
-pub(crate) struct Rebuilt<const W: u8> {
+/// A port of the simulated world.
+pub(crate) trait Port: Fs {
+    fn of(sim: &Sim) -> Self;
+}
+
+impl Port for SimFs {
+    fn of(sim: &Sim) -> Self {
+        sim.fs()
+    }
+}
+
+impl Port for SimPathFs {
+    fn of(sim: &Sim) -> Self {
+        Self::new(sim)
+    }
+}
+
+/// The design; `W` is a [`Wrong`], `F` the port that it reads through.
+pub(crate) struct Rebuilt<const W: u8, F = SimFs> {
     sim: Sim,
-    fs: SimFs,
+    fs: F,
     clock: Arc<SimClock>,
     paths: PathSet,
     machine: Machine<String>,
@@ -115,7 +138,7 @@ fn contents(files: &Files) -> Contents {
     files.iter().map(|(_, bytes)| Some(Arc::new(bytes.to_vec()))).collect()
 }
 
-impl<const W: u8> Rebuilt<W> {
+impl<const W: u8, F: Port> Rebuilt<W, F> {
     fn is(&self, wrong: Wrong) -> bool {
         W == wrong as u8
     }
@@ -262,10 +285,18 @@ impl<const W: u8> Rebuilt<W> {
         let at_once = self.is(Wrong::NeverSettles);
         let new_dir = self.is(Wrong::TrustsNewDirectories)
             && walk.dirs.iter().any(|dir| self.served.1.dirs.iter().all(|old| old.id != dir.id));
-        let motion = if at_once || new_dir { Motion::Committed } else { walk.motion_since(&self.served.1) };
+        let motion = if at_once || new_dir {
+            Motion::Committed
+        } else if F::PINS || self.is(Wrong::CommitsWithoutHandles) {
+            walk.motion_since(&self.served.1)
+        } else {
+            Motion::Loose
+        };
         let lost = |old: &[u8], new: &[u8]| new.len() < old.len() && old.starts_with(new);
         let shrinks = self.served.0.iter().zip(files.iter()).any(|((_, old), (_, new))| lost(old, new));
-        let known = self.candidate.as_ref().filter(|(old, way, _)| *old == files && way.same_as(&walk));
+        let by_path = self.is(Wrong::KnowsByPath);
+        let is_same = |(old, way, _): &&(Files, Walk, u64)| *old == files && (by_path || way.same_as(&walk));
+        let known = self.candidate.as_ref().filter(is_same);
         let content = known.map_or(self.numbers + 1, |(.., content)| *content);
         self.numbers = self.numbers.max(content);
         self.candidate = Some((files, walk, content));
@@ -357,10 +388,10 @@ impl<const W: u8> Rebuilt<W> {
     }
 }
 
-impl<const W: u8> Design for Rebuilt<W> {
+impl<const W: u8, F: Port> Design for Rebuilt<W, F> {
     fn load(sim: &Sim, paths: &[PathBuf]) -> Result<Self, String> {
         let paths = PathSet::new(paths).map_err(|error| error.to_string())?;
-        let (fs, clock) = (sim.fs(), sim.clock());
+        let (fs, clock) = (F::of(sim), sim.clock());
         let look = snapshot::take(&fs, &paths);
         let files = look.files.map_err(|failure| failure.to_string())?;
         let bytes = contents(&files);

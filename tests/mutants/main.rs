@@ -8,6 +8,7 @@
 //! | validate, then read again to build | INV-01 | ReadsAgain | tests/mutants/design.rs |
 //! | publish at once whenever a directory is new | INV-01 | TrustsNewDirectories | tests/mutants/design.rs |
 //! | publish at once, or after a moment, whatever passes | INV-01 | NeverSettles, SettlesBriefly, StartsByHand | tests/mutants/design.rs |
+//! | without directory handles: take a re-pointed link for a commit, settle nowhere, know a file by its path and bytes alone | INV-01 | CommitsWithoutHandles, NeverSettles, KnowsByPath | tests/mutants/design.rs |
 //! | certificate and client CAs in two separate cells | INV-01, INV-04 | TwoCells | tests/mutants/design.rs, loom-tests/src/wrong.rs |
 //! | swap first, validate afterwards | INV-02, INV-03 | SwapsFirst | tests/mutants/design.rs |
 //! | build the certified key without the key-match check | INV-02 | NoKeyMatch | tests/mutants/design.rs |
@@ -41,6 +42,7 @@ use std::{io::Write, time::Duration};
 
 use rustls_reload::testkit::sim::{self, Design, Events, ORDERS, Publisher, Renewal, Report, Scenario};
 
+mod by_path;
 #[path = "../common/mod.rs"]
 mod common;
 mod deciding;
