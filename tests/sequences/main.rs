@@ -32,7 +32,8 @@ use case::Case;
 use oracle::Violation;
 use plan::Plan;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use rustls_reload::testkit::sim::{Design, Events, Publisher, Shipped};
+use rustls_reload::testkit::sim::{ByPath, Design, Events, Publisher, Shipped};
+use server::Port;
 
 /// Prints a line past the capture of `cargo test`.
 fn say(line: &str) {
@@ -56,9 +57,9 @@ struct Found {
 }
 
 /// Plays a case on real files.
-fn really(case: &Case, wrong: server::Wrong, tally: &real::Tally) -> Result<(), Violation> {
+fn really(case: &Case, wrong: server::Wrong, port: Port, tally: &real::Tally) -> Result<(), Violation> {
     let plan = Plan::new(case);
-    oracle::judge(&plan, &real::play(&plan, wrong, tally)?)
+    oracle::judge(&plan, &real::play(&plan, wrong, port, tally)?)
 }
 
 /// How small a case that fails is made.
@@ -117,25 +118,32 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
     let (budget, count) = (number("SEQUENCES_SECONDS", 15), number("SEQUENCES_SIMULATED", u64::MAX));
     let seed = number("SEQUENCES_SEED", 1);
     let cases = case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, u32::MAX);
-    let (start, mut done) = (Instant::now(), 0);
+    let (start, mut done, mut by_path) = (Instant::now(), 0, 0);
     while done < count && start.elapsed() < Duration::from_secs(budget) {
         let chunk = u32::try_from(500.min(count - done)).unwrap();
+        // Every fourth through a port without directory handles.
+        let is_by_path = done / 500 % 4 == 3;
         let found = search(
             seed.wrapping_mul(1_000_003).wrapping_add(done),
             chunk,
             &cases,
             Shrinks::SIMULATED,
-            simulate::<Shipped>,
+            if is_by_path { simulate::<ByPath> } else { simulate::<Shipped> },
         );
         if let Some((case, violation)) = found.failing {
+            let port = if is_by_path { "PORT=path " } else { "" };
             panic!(
-                "after {} cases: {violation}\nREPLAY='{case}' cargo test --test sequences replay",
+                "after {} cases: {violation}\n{port}REPLAY='{case}' cargo test --test sequences replay",
                 done + found.tried
             );
         }
         done += u64::from(chunk);
+        by_path += u64::from(chunk) * u64::from(is_by_path);
     }
-    say(&format!("sequences: {done} simulated cases in {:.1?}, 0 violations", start.elapsed()));
+    say(&format!(
+        "sequences: {done} simulated cases, {by_path} without directory handles, in {:.1?}, 0 violations",
+        start.elapsed()
+    ));
 }
 
 /// Checks: INV-01 to INV-05, INV-08, INV-11, INV-13
@@ -157,11 +165,14 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real
                     if index >= count {
                         return;
                     }
-                    let play = |case: &Case| really(case, server::Wrong::Nothing, &tally);
+                    // Every fourth through the port that has no directory handles.
+                    let port = if index % 4 == 3 { Port::ByPath } else { Port::Handles };
+                    let play = |case: &Case| really(case, server::Wrong::Nothing, port, &tally);
                     let failing = search(seed.wrapping_add(index), 1, &cases(), Shrinks::REAL, play).failing;
                     if let Some((case, violation)) = failing {
                         say(&format!(
-                            "{violation}\nWORLD=real REPLAY='{case}' cargo test --test sequences replay"
+                            "{violation}\nWORLD=real {}REPLAY='{case}' cargo test --test sequences replay",
+                            if port == Port::ByPath { "PORT=path " } else { "" }
                         ));
                         found.lock().unwrap().push(violation);
                     }
@@ -205,6 +216,7 @@ fn regressions() -> Vec<Case> {
 fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold() {
     for case in regressions() {
         simulate::<Shipped>(&case).unwrap_or_else(|violation| panic!("{violation}\n{case}"));
+        simulate::<ByPath>(&case).unwrap_or_else(|violation| panic!("by path: {violation}\n{case}"));
     }
 }
 
@@ -213,11 +225,14 @@ fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold() {
 fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold_on_real_files() {
     let tally = real::Tally::default();
     std::thread::scope(|scope| {
-        for case in regressions() {
+        for (case, port) in regressions()
+            .into_iter()
+            .flat_map(|case| [Port::Handles, Port::ByPath].map(|port| (case.clone(), port)))
+        {
             let tally = &tally;
             scope.spawn(move || {
-                let verdict = really(&case, server::Wrong::Nothing, tally);
-                verdict.unwrap_or_else(|violation| panic!("{violation}\n{case}"));
+                let verdict = really(&case, server::Wrong::Nothing, port, tally);
+                verdict.unwrap_or_else(|violation| panic!("{port:?}: {violation}\n{case}"));
             });
         }
     });
@@ -249,9 +264,13 @@ fn replay() {
     let Ok(line) = std::env::var("REPLAY") else { return };
     let plan = Plan::new(&Case::parse(&line).expect("a case"));
     let real = std::env::var("WORLD").is_ok_and(|world| world == "real");
+    let by_path = std::env::var("PORT").is_ok_and(|port| port == "path");
     let tale = if real {
-        real::play(&plan, server::Wrong::Nothing, &real::Tally::default())
+        let port = if by_path { Port::ByPath } else { Port::Handles };
+        real::play(&plan, server::Wrong::Nothing, port, &real::Tally::default())
             .unwrap_or_else(|violation| panic!("{violation}"))
+    } else if by_path {
+        simulated::play::<ByPath>(&plan)
     } else {
         simulated::play::<Shipped>(&plan)
     };

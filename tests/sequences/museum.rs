@@ -114,7 +114,7 @@ fn each_wrong_design_on_real_files_is_caught_and_shrinks_to_at_most_six_operatio
                     if small.get() {
                         Ok(())
                     } else {
-                        match really(case, wrong, &real::Tally::default()) {
+                        match really(case, wrong, server::Port::Handles, &real::Tally::default()) {
                             Err(other) if !other.0.starts_with(invariant) => Ok(()),
                             verdict => {
                                 small.set(verdict.is_err() && case.ops.len() <= SMALL);

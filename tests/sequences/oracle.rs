@@ -6,7 +6,7 @@ use rustls_reload::{
     Event, Status, Timing,
     testkit::{
         Op as Step,
-        sim::{self, At, Contents, EPOCH, Events, Record, Run},
+        sim::{self, At, BY_PATH, Contents, EPOCH, Events, Record, Run},
     },
 };
 
@@ -97,6 +97,8 @@ pub fn judge(plan: &Plan, tale: &Tale) -> Verdict {
 struct Judge<'a> {
     plan: &'a Plan,
     tale: &'a Tale,
+    /// The port has no directory handles: nothing is committed by a rename.
+    by_path: bool,
     /// What the paths held, and from when until when.
     stood: Vec<(Duration, Duration, &'a Contents)>,
     /// A step that changes what the paths hold may have been taken or not.
@@ -130,6 +132,7 @@ impl<'a> Judge<'a> {
         Self {
             plan,
             tale,
+            by_path: tale.history.iter().any(|at| matches!(at.record, Record::Mark(BY_PATH, _))),
             stood: Vec::new(),
             taking: false,
             renamed: Duration::ZERO,
@@ -237,7 +240,15 @@ impl<'a> Judge<'a> {
             };
             self.stood.iter().any(long)
         };
-        if self.asserted.contains(&files) || is_whole() || stood() {
+        let asserted = self.asserted.contains(&files);
+        // Both looks came after it was there, and they are a settle time apart.
+        let settled = |(from, _, held): &(Duration, Duration, &Contents)| {
+            *held == files && *from + self.tale.timing.settle <= mono
+        };
+        if self.by_path && !asserted && !self.stood.iter().any(settled) {
+            return broken(format!("INV-01 (b): judged before it had settled: {}", show(files)));
+        }
+        if asserted || is_whole() || stood() {
             return Ok(());
         }
         broken(format!("INV-01 (b): an unfinished update was judged: {}", show(files)))

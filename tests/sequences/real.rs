@@ -27,7 +27,7 @@ use crate::{
     forge::{Forge, Forged, Shows},
     oracle::{Sight, Tale, Violation, longest},
     plan::{Part, Plan},
-    server::{self, Log, TIMING, Wrong},
+    server::{self, Log, Port, TIMING, Wrong},
 };
 
 /// How long a calm may take on a loaded machine.
@@ -87,9 +87,9 @@ impl Drop for Ends {
 ///
 /// # Errors
 /// What can be told without the oracle.
-pub fn play(plan: &Plan, wrong: Wrong, tally: &Tally) -> Result<Tale, Violation> {
+pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<Tale, Violation> {
     let dir = tempfile::tempdir().unwrap();
-    let mut player = Player::new(plan, dir.path().canonicalize().unwrap(), wrong);
+    let mut player = Player::new(plan, dir.path().canonicalize().unwrap(), wrong, port);
     let over = Arc::new(AtomicBool::new(false));
     let client = {
         let (handle, over) = (player.server.handle(), Arc::clone(&over));
@@ -124,14 +124,14 @@ pub fn play(plan: &Plan, wrong: Wrong, tally: &Tally) -> Result<Tale, Violation>
 
 impl<'a> Player<'a> {
     /// With the first load.
-    fn new(plan: &'a Plan, root: PathBuf, wrong: Wrong) -> Self {
+    fn new(plan: &'a Plan, root: PathBuf, wrong: Wrong, port: Port) -> Self {
         let forged = FORGE.forge(plan);
         forged.base.iter().for_each(|step| take(&root, step));
         let log = Arc::new(Log::new());
         log.note(Record::Disk(plan.contents[0].clone()));
         let given: Vec<_> =
             plan.paths.iter().map(|path| root.join(path.strip_prefix("/").unwrap())).collect();
-        let server = server::load(&given, &log, forged.meanings.clone(), wrong)
+        let server = server::load(&given, &log, forged.meanings.clone(), wrong, port)
             .unwrap_or_else(|error| panic!("a base that can be loaded: {error}"));
         log.publishes(1);
         log.note(Record::Loaded(Ok(())));

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     io,
-    os::fd::OwnedFd,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,9 +17,9 @@ use std::{
 use rustls_reload::{
     Build, Built, ClientAuth, Clock, Context, Error, Now, Reloader, Secret, ServerReloader, ServerTls,
     Timing,
-    fs::{Fs, Stat, UnixFs},
+    fs::{Fs, PathFs, Stat, UnixFs},
     snapshot::Files,
-    testkit::sim::{At, CA, Contents, EPOCH, Record},
+    testkit::sim::{At, BY_PATH, CA, Contents, EPOCH, Record},
     watch::{Hints, Watched, Watcher},
 };
 
@@ -122,13 +122,13 @@ impl Log {
 
 /// The system's files, of which root is refused what it would be refused if it were anybody else.
 #[derive(Clone)]
-struct Refusing(UnixFs);
+struct Refusing<F>(F);
 
-impl Fs for Refusing {
-    type Dir = <UnixFs as Fs>::Dir;
-    type File = OwnedFd;
+impl<F: Fs<File: AsFd>> Fs for Refusing<F> {
+    type Dir = F::Dir;
+    type File = F::File;
 
-    const PINS: bool = UnixFs::PINS;
+    const PINS: bool = F::PINS;
 
     fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
         self.0.root(anchor)
@@ -150,17 +150,17 @@ impl Fs for Refusing {
         self.0.read_link(at, name)
     }
 
-    fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<OwnedFd> {
+    fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<F::File> {
         let file = self.0.open(at, name)?;
         let readable = rustix::fs::fstat(&file)?.st_mode & 0o444 != 0;
         if readable { Ok(file) } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 
-    fn stat_file(&self, file: &OwnedFd) -> io::Result<Stat> {
+    fn stat_file(&self, file: &F::File) -> io::Result<Stat> {
         self.0.stat_file(file)
     }
 
-    fn read(&self, file: &mut OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&self, file: &mut F::File, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(file, buffer)
     }
 
@@ -233,6 +233,15 @@ impl Watcher for Deaf {
     fn unwatch(&mut self, _: &Path) {}
 }
 
+/// The port that a server reads through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The one of this platform.
+    Handles,
+    /// The one of platforms without directory handles.
+    ByPath,
+}
+
 /// The first load of a server whose files mean what `meanings` says.
 ///
 /// # Errors
@@ -242,6 +251,7 @@ pub fn load(
     log: &Arc<Log>,
     meanings: HashMap<Vec<u8>, Arc<Vec<u8>>>,
     wrong: Wrong,
+    port: Port,
 ) -> Result<Reloader<ServerTls>, Error> {
     let mut timing = TIMING;
     if wrong == Wrong::NeverSettles {
@@ -262,7 +272,12 @@ pub fn load(
         builder = builder.watcher(Some(Box::new(|_: Hints| Ok(Box::new(Deaf) as Box<dyn Watcher>))));
     }
     let witness = Arc::clone(log);
-    builder
-        .around(|build| Judging { build, log: witness, meanings, wrong, good: None })
-        .load_from(Refusing(UnixFs))
+    let builder = builder.around(|build| Judging { build, log: witness, meanings, wrong, good: None });
+    match port {
+        Port::Handles => builder.load_from(Refusing(UnixFs)),
+        Port::ByPath => {
+            log.note(Record::Mark(BY_PATH, 0));
+            builder.load_from(Refusing(PathFs))
+        }
+    }
 }
