@@ -72,7 +72,10 @@ struct Outcome {
 
 /// Runs it; `Err` where the machine stalled the publisher, so that nothing is said.
 fn go(world: &mut dyn World, scenario: &Scenario) -> Result<Outcome, ()> {
-    let mut run = Run::new(world, rounds());
+    played(Run::new(world, rounds()), scenario)
+}
+
+fn played(mut run: Run<'_>, scenario: &Scenario) -> Result<Outcome, ()> {
     (scenario.body)(&mut run);
     let Run { world, set, expected, mut took, tied, stalled, .. } = run;
     if stalled {
@@ -331,6 +334,52 @@ fn inv05_a_path_that_changes_its_kind_is_served_again_once_it_is_a_file() {
 #[test]
 fn inv05_inv12_files_that_never_change_are_served_and_looked_at_by_the_poll_alone() {
     all_hold(&[|| scenarios::nothing_happens(true), || scenarios::nothing_happens(false)]);
+}
+
+/// The port of platforms without directory handles, on real files: nothing is missed, and nothing is served that has not
+/// settled. How long it takes beyond that is the machine's affair.
+#[cfg(target_os = "linux")]
+#[test]
+fn inv01_inv05_every_change_settles_and_is_served_without_handles() {
+    use scenarios as of;
+    let scenarios: [fn() -> Scenario; 15] = [
+        of::kubelet,
+        of::parent_re_pointed,
+        of::grandparent_re_pointed,
+        of::linked_volume,
+        of::target_rewritten,
+        of::certbot,
+        of::removed_for_seconds,
+        of::directory_remade,
+        of::directory_swapped,
+        of::missing_at_every_level,
+        of::rewritten_before_the_start,
+        of::no_events,
+        of::no_watcher,
+        of::same_size_and_time,
+        of::kinds,
+    ];
+    let _busy = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    common::at_once(&scenarios, |scenario| {
+        let scenario = scenario();
+        // A publisher that was held up is given more time: what it takes depends on the machine alone.
+        let tried = (1..=TRIES as u32).find_map(|round| {
+            let settle = Duration::from_millis(50) * 2_u32.pow(round);
+            let mut world = Real::by_path(&scenario, scenario.timing(Timing { settle, ..common::quick() }));
+            let mut run = Run::new(&mut world, 2);
+            run.handles = false;
+            Some((settle, played(run, &scenario).ok()?))
+        });
+        let (settle, outcome) =
+            tried.unwrap_or_else(|| panic!("{}: the publisher was held up", scenario.name));
+        let hasty = outcome.took.values().flatten().find(|took| **took < settle);
+        assert_eq!(hasty, None, "{}: it did not settle", scenario.name);
+        assert!(outcome.published > 1, "{}", scenario.name);
+        say(&format!(
+            "detection {:02} {}, by path: {} published",
+            scenario.number, scenario.name, outcome.published
+        ));
+    });
 }
 
 /// Scenario 24. What depends on the working directory needs a process of its own, and the simulation has none: there

@@ -14,7 +14,9 @@ use std::{
 
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring, pki_types::CertificateDer};
 use rustls_reload::{
-    ClientAuth, Events, Reload, ServerReloader, ServerTls, Status, Timing, pem,
+    ClientAuth, Events, Reload, Reloader, ServerReloader, ServerTls, Status, Timing,
+    fs::PathFs,
+    pem,
     testkit::{Authority, Identity, Op, Subject, native_watcher, wait_for_tick},
 };
 
@@ -36,7 +38,9 @@ pub struct Real {
     fate: Fate,
     neighbour: Option<Neighbour>,
     disturbed: u64,
-    server: Option<(ServerReloader, Events<ServerTls>)>,
+    /// The server reads through the port that has no directory handles.
+    by_path: bool,
+    server: Option<(Reloader<ServerTls>, Events<ServerTls>)>,
     told: Vec<Told>,
     published: u64,
     /// Gone last.
@@ -52,6 +56,12 @@ impl Real {
         Self { _dir: Some(dir), ..Self::beneath(root.clone(), &root, scenario, timing) }
     }
 
+    /// The same for a server that reads through the port that has no directory handles.
+    #[cfg(target_os = "linux")]
+    pub fn by_path(scenario: &Scenario, timing: Timing) -> Self {
+        Self { by_path: true, ..Self::new(scenario, timing) }
+    }
+
     /// In the directory `root`, which the server knows as `prefix`.
     pub fn beneath(root: PathBuf, prefix: &Path, scenario: &Scenario, timing: Timing) -> Self {
         listen();
@@ -65,6 +75,7 @@ impl Real {
             fate: Fate::new(Box::new(native_watcher)),
             neighbour: None,
             disturbed: 0,
+            by_path: false,
             server: None,
             told: Vec::new(),
             published: 0,
@@ -75,7 +86,7 @@ impl Real {
         world
     }
 
-    fn server(&self) -> &ServerReloader {
+    fn server(&self) -> &Reloader<ServerTls> {
         &self.server.as_ref().expect("a first load").0
     }
 
@@ -157,12 +168,13 @@ impl World for Real {
             self.listen();
             self.server = None;
         }
-        let server = ServerReloader::builder(&self.given[0], &self.given[1])
+        let builder = ServerReloader::builder(&self.given[0], &self.given[1])
             .client_ca(&self.given[2], ClientAuth::Required)
             .timing(self.timing)
             .watcher(Some(self.fate.make_watcher()))
-            .load()
+            .into_generic()
             .unwrap();
+        let server = if self.by_path { builder.load_from(PathFs) } else { builder.load() }.unwrap();
         let events = server.events();
         self.server = Some((server, events));
     }
@@ -179,14 +191,14 @@ impl World for Real {
     }
 
     fn serves(&mut self, set: Set) -> bool {
-        let config = self.server().current();
-        self.forge.is_served(&config, set)
+        let served = self.server().current();
+        self.forge.is_served(&served.value.config, set)
     }
 
     fn wait_served(&mut self, set: Set) {
         let deadline = Instant::now() + DEADLINE;
         let server = &self.server.as_ref().expect("a first load").0;
-        let mut current = server.served();
+        let mut current = server.current();
         while !self.forge.is_served(&current.value.config, set) {
             let left = deadline.saturating_duration_since(Instant::now());
             let next = server.wait_published(current.generation, left);
@@ -211,7 +223,7 @@ impl World for Real {
 
     fn idle(&mut self, time: Duration) -> bool {
         let server = self.server();
-        server.wait_published(server.served().generation, time).is_none()
+        server.wait_published(server.current().generation, time).is_none()
     }
 
     fn status(&self) -> Status {
@@ -232,7 +244,7 @@ impl World for Real {
     }
 
     fn published(&self) -> u64 {
-        self.published + self.server().served().generation - 1
+        self.published + self.server().current().generation - 1
     }
 }
 

@@ -26,6 +26,17 @@ pub enum Pace {
     DegradedSettle,
 }
 
+impl Pace {
+    /// The pace of a server whose port has no directory handles: nothing is committed, so all has to settle.
+    fn settled(self) -> Self {
+        match self {
+            Self::Commit | Self::Soon | Self::Settle => Self::Settle,
+            Self::Poll | Self::PollSettle => Self::PollSettle,
+            Self::Degraded | Self::DegradedSettle => Self::DegradedSettle,
+        }
+    }
+}
+
 /// A scenario under way.
 pub struct Run<'a> {
     pub world: &'a mut dyn World,
@@ -35,6 +46,8 @@ pub struct Run<'a> {
     /// The number used last.
     pub number: u32,
     pub settle: Duration,
+    /// The server holds directories open; else every change has to settle.
+    pub handles: bool,
     pub expected: Vec<Told>,
     pub took: BTreeMap<Pace, Vec<Duration>>,
     /// Of the commits those that the clock of the file system cannot tell from the last write before them.
@@ -53,6 +66,7 @@ impl<'a> Run<'a> {
             set: Set::whole(1),
             number: 1,
             settle,
+            handles: true,
             expected: Vec::new(),
             took: BTreeMap::new(),
             tied: Vec::new(),
@@ -99,7 +113,7 @@ impl<'a> Run<'a> {
     /// An update that its last rename commits.
     pub fn commit(&mut self, pace: Pace, set: Set, ops: &[Op]) {
         let since = self.moved(ops);
-        let tied = self.tied(ops);
+        let tied = self.handles && self.tied(ops);
         let took = self.served(pace, set, since);
         if tied {
             self.tied.push(took);
@@ -128,6 +142,7 @@ impl<'a> Run<'a> {
     /// Waits until the set is served, which was complete at `since`; returns how long that took.
     pub fn served(&mut self, pace: Pace, set: Set, since: Duration) -> Duration {
         self.world.wait_served(set);
+        let pace = if self.handles { pace } else { pace.settled() };
         let took = self.world.now() - since;
         // Where the publisher was held up, it may have been complete long before its last step.
         if pace == Pace::Settle && !self.stalled {
