@@ -25,8 +25,9 @@ pub fn held() -> Held {
 
 /// What is held once that is `wanted`, or what it is instead after a second: a watcher's thread may take that long to end.
 ///
-/// Not counting the time for which the kernel keeps that thread in closing its inotify descriptor: until the marks that
-/// anybody has removed are freed, however busy others keep the machine. That is waited for a minute at most.
+/// Not counting the time for which that thread waits for a processor, or the kernel keeps it in closing its inotify
+/// descriptor: until the marks that anybody has removed are freed, however busy others keep the machine. That is waited for
+/// a minute at most.
 pub fn settled(wanted: Held) -> Held {
     let (mut left, hung) = (Duration::from_secs(1), Instant::now() + Duration::from_secs(60));
     loop {
@@ -35,19 +36,20 @@ pub fn settled(wanted: Held) -> Held {
             return now;
         }
         std::thread::yield_now();
-        if !is_closing() {
-            // Where this thread did not run for a while, it may have been closing until just now.
+        if !is_ending() {
+            // Where this thread did not run for a while, it may have been ending until just now.
             left = left.saturating_sub(start.elapsed().min(Duration::from_millis(10)));
         }
     }
 }
 
-/// Whether the thread of notify's inotify watcher sleeps where nothing can interrupt it (state D, proc_pid_stat(5)).
-fn is_closing() -> bool {
+/// Whether the thread of notify's inotify watcher runs or would, or sleeps where nothing can interrupt it (states R and D,
+/// proc_pid_stat(5)).
+fn is_ending() -> bool {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     // One may have ended by the time it is read.
     let mut stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
-    stats.any(|stat| stat.contains(" (notify-rs inoti) D "))
+    stats.any(|stat| ["R", "D"].iter().any(|state| stat.contains(&format!(" (notify-rs inoti) {state} "))))
 }
 
 /// What is held once that has not changed for a tenth of a second.
