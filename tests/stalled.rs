@@ -191,12 +191,16 @@ fn inv15_idle_driver_is_not_stalled_whatever_the_wall_clock() {
     }
 }
 
-/// A clock that runs, and jumps by a second at each call of the file system that opens.
+/// So much passes by a [`Jumping`] clock at each call of the file system that opens: beside it no pause of this machine
+/// matters.
+const JUMP: Duration = Duration::from_secs(15);
+
+/// A clock that runs, and jumps at each call of the file system that opens.
 struct Jumping(SystemClock, AtomicU32);
 
 impl Clock for Jumping {
     fn now(&self) -> Now {
-        let (now, jumped) = (self.0.now(), Duration::from_secs(self.1.load(Ordering::SeqCst).into()));
+        let (now, jumped) = (self.0.now(), JUMP * self.1.load(Ordering::SeqCst));
         Now { mono: now.mono + jumped, wall: now.wall + jumped }
     }
 
@@ -205,8 +209,8 @@ impl Clock for Jumping {
     }
 }
 
-/// A slow file system is slow, and no more: by this clock each snapshot takes a second, and three
-/// polls are far less.
+/// A slow file system is slow, and no more: by this clock each snapshot takes a quarter of a
+/// minute, and three polls are far less.
 #[test]
 fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     let dir = tempfile::tempdir().unwrap();
@@ -219,7 +223,7 @@ fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     let hook = move |verb| {
         if verb == Verb::Open {
             slow.1.fetch_add(1, Ordering::SeqCst);
-            // In the midst of the snapshot, a second after its begin.
+            // In the midst of the snapshot, long after its begin.
             if let Some(handle) = asks.get() {
                 let _ = asked.send(handle.status().stalled_since);
             }
