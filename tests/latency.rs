@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Generation, Volume, generations};
-use rustls_reload::{ServerReloader, Timing};
+use rustls_reload::{Reload, ServerReloader, Timing};
 
 const ROTATIONS: usize = 40;
 
@@ -26,6 +26,15 @@ fn report(what: &str, mut took: Vec<Duration>) -> Duration {
     median
 }
 
+/// A reload by hand of what is served already, and a handshake: what this machine takes at present for a look at the files
+/// and a handshake, by whoever is asked.
+fn by_hand(reloader: &ServerReloader, leaf: &Generation) -> Duration {
+    let start = Instant::now();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    assert_eq!(common::presented(reloader)[0], leaf.server.leaf);
+    start.elapsed()
+}
+
 /// One after the other, so that they do not load the machine for each other.
 #[test]
 fn inv05_a_new_leaf_is_served_within_milliseconds_of_the_rename() {
@@ -34,11 +43,15 @@ fn inv05_a_new_leaf_is_served_within_milliseconds_of_the_rename() {
     let reloader = volume.server().timing(Timing::default()).load().unwrap();
     reloader.start().unwrap();
     let (strict, tied) = generations[1..].split_at(ROTATIONS);
+    let mut hands = Vec::new();
     let strict = strict.iter().map(|next| {
         let renamed = volume.publish(&next.files());
-        rotate(&reloader, next, renamed)
+        let took = rotate(&reloader, next, renamed);
+        hands.push(by_hand(&reloader, next));
+        took
     });
     let strict = report("strictly committed", strict.collect());
+    let hand = report("by hand, unchanged", hands);
     let mut ties = 0;
     let tied = tied.iter().map(|next| {
         // The files of the set and no others: what is written after them does not tie it.
@@ -54,8 +67,10 @@ fn inv05_a_new_leaf_is_served_within_milliseconds_of_the_rename() {
     let tied = report("in one tick", tied.collect());
     println!("{ties} of them tied");
     assert!(ties > 0, "nothing was tied");
-    // Generous: a loaded machine is slower, but a settle time (500 ms) or a poll (10 s) is another matter.
-    assert!(strict < Duration::from_millis(100), "{strict:?}");
-    assert!(tied < Duration::from_millis(150), "{tied:?}");
+    // An event, two looks, a build and a publication are some times a look: by what a look takes on this machine now, a
+    // settle time (500 ms) or a poll (10 s) is another matter.
+    let most = 40 * hand;
+    assert!(strict < most, "{strict:?}, and by hand {hand:?}");
+    assert!(tied < Timing::default().tie + most, "{tied:?}, and by hand {hand:?}");
     assert_eq!(reloader.status().generation, 2 * ROTATIONS as u64 + 1, "each was served, none twice");
 }
