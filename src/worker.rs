@@ -56,7 +56,9 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 .await
             };
             if unasked {
-                if runs(&shared.lock()) {
+                // A driver that was stopped meanwhile watches nothing any more, though it has not ended yet.
+                let watches = |state: &State<T>| runs(state) && !state.stopped;
+                if watches(&shared.lock()) {
                     let why = "the shutdown sender was dropped; the files go on being watched";
                     shared.tell(Event::Warning { error: Error::new(Layer::Settings, why) });
                 }
