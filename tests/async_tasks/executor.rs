@@ -1,0 +1,116 @@
+//! A future that is polled by hand on a runtime of one thread, beside a task that shows whether that thread is blocked.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
+};
+
+use rustls_reload::Reload;
+
+use super::world::HANG;
+
+/// How often the ticker runs while a future is pending and the driver is held.
+const TICKS: usize = 20;
+
+/// The result of a future.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Answer(Reload),
+    Generation(u64),
+    TaskEnded,
+    TimedOut,
+}
+
+/// A future that is polled only when it was woken, and its result.
+pub(crate) struct Tried {
+    future: Pin<Box<dyn Future<Output = Output>>>,
+    pub(crate) wakes: Arc<Wakes>,
+    seen: usize,
+    pub(crate) polls: usize,
+    pub(crate) output: Option<Output>,
+}
+
+#[derive(Default)]
+pub(crate) struct Wakes(pub(crate) AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Tried {
+    pub(crate) fn new(future: Pin<Box<dyn Future<Output = Output>>>) -> Self {
+        Self { future, wakes: Arc::default(), seen: 0, polls: 0, output: None }
+    }
+
+    pub(crate) fn poll(&mut self) {
+        let waker = Waker::from(Arc::clone(&self.wakes));
+        self.seen = self.wakes.0.load(Ordering::SeqCst);
+        self.polls += 1;
+        if let Poll::Ready(output) = self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            self.output = Some(output);
+        }
+    }
+
+    /// Whether it is done.
+    pub(crate) fn poll_if_woken(&mut self) -> bool {
+        if self.output.is_none() && self.wakes.0.load(Ordering::SeqCst) > self.seen {
+            self.poll();
+        }
+        self.output.is_some()
+    }
+
+    /// Lets the ticker run while this is pending.
+    pub(crate) async fn run_for(&mut self, ticks: &Ticks) {
+        for _ in 0..3 {
+            ticks.some().await;
+            self.poll_if_woken();
+        }
+    }
+}
+
+/// A task beside the one that is tried: it runs whenever nothing blocks the executor.
+pub(crate) struct Ticks(Arc<AtomicUsize>);
+
+impl Ticks {
+    pub(crate) fn start() -> Self {
+        let count = Arc::<AtomicUsize>::default();
+        let ticker = Arc::clone(&count);
+        tokio::spawn(async move {
+            loop {
+                ticker.fetch_add(1, Ordering::SeqCst);
+                // The other threads need the processor, and this one only says that it could run.
+                std::thread::sleep(Duration::from_micros(20));
+                tokio::task::yield_now().await;
+            }
+        });
+        Self(count)
+    }
+
+    /// Waits until the ticker has run a few times.
+    pub(crate) async fn some(&self) {
+        let end = self.0.load(Ordering::SeqCst) + TICKS;
+        while self.0.load(Ordering::SeqCst) < end {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until `is` says so, and for no longer than a hang lasts.
+    pub(crate) async fn until(&self, mut is: impl FnMut() -> bool) -> Result<(), ()> {
+        let start = Instant::now();
+        while !is() {
+            if start.elapsed() > HANG {
+                return Err(());
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
