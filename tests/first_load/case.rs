@@ -1,0 +1,299 @@
+//! One first load of two files, and a publisher that writes between two given calls of it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
+};
+
+use rustls_reload::{
+    Build, Built, Clock, Context, Error, Layer, Now, Reloader, SystemClock, Timing,
+    fs::NativeFs,
+    snapshot::Files,
+    testkit::{Hooked, Op, Verb},
+};
+
+/// A publisher that does not commit by one rename.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Publisher {
+    InPlace,
+    /// In place, and the modification time is set back afterwards, as `cp -p` does.
+    InPlaceOldTime,
+    RenameEach,
+    DeleteAndWrite,
+}
+
+impl Publisher {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::InPlace, Self::InPlaceOldTime, Self::RenameEach, Self::DeleteAndWrite];
+
+    /// The writes of an update, in order.
+    fn steps(self) -> Vec<Op> {
+        let update = |name: &str| {
+            let path = PathBuf::from(name);
+            let new = content(name, 1);
+            let (one, other) = new.split_at(new.len() / 2);
+            let [one, other] = [one, other].map(|part| Op::Append(path.clone(), part.to_vec()));
+            let whole = Op::Append(path.clone(), new.clone());
+            match self {
+                Self::InPlace => vec![Op::Create(path), one, other],
+                Self::InPlaceOldTime => {
+                    vec![Op::Create(path.clone()), whole, Op::Modified(path, Duration::from_secs(1))]
+                }
+                Self::RenameEach => vec![Op::Rename(format!("{name}.next").into(), path)],
+                Self::DeleteAndWrite => vec![Op::Unlink(path.clone()), Op::Create(path), whole],
+            }
+        };
+        NAMES.iter().flat_map(|name| update(name)).collect()
+    }
+}
+
+/// The files of the set.
+const NAMES: [&str; 2] = ["tls.crt", "tls.key"];
+
+fn content(name: &str, update: usize) -> Vec<u8> {
+    format!("{name} of update {update}\n").into_bytes()
+}
+
+/// How the steps after the first are paced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At each further call of the loader, or when most of the settle time has passed.
+    ByCalls,
+    /// When most of the settle time has passed.
+    ByTime,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) publisher: Publisher,
+    /// Whether the files were written just before the load, rather than longer ago than the settle time.
+    pub(crate) fresh: bool,
+    /// The call of the loader before which the first step happens; none: nothing is written.
+    pub(crate) at: Option<usize>,
+    /// Whether the file system takes most of the settle time for that call.
+    pub(crate) slow: bool,
+    pub(crate) pace: Pace,
+    /// Whether a set that is quiet is loaded before this one.
+    pub(crate) beside: bool,
+}
+
+/// The outcome of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Old,
+    New,
+    Half,
+    Refused,
+    /// The publisher was held up for longer than the settle time: nothing is promised then (ASM-05).
+    Void,
+}
+
+/// What the load did.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) outcome: Outcome,
+    pub(crate) calls: usize,
+    pub(crate) looks: usize,
+    /// The pauses that were asked for.
+    pub(crate) pauses: Vec<Duration>,
+    /// The longest time between two calls of the file system.
+    pub(crate) longest_gap: Duration,
+}
+
+/// Publishes the bytes of all files.
+struct Bytes;
+
+impl Build for Bytes {
+    type Value = Vec<Vec<u8>>;
+
+    fn build(
+        &mut self,
+        files: &Files,
+        context: &Context<'_, Self::Value>,
+    ) -> Result<Built<Self::Value>, Error> {
+        let mut all = context.served.cloned().unwrap_or_default();
+        all.extend(files.iter().map(|(_, bytes)| bytes.to_vec()));
+        Ok(Built::new(all))
+    }
+}
+
+/// The loader's calls, counted, and the publisher that is let in between two of them.
+struct Calls {
+    count: usize,
+    looks: usize,
+    pauses: Vec<Duration>,
+    last: Option<Instant>,
+    longest_gap: Duration,
+    at: Option<usize>,
+    slow: Duration,
+    /// Lets the publisher take its next step, and waits until it has; none once it has ended.
+    publisher: Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>,
+}
+
+impl Calls {
+    fn call(&mut self) {
+        let now = Instant::now();
+        if let Some(last) = self.last {
+            self.longest_gap = self.longest_gap.max(now - last);
+        }
+        self.count += 1;
+        if self.at == Some(self.count) {
+            std::thread::sleep(self.slow);
+        }
+        if self.at.is_some_and(|at| at <= self.count) {
+            let goes_on =
+                self.publisher.as_ref().is_some_and(|(go, done)| go.send(()).is_ok() && done.recv().is_ok());
+            if !goes_on {
+                self.publisher = None;
+            }
+        }
+        self.last = Some(Instant::now());
+    }
+}
+
+/// The system's clock, whose pauses are calls of the loader like those of the file system.
+struct Paused(SystemClock, Arc<Mutex<Calls>>);
+
+impl Clock for Paused {
+    fn now(&self) -> Now {
+        self.0.now()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        {
+            let mut calls = self.1.lock().unwrap();
+            calls.pauses.push(pause);
+            let last = calls.last;
+            calls.call();
+            // A look ends with its own last call.
+            calls.last = last;
+        }
+        self.0.sleep(pause);
+    }
+}
+
+/// Takes the steps; returns whether it was never held up for as long as the settle time.
+fn publish(
+    dir: &Path,
+    steps: Vec<Op>,
+    pace: Pace,
+    settle: Duration,
+    go: mpsc::Receiver<()>,
+    done: mpsc::Sender<()>,
+) -> bool {
+    let most = settle * 4 / 5;
+    let mut last: Option<Instant> = None;
+    let mut kept = true;
+    for step in steps {
+        let asked = match (last, pace) {
+            // The load has ended before the first step.
+            (None, _) => match go.recv() {
+                Ok(()) => true,
+                Err(_) => return true,
+            },
+            (Some(last), Pace::ByCalls) => go.recv_timeout(most.saturating_sub(last.elapsed())).is_ok(),
+            (Some(last), Pace::ByTime) => {
+                // Calls of the loader are answered meanwhile.
+                while let Ok(()) = go.recv_timeout(most.saturating_sub(last.elapsed())) {
+                    let _ = done.send(());
+                }
+                std::thread::sleep(most.saturating_sub(last.elapsed()));
+                false
+            }
+        };
+        let before = Instant::now();
+        step.apply(dir).unwrap();
+        let after = Instant::now();
+        kept &= last.is_none_or(|last| after - last < settle);
+        // The earliest time at which it may have happened.
+        last = Some(before);
+        if asked {
+            let _ = done.send(());
+        }
+    }
+    kept
+}
+
+impl Case {
+    pub(crate) fn run(self, settle: Duration, timing: Timing) -> Report {
+        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = root.path().join("set");
+        let other = root.path().join("other");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(&other, "quiet").unwrap();
+        for name in NAMES {
+            std::fs::write(dir.join(name), content(name, 0)).unwrap();
+            let next = format!("{name}.next");
+            std::fs::write(dir.join(next), content(name, 1)).unwrap();
+        }
+        if !self.fresh {
+            std::thread::sleep(settle + timing.tie + Duration::from_millis(20));
+        }
+        let ((go, asked), (done, told)) = (mpsc::channel(), mpsc::channel());
+        let calls = Arc::new(Mutex::new(Calls {
+            count: 0,
+            looks: 0,
+            pauses: Vec::new(),
+            last: None,
+            longest_gap: Duration::ZERO,
+            at: self.at,
+            slow: if self.slow { settle * 9 / 10 } else { Duration::ZERO },
+            publisher: Some((go, told)),
+        }));
+        let (steps, path, pace) = (self.publisher.steps(), dir.clone(), self.pace);
+        let publisher = std::thread::spawn(move || publish(&path, steps, pace, settle, asked, done));
+        let counted = Arc::clone(&calls);
+        let hook = move |verb: Verb| {
+            let mut calls = counted.lock().unwrap();
+            calls.looks += usize::from(verb == Verb::Root);
+            if matches!(verb, Verb::Root | Verb::Stat | Verb::Open | Verb::StatFile | Verb::Read) {
+                calls.call();
+            }
+            Ok(usize::MAX)
+        };
+        let own = NAMES.map(|name| dir.join(name));
+        let builder = if self.beside {
+            Reloader::builder([other], Bytes).set(own)
+        } else {
+            Reloader::builder(own, Bytes)
+        };
+        let clock = Arc::new(Paused(SystemClock::new(), Arc::clone(&calls)));
+        let loaded = builder
+            .timing(timing)
+            .clock(clock)
+            .watcher(None)
+            .load_from(Hooked::new(NativeFs::default(), Arc::new(hook)));
+        let outcome = match loaded {
+            Ok(reloader) => {
+                let value = reloader.current();
+                let files = &value.value[usize::from(self.beside)..];
+                let is =
+                    |update| NAMES.iter().zip(files).all(|(name, bytes)| *bytes == content(name, update));
+                if is(0) {
+                    Outcome::Old
+                } else if is(1) {
+                    Outcome::New
+                } else {
+                    Outcome::Half
+                }
+            }
+            // A name that is missing for a moment.
+            Err(error) if self.publisher == Publisher::DeleteAndWrite && error.layer() == Layer::Read => {
+                Outcome::Refused
+            }
+            Err(error) => panic!("{self:?}: {error}"),
+        };
+        let mut calls = calls.lock().unwrap();
+        // One that has not begun ends with this.
+        calls.publisher = None;
+        let kept = publisher.join().unwrap();
+        Report {
+            outcome: if kept { outcome } else { Outcome::Void },
+            calls: calls.count,
+            looks: calls.looks,
+            pauses: std::mem::take(&mut calls.pauses),
+            longest_gap: calls.longest_gap,
+        }
+    }
+}
