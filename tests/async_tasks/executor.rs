@@ -69,8 +69,9 @@ impl Tried {
 
     /// Lets the ticker run while this is pending.
     pub(crate) async fn run_for(&mut self, ticks: &Ticks) {
-        for _ in 0..3 {
-            ticks.some().await;
+        let end = ticks.0.load(Ordering::SeqCst) + 3 * TICKS;
+        while ticks.0.load(Ordering::SeqCst) < end {
+            tokio::task::yield_now().await;
             self.poll_if_woken();
         }
     }

@@ -74,8 +74,15 @@ pub(crate) struct Case {
     /// Whether the file system takes most of the settle time for that call.
     pub(crate) slow: bool,
     pub(crate) pace: Pace,
-    /// Whether a set that is quiet is loaded before this one.
-    pub(crate) beside: bool,
+    pub(crate) beside: Beside,
+}
+
+/// The place of another set, which is quiet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    Before,
+    After,
 }
 
 /// The outcome of a load.
@@ -253,10 +260,10 @@ impl Case {
             Ok(usize::MAX)
         };
         let own = NAMES.map(|name| dir.join(name));
-        let builder = if self.beside {
-            Reloader::builder([other], Bytes).set(own)
-        } else {
-            Reloader::builder(own, Bytes)
+        let builder = match self.beside {
+            Beside::Nothing => Reloader::builder(own, Bytes),
+            Beside::Before => Reloader::builder([other], Bytes).set(own),
+            Beside::After => Reloader::builder(own, Bytes).set([other]),
         };
         let clock = Arc::new(Paused(SystemClock::new(), Arc::clone(&calls)));
         let loaded = builder
@@ -267,9 +274,9 @@ impl Case {
         let outcome = match loaded {
             Ok(reloader) => {
                 let value = reloader.current();
-                let files = &value.value[usize::from(self.beside)..];
-                let is =
-                    |update| NAMES.iter().zip(files).all(|(name, bytes)| *bytes == content(name, update));
+                let first = usize::from(self.beside == Beside::Before);
+                let files = value.value.get(first..first + NAMES.len()).unwrap_or_default();
+                let is = |update| files == NAMES.map(|name| content(name, update));
                 if is(0) {
                     Outcome::Old
                 } else if is(1) {

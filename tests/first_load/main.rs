@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use case::{Case, Outcome, Pace, Publisher};
+use case::{Beside, Case, Outcome, Pace, Publisher};
 use rustls_reload::Timing;
 
 /// Short enough for a few hundred loads, and longer than a thread is held up as a rule. A publisher that is held up for
@@ -28,7 +28,7 @@ fn timing(settle: Duration) -> Timing {
 
 fn quiet(fresh: bool) -> Case {
     let (publisher, pace) = (Publisher::InPlace, Pace::ByTime);
-    Case { publisher, fresh, at: None, slow: false, pace, beside: false }
+    Case { publisher, fresh, at: None, slow: false, pace, beside: Beside::Nothing }
 }
 
 /// Every call of an undisturbed load, and a few more: a load that is disturbed takes longer.
@@ -40,7 +40,8 @@ fn cases() -> Vec<Case> {
         for publisher in Publisher::ALL {
             for at in 1..=calls + 2 {
                 for (slow, pace) in [(false, Pace::ByCalls), (false, Pace::ByTime), (true, Pace::ByTime)] {
-                    cases.push(Case { publisher, fresh, at: Some(at), slow, pace, beside: at % 2 == 0 });
+                    let beside = [Beside::Nothing, Beside::Before, Beside::After][at % 3];
+                    cases.push(Case { publisher, fresh, at: Some(at), slow, pace, beside });
                 }
             }
         }
