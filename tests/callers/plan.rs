@@ -1,0 +1,214 @@
+//! Plans: what each thread and each hook of a schedule does, made from a seed.
+
+/// SplitMix64, after Steele, Lea and Flood 2014.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).unwrap()
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    Good,
+    Bad,
+    /// Only the first file is written.
+    Half,
+    /// Good, and trusts somebody no longer.
+    Shrinks,
+    /// Good from a far date on.
+    Later,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Reload,
+    Start,
+    Stop,
+    /// Drops the reloader; the handles stay.
+    Drop,
+    Status,
+    /// Subscribes, and reads what every subscriber has to read.
+    Events,
+    Current,
+    /// `wait_published`, for a moment.
+    Wait,
+    /// Polls a future of the next publication.
+    Published,
+    /// Polls a future of the next loss of trust.
+    Shrunk,
+    /// Drops futures and subscribers.
+    Forget,
+    /// Writes both files one after the other; in place, or by a rename each.
+    Write(Content, bool),
+}
+
+impl Kind {
+    pub const ALL: [Self; 12] = [
+        Self::Reload,
+        Self::Start,
+        Self::Stop,
+        Self::Drop,
+        Self::Status,
+        Self::Events,
+        Self::Current,
+        Self::Wait,
+        Self::Published,
+        Self::Shrunk,
+        Self::Forget,
+        Self::Write(Content::Good, true),
+    ];
+
+    pub fn index(self) -> usize {
+        Self::ALL
+            .iter()
+            .position(|kind| std::mem::discriminant(kind) == std::mem::discriminant(&self))
+            .unwrap()
+    }
+
+    /// Whether it may wait for the driver.
+    fn waits(self) -> bool {
+        matches!(self, Self::Reload | Self::Start | Self::Stop | Self::Drop | Self::Wait)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Calls the reloader of this number.
+    Call(usize, Kind),
+    Panic,
+    /// Waits until another thread does something, for a moment at most.
+    GiveWay,
+    /// Holds the driver until the other thread has called, and has returned or sleeps.
+    Hold,
+    /// Waits until the driver is held.
+    AwaitHeld,
+    /// Waits until the worker has started.
+    AwaitStarted,
+}
+
+/// An action, after so many visits of its hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub skip: usize,
+    pub action: Action,
+}
+
+impl From<Action> for Step {
+    fn from(action: Action) -> Self {
+        Self { skip: 0, action }
+    }
+}
+
+/// Where the code of an embedder is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// A call of the file system.
+    Look,
+    Build,
+    Publish,
+    Event,
+    /// The callback for [`rustls_reload::Event::Stopped`].
+    Stopped,
+    /// The drop of the watcher.
+    Ending,
+    /// A waker.
+    Wake,
+}
+
+impl Hook {
+    pub const ALL: [Self; 7] =
+        [Self::Look, Self::Build, Self::Publish, Self::Event, Self::Stopped, Self::Ending, Self::Wake];
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    /// How many, and which of them are started before the threads begin.
+    pub started: Vec<bool>,
+    pub threads: Vec<Vec<Step>>,
+    /// By reloader and hook.
+    pub hooks: Vec<Vec<Vec<Step>>>,
+    /// Whether drivers give way at random.
+    pub noise: bool,
+}
+
+impl Plan {
+    pub fn empty(seed: u64, started: Vec<bool>) -> Self {
+        let hooks = vec![vec![Vec::new(); Hook::ALL.len()]; started.len()];
+        Self { seed, started, threads: Vec::new(), hooks, noise: false }
+    }
+
+    pub fn random(seed: u64) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
+        let count = random.pick(&[1, 1, 2, 2, 3]);
+        let started = (0..count).map(|_| random.below(2) == 0).collect();
+        let mut plan = Self { noise: random.below(4) > 0, ..Self::empty(seed, started) };
+        for _ in 0..2 + random.below(3) {
+            let steps = 2 + random.below(4);
+            let steps = (0..steps).map(|_| Action::Call(random.below(count), kind(&mut random)).into());
+            plan.threads.push(steps.collect());
+        }
+        for of in 0..count {
+            for hook in Hook::ALL {
+                for _ in 0..random.below(3) {
+                    let step = Step { skip: random.below(3), action: in_hook(&mut random, of, count, hook) };
+                    plan.hooks[of][hook as usize].push(step);
+                }
+            }
+        }
+        plan
+    }
+}
+
+fn kind(random: &mut Random) -> Kind {
+    use Kind::{Current, Drop, Events, Forget, Published, Reload, Shrunk, Start, Status, Stop, Wait};
+    match random.below(24) {
+        0..=5 => Reload,
+        6..=10 => write(random),
+        11..=13 => Start,
+        14 | 15 => Stop,
+        16 => random.pick(&[Drop, Stop, Forget]),
+        17 => Status,
+        18 => Events,
+        19 => Current,
+        20 => Wait,
+        21 => Shrunk,
+        _ => Published,
+    }
+}
+
+fn write(random: &mut Random) -> Kind {
+    use Content::{Bad, Good, Half, Later, Shrinks};
+    Kind::Write(random.pick(&[Good, Good, Good, Bad, Half, Shrinks, Later]), random.below(2) == 0)
+}
+
+/// Whatever may be called there. A callback that waits for another reloader is the embedder's to
+/// order: here it waits for those of higher numbers only.
+fn in_hook(random: &mut Random, of: usize, count: usize, hook: Hook) -> Action {
+    if hook == Hook::Wake {
+        return Action::Call(of, random.pick(&[Kind::Status, Kind::Start, Kind::Stop, Kind::Current]));
+    }
+    match random.below(8) {
+        0 => Action::GiveWay,
+        1 if hook != Hook::Ending => Action::Panic,
+        _ => {
+            let kind = kind(random);
+            let from = if kind.waits() { of } else { 0 };
+            Action::Call(from + random.below(count - from), kind)
+        }
+    }
+}
