@@ -546,8 +546,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
         self.dead.as_ref().map(|dead| (&dead.why, dead.noted, dead.until, dead.pause)).hash(&mut state);
     }
 
-    /// Each unit in turn, until the last or a stop.
-    fn each(&mut self, shared: &Shared<B::Value>, input: &Input<Cause>) {
+    /// Each unit in turn, the first of them at `now`, until the last or a stop.
+    fn each(&mut self, shared: &Shared<B::Value>, now: Now, input: &Input<Cause>) {
         #[cfg(feature = "testkit")]
         {
             self.running.2 = true;
@@ -556,7 +556,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
             if shared.lock().stopped {
                 return;
             }
-            self.run(shared, unit, self.clock.now(), input.clone());
+            let now = if unit == 0 { now } else { self.clock.now() };
+            self.run(shared, unit, now, input.clone());
         }
     }
 }
@@ -566,20 +567,20 @@ where
     F::Dir: Send,
     F::File: Send,
 {
-    fn begin(&mut self, shared: &Arc<Shared<B::Value>>) {
+    fn begin(&mut self, shared: &Arc<Shared<B::Value>>, now: Now) {
         self.wake = Some(Arc::downgrade(shared));
         self.give_up_asked();
         self.agenda = Agenda::new(self.units.len());
         self.units.iter_mut().for_each(|unit| unit.machine.restart());
         // First arm, then look: a change between the first load and now shows in this look. Nobody asserts that such a
         // change is complete, so it has to settle like any other.
-        self.each(shared, &Input::Tick);
+        self.each(shared, now, &Input::Tick);
     }
 
     fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {
         if ask == Ask::Reload {
             self.asked.extend(0..self.units.len());
-            self.each(shared, &Input::Reload);
+            self.each(shared, self.clock.now(), &Input::Reload);
             return;
         }
         if ask == Ask::Hint {

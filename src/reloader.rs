@@ -272,17 +272,15 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         let shared = &self.handle.shared;
         let (run, stopped) = {
             let mut state = shared.lock();
-            if state.worker {
+            let Some(stopped) = state.start() else {
                 drop(state);
                 drop(worker);
                 let running = StartError::AlreadyRunning;
                 let error = Error::new(crate::Layer::Settings, running.to_string());
                 shared.tell(Event::Warning { error });
                 return Err(running);
-            }
-            state.worker = true;
-            state.runs += 1;
-            (state.runs, std::mem::take(&mut state.stopped))
+            };
+            (state.runs, stopped)
         };
         let driver = Arc::clone(shared);
         match spawn(move || driver.work()) {

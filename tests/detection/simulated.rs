@@ -128,7 +128,7 @@ impl World for Simulated {
     }
 
     fn reload(&mut self) -> Reload {
-        self.live.reloader().reload_now()
+        self.live.reload_now()
     }
 
     fn serves(&mut self, set: Set) -> bool {

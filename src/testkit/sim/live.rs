@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-use super::{MarkedBuild, Replay, Script, Sim, Value, Weather};
+use super::{MarkedBuild, Replay, Script, Sim, Value, Weather, stepped::Stepped};
 use crate::{
     build::Build,
     error::Error,
     fs::Fs,
     machine::Timing,
     reloader::{Builder, Reloader},
+    shared::Reload,
     testkit::Op,
     watch::MakeWatcher,
 };
@@ -25,6 +26,8 @@ pub struct Live<T: Send + Sync + 'static = Value> {
     sim: Sim,
     paths: Vec<PathBuf>,
     timing: Timing,
+    /// Before the reloader, whose end waits for a worker's.
+    driver: Option<Stepped<T>>,
     reloader: Option<Reloader<T>>,
     neighbour: Option<Neighbour>,
 }
@@ -48,7 +51,7 @@ impl<T: Send + Sync + 'static> Live<T> {
         let script = Script::new(paths, base, Vec::new(), &[], None, &weather);
         let schedule = Arc::new(Mutex::new(Replay::new(Vec::new())));
         let sim = Sim::new(&script, timing.settle, weather, schedule);
-        Self { sim, paths: paths.to_vec(), timing, reloader: None, neighbour: None }
+        Self { sim, paths: paths.to_vec(), timing, driver: None, reloader: None, neighbour: None }
     }
 
     /// The world: its disk, its time.
@@ -74,8 +77,9 @@ impl<T: Send + Sync + 'static> Live<T> {
         B: Build<Value = T>,
         F: Fs<Dir: Send, File: Send>,
     {
-        self.reloader = None;
-        self.reloader = Some(builder.load_from(fs)?);
+        (self.driver, self.reloader) = (None, None);
+        let reloader = self.reloader.insert(builder.load_from(fs)?);
+        self.driver = Some(Stepped::new(reloader));
         Ok(())
     }
 
@@ -89,9 +93,30 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.reloader.as_ref().expect("a first load")
     }
 
-    /// What a worker does first.
-    pub fn start(&self) {
-        self.reloader().shared().begin_here();
+    #[allow(clippy::expect_used)] // reason: as for the reloader
+    fn driver(&mut self) -> &mut Stepped<T> {
+        self.driver.as_mut().expect("a first load")
+    }
+
+    /// Starts a worker, which goes on in [`Live::until`]. From then on a reload by hand is [`Live::reload_now`].
+    pub fn start(&mut self) {
+        self.driver().begin();
+    }
+
+    /// Reloads by hand: the worker goes on until that is answered, or the caller drives where none runs.
+    ///
+    /// # Panics
+    /// If no answer comes within a thousand steps.
+    pub fn reload_now(&mut self) -> Reload {
+        let mut answer = self.driver().ask();
+        for _ in 0..1_000 {
+            if let Some(answer) = answer {
+                return answer;
+            }
+            let _ = self.driver().turn();
+            answer = self.driver().answer();
+        }
+        unreachable!("a reload by hand is not answered")
     }
 
     /// From now on somebody takes these steps every so often; or nobody does.
@@ -121,7 +146,7 @@ impl<T: Send + Sync + 'static> Live<T> {
                 return false;
             }
             self.sim.begin_step(&|| 0);
-            match self.reloader().shared().turn() {
+            match self.driver().turn() {
                 Ok(()) => {}
                 Err(pause) => {
                     assert!(pause.is_some(), "the reader waits for nothing");

@@ -28,6 +28,7 @@ mod run;
 mod scenario;
 mod schedule;
 mod several;
+mod stepped;
 
 pub use by_path::{BY_PATH, ByPath, SimPathFs};
 pub use check::{

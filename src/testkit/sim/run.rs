@@ -1,7 +1,6 @@
 //! One run: a design under test in one world, from its first load to the end.
 
 use std::{
-    hash::Hasher,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -11,6 +10,7 @@ use super::{
     At, Contents, Events, Record, Schedule, Script, Sim, Weather, is_dir,
     port::make_watcher,
     scenario::{Publisher, Renewal, Set, full, is_valid, not_before},
+    stepped::Stepped,
 };
 use crate::{
     build::{Build, Built, Context},
@@ -105,9 +105,9 @@ impl Build for MarkedBuild {
 
 /// The reloader as it is shipped, driven on one thread.
 pub struct Shipped {
+    /// Before the reloader, whose end waits for a worker's.
+    driver: Stepped<Value>,
     reloader: Reloader<Value>,
-    /// A reload by hand that is not answered yet.
-    asked: Option<u64>,
 }
 
 impl Shipped {
@@ -165,7 +165,7 @@ impl Shipped {
             })
             .load_from(fs)
             .map_err(|error| error.to_string())?;
-        Ok(Self { reloader, asked: None })
+        Ok(Self { driver: Stepped::new(&reloader), reloader })
     }
 }
 
@@ -175,31 +175,27 @@ impl Design for Shipped {
     }
 
     fn begin(&mut self) {
-        self.reloader.shared().begin_here();
+        self.driver.begin();
     }
 
     fn turn(&mut self) -> Result<(), Option<Duration>> {
-        self.reloader.shared().turn()
+        self.driver.turn()
     }
 
     fn end(&mut self) {
-        self.reloader.shared().end_here();
+        self.driver.end();
     }
 
     fn ask(&mut self) {
-        self.asked = self.reloader.shared().ask_here();
+        self.driver.ask();
     }
 
     fn is_answered(&mut self) -> bool {
-        let answered = |ticket: &mut u64| self.reloader.shared().answered_here(*ticket).is_some();
-        self.asked.take_if(answered);
-        self.asked.is_none()
+        self.driver.is_answered()
     }
 
     fn digest(&self) -> u64 {
-        let mut hasher = super::Mix::default();
-        self.reloader.shared().digest(&mut hasher);
-        hasher.finish()
+        self.driver.digest()
     }
 
     fn current(&self) -> Arc<Published<Value>> {

@@ -1,0 +1,293 @@
+//! The driver's loop: begins, takes steps for whatever is asked for or due, and ends.
+//!
+//! The loop is resumable: each call takes the lock, does one thing, and returns a [`Next`]. A thread carries out the waits
+//! on the condition variable, and a simulation lets its own time pass. Nothing else differs between the two.
+
+use std::time::Duration;
+
+use super::{Ask, Drive, Reload, Shared, State};
+use crate::{
+    event::Event,
+    sync::{Arc, MutexGuard},
+};
+
+type Locked<'a, T> = MutexGuard<'a, State<T>>;
+
+/// What comes next in a loop. Until it is over the lock is held, so that no change is missed.
+pub(crate) enum Next<'a, T, R> {
+    /// The loop goes on at once.
+    Again(Locked<'a, T>),
+    /// The loop goes on after a change of the state, or after this time.
+    Wait(Locked<'a, T>, Option<Duration>),
+    /// The loop has ended, with this result.
+    Over(R),
+}
+
+impl<T> State<T> {
+    /// Counts a worker as started and lets it publish, unless another one runs. Returns whether that undoes a stop.
+    pub(crate) fn start(&mut self) -> Option<bool> {
+        if self.worker {
+            return None;
+        }
+        self.worker = true;
+        self.runs += 1;
+        Some(std::mem::take(&mut self.stopped))
+    }
+
+    /// Nothing may be published any more. What was asked for is over with that: whoever asked has said that the writing was
+    /// over at that time, and has not said so of what a later start finds (INV-01 (b)).
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+        // What has begun is answered by how it ends.
+        let begun = std::mem::replace(&mut self.begun, self.asked);
+        self.give_up_after(begun);
+    }
+
+    /// Nothing comes of the reloads that were asked for after that one.
+    fn give_up_after(&mut self, begun: u64) {
+        for (_, answer) in self.answers.iter_mut().filter(|(ticket, _)| **ticket > begun) {
+            answer.get_or_insert(Reload::Stopped);
+        }
+    }
+
+    /// Whether anything is asked for that no step has begun for.
+    fn is_asked(&self) -> bool {
+        self.asked > self.begun || self.hint
+    }
+
+    /// Takes what is asked for; a reload by hand comes first, and a hint waits for the next step.
+    fn asked_for(&mut self) -> Option<Ask> {
+        if self.asked > self.begun {
+            self.begun = self.asked;
+            return Some(Ask::Reload);
+        }
+        std::mem::take(&mut self.hint).then_some(Ask::Hint)
+    }
+
+    /// Returns the answer to a reload by hand, once there is one.
+    fn answer_to(&mut self, ticket: u64) -> Option<Reload> {
+        let answer = match self.answers.get(&ticket) {
+            Some(Some(answer)) => answer.clone(),
+            _ if !self.stopped => return None,
+            _ if ticket <= self.published => Reload::Reloaded,
+            _ => Reload::Stopped,
+        };
+        self.answers.remove(&ticket);
+        Some(answer)
+    }
+}
+
+impl<T: Send + Sync + 'static> Shared<T> {
+    /// Whether this is called by a callback, a build or a watcher call of the driver.
+    pub(crate) fn is_driver(state: &State<T>) -> bool {
+        state.driving == Some(crate::sync::thread::current().id())
+    }
+
+    /// The worker: takes the driver, drives until stopped, and puts it back.
+    pub(crate) fn work(self: &Arc<Self>) {
+        let mut worker = WorkerLoop::new();
+        self.carry_out(self.lock(), |state| worker.go_on(self, state));
+    }
+
+    /// Asks for a reload and waits for its answer, driving it if nobody else does.
+    pub(crate) fn reload_now(self: &Arc<Self>) -> Reload {
+        let mut state = self.lock();
+        match ManualReload::ask(self, &mut state) {
+            Ok(mut reload) => self.carry_out(state, |state| reload.go_on(self, state)),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Carries a loop through on this thread.
+    fn carry_out<'a, R>(
+        &'a self,
+        mut state: Locked<'a, T>,
+        mut go_on: impl FnMut(Locked<'a, T>) -> Next<'a, T, R>,
+    ) -> R {
+        loop {
+            state = match go_on(state) {
+                Next::Again(state) => state,
+                Next::Wait(state, limit) => self.wait(state, limit),
+                Next::Over(result) => return result,
+            };
+        }
+    }
+
+    /// Takes the step that is asked for, or else is due; says how long to wait where none is.
+    fn step<'a, R>(
+        self: &'a Arc<Self>,
+        mut state: Locked<'a, T>,
+        drive: &mut dyn Drive<T>,
+    ) -> Next<'a, T, R> {
+        let ask = state.asked_for();
+        if ask.is_none() {
+            let due;
+            (state, due) = self.unlocked(state, || drive.pause());
+            if state.stopped || due != Some(Duration::ZERO) {
+                let again = state.stopped || state.is_asked();
+                return if again { Next::Again(state) } else { Next::Wait(state, due) };
+            }
+        }
+        let (state, ()) = self.unlocked(state, || drive.step(self, ask.unwrap_or(Ask::Tick)));
+        Next::Again(state)
+    }
+
+    /// Calls the driver, its clock or its callbacks without the lock; meanwhile this thread is known to drive.
+    fn unlocked<'a, R>(&'a self, mut state: Locked<'a, T>, call: impl FnOnce() -> R) -> (Locked<'a, T>, R) {
+        state.driving = Some(crate::sync::thread::current().id());
+        drop(state);
+        let result = call();
+        let mut state = self.lock();
+        state.driving = None;
+        (state, result)
+    }
+
+    /// Puts the driver back under the lock.
+    fn rest(&self, state: &mut State<T>, drive: Box<dyn Drive<T>>) {
+        state.idle = Some(drive);
+        if state.stopped {
+            // A start may come before they wake, and what it begins does not know of them.
+            state.give_up_after(0);
+        }
+        self.notify();
+    }
+}
+
+/// A worker's loop, from its start to its end.
+pub(crate) struct WorkerLoop<T> {
+    /// The driver, once it was free.
+    drive: Option<Box<dyn Drive<T>>>,
+}
+
+impl<T: Send + Sync + 'static> WorkerLoop<T> {
+    /// A loop that has not begun.
+    pub(crate) fn new() -> Self {
+        Self { drive: None }
+    }
+
+    /// Begins, takes a step, or ends.
+    pub(crate) fn go_on<'a>(
+        &mut self,
+        shared: &'a Arc<Shared<T>>,
+        mut state: Locked<'a, T>,
+    ) -> Next<'a, T, ()> {
+        match self.drive.take().map_or_else(|| Err(state.idle.take()), Ok) {
+            Ok(drive) if state.stopped => Self::end(shared, state, drive),
+            Ok(drive) => shared.step(state, &mut **self.drive.insert(drive)),
+            Err(Some(drive)) => Next::Again(Self::begin(shared, state, &mut **self.drive.insert(drive))),
+            // A reload by hand has it, and may hang in a read: a stop does not wait for that.
+            Err(None) if state.stopped => Self::over(shared, state),
+            Err(None) => Next::Wait(state, None),
+        }
+    }
+
+    /// Arms the watch and looks, unless stopped already.
+    fn begin<'a>(
+        shared: &'a Arc<Shared<T>>,
+        state: Locked<'a, T>,
+        drive: &mut dyn Drive<T>,
+    ) -> Locked<'a, T> {
+        let (mut state, now) = shared.unlocked(state, || shared.clock.now());
+        state.status.running = true;
+        state.progress = state.progress.begun(now);
+        if state.stopped {
+            return state;
+        }
+        let begin = || {
+            drive.begin(shared, now);
+            shared.tell(Event::Started);
+        };
+        shared.unlocked(state, begin).0
+    }
+
+    /// Frees the watch and puts the driver back.
+    fn end<'a>(
+        shared: &'a Arc<Shared<T>>,
+        state: Locked<'a, T>,
+        mut drive: Box<dyn Drive<T>>,
+    ) -> Next<'a, T, ()> {
+        let end = || {
+            drive.end(shared);
+            shared.tell(Event::Stopped);
+        };
+        let (mut state, ()) = shared.unlocked(state, end);
+        state.status.running = false;
+        state.watched.clear();
+        state.status.unwatched.clear();
+        shared.rest(&mut state, drive);
+        Self::over(shared, state)
+    }
+
+    /// The worker counts as ended, and whoever waits for that wakes.
+    fn over<'a>(shared: &'a Shared<T>, mut state: Locked<'a, T>) -> Next<'a, T, ()> {
+        state.worker = false;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        shared.notify();
+        shared.wake(wakers);
+        Next::Over(())
+    }
+
+    /// Hashes everything that the next steps depend on.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn digest(&self, shared: &Shared<T>, hasher: &mut dyn std::hash::Hasher) {
+        shared.digest(hasher);
+        if let Some(drive) = &self.drive {
+            drive.digest(hasher);
+        }
+    }
+}
+
+/// A reload by hand, from the question to its answer.
+pub(crate) struct ManualReload<T> {
+    ticket: u64,
+    /// The driver, while this caller drives.
+    drive: Option<Box<dyn Drive<T>>>,
+}
+
+impl<T: Send + Sync + 'static> ManualReload<T> {
+    /// Asks for a reload.
+    ///
+    /// # Errors
+    /// The answer, where nothing is to be waited for.
+    pub(crate) fn ask(shared: &Shared<T>, state: &mut State<T>) -> Result<Self, Reload> {
+        if state.stopped {
+            return Err(Reload::Stopped);
+        }
+        state.asked += 1;
+        if Shared::is_driver(state) {
+            return Err(Reload::Queued);
+        }
+        let ticket = state.asked;
+        state.answers.insert(ticket, None);
+        shared.notify();
+        Ok(Self { ticket, drive: None })
+    }
+
+    /// Returns the answer, or waits for it, or takes a step for it where nobody else drives.
+    pub(crate) fn go_on<'a>(
+        &mut self,
+        shared: &'a Arc<Shared<T>>,
+        mut state: Locked<'a, T>,
+    ) -> Next<'a, T, Reload> {
+        if let Some(drive) = self.drive.take() {
+            // Whoever asked meanwhile waits for this drive too.
+            let is_wanted = state.asked > state.begun || state.answers.values().any(Option::is_none);
+            if !state.stopped && is_wanted {
+                return shared.step(state, &mut **self.drive.insert(drive));
+            }
+            shared.rest(&mut state, drive);
+        }
+        if let Some(answer) = state.answer_to(self.ticket) {
+            return Next::Over(answer);
+        }
+        // A worker that was started takes the driver itself.
+        if !state.worker {
+            self.drive = state.idle.take();
+        }
+        if self.drive.is_some() { Next::Again(state) } else { Next::Wait(state, None) }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,52 @@
+//! Tasks that wait for a change of the shared state.
+
+use std::task::{Poll, Waker};
+
+use super::{Shared, State, Whom};
+use crate::sync::Arc;
+
+/// A task's wait for a change of the state. It keeps one waker, and none once it is dropped: however many tasks come and
+/// go between two publications, only those that wait now are remembered (INV-12).
+pub(crate) struct Waiting<T> {
+    shared: Arc<Shared<T>>,
+    whom: Whom,
+    number: Option<u64>,
+}
+
+impl<T> Waiting<T> {
+    pub(crate) fn new(shared: &Arc<Shared<T>>) -> Self {
+        Self::of(Whom::All, shared)
+    }
+
+    /// A wait for trust to shrink, which nothing else wakes.
+    pub(crate) fn draining(shared: &Arc<Shared<T>>) -> Self {
+        Self::of(Whom::Draining, shared)
+    }
+
+    fn of(whom: Whom, shared: &Arc<Shared<T>>) -> Self {
+        Self { shared: Arc::clone(shared), whom, number: None }
+    }
+
+    /// What `ready` finds, or else a registration for the next of what is waited for, both under one lock.
+    pub(crate) fn poll<R>(&mut self, waker: &Waker, ready: impl FnOnce(&State<T>) -> Option<R>) -> Poll<R> {
+        let waker = waker.clone();
+        let mut state = self.shared.lock();
+        if let Some(ready) = ready(&state) {
+            return Poll::Ready(ready);
+        }
+        let number = *self.number.get_or_insert(state.waits);
+        state.waits = state.waits.max(number + 1);
+        let old = state.wakers_of(self.whom).insert(number, waker);
+        drop(state);
+        // Whatever a waker's drop does, it does it without the lock.
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Waiting<T> {
+    fn drop(&mut self) {
+        let old = self.number.and_then(|number| self.shared.lock().wakers_of(self.whom).remove(&number));
+        drop(old);
+    }
+}

@@ -1,0 +1,91 @@
+//! The shipped loop on the caller's thread, where a simulation lets its own time pass instead of a thread's.
+
+use std::{hash::Hasher, sync::Arc, time::Duration};
+
+use crate::{
+    reloader::Reloader,
+    shared::{ManualReload, Next, Reload, Shared, WorkerLoop},
+};
+
+/// A worker that takes one step a call, and one reload by hand.
+pub(super) struct Stepped<T: Send + Sync + 'static> {
+    shared: Arc<Shared<T>>,
+    worker: Option<WorkerLoop<T>>,
+    reload: Option<ManualReload<T>>,
+}
+
+impl<T: Send + Sync + 'static> Stepped<T> {
+    /// Nothing runs yet.
+    pub(super) fn new(reloader: &Reloader<T>) -> Self {
+        Self { shared: Arc::clone(reloader.shared()), worker: None, reload: None }
+    }
+
+    /// Starts a worker, which begins; where one runs nothing happens.
+    pub(super) fn begin(&mut self) {
+        if self.shared.lock().start().is_some() {
+            self.worker = Some(WorkerLoop::new());
+            let _ = self.turn();
+        }
+    }
+
+    /// Lets the worker go on.
+    ///
+    /// # Errors
+    /// Where it has nothing to do: how long that lasts.
+    pub(super) fn turn(&mut self) -> Result<(), Option<Duration>> {
+        let Some(worker) = &mut self.worker else { return Err(None) };
+        match worker.go_on(&self.shared, self.shared.lock()) {
+            Next::Again(_) => Ok(()),
+            Next::Wait(_, limit) => Err(limit),
+            Next::Over(()) => {
+                self.worker = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Stops the worker, which ends.
+    pub(super) fn end(&mut self) {
+        self.shared.lock().stop();
+        while self.turn().is_ok() {}
+    }
+
+    /// Asks for a reload by hand; returns the answer where nothing is to be waited for.
+    pub(super) fn ask(&mut self) -> Option<Reload> {
+        let asked = ManualReload::ask(&self.shared, &mut self.shared.lock());
+        asked.map(|reload| self.reload = Some(reload)).err()
+    }
+
+    /// Returns the answer to what was asked for, once there is one.
+    pub(super) fn answer(&mut self) -> Option<Reload> {
+        match self.reload.as_mut()?.go_on(&self.shared, self.shared.lock()) {
+            Next::Over(answer) => {
+                self.reload = None;
+                Some(answer)
+            }
+            Next::Again(_) | Next::Wait(..) => None,
+        }
+    }
+
+    /// Whether nothing that was asked for waits for its answer.
+    pub(super) fn is_answered(&mut self) -> bool {
+        self.reload.is_none() || self.answer().is_some()
+    }
+
+    /// Hashes everything that the next turns depend on.
+    pub(super) fn digest(&self) -> u64 {
+        let mut hasher = super::Mix::default();
+        match &self.worker {
+            Some(worker) => worker.digest(&self.shared, &mut hasher),
+            None => self.shared.digest(&mut hasher),
+        }
+        hasher.finish()
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Stepped<T> {
+    fn drop(&mut self) {
+        // A worker that takes no further turn would be waited for.
+        self.shared.lock().worker = false;
+    }
+}
