@@ -1,16 +1,418 @@
-#![allow(clippy::expect_used)] // reason: tests stop at the first surprise
+//! Every order in which a few acts fall between and into the calls of a scripted driver, judged by rules.
+//!
+//! The loop lets its lock go between two calls of `go_on` and inside a call of the driver or its clock, and nowhere else.
+//! So acts of other threads at these points are all that it can meet, and one thread can play them all. Wake-ups are left
+//! to the models under loom: here everybody who waits looks again after each act.
 
+#![allow(clippy::print_stdout, clippy::expect_used)] // reason: the count is printed; tests stop at the first surprise
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, MutexGuard, PoisonError, Weak,
     mpsc::{Receiver, Sender, channel},
 };
 
 use super::*;
 use crate::{
-    clock::Now,
+    clock::{Clock, Now},
     shared::Observers,
     status::{Progress, Status},
 };
+
+/// An act of another thread, or of a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    /// The disk changes, and a hint says so.
+    Hint,
+    /// The disk changes, and another thread asks for a reload.
+    Ask,
+    Stop,
+    Start,
+    /// The disk changes, and a callback asks for a reload, which it does not wait for.
+    Queue,
+}
+
+const ACTS: [Act; 5] = [Act::Hint, Act::Ask, Act::Stop, Act::Start, Act::Queue];
+
+/// After a step for a hint the next tick is due soon, after any other one late.
+const SOON: u64 = 2;
+const LATE: u64 = 5;
+
+/// A reload by hand that was asked for: the disk at that time, and how many stops there had been.
+struct Asked {
+    version: u64,
+    stops: u64,
+    reload: ManualReload<u64>,
+}
+
+/// Which step is wrong, so that a rule has to speak up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wrong {
+    #[default]
+    Nothing,
+    /// A hint that comes during a step is lost. Breaks: INV-06
+    LosesHints,
+    /// The wait is longer than until the next tick. Breaks: INV-05
+    SleepsOn,
+    /// A stop during a step does not keep it from publishing. Breaks: INV-13
+    PublishesAfterStop,
+    /// A reload by hand is answered by a look that began before it. Breaks: INV-11
+    AnswersLate,
+}
+
+/// What has happened. Nothing here is read from the state of the loop.
+#[derive(Default)]
+struct World {
+    wrong: Wrong,
+    shared: Weak<Shared<u64>>,
+    /// The choices of this run, each with its number of options, and how many have been made.
+    choices: Vec<(usize, usize)>,
+    chosen: usize,
+    acts: Vec<Act>,
+    limit: usize,
+    now: u64,
+    version: u64,
+    served: u64,
+    asked: Vec<Asked>,
+    /// A hint, or a question of a callback, that no step of its kind has begun for.
+    hinted: bool,
+    queued: bool,
+    started: bool,
+    begun: bool,
+    stopped: bool,
+    stops: u64,
+    /// Up to here the disk was looked at for reloads by hand, in a step that published something.
+    reloaded: u64,
+    due: Option<u64>,
+    /// A call of the driver is on its way.
+    busy: bool,
+}
+
+#[derive(Clone, Default)]
+struct Played(Arc<Mutex<World>>);
+
+impl Played {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is(&self, wrong: Wrong) -> bool {
+        self.world().wrong == wrong
+    }
+
+    /// An act may fall here.
+    fn may_act(&self) {
+        let (shared, act) = {
+            let mut world = self.world();
+            if world.acts.len() == world.limit {
+                return;
+            }
+            // Only a callback asks from a callback.
+            let acts = if world.busy { &ACTS[..] } else { &ACTS[..4] };
+            let options = acts.len() + 1;
+            if world.chosen == world.choices.len() {
+                world.choices.push((0, options));
+            }
+            let (choice, known) = world.choices[world.chosen];
+            assert_eq!(known, options, "a run is a function of its choices");
+            world.chosen += 1;
+            let Some(act) = choice.checked_sub(1).map(|act| acts[act]) else { return };
+            world.acts.push(act);
+            world.version += u64::from(!matches!(act, Act::Stop | Act::Start));
+            (world.shared.upgrade(), act)
+        };
+        if let Some(shared) = shared {
+            self.act(&shared, act);
+        }
+    }
+
+    fn act(&self, shared: &Shared<u64>, act: Act) {
+        if act == Act::Hint {
+            self.world().hinted = true;
+            return shared.hint();
+        }
+        let mut world = self.world();
+        let mut state = shared.lock();
+        match act {
+            Act::Ask => {
+                // Another thread is not the one that drives.
+                let driving = state.driving.take();
+                let asked = ManualReload::ask(shared, &mut state);
+                state.driving = driving;
+                let (version, stops) = (world.version, world.stops);
+                match asked {
+                    Ok(reload) => world.asked.push(Asked { version, stops, reload }),
+                    Err(answer) => assert!(world.stopped && answer == Reload::Stopped, "{answer:?}"),
+                }
+            }
+            Act::Queue => {
+                let answer = ManualReload::ask(shared, &mut state).err();
+                let wanted = if world.stopped { Reload::Stopped } else { Reload::Queued };
+                assert_eq!(answer, Some(wanted), "asked from a callback");
+                world.queued |= !world.stopped;
+            }
+            Act::Stop => {
+                state.stop();
+                (world.stopped, world.queued) = (true, false);
+                world.stops += 1;
+            }
+            Act::Start => {
+                assert_eq!(
+                    state.start().is_some(),
+                    !world.started,
+                    "a start, while started: {}",
+                    world.started
+                );
+                if !world.started {
+                    (world.started, world.stopped) = (true, false);
+                }
+            }
+            Act::Hint => {}
+        }
+    }
+
+    /// A call of the driver begins.
+    fn enter(&self, what: &str) -> MutexGuard<'_, World> {
+        let mut world = self.world();
+        assert!(!world.busy, "{what} while another call of the driver is on its way");
+        world.busy = true;
+        world
+    }
+
+    fn leave(&self) {
+        self.world().busy = false;
+    }
+}
+
+impl Clock for Played {
+    fn now(&self) -> Now {
+        drop(self.enter("the clock"));
+        self.may_act();
+        self.leave();
+        let now = Duration::from_secs(self.world().now);
+        Now { mono: now, wall: now }
+    }
+
+    fn sleep(&self, _: Duration) {}
+}
+
+impl Played {
+    /// Looks at the version on disk, and publishes it where it is new. Returns the answer to a reload by hand.
+    fn look(&self, shared: &Shared<u64>, ask: Option<Ask>) -> Reload {
+        let before = self.world().version;
+        self.may_act();
+        let (version, is_new) = {
+            let world = self.world();
+            (world.version, world.version > world.served)
+        };
+        self.may_act();
+        let answer = if is_new {
+            let now = Now { mono: Duration::ZERO, wall: Duration::ZERO };
+            if self.is(Wrong::PublishesAfterStop) {
+                shared.lock().stopped = false;
+            }
+            let published = shared.publish(0, version, None, None, now, false);
+            let mut world = self.world();
+            assert_eq!(published, !world.stopped, "published, while stopped: {}", world.stopped);
+            if published {
+                world.served = version;
+                if ask == Some(Ask::Reload) {
+                    world.reloaded = before;
+                }
+            }
+            if published { Reload::Reloaded } else { Reload::Stopped }
+        } else {
+            Reload::Unchanged
+        };
+        // A callback.
+        self.may_act();
+        answer
+    }
+}
+
+impl Drive<u64> for Played {
+    fn begin(&mut self, shared: &Arc<Shared<u64>>, _: Now) {
+        let mut world = self.enter("the begin");
+        assert!(world.started && !world.begun && !world.stopped, "an untimely begin");
+        // Its look does for a hint from before.
+        (world.begun, world.hinted) = (true, false);
+        drop(world);
+        self.look(shared, None);
+        let mut world = self.world();
+        world.due = Some(world.now + SOON);
+        world.busy = false;
+    }
+
+    fn step(&mut self, shared: &Shared<u64>, ask: Ask) {
+        let mut world = self.enter("a step");
+        assert!(!world.stopped, "a step begins after a stop");
+        match ask {
+            Ask::Hint => world.hinted = false,
+            Ask::Reload => world.queued = false,
+            Ask::Tick => assert!(world.due.is_some_and(|due| due <= world.now), "a tick that is not due"),
+        }
+        drop(world);
+        let answer = self.look(shared, Some(ask));
+        if self.is(Wrong::LosesHints) {
+            shared.lock().hint = false;
+        }
+        if self.is(Wrong::AnswersLate) {
+            let mut state = shared.lock();
+            state.begun = state.asked;
+        }
+        if ask == Ask::Reload {
+            shared.answer(&answer, |_| {});
+        }
+        let mut world = self.world();
+        world.due = Some(world.now + if ask == Ask::Hint { SOON } else { LATE });
+        world.busy = false;
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        drop(self.enter("the pause"));
+        self.may_act();
+        self.leave();
+        let late = u64::from(self.is(Wrong::SleepsOn));
+        let world = self.world();
+        world.due.map(|due| Duration::from_secs((due + late).saturating_sub(world.now)))
+    }
+
+    fn end(&mut self, _: &Shared<u64>) {
+        drop(self.enter("the end"));
+        self.may_act();
+        self.leave();
+    }
+
+    #[cfg(feature = "testkit")]
+    fn digest(&self, _: &mut dyn std::hash::Hasher) {}
+}
+
+/// Plays one run to its end: until all acts were chosen or passed over, and a tick was taken after the last.
+fn play(played: &Played, is_started: bool) {
+    let zero = Now { mono: Duration::ZERO, wall: Duration::ZERO };
+    let set = (Arc::from(std::path::Path::new("/file")), None);
+    let status = Status::first(std::iter::once(set), Duration::ZERO);
+    let progress = Progress::new(zero, Duration::MAX, Duration::ZERO);
+    let clock = Arc::new(played.clone());
+    let drive = Box::new(played.clone());
+    let shared = Arc::new(Shared::new(0, (status, progress), Observers::default(), clock, drive));
+    played.world().shared = Arc::downgrade(&shared);
+    if is_started {
+        played.act(&shared, Act::Start);
+    }
+    let (mut worker, mut callers, mut passes) = (None, Vec::<Asked>::new(), 0);
+    for _ in 0..200 {
+        let mut limit = None;
+        let mut is_idle = true;
+        played.may_act();
+        let acts = played.world().acts.len();
+        if played.world().started {
+            match worker.get_or_insert_with(WorkerLoop::new).go_on(&shared, shared.lock()) {
+                Next::Again(_) => is_idle = false,
+                Next::Wait(_, wait) => limit = wait,
+                Next::Over(()) => {
+                    let mut world = played.world();
+                    assert!(world.stopped, "a worker ends that nobody stopped");
+                    (worker, is_idle) = (None, false);
+                    (world.started, world.begun) = (false, false);
+                }
+            }
+        }
+        played.may_act();
+        callers.append(&mut played.world().asked);
+        callers.retain_mut(|asked| {
+            let answer = match asked.reload.go_on(&shared, shared.lock()) {
+                Next::Over(answer) => answer,
+                Next::Again(_) => {
+                    is_idle = false;
+                    return true;
+                }
+                Next::Wait(..) => return true,
+            };
+            is_idle = false;
+            let world = played.world();
+            match answer {
+                Reload::Reloaded | Reload::Unchanged => {
+                    assert!(world.served >= asked.version, "{answer:?} for a look that began before");
+                }
+                Reload::Stopped => {
+                    assert!(world.stops > asked.stops, "nothing stopped it");
+                    assert!(world.reloaded < asked.version, "it was published for this");
+                }
+                answer => unreachable!("{answer:?}"),
+            }
+            false
+        });
+        let mut world = played.world();
+        if !is_idle || world.acts.len() > acts {
+            continue;
+        }
+        assert!(callers.is_empty(), "a reload by hand is not answered");
+        assert!(!world.queued, "a reload from a callback is lost");
+        assert_eq!(shared.lock().status.running, world.begun, "the status says whether it runs");
+        assert!(!world.stopped || !world.started, "a stop does not end the worker");
+        if world.started {
+            assert!(world.begun, "a start is not taken up");
+            assert!(!world.hinted, "a hint is lost");
+            let due = world.due.map(|due| due.saturating_sub(world.now));
+            assert_ne!(due, Some(0), "a tick is not taken");
+            assert_eq!(limit, due.map(Duration::from_secs), "it waits for another time than it has to");
+        }
+        let Some(limit) = limit.filter(|_| passes < PASSES) else { return };
+        passes += 1;
+        world.now += limit.as_secs();
+    }
+    unreachable!("the loop goes on and on");
+}
+
+/// So often time passes in a run.
+const PASSES: u32 = 1;
+
+/// Plays every run of so many acts, up to the first that breaks a rule; returns how many that were.
+fn play_all(limit: usize, wrong: Wrong) -> Result<u64, String> {
+    let mut runs = 0;
+    for is_started in [true, false] {
+        let mut choices = Vec::new();
+        loop {
+            let played = Played::default();
+            {
+                let mut world = played.world();
+                (world.choices, world.limit, world.wrong) = (choices, limit, wrong);
+            }
+            let run = AssertUnwindSafe(|| play(&played, is_started));
+            runs += 1;
+            if catch_unwind(run).is_err() {
+                return Err(format!("run {runs}, started: {is_started}, acts: {:?}", played.world().acts));
+            }
+            choices = std::mem::take(&mut played.world().choices);
+            while choices.last().is_some_and(|(choice, options)| choice + 1 == *options) {
+                choices.pop();
+            }
+            let Some((choice, _)) = choices.last_mut() else { break };
+            *choice += 1;
+        }
+    }
+    Ok(runs)
+}
+
+/// Checks: INV-01, INV-05, INV-06, INV-11, INV-13.
+///
+/// Engine: generated, exhaustive: every place of every sequence of acts.
+#[test]
+fn inv13_loop_keeps_its_rules_wherever_acts_fall() {
+    let begun = std::time::Instant::now();
+    let runs = play_all(3, Wrong::Nothing).expect("the loop keeps its rules");
+    println!("loop: {runs} runs of up to 3 acts in {:.1?}", begun.elapsed());
+    assert!(runs > 10_000, "{runs} runs");
+}
+
+#[test]
+fn rules_of_the_loop_catch_wrong_designs() {
+    for wrong in [Wrong::LosesHints, Wrong::SleepsOn, Wrong::PublishesAfterStop, Wrong::AnswersLate] {
+        let caught = play_all(2, wrong).expect_err("a rule speaks up");
+        println!("{wrong:?}: {caught}");
+    }
+}
 
 /// No test waits for longer.
 const DEADLINE: Duration = Duration::from_secs(10);
