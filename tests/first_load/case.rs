@@ -77,12 +77,15 @@ pub(crate) struct Case {
     pub(crate) beside: Beside,
 }
 
-/// The place of another set, which is quiet.
+/// Another set of the same load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beside {
     Nothing,
+    /// A quiet one, loaded before or after the one that is written.
     Before,
     After,
+    /// One that is torn for a while, so that all sets are looked at every few milliseconds.
+    Torn,
 }
 
 /// The outcome of a load.
@@ -134,6 +137,8 @@ struct Calls {
     longest_gap: Duration,
     at: Option<usize>,
     slow: Duration,
+    /// A file that is written at each call until then.
+    torn: Option<(PathBuf, Instant)>,
     /// Lets the publisher take its next step, and waits until it has; none once it has ended.
     publisher: Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>,
 }
@@ -145,6 +150,9 @@ impl Calls {
             self.longest_gap = self.longest_gap.max(now - last);
         }
         self.count += 1;
+        if let Some((path, _)) = self.torn.as_ref().filter(|(_, until)| now < *until) {
+            std::fs::write(path, self.count.to_string()).unwrap();
+        }
         if self.at == Some(self.count) {
             std::thread::sleep(self.slow);
         }
@@ -245,6 +253,7 @@ impl Case {
             last: None,
             longest_gap: Duration::ZERO,
             at: self.at,
+            torn: (self.beside == Beside::Torn).then(|| (other.clone(), Instant::now() + settle * 4)),
             slow: if self.slow { settle * 9 / 10 } else { Duration::ZERO },
             publisher: Some((go, told)),
         }));
@@ -263,7 +272,7 @@ impl Case {
         let builder = match self.beside {
             Beside::Nothing => Reloader::builder(own, Bytes),
             Beside::Before => Reloader::builder([other], Bytes).set(own),
-            Beside::After => Reloader::builder(own, Bytes).set([other]),
+            Beside::After | Beside::Torn => Reloader::builder(own, Bytes).set([other]),
         };
         let clock = Arc::new(Paused(SystemClock::new(), Arc::clone(&calls)));
         let loaded = builder

@@ -40,7 +40,7 @@ fn cases() -> Vec<Case> {
         for publisher in Publisher::ALL {
             for at in 1..=calls + 2 {
                 for (slow, pace) in [(false, Pace::ByCalls), (false, Pace::ByTime), (true, Pace::ByTime)] {
-                    let beside = [Beside::Nothing, Beside::Before, Beside::After][at % 3];
+                    let beside = [Beside::Nothing, Beside::Before, Beside::After, Beside::Torn][at % 4];
                     cases.push(Case { publisher, fresh, at: Some(at), slow, pace, beside });
                 }
             }
