@@ -28,10 +28,10 @@ pub fn chatty_neighbour(time: Duration) -> Scenario {
             run.world.neighbour(Duration::ZERO, Vec::new());
             let (looks, elapsed) = (run.world.status().looks - looks, run.world.now() - begin);
             let times = run.world.disturbed() - before;
-            // Every 100 ms, and the machine may be late; or a good deal more often.
+            // Every 100 ms, and a busy machine is late; or a good deal more often.
             let tenths = time.as_millis() / 100;
             let least = if every.is_zero() { tenths * 5 } else { tenths / 2 };
-            assert!(u128::from(times) > least, "{times} times");
+            run.stalled |= u128::from(times) <= least;
             // A rotation is some events in a row; the rest are polls.
             let polls = elapsed.div_duration_f64(run.world.timing().poll) as u64 + 1;
             let bound = polls + 10 * u64::from(run.rounds);
