@@ -133,13 +133,12 @@ fn inv11_a_refusal_that_is_over_does_not_stand_beside_what_is_held() {
     fs::rename(&live, &away).unwrap();
     refused(&mut events);
     fs::rename(&away, &live).unwrap();
-    looked_at(&reloader);
-    looked_at(&reloader);
-    let status = reloader.status();
-    assert!(status.held_until.is_some(), "{status:#?}");
+    // That it is held again is reported, once.
+    expect(&mut events, "hold", |event| matches!(event, Event::Held { .. }).then_some(()));
+    let status = wait_until(&reloader, "date", |status| status.held_until.is_some());
     assert_eq!(status.refused, None);
-    let told = count(&mut events, |event| matches!(event, Event::Held { .. }));
-    assert_eq!(told, 1, "that it is held again is told");
+    looked_at(&reloader);
+    assert_eq!(count(&mut events, |event| matches!(event, Event::Held { .. })), 0);
 }
 
 /// Checks: INV-08, INV-11. The same bytes, touched, are held as they were.
