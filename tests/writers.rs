@@ -255,7 +255,7 @@ fn inv05_the_defaults_converge_in_place_too() {
     common::wait_for_leaf(&reloader, &pairs[1]);
     let took = start.elapsed();
     println!("in place with the default delays: {took:?}");
-    assert!(took >= Timing::default().settle && took < Duration::from_secs(5), "{took:?}");
+    assert!(took >= Timing::default().settle, "{took:?}");
 }
 
 #[test]
