@@ -62,8 +62,10 @@ const THINGS: [Thing; 12] = [
 const NAME: &str = "name";
 const BYTES: &[u8] = b"some bytes";
 
-/// Puts a thing at `name` in the directory.
-fn make(dir: &Path, thing: Thing) {
+/// Puts a thing at `name` in the directory. A FIFO is held open by the handle that is returned, so that a port which opens
+/// it does not wait for a writer: that is then seen to be wrong, and not to hang.
+#[must_use]
+fn make(dir: &Path, thing: Thing) -> Option<fs::File> {
     let at = dir.join(NAME);
     let link = |target: &str| std::os::unix::fs::symlink(target, &at).unwrap();
     match thing {
@@ -87,6 +89,7 @@ fn make(dir: &Path, thing: Thing) {
         Thing::Dangling => link("nowhere"),
         Thing::Loop => link(NAME),
     }
+    (thing == Thing::Fifo).then(|| fs::File::options().read(true).write(true).open(&at).unwrap())
 }
 
 fn remove(dir: &Path) {
@@ -190,7 +193,12 @@ fn check(dir: &PathBuf, name: &OsStr, what: &str) {
         Ok(Kind::Other(_)) => Err(ErrorKind::InvalidInput),
         Err(error) => Err(error),
     };
-    let read = said(port.open(dir, name)).and_then(|mut file| {
+    let opened = said(port.open(dir, name));
+    // Before anything is read of it: what is no file may never end.
+    if matches!(stat.map(|stat| stat.kind), Ok(Kind::Link | Kind::Other(_))) {
+        assert!(opened.is_err(), "{what}: opened");
+    }
+    let read = opened.and_then(|mut file| {
         assert_eq!(said(port.stat_file(&file)), stat, "{what}: stat_file");
         let (mut all, mut buffer) = (Vec::new(), [0; 3]);
         loop {
@@ -207,7 +215,7 @@ fn check(dir: &PathBuf, name: &OsStr, what: &str) {
 fn inv16_each_call_by_path_says_what_std_says() {
     let place = Place::new();
     for thing in THINGS {
-        make(&place.dir(), thing);
+        let _held = make(&place.dir(), thing);
         check(&place.dir(), OsStr::new(NAME), &format!("{thing:?}"));
         // The same through a directory that is a link, and beneath a name that is the thing.
         let link = place.root.path().join("link");
@@ -233,19 +241,20 @@ fn inv16_each_call_by_path_is_about_what_is_there_now() {
     let place = Place::new();
     for before in THINGS {
         for after in THINGS {
-            make(&place.dir(), before);
+            let _held = make(&place.dir(), before);
             let opened = PathFs.open_dir(&place.dir(), OsStr::new(NAME));
             let file = PathFs.open(&place.dir(), OsStr::new(NAME)).ok();
-            let was = file.as_ref().map(|file| PathFs.stat_file(file).unwrap());
+            let is_file = matches!(before, Thing::File | Thing::Empty | Thing::Ancient);
+            let size = stat_by_std(&place.dir().join(NAME)).map_or(0, |stat| stat.size);
             remove(&place.dir());
-            make(&place.dir(), after);
+            let _held = make(&place.dir(), after);
             let what = format!("{before:?}, then {after:?}");
             check(&place.dir(), OsStr::new(NAME), &what);
             if let Ok(dir) = opened {
                 check(&dir, OsStr::new("a"), &what);
             }
             // An open file keeps its inode (ASM-02), which is not the one that is there now.
-            if let (Some(mut file), Some(Stat { kind: Kind::File, size, .. })) = (file, was) {
+            if let Some(mut file) = file.filter(|_| is_file) {
                 let mut bytes = vec![0; 64];
                 assert_eq!(PathFs.read(&mut file, &mut bytes).unwrap() as u64, size, "{what}");
             }
@@ -258,7 +267,7 @@ fn inv16_each_call_by_path_is_about_what_is_there_now() {
 #[test]
 fn inv16_each_call_by_path_says_who_may_not() {
     let place = Place::new();
-    make(&place.dir(), Thing::Full);
+    let _held = make(&place.dir(), Thing::Full);
     for (path, mode) in [("in/name/a", 0), ("in/name", 0o600), ("in/name", 0o300), ("in/name", 0)] {
         Op::Chmod(path.into(), mode).apply(place.root.path()).unwrap();
         check(&place.dir(), OsStr::new(NAME), path);
@@ -273,7 +282,7 @@ fn inv12_a_snapshot_by_path_reads_what_one_by_handles_reads() {
     let place = Place::new();
     let root = place.root.path().canonicalize().unwrap();
     for thing in THINGS {
-        make(&place.dir(), thing);
+        let _held = make(&place.dir(), thing);
         for path in ["in/name", "in/name/inner", "in/name/a", "in/../in/name", "in/name/."] {
             let set = PathSet::new([root.join(path)]).unwrap();
             let (by_path, by_handles) = (snapshot::take(&PathFs, &set), snapshot::take(&UnixFs, &set));
