@@ -1,9 +1,11 @@
 //! Full handshakes with every state that loads.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rustls::{
-    ClientConfig, Error as TlsError, SupportedProtocolVersion,
+    ClientConfig, Error as TlsError, ServerConfig, SupportedProtocolVersion,
+    pki_types::UnixTime,
+    time_provider::TimeProvider,
     version::{TLS12, TLS13},
 };
 use rustls_reload::{ClientAuth, HandshakeFailure, Layer, ServerTls};
@@ -15,7 +17,7 @@ use crate::{
     forge::Forge,
     oracle::{Rule, Verdict},
     server::{Provider, Server, Setup},
-    world::{BUNDLES, Bundle, CLIENTS, Client, LISTS, Lists, MODES, Policy, State},
+    world::{BUNDLES, Bundle, CLIENTS, Client, LISTS, Lists, MODES, Names, Policy, State},
 };
 
 pub const VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&TLS12], &[&TLS13]];
@@ -118,12 +120,37 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
                         let found = shake(&served.config, &config, "a.test");
                         let wanted = state.verdict(shown, mode, policy, Rule::Right);
                         count.full(found, wanted, || format!("{shown:?}, {mode:?}, {policy:?}, {state:?}"));
+                        // The lists expire while they are served.
+                        let is_held = state.lists().iter().any(|list| list.names == Names::Held);
+                        if wanted.is_ok() && (is_held || (b + l + p) % 4 == 0 || everything()) {
+                            let aged = state.aged();
+                            let wanted = aged.verdict(shown, mode, policy, Rule::Right);
+                            let found = shake(&later(&served), &config, "a.test");
+                            count.full(found, wanted, || format!("later: {shown:?}, {policy:?}, {state:?}"));
+                        }
                     }
                 }
             }
         }
         count
     })
+}
+
+/// The served configuration hours later, when every list has expired and no certificate has.
+fn later(served: &ServerTls) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::clone(&served.config);
+    config.time_provider = Arc::new(Later);
+    Arc::new(config)
+}
+
+#[derive(Debug)]
+struct Later;
+
+impl TimeProvider for Later {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = UnixTime::now().as_secs();
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(now + 10 * 3600)))
+    }
 }
 
 /// Loads a state; `None` where that is refused.

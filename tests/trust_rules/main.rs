@@ -4,7 +4,7 @@
 //! which handshake ends how, which reload is taken, which session goes on over it, and whose trust it takes away. Handshakes
 //! in memory and the shipped build step have to agree. `TRUST_RULES=all` leaves nothing out that could be tried.
 //!
-//! Checks: INV-03, INV-08, INV-09, INV-11, INV-14, INV-16.
+//! Checks: INV-02, INV-03, INV-08, INV-09, INV-11, INV-14, INV-16.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)]
 // reason: a test may panic and print
@@ -13,6 +13,7 @@ mod clients;
 mod count;
 mod forge;
 mod full;
+mod hook;
 mod kx;
 mod names;
 mod oracle;
@@ -76,4 +77,10 @@ fn inv09_inv14_wrong_rules_differ_somewhere_in_the_table() {
     for rule in Rule::WRONG {
         assert!(full::sees(rule) || reloads::sees(rule) || names::sees(rule), "{rule:?} is not seen");
     }
+}
+
+/// Engine: generated.
+#[test]
+fn inv02_inv09_closure_takes_nothing_that_trust_stands_on() {
+    hook::table(&FORGE, &provider()).close("closure for further settings");
 }

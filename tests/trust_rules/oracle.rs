@@ -182,6 +182,12 @@ impl State {
         Ok(())
     }
 
+    /// The state once all of its lists have expired.
+    pub fn aged(&self) -> Self {
+        let expired = self.lists().iter().map(|list| List { expired: true, ..*list });
+        Self { lists: self.lists.map(|_| &*Box::leak(expired.collect())), ..*self }
+    }
+
     /// The client CAs as far as sessions depend on them: name, key and name constraints.
     pub fn cas(&self, rule: Rule) -> BTreeSet<(Option<Key>, &'static str, Form)> {
         let form = |anchor: &Anchor| match (anchor.form, rule) {

@@ -158,7 +158,7 @@ const STRANGER: List = list(Key::Stranger);
 
 pub type Lists = &'static [List];
 
-pub const LISTS: [Lists; 32] = [
+pub const LISTS: [Lists; 33] = [
     &[A],
     &[A.revoking()],
     &[A.expired()],
@@ -191,6 +191,7 @@ pub const LISTS: [Lists; 32] = [
     &[A, STRANGER.revoking()],
     &[STRANGER, A, I],
     &[A, A.delta()],
+    &[A.revoking(), B, I],
 ];
 
 /// A certificate that a list can name.
