@@ -271,3 +271,6 @@ async fn silence(asked: &AtomicBool) {
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
+
+#[cfg(test)]
+mod tests;

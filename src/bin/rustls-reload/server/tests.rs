@@ -1,0 +1,256 @@
+//! Each time limit of a connection, by a clock that only the test moves. Checks: INV-12.
+#![allow(clippy::unwrap_used)] // reason: a test
+
+use std::{fs, sync::mpsc};
+
+use rustls_reload::{
+    ClientAuth,
+    testkit::{Authority, Identity, Pair, Subject},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::{spawn_blocking, yield_now},
+    time::advance,
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        sign::{CertifiedKey, SingleCertAndKey},
+    },
+};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A server with two client CAs, by a clock that stands still.
+struct Bench {
+    dir: tempfile::TempDir,
+    server: Server,
+    servers: Authority,
+    kept: Authority,
+    removed: Authority,
+    /// Keeps the clock from being moved while everybody waits for a socket: a task that blocks does
+    /// that, until this is dropped.
+    _frozen: mpsc::Sender<()>,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (frozen, end) = mpsc::channel();
+        spawn_blocking(move || {
+            let _ = end.recv();
+        });
+        let [servers, kept, removed] = ["servers", "kept", "removed"].map(Authority::root);
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let pair = servers.issue(&Subject::server("localhost"), &Identity::p256());
+        fs::write(path("tls.crt"), &pair.chain).unwrap();
+        fs::write(path("tls.key"), &pair.key).unwrap();
+        fs::write(path("ca.crt"), kept.pem.clone() + &removed.pem).unwrap();
+        let builder = ServerReloader::builder(path("tls.crt"), path("tls.key"))
+            .client_ca(path("ca.crt"), ClientAuth::Optional);
+        let server = Server::start(builder, "127.0.0.1:0").await.unwrap();
+        Self { dir, server, servers, kept, removed, _frozen: frozen }
+    }
+
+    fn client_of(&self, ca: &Authority) -> Pair {
+        ca.issue(&Subject::client("client"), &Identity::p256())
+    }
+
+    /// A connection whose handshake is over, for this protocol.
+    async fn connect(&self, alpn: &str, shown: Option<&Pair>) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.servers.der().clone()).unwrap();
+        let provider = ring::default_provider();
+        let key = shown
+            .map(|pair| CertifiedKey::from_der(vec![pair.leaf.clone()], pair.key_der(), &provider).unwrap());
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match key {
+            Some(key) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+            None => config.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        let before = self.count("handshakes", "completed");
+        let socket = TcpStream::connect(self.server.address).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
+        // The server has to have heard of its end as well, since that is when the next limit begins.
+        while self.count("handshakes", "completed") == before {
+            yield_now().await;
+        }
+        stream
+    }
+
+    /// A counter as `/status` has it.
+    fn count(&self, group: &str, name: &str) -> u64 {
+        self.server.counters.to_json()[group][name].as_u64().unwrap_or(0)
+    }
+
+    fn open(&self) -> u64 {
+        self.count("connections", "open")
+    }
+
+    async fn until_open(&self, count: u64) {
+        while self.open() != count {
+            yield_now().await;
+        }
+    }
+
+    /// Expects the one connection to be cut at this limit from now on: it is open a second before,
+    /// and not a second after.
+    async fn is_cut_at(&self, limit: Duration, what: &str) {
+        pass(limit - SECOND).await;
+        assert_eq!(self.open(), 1, "{what}: cut a second before {limit:?}");
+        pass(2 * SECOND).await;
+        assert_eq!(self.open(), 0, "{what}: not cut a second after {limit:?}");
+    }
+
+    /// Removes a client CA and waits until that is served.
+    async fn shrink(&self) {
+        fs::write(self.dir.path().join("ca.crt"), &self.kept.pem).unwrap();
+        let generation = self.server.reloader.status().generation;
+        self.server.reloader.handle().reload().await;
+        assert!(self.server.reloader.shrank_after(generation));
+    }
+}
+
+/// Moves the clock on, a second at a time, and lets all tasks take notice.
+async fn pass(mut time: Duration) {
+    while !time.is_zero() {
+        advance(SECOND).await;
+        time -= SECOND;
+        for _ in 0..50 {
+            yield_now().await;
+        }
+    }
+}
+
+/// The first bytes of the answer to what was asked.
+async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut answer = vec![0; 1024];
+    let read = stream.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv12_handshake_is_cut_at_its_limit() {
+    let bench = Bench::new().await;
+    for said in [&b""[..], b"\x16\x03\x01"] {
+        let mut client = TcpStream::connect(bench.server.address).await.unwrap();
+        client.write_all(said).await.unwrap();
+        bench.until_open(1).await;
+        let timeouts =
+            bench.server.counters.to_json()["handshakes"]["failed"]["timeout"].as_u64().unwrap_or(0);
+        bench.is_cut_at(Duration::from_secs(10), "a silent client").await;
+        let failed = &bench.server.counters.to_json()["handshakes"]["failed"];
+        assert_eq!(failed["timeout"].as_u64(), Some(timeouts + 1), "{failed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv12_silence_after_the_handshake_is_cut_at_its_limit() {
+    let bench = Bench::new().await;
+    let (preface, settings) = (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0][..]);
+    let begun = [preface, settings].concat();
+    for (alpn, said) in [
+        ("http/1.1", &b""[..]),
+        ("http/1.1", b"GET / HTTP/1.1\r\nHost: l"),
+        ("h2", b""),
+        ("h2", b"PRI * HT"),
+        ("h2", &begun),
+    ] {
+        let mut client = bench.connect(alpn, None).await;
+        client.write_all(said).await.unwrap();
+        bench.is_cut_at(Duration::from_secs(30), &format!("{alpn}, {said:?}")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv12_pause_after_an_answer_is_cut_at_its_limit() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect("http/1.1", None).await;
+    // The limit is that of each pause, not of the connection.
+    for _ in 0..3 {
+        pass(20 * SECOND).await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+    }
+    bench.is_cut_at(Duration::from_secs(30), "a pause").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv12_h2_client_that_answers_no_ping_is_cut() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect("h2", None).await;
+    // `GET https://localhost/` by the static table of HPACK (RFC 7541 appendix A), on stream 1.
+    let head = [&[0x82, 0x87, 0x84, 0x41, 9][..], b"localhost"].concat();
+    let frame = [&[0, 0, u8::try_from(head.len()).unwrap(), 1, 5, 0, 0, 0, 1][..], &head].concat();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    client.write_all(&[&preface[..], &frame].concat()).await.unwrap();
+    let mut answered = Vec::new();
+    while !String::from_utf8_lossy(&answered).contains("fingerprint: ") {
+        let read = client.read_buf(&mut answered).await.unwrap();
+        assert!(read > 0, "{answered:?}");
+    }
+    bench.is_cut_at(Duration::from_secs(30 + 10), "no ping").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv12_body_that_does_not_come_is_answered_at_its_limit() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect("http/1.1", None).await;
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    assert!(answer(&mut client).await.starts_with("HTTP/1.1 100"));
+    pass(9 * SECOND).await;
+    assert_eq!(bench.open(), 1);
+    let early = timeout(Duration::ZERO, client.read_u8()).await;
+    assert!(early.is_err(), "answered a second before the limit: {early:?}");
+    pass(2 * SECOND).await;
+    assert!(answer(&mut client).await.starts_with("HTTP/1.1 405"));
+}
+
+/// Of two that hang in a head, the one that showed a certificate is cut once trust has shrunk.
+#[tokio::test(start_paused = true)]
+async fn inv12_drained_connection_is_cut_at_its_limit() {
+    let bench = Bench::new().await;
+    let mut nobody = bench.connect("http/1.1", None).await;
+    let mut client = bench.connect("http/1.1", Some(&bench.client_of(&bench.removed))).await;
+    for stream in [&mut nobody, &mut client] {
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n").await.unwrap();
+    }
+    bench.shrink().await;
+    pass(9 * SECOND).await;
+    assert_eq!(bench.open(), 2, "cut a second before the limit");
+    pass(2 * SECOND).await;
+    assert_eq!(bench.open(), 1, "not cut a second after the limit");
+    nobody.write_all(b"\r\n123456789").await.unwrap();
+    assert!(answer(&mut nobody).await.starts_with("HTTP/1.1 405"), "a client without a certificate was cut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv13_end_waits_for_requests_up_to_its_limit() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect("http/1.1", None).await;
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(answer(&mut client).await.starts_with("HTTP/1.1 100"));
+    let Bench { server, _frozen, .. } = bench;
+    let counters = Arc::clone(&server.counters);
+    let open = || counters.to_json()["connections"]["open"].as_u64().unwrap();
+    let stopping = tokio::spawn(server.stop());
+    pass(4 * SECOND).await;
+    assert!(open() == 1 && !stopping.is_finished(), "cut a second before the limit");
+    pass(2 * SECOND).await;
+    stopping.await.unwrap();
+    assert_eq!(open(), 0);
+}
