@@ -1,6 +1,7 @@
 //! `rustls-reload serve` as a process: no key material on its stdout and stderr nor in its status,
 //! over everything that a look or a check refuses, at the start and while it runs. Checks: INV-10.
-//! `alive` tests the process in its surroundings, `clients` what it does about clients.
+//! `alive` tests the process in its surroundings, `clients` and `drained` what it does about clients,
+//! `places` its limit on connections, `signals` each signal in each phase, `flags` each flag.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
@@ -9,8 +10,18 @@ mod alive;
 #[path = "serve/clients.rs"]
 mod clients;
 mod common;
+#[path = "serve/drained.rs"]
+mod drained;
+#[path = "serve/flag_world.rs"]
+mod flag_world;
+#[path = "serve/flags.rs"]
+mod flags;
+#[path = "serve/places.rs"]
+mod places;
 #[path = "serve/process.rs"]
 mod process;
+#[path = "serve/signals.rs"]
+mod signals;
 
 use std::{
     collections::BTreeSet,

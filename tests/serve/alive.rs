@@ -262,6 +262,7 @@ fn inv15_unwatched_directories_keep_their_descriptors() {
     server.serves(&generations[0], "/");
     let mut taken = Vec::new();
     let client = client_of(&generations[0], None);
+    until("the limit is logged", || text(log.path()).contains("at most "));
     let said = text(log.path());
     let most = said.split_once("at most ").unwrap().1.split_once(' ').unwrap().0;
     for _ in 0..most.parse::<usize>().unwrap() {

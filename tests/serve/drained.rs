@@ -1,0 +1,117 @@
+//! Connections that end because a client CA has gone, and those that go on. Checks: INV-08, INV-09.
+//!
+//! Which CA let a connection in is not asked: once trust has shrunk, every client that has shown a
+//! certificate under the larger trust is asked to come again. A client that showed none goes on, and
+//! so does everybody over a renewal or a larger trust.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::Stdio,
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection,
+    version::{TLS12, TLS13},
+};
+
+use crate::{
+    Server,
+    common::{DEADLINE, Generation, Keyed, Volume, client_showing, generations},
+    process::{Stream, ask, command},
+};
+
+fn files<'a>(of: &'a Generation, bundle: &'a str) -> [Keyed<'a>; 3] {
+    let [chain, key, _] = of.files();
+    [chain, key, ("ca.crt", bundle.as_bytes())]
+}
+
+/// A connection before the server has answered the client's first message.
+struct Begun(ClientConnection, TcpStream);
+
+impl Begun {
+    fn new(address: &str, client: &Arc<ClientConfig>) -> Self {
+        let mut connection =
+            ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        connection.write_tls(&mut socket).unwrap();
+        // The server has accepted it, with the trust of this moment, once it answers.
+        assert_eq!(socket.peek(&mut [0]).unwrap(), 1);
+        Self(connection, socket)
+    }
+
+    fn end(self) -> Stream {
+        let Self(mut connection, mut socket) = self;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket).unwrap();
+        }
+        Stream::new(connection, socket)
+    }
+}
+
+/// That the server ends the connection by itself, in order.
+fn ends(mut stream: Stream, what: &str) {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap_or_else(|why| panic!("{what}: {why}"));
+    assert!(rest.is_empty(), "{what}: {}", String::from_utf8_lossy(&rest));
+}
+
+#[test]
+fn inv09_connections_of_clients_end_when_trust_shrinks_and_others_go_on() {
+    let all = generations(3);
+    let bundle = |of: &[&Generation]| of.iter().map(|one| one.ca.pem.as_str()).collect::<String>();
+    let [first, second, third] = &all[..] else { panic!("three generations") };
+    let mut volume = Volume::new(&files(first, &bundle(&[first, second])));
+    let mut command = command(&volume.dir(), &[], "127.0.0.1:0");
+    command.arg("--client-ca").arg(volume.path("ca.crt")).args(["--client-auth", "optional"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Server::run(command);
+    let address = server.address();
+    let config = |shown, version| client_showing(&[first, second, third], shown, &[version]);
+    let mut open = Vec::new();
+    for version in [&TLS12, &TLS13] {
+        for (who, shown) in [("nobody", None), ("of the first", Some(first)), ("of the second", Some(second))]
+        {
+            let mut stream = Begun::new(&address, &config(shown, version)).end();
+            assert!(ask(&mut stream, "/").contains("generation: 1\n"));
+            open.push((format!("{who}, {version:?}"), shown.is_some(), stream));
+        }
+    }
+    let goes_on = |open: &mut Vec<(String, bool, Stream)>, when: &str| {
+        for (who, _, stream) in open {
+            assert!(ask(stream, "/").contains("generation: 1\n"), "{when}: {who}");
+        }
+    };
+    // A renewal, and a larger trust.
+    volume.publish(&files(second, &bundle(&[first, second])));
+    server.line("CONFIG:RELOADED ");
+    goes_on(&mut open, "a renewal");
+    volume.publish(&files(second, &bundle(&[first, second, third])));
+    server.line("CONFIG:RELOADED ");
+    goes_on(&mut open, "a larger trust");
+    // One is half-way through its handshake, and one has an answer to come.
+    let begun = Begun::new(&address, &config(Some(second), &TLS13));
+    let mut asks = Begun::new(&address, &config(Some(second), &TLS13)).end();
+    asks.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n1").unwrap();
+    volume.publish(&files(second, &bundle(&[first, third])));
+    server.line("trust shrank ");
+    let (known, mut unknown): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, known, _)| *known);
+    for (who, _, stream) in known {
+        ends(stream, &who);
+    }
+    goes_on(&mut unknown, "a smaller trust");
+    ends(begun.end(), "half-way through its handshake");
+    asks.write_all(b"2").unwrap();
+    let mut answer = String::new();
+    asks.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    // Whoever comes under the smaller trust goes on.
+    let mut again = Begun::new(&address, &config(Some(first), &TLS13)).end();
+    assert!(ask(&mut again, "/").contains("generation: 4\n"));
+    volume.publish(&files(first, &bundle(&[first, third])));
+    server.line("CONFIG:RELOADED ");
+    assert!(ask(&mut again, "/").contains("generation: 4\n"));
+    goes_on(&mut unknown, "another renewal");
+}
