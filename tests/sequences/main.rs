@@ -44,6 +44,9 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
+/// Simulated cases that are drawn from one seed.
+const PIECE: u64 = 500;
+
 /// Plays a case in a simulated world.
 fn simulate<D: Design>(case: &Case) -> Result<(), Violation> {
     let plan = Plan::new(case);
@@ -115,33 +118,35 @@ fn search(
 /// Engine: generated.
 #[test]
 fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simulated_worlds() {
-    let (budget, count) = (number("SEQUENCES_SECONDS", 15), number("SEQUENCES_SIMULATED", u64::MAX));
-    let seed = number("SEQUENCES_SEED", 1);
-    let cases = case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, u32::MAX);
-    let (start, mut done, mut by_path) = (Instant::now(), 0, 0);
-    while done < count && start.elapsed() < Duration::from_secs(budget) {
-        let chunk = u32::try_from(500.min(count - done)).unwrap();
-        // Every fourth through a port without directory handles.
-        let is_by_path = done / 500 % 4 == 3;
-        let found = search(
-            seed.wrapping_mul(1_000_003).wrapping_add(done),
-            chunk,
-            &cases,
-            Shrinks::SIMULATED,
-            if is_by_path { simulate::<ByPath> } else { simulate::<Shipped> },
-        );
-        if let Some((case, violation)) = found.failing {
-            let port = if is_by_path { "PORT=path " } else { "" };
-            panic!(
-                "after {} cases: {violation}\n{port}REPLAY='{case}' cargo test --test sequences replay",
-                done + found.tried
-            );
+    let (count, seed) = (number("SEQUENCES_SIMULATED", 3_000), number("SEQUENCES_SEED", 1));
+    let (start, next) = (Instant::now(), AtomicU64::new(0));
+    let by_path = AtomicU64::new(0);
+    // Each piece has its own seed, so that the cases are the same however many cores share them.
+    let pieces = || {
+        let cases = case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, u32::MAX);
+        loop {
+            let first = next.fetch_add(PIECE, Ordering::Relaxed);
+            if first >= count {
+                return;
+            }
+            let seed = seed.wrapping_mul(1_000_003).wrapping_add(first);
+            let size = u32::try_from(PIECE.min(count - first)).unwrap();
+            // Every fourth piece goes through a port without directory handles.
+            let is_by_path = first / PIECE % 4 == 3;
+            let simulate = if is_by_path { simulate::<ByPath> } else { simulate::<Shipped> };
+            let found = search(seed, size, &cases, Shrinks::SIMULATED, simulate);
+            if let Some((case, violation)) = found.failing {
+                let port = if is_by_path { "PORT=path " } else { "" };
+                panic!("{violation}\n{port}REPLAY='{case}' cargo test --test sequences replay");
+            }
+            by_path.fetch_add(u64::from(size) * u64::from(is_by_path), Ordering::Relaxed);
         }
-        done += u64::from(chunk);
-        by_path += u64::from(chunk) * u64::from(is_by_path);
-    }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    common::at_once(&vec![(); cores], |()| pieces());
     say(&format!(
-        "sequences: {done} simulated cases, {by_path} without directory handles, in {:.1?}, 0 violations",
+        "sequences: {count} simulated cases, {} without directory handles, in {:.1?}, 0 violations",
+        by_path.into_inner(),
         start.elapsed()
     ));
 }
