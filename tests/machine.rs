@@ -10,7 +10,10 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use rustls_reload::{
     Motion, Now, Timing,
@@ -85,16 +88,26 @@ fn every_sequence(world: &World, rounds: &[Round], depth: usize, line: &mut Vec<
         }
         return;
     }
-    for (i, round) in rounds.iter().enumerate() {
-        let mut next = world.clone();
-        line.push(i);
-        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| next.play(round)));
-        if played.is_err() {
-            panic!("replay: rounds {line:?} of the alphabet; the last is {round:?}");
-        }
-        every_sequence(&next, rounds, depth - 1, line, count);
-        line.pop();
+    (0..rounds.len()).for_each(|i| every_sequence_with(i, world, rounds, depth, line, count));
+}
+
+/// Plays every sequence that begins with the round of this number.
+fn every_sequence_with(
+    i: usize,
+    world: &World,
+    rounds: &[Round],
+    depth: usize,
+    line: &mut Vec<usize>,
+    count: &mut u64,
+) {
+    let mut next = world.clone();
+    line.push(i);
+    let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| next.play(&rounds[i])));
+    if played.is_err() {
+        panic!("replay: rounds {line:?} of the alphabet; the last is {:?}", rounds[i]);
     }
+    every_sequence(&next, rounds, depth - 1, line, count);
+    line.pop();
 }
 
 /// `MACHINE_DEPTH` sets another depth than the quick tier's.
@@ -102,8 +115,21 @@ fn every_sequence(world: &World, rounds: &[Round], depth: usize, line: &mut Vec<
 fn inv05_every_sequence_agrees_with_the_twin_and_converges() {
     let depth = std::env::var("MACHINE_DEPTH").map_or(3, |depth| depth.parse().unwrap());
     let rounds = alphabet();
-    let mut count = 0;
-    every_sequence(&World::new(), &rounds, depth, &mut Vec::new(), &mut count);
+    let from = |first: usize| {
+        let mut count = 0;
+        every_sequence_with(first, &World::new(), &rounds, depth, &mut Vec::new(), &mut count);
+        count
+    };
+    let next = AtomicUsize::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count: u64 = std::thread::scope(|scope| {
+        let share = || {
+            let firsts = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+            firsts.take_while(|first| *first < rounds.len()).map(from).sum::<u64>()
+        };
+        let shares: Vec<_> = (0..cores).map(|_| scope.spawn(share)).collect();
+        shares.into_iter().map(|share| share.join().unwrap()).sum()
+    });
     println!("machine: {} rounds, depth {depth}, {count} sequences, 0 disagreements", rounds.len());
     assert_eq!(count, (rounds.len() as u64).pow(u32::try_from(depth).unwrap()));
 }
