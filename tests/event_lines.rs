@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Lost, ServerReloader,
+    Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Lost, ServerReloader, Timing,
     testkit::{Authority, Identity, Subject},
 };
 use tracing::{
@@ -30,7 +30,9 @@ fn leaf(names: usize) -> (String, String, Leaf) {
     let path = |name: &str| dir.path().join(name);
     std::fs::write(path("c"), &pair.chain).unwrap();
     std::fs::write(path("k"), &pair.key).unwrap();
-    let leaf = ServerReloader::builder(path("c"), path("k")).load().unwrap().served().value.leaf.clone();
+    let server = ServerReloader::builder(path("c"), path("k"))
+        .timing(Timing { settle: Duration::from_millis(20), ..Timing::default() });
+    let leaf = server.load().unwrap().served().value.leaf.clone();
     (pair.chain, pair.key, leaf)
 }
 
@@ -181,6 +183,7 @@ fn inv11_tracing_gets_one_bounded_line_per_event() {
     tracing::subscriber::with_default(kept.clone(), || {
         let hear = move |event: &Event| sink.lock().unwrap().push(event.to_string());
         let reloader = ServerReloader::builder(long.join("tls.crt"), long.join("tls.key"))
+            .timing(Timing { settle: Duration::from_millis(20), ..Timing::default() })
             .on_event(hear)
             .load()
             .unwrap();

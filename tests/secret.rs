@@ -3,10 +3,13 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rustls_reload::{
-    Event, Reload, Secret, ServerReloader, pem,
+    Event, Reload, Secret, ServerReloader, Timing, pem,
     snapshot::Files,
     testkit::{Authority, Identity, Pair, Subject, leaks},
 };
@@ -74,7 +77,11 @@ fn inv10_nothing_that_a_running_reloader_tells_holds_any_of_its_keys() {
         let mut told = sink.lock().unwrap();
         told.push_str(&format!("{event} {event:?} {:?}\n", event.shorthand()));
     };
-    let reloader = ServerReloader::builder(&chain, &key).on_event(hear).load().unwrap();
+    let reloader = ServerReloader::builder(&chain, &key)
+        .timing(Timing { settle: Duration::from_millis(20), ..Timing::default() })
+        .on_event(hear)
+        .load()
+        .unwrap();
     let variants = damaged(&pair.key);
     let mut refused = 0;
     for variant in variants.iter().step_by(23) {
