@@ -86,19 +86,24 @@ fn shipped(sim: &Sim, paths: &[PathBuf]) -> Result<Shipped, String> {
 
 #[test]
 fn inv01_to_inv11_hold_over_every_interleaving_with_a_directory() {
-    for keeper in Keeper::ALL {
-        for phase in [Phase::FirstLoad, Phase::Reload] {
-            let found = search(&small(keeper, phase), u64::MAX, shipped);
-            let (runs, _) =
-                found.unwrap_or_else(|(violation, line)| panic!("{violation}\n{keeper:?} {phase:?} {line}"));
-            println!("{keeper:?}, {phase:?}: {runs} runs, nothing cut off, 0 violations");
+    std::thread::scope(|scope| {
+        for keeper in Keeper::ALL {
+            scope.spawn(move || hold_with(keeper));
         }
-        for stage in large(keeper) {
-            let weather = stage.scenario.weather;
-            let found = search(&stage, 60, shipped);
-            if let Err((violation, line)) = found {
-                panic!("{violation}\n{keeper:?} {weather:?} {line}");
-            }
+    });
+}
+
+fn hold_with(keeper: Keeper) {
+    for phase in [Phase::FirstLoad, Phase::Reload] {
+        let found = search(&small(keeper, phase), u64::MAX, shipped);
+        let (runs, _) =
+            found.unwrap_or_else(|(violation, line)| panic!("{violation}\n{keeper:?} {phase:?} {line}"));
+        println!("{keeper:?}, {phase:?}: {runs} runs, nothing cut off, 0 violations");
+    }
+    for stage in large(keeper) {
+        let weather = stage.scenario.weather;
+        if let Err((violation, line)) = search(&stage, 60, shipped) {
+            panic!("{violation}\n{keeper:?} {weather:?} {line}");
         }
     }
 }
