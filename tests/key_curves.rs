@@ -3,9 +3,9 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
-use rustls_reload::{Error, Layer, ServerReloader};
+use rustls_reload::{Error, Layer, ServerReloader, Timing};
 
 fn openssl(dir: &Path, arguments: &str) -> Vec<u8> {
     let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
@@ -31,7 +31,8 @@ fn pair(dir: &Path, curve: &str, size: u8) {
 }
 
 fn load(dir: &Path, key: &Path) -> Result<ServerReloader, Error> {
-    ServerReloader::builder(dir.join("tls.crt"), key).load()
+    let timing = Timing { settle: Duration::from_millis(20), ..Timing::default() };
+    ServerReloader::builder(dir.join("tls.crt"), key).timing(timing).load()
 }
 
 #[test]

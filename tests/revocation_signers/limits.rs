@@ -60,6 +60,7 @@ fn with_bundle(world: &World, bundle: &str, shown: &Pair) -> (Option<bool>, Vec<
     let told = Arc::clone(&world.told);
     let server = ServerReloader::builder(world.path("tls/tls.crt"), world.path("tls/tls.key"))
         .client_ca(world.path("ca/ca.crt"), ClientAuth::Required)
+        .timing(common::quick())
         .on_event(move |event| told.lock().unwrap().push(event.clone()));
     let server = server.load().ok();
     (server.map(|server| world.lets_in(&server, shown)), world.warnings())
@@ -122,7 +123,8 @@ fn inv14_key_usage_of_an_intermediate_is_not_looked_at() {
     let leaf = client.signed_by(&key, &rcgen::Issuer::new(middle, middle_key)).unwrap();
     let shown = Pair { chain: leaf.pem() + &above.pem(), key: key.serialize_pem(), leaf: leaf.der().clone() };
     let server = ServerReloader::builder(world.path("tls/tls.crt"), world.path("tls/tls.key"))
-        .client_ca(world.path("ca/ca.crt"), ClientAuth::Required);
+        .client_ca(world.path("ca/ca.crt"), ClientAuth::Required)
+        .timing(common::quick());
     assert!(world.lets_in(&server.load().unwrap(), &shown));
 }
 
