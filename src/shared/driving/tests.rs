@@ -74,9 +74,9 @@ struct World {
     version: u64,
     served: u64,
     asked: Vec<Asked>,
-    /// A hint, or a question of a callback, that no step of its kind has begun for.
+    /// A hint, or a reload by hand, that no step of its kind has begun for.
     hinted: bool,
-    queued: bool,
+    wanted: bool,
     started: bool,
     begun: bool,
     stopped: bool,
@@ -126,7 +126,7 @@ impl Played {
         }
     }
 
-    fn act(&self, shared: &Shared<u64>, act: Act) {
+    fn act(&self, shared: &Arc<Shared<u64>>, act: Act) {
         if act == Act::Hint {
             self.world().hinted = true;
             return shared.hint();
@@ -141,7 +141,10 @@ impl Played {
                 state.driving = driving;
                 let (version, stops) = (world.version, world.stops);
                 match asked {
-                    Ok(reload) => world.asked.push(Asked { version, stops, reload }),
+                    Ok(reload) => {
+                        world.asked.push(Asked { version, stops, reload });
+                        world.wanted = true;
+                    }
                     Err(answer) => assert!(world.stopped && answer == Reload::Stopped, "{answer:?}"),
                 }
             }
@@ -149,12 +152,15 @@ impl Played {
                 let answer = ManualReload::ask(shared, &mut state).err();
                 let wanted = if world.stopped { Reload::Stopped } else { Reload::Queued };
                 assert_eq!(answer, Some(wanted), "asked from a callback");
-                world.queued |= !world.stopped;
+                world.wanted |= !world.stopped;
             }
             Act::Stop => {
                 state.stop();
-                (world.stopped, world.queued) = (true, false);
+                (world.stopped, world.wanted) = (true, false);
                 world.stops += 1;
+                drop((state, world));
+                // It wakes whoever waits for an answer.
+                self.look_for_answers(shared);
             }
             Act::Start => {
                 assert_eq!(
@@ -169,6 +175,41 @@ impl Played {
             }
             Act::Hint => {}
         }
+    }
+
+    /// Everybody who has asked looks for the answer, or drives; returns whether any of them has got on with it.
+    fn look_for_answers(&self, shared: &Arc<Shared<u64>>) -> bool {
+        let mut gets_on = false;
+        let count = self.world().asked.len();
+        for _ in 0..count {
+            // Whoever has driven meanwhile has let others look as well.
+            if self.world().asked.is_empty() {
+                break;
+            }
+            let mut asked = self.world().asked.remove(0);
+            let next: Option<Reload> = match asked.reload.go_on(shared, shared.lock()) {
+                Next::Over(answer) => Some(answer),
+                Next::Again(_) => {
+                    gets_on = true;
+                    None
+                }
+                Next::Wait(..) => None,
+            };
+            let mut world = self.world();
+            match &next {
+                None => world.asked.push(asked),
+                Some(Reload::Reloaded | Reload::Unchanged) => {
+                    assert!(world.served >= asked.version, "answered by a look that began before");
+                }
+                Some(Reload::Stopped) => {
+                    assert!(world.stops > asked.stops, "nothing stopped it");
+                    assert!(world.reloaded < asked.version, "it was published for this");
+                }
+                Some(answer) => unreachable!("{answer:?}"),
+            }
+            gets_on |= next.is_some();
+        }
+        gets_on
     }
 
     /// A call of the driver begins.
@@ -248,7 +289,7 @@ impl Drive<u64> for Played {
         assert!(!world.stopped, "a step begins after a stop");
         match ask {
             Ask::Hint => world.hinted = false,
-            Ask::Reload => world.queued = false,
+            Ask::Reload => world.wanted = false,
             Ask::Tick => assert!(world.due.is_some_and(|due| due <= world.now), "a tick that is not due"),
         }
         drop(world);
@@ -300,7 +341,7 @@ fn play(played: &Played, is_started: bool) {
     if is_started {
         played.act(&shared, Act::Start);
     }
-    let (mut worker, mut callers, mut passes) = (None, Vec::<Asked>::new(), 0);
+    let (mut worker, mut passes) = (None, 0);
     for _ in 0..200 {
         let mut limit = None;
         let mut is_idle = true;
@@ -309,7 +350,12 @@ fn play(played: &Played, is_started: bool) {
         if played.world().started {
             match worker.get_or_insert_with(WorkerLoop::new).go_on(&shared, shared.lock()) {
                 Next::Again(_) => is_idle = false,
-                Next::Wait(_, wait) => limit = wait,
+                Next::Wait(_state, wait) => {
+                    limit = wait;
+                    let world = played.world();
+                    let is_asked = world.hinted || world.wanted || world.stopped;
+                    assert!(!world.begun || !is_asked, "it sleeps although it is asked");
+                }
                 Next::Over(()) => {
                     let mut world = played.world();
                     assert!(world.stopped, "a worker ends that nobody stopped");
@@ -319,36 +365,13 @@ fn play(played: &Played, is_started: bool) {
             }
         }
         played.may_act();
-        callers.append(&mut played.world().asked);
-        callers.retain_mut(|asked| {
-            let answer = match asked.reload.go_on(&shared, shared.lock()) {
-                Next::Over(answer) => answer,
-                Next::Again(_) => {
-                    is_idle = false;
-                    return true;
-                }
-                Next::Wait(..) => return true,
-            };
-            is_idle = false;
-            let world = played.world();
-            match answer {
-                Reload::Reloaded | Reload::Unchanged => {
-                    assert!(world.served >= asked.version, "{answer:?} for a look that began before");
-                }
-                Reload::Stopped => {
-                    assert!(world.stops > asked.stops, "nothing stopped it");
-                    assert!(world.reloaded < asked.version, "it was published for this");
-                }
-                answer => unreachable!("{answer:?}"),
-            }
-            false
-        });
+        is_idle &= !played.look_for_answers(&shared);
         let mut world = played.world();
         if !is_idle || world.acts.len() > acts {
             continue;
         }
-        assert!(callers.is_empty(), "a reload by hand is not answered");
-        assert!(!world.queued, "a reload from a callback is lost");
+        assert!(world.asked.is_empty(), "a reload by hand is not answered");
+        assert!(!world.wanted, "a reload from a callback is lost");
         assert_eq!(shared.lock().status.running, world.begun, "the status says whether it runs");
         assert!(!world.stopped || !world.started, "a stop does not end the worker");
         if world.started {
