@@ -324,6 +324,17 @@ impl<T: Send + Sync + 'static> Shared<T> {
 }
 
 #[cfg(feature = "testkit")]
+impl<T> State<T> {
+    /// Calls this as if on another thread than the one that drives.
+    pub(crate) fn elsewhere<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> R {
+        let driving = self.driving.take();
+        let result = call(self);
+        self.driving = driving;
+        result
+    }
+}
+
+#[cfg(feature = "testkit")]
 impl<T: Send + Sync + 'static> Shared<T> {
     /// Hashes everything that the next steps depend on, but for a driver that somebody has taken.
     pub(crate) fn digest(&self, hasher: &mut dyn std::hash::Hasher) {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use rustls_reload::testkit::sim::{
-    self, Design, Events, Exhaustive, Phase, Publisher, Renewal, Replay, Scenario, Shipped,
+    self, Design, Events, Exhaustive, OwnerAct, Phase, Publisher, Renewal, Replay, Scenario, Shipped,
 };
 use table::{is_whole, only, publishers, table, whole_table};
 
@@ -214,6 +214,34 @@ fn inv06_events_change_the_delay_only_over_every_interleaving_with_a_wait() {
                 scenario.weather.events = events;
                 worlds.push(scenario);
             }
+        }
+        worlds
+    });
+}
+
+/// The whole space where the owner of the reloader asks for a reload or stops it, before any step of the loop or any verb
+/// within a step, and starts it again before any later step.
+#[test]
+fn inv13_owner_acts_at_any_moment() {
+    use OwnerAct::{Ask, Start, Stop};
+    let mut of = publishers();
+    of.retain(|publisher| match is_whole() {
+        true => SMALL.contains(publisher),
+        false => matches!(publisher, Publisher::StepRenew | Publisher::DirSwapped),
+    });
+    let owners: [&[OwnerAct]; 5] =
+        [&[Stop, Start], &[Ask], &[Ask, Ask], &[Ask, Stop, Start], &[Stop, Start, Ask]];
+    whole_table("whole, owner acts", of, |publisher| {
+        let mut worlds = Vec::new();
+        for owner in &owners[..if is_whole() { 5 } else { 2 }] {
+            // Whoever asks for a reload says that the writing is over.
+            if owner.contains(&Ask) && !publisher.commits_by_rename() {
+                continue;
+            }
+            let mut scenario = Scenario::new(publisher, renewals(publisher)[0]);
+            (scenario.weather.pause, scenario.weather.waits) = (Duration::ZERO, 0);
+            scenario.owner = owner.to_vec();
+            worlds.push(scenario);
         }
         worlds
     });

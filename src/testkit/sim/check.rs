@@ -7,7 +7,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    Contents, Events, Phase, Record, Run, Scenario, Stage,
+    Contents, Events, OwnerAct, Phase, Record, Run, Scenario, Stage,
     by_path::BY_PATH,
     scenario::{Renewal, is_valid},
 };
@@ -64,6 +64,7 @@ pub fn all(stage: &Stage, run: &Run) -> Verdict {
     ordered(run)?;
     still(run)?;
     told_once(run)?;
+    owner_is_served(run)?;
     if is_by_path(run) {
         settled(stage, run)?;
     }
@@ -341,6 +342,39 @@ fn told_once(run: &Run) -> Verdict {
     }
     if run.complete && generations != published {
         return broken("INV-11", format!("generation {published} was not told"));
+    }
+    Ok(())
+}
+
+/// INV-11, INV-13: nothing is published while stopped, and what a reload by hand found was on disk after it was asked for.
+fn owner_is_served(run: &Run) -> Verdict {
+    let (mut stopped, mut asked) = (false, false);
+    let mut since_asked: Vec<&Contents> = Vec::new();
+    let (mut disk, mut served) = (None, None);
+    for at in &run.history {
+        match &at.record {
+            Record::Disk(contents) => {
+                disk = Some(contents);
+                since_asked.push(contents);
+            }
+            Record::Published { files, .. } if stopped => {
+                return broken("INV-13", format!("published while stopped: {}", show(files)));
+            }
+            Record::Served { files, .. } => served = Some(files),
+            Record::Owner(OwnerAct::Ask) => (asked, since_asked) = (!stopped, disk.into_iter().collect()),
+            Record::Owner(OwnerAct::Stop) => (stopped, asked) = (true, false),
+            Record::Owner(OwnerAct::Start) => stopped = false,
+            Record::Answered { is_served } if asked => {
+                asked = false;
+                if *is_served && served.is_some_and(|files| !since_asked.contains(&files)) {
+                    return broken("INV-11", "a reload by hand is answered by an older look");
+                }
+            }
+            _ => {}
+        }
+    }
+    if run.complete && asked {
+        return broken("INV-11", "a reload by hand is not answered");
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ use leap::{Ahead, Asks};
 pub use listing::Keeper;
 pub use live::Live;
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
-pub use run::{Design, MarkedBuild, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
+pub use run::{Design, MarkedBuild, OwnerAct, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
 pub use scenario::{
     BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, dated, full, is_valid, not_before,
 };
@@ -154,6 +154,13 @@ pub enum Record {
     },
     /// The reader has nothing to wait for or takes step after step at one instant.
     Stuck(&'static str),
+    /// The owner of the reloader did this.
+    Owner(OwnerAct),
+    /// What the owner has asked for is answered; by a refusal or a stop, if so.
+    Answered {
+        /// Whether the answer says that what is on disk is served.
+        is_served: bool,
+    },
     /// A word of whoever drives the world, about the number of what is being done: its meaning is theirs.
     Mark(&'static str, usize),
 }
@@ -353,6 +360,9 @@ impl Ear {
     }
 }
 
+/// An act of the reloader's owner, from another thread.
+pub(crate) type Interrupt = Arc<dyn Fn() + Send + Sync>;
+
 /// A world. Clones are the same one.
 #[derive(Clone)]
 pub struct Sim(Arc<Mutex<World>>);
@@ -403,6 +413,8 @@ struct World {
     watched_files: Vec<usize>,
     ear: Option<Ear>,
     late: Vec<(Duration, PathBuf, What)>,
+    /// What the owner of the reloader may do before a verb.
+    interrupt: Option<(OwnerAct, Interrupt)>,
     history: Vec<At>,
 }
 
@@ -451,6 +463,7 @@ impl Sim {
             watched_files: Vec::new(),
             ear: None,
             late: Vec::new(),
+            interrupt: None,
             history: Vec::new(),
         };
         world.note(Record::Disk(script.contents[0].clone()));
@@ -582,6 +595,32 @@ impl Sim {
         !world.is_over() && (is_woken || world.wait_or_step(wake))
     }
 
+    /// Whether the owner of the reloader acts now.
+    fn lets_owner_act(&self) -> bool {
+        let mut world = self.world();
+        !world.ended && world.choose(5, 2) == Some(1)
+    }
+
+    /// Whether the publisher takes no further step.
+    fn is_still(&self) -> bool {
+        self.world().is_done()
+    }
+
+    /// The reloader's owner acts.
+    fn acts(&self, act: OwnerAct) {
+        self.world().acts(act);
+    }
+
+    /// From here on the owner may act before any verb, once.
+    fn lets_owner_interrupt(&self, by: Option<(OwnerAct, Interrupt)>) {
+        self.world().interrupt = by;
+    }
+
+    /// Whether the owner has not made use of that.
+    fn is_uninterrupted(&self) -> bool {
+        self.world().interrupt.is_some()
+    }
+
     /// Somebody sets the wall clock: by so many seconds, either way.
     pub fn set_clock(&self, seconds: i64) {
         let mut world = self.world();
@@ -683,7 +722,7 @@ impl World {
                 self.dead,
             ),
             (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
-            (self.plans, !self.heard.is_empty(), pending, events),
+            (self.plans, !self.heard.is_empty(), pending, events, self.interrupt.is_some()),
         ))
     }
 
@@ -724,10 +763,33 @@ impl World {
         happens == Some(true)
     }
 
+    /// The world goes on for as long after an act of the reloader's owner as after a step of the publisher.
+    fn acts(&mut self, act: OwnerAct) {
+        self.last_step = self.now.mono;
+        self.told = hash(&(self.told, act, self.next));
+        self.note(Record::Owner(act));
+    }
+
+    /// Before a verb: the owner acts, if the schedule says so.
+    fn interrupt(&mut self) {
+        if !self.quiet
+            && !self.ended
+            && self.interrupt.is_some()
+            && self.choose(6, 2) == Some(1)
+            && let Some((act, interrupt)) = self.interrupt.take()
+        {
+            self.acts(act);
+            interrupt();
+        }
+    }
+
     /// Before the reader asks something: the publisher takes as many steps as the schedule says.
     fn give_way(&mut self, asks: Asks<'_>) {
         // It is as if the reader asked its clock at once after what it did before, unless a step moves that.
         let idle = matches!(asks, Asks::Time) && self.weather.pause == Duration::ZERO;
+        if asks.is_verb() {
+            self.interrupt();
+        }
         if self.quiet || self.ended || self.is_done() || idle {
             return;
         }

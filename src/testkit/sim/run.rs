@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    At, Contents, Events, Record, Schedule, Script, Sim, Weather, is_dir,
+    At, Contents, Events, Interrupt, Record, Schedule, Script, Sim, Weather, hash, is_dir,
     port::make_watcher,
     scenario::{Publisher, Renewal, Set, full, is_valid, not_before},
     stepped::Stepped,
@@ -19,6 +19,7 @@ use crate::{
     fs::Fs,
     machine::Timing,
     reloader::{Builder, Reloader},
+    shared::Reload,
     snapshot::Files,
     status::Status,
     watch::MakeWatcher,
@@ -46,6 +47,16 @@ pub trait Design: Sized {
 
     /// Asks for a reload by hand, which one of the next turns carries out. A design may have none.
     fn ask(&mut self) {}
+
+    /// Returns the answer to what was asked for, once: whether it says that what is on disk is served.
+    fn answer(&mut self) -> Option<bool> {
+        None
+    }
+
+    /// Does the same as [`Design::ask`] or the first half of [`Design::end`] from another thread, at any moment.
+    fn interrupt(&self, _: OwnerAct) -> Option<Interrupt> {
+        None
+    }
 
     /// Whether what was asked for is answered.
     fn is_answered(&mut self) -> bool {
@@ -190,6 +201,15 @@ impl Design for Shipped {
         self.driver.ask();
     }
 
+    fn answer(&mut self) -> Option<bool> {
+        let answer = self.driver.answer()?;
+        Some(matches!(answer, Reload::Reloaded | Reload::Unchanged))
+    }
+
+    fn interrupt(&self, act: OwnerAct) -> Option<Interrupt> {
+        self.driver.interrupt(act)
+    }
+
     fn is_answered(&mut self) -> bool {
         self.driver.is_answered()
     }
@@ -217,6 +237,22 @@ pub enum Phase {
     Reload,
 }
 
+/// An act of the reloader's owner, at a moment that the schedule chooses: before any step of the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OwnerAct {
+    /// Asks for a reload by hand, and does not wait for its answer.
+    Ask,
+    /// Stops the worker.
+    Stop,
+    /// Starts it again.
+    Start,
+}
+
+impl OwnerAct {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ask, Self::Stop, Self::Start];
+}
+
 /// A publisher, its updates, and where it stops.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -232,6 +268,8 @@ pub struct Scenario {
     pub phase: Phase,
     /// The number of the first set, whose key has it too.
     pub first: u32,
+    /// What the reloader's owner does meanwhile, in this order.
+    pub owner: Vec<OwnerAct>,
     /// All else.
     pub weather: Weather,
 }
@@ -248,6 +286,7 @@ impl Scenario {
             mortal: false,
             phase: Phase::Reload,
             first: 1,
+            owner: Vec::new(),
             weather,
         }
     }
@@ -261,14 +300,19 @@ impl Scenario {
         let crash = self.crash.map_or(never.to_owned(), |step| step.to_string());
         let times = [tick, pause, verb, lull, rest].map(|time| time.as_millis().to_string()).join(",");
         let (publisher, renewals) = (self.publisher.name(), renewals.join("+"));
-        format!("{publisher}/{renewals}/{:?}/{crash}/{events:?}/{reuse}/{waits}/{times}", self.phase)
+        let owner: String = self.owner.iter().map(|act| format!("/{act:?}")).collect();
+        format!("{publisher}/{renewals}/{:?}/{crash}/{events:?}/{reuse}/{waits}/{times}{owner}", self.phase)
     }
 
     /// Reads a name; `None` if it is none.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split('/').collect();
-        let [publisher, renewals, phase, crash, events, reuse, waits, times] = parts[..] else { return None };
+        let [publisher, renewals, phase, crash, events, reuse, waits, times, ref owner @ ..] = parts[..]
+        else {
+            return None;
+        };
+        let act = |name: &&str| OwnerAct::ALL.into_iter().find(|act| format!("{act:?}") == *name);
         let renewal = |name: &str| {
             Renewal::ALL.into_iter().chain([Renewal::Broken]).find(|renewal| format!("{renewal:?}") == name)
         };
@@ -286,6 +330,7 @@ impl Scenario {
                 .into_iter()
                 .find(|known| format!("{known:?}") == phase)?,
             first: 1,
+            owner: owner.iter().map(act).collect::<Option<_>>()?,
             weather: Weather {
                 tick,
                 reuse: reuse.parse().ok()?,
@@ -393,7 +438,7 @@ pub fn run_loaded<D: Design>(
             sim.note(Record::Published { generation: first.generation, files: first.value.files.clone() });
             sim.note(Record::Loaded(Ok(())));
             sim.release();
-            drive(&sim, &mut design);
+            drive(&sim, &mut design, &scenario.owner);
             design.status()
         }
         Err(error) => {
@@ -404,27 +449,65 @@ pub fn run_loaded<D: Design>(
     sim.take_run(status)
 }
 
-fn drive<D: Design>(sim: &Sim, design: &mut D) {
+fn drive<D: Design>(sim: &Sim, design: &mut D, mut owner: &[OwnerAct]) {
     sim.begin_step(&|| design.digest());
     design.begin();
     observe(sim, design);
+    let mut runs = true;
     // A reader that is slower than its poll never idles.
     while !sim.is_over() {
-        sim.begin_step(&|| design.digest());
-        let turn = design.turn();
-        observe(sim, design);
-        if let Err(pause) = turn
-            && !sim.idle(pause)
-        {
-            return;
+        sim.begin_step(&|| {
+            if owner.is_empty() { design.digest() } else { hash(&(design.digest(), owner.len())) }
+        });
+        let act = owner.first().copied();
+        let mut acts = act.filter(|_| sim.lets_owner_act());
+        if acts.is_none() {
+            let interrupt = act.and_then(|act| Some((act, design.interrupt(act)?)));
+            let may_interrupt = interrupt.is_some();
+            sim.lets_owner_interrupt(interrupt);
+            let turn = if runs { design.turn() } else { Err(Some(STOPPED)) };
+            observe(sim, design);
+            if may_interrupt && !sim.is_uninterrupted() {
+                owner = &owner[1..];
+                if act == Some(OwnerAct::Stop) {
+                    design.end();
+                    runs = false;
+                }
+                continue;
+            }
+            sim.lets_owner_interrupt(None);
+            // Before the last rest the owner acts in any case.
+            acts = act.filter(|_| turn.is_err() && sim.is_still());
+            if let Err(pause) = turn
+                && acts.is_none()
+                && !sim.idle(pause)
+            {
+                return;
+            }
         }
+        let Some(act) = acts.filter(|_| !sim.ended()) else { continue };
+        owner = &owner[1..];
+        sim.acts(act);
+        match act {
+            OwnerAct::Ask => design.ask(),
+            OwnerAct::Stop => design.end(),
+            OwnerAct::Start => design.begin(),
+        }
+        runs = act == OwnerAct::Start || (runs && act != OwnerAct::Stop);
+        observe(sim, design);
     }
 }
 
+/// How long the publisher may take between two looks of an owner whose reloader is stopped.
+const STOPPED: Duration = Duration::from_millis(100);
+
 /// A handshake between two steps.
-fn observe<D: Design>(sim: &Sim, design: &D) {
+fn observe<D: Design>(sim: &Sim, design: &mut D) {
     let current = design.current();
     let object = Arc::as_ptr(&current).addr();
     let files = current.value.files.clone();
     sim.note(Record::Served { generation: current.generation, object, files });
+    if let Some(is_served) = design.answer() {
+        sim.note(Record::Answered { is_served });
+    }
 }

@@ -1,7 +1,12 @@
 //! The shipped loop on the caller's thread, where a simulation lets its own time pass instead of a thread's.
 
-use std::{hash::Hasher, sync::Arc, time::Duration};
+use std::{
+    hash::Hasher,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use super::{Interrupt, OwnerAct};
 use crate::{
     reloader::Reloader,
     shared::{ManualReload, Next, Reload, Shared, WorkerLoop},
@@ -11,13 +16,13 @@ use crate::{
 pub(super) struct Stepped<T: Send + Sync + 'static> {
     shared: Arc<Shared<T>>,
     worker: Option<WorkerLoop<T>>,
-    reload: Option<ManualReload<T>>,
+    reload: Arc<Mutex<Option<ManualReload<T>>>>,
 }
 
 impl<T: Send + Sync + 'static> Stepped<T> {
     /// Nothing runs yet.
     pub(super) fn new(reloader: &Reloader<T>) -> Self {
-        Self { shared: Arc::clone(reloader.shared()), worker: None, reload: None }
+        Self { shared: Arc::clone(reloader.shared()), worker: None, reload: Arc::default() }
     }
 
     /// Starts a worker, which begins; where one runs nothing happens.
@@ -53,14 +58,15 @@ impl<T: Send + Sync + 'static> Stepped<T> {
     /// Asks for a reload by hand; returns the answer where nothing is to be waited for.
     pub(super) fn ask(&mut self) -> Option<Reload> {
         let asked = ManualReload::ask(&self.shared, &mut self.shared.lock());
-        asked.map(|reload| self.reload = Some(reload)).err()
+        asked.map(|reload| *self.reload() = Some(reload)).err()
     }
 
     /// Returns the answer to what was asked for, once there is one.
     pub(super) fn answer(&mut self) -> Option<Reload> {
-        match self.reload.as_mut()?.go_on(&self.shared, self.shared.lock()) {
+        let mut reload = self.reload();
+        match reload.as_mut()?.go_on(&self.shared, self.shared.lock()) {
             Next::Over(answer) => {
-                self.reload = None;
+                *reload = None;
                 Some(answer)
             }
             Next::Again(_) | Next::Wait(..) => None,
@@ -69,7 +75,25 @@ impl<T: Send + Sync + 'static> Stepped<T> {
 
     /// Whether nothing that was asked for waits for its answer.
     pub(super) fn is_answered(&mut self) -> bool {
-        self.reload.is_none() || self.answer().is_some()
+        self.reload().is_none() || self.answer().is_some()
+    }
+
+    fn reload(&self) -> MutexGuard<'_, Option<ManualReload<T>>> {
+        self.reload.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks or stops from another thread, while the worker is in a step.
+    pub(super) fn interrupt(&self, act: OwnerAct) -> Option<Interrupt> {
+        let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.reload));
+        match act {
+            OwnerAct::Start => None,
+            OwnerAct::Stop => Some(Arc::new(move || shared.lock().stop())),
+            OwnerAct::Ask => Some(Arc::new(move || {
+                let mut state = shared.lock();
+                let asked = state.elsewhere(|state| ManualReload::ask(&shared, state));
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = asked.ok();
+            })),
+        }
     }
 
     /// Hashes everything that the next turns depend on.
