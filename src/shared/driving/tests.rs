@@ -289,7 +289,10 @@ impl Drive<u64> for Played {
         assert!(!world.stopped, "a step begins after a stop");
         match ask {
             Ask::Hint => world.hinted = false,
-            Ask::Reload => world.wanted = false,
+            Ask::Reload => {
+                assert!(world.wanted, "a reload that nobody has asked for since the last step or stop");
+                world.wanted = false;
+            }
             Ask::Tick => assert!(world.due.is_some_and(|due| due <= world.now), "a tick that is not due"),
         }
         drop(world);
