@@ -50,6 +50,10 @@ pub trait Design: Send + Sync + Sized + 'static {
     fn stop(&self) -> bool;
     /// What a handshake gets.
     fn current(handle: &Self::Handle) -> Arc<Published<Whole>>;
+    /// Starts the driver and waits until it has begun.
+    fn start_and_begin(&self);
+    /// Whether the driver runs, as the status says.
+    fn is_running(handle: &Self::Handle) -> bool;
     /// The generation that the status names.
     fn status(handle: &Self::Handle) -> u64;
     /// Reloads by hand.

@@ -7,7 +7,8 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Builder, Built, Clock, Context, Error, Handle, Layer, Now, Published, Reload, Reloader, Timing,
+    Build, Builder, Built, Clock, Context, Error, Event, Handle, Layer, Now, Published, Reload, Reloader,
+    Timing,
     snapshot::Files,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
@@ -105,6 +106,16 @@ impl Design for Shipped {
 
     fn current(handle: &Self::Handle) -> Arc<Published<Whole>> {
         handle.current()
+    }
+
+    fn start_and_begin(&self) {
+        let mut events = self.reloader.events();
+        self.reloader.start().unwrap();
+        while events.next_within(LIMIT).unwrap().event.as_ref() != &Event::Started {}
+    }
+
+    fn is_running(handle: &Self::Handle) -> bool {
+        handle.status().running
     }
 
     fn status(handle: &Self::Handle) -> u64 {

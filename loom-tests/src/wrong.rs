@@ -47,6 +47,12 @@ pub enum Fault {
     CallbackWaits,
     /// A stop from a callback wakes nobody. Breaks: INV-13
     SilentStop,
+    /// A reload by hand that ends wakes nobody, so that a worker that was started meanwhile sleeps on. Breaks: INV-13
+    SilentRest,
+    /// The end of a worker wakes no task. Breaks: INV-13
+    SilentEnd,
+    /// A reload by hand takes the answer of the one that it found on its way. Breaks: INV-11
+    AnswersOfOthers,
 }
 
 /// The fault as a type, so that a body generic over the design picks it.
@@ -115,6 +121,12 @@ impl<P: Pick> Inner<P> {
             state.queued = true;
             return Reload::Queued;
         }
+        if state.busy && Self::is(Fault::AnswersOfOthers) {
+            while state.busy {
+                state = self.wait(state);
+            }
+            return Reload::Unchanged;
+        }
         while state.busy && !state.stopped && !Self::is(Fault::Unserialised) {
             state = self.wait(state);
         }
@@ -138,8 +150,11 @@ impl<P: Pick> Inner<P> {
         }
         let mut state = self.lock();
         (state.busy, state.driving) = (false, None);
+        let silent = Self::is(Fault::SilentRest) && !state.stopped;
         drop(state);
-        self.changed.notify_all();
+        if !silent {
+            self.changed.notify_all();
+        }
     }
 
     /// Looks, builds, publishes.
@@ -205,8 +220,12 @@ impl<P: Pick> Inner<P> {
             state = self.lock();
         }
         state.worker = Self::is(Fault::GuardNeverReset);
+        let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.changed.notify_all();
+        if !Self::is(Fault::SilentEnd) {
+            wakers.into_iter().for_each(Waker::wake);
+        }
     }
 
     fn hint(&self) {
@@ -308,6 +327,14 @@ impl<P: Pick> Design for Wrong<P> {
         served
     }
 
+    fn start_and_begin(&self) {
+        assert!(self.start());
+    }
+
+    fn is_running(handle: &Handle<P>) -> bool {
+        handle.0.lock().worker
+    }
+
     fn status(handle: &Handle<P>) -> u64 {
         handle.0.lock().generation
     }
@@ -368,4 +395,7 @@ picks!(
     PanicEscapes,
     CallbackWaits,
     SilentStop,
+    SilentRest,
+    SilentEnd,
+    AnswersOfOthers,
 );

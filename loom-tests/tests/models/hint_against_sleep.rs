@@ -5,7 +5,8 @@
 
 use loom_tests::{Design, Disk, Shipped, Surroundings, bounded, spawn, started};
 
-fn load(disk: &Disk) -> Shipped {
+/// Loads a reloader whose watcher, once it is made, sees a publisher write version 2.
+pub(crate) fn load(disk: &Disk) -> Shipped {
     let publisher = disk.clone();
     let watch = Box::new(move |hints: rustls_reload::watch::Hints| {
         let publisher = publisher.clone();

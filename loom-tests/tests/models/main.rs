@@ -1,9 +1,12 @@
 //! One race a module, named after it: the model over the shipped code, and the wrong design that it must catch.
 #![allow(clippy::unwrap_used, missing_docs)] // reason: what fails here is a failed model
 
+mod callers_against_stop_and_start;
+mod end_against_tasks;
 mod hint_against_sleep;
 mod panic_in_a_build;
 mod reload_from_a_callback;
+mod start_against_reload;
 mod start_against_stop;
 mod status_against_cell;
 mod stop_while_loading;

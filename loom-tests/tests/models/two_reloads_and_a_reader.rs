@@ -53,7 +53,7 @@ fn inv04_two_reloads_and_a_reader() {
 mod wrong {
     use loom_tests::{
         must_fail, must_pass,
-        wrong::{Sound, Unserialised, Wrong},
+        wrong::{AnswersOfOthers, Sound, Unserialised, Wrong},
     };
 
     use super::*;
@@ -64,6 +64,15 @@ mod wrong {
             "two_reloads_and_a_reader::wrong::unserialised",
             "the last write is lost",
             body::<Wrong<Unserialised>>,
+        );
+    }
+
+    #[test]
+    fn answers_of_others() {
+        must_fail(
+            "two_reloads_and_a_reader::wrong::answers_of_others",
+            "is served",
+            body::<Wrong<AnswersOfOthers>>,
         );
     }
 

@@ -1,0 +1,54 @@
+//! A start while somebody else's reload by hand drives: the worker takes the driver up when that reload has ended.
+//! Checks: INV-13.
+//!
+//! Engine: generated.
+
+use loom_tests::{Design, Disk, Shipped, bounded, spawn, started};
+
+use crate::hint_against_sleep::load;
+
+/// Only a worker that has begun makes the watcher, whose publisher writes version 2.
+fn body<D: Design>(load: impl Fn(&Disk) -> D) {
+    let disk = Disk::default();
+    let design = load(&disk);
+    let handle = design.handle();
+    let caller = spawn(move || D::reload_now(&handle));
+    assert!(design.start());
+    started();
+    let published = D::wait_published(&design.handle(), 1).expect("the start is not taken up");
+    assert_eq!(published.value.version(), 2);
+    let _ = caller.join().unwrap();
+    assert!(design.stop());
+}
+
+/// The worker, the reload and the publisher take one lock some thirty times together. The defect that this is for needs
+/// two preemptions: one before the reload puts the driver back, and one after the worker has found it taken.
+const PREEMPTIONS: usize = 2;
+
+#[test]
+fn inv13_start_against_manual_reload() {
+    bounded("start against a reload by hand that drives", PREEMPTIONS, || body::<Shipped>(load));
+}
+
+/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+#[cfg(loom)]
+mod wrong {
+    use loom_tests::{
+        must_fail, must_pass,
+        wrong::{SilentRest, Sound, Wrong},
+    };
+
+    use super::*;
+
+    #[test]
+    fn silent_rest() {
+        must_fail("start_against_reload::wrong::silent_rest", "deadlock", || {
+            body(Wrong::<SilentRest>::load_watching)
+        });
+    }
+
+    #[test]
+    fn sound() {
+        must_pass("start_against_reload::wrong::sound", || body(Wrong::<Sound>::load_watching));
+    }
+}
