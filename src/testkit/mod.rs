@@ -23,6 +23,10 @@ pub use lists::{Crl, Odd};
 pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};
 pub use revocation::{HOLD, ListSpec, RevocationPolicy, client_verifiers};
 
+use std::time::Duration;
+
+use crate::event::{Fingerprint, Leaf};
+
 /// The watcher that a reloader has where none is given: to be wrapped by one that fails.
 ///
 /// # Errors
@@ -30,4 +34,13 @@ pub use revocation::{HOLD, ListSpec, RevocationPolicy, client_verifiers};
 #[cfg(all(feature = "notify", not(loom)))]
 pub fn native_watcher(hints: crate::watch::Hints) -> Result<Box<dyn crate::watch::Watcher>, crate::Error> {
     crate::watch::notify_watcher(hints)
+}
+
+/// Returns the description of a leaf that no certificate stands behind, for a [`Build`](crate::Build) of a test.
+///
+/// The dates are since the Unix epoch.
+#[must_use]
+pub fn described_leaf(digest: [u8; 32], not_before: Duration, not_after: Duration) -> Leaf {
+    let (serial, names) = (String::new(), Vec::new());
+    Leaf { fingerprint: Fingerprint(digest), serial, names, not_before, not_after }
 }

@@ -16,7 +16,7 @@ use crate::reloader::Handle;
 /// do not change with a reload; sessions of that configuration go on resuming over every reload, a change of trust
 /// included. Where that matters, let none resume: `NoServerSessionStorage` for its `session_storage`, and no ticketer. Where
 /// a server can take a whole configuration per connection, give it that.
-pub struct Resolver(pub(super) Handle<ServerTls>);
+pub struct Resolver(pub(crate) Handle<ServerTls>);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {

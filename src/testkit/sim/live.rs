@@ -15,6 +15,7 @@ use crate::{
     reloader::{Builder, Reloader},
     shared::Reload,
     testkit::Op,
+    tls::{Resolver, ServerTls},
     watch::MakeWatcher,
 };
 
@@ -119,6 +120,29 @@ impl<T: Send + Sync + 'static> Live<T> {
         unreachable!("a reload by hand is not answered")
     }
 
+    /// Stops as a worker is stopped; a later [`start`](Self::start) goes on.
+    pub fn stop(&self) {
+        self.reloader().shared().end_here();
+    }
+
+    /// Asks for a reload by hand and gives the reader its turns; `None` where a hundred of them bring no answer.
+    #[must_use]
+    pub fn reload(&self) -> Option<Reload> {
+        let shared = self.reloader().shared();
+        let Some(ticket) = shared.ask_here() else { return Some(Reload::Stopped) };
+        let mut turns = (0..100).map(|_| {
+            self.sim.begin_step(&|| 0);
+            let _ = shared.turn();
+            shared.answered_here(ticket)
+        });
+        turns.find_map(|answer| answer)
+    }
+
+    /// Lets time pass, and gives the reader no turn meanwhile.
+    pub fn pass(&self, time: Duration) {
+        self.sim.pass(self.sim.now().mono + time);
+    }
+
     /// From now on somebody takes these steps every so often; or nobody does.
     pub fn neighbour(&mut self, every: Duration, steps: Vec<Op>) {
         let due = self.sim.now().mono + every;
@@ -172,6 +196,17 @@ impl<T: Send + Sync + 'static> Live<T> {
         }
         neighbour.due = now + neighbour.every;
         neighbour.rounds += 1;
+    }
+}
+
+impl Live<ServerTls> {
+    /// Returns what [`ServerReloader::resolver`](crate::ServerReloader::resolver) returns.
+    ///
+    /// # Panics
+    /// Before the first load.
+    #[must_use]
+    pub fn resolver(&self) -> Arc<Resolver> {
+        Arc::new(Resolver(self.reloader().handle()))
     }
 }
 
