@@ -74,6 +74,8 @@ pub enum Names {
     Revoked,
     /// One, and only on hold.
     Held,
+    /// Another one.
+    Good,
 }
 
 /// A revocation list.
@@ -118,6 +120,10 @@ impl List {
         Self { names: Names::Held, ..self }
     }
 
+    const fn naming_good(self) -> Self {
+        Self { names: Names::Good, ..self }
+    }
+
     const fn shard(self) -> Self {
         Self { shard: true, ..self }
     }
@@ -139,6 +145,7 @@ impl List {
         match (self.names, self.key) {
             (Names::Nobody, _) => &[],
             (Names::Held, _) => &[Cert::Held],
+            (Names::Good, _) => &[Cert::Good],
             (Names::Revoked, Key::A) if self.shard => &[Cert::Sharded, Cert::Revoked],
             (Names::Revoked, Key::A) => &[Cert::Revoked, Cert::I],
             // Serial numbers of certificates that the other key of the name has issued.
@@ -158,7 +165,7 @@ const STRANGER: List = list(Key::Stranger);
 
 pub type Lists = &'static [List];
 
-pub const LISTS: [Lists; 33] = [
+pub const LISTS: [Lists; 34] = [
     &[A],
     &[A.revoking()],
     &[A.expired()],
@@ -192,6 +199,7 @@ pub const LISTS: [Lists; 33] = [
     &[STRANGER, A, I],
     &[A, A.delta()],
     &[A.revoking(), B, I],
+    &[A.naming_good()],
 ];
 
 /// A certificate that a list can name.
