@@ -6,19 +6,20 @@
 //! Left out: what stands in the certificate too (the public key, the names of the algorithm), and the stack.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
-#![allow(unsafe_code)] // reason: an allocator is unsafe by its trait
+
+#[path = "wiped/forms.rs"]
+mod forms;
+#[path = "wiped/search.rs"]
+mod search;
+#[path = "wiped/ways.rs"]
+mod ways;
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     collections::BTreeSet,
     fs,
     io::Read,
     path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -32,61 +33,8 @@ use rustls_reload::{
     ClientAuth, Layer, Reload, Secret, ServerBuilder, ServerReloader, Timing, der,
     testkit::{Authority, Identity, Pair, Subject, WINDOW, armor},
 };
+use search::{Window, alone, found, holds_key};
 use zeroize::{Zeroize, Zeroizing};
-
-type Window = [u8; WINDOW];
-
-/// Searches each block that comes back, and then blanks it: what is found was written by whoever had it last.
-struct Searching;
-
-#[global_allocator]
-static ALLOCATOR: Searching = Searching;
-
-static ARMED: AtomicBool = AtomicBool::new(false);
-static SEARCHED: AtomicUsize = AtomicUsize::new(0);
-static FOUND: AtomicUsize = AtomicUsize::new(0);
-/// Who freed the first blocks that were found.
-static WHO: Mutex<Vec<String>> = Mutex::new(Vec::new());
-/// Sorted.
-static WINDOWS: OnceLock<Vec<Window>> = OnceLock::new();
-
-thread_local! {
-    /// Set while this thread writes down what was found, which allocates.
-    static WRITING: Cell<bool> = const { Cell::new(false) };
-}
-
-fn returned(block: &mut [u8]) {
-    let writing = WRITING.try_with(Cell::get).unwrap_or(true);
-    if ARMED.load(Ordering::Relaxed) && !writing && block.len() >= WINDOW {
-        SEARCHED.fetch_add(1, Ordering::Relaxed);
-        let windows = WINDOWS.get().map(Vec::as_slice).unwrap_or_default();
-        let secret = |window: &[u8]| windows.binary_search_by(|known| known.as_slice().cmp(window)).is_ok();
-        if block.windows(WINDOW).any(secret) && FOUND.fetch_add(1, Ordering::Relaxed) < 3 {
-            WRITING.with(|writing| writing.set(true));
-            let who = format!("{} bytes, by {}", block.len(), std::backtrace::Backtrace::force_capture());
-            WHO.lock().unwrap().push(who);
-            WRITING.with(|writing| writing.set(false));
-        }
-    }
-    block.fill(0);
-}
-
-// SAFETY: every call is handed on to the system's allocator as it came; in between only the block's own bytes are touched,
-// all of which are initialised: they were when the block was handed out.
-unsafe impl GlobalAlloc for Searching {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block is the caller's to give up, of this length, and zeroed at least.
-        returned(unsafe { std::slice::from_raw_parts_mut(block, layout.size()) });
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(block, layout) }
-    }
-    // Reallocation is the trait's own: another block, a copy, and the old one is freed as above.
-}
 
 /// What no block may hold: the windows of these keys, raw and as base64, broken into lines or not.
 fn windows(pairs: &[&Pair]) -> Vec<Window> {
@@ -133,27 +81,16 @@ static KEEPS: Keeps = Keeps(OnceLock::new());
 impl KeyProvider for Keeps {
     fn load_private_key(&self, mut key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, TlsError> {
         let signers = self.0.get().map(Vec::as_slice).unwrap_or_default();
+        let signers = if ways::REFUSES.get() { &[] } else { signers };
         let known = signers.iter().find(|(known, _)| known.secret_der() == key.secret_der());
         let signer = known.map(|(_, signer)| Arc::clone(signer));
         key.zeroize();
+        if ways::EXCHANGES.get() {
+            let (_, other) = &signers[1];
+            return Ok(Arc::new(ways::Unnamed(Arc::clone(other))));
+        }
         signer.ok_or_else(|| TlsError::General("unknown".to_owned()))
     }
-}
-
-/// One search at a time: blocks are everybody's.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// How many blocks that come back while `run` does hold key material.
-fn found(run: impl FnOnce()) -> (usize, Vec<String>) {
-    let before = FOUND.load(Ordering::Relaxed);
-    ARMED.store(true, Ordering::SeqCst);
-    run();
-    ARMED.store(false, Ordering::SeqCst);
-    let who = WHO.lock().unwrap().drain(..).collect();
-    (FOUND.load(Ordering::Relaxed) - before, who)
 }
 
 /// The pairs of this process: P-256, Ed25519, and P-256 once more.
@@ -168,8 +105,10 @@ fn pairs() -> &'static [Pair] {
             let signer = ring::default_provider().key_provider.load_private_key(pair.key_der()).unwrap();
             (pair.key_der(), signer)
         });
-        KEEPS.0.set(signers.collect()).unwrap();
-        WINDOWS.set(windows(&pairs.iter().collect::<Vec<_>>())).unwrap();
+        KEEPS.0.set(signers.chain(ways::signers()).collect()).unwrap();
+        let mut all = windows(&pairs.iter().collect::<Vec<_>>());
+        all.extend(forms::windows());
+        search::search_for(all);
         pairs
     })
 }
@@ -243,7 +182,7 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
     let ca = fs::read(path("ca.crt")).unwrap();
     let halves = [&pairs[0], &pairs[2]].map(without_public_part);
     let layers = Mutex::new(BTreeSet::new());
-    let (before, mut reloads, mut refusals) = (SEARCHED.load(Ordering::Relaxed), 0, 0);
+    let (before, mut reloads, mut refusals) = (search::counts().1, 0, 0);
     let (count, who) = found(|| {
         let reloader =
             server_in(dir.path()).on_event(|event| drop(format!("{event} {event:?}"))).load().unwrap();
@@ -311,7 +250,7 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
         layers.lock().unwrap().insert(panics.unwrap_err().layer());
         drop(format!("{:?}", server_in(dir.path()).inspect(Duration::ZERO)));
     });
-    let searched = SEARCHED.load(Ordering::Relaxed) - before;
+    let searched = search::counts().1 - before;
     println!(
         "{searched} blocks searched over {reloads} reloads and {refusals} refusals by {:?}",
         layers.lock().unwrap()
@@ -328,12 +267,11 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
 fn no_certificate_is_taken_for_a_key() {
     let _alone = alone();
     pairs();
-    let windows = WINDOWS.get().unwrap();
     for name in 0..1_000 {
         let pem = Authority::root(&"x".repeat(name % 3)).pem;
         let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
         for text in [pem.as_bytes(), text.as_bytes()] {
-            assert!(!text.windows(WINDOW).any(|window| windows.iter().any(|known| known == window)), "{pem}");
+            assert!(!holds_key(text), "{pem}");
         }
     }
 }

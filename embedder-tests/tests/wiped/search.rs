@@ -1,0 +1,121 @@
+//! The allocator that searches every block for key material when it is freed or reallocated.
+#![allow(unsafe_code)] // reason: an allocator is unsafe by its trait
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    sync::{
+        Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use rustls_reload::testkit::WINDOW;
+
+pub(crate) type Window = [u8; WINDOW];
+
+/// Searches each block that comes back, and then blanks it: what is found was written by whoever had it last.
+struct Searching;
+
+#[global_allocator]
+static ALLOCATOR: Searching = Searching;
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+static SEARCHED: AtomicUsize = AtomicUsize::new(0);
+static FOUND: AtomicUsize = AtomicUsize::new(0);
+/// Who freed the first blocks that were found.
+static WHO: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static WINDOWS: OnceLock<Windows> = OnceLock::new();
+
+/// What is searched for.
+struct Windows {
+    /// Sorted.
+    all: Vec<Window>,
+    /// Whether any of them has this hash: nearly every window of a block has one that none has.
+    hashes: Box<[bool]>,
+}
+
+const HASH_BITS: u32 = 18;
+
+fn hash(window: &[u8]) -> usize {
+    let first = window.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    (first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - HASH_BITS)) as usize
+}
+
+/// Sets what is searched for, once.
+pub(crate) fn search_for(mut all: Vec<Window>) {
+    all.sort_unstable();
+    all.dedup();
+    let mut hashes = vec![false; 1 << HASH_BITS].into_boxed_slice();
+    all.iter().for_each(|window| hashes[hash(window)] = true);
+    assert!(WINDOWS.set(Windows { all, hashes }).is_ok(), "it is set already");
+}
+
+/// Whether this holds a window of a key.
+pub(crate) fn holds_key(bytes: &[u8]) -> bool {
+    let Some(windows) = WINDOWS.get() else { return false };
+    let secret = |window: &[u8]| {
+        windows.hashes[hash(window)]
+            && windows.all.binary_search_by(|known| known.as_slice().cmp(window)).is_ok()
+    };
+    bytes.windows(WINDOW).any(secret)
+}
+
+/// The number of windows that are searched for, and of blocks that were searched.
+pub(crate) fn counts() -> (usize, usize) {
+    (WINDOWS.get().map_or(0, |windows| windows.all.len()), SEARCHED.load(Ordering::Relaxed))
+}
+
+thread_local! {
+    /// Set while this thread writes down what was found, which allocates.
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn returned(block: &mut [u8]) {
+    let writing = WRITING.try_with(Cell::get).unwrap_or(true);
+    if ARMED.load(Ordering::Relaxed) && !writing && block.len() >= WINDOW {
+        SEARCHED.fetch_add(1, Ordering::Relaxed);
+        if holds_key(block) && FOUND.fetch_add(1, Ordering::Relaxed) < 3 {
+            WRITING.with(|writing| writing.set(true));
+            let thread = std::thread::current();
+            let (name, trace) = (thread.name().unwrap_or("?"), std::backtrace::Backtrace::force_capture());
+            let who = format!("{} bytes, on {name}, by {trace}", block.len());
+            WHO.lock().unwrap().push(who);
+            WRITING.with(|writing| writing.set(false));
+        }
+    }
+    block.fill(0);
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came; in between only the block's own bytes are touched,
+// all of which are initialised: they were when the block was handed out.
+unsafe impl GlobalAlloc for Searching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block is the caller's to give up, of this length, and zeroed at least.
+        returned(unsafe { std::slice::from_raw_parts_mut(block, layout.size()) });
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(block, layout) }
+    }
+    // Reallocation is the trait's own: another block, a copy, and the old one is freed as above.
+}
+
+/// One search at a time: blocks are everybody's.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// How many blocks that come back while `run` does hold key material.
+pub(crate) fn found(run: impl FnOnce()) -> (usize, Vec<String>) {
+    let before = FOUND.load(Ordering::Relaxed);
+    ARMED.store(true, Ordering::SeqCst);
+    run();
+    ARMED.store(false, Ordering::SeqCst);
+    let who = WHO.lock().unwrap().drain(..).collect();
+    (FOUND.load(Ordering::Relaxed) - before, who)
+}
