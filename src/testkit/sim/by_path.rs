@@ -13,12 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Design, Record, Shipped, Sim, SimFs, Value,
-    disk::Disk,
-    hash,
-    port::{SimFile, make_watcher},
-};
+use super::{Design, Record, Shipped, Sim, SimFs, Value, disk::Disk, hash, port::SimFile};
 use crate::{
     cell::Published,
     fs::{FileId, Fs, Kind, Stat},
@@ -121,26 +116,9 @@ impl Fs for SimPathFs {
 /// The reloader as it is shipped, on a port without directory handles.
 pub struct ByPath(Shipped);
 
-impl ByPath {
-    /// The first load through any port; the history is marked as that of a port without directory handles.
-    ///
-    /// # Errors
-    /// The refusal, in words.
-    pub fn load_through<F>(
-        sim: &Sim,
-        paths: &[PathBuf],
-        port: impl FnOnce(SimPathFs) -> F,
-    ) -> Result<Self, String>
-    where
-        F: Fs<Dir: Send, File: Send>,
-    {
-        Shipped::load_through(sim, paths, port(SimPathFs::new(sim)), |_| make_watcher(sim)).map(Self)
-    }
-}
-
 impl Design for ByPath {
     fn load(sim: &Sim, paths: &[PathBuf]) -> Result<Self, String> {
-        Self::load_through(sim, paths, |fs| fs)
+        Shipped::load_through(sim, paths, SimPathFs::new(sim), |watcher| watcher).map(Self)
     }
 
     fn begin(&mut self) {
