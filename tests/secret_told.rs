@@ -99,83 +99,95 @@ fn holds(text: &str, generation: &Generation) -> bool {
 #[test]
 fn inv10_nothing_told_of_any_refusal_holds_a_window_of_the_old_or_the_new_key() {
     let (tracing, hooked) = process();
-    let (fails, panics) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let old = Generation::new(0);
-    let spoils: Vec<_> = spoils().into_iter().chain(further(&fails, &panics)).collect();
-    let mut layers = BTreeSet::new();
-    let mut searched = 0;
-    for (number, Spoil { what, layer, spoil, .. }) in spoils.into_iter().enumerate() {
-        let new = Generation::new(number + 1);
-        let mut volume = Volume::of(&old);
-        let told = Told::default();
-        let (heard, key) = (told.clone(), new.server.key.clone());
-        let (fails, panics) = (Arc::clone(&fails), Arc::clone(&panics));
-        let replaced = common::server_in(&volume.dir()).load().unwrap().current();
-        let server = || volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
-        let configure = {
-            let (fails, panics, key) = (Arc::clone(&fails), Arc::clone(&panics), key);
-            let storage = Arc::clone(&replaced.session_storage);
-            move |config: &mut rustls::ServerConfig| {
-                if fails.load(Ordering::SeqCst) {
-                    config.session_storage = Arc::clone(&storage);
-                }
-                if panics.load(Ordering::SeqCst) {
-                    std::panic::panic_any(key.clone());
-                }
-            }
-        };
-        let reloader = server()
-            .configure(configure.clone())
-            .on_event(move |event| {
-                heard.put(format_args!("{event} {event:?} {event:#?} {:?}", event.shorthand()))
-            })
-            .on_publish({
-                let told = told.clone();
-                move |published| told.put(format_args!("{published:?}"))
-            })
-            .load()
-            .unwrap();
-        let mut events = reloader.events();
-        reloader.start().unwrap();
-        common::started(&mut events);
-        volume.publish_spoilt(&new.files(), |payload| spoil(payload));
-        let error = refused(&mut events);
-        assert_eq!(error.layer(), layer, "{what}");
-        layers.insert(layer);
-        let all = |error: &Error| format!("{error} {error:?} {error:#?} {}", error.why());
-        told.put(all(&error));
-        let answer = reloader.reload_now();
-        assert!(matches!(answer, Reload::Refused(_)), "{what}: {answer:?}");
-        told.put(format_args!("{answer:?} {:#?} {reloader:?} {:?}", reloader.status(), reloader.served()));
-        drop(reloader);
-        // The first load of the same files, and a look beforehand.
-        let server = || {
-            volume
-                .server()
-                .client_ca(volume.path("ca.crt"), ClientAuth::Required)
-                .configure(configure.clone())
-        };
-        match server().load() {
-            Err(error) => told.put(all(&error)),
-            Ok(_) => assert_eq!(layer, Layer::Validity, "{what}: it loads"),
-        }
-        told.put(format_args!("{:?}", server().inspect(Duration::ZERO)));
-        fails.store(false, Ordering::SeqCst);
-        panics.store(false, Ordering::SeqCst);
-        let text = told.text();
-        assert!(text.contains(layer.name()) && text.contains("RELOAD_FAILED"), "{what}: nothing was told");
-        for generation in [&old, &new] {
-            assert!(!holds(&text, generation), "{what}: {text}");
-            assert!(!holds(&tracing.text(), generation), "{what}, by tracing");
-        }
-        searched += text.len();
+    let numbers: Vec<_> = (0..all_spoils().0.len()).collect();
+    let refusals = common::at_once(&numbers, |number| refusal(*number));
+    let text = tracing.text();
+    for generation in refusals.iter().flat_map(|refusal| &refusal.generations) {
+        assert!(!holds(&text, generation), "by tracing");
     }
-    let traced = tracing.text();
-    println!("{searched} bytes told and {} traced over refusals by {layers:?}", traced.len());
+    let searched: usize = refusals.iter().map(|refusal| refusal.searched).sum();
+    let layers: BTreeSet<_> = refusals.iter().map(|refusal| refusal.layer).collect();
+    println!("{searched} bytes told and {} traced over refusals by {layers:?}", text.len());
     assert!(layers.len() >= 9, "{layers:?}");
-    assert!(traced.contains("RELOAD_FAILED") && traced.len() > 5_000, "tracing was told nothing");
+    assert!(text.contains("RELOAD_FAILED") && text.len() > 5_000, "tracing was told nothing");
     // The closure did panic with the key: what the search looks for was there to be found.
     assert!(hooked.text().contains("-----BEGIN PRIVATE KEY-----"), "{:?}", hooked.text());
+}
+
+/// Every refusal there is, and the flags that two of them set.
+fn all_spoils() -> (Vec<Spoil>, [Arc<AtomicBool>; 2]) {
+    let flags: [Arc<AtomicBool>; 2] = Default::default();
+    let [fails, panics] = &flags;
+    (spoils().into_iter().chain(further(fails, panics)).collect(), flags)
+}
+
+/// What a refusal came to.
+struct Refusal {
+    layer: Layer,
+    generations: [Generation; 2],
+    searched: usize,
+}
+
+/// Has a reloader refuse the spoilt update of this number, and searches everything that it says of
+/// that.
+fn refusal(number: usize) -> Refusal {
+    let (spoils, [fails, panics]) = all_spoils();
+    let Spoil { what, layer, spoil, .. } = spoils.into_iter().nth(number).unwrap();
+    let (old, new) = (Generation::new(0), Generation::new(number + 1));
+    let mut volume = Volume::of(&old);
+    let told = Told::default();
+    let (heard, key) = (told.clone(), new.server.key.clone());
+    let replaced = common::server_in(&volume.dir()).load().unwrap().current();
+    let server = || volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
+    let configure = {
+        let storage = Arc::clone(&replaced.session_storage);
+        move |config: &mut rustls::ServerConfig| {
+            if fails.load(Ordering::SeqCst) {
+                config.session_storage = Arc::clone(&storage);
+            }
+            if panics.load(Ordering::SeqCst) {
+                std::panic::panic_any(key.clone());
+            }
+        }
+    };
+    let reloader = server()
+        .configure(configure.clone())
+        .on_event(move |event| {
+            heard.put(format_args!("{event} {event:?} {event:#?} {:?}", event.shorthand()))
+        })
+        .on_publish({
+            let told = told.clone();
+            move |published| told.put(format_args!("{published:?}"))
+        })
+        .load()
+        .unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    volume.publish_spoilt(&new.files(), |payload| spoil(payload));
+    let error = refused(&mut events);
+    assert_eq!(error.layer(), layer, "{what}");
+    let all = |error: &Error| format!("{error} {error:?} {error:#?} {}", error.why());
+    told.put(all(&error));
+    let answer = reloader.reload_now();
+    assert!(matches!(answer, Reload::Refused(_)), "{what}: {answer:?}");
+    told.put(format_args!("{answer:?} {:#?} {reloader:?} {:?}", reloader.status(), reloader.served()));
+    drop(reloader);
+    // The first load of the same files, and a look beforehand.
+    let server = || {
+        volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).configure(configure.clone())
+    };
+    match server().load() {
+        Err(error) => told.put(all(&error)),
+        Ok(_) => assert_eq!(layer, Layer::Validity, "{what}: it loads"),
+    }
+    told.put(format_args!("{:?}", server().inspect(Duration::ZERO)));
+    let text = told.text();
+    assert!(text.contains(layer.name()) && text.contains("RELOAD_FAILED"), "{what}: nothing was told");
+    for generation in [&old, &new] {
+        assert!(!holds(&text, generation), "{what}: {text}");
+    }
+    Refusal { layer, searched: text.len(), generations: [old, new] }
 }
 
 /// Breaks: INV-10. Designs seen in the field: the refusal repeats what a panic said, or the line that does not parse.
