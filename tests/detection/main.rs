@@ -22,7 +22,7 @@ use std::{
     io::Write,
     path::Path,
     process::Command,
-    sync::{PoisonError, RwLock},
+    sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -33,8 +33,42 @@ use scenarios::Scenario;
 use simulated::Simulated;
 use world::{Told, World};
 
-/// What is measured in milliseconds is measured alone; what waits most of the time waits together.
-static MACHINE: RwLock<()> = RwLock::new(());
+/// How many scenarios share the machine now, and whether one has it to itself.
+static MACHINE: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
+
+/// A scenario's share of the machine.
+///
+/// A scenario that is measured in milliseconds has it to itself. Those that wait most of the time
+/// share it, and go first, so that as many as possible wait together.
+struct Share {
+    alone: bool,
+}
+
+impl Share {
+    fn take(alone: bool) -> Self {
+        let state = MACHINE.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_taken = |(sharing, owned): &mut (usize, bool)| *owned || alone && *sharing > 0;
+        let mut state = MACHINE.1.wait_while(state, is_taken).unwrap_or_else(PoisonError::into_inner);
+        if alone {
+            state.1 = true
+        } else {
+            state.0 += 1
+        }
+        Self { alone }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut state = MACHINE.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.alone {
+            state.1 = false
+        } else {
+            state.0 -= 1
+        }
+        MACHINE.1.notify_all();
+    }
+}
 
 /// How often a scenario is tried on a machine that is busy elsewhere, each time with twice the delays: the bounds are
 /// parts of these, and an event that is missed is missed at any scale.
@@ -164,8 +198,7 @@ fn check_simulated(scenario: &Scenario, outcome: &Outcome) -> String {
 /// Where the machine is busy elsewhere it is tried again, with longer delays: an event that is missed, or a settle time
 /// where none is due, is there every time.
 fn show(mut world: impl FnMut(Timing) -> Real, scenario: &Scenario, alone: bool) -> (Outcome, String) {
-    let alone = alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
-    let _busy = alone.is_none().then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+    let _share = Share::take(alone);
     let mut why = String::new();
     for scale in (0..TRIES).map(|tried| 1 << tried) {
         match go(&mut world(timing(scenario, scale)), scenario) {
@@ -418,7 +451,7 @@ fn inv05_inv06_a_relative_path_a_bare_name_and_a_path_with_dots_are_followed() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let quiet = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    let quiet = Share::take(true);
     let child = Command::new(std::env::current_exe().unwrap())
         .args([NAME, "--exact", "--nocapture"])
         .env(CHILD, "1")
