@@ -56,7 +56,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 .await
             };
             if unasked {
-                // A driver that was stopped meanwhile watches nothing any more, though it has not ended yet.
+                // A driver that was stopped watches nothing any more, though it may not have ended.
                 let watches = |state: &State<T>| runs(state) && !state.stopped;
                 if watches(&shared.lock()) {
                     let why = "the shutdown sender was dropped; the files go on being watched";

@@ -1,8 +1,9 @@
-//! The system's clocks as they are: the wall clock set back for one process, the monotonic one far ahead in a namespace.
+//! The system's clocks as they are: the wall clock set back for one process, the monotonic one far
+//! ahead in a namespace.
 //!
-//! Nobody sets the machine's clock here. A process of its own gets a library before the C library's `clock_gettime`, made
-//! by the compiler that links Rust programs; `unshare --time` gives another one its own monotonic clock. Where the system
-//! has neither, the test says so.
+//! Nobody sets the machine's clock here. A process of its own gets a library before the C library's
+//! `clock_gettime`, made by the compiler that links Rust programs; `unshare --time` gives another
+//! one its own monotonic clock. Where the system has neither, the test says so.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
@@ -96,8 +97,8 @@ fn passes(output: &Output) {
     assert!(all[0].contains("SERVED"), "nothing was judged: {all:#?}");
 }
 
-/// Writes the file in place, a while after the last write, with the wall clock set by so many seconds in between; the
-/// reloader serves it as it does with a clock that nobody sets.
+/// Writes the file in place, a while after the last write, with the wall clock set by so many
+/// seconds in between; the reloader serves it as it does with a clock that nobody sets.
 fn serves_over(steps: &[i64], set: impl Fn(i64)) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
@@ -133,7 +134,8 @@ fn serves_over(steps: &[i64], set: impl Fn(i64)) {
         }
         assert_eq!(reloader.handle().reload_now(), Reload::Unchanged);
     }
-    // Set forward by a day while somebody waits for no longer than a while, and woken by a reload in between.
+    // Set forward by a day while somebody waits for no longer than a while, and woken by a reload
+    // in between.
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| reloader.wait_published(generation, DEADLINE));
         std::thread::sleep(ms(100));
@@ -146,7 +148,8 @@ fn serves_over(steps: &[i64], set: impl Fn(i64)) {
     println!("SERVED {generation}");
 }
 
-/// Checks: ASM-03, ASM-04. The wall clock is set back and forth by an hour while a file is written in place.
+/// Checks: ASM-03, ASM-04. The wall clock is set back and forth by an hour while a file is written
+/// in place.
 #[test]
 fn inv05_a_wall_clock_set_back_delays_no_reload() {
     if let Some(shift) = std::env::var_os(CHILD) {
@@ -180,7 +183,8 @@ fn inv05_a_wall_clock_set_back_delays_no_reload() {
     passes(&child("inv05_a_wall_clock_set_back_delays_no_reload", &at("shift"), &mut command));
 }
 
-/// Checks: ASM-03. The monotonic clock of a machine that has run for years, beside the same wall clock.
+/// Checks: ASM-03. The monotonic clock of a machine that has run for years, beside the same wall
+/// clock.
 #[test]
 fn inv05_a_monotonic_clock_far_ahead_changes_nothing() {
     if std::env::var_os(CHILD).is_some() {

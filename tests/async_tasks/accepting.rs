@@ -87,7 +87,8 @@ struct Course {
     steps: usize,
 }
 
-/// Shakes hands with so many bytes a step; `before` is called before each step, and ends it with `false`.
+/// Shakes hands with so many bytes a step; `before` is called before each step, and ends it with
+/// `false`.
 fn accept(
     acceptor: &Acceptor,
     config: &Arc<ClientConfig>,
@@ -147,7 +148,8 @@ struct World {
     volume: Volume,
     reloader: ServerReloader,
     all: Vec<Generation>,
-    /// The leaf of each generation, from the first on, and whether it trusts less than the one before.
+    /// The leaf of each generation, from the first on, and whether it trusts less than the one
+    /// before.
     published: Vec<(CertificateDer<'static>, bool)>,
     /// A few pairs of the first CA, taken in turn.
     pairs: Vec<Pair>,

@@ -1,4 +1,5 @@
-//! The cases, and the model of what each allows: it knows what happens in which order, and none of the code.
+//! The cases, and the model of what each allows: it knows what happens in which order, and none of
+//! the code.
 
 use super::world::Stage;
 
@@ -101,6 +102,15 @@ impl Case {
             && self.entry != Entry::Shutdown
     }
 
+    /// Whether the entry point drives itself, or has the worker do so, up to the stage that is held.
+    pub(crate) fn is_held_by_this(self) -> bool {
+        match self.entry {
+            Entry::Reload => matches!(self.driver, Driver::Loaded(_) | Driver::Idle(_)),
+            Entry::Spawn => matches!(self.driver, Driver::Loaded(_)),
+            _ => false,
+        }
+    }
+
     pub(crate) fn may_start(self) -> bool {
         matches!(self.driver, Driver::Loaded(_) | Driver::ByHand(_) | Driver::Stopped)
     }
@@ -141,7 +151,8 @@ impl Case {
                 (Pending, if found && self.meanwhile == Meanwhile::Shrink { Done } else { Pending })
             }
             Entry::Spawn | Entry::Task | Entry::Orphan => match self.driver {
-                // Nobody holds the worker: it waits for the driver that another caller's reload has.
+                // Nobody holds the worker: it waits for the driver that another caller's reload
+                // has.
                 Driver::Idle(_) | Driver::ByHand(_) | Driver::Stopped if stop => (Done, Done),
                 // A start after a stop.
                 Driver::Stopped => (Pending, Pending),

@@ -1,4 +1,5 @@
-//! One case: an entry point is polled while the driver is held, something happens meanwhile, and the future has an end.
+//! One case: an entry point is polled while the driver is held, something happens meanwhile, and
+//! the future has an end.
 
 use std::{
     future::Future,
@@ -93,6 +94,10 @@ impl Case {
         }
         future.poll();
         let asked_with = world.on_disk();
+        if self.is_held_by_this() {
+            let held = || world.gate.holds() || world.gate.was_forced();
+            ticks.until(held).await.map_err(|()| "what it drives is not held".to_owned())?;
+        }
         future.run_for(&ticks).await;
         self.is_held(&world)?;
 
@@ -240,7 +245,8 @@ impl Case {
         self.registered(world, threads, ticks).await
     }
 
-    /// Waits for a stop to be registered: from then on a reload is answered although the driver is held.
+    /// Waits for a stop to be registered: from then on a reload is answered although the driver is
+    /// held.
     async fn registered(
         self,
         world: &World,

@@ -1,4 +1,5 @@
-//! A future that is polled by hand on a runtime of one thread, beside a task that shows whether that thread is blocked.
+//! A future that is polled by hand on a runtime of one thread, beside a task that shows whether
+//! that thread is blocked.
 
 use std::{
     future::Future,

@@ -1,5 +1,6 @@
-//! The async entry points on a runtime of one thread whose clock stands still, while the driver is held at each of its
-//! stages: nothing blocks the executor, nothing needs its timers, each waiter is woken, and nothing is left behind.
+//! The async entry points on a runtime of one thread whose clock stands still, while the driver is
+//! held at each of its stages: nothing blocks the executor, nothing needs its timers, each waiter
+//! is woken, and nothing is left behind.
 //!
 //! Engine: generated.
 #![cfg(not(loom))]

@@ -1,4 +1,5 @@
-//! A reloader of a file in memory whose driver can be held at one stage, until the executor has gone on.
+//! A reloader of a file in memory whose driver can be held at one stage, until the executor has
+//! gone on.
 
 use std::{
     path::Path,

@@ -67,7 +67,8 @@ pub(crate) enum Pace {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     pub(crate) publisher: Publisher,
-    /// Whether the files were written just before the load, rather than longer ago than the settle time.
+    /// Whether the files were written just before the load, rather than longer ago than the settle
+    /// time.
     pub(crate) fresh: bool,
     /// The call of the loader before which the first step happens; none: nothing is written.
     pub(crate) at: Option<usize>,
@@ -95,7 +96,8 @@ pub(crate) enum Outcome {
     New,
     Half,
     Refused,
-    /// The publisher was held up for longer than the settle time: nothing is promised then (ASM-05).
+    /// The publisher was held up for longer than the settle time: nothing is promised then
+    /// (ASM-05).
     Void,
 }
 

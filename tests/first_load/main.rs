@@ -1,4 +1,5 @@
-//! First loads of real files with the system's clocks, beside a publisher that writes between any two calls of the loader.
+//! First loads of real files with the system's clocks, beside a publisher that writes between any
+//! two calls of the loader.
 //!
 //! Engine: generated.
 #![cfg(not(loom))]
@@ -18,8 +19,8 @@ use std::{
 use case::{Beside, Case, Outcome, Pace, Publisher};
 use rustls_reload::Timing;
 
-/// Short enough for a few hundred loads, and longer than a thread is held up as a rule. A publisher that is held up for
-/// longer is given a longer one.
+/// Short enough for a few hundred loads, and longer than a thread is held up as a rule. A publisher
+/// that is held up for longer is given a longer one.
 const SETTLE: Duration = Duration::from_millis(120);
 
 fn timing(settle: Duration) -> Timing {
