@@ -128,7 +128,7 @@ impl World for Simulated {
     }
 
     fn reload(&mut self) -> Reload {
-        self.live.reload_now()
+        self.live.reload_now().expect("an answer")
     }
 
     fn serves(&mut self, set: Set) -> bool {

@@ -231,14 +231,14 @@ impl<K: Kind> Play<K> {
             }
             Action::Reload => {
                 self.model.wall = self.live.sim().now().wall.as_secs();
-                let answer = self.live.reload().ok_or("a reload by hand is not answered")?;
+                let answer = self.live.reload_now().ok_or("a reload by hand is not answered")?;
                 Some((answer, self.model.reload()))
             }
             Action::Restart | Action::RestartLater => {
                 self.live.stop();
                 self.model.stop();
                 let stopped = self.live.reloader().status();
-                let answer = self.live.reload();
+                let answer = self.live.reload_now();
                 if stopped.running || !stopped.watched.is_empty() || answer != Some(Reload::Stopped) {
                     return Err(format!("after a stop: {answer:?}, {stopped:?}"));
                 }

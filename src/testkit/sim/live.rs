@@ -104,38 +104,23 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.driver().begin();
     }
 
+    /// Stops the worker; a later [`start`](Self::start) begins another.
+    pub fn stop(&mut self) {
+        self.driver().end();
+    }
+
     /// Reloads by hand: the worker goes on until that is answered, or the caller drives where none runs.
     ///
-    /// # Panics
-    /// If no answer comes within a thousand steps.
-    pub fn reload_now(&mut self) -> Reload {
-        let mut answer = self.driver().ask();
-        for _ in 0..1_000 {
-            if let Some(answer) = answer {
-                return answer;
-            }
-            let _ = self.driver().turn();
-            answer = self.driver().answer();
+    /// Returns `None` if no answer comes within a hundred steps.
+    pub fn reload_now(&mut self) -> Option<Reload> {
+        if let Some(answer) = self.driver().ask() {
+            return Some(answer);
         }
-        unreachable!("a reload by hand is not answered")
-    }
-
-    /// Stops as a worker is stopped; a later [`start`](Self::start) goes on.
-    pub fn stop(&self) {
-        self.reloader().shared().end_here();
-    }
-
-    /// Asks for a reload by hand and gives the reader its turns; `None` where a hundred of them bring no answer.
-    #[must_use]
-    pub fn reload(&self) -> Option<Reload> {
-        let shared = self.reloader().shared();
-        let Some(ticket) = shared.ask_here() else { return Some(Reload::Stopped) };
-        let mut turns = (0..100).map(|_| {
+        (0..100).find_map(|_| {
             self.sim.begin_step(&|| 0);
-            let _ = shared.turn();
-            shared.answered_here(ticket)
-        });
-        turns.find_map(|answer| answer)
+            let _ = self.driver().turn();
+            self.driver().answer()
+        })
     }
 
     /// Lets time pass, and gives the reader no turn meanwhile.
