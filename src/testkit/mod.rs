@@ -36,7 +36,8 @@ pub fn native_watcher(hints: crate::watch::Hints) -> Result<Box<dyn crate::watch
     crate::watch::notify_watcher(hints)
 }
 
-/// Returns the description of a leaf that no certificate stands behind, for a [`Build`](crate::Build) of a test.
+/// Returns the description of a leaf that no certificate stands behind, for a
+/// [`Build`](crate::Build) of a test.
 ///
 /// The dates are since the Unix epoch.
 #[must_use]

@@ -1,11 +1,13 @@
 //! Several sets under one driver, against a model of a few rules over all of them.
 //!
-//! Steps are drawn and enumerated: one or more sets change, and then file events come, a poll comes, the clock is set,
-//! a reload by hand is asked for, or the driver is stopped and started. After each step everything that can be seen of
-//! the reloader is compared: events in order with their sets and generations, the status of each set and of all,
-//! answers, and what is served. [`plain`] knows nothing of TLS; [`tls`] serves pairs and shakes hands.
+//! Steps are drawn and enumerated: one or more sets change, and then file events come, a poll
+//! comes, the clock is set, a reload by hand is asked for, or the driver is stopped and started.
+//! After each step everything that can be seen of the reloader is compared: events in order with
+//! their sets and generations, the status of each set and of all, answers, and what is served.
+//! [`plain`] knows nothing of TLS; [`tls`] serves pairs and shakes hands.
 //!
-//! Engine: generated. Checks: INV-02, INV-03, INV-04, INV-05, INV-08, INV-09, INV-11, INV-13, INV-14
+//! Engine: generated.
+//! Checks: INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-09, INV-11, INV-13, INV-14
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stdout)]
 // reason: a test may panic and print, and exports nothing
@@ -92,7 +94,8 @@ fn servers(pool: &Arc<Pool>) -> [NewServer; 3] {
     ]
 }
 
-/// Engine: generated. What a set of a server decides, each after each: dates, names, keys, client CAs and lists.
+/// Engine: generated. What a set of a server decides, each after each: dates, names, keys, client
+/// CAs and lists.
 #[test]
 fn inv02_each_change_after_each_of_pairs_and_clients_agrees_with_the_model() {
     let (start, mut count) = (Instant::now(), 0);

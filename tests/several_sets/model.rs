@@ -1,8 +1,9 @@
-//! The reference model of several sets: a few rules over all of them, which share no code with the engine.
+//! The reference model of several sets: a few rules over all of them, which share no code with the
+//! engine.
 //!
-//! A set is a place on disk, a served content and some memory of what was reported. The rules know no file event, no
-//! thread and no delay. They say what each set serves and reports once the reader has looked, and what that makes of the
-//! whole.
+//! A set is a place on disk, a served content and some memory of what was reported. The rules know
+//! no file event, no thread and no delay. They say what each set serves and reports once the reader
+//! has looked, and what that makes of the whole.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -55,7 +56,8 @@ pub enum Fact {
     Deferred(u64),
     Expiring(u64),
     Expired,
-    /// Reported, or not: a retry may come before or after a step that reports the end of what is replaced.
+    /// Reported, or not: a retry may come before or after a step that reports the end of what is
+    /// replaced.
     Perhaps(Box<Fact>),
 }
 
@@ -82,7 +84,8 @@ pub struct Set {
     /// `None` while a file is missing.
     pub disk: Option<Arc<Content>>,
     pub served: Arc<Content>,
-    /// The refusal that was reported and stands: its layer, and which content or directory it is of.
+    /// The refusal that was reported and stands: its layer, and which content or directory it is
+    /// of.
     pub refused: Option<(Layer, u64)>,
     /// Directories of the set so far: a missing file is named in the one that it is missing in.
     directories: u64,
@@ -104,7 +107,8 @@ pub struct Set {
     pub fault: bool,
     /// Reported since the last comparison.
     pub facts: Vec<Fact>,
-    /// The same of the end of the served leaf, which each step reports of; when a retry is due is beyond the model.
+    /// The same of the end of the served leaf, which each step reports of; when a retry is due is
+    /// beyond the model.
     pub ends: Vec<Fact>,
 }
 
@@ -118,7 +122,8 @@ pub struct Model {
     /// What sessions are made under.
     pub epoch: u64,
     pub degraded: bool,
-    /// Since the last comparison, how clients are verified has changed, and somebody is shut out by that.
+    /// Since the last comparison, how clients are verified has changed, and somebody is shut out by
+    /// that.
     pub verifies_anew: [bool; 2],
 }
 
@@ -157,10 +162,13 @@ impl Model {
         own.directories += 1;
     }
 
-    /// Looks at every set until that changes nothing any more: one may be decided by what another serves.
+    /// Looks at every set until that changes nothing any more: one may be decided by what another
+    /// serves.
     pub fn settle(&mut self) {
         for _ in 0..=self.sets.len() {
-            (0..self.sets.len()).for_each(|set| drop(self.look(set)));
+            for set in 0..self.sets.len() {
+                self.look(set);
+            }
         }
     }
 
@@ -305,7 +313,8 @@ impl Model {
         }
     }
 
-    /// The set whose leaf a client gets that names this server, or none; `None` for a client that is refused.
+    /// The set whose leaf a client gets that names this server, or none; `None` for a client that
+    /// is refused.
     pub fn answering(&self, name: Option<&str>, strict: bool) -> Option<usize> {
         let exactly = |name: &str, set: &Set| set.served.names.contains(name);
         let behind_wildcard = |name: &str, set: &Set| {

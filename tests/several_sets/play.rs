@@ -1,4 +1,5 @@
-//! Steps played on the shipped reloader in a simulated world and on the model, which are compared after each.
+//! Steps played on the shipped reloader in a simulated world and on the model, which are compared
+//! after each.
 
 use std::{
     path::{Path, PathBuf},
@@ -309,12 +310,12 @@ impl<K: Kind> Play<K> {
 
     fn compare(&mut self, answer: Option<(Reload, Answer)>, action: Action) -> Result<(), String> {
         let status = self.live.reloader().status();
-        let told = std::iter::from_fn(|| self.events.try_next());
+        let reported = std::iter::from_fn(|| self.events.try_next());
         let (answer, wanted) = answer.unzip();
         let mut seen = Observation {
             before: std::mem::replace(&mut self.status, status.clone()),
             status,
-            events: told.map(|told| Event::clone(&told.event)).collect(),
+            events: reported.map(|reported| Event::clone(&reported.event)).collect(),
             answer,
         };
         if let Some(spoil) = &mut self.spoil {

@@ -1,4 +1,5 @@
-//! Sets of a server: pairs by name, client CAs and revocation lists, each by a publisher of its own.
+//! Sets of a server: pairs by name, client CAs and revocation lists, each by a publisher of its
+//! own.
 
 use std::{
     collections::BTreeSet,
@@ -40,7 +41,8 @@ pub const CHANGES: [Change; 9] = [
     Change::Again,
 ];
 
-/// The names of each pair, and those that it takes instead. A name that a further pair holds is taken by no other.
+/// The names of each pair, and those that it takes instead. A name that a further pair holds is
+/// taken by no other.
 const NAMES: [[&[&str]; 2]; 3] = [
     [&["d.test", "a.test"], &["d2.test", "x.test"]],
     [&["a.test", "*.w.test"], &["a2.test", "x.test"]],
@@ -140,7 +142,8 @@ impl Server {
 
     fn pair(&self, place: usize, change: Change, wall: u64, served: Option<&Content>) -> Content {
         let (from, to) = window(change, wall, lasts(place, self.made));
-        // A leaf that waits for its time takes no other names then: no order of two sets is left to that.
+        // A leaf that waits for its time takes no other names then: no order of two sets is left to
+        // that.
         let kept = served.filter(|_| matches!(change, Change::Expired | Change::NotYetValid));
         let names: BTreeSet<_> = match kept {
             Some(served) => served.names.clone(),

@@ -7,7 +7,8 @@ use super::play::{Observation, Spoil, set_of};
 /// A wrong design of several sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// Breaks: INV-16. A refusal comes with the generation of its set, and not with the one that is served.
+    /// Breaks: INV-16. A refusal comes with the generation of its set, and not with the one that is
+    /// served.
     GenerationOfTheSet,
     /// Breaks: INV-11. The nearing end of a further set is not reported.
     EndOfTheFirst,
