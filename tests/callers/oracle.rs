@@ -170,7 +170,19 @@ impl Seen {
         let published = self.published(reloader);
         match answer {
             Reload::Queued => says(called.driver, "queued, and the caller does not drive it"),
-            Reload::Stopped => says(self.may_be_stopped(reloader, begin, end), "nobody has stopped it"),
+            Reload::Stopped if !self.may_be_stopped(reloader, begin, end) => {
+                Some("nobody has stopped it".to_owned())
+            }
+            Reload::Stopped => {
+                // Where nothing but this call makes the driver read, whatever was published is its answer.
+                let others = |other: &Called| {
+                    other.begin < end
+                        && (other.starts()
+                            || (other.kind == Kind::Reload && other.call != called.call && other.end > begin))
+                };
+                let alone = !self.of_one(reloader).any(others);
+                says(!alone || before == after, "published for it all the same")
+            }
             Reload::Reloaded => {
                 let numbers: Vec<_> =
                     published.range(before + 1..=after.max(before + 1)).map(|(_, n)| *n).collect();

@@ -3,8 +3,10 @@
 
 use std::time::Instant;
 
+use rustls_reload::Reload;
+
 use crate::{
-    history::Phase,
+    history::{Outcome, Phase},
     plan::{Action, Content, Hook, Kind, Plan, Step},
     random::print,
     schedule::{Coverage, run},
@@ -40,7 +42,7 @@ fn held(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase), ki
         steps.extend([Action::AwaitStarted.into(), call(Kind::Stop)]);
     } else if phase == Phase::Ending {
         // By the driver itself, so that no other thread holds the reloader.
-        plan.hooks[0][Hook::Event as usize].push(call(Kind::Stop));
+        plan.hooks[0][Hook::Event as usize].push(Action::StopAlone.into());
     }
     plan.threads.push(steps);
     let mut caller = vec![Action::AwaitHeld.into(), call(kind)];
@@ -49,6 +51,21 @@ fn held(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase), ki
         caller.push(call(Kind::Reload));
     }
     plan.threads.push(caller);
+    plan
+}
+
+/// A reload that is asked for while a callback, build or read goes on that then stops the reloader, and does not return
+/// before the reload does.
+fn stopped(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase)) -> Plan {
+    let mut plan = held(seed, driver, (hook, skip, phase), Kind::Reload);
+    plan.hooks[0][hook as usize] = vec![Step { skip, action: Action::StopAndAwait }];
+    plan
+}
+
+/// A reload whose update is published, whereupon a callback stops the reloader.
+fn published() -> Plan {
+    let mut plan = held(0, Driver::Worker, (Hook::Look, 0, Phase::Look), Kind::Reload);
+    plan.hooks[0][Hook::Publish as usize].push(Action::StopAndAwait.into());
     plan
 }
 
@@ -88,13 +105,20 @@ fn inv13_each_call_in_each_phase_returns_and_keeps_its_promise() {
             }
         }
     }
+    for place in PLACES.iter().filter(|(.., phase)| *phase != Phase::Ending) {
+        plans.extend([Driver::Worker, Driver::ByHand].map(|driver| stopped(0, driver, *place)));
+    }
     for plan in &plans {
         match run(plan) {
-            Ok(new) => coverage.add(&new),
+            Ok(seen) => coverage.add(&Coverage::of(&seen)),
             Err(why) => panic!("{why}"),
         }
     }
-    println!("{} schedules in {:?}", plans.len(), start.elapsed());
+    // Asked for before the worker looks, and answered by what that publishes.
+    let seen = run(&published()).unwrap();
+    let first = seen.calls.iter().find(|called| called.kind == Kind::Reload && !called.driver).unwrap();
+    assert_eq!(first.outcome, Outcome::Reload(Reload::Reloaded), "the stop comes after the publication");
+    println!("{} schedules in {:?}", plans.len() + 1, start.elapsed());
     print("by another thread", &coverage.others);
     print("by the driver itself", &coverage.own);
     for ((kind, others), own) in Kind::ALL.iter().zip(&coverage.others).zip(&coverage.own) {

@@ -94,6 +94,10 @@ pub enum Action {
     GiveWay,
     /// Holds the driver until the other thread has called, and has returned or sleeps.
     Hold,
+    /// Holds the driver so, then stops the reloader, and waits for the return of the other thread.
+    StopAndAwait,
+    /// Stops the reloader once no other thread holds it, so that whoever drops it then is the last.
+    StopAlone,
     /// Waits until the driver is held.
     AwaitHeld,
     /// Waits until the worker has started.

@@ -48,7 +48,7 @@ fn inv13_random_calls_return_and_keep_their_promises() {
                     }
                     let seed = one.unwrap_or(number);
                     match run(&Plan::random(seed)) {
-                        Ok(new) => coverage.lock().unwrap().add(&new),
+                        Ok(seen) => coverage.lock().unwrap().add(&Coverage::of(&seen)),
                         Err(why) => *failed.lock().unwrap() = Some((seed, why)),
                     }
                 }

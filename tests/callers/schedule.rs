@@ -46,7 +46,7 @@ impl Coverage {
         self.queued += other.queued;
     }
 
-    fn of(seen: &Seen) -> Self {
+    pub fn of(seen: &Seen) -> Self {
         let mut coverage = Self { calls: seen.calls.len(), ..Self::default() };
         for called in &seen.calls {
             let table = if called.driver { &mut coverage.own } else { &mut coverage.others };
@@ -60,11 +60,11 @@ impl Coverage {
     }
 }
 
-/// Runs a plan.
+/// Runs a plan, and returns what was seen.
 ///
 /// # Errors
 /// Whatever was violated, with the plan and the history.
-pub fn run(plan: &Plan) -> Result<Coverage, String> {
+pub fn run(plan: &Plan) -> Result<Seen, String> {
     let (sender, receiver) = mpsc::channel();
     let (world, own) = (World::new(plan), plan.clone());
     let conducted = Arc::clone(&world);
@@ -96,7 +96,7 @@ pub fn run(plan: &Plan) -> Result<Coverage, String> {
         }
     }
     if wrong.is_empty() {
-        return Ok(Coverage::of(&seen));
+        return Ok(seen);
     }
     let history: Vec<_> =
         seen.records.iter().enumerate().map(|(tick, record)| format!("{tick}: {record:?}")).collect();

@@ -23,7 +23,7 @@ use rustls_reload::{
 use crate::{
     disk::{self, Disk, NAMES, Port},
     history::{History, Phase, Record, Tick, Verdict},
-    plan::{Action, Hook, Plan, Random, Step},
+    plan::{Action, Hook, Kind, Plan, Random, Step},
     schedule::DEADLINE,
 };
 
@@ -287,12 +287,22 @@ impl World {
             // Without the message that a panic prints.
             Action::Panic => resume_unwind(Box::new("by design")),
             Action::GiveWay => self.history.give_way(MOMENT),
-            Action::Hold => {
-                lock(&self.hold).held = true;
-                self.history.note(Record::Finished);
-                while !self.caller_is_done() {
-                    thread::yield_now();
-                }
+            Action::Hold => self.hold(),
+            Action::StopAlone => {
+                self.expect("waits for the others to let go of the reloader", |_| {
+                    let alone =
+                        lock(&self.sites[0].reloader).as_ref().is_none_or(|of| Arc::strong_count(of) == 1);
+                    alone.then_some(())
+                });
+                crate::calls::call(self, 0, Kind::Stop);
+            }
+            Action::StopAndAwait => {
+                self.hold();
+                crate::calls::call(self, 0, Kind::Stop);
+                // Whoever waits for a reload does not wait for the end of this callback.
+                self.expect("waits in a callback for a call that a stop must end", |_| {
+                    lock(&self.hold).caller.as_ref().is_some_and(|caller| caller.has_returned).then_some(())
+                });
             }
             Action::AwaitHeld => {
                 self.expect("waits for a driver to be held", |_| lock(&self.hold).held.then_some(()));
@@ -304,6 +314,15 @@ impl World {
                 let starts = |record: &Record| matches!(record, Record::Told { event: Event::Started, .. });
                 records.iter().any(starts).then_some(())
             }),
+        }
+    }
+
+    /// Holds the driver until the other thread has called, and has returned or sleeps.
+    fn hold(&self) {
+        lock(&self.hold).held = true;
+        self.history.note(Record::Finished);
+        while !self.caller_is_done() {
+            thread::yield_now();
         }
     }
 
