@@ -17,7 +17,7 @@ use rustls_reload::Reload;
 use super::world::HANG;
 
 /// How often the ticker runs while a future is pending and the driver is held.
-const TICKS: usize = 20;
+const TICKS: usize = 5;
 
 /// The result of a future.
 #[derive(Clone, Debug, PartialEq, Eq)]
