@@ -2,18 +2,20 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs)] // reason: a test may panic
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use embedder_tests::{compiled_in, pair, shake};
 use rustls::{crypto::CryptoProvider, version::TLS13};
-use rustls_reload::ServerReloader;
+use rustls_reload::{ServerReloader, Timing};
 
 #[test]
 fn inv02_the_process_default_goes_before_what_is_compiled_in_and_after_what_is_passed() {
     let Some(provider) = compiled_in() else { return };
     let dir = tempfile::tempdir().unwrap();
     pair(dir.path(), "-newkey ed25519");
-    let server = || ServerReloader::builder(dir.path().join("tls.crt"), dir.path().join("tls.key"));
+    let timing = Timing { settle: Duration::from_millis(20), ..Timing::default() };
+    let server =
+        || ServerReloader::builder(dir.path().join("tls.crt"), dir.path().join("tls.key")).timing(timing);
     // Only one suite: no provider is that by itself.
     let mut default = provider.clone();
     default.cipher_suites.truncate(1);

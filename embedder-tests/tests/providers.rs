@@ -4,7 +4,7 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
-use std::{process::Command, sync::Arc};
+use std::{process::Command, sync::Arc, time::Duration};
 
 use embedder_tests::{compiled_in, pair, shake};
 use rustls::{
@@ -12,7 +12,7 @@ use rustls::{
     crypto::CryptoProvider,
     version::{TLS12, TLS13},
 };
-use rustls_reload::{Layer, ServerReloader};
+use rustls_reload::{Layer, ServerReloader, Timing};
 
 const KEYS: [&str; 3] =
     ["-newkey rsa:2048", "-newkey ec -pkeyopt ec_paramgen_curve:P-256", "-newkey ed25519"];
@@ -25,7 +25,9 @@ fn files() -> tempfile::TempDir {
 }
 
 fn server_in(dir: &tempfile::TempDir) -> rustls_reload::ServerBuilder {
-    ServerReloader::builder(dir.path().join("tls.crt"), dir.path().join("tls.key"))
+    // The files were written a moment ago, and a first load waits until they have been still for that long.
+    let timing = Timing { settle: Duration::from_millis(20), ..Timing::default() };
+    ServerReloader::builder(dir.path().join("tls.crt"), dir.path().join("tls.key")).timing(timing)
 }
 
 /// Checks: INV-02.
