@@ -104,7 +104,6 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.driver().begin();
     }
 
-<<<<<<< ours
     /// Stops the worker; a later [`start`](Self::start) begins another.
     pub fn stop(&mut self) {
         self.driver().end();
@@ -118,15 +117,6 @@ impl<T: Send + Sync + 'static> Live<T> {
             return Some(answer);
         }
         (0..100).find_map(|_| {
-=======
-    /// Asks for a reload by hand and gives the reader its turns; `None` where a hundred of them
-    /// bring no answer.
-    #[must_use]
-    pub fn reload(&self) -> Option<Reload> {
-        let shared = self.reloader().shared();
-        let Some(ticket) = shared.ask_here() else { return Some(Reload::Stopped) };
-        let mut turns = (0..100).map(|_| {
->>>>>>> theirs
             self.sim.begin_step(&|| 0);
             let _ = self.driver().turn();
             self.driver().answer()
