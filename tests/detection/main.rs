@@ -404,7 +404,7 @@ fn inv01_inv05_every_change_settles_and_is_served_without_handles() {
     common::at_once(&scenarios, |scenario| {
         let scenario = scenario();
         // A publisher that was held up is given more time: what it takes depends on the machine alone.
-        let tried = (1..=TRIES as u32).find_map(|round| {
+        let tried = (1..=TRIES).find_map(|round| {
             let settle = Duration::from_millis(50) * 2_u32.pow(round);
             let mut world = Real::by_path(&scenario, scenario.timing(Timing { settle, ..common::quick() }));
             let mut run = Run::new(&mut world, 2);

@@ -48,7 +48,7 @@ fn targets(b: usize, l: usize) -> Vec<(State, bool)> {
     let from = LISTS[l];
     // Each change of the bundle beside every second set of lists; each change of lists under two bundles and a third, which
     // goes by turns.
-    let bundles = BUNDLES.into_iter().enumerate().filter(|(n, _)| (b + l + n) % 2 == 0 || everything());
+    let bundles = BUNDLES.into_iter().enumerate().filter(|(n, _)| (b + l + n).is_multiple_of(2) || everything());
     let mut all: Vec<_> = bundles.map(|(_, bundle)| (State { bundle, lists: Some(from) }, false)).collect();
     let changes = LISTS
         .into_iter()
@@ -223,7 +223,7 @@ impl Loaded<'_> {
         let accepted: Vec<_> =
             CLIENTS.into_iter().filter(|client| self.verdict(&from, *client).is_ok()).collect();
         let mut offering: Vec<_> = losers().take(1).collect();
-        if same || salt % 2 == 0 {
+        if same || salt.is_multiple_of(2) {
             offering.extend(accepted.get(salt % accepted.len().max(1)).copied());
             offering.dedup();
         }
@@ -234,7 +234,7 @@ impl Loaded<'_> {
         let gains =
             |client: &Client| self.verdict(&from, *client).is_err() && self.verdict(to, *client).is_ok();
         let mut newcomers: Vec<_> = CLIENTS.into_iter().filter(gains).take(1).collect();
-        if salt % 2 == 0 || everything() {
+        if salt.is_multiple_of(2) || everything() {
             newcomers.push(CLIENTS[salt / 2 % CLIENTS.len()]);
         }
         for client in newcomers {
@@ -242,7 +242,7 @@ impl Loaded<'_> {
             let found = crate::clients::shake(&built.value.config, &config, "a.test");
             count.full(found, self.verdict(to, client), || format!("{client:?} after {}", what()));
         }
-        if !same && salt % 3 == 0 && layout != Layout::TwoPublishers {
+        if !same && salt.is_multiple_of(3) && layout != Layout::TwoPublishers {
             self.back(count, &built.value, to, set, accepted.first().copied());
         }
     }

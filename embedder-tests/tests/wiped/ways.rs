@@ -76,6 +76,8 @@ const OBSERVER_PANICS: u8 = 2;
 const PUBLICATION_PANICS: u8 = 3;
 
 type Hook = Box<dyn FnMut(Verb) -> io::Result<usize> + Send>;
+type Failure = fn() -> io::Result<usize>;
+type Change = Box<dyn Fn() + Send>;
 
 /// A server whose calls of the file system ask a hook that can be exchanged.
 struct Bench<'f> {
@@ -218,7 +220,7 @@ impl<'f> Bench<'f> {
         let half = usize::midpoint(secret.start, secret.end);
         let classes = [0, 1, secret.start, half, secret.end, text.len() - 1, text.len()];
         for taken in classes {
-            let failing: [(&str, fn() -> io::Result<usize>); 3] = [
+            let failing: [(&str, Failure); 3] = [
                 ("fails", || Err(io::Error::other("by design"))),
                 ("is not permitted", || Err(io::ErrorKind::PermissionDenied.into())),
                 ("ends", || Ok(0)),
@@ -235,7 +237,7 @@ impl<'f> Bench<'f> {
             }
             // The file shrinks, grows and is exchanged behind the bytes that were read.
             let key = self.path("tls.key");
-            let changes: [(&str, Box<dyn Fn() + Send>); 3] = [
+            let changes: [(&str, Change); 3] = [
                 (
                     "shrinks",
                     Box::new({
@@ -521,7 +523,7 @@ fn all_ways(form: &Form, authority: &Authority) -> (usize, usize, Vec<String>) {
     let mut counts = (parsed + ways, refused);
     if form.name == "P-256, PKCS #8" {
         // The port without directory handles has a read of its own.
-        let mut bench = Bench::new(form, PathFs::default(), authority);
+        let mut bench = Bench::new(form, PathFs, authority);
         bench.reads();
         bench.calls();
         let (ways, refused, told) = bench.stops();
