@@ -74,7 +74,7 @@ impl AsyncWrite for Wire {
 
 /// The end of a handshake.
 enum End {
-    Accepted(Accepted<Wire>),
+    Accepted(Box<Accepted<Wire>>),
     Failed,
     /// Dropped before its end.
     Dropped,
@@ -121,7 +121,7 @@ fn accept(
             let _ = client.process_new_packets();
         }
         let end = match polled {
-            Poll::Ready(Ok(accepted)) => End::Accepted(accepted),
+            Poll::Ready(Ok(accepted)) => End::Accepted(Box::new(accepted)),
             Poll::Ready(Err(_)) => End::Failed,
             Poll::Pending => {
                 assert!(steps < 10_000, "the handshake does not end");

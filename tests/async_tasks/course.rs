@@ -128,7 +128,7 @@ impl Case {
         }
         let frozen = world.handle.status().generation;
         // A registered shutdown publishes nothing either.
-        let is_stopped = is_stopped || self.shut_down(&world, &ticks, &mut threads).await?;
+        let is_stopped = is_stopped || self.shut_down(&world, &ticks, &threads).await?;
         let dropped = matches!(self.fate, Fate::DroppedWhileHeld | Fate::TimedOut);
         let mut future = Some(future);
         if dropped {
@@ -250,7 +250,7 @@ impl Case {
     async fn registered(
         self,
         world: &World,
-        threads: &mut Vec<JoinHandle<()>>,
+        threads: &[JoinHandle<()>],
         ticks: &Ticks,
     ) -> Result<(), String> {
         let handle = world.handle.clone();
@@ -269,7 +269,7 @@ impl Case {
         self,
         world: &World,
         ticks: &Ticks,
-        threads: &mut Vec<JoinHandle<()>>,
+        threads: &[JoinHandle<()>],
     ) -> Result<bool, String> {
         let registers = self.entry == Entry::Shutdown && world.gate.holds();
         if registers {
