@@ -143,7 +143,7 @@ fn by_handle(
             }
         }
         Kind::Published | Kind::Shrunk => {
-            let task = lock(&site.tasks).pop().filter(|_| call % 2 == 0);
+            let task = lock(&site.tasks).pop().filter(|_| call.is_multiple_of(2));
             let task = task.unwrap_or_else(|| waits(world, reloader, handle, kind == Kind::Shrunk));
             let (from, shrunk) = (task.generation, task.shrunk);
             match poll(world, reloader, call, task) {

@@ -48,7 +48,8 @@ fn targets(b: usize, l: usize) -> Vec<(State, bool)> {
     let from = LISTS[l];
     // Each change of the bundle beside every second set of lists; each change of lists under two bundles and a third, which
     // goes by turns.
-    let bundles = BUNDLES.into_iter().enumerate().filter(|(n, _)| (b + l + n).is_multiple_of(2) || everything());
+    let bundles =
+        BUNDLES.into_iter().enumerate().filter(|(n, _)| (b + l + n).is_multiple_of(2) || everything());
     let mut all: Vec<_> = bundles.map(|(_, bundle)| (State { bundle, lists: Some(from) }, false)).collect();
     let changes = LISTS
         .into_iter()
