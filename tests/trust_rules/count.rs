@@ -9,7 +9,7 @@ const SHOWN: usize = 12;
 pub struct Count {
     /// Rows of the whole table.
     pub combinations: usize,
-    /// Rows of which the rules say that they cannot differ from one that was tried.
+    /// Rows that were not tried: by the rules they cannot differ from one that was, or rows of their kind take turns.
     pub pruned: usize,
     pub handshakes: usize,
     /// Refusals of clients, by their reason.

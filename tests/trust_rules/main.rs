@@ -2,7 +2,7 @@
 //!
 //! One table over small worlds. An oracle of plain booleans, written from the manual and RFC 5280, says of each combination
 //! which handshake ends how, which reload is taken, which session goes on over it, and whose trust it takes away. Handshakes
-//! in memory and the shipped build step have to agree. `TRUST_RULES=all` leaves nothing out that could be tried.
+//! in memory and the shipped build step have to agree. `TRUST_RULES=all` tries every policy and more reloads.
 //!
 //! Checks: INV-02, INV-03, INV-08, INV-09, INV-11, INV-14, INV-16.
 #![cfg(not(loom))]
