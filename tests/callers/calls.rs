@@ -61,8 +61,9 @@ fn noted(
     let name = std::thread::current().name().unwrap_or("?").to_owned();
     lock(&world.going_on).push((call, format!("{name}: {kind:?} of {reloader}, begun in {phase:?}")));
     let going_on = GoingOn(world, call);
-    let generation = handle.current().generation;
-    world.history.note(Record::Began { call, reloader, kind, driver, phase, generation });
+    world.history.note(Record::Began { call, reloader, kind, driver, phase });
+    // Between the two records, as all that the call does.
+    let before = handle.current().generation;
     if let Some(caller) = caller_here(world, &name) {
         caller(world, true);
     }
@@ -74,8 +75,8 @@ fn noted(
         caller(world, false);
     }
     drop(going_on);
-    let generation = handle.current().generation;
-    world.history.note(Record::Ended { call, outcome, generation });
+    let generations = [before, handle.current().generation];
+    world.history.note(Record::Ended { call, outcome, generations });
 }
 
 /// How the thread that calls while a driver is held notes how far it is.
@@ -123,7 +124,7 @@ fn by_handle(
         }
         Kind::Events => {
             let mut subscribers = lock(&site.subscribers);
-            subscribers.iter_mut().for_each(Subscriber::read);
+            subscribers.iter_mut().for_each(|subscriber| _ = subscriber.read());
             subscribers.push(Subscriber { events: handle.events(), told: Vec::new() });
         }
         Kind::Current => {

@@ -55,12 +55,12 @@ pub enum Record {
         kind: Kind,
         driver: bool,
         phase: Phase,
-        generation: u64,
     },
+    /// `generations`: those served at its begin and its end.
     Ended {
         call: usize,
         outcome: Outcome,
-        generation: u64,
+        generations: [u64; 2],
     },
     /// An attempt to read begins.
     Attempt {

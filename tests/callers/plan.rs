@@ -148,19 +148,21 @@ pub struct Plan {
     pub hooks: Vec<Vec<Vec<Step>>>,
     /// Whether drivers give way at random.
     pub noise: bool,
+    /// Whether each step in a hook is reached, however long the other threads have ended.
+    pub complete: bool,
 }
 
 impl Plan {
     pub fn empty(seed: u64, started: Vec<bool>) -> Self {
         let hooks = vec![vec![Vec::new(); Hook::ALL.len()]; started.len()];
-        Self { seed, started, threads: Vec::new(), hooks, noise: false }
+        Self { seed, started, threads: Vec::new(), hooks, noise: false, complete: true }
     }
 
     pub fn random(seed: u64) -> Self {
         let mut random = Random(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
         let count = random.pick(&[1, 1, 2, 2, 3]);
         let started = (0..count).map(|_| random.below(2) == 0).collect();
-        let mut plan = Self { noise: random.below(4) > 0, ..Self::empty(seed, started) };
+        let mut plan = Self { noise: random.below(4) > 0, complete: false, ..Self::empty(seed, started) };
         for _ in 0..2 + random.below(3) {
             let steps = 2 + random.below(4);
             let steps = (0..steps).map(|_| Action::Call(random.below(count), kind(&mut random)).into());

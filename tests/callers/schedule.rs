@@ -17,7 +17,7 @@ use crate::{
     history::{Outcome, Phase, Record},
     oracle::{Called, Seen},
     plan::{Content, Kind, Plan},
-    world::{Subscriber, Value, World, lock},
+    world::{Value, World, lock},
 };
 
 /// How long anything may take before the schedule counts as hung: generous, because the machine may be loaded.
@@ -128,6 +128,10 @@ fn conduct(world: &Arc<World>, plan: &Plan) -> Result<Told, String> {
     }
     let all = |_: &_| (ended.load(Ordering::SeqCst) == plan.threads.len()).then_some(());
     world.history.wait_for(DEADLINE, all).ok_or("a thread does not end")?;
+    if plan.complete {
+        let through = |_: &_| world.is_through().then_some(());
+        world.history.wait_for(DEADLINE, through).ok_or("a hook is not reached")?;
+    }
     if !world.take_scripts(DEADLINE) {
         return Err("a callback does not return".to_owned());
     }
@@ -249,16 +253,16 @@ fn waiters(handle: &rustls_reload::Handle<Value>, seed: u64) -> Vec<mpsc::Receiv
     if !seed.is_multiple_of(4) {
         return Vec::new();
     }
+    let mut events = handle.events();
     let generation = handle.current().generation;
     let (first, second) = (handle.clone(), handle.clone());
-    let mut events = handle.events();
     let wait = move || first.wait_published(generation, DEADLINE).is_some();
     let read = move || {
         let mut next = || events.next_within(DEADLINE);
         while let Some(told) = next() {
             if let Event::Published { generation: new, .. } = &*told.event {
                 // The cell is never behind an event.
-                return *new == generation + 1 && second.current().generation >= *new;
+                return second.current().generation >= *new;
             }
         }
         false
@@ -317,7 +321,8 @@ fn end(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String> {
 /// What the first subscriber was told; every other one was told an end of the same.
 fn read_events(world: &World, reloader: usize) -> Result<Vec<Arc<Event>>, String> {
     let mut subscribers = std::mem::take(&mut *lock(&world.sites[reloader].subscribers));
-    subscribers.iter_mut().for_each(Subscriber::read);
+    // Where the driver itself has dropped the reloader, its worker may still be about to end.
+    while subscribers.iter_mut().fold(false, |any, subscriber| subscriber.read() | any) {}
     let all = &subscribers[0].told;
     for subscriber in &subscribers {
         let told = &subscriber.told;

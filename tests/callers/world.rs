@@ -71,8 +71,11 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    pub fn read(&mut self) {
+    /// Reads what there is; whether that was anything.
+    pub fn read(&mut self) -> bool {
+        let before = self.told.len();
         self.told.extend(std::iter::from_fn(|| self.events.try_next()));
+        self.told.len() > before
     }
 }
 
@@ -345,6 +348,11 @@ impl World {
             Err(_) => true,
         };
         caller.has_called && sleeps
+    }
+
+    /// Whether every step in a hook has been taken.
+    pub fn is_through(&self) -> bool {
+        self.sites.iter().flat_map(|site| &site.scripts).all(|steps| lock(steps).is_empty())
     }
 
     /// Nothing more happens by itself: returns once the scripts at work have ended.
