@@ -127,6 +127,8 @@ pub(crate) struct State<T> {
     /// Reloads by hand asked for so far, and up to which a step has begun for them.
     asked: u64,
     begun: u64,
+    /// The last reload that was asked for before the last stop, which ended it and all before.
+    ended: u64,
     /// The last of them that something was published for; a stop in a callback comes before its answer.
     published: u64,
     /// Those whose answer somebody waits for.
@@ -181,6 +183,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
                 hint: false,
                 asked: 0,
                 begun: 0,
+                ended: 0,
                 published: 0,
                 answers: HashMap::new(),
             }),

@@ -3,7 +3,7 @@
 //! The loop is resumable: each call takes the lock, does one thing, and returns a [`Next`]. A thread carries out the waits
 //! on the condition variable, and a simulation lets its own time pass. Nothing else differs between the two.
 
-use std::time::Duration;
+use std::{ops::RangeBounds, time::Duration};
 
 use super::{Ask, Drive, Reload, Shared, State};
 use crate::{
@@ -38,14 +38,15 @@ impl<T> State<T> {
     /// over at that time, and has not said so of what a later start finds (INV-01 (b)).
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
+        self.ended = self.asked;
         // What has begun is answered by how it ends.
         let begun = std::mem::replace(&mut self.begun, self.asked);
-        self.give_up_after(begun);
+        self.give_up(begun + 1..);
     }
 
-    /// Nothing comes of the reloads that were asked for after that one.
-    fn give_up_after(&mut self, begun: u64) {
-        for (_, answer) in self.answers.iter_mut().filter(|(ticket, _)| **ticket > begun) {
+    /// Answers those of these reloads that have no answer yet: nothing comes of them.
+    fn give_up(&mut self, tickets: impl RangeBounds<u64>) {
+        for (_, answer) in self.answers.iter_mut().filter(|(ticket, _)| tickets.contains(ticket)) {
             answer.get_or_insert(Reload::Stopped);
         }
     }
@@ -145,10 +146,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// Puts the driver back under the lock.
     fn rest(&self, state: &mut State<T>, drive: Box<dyn Drive<T>>) {
         state.idle = Some(drive);
-        if state.stopped {
-            // A start may come before they wake, and what it begins does not know of them.
-            state.give_up_after(0);
-        }
+        // A start may have come since the stop, or come before they wake. The worker that it starts does not know of them.
+        let ended = state.ended;
+        state.give_up(..=ended);
         self.notify();
     }
 }
@@ -273,7 +273,8 @@ impl<T: Send + Sync + 'static> ManualReload<T> {
         if let Some(drive) = self.drive.take() {
             // Whoever asked meanwhile waits for this drive too.
             let is_wanted = state.asked > state.begun || state.answers.values().any(Option::is_none);
-            if !state.stopped && is_wanted {
+            // Steps after a stop are the next worker's: its begin makes the driver ready for them.
+            if self.ticket > state.ended && is_wanted {
                 return shared.step(state, &mut **self.drive.insert(drive));
             }
             shared.rest(&mut state, drive);
