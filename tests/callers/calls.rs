@@ -84,7 +84,8 @@ fn caller_here(world: &World, name: &str) -> Option<fn(&World, bool)> {
     let calls = name == "caller" && lock(&world.hold).caller.is_some();
     calls.then_some(|world, begins| {
         if let Some(caller) = &mut lock(&world.hold).caller {
-            if begins { caller.has_called = true } else { caller.has_returned = true }
+            caller.is_calling = begins;
+            caller.left = caller.left.saturating_sub(usize::from(!begins));
         }
     })
 }

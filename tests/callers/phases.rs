@@ -20,11 +20,12 @@ enum Driver {
 }
 
 /// The hooks in which the driver is held, with the visits of each that come before, and the phase that shows there.
-const PLACES: [(Hook, usize, Phase); 8] = [
+const PLACES: [(Hook, usize, Phase); 9] = [
     // Before anything is read, and after all is read.
     (Hook::Look, 0, Phase::Look),
     (Hook::Look, 1, Phase::Look),
     (Hook::Build, 0, Phase::Build),
+    (Hook::Discard, 0, Phase::Callback),
     (Hook::Publish, 0, Phase::Callback),
     (Hook::Publish, 1, Phase::Callback),
     (Hook::Event, 0, Phase::Callback),
@@ -45,7 +46,7 @@ fn held(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase), ki
         plan.hooks[0][Hook::Event as usize].push(Action::StopAlone.into());
     }
     plan.threads.push(steps);
-    let mut caller = vec![Action::AwaitHeld.into(), call(kind)];
+    let mut caller = vec![Action::AwaitHeld(1).into(), call(kind)];
     if matches!(kind, Kind::Write(..)) {
         // Whoever asks now asks after the write.
         caller.push(call(Kind::Reload));
@@ -59,6 +60,16 @@ fn held(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase), ki
 fn stopped(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase)) -> Plan {
     let mut plan = held(seed, driver, (hook, skip, phase), Kind::Reload);
     plan.hooks[0][hook as usize] = vec![Step { skip, action: Action::StopAndAwait }];
+    plan
+}
+
+/// A reload by hand whose build stops the reloader, so that its value is not published. While that is dropped another
+/// thread starts the reloader and asks for a reload.
+fn restarted(seed: u64) -> Plan {
+    let mut plan = held(seed, Driver::ByHand, (Hook::Discard, 0, Phase::Callback), Kind::Start);
+    plan.hooks[0][Hook::Build as usize].push(Action::Call(0, Kind::Stop).into());
+    let caller = [Kind::Start, Kind::Reload].map(|kind| Action::Call(0, kind).into());
+    plan.threads[1] = [Action::AwaitHeld(caller.len()).into()].into_iter().chain(caller).collect();
     plan
 }
 
@@ -108,6 +119,7 @@ fn inv13_each_call_in_each_phase_returns_and_keeps_its_promise() {
     for place in PLACES.iter().filter(|(.., phase)| *phase != Phase::Ending) {
         plans.extend([Driver::Worker, Driver::ByHand].map(|driver| stopped(0, driver, *place)));
     }
+    plans.extend([0, 1].map(restarted));
     for plan in &plans {
         match run(plan) {
             Ok(seen) => coverage.add(&Coverage::of(&seen)),

@@ -92,14 +92,14 @@ pub enum Action {
     Panic,
     /// Waits until another thread does something, for a moment at most.
     GiveWay,
-    /// Holds the driver until the other thread has called, and has returned or sleeps.
+    /// Holds the driver until the other thread has made its calls, and has returned from the last or sleeps in it.
     Hold,
     /// Holds the driver so, then stops the reloader, and waits for the return of the other thread.
     StopAndAwait,
     /// Stops the reloader once no other thread holds it, so that whoever drops it then is the last.
     StopAlone,
-    /// Waits until the driver is held.
-    AwaitHeld,
+    /// Waits until the driver is held, for as many calls.
+    AwaitHeld(usize),
     /// Waits until the worker has started.
     AwaitStarted,
 }
@@ -131,11 +131,21 @@ pub enum Hook {
     Ending,
     /// A waker.
     Wake,
+    /// The drop of a value by the driver: of one that is replaced, or that is not published after all.
+    Discard,
 }
 
 impl Hook {
-    pub const ALL: [Self; 7] =
-        [Self::Look, Self::Build, Self::Publish, Self::Event, Self::Stopped, Self::Ending, Self::Wake];
+    pub const ALL: [Self; 8] = [
+        Self::Look,
+        Self::Build,
+        Self::Publish,
+        Self::Event,
+        Self::Stopped,
+        Self::Ending,
+        Self::Wake,
+        Self::Discard,
+    ];
 }
 
 #[derive(Clone, Debug)]
@@ -210,7 +220,7 @@ fn in_hook(random: &mut Random, of: usize, count: usize, hook: Hook) -> Action {
     }
     match random.below(8) {
         0 => Action::GiveWay,
-        1 if hook != Hook::Ending => Action::Panic,
+        1 if !matches!(hook, Hook::Ending | Hook::Discard) => Action::Panic,
         _ => {
             let kind = kind(random);
             let from = if kind.waits() { of } else { 0 };

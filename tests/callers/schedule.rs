@@ -113,13 +113,13 @@ fn conduct(world: &Arc<World>, plan: &Plan) -> Result<Told, String> {
     let ended = Arc::new(AtomicUsize::new(0));
     for (number, steps) in plan.threads.iter().enumerate() {
         let (world, steps, ended) = (Arc::clone(world), steps.clone(), Arc::clone(&ended));
-        let caller = steps.iter().any(|step| step.action == crate::plan::Action::AwaitHeld);
+        let caller = steps.iter().any(|step| matches!(step.action, crate::plan::Action::AwaitHeld(_)));
         let name = if caller { "caller".to_owned() } else { format!("thread {number}") };
         let run = move || {
             steps.iter().for_each(|step| world.act(step.action));
             if let (true, Some(caller)) = (caller, &mut lock(&world.hold).caller) {
                 // A drop may have been left to another thread.
-                caller.has_returned = true;
+                caller.left = 0;
             }
             ended.fetch_add(1, Ordering::SeqCst);
             world.history.note(Record::Finished);
@@ -167,10 +167,15 @@ fn settle(world: &World, reloader: usize) -> Result<(), String> {
         }
     }
     if let Some(since) = seen.must_run_since(reloader) {
+        // The start has succeeded, and so the run before it has said that it has ended.
         let started = |records: &[Record]| {
-            let after = &records[since..];
-            let starts = |record: &Record| matches!(record, Record::Told { reloader: of, event: Event::Started } if *of == reloader);
-            after.iter().any(starts).then_some(())
+            let last = records.iter().rev().find_map(|record| match record {
+                Record::Told { reloader: of, event } if *of == reloader => {
+                    matches!(event, Event::Started | Event::Stopped).then(|| *event == Event::Started)
+                }
+                _ => None,
+            });
+            last.filter(|runs| *runs).map(drop)
         };
         let why = || format!("reloader {reloader}: the start at {since} is not taken up");
         world.history.wait_for(DEADLINE, started).ok_or_else(why)?;

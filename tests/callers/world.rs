@@ -32,8 +32,20 @@ const MOMENT: Duration = Duration::from_micros(300);
 
 pub struct Value {
     pub number: u64,
-    /// Counted with all else that must be gone in the end.
-    _world: Arc<World>,
+    reloader: usize,
+    world: Arc<World>,
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        // Readers drop values as well.
+        let by_hand = FRAMES.with_borrow(
+            |frames| matches!(frames.last(), Some(Frame::Call(of, true)) if *of == self.reloader),
+        );
+        if by_hand || thread::current().name() == Some("rustls-reload") {
+            self.world.hook(self.reloader, Hook::Discard);
+        }
+    }
 }
 
 pub type Waited = Pin<Box<dyn Future<Output = u64> + Send>>;
@@ -128,8 +140,9 @@ pub struct Hold {
 }
 
 pub struct Caller {
-    pub has_called: bool,
-    pub has_returned: bool,
+    /// How many of the calls for which the driver is held have not returned.
+    pub left: usize,
+    pub is_calling: bool,
     /// Where Linux tells its state.
     pub stat: std::path::PathBuf,
 }
@@ -250,7 +263,7 @@ impl World {
         let phase = match hook {
             Hook::Look | Hook::Wake => None,
             Hook::Build => Some(Phase::Build),
-            Hook::Publish | Hook::Event => Some(Phase::Callback),
+            Hook::Publish | Hook::Event | Hook::Discard => Some(Phase::Callback),
             Hook::Stopped | Hook::Ending => Some(Phase::Ending),
         };
         let _phase = phase.map(|phase| InPhase::new(site, reloader, phase));
@@ -304,14 +317,14 @@ impl World {
                 crate::calls::call(self, 0, Kind::Stop);
                 // Whoever waits for a reload does not wait for the end of this callback.
                 self.expect("waits in a callback for a call that a stop must end", |_| {
-                    lock(&self.hold).caller.as_ref().is_some_and(|caller| caller.has_returned).then_some(())
+                    lock(&self.hold).caller.as_ref().is_some_and(|caller| caller.left == 0).then_some(())
                 });
             }
-            Action::AwaitHeld => {
+            Action::AwaitHeld(left) => {
                 self.expect("waits for a driver to be held", |_| lock(&self.hold).held.then_some(()));
                 let stat = std::fs::read_link("/proc/thread-self").unwrap_or_default();
                 let stat = std::path::Path::new("/proc").join(stat).join("stat");
-                lock(&self.hold).caller = Some(Caller { has_called: false, has_returned: false, stat });
+                lock(&self.hold).caller = Some(Caller { left, is_calling: false, stat });
             }
             Action::AwaitStarted => self.expect("waits for a start", |records| {
                 let starts = |record: &Record| matches!(record, Record::Told { event: Event::Started, .. });
@@ -320,7 +333,7 @@ impl World {
         }
     }
 
-    /// Holds the driver until the other thread has called, and has returned or sleeps.
+    /// Holds the driver until the other thread has made its calls, and has returned from the last or sleeps in it.
     fn hold(&self) {
         lock(&self.hold).held = true;
         self.history.note(Record::Finished);
@@ -340,14 +353,13 @@ impl World {
     fn caller_is_done(&self) -> bool {
         let hold = lock(&self.hold);
         let Some(caller) = &hold.caller else { return false };
-        if caller.has_returned {
-            return true;
+        if caller.left != 1 || !caller.is_calling {
+            return caller.left == 0;
         }
-        let sleeps = match std::fs::read_to_string(&caller.stat) {
+        match std::fs::read_to_string(&caller.stat) {
             Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")),
             Err(_) => true,
-        };
-        caller.has_called && sleeps
+        }
     }
 
     /// Whether every step in a hook has been taken.
@@ -456,7 +468,7 @@ impl Build for Maker {
         let verdict = judge(&texts);
         let kind = texts[0].split(' ').next().unwrap_or_default().to_owned();
         world.history.note(Record::Built { reloader, attempt, texts, verdict: verdict.clone() });
-        let value = |number| Built::new(Value { number, _world: Arc::clone(world) });
+        let value = |number| Built::new(Value { number, reloader, world: Arc::clone(world) });
         match verdict {
             Verdict::Refused(why) => Err(Error::new(Layer::Config, why)),
             Verdict::Held => {
