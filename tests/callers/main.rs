@@ -15,4 +15,5 @@ mod phases;
 mod plan;
 mod random;
 mod schedule;
+mod tasks;
 mod world;

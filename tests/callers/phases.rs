@@ -63,13 +63,22 @@ fn stopped(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase))
     plan
 }
 
-/// A reload by hand whose build stops the reloader, so that its value is not published. While that is dropped another
-/// thread starts the reloader and asks for a reload.
-fn restarted(seed: u64) -> Plan {
+/// A reload by hand that a stop ends while it goes on, and a start follows, and another update; once a reload as well.
+fn restarted(seed: u64, place: (Hook, usize, Phase)) -> Plan {
+    let mut plan = held(seed, Driver::ByHand, place, Kind::Stop);
+    let write = Kind::Write(Content::Good, seed.is_multiple_of(2));
+    let calls = [Kind::Stop, Kind::Start, write, Kind::Reload].map(|kind| Action::Call(0, kind).into());
+    let calls = &calls[..if seed.is_multiple_of(2) { 4 } else { 3 }];
+    plan.threads[1] = [Action::AwaitHeld(calls.len()).into()].iter().chain(calls).copied().collect();
+    plan
+}
+
+/// The same where the build stops the reloader, so that its value is not published: the start comes while that is dropped.
+fn discarded(seed: u64) -> Plan {
     let mut plan = held(seed, Driver::ByHand, (Hook::Discard, 0, Phase::Callback), Kind::Start);
     plan.hooks[0][Hook::Build as usize].push(Action::Call(0, Kind::Stop).into());
-    let caller = [Kind::Start, Kind::Reload].map(|kind| Action::Call(0, kind).into());
-    plan.threads[1] = [Action::AwaitHeld(caller.len()).into()].into_iter().chain(caller).collect();
+    let calls = [Kind::Start, Kind::Reload].map(|kind| Action::Call(0, kind).into());
+    plan.threads[1] = [Action::AwaitHeld(calls.len()).into()].into_iter().chain(calls).collect();
     plan
 }
 
@@ -118,8 +127,9 @@ fn inv13_each_call_in_each_phase_returns_and_keeps_its_promise() {
     }
     for place in PLACES.iter().filter(|(.., phase)| *phase != Phase::Ending) {
         plans.extend([Driver::Worker, Driver::ByHand].map(|driver| stopped(0, driver, *place)));
+        plans.extend([0, 1].map(|seed| restarted(seed, *place)));
     }
-    plans.extend([0, 1].map(restarted));
+    plans.extend([0, 1].map(discarded));
     for plan in &plans {
         match run(plan) {
             Ok(seen) => coverage.add(&Coverage::of(&seen)),

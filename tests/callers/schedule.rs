@@ -223,6 +223,14 @@ fn converge(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String
         // No look has come to its end yet, and the next retry is an hour away.
         call(world, reloader, Kind::Reload);
     }
+    if runs && seed % 4 == 1 {
+        // An event that no publication comes with wakes whoever reads events.
+        let refused = refusal(&handle);
+        write(world, reloader, Content::Bad, true);
+        if !refused.recv_timeout(DEADLINE).unwrap_or_default() {
+            return Err(format!("a thread waits on for the refusal by reloader {reloader}"));
+        }
+    }
     let before = handle.current().generation;
     let waiters = waiters(&handle, seed);
     call(world, reloader, Kind::Published);
@@ -272,14 +280,27 @@ fn waiters(handle: &rustls_reload::Handle<Value>, seed: u64) -> Vec<mpsc::Receiv
         }
         false
     };
-    [Box::new(wait) as Box<dyn FnOnce() -> bool + Send>, Box::new(read)]
-        .into_iter()
-        .map(|work| {
-            let (sender, receiver) = mpsc::channel();
-            drop(thread::spawn(move || sender.send(work())));
-            receiver
-        })
-        .collect()
+    vec![on_thread(wait), on_thread(read)]
+}
+
+/// A thread that waits for the next refusal.
+fn refusal(handle: &rustls_reload::Handle<Value>) -> mpsc::Receiver<bool> {
+    let mut events = handle.events();
+    on_thread(move || {
+        let mut next = || events.next_within(DEADLINE);
+        while let Some(told) = next() {
+            if matches!(*told.event, Event::Refused { .. }) {
+                return true;
+            }
+        }
+        false
+    })
+}
+
+fn on_thread(work: impl FnOnce() -> bool + Send + 'static) -> mpsc::Receiver<bool> {
+    let (sender, receiver) = mpsc::channel();
+    drop(thread::spawn(move || sender.send(work())));
+    receiver
 }
 
 /// Stops or drops the reloader: its worker, its watcher and every wait end with it.
