@@ -140,7 +140,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.neighbour.as_ref().map_or(0, |neighbour| neighbour.rounds)
     }
 
-    /// The reader goes on until `done` says so, for at most `limit`; whether it was done.
+    /// The reader goes on until `done` says so, for at most `limit`; whether it was done. Before a
+    /// start nobody reads, and time passes.
     ///
     /// # Panics
     /// If the reader spins or waits for nothing, or a step of the neighbour fails.
@@ -158,7 +159,8 @@ impl<T: Send + Sync + 'static> Live<T> {
             match self.driver().turn() {
                 Ok(()) => {}
                 Err(pause) => {
-                    assert!(pause.is_some(), "the reader waits for nothing");
+                    let has_begun = self.driver().has_begun();
+                    assert!(pause.is_some() || !has_begun, "the reader waits for nothing");
                     let due = self.neighbour.as_ref().map_or(end, |neighbour| neighbour.due);
                     let wake = pause.map_or(end, |pause| now.saturating_add(pause));
                     self.sim.pass(wake.min(due).min(end));

@@ -33,6 +33,11 @@ impl<T: Send + Sync + 'static> Stepped<T> {
         }
     }
 
+    /// Whether a worker has begun and not ended.
+    pub(super) fn has_begun(&self) -> bool {
+        self.worker.is_some()
+    }
+
     /// Lets the worker go on.
     ///
     /// # Errors
