@@ -78,7 +78,6 @@
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
 //! - `ring`, `aws-lc-rs`: the crypto provider to use where none is passed and the process has no default.
 //! - `testkit`: certificates and publishers for tests, this crate's and others'.
-//! - `cli`: the binary.
 //!
 //! None of them changes what another does.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -30,6 +30,7 @@ fn files() -> Vec<PathBuf> {
     let mut open: Vec<_> = [
         "src",
         "tests",
+        "cli",
         "loom-tests",
         "embedder-tests",
         "fuzz/fuzz_targets",

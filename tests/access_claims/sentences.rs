@@ -33,7 +33,7 @@ pub(crate) fn speaks_of_access(sentence: &str) -> bool {
 /// Each sentence about access in what ships and in what people read, with its file.
 pub(crate) fn about_access() -> BTreeMap<String, PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut open: Vec<PathBuf> = ["src", "README.md"].map(|name| root.join(name)).into();
+    let mut open: Vec<PathBuf> = ["src", "cli/src", "README.md"].map(|name| root.join(name)).into();
     let mut found = BTreeMap::new();
     while let Some(path) = open.pop() {
         if path.is_dir() {

@@ -3,7 +3,6 @@
 #![allow(dead_code, unused_imports, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
 
 pub mod armor;
-pub mod fuse;
 pub mod held;
 pub mod platform;
 pub mod sessions;

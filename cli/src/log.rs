@@ -212,12 +212,10 @@ mod tests {
     };
 
     use proptest::{collection::vec, prelude::*};
-    use rustls_reload::{
-        Clock, Event, ServerReloader, SystemClock, Timing,
-        testkit::{Authority, Identity, Subject},
-    };
+    use rustls_reload::{Clock, Event, ServerReloader, SystemClock, Timing};
 
     use super::*;
+    use crate::testkit::{Authority, Identity, Subject};
 
     /// How long anything may take before a test gives up.
     const DEADLINE: Duration = Duration::from_secs(20);

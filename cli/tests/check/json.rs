@@ -2,10 +2,12 @@
 
 use std::{fs, path::Path};
 
-use rustls_reload::testkit::{Authority, Identity, Subject};
 use serde_json::Value;
 
-use super::{Ended, command, pair, plain, run};
+use super::{
+    Ended, command, pair, plain, run,
+    testkit::{Authority, Identity, Subject},
+};
 
 /// The object on stdout.
 fn json(ended: &Ended) -> Value {

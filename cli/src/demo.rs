@@ -1,6 +1,9 @@
 //! `demo`: rotates a throw-away certificate under the server of `serve` and compares what a client sees with what is
 //! promised.
 
+mod client;
+mod publisher;
+
 use std::{
     fmt::Arguments,
     io::{self, Write},
@@ -16,14 +19,11 @@ use tokio::{
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use crate::{
-    Failure,
+use self::{
     client::{Client, Connection},
-    log::log_line,
     publisher::{Publisher, Update},
-    server::Server,
-    signals::Ends,
 };
+use crate::{Failure, log::log_line, server::Server, signals::Ends};
 
 /// For each thing that the demo waits for: it takes milliseconds, and at most ten seconds where no event arrives.
 const STEP_LIMIT: Duration = Duration::from_secs(12);

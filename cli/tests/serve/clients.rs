@@ -9,13 +9,13 @@ use std::{
 };
 
 use rustls::version::{TLS12, TLS13};
-use rustls_reload::testkit::{Authority, Identity, Subject};
 
 use crate::{
     Server,
     common::{DEADLINE, Generation, Volume, client_of, client_with},
     files,
     process::{Silent, command, pair, text},
+    testkit::{Authority, Identity, Subject},
 };
 
 const DAY: Duration = Duration::from_secs(86_400);

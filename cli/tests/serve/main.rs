@@ -2,25 +2,17 @@
 //! over everything that a look or a check refuses, at the start and while it runs. Checks: INV-10.
 //! `alive` tests the process in its surroundings, `clients` and `drained` what it does about clients,
 //! `places` its limit on connections, `signals` each signal in each phase, `flags` each flag.
-#![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
-#[path = "serve/alive.rs"]
 mod alive;
-#[path = "serve/clients.rs"]
 mod clients;
+#[path = "../../../tests/common/mod.rs"]
 mod common;
-#[path = "serve/drained.rs"]
 mod drained;
-#[path = "serve/flag_world.rs"]
 mod flag_world;
-#[path = "serve/flags.rs"]
 mod flags;
-#[path = "serve/places.rs"]
 mod places;
-#[path = "serve/process.rs"]
 mod process;
-#[path = "serve/signals.rs"]
 mod signals;
 
 use std::{
@@ -35,10 +27,8 @@ use std::{
 
 use common::{DEADLINE, Generation, Keyed, Spoil, Volume, client_of, client_with, crl_spoils, spoils};
 use rustls::{ClientConnection, StreamOwned};
-use rustls_reload::{
-    Layer,
-    testkit::{Identity, Subject, Windows},
-};
+use rustls_reload::{Layer, testkit};
+use testkit::{Identity, Subject, Windows};
 
 fn serve(volume: &Volume) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rustls-reload"));

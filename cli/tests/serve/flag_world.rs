@@ -18,13 +18,13 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS12,
 };
-use rustls_reload::{
-    der,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::der;
 use serde_json::Value;
 
-use crate::common::{DEADLINE, client_of_any};
+use crate::{
+    common::{DEADLINE, client_of_any},
+    testkit::{Authority, Identity, Pair, Subject},
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
 const DAY: Duration = Duration::from_secs(86_400);

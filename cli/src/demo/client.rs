@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
-use rustls_reload::testkit::Authority;
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
@@ -19,23 +18,27 @@ use tokio_rustls::{
 
 use crate::Failure;
 
-pub(crate) struct Client {
+pub(super) struct Client {
     connector: TlsConnector,
     name: ServerName<'static>,
     server: SocketAddr,
 }
 
 /// A connection that stays open.
-pub(crate) struct Connection {
+pub(super) struct Connection {
     /// The leaf that the server presented, verified.
-    pub(crate) leaf: CertificateDer<'static>,
+    pub(super) leaf: CertificateDer<'static>,
     requests: http1::SendRequest<Empty<Bytes>>,
 }
 
 impl Client {
-    pub(crate) fn new(trusted: &Authority, name: &'static str, server: SocketAddr) -> Result<Self, Failure> {
+    pub(super) fn new(
+        trusted: CertificateDer<'static>,
+        name: &'static str,
+        server: SocketAddr,
+    ) -> Result<Self, Failure> {
         let mut roots = RootCertStore::empty();
-        roots.add(trusted.der().clone())?;
+        roots.add(trusted)?;
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -48,7 +51,7 @@ impl Client {
     }
 
     /// Shakes hands and verifies what is presented.
-    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
+    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
         let stream = TcpStream::connect(self.server).await?;
         let stream = self.connector.connect(self.name.clone(), stream).await?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -62,7 +65,7 @@ impl Client {
 
 impl Connection {
     /// The answer to `GET /`, which tells what this connection was served.
-    pub(crate) async fn get(&mut self) -> Result<String, Failure> {
+    pub(super) async fn get(&mut self) -> Result<String, Failure> {
         let request = Request::get("/").header(HOST, "localhost").body(Empty::new())?;
         self.requests.ready().await?;
         let response = self.requests.send_request(request).await?;

@@ -83,12 +83,10 @@ fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Full<
 mod tests {
     use std::{fs, time::Duration};
 
-    use rustls_reload::{
-        ServerReloader,
-        testkit::{Authority, Identity, Subject},
-    };
+    use rustls_reload::ServerReloader;
 
     use super::*;
+    use crate::testkit::{Authority, Identity, Subject};
 
     /// Checks: INV-15, INV-16.
     #[test]

@@ -22,7 +22,7 @@ const ROOT: u64 = 1;
 const LINK: u64 = 2;
 
 /// Answers until the file system is unmounted; returns how many names were looked up.
-pub fn serve_links(device: &mut File, target: &str) -> io::Result<usize> {
+pub(crate) fn serve_links(device: &mut File, target: &str) -> io::Result<usize> {
     let mut request = vec![0; READ_LIMIT];
     let mut lookups = 0;
     loop {

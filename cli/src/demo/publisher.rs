@@ -6,13 +6,13 @@ use std::{
     time::Instant,
 };
 
-use rustls_reload::testkit::{
-    Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick,
-};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use crate::testkit::{Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick};
 
 /// What an update is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Update {
+pub(super) enum Update {
     /// A chain and its key.
     Good,
     /// A chain and the key of another.
@@ -22,7 +22,7 @@ pub(crate) enum Update {
 }
 
 impl Update {
-    pub(crate) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Good => "good update",
             Self::ForeignKey => "broken: key of another pair",
@@ -31,7 +31,7 @@ impl Update {
     }
 }
 
-pub(crate) struct Publisher {
+pub(super) struct Publisher {
     root: PathBuf,
     authority: Authority,
     /// Counts updates, the first publication included.
@@ -40,7 +40,7 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Makes the CA and publishes the first pair beneath `root`.
-    pub(crate) fn first(root: &Path) -> io::Result<(Self, Pair)> {
+    pub(super) fn first(root: &Path) -> io::Result<(Self, Pair)> {
         let publisher =
             Self { root: root.to_owned(), authority: Authority::root("rustls-reload demo CA"), number: 1 };
         std::fs::write(publisher.ca_file(), &publisher.authority.pem)?;
@@ -51,21 +51,22 @@ impl Publisher {
     }
 
     /// Where the files are.
-    pub(crate) fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.root.join(DIR)
     }
 
     /// The CA's certificate, for clients.
-    pub(crate) fn ca_file(&self) -> PathBuf {
+    pub(super) fn ca_file(&self) -> PathBuf {
         self.root.join("ca.pem")
     }
 
-    pub(crate) fn authority(&self) -> &Authority {
-        &self.authority
+    /// Returns the CA's certificate.
+    pub(super) fn authority(&self) -> CertificateDer<'static> {
+        self.authority.der().clone()
     }
 
     /// Publishes an update. Returns what it is (for a cut chain what it was before the cut) and when it was committed.
-    pub(crate) fn publish(&mut self, update: Update) -> io::Result<(Pair, Instant)> {
+    pub(super) fn publish(&mut self, update: Update) -> io::Result<(Pair, Instant)> {
         let pair = self.pair();
         let mut broken = pair.clone();
         match update {

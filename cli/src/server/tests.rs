@@ -3,10 +3,7 @@
 
 use std::{fs, sync::mpsc};
 
-use rustls_reload::{
-    ClientAuth,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::ClientAuth;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::{spawn_blocking, yield_now},
@@ -23,6 +20,7 @@ use tokio_rustls::{
 };
 
 use super::*;
+use crate::testkit::{Authority, Identity, Pair, Subject};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -84,12 +84,10 @@ fn time(since_epoch: Duration) -> String {
 mod tests {
     use std::{collections::BTreeSet, fs};
 
-    use rustls_reload::{
-        Reload, ServerReloader,
-        testkit::{Authority, Identity, Pair, Subject},
-    };
+    use rustls_reload::{Reload, ServerReloader};
 
     use super::*;
+    use crate::testkit::{Authority, Identity, Pair, Subject};
 
     /// A server of this pair, polled, whose files are then those of `other`'s chain: refused, and not watched.
     fn degraded_and_refused(dir: &std::path::Path, [pair, other]: [&Pair; 2]) -> Status {

@@ -1,15 +1,15 @@
-//! The binary: a server that reloads (`serve`), what it would load (`check`), and the proof of it on one's own machine
-//! (`demo`).
+//! The binary: `serve` runs a server that reloads, `check` reports what such a server would load, and
+//! `demo` (feature `demo`) rotates a throw-away certificate under a server and verifies what a client
+//! is shown.
 
 mod check;
-mod client;
 mod counters;
+#[cfg(feature = "demo")]
 mod demo;
 mod files;
 mod http;
 mod limits;
 mod log;
-mod publisher;
 mod serve;
 mod server;
 mod signals;
@@ -23,13 +23,16 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+// Every certificate of the demo and of the unit tests comes from here.
+#[cfg(any(feature = "demo", test))]
+use rustls_reload::testkit;
 
 /// What ends a command early: printed on stderr, exit code 1.
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Serves HTTPS with a certificate, key and client CAs that are swapped when their files change.
 #[derive(Parser)]
-#[command(version, about, after_help = EXIT_CODES)]
+#[command(name = "rustls-reload", version, about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -60,6 +63,7 @@ enum Command {
     /// the kind of the key, whether they match, the client CAs and their revocation lists, a handshake in memory, the
     /// directories watched. A refusal comes last, naming layer and path. Warnings tell what a server would start with all the same.
     Check(check::Args),
+    #[cfg(feature = "demo")]
     #[command(after_help = EXIT_CODES)]
     /// Rotate a throw-away certificate under a running server, with a client looking on
     ///
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => run(serve::serve(args)).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check::check(&args),
+        #[cfg(feature = "demo")]
         Command::Demo(args) => run(demo::demo(args)).map(|()| ExitCode::SUCCESS),
     };
     let code = outcome.unwrap_or_else(|failure| {

@@ -1,9 +1,9 @@
 //! `rustls-reload check` as an operator runs it: what it prints, in which order, and how it ends.
-#![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
-#[path = "../common/mod.rs"]
+#[path = "../../../tests/common/mod.rs"]
 mod common;
+mod fuse;
 mod json;
 
 use std::{
@@ -15,11 +15,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::{Generation, Volume, fuse::serve_links, spoils};
-use rustls_reload::{
-    ClientAuth, Layer,
-    testkit::{Authority, Identity, Pair, Subject, leaks},
-};
+use common::{Generation, Volume, spoils};
+use fuse::serve_links;
+use rustls_reload::{ClientAuth, Layer, testkit};
+use testkit::{Authority, Identity, Pair, Subject, leaks};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
 const DAY: Duration = Duration::from_secs(86_400);
