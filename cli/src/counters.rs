@@ -1,5 +1,5 @@
-//! Counters of what happens to clients, shown in `/status` and logged rarely enough that no client
-//! can fill the log.
+//! Counters of handshakes and connections for `/status`. Failures are logged too, rarely enough
+//! that no client can fill the log.
 
 use std::{
     collections::BTreeMap,
@@ -15,17 +15,17 @@ use serde_json::{Value, json};
 
 use crate::log::{self, log_line};
 
-/// Each reason for a failed handshake is logged at most once in this time.
+/// Least time between two log lines of one reason for failed handshakes.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// Counters since the start.
 pub(crate) struct Counters {
     completed: AtomicU64,
-    /// By the reason's name.
+    /// Failures by the name of their reason.
     failed: Mutex<BTreeMap<&'static str, Failed>>,
     pub(crate) accept_failures: AtomicU64,
     open: AtomicUsize,
-    /// Connections at a time.
+    /// Limit on open connections.
     pub(crate) limit: usize,
 }
 
@@ -41,7 +41,7 @@ impl Drop for Open {
 #[derive(Default)]
 struct Failed {
     count: u64,
-    /// When it was logged last, and its count then.
+    /// Time and count of the last log line.
     logged: Option<(Instant, u64)>,
 }
 
@@ -76,7 +76,7 @@ impl Counters {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let of = failed.entry(reason.name()).or_default();
         of.count += 1;
-        // Probes of load balancers connect and go, every few seconds and for ever: counted only.
+        // Probes of load balancers connect and disconnect every few seconds: they are counted only.
         if reason == HandshakeFailure::ConnectionLost {
             return None;
         }
@@ -90,7 +90,7 @@ impl Counters {
         Some(format!("handshake failed: {name}: {reason} ({new} since the last such line, {all} in all)"))
     }
 
-    /// The part of `/status` that is about clients and the log.
+    /// Returns the fields of `/status` about clients and the log.
     pub(crate) fn to_json(&self) -> BTreeMap<&'static str, Value> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let failed: BTreeMap<_, _> = failed.iter().map(|(name, of)| (*name, of.count)).collect();

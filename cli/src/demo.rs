@@ -1,5 +1,5 @@
-//! `demo`: rotates a throw-away certificate under the server of `serve` and compares what a client sees with what is
-//! promised.
+//! `demo`: rotates a throw-away certificate under the server of `serve`, and compares what a client
+//! is shown with what is promised.
 
 mod client;
 mod publisher;
@@ -25,12 +25,13 @@ use self::{
 };
 use crate::{Failure, log::log_line, server::Server, signals::Ends};
 
-/// For each thing that the demo waits for: it takes milliseconds, and at most ten seconds where no event arrives.
+/// Limit for each thing that the demo waits for. Each takes milliseconds, and at most ten seconds
+/// where no event arrives.
 const STEP_LIMIT: Duration = Duration::from_secs(12);
-/// Between two rotations of `--keep`.
+/// Pause between two rotations of `--keep`.
 const KEEP_PAUSE: Duration = Duration::from_secs(3);
 
-/// How long to go on.
+/// Arguments of `demo`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Then go on publishing every three seconds until ctrl-c
@@ -39,7 +40,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn demo(args: Args) -> Result<(), Failure> {
-    // Also when a signal ends it, the directory is removed.
+    // A signal must not leave the directory behind.
     let mut ends = Ends::new()?;
     let dir = private_dir()?;
     let mut demo = tokio::select! {
@@ -61,7 +62,7 @@ pub(crate) async fn demo(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A temporary directory that nobody else can look into: it will hold keys, if only throw-away ones.
+/// Makes a temporary directory that only its owner can enter: it will hold private keys.
 fn private_dir() -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("rustls-reload-demo-");
@@ -75,9 +76,9 @@ struct Demo {
     events: mpsc::UnboundedReceiver<Event>,
     publisher: Publisher,
     client: Client,
-    /// Opened before the first update.
+    /// The connection that was opened before the first update.
     before: Connection,
-    /// The leaf that has to be served.
+    /// The leaf that the server has to present.
     served: CertificateDer<'static>,
     generation: u64,
 }
@@ -90,7 +91,7 @@ impl Demo {
         let builder =
             ServerReloader::builder(dir.join("tls.crt"), dir.join("tls.key")).on_event(move |event| {
                 log_line(event);
-                // Nobody listens any more only when the demo is over.
+                // The receiver is dropped only at the end of the demo.
                 let _ = tell.send(event.clone());
             });
         report(format_args!("a throw-away CA and pair in {}, laid out as kubelet does", dir.display()))?;
@@ -113,7 +114,7 @@ impl Demo {
         Ok(demo)
     }
 
-    /// What the demo promises to show.
+    /// Publishes a good, a broken and a good update, and checks what the client is shown of each.
     async fn three_updates(&mut self) -> Result<(), Failure> {
         self.good().await?;
         self.broken(Update::ForeignKey).await?;
@@ -129,7 +130,7 @@ impl Demo {
         ))
     }
 
-    /// Updates until the future is dropped.
+    /// Publishes updates until the future is dropped.
     async fn keep_on(&mut self) -> Result<(), Failure> {
         let mut pause = interval(KEEP_PAUSE);
         pause.tick().await;
@@ -143,7 +144,8 @@ impl Demo {
         }
     }
 
-    /// A good update: each handshake gets the old or the new leaf, the new one from some moment on.
+    /// Publishes a good update. Each handshake must get the old leaf until one gets the new leaf;
+    /// the update must be one generation.
     async fn good(&mut self) -> Result<(), Failure> {
         let (new, renamed) = self.publisher.publish(Update::Good)?;
         let seen = async {
@@ -165,7 +167,8 @@ impl Demo {
         expect(generation == self.generation, "one update is one generation")
     }
 
-    /// A broken update: it is refused and told, and the old pair goes on.
+    /// Publishes a broken update. The server must report why it failed, and go on with the old
+    /// pair.
     async fn broken(&mut self, update: Update) -> Result<(), Failure> {
         let (new, renamed) = self.publisher.publish(update)?;
         let refused = self.event(|event| matches!(event, Event::Refused { .. })).await?;
@@ -183,7 +186,10 @@ impl Demo {
         expect(self.server.reloader.status().refused.is_some(), "the status has the refusal")
     }
 
-    /// The next event of this kind; a publication or refusal that was not asked for breaks the promise.
+    /// Waits for the first event that `wanted` takes.
+    ///
+    /// # Errors
+    /// Another publication or failure came first, or nothing within [`STEP_LIMIT`].
     async fn event(&mut self, wanted: impl Fn(&Event) -> bool) -> Result<Event, Failure> {
         let next = async {
             while let Some(event) = self.events.recv().await {
@@ -198,7 +204,7 @@ impl Demo {
         in_time("an event", next).await
     }
 
-    /// One line of the report.
+    /// Prints one line of the report.
     fn row(
         &self,
         step: &str,
@@ -217,7 +223,7 @@ impl Demo {
     }
 }
 
-/// The first digits of the serial, which is random: enough to tell two apart.
+/// Returns the first digits of the serial number. It is random, so they identify the certificate.
 fn serial(leaf: &CertificateDer<'_>) -> String {
     let serial = der::fields(leaf).map(|fields| der::serial_hex(fields.serial));
     serial.map_or_else(|| "?".to_owned(), |serial| serial.chars().take(8).collect())

@@ -1,4 +1,4 @@
-//! The three answers of the server.
+//! Answers of the server: `/`, `/status` and `/healthz`.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,7 +13,7 @@ use crate::{counters::Counters, status};
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Answers one request of a connection that was shaken with `served`.
+/// Answers one request of a connection whose handshake used `served`.
 pub(crate) fn answer<B>(
     request: &Request<B>,
     served: &Published<ServerTls>,
@@ -44,7 +44,7 @@ pub(crate) fn answer<B>(
     response
 }
 
-/// Why the server will not take the next change of the files, if that is so.
+/// Returns why the next change of the files would not be served; `None` if it would.
 fn unhealthy(status: &Status) -> Option<String> {
     match status.stalled_since {
         _ if !status.running => Some("the files are not watched\n".to_owned()),
@@ -55,7 +55,7 @@ fn unhealthy(status: &Status) -> Option<String> {
     }
 }
 
-/// What this connection was served; a reload does not change it.
+/// Describes the configuration of this connection, which a reload does not change.
 fn connection(served: &Published<ServerTls>) -> String {
     let leaf = &served.value.leaf;
     format!(

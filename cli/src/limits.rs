@@ -1,12 +1,12 @@
-//! The number of connections that the process can afford.
+//! Limit on the connections that the process can afford.
 
-/// Connections at a time, however many descriptors there are: each costs memory as well.
+/// Limit on open connections, however many descriptors there are: each costs memory too.
 const CONNECTIONS_LIMIT: usize = 4096;
-/// Descriptors that a reload needs besides one for each directory on the way: 64 files at a time,
-/// and some for the watcher and for directories that come into use later.
+/// Descriptors that a reload needs besides one for each directory on the way to the files: 64 files
+/// at a time, and some for the watcher and for directories that come into use later.
 const RELOAD_RESERVE: usize = 64 + 32;
 
-/// Raises the limit on descriptors as far as it is useful and allowed.
+/// Raises the limit on descriptors as far as that is useful and allowed.
 pub(crate) fn raise() {
     #[cfg(unix)]
     {
@@ -15,13 +15,13 @@ pub(crate) fn raise() {
         let limit = getrlimit(Resource::Nofile);
         if limit.current.is_some_and(|current| current < useful) {
             let raised = limit.maximum.map_or(useful, |maximum| maximum.min(useful));
-            // Where that is refused, fewer connections are accepted.
+            // Without more descriptors the limit on connections is lower.
             let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
         }
     }
 }
 
-/// The number of descriptors that the process may have; `None` where nothing limits it.
+/// Returns the number of descriptors that the process may have; `None` where nothing limits it.
 #[cfg(unix)]
 fn descriptors() -> Option<usize> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
@@ -33,17 +33,17 @@ fn descriptors() -> Option<usize> {
     None
 }
 
-/// Returns how many connections at a time leave enough descriptors to reload files that `dirs`
-/// directories lead to.
+/// Returns the number of open connections that leaves a reload enough descriptors, where `dirs`
+/// directories lead to the files.
 ///
 /// Called once everything else is open.
 pub(crate) fn connections(dirs: usize) -> usize {
-    // The descriptors that the process has now, as Linux, macOS and the BSDs list them.
+    // Linux, macOS and the BSDs list the open descriptors here.
     let open = std::fs::read_dir("/dev/fd").map_or(64, Iterator::count);
     descriptors().map_or(CONNECTIONS_LIMIT, |limit| affordable(limit, open, dirs))
 }
 
-/// With very few descriptors, connections get half of those that are free.
+/// Computes [`connections`]. With very few descriptors, connections get half of the free ones.
 fn affordable(limit: usize, open: usize, dirs: usize) -> usize {
     let free = limit.saturating_sub(open);
     free.saturating_sub(RELOAD_RESERVE + dirs).max(free / 2).clamp(1, CONNECTIONS_LIMIT)

@@ -1,8 +1,8 @@
-//! Lines for people on stderr, through a bounded queue: only the queue's own thread ever waits for
-//! the reader of stderr.
+//! Log lines on stderr, through a bounded queue: only the queue's own thread ever waits for the
+//! reader of stderr.
 //!
-//! Without a reader the oldest lines make room for new ones and are counted, and the count is the
-//! first that a reader gets who comes back (INV-15).
+//! Without a reader the oldest lines are dropped and counted. A reader that comes back gets the
+//! count before the next line (INV-15).
 
 use std::{
     collections::VecDeque,
@@ -14,23 +14,22 @@ use std::{
     time::Duration,
 };
 
-/// Bytes of the lines that wait at most, not counting the last of them.
+/// Limit on the bytes of queued lines. The last line is not counted.
 const BYTES_LIMIT: usize = 256 * 1024;
-/// How long the end of the process waits for the lines that have not been written: a reader takes
-/// them within milliseconds, and a full pipe without one must not hold the process.
+/// Time that the end of the process waits for queued lines. A reader takes them within
+/// milliseconds; a full pipe without a reader must not hold the process.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
-/// Between two attempts to write to a non-blocking stderr that is full.
+/// Pause between two attempts to write to a non-blocking stderr that is full.
 const WRITE_PAUSE: Duration = Duration::from_millis(50);
 
 static LOG: Log = Log::new(BYTES_LIMIT);
 
-/// Starts the thread that writes what [`log_line`] is given; panics are logged from then on as
-/// well.
+/// Starts the thread that writes the lines of [`log_line`]. From then on panics are logged too.
 ///
 /// # Errors
-/// There is no thread for it.
+/// The system has no thread left.
 pub(crate) fn start() -> io::Result<()> {
-    // Detached, since it may hang in a write for ever.
+    // The thread is detached, since a write may hang for ever.
     thread::Builder::new().name("log".to_owned()).spawn(|| LOG.write_to(io::stderr()))?;
     LOG.lock().started = true;
     panic::set_hook(Box::new(|panic| {
@@ -42,24 +41,23 @@ pub(crate) fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes one line to stderr; with [`start`] it is only queued, and this waits for nothing.
-///
-/// A line that nobody reads is no reason to stop serving.
+/// Writes one line to stderr. After [`start`] it only queues the line, and never blocks: a log that
+/// nobody reads must not stop the server.
 pub(crate) fn log_line(line: impl Display) {
     LOG.line(one_line(line) + "\n");
 }
 
-/// Waits until all lines are written, at most [`FLUSH_LIMIT`].
+/// Waits until all lines are written, for at most [`FLUSH_LIMIT`].
 pub(crate) fn flush() {
     LOG.flush(FLUSH_LIMIT);
 }
 
-/// The number of lines lost so far.
+/// Returns the number of lines lost so far.
 pub(crate) fn lost() -> u64 {
     LOG.lock().queue.lost_in_all
 }
 
-/// The text with its control characters escaped: one of a path, say, cannot begin another line.
+/// Returns the text with its control characters escaped, so that no path can begin another line.
 pub(crate) fn one_line(text: impl Display) -> String {
     let mut line = String::new();
     for c in text.to_string().chars() {
@@ -68,7 +66,7 @@ pub(crate) fn one_line(text: impl Display) -> String {
     line
 }
 
-/// Lines on their way to one writer.
+/// Log of one writer.
 struct Log {
     state: Mutex<State>,
     changed: Condvar,
@@ -77,7 +75,7 @@ struct Log {
 struct State {
     queue: Queue,
     started: bool,
-    /// The writer has a line that is not written yet.
+    /// Whether the writer has taken a line that is not written yet.
     writing: bool,
 }
 
@@ -107,7 +105,7 @@ impl Log {
         drop(self.changed.wait_timeout_while(self.lock(), limit, open));
     }
 
-    /// Writes lines as they come, for ever. Lines that `out` does not take are lost.
+    /// Writes lines as they come, for ever. A line whose write fails is lost.
     fn write_to(&self, mut out: impl Write) {
         let mut cut = false;
         loop {
@@ -123,7 +121,7 @@ impl Log {
             text += &line;
             if let Err(written) = write(&mut out, text.as_bytes()) {
                 cut = text.as_bytes()[..written].last().is_some_and(|last| *last != b'\n');
-                // A count that is written, but for its line break, is not written again.
+                // The count was written if no more than its line break is missing.
                 self.lock().queue.lose_written(if written + 1 < count { lost } else { 0 });
             }
         }
@@ -144,8 +142,10 @@ impl Log {
     }
 }
 
-/// Writes all of it, also where stderr was made non-blocking by somebody who shares it; else
-/// returns how much was written.
+/// Writes the whole text, also where another process made the shared stderr non-blocking.
+///
+/// # Errors
+/// The number of bytes written before the failure.
 fn write(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
     let mut written = 0;
     while written < text.len() {
@@ -160,13 +160,13 @@ fn write(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
     Ok(())
 }
 
-/// Lines that wait for the writer. The oldest make room for new ones: the latest say how things
-/// are.
+/// Lines that wait for the writer. The oldest are dropped for new ones, since the latest describe
+/// the present state.
 struct Queue {
     lines: VecDeque<String>,
     bytes: usize,
     limit: usize,
-    /// Lines lost directly before the first that waits.
+    /// Number of lines lost directly before the first that waits.
     lost: u64,
     lost_in_all: u64,
 }
@@ -180,7 +180,7 @@ impl Queue {
     fn push(&mut self, line: String) {
         self.bytes += line.len();
         self.lines.push_back(line);
-        // The last one stays, however long it is.
+        // The last line stays, however long it is.
         while self.bytes > self.limit && self.lines.len() > 1 {
             self.bytes -= self.lines.pop_front().map_or(0, |line| line.len());
             self.lost += 1;
@@ -195,7 +195,8 @@ impl Queue {
         Some((std::mem::take(&mut self.lost), line))
     }
 
-    /// The line taken last is lost as well, and so is the news of the `lost` ones before it, if that was not written.
+    /// Counts the line taken last as lost. `lost` is the number of lines before it whose count was
+    /// not written either.
     fn lose_written(&mut self, lost: u64) {
         self.lost += lost + 1;
         self.lost_in_all += 1;

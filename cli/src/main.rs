@@ -1,6 +1,6 @@
-//! The binary: `serve` runs a server that reloads, `check` reports what such a server would load, and
-//! `demo` (feature `demo`) rotates a throw-away certificate under a server and verifies what a client
-//! is shown.
+//! The binary: `serve` runs a server that reloads, `check` reports what such a server would load,
+//! and `demo` (feature `demo`) rotates a throw-away certificate under a server and verifies what a
+//! client is shown.
 
 mod check;
 mod counters;
@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 #[cfg(any(feature = "demo", test))]
 use rustls_reload::testkit;
 
-/// What ends a command early: printed on stderr, exit code 1.
+/// Error that ends a command with exit code 1; `main` prints it on stderr.
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Serves HTTPS with a certificate, key and client CAs that are swapped when their files change.
@@ -91,7 +91,7 @@ fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure
     signals::unblock()?;
     log::start().map_err(|error| format!("no thread for the log: {error}"))?;
     let log_panic = panic::take_hook();
-    // tokio panics where it gets no thread, and then waits for ever for those that it has got: this
+    // Without a thread tokio panics, and then waits for ever for the threads that it has. The hook
     // ends the process first.
     panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
@@ -104,7 +104,7 @@ fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     panic::set_hook(log_panic);
     let outcome = runtime.block_on(command);
-    // A read that hangs on a dead network mount must not hold up the end.
+    // A read that hangs on a dead network mount must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

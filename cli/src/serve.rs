@@ -14,11 +14,11 @@ use crate::{
     signals::{Ends, Reloads},
 };
 
-/// From the first signal until the process ends, whatever hangs: what the server's own end may
-/// take, and a second more.
+/// Time from the first signal to the end of the process, whatever hangs: [`END_LIMIT`] and a second
+/// more.
 const LAST_LIMIT: Duration = END_LIMIT.saturating_add(Duration::from_secs(1));
 
-/// What to serve, and where.
+/// Arguments of `serve`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -33,7 +33,8 @@ pub(crate) struct Args {
     expiry_days: Option<Vec<u32>>,
 }
 
-/// Whether the host exists is found out when it is listened on; what cannot be an address is a wrong argument.
+/// Checks that the text has the form of an address. Whether its host exists shows only when the
+/// server listens.
 fn host_and_port(text: &str) -> Result<String, &'static str> {
     let port =
         text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
@@ -44,7 +45,7 @@ fn host_and_port(text: &str) -> Result<String, &'static str> {
 }
 
 pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
-    // Before anything else: from here on no signal ends the process in the middle of something.
+    // First of all: from here on no signal ends the process half-way through something.
     let (ends, hangups) = (Ends::new()?, Reloads::new()?);
     let (end, mut ending) = oneshot::channel();
     tokio::spawn(end_on_signal(ends, end));
@@ -81,10 +82,10 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
 /// Asks for an end at the first signal, and ends the process at the second one or after
 /// [`LAST_LIMIT`].
 ///
-/// A task of its own: the one that serves may wait for a driver that hangs.
+/// Runs as a task of its own, since the task that serves may wait for a driver that hangs.
 async fn end_on_signal(mut ends: Ends, end: oneshot::Sender<()>) {
     ends.recv().await;
-    // Nobody listens any more only at the end.
+    // The receiver is dropped only when the server has ended.
     let _ = end.send(());
     tokio::select! {
         () = ends.recv() => log_line("a second signal: ended at once"),
@@ -96,7 +97,8 @@ async fn end_on_signal(mut ends: Ends, end: oneshot::Sender<()>) {
     std::process::exit(0);
 }
 
-/// What was reloaded or refused is told as an event; this line says that the signal was heard, and what came of it.
+/// Reloads at each SIGHUP, and logs the result. Events describe the reload itself; the line shows
+/// that the signal arrived.
 async fn reload_on_hangup(mut hangups: Reloads, handle: Handle<ServerTls>) {
     loop {
         hangups.recv().await;

@@ -1,4 +1,4 @@
-//! An HTTPS server over a reloader: what `serve` runs and what `demo` looks at.
+//! An HTTPS server over a reloader. `serve` runs it, and `demo` connects to it.
 
 use std::{
     convert::Infallible,
@@ -31,31 +31,34 @@ use tokio::{
 
 use crate::{Failure, counters::Counters, http, limits, log::log_line};
 
-/// The protocols offered.
+/// Protocols offered by ALPN.
 pub(crate) const ALPN: [&str; 2] = ["h2", "http/1.1"];
-/// A handshake takes two round trips: ten seconds are enough for any network, and bound what a silent client costs.
+/// Time limit for a handshake. Its two round trips take less on any network, and a silent client
+/// costs no more than this.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// For the head of an HTTP/1.1 request, and so for the pause before the next one on a connection.
+/// Time limit for the head of an HTTP/1.1 request, and so for the pause before the next request on
+/// a connection.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
-/// For the body of a request, which is passed over: no answer depends on one.
+/// Time limit for the body of a request. It is read and ignored: no answer depends on it.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
-/// An h2 client that does not answer a ping for this long is gone.
+/// Time limit for an h2 client to answer a ping.
 const PING_LIMIT: Duration = Duration::from_secs(10);
-/// h2 streams at a time on one connection.
+/// Limit on the h2 streams open at a time on one connection.
 const STREAM_LIMIT: u32 = 64;
-/// Once a client's CA may have gone, for the request that is being answered; then it is cut.
+/// Time limit for the request in progress once trust was reduced or the server ends; then the
+/// connection is cut.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
-/// At the end, for requests that are being answered.
+/// Time limit for all requests in progress once the server ends.
 pub(crate) const END_LIMIT: Duration = Duration::from_secs(5);
-/// Between two attempts to accept while the system refuses, doubling from the first to the last of
-/// these.
+/// The first and the longest pause between two attempts to accept while `accept` fails; each pause
+/// is twice as long as the one before.
 const ACCEPT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 
 /// A running server and the reloader that it serves from.
 pub(crate) struct Server {
-    /// Where it listens.
+    /// The address that the server listens on.
     pub(crate) address: SocketAddr,
-    /// What it serves.
+    /// The reloader that connections are served from.
     pub(crate) reloader: ServerReloader,
     counters: Arc<Counters>,
     stop: watch::Sender<bool>,
@@ -64,7 +67,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Loads, listens, and returns once the files are watched and connections are accepted.
+    /// Loads the files and listens. Returns once the files are watched and the server accepts.
     pub(crate) async fn start(builder: ServerBuilder, listen: &str) -> Result<Self, Failure> {
         let started = Arc::new(Notify::new());
         let builder = builder.alpn(ALPN).on_event({
@@ -75,9 +78,9 @@ impl Server {
                 }
             }
         });
-        // The first load is synchronous and may wait until the files hold still.
+        // The first load blocks: it may wait until the files are stable.
         let reloader = on_thread(move || builder.load()).await??;
-        // Names are resolved on a thread as well.
+        // Resolving a name blocks too.
         let (name, failed) = (listen.to_owned(), |error| format!("cannot listen on {listen}: {error}"));
         let resolved = on_thread(move || Ok::<Vec<_>, io::Error>(name.to_socket_addrs()?.collect())).await?;
         let listener = TcpListener::bind(&resolved.map_err(failed)?[..]).await.map_err(failed)?;
@@ -96,12 +99,12 @@ impl Server {
         Ok(Self { address, reloader, counters, stop, worker, accepting })
     }
 
-    /// Connections at a time; further ones wait in the system's queue.
+    /// Returns the limit on open connections. Further ones wait in the system's queue.
     pub(crate) fn limit(&self) -> usize {
         self.counters.limit
     }
 
-    /// Returns if it ends without having been asked to, which is a bug.
+    /// Returns if the server ends by itself, which is a bug.
     pub(crate) async fn ended(&mut self) -> Failure {
         match (&mut self.accepting).await {
             Ok(()) => "the server has ended by itself".into(),
@@ -109,16 +112,19 @@ impl Server {
         }
     }
 
-    /// Ends it: answers what was asked, at most for [`END_LIMIT`], and stops watching.
+    /// Ends the server: answers requests in progress, for at most [`END_LIMIT`], and stops
+    /// watching.
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
-        // A task that panicked has told so itself.
+        // The panic of a task was logged by the panic hook.
         let _ = tokio::join!(self.worker, self.accepting);
     }
 }
 
-/// Runs `work` on a thread of its own: where there is none, that is an error, and not a panic as of
-/// `spawn_blocking`.
+/// Runs `work` on a thread of its own.
+///
+/// # Errors
+/// The system has no thread left. `spawn_blocking` would panic then.
 async fn on_thread<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Failure> {
     let (sender, receiver) = oneshot::channel();
     let spawned = thread::Builder::new().name("start".to_owned()).spawn(move || drop(sender.send(work())));
@@ -134,7 +140,7 @@ struct Clients {
     counters: Arc<Counters>,
 }
 
-/// Accepts until told to stop, then waits for the connections to end.
+/// Accepts connections until `stop`, then waits for the open ones to end.
 async fn accept(listener: TcpListener, clients: Clients, mut stop: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(clients.counters.limit));
     let mut connections = JoinSet::new();
@@ -144,7 +150,7 @@ async fn accept(listener: TcpListener, clients: Clients, mut stop: watch::Receiv
             next = next(&listener, &permits, &clients.counters) => next,
         };
         let Some((stream, permit)) = next else { break };
-        // Those that have ended; never more than the limit on connections.
+        // Without this the results of all connections would pile up.
         while connections.try_join_next().is_some() {}
         let connection = connection(stream, clients.clone(), stop.clone());
         let open = clients.counters.opened();
@@ -161,9 +167,10 @@ async fn accept(listener: TcpListener, clients: Clients, mut stop: watch::Receiv
     }
 }
 
-/// The next connection, once there is room for it; `None` never happens while the semaphore is open.
+/// Waits for a free place and returns the next connection with it; `None` only if the semaphore was
+/// closed.
 ///
-/// While the system refuses, that is logged when it begins and when it is over, and not in between.
+/// A period of failures to accept is logged when it begins and when it ends, and not in between.
 async fn next(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
@@ -180,7 +187,7 @@ async fn next(
                 }
                 return Some((stream, permit));
             }
-            // These are about one client that has gone again.
+            // These are about one client, which has disconnected.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -201,10 +208,9 @@ async fn next(
     }
 }
 
-/// Shakes hands and answers requests until the client has enough, or the server ends.
+/// Serves one connection: the handshake, and requests until the client or the server ends it.
 ///
-/// A handshake that fails is counted by its reason. What goes wrong after that is the client's
-/// business.
+/// A handshake that fails is counted by its reason. Later failures are not: the client sees them.
 async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiver<bool>) {
     let Clients { acceptor, handle, counters } = clients;
     let _ = stream.set_nodelay(true);
@@ -219,7 +225,7 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
     };
     failure.map_or_else(|| counters.completed(), |failure| counters.failed(failure));
     let Ok(Ok(Accepted { stream, served, shrunk, .. })) = shaken else { return };
-    // Who showed no certificate was trusted by nobody, and has lost nothing.
+    // Without a client certificate, a connection depends on no client CA.
     let known = stream.get_ref().1.peer_certificates().is_some();
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
@@ -228,7 +234,8 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
         .keep_alive_interval(HEAD_LIMIT)
         .keep_alive_timeout(PING_LIMIT)
         .max_concurrent_streams(STREAM_LIMIT);
-    // What ALPN settled is not asked of the first bytes again: a client that sends none would never be timed out.
+    // The protocol is the one that ALPN settled. Reading it from the first bytes has no time limit,
+    // so that a silent client would hold its place for ever.
     let http = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => http.http2_only(),
         _ => http.http1_only(),
@@ -247,19 +254,21 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
         _ = serving.as_mut() => return,
         () = silence(&asked) => return,
         () = stopped(&mut stop) => {}
-        // Whoever is trusted still comes again.
+        // A client that is still trusted connects again.
         _ = shrunk, if known => {}
     }
     serving.as_mut().graceful_shutdown();
     let _ = timeout(DRAIN_LIMIT, serving).await;
 }
 
-/// Reads a body that nobody wants: left unread, it has an h2 stream reset, and clients lose the answer with it.
+/// Reads a body to its end. Left unread, it would have its h2 stream reset, and the client would
+/// lose the answer.
 async fn pass_over(mut body: Incoming) {
     while let Some(Ok(_)) = body.frame().await {}
 }
 
-/// Returns if nothing is asked within the limit for a head: an h2 client that does not even begin is sent no ping.
+/// Returns if no request comes within [`HEAD_LIMIT`]: hyper pings an h2 client only after its first
+/// bytes.
 async fn silence(asked: &AtomicBool) {
     sleep(HEAD_LIMIT).await;
     if asked.load(Ordering::Relaxed) {
@@ -267,7 +276,7 @@ async fn silence(asked: &AtomicBool) {
     }
 }
 
-/// Returns once the server is told to stop, or nobody is left to tell.
+/// Returns once `stop` is set or its sender is dropped.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }

@@ -1,11 +1,11 @@
-//! The signals that end the server, and the one that reloads by hand.
+//! Signals that end the server, and the one that asks for a reload.
 
 use std::io;
 
-/// Lets the signals in that are waited for here, also where the parent has blocked them: that is
-/// inherited.
+/// Unblocks the signals that are waited for here. A parent may have blocked them, and a process
+/// inherits that.
 ///
-/// Called before any other thread starts, since threads inherit it too.
+/// Called before any other thread starts, since threads inherit the mask too.
 #[cfg(unix)]
 pub(crate) fn unblock() -> io::Result<()> {
     use nix::sys::signal::{SigSet, Signal};
@@ -18,7 +18,7 @@ pub(crate) fn unblock() -> io::Result<()> {
     Ok(())
 }
 
-/// What ends the process: SIGTERM and SIGINT, ctrl-c elsewhere.
+/// Signals that end the process: SIGTERM and SIGINT on Unix, ctrl-c elsewhere.
 pub(crate) struct Ends {
     #[cfg(unix)]
     term: tokio::signal::unix::Signal,
@@ -26,7 +26,7 @@ pub(crate) struct Ends {
     int: tokio::signal::unix::Signal,
 }
 
-/// What asks for a reload: SIGHUP; elsewhere there is nothing like it.
+/// The signal that asks for a reload: SIGHUP on Unix, none elsewhere.
 pub(crate) struct Reloads {
     #[cfg(unix)]
     hup: tokio::signal::unix::Signal,
@@ -36,8 +36,8 @@ pub(crate) struct Reloads {
 impl Ends {
     pub(crate) fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        // Where stderr is a file that may grow no further (RLIMIT_FSIZE), a line is lost.
-        // Unhandled, this signal would end the process.
+        // A write to stderr raises SIGXFSZ where stderr is a file at its size limit (RLIMIT_FSIZE).
+        // Unhandled, the signal would end the process; handled, a line is lost.
         let _ = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?;
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
@@ -57,7 +57,7 @@ impl Ends {
     }
 
     pub(crate) async fn recv(&mut self) {
-        // Where ctrl-c cannot be waited for, the system's own way to end a process is left.
+        // Without ctrl-c, the system's own way to end a process is left.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

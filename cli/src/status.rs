@@ -1,4 +1,4 @@
-//! The status as JSON, field by field as in `Status`; times are RFC 3339, absent things are null.
+//! The status as JSON, field by field as in `Status`. Times are RFC 3339, absent values are null.
 
 use std::time::Duration;
 
@@ -89,7 +89,8 @@ mod tests {
     use super::*;
     use crate::testkit::{Authority, Identity, Pair, Subject};
 
-    /// A server of this pair, polled, whose files are then those of `other`'s chain: refused, and not watched.
+    /// Returns the status of a polled server of `pair`, after its chain was replaced by the one of
+    /// `other`: the update is rejected, and the files are not watched.
     fn degraded_and_refused(dir: &std::path::Path, [pair, other]: [&Pair; 2]) -> Status {
         let (chain, key) = (dir.join("tls.crt"), dir.join("tls.key"));
         fs::write(&chain, &pair.chain).unwrap();
@@ -112,7 +113,7 @@ mod tests {
         let pair = || ca.issue(&Subject::server("localhost"), &Identity::p256());
         let status = degraded_and_refused(dir.path(), [&pair(), &pair()]);
         let json = to_json(&status);
-        // The fields as Debug has them, each on a line of its own.
+        // Debug prints each field on a line of its own.
         let text = format!("{status:#?}");
         let field = |line: &str| {
             let name = line.strip_prefix("    ")?.split_once(": ")?.0;
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!((&json["generation"], &json["held_until"]), (&json!(1), &Value::Null));
         assert_eq!(json["leaf"]["names"], json!(["localhost"]));
         assert_eq!(json["watched"], json!([]), "nothing is watched without a watcher");
-        // Each on the way to the files, the root included.
+        // Every directory on the way to the files counts, the root included.
         assert_eq!(json["directories"], dir.path().canonicalize().unwrap().ancestors().count());
         assert_eq!(json["expiring"], Value::Null);
         let [only] = &status.sets[..] else { panic!("{:?}", status.sets) };

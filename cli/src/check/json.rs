@@ -1,4 +1,4 @@
-//! The inspection as one JSON object; times are RFC 3339, absent things are null.
+//! The inspection as one JSON object. Times are RFC 3339, absent values are null.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListD
 use super::{Way, name, role, ways};
 use crate::status::error;
 
-/// Returns what `check` found; `result` is `passed`, `warnings` or `refused`, as the exit code says.
+/// Returns what `check` found; `result` is `passed`, `warnings` or `refused`, as the exit code
+/// says.
 pub(super) fn of(inspection: &Inspection) -> Value {
     let Inspection { sizes, chain, key, matched, client_cas, rehearsed, warnings, refused, .. } = inspection;
     let result = match refused {
@@ -25,7 +26,7 @@ pub(super) fn of(inspection: &Inspection) -> Value {
         "sizes": sizes,
         "chain": certificates("chain", chain),
         "key": key,
-        // Without a comparison the rehearsal decides.
+        // Without a comparison the rehearsed handshake decides.
         "match": matched.map(|compared| if compared { "compared" } else { "left to the rehearsal" }),
         "client_cas": certificates("client-ca", client_cas),
         "crls": crls(inspection),
@@ -59,7 +60,7 @@ fn certificates(label: &str, certificates: &[CertificateDer<'_>]) -> Vec<Value> 
             "must_staple": fields.must_staple,
         }))
     };
-    // Every certificate was read before it came here.
+    // The load has parsed every one of them already.
     certificates.iter().enumerate().filter_map(certificate).collect()
 }
 

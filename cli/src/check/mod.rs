@@ -1,4 +1,4 @@
-//! `check`: what a server of these files would load and watch, stage by stage.
+//! `check`: reports what a server of these files would load and watch, stage by stage.
 
 mod json;
 
@@ -18,10 +18,10 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::{Failure, files::Files, limits, log::one_line, server::ALPN};
 
-/// It passes, and something should be looked after.
+/// Exit code of a check that passes with warnings.
 const WARNED: u8 = 3;
 
-/// What to check.
+/// Arguments of `check`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -54,13 +54,13 @@ pub(crate) fn check(args: &Args) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The way to one file.
+/// Path lookup of one file.
 struct Way<'a> {
     path: &'a Path,
     links: Vec<(&'a Path, &'a Path)>,
-    /// The last name that was looked up.
+    /// Path of the last name that was looked up.
     end: Option<&'a Path>,
-    /// The kind of the file there; `None` where the way stops short of the file.
+    /// Kind of the file there; `None` where the lookup stops before the file.
     kind: Option<&'static str>,
 }
 
@@ -76,7 +76,7 @@ fn ways<'i>(inspection: &'i Inspection) -> Vec<Way<'i>> {
             let is_listed = walk.dirs.iter().any(|dir| dir.listed.is_some() && dir.path == end.path);
             match &end.seen {
                 Seen::Node(_) if is_listed => Some("a directory: each file in it counts"),
-                // More was to be looked up beneath it.
+                // `as_directory` says that more names were to follow: the lookup stopped there.
                 Seen::Node(stat) if !step.as_directory => Some(stat.kind.name()),
                 _ => None,
             }
@@ -87,12 +87,12 @@ fn ways<'i>(inspection: &'i Inspection) -> Vec<Way<'i>> {
     paths.iter().zip(&walk.traces).map(way).collect()
 }
 
-/// A name for people, or `-`.
+/// Returns a distinguished name as text, or `-`.
 fn name(der: &[u8]) -> String {
     der::name(der).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
 }
 
-/// The role of the certificate at a place of the chain or of the client CAs.
+/// Returns the role of the certificate at a place of the chain or of the client CAs.
 fn role(label: &str, place: usize, fields: &Fields<'_>) -> &'static str {
     match (label, place) {
         ("chain", 0) if fields.ca => "leaf, although a CA's",
@@ -139,7 +139,7 @@ impl<W: Write> Report<W> {
         Ok(())
     }
 
-    /// Prints each link followed on the way to each file, and where the way ends.
+    /// Prints each link followed on the way to each file, and where the lookup ends.
     fn ways(&mut self, inspection: &Inspection) -> io::Result<()> {
         for way in ways(inspection) {
             self.line("path", way.path.display())?;
@@ -198,7 +198,7 @@ impl<W: Write> Report<W> {
         Ok(())
     }
 
-    /// A label and what it is about, on one line whatever that holds.
+    /// Prints a label and a text on one line; control characters of the text are escaped.
     fn line(&mut self, label: &str, text: impl Display) -> io::Result<()> {
         writeln!(self.0, "{label:<10} {}", one_line(text))
     }

@@ -1,4 +1,4 @@
-//! The demo's client: it trusts the demo's CA and nothing else, and looks at what it is shown.
+//! The demo's client: it trusts the demo's CA alone, and keeps the leaf that it is shown.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -50,21 +50,21 @@ impl Client {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, server })
     }
 
-    /// Shakes hands and verifies what is presented.
+    /// Connects and verifies the chain that the server presents.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
         let stream = TcpStream::connect(self.server).await?;
         let stream = self.connector.connect(self.name.clone(), stream).await?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let leaf = chain.first().ok_or("the server presented no certificate")?.clone().into_owned();
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // It ends when the requests' end is dropped.
+        // The task ends when `requests` is dropped.
         tokio::spawn(connection);
         Ok(Connection { leaf, requests })
     }
 }
 
 impl Connection {
-    /// The answer to `GET /`, which tells what this connection was served.
+    /// Returns the body of `GET /`, which names the certificate that this connection was served.
     pub(super) async fn get(&mut self) -> Result<String, Failure> {
         let request = Request::get("/").header(HOST, "localhost").body(Empty::new())?;
         self.requests.ready().await?;

@@ -1,4 +1,4 @@
-//! The demo's publisher: makes pairs and puts them on disk as kubelet does, whole ones and broken ones.
+//! The demo's publisher: makes good and broken pairs, and puts them on disk as kubelet does.
 
 use std::{
     io,
@@ -10,12 +10,12 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::testkit::{Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick};
 
-/// What an update is like.
+/// Kinds of updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Update {
     /// A chain and its key.
     Good,
-    /// A chain and the key of another.
+    /// A chain and the key of another pair.
     ForeignKey,
     /// A chain that ends in the middle, and its key.
     CutChain,
@@ -50,12 +50,12 @@ impl Publisher {
         Ok((publisher, pair))
     }
 
-    /// Where the files are.
+    /// Returns the directory of the served files.
     pub(super) fn dir(&self) -> PathBuf {
         self.root.join(DIR)
     }
 
-    /// The CA's certificate, for clients.
+    /// Returns the path of the CA's certificate, for clients.
     pub(super) fn ca_file(&self) -> PathBuf {
         self.root.join("ca.pem")
     }
@@ -65,7 +65,8 @@ impl Publisher {
         self.authority.der().clone()
     }
 
-    /// Publishes an update. Returns what it is (for a cut chain what it was before the cut) and when it was committed.
+    /// Publishes an update. Returns its pair and the time of the commit. The pair is the one that
+    /// the update was made from: its chain is whole, and its key is its own.
     pub(super) fn publish(&mut self, update: Update) -> io::Result<(Pair, Instant)> {
         let pair = self.pair();
         let mut broken = pair.clone();
@@ -80,7 +81,8 @@ impl Publisher {
         let commit = ops.iter().position(|op| matches!(op, Op::Rename(..))).unwrap_or_default();
         let (before, after) = ops.split_at(commit);
         self.apply(before)?;
-        // A publisher that is slower than the file system's clock, as all but this one are.
+        // Without this pause the rename could fall into the same tick of the file system's clock as
+        // the writes. The reload would then wait for a second snapshot (`Timing::tie`).
         wait_for_tick(&self.root)?;
         let committed = Instant::now();
         self.apply(after)?;
@@ -96,7 +98,7 @@ impl Publisher {
     }
 }
 
-/// Beneath the root.
+/// Name of the served directory beneath the root.
 const DIR: &str = "tls";
 
 fn stamp(number: u64) -> String {

@@ -1,4 +1,4 @@
-//! Each time limit of a connection, by a clock that only the test moves. Checks: INV-12.
+//! Time limits of a connection, by a clock that only the test moves. Checks: INV-12.
 #![allow(clippy::unwrap_used)] // reason: a test
 
 use std::{fs, sync::mpsc};
@@ -31,8 +31,8 @@ struct Bench {
     servers: Authority,
     kept: Authority,
     removed: Authority,
-    /// Keeps the clock from being moved while everybody waits for a socket: a task that blocks does
-    /// that, until this is dropped.
+    /// Holds a blocking task until it is dropped. tokio does not advance a paused clock while one
+    /// runs, also when all other tasks wait for a socket.
     _frozen: mpsc::Sender<()>,
 }
 
@@ -59,7 +59,7 @@ impl Bench {
         ca.issue(&Subject::client("client"), &Identity::p256())
     }
 
-    /// A connection whose handshake is over, for this protocol.
+    /// Connects with this protocol; the handshake is over then.
     async fn connect(&self, alpn: &str, shown: Option<&Pair>) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.servers.der().clone()).unwrap();
@@ -79,14 +79,14 @@ impl Bench {
         let socket = TcpStream::connect(self.server.address).await.unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
-        // The server has to have heard of its end as well, since that is when the next limit begins.
+        // The next limit begins once the server knows of the end of the handshake too.
         while self.count("handshakes", "completed") == before {
             yield_now().await;
         }
         stream
     }
 
-    /// A counter as `/status` has it.
+    /// Returns a counter of `/status`.
     fn count(&self, group: &str, name: &str) -> u64 {
         self.server.counters.to_json()[group][name].as_u64().unwrap_or(0)
     }
@@ -101,8 +101,8 @@ impl Bench {
         }
     }
 
-    /// Expects the one connection to be cut at this limit from now on: it is open a second before,
-    /// and not a second after.
+    /// Asserts that the one connection is cut this long from now: it is open a second before, and
+    /// closed a second after.
     async fn is_cut_at(&self, limit: Duration, what: &str) {
         pass(limit - SECOND).await;
         assert_eq!(self.open(), 1, "{what}: cut a second before {limit:?}");
@@ -110,7 +110,7 @@ impl Bench {
         assert_eq!(self.open(), 0, "{what}: not cut a second after {limit:?}");
     }
 
-    /// Removes a client CA and waits until that is served.
+    /// Removes a client CA and waits until the reload is served.
     async fn shrink(&self) {
         fs::write(self.dir.path().join("ca.crt"), &self.kept.pem).unwrap();
         let generation = self.server.reloader.status().generation;
@@ -119,7 +119,7 @@ impl Bench {
     }
 }
 
-/// Moves the clock on, a second at a time, and lets all tasks take notice.
+/// Advances the clock a second at a time, and lets all tasks run in between.
 async fn pass(mut time: Duration) {
     while !time.is_zero() {
         advance(SECOND).await;
@@ -130,7 +130,7 @@ async fn pass(mut time: Duration) {
     }
 }
 
-/// The first bytes of the answer to what was asked.
+/// Returns the first bytes of the answer to a request.
 async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
     let mut answer = vec![0; 1024];
     let read = stream.read(&mut answer).await.unwrap();
@@ -174,7 +174,7 @@ async fn inv12_silence_after_the_handshake_is_cut_at_its_limit() {
 async fn inv12_pause_after_an_answer_is_cut_at_its_limit() {
     let bench = Bench::new().await;
     let mut client = bench.connect("http/1.1", None).await;
-    // The limit is that of each pause, not of the connection.
+    // The limit is for each pause, not for the connection.
     for _ in 0..3 {
         pass(20 * SECOND).await;
         client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
@@ -212,12 +212,13 @@ async fn inv12_body_that_does_not_come_is_answered_at_its_limit() {
     let early = timeout(Duration::ZERO, client.read_u8()).await;
     assert!(early.is_err(), "answered a second before the limit: {early:?}");
     pass(2 * SECOND).await;
-    // The answer ends the connection, whose body was not read.
+    // The body was not read, so the answer ends the connection.
     assert_eq!(bench.open(), 0, "not answered a second after the limit");
     assert!(answer(&mut client).await.starts_with("HTTP/1.1 405"));
 }
 
-/// Of two that hang in a head, the one that showed a certificate is cut once trust has shrunk.
+/// Of two connections that hang in a head, only the one with a client certificate is cut once trust
+/// was reduced.
 #[tokio::test(start_paused = true)]
 async fn inv12_drained_connection_is_cut_at_its_limit() {
     let bench = Bench::new().await;
