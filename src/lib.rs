@@ -1,47 +1,21 @@
-//! Swaps a running rustls server's certificate, key and client CAs when their files change: no restart, no failed
-//! handshake, no mixture.
+//! Swaps a running rustls server's certificate, key and client CAs when their files change: no
+//! restart, no failed handshake, no mixture of two updates.
 //!
-//! What is promised:
-//!
-//! - A configuration is published only whole: its bytes were on disk together at one instant, they are of one update of
-//!   their publisher, and the bytes that passed the checks are the bytes that are served.
-//! - A configuration is published only after every check passed, the last of them a TLS handshake in memory against it.
-//! - A reload that fails changes nothing: the same `Arc<ServerConfig>` goes on being served. It is told once, and tried
-//!   again until it succeeds or the files change.
-//! - Once the files hold a valid set, that set is served, whether or not an event told of it: within milliseconds where
-//!   the publisher commits by one rename (Kubernetes volumes, release links), else once the files hold still.
-//! - A session goes on resuming over a renewal, and over no change of what it was verified under: client CAs, what their
-//!   revocation lists name, the mode of client authentication, names.
-//! - A handshake waits for no file, no parse, no callback and no lock that a reload holds.
-//!
-//! What is not promised:
-//!
-//! - A publisher that rewrites its files one by one and pauses for longer than [`Timing::settle`] between two writes of
-//!   one update can have half of it published, if that half passes every check.
-//! - Memory that rustls or the crypto provider hold is not wiped; the buffers of this crate are.
-//! - Connections that are open stay as they were shaken; none is closed because a certificate or a CA has gone. That trust has
-//!   shrunk is told, and each connection can wait for it ([`Handle::trust_shrunk`]).
-//! - The chain is not verified against any root, nor its names against anything: a client does that.
-//! - On Windows no directory is held open, so every change has to hold still; a replaced directory or file is noticed by its
-//!   number. Elsewhere than there and on Unix it is noticed by lengths and times only: see [`fs::PathFs`].
-//! - Where panics abort, a panic in a build step ends the process.
-//!
-//! # How it works
-//!
-//! ```text
-//! publisher (kubelet, certbot, cp ...)
-//!     | changes files
-//! watch + poll --hint--> machine --look--> snapshot --bytes--> parse --> validate --> rehearse
-//!  (may lie)              ^  |           (one attempt)                       (handshake in memory)
-//!                         |  '--wake me at t                                         |
-//!                         '---------------- candidate or refusal <-------------------'
-//!                            machine --publish--> cell (one Arc) <-- handshakes read here
-//!                            machine --tell-----> events, status
-//! ```
-//!
-//! One thread drives it. File events are hints and nothing more: losing all of them costs at most the poll of ten
-//! seconds ([`Timing`] has all delays). Every directory on the way to every file is watched, links and their targets
-//! included, so a swapped ancestor is seen like a rewritten file.
+//! - **Whole.** A configuration is published as a whole: its bytes were on disk together at one
+//!   instant, they belong to one update of their publisher, and the bytes that passed the checks
+//!   are the bytes that are served.
+//! - **Valid.** A configuration is published only after every check passed. The last check is a TLS
+//!   handshake in memory against it.
+//! - **Kept.** A rejected reload changes nothing: the same `Arc<ServerConfig>` stays served. The
+//!   rejection is reported once, and retried until it succeeds or the files change.
+//! - **Converging.** Once the files hold a valid file set, that set is served, with or without a
+//!   file event. It takes milliseconds where the publisher commits by one rename (Kubernetes
+//!   volumes, release links), else the settle time.
+//! - **Resuming.** Sessions keep resuming over a renewal. They never resume over a change of the
+//!   client CAs, of the certificates that revocation lists name, of the client authentication mode
+//!   or of a certificate's names.
+//! - **Prompt.** A handshake waits for no file, no parser, no callback and no lock that a reload
+//!   holds.
 //!
 //! # The shortest program
 //!
@@ -57,29 +31,86 @@
 //! tls.start()?;
 //! loop {
 //!     let socket = accept()?;
-//!     // What is served at this moment; one atomic load.
+//!     // Returns the configuration that is served at this moment: one atomic load.
 //!     let connection = rustls::ServerConnection::new(tls.current())?;
 //! #   drop((socket, connection));
 //! }
 //! # }
 //! ```
 //!
-//! # Guarantees
+//! # What rotates where
 //!
-//! Each promise is an invariant with a number, stated in [`manual::invariants`] together with the tests that check it.
-//! [`manual::design`] answers why things are as they are, [`manual::limits`] lists the limits.
+//! | changed files | new handshakes | sessions |
+//! |---|---|---|
+//! | chain and key, same names | get the new certificate | keep resuming |
+//! | chain and key, other names | get the new certificate | start afresh |
+//! | client CAs, same names, keys and constraints | use the new bundle | keep resuming |
+//! | client CAs, any other change | use the new bundle | start afresh |
+//! | revocation lists, same certificates named | use the new lists | keep resuming |
+//! | revocation lists, other certificates named | use the new lists | start afresh |
 //!
-//! [`Reloader`] is the part that knows nothing of TLS: a [`Build`] step of one's own makes any value of any files.
+//! [`ServerBuilder::client_ca`], [`ServerBuilder::crl`] and [`ServerBuilder::crl_dir`] add the
+//! files that clients are verified against. [`ServerBuilder::pair`] adds a pair for clients that
+//! name its servers. Files of one publisher form one file set, which is taken up or rejected as a
+//! whole and keeps its own last good state.
+//!
+//! Open connections keep the configuration that they were accepted with. The server decides how
+//! much of a configuration it takes up:
+//!
+//! - [`ServerReloader::current`] returns the whole configuration for the next connection.
+//! - `ServerReloader::acceptor` does the same for tokio (feature `tokio`).
+//! - [`ServerBuilder::on_publish`] hands each new configuration to a server that replaces its own.
+//! - [`ServerReloader::resolver`] is for a server that takes one configuration for life: it rotates
+//!   the certificate and nothing else.
+//!
+//! # How it works
+//!
+//! ```text
+//! publisher (kubelet, certbot, cp ...)
+//!     | changes files
+//! watch + poll --hint--> machine --read--> snapshot --bytes--> parse --> validate --> rehearse
+//!  (unreliable)           ^  |           (one attempt)                       (handshake in memory)
+//!                         |  '--wake me at t                                         |
+//!                         '---------------- valid or rejected <----------------------'
+//!                            machine --publish--> cell (one Arc) <-- handshakes read here
+//!                            machine --report---> events, status
+//! ```
+//!
+//! One thread drives it. File events are hints and nothing more: losing all of them costs at most
+//! the poll interval of ten seconds ([`Timing`] has all delays). Every directory on the way to
+//! every file is watched, symlinks and their targets included, so a replaced ancestor is noticed
+//! like a rewritten file.
+//!
+//! Each promise is an invariant with a number, stated in [`manual::invariants`] together with the
+//! tests that check it. [`manual::design`] explains the design. [`Reloader`] is the part that knows
+//! nothing of TLS: with a [`Build`] step of your own it makes any value of any files.
 //!
 //! # Features
 //!
-//! - `notify` (default): file events. Without it the files are looked at every second.
+//! - `notify` (default): file events. Without it the files are polled every second.
 //! - `tokio`: `Acceptor`, `Reloader::spawn_worker` with a shutdown receiver, `Handle::reload`.
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
-//! - `ring`, `aws-lc-rs`: the crypto provider to use where none is passed and the process has no default.
-//! - `testkit`: certificates and publishers for tests, this crate's and others'.
+//! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
+//! - `testkit`: certificates and publishers for tests, of this crate and of others.
 //!
-//! None of them changes what another does.
+//! No feature changes the behaviour of another.
+//!
+//! # Limits
+//!
+//! [`manual::limits`] lists every limit. The following is not promised:
+//!
+//! - A publisher that rewrites its files one by one may pause for longer than [`Timing::settle`]
+//!   between two writes of one update. Half of that update can then be published, if that half
+//!   passes every check.
+//! - Memory that rustls or the crypto provider hold is not wiped. The buffers of this crate are.
+//! - No open connection is closed because a certificate or a CA has gone. Reduced trust is
+//!   reported, and each connection can wait for that ([`Handle::trust_shrunk`]).
+//! - The chain is not verified against any root, nor its names against anything: a client does
+//!   that.
+//! - On Windows no directory is held open, so every change has to settle, and a replaced directory
+//!   or file is noticed by its file id. On platforms other than Unix and Windows it is noticed by
+//!   lengths and times only: see [`fs::PathFs`].
+//! - Where panics abort, a panic in a build step ends the process.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod base64;
