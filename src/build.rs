@@ -1,4 +1,4 @@
-//! The step that makes a value of a set of files.
+//! Builds a value of a file set: the trait that an embedder implements, and its inputs and results.
 
 use std::{path::Path, time::Duration};
 
@@ -8,33 +8,38 @@ use crate::{
     snapshot::Files,
 };
 
-/// Makes published values of a set of files: parse, validate, rehearse.
+/// Builds the published value of file sets: parses, validates, rehearses.
 ///
-/// It is called on the driver's thread, never while a lock is held, and may take its time: handshakes go on with what
-/// is served. It gets bytes, not paths, so that what is checked is what is published (INV-01 (c)).
+/// A build runs on the driver's thread, never while a lock is held, and may take its time:
+/// handshakes go on with the served value. It gets bytes, not paths, so that the checked bytes are
+/// the published bytes (INV-01 (c)).
 pub trait Build: Send + 'static {
-    /// What is published.
+    /// The value that is published.
     type Value: Send + Sync + 'static;
 
-    /// Builds a value, with every check that there is. A panic counts as a refusal.
+    /// Builds a value of one file set and runs every check on it. A panic counts as a rejection.
+    ///
+    /// Where there are several file sets, `files` are those of the set that has changed: see
+    /// [`Context::set`].
     ///
     /// # Errors
-    /// The refusal, naming layer and path; what was served stays served.
-    ///
-    /// Where there are several sets, `files` is the one of them that has changed: see [`Context::set`].
+    /// The cause of the rejection, naming layer and path. The served value stays served.
     fn build(
         &mut self,
         files: &Files,
         context: &Context<'_, Self::Value>,
     ) -> Result<Built<Self::Value>, Error>;
 
-    /// Builds the first whole of all sets, in their order. Any refusal refuses it.
+    /// Builds the first value, of all file sets in their order. The rejection of one set rejects
+    /// the whole.
     ///
-    /// As it stands it builds them one after the other, each as a change of the whole before it: a build whose values are
-    /// costly to copy makes the whole at once instead.
+    /// The default implementation calls [`build`](Self::build) once for each set, each time on top
+    /// of the value that the sets before it made. A build whose values are costly to copy should
+    /// override it and make the value at once.
     ///
     /// # Errors
-    /// The refusal, naming layer and path.
+    /// The cause of the rejection, naming layer and path; [`Layer::Settings`] where there is no
+    /// file set.
     fn first(&mut self, sets: &[Files], wall: Duration) -> Result<Whole<Self::Value>, Error> {
         let mut whole: Option<Whole<Self::Value>> = None;
         for (set, files) in sets.iter().enumerate() {
@@ -51,8 +56,9 @@ pub trait Build: Send + 'static {
         whole.ok_or_else(|| Error::new(Layer::Settings, "no sets: there is nothing to load"))
     }
 
-    /// Whether the candidate lacks only an end of what is served, as a write in progress does: such a set has to hold
-    /// still for longer. `set` is as in [`Context::set`].
+    /// Returns whether the candidate only lacks an end of the served bytes, as a write in progress
+    /// does. Such a file set has to be stable for longer
+    /// ([`Timing::shrink_settle`](crate::Timing)). `set` is as in [`Context::set`].
     fn shrinks(&self, set: usize, served: &Files, candidate: &Files) -> bool {
         let _ = set;
         lost_a_file(served, candidate)
@@ -60,20 +66,21 @@ pub trait Build: Send + 'static {
     }
 }
 
-/// What a build may depend on besides the bytes.
+/// Carries everything but the bytes that a build may depend on.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Context<'a, T> {
-    /// The wall clock, since the Unix epoch.
+    /// The time by the wall clock, since the Unix epoch.
     pub wall: Duration,
-    /// What is served; `None` at the first load. The new value takes everything of the other sets from it.
+    /// The served value; `None` at the first load. A build copies everything of the other sets from
+    /// it.
     pub served: Option<&'a T>,
-    /// Which set the files are, of several.
+    /// The index of the file set, in the order in which the sets were given, the first being 0.
     pub set: usize,
 }
 
 impl<'a, T> Context<'a, T> {
-    /// For tests of a build step.
+    /// Makes a context of the first file set, for tests of a build step.
     #[must_use]
     pub fn new(wall: Duration, served: Option<&'a T>) -> Self {
         Self { wall, served, set: 0 }
@@ -86,70 +93,74 @@ impl<'a, T> Context<'a, T> {
 pub struct Built<T> {
     /// The value.
     pub value: T,
-    /// What to tell of it.
+    /// The leaf that events and the status show for the file set; `None` where there is none.
     pub leaf: Option<Leaf>,
-    /// What an operator should know of it.
+    /// Warnings to report: facts that an operator should know and that reject nothing.
     pub warnings: Vec<Error>,
-    /// It must not be published before this time on the wall clock; ignored at the first load.
+    /// The value is not published before this time, since the Unix epoch by the wall clock. Ignored
+    /// at the first load.
     pub not_before: Option<Duration>,
-    /// Set where it trusts somebody no longer who is trusted by what is served; ignored at the first load.
+    /// Set where the value no longer trusts a client that the served value trusts. Ignored at the
+    /// first load.
     pub shrunk: Option<Shrunk>,
 }
 
-/// What a value trusts no longer; told once handshakes get it, as [`Event::TrustShrunk`](crate::Event::TrustShrunk).
+/// The trust that a value has removed. Reported as
+/// [`Event::TrustShrunk`](crate::Event::TrustShrunk) once handshakes get the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shrunk {
-    /// The number of the trust that begins with the value.
+    /// The number of the trust epoch that begins with the value.
     pub epoch: u64,
-    /// What has gone, as far as it has a name.
+    /// The removed trust, as far as it has a name.
     pub lost: Vec<Lost>,
 }
 
 impl<T> Built<T> {
-    /// A value of which there is nothing to tell.
+    /// Makes a result without leaf, warnings or date.
     pub fn new(value: T) -> Self {
         Self { value, leaf: None, warnings: Vec::new(), not_before: None, shrunk: None }
     }
 }
 
-/// The first value of all sets.
+/// The first value, made of all file sets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Whole<T> {
     /// The value.
     pub value: T,
-    /// What to tell of each set.
+    /// The leaf of each file set, in the order of the sets; a missing entry counts as `None`.
     pub leaves: Vec<Option<Leaf>>,
-    /// What an operator should know of it.
+    /// Warnings to report, as in [`Built::warnings`].
     pub warnings: Vec<Error>,
 }
 
 impl<T> Whole<T> {
-    /// A value of which there is nothing to tell.
+    /// Makes a result without leaves or warnings.
     pub fn new(value: T) -> Self {
         Self { value, leaves: Vec::new(), warnings: Vec::new() }
     }
 }
 
-/// The files under one path in both, with their place in the first.
+/// Pairs the files that have the same path in both file sets: the index in `old`, the old bytes,
+/// the new bytes.
 pub(crate) fn same_paths<'a>(
     old: &'a Files,
     new: &'a Files,
 ) -> impl Iterator<Item = (usize, &'a [u8], &'a [u8])> {
     let in_new = |path: &Path| new.iter().find(|(other, _)| *other == path);
     old.iter().enumerate().filter_map(move |(index, (path, bytes))| {
-        // Most often it has kept its place.
+        // Most files keep their place; only the others are searched for.
         let same = new.get(index).filter(|(other, _)| *other == path).or_else(|| in_new(path));
         same.map(|(_, new)| (index, bytes, new))
     })
 }
 
-/// Whether files have gone from a directory and nothing has come in their place.
+/// Returns whether files have gone from a directory and no file of another path has come.
 pub(crate) fn lost_a_file(old: &Files, new: &Files) -> bool {
     new.iter().count() < old.iter().count() && same_paths(new, old).count() == new.iter().count()
 }
 
-/// Whether `new` is `old` without its end.
+/// Returns whether `new` is `old` without its end.
 #[must_use]
 pub(crate) fn lost_its_end(old: &[u8], new: &[u8]) -> bool {
     new.len() < old.len() && old.starts_with(new)

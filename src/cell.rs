@@ -1,8 +1,9 @@
-//! One cell publishes one immutable whole.
+//! Publishes one immutable value at a time through one cell.
 //!
-//! [`Cell`] is `arc-swap` in the shipped build and a loom lock under `--cfg loom`: loom cannot see inside arc-swap (its
-//! models there explore one permutation and find nothing), so the models check the protocol *given a linearizable
-//! cell*, and the real cell is checked by Miri over many seeds and by ThreadSanitizer (`scripts/miri`, `scripts/tsan`).
+//! [`Cell`] is `arc-swap` in the shipped build and a loom lock under `--cfg loom`. Loom cannot see
+//! inside arc-swap: its models there explore one permutation and find nothing. So the models check
+//! the protocol *given a linearizable cell*, and Miri over many seeds and ThreadSanitizer check the
+//! real cell (`scripts/miri`, `scripts/tsan`).
 
 use crate::sync::Arc;
 
@@ -10,20 +11,20 @@ use crate::sync::Arc;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Published<T> {
-    /// Counts publications of one reloader, the first load being 1.
+    /// The number of the publication by one reloader; the first load is 1.
     pub generation: u64,
-    /// What was built.
+    /// The published value.
     pub value: T,
 }
 
 impl<T> Published<T> {
-    /// Pairs a value with its generation: for tests of code that takes a `Published`.
+    /// Pairs a value with its generation, for tests of code that takes a `Published`.
     pub fn new(generation: u64, value: T) -> Self {
         Self { generation, value }
     }
 }
 
-/// Holds the current `Arc<T>`; reading never waits for a writer (INV-07).
+/// Holds the current `Arc<T>`. A reader never waits for a writer (INV-07).
 pub struct Cell<T> {
     #[cfg(not(loom))]
     slot: arc_swap::ArcSwap<T>,
@@ -33,22 +34,24 @@ pub struct Cell<T> {
 
 #[cfg(not(loom))]
 impl<T> Cell<T> {
-    /// A cell that holds `first`.
+    /// Makes a cell that holds `first`.
     pub fn new(first: Arc<T>) -> Self {
         Self { slot: arc_swap::ArcSwap::new(first) }
     }
 
-    /// The value stored last; one atomic reference more on it.
+    /// Returns the value stored last, and counts one more reference to it.
     pub fn load(&self) -> Arc<T> {
         self.slot.load_full()
     }
 
-    /// Runs `read` on the value stored last without taking a reference on it: `read` must be short.
+    /// Runs `read` on the value stored last, without counting a reference to it. `read` must be
+    /// short.
     pub fn with<R>(&self, read: impl FnOnce(&T) -> R) -> R {
         read(&self.slot.load())
     }
 
-    /// Stores `next` and returns what it replaced, so that the caller decides where that is dropped.
+    /// Stores `next` and returns the replaced value, so that the caller decides where it is
+    /// dropped.
     pub fn swap(&self, next: Arc<T>) -> Arc<T> {
         self.slot.swap(next)
     }
@@ -57,12 +60,12 @@ impl<T> Cell<T> {
 #[cfg(loom)]
 #[allow(clippy::unwrap_used)] // reason: a poisoned model lock is a failed model
 impl<T> Cell<T> {
-    /// A cell that holds `first`.
+    /// Makes a cell that holds `first`.
     pub fn new(first: Arc<T>) -> Self {
         Self { slot: crate::sync::RwLock::new(first) }
     }
 
-    /// The value stored last.
+    /// Returns the value stored last.
     pub fn load(&self) -> Arc<T> {
         Arc::clone(&self.slot.read().unwrap())
     }
@@ -72,7 +75,7 @@ impl<T> Cell<T> {
         read(&self.load())
     }
 
-    /// Stores `next` and returns what it replaced.
+    /// Stores `next` and returns the replaced value.
     pub fn swap(&self, next: Arc<T>) -> Arc<T> {
         std::mem::replace(&mut *self.slot.write().unwrap(), next)
     }

@@ -2,27 +2,27 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// No wait is longer, so that adding it to any moment cannot overflow: a hundred years.
+/// The longest wait, a hundred years. Adding it to any moment cannot overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// A reading of both clocks.
+/// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Since some fixed moment of this process; never goes back (ASM-03).
+    /// The monotonic time, since some fixed moment of this process. It never goes back (ASM-03).
     pub mono: Duration,
-    /// Since the Unix epoch; may step either way.
+    /// The wall clock, since the Unix epoch. It may step either way.
     pub wall: Duration,
 }
 
-/// What the driver reads time from.
+/// The source of time of the driver.
 pub trait Clock: Send + Sync {
     /// Reads both clocks.
     fn now(&self) -> Now;
-    /// Returns after `pause`: used only during the first load, which is synchronous.
+    /// Returns after `pause`. Only the first load calls it, which is synchronous.
     fn sleep(&self, pause: Duration);
 }
 
-/// The machine's own clocks.
+/// The system's own clocks.
 #[derive(Debug)]
 pub struct SystemClock {
     start: Instant,
@@ -46,7 +46,8 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         Now {
             mono: self.start.elapsed(),
-            // A clock set before 1970 reads as 1970: every certificate is then "not yet valid", which is held, not lost.
+            // A clock set before 1970 reads as 1970. Every certificate is then "not yet valid", so
+            // a candidate is deferred and not lost.
             wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         }
     }

@@ -1,9 +1,10 @@
-//! Days and dates of the proleptic Gregorian calendar.
+//! Converts between days and dates of the proleptic Gregorian calendar.
 
-/// The date of a day counted from 1970-01-01.
+/// Returns year, month and day of a day counted from 1970-01-01.
 #[must_use]
 pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
-    // Counted in years that begin in March, so that the leap day is the last of its year; 400 years are an era.
+    // Years are counted from March, so that the leap day is the last of its year; 400 years are an
+    // era.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -14,7 +15,8 @@ pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year + u64::from(month <= 2), month, day_of_month)
 }
 
-/// The day, counted from 1970-01-01, of a date; `None` for a date that does not exist or lies before 1970.
+/// Returns the day, counted from 1970-01-01, of a date; `None` for a date that does not exist or
+/// lies before 1970.
 #[must_use]
 pub(crate) fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));

@@ -1,4 +1,4 @@
-//! One error type: which layer refused, which path, why.
+//! The one error type: the layer that rejected, the path, the reason.
 
 use std::{
     any::Any,
@@ -9,15 +9,15 @@ use std::{
 
 use crate::line;
 
-/// The stage that refused. Tests and alerts match on this, never on the text.
+/// The stage that rejected a candidate. Tests and alerts match on it, never on the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Layer {
     /// The settings contradict each other; nothing was read.
     Settings,
-    /// A path could not be resolved or a file could not be read.
+    /// A path could not be resolved, or a file could not be read.
     Read,
-    /// The files kept changing while they were read, or did not hold still.
+    /// The files kept changing while they were read, or did not become stable.
     Changing,
     /// A file is not PEM, or holds sections that do not belong in it.
     Pem,
@@ -27,15 +27,18 @@ pub enum Layer {
     Chain,
     /// The private key does not belong to the leaf.
     Match,
-    /// A further pair has no name that a client could ask for, or another pair holds one of them.
+    /// A further pair has no name that a client could ask for, or another pair holds one of its
+    /// names.
     Names,
     /// A client CA does not parse as a trust anchor.
     ClientCa,
-    /// A revocation list does not parse, is of another key than its issuer's, has expired, or is missing.
+    /// A revocation list does not parse, is signed by another key than its issuer's, has expired,
+    /// or is missing.
     Crl,
     /// The leaf is outside its validity window.
     Validity,
-    /// The configuration could not be assembled, or the closure for further settings changed what it must not.
+    /// The configuration could not be assembled, or the closure for further settings changed a
+    /// setting that it must not change.
     Config,
     /// The rehearsal handshake failed.
     Rehearsal,
@@ -48,7 +51,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// The name used in messages: lower case, one word.
+    /// Returns the name used in messages: lower case, one word.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -78,16 +81,19 @@ impl fmt::Display for Layer {
     }
 }
 
-/// Drops the payload of a panic. Its drop is the caller's code as well, and may panic: what that leaves is leaked.
+/// Drops the payload of a panic. Its drop is the caller's code as well and may panic; the payload
+/// of that panic is leaked.
 pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(another);
     }
 }
 
-/// A refusal. Two errors are equal when they would tell an operator the same thing.
+/// A rejection or a warning: the layer, the path, the reason. Two errors are equal when they would
+/// report the same text to an operator.
 ///
-/// No key material is ever part of it (INV-10): messages are made of paths, labels, counts and names of algorithms.
+/// An error never contains key material (INV-10): messages are made of paths, labels, counts and
+/// names of algorithms.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Error {
     layer: Layer,
@@ -96,31 +102,32 @@ pub struct Error {
 }
 
 impl Error {
-    /// A refusal by `layer`. `why` is lower case, cause then hint, and must hold no secret.
+    /// Makes an error of `layer` without a path. `why` is lower case, cause then hint, and must
+    /// hold no secret.
     pub fn new(layer: Layer, why: impl Into<String>) -> Self {
         Self { layer, path: None, why: why.into() }
     }
 
-    /// The same refusal, naming the file it is about.
+    /// Sets the file that the error is about.
     #[must_use]
     pub fn at(mut self, path: impl AsRef<Path>) -> Self {
         self.path = Some(path.as_ref().to_owned());
         self
     }
 
-    /// The stage that refused.
+    /// Returns the stage that rejected.
     #[must_use]
     pub fn layer(&self) -> Layer {
         self.layer
     }
 
-    /// The file it is about, where it is about one.
+    /// Returns the file that the error is about, where there is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The reason without layer and path.
+    /// Returns the reason without layer and path.
     #[must_use]
     pub fn why(&self) -> &str {
         &self.why
@@ -137,7 +144,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// Bytes of a path in a rendered refusal, and of its reason: together they leave room in the line of an event.
+/// Bytes of a path in a rendered error, and of its reason: together they leave room in the line of
+/// an event.
 const PATH_SHOWN: usize = 1024;
 const WHY_SHOWN: usize = 2048;
 

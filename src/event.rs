@@ -1,4 +1,4 @@
-//! What is told, to callbacks, to subscribers and to `tracing`.
+//! Events that a reloader reports to callbacks, subscribers and `tracing`.
 
 use std::{
     collections::VecDeque,
@@ -14,20 +14,24 @@ use crate::{
     line::{LINE_LIMIT, one_line, shortened, shortened_path},
 };
 
-/// Events kept for subscribers; one that lags further behind loses the oldest and is told how many.
+/// Events kept for subscribers. A subscriber that lags further behind loses the oldest and learns
+/// how many it has lost.
 pub const EVENT_LIMIT: usize = 256;
 
-/// Warnings of one value that are told each; one more counts the others. Half of what is kept for subscribers, so that the
-/// publication that they come behind is not lost to all of them at once.
+/// Warnings of one value that are reported one by one; one more event counts the others. It is half
+/// of [`EVENT_LIMIT`], so that the warnings cannot push the publication before them out of every
+/// subscriber's queue.
 pub const WARNING_LIMIT: usize = EVENT_LIMIT / 2;
 
-/// Of what is trusted no longer so many are named in a line: a bundle may hold thousands. The event itself has them all.
+/// Removed trust that one line names: a bundle may hold thousands of CAs. The event itself has all
+/// of it.
 const LOST_NAMED: usize = 8;
 
-/// Bytes of each of them in a line.
+/// Bytes of one piece of removed trust in a line.
 const LOST_SHOWN: usize = 400;
 
-/// The SHA-256 digest of a DER certificate, printed as `openssl x509 -fingerprint -sha256` prints it.
+/// The SHA-256 digest of a DER certificate, printed as `openssl x509 -fingerprint -sha256` prints
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 32]);
 
@@ -46,15 +50,15 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// What is told of an end-entity certificate.
+/// The facts that are reported of an end-entity certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leaf {
     /// The digest of the whole certificate.
     pub fingerprint: Fingerprint,
-    /// The serial number, hexadecimal, upper case, as `openssl x509 -serial` prints it.
+    /// The serial number: hexadecimal, upper case, as `openssl x509 -serial` prints it.
     pub serial: String,
-    /// The DNS names and IP addresses it is for, else its common name.
+    /// The DNS names and IP addresses of its subject alternative names, else its common name.
     pub names: Vec<String>,
     /// The first second of its validity, since the Unix epoch.
     pub not_before: Duration,
@@ -62,28 +66,30 @@ pub struct Leaf {
     pub not_after: Duration,
 }
 
-/// What is trusted no longer.
+/// A piece of trust that a publication has removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
-    /// A client CA: its name, its public key or its name constraints are no longer those of a CA of the bundle. A CA that was
-    /// renewed with its key is still trusted, whatever else its certificate says.
+    /// A client CA: no CA of the new bundle has its name and public key with the same name
+    /// constraints or none. A CA that was renewed with its key is still trusted, whatever else its
+    /// certificate says.
     ClientCa {
-        /// Its subject, in one line and cut off where it is very long.
+        /// The CA's subject, in one line and cut off where it is very long.
         subject: String,
-        /// The digest of its certificate.
+        /// The digest of the CA's certificate.
         fingerprint: Fingerprint,
     },
-    /// Clients that could do without a certificate, or without a valid one.
+    /// Clients without a certificate, or without a valid one, which were let in before.
     Unauthenticated,
-    /// Clients of this issuer: its revocation lists name so many certificates more, or other lists count than before.
+    /// Clients of one issuer: its revocation lists name more certificates, or another selection of
+    /// its lists counts than before.
     Revocation {
         /// The issuer's name.
         issuer: String,
-        /// Certificates that were named by none of its lists.
+        /// The number of certificates that none of its lists named before.
         more: usize,
     },
-    /// Clients that another rule about revocation lists let in.
+    /// Clients that the previous rule about revocation lists let in.
     RevocationPolicy,
 }
 
@@ -98,93 +104,99 @@ impl fmt::Display for Lost {
     }
 }
 
-/// Something happened. Events arrive in the order in which it did.
+/// An event of a reloader. Events arrive in the order in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// A new generation is served.
     Published {
-        /// Its number.
+        /// The new generation.
         generation: u64,
-        /// The leaf it replaced.
+        /// The leaf that was replaced.
         old: Option<Leaf>,
-        /// The leaf it serves.
+        /// The leaf that is served now.
         new: Option<Leaf>,
-        /// Something was refused before it, and that is over.
+        /// Set where this publication ends a rejection, or a report that the files keep changing.
         recovered: bool,
-        /// Which set, by its first path; `None` where there is one set only.
+        /// The file set, by its first path; `None` where there is only one file set.
         set: Option<Arc<Path>>,
     },
-    /// The generation published just before trusts somebody no longer who was trusted: connections that are older than it
-    /// may be drained. A renewal is none of these, nor is a first load.
+    /// The generation published just before no longer trusts a client that was trusted before.
+    /// Connections that are older than it may be drained. Neither a renewal nor a first load
+    /// reports this.
     TrustShrunk {
         /// The generation, which handshakes get already.
         generation: u64,
-        /// The number of the trust that began with it.
+        /// The number of the trust epoch that began with it.
         epoch: u64,
-        /// What has gone.
+        /// The removed trust.
         lost: Vec<Lost>,
     },
-    /// A candidate was refused; what was served is served.
+    /// A candidate was rejected; the served configuration stays served.
     Refused {
-        /// By which layer, about which file, why.
+        /// The layer, the file and the reason.
         error: Error,
         /// The generation that is still served.
         generation: u64,
-        /// Which set, by its first path; `None` where there is one set only.
+        /// The file set, by its first path; `None` where there is only one file set.
         set: Option<Arc<Path>>,
     },
-    /// What was refused is gone, and what is served is on disk again.
+    /// A rejection, or the report that the files keep changing, is over: the served bytes are on
+    /// disk again.
     Recovered {
-        /// Which set, by its first path; `None` where there is one set only.
+        /// The file set, by its first path; `None` where there is only one file set.
         set: Option<Arc<Path>>,
     },
-    /// A valid candidate waits for its date.
+    /// A valid candidate is deferred until its date.
     Held {
-        /// The date, since the Unix epoch: its first second, and the skew of the clock after that.
+        /// The first second of its validity, and the configured clock skew after that, since the
+        /// Unix epoch.
         not_before: Duration,
-        /// Which set, by its first path; `None` where there is one set only.
+        /// The file set, by its first path; `None` where there is only one file set.
         set: Option<Arc<Path>>,
     },
-    /// What is served comes to its end: told once for each threshold, see
+    /// A served certificate nears its end. Reported once for each threshold, see
     /// [`expiry_warnings`](crate::ServerBuilder::expiry_warnings).
     Expiring {
-        /// Which certificate.
+        /// The certificate.
         certificate: Dated,
-        /// The threshold that it has passed.
+        /// The threshold that the certificate has passed, as a time before its end.
         within: Duration,
     },
-    /// What is served has expired, and nothing that replaces it was there in time.
+    /// A served certificate has expired, and no valid replacement was there in time.
     Expired {
-        /// Which certificate.
+        /// The certificate.
         certificate: Dated,
     },
-    /// The files have been changing for so long that an operator should know.
+    /// The files have been changing for so long ([`Timing::patience`](crate::Timing)) that an
+    /// operator should know.
     StillChanging {
-        /// Which set, by its first path; `None` where there is one set only.
+        /// The file set, by its first path; `None` where there is only one file set.
         set: Option<Arc<Path>>,
     },
-    /// File events are missing in part or altogether; the files are polled instead.
+    /// File events are missing in part or altogether; the files are polled instead, every second by
+    /// default.
     Degraded {
-        /// Why.
+        /// The reason.
         error: Error,
     },
     /// File events are at work again.
     Restored,
-    /// The driver works: for tests and start-up messages.
+    /// The driver is at work, for tests and start-up messages.
     Started,
-    /// Nothing is published any more.
+    /// The driver has stopped: nothing is published any more.
     Stopped,
-    /// Something an operator should know that refused nothing.
+    /// A fact that an operator should know and that rejected nothing.
     Warning {
-        /// What.
+        /// The fact.
         error: Error,
     },
 }
 
 impl Event {
-    /// The event as a line of the OCSF shorthand, for those kinds that are about the served configuration. Longer than
-    /// [`LINE_LIMIT`] it never is: names that have no room are counted, texts are cut and say so.
+    /// Returns the event as a line of the OCSF shorthand, for the kinds that are about the served
+    /// configuration; `None` for all others. A line is at most [`LINE_LIMIT`] bytes long: names
+    /// without room are counted, and texts that are cut say so.
     #[must_use]
     pub fn shorthand(&self) -> Option<String> {
         self.untrimmed_shorthand().map(|line| shortened(one_line(line), LINE_LIMIT))
@@ -221,7 +233,7 @@ impl Event {
                 certificate.error("has expired"),
                 certificate.fingerprint,
             )),
-            // The error names the set by its path.
+            // The error names the file set by its path.
             Self::Refused { error, generation, .. } => Some(format!(
                 "CONFIG:RELOAD_FAILED [MED] TLS certificate reload failed: {error} [still serving generation:{generation}]"
             )),
@@ -234,7 +246,7 @@ impl Event {
 const NAMES_SHOWN: usize = 1800;
 const FIELD_SHOWN: usize = 768;
 
-/// The names of a leaf as a field; those for which the line has no room as a count.
+/// Renders the names of a leaf as a field; names without room become a count.
 fn names(of: &[String]) -> String {
     let mut text = " names:".to_owned();
     for (i, name) in of.iter().enumerate() {
@@ -249,7 +261,8 @@ fn names(of: &[String]) -> String {
     text
 }
 
-/// A name as part of a field: who chooses it must not end the field and begin another.
+/// Renders a name as part of a field. An attacker may choose the name, so it must not end the field
+/// and begin another.
 fn field(name: &str) -> String {
     let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '[' | ']' | '\\');
     let mut text = String::new();
@@ -270,7 +283,7 @@ impl fmt::Display for Event {
 }
 
 impl Event {
-    /// Writes the event as plain text of any length, of those kinds that have no shorthand.
+    /// Writes an event of a kind without shorthand as plain text of any length.
     fn write_plain(&self, f: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::TrustShrunk { generation, epoch, lost } => {
@@ -311,7 +324,7 @@ impl Event {
     }
 }
 
-/// The set as the end of a line.
+/// Renders a file set as the end of a line.
 struct Of<'a>(&'a Option<Arc<Path>>);
 
 impl fmt::Display for Of<'_> {
@@ -328,7 +341,7 @@ impl fmt::Display for Of<'_> {
 pub struct Timestamp(pub Duration);
 
 impl Timestamp {
-    /// This moment as the standard library has it.
+    /// Converts the moment to the type of the standard library.
     #[must_use]
     pub fn system_time(self) -> SystemTime {
         UNIX_EPOCH + self.0
@@ -344,7 +357,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The warnings of one value, as they are told.
+/// Makes the warnings of one value into events, at most [`WARNING_LIMIT`] and one that counts the
+/// others.
 pub(crate) fn warnings(mut of: Vec<Error>) -> impl Iterator<Item = Event> {
     let more = of.len().saturating_sub(WARNING_LIMIT);
     let others = of.get(WARNING_LIMIT).map(|first| {
@@ -358,7 +372,7 @@ pub(crate) fn warnings(mut of: Vec<Error>) -> impl Iterator<Item = Event> {
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
     events: VecDeque<Arc<Event>>,
-    /// The number of the first event kept.
+    /// The number of the oldest event kept.
     first: u64,
 }
 
@@ -371,12 +385,12 @@ impl Ring {
         self.events.push_back(event);
     }
 
-    /// The number that the next event will have.
+    /// Returns the number that the next event will have.
     pub(crate) fn next(&self) -> u64 {
         self.first + self.events.len() as u64
     }
 
-    /// The event with number `next`, or the oldest kept and how many were lost before it.
+    /// Returns the event with number `next`, or the oldest kept and how many were lost before it.
     pub(crate) fn read(&self, next: u64) -> Option<(Arc<Event>, u64)> {
         let lost = self.first.saturating_sub(next);
         let index = usize::try_from(next.max(self.first) - self.first).ok()?;

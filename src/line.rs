@@ -1,14 +1,14 @@
-//! Rendered lines of bounded length, with a count of the bytes that were left out.
+//! Renders lines of bounded length, with a count of the bytes that were left out.
 //!
-//! A name list, a path or a message may be as long as whoever wrote it likes; log collectors split
-//! or drop long records, and half of one is read for the whole.
+//! A name list, a path or a message may be as long as its author likes. Log collectors split or
+//! drop long records, and half of a record is read as the whole.
 
-/// Bytes of one rendered event: a pipe takes as many at once, and log collectors take no more for
+/// Bytes of one rendered event. A pipe takes that many at once, and log collectors take no more for
 /// one record.
 pub const LINE_LIMIT: usize = 4096;
 
-/// Escapes control characters: who chooses a path or a link's target must not write lines of a log
-/// (INV-11).
+/// Escapes control characters: the author of a path or of a symlink's target must not write lines
+/// of a log (INV-11).
 pub(crate) fn one_line(text: impl std::fmt::Display) -> String {
     let mut line = String::new();
     for c in text.to_string().chars() {
@@ -17,7 +17,7 @@ pub(crate) fn one_line(text: impl std::fmt::Display) -> String {
     line
 }
 
-/// Cuts a text that is longer than `limit` bytes, at the end of a character, and says how many
+/// Cuts a text that is longer than `limit` bytes, at the end of a character, and appends how many
 /// bytes are left out.
 pub(crate) fn shortened(mut text: String, limit: usize) -> String {
     if text.len() > limit {
@@ -29,8 +29,8 @@ pub(crate) fn shortened(mut text: String, limit: usize) -> String {
     text
 }
 
-/// Cuts the middle out of a path that is longer than `limit` bytes: its end tells most. No white
-/// space is put there, so that a field stays one field.
+/// Cuts the middle out of a path that is longer than `limit` bytes, because its end says most.
+/// Inserts no white space, so that a field stays one field.
 pub(crate) fn shortened_path(text: String, limit: usize) -> String {
     if text.len() <= limit {
         return text;
@@ -40,7 +40,7 @@ pub(crate) fn shortened_path(text: String, limit: usize) -> String {
     format!("{}...({}_bytes_left_out)...{}", &text[..from], to - from, &text[to..])
 }
 
-/// Bytes for the words that stand for what is left out.
+/// Bytes reserved for the words that replace the cut part.
 const ROOM: usize = 48;
 
 fn floor(text: &str, at: usize) -> usize {
