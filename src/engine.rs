@@ -1,7 +1,9 @@
-//! The stages in a row: carries out what the machines decide, one step at a time and without a thread of its own.
+//! Runs the stages: carries out the decisions of the state machines, one step at a time and without
+//! a thread of its own.
 //!
-//! One engine drives every set: one file system, one watcher, one thread. A step looks at one unit, or at two: at the one
-//! that something was said of first, and at the one that is due first. So no unit waits for a sweep over all.
+//! One engine drives every file set: one file system, one watcher, one thread. A step takes a
+//! snapshot of one or two file sets: of the one that was hinted at first, and of the one that is
+//! due first. So no file set waits for a sweep over all of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -27,7 +29,8 @@ use crate::{
     watch::{Armed, Hinted, MakeWatcher, Watch},
 };
 
-/// After this many changes of the watch plan in one look, the next look goes on: soon, and by itself.
+/// After this many changes of the watch plan within one step, the file set is hinted at again
+/// instead: the next step continues soon, and without an event.
 const ARM_LIMIT: usize = 8;
 
 /// Everything from the files to the published value.
@@ -37,27 +40,27 @@ pub(crate) struct Engine<F: Fs, B: Build> {
     clock: Arc<dyn Clock>,
     make_watcher: Option<MakeWatcher>,
     watch: Option<Watch>,
-    /// When it was made.
+    /// When the watcher was made, in monotonic time.
     watch_made: Duration,
     /// The last watcher that ended by itself.
     dead: Option<Dead>,
     units: Vec<Unit<B::Value>>,
     agenda: Agenda,
-    /// Whom the watcher wakes, while a worker drives.
+    /// The shared state that the watcher wakes, while a worker drives.
     wake: Option<Weak<Shared<B::Value>>>,
-    /// What is amiss with the watching, by the unit that met it.
+    /// Faults of the watching, by the file set that met them.
     faults: BTreeMap<usize, Error>,
     degraded: Option<(Error, Duration)>,
-    /// The units that have not answered the reload by hand yet, and what each answered.
+    /// File sets that have not answered the manual reload yet. The answers so far are in `answers`.
     asked: BTreeSet<usize>,
     answers: BTreeMap<usize, Reload>,
-    /// On the wall clock.
+    /// When the last snapshot ended, by the wall clock.
     last_look: Duration,
     looks: u64,
     builds: u64,
-    /// The number that each unit walked through last.
+    /// The number of directories that the last snapshot of each file set walked through.
     directories: BTreeMap<usize, usize>,
-    /// Who takes a step and with what, and whether others come after it.
+    /// The file set that takes a step, the kind of its input, and whether other file sets follow.
     #[cfg(feature = "testkit")]
     running: (usize, Option<std::mem::Discriminant<Input<Cause>>>, bool),
 }
@@ -65,15 +68,15 @@ pub(crate) struct Engine<F: Fs, B: Build> {
 /// A watcher that ended by itself.
 struct Dead {
     why: Error,
-    /// Its end counts as a fault, which is told, before another is made.
+    /// Set once its end counts as a fault. That is reported before another watcher is made.
     noted: bool,
-    /// No other is made before.
+    /// Earliest time at which the watcher may be recreated, in monotonic time.
     until: Duration,
-    /// How long that was.
+    /// The pause that led to that time.
     pause: Duration,
 }
 
-/// What the first load brings besides the engine.
+/// The results of the first load.
 pub(crate) struct First<F: Fs, B: Build> {
     pub(crate) engine: Engine<F, B>,
     pub(crate) whole: Whole<B::Value>,
@@ -82,7 +85,8 @@ pub(crate) struct First<F: Fs, B: Build> {
 }
 
 impl<F: Fs, B: Build> Engine<F, B> {
-    /// The first load of all sets: synchronous and strict. See [`Starting::look`] for when a set counts as still.
+    /// Loads all file sets for the first time: synchronous and strict. [`Starting::look`] defines
+    /// when a file set is stable.
     pub(crate) fn load(
         fs: F,
         sets: Vec<PathSet>,
@@ -155,9 +159,11 @@ impl<F: Fs, B: Build> Engine<F, B> {
         Ok(First { engine, whole, now, progress })
     }
 
-    /// One unit takes a step, and carries out what its machine says; returns the time of the last stage.
+    /// Takes one step of one file set, carries out the effects of its machine, and checks the
+    /// expiry of its leaf. Returns the time of the last stage.
     ///
-    /// The clock is asked once after each stage that takes time and each callback, and what follows goes by that.
+    /// The clock is read once after each stage that takes time and after each callback. The effects
+    /// that follow go by that reading.
     fn run(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, input: Input<Cause>) -> Now {
         #[cfg(feature = "testkit")]
         {
@@ -170,12 +176,13 @@ impl<F: Fs, B: Build> Engine<F, B> {
         now
     }
 
-    /// As [`Unit::nears_its_end`]; at each step, since the clock may be set at any time.
+    /// Returns the expiry event that is due, as [`Unit::nears_its_end`] does. Called at each step,
+    /// since the clock may be set at any time.
     pub(crate) fn nears_its_end(&mut self, status: &mut Status, unit: usize, now: Now) -> Option<Event> {
         self.units[unit].nears_its_end(&mut status.sets[unit], now)
     }
 
-    /// Returns the time of the last stage.
+    /// Steps the machine and carries out its effects; returns the time of the last stage.
     fn carry_out(
         &mut self,
         shared: &Shared<B::Value>,
@@ -193,7 +200,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     let seen = self.look(shared, unit, now);
                     let began = std::mem::replace(&mut now, self.clock.now());
                     self.looked(unit, &seen, now.wall);
-                    // At once: the build and the callbacks that follow may hang.
+                    // Noted at once: the build and the callbacks that follow may hang.
                     let poll = self.units[unit].machine.poll();
                     shared.lock().progress = Progress::new(now, poll, now.mono.saturating_sub(began.mono));
                     Input::Looked(seen)
@@ -205,11 +212,12 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 }
                 Effect::Publish { recovered, .. } => {
                     if self.publish(shared, unit, now, recovered) {
-                        // Whoever is called back takes what time they want.
+                        // The callbacks may have taken any time.
                         now = self.clock.now();
                         continue;
                     }
-                    // What was told to be wrong still stands: a later start has to know.
+                    // The rejection that was reported still stands, and a later start has to know
+                    // it. So the machine goes back to its state before the publication.
                     if let Some(unpublished) = unpublished {
                         self.units[unit].machine = unpublished;
                     }
@@ -224,7 +232,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 }
                 Effect::Answer(answer) => {
                     if let Some(answer) = self.answered(unit, answer) {
-                        // Who is answered finds the status to go with it.
+                        // The caller that gets the answer finds the status that goes with it.
                         shared.answer(&answer, |status| self.note(status, unit));
                         noted = true;
                     }
@@ -241,9 +249,11 @@ impl<F: Fs, B: Build> Engine<F, B> {
         now
     }
 
-    /// Takes the answer of one unit; the answer of all, once the last has come.
+    /// Records the answer of one file set, and returns the answer of all once the last one has
+    /// come.
     ///
-    /// A refusal stands for all, the first of them; else a reload does, else a date that is waited for, the nearest.
+    /// The first rejection stands for all. Without one, a reload does; without that, the nearest
+    /// date that a file set is deferred until.
     fn answered(&mut self, unit: usize, answer: Answer<Cause>) -> Option<Reload> {
         let new = match answer {
             Answer::Reloaded => Reload::Reloaded,
@@ -252,7 +262,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
             Answer::Refused(cause) => Reload::Refused(cause.error),
         };
         let old = self.answers.insert(unit, new);
-        // Asked twice before all have answered once: it was reloaded for who asked first.
+        // A second reload was asked for before all file sets had answered the first. For the first
+        // caller the file set was reloaded.
         if old == Some(Reload::Reloaded) && self.answers.get(&unit) == Some(&Reload::Unchanged) {
             self.answers.insert(unit, Reload::Reloaded);
         }
@@ -276,11 +287,13 @@ impl<F: Fs, B: Build> Engine<F, B> {
         self.answers.clear();
     }
 
-    /// Looks, from `now` on, and arms the watch for what was found; looks again if that changed anything.
+    /// Takes a snapshot and arms the watch for it; repeats both while that changes the watch plan.
+    /// First arm, then read: a change in between shows in the next snapshot.
     fn look(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now) -> Seen<Cause> {
-        // A panic in a look (the build's comparison and the watcher are callers' code) costs a retry, not the driver.
+        // A panic in a snapshot costs a retry, not the driver: the build's comparison and the
+        // watcher are callers' code.
         let seen = caught(|| {
-            // A look is the last effect of a step: nothing else is on its way.
+            // A snapshot is the last effect of a step, so no other effect is pending.
             #[cfg(feature = "testkit")]
             self.forget(shared, &());
             let mut look = self.units[unit].snapshot(&self.fs);
@@ -290,7 +303,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 let Some(armed) = self.arm(shared, unit, &look.walk) else {
                     return Ok(self.seen(unit, look));
                 };
-                // A fault is looked at twice: the directory may not be on the way any more, and then it need not be watched.
+                // A new fault takes a second snapshot: the directory may not be on the way any
+                // more, and then it need not be watched.
                 let news = armed.fault.is_some() && armed.fault != fault;
                 fault = armed.fault;
                 if !armed.new && !news && armed.gone.is_none() {
@@ -303,11 +317,13 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 }
                 if attempt > ARM_LIMIT {
                     match never_watched {
-                        // Found by every look and by no attempt to watch it: polled, rather than looked at for ever.
+                        // Every snapshot finds the directory and no attempt can watch it. It is
+                        // polled, since the loop would otherwise never end.
                         Some(dir) => {
                             fault = Some(Error::new(Layer::Watch, "found, but not to be watched").at(dir))
                         }
-                        // What this look went through is armed, but it may have changed before that.
+                        // The directories of this snapshot are armed, but may have changed before
+                        // that.
                         None => self.agenda.hint(unit),
                     }
                     break;
@@ -325,7 +341,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         seen.unwrap_or_else(|error| Seen::Failed(error.into()))
     }
 
-    /// Notes a look that ended at `wall`.
+    /// Records a snapshot that ended at `wall`.
     fn looked(&mut self, unit: usize, seen: &Seen<Cause>, wall: Duration) {
         self.looks += 1;
         self.last_look = wall;
@@ -357,7 +373,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
     }
 
-    /// Publishes what was built, unless a stop came first.
+    /// Publishes the built value. Returns `false` if nothing was built or a stop came first.
     fn publish(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, recovered: bool) -> bool {
         let Some((built, set)) = self.units[unit].take_built() else { return false };
         let Built { value, leaf, warnings, shrunk, .. } = built;
@@ -404,7 +420,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         status.directories = self.directories.values().copied().max().unwrap_or_default();
     }
 
-    /// Watches what was walked; `None` without a worker, when nothing is watched.
+    /// Watches the directories of a walk. Returns `None` without a worker, when nothing is watched.
     fn arm(&mut self, shared: &Shared<B::Value>, unit: usize, walk: &Walk) -> Option<Armed> {
         let wake = Weak::clone(self.wake.as_ref()?);
         let unwatched = |fault| Some(Armed { fault: Some(fault), ..Armed::default() });
@@ -457,10 +473,11 @@ impl<F: Fs, B: Build> Engine<F, B> {
         Some(armed)
     }
 
-    /// Drops a watcher that hears nothing any more. Where it has not lived for as long as a poll, the next one is made after
-    /// twice the pause.
+    /// Drops a watcher that has ended. Where it has lived for less than a poll interval, the next
+    /// one is made after twice the last pause, at most a poll interval.
     ///
-    /// `unit` has met that; the others listen to nothing any more as well, until each has armed the next one.
+    /// `unit` is the file set that met the end. All others count as unwatched as well, until each
+    /// has armed the next watcher.
     fn bury(&mut self, shared: &Shared<B::Value>, unit: usize, why: Error) {
         self.watch = None;
         let now = self.clock.now();
@@ -479,17 +496,18 @@ impl<F: Fs, B: Build> Engine<F, B> {
         state.status.unwatched.clear();
     }
 
-    /// Notes whether everything is watched, and tells when that changes.
+    /// Records whether everything is watched, and reports a change of that.
     fn watching(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, fault: Option<Error>) {
         let watching = fault.is_none();
         match fault {
             Some(fault) => drop(self.faults.insert(unit, fault)),
             None => drop(self.faults.remove(&unit)),
         }
-        // Who has a fault polls faster, and the others do not.
+        // Only a file set with a fault polls faster.
         self.units[unit].machine.step(now, Input::Watching(watching));
         let event = match (&mut self.degraded, self.faults.values().next().cloned()) {
-            // Told once, whatever else is amiss before all is well again; the status knows one reason that stands.
+            // Reported once, whatever other fault follows before all faults are over. The status
+            // keeps one reason that stands.
             (Some((known, _)), Some(error)) => {
                 *known = error;
                 return;
@@ -508,7 +526,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         shared.tell(event);
     }
 
-    /// The next unit of those that something was said of, and the one that is due first.
+    /// Steps the file set that was hinted at first, then the one that is due first.
     fn next_step(&mut self, shared: &Shared<B::Value>) {
         let mut now = self.clock.now();
         let hinted = self.agenda.take_hinted();
@@ -521,7 +539,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
     }
 
-    /// Nothing that was seen so far matters but for what is kept in the state, and `more`.
+    /// Declares to a simulated world that nothing read so far matters, except the hashed state and
+    /// `more`.
     #[cfg(feature = "testkit")]
     fn forget(&self, shared: &Shared<B::Value>, more: &impl std::hash::Hash) {
         self.fs.forget(&|mut state| {
@@ -546,7 +565,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         self.dead.as_ref().map(|dead| (&dead.why, dead.noted, dead.until, dead.pause)).hash(&mut state);
     }
 
-    /// Each unit in turn, the first of them at `now`, until the last or a stop.
+    /// Steps each file set in turn, the first of them at `now`, until the last one or a stop.
     fn each(&mut self, shared: &Shared<B::Value>, now: Now, input: &Input<Cause>) {
         #[cfg(feature = "testkit")]
         {
@@ -572,8 +591,8 @@ where
         self.give_up_asked();
         self.agenda = Agenda::new(self.units.len());
         self.units.iter_mut().for_each(|unit| unit.machine.restart());
-        // First arm, then look: a change between the first load and now shows in this look. Nobody asserts that such a
-        // change is complete, so it has to settle like any other.
+        // First arm, then read: a change between the first load and now shows in this snapshot. No
+        // caller asserts that such a change is complete, so it has to settle like any other.
         self.each(shared, now, &Input::Tick);
     }
 
@@ -584,7 +603,7 @@ where
             return;
         }
         if ask == Ask::Hint {
-            // Who says so without a watcher says it of all.
+            // A hint without a watcher is about all file sets.
             let hinted = self.watch.as_ref().map_or(Hinted::All, Watch::take_hinted);
             match hinted {
                 Hinted::All => (0..self.units.len()).for_each(|unit| self.agenda.hint(unit)),
@@ -626,7 +645,8 @@ where
     }
 }
 
-/// Runs a stage; a panic in it is a refusal. Its message is not repeated: it may hold anything (INV-10).
+/// Runs a stage and turns a panic in it into a rejection. The panic message is not repeated: it may
+/// hold anything (INV-10).
 fn caught<T>(stage: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|payload| {
         drop_payload(payload);

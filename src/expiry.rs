@@ -1,11 +1,16 @@
-//! The nearing end of what is served: told once for each threshold, however often it is looked at.
+//! Reports the nearing end of served certificates: once for each threshold, however often it is
+//! checked.
 //!
-//! 1. Each certificate has a level: how many of the thresholds it has passed, and one more once it has expired.
-//! 2. A level is told when it is first reached; of several reached at once the last alone.
-//! 3. A clock that is set back by more than an hour before a threshold has the levels from there on be reached anew, since the
-//!    one told may have been a wrong clock's; but none is told again within a day of the monotonic clock (ASM-03), whatever the
-//!    wall clock does. What is due meanwhile is told then.
-//! 4. A certificate that is served on is the same over reloads and restarts of the driver: it goes by its fingerprint.
+//! 1. Each certificate has a level: the number of thresholds it has passed, plus one once it has
+//!    expired.
+//! 2. A level is reported when it is first reached. Of several levels reached at once only the last
+//!    is reported.
+//! 3. A clock that is set back by more than an hour before a threshold makes the levels from there
+//!    on reachable again, since a wrong clock may have caused the report. No level is reported
+//!    again within a day of the monotonic clock (ASM-03), whatever the wall clock does. A level
+//!    that is due meanwhile is reported after that day.
+//! 4. A certificate keeps its level over reloads and restarts of the driver: it is identified by
+//!    its fingerprint.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,24 +24,26 @@ use crate::{
     event::{Event, Fingerprint, Leaf, Timestamp},
 };
 
-/// How long before its end a certificate is told of, unless it is set: 30, 7 and 1 days, but none of them before five sixths
-/// of its validity are over: whoever renews when a third is left never hears of it, however short-lived his certificates.
+/// Default thresholds before a leaf's end: 30, 7 and 1 days. None of them begins before five sixths
+/// of the validity are over. So an operator who renews when a third is left never gets a report,
+/// however short-lived the certificates are.
 pub const EXPIRY_WARNINGS: [Duration; 3] =
     [Duration::from_secs(30 * 86_400), Duration::from_secs(7 * 86_400), Duration::from_secs(86_400)];
 
-/// The clock has to be set back by more than this before a threshold counts as not reached: less is no step but a correction.
+/// The clock has to be set back by more than this before a threshold counts as not reached. A
+/// smaller step is a correction.
 const MARGIN: Duration = Duration::from_secs(3600);
 
-/// No level of a certificate is told twice within this time.
+/// No level of a certificate is reported twice within this time.
 const REPEAT: Duration = Duration::from_secs(86_400);
 
-/// A certificate that is served, and its end.
+/// A served certificate and its validity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dated {
-    /// What it is, in words.
+    /// A description of the certificate, in words.
     pub what: Arc<str>,
-    /// The file that it is in, or its set's first.
+    /// The file that holds the certificate, or the first file of its file set.
     pub path: PathBuf,
     /// The digest of the whole certificate.
     pub fingerprint: Fingerprint,
@@ -47,7 +54,7 @@ pub struct Dated {
 }
 
 impl Dated {
-    /// A certificate in this file, by its digest and its dates.
+    /// Describes a certificate in this file, by its digest and its dates.
     pub(crate) fn new(
         what: impl Into<Arc<str>>,
         path: impl Into<PathBuf>,
@@ -57,12 +64,12 @@ impl Dated {
         Self { what: what.into(), path: path.into(), fingerprint, not_before, not_after }
     }
 
-    /// The leaf of a set that is in this file.
+    /// Describes the leaf of a file set, in this file.
     pub(crate) fn leaf(path: &Path, leaf: &Leaf) -> Self {
         Self::new("the leaf", path, leaf.fingerprint, (leaf.not_before, leaf.not_after))
     }
 
-    /// What is to be said of it in the words of a warning: `how` it is with its end.
+    /// Renders the certificate as a warning; `how` connects its description with its end.
     pub(crate) fn error(&self, how: &str) -> Error {
         let why = format!("{} {how} at {}", self.what, Timestamp(self.not_after));
         Error::new(Layer::Validity, why).at(&self.path)
@@ -73,7 +80,7 @@ impl Dated {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Expiring {
-    /// Which.
+    /// The certificate.
     pub certificate: Dated,
     /// The shortest threshold that it has passed; `None` once it has expired.
     pub within: Option<Duration>,
@@ -88,12 +95,12 @@ impl From<Expiring> for Event {
     }
 }
 
-/// The thresholds.
+/// The thresholds at which an end is reported.
 #[derive(Clone, Debug)]
 pub(crate) struct Thresholds {
-    /// The longest first.
+    /// The thresholds as times before the end, the longest first.
     before: Vec<Duration>,
-    /// None of them begins before five sixths of a validity are over.
+    /// Set where no threshold begins before five sixths of a validity are over.
     late: bool,
 }
 
@@ -104,7 +111,7 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
-    /// These, for each certificate alike.
+    /// Uses these thresholds for each certificate alike.
     pub(crate) fn exactly(before: impl IntoIterator<Item = Duration>) -> Self {
         let mut before: Vec<_> = before.into_iter().collect();
         before.sort_unstable_by(|a, b| b.cmp(a));
@@ -112,16 +119,16 @@ impl Thresholds {
         Self { before, late: false }
     }
 
-    /// The threshold of this number, of a certificate.
+    /// Returns the threshold of this number for a certificate.
     fn of(&self, certificate: &Dated, number: usize) -> Duration {
         let validity = certificate.not_after.saturating_sub(certificate.not_before);
         let before = self.before[number];
         if self.late { before.min(validity / 6) } else { before }
     }
 
-    /// How many have been passed, and one more once it has expired.
+    /// Returns the number of passed thresholds, plus one once the certificate has expired.
     fn level(&self, certificate: &Dated, wall: Duration) -> usize {
-        // Its last second counts to the end.
+        // The whole last second is valid.
         if wall.as_secs() > certificate.not_after.as_secs() {
             return self.before.len() + 1;
         }
@@ -129,14 +136,14 @@ impl Thresholds {
         (0..self.before.len()).filter(passed).count()
     }
 
-    /// What a level above 0 means.
+    /// Returns the meaning of a level above 0.
     fn expiring(&self, certificate: &Dated, level: usize) -> Expiring {
         let within = (level <= self.before.len()).then(|| self.of(certificate, level - 1));
         Expiring { certificate: certificate.clone(), within }
     }
 }
 
-/// What is served, and what was told of it.
+/// The served certificates, and their reported levels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expiry {
     thresholds: Thresholds,
@@ -146,9 +153,9 @@ pub(crate) struct Expiry {
 #[derive(Clone, Debug)]
 struct Served {
     certificate: Dated,
-    /// The level told last, or the one that a clock which was set back has left of it.
+    /// The level reported last, or the lower level that remains after the clock was set back.
     level: usize,
-    /// When each level was told last, by the monotonic clock; the first is that of level 1.
+    /// When each level was reported last, in monotonic time; the first entry is that of level 1.
     told: Vec<Option<Duration>>,
 }
 
@@ -157,7 +164,8 @@ impl Expiry {
         Self { thresholds, served: Vec::new() }
     }
 
-    /// From now on these are served. Of those that were so before it is known what was told (4).
+    /// Replaces the served certificates. A certificate that was served before keeps its reported
+    /// levels (4).
     pub(crate) fn serve(&mut self, certificates: impl IntoIterator<Item = Dated>) {
         let old = std::mem::take(&mut self.served);
         for certificate in certificates {
@@ -176,7 +184,7 @@ impl Expiry {
         }
     }
 
-    /// What is near its end now, or over.
+    /// Returns the served certificates whose end is near now, or over.
     pub(crate) fn near(&self, wall: Duration) -> Vec<Expiring> {
         let near = |served: &Served| {
             let level = self.thresholds.level(&served.certificate, wall);
@@ -185,14 +193,15 @@ impl Expiry {
         self.served.iter().filter_map(near).collect()
     }
 
-    /// What is to be told now, and counts as told from now on.
+    /// Returns the levels to report now, which count as reported from now on.
     pub(crate) fn tell(&mut self, now: Now) -> Vec<Expiring> {
         let Self { thresholds, served } = self;
         let mut tell = Vec::new();
         for Served { certificate, level, told } in served {
             // 1
             let reached = thresholds.level(certificate, now.wall);
-            // 3. One that was told as a part of a later one, which has turned out to be untrue, was not told.
+            // 3. A level that was skipped in favour of a later one has not been reported itself. Where the
+            // later report has turned out to be untrue, the skipped level is still due.
             let back = thresholds.level(certificate, now.wall.saturating_add(MARGIN));
             if back < *level {
                 let untold = back > 0 && told[back - 1].is_none();
@@ -228,7 +237,7 @@ mod tests {
         Dated::new("the leaf", "/tls.crt", Fingerprint([name; 32]), window)
     }
 
-    /// Tells; the wrong ones as well.
+    /// The reporter under test; the wrong designs implement it too.
     trait Tells {
         fn serve(&mut self, certificates: Vec<Dated>);
         fn tell(&mut self, now: Now) -> Vec<Expiring>;
@@ -244,7 +253,7 @@ mod tests {
         }
     }
 
-    /// Breaks: INV-11. Tells at each look.
+    /// Breaks: INV-11. Reports at each check.
     struct TellsEachLook(Expiry);
 
     impl Tells for TellsEachLook {
@@ -257,7 +266,7 @@ mod tests {
         }
     }
 
-    /// Breaks: INV-11. Knows what was told by the publication, and not by the certificate.
+    /// Breaks: INV-11. Remembers reports by publication, and not by certificate.
     struct ForgetsAtReload(Expiry);
 
     impl Tells for ForgetsAtReload {
@@ -271,7 +280,7 @@ mod tests {
         }
     }
 
-    /// Breaks: INV-11. Tells again whenever the clock comes by again.
+    /// Breaks: INV-11. Reports again whenever the clock passes a threshold again.
     struct TellsEachTime(Expiry);
 
     impl Tells for TellsEachTime {
@@ -285,7 +294,7 @@ mod tests {
         }
     }
 
-    /// Breaks: INV-11. Never tells a level again, though it was a wrong clock's.
+    /// Breaks: INV-11. Never reports a level again, even if a wrong clock caused the report.
     struct NeverAgain(Expiry);
 
     impl Tells for NeverAgain {
@@ -302,11 +311,11 @@ mod tests {
         }
     }
 
-    /// What was told, and when: by which certificate, at which level.
+    /// The reports of a run: monotonic second, name of the certificate, level.
     type Told = Vec<(u64, u8, usize)>;
 
-    /// Looks an hour apart, at the wall clock that `wall` makes of the monotonic one; at every tenth look the same is served
-    /// anew.
+    /// Checks every hour, with the wall clock that `wall` computes from the monotonic one. Every
+    /// tenth check serves the same certificates anew.
     fn play(tells: &mut dyn Tells, days: u64, mut wall: impl FnMut(u64) -> u64) -> Told {
         let certificates = vec![dated(1, 90), dated(2, 365), dated(3, 7)];
         tells.serve(certificates.clone());
@@ -332,19 +341,20 @@ mod tests {
         Thresholds::default().of(certificate, level - 1)
     }
 
-    /// When a level of the certificate of ninety days is reached by a clock that is right.
+    /// Returns when a right clock reaches a level of the certificate of ninety days.
     fn reached(level: usize) -> u64 {
         // Fifteen days are a sixth of its validity.
         [75, 83, 89, 90][level - 1] * DAYS
     }
 
-    /// Time runs: each level of each is told once, at the first look after it is reached.
+    /// Time runs: each level of each certificate is reported once, at the first check after it is
+    /// reached.
     fn once(tells: &mut dyn Tells) -> Result<(), String> {
         let told = play(tells, 400, |mono| START + mono);
         for (name, levels) in [
             (1, vec![(75 * 24, 1), (83 * 24, 2), (89 * 24, 3), (90 * 24 + 1, 4)]),
             (2, vec![(335 * 24, 1), (358 * 24, 2), (364 * 24, 3), (365 * 24 + 1, 4)]),
-            // A sixth of a week is 28 hours, so that the two longer thresholds are one.
+            // A sixth of a week is 28 hours, so the two longer thresholds coincide.
             (3, vec![(140, 2), (144, 3), (169, 4)]),
         ] {
             let of: Vec<_> = told.iter().filter(|told| told.1 == name).map(|t| (t.0 / HOUR, t.2)).collect();
@@ -355,7 +365,7 @@ mod tests {
         Ok(())
     }
 
-    /// The clock is set all the time: no level is told twice within a day.
+    /// The clock is set all the time: no level is reported twice within a day.
     fn bounded(tells: &mut dyn Tells) -> Result<usize, String> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut draw = move |below: u64| {
@@ -376,7 +386,8 @@ mod tests {
         Ok(told.len())
     }
 
-    /// The clock is wrong for a while and right again: each level is told when it is really reached, at most a day late.
+    /// The clock is wrong for a while and right again: each level is reported when it is really
+    /// reached, at most a day late.
     fn not_lost(tells: &mut dyn FnMut() -> Box<dyn Tells>) -> Result<u32, String> {
         let mut cases = 0;
         for (from, lasts, ahead) in (0..92 * 4).flat_map(|quarter| {
@@ -392,7 +403,8 @@ mod tests {
                 let truly_told = |told: &(u64, u8, usize)| {
                     due.contains(&told.0) && (level..=truly(told.0)).contains(&told.2)
                 };
-                // Told too early by a clock that was right again only when it was so.
+                // Reported too early by a clock that became right again only when the level was
+                // really reached.
                 let early = |told: &(u64, u8, usize)| {
                     wrong(told.0) && told.2 >= level && from + lasts >= reached(told.2)
                 };
@@ -432,7 +444,7 @@ mod tests {
         assert_eq!([0, 1, 2].map(|number| usual.of(&dated(1, 1), number)), [day(1) / 6; 3]);
         assert_eq!(given.before, [day(40), day(2)]);
         assert_eq!(given.of(&dated(1, 1), 0), day(40));
-        // A certificate of a day is within both from the start, which is told as one.
+        // A certificate of a day is within both thresholds from the start, which is one report.
         let mut expiry = Expiry::new(given);
         expiry.serve([dated(1, 1)]);
         let now = |hours| Now { mono: seconds(hours * HOUR), wall: seconds(START + hours * HOUR) };

@@ -1,4 +1,4 @@
-//! The state of a reloader, to be asked at any time.
+//! The state of a reloader, available at any time.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,36 +8,39 @@ use std::{
 
 use crate::{clock::Now, error::Error, event::Leaf, expiry::Expiring};
 
-/// What is served, what is refused and how the files are watched.
+/// A consistent copy of a reloader's state: the served value, rejections, and how the files are
+/// watched.
 ///
-/// It is never ahead of what a new handshake gets, and is up to date as soon as a publication is visible. Times are
-/// since the Unix epoch, by the wall clock.
+/// The status is never ahead of the configuration that a new handshake gets, and is up to date as
+/// soon as a publication is visible. Times are since the Unix epoch, by the wall clock.
 ///
-/// Where there are several sets, `leaf` is the first set's and `served_since` is when the last of them changed; `refused`
-/// is the first set's that is refused, `held_until` the nearest date and `differs_since` the earliest time: all is well only
-/// where all of them are `None`. [`sets`](Self::sets) has each by itself.
+/// Where there are several file sets, `leaf` is that of the first set and `served_since` is the
+/// time of the latest publication. `refused` is the first rejection in the order of the sets,
+/// `held_until` the nearest date and `differs_since` the earliest time. So all is well only where
+/// these three are `None`. [`sets`](Self::sets) has each set by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// The generation served.
+    /// The served generation.
     pub generation: u64,
-    /// The leaf served.
+    /// The served leaf.
     pub leaf: Option<Leaf>,
-    /// When it was published.
+    /// When the served generation was published.
     pub served_since: Duration,
-    /// The latest generation that trusts somebody no longer who was trusted before; `None` if there was none.
+    /// The latest generation that reduced the trust; `None` if there was none.
     pub shrunk: Option<u64>,
-    /// What is refused at present, from when that is told until its end is.
+    /// The present rejection, from its report until the report of its end.
     pub refused: Option<Refused>,
-    /// The date that a valid candidate waits for.
+    /// The date that a valid candidate is deferred until.
     pub held_until: Option<Duration>,
-    /// Since when the files differ from what is served, or cannot be read.
+    /// Since when the files differ from the served ones, or cannot be read.
     pub differs_since: Option<Duration>,
-    /// The leaf served whose end is near or over, at the last look; of several the one that ends first.
+    /// The served leaf whose end is near or over, as of the last snapshot; of several the one that
+    /// ends first.
     pub expiring: Option<Expiring>,
-    /// Each set by itself, in the order in which they were given.
+    /// Each file set by itself, in the order in which the sets were given.
     pub sets: Vec<SetStatus>,
-    /// Whether a driver runs.
+    /// Set while a driver runs.
     pub running: bool,
     /// When the last snapshot ended, once that is longer ago than three polls (30 s; 3 s while
     /// degraded). The driver hangs in a read, a build, a watcher or a callback, or its thread has
@@ -50,63 +53,64 @@ pub struct Status {
     pub stalled_since: Option<Duration>,
     /// Why file events are missing and since when, while they are.
     pub degraded: Option<(Error, Duration)>,
-    /// The directories watched.
+    /// The watched directories.
     pub watched: Vec<PathBuf>,
-    /// Directories that lead to the files and may be searched but not read: nobody can watch them, so that a change of the
-    /// way through them waits for the poll.
+    /// Directories on the way to the files that may be searched but not read. They cannot be
+    /// watched, so a change of the way through them waits for the poll.
     pub unwatched: Vec<PathBuf>,
-    /// When the files were last looked at.
+    /// When the last snapshot was taken.
     pub last_look: Duration,
-    /// Looks so far.
+    /// The number of snapshots so far, of all file sets. Snapshots that are taken again because the
+    /// directories on the way changed are not counted.
     pub looks: u64,
-    /// Builds so far.
+    /// The number of builds so far.
     pub builds: u64,
-    /// The number of directories that the last look walked through, watched or not; of several sets
-    /// the most of one. A look holds each open until it ends.
+    /// The number of directories that the last snapshot walked through, watched or not; of several
+    /// file sets the largest number. A snapshot holds each of them open until it ends.
     pub directories: usize,
 }
 
-/// One set of files.
+/// The state of one file set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetStatus {
-    /// Its first path.
+    /// The set's first path.
     pub path: Arc<Path>,
-    /// The leaf served of it.
+    /// The set's served leaf.
     pub leaf: Option<Leaf>,
-    /// The generation that it was changed in last.
+    /// The generation that changed this set last.
     pub generation: u64,
-    /// When that was published.
+    /// When that generation was published.
     pub served_since: Duration,
-    /// As [`Status::refused`].
+    /// The set's rejection, as in [`Status::refused`].
     pub refused: Option<Refused>,
-    /// As [`Status::held_until`].
+    /// The set's date, as in [`Status::held_until`].
     pub held_until: Option<Duration>,
-    /// As [`Status::differs_since`].
+    /// The set's time, as in [`Status::differs_since`].
     pub differs_since: Option<Duration>,
-    /// As [`Status::expiring`].
+    /// The set's leaf, as in [`Status::expiring`].
     pub expiring: Option<Expiring>,
 }
 
-/// A refusal that was told and stands.
+/// A rejection that was reported and stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
-    /// By which layer, about which file, why.
+    /// The layer, the file and the reason.
     pub error: Error,
-    /// When it was told.
+    /// When it was reported.
     pub since: Duration,
     /// How often it was met, the first time included.
     pub count: u64,
 }
 
 impl Status {
-    /// The latest generation that shrank the trust, if it came after this one.
+    /// Returns the latest generation that reduced the trust, if it came after this one.
     pub(crate) fn shrunk_after(&self, generation: u64) -> Option<u64> {
         self.shrunk.filter(|shrunk| *shrunk > generation)
     }
 
-    /// The status right after the first load of these sets.
+    /// Makes the status right after the first load of these file sets.
     pub(crate) fn first(sets: impl Iterator<Item = (Arc<Path>, Option<Leaf>)>, wall: Duration) -> Self {
         let set = |(path, leaf)| SetStatus {
             path,
@@ -142,12 +146,12 @@ impl Status {
         }
     }
 
-    /// What an event calls a set, where there are several.
+    /// Returns the name of a file set for events, where there are several.
     pub(crate) fn name_of(&self, set: usize) -> Option<Arc<Path>> {
         (self.sets.len() > 1).then(|| Arc::clone(&self.sets[set].path))
     }
 
-    /// The same with what it says of all sets together.
+    /// Fills in the fields that summarize all file sets.
     pub(crate) fn summed(&self) -> Self {
         let mut sum = self.clone();
         sum.leaf = sum.sets.first().and_then(|set| set.leaf.clone());
@@ -163,33 +167,34 @@ impl Status {
 /// The last sign of life of the driver.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
-    /// When a snapshot ended last, or when the driver began.
+    /// When the last snapshot ended, or when the driver began.
     at: Now,
-    /// How long the end of the next snapshot may take from then on.
+    /// How long after that the next snapshot may end.
     within: Duration,
 }
 
 /// Polls without the end of a snapshot after which the driver counts as stalled.
 const POLLS: u32 = 3;
-/// The longest time that a snapshot is given for the next one to take as well.
+/// The longest time of a snapshot that is allowed for the next one as well.
 const SLOW: Duration = Duration::from_secs(60);
 
 impl Progress {
-    /// A snapshot ended at `at`, took `took`, and the next one begins within `poll`.
+    /// Records that a snapshot ended at `at` and took `took`, and that the next one begins within
+    /// `poll`.
     ///
-    /// A driver whose snapshots are slow (a network mount) is slow, not stalled: each poll counts
-    /// with the time that a snapshot takes, up to [`SLOW`]: a snapshot that hung for an hour makes
-    /// no hang of another hour normal.
+    /// A driver whose snapshots are slow (a network mount) is not stalled, so each poll counts with
+    /// the time that a snapshot takes. That time counts up to [`SLOW`], so that a snapshot that
+    /// hung for an hour does not excuse another hour.
     pub(crate) fn new(at: Now, poll: Duration, took: Duration) -> Self {
         Self { at, within: poll.saturating_add(took.min(SLOW)).saturating_mul(POLLS) }
     }
 
-    /// A driver begins at `at`, unless a snapshot of a reload by hand has ended since.
+    /// Records that a driver begins at `at`, unless a snapshot of a manual reload has ended since.
     pub(crate) fn begun(self, at: Now) -> Self {
         if at.mono > self.at.mono { Self { at, ..self } } else { self }
     }
 
-    /// Since when on the wall clock no snapshot has ended, if that is too long for `now`.
+    /// Returns since when, by the wall clock, no snapshot has ended, if that is too long for `now`.
     pub(crate) fn stalled_since(&self, now: Now) -> Option<Duration> {
         (now.mono.saturating_sub(self.at.mono) > self.within).then_some(self.at.wall)
     }
@@ -236,13 +241,13 @@ mod tests {
             let asked = |mono| progress.stalled_since(Now { mono: Duration::from_secs(mono), wall });
             assert_eq!(asked(130), None, "{wall:?}");
             assert_eq!(asked(131), Some(at(100).wall), "{wall:?}");
-            // A reader whose reading is older than the end of the snapshot.
+            // The caller's clock reading is older than the end of the snapshot.
             assert_eq!(asked(99), None, "{wall:?}");
         }
-        // Neither a poll without an end nor a driver that begins anew is a stall.
+        // A poll without an end is no stall, and neither is a driver that begins anew.
         let never = Progress::new(at(100), crate::clock::LONGEST, Duration::MAX);
         assert_eq!(never.stalled_since(Now { mono: crate::clock::LONGEST, ..at(0) }), None);
-        // An hour of a hang counts as a minute.
+        // A hang of an hour counts as a minute.
         let slow = Progress::new(at(100), Duration::from_secs(10), Duration::from_secs(3600));
         assert_eq!(slow.stalled_since(at(100 + 3 * 70)), None);
         assert_eq!(slow.stalled_since(at(101 + 3 * 70)), Some(at(100).wall));

@@ -1,8 +1,9 @@
-//! The one place that names std's or loom's primitives.
+//! Names std's or loom's primitives, for the whole crate.
 //!
-//! Under `--cfg loom` the same code runs on loom's mutex, condition variable and threads, so that the models in
-//! `loom-tests` check what is shipped. Two differences are deliberate: a wait with a deadline never expires there (a
-//! lost wake-up then shows as a deadlock), and `Arc` stays std's (rustls hands out std's).
+//! Under `--cfg loom` the same code runs on loom's mutex, condition variable and threads, so that
+//! the models in `loom-tests` check the shipped code. Two differences are deliberate. A wait with a
+//! deadline never expires there, so that a lost wake-up shows as a deadlock. `Arc` stays std's,
+//! because rustls hands out std's.
 
 pub(crate) use std::sync::Arc;
 
@@ -19,12 +20,13 @@ pub(crate) use std::{
 
 use std::time::Duration;
 
-/// Locks, also after a panic of another holder: every critical section here leaves its data whole.
+/// Locks the mutex, also after a panic of another holder: every critical section here leaves its
+/// data consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Waits for a notification, at most `limit`; `None` waits without a limit.
+/// Waits for a notification, at most `limit`; without a limit if that is `None`.
 pub(crate) fn wait<'a, T>(
     condvar: &Condvar,
     guard: MutexGuard<'a, T>,
@@ -50,7 +52,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// So long from now; a limit that no clock can count to is one as well.
+    /// Sets the deadline `limit` from now. A limit that no clock can count to is allowed.
     pub(crate) fn after(limit: Duration) -> Self {
         Self {
             #[cfg(not(loom))]
@@ -59,7 +61,7 @@ impl Deadline {
         }
     }
 
-    /// What is left of it; `None` once it has come.
+    /// Returns the remaining time; `None` once the deadline has come.
     pub(crate) fn left(&self) -> Option<Duration> {
         #[cfg(not(loom))]
         let passed = self.start.elapsed();

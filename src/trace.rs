@@ -1,4 +1,4 @@
-//! Every event to `tracing`, so that a refusal is not silent where nobody installed a callback.
+//! Emits every event to `tracing`, so that a rejection is visible where no callback was installed.
 
 use crate::event::Event;
 

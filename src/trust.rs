@@ -1,14 +1,16 @@
-//! How long session state goes on: over every publication that leaves the trust as it was, and over no other (INV-09).
+//! Decides how long session state lives: over every publication that leaves the trust as it was,
+//! and over no other (INV-09).
 //!
-//! Epochs are counted. A trust that returns after another one is a new epoch with new state: what was made under it the
-//! first time may have been taken back since.
+//! Epochs are counted. A trust that returns after another one is a new epoch with new state:
+//! sessions that were made under it the first time may have been revoked since.
 
 use crate::sync::Arc;
 
-/// A stretch of publications under one trust, and the state that sessions made in it live in.
+/// A run of publications under one trust, and the state of the sessions that were made in it.
 ///
-/// It is part of the published value, and the next one is made of the one that is served. So a build that is refused,
-/// held or thrown away counts nothing and leaves nothing, and whoever began under an earlier value goes on with its state.
+/// An epoch is part of the published value, and the next one is made from the served one. So a
+/// build that is rejected, deferred or dropped counts nothing and leaves nothing. A handshake that
+/// began under an earlier value goes on with that value's state.
 #[derive(Clone, Debug)]
 pub struct Epoch<C, S> {
     number: u64,
@@ -17,9 +19,9 @@ pub struct Epoch<C, S> {
     sessions: S,
 }
 
-/// What sessions are made under.
+/// The trust that sessions are made under.
 pub trait Trust: Eq {
-    /// Whether somebody is trusted no longer who was under `served`.
+    /// Returns whether a client that was trusted under `served` is no longer trusted.
     fn shrinks(&self, served: &Self) -> bool;
 }
 
@@ -30,15 +32,15 @@ impl<C: Trust> Trust for Arc<C> {
 }
 
 impl<C: Trust + Clone, S: Clone> Epoch<C, S> {
-    /// The epoch of a value that is to take the place of `served`.
+    /// Makes the epoch of a value that is to replace `served`.
     ///
-    /// 1. Another trust than the served one, or none served: the next number, and fresh state.
-    /// 2. The same trust: the same number, and the same state if it is to be `kept`.
+    /// 1. Another trust than the served one, or no served one: the next number, and fresh state.
+    /// 2. An equal trust: the same number, and the same state if it is to be `kept`.
     ///
-    /// `fresh` is given the state that is served, so that it can see that it made another.
+    /// `fresh` gets the served state, so that it can check that it made another one.
     ///
     /// # Errors
-    /// What `fresh` fails with.
+    /// The error of `fresh`.
     pub fn after<E>(
         served: Option<&Self>,
         trust: C,
@@ -56,31 +58,32 @@ impl<C: Trust + Clone, S: Clone> Epoch<C, S> {
         }
         // 2.
         let sessions = if kept { served.sessions.clone() } else { fresh(Some(&served.sessions))? };
-        // Equal, but perhaps by other certificates: what is reported of it later is of those that are served.
+        // The new trust is equal, but perhaps by other certificates: later reports have to describe
+        // the served ones.
         Ok(Self { sessions, trust, ..served.clone() })
     }
 
-    /// Counts changes of the trust, the first being 1.
+    /// Returns the number of this trust; the first is 1, and each change counts one more.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// The latest epoch that trusted less than the one before it; 0 if there was none.
+    /// Returns the latest epoch that trusted less than the one before it; 0 if there was none.
     pub fn shrank(&self) -> u64 {
         self.shrank
     }
 
-    /// Whether the trust has shrunk since the epoch of this number.
+    /// Returns whether the trust was reduced since the epoch of this number.
     pub fn shrank_after(&self, number: u64) -> bool {
         self.shrank > number
     }
 
-    /// What is trusted in it.
+    /// Returns the trust of this epoch.
     pub fn trust(&self) -> &C {
         &self.trust
     }
 
-    /// The state of its sessions.
+    /// Returns the state of this epoch's sessions.
     pub fn sessions(&self) -> &S {
         &self.sessions
     }
@@ -98,7 +101,8 @@ mod tests {
         }
     }
 
-    /// The epochs of this row of trusts, each published: number, latest that shrank, and the state by its number.
+    /// Publishes these trusts one after the other. Returns of each epoch its number, the latest one
+    /// that reduced the trust, and its state.
     fn row(trusts: &[u8], kept: bool) -> Vec<(u64, u64, u32)> {
         let made = Cell::new(0);
         let fresh = |_: Option<&u32>| {

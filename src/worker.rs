@@ -1,4 +1,5 @@
-//! For tokio: a worker with a shutdown receiver, and a reload that does not block the executor.
+//! Drives a reloader from tokio: a worker with a shutdown receiver, and a reload that does not
+//! block the executor.
 #![cfg(all(feature = "tokio", not(loom)))]
 
 use std::{
@@ -21,14 +22,14 @@ use crate::{
 };
 
 impl<T: Send + Sync + 'static> Reloader<T> {
-    /// Starts the driver and stops it when `shutdown` turns true. The task ends when the driver has ended, also by
-    /// [`stop`](Reloader::stop) or by dropping the reloader.
+    /// Starts the driver and stops it when `shutdown` turns true. The task ends when the driver has
+    /// ended, also by [`stop`](Reloader::stop) or by dropping the reloader.
     ///
-    /// A sender that is dropped without having said so changes nothing: the files go on being watched, and that is told
-    /// once as a warning.
+    /// A sender that is dropped without a `true` changes nothing: the files are still watched, and
+    /// one warning reports it.
     ///
     /// # Errors
-    /// As [`start`](Reloader::start).
+    /// Fails as [`start`](Reloader::start) does.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -37,7 +38,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         let run = self.begin()?;
         let (shared, worker) = self.parts();
         Ok(runtime.spawn(async move {
-            // This worker only: after a stop and another start, that one is somebody else's.
+            // This worker only: a later start belongs to another caller.
             let runs = move |state: &State<T>| state.worker && state.runs == run;
             let mut waiting = Waiting::new(&shared);
             let mut ended =
@@ -56,7 +57,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 .await
             };
             if unasked {
-                // A driver that was stopped watches nothing any more, though it may not have ended.
+                // A stopped driver no longer watches, though it may not have ended.
                 let watches = |state: &State<T>| runs(state) && !state.stopped;
                 if watches(&shared.lock()) {
                     let why = "the shutdown sender was dropped; the files go on being watched";
@@ -65,9 +66,9 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 poll_fn(ended).await;
                 return;
             }
-            // A stop joins a thread: not on the executor. A stop that takes too long is reported as
-            // a warning. Without a thread for that the driver is stopped all the same, and its end
-            // is waited for here.
+            // A stop joins a thread, which must not happen on the executor. A stop that takes too
+            // long is reported as a warning. Where no thread is available, the driver is stopped
+            // all the same, and its end is awaited here.
             let stopping = Arc::clone(&shared);
             match on_thread(move || stop(&stopping, &worker, Some(run))) {
                 Ok(stopped) => drop(stopped.await),
@@ -87,8 +88,8 @@ impl<T: Send + Sync + 'static> Reloader<T> {
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {
-    /// As [`reload_now`](Handle::reload_now), on a thread of its own. Where the system has no
-    /// thread left, that is a refusal of the layer [`Layer::Process`].
+    /// Reloads as [`reload_now`](Handle::reload_now) does, on a thread of its own. Where the system
+    /// has no thread left, the reload is rejected with [`Layer::Process`].
     pub async fn reload(&self) -> Reload {
         let handle = self.clone();
         match on_thread(move || handle.reload_now()) {
@@ -99,12 +100,13 @@ impl<T: Send + Sync + 'static> Handle<T> {
     }
 }
 
-/// Runs `work` on a thread of its own. tokio's `spawn_blocking` panics where it gets no thread.
+/// Runs `work` on a thread of its own. tokio's `spawn_blocking` would panic where it gets no
+/// thread.
 fn on_thread<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> std::io::Result<oneshot::Receiver<R>> {
     let (sender, receiver) = oneshot::channel();
-    // A caller that has gone does not want the result.
+    // A caller that has gone does not need the result.
     std::thread::Builder::new().name("rustls-reload".to_owned()).spawn(move || drop(sender.send(work())))?;
     Ok(receiver)
 }
