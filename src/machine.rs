@@ -1,13 +1,14 @@
-//! When to look, when to build, when to publish: decided here and nowhere else.
+//! Decides when to take a snapshot, when to build and when to publish, for one file set. No other
+//! code decides it.
 //!
-//! The machine is pure. It is told the time and what happened, and answers with effects; it has no thread, no clock and
-//! does no I/O, so every sequence of inputs can be tried.
+//! The machine is pure. It is given the time and what happened, and returns effects. It has no
+//! thread, no clock and does no I/O, so every sequence of inputs can be tried.
 //!
 //! ```text
-//!            hint, tick                   Committed, held still, by hand
-//!  waiting ------------> Look ----------------------------------------> Build --> Publish
-//!     ^                    |  Loose, Tied: wait and look again            |
-//!     '--------------------'<----------------- refused, not yet valid ----'
+//!            hint, tick                   atomic, stable, manual reload
+//!  waiting ------------> snapshot ------------------------------------> build --> publish
+//!     ^                    |  in place, ambiguous: wait, read again       |
+//!     '--------------------'<-------------- rejected, deferred -----------'
 //! ```
 
 use std::time::Duration;
@@ -17,24 +18,31 @@ use crate::{
     walk::Motion,
 };
 
-/// Every delay and rate of the machine.
+/// The delays and rates of a reloader. A delay of more than a hundred years counts as a hundred
+/// years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    /// How long a set that was not committed by one rename must hold still (ASM-05).
+    /// How long a file set that no single rename committed has to be stable (ASM-05). Default: 500
+    /// ms.
     pub settle: Duration,
-    /// The same for a candidate that only shrinks: most likely a write in progress.
+    /// How long a candidate that only lacks an end of the served bytes has to be stable. Most
+    /// likely it is still being written. Default: 5 s.
     pub shrink_settle: Duration,
-    /// How long after a tie of timestamps to look again, and how much earlier than a change a timestamp may be.
+    /// The pause before the next snapshot where timestamps are too coarse to order a rename and the
+    /// writes beneath it. A timestamp may also be this much earlier than its change. Default: 30
+    /// ms.
     pub tie: Duration,
-    /// The first pause after a failure; it doubles up to the poll.
+    /// The first pause after a failure; it doubles up to [`poll`](Self::poll). Default: 50 ms.
     pub retry: Duration,
-    /// The longest time between two looks while events are at work.
+    /// The longest time between two snapshots while file events work. Default: 10 s.
     pub poll: Duration,
-    /// The same while they are not.
+    /// The longest time between two snapshots while file events are missing. Default: 1 s.
     pub poll_degraded: Duration,
-    /// The shortest time between two looks: at most 200 a second under any storm.
+    /// The shortest time between two snapshots: at most 200 a second, however many events arrive.
+    /// Default: 5 ms.
     pub gap: Duration,
-    /// After this long without holding still, that is told.
+    /// After this long without being stable, the file set is reported as still changing. A manual
+    /// reload and the first load wait for a consistent snapshot about as long. Default: 5 s.
     pub patience: Duration,
 }
 
@@ -54,13 +62,13 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The pause after a further torn look: from the gap it doubles up to the first pause after a failure, which is 20 looks
-    /// a second.
+    /// Returns the pause after a further torn snapshot. It doubles from the shortest interval up to
+    /// the first pause after a failure, which is 20 snapshots a second by default.
     pub(crate) fn torn_pause(&self, last: Duration) -> Duration {
         last.saturating_mul(2).min(self.retry).max(self.gap)
     }
 
-    /// The same with no delay longer than can be added to a moment.
+    /// Limits every delay to one that can be added to any moment.
     pub(crate) fn bounded(self) -> Self {
         let Self { settle, shrink_settle, tie, retry, poll, poll_degraded, gap, patience } = self;
         Self {
@@ -76,160 +84,164 @@ impl Timing {
     }
 }
 
-/// The number by which the driver knows what it read: equal numbers mean equal bytes of an unmoved set.
+/// Identifies what the driver read: equal numbers mean equal bytes of a file set that has not
+/// moved.
 pub type Content = u64;
 
-/// What can happen.
+/// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input<E> {
-    /// Somebody says that the files changed. It may be wrong (INV-06).
+    /// An event says that the files changed. It may be wrong (INV-06).
     Hint,
     /// Time passed.
     Tick,
-    /// Somebody asks for a reload and asserts that the writing is over.
+    /// A caller asks for a reload and asserts that the writing is over.
     Reload,
-    /// The files are watched, or they are not and the poll has to be faster.
+    /// Whether the files are watched; without that, polling is faster.
     Watching(bool),
-    /// A look ended.
+    /// A snapshot ended.
     Looked(Seen<E>),
     /// A build ended.
     Built(Verdict<E>),
-    /// Nothing may be published any more.
+    /// The driver stops: nothing may be published any more.
     Stop,
 }
 
-/// What a look found.
+/// The outcome of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen<E> {
-    /// The bytes that are served.
+    /// The files hold the served bytes.
     Served,
-    /// Other bytes.
+    /// The files hold other bytes.
     Changed {
-        /// Which.
+        /// The number of what was read.
         content: Content,
-        /// Whether they can be trusted to be complete.
+        /// How far the change can be trusted to be complete.
         motion: Motion,
-        /// Nothing but an end is missing compared with what is served.
+        /// The candidate only lacks an end of the served bytes.
         shrinks: bool,
     },
-    /// Something moved while it was read.
+    /// The files moved while they were read.
     Torn {
-        /// What.
+        /// The file that moved, and how.
         cause: E,
-        /// The look before was torn in the same way, and nothing moved from then until now.
+        /// The previous snapshot was torn in the same way, and nothing moved from then until now.
         still: bool,
     },
     /// A file could not be read.
     Failed(E),
 }
 
-/// What a build ended with.
+/// The outcome of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict<E> {
     /// Every check passed.
     Valid,
-    /// Every check passed but the date: valid from this time on the wall clock.
+    /// Every check passed except the date: valid from this time on, since the Unix epoch by the
+    /// wall clock.
     NotYet(Duration),
-    /// A check refused it.
+    /// A check rejected it.
     Refused(E),
 }
 
-/// What is to be done, in this order.
+/// An action for the driver. Effects are carried out in the order of the returned list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<E> {
     /// Take a snapshot and answer with [`Input::Looked`].
     Look,
-    /// Run all checks over the content looked at last and answer with [`Input::Built`].
+    /// Run every check over the content read last and answer with [`Input::Built`].
     Build(Content),
-    /// Publish what was built last.
+    /// Publish the value that was built last.
     Publish {
-        /// Which.
+        /// The number of its content.
         content: Content,
-        /// Something was told to be wrong, and that is over.
+        /// A problem was reported, and this publication ends it.
         recovered: bool,
     },
-    /// Tell it.
+    /// Report a notice.
     Tell(Notice<E>),
-    /// Answer everyone who asked for a reload before the last look began.
+    /// Answer every caller that asked for a reload before the last snapshot began.
     Answer(Answer<E>),
 }
 
-/// What is worth telling.
+/// A fact to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice<E> {
-    /// A refusal that was not told yet.
+    /// A rejection that was not reported yet.
     Refused(E),
-    /// What was refused is gone and what is served is on disk again.
+    /// The rejected files, or the endless change, have gone, and the served bytes are on disk
+    /// again.
     Recovered,
-    /// A valid set waits for its date.
+    /// A valid file set is deferred until this time, since the Unix epoch.
     Held(Duration),
-    /// The files have been changing for longer than the patience.
+    /// The files have been changing for longer than [`Timing::patience`].
     StillChanging,
 }
 
-/// The answer to a reload by hand.
+/// The answer to a manual reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<E> {
-    /// It is published.
+    /// A new generation is published.
     Reloaded,
-    /// What is on disk is what is served.
+    /// The files hold the served bytes.
     Unchanged,
-    /// It is kept until this time on the wall clock.
+    /// The files hold a valid file set, deferred until this time, since the Unix epoch.
     Held(Duration),
-    /// It was refused and what was served is served.
+    /// The files were rejected; the served value stays served.
     Refused(E),
 }
 
-/// A content that must hold still, and since when it does.
+/// A content that has to be stable, and since when it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Still {
     content: Content,
     since: Duration,
-    /// Until then.
+    /// When it has been stable for long enough.
     until: Duration,
 }
 
-/// The refusal that stands. It was told.
+/// The rejection that stands. It was reported.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Refusal<E> {
     cause: E,
     /// How often it was met, the first time included.
     count: u64,
-    /// The content that was refused; `None` where nothing could be read.
+    /// The rejected content; `None` where nothing could be read.
     content: Option<Content>,
     retry: Retry,
 }
 
-/// When the same failure is tried again: the pause doubles each time it is met, whatever is seen in between. Of the same
-/// content it is the same failure, whatever the cause.
+/// The next retry of a failure. The pause doubles each time the failure is met, whatever was read
+/// in between. Failures of one content count as one failure, whatever their cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Retry {
     at: Duration,
-    /// From then on to the one after, if it fails again.
+    /// The pause from that retry to the one after it, should it fail too.
     pause: Duration,
 }
 
-/// A failure to read that was not told yet. It displaces no refusal: it may be over at the next look.
+/// A failure to read that was not reported yet. It replaces no rejection, because the next snapshot
+/// may end it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Unread<E> {
     cause: E,
-    /// Since when reading has failed without a pause, whatever the causes.
+    /// Since when every snapshot has failed to read, whatever the causes.
     since: Duration,
     /// How often this cause was met in a row.
     count: u64,
     retry: Retry,
 }
 
-/// Looks that are torn, one after the other.
+/// A row of torn snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Torn {
-    /// Since when in the same way, and without anything having moved.
+    /// Since when they are torn in one way, and nothing has moved.
     since: Duration,
-    /// Until the next look, whoever asks for it.
+    /// The pause before the next snapshot, whatever asks for it.
     pause: Duration,
 }
 
-/// What has been asked of the driver and is not answered yet.
+/// The effect that the driver has not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Busy {
     No,
@@ -237,37 +249,38 @@ enum Busy {
     Building(Content),
 }
 
-/// The state. Everything else derives from it.
+/// The state of one file set's machine. Everything else is derived from it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Machine<E> {
     timing: Timing,
     watching: bool,
     stopped: bool,
     busy: Busy,
-    /// A reload by hand waits for its answer, since then.
+    /// Since when a manual reload waits for its answer.
     by_hand: Option<Duration>,
-    /// Another was asked for while busy: the look that is on its way began too early for it.
+    /// Another manual reload was asked for while busy: the snapshot under way began too early for
+    /// it.
     by_hand_next: bool,
-    /// `None` before the first, which is due at once.
+    /// When the last snapshot began; `None` before the first one, which is due at once.
     last_look: Option<Duration>,
-    /// A look is due because of a hint.
+    /// A snapshot is due because of a hint.
     hinted: bool,
     still: Option<Still>,
-    /// Neither served nor refused, since then; whether that was told.
+    /// Since when the content has been neither served nor rejected, and whether that was reported.
     unsettled: Option<(Duration, bool)>,
     refusal: Option<Refusal<E>>,
     unread: Option<Unread<E>>,
     torn: Option<Torn>,
-    /// Somebody was told that something is wrong and not yet that it is over.
+    /// A problem was reported, and its end was not.
     owes_recovery: bool,
-    /// A look is due then because of what the last one saw.
+    /// When the next snapshot is due because of the last one.
     retry_at: Option<Duration>,
-    /// A valid content that waits for its date on the wall clock.
+    /// A valid content, and the time by the wall clock that it is deferred until.
     held: Option<(Content, Duration)>,
 }
 
 impl<E: Clone + PartialEq> Machine<E> {
-    /// A machine that knows what is served and looks as soon as it is asked anything.
+    /// Makes the machine of a served file set. It takes a snapshot at its first input.
     #[must_use]
     pub fn new(timing: Timing) -> Self {
         Self {
@@ -290,8 +303,8 @@ impl<E: Clone + PartialEq> Machine<E> {
         }
     }
 
-    /// Begins anew under another driver: looks as soon as it is asked anything. What was told stands and what is held is
-    /// held; what was refused has to settle again.
+    /// Begins anew under another driver, with a snapshot at the first input. A reported rejection
+    /// stands and a deferred content stays deferred, but rejected content has to settle again.
     pub fn restart(&mut self) {
         let old = std::mem::replace(self, Self::new(self.timing));
         self.refusal = old.refusal.map(|refusal| {
@@ -302,24 +315,26 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.held = old.held;
     }
 
-    /// The delays it works with.
+    /// Returns the delays in use.
     #[must_use]
     pub fn timing(&self) -> Timing {
         self.timing
     }
 
-    /// The longest time between two looks as things are.
+    /// Returns the longest time between two snapshots at present.
     pub(crate) fn poll(&self) -> Duration {
         if self.watching { self.timing.poll } else { self.timing.poll_degraded }
     }
 
-    /// The refusal that stands and how often it was met, if one was told and is not over.
+    /// Returns the rejection that stands and how often it was met, if one was reported and is not
+    /// over.
     #[must_use]
     pub fn refusal(&self) -> Option<(&E, u64)> {
         self.refusal.as_ref().map(|refusal| (&refusal.cause, refusal.count))
     }
 
-    /// The same with other names for contents and causes, which matter by their equality only.
+    /// Returns the machine with other names for contents and causes, which matter by their equality
+    /// only.
     #[cfg(feature = "testkit")]
     pub(crate) fn renamed(&self, content: impl Fn(Content) -> Content, cause: impl Fn(&E) -> E) -> Self {
         let mut new = self.clone();
@@ -337,13 +352,14 @@ impl<E: Clone + PartialEq> Machine<E> {
         new
     }
 
-    /// Until when on the wall clock a valid content is held, if one is.
+    /// Returns the time, by the wall clock, that a valid content is deferred until, if one is.
     #[must_use]
     pub fn held(&self) -> Option<Duration> {
         self.held.map(|(_, date)| date)
     }
 
-    /// When to come back with [`Input::Tick`] at the latest, in monotonic time; `None` while busy and after a stop.
+    /// Returns when to come back with [`Input::Tick`] at the latest, in monotonic time; `None`
+    /// while busy and after a stop.
     #[must_use]
     pub fn wake(&self, now: Now) -> Option<Duration> {
         if self.stopped || self.busy != Busy::No {
@@ -366,7 +382,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         Some(wake.max(last_look + self.torn.map_or(self.timing.gap, |torn| torn.pause)))
     }
 
-    /// Takes one step.
+    /// Takes one step: returns the effects of this input at this time.
     pub fn step(&mut self, now: Now, input: Input<E>) -> Vec<Effect<E>> {
         if self.stopped {
             return Vec::new();
@@ -468,15 +484,16 @@ impl<E: Clone + PartialEq> Machine<E> {
                 if date <= now.wall {
                     return self.build(content);
                 }
-                // What was refused in between is over, and who was told of it is told what stands again.
+                // The rejection in between is over. It was reported, so the deferral that stands is
+                // reported again.
                 let over = self.refusal.take().map(|_| Effect::Tell(Notice::Held(date)));
                 return over.into_iter().collect();
             }
             _ => self.held = None,
         }
         if let Some(refusal) = self.refusal.as_ref().filter(|refusal| refusal.content == Some(content)) {
-            // It was complete and was refused. A check may have failed for a reason outside the files, so it is built
-            // again, at the pace of the retries.
+            // It was complete and was rejected. A check may have failed for a reason outside the
+            // files, so it is built again, at the pace of the retries.
             let at = refusal.retry.at;
             if at <= now.mono {
                 return self.build(content);
@@ -495,7 +512,8 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.retry_at = None;
         match self.still {
             Some(still) if still.content == content => {
-                // When this look began, not when it ended: a slow one saw the files early on (ASM-05).
+                // Counted from the begin of this snapshot, not from its end: a slow one read the
+                // files early on (ASM-05).
                 if self.last_look.is_some_and(|look| still.since + wait <= look) {
                     return self.build(content);
                 }
@@ -518,7 +536,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             }
             Verdict::NotYet(date) => {
                 let known = self.held.is_some_and(|(held, _)| held == content);
-                // A date that has passed is asked about again soon, not at once and for ever.
+                // A date that has passed is checked again soon, not at once and in an endless loop.
                 self.held = Some((content, date.max(now.wall + self.timing.retry)));
                 self.refusal = None;
                 self.retry_at = None;
@@ -537,33 +555,34 @@ impl<E: Clone + PartialEq> Machine<E> {
         }
     }
 
-    /// Something moved while it was read, or so it seems: nobody is at work where nothing has moved for longer than a
-    /// publisher may pause (ASM-05), and then the file cannot be read.
+    /// Handles a torn snapshot. Where nothing has moved for longer than a publisher may pause
+    /// (ASM-05), no publisher is at work, and the file cannot be read.
     fn tear(&mut self, now: Now, cause: E, since: Duration, pause: Duration) -> Vec<Effect<E>> {
         self.still = None;
         self.unread = None;
-        // When this look began, not when it ended, as where a set settles.
+        // Counted from the begin of this snapshot, as where a file set settles.
         if self.last_look.is_some_and(|look| since < now.mono && since + self.timing.settle <= look) {
             return self.fail(now, cause, since);
         }
         self.retry_at = Some(now.mono + pause);
         let mut effects = self.unsettled(now);
-        // A reload by hand asks for one consistent snapshot, and waits for it as long as the first load does.
+        // A manual reload asks for one consistent snapshot, and waits for it as long as the first
+        // load does.
         if self.by_hand.is_some_and(|since| now.mono >= since + self.timing.patience) {
             self.answer(&mut effects, Answer::Refused(cause));
         }
         effects
     }
 
-    /// A file cannot be read. It is refused once that has lasted for longer than a publisher may leave a name missing
-    /// (ASM-05), or if somebody asked by hand.
+    /// Handles a file that cannot be read. It is rejected once that has lasted for longer than a
+    /// publisher may leave a name missing (ASM-05), or if a caller asked for a manual reload.
     fn fail(&mut self, now: Now, cause: E, since: Duration) -> Vec<Effect<E>> {
         let old = self.unread.take();
         let since = old.as_ref().map_or(since, |old| old.since);
         let old = old.filter(|old| old.cause == cause);
         let (count, retry) = old.map_or((1, None), |old| (old.count + 1, Some(old.retry)));
         let stands = self.refusal.as_ref().is_some_and(|refusal| refusal.cause == cause);
-        // When this look began, not when it ended, as where a set settles.
+        // Counted from the begin of this snapshot, as where a file set settles.
         let lasts = self.last_look.is_some_and(|look| since + self.timing.settle <= look);
         if stands || self.by_hand.is_some() || lasts {
             let count = if stands { 1 } else { count };
@@ -574,8 +593,8 @@ impl<E: Clone + PartialEq> Machine<E> {
         Vec::new()
     }
 
-    /// Notes a refusal that was met so often before it stood, and tried again so far, plans the next retry, and tells it
-    /// unless it stands already.
+    /// Records a rejection, plans its next retry, and reports it unless it stands already. `met` is
+    /// how often it was met before it stood, and `retry` how often it was retried so far.
     fn refuse(
         &mut self,
         now: Now,
@@ -602,7 +621,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         effects
     }
 
-    /// The next retry after this one of the same failure.
+    /// Plans the retry after `last` of the same failure.
     fn plan_retry(&mut self, now: Now, last: Option<Retry>) -> Retry {
         let pause = last.map_or(self.timing.retry, |last| last.pause);
         let at = now.mono + pause;
@@ -610,7 +629,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         Retry { at, pause: (pause * 2).min(self.timing.poll) }
     }
 
-    /// The set moves: tells so once when that lasts.
+    /// Records that the file set moves, and reports that once when it lasts.
     fn unsettled(&mut self, now: Now) -> Vec<Effect<E>> {
         let (since, told) = *self.unsettled.get_or_insert((now.mono, false));
         if told || now.mono < since + self.timing.patience {
@@ -621,7 +640,8 @@ impl<E: Clone + PartialEq> Machine<E> {
         vec![Effect::Tell(Notice::StillChanging)]
     }
 
-    /// What is on disk is served. Returns whether somebody has to be told that all is well again.
+    /// Records that the served bytes are on disk. Returns whether the end of a problem has to be
+    /// reported.
     fn settled(&mut self) -> bool {
         self.still = None;
         self.unsettled = None;
@@ -643,7 +663,7 @@ impl<E: Clone + PartialEq> Machine<E> {
 mod tests {
     use super::*;
 
-    /// Checks: INV-12. Whatever is set, the moment that it leads to can be told.
+    /// Checks: INV-12. Whatever is set, the moment that it leads to can be represented.
     #[test]
     fn inv12_no_delay_is_longer_than_can_be_added_to_a_moment() {
         let (short, endless) = (Duration::from_millis(3), Duration::MAX);
@@ -659,14 +679,14 @@ mod tests {
         };
         assert_eq!(all(endless).bounded(), all(LONGEST));
         assert_eq!(all(short).bounded(), all(short));
-        // However late it is.
+        // Also at a very late time.
         let now = Now { mono: LONGEST, wall: LONGEST };
         let mut machine = Machine::new(all(endless).bounded());
         machine.step(now, Input::Tick);
         machine.step(now, Input::Looked(Seen::Failed("gone")));
         assert!(machine.wake(now).is_some_and(|wake| wake > now.mono));
     }
-    /// What a machine is after all sorts of things of these names.
+    /// The states of a machine that reads, rejects, fails and defers content of these names.
     #[cfg(feature = "testkit")]
     fn states(name: u64) -> Vec<Machine<u64>> {
         let at = |ms| Now { mono: Duration::from_millis(ms), wall: Duration::from_millis(ms) };
@@ -691,7 +711,8 @@ mod tests {
         states
     }
 
-    /// The interleavings count states that differ in names alone as one, so a name that is left out would be two states.
+    /// The interleavings count states that differ in names alone as one. A name that is left out
+    /// would make two states of them.
     #[cfg(feature = "testkit")]
     #[test]
     fn renaming_what_was_seen_is_seeing_it_under_other_names() {

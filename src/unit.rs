@@ -1,4 +1,5 @@
-//! One set of files: its last good, its candidate, and its machine. Sets share nothing but the published whole.
+//! One file set: its last good state, its candidate and its machine. File sets share nothing but
+//! the published value.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -18,14 +19,15 @@ use crate::{
     walk::{Motion, Walk},
 };
 
-/// One consistent set of files and the way to it.
+/// One consistent set of files and the walk to them.
 pub(crate) struct Set {
     pub(crate) files: Files,
     walk: Walk,
 }
 
 impl Set {
-    /// Whether these are the same bytes, reached the same way and not touched since.
+    /// Returns whether both hold the same bytes, reached the same way, and nothing has moved since
+    /// `earlier`.
     fn is(&self, earlier: &Self) -> bool {
         self.files == earlier.files && self.walk.held_still_since(&earlier.walk)
     }
@@ -38,17 +40,18 @@ impl Set {
     }
 }
 
-/// A set that is not served, by the number the machine knows it by.
+/// A file set that is not served.
 struct Candidate {
     set: Set,
-    /// How it came to be; the same for as long as it is the same.
+    /// How the candidate came to be; constant for as long as it is the same.
     motion: Motion,
     content: u64,
-    /// Grows when the bytes differ from those of the candidate before.
+    /// Identifies the bytes among those of the previous candidate and the last evaluated ones.
     bytes: u64,
 }
 
-/// Why something is refused, and which bytes were: the same reason with other bytes is another refusal.
+/// A reason for a rejection, and the rejected bytes: the same reason with other bytes is another
+/// rejection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Cause {
     pub(crate) error: Error,
@@ -61,30 +64,31 @@ impl From<Error> for Cause {
     }
 }
 
-/// Everything that concerns one set alone.
+/// Everything that concerns one file set alone.
 pub(crate) struct Unit<V> {
     pub(crate) paths: PathSet,
     pub(crate) machine: Machine<Cause>,
     served: Set,
     candidate: Option<Candidate>,
-    /// The look before this one, if it was torn.
+    /// The previous snapshot, if it was torn.
     torn: Option<Look>,
-    /// The bytes refused or held last, by their number: written once more, with others in between, they are the same.
+    /// The last rejected or deferred bytes and their number, so that rewriting the same bytes is
+    /// not reported again.
     judged: Option<(Files, u64)>,
-    /// The bytes and the date told last to be held.
+    /// The bytes and the date that were last reported as deferred.
     held_told: Option<(u64, Duration)>,
-    /// The whole with the candidate in it, once that has passed.
+    /// The value with the candidate in it, once the candidate has passed every check.
     built: Option<Built<V>>,
-    /// Numbers given to contents and bytes so far.
+    /// The number of contents and bytes that were numbered so far.
     numbers: u64,
     differs_since: Option<Duration>,
-    /// When the refusal that stands, or stood last, was told.
+    /// When the rejection that stands, or stood last, was reported.
     refused_since: Duration,
     expiry: Expiry,
 }
 
 impl<V> Unit<V> {
-    /// A set that is served.
+    /// Makes a file set that is served.
     pub(crate) fn new(paths: PathSet, served: Set, timing: Timing, expiry: Expiry) -> Self {
         Self {
             paths,
@@ -102,19 +106,19 @@ impl<V> Unit<V> {
         }
     }
 
-    /// Notes how near its end the served leaf is, and returns what is to be told of that.
+    /// Records how near its end the served leaf is, and returns the event that is due for it.
     pub(crate) fn nears_its_end(&mut self, status: &mut SetStatus, now: Now) -> Option<Event> {
         self.expiry.serve(status.leaf.iter().map(|leaf| Dated::leaf(&status.path, leaf)));
         status.expiring = self.expiry.near(now.wall).pop();
         self.expiry.tell(now).pop().map(Event::from)
     }
 
-    /// Looks once.
+    /// Takes one snapshot.
     pub(crate) fn snapshot<F: Fs>(&self, fs: &F) -> Look {
         snapshot::take_since(fs, &self.paths, Some((&self.served.walk, &self.served.files)))
     }
 
-    /// Compares a look of the set of this number with what is served.
+    /// Compares a snapshot of the file set of this number with the served files.
     pub(crate) fn seen<F: Fs, B: Build<Value = V>>(
         &mut self,
         build: &B,
@@ -135,7 +139,8 @@ impl<V> Unit<V> {
         };
         let set = Set { files, walk: look.walk };
         if set.files == self.served.files {
-            // The same bytes by another way, or touched: nothing to publish, but the next change starts from here.
+            // Equal bytes were reached another way, or touched. There is nothing to publish, but
+            // the next change starts from here.
             self.served = set;
             self.candidate = None;
             (self.judged, self.held_told) = (None, None);
@@ -143,8 +148,8 @@ impl<V> Unit<V> {
         }
         let shrinks = build.shrinks(number, &self.served.files, &set.files);
         let known = self.candidate.as_ref();
-        // A link that was seen before commits nothing that has changed beneath it since, whatever the timestamps say: the
-        // clock may have been set back.
+        // A symlink that was read before commits nothing that has changed beneath it since,
+        // whatever the timestamps say: the clock may have been set back.
         let motion = match known {
             _ if !F::PINS => Motion::Loose,
             Some(old) if set.is(&old.set) => old.motion,
@@ -166,7 +171,7 @@ impl<V> Unit<V> {
         self.numbers
     }
 
-    /// Notes since when disk and served differ.
+    /// Records since when the disk and the served files differ.
     pub(crate) fn looked(&mut self, served: bool, wall: Duration) {
         if served {
             self.differs_since = None;
@@ -175,42 +180,43 @@ impl<V> Unit<V> {
         }
     }
 
-    /// The files to be judged, from now on known as judged, and their number.
+    /// Returns the candidate's files and their number, and remembers them as the last evaluated
+    /// ones.
     pub(crate) fn judge(&mut self) -> Option<(Files, u64)> {
         let candidate = self.candidate.as_ref()?;
         self.judged = Some((candidate.set.files.clone(), candidate.bytes));
         self.judged.clone()
     }
 
-    /// That these bytes were refused.
+    /// Makes the cause that rejects these bytes.
     pub(crate) fn refusal(error: Error, bytes: u64) -> Cause {
         Cause { error, bytes: Some(bytes) }
     }
 
-    /// Keeps the whole with the candidate in it until it is published.
+    /// Keeps a built value until it is published.
     pub(crate) fn keep(&mut self, built: Built<V>) {
         self.built = Some(built);
     }
 
-    /// The whole to publish and the set that it makes the served one.
+    /// Takes the value to publish, and the files that it makes the served ones.
     pub(crate) fn take_built(&mut self) -> Option<(Built<V>, Set)> {
         Some((self.built.take()?, self.candidate.take()?.set))
     }
 
-    /// What is served from now on.
+    /// Records the served files.
     pub(crate) fn serves(&mut self, set: Set) {
         self.served = set;
         (self.judged, self.held_told) = (None, None);
         self.differs_since = None;
     }
 
-    /// Notes a refusal that is about to be told.
+    /// Records a rejection that is about to be reported.
     pub(crate) fn refuses(&mut self, wall: Duration) {
         self.refused_since = wall;
         self.held_told = None;
     }
 
-    /// Notes a date that is about to be told; whether it was not told yet of these bytes.
+    /// Records a date that is about to be reported; returns whether it is news for these bytes.
     pub(crate) fn holds(&mut self, date: Duration) -> bool {
         let held = self.candidate.as_ref().map(|candidate| (candidate.bytes, date));
         let new = held.is_none() || held != self.held_told;
@@ -226,13 +232,13 @@ impl<V> Unit<V> {
             since: self.refused_since,
             count,
         });
-        // What is remembered to be held is not on disk while that is refused.
+        // A deferred content is remembered, but is not on disk while a rejection stands.
         status.held_until = self.machine.held().filter(|_| refused.is_none());
         status.refused = refused;
         status.differs_since = self.differs_since;
     }
 
-    /// Hashes everything that what it does next depends on.
+    /// Hashes everything that the next steps depend on.
     #[cfg(feature = "testkit")]
     pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
         use std::hash::Hash;
@@ -245,7 +251,8 @@ impl<V> Unit<V> {
         if let Some((files, _)) = &self.judged {
             files.iter().for_each(|file| file.hash(&mut state));
         }
-        // Numbers matter by what they are compared with: those of the candidate and of what was judged last.
+        // Numbers matter by their equality only: with those of the candidate and of the last
+        // evaluated bytes.
         let content = |number| u64::from(self.candidate.as_ref().is_some_and(|now| now.content == number));
         let bytes = |number: u64| {
             let judged = self.judged.as_ref().is_some_and(|(_, judged)| *judged == number);
@@ -259,27 +266,34 @@ impl<V> Unit<V> {
     }
 }
 
-/// A set on its way through the first load.
+/// A file set on its way through the first load.
 pub(crate) enum Starting {
-    /// The look before.
+    /// Not stable yet, with the previous snapshot.
     Moving(Option<Before>),
     Still(Set),
 }
 
-/// What a look of the first load came to, for the next one.
+/// The previous snapshot of the first load.
 pub(crate) enum Before {
-    /// It was consistent, and has held still since then.
+    /// It was consistent, and nothing has moved since this time.
     Whole(Set, Duration),
-    /// It was torn, and has been in the same way since then; how long it waited for the next look.
+    /// It has been torn in the same way since the first time; the second is the pause before the
+    /// next snapshot.
     Torn(Look, Duration, Duration),
 }
 
 impl Starting {
-    /// Looks once, and says for how long to wait before the next time; `None` once the set holds still.
+    /// Takes one snapshot, and returns the pause before the next one; `None` once the file set is
+    /// stable.
     ///
-    /// Files that have not changed for the settle time count as still, where changes can be pinned ([`Fs::PINS`]); otherwise
-    /// two equal looks that far apart do. A torn read is tried again for as long as the patience lasts, or until it is plain that nobody is at work; any other
-    /// failure is one at once.
+    /// Where changes can be pinned ([`Fs::PINS`]), files count as stable that have not changed for
+    /// the settle time; otherwise two equal snapshots that far apart do. A torn read is retried for
+    /// the patience and the settle time together, or until nothing has moved for the settle time.
+    /// Any other failure is an error at once. A file set that is not stable within the patience and
+    /// the settle time is an error too.
+    ///
+    /// # Errors
+    /// The cause of the failure, with its path.
     pub(crate) fn look<F: Fs>(
         &mut self,
         fs: &F,
@@ -310,8 +324,8 @@ impl Starting {
             Ok(files) => files,
         };
         let set = Set { files, walk: look.walk };
-        // Without change times a file that was copied or renamed here just now may show the time of its original: then only
-        // two looks tell that nobody is at work.
+        // Without change times a file that was copied or renamed here just now may show the time of
+        // its original. Only two snapshots then show that no publisher is at work.
         if F::PINS && is_old(&set.walk, now, timing) {
             *self = Self::Still(set);
             return Ok(None);
@@ -322,7 +336,8 @@ impl Starting {
                 let why = "the files do not hold still";
                 return Err(Error::new(Layer::Changing, why).at(paths.name()));
             }
-            // From the end of this look to the begin of the next: either may be slow (ASM-05).
+            // Counted from the end of this snapshot to the begin of the next: either may be slow
+            // (ASM-05).
             _ => clock.now().mono,
         };
         if now.mono >= since + timing.settle {
@@ -333,7 +348,7 @@ impl Starting {
         Ok(Some((since + timing.settle).saturating_sub(clock.now().mono)))
     }
 
-    /// Hashes everything that the next look compares with.
+    /// Hashes everything that the next snapshot is compared with.
     #[cfg(feature = "testkit")]
     pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
         use std::hash::Hash;
@@ -354,20 +369,21 @@ impl Starting {
     }
 }
 
-/// Whether nothing of the set can have changed within the settle time.
+/// Returns whether nothing of the file set can have changed within the settle time.
 fn is_old(walk: &Walk, now: Now, timing: &Timing) -> bool {
     walk.newest(timing.tie).is_none_or(|newest| newest + nanos(timing.settle) <= nanos(now.wall))
 }
 
-/// Which unit comes next, without asking all of them.
+/// Determines the file set that comes next, without asking all of them.
 pub(crate) struct Agenda {
-    /// Those that something was said of, in the order in which it was.
+    /// File sets with a hint, in the order of the hints.
     hinted: VecDeque<usize>,
     is_hinted: Vec<bool>,
     /// When the others have to come back, in monotonic time.
     due: BTreeSet<(Duration, usize)>,
     at: Vec<Option<Duration>>,
-    /// Those that wait for a date: the wall clock may be set meanwhile, so they are asked each time.
+    /// File sets that are deferred until a date. The wall clock may be set meanwhile, so they are
+    /// asked each time.
     dated: BTreeSet<usize>,
 }
 
@@ -382,7 +398,7 @@ impl Agenda {
         }
     }
 
-    /// Something was said of this unit.
+    /// Records a hint for this file set.
     pub(crate) fn hint(&mut self, unit: usize) {
         if !std::mem::replace(&mut self.is_hinted[unit], true) {
             self.hinted.push_back(unit);
@@ -399,7 +415,7 @@ impl Agenda {
         !self.hinted.is_empty()
     }
 
-    /// Notes when the unit has to come back, after each step of it.
+    /// Records when the file set has to come back. Called after each of its steps.
     pub(crate) fn note<V>(&mut self, unit: usize, of: &Unit<V>, now: Now) {
         if let Some(at) = self.at[unit].take() {
             self.due.remove(&(at, unit));
@@ -413,7 +429,7 @@ impl Agenda {
         self.due.extend(self.at[unit].map(|at| (at, unit)));
     }
 
-    /// The unit that has to come back first, and when.
+    /// Returns the file set that has to come back first, and when.
     pub(crate) fn first<V>(&self, units: &[Unit<V>], now: Now) -> Option<(Duration, usize)> {
         let dated = self.dated.iter().filter_map(|unit| Some((units[*unit].machine.wake(now)?, *unit)));
         self.due.first().copied().into_iter().chain(dated).min()
@@ -421,7 +437,7 @@ impl Agenda {
 
     #[cfg(feature = "testkit")]
     pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
-        // When a unit is due follows from its machine.
+        // The due times follow from the machines.
         std::hash::Hash::hash(&self.hinted, &mut state);
     }
 }

@@ -1,6 +1,7 @@
-//! What a snapshot went through: every entry that was looked up, and in which order each path did so.
+//! Records a snapshot's walk: every name that was looked up, and in which order each path did so.
 //!
-//! The watch plan, the commit rule and the settle rule all read this record; nothing is looked up a second time for them.
+//! The watch plan, the commit rule and the settle rule all read this record. Nothing is looked up a
+//! second time for them.
 
 use std::{
     collections::BTreeSet,
@@ -13,31 +14,32 @@ use crate::fs::{FileId, Kind, Stamp, Stat, nanos};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// One name looked up in one directory.
+/// One name that was looked up in one directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// Where it is, with every link resolved: the directory's own path and the name.
+    /// The resolved path: the directory's own path and the name.
     pub path: PathBuf,
-    /// What was there.
+    /// The result of the lookup.
     pub seen: Seen,
 }
 
-/// What a look-up found.
+/// The result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
-    /// The look-up failed: nothing there, or it could not be told.
+    /// The lookup failed: there is no such name, or the system could not say.
     Nothing,
-    /// A link and its target.
+    /// A symlink and its target.
     Link(Stat, PathBuf),
     /// A directory, a file or anything else.
     Node(Stat),
 }
 
 impl Entry {
-    /// Whether both lead to the same, or are the same unchanged file.
+    /// Returns whether both lead to the same target, or are the same unchanged file.
     ///
-    /// A directory is compared by inode only (its times move with its neighbours' files), a link by its target (who put it
-    /// there anew has moved nothing), a file by everything a stat tells.
+    /// A directory is compared by its file id only, because its times change with its neighbours'
+    /// files. A symlink is compared by its target, because recreating it has moved nothing. A file
+    /// is compared by everything that a stat returns.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         self.path == other.path
@@ -50,11 +52,11 @@ impl Entry {
             }
     }
 
-    /// Whether it is the same and nothing shows that it was another in between: no link was put there anew, no directory
-    /// moved away and back.
+    /// Returns whether the entry is the same and nothing shows that it was another one in between:
+    /// no symlink was recreated, no directory moved away and back.
     ///
-    /// Of a directory in which a neighbour came or went as well, that cannot be told, and is not asked: whatever else
-    /// goes on in it never postpones anything.
+    /// A directory in which a neighbour came or went as well cannot show that it moved, and counts
+    /// as unmoved: other activity in a directory never postpones a reload.
     fn held_still_since(&self, earlier: &Self) -> bool {
         self.same_as(earlier)
             && match (&self.seen, &earlier.seen) {
@@ -76,22 +78,22 @@ impl Entry {
     }
 }
 
-/// A step of one path: which entry, and whether a directory was wanted there.
+/// A step of one path: an entry, and whether a directory was wanted there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
     /// Index into [`Walk::entries`].
     pub entry: usize,
-    /// More of the path was to be looked up beneath what this resolves to.
+    /// Set where names were to be looked up or listed beneath this entry.
     pub as_directory: bool,
 }
 
-/// The record of one snapshot, complete up to where it failed.
+/// The record of one snapshot, complete up to the point where it failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Walk {
     /// Every entry looked up, each once.
     pub entries: Vec<Entry>,
-    /// Per path of the set, then per directory of it, then per name found in these, the entries in the order they were
-    /// looked up.
+    /// The entries in the order they were looked up, as one trace for each path of the file set,
+    /// then for each of its directories, then for each name found in these.
     pub traces: Vec<Vec<Step>>,
     /// The directories in which names were looked up.
     pub dirs: Vec<WalkedDir>,
@@ -100,32 +102,34 @@ pub struct Walk {
 /// A directory in which names were looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WalkedDir {
-    /// Its path with every link resolved.
+    /// Its path with every symlink resolved.
     pub path: PathBuf,
-    /// Which directory that was.
+    /// The file id of the directory.
     pub id: FileId,
     /// The names looked up in it.
     pub names: BTreeSet<OsString>,
-    /// Every name looked up in it was a directory: it leads to the files and holds nothing of theirs, no link either.
+    /// Set where every name looked up in it was a directory. It only leads to the files and holds
+    /// nothing of theirs, no symlink either.
     pub leads: bool,
-    /// Set where every file in it is one of the set, so that each name counts that does not begin with a dot: when the
-    /// directory had last changed once that was told.
+    /// Set where every file in the directory belongs to the file set, so that each name counts that
+    /// does not begin with a dot. The value is the change time of the directory when it was listed.
     pub listed: Option<Stamp>,
 }
 
-/// How far a changed set can be trusted to be finished.
+/// How far a changed file set can be trusted to be complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Motion {
     /// Committed by one rename, and everything beneath is older: publish at once.
     Committed,
-    /// As committed, but the timestamps cannot tell the order: look again shortly.
+    /// Committed by one rename, but the timestamps cannot tell the order: take another snapshot
+    /// shortly.
     Tied,
-    /// Changed in place or name by name: must hold still.
+    /// Changed in place or name by name: has to be stable for the settle time.
     Loose,
 }
 
 impl Walk {
-    /// Whether nothing that matters differs between two snapshots.
+    /// Returns whether nothing that matters differs between two snapshots.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         self.traces == other.traces
@@ -133,21 +137,24 @@ impl Walk {
             && self.entries.iter().zip(&other.entries).all(|(a, b)| a.same_as(b))
     }
 
-    /// Whether nothing shows that anything that matters was another between two snapshots: what was replaced and put back
-    /// is the same, and did not hold still.
+    /// Returns whether nothing that matters shows that it was another one between two snapshots. A
+    /// file that was replaced and put back is equal, but was not stable.
     pub(crate) fn held_still_since(&self, earlier: &Self) -> bool {
         self.traces == earlier.traces
             && self.entries.len() == earlier.entries.len()
             && self.entries.iter().zip(&earlier.entries).all(|(now, was)| now.held_still_since(was))
     }
 
-    /// The latest moment at which any file or link, or a directory as a whole, can have changed; `None` where nothing was found.
+    /// Returns the latest moment at which any file or symlink, or a directory as a whole, can have
+    /// changed; `None` where nothing was found.
     ///
-    /// A timestamp is up to one tick of its clock earlier than the change: up to `tick`, and two seconds where it is a whole
-    /// second, for then it may be of a file system that knows no less (FAT; ext3 and old NFS servers know seconds).
+    /// A timestamp may be earlier than its change by one tick of the file system's clock, which is
+    /// at most `tick`. A timestamp of a whole second may be earlier by two seconds, since the file
+    /// system may have no finer ones (FAT has two seconds; ext3 and old NFS servers have one).
     ///
-    /// A directory that was renamed, with all the old files in it, has a change time later than its modification time;
-    /// one in which a neighbour of the set came or went does not count, unless every file in it is one of the set.
+    /// A directory that was renamed, with all the old files in it, has a change time later than its
+    /// modification time. A directory in which a neighbour of the file set came or went does not
+    /// count, unless every file in it belongs to the file set.
     #[must_use]
     pub fn newest(&self, tick: Duration) -> Option<Stamp> {
         let changed = self.entries.iter().filter_map(Entry::stat);
@@ -157,21 +164,26 @@ impl Walk {
         stamps.map(|stamp| stamp + if stamp % nanos(SECOND) == 0 { nanos(2 * SECOND) } else { tick }).max()
     }
 
-    /// When the directories were last changed whose files are all of the set.
+    /// Returns the change times of the directories whose files all belong to the file set.
     fn listings(&self) -> impl Iterator<Item = Stamp> {
         self.dirs.iter().filter_map(|dir| dir.listed)
     }
 
-    /// Tells how this walk differs from the one of the served set.
+    /// Classifies the change from the walk of the served file set to this one.
     ///
-    /// Committed means: every path first differs at one and the same entry and ends at another file than before, for what
-    /// one rename did not move may be the next to change; that entry is a link in the place of a directory, so that one
-    /// rename moved everything behind it (a link in the place of a file, as certbot makes them, moves only that file); and
-    /// everything beneath it changed strictly earlier (ASM-06). A directory in the place of another is never a commit: no
-    /// timestamp tells one that was renamed there from one that was made there, filled in part, and given its mode.
+    /// The change is committed by one rename if all of the following hold:
     ///
-    /// A directory whose files are all of the set has moved with them or it is no commit: where it is still the same one,
-    /// another name may come next.
+    /// - Every path first differs at one and the same entry, and ends at another file than before.
+    ///   A file that the rename did not move may be the next to change.
+    /// - That entry is a symlink in the place of a directory, so that one rename moved everything
+    ///   behind it. A symlink in the place of a file, as certbot makes them, moves only that file.
+    /// - Everything beneath that entry changed strictly earlier (ASM-06).
+    /// - Every directory whose files all belong to the file set has moved along. Where it has not
+    ///   been replaced, another name may come next.
+    ///
+    /// A directory in the place of another is never a commit. No timestamp distinguishes a
+    /// directory that was renamed there from one that was created there, filled in part, and given
+    /// its mode.
     #[must_use]
     pub fn motion_since(&self, served: &Self) -> Motion {
         if self.traces.len() != served.traces.len() {
@@ -201,8 +213,8 @@ impl Walk {
             }
             for later in &trace[first + 1..] {
                 let entry = &self.entries[later.entry];
-                // What was there before is not part of the change: an absolute link leads through `/` again, and through
-                // the directory that it lies in itself.
+                // An entry that was there before is not part of the change. An absolute symlink
+                // leads through `/` again, and through the directory that it lies in.
                 if was_there(entry) {
                     continue;
                 }
@@ -224,7 +236,7 @@ impl Walk {
         }
     }
 
-    /// Notes what was `seen` when `name` was looked up in the directory at `path`.
+    /// Records the result of looking `name` up in the directory at `path`.
     pub(crate) fn note_lookup(&mut self, path: &Path, id: FileId, name: OsString, seen: &Seen) {
         let leads = matches!(seen, Seen::Node(stat) if stat.kind == Kind::Dir);
         match self.dirs.iter_mut().find(|dir| dir.path == path) {
@@ -239,7 +251,8 @@ impl Walk {
         }
     }
 
-    /// Notes that every file in the directory at `path` is one of the set, and when that had changed last.
+    /// Records that every file in the directory at `path` belongs to the file set, and the
+    /// directory's change time.
     pub(crate) fn note_listing(&mut self, path: &Path, id: FileId, changed: Stamp) {
         match self.dirs.iter_mut().find(|dir| dir.path == path) {
             Some(dir) => (dir.leads, dir.listed) = (false, Some(changed)),

@@ -1,4 +1,4 @@
-//! Walks as they are written down here, one against another.
+//! Compares walks that are written down here.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn entry(path: &str, seen: Seen) -> Entry {
     Entry { path: path.into(), seen }
 }
 
-/// A file, changed then.
+/// A file that was changed at `ctime`.
 fn file(path: &str, ino: u64, ctime: Stamp) -> Entry {
     entry(path, Seen::Node(stat(Kind::File, ino, 1, ctime)))
 }
@@ -19,12 +19,13 @@ fn dir(path: &str, ino: u64, mtime: Stamp, ctime: Stamp) -> Entry {
     entry(path, Seen::Node(stat(Kind::Dir, ino, mtime, ctime)))
 }
 
-/// A link, put there then.
+/// A symlink that was created at `ctime`.
 fn link(path: &str, target: &str, ctime: Stamp) -> Entry {
     entry(path, Seen::Link(stat(Kind::Link, 99, ctime, ctime), target.into()))
 }
 
-/// Paths through these entries, each with the index at which it ends: all before are wanted as directories.
+/// A walk of paths through these entries. Each path ends at its last index; all entries before that
+/// are wanted as directories.
 fn walk(entries: &[Entry], ways: &[&[usize]]) -> Walk {
     let traces = ways.iter().map(|way| {
         let steps = way.iter().enumerate();
@@ -33,7 +34,8 @@ fn walk(entries: &[Entry], ways: &[&[usize]]) -> Walk {
     Walk { entries: entries.to_vec(), traces: traces.collect(), dirs: Vec::new() }
 }
 
-/// Checks: INV-01, INV-08. What another set is, and what is the same whoever put it there anew.
+/// Checks: INV-01, INV-08. Defines when entries differ, and when they are equal although they were
+/// created anew.
 #[test]
 fn inv01_a_file_is_compared_by_its_stat_a_link_by_its_target_and_a_directory_by_its_number() {
     let node = |kind| entry("/a", Seen::Node(stat(kind, 1, 1, 2)));
@@ -64,7 +66,8 @@ fn inv01_a_file_is_compared_by_its_stat_a_link_by_its_target_and_a_directory_by_
     }
 }
 
-/// Checks: INV-01 (b), ASM-05. What was taken away and put back is the same, and somebody is at work on it.
+/// Checks: INV-01 (b), ASM-05. An entry that was taken away and put back is equal, but a publisher
+/// is at work on it.
 #[test]
 fn inv01_what_is_the_same_has_not_held_still_where_its_times_show_that_it_moved() {
     for (now, was, still) in [
@@ -98,7 +101,7 @@ fn two_walks_are_the_same_where_every_entry_and_every_way_is() {
     }
 }
 
-/// Checks: INV-01 (b), INV-05. Of a directory only its own move counts, not what others do in it.
+/// Checks: INV-01 (b), INV-05. Only a directory's own move counts, not the changes of others in it.
 #[test]
 fn inv01_the_newest_change_is_that_of_a_file_a_link_or_a_directory_that_moved() {
     let newest = |entries: &[Entry]| walk(entries, &[]).newest(Duration::ZERO);
@@ -117,7 +120,8 @@ fn inv01_the_newest_change_is_that_of_a_file_a_link_or_a_directory_that_moved() 
     assert_eq!(entry("/a", Seen::Nothing).size(), 0);
 }
 
-/// Checks: INV-01 (b), ASM-05. A change can be later than its timestamp: by a tick, or by two seconds where that is in seconds.
+/// Checks: INV-01 (b), ASM-05. A change can be later than its timestamp: by a tick, or by two
+/// seconds where the timestamp is in seconds.
 #[test]
 fn inv01_the_newest_change_can_be_later_than_every_timestamp() {
     let tick = Duration::from_nanos(30);
@@ -131,7 +135,8 @@ fn inv01_the_newest_change_can_be_later_than_every_timestamp() {
     assert_eq!(newest(&[5 * second + 8, 4 * second]), Some(6 * second), "the older one can be the later");
 }
 
-/// Two files in a directory to which a link leads since then.
+/// Two files in a directory that a symlink leads to. The symlink was created at `since`, the files
+/// were last changed at `changed`.
 fn release(number: u64, since: Stamp, changed: Stamp) -> Walk {
     let at = |name: &str| format!("/{number}{name}");
     let entries = [
@@ -160,17 +165,17 @@ fn inv01_a_link_to_a_directory_commits_what_is_older_and_leads_to_other_files() 
     // A file that was there before, and one that is not there any more.
     loose(|now| now.entries[3] = file("/1/key", 11, 4));
     loose(|now| now.entries[3].seen = Seen::Nothing);
-    // A directory in the place of another tells nothing.
+    // A directory in the place of another proves nothing.
     loose(|now| now.entries[0] = dir("/current", 2, 16, 16));
-    // The key is reached through a link of its own.
+    // The key is reached through a symlink of its own.
     loose(|now| {
         now.entries.push(link("/current", "3", 16));
         now.traces[1][0].entry = 4;
     });
-    // A link in the place of a file moves that file alone.
+    // A symlink in the place of a file moves that file alone.
     loose(|now| now.traces.iter_mut().for_each(|trace| trace[0].as_directory = false));
     assert_eq!(served.motion_since(&served), Motion::Loose, "nothing was moved");
-    // Every file in the directory counts: it is as old as what is in it.
+    // Every file in the directory counts: the directory is as old as its files.
     for (changed, motion) in [(15, Motion::Committed), (16, Motion::Tied), (17, Motion::Loose)] {
         let mut now = swapped();
         now.note_listing(Path::new("/2"), FileId { dev: 1, ino: 2 }, changed);
@@ -178,7 +183,8 @@ fn inv01_a_link_to_a_directory_commits_what_is_older_and_leads_to_other_files() 
     }
 }
 
-/// Checks: INV-01 (a). A link may lead through what has changed and is no part of the change.
+/// Checks: INV-01 (a). A symlink may lead through an entry that has changed and is no part of the
+/// change.
 #[test]
 fn inv01_what_was_there_before_may_be_newer_than_the_rename_that_commits() {
     let through = |walk: Walk, changed| {
@@ -194,7 +200,8 @@ fn inv01_what_was_there_before_may_be_newer_than_the_rename_that_commits() {
     assert_eq!(now.motion_since(&through(release(1, 10, 5), 2)), Motion::Committed);
 }
 
-/// Checks: INV-11, INV-12. Where only directories were looked up nothing of the files lies, a link to them included.
+/// Checks: INV-11, INV-12. A directory in which only directories were looked up holds no file and
+/// no symlink of the set.
 #[test]
 fn inv11_a_directory_leads_as_long_as_only_directories_are_looked_up_in_it() {
     let id = |ino| FileId { dev: 1, ino };
