@@ -1,4 +1,4 @@
-//! Files in, published values out: the part that knows nothing of TLS.
+//! Files in, published values out: the public API of the part that knows nothing of TLS.
 
 use std::{
     fmt,
@@ -41,8 +41,9 @@ pub struct Builder<B: Build> {
 }
 
 impl<B: Build> Builder<B> {
-    /// One more set of files: read, settled, judged and kept at its last good by itself. A publication changes one set;
-    /// which, the build step is told by [`Context::set`](crate::Context::set), in the order given here, the first being 0.
+    /// Adds a file set: it is read, settled and rejected by itself, and keeps its own last good
+    /// value. A publication changes one set. The build step gets its index by
+    /// [`Context::set`](crate::Context::set), in the order given here, the first being 0.
     #[must_use]
     pub fn set<P: AsRef<Path>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.sets = self.sets.and_then(|mut sets| {
@@ -52,7 +53,8 @@ impl<B: Build> Builder<B> {
         self
     }
 
-    /// Adds a set as [`set`](Self::set) does: for one that has directories only ([`PathSet::of_directory`]).
+    /// Adds a file set as [`set`](Self::set) does, for a set of directories only
+    /// ([`PathSet::of_directory`]).
     #[must_use]
     pub fn path_set(mut self, set: PathSet) -> Self {
         if let Ok(sets) = &mut self.sets {
@@ -61,9 +63,10 @@ impl<B: Build> Builder<B> {
         self
     }
 
-    /// Every file in this directory as well, behind the paths of the set that was given last: see
-    /// [`PathSet::directory`]. What comes, goes or is replaced in it is a change of the set, which always has to settle
-    /// unless the directory itself has moved with all else.
+    /// Adds every file in this directory to the file set that was added last, behind its paths: see
+    /// [`PathSet::directory`]. A file that comes, goes or is replaced in it is a change of the set.
+    /// Such a change always has to settle, unless the directory itself has moved with all other
+    /// files of the set.
     #[must_use]
     pub fn directory(mut self, dir: impl AsRef<Path>) -> Self {
         self.sets = self.sets.and_then(|mut sets| {
@@ -74,8 +77,8 @@ impl<B: Build> Builder<B> {
         self
     }
 
-    /// Lets the files of the set that was given last, from the one at `first` on, be larger: see
-    /// [`PathSet::large_from`].
+    /// Raises the size limit of the files of the last file set, from the file at index `first` on:
+    /// see [`PathSet::large_from`].
     #[must_use]
     pub fn large_from(mut self, first: usize) -> Self {
         self.sets = self.sets.map(|mut sets| {
@@ -86,15 +89,17 @@ impl<B: Build> Builder<B> {
         self
     }
 
-    /// Calls `observer` with each event, on the driver's thread, in order, while no lock is held. It may ask for a
-    /// reload (which is queued) or stop the reloader.
+    /// Calls `observer` with each event, in order, on the thread that reports it (most often the
+    /// driver's), while no lock is held. It may ask for a reload (which is queued) or stop the
+    /// reloader. A panic in it is reported as a warning to subscribers.
     #[must_use]
     pub fn on_event(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.observers.events.push(Box::new(observer));
         self
     }
 
-    /// Calls `observer` with each published value after the first load's, when handshakes already get it.
+    /// Calls `observer` with each value that is published after the first load, once handshakes get
+    /// it. It may do as an observer of [`on_event`](Self::on_event) may.
     #[must_use]
     pub fn on_publish(
         mut self,
@@ -104,40 +109,42 @@ impl<B: Build> Builder<B> {
         self
     }
 
-    /// Other delays than the default ones. Invariants about time hold with the delays given.
+    /// Replaces the default delays. Invariants about time hold with the delays given.
     #[must_use]
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing.bounded();
         self
     }
 
-    /// Another clock, for tests.
+    /// Replaces the system's clocks, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Another watcher, or none: the files are then polled, which is told as degraded.
+    /// Replaces the watcher. With `None` the files are polled, which is reported as degraded.
     #[must_use]
     pub fn watcher(mut self, make: Option<MakeWatcher>) -> Self {
         self.make_watcher = make;
         self
     }
 
-    /// Tells of a served leaf whose end is no further away than each of these ([`Event::Expiring`]), instead of
-    /// [`EXPIRY_WARNINGS`](crate::EXPIRY_WARNINGS); with none, only once it has expired ([`Event::Expired`]).
+    /// Reports a served leaf whose end is no further away than each of these times
+    /// ([`Event::Expiring`]), instead of [`EXPIRY_WARNINGS`](crate::EXPIRY_WARNINGS). Without any,
+    /// only an expired leaf is reported ([`Event::Expired`]).
     ///
-    /// Each is told once, of several that have been passed the last alone, and at the first load or the first look after it
-    /// is passed; again only when the wall clock was set back by more than an hour before it, and at most once a day. These
-    /// hold for each leaf alike, however short its validity.
+    /// Each threshold is reported once, at the first load or the first snapshot after it has
+    /// passed. Of several that have passed only the last is reported. A threshold is reported again
+    /// only if the wall clock was set back by more than an hour before it, and at most once a day.
+    /// The thresholds hold for each leaf alike, however short its validity.
     #[must_use]
     pub fn expiry_warnings(mut self, before: impl IntoIterator<Item = Duration>) -> Self {
         self.thresholds = Thresholds::exactly(before);
         self
     }
 
-    /// Puts another build step around this one, for tests that look on.
+    /// Wraps the build step in another one, for tests that observe it.
     #[cfg(feature = "testkit")]
     #[must_use]
     pub fn around<C: Build<Value = B::Value>>(self, around: impl FnOnce(B) -> C) -> Builder<C> {
@@ -147,18 +154,19 @@ impl<B: Build> Builder<B> {
 
     /// Loads the files and builds the first value. Nothing is watched before [`Reloader::start`].
     ///
-    /// It waits, at most about six seconds, where the files changed within the settle time or keep changing.
+    /// Blocks for at most about six seconds (with the default [`Timing`]), where the files changed
+    /// within the settle time or keep changing.
     ///
     /// # Errors
-    /// Whatever refuses, naming layer and path. Nothing is retried but a torn read.
+    /// Any rejection, naming layer and path. Only torn reads are retried.
     pub fn load(self) -> Result<Reloader<B::Value>, Error> {
         self.load_from(NativeFs::default())
     }
 
-    /// The same from another file system, for tests.
+    /// Loads the files as [`load`](Self::load) does, from another file system, for tests.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// Fails as [`load`](Self::load) does.
     pub fn load_from<F>(self, fs: F) -> Result<Reloader<B::Value>, Error>
     where
         F: Fs,
@@ -170,7 +178,7 @@ impl<B: Build> Builder<B> {
         let clock = Arc::clone(&self.clock);
         let First { mut engine, whole, now, progress } =
             Engine::load(fs, sets, self.build, self.clock, self.timing, self.make_watcher, self.thresholds)?;
-        // A build that says less of its sets than there are says nothing of the others.
+        // A build may return fewer leaves than there are file sets; the others have none.
         let leaves = whole.leaves.into_iter().chain(std::iter::repeat(None));
         let mut status = Status::first(names.into_iter().zip(leaves), now.wall);
         let near: Vec<_> =
@@ -183,18 +191,18 @@ impl<B: Build> Builder<B> {
     }
 }
 
-/// Keeps a value up to date with its files.
+/// Keeps a published value up to date with its files.
 ///
-/// Dropping it stops the driver; handles then go on reading the last value.
+/// Dropping the reloader stops the driver. Handles then keep reading the last value.
 pub struct Reloader<T: Send + Sync + 'static> {
     handle: Handle<T>,
     worker: Arc<Worker>,
 }
 
-/// The driver's thread, until somebody has joined it.
+/// The driver's thread, until a stop has joined it.
 pub(crate) type Worker = Mutex<Option<thread::JoinHandle<()>>>;
 
-/// Why no driver was started.
+/// The reason why no driver was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartError {
@@ -215,12 +223,13 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Says that no thread could be had for `whom`.
+/// Makes the error that no thread was available for `whom`.
 pub(crate) fn no_thread(whom: &str, why: &std::io::Error) -> Error {
     Error::new(crate::Layer::Process, format!("no thread for {whom}: {why}"))
 }
 
-/// The driver did not end within [`STOP_LIMIT`]: it hangs in a read, a build or a callback. It publishes nothing any more.
+/// The driver did not end within [`STOP_LIMIT`]: it hangs in a read, a build or a callback. It
+/// publishes nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stuck;
@@ -234,7 +243,8 @@ impl fmt::Display for Stuck {
 impl std::error::Error for Stuck {}
 
 impl<T: Send + Sync + 'static> Reloader<T> {
-    /// Settings for a reloader of these files, built by `build`. They are one set; see [`Builder::set`] for further ones.
+    /// Makes the settings of a reloader that reads these files, as one file set, and builds values
+    /// with `build`. [`Builder::set`] adds further file sets.
     pub fn builder<B, P>(paths: impl IntoIterator<Item = P>, build: B) -> Builder<B>
     where
         B: Build<Value = T>,
@@ -254,19 +264,18 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         }
     }
 
-    /// Starts the driver: one thread that watches, looks, builds and publishes.
+    /// Starts the driver: one thread that watches, takes snapshots, builds and publishes.
     ///
-    /// The files are looked at once the watch is armed, so a change since the first load is not missed.
+    /// It takes a snapshot once the watch is armed, so a change since the first load is not missed.
     ///
     /// # Errors
     /// [`StartError::AlreadyRunning`] while a driver runs, or hangs after a stop; that is also
-    /// reported as a warning.
-    /// [`StartError::NoThread`] where the system has no thread left.
+    /// reported as a warning. [`StartError::NoThread`] where the system has no thread left.
     pub fn start(&self) -> Result<(), StartError> {
         self.begin().map(|_| ())
     }
 
-    /// As [`start`](Self::start); returns the number of the run.
+    /// Starts the driver as [`start`](Self::start) does; returns the number of the run.
     pub(crate) fn begin(&self) -> Result<u64, StartError> {
         let mut worker = lock(&self.worker);
         let shared = &self.handle.shared;
@@ -286,7 +295,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         match spawn(move || driver.work()) {
             Ok(thread) => *worker = Some(thread),
             Err(error) => {
-                // Nothing runs, what was stopped is stopped, and a later start may do.
+                // Nothing runs, a stop from before still counts, and a later start may succeed.
                 let mut state = shared.lock();
                 state.worker = false;
                 state.stopped |= stopped;
@@ -298,12 +307,13 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         Ok(run)
     }
 
-    /// Stops the driver and waits for it, at most [`STOP_LIMIT`]. Nothing is published from here on.
+    /// Stops the driver and waits for its end, at most [`STOP_LIMIT`] (5 s). Nothing is published
+    /// from here on.
     ///
     /// Called from a callback it does not wait: the driver ends once the callback has returned.
     ///
     /// # Errors
-    /// [`Stuck`].
+    /// [`Stuck`] where the driver has not ended in time; that is also reported as a warning.
     pub fn stop(&self) -> Result<(), Stuck> {
         stop(&self.handle.shared, &self.worker, None)
     }
@@ -313,7 +323,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         (Arc::clone(&self.handle.shared), Arc::clone(&self.worker))
     }
 
-    /// A handle for those who read, ask and wait.
+    /// Returns a handle that reads, asks and waits.
     #[must_use]
     pub fn handle(&self) -> Handle<T> {
         self.handle.clone()
@@ -330,7 +340,7 @@ impl<T: Send + Sync + 'static> std::ops::Deref for Reloader<T> {
 
 impl<T: Send + Sync + 'static> Drop for Reloader<T> {
     fn drop(&mut self) {
-        // Told as a warning where it is stuck.
+        // A stop that takes too long is reported as a warning.
         let _ = self.stop();
     }
 }
@@ -341,7 +351,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for Reloader<T> {
     }
 }
 
-/// See [`Reloader::stop`]; with `only` a run, another one is left alone.
+/// Stops the driver as [`Reloader::stop`] does; with `only`, no other run than that one.
 pub(crate) fn stop<T: Send + Sync + 'static>(
     shared: &Arc<Shared<T>>,
     worker: &Worker,
@@ -352,12 +362,12 @@ pub(crate) fn stop<T: Send + Sync + 'static>(
         return Ok(());
     }
     state.stop();
-    // From a callback as well: who waits for a reload must not wait for the callback's end.
+    // Also from a callback: a caller that waits for a reload must not wait for the callback's end.
     shared.notify();
     if Shared::is_driver(&state) {
         return Ok(());
     }
-    // Only the run that this ends is waited for: a start may have begun the next one before this thread wakes.
+    // Waits for the stopped run only: a start may have begun the next one before this thread wakes.
     let run = state.runs;
     let deadline = Deadline::after(STOP_LIMIT);
     while state.worker && state.runs == run {
@@ -374,8 +384,9 @@ pub(crate) fn stop<T: Send + Sync + 'static>(
         let mut worker = lock(worker);
         if shared.lock().worker { None } else { worker.take() }
     };
-    // It has put the driver back and does nothing more, so this join is immediate. No lock is held: a waker that it
-    // wakes last may start or stop the reloader as well, and cannot join itself.
+    // The thread has put the driver back and does nothing more, so this join is immediate. No lock
+    // is held: a waker that the thread wakes last may start or stop the reloader as well, and
+    // cannot join itself.
     if let Some(ended) = ended.filter(|ended| ended.thread().id() != thread::current().id()) {
         let _ = ended.join();
     }
@@ -392,7 +403,7 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHa
     Ok(thread::spawn(work))
 }
 
-/// Reads the current value, asks for reloads, waits for publications. Cheap to clone.
+/// Reads the published value, asks for reloads and waits for publications. Cheap to clone.
 pub struct Handle<T> {
     shared: Arc<Shared<T>>,
 }
@@ -404,38 +415,41 @@ impl<T> Clone for Handle<T> {
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {
-    /// What a simulation drives by hand.
+    /// Returns the shared state, which a simulation drives.
     #[cfg(feature = "testkit")]
     pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
         &self.shared
     }
 
-    /// The value published last, with its generation. Waits for nothing (INV-07).
+    /// Returns the value published last, with its generation. Waits for nothing (INV-07).
     #[must_use]
     pub fn current(&self) -> Arc<Published<T>> {
         self.shared.cell.load()
     }
 
-    /// Runs `read` on the value published last, without counting a reference on it: `read` must be short.
+    /// Runs `read` on the value published last, without counting a reference to it. `read` must be
+    /// short.
     pub fn with_current<R>(&self, read: impl FnOnce(&Published<T>) -> R) -> R {
         self.shared.cell.with(read)
     }
 
-    /// The status, consistent in itself.
+    /// Returns the status at this moment, consistent in itself. Works without a driver too.
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
     }
 
-    /// Reloads now and waits for the outcome. The caller asserts that the writing is over: one consistent snapshot is
-    /// enough, nothing has to settle.
+    /// Reloads now and waits for the outcome. The caller asserts that the writing is over: one
+    /// consistent snapshot is enough, and nothing has to settle.
     ///
-    /// Works without a driver too. From a callback it returns [`Reload::Queued`] at once.
+    /// Works without a driver too. From a callback it returns [`Reload::Queued`] at once; once the
+    /// reloader was stopped it returns [`Reload::Stopped`].
     pub fn reload_now(&self) -> Reload {
         self.shared.reload_now()
     }
 
-    /// Waits until a generation after `generation` is published, at most `limit`; `None` if none was.
+    /// Waits for a generation after `generation`, at most `limit`, and returns the value published
+    /// last. Returns `None` if no such generation was published in time.
     pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
         let deadline = Deadline::after(limit);
         let mut state = self.shared.lock();
@@ -447,19 +461,20 @@ impl<T: Send + Sync + 'static> Handle<T> {
         }
     }
 
-    /// A future of the first publication after `generation`, for any runtime.
+    /// Returns a future of the first publication after `generation`, for any runtime.
     pub fn published(&self, generation: u64) -> PublishedAfter<T> {
         PublishedAfter { handle: self.clone(), waiting: Waiting::new(&self.shared), generation }
     }
 
-    /// Whether the trust has shrunk since this generation: somebody may have been let in under it who would not be now.
+    /// Returns whether the trust was reduced since this generation: a client may have been accepted
+    /// under it that would be rejected now.
     #[must_use]
     pub fn shrank_after(&self, generation: u64) -> bool {
         self.shared.lock().status.shrunk_after(generation).is_some()
     }
 
-    /// A future of the first publication after `generation` that trusts somebody no longer who was trusted, for any
-    /// runtime. Nothing else wakes it, and it is ready at once if that has happened already.
+    /// Returns a future of the first publication after `generation` that removes trust, for any
+    /// runtime. No other publication wakes it. It is ready at once if that has happened already.
     pub fn trust_shrunk(&self, generation: u64) -> TrustShrunk<T> {
         TrustShrunk { waiting: Waiting::draining(&self.shared), generation }
     }
@@ -472,7 +487,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
     }
 }
 
-/// Resolves to the first value published after a generation.
+/// A future of the value that is served once a generation after the given one is published.
 #[must_use]
 pub struct PublishedAfter<T> {
     handle: Handle<T>,
@@ -489,9 +504,11 @@ impl<T: Send + Sync + 'static> Future for PublishedAfter<T> {
     }
 }
 
-/// Resolves once the trust has shrunk since a generation, to the latest generation that shrank it.
+/// A future of the latest generation that reduced the trust, once one after the given generation
+/// has.
 ///
-/// Handshakes get that generation by then. While the reloader is stopped nothing is published, and so nothing resolves it.
+/// Handshakes get that generation by then. A stopped reloader publishes nothing, so nothing
+/// resolves the future.
 #[must_use]
 pub struct TrustShrunk<T> {
     waiting: Waiting<T>,
@@ -513,30 +530,31 @@ impl<T> fmt::Debug for TrustShrunk<T> {
     }
 }
 
-/// Reads events one by one; one that lags behind by more than [`EVENT_LIMIT`](crate::EVENT_LIMIT) loses the oldest.
+/// Reads events one by one. A subscriber that lags by more than [`EVENT_LIMIT`](crate::EVENT_LIMIT)
+/// events loses the oldest.
 pub struct Events<T> {
     handle: Handle<T>,
     next: u64,
 }
 
-/// An event and how many were lost before it.
+/// An event, and the number of events lost before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Told {
     /// The event.
     pub event: Arc<Event>,
-    /// How many events this subscriber has lost directly before it.
+    /// The number of events that this subscriber has lost directly before it.
     pub lost: u64,
 }
 
 impl<T: Send + Sync + 'static> Events<T> {
-    /// The next event, if there is one already.
+    /// Returns the next event, if there is one already.
     pub fn try_next(&mut self) -> Option<Told> {
         let told = self.handle.shared.lock().events.read(self.next);
         told.map(|told| self.take(told))
     }
 
-    /// The next event; waits for it at most `limit`.
+    /// Returns the next event; waits for it at most `limit`.
     pub fn next_within(&mut self, limit: Duration) -> Option<Told> {
         let deadline = Deadline::after(limit);
         let shared = Arc::clone(&self.handle.shared);

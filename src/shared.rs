@@ -1,7 +1,8 @@
-//! What handshakes, the driver and everybody who asks or waits have in common.
+//! Holds the state that handshakes, the driver and all callers share.
 //!
-//! One cell, one mutex, one condition variable. Handshakes touch the cell only. The mutex is never held during I/O, a
-//! build or a callback (INV-07); the driver itself lies under it when nobody drives, and whoever needs it takes it.
+//! There is one cell, one mutex and one condition variable. Handshakes touch the cell only. The
+//! mutex is never held during I/O, a build or a callback (INV-07). The idle driver itself lies
+//! under the mutex, and a thread that drives takes it out.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,27 +29,27 @@ mod waiting;
 pub(crate) use driving::{ManualReload, Next, WorkerLoop};
 pub(crate) use waiting::Waiting;
 
-/// How a reload by hand ended.
+/// The outcome of a manual reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reload {
     /// A new generation is served.
     Reloaded,
-    /// The files hold what is served.
+    /// The files hold the served bytes.
     Unchanged,
-    /// The files hold a valid set that waits for this date, since the Unix epoch.
+    /// The files hold a valid file set that is deferred until this date, since the Unix epoch.
     Held(Duration),
-    /// What the files hold was refused; what was served is served.
+    /// The files were rejected; the served value stays served.
     Refused(Error),
-    /// Asked for from a callback: it happens once the callback has returned.
+    /// The reload was asked for from a callback: it happens once the callback has returned.
     Queued,
-    /// The reloader was stopped: nothing was published for this, and nothing is any more.
+    /// The reloader was stopped: nothing was published for this reload, and nothing is any more.
     Stopped,
 }
 
 type Observer<T> = Box<dyn Fn(&T) + Send + Sync>;
 
-/// Who hears of events and publications.
+/// The callbacks for events and publications.
 pub(crate) struct Observers<T> {
     pub(crate) events: Vec<Observer<Event>>,
     pub(crate) publications: Vec<Observer<Arc<Published<T>>>>,
@@ -60,22 +61,22 @@ impl<T> Default for Observers<T> {
     }
 }
 
-/// What drives: the engine behind an object, so that everything else is generic over the value only.
+/// The engine as an object, so that all other code is generic over the value only.
 pub(crate) trait Drive<T>: Send {
-    /// Arms the watch and looks; the clock has just been read.
+    /// Arms the watch and takes the first snapshots. `now` has just been read.
     fn begin(&mut self, shared: &Arc<Shared<T>>, now: Now);
     /// Takes one step.
     fn step(&mut self, shared: &Shared<T>, ask: Ask);
-    /// How long until the next tick is due; zero if it is.
+    /// Returns how long until the next tick is due; zero if it is.
     fn pause(&self) -> Option<Duration>;
     /// Frees the watch.
     fn end(&mut self, shared: &Shared<T>);
-    /// Hashes everything that what it does next depends on, counters of the status excepted.
+    /// Hashes everything that the next steps depend on, except counters of the status.
     #[cfg(feature = "testkit")]
     fn digest(&self, state: &mut dyn std::hash::Hasher);
 }
 
-/// What the driver is woken for.
+/// The reason for a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Hint,
@@ -83,16 +84,16 @@ pub(crate) enum Ask {
     Reload,
 }
 
-/// Who waits for a change.
+/// The kind of change that a task waits for.
 #[derive(Clone, Copy)]
 enum Whom {
     /// Any event or publication.
     All,
-    /// A publication that shrinks the trust.
+    /// A publication that reduces the trust.
     Draining,
 }
 
-/// Shared between all handles and the driver.
+/// The state that all handles and the driver share.
 pub(crate) struct Shared<T> {
     pub(crate) cell: Cell<Published<T>>,
     observers: Observers<T>,
@@ -102,36 +103,41 @@ pub(crate) struct Shared<T> {
 }
 
 pub(crate) struct State<T> {
-    /// Without what it says of all sets together, and without the directories watched: see [`State::status`].
+    /// Without the summary of all file sets and without the watched directories: see
+    /// [`State::status`].
     pub(crate) status: Status,
     pub(crate) progress: Progress,
     pub(crate) watched: BTreeSet<PathBuf>,
     pub(crate) events: Ring,
-    /// Of tasks that wait for a change, by the number of the wait.
+    /// Wakers of tasks that wait for any change, by the number of the wait.
     wakers: BTreeMap<u64, Waker>,
-    /// Of tasks that wait for trust to shrink, and for nothing else: a connection each, which no other change may wake.
+    /// Wakers of tasks that wait for reduced trust only. There may be one for each connection, and
+    /// no other change may wake them.
     draining: BTreeMap<u64, Waker>,
-    /// Waits so far, of both kinds.
+    /// The number of waits so far, of both kinds.
     waits: u64,
-    /// The driver, when nobody drives.
+    /// The driver, while no thread drives.
     idle: Option<Box<dyn Drive<T>>>,
     /// The thread that is in a call of the driver.
     driving: Option<ThreadId>,
-    /// A worker was started and has not ended.
+    /// Set while a worker was started and has not ended.
     pub(crate) worker: bool,
-    /// Workers started so far.
+    /// The number of workers started so far.
     pub(crate) runs: u64,
-    /// Nothing may be published any more.
+    /// Set once nothing may be published any more.
     pub(crate) stopped: bool,
     hint: bool,
-    /// Reloads by hand asked for so far, and up to which a step has begun for them.
+    /// The number of manual reloads asked for so far; `begun` is the last of them that a step has
+    /// begun for.
     asked: u64,
     begun: u64,
-    /// The last reload that was asked for before the last stop, which ended it and all before.
+    /// The last manual reload that was asked for before the last stop. That stop ended it and all
+    /// before it.
     ended: u64,
-    /// The last of them that something was published for; a stop in a callback comes before its answer.
+    /// The last manual reload that something was published for. A stop in a callback of the
+    /// publication comes before the reload is answered.
     published: u64,
-    /// Those whose answer somebody waits for.
+    /// The manual reloads that a caller waits for, with their answers.
     answers: HashMap<u64, Option<Reload>>,
 }
 
@@ -143,7 +149,7 @@ impl<T> State<T> {
         }
     }
 
-    /// The status as it is told.
+    /// Returns the status with its summary of all file sets and the watched directories.
     pub(crate) fn status(&self) -> Status {
         Status { watched: self.watched.iter().cloned().collect(), ..self.status.summed() }
     }
@@ -191,7 +197,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// Returns the status, with what only the caller's clock can say: whether the driver hangs.
+    /// Returns the status with the field that only the caller's clock can fill in: whether the
+    /// driver hangs.
     pub(crate) fn status(&self) -> Status {
         // The clock may be the embedder's code, so it is read without the lock. A snapshot that
         // ends meanwhile counts.
@@ -201,7 +208,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         Status { stalled_since, ..state.status() }
     }
 
-    /// Wakes everybody who waits for a change of the state.
+    /// Wakes every thread that waits for a change of the state.
     pub(crate) fn notify(&self) {
         self.changed.notify_all();
     }
@@ -215,13 +222,14 @@ impl<T: Send + Sync + 'static> Shared<T> {
         crate::sync::wait(&self.changed, state, limit)
     }
 
-    /// The files may have changed.
+    /// Records that the files may have changed.
     pub(crate) fn hint(&self) {
         self.lock().hint = true;
         self.notify();
     }
 
-    /// Publishes unless stopped: cell, status and events under one lock, so that none is ever ahead of another.
+    /// Publishes unless stopped. Cell, status and events change under one lock, so that none is
+    /// ever ahead of another.
     pub(crate) fn publish(
         &self,
         set: usize,
@@ -273,7 +281,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         true
     }
 
-    /// Tells an event.
+    /// Reports an event to subscribers, tasks and callbacks.
     pub(crate) fn tell(&self, event: Event) {
         let event = Arc::new(event);
         let wakers = {
@@ -294,14 +302,15 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// Wakes tasks; a waker is the caller's code, as a callback is.
+    /// Wakes tasks. A waker is the caller's code, as a callback is.
     fn wake(&self, wakers: BTreeMap<u64, Waker>) {
         for waker in wakers.into_values() {
             self.guard("wake", || waker.wake());
         }
     }
 
-    /// A callback that panics ends neither the driver nor the other callbacks.
+    /// Calls a callback. A panic in it ends neither the driver nor the other callbacks, and is a
+    /// warning to subscribers.
     fn guard(&self, kind: &str, call: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
             drop_payload(payload);
@@ -311,7 +320,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// Answers every reload that was asked for before the present step began, and notes the status that goes with it.
+    /// Answers every manual reload that was asked for before the present step began, and records
+    /// the status that goes with it.
     pub(crate) fn answer(&self, answer: &Reload, note: impl FnOnce(&mut Status)) {
         let mut state = self.lock();
         note(&mut state.status);
@@ -328,7 +338,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
 #[cfg(feature = "testkit")]
 impl<T> State<T> {
-    /// Calls this as if on another thread than the one that drives.
+    /// Runs `call` as if on another thread than the driving one.
     pub(crate) fn elsewhere<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> R {
         let driving = self.driving.take();
         let result = call(self);
@@ -339,7 +349,7 @@ impl<T> State<T> {
 
 #[cfg(feature = "testkit")]
 impl<T: Send + Sync + 'static> Shared<T> {
-    /// Hashes everything that the next steps depend on, but for a driver that somebody has taken.
+    /// Hashes everything that the next steps depend on, except a driver that a thread has taken.
     pub(crate) fn digest(&self, hasher: &mut dyn std::hash::Hasher) {
         let state = self.lock();
         let waiting = (state.hint, state.stopped, state.asked > state.begun);

@@ -1,21 +1,24 @@
-//! One attempt to read all files of a set as they were together at one instant.
+//! Makes one attempt to read all files of a file set as they were together at one instant.
 //!
-//! 1. Walk every path from the root, one name at a time, through *one* cache of directory handles: each name is looked
-//!    up once, so all files of a generation are opened beneath the same directory.
-//!    Directories whose files are all of the set are listed behind all paths, and the names looked up like these.
-//! 2. Open the files, one after the other, and then read each whole, once. A watcher that hears of our opens hears of all
-//!    of them at once.
-//! 3. List again, then look up again: every directory must list the same names, every link must still point where it did,
-//!    every directory and file must still be the same one with the same times and length. Anything else is
-//!    [`Failure::Torn`], also where a path could not be read: the way to it may have moved. Where every entry and every
-//!    byte is that of an earlier consistent attempt, this is left out: what did not change from then until it was looked
-//!    up was there together when this attempt began.
+//! 1. Walk every path from the root, one name at a time, through *one* cache of directory handles.
+//!    Each name is looked up once, so all files of a generation are opened beneath the same
+//!    directory. Directories whose files all belong to the set are listed behind all paths, and the
+//!    names are looked up in the same way.
+//! 2. Open the files, one directly after the other, and then read each of them whole, once. A
+//!    watcher that is notified of these opens is notified of all of them at once.
+//! 3. List again, then look up again. Every directory must list the same names, and every symlink
+//!    must still point where it did. Every directory must be the same one, and every file the same
+//!    one with the same times and length. Any difference is [`Failure::Torn`], also where a path
+//!    could not be read, because the way to it may have moved. Step 3 is left out where every entry
+//!    and every byte equals an earlier consistent attempt. Entries that did not change from then
+//!    until this lookup were there together when this attempt began.
 //!
-//! Every file was read between two equal stats of it, and all first reads ended before the first of the second stats:
-//! at the moment between, all bytes were on disk together (INV-01 (a)). The second listing is of that moment, so there
-//! were no other files then; the first one only tells what to read. What a stat cannot show, a write within one
-//! timestamp tick, is left to the settle rule (ASM-05), and so are names that come and go while one listing takes
-//! several calls (Linux answers some hundred names at one instant).
+//! Every file was read between two equal stats of it, and all first reads ended before the first of
+//! the second stats. At the moment between, all bytes were on disk together (INV-01 (a)). The
+//! second listing is of that moment, so there were no other files then; the first one only
+//! determines the names. A stat cannot show a write within one timestamp tick: that is left to the
+//! settle rule (ASM-05). So are names that come and go while one listing takes several calls (Linux
+//! returns some hundred names at one instant).
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -32,53 +35,57 @@ use crate::{
     walk::{self, Seen, Step, Walk},
 };
 
-/// The largest file read, in bytes. A Kubernetes Secret holds at most 1 MiB; Debian's whole CA bundle is 220 kB.
+/// The largest file read, in bytes (4 MiB). A Kubernetes Secret holds at most 1 MiB; Debian's whole
+/// CA bundle is 220 kB.
 pub const FILE_LIMIT: u64 = 4 << 20;
-/// The largest file of revocation lists read, in bytes. Public authorities publish lists of up to 100 MB in all, and of
-/// 10 to 20 MB each.
+/// The largest file of revocation lists read, in bytes (64 MiB). Public authorities publish lists
+/// of up to 100 MB in all, and of 10 to 20 MB each.
 pub const LIST_FILE_LIMIT: u64 = LISTED_BYTES_LIMIT;
-/// Links followed on one path; Linux stops at the same number (path_resolution(7)).
+/// Symlinks followed on one path; Linux stops at the same number (path_resolution(7)).
 pub const LINK_LIMIT: usize = 40;
-/// Names looked up on one path, so that a link loop through directories ends as well.
+/// Names looked up on one path, so that a symlink loop through directories ends as well.
 pub const LOOKUP_LIMIT: usize = 512;
 
-/// Names that are looked up in one directory whose files are all of the set.
+/// Names that are looked up in one directory whose files all belong to the set.
 pub const LISTING_LIMIT: usize = 1024;
-/// Names in one that begin with a dot, which are passed over: there may be no end of them.
+/// Names in such a directory that begin with a dot and are skipped: there may be no end of them.
 pub const HIDDEN_LIMIT: usize = 16 * LISTING_LIMIT;
-/// Bytes of all files in one such directory together.
+/// Bytes of all files in such a directory together (64 MiB).
 pub const LISTED_BYTES_LIMIT: u64 = 64 << 20;
 /// Files that are open at once.
 const OPEN_LIMIT: usize = 64;
 
-/// The paths of a set, absolute.
+/// The paths of a file set, absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathSet {
     paths: Vec<PathBuf>,
-    /// Every file in them is one of the set.
+    /// Directories whose files all belong to the set.
     dirs: Vec<PathBuf>,
-    /// The files from this one on may be as large as [`LIST_FILE_LIMIT`].
+    /// The files from this index on may be as large as [`LIST_FILE_LIMIT`].
     large_from: usize,
 }
 
 impl PathSet {
-    /// Resolves the paths against the working directory, once; later changes of that directory are not followed.
+    /// Makes a file set of these paths, in this order. Resolves them against the working directory,
+    /// once; later changes of that directory are not followed.
     ///
     /// # Errors
-    /// [`Layer::Settings`] if there is no path, a path is empty or the working directory cannot be told.
+    /// [`Layer::Settings`] if there is no path, a path is empty or the working directory is
+    /// unknown.
     pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, Error> {
         Self::of(paths, [] as [&Path; 0])
     }
 
-    /// Makes a set of every file in this directory, as [`directory`](Self::directory) reads it, and no other file.
+    /// Makes a file set of every file in this directory, as [`directory`](Self::directory) reads
+    /// it, and of no other file.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Fails as [`new`](Self::new) does.
     pub fn of_directory(dir: impl AsRef<Path>) -> Result<Self, Error> {
         Self::of([] as [&Path; 0], [dir])
     }
 
-    /// Makes a set of these files, and of every file in these directories.
+    /// Makes a file set of these files, and of every file in these directories.
     pub(crate) fn of<P: AsRef<Path>, D: AsRef<Path>>(
         paths: impl IntoIterator<Item = P>,
         dirs: impl IntoIterator<Item = D>,
@@ -91,42 +98,49 @@ impl PathSet {
         Ok(Self { paths, dirs, large_from: usize::MAX })
     }
 
-    /// The same with every file in this directory behind all others, in the order of the names.
+    /// Adds every file in this directory to the file set, behind all other files, in the order of
+    /// the names.
     ///
-    /// A file is what is a regular file or a link to one, under a name that does not begin with a dot: Kubernetes has its
-    /// `..data` there, and writers their temporary files. Directories in it are passed over; anything else that cannot be
-    /// read as a file, more than [`LISTING_LIMIT`] names, [`HIDDEN_LIMIT`] that begin with a dot or
-    /// [`LISTED_BYTES_LIMIT`] bytes, or no file at all fail the attempt, like a file that is missing.
+    /// A file is a regular file or a symlink to one, under a name that does not begin with a dot:
+    /// Kubernetes has its `..data` there, and writers their temporary files. Directories in it are
+    /// skipped. Each of the following fails the attempt, like a file that is missing:
+    ///
+    /// - any other entry that cannot be read as a file;
+    /// - more than [`LISTING_LIMIT`] names, [`HIDDEN_LIMIT`] names that begin with a dot, or
+    ///   [`LISTED_BYTES_LIMIT`] bytes;
+    /// - no file at all.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Fails as [`new`](Self::new) does.
     pub fn directory(mut self, dir: impl AsRef<Path>) -> Result<Self, Error> {
         self.dirs.push(absolute(dir)?);
         Ok(self)
     }
 
-    /// Reads the files from the one at `first` on, those of directories among them, up to [`LIST_FILE_LIMIT`] instead of
-    /// [`FILE_LIMIT`].
+    /// Reads the files from index `first` on up to [`LIST_FILE_LIMIT`] instead of [`FILE_LIMIT`],
+    /// files of directories included.
     #[must_use]
     pub fn large_from(mut self, first: usize) -> Self {
         self.large_from = first;
         self
     }
 
-    /// The paths, in the order given.
+    /// Returns the paths, in the order given.
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// Returns the path that events and the status name the set by: its first, or the first directory of one without.
+    /// Returns the path that events and the status name the set by: its first, or the first
+    /// directory of a set without paths.
     #[must_use]
     pub fn name(&self) -> &Path {
-        // There is no set of nothing.
+        // Unreachable: a set has at least one path or directory.
         self.paths.first().or(self.dirs.first()).map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// What each trace of a walk is the way to: the paths, the directories, and what was found in these.
+    /// Returns the path that each trace of a walk resolves: the paths, the directories, and the
+    /// files found in these.
     pub(crate) fn ways(&self, walk: &Walk) -> Vec<PathBuf> {
         let mut ways: Vec<_> = self.paths.iter().chain(&self.dirs).cloned().collect();
         let dirs = || self.dirs.iter().zip(walk.traces.iter().skip(self.paths.len()));
@@ -136,7 +150,7 @@ impl PathSet {
                     walk.entries[trace.strip_prefix(way.as_slice())?.first()?.entry].path.file_name()?;
                 Some((way.len(), dir.join(name)))
             };
-            // Of two directories one in the other it is a name of the inner one.
+            // Of two directories one in the other, the name belongs to the inner one.
             ways.extend(dirs().filter_map(within).max().map(|(_, path)| path));
         }
         ways
@@ -154,29 +168,31 @@ pub(crate) fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {
     Ok(absolute)
 }
 
-/// Returns what to say of a file whose length has reached 80 % of its limit: once it is beyond, each update is refused.
+/// Returns the warning about a file whose length has reached 80 % of its limit: beyond the limit,
+/// each update is rejected.
 pub(crate) fn nears(limit: u64, length: usize) -> Option<String> {
     (length as u64 >= limit / 5 * 4).then(|| {
         format!("{length} bytes are close to the limit of {limit}: with more than that, updates are refused")
     })
 }
 
-/// Whether an entry of this name is one of the set where every file in its directory is.
+/// Returns whether an entry of this name belongs to the set where all files of its directory do.
 pub(crate) fn is_listed(name: &OsStr) -> bool {
     !name.as_encoded_bytes().starts_with(b".")
 }
 
-/// The bytes of every file of a set, in the order of its paths; those of a directory follow, in the order of their names.
+/// The bytes of every file of a set, in the order of its paths; the files of directories follow, in
+/// the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files(Vec<(PathBuf, Arc<Secret>)>);
 
 impl Files {
-    /// Puts a set together by hand, for tests of a build step.
+    /// Makes the files of a set from memory, for tests of a build step.
     pub fn new(files: impl IntoIterator<Item = (PathBuf, Secret)>) -> Self {
         Self(files.into_iter().map(|(path, bytes)| (path, Arc::new(bytes))).collect())
     }
 
-    /// The path and bytes of the file at `index` of the path set.
+    /// Returns the path and bytes of the file at `index` of the path set.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<(&Path, &[u8])> {
         self.0.get(index).map(|(path, bytes)| (path.as_path(), &***bytes))
@@ -187,42 +203,42 @@ impl Files {
         Self(self.0.iter().skip(first).cloned().collect())
     }
 
-    /// All of them, in order.
+    /// Iterates over path and bytes of all files, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Path, &[u8])> {
         self.0.iter().map(|(path, bytes)| (path.as_path(), &***bytes))
     }
 }
 
-/// Why an attempt brought nothing.
+/// The reason why an attempt read nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Something changed while it was read; another attempt may do.
+    /// The files changed while they were read; another attempt may succeed.
     Torn {
-        /// What changed.
+        /// The path that changed.
         at: PathBuf,
-        /// What of it shows that, in words.
+        /// The observation that shows the change, in words.
         why: String,
     },
-    /// The path cannot be read as it stands.
+    /// The path cannot be read as it is.
     Unreadable {
         /// The path of the set.
         path: PathBuf,
         /// The entry on the way there that could not be read.
         at: PathBuf,
-        /// In words.
+        /// The reason, in words.
         why: String,
     },
 }
 
 impl Failure {
-    /// Whether trying again at once makes sense.
+    /// Returns whether trying again at once makes sense.
     #[must_use]
     pub fn is_torn(&self) -> bool {
         matches!(self, Self::Torn { .. })
     }
 
-    /// Keeps the first failure for after the other paths; a torn attempt is over.
+    /// Keeps the first failure until the other paths are walked; a torn attempt ends at once.
     fn noted(self, first: &mut Option<Self>) -> Result<(), Self> {
         if self.is_torn() {
             return Err(self);
@@ -231,7 +247,7 @@ impl Failure {
         Ok(())
     }
 
-    /// The refusal where nothing moves, so that it cannot be read as it stands.
+    /// Makes the error for files that do not move, so that they cannot be read as they are.
     pub(crate) fn for_good(self) -> Error {
         match self {
             Self::Torn { at, why } => Error::new(Layer::Read, why).at(at),
@@ -260,18 +276,18 @@ impl fmt::Display for Failure {
     }
 }
 
-/// One attempt and the way it went, which is complete up to where it failed.
+/// One attempt and its walk, which is complete up to the point where the attempt failed.
 #[derive(Debug)]
 pub struct Look {
     /// Every entry looked up.
     pub walk: Walk,
-    /// The bytes, or why there are none.
+    /// The bytes, or the reason why there are none.
     pub files: Result<Files, Failure>,
 }
 
 impl Look {
-    /// Whether both are torn in the same way, and nothing shows that anything moved between them. What comes and goes
-    /// again shows nothing.
+    /// Returns whether both are torn in the same way, and nothing shows that anything moved between
+    /// them. A name that was missing may come and go, so it proves nothing and gives `false`.
     pub(crate) fn is_torn_as(&self, earlier: &Self) -> bool {
         if self.walk.entries.iter().any(|entry| entry.seen == Seen::Nothing) {
             return false;
@@ -288,7 +304,8 @@ pub fn take<F: Fs>(fs: &F, set: &PathSet) -> Look {
     take_since(fs, set, None)
 }
 
-/// The same, and cheaper where nothing has changed since an earlier consistent attempt.
+/// Makes one attempt as [`take`] does, cheaper where nothing has changed since an earlier
+/// consistent attempt.
 pub(crate) fn take_since<F: Fs>(fs: &F, set: &PathSet, earlier: Option<(&Walk, &Files)>) -> Look {
     let (nodes, entries, known, listings) = (Vec::new(), Vec::new(), HashMap::new(), Vec::new());
     let mut attempt = Attempt { fs, earlier, nodes, entries, known, listings, walk: Walk::default() };
@@ -305,19 +322,19 @@ struct Node<D> {
     jumped: bool,
 }
 
-/// What the walk keeps of an entry besides what it reports.
+/// The private part of an entry, besides the recorded one.
 struct Looked {
     parent: usize,
     name: OsString,
-    /// The directory's own node.
+    /// The node of the entry, where it is an open directory.
     node: Option<usize>,
-    /// A link that leads where it did, with the times that it had.
+    /// A symlink that leads where it did before, with the times that it had then.
     assumed: bool,
-    /// A magic link: the entry tells of what it leads to.
+    /// A magic link: the entry describes its target.
     followed: bool,
 }
 
-/// An entry under a name that is not opened as a directory at once.
+/// An entry whose name is not opened as a directory at once.
 struct Found {
     seen: Seen,
     node: Option<usize>,
@@ -337,20 +354,20 @@ struct Attempt<'a, F: Fs> {
     earlier: Option<(&'a Walk, &'a Files)>,
     nodes: Vec<Node<F::Dir>>,
     entries: Vec<Looked>,
-    /// The places of the entries, by node and name.
+    /// The indexes of the entries, by node and name.
     known: HashMap<usize, HashMap<OsString, usize>>,
     /// The directories that were listed, by node, and the names in them, in order.
     listings: Vec<(usize, Vec<OsString>)>,
     walk: Walk,
 }
 
-/// Where a path ends.
+/// The end of a resolved path.
 enum End {
-    /// At the entry of a regular file.
+    /// The entry of a regular file.
     File(usize),
-    /// At a directory, as was wanted: its node.
+    /// The node of a directory, where one is wanted.
     Opened(usize),
-    /// At a directory where a regular file is wanted.
+    /// A directory where a regular file is wanted.
     Dir(PathBuf),
 }
 
@@ -361,7 +378,7 @@ enum Stop {
 }
 
 impl Stop {
-    /// The failure of this path.
+    /// Makes the failure of this path.
     fn of(self, path: &Path) -> Failure {
         match self {
             Self::Torn(at, why) => Failure::Torn { at, why },
@@ -374,7 +391,7 @@ impl<F: Fs> Attempt<'_, F> {
     fn run(&mut self, set: &PathSet) -> Result<Files, Failure> {
         let mut found = Vec::with_capacity(set.paths.len());
         let mut failure = None;
-        // 1. Where one path fails the others are walked all the same: they go on being watched.
+        // 1. Where one path fails the others are walked all the same, so that they stay watched.
         for path in &set.paths {
             match self.file(path) {
                 Ok(index) => found.push((path.clone(), index)),
@@ -401,8 +418,8 @@ impl<F: Fs> Attempt<'_, F> {
         if let Err(Failure::Torn { .. }) = files {
             return files;
         }
-        // 3. Also where a path could not be read: what a publisher clears away once it has moved a link is no fault of the
-        // set.
+        // 3. Also where a path could not be read: a publisher that has moved a symlink may clear
+        // the old files away, which is no fault of the set.
         let unchanged = |files: &Files| {
             self.earlier.is_some_and(|(walk, bytes)| walk.same_as(&self.walk) && bytes == files)
         };
@@ -440,7 +457,7 @@ impl<F: Fs> Attempt<'_, F> {
     /// Lists a directory and walks to each file in it.
     fn listed(&mut self, dir: &Path, node: usize, found: &mut Vec<(PathBuf, usize)>) -> Result<(), Failure> {
         let Node { path, stat, .. } = &self.nodes[node];
-        // Also if that fails: it goes on being watched.
+        // Recorded also if the listing fails, so that the directory stays watched.
         self.walk.note_listing(path, stat.id, stat.ctime);
         let fault = |why: String| Stop::Fault(path.clone(), why).of(dir);
         let names = self.names(node).map_err(|error| fault(describe("list", &error)))?;
@@ -455,7 +472,7 @@ impl<F: Fs> Attempt<'_, F> {
         for path in names.into_iter().map(|name| dir.join(name)) {
             match self.resolve(&path, false) {
                 Ok(End::File(index)) => {
-                    // Three files of a length without a byte on disk come to more than a number holds.
+                    // Saturating: three sparse files of the largest length overflow the number.
                     bytes = self.walk.entries[index].size().saturating_add(bytes);
                     found.push((path, index));
                 }
@@ -472,7 +489,8 @@ impl<F: Fs> Attempt<'_, F> {
         }
     }
 
-    /// The names in a directory that count, in order; one more than the limit where there are more.
+    /// Returns the names in a directory that count, in order; one more than the limit where there
+    /// are more.
     fn names(&self, node: usize) -> io::Result<Vec<OsString>> {
         let (mut names, mut hidden) = (Vec::new(), 0);
         self.fs.list(&self.nodes[node].dir, &mut |name| {
@@ -526,7 +544,8 @@ impl<F: Fs> Attempt<'_, F> {
                 Part::Here => continue,
                 Part::Up if self.nodes[parent].jumped => "..".into(),
                 Part::Up => {
-                    // Every other link is resolved on the way, so the stack is the physical path.
+                    // Every other symlink is resolved on the way, so the stack is the physical
+                    // path.
                     if stack.len() > 1 {
                         stack.pop();
                     }
@@ -566,7 +585,8 @@ impl<F: Fs> Attempt<'_, F> {
                 Seen::Node(stat) => {
                     let wanted = if as_directory { "a directory" } else { "a regular file" };
                     let why = format!("{} where {wanted} is wanted", stat.kind.name());
-                    // What is no file may never bring the same bytes twice, or wait for somebody who writes.
+                    // A pipe or device may never return the same bytes twice, or may wait for a
+                    // writer.
                     let hint = match stat.kind {
                         Kind::Other(_) if !as_directory => {
                             ": each reload reads again, so write the content to a regular file"
@@ -581,7 +601,7 @@ impl<F: Fs> Attempt<'_, F> {
         if wants_dir { Ok(End::Opened(stack[stack.len() - 1])) } else { Ok(End::Dir(path.to_owned())) }
     }
 
-    /// The node of the anchor, opened once.
+    /// Returns the node of the anchor, which is opened once.
     fn root(&mut self, anchor: &Path) -> Result<usize, Stop> {
         if let Some(index) = self.nodes.iter().position(|node| node.path == anchor) {
             return Ok(index);
@@ -592,7 +612,7 @@ impl<F: Fs> Attempt<'_, F> {
         Ok(self.node(dir, stat, anchor, false))
     }
 
-    /// Keeps an open directory.
+    /// Adds an open directory to the cache.
     fn node(&mut self, dir: F::Dir, stat: Stat, path: &Path, jumped: bool) -> usize {
         self.nodes.push(Node { dir, stat, path: path.to_owned(), jumped });
         self.nodes.len() - 1
@@ -604,7 +624,7 @@ impl<F: Fs> Attempt<'_, F> {
             return Ok(*index);
         }
         let path = self.nodes[parent].path.join(name);
-        // What was a link most likely is one still.
+        // An entry that was a symlink most likely still is one.
         let earlier = self.earlier.and_then(|(walk, _)| walk.entries.get(self.entries.len()));
         let was = earlier.filter(|entry| entry.path == path).map(|entry| &entry.seen);
         let was_link = matches!(was, Some(Seen::Link(..)));
@@ -626,22 +646,23 @@ impl<F: Fs> Attempt<'_, F> {
         stop.map_or(Ok(self.entries.len() - 1), Err)
     }
 
-    /// Opens `name` where a directory is wanted: most often it is one, and needs no stat before.
+    /// Opens `name` where a directory is wanted. Most often it is one, and needs no stat before.
     fn directory(&mut self, parent: usize, name: &OsStr, path: &Path, wanted: bool) -> Option<(Stat, usize)> {
         let dir = wanted.then(|| self.fs.open_dir(&self.nodes[parent].dir, name).ok()).flatten()?;
-        // Where it is not pinned something else may have taken its place since.
+        // Where it is not pinned another entry may have taken its place since.
         let stat = self.fs.stat_dir(&dir).ok().filter(|stat| stat.kind == Kind::Dir)?;
         Some((stat, self.node(dir, stat, path, name == "..")))
     }
 
-    /// What was a link, if it leads where it did. Its times are asked for only where something else has changed.
+    /// Returns the earlier symlink if it still leads where it did. Its times are read only where
+    /// another entry has changed.
     fn same_link(&self, parent: usize, name: &OsStr, was: &Seen) -> Option<Seen> {
         let Seen::Link(_, target) = was else { return None };
         let now = self.fs.read_link(&self.nodes[parent].dir, name).ok()?;
         (now == *target).then(|| was.clone())
     }
 
-    /// Stats `name`, and reads or follows it if it is a link.
+    /// Stats `name`, and reads or follows it if it is a symlink.
     fn entry(&mut self, parent: usize, name: &OsStr, path: &Path) -> Found {
         let dir = &self.nodes[parent].dir;
         let link = match self.fs.stat(dir, name) {
@@ -711,13 +732,15 @@ impl<F: Fs> Attempt<'_, F> {
             let why = format!("{} bytes are more than the limit of {limit}", stat.size);
             return Err(Stop::Fault(path.clone(), why));
         }
-        // Allocated once at its final size; that the file has grown meanwhile shows when it is looked up again.
+        // Allocated once at its final size. If the file has grown meanwhile, the second lookup
+        // shows it.
         let mut bytes = Secret::zeroed(usize::try_from(stat.size).unwrap_or(usize::MAX));
         let mut rest = bytes.bytes_mut();
         while !rest.is_empty() {
             match self.fs.read(&mut file, rest) {
                 Ok(0) => {
-                    // Shorter than its stat says: cut off meanwhile, or a file that has never been as long.
+                    // Shorter than its stat says: cut off meanwhile, or a file that never had that
+                    // length.
                     let now = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
                     let why = format!("{} bytes fewer than its length can be read", rest.len());
                     let path = path.clone();
@@ -730,21 +753,23 @@ impl<F: Fs> Attempt<'_, F> {
         Ok(bytes)
     }
 
-    /// Lists again, and looks every entry up again.
+    /// 3. Lists again, and looks every entry up again.
     fn check_again(&mut self) -> Result<(), Failure> {
         for (node, names) in &self.listings {
             let Node { path, dir, .. } = &self.nodes[*node];
             if !self.names(*node).is_ok_and(|now| now == *names) {
                 return Err(moved(path));
             }
-            // That a name is missing from both shows in the times alone, and in these from here on.
+            // The times alone show a name that is missing from both listings, and the times read
+            // here are the ones to compare with later.
             let stat = self.fs.stat_dir(dir).map_err(|_| moved(path))?;
             self.walk.note_listing(path, stat.id, stat.ctime);
         }
         for (looked, entry) in self.entries.iter().zip(&mut self.walk.entries) {
             let dir = &self.nodes[looked.parent].dir;
             if let (Seen::Link(stat, _), true) = (&mut entry.seen, looked.assumed) {
-                // Whether it was another in between is told by its times alone, and by these from here on.
+                // The times alone show whether it was another symlink in between, and the times
+                // read here are the ones to compare with later.
                 *stat = self.fs.stat(dir, &looked.name).map_err(|_| moved(&entry.path))?;
             }
             let still = match &entry.seen {
@@ -766,8 +791,9 @@ impl<F: Fs> Attempt<'_, F> {
         Ok(())
     }
 
-    /// Asks the system where each path leads. It knows links that it does not follow, and may know ways that this walk
-    /// does not: whatever they are, no other file is taken than `open` would take.
+    /// Asks the system where each path leads. The system may refuse symlinks that this walk
+    /// follows, and may follow ways that this walk does not know. So the check ensures that no
+    /// other file is taken than `open` would take.
     fn confirm(&self, found: &[(PathBuf, usize)]) -> Result<(), Failure> {
         for (path, index) in found {
             let Seen::Node(stat) = &self.walk.entries[*index].seen else { continue };
@@ -778,7 +804,7 @@ impl<F: Fs> Attempt<'_, F> {
                     let why = "found, but the system's own resolution of this path reaches another file";
                     Stop::Torn(path.clone(), why.to_owned())
                 }
-                // A path that was short enough until the working directory came before it.
+                // The path was short enough until the working directory came before it.
                 Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
                     if !self.has_link(*index) {
                         continue;
@@ -794,7 +820,7 @@ impl<F: Fs> Attempt<'_, F> {
         Ok(())
     }
 
-    /// Whether a path that ends at this entry leads through a link.
+    /// Returns whether a path that ends at this entry leads through a symlink.
     fn has_link(&self, index: usize) -> bool {
         let ends = |trace: &&Vec<Step>| trace.last().is_some_and(|step| step.entry == index);
         let is_link = |step: &Step| {
@@ -805,17 +831,17 @@ impl<F: Fs> Attempt<'_, F> {
     }
 }
 
-/// Opens and stats what the magic link `name` leads to.
+/// Opens and stats the target of the magic link `name`.
 fn follow<F: Fs>(fs: &F, dir: &F::Dir, name: &OsStr) -> io::Result<(Stat, F::Dir)> {
     let to = fs.follow(dir, name)?;
     Ok((fs.stat_dir(&to)?, to))
 }
 
 enum Part {
-    /// The root of a drive or a share: a link may lead to another one.
+    /// The root of a drive or a share: a symlink may lead to another one.
     Drive(PathBuf),
     Root,
-    /// The directory itself: whatever was named before is wanted as one.
+    /// The directory itself: the name before it has to be a directory.
     Here,
     Up,
     Name(OsString),
@@ -833,25 +859,28 @@ fn parts(path: &Path) -> impl Iterator<Item = Part> + '_ {
         Component::ParentDir => Some(Part::Up),
         Component::Normal(name) => Some(Part::Name(name.to_owned())),
     });
-    // The components do not tell that only a directory is meant (path_resolution(7), "Final entry").
+    // The components do not show that only a directory is meant (path_resolution(7), "Final
+    // entry").
     let text = path.as_os_str().as_encoded_bytes();
     let wants_dir = text.ends_with(b"/") || text.ends_with(b"/.");
     parts.chain(wants_dir.then_some(Part::Here))
 }
 
-/// What is another when it is looked up again.
+/// Makes the failure of an entry that differs at its second lookup.
 fn moved(at: &Path) -> Failure {
     Failure::Torn { at: at.to_owned(), why: "another at each look-up".to_owned() }
 }
 
-/// A name that was there a moment ago: if it is gone or of another kind now, the set is moving.
+/// Makes the failure of a name that was there a moment ago. If it is gone or of another kind now,
+/// the set is moving.
 fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
     use io::ErrorKind::{
         InvalidInput, NotADirectory, NotFound, ResourceBusy, StaleNetworkFileHandle, WouldBlock,
     };
     match error.kind() {
-        // Busy is what Windows calls a file that its publisher keeps to itself meanwhile.
-        // A file with a lease (fcntl(2)) would block until its holder, whom this asks, has given it back.
+        // Windows reports a file that its publisher keeps to itself meanwhile as busy. A file with
+        // a lease (fcntl(2)) would block until its holder, which this open has notified, has given
+        // the lease back.
         NotFound | NotADirectory | InvalidInput | ResourceBusy | StaleNetworkFileHandle | WouldBlock => {
             Stop::Torn(path.to_owned(), format!("found, but {}", describe(verb, error)))
         }
@@ -859,7 +888,7 @@ fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
     }
 }
 
-/// A magic link that the system does not follow.
+/// Makes the failure of a magic link that the system does not follow.
 fn not_followed(path: &Path, error: &io::Error) -> Stop {
     match gone_or_fault(path, "follow the link", error) {
         Stop::Fault(at, why) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -870,7 +899,8 @@ fn not_followed(path: &Path, error: &io::Error) -> Stop {
     }
 }
 
-/// A path that this walk has followed to its end, and that the system does not follow.
+/// Makes the failure of a path that this walk has followed to its end, and that the system does not
+/// follow.
 fn not_reached(path: &Path, error: &io::Error) -> Stop {
     match gone_or_fault(path, "follow the path as the system does", error) {
         Stop::Fault(at, why) => {

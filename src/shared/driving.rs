@@ -1,7 +1,8 @@
-//! The driver's loop: begins, takes steps for whatever is asked for or due, and ends.
+//! The driver's loop: begins, takes steps that are asked for or due, and ends.
 //!
-//! The loop is resumable: each call takes the lock, does one thing, and returns a [`Next`]. A thread carries out the waits
-//! on the condition variable, and a simulation lets its own time pass. Nothing else differs between the two.
+//! The loop is resumable: each call takes the lock, does one thing, and returns a [`Next`]. A
+//! thread carries out the waits on the condition variable, and a simulation lets its own time pass.
+//! Nothing else differs between the two.
 
 use std::{ops::RangeBounds, time::Duration};
 
@@ -13,7 +14,7 @@ use crate::{
 
 type Locked<'a, T> = MutexGuard<'a, State<T>>;
 
-/// What comes next in a loop. Until it is over the lock is held, so that no change is missed.
+/// The next action of a loop. The lock is held until the loop is over, so that no change is missed.
 pub(crate) enum Next<'a, T, R> {
     /// The loop goes on at once.
     Again(Locked<'a, T>),
@@ -24,7 +25,8 @@ pub(crate) enum Next<'a, T, R> {
 }
 
 impl<T> State<T> {
-    /// Counts a worker as started and lets it publish, unless another one runs. Returns whether that undoes a stop.
+    /// Counts a worker as started and lets it publish, unless another one runs. Returns whether
+    /// that undoes a stop.
     pub(crate) fn start(&mut self) -> Option<bool> {
         if self.worker {
             return None;
@@ -34,29 +36,31 @@ impl<T> State<T> {
         Some(std::mem::take(&mut self.stopped))
     }
 
-    /// Nothing may be published any more. What was asked for is over with that: whoever asked has said that the writing was
-    /// over at that time, and has not said so of what a later start finds (INV-01 (b)).
+    /// Forbids any publication from now on, and ends all manual reloads. A caller of one asserted
+    /// that the writing was over at that time, and not that a later start finds finished files
+    /// (INV-01 (b)).
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
         self.ended = self.asked;
-        // What has begun is answered by how it ends.
+        // A reload that has begun is answered by its own outcome.
         let begun = std::mem::replace(&mut self.begun, self.asked);
         self.give_up(begun + 1..);
     }
 
-    /// Answers those of these reloads that have no answer yet: nothing comes of them.
+    /// Answers the manual reloads in this range that have no answer yet: they were stopped.
     fn give_up(&mut self, tickets: impl RangeBounds<u64>) {
         for (_, answer) in self.answers.iter_mut().filter(|(ticket, _)| tickets.contains(ticket)) {
             answer.get_or_insert(Reload::Stopped);
         }
     }
 
-    /// Whether anything is asked for that no step has begun for.
+    /// Returns whether a manual reload or a hint waits for a step.
     fn is_asked(&self) -> bool {
         self.asked > self.begun || self.hint
     }
 
-    /// Takes what is asked for; a reload by hand comes first, and a hint waits for the next step.
+    /// Takes the next reason for a step. A manual reload comes first, and a hint waits for the next
+    /// step.
     fn asked_for(&mut self) -> Option<Ask> {
         if self.asked > self.begun {
             self.begun = self.asked;
@@ -65,7 +69,7 @@ impl<T> State<T> {
         std::mem::take(&mut self.hint).then_some(Ask::Hint)
     }
 
-    /// Returns the answer to a reload by hand, once there is one.
+    /// Returns the answer to a manual reload, once there is one.
     fn answer_to(&mut self, ticket: u64) -> Option<Reload> {
         let answer = match self.answers.get(&ticket) {
             Some(Some(answer)) => answer.clone(),
@@ -79,18 +83,19 @@ impl<T> State<T> {
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
-    /// Whether this is called by a callback, a build or a watcher call of the driver.
+    /// Returns whether the caller is a callback, a build or a watcher call of the driver.
     pub(crate) fn is_driver(state: &State<T>) -> bool {
         state.driving == Some(crate::sync::thread::current().id())
     }
 
-    /// The worker: takes the driver, drives until stopped, and puts it back.
+    /// Runs the worker: takes the driver, drives until stopped, and puts it back.
     pub(crate) fn work(self: &Arc<Self>) {
         let mut worker = WorkerLoop::new();
         self.carry_out(self.lock(), |state| worker.go_on(self, state));
     }
 
-    /// Asks for a reload and waits for its answer, driving it if nobody else does.
+    /// Asks for a reload and waits for its answer. Drives the reload itself if no other thread
+    /// does.
     pub(crate) fn reload_now(self: &Arc<Self>) -> Reload {
         let mut state = self.lock();
         match ManualReload::ask(self, &mut state) {
@@ -99,7 +104,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// Carries a loop through on this thread.
+    /// Runs a loop to its end on this thread.
     fn carry_out<'a, R>(
         &'a self,
         mut state: Locked<'a, T>,
@@ -114,7 +119,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// Takes the step that is asked for, or else is due; says how long to wait where none is.
+    /// Takes the step that is asked for, or else the one that is due. Returns how long to wait
+    /// where there is none.
     fn step<'a, R>(
         self: &'a Arc<Self>,
         mut state: Locked<'a, T>,
@@ -133,7 +139,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         Next::Again(state)
     }
 
-    /// Calls the driver, its clock or its callbacks without the lock; meanwhile this thread is known to drive.
+    /// Calls the driver, its clock or its callbacks without the lock. Meanwhile this thread is
+    /// recorded as the driving one.
     fn unlocked<'a, R>(&'a self, mut state: Locked<'a, T>, call: impl FnOnce() -> R) -> (Locked<'a, T>, R) {
         state.driving = Some(crate::sync::thread::current().id());
         drop(state);
@@ -146,7 +153,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// Puts the driver back under the lock.
     fn rest(&self, state: &mut State<T>, drive: Box<dyn Drive<T>>) {
         state.idle = Some(drive);
-        // A start may have come since the stop, or come before they wake. The worker that it starts does not know of them.
+        // A start may follow the stop before the waiting callers wake. The worker that it starts
+        // does not know of their reloads, so they are answered here.
         let ended = state.ended;
         state.give_up(..=ended);
         self.notify();
@@ -160,7 +168,7 @@ pub(crate) struct WorkerLoop<T> {
 }
 
 impl<T: Send + Sync + 'static> WorkerLoop<T> {
-    /// A loop that has not begun.
+    /// Makes a loop that has not begun.
     pub(crate) fn new() -> Self {
         Self { drive: None }
     }
@@ -175,13 +183,14 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
             Ok(drive) if state.stopped => Self::end(shared, state, drive),
             Ok(drive) => shared.step(state, &mut **self.drive.insert(drive)),
             Err(Some(drive)) => Next::Again(Self::begin(shared, state, &mut **self.drive.insert(drive))),
-            // A reload by hand has it, and may hang in a read: a stop does not wait for that.
+            // A manual reload has the driver, and may hang in a read: a stop does not wait for
+            // that.
             Err(None) if state.stopped => Self::over(shared, state),
             Err(None) => Next::Wait(state, None),
         }
     }
 
-    /// Arms the watch and looks, unless stopped already.
+    /// Arms the watch and takes the first snapshots, unless stopped already.
     fn begin<'a>(
         shared: &'a Arc<Shared<T>>,
         state: Locked<'a, T>,
@@ -218,7 +227,7 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
         Self::over(shared, state)
     }
 
-    /// The worker counts as ended, and whoever waits for that wakes.
+    /// Counts the worker as ended, and wakes all threads and tasks that wait for that.
     fn over<'a>(shared: &'a Shared<T>, mut state: Locked<'a, T>) -> Next<'a, T, ()> {
         state.worker = false;
         let wakers = std::mem::take(&mut state.wakers);
@@ -238,7 +247,7 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
     }
 }
 
-/// A reload by hand, from the question to its answer.
+/// A manual reload, from the question to its answer.
 pub(crate) struct ManualReload<T> {
     ticket: u64,
     /// The driver, while this caller drives.
@@ -249,7 +258,7 @@ impl<T: Send + Sync + 'static> ManualReload<T> {
     /// Asks for a reload.
     ///
     /// # Errors
-    /// The answer, where nothing is to be waited for.
+    /// The answer, where there is nothing to wait for.
     pub(crate) fn ask(shared: &Shared<T>, state: &mut State<T>) -> Result<Self, Reload> {
         if state.stopped {
             return Err(Reload::Stopped);
@@ -264,16 +273,17 @@ impl<T: Send + Sync + 'static> ManualReload<T> {
         Ok(Self { ticket, drive: None })
     }
 
-    /// Returns the answer, or waits for it, or takes a step for it where nobody else drives.
+    /// Returns the answer, or waits for it, or takes a step for it where no other thread drives.
     pub(crate) fn go_on<'a>(
         &mut self,
         shared: &'a Arc<Shared<T>>,
         mut state: Locked<'a, T>,
     ) -> Next<'a, T, Reload> {
         if let Some(drive) = self.drive.take() {
-            // Whoever asked meanwhile waits for this drive too.
+            // Other callers that asked meanwhile wait for this drive too.
             let is_wanted = state.asked > state.begun || state.answers.values().any(Option::is_none);
-            // Steps after a stop are the next worker's: its begin makes the driver ready for them.
+            // Steps after a stop belong to the next worker, whose begin makes the driver ready for
+            // them.
             if self.ticket > state.ended && is_wanted {
                 return shared.step(state, &mut **self.drive.insert(drive));
             }

@@ -1,12 +1,13 @@
-//! Tasks that wait for a change of the shared state.
+//! Lets tasks wait for a change of the shared state.
 
 use std::task::{Poll, Waker};
 
 use super::{Shared, State, Whom};
 use crate::sync::Arc;
 
-/// A task's wait for a change of the state. It keeps one waker, and none once it is dropped: however many tasks come and
-/// go between two publications, only those that wait now are remembered (INV-12).
+/// A task's wait for a change of the state. It keeps one waker, and none once it is dropped. So
+/// memory depends on the tasks that wait now, however many have come and gone between two
+/// publications (INV-12).
 pub(crate) struct Waiting<T> {
     shared: Arc<Shared<T>>,
     whom: Whom,
@@ -18,7 +19,7 @@ impl<T> Waiting<T> {
         Self::of(Whom::All, shared)
     }
 
-    /// A wait for trust to shrink, which nothing else wakes.
+    /// Makes a wait for reduced trust, which nothing else wakes.
     pub(crate) fn draining(shared: &Arc<Shared<T>>) -> Self {
         Self::of(Whom::Draining, shared)
     }
@@ -27,7 +28,8 @@ impl<T> Waiting<T> {
         Self { shared: Arc::clone(shared), whom, number: None }
     }
 
-    /// What `ready` finds, or else a registration for the next of what is waited for, both under one lock.
+    /// Returns the result of `ready`, or registers the waker for the next change. Both happen under
+    /// one lock, so no change is missed.
     pub(crate) fn poll<R>(&mut self, waker: &Waker, ready: impl FnOnce(&State<T>) -> Option<R>) -> Poll<R> {
         let waker = waker.clone();
         let mut state = self.shared.lock();
@@ -38,7 +40,7 @@ impl<T> Waiting<T> {
         state.waits = state.waits.max(number + 1);
         let old = state.wakers_of(self.whom).insert(number, waker);
         drop(state);
-        // Whatever a waker's drop does, it does it without the lock.
+        // Dropped without the lock, since a waker's drop is the caller's code.
         drop(old);
         Poll::Pending
     }

@@ -1,4 +1,4 @@
-//! One attempt, with somebody who comes in between two of its calls.
+//! Makes one attempt, while a publisher acts between two of its calls.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     testkit::{Hooked, Verb},
 };
 
-/// A directory, at a path that no link leads to.
+/// A directory, at a path without symlinks.
 struct Disk {
     _dir: tempfile::TempDir,
     root: PathBuf,
@@ -59,7 +59,8 @@ impl Disk {
         take(&NativeFs::default(), &self.set(names))
     }
 
-    /// A look with `before` called before each verb; it says how the verb fails, or how much a read brings at most.
+    /// Takes a snapshot with `before` called before each verb. Its result makes the verb fail, or
+    /// limits the bytes of a read.
     fn look_while(
         &self,
         names: &[&str],
@@ -72,7 +73,7 @@ impl Disk {
         take_since(&Hooked::new(NativeFs::default(), Arc::new(hook)), &self.set(names), earlier)
     }
 
-    /// A look in which something happens before so many calls of a verb are made.
+    /// Takes a snapshot during which `happens` runs before the n-th call of a verb.
     fn look_before(
         &self,
         names: &[&str],
@@ -91,7 +92,8 @@ impl Disk {
         })
     }
 
-    /// Two changes, one before and one after it, have other times.
+    /// Waits until the file system's clock has ticked: a change before this call and one after it
+    /// have different times.
     fn wait_for_tick(&self) {
         let stamp = || {
             self.write("tick", "tock");
@@ -104,13 +106,13 @@ impl Disk {
     }
 }
 
-/// What was read, as text.
+/// Returns the bytes that were read, as text.
 fn texts(look: &Look) -> Vec<String> {
     let files = look.files.as_ref().expect("read");
     files.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect()
 }
 
-/// Where it failed, whether that was torn, and why.
+/// Returns where an attempt failed, whether it was torn, and why.
 fn failed(look: &Look) -> (PathBuf, bool, String) {
     match look.files.as_ref().expect_err("it failed") {
         Failure::Torn { at, why } => (at.clone(), true, why.clone()),
@@ -174,7 +176,8 @@ fn inv12_links_and_names_are_followed_up_to_their_limits_and_refused_beyond() {
     assert_eq!(failed(&disk.look(&[&names(513)])), (disk.path("link0"), false, why));
 }
 
-/// Checks: INV-11. What is in the way is named where it is, and so is what was wanted there.
+/// Checks: INV-11. A failure names the obstacle where it lies, and the kind of entry that was
+/// wanted there.
 #[test]
 fn inv11_what_is_no_file_or_no_directory_is_named_where_it_lies() {
     let disk = Disk::new();
@@ -200,7 +203,7 @@ fn inv11_what_is_no_file_or_no_directory_is_named_where_it_lies() {
     ] {
         assert_eq!(failed(&disk.look(&[name])), (disk.path(at), false, why.to_owned()), "{name}");
     }
-    // The path of the set, and where on the way to it, unless that is the same.
+    // The text names the path of the set and the entry on the way to it, unless both are equal.
     let told = |name: &str| disk.look(&[name]).files.expect_err("it failed").to_string();
     let missing = "cannot find: No such file or directory (os error 2)";
     assert_eq!(told("none"), format!("read: {}: {missing}", disk.path("none").display()));
@@ -208,13 +211,13 @@ fn inv11_what_is_no_file_or_no_directory_is_named_where_it_lies() {
     assert_eq!(told("to_dir/none"), format!("read: {}: {missing} (at {})", path.display(), at.display()));
 }
 
-/// Checks: INV-05. Where one path fails the others are walked all the same: they go on being watched.
+/// Checks: INV-05. Where one path fails the others are walked all the same: they stay watched.
 #[test]
 fn inv05_a_path_that_cannot_be_read_hides_no_other_path() {
     let disk = Disk::new();
     disk.mkdir("dir");
     disk.write("dir/file", "text");
-    // What was looked up as the end of a path is then a directory on the way.
+    // The entry that ended one path is then a directory on the way of another.
     let look = disk.look(&["none", "dir", "dir/file"]);
     assert_eq!(failed(&look).0, disk.path("none"));
     let dir = look.walk.dirs.iter().find(|dir| dir.path == disk.path("dir")).expect("walked");
@@ -223,7 +226,7 @@ fn inv05_a_path_that_cannot_be_read_hides_no_other_path() {
     assert_eq!(look.walk.entries.last().map(|entry| &entry.path), Some(&disk.path("dir/file")));
 }
 
-/// Checks: INV-01 (a). Whatever was another when it is looked up again, the bytes were not together.
+/// Checks: INV-01 (a). If any entry differs at its second lookup, the bytes were not together.
 #[test]
 fn inv01_what_moves_between_two_look_ups_tears_the_attempt() {
     type Happens = fn(&Disk);
@@ -238,7 +241,7 @@ fn inv01_what_moves_between_two_look_ups_tears_the_attempt() {
             disk.rename("next", "file");
         }),
         ("file", |disk| {
-            // The same length, and the same file.
+            // Neither the inode nor the length changes.
             disk.wait_for_tick();
             disk.write("file", "TEXT");
         }),
@@ -266,7 +269,7 @@ fn inv01_what_moves_between_two_look_ups_tears_the_attempt() {
         let before = disk.look(&names);
         assert_eq!(texts(&before), ["text", "text"]);
         let there = Arc::clone(&disk);
-        // When all is open, and the last is about to be read.
+        // All files are open, and the last is about to be read.
         let look = disk.look_before(&names, None, (Verb::Read, 2), move || happens(&there));
         let why = "another at each look-up".to_owned();
         assert_eq!(failed(&look), (disk.path(at), true, why), "{at}");
@@ -274,7 +277,7 @@ fn inv01_what_moves_between_two_look_ups_tears_the_attempt() {
     }
 }
 
-/// Checks: INV-05, INV-08. Whatever else goes on in a directory never postpones anything.
+/// Checks: INV-05, INV-08. Other activity in a directory never postpones a reload.
 #[test]
 fn inv05_a_neighbour_that_comes_or_goes_tears_nothing() {
     let disk = Arc::new(Disk::new());
@@ -286,19 +289,21 @@ fn inv05_a_neighbour_that_comes_or_goes_tears_nothing() {
     assert_eq!(texts(&look), ["text"]);
 }
 
-/// Checks: INV-01 (a), INV-11. What a publisher clears away, or puts there, while the rest is read is no fault of the set.
+/// Checks: INV-01 (a), INV-11. A name that a publisher removes or creates while the rest is read is
+/// no fault of the set.
 #[test]
 fn inv11_a_name_that_is_found_after_all_tears_the_attempt() {
     let disk = Arc::new(Disk::new());
     disk.link("none", "link");
     let there = Arc::clone(&disk);
-    // When the link is looked up again.
+    // The symlink is about to be looked up again.
     let look = disk.look_before(&["link"], None, (Verb::ReadLink, 2), move || there.write("none", ""));
     assert_eq!(failed(&look), (disk.path("none"), true, "another at each look-up".to_owned()));
     assert!(!failed(&disk.look(&["none/more"])).1, "it is a file, and stays one");
 }
 
-/// Checks: INV-01 (a), INV-11. A name that was there a moment ago and is not to be opened moves; any other error is a fault.
+/// Checks: INV-01 (a), INV-11. A name that was there a moment ago and cannot be opened has moved;
+/// any other error is a fault.
 #[test]
 fn inv11_what_is_found_and_not_to_be_opened_moves_unless_that_is_forbidden() {
     use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied, StaleNetworkFileHandle};
@@ -330,7 +335,8 @@ fn inv01_a_file_that_is_another_once_it_is_open_is_not_read() {
     assert_eq!(failed(&look), (disk.path("file"), true, why));
 }
 
-/// Checks: INV-01 (a), INV-11. One that has never been as long as it says is a fault, one that was cut off moves.
+/// Checks: INV-01 (a), INV-11. A file that never had the length it claims is a fault; a file that
+/// was cut off has moved.
 #[test]
 fn inv11_a_file_that_ends_early_was_cut_off_or_lies() {
     let disk = Arc::new(Disk::new());
@@ -353,7 +359,7 @@ fn inv11_a_file_that_ends_early_was_cut_off_or_lies() {
     assert_eq!(failed(&look), (disk.path("file"), true, why));
 }
 
-/// The calls of a look, in order, without those on the way to the disk.
+/// Returns the calls of a snapshot, in order, without those on the way to the disk.
 fn calls(disk: &Disk, names: &[&str], earlier: Option<&Look>) -> (Look, Vec<Verb>) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&calls);
@@ -365,7 +371,7 @@ fn calls(disk: &Disk, names: &[&str], earlier: Option<&Look>) -> (Look, Vec<Verb
     (look, calls)
 }
 
-/// Checks: INV-12. What an idle server costs: nothing is looked up twice, and a link is asked for where it leads alone.
+/// Checks: INV-12. An idle server looks nothing up twice, and reads of a symlink only its target.
 #[test]
 fn inv12_a_look_at_what_has_not_changed_looks_nothing_up_again() {
     use Verb::{Open, OpenDir, Read, ReadLink, Stat, StatDir, StatFile};
@@ -376,7 +382,7 @@ fn inv12_a_look_at_what_has_not_changed_looks_nothing_up_again() {
     let (first, _) = calls(&disk, &["link/file"], None);
     let short = [ReadLink, OpenDir, StatDir, Stat, Open, StatFile, Read];
     let (look, made) = calls(&disk, &["link/file"], Some(&first));
-    // But for the times of the directory above, in which other tests are at work.
+    // Except the times of the directory above, in which other tests are at work.
     let own = |look: &Look| {
         let entries = look.walk.entries.iter().filter(|entry| entry.path.starts_with(&disk.root));
         entries.cloned().collect::<Vec<_>>()
@@ -385,7 +391,8 @@ fn inv12_a_look_at_what_has_not_changed_looks_nothing_up_again() {
     assert_eq!(own(&look), own(&first));
     assert_eq!((&look.walk.dirs, look.files.as_ref()), (&first.walk.dirs, first.files.as_ref()));
     assert_eq!(made, short);
-    // Other bytes, though no stat shows it, and another way to the same bytes: both are looked up again.
+    // Other bytes that no stat shows, and another way to the same bytes: both cause a second
+    // lookup.
     let files = Files::new([(disk.path("link/file"), Secret::from(&b"TEXT"[..]))]);
     let lied = Look { walk: first.walk.clone(), files: Ok(files) };
     let (look, made) = calls(&disk, &["link/file"], Some(&lied));
@@ -402,7 +409,7 @@ fn inv12_a_look_at_what_has_not_changed_looks_nothing_up_again() {
     assert!(made.len() > 9, "{made:?}");
 }
 
-/// Checks: INV-01, INV-04. What was a link may lead elsewhere now, or be a directory.
+/// Checks: INV-01, INV-04. An entry that was a symlink may lead elsewhere now, or be a directory.
 #[test]
 fn inv01_what_was_a_link_is_read_as_what_it_is_now() {
     let disk = Arc::new(Disk::new());
@@ -422,7 +429,7 @@ fn inv01_what_was_a_link_is_read_as_what_it_is_now() {
     assert_eq!(texts(&look), ["three"]);
     let last = look.walk.dirs.last().expect("walked");
     assert_eq!((&last.path, &last.names), (&disk.path("link"), &["file".into()].into()));
-    // It is another directory between its stat and its opening, which is the last.
+    // The directory is replaced between its stat and its opening, which is the last.
     let there = Arc::clone(&disk);
     let last = disk.root.components().count();
     let look = disk.look_before(&names, Some(&first), (Verb::OpenDir, last), move || {
@@ -433,7 +440,8 @@ fn inv01_what_was_a_link_is_read_as_what_it_is_now() {
     assert_eq!(failed(&look), (disk.path("link"), true, why));
 }
 
-/// Checks: INV-11. Nobody is at work where look after look is torn in the same way and nothing has moved.
+/// Checks: INV-11. No publisher is at work where snapshot after snapshot is torn in the same way
+/// and nothing has moved.
 #[test]
 fn inv11_two_attempts_are_torn_alike_only_where_nothing_has_moved() {
     let disk = Disk::new();
@@ -459,7 +467,7 @@ fn inv11_two_attempts_are_torn_alike_only_where_nothing_has_moved() {
         files: Err(Failure::Torn { at: disk.path("none"), why: String::new() }),
     };
     assert!(!missing().is_torn_as(&missing()), "what comes and goes shows nothing");
-    // Put there anew, and leading where it did.
+    // The symlink was recreated, and leads where it did.
     disk.remove("link");
     disk.wait_for_tick();
     disk.link("file", "link");
@@ -471,7 +479,7 @@ fn inv11_two_attempts_are_torn_alike_only_where_nothing_has_moved() {
     assert_eq!(told(first.files.expect_err("torn")), (format!("read: {path}: {why}"), changing));
 }
 
-/// Looks at these paths and at every file in `d`.
+/// Takes a snapshot of these paths and of every file in `d`.
 fn look_in_d(disk: &Disk, names: &[&str], before: impl FnMut(Verb) + Send + 'static) -> (PathSet, Look) {
     let before = Mutex::new(before);
     let hook = move |verb| {
@@ -498,7 +506,7 @@ fn a_directory_is_its_files_in_the_order_of_their_names_behind_all_paths() {
     assert_eq!(texts(&look), ["0", "2", "1", "2", "3"]);
     let all = ["f", "d/b", "d", "d/a", "d/b", "d/d", "d/sub", "d/to_sub"];
     assert_eq!(set.ways(&look.walk), all.map(|name| disk.path(name)));
-    // A name that comes while they are read: they were never there without it.
+    // The name comes while the others are read: they were never there without it.
     let (there, mut reads) = (Arc::clone(&disk), 0);
     let (_, look) = look_in_d(&disk, &["f"], move |verb| {
         reads += usize::from(verb == Verb::Read);
@@ -507,7 +515,7 @@ fn a_directory_is_its_files_in_the_order_of_their_names_behind_all_paths() {
         }
     });
     assert_eq!(failed(&look), (disk.path("d"), true, "another at each look-up".to_owned()));
-    // One that cannot be read fails the attempt, and is named by its path.
+    // A file that cannot be read fails the attempt, and is named by its path.
     disk.link("none", "d/nowhere");
     let told = look_in_d(&disk, &["f"], |_| {}).1.files.expect_err("it failed").to_string();
     let (path, at) = (disk.path("d/nowhere"), disk.path("d/none"));
@@ -529,7 +537,7 @@ fn inv12_a_directory_is_read_up_to_its_limits_and_refused_beyond() {
         let (open, most) = &mut *count.lock().expect("no panic");
         match verb {
             Verb::Open => *open += 1,
-            // Each of them is whole after one read, and closed before the next.
+            // Each file is whole after one read, and closed before the next.
             Verb::Read => *open -= 1,
             _ => {}
         }
@@ -556,7 +564,7 @@ fn inv12_a_directory_is_read_up_to_its_limits_and_refused_beyond() {
     assert_eq!(failed(&look_in_d(&disk, &["f"], |_| {}).1), (disk.path("d"), false, why));
 }
 
-/// Checks: INV-12. Whatever is on disk: a file system may name entries without end.
+/// Checks: INV-12. Holds for any disk: a file system may name entries without end.
 #[test]
 fn inv12_names_that_do_not_count_are_passed_over_up_to_a_limit_too() {
     let disk = Disk::new();

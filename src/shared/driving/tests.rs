@@ -1,8 +1,10 @@
-//! Every order in which a few acts fall between and into the calls of a scripted driver, judged by rules.
+//! Plays every order in which a few acts fall between and into the calls of a scripted driver, and
+//! checks rules.
 //!
-//! The loop lets its lock go between two calls of `go_on` and inside a call of the driver or its clock, and nowhere else.
-//! So acts of other threads at these points are all that it can meet, and one thread can play them all. Wake-ups are left
-//! to the models under loom: here everybody who waits looks again after each act.
+//! The loop releases its lock between two calls of `go_on` and inside a call of the driver or its
+//! clock, and nowhere else. So it can meet acts of other threads at these points only, and one
+//! thread can play them all. Wake-ups are left to the models under loom: here every waiting caller
+//! checks again after each act.
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // reason: the count is printed; tests stop at the first surprise
 
@@ -22,7 +24,7 @@ use crate::{
 /// An act of another thread, or of a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
-    /// The disk changes, and a hint says so.
+    /// The disk changes, and a hint reports it.
     Hint,
     /// The disk changes, and another thread asks for a reload.
     Ask,
@@ -34,18 +36,19 @@ enum Act {
 
 const ACTS: [Act; 5] = [Act::Hint, Act::Ask, Act::Stop, Act::Start, Act::Queue];
 
-/// After a step for a hint the next tick is due soon, after any other one late.
+/// The next tick is due soon after a step for a hint, and late after any other step.
 const SOON: u64 = 2;
 const LATE: u64 = 5;
 
-/// A reload by hand that was asked for: the disk at that time, and how many stops there had been.
+/// A manual reload that was asked for: the version on disk at that time, and the number of stops
+/// before.
 struct Asked {
     version: u64,
     stops: u64,
     reload: ManualReload<u64>,
 }
 
-/// Which step is wrong, so that a rule has to speak up.
+/// The step that is wrong, so that a rule has to fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Wrong {
     #[default]
@@ -56,16 +59,17 @@ enum Wrong {
     SleepsOn,
     /// A stop during a step does not keep it from publishing. Breaks: INV-13
     PublishesAfterStop,
-    /// A reload by hand is answered by a look that began before it. Breaks: INV-11
+    /// A manual reload is answered by a snapshot that began before it. Breaks: INV-11
     AnswersLate,
 }
 
-/// What has happened. Nothing here is read from the state of the loop.
+/// The history of a run. Nothing here is read from the state of the loop.
 #[derive(Default)]
 struct World {
     wrong: Wrong,
     shared: Weak<Shared<u64>>,
-    /// The choices of this run, each with its number of options, and how many have been made.
+    /// The choices of this run, each with its number of options; `chosen` counts those that have
+    /// been made.
     choices: Vec<(usize, usize)>,
     chosen: usize,
     acts: Vec<Act>,
@@ -74,17 +78,18 @@ struct World {
     version: u64,
     served: u64,
     asked: Vec<Asked>,
-    /// A hint, or a reload by hand, that no step of its kind has begun for.
+    /// A hint waits for a step of its kind; `wanted` says the same of a manual reload.
     hinted: bool,
     wanted: bool,
     started: bool,
     begun: bool,
     stopped: bool,
     stops: u64,
-    /// Up to here the disk was looked at for reloads by hand, in a step that published something.
+    /// The version that a step for manual reloads has read and published, as of the begin of that
+    /// step.
     reloaded: u64,
     due: Option<u64>,
-    /// A call of the driver is on its way.
+    /// A call of the driver is under way.
     busy: bool,
 }
 
@@ -100,7 +105,7 @@ impl Played {
         self.world().wrong == wrong
     }
 
-    /// An act may fall here.
+    /// Lets an act fall here.
     fn may_act(&self) {
         let (shared, act) = {
             let mut world = self.world();
@@ -135,7 +140,7 @@ impl Played {
         let mut state = shared.lock();
         match act {
             Act::Ask => {
-                // Another thread is not the one that drives.
+                // The act comes from another thread than the driving one.
                 let driving = state.driving.take();
                 let asked = ManualReload::ask(shared, &mut state);
                 state.driving = driving;
@@ -159,7 +164,7 @@ impl Played {
                 (world.stopped, world.wanted) = (true, false);
                 world.stops += 1;
                 drop((state, world));
-                // It wakes whoever waits for an answer.
+                // The stop wakes the callers that wait for an answer.
                 self.look_for_answers(shared);
             }
             Act::Start => {
@@ -177,12 +182,13 @@ impl Played {
         }
     }
 
-    /// Everybody who has asked looks for the answer, or drives; returns whether any of them has got on with it.
+    /// Lets every caller check for its answer, or drive. Returns whether any of them has made
+    /// progress.
     fn look_for_answers(&self, shared: &Arc<Shared<u64>>) -> bool {
         let mut gets_on = false;
         let count = self.world().asked.len();
         for _ in 0..count {
-            // Whoever has driven meanwhile has let others look as well.
+            // A caller that drove meanwhile has let others check as well.
             if self.world().asked.is_empty() {
                 break;
             }
@@ -212,7 +218,7 @@ impl Played {
         gets_on
     }
 
-    /// A call of the driver begins.
+    /// Begins a call of the driver.
     fn enter(&self, what: &str) -> MutexGuard<'_, World> {
         let mut world = self.world();
         assert!(!world.busy, "{what} while another call of the driver is on its way");
@@ -238,7 +244,8 @@ impl Clock for Played {
 }
 
 impl Played {
-    /// Looks at the version on disk, and publishes it where it is new. Returns the answer to a reload by hand.
+    /// Reads the version on disk, and publishes it where it is new. Returns the answer to a manual
+    /// reload.
     fn look(&self, shared: &Shared<u64>, ask: Option<Ask>) -> Reload {
         let before = self.world().version;
         self.may_act();
@@ -265,7 +272,7 @@ impl Played {
         } else {
             Reload::Unchanged
         };
-        // A callback.
+        // A callback may act here.
         self.may_act();
         answer
     }
@@ -275,7 +282,7 @@ impl Drive<u64> for Played {
     fn begin(&mut self, shared: &Arc<Shared<u64>>, _: Now) {
         let mut world = self.enter("the begin");
         assert!(world.started && !world.begun && !world.stopped, "an untimely begin");
-        // Its look does for a hint from before.
+        // The first snapshot also answers a hint from before.
         (world.begun, world.hinted) = (true, false);
         drop(world);
         self.look(shared, None);
@@ -331,7 +338,8 @@ impl Drive<u64> for Played {
     fn digest(&self, _: &mut dyn std::hash::Hasher) {}
 }
 
-/// Plays one run to its end: until all acts were chosen or passed over, and a tick was taken after the last.
+/// Plays one run to its end: until all acts were chosen or passed over, and a tick was taken after
+/// the last.
 fn play(played: &Played, is_started: bool) {
     let zero = Now { mono: Duration::ZERO, wall: Duration::ZERO };
     let set = (Arc::from(std::path::Path::new("/file")), None);
@@ -391,10 +399,10 @@ fn play(played: &Played, is_started: bool) {
     unreachable!("the loop goes on and on");
 }
 
-/// So often time passes in a run.
+/// How often time passes in a run.
 const PASSES: u32 = 1;
 
-/// Plays every run of so many acts, up to the first that breaks a rule; returns how many that were.
+/// Plays every run of so many acts, up to the first that breaks a rule. Returns the number of runs.
 fn play_all(limit: usize, wrong: Wrong) -> Result<u64, String> {
     let mut runs = 0;
     for is_started in [true, false] {
@@ -440,13 +448,13 @@ fn rules_of_the_loop_catch_wrong_designs() {
     }
 }
 
-/// No test waits for longer.
+/// The longest wait of any test.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Holds up each step until it may answer, and until it may end.
 struct Slow {
     may_end: Receiver<()>,
-    /// That it has begun, or has answered.
+    /// Signals that the driver has begun, or that a step has answered.
     signal: Sender<()>,
 }
 
@@ -488,7 +496,8 @@ fn start(shared: &Shared<u64>) -> WorkerLoop<u64> {
     WorkerLoop::new()
 }
 
-/// Checks: INV-13. A start may come before whoever waits has woken, and its driver does not know of that caller.
+/// Checks: INV-13. A start may come before the waiting caller has woken, and its driver does not
+/// know of that caller.
 #[test]
 fn inv13_an_unfinished_reload_is_answered_although_a_start_follows_its_stop() {
     struct Silent;
@@ -523,7 +532,8 @@ fn inv13_an_unfinished_reload_is_answered_although_a_start_follows_its_stop() {
     assert!(matches!(reload.go_on(&shared, shared.lock()), Next::Over(Reload::Stopped)));
 }
 
-/// Checks: INV-13. The worker sleeps already when the reload by hand puts the driver back, so that has to wake it.
+/// Checks: INV-13. The worker sleeps already when the manual reload puts the driver back, so that
+/// has to wake it.
 #[test]
 fn inv13_start_during_a_manual_reload_is_taken_up_after_it() {
     let (shared, go_on, signals) = slow(Observers::default());
@@ -555,7 +565,8 @@ fn inv13_start_during_a_manual_reload_is_taken_up_after_it() {
     assert_eq!(taken_up, Ok(()), "the start is not taken up");
 }
 
-/// Checks: INV-13. A task of `spawn_worker` waits for the end, and looks again when it is told that the driver has stopped.
+/// Checks: INV-13. A task of `spawn_worker` waits for the end, and checks again when the driver
+/// reports that it has stopped.
 #[test]
 fn inv13_end_of_a_worker_wakes_tasks_that_wait_since_its_stop() {
     struct Woken(std::sync::atomic::AtomicUsize);
@@ -585,6 +596,6 @@ fn inv13_end_of_a_worker_wakes_tasks_that_wait_since_its_stop() {
     shared.lock().stop();
     assert!(matches!(worker.go_on(&shared, shared.lock()), Next::Over(())), "it ends");
     assert_eq!(woken.0.load(std::sync::atomic::Ordering::SeqCst), 1);
-    // It keeps what it waits for alive.
+    // The wait keeps the shared state alive.
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
