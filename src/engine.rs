@@ -2,8 +2,8 @@
 //! a thread of its own.
 //!
 //! One engine drives every file set: one file system, one watcher, one thread. A step takes a
-//! snapshot of one or two file sets: of the one that was hinted at first, and of the one that is
-//! due first. So no file set waits for a sweep over all of them.
+//! snapshot of at most two file sets: the one hinted at first and the one due first. So no file set
+//! waits for a sweep over all of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,8 +29,8 @@ use crate::{
     watch::{Armed, Hinted, MakeWatcher, Watch},
 };
 
-/// After this many changes of the watch plan within one step, the file set is hinted at again
-/// instead: the next step continues soon, and without an event.
+/// Changes of the watch plan after which one step stops following them. The file set is then hinted
+/// at again, so the next step continues soon and without an event.
 const ARM_LIMIT: usize = 8;
 
 /// Everything from the files to the published value.
@@ -317,8 +317,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
                 }
                 if attempt > ARM_LIMIT {
                     match never_watched {
-                        // Every snapshot finds the directory and no attempt can watch it. It is
-                        // polled, since the loop would otherwise never end.
+                        // Every snapshot finds the directory and no attempt can watch it. The
+                        // directory is polled instead, since the loop would otherwise never end.
                         Some(dir) => {
                             fault = Some(Error::new(Layer::Watch, "found, but not to be watched").at(dir))
                         }

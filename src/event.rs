@@ -18,9 +18,9 @@ use crate::{
 /// how many it has lost.
 pub const EVENT_LIMIT: usize = 256;
 
-/// Warnings of one value that are reported one by one; one more event counts the others. It is half
-/// of [`EVENT_LIMIT`], so that the warnings cannot push the publication before them out of every
-/// subscriber's queue.
+/// Warnings of one value that are reported one by one; one more event counts the others. The limit
+/// is half of [`EVENT_LIMIT`], so that the warnings cannot push the publication before them out of
+/// every subscriber's queue.
 pub const WARNING_LIMIT: usize = EVENT_LIMIT / 2;
 
 /// Removed trust that one line names: a bundle may hold thousands of CAs. The event itself has all

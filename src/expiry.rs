@@ -5,10 +5,10 @@
 //!    expired.
 //! 2. A level is reported when it is first reached. Of several levels reached at once only the last
 //!    is reported.
-//! 3. A clock that is set back by more than an hour before a threshold makes the levels from there
-//!    on reachable again, since a wrong clock may have caused the report. No level is reported
-//!    again within a day of the monotonic clock (ASM-03), whatever the wall clock does. A level
-//!    that is due meanwhile is reported after that day.
+//! 3. A wrong clock may have caused a report. So where the clock is set back by more than an hour
+//!    before a threshold, the levels from there on can be reached again. No level is reported again
+//!    within a day of the monotonic clock (ASM-03), whatever the wall clock does. A level that is
+//!    due meanwhile is reported after that day.
 //! 4. A certificate keeps its level over reloads and restarts of the driver: it is identified by
 //!    its fingerprint.
 
@@ -200,8 +200,8 @@ impl Expiry {
         for Served { certificate, level, told } in served {
             // 1
             let reached = thresholds.level(certificate, now.wall);
-            // 3. A level that was skipped in favour of a later one has not been reported itself. Where the
-            // later report has turned out to be untrue, the skipped level is still due.
+            // 3. A level that was skipped in favour of a later one has not been reported itself.
+            // Where the later report has turned out to be untrue, the skipped level is still due.
             let back = thresholds.level(certificate, now.wall.saturating_add(MARGIN));
             if back < *level {
                 let untold = back > 0 && told[back - 1].is_none();

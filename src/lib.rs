@@ -1,19 +1,19 @@
 //! Swaps a running rustls server's certificate, key and client CAs when their files change: no
 //! restart, no failed handshake, no mixture of two updates.
 //!
-//! - **Whole.** A configuration is published as a whole: its bytes were on disk together at one
-//!   instant, they belong to one update of their publisher, and the bytes that passed the checks
-//!   are the bytes that are served.
+//! - **Whole.** A configuration is published as a whole. Its bytes were on disk together at one
+//!   instant, and belong to one update of their publisher. The bytes that passed the checks are the
+//!   bytes that are served.
 //! - **Valid.** A configuration is published only after every check passed. The last check is a TLS
 //!   handshake in memory against it.
 //! - **Kept.** A rejected reload changes nothing: the same `Arc<ServerConfig>` stays served. The
 //!   rejection is reported once, and retried until it succeeds or the files change.
 //! - **Converging.** Once the files hold a valid file set, that set is served, with or without a
-//!   file event. It takes milliseconds where the publisher commits by one rename (Kubernetes
+//!   file event. That takes milliseconds where the publisher commits by one rename (Kubernetes
 //!   volumes, release links), else the settle time.
-//! - **Resuming.** Sessions keep resuming over a renewal. They never resume over a change of the
-//!   client CAs, of the certificates that revocation lists name, of the client authentication mode
-//!   or of a certificate's names.
+//! - **Resuming.** Sessions keep resuming over a renewal. No session resumes over a change of the
+//!   client CAs, of the revoked certificates, of the client authentication mode or of a
+//!   certificate's names.
 //! - **Prompt.** A handshake waits for no file, no parser, no callback and no lock that a reload
 //!   holds.
 //!

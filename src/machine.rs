@@ -492,8 +492,8 @@ impl<E: Clone + PartialEq> Machine<E> {
             _ => self.held = None,
         }
         if let Some(refusal) = self.refusal.as_ref().filter(|refusal| refusal.content == Some(content)) {
-            // It was complete and was rejected. A check may have failed for a reason outside the
-            // files, so it is built again, at the pace of the retries.
+            // This content was complete and was rejected. A check may have failed for a reason
+            // outside the files, so it is built again, at the pace of the retries.
             let at = refusal.retry.at;
             if at <= now.mono {
                 return self.build(content);
@@ -574,8 +574,8 @@ impl<E: Clone + PartialEq> Machine<E> {
         effects
     }
 
-    /// Handles a file that cannot be read. It is rejected once that has lasted for longer than a
-    /// publisher may leave a name missing (ASM-05), or if a caller asked for a manual reload.
+    /// Handles a file that cannot be read. The failure becomes a rejection once it outlasts the
+    /// time that a publisher may leave a name missing (ASM-05), and at once for a manual reload.
     fn fail(&mut self, now: Now, cause: E, since: Duration) -> Vec<Effect<E>> {
         let old = self.unread.take();
         let since = old.as_ref().map_or(since, |old| old.since);

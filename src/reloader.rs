@@ -136,8 +136,8 @@ impl<B: Build> Builder<B> {
     ///
     /// Each threshold is reported once, at the first load or the first snapshot after it has
     /// passed. Of several that have passed only the last is reported. A threshold is reported again
-    /// only if the wall clock was set back by more than an hour before it, and at most once a day.
-    /// The thresholds hold for each leaf alike, however short its validity.
+    /// only after the wall clock was set back to more than an hour before it, and at most once a
+    /// day. The thresholds hold for each leaf alike, however short its validity.
     #[must_use]
     pub fn expiry_warnings(mut self, before: impl IntoIterator<Item = Duration>) -> Self {
         self.thresholds = Thresholds::exactly(before);

@@ -418,7 +418,7 @@ impl<F: Fs> Attempt<'_, F> {
         if let Err(Failure::Torn { .. }) = files {
             return files;
         }
-        // 3. Also where a path could not be read: a publisher that has moved a symlink may clear
+        // 3. Also where a path could not be read. A publisher that has moved a symlink may clear
         // the old files away, which is no fault of the set.
         let unchanged = |files: &Files| {
             self.earlier.is_some_and(|(walk, bytes)| walk.same_as(&self.walk) && bytes == files)

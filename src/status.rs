@@ -45,7 +45,7 @@ pub struct Status {
     /// When the last snapshot ended, once that is longer ago than three polls (30 s; 3 s while
     /// degraded). The driver hangs in a read, a build, a watcher or a callback, or its thread has
     /// died; nothing is reloaded meanwhile. Each poll counts with the time that the last snapshot
-    /// took, but with no more than a minute of it, so that one long hang does not hide the next.
+    /// took, up to a minute. So one long hang does not hide the next.
     ///
     /// Computed by the caller that asks for the status, since a driver that hangs computes nothing.
     /// The monotonic clock decides, so that no step of the wall clock shows here. `None` while no

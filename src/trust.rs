@@ -1,8 +1,8 @@
 //! Decides how long session state lives: over every publication that leaves the trust as it was,
 //! and over no other (INV-09).
 //!
-//! Epochs are counted. A trust that returns after another one is a new epoch with new state:
-//! sessions that were made under it the first time may have been revoked since.
+//! Epochs are counted. A trust that returns after another one is a new epoch with new state.
+//! Sessions that were made under it the first time may have been revoked since.
 
 use crate::sync::Arc;
 

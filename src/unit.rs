@@ -275,10 +275,10 @@ pub(crate) enum Starting {
 
 /// The previous snapshot of the first load.
 pub(crate) enum Before {
-    /// It was consistent, and nothing has moved since this time.
+    /// A consistent snapshot, and since when nothing has moved.
     Whole(Set, Duration),
-    /// It has been torn in the same way since the first time; the second is the pause before the
-    /// next snapshot.
+    /// A torn snapshot, since when it has been torn in the same way, and the pause before the next
+    /// one.
     Torn(Look, Duration, Duration),
 }
 
@@ -286,11 +286,11 @@ impl Starting {
     /// Takes one snapshot, and returns the pause before the next one; `None` once the file set is
     /// stable.
     ///
-    /// Where changes can be pinned ([`Fs::PINS`]), files count as stable that have not changed for
-    /// the settle time; otherwise two equal snapshots that far apart do. A torn read is retried for
-    /// the patience and the settle time together, or until nothing has moved for the settle time.
-    /// Any other failure is an error at once. A file set that is not stable within the patience and
-    /// the settle time is an error too.
+    /// Where changes can be pinned ([`Fs::PINS`]), files that have not changed for the settle time
+    /// count as stable. Otherwise two equal snapshots that far apart are needed. A torn read is
+    /// retried for the patience and the settle time together, or until nothing has moved for the
+    /// settle time. Any other failure is an error at once. A file set that is not stable within the
+    /// patience and the settle time is an error too.
     ///
     /// # Errors
     /// The cause of the failure, with its path.

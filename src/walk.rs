@@ -52,11 +52,11 @@ impl Entry {
             }
     }
 
-    /// Returns whether the entry is the same and nothing shows that it was another one in between:
-    /// no symlink was recreated, no directory moved away and back.
+    /// Returns whether the entry is the same and nothing shows that it was another one in between.
+    /// A recreated symlink shows that, and so does a directory that moved away and back.
     ///
     /// A directory in which a neighbour came or went as well cannot show that it moved, and counts
-    /// as unmoved: other activity in a directory never postpones a reload.
+    /// as unmoved. Other activity in a directory never postpones a reload.
     fn held_still_since(&self, earlier: &Self) -> bool {
         self.same_as(earlier)
             && match (&self.seen, &earlier.seen) {
@@ -92,8 +92,8 @@ pub struct Step {
 pub struct Walk {
     /// Every entry looked up, each once.
     pub entries: Vec<Entry>,
-    /// The entries in the order they were looked up, as one trace for each path of the file set,
-    /// then for each of its directories, then for each name found in these.
+    /// The entries in lookup order, as one trace each. The traces of the file set's paths come
+    /// first, then those of its directories, then those of the names found in these.
     pub traces: Vec<Vec<Step>>,
     /// The directories in which names were looked up.
     pub dirs: Vec<WalkedDir>,
@@ -108,8 +108,8 @@ pub struct WalkedDir {
     pub id: FileId,
     /// The names looked up in it.
     pub names: BTreeSet<OsString>,
-    /// Set where every name looked up in it was a directory. It only leads to the files and holds
-    /// nothing of theirs, no symlink either.
+    /// Set where every name looked up in it was a directory. Such a directory only leads to the
+    /// files and holds nothing of theirs, no symlink either.
     pub leads: bool,
     /// Set where every file in the directory belongs to the file set, so that each name counts that
     /// does not begin with a dot. The value is the change time of the directory when it was listed.
@@ -150,11 +150,11 @@ impl Walk {
     ///
     /// A timestamp may be earlier than its change by one tick of the file system's clock, which is
     /// at most `tick`. A timestamp of a whole second may be earlier by two seconds, since the file
-    /// system may have no finer ones (FAT has two seconds; ext3 and old NFS servers have one).
+    /// system may have no finer ones. FAT has two seconds, ext3 and old NFS servers have one.
     ///
     /// A directory that was renamed, with all the old files in it, has a change time later than its
-    /// modification time. A directory in which a neighbour of the file set came or went does not
-    /// count, unless every file in it belongs to the file set.
+    /// modification time. A directory in which a neighbour came or went does not count, unless
+    /// every file in it belongs to the file set.
     #[must_use]
     pub fn newest(&self, tick: Duration) -> Option<Stamp> {
         let changed = self.entries.iter().filter_map(Entry::stat);
@@ -175,7 +175,7 @@ impl Walk {
     ///
     /// - Every path first differs at one and the same entry, and ends at another file than before.
     ///   A file that the rename did not move may be the next to change.
-    /// - That entry is a symlink in the place of a directory, so that one rename moved everything
+    /// - The entry is a symlink in the place of a directory, so that one rename moved everything
     ///   behind it. A symlink in the place of a file, as certbot makes them, moves only that file.
     /// - Everything beneath that entry changed strictly earlier (ASM-06).
     /// - Every directory whose files all belong to the file set has moved along. Where it has not
