@@ -1,5 +1,5 @@
-//! Lets the doc tests see `--cfg loom`: RUSTFLAGS does not reach rustdoc, a build script's cfgs do. Without it they would
-//! be compiled for what is absent under loom.
+//! Passes `--cfg loom` on to the doc tests: RUSTFLAGS does not reach rustdoc, and a build script's
+//! cfgs do. Otherwise doc tests would be compiled that use items which are absent under loom.
 #![allow(clippy::print_stdout)] // reason: how a build script speaks
 
 fn main() {

@@ -476,8 +476,8 @@ impl<F: Fs, B: Build> Engine<F, B> {
     /// Drops a watcher that has ended. Where it has lived for less than a poll interval, the next
     /// one is made after twice the last pause, at most a poll interval.
     ///
-    /// `unit` is the file set that met the end. All others count as unwatched as well, until each
-    /// has armed the next watcher.
+    /// The given file set has met the end. All others count as unwatched as well, until each has
+    /// armed the next watcher.
     fn bury(&mut self, shared: &Shared<B::Value>, unit: usize, why: Error) {
         self.watch = None;
         let now = self.clock.now();

@@ -315,7 +315,7 @@ mod tests {
     type Told = Vec<(u64, u8, usize)>;
 
     /// Checks every hour, with the wall clock that `wall` computes from the monotonic one. Every
-    /// tenth check serves the same certificates anew.
+    /// tenth check serves the same certificates again.
     fn play(tells: &mut dyn Tells, days: u64, mut wall: impl FnMut(u64) -> u64) -> Told {
         let certificates = vec![dated(1, 90), dated(2, 365), dated(3, 7)];
         tells.serve(certificates.clone());

@@ -51,11 +51,11 @@
 //!
 //! [`ServerBuilder::client_ca`], [`ServerBuilder::crl`] and [`ServerBuilder::crl_dir`] add the
 //! files that clients are verified against. [`ServerBuilder::pair`] adds a pair for clients that
-//! name its servers. Files of one publisher form one file set, which is taken up or rejected as a
+//! name its servers. Files of one publisher form one file set, which is accepted or rejected as a
 //! whole and keeps its own last good state.
 //!
-//! Open connections keep the configuration that they were accepted with. The server decides how
-//! much of a configuration it takes up:
+//! Open connections keep the configuration that they were accepted with. A server decides how much
+//! of each configuration it uses:
 //!
 //! - [`ServerReloader::current`] returns the whole configuration for the next connection.
 //! - `ServerReloader::acceptor` does the same for tokio (feature `tokio`).

@@ -22,15 +22,15 @@ use crate::{
 /// years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    /// How long a file set that no single rename committed has to be stable (ASM-05). Default: 500
-    /// ms.
+    /// How long a file set that no single rename committed has to be stable (ASM-05). A failure to
+    /// read is rejected after the same time. Default: 500 ms.
     pub settle: Duration,
     /// How long a candidate that only lacks an end of the served bytes has to be stable. Most
     /// likely it is still being written. Default: 5 s.
     pub shrink_settle: Duration,
     /// The pause before the next snapshot where timestamps are too coarse to order a rename and the
-    /// writes beneath it. A timestamp may also be this much earlier than its change. Default: 30
-    /// ms.
+    /// writes beneath it. A timestamp may also be this much earlier than its change. Default:
+    /// 30 ms.
     pub tie: Duration,
     /// The first pause after a failure; it doubles up to [`poll`](Self::poll). Default: 50 ms.
     pub retry: Duration,
@@ -38,8 +38,9 @@ pub struct Timing {
     pub poll: Duration,
     /// The longest time between two snapshots while file events are missing. Default: 1 s.
     pub poll_degraded: Duration,
-    /// The shortest time between two snapshots: at most 200 a second, however many events arrive.
-    /// Default: 5 ms.
+    /// The shortest time between two snapshots of a file set: at most 200 a second, however many
+    /// events arrive. Snapshots that are taken again because the directories on the way changed do
+    /// not count. Default: 5 ms.
     pub gap: Duration,
     /// After this long without being stable, the file set is reported as still changing. A manual
     /// reload and the first load wait for a consistent snapshot about as long. Default: 5 s.

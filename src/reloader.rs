@@ -223,7 +223,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Makes the error that no thread was available for `whom`.
+/// Makes the error that no thread was available for this purpose.
 pub(crate) fn no_thread(whom: &str, why: &std::io::Error) -> Error {
     Error::new(crate::Layer::Process, format!("no thread for {whom}: {why}"))
 }

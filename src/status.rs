@@ -14,10 +14,10 @@ use crate::{clock::Now, error::Error, event::Leaf, expiry::Expiring};
 /// The status is never ahead of the configuration that a new handshake gets, and is up to date as
 /// soon as a publication is visible. Times are since the Unix epoch, by the wall clock.
 ///
-/// Where there are several file sets, `leaf` is that of the first set and `served_since` is the
-/// time of the latest publication. `refused` is the first rejection in the order of the sets,
-/// `held_until` the nearest date and `differs_since` the earliest time. So all is well only where
-/// these three are `None`. [`sets`](Self::sets) has each set by itself.
+/// Where there are several file sets, the leaf is that of the first set, and the time of
+/// publication is the latest. The rejection is the first in the order of the sets, the date the
+/// nearest, and the time since when the files differ the earliest. So all is well only where these
+/// three are `None`. [`sets`](Self::sets) has each set by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -58,7 +58,7 @@ pub struct Status {
     /// Directories on the way to the files that may be searched but not read. They cannot be
     /// watched, so a change of the way through them waits for the poll.
     pub unwatched: Vec<PathBuf>,
-    /// When the last snapshot was taken.
+    /// When the last snapshot ended.
     pub last_look: Duration,
     /// The number of snapshots so far, of all file sets. Snapshots that are taken again because the
     /// directories on the way changed are not counted.

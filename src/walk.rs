@@ -92,8 +92,8 @@ pub struct Step {
 pub struct Walk {
     /// Every entry looked up, each once.
     pub entries: Vec<Entry>,
-    /// The entries in lookup order, as one trace each. The traces of the file set's paths come
-    /// first, then those of its directories, then those of the names found in these.
+    /// One trace for each resolved path: its entries, in lookup order. The traces of the file set's
+    /// paths come first, then those of its directories, then those of the names found in these.
     pub traces: Vec<Vec<Step>>,
     /// The directories in which names were looked up.
     pub dirs: Vec<WalkedDir>,
@@ -150,7 +150,8 @@ impl Walk {
     ///
     /// A timestamp may be earlier than its change by one tick of the file system's clock, which is
     /// at most `tick`. A timestamp of a whole second may be earlier by two seconds, since the file
-    /// system may have no finer ones. FAT has two seconds, ext3 and old NFS servers have one.
+    /// system may have no finer ones. FAT has steps of two seconds, ext3 and old NFS servers of
+    /// one.
     ///
     /// A directory that was renamed, with all the old files in it, has a change time later than its
     /// modification time. A directory in which a neighbour came or went does not count, unless
