@@ -1,4 +1,4 @@
-//! For tokio: accept with what is served at that moment.
+//! Accepts tokio connections with the configuration that is served at that moment.
 #![cfg(all(feature = "tokio", not(loom)))]
 
 use std::{io, sync::Arc};
@@ -12,31 +12,38 @@ use crate::{
     reloader::{Handle, TrustShrunk},
 };
 
-/// Shakes hands with the configuration that is served when the connection is accepted.
+/// Accepts TLS connections, each with the configuration that is served when its handshake begins.
+///
+/// Clones share one reloader. A later publication changes no connection that was accepted before
+/// it.
 #[derive(Clone)]
 pub struct Acceptor(pub(super) Handle<ServerTls>);
 
-/// A connection and the generation it was shaken with.
+/// A TLS connection and the publication that it was accepted with.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Accepted<IO> {
-    /// The connection.
+    /// The TLS stream, with its handshake complete.
     pub stream: TlsStream<IO>,
-    /// What served it; a reload does not change it.
+    /// The publication that the connection was accepted with. A reload does not change it.
     pub served: Arc<Published<ServerTls>>,
-    /// Resolves once somebody is trusted no longer who was when this connection was let in, also if that was before the
-    /// end of its handshake: whoever is at the other end may be one of them, and can be asked to come again.
+    /// Resolves once a publication after [`served`](Self::served) reduces trust: a client that was
+    /// accepted before it may be rejected after it.
+    ///
+    /// A reduction during the handshake counts too. The client of this connection may be one of
+    /// those that lost access; a server can close the connection, so that the client has to
+    /// authenticate again.
     pub shrunk: TrustShrunk<ServerTls>,
 }
 
 impl<IO> Accepted<IO> {
-    /// The generation that served it.
+    /// Returns the generation that the connection was accepted with.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.served.generation
     }
 
-    /// The trust that it was let in under: [`ServerTls::trust_epoch`].
+    /// Returns the trust epoch that the client was accepted under: [`ServerTls::trust_epoch`].
     #[must_use]
     pub fn trust_epoch(&self) -> u64 {
         self.served.value.trust_epoch()
@@ -44,11 +51,13 @@ impl<IO> Accepted<IO> {
 }
 
 impl Acceptor {
-    /// Shakes hands. There is no time limit here: a server should set one.
+    /// Runs the TLS handshake on a connection.
+    ///
+    /// No time limit applies here: a server should set one.
     ///
     /// # Errors
-    /// The error of the handshake; [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io)
-    /// returns the reason.
+    /// Returns the error of the handshake;
+    /// [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io) returns its reason.
     pub async fn accept<IO>(&self, stream: IO) -> io::Result<Accepted<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

@@ -1,11 +1,11 @@
-//! The client CAs of a bundle: by which of them rustls can verify a client, and which may issue
-//! one.
+//! The client CAs of a bundle: which of them rustls can verify a client by, and which may issue
+//! client certificates.
 //!
-//! rustls keeps the name, the public key and the name constraints of a trust anchor, and looks at
-//! nothing else of its certificate. A certificate that says that it is no CA's would therefore
-//! issue clients, and a CA whose key no algorithm verifies, or whose constraints rustls does not
-//! implement, would lock all of its clients out. Both are left out here, with a warning that names
-//! them. A bundle of which nothing is left is refused.
+//! rustls keeps the name, the public key and the name constraints of a trust anchor and ignores the
+//! rest of its certificate. A certificate that is not a CA would therefore issue clients. A CA
+//! whose key no algorithm verifies, or whose constraints rustls does not implement, would lock all
+//! of its clients out. Both kinds are left out here, with a warning that names them. A bundle of
+//! which no certificate is left is rejected.
 
 mod constraints;
 mod extensions;
@@ -25,22 +25,24 @@ use crate::{
     pem,
 };
 
-/// Bytes of client CAs' names, each with its length in two: a handshake names all CAs to the
-/// client, in a message that has room for 64 KiB of them and of what is beside them. Debian's whole
+/// Bytes of client CA names, each with its two-byte length. The server names all CAs to the client
+/// in one handshake message, which has room for 64 KiB including the other fields. Debian's whole
 /// bundle has 15 KiB.
 const NAMES_LIMIT: usize = 65_535 - 1_024;
-/// Characters of a subject in a message; whoever issues a CA chooses how long it is.
+/// Characters of a subject in a message. The issuer of a CA chooses how long the subject is.
 const SUBJECT_LIMIT: usize = 160;
-/// Reasons given where no CA of a bundle can be used; a bundle may hold thousands.
+/// Reasons given where no CA of a bundle can be used. A bundle may hold thousands.
 const REASONS: usize = 8;
 
-/// CAs of one name with other keys of which rustls tries all for each client. rustls-webpki gives up
-/// after 100 signatures, and a client with the six intermediates that it allows needs seven.
+/// CAs with one name and different keys that rustls tries in full for each client. rustls-webpki
+/// gives up after 100 signatures, and a client with the six intermediates that it allows needs
+/// seven.
 const SAME_NAME_LIMIT: usize = 90;
 
 const BIT_STRING: u8 = 0x03;
 
-/// The part of a client CA that is trusted. Two certificates with the same anchor let in the same clients.
+/// The part of a client CA that rustls verifies clients by. Two certificates with the same anchor
+/// verify the same clients.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Anchor {
     subject: Vec<u8>,
@@ -57,18 +59,19 @@ impl Anchor {
         }
     }
 
-    /// The anchor of the same name and key that lets in every client that this one does.
+    /// Returns the anchor with the same name and key and no constraints, which accepts every client
+    /// that this one does.
     pub(super) fn unconstrained(&self) -> Self {
         Self { constraints: None, ..self.clone() }
     }
 }
 
-/// Returns the anchors and certificates of a bundle that can let a client in, in the order of the
+/// Returns the anchors and certificates of a bundle that can verify a client, in the order of the
 /// bundle.
 ///
 /// # Errors
-/// [`Layer::ClientCa`] for a certificate that is malformed, for names that a handshake has no room
-/// for, and where no certificate of the bundle can let a client in.
+/// [`Layer::ClientCa`] for a malformed certificate, for names that do not fit into a handshake
+/// message, and for a bundle without a usable CA.
 pub(super) fn read(
     provider: &CryptoProvider,
     path: &Path,
@@ -107,7 +110,7 @@ pub(super) fn read(
             .map(|(named, why)| refused(format!("{named} is left out, so no client is let in by it: {why}"))),
     );
     warnings.extend(crowded(&roots).map(refused));
-    // rustls encodes what is too long all the same, with another length.
+    // rustls would encode names that are too long, with a wrong length.
     let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + 2).sum();
     if names > NAMES_LIMIT {
         return Err(refused(format!(
@@ -117,7 +120,7 @@ pub(super) fn read(
     Ok((roots, taken))
 }
 
-/// Says which names more CAs have than rustls can be relied upon to try.
+/// Warns of each name that more CAs share than rustls reliably tries.
 fn crowded(roots: &RootCertStore) -> impl Iterator<Item = String> {
     let mut counts = BTreeMap::<&[u8], usize>::new();
     for anchor in &roots.roots {
@@ -133,11 +136,12 @@ fn crowded(roots: &RootCertStore) -> impl Iterator<Item = String> {
     })
 }
 
-/// Whether the new bundle may be the old one cut off: it has fewer anchors, and those are the first
-/// ones of the old bundle.
+/// Returns whether the new bundle may be a truncated copy of the old one: it has fewer anchors, and
+/// they are the first ones of the old bundle.
 ///
-/// Anchors are compared, not bytes: a CA that was renewed in place does not hide that those behind
-/// it are missing, and a renewed certificate whose predecessor went has lost nothing.
+/// The comparison is by anchors, not by bytes. A CA that was renewed in place does not hide that
+/// the CAs after it are missing. A renewed certificate whose predecessor was removed loses no
+/// anchor.
 pub(super) fn lost_its_end(old: &[CertificateDer<'static>], new: &[CertificateDer<'static>]) -> bool {
     let anchors = |certificates: &[CertificateDer<'static>]| {
         let mut roots = RootCertStore::empty();
@@ -154,7 +158,7 @@ pub(super) fn lost_its_end(old: &[CertificateDer<'static>], new: &[CertificateDe
     new.len() < old.len() && old.starts_with(&new)
 }
 
-/// Returns the subject of a CA for messages: one line, of limited length.
+/// Returns the subject of a CA for messages: one line of limited length.
 pub(super) fn subject(name: &[u8]) -> String {
     let name = super::crl::name(name);
     match name.char_indices().nth(SUBJECT_LIMIT) {
@@ -163,7 +167,7 @@ pub(super) fn subject(name: &[u8]) -> String {
     }
 }
 
-/// Returns what an operator should know of a CA that can let clients in, or why it can let in none.
+/// Returns warnings about a CA that can verify clients, or the reason why it can verify none.
 fn judge(
     provider: &CryptoProvider,
     certificate: &CertificateDer<'_>,
@@ -219,7 +223,7 @@ mod tests {
             (&[a, b], &[b], false),
             (&[a, b], &[&renamed], false),
             (&[a, b], &[&renewed, b], false),
-            // Nothing is lost of a CA that is still there by another certificate.
+            // The CA is still there by another certificate, so no anchor is lost.
             (&[a, &renewed], &[&renewed], false),
             (&[a, &renewed], &[a], false),
             (&[a], &[a, b], false),

@@ -1,4 +1,4 @@
-//! Warnings about a chain that is served all the same: clients may fail to build a path through it.
+//! Warnings about a chain that is served nevertheless: clients may fail to build a path through it.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use crate::{
 
 const BIT_STRING: u8 = 0x03;
 
-/// Returns a warning for each certificate that the next one in the chain did not issue, for each
-/// issuer that is no CA, and for a leaf that demands a stapled OCSP response.
+/// Returns a warning for each certificate that the next one in the chain did not issue, and for
+/// each issuer that is not a CA. A leaf that demands a stapled OCSP response gets one too.
 ///
-/// TLS 1.2 wants each certificate to certify the one before it (RFC 5246 section 7.4.2). RFC 8446
-/// lets clients cope with less, and some do not.
+/// TLS 1.2 requires each certificate to certify the one before it (RFC 5246 section 7.4.2). RFC
+/// 8446 lets clients cope with less, and some do not.
 pub(super) fn warnings(
     path: &Path,
     chain: &[CertificateDer<'_>],
@@ -63,7 +63,7 @@ pub(super) fn warnings(
     whys.into_iter().map(|why| Error::new(Layer::Chain, why).at(path)).collect()
 }
 
-/// Whose signature a certificate carries, as far as the crypto provider can say.
+/// Whether the expected key signed a certificate, as far as the crypto provider can verify it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signed {
     ByThisKey,

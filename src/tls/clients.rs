@@ -1,7 +1,10 @@
-//! How clients are verified: by the client CAs and the revocation lists of all sets that are served together.
+//! How clients are verified: by the client CAs and the CRLs of all file sets that are served
+//! together.
 //!
-//! Each of them may come from another publisher, and so in another set. Whenever one set changes, the lists are judged anew
-//! beside the client CAs that they are to be served with: nobody is let in because one set forgot what another knows.
+//! The client CAs and each CRL may come from different publishers, and so from different file sets.
+//! Whenever one file set changes, the CRLs are evaluated again together with the client CAs that
+//! they are to be served with. No client is accepted because one file set lacks a revocation that
+//! another one knows.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,31 +20,31 @@ use super::{
 };
 use crate::{error::Error, snapshot::Files};
 
-/// The verification of clients, the same for all pairs.
+/// The verification of clients, which is the same for all pairs.
 #[derive(Debug)]
 pub(super) struct Clients {
-    /// `None` where nothing is asked of clients.
+    /// `None` where client authentication is off.
     pub(super) anchors: Option<Anchors>,
-    /// The revocation lists that clients are verified against: those that count.
+    /// The CRLs that clients are verified against.
     pub(super) crls: Lists,
-    /// All that sessions depend on, except for the names of the pairs.
+    /// Everything that sessions depend on, except for the names of the pairs.
     pub(super) trust: ServerTrust,
-    /// The files of each set that all this was made of.
+    /// The files that this was made of, by file set.
     sources: Vec<Files>,
-    /// Every warning about it, reported or not.
+    /// Every warning about the files, whether it was reported or not.
     warnings: Vec<Error>,
 }
 
-/// The client CAs.
+/// The client CAs of a server.
 #[derive(Clone, Debug)]
 pub(super) struct Anchors {
-    /// The bundle.
+    /// The path of the bundle.
     pub(super) path: PathBuf,
     pub(super) roots: Arc<RootCertStore>,
     certificates: Vec<CertificateDer<'static>>,
 }
 
-/// A change of one set, whose files were `old` before.
+/// A change of one file set, whose files were `old` before.
 #[derive(Clone, Copy)]
 struct Change<'a> {
     served: &'a Clients,
@@ -50,7 +53,7 @@ struct Change<'a> {
     old: &'a Files,
 }
 
-/// Settings that clients are judged by besides the files.
+/// The settings that clients are verified by, apart from the files.
 pub(super) struct Settings<'a> {
     pub(super) layout: &'a Layout,
     pub(super) mode: Option<ClientAuth>,
@@ -61,7 +64,7 @@ pub(super) struct Settings<'a> {
 }
 
 impl Settings<'_> {
-    /// Verifies clients by the files of all sets.
+    /// Makes the verification of clients from the files of all file sets.
     pub(super) fn first(&self, sets: &[Files], warnings: &mut Vec<Error>) -> Result<Arc<Clients>, Error> {
         let files = |set| sets.get(set).cloned().unwrap_or_else(|| Files::new([]));
         let sources =
@@ -71,9 +74,11 @@ impl Settings<'_> {
         Ok(Arc::new(clients))
     }
 
-    /// Verifies clients by these files of one set, and the served ones of all others.
+    /// Makes the verification of clients from these files of one file set, and the served files of
+    /// all others.
     ///
-    /// Where these are the served ones as well, nothing is judged anew: a pair that is renewed depends on no other set.
+    /// Where these files are the served ones too, returns the served verification unchanged: the
+    /// renewal of a pair depends on no other file set.
     pub(super) fn after(
         &self,
         served: &Arc<Clients>,
@@ -88,7 +93,8 @@ impl Settings<'_> {
         let mut sources = served.sources.clone();
         let old = std::mem::replace(&mut sources[set], new);
         let clients = self.read(sources, Some(Change { served, layout, set, old: &old }))?;
-        // A warning about a file of another set, or of none, is reported once, not at each change of this one.
+        // A warning about a file of another file set, or about no file, is reported once, not at
+        // each change of this one.
         let is_own = |warning: &Error| {
             warning.path().is_some_and(|path| clients.sources[set].iter().any(|(own, _)| own == path))
         };
@@ -97,7 +103,8 @@ impl Settings<'_> {
         Ok(Arc::new(clients))
     }
 
-    /// Verifies clients by these files, of which those of one set were others.
+    /// Makes the verification of clients from `sources`; `change` says which file set differs from
+    /// the served ones.
     fn read(&self, sources: Vec<Files>, change: Option<Change<'_>>) -> Result<Clients, Error> {
         let served = change.map(|change| change.served);
         let (mut trust, mut warnings) = (ServerTrust::new(self.mode), Vec::new());
@@ -130,7 +137,7 @@ impl Settings<'_> {
         Ok(Clients { anchors, crls, trust, sources, warnings })
     }
 
-    /// Returns the client CAs of the set that has them; the served ones where their bundle has not changed.
+    /// Returns the client CAs, or the served ones where the bundle has not changed.
     fn anchors(
         &self,
         sources: &[Files],

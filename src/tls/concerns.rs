@@ -1,4 +1,4 @@
-//! What an operator should know of a set that passes: nothing here refuses anything.
+//! Warnings about files that pass every check. Nothing here rejects anything.
 
 use std::{
     ffi::OsString,
@@ -19,9 +19,10 @@ use crate::{
     watch::silent,
 };
 
-/// Everything of a set that passed; of one that was refused nothing, its refusal says more.
+/// Returns all warnings about files that were accepted; none for files that were rejected, because
+/// their error says more.
 ///
-/// `chains` are all that would be served, the default one first, each with its path.
+/// `chains` holds every chain that would be served with its path, the default one first.
 pub(super) fn of(
     inspection: &Inspection,
     chains: &[(PathBuf, Vec<CertificateDer<'static>>)],
@@ -37,7 +38,7 @@ pub(super) fn of(
     let mut found = Vec::new();
     for (path, chain) in chains {
         found.extend(chain::warnings(path, chain, algorithms));
-        // The build has warned of a leaf that is outside its dates.
+        // The build already warned of a leaf outside its validity.
         let warned = inspection
             .warnings
             .iter()
@@ -51,19 +52,20 @@ pub(super) fn of(
     let key = paths.iter().position(|path| *path == named.key).and_then(|place| file(walk, place));
     found.extend(readable(&named.key, key.map(|entry| entry.path.as_path())));
     found.extend(mounted(walk, paths, &mount_points()));
-    // Of one that holds files the start has told it already.
+    // The start already reported a directory that holds files.
     let told = |dir: &&PathBuf| inspection.warnings.iter().any(|told| told.path() == Some(dir));
     found.extend(no_events(inspection.watched.iter().filter(|dir| !told(dir)), silent));
     found
 }
 
-/// The file that the path at `index` leads to.
+/// Returns the file that the path at `index` leads to.
 fn file(walk: &Walk, index: usize) -> Option<&Entry> {
     let entry = &walk.entries[walk.traces.get(index)?.last()?.entry];
     matches!(&entry.seen, Seen::Node(stat) if stat.kind == Kind::File).then_some(entry)
 }
 
-/// The leaf's end, if it is near, and what lies outside its dates behind the leaf; the leaf's own are the build's matter.
+/// Warns of a leaf that expires within `soon`, and of other certificates of the chain outside their
+/// validity. The build warns of a leaf outside its own.
 fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Option<Duration>) -> Vec<Error> {
     let mut told = Vec::new();
     for (i, certificate) in chain.iter().enumerate() {
@@ -79,7 +81,8 @@ fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Option
     told
 }
 
-/// A client CA outside its dates: rustls does not look at them (RFC 5280 section 6.2 leaves that open).
+/// Warns of a client CA outside its validity, which rustls ignores (RFC 5280 section 6.2 leaves
+/// that open).
 fn client_ca(path: &Path, certificate: &CertificateDer<'_>, wall: Duration) -> Option<Error> {
     let fields = der::fields(certificate)?;
     let why = format!(
@@ -90,8 +93,8 @@ fn client_ca(path: &Path, certificate: &CertificateDer<'_>, wall: Duration) -> O
     Some(Error::new(Layer::ClientCa, why).at(path))
 }
 
-/// A list that expires soon, one that is not issued yet, and one of nobody in the bundle; that one has expired, the build
-/// tells.
+/// Warns of a CRL that expires within `soon`, of one whose issue date is in the future, and of one
+/// whose issuer is not in the bundle. The build warns of a CRL that has expired.
 fn revocation(
     path: &Path,
     list: &[u8],
@@ -128,12 +131,13 @@ fn outside(fields: &Fields<'_>, wall: Duration) -> Option<String> {
     }
 }
 
-/// A key that everybody may read, and can: each directory on the way lets everybody through.
+/// Warns of a key that every user can read: its mode allows that, and each directory on the way
+/// lets every user through.
 #[cfg(unix)]
 fn readable(path: &Path, file: Option<&Path>) -> Option<Error> {
     use std::os::unix::fs::MetadataExt;
     let file = file?;
-    // A link on a way that is resolved is one of procfs, which takes more rights than its mode says.
+    // A symlink in a resolved path is one of procfs, which needs more rights than its mode says.
     let allows = |path: &Path, bit: u32| {
         std::fs::symlink_metadata(path).is_ok_and(|found| found.mode() & bit != 0 && !found.is_symlink())
     };
@@ -150,7 +154,8 @@ fn readable(_: &Path, _: Option<&Path>) -> Option<Error> {
     None
 }
 
-/// Files that are mount points: what is renamed over one where it comes from never shows here.
+/// Warns of files that are mount points: a rename over the file at its source never becomes visible
+/// here.
 fn mounted(walk: &Walk, paths: &[PathBuf], points: &[PathBuf]) -> Vec<Error> {
     let alone = |(i, path): (usize, &PathBuf)| {
         let file = file(walk, i)?;
@@ -163,13 +168,14 @@ fn mounted(walk: &Walk, paths: &[PathBuf], points: &[PathBuf]) -> Vec<Error> {
     paths.iter().enumerate().filter_map(alone).collect()
 }
 
-/// The mount points of this process; none where there is no such list.
+/// Returns the mount points of this process; none where the system has no such list.
 fn mount_points() -> Vec<PathBuf> {
     let list = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     list.split(|byte| *byte == b'\n').filter_map(mount_point).collect()
 }
 
-/// The mount point in a line of proc_pid_mountinfo(5): the fifth field, in which white space and backslashes are octal.
+/// Parses the mount point in a line of proc_pid_mountinfo(5): the fifth field, in which white space
+/// and backslashes are octal escapes.
 fn mount_point(line: &[u8]) -> Option<PathBuf> {
     let field = line.split(|byte| *byte == b' ').nth(4)?;
     let (mut path, mut at) = (Vec::with_capacity(field.len()), 0);
@@ -181,7 +187,7 @@ fn mount_point(line: &[u8]) -> Option<PathBuf> {
     Some(os_string(path).into())
 }
 
-/// The byte that a backslash and three octal digits mean.
+/// Returns the byte that a backslash and three octal digits stand for.
 fn octal(escape: &[u8]) -> Option<u8> {
     let digits = escape.strip_prefix(b"\\")?;
     let digit =
@@ -219,7 +225,7 @@ mod tests {
     fn a_mount_point_is_read_with_what_is_escaped_in_it() {
         let line = b"36 35 98:0 /mnt1 /mnt2/a\\040b\\134c/\xc3\xa9 rw,noatime master:1 - ext3 /dev/root rw";
         assert_eq!(mount_point(line), Some("/mnt2/a b\\c/\u{e9}".into()));
-        // Nothing of this is an escape.
+        // None of these sequences is an escape.
         assert_eq!(mount_point(b"36 35 98:0 / /\\04 rw"), Some("/\\04".into()));
         assert_eq!(mount_point(b"36 35 98:0 / /\\999\\777 rw"), Some("/\\999\\777".into()));
         assert_eq!(mount_point(b"36 35 98:0 /mnt1"), None);

@@ -1,4 +1,5 @@
-//! The rustls part: what a set of files means, and a `ServerConfig` made of it. All of rustls's types are named here.
+//! Builds a rustls `ServerConfig` from the files of a server. Outside of this module only types of
+//! `rustls::pki_types` are used.
 
 mod acceptor;
 mod anchors;

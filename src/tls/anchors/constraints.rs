@@ -1,17 +1,21 @@
-//! Name constraints of a CA: of which rustls can apply what.
+//! The name constraints of a CA that rustls cannot apply.
 
 use crate::der::{Reader, SEQUENCE};
 
 const PERMITTED: u8 = 0xa0;
 const EXCLUDED: u8 = 0xa1;
 
-/// Returns the kinds of names for which rustls refuses every client of a CA with these name
+/// Returns the kinds of names for which rustls rejects every client of a CA with these name
 /// constraints.
 ///
 /// rustls-webpki implements constraints on DNS names and IP addresses, where they are well-formed.
-/// For each certificate below the CA it goes through all subtrees, so that one it cannot read
-/// refuses every client. So does a constraint on directory names, because every certificate has a
-/// subject.
+/// It evaluates all subtrees for each certificate below the CA, so a subtree that it cannot read
+/// makes it reject every client. A constraint on directory names has the same effect, because every
+/// certificate has a subject.
+///
+/// # Errors
+/// Returns the reason why rustls accepts no client of such a CA at all: constraints that are
+/// malformed or on directory names.
 pub(super) fn unsupported(constraints: &[u8]) -> Result<Vec<&'static str>, String> {
     let malformed = || "its name constraints are malformed: rustls lets in no client by such a CA".to_owned();
     let mut kinds = Vec::new();
@@ -20,7 +24,8 @@ pub(super) fn unsupported(constraints: &[u8]) -> Result<Vec<&'static str>, Strin
     {
         let mut subtrees = Reader(subtrees);
         while !subtrees.0.is_empty() {
-            // RFC 5280 section 4.2.1.10: no minimum and no maximum, so the base is alone.
+            // RFC 5280 section 4.2.1.10 allows no minimum and no maximum, so the base is the only
+            // field.
             let mut subtree = Reader(subtrees.read(SEQUENCE).ok_or_else(malformed)?);
             let base = subtree.any().filter(|_| subtree.0.is_empty()).ok_or_else(malformed)?;
             let kind = match base {
@@ -49,8 +54,8 @@ pub(super) fn unsupported(constraints: &[u8]) -> Result<Vec<&'static str>, Strin
     rest.end().map(|()| kinds).ok_or_else(malformed)
 }
 
-/// Whether rustls takes this as a constraint on DNS names: all names, those beneath one, or those
-/// and itself. A wildcard is none.
+/// Returns whether rustls accepts this as a constraint on DNS names: all names, the names beneath
+/// one, or those and the name itself. A wildcard is not accepted.
 fn is_dns_name(name: &[u8]) -> bool {
     let of_label = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_label = |label: &[u8]| {
@@ -63,7 +68,7 @@ fn is_dns_name(name: &[u8]) -> bool {
     name.is_empty() || name.len() <= 253 && labels.split(|byte| *byte == b'.').all(is_label)
 }
 
-/// Whether this is an address and its mask, of four bytes each or of sixteen.
+/// Returns whether this is an address and its mask, of four bytes each or of sixteen.
 fn is_network(network: &[u8]) -> bool {
     let (_, mask) = network.split_at(network.len() / 2);
     let bits = mask.iter().try_fold(0_u128, |bits, byte| Some((bits << 8) | u128::from(*byte)));

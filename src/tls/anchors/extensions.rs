@@ -1,4 +1,4 @@
-//! Reads the extensions of a CA's certificate: rustls looks at the name constraints alone.
+//! The extensions of a CA certificate. rustls evaluates only the name constraints.
 
 use crate::der::{self, BOOLEAN, OCTETS, OID, Reader, SEQUENCE};
 
@@ -12,8 +12,8 @@ const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 29, 37];
 const NETSCAPE_TYPE: &[u8] = &[0x60, 0x86, 0x48, 1, 0x86, 0xf8, 0x42, 1, 1];
 const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 const ANY_PURPOSE: &[u8] = &[0x55, 29, 37, 0];
-/// Extensions that are evaluated for a CA, here or by rustls, and those that constrain nothing:
-/// identifiers of keys, alternative names, name constraints.
+/// Extensions of a CA that this module or rustls evaluates, and extensions that constrain nothing:
+/// key identifiers and alternative names.
 const EVALUATED: &[&[u8]] = &[
     KEY_USAGE,
     BASIC_CONSTRAINTS,
@@ -32,7 +32,7 @@ struct Extension<'a> {
     value: &'a [u8],
 }
 
-/// The extensions of a certificate; those of version 1 have none.
+/// The extensions of a certificate; empty for version 1, which has none.
 pub(super) struct Extensions<'a>(Vec<Extension<'a>>);
 
 impl<'a> Extensions<'a> {
@@ -55,7 +55,8 @@ impl<'a> Extensions<'a> {
         Some(Self(found))
     }
 
-    /// The identifiers of critical extensions that nobody evaluates in a client CA.
+    /// Returns the ids of critical extensions that neither rustls nor this module evaluates in a
+    /// client CA.
     pub(super) fn ignored(&self) -> impl Iterator<Item = &'a [u8]> {
         self.0.iter().filter(|found| found.critical && !EVALUATED.contains(&found.id)).map(|found| found.id)
     }
@@ -64,15 +65,18 @@ impl<'a> Extensions<'a> {
         self.0.iter().find(|found| found.id == id).map(|found| found.value)
     }
 
-    /// Whether the certificate is a CA's that may issue client certificates, as `openssl verify
-    /// -purpose sslclient` has it.
+    /// Checks that the certificate is a CA that may issue client certificates, by the rules of
+    /// `openssl verify -purpose sslclient`.
     ///
     /// 1. A key usage has to allow signing certificates.
     /// 2. Basic constraints have to say that it is a CA.
-    /// 3. Without them it has to be self-issued and of version 1, or its key usage or the older
-    ///    Netscape type has to name the task.
+    /// 3. Without basic constraints it has to be self-issued and of version 1, or its key usage or
+    ///    the older Netscape type has to name the task.
     /// 4. An extended key usage has to allow clients. OpenSSL does not take `anyExtendedKeyUsage`
     ///    for that; RFC 5280 section 4.2.1.12 does.
+    ///
+    /// # Errors
+    /// Returns the rule that the certificate breaks, in words.
     pub(super) fn may_issue_clients(&self, certificate: &[u8]) -> Result<(), String> {
         // 1.
         let usage = self.value(KEY_USAGE).map(|value| has_bit(value, 0x04));
@@ -112,12 +116,12 @@ impl<'a> Extensions<'a> {
     }
 }
 
-/// Whether a bit of the first byte of a bit string is set.
+/// Returns whether a bit of the first byte of a bit string is set.
 fn has_bit(value: &[u8], bit: u8) -> bool {
     Reader(value).read(BIT_STRING).is_some_and(|bits| bits.get(1).is_some_and(|first| first & bit != 0))
 }
 
-/// An object identifier as text, `2.5.29.54`.
+/// Formats an object identifier as text: `2.5.29.54`.
 pub(super) fn dotted(id: &[u8]) -> String {
     let mut arcs = Vec::new();
     let mut arc = 0_u64;

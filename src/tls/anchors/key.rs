@@ -1,8 +1,9 @@
-//! Whether an algorithm of a crypto provider verifies signatures by a key.
+//! Finds out whether a crypto provider verifies signatures by a given key.
 //!
-//! A provider answers only whether a signature is good. So it is asked about keys of the same size
-//! or form of which a good signature is known. It is said to refuse one only if it takes the same
-//! signature by a key of another size or form: of a provider that takes neither, nothing is known.
+//! A provider only answers whether a signature is good. This module therefore asks it about keys of
+//! the same size or form for which a good signature is known. The provider counts as refusing a key
+//! only if it verifies the same kind of signature by a key of another size or form. Nothing is
+//! concluded about a provider that verifies neither.
 
 use rustls::{
     NamedGroup,
@@ -21,7 +22,7 @@ const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
-/// Kinds of keys that people have and providers may not, and what they are called.
+/// Kinds of keys that are in use and that a provider may not support, each with its name.
 const KINDS: &[(&[u8], &str)] = &[
     (RSA, "RSA"),
     (RSA_PSS, "RSA-PSS"),
@@ -34,11 +35,12 @@ const KINDS: &[(&[u8], &str)] = &[
     (&[0x2b, 0x81, 4, 0, 10], "ECDSA secp256k1"),
 ];
 
-/// Whether the provider verifies signatures by this key: the content of a SubjectPublicKeyInfo, as
-/// rustls keeps it.
+/// Checks that the provider can verify signatures by this key, given as the content of a
+/// SubjectPublicKeyInfo, the form that rustls keeps.
 ///
 /// # Errors
-/// Why no signature by it is ever verified. Of what is not known nothing is said.
+/// Returns the reason why no signature by the key is ever verified. Where that is not known, the
+/// key passes.
 pub(super) fn verifies(provider: &CryptoProvider, spki: &[u8]) -> Result<(), String> {
     let mut reader = Reader(spki);
     let parts = reader.read(SEQUENCE).zip(reader.read(BIT_STRING));
@@ -74,8 +76,8 @@ pub(super) fn verifies(provider: &CryptoProvider, spki: &[u8]) -> Result<(), Str
             if matches!(form, 2 | 3) { "with a compressed point" } else { "with a point of another form" };
         return Err(unverified(format!("{} {form}", name(kind))));
     }
-    // A key exchange asks whether the point is on the curve; rustls itself takes no other form
-    // there.
+    // A key exchange checks whether the point is on the curve; rustls itself accepts only
+    // uncompressed points there.
     let group = provider.kx_groups.iter().find(|found| found.name() == *group);
     let exchange = group.filter(|_| form == UNCOMPRESSED).and_then(|group| group.start().ok());
     match exchange.map(|exchange| exchange.complete(key)) {
@@ -84,7 +86,7 @@ pub(super) fn verifies(provider: &CryptoProvider, spki: &[u8]) -> Result<(), Str
     }
 }
 
-/// Returns what a key is called, by the content of its algorithm identifier.
+/// Returns the name of a key's kind, by the content of its algorithm identifier.
 fn name(kind: &[u8]) -> String {
     let mut reader = Reader(kind);
     let id = reader.read(OID).unwrap_or_default();
@@ -108,7 +110,9 @@ fn name(kind: &[u8]) -> String {
 }
 
 /// Returns the digits of an RSA public key's modulus, without the zero that keeps it positive (RFC
-/// 8017 section A.1.1). An even number or an exponent of 1 makes no key.
+/// 8017 section A.1.1).
+///
+/// Returns `None` for an even number and for an exponent of 1, which make no key.
 fn modulus(key: &[u8]) -> Option<&[u8]> {
     let mut outer = Reader(key);
     let mut parts = Reader(outer.read(SEQUENCE)?);
@@ -122,18 +126,19 @@ fn modulus(key: &[u8]) -> Option<&[u8]> {
         .then(|| modulus.strip_prefix(&[0]).unwrap_or(modulus))
 }
 
-/// RFC 8017 section 9.2: a SHA-256 digest follows.
+/// The prefix of a SHA-256 digest in an encoded message (RFC 8017 section 9.2).
 const SHA256_INFO: &[u8] =
     &[0x30, 0x31, 0x30, 0x0d, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1, 5, 0, 4, 0x20];
 
-/// Whether an algorithm takes RSA keys of so many bits.
+/// Returns whether an algorithm accepts RSA keys of so many bits.
 ///
-/// The signature is s, the exponent 3, and the modulus is made for them: n = s³ - EM, so that s³
-/// mod n is the encoded message EM. With s a small number m times a power of two, s³ is m³ times
-/// one, and n has the length that is wanted. n is odd where the digest at the end of EM is.
+/// The signature is s and the exponent is 3. The modulus is made for them: n = s³ - EM, so that s³
+/// mod n is the encoded message EM. s is a small number m times a power of two, so s³ is m³ times a
+/// power of two. m is chosen so that n has the length that is wanted. n is odd where the digest at
+/// the end of EM is odd.
 fn takes_rsa_of(algorithm: &dyn SignatureVerificationAlgorithm, bits: usize) -> bool {
     let length = bits.div_ceil(8);
-    // Shorter ones have no room for a digest, and longer ones not for their length.
+    // Shorter keys have no room for a digest, and longer keys have no room for their length.
     if algorithm.signature_alg_id() != alg_id::RSA_PKCS1_SHA256 || !(512..=65_536).contains(&bits) {
         return false;
     }
@@ -144,12 +149,12 @@ fn takes_rsa_of(algorithm: &dyn SignatureVerificationAlgorithm, bits: usize) -> 
     encoded[digest..].copy_from_slice(&sha256::digest(&[message]));
     encoded[digest - SHA256_INFO.len()..digest].copy_from_slice(SHA256_INFO);
     encoded[digest - SHA256_INFO.len() - 1] = 0;
-    // Of 64, 125 and 216 each reaches into the upper half of its 6, 7 or 8 bits; the remainder of
-    // the length chooses.
+    // 64, 125 and 216 each reach into the upper half of their 6, 7 or 8 bits. The remainder of the
+    // length chooses one.
     let (m, taken) = [(4, 6), (5, 7), (6, 8)][bits % 3];
     let shift = (bits - taken) / 3;
     let signature = shifted(m, shift, length);
-    // One byte more: 64 times a power of two takes a bit more, until EM is subtracted.
+    // One byte more: 64 times a power of two needs one bit more until EM is subtracted.
     let mut modulus = shifted(m * m * m, 3 * shift, length + 1);
     let mut borrow = false;
     for (digit, less) in modulus.iter_mut().rev().zip(encoded.iter().rev().chain([&0])) {
@@ -172,7 +177,7 @@ fn shifted(number: u16, shift: usize, length: usize) -> Vec<u8> {
     digits
 }
 
-/// DER of a positive number without leading zeros.
+/// Encodes a positive number without leading zeros as DER.
 fn integer(digits: &[u8]) -> Vec<u8> {
     let sign: &[u8] = if digits.first().is_none_or(|first| first & 0x80 != 0) { &[0] } else { &[] };
     tagged(INTEGER, &[sign, digits])
@@ -197,8 +202,8 @@ fn tagged(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 const UNCOMPRESSED: u8 = 4;
 
-/// A curve with a signature of the empty message by the key 1, whose public key is the base point,
-/// made with the nonce 1: then r is the base point's x and s is r plus the digest.
+/// A curve with a signature of the empty message by the private key 1, whose public key is the base
+/// point. The nonce is 1, so r is the base point's x, and s is r plus the digest.
 struct Curve {
     id: rustls::pki_types::AlgorithmIdentifier,
     signed: rustls::pki_types::AlgorithmIdentifier,
@@ -208,7 +213,7 @@ struct Curve {
 }
 
 impl Curve {
-    /// Whether an algorithm takes points of this form (SEC 1 section 2.3.3).
+    /// Returns whether an algorithm accepts points of this form (SEC 1 section 2.3.3).
     fn takes(&self, algorithm: &dyn SignatureVerificationAlgorithm, form: u8) -> bool {
         let odd = self.y.last().map_or(0, |last| last & 1);
         let point = match form {
@@ -271,7 +276,7 @@ mod tests {
         provider
     }
 
-    /// A SubjectPublicKeyInfo as rustls keeps it.
+    /// Encodes a SubjectPublicKeyInfo in the form that rustls keeps.
     fn spki(kind: &[u8], key: &[u8]) -> Vec<u8> {
         [tagged(SEQUENCE, &[kind]), tagged(BIT_STRING, &[&[0], key])].concat()
     }
@@ -282,7 +287,7 @@ mod tests {
         spki(alg_id::RSA_ENCRYPTION.as_ref(), &sequence(&[&integer(&modulus), &integer(&[1, 0, 1])]))
     }
 
-    /// ring counts whole bytes. A key of its limits shows it.
+    /// ring counts whole bytes, which keys at its limits show.
     ///
     /// Checks: INV-14, INV-16.
     #[test]
@@ -300,8 +305,7 @@ mod tests {
         }
     }
 
-    /// Of a provider that takes no signature that is known here, nothing is said about sizes and
-    /// forms.
+    /// Nothing is concluded about sizes and forms of a provider that verifies no known signature.
     ///
     /// Checks: INV-16.
     #[test]
@@ -314,10 +318,10 @@ mod tests {
             assert_eq!(verifies(&without, &key), Ok(()));
             assert!(verifies(&ring::default_provider(), &key).is_err());
         }
-        // It has no algorithm for any key of the kind: that is known of whatever provider.
+        // A provider without an algorithm for a kind of key verifies no key of that kind.
         let none = provider(|algorithm| algorithm.public_key_alg_id() != alg_id::RSA_ENCRYPTION);
         assert!(verifies(&none, &rsa(2048)).is_err_and(|why| why.starts_with("its key is RSA: ")));
-        // Whether a point is on its curve is asked of a key exchange, where there is one.
+        // A provider without a key exchange on the curve cannot check whether a point is on it.
         let beside = spki(alg_id::ECDSA_P256.as_ref(), &[&[4][..], &[7; 64]].concat());
         let groupless = CryptoProvider { kx_groups: Vec::new(), ..ring::default_provider() };
         assert_eq!(verifies(&groupless, &beside), Ok(()));
