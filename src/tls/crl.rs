@@ -1,8 +1,10 @@
-//! The revocation lists of a generation: which of them count, and what refuses a set of them.
+//! The CRLs of a generation: which of them are in force, and which faults reject a file set of
+//! CRLs.
 //!
-//! Whether a client is revoked is decided in each handshake over all lists that are served (`revocation`). What can be known
-//! before is settled here: a list signed by another key than its CA's would count for nobody, a list that a CA had and has
-//! no more would let in whom it revoked, and so would an empty set.
+//! Whether a client is revoked is decided in each handshake over all CRLs that are served
+//! (`revocation`). Faults that are visible earlier are caught here. A CRL that another key than its
+//! CA's signed would leave revoked certificates accepted. A CRL that a CA had and has no more would
+//! leave the clients that it revoked accepted, and so would an empty set.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +31,7 @@ use crate::{
     snapshot::{FILE_LIMIT, LIST_FILE_LIMIT, LISTED_BYTES_LIMIT, nears},
 };
 
-/// What is asked of the lists.
+/// Options of revocation checking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Policy {
     pub(super) end_entity_only: bool,
@@ -38,7 +40,7 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// Whether it refuses anybody whom `other` lets in.
+    /// Returns whether it rejects any client that `other` accepts.
     pub(super) fn is_stricter_than(self, other: Self) -> bool {
         (other.end_entity_only && !self.end_entity_only)
             || (other.allow_unknown && !self.allow_unknown)
@@ -46,33 +48,34 @@ impl Policy {
     }
 }
 
-/// The lists that are served, in the order of the files, which decides nothing.
+/// The CRLs that are served, in the order of the files. The order decides nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lists(Vec<List>);
 
-/// A revocation list among others.
+/// A CRL with its file and what is known of its signer.
 #[derive(Clone, Debug)]
 pub(super) struct List {
     path: PathBuf,
     pub(super) parsed: Arc<Parsed>,
     pub(super) signer: Signer,
-    /// Whether CAs of the bundle have its issuer's name, and none of them has signed it.
+    /// Whether CAs of the bundle have its issuer's name, and none of them signed it.
     foreign: bool,
-    /// Whether a CA that has left the bundle signed it.
+    /// Whether a CA that was removed from the bundle signed it.
     pub(super) retired: bool,
-    /// Entries on hold that a newer list of the same issuer, key and scope has released, each with the end of that list.
+    /// Entries on hold that a newer CRL of the same issuer, key and scope released, each with the
+    /// end of that CRL.
     pub(super) released: Arc<[(Span, Duration)]>,
 }
 
 impl List {
-    /// Returns whether the list refuses the certificate of its issuer that has this serial number.
+    /// Returns whether the CRL revokes the certificate of its issuer that has this serial number.
     pub(super) fn names(&self, serial: &[u8], policy: Policy, now: Duration) -> bool {
         let released =
             |span| self.released(span).is_some_and(|until| policy.ignore_expiration || now < until);
         !self.parsed.named(serial).iter().all(released)
     }
 
-    /// Returns the serial numbers that it refuses, in their order.
+    /// Returns the serial numbers that the CRL revokes, in ascending order.
     pub(super) fn refused(&self) -> impl Iterator<Item = &[u8]> {
         let all = self.parsed.serials().iter();
         all.filter(|span| self.released(span).is_none()).map(|span| self.parsed.serial(span))
@@ -84,13 +87,15 @@ impl List {
         self.released.get(place).map(|(_, until)| *until)
     }
 
-    /// Whether both are about the same certificates.
+    /// Returns whether both have the same issuer, scope and signer, so that they cover the same
+    /// certificates.
     pub(super) fn is_about(&self, other: &Self) -> bool {
         (&self.parsed.canonical, &self.parsed.scope) == (&other.parsed.canonical, &other.parsed.scope)
             && self.signer.is_same(&other.signer)
     }
 
-    /// Whether its issue is not before that of `other`, which is about the same certificates.
+    /// Returns whether it was issued no earlier than `other`, a CRL for the same certificates: by
+    /// date, then by number.
     pub(super) fn is_as_new_as(&self, other: &Self) -> bool {
         let age =
             |list: &Self| (list.parsed.this_update, list.parsed.magnitude().map(|(l, d)| (l, d.to_vec())));
@@ -105,7 +110,7 @@ impl List {
         name(&self.parsed.issuer)
     }
 
-    /// Whether both are of the same bytes, read once.
+    /// Returns whether both share one parsed file.
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.parsed, &other.parsed)
     }
@@ -115,7 +120,7 @@ impl List {
     }
 }
 
-/// What a set of lists is judged by besides itself.
+/// The context in which CRLs are evaluated.
 pub(super) struct Court<'a> {
     pub(super) policy: Policy,
     pub(super) roots: &'a Arc<RootCertStore>,
@@ -123,39 +128,41 @@ pub(super) struct Court<'a> {
     pub(super) wall: Duration,
     pub(super) served: Option<&'a Lists>,
     pub(super) served_roots: Option<&'a Arc<RootCertStore>>,
-    /// The files of lists of the set that changes, before and after.
+    /// The CRL files of the file set that changes, before and after the change.
     pub(super) of_set: [&'a [&'a Path]; 2],
 }
 
 impl Lists {
-    /// The lists with the files that they are of.
+    /// Returns the CRLs, each with its file.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Path, &CertificateRevocationListDer<'static>)> {
         self.0.iter().map(|list| (list.path.as_path(), &list.parsed.der))
     }
 
-    /// Returns all lists.
+    /// Returns all CRLs.
     pub(super) fn all(&self) -> &[List] {
         &self.0
     }
 
-    /// Returns the lists of an issuer, by the form of its name that compares.
+    /// Returns the CRLs of an issuer, by its canonical name.
     pub(super) fn of(&self, canonical: &[u8]) -> impl Iterator<Item = &List> + Clone {
         self.0.iter().filter(move |list| list.parsed.canonical == canonical)
     }
 
-    /// Returns whether this very list was read.
+    /// Returns whether this very CRL is among them.
     fn has(&self, list: &List) -> bool {
         self.0.iter().any(|other| other.is_same_file(list))
     }
 
-    /// Reads the lists of these files, of all sets that are to be served together.
+    /// Reads the CRLs of these files: all CRLs of all file sets that are to be served together.
     ///
-    /// 1. Each has to be one that is supported, and signed by a CA of the bundle where one has its issuer's name.
-    /// 2. What a newer list has released from hold, an older one does not refuse.
-    /// 3. None may have expired unless the served one of its issuer has, too.
-    /// 4. No authority may lose its lists, nor a set what no other set has as new. 5. What an operator should know.
+    /// 1. Each CRL has to be of a supported kind, and signed by a CA of the bundle if one has its
+    ///    issuer's name.
+    /// 2. An entry that a newer CRL released from hold is ignored in an older one.
+    /// 3. No CRL may have expired unless the served CRL of its issuer has expired too.
+    /// 4. No authority may lose its CRLs. No file set may lose a CRL that no other set has as new.
+    /// 5. The CRLs that pass are linted.
     ///
-    /// A list that is served already refuses nothing by 1 and 3: a change of the client CAs may come from another
+    /// A served CRL fails neither 1 nor 3, because a change of the client CAs may come from another
     /// publisher.
     pub(super) fn read<'a>(
         files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
@@ -165,7 +172,7 @@ impl Lists {
         let (mut lists, mut sizes) = (Self::default(), Vec::new());
         for (path, file) in files {
             let lists_of = |file| -> Result<Vec<_>, Error> {
-                // A list that is served already is indexed, and hashed for the keys that were asked for.
+                // A served CRL is indexed already, and knows which of the keys asked for signed it.
                 if let Some(served) = court.served_as(file) {
                     return Ok(vec![served]);
                 }
@@ -179,7 +186,7 @@ impl Lists {
                 // 1.
                 let same = lists.0.iter().find(|other| other.parsed.der == parsed.der);
                 let list = court.admit(path, same.map_or(parsed, |same| Arc::clone(&same.parsed)));
-                // Each set has what lies in its own files.
+                // A CRL in the files of several file sets belongs to each of them.
                 if !lists.0.iter().any(|other| other.path == path && other.is_same_file(&list)) {
                     lists.0.push(list);
                 }
@@ -209,10 +216,12 @@ impl Lists {
         Ok(lists)
     }
 
-    /// Lets a newer list release what an older one of the same issuer, key and scope has on hold, and nothing else: any
-    /// other revocation is final (RFC 5280 section 5.3.1), so that an old file beside the new one can only refuse more.
+    /// Releases the entries that an older CRL of the same issuer, key and scope has on hold and a
+    /// newer one does not list. Any other revocation is final (RFC 5280 section 5.3.1), so an old
+    /// file beside the new one can only revoke more.
     ///
-    /// Where the key is known only to those who send it, nothing is released: anybody could have made the newer list.
+    /// Nothing is released where the key is known only to the clients that send it: anybody could
+    /// have made the newer CRL.
     fn release(&mut self, court: &Court<'_>, warnings: &mut Vec<Error>) {
         let counts = |list: &List| court.policy.ignore_expiration || !list.is_expired(court.wall);
         for i in 0..self.0.len() {
@@ -239,7 +248,7 @@ impl Lists {
         }
     }
 
-    /// Returns the newest list that is about the same certificates as this one of these lists.
+    /// Returns the newest of these CRLs that covers the same certificates as `list`.
     fn newest<'a>(&'a self, list: &'a List) -> &'a List {
         let same = self.0.iter().filter(|other| other.is_about(list));
         same.max_by_key(|other| (other.parsed.this_update, other.parsed.magnitude())).unwrap_or(list)
@@ -247,20 +256,21 @@ impl Lists {
 }
 
 impl Court<'_> {
-    /// Returns the served list of these bytes.
+    /// Returns the served CRL with these bytes.
     fn served_as(&self, der: &[u8]) -> Option<Arc<Parsed>> {
         let served = self.served?.0.iter().find(|served| *served.parsed.der == *der)?;
         Some(Arc::clone(&served.parsed))
     }
 
-    /// A list that passed all that it is judged by alone.
+    /// Returns the CRL with its signer, and whether it is foreign or retired.
     fn admit(&self, path: &Path, parsed: Arc<Parsed>) -> List {
         let algorithms = &self.provider.signature_verification_algorithms;
         let signer = self
             .anchors(&parsed.canonical)
             .find(|anchor| parsed.signed_by(&anchor.subject_public_key_info, algorithms))
             .map(|anchor| Signer::Ca(anchor.subject_public_key_info.to_vec()));
-        // The list of an intermediate, which only its clients send, is verified in their handshakes.
+        // The CRL of an intermediate, whose key only its clients send, is verified in their
+        // handshakes.
         let is_named = || self.roots.roots.iter().any(|anchor| *anchor.subject == *parsed.issuer);
         let foreign = signer.is_none() && is_named();
         let signer = signer.unwrap_or_else(|| Signer::Other(parsed.key_identifier.clone()));
@@ -269,7 +279,8 @@ impl Court<'_> {
         List { retired: self.is_retired(&list), ..list }
     }
 
-    /// The served lists, as the CAs that are served with `lists` have signed them.
+    /// Returns the served CRLs with their signers found anew among the CAs that are served with
+    /// `lists`.
     fn again(&self, served: &Lists, lists: &Lists) -> Lists {
         let again = |old: &List| {
             let List { signer, foreign, retired, .. } =
@@ -282,8 +293,12 @@ impl Court<'_> {
         Lists(served.0.iter().map(again).collect())
     }
 
-    /// Judges a list under the name of CAs none of which has signed it. It must not take the place of one that they have
-    /// signed; served it may be, where it was before the CAs changed, and covers none of their clients.
+    /// Rejects a CRL with the name of CAs none of which signed it, where it would replace a CRL
+    /// that they signed.
+    ///
+    /// It passes with a warning beside a CRL of that name that they signed, and where it was served
+    /// before the CAs changed. It also passes where they signed none of the served CRLs of that
+    /// name. It covers none of the CAs' clients.
     fn foreign(&self, list: &List, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
         let others = lists.of(&list.parsed.canonical).any(|other| other.signer.key().is_some());
         let replaces_none = |served: &Lists| {
@@ -298,18 +313,19 @@ impl Court<'_> {
             );
             return Err(Error::new(Layer::Crl, why).at(&list.path));
         }
-        // The warning about CAs without a list says what becomes of their clients.
+        // The warning about CAs without a CRL says what happens to their clients.
         let why = format!("the revocation list of {} is not signed by any CA of that name", list.issuer());
         warnings.push(Error::new(Layer::Crl, why).at(&list.path));
         Ok(())
     }
 
-    /// The CAs of a name, by the form of it that compares.
+    /// Returns the CAs with this canonical name.
     pub(super) fn anchors(&self, canonical: &[u8]) -> impl Iterator<Item = &TrustAnchor<'static>> {
         self.roots.roots.iter().filter(move |anchor| der::canonical_name(&anchor.subject) == canonical)
     }
 
-    /// A file near its limit and, when a server starts, one that is larger than other files may be.
+    /// Warns of a file near its limit and, at the first load, of one that is near or above the
+    /// limit of other files.
     fn large(&self, path: &Path, length: usize, warnings: &mut Vec<Error>) {
         let large = || {
             let why = format!(
@@ -322,13 +338,13 @@ impl Court<'_> {
         warnings.extend(why.map(|why| Error::new(Layer::Crl, why).at(path)));
     }
 
-    /// The rule about dates: as for a leaf, what has expired does not replace what has not.
+    /// Applies the rule about dates: an expired CRL does not replace a valid one, as with a leaf.
     fn expired(&self, list: &List, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
         let valid = |lists: &Lists, about: &dyn Fn(&List) -> bool| {
             lists.of(&list.parsed.canonical).any(|other| about(other) && !other.is_expired(self.wall))
         };
         let same = |other: &List| other.is_about(list);
-        // Beside a valid list about the same certificates it only refuses more.
+        // Beside a valid CRL for the same certificates it only revokes more.
         if !list.is_expired(self.wall) || valid(lists, &same) {
             return Ok(());
         }
@@ -350,7 +366,7 @@ impl Court<'_> {
         let effect = if self.policy.ignore_expiration {
             "it counts all the same"
         } else if whole && alone && list.signer.key().is_some() {
-            // That CA's clients, each of whom this list covers.
+            // The CRL covers each client of that CA.
             match self
                 .anchors(&list.parsed.canonical)
                 .any(|anchor| list.signer.key() != Some(&*anchor.subject_public_key_info))
@@ -368,8 +384,8 @@ impl Court<'_> {
         Ok(())
     }
 
-    /// Lists older than the served ones. Who publishes the files may go back to an earlier update as a whole, so they are
-    /// not refused; but what was revoked in between is let in again.
+    /// Warns of CRLs older than the served ones. A publisher may roll back to an earlier update as
+    /// a whole, so they are not rejected. Clients that were revoked in between are accepted again.
     fn rolled_back(&self, lists: &Lists, warnings: &mut Vec<Error>) {
         for list in lists.0.iter().filter(|list| std::ptr::eq(*list, lists.newest(list))) {
             let Some(served) = self.served.and_then(|served| {
@@ -377,7 +393,8 @@ impl Court<'_> {
             }) else {
                 continue;
             };
-            // One that did not change, and does not say whose it is, may be older than another's.
+            // An unchanged CRL that does not identify its key may be older than the CRL of another
+            // authority.
             if list.signer == Signer::Other(None) && self.served.is_some_and(|served| served.has(list)) {
                 continue;
             }
@@ -400,16 +417,16 @@ impl Court<'_> {
         }
     }
 
-    /// Says what becomes of the clients of a CA without a list that counts.
+    /// Returns what happens to the clients of a CA without a CRL in force.
     fn shuts_out(&self) -> &'static str {
-        // Of a client below an intermediate, the CA has issued only what is not asked about then.
+        // Above an intermediate, the CA issued only certificates that are not checked then.
         match self.policy.end_entity_only {
             false => "no client of it is let in",
             true => "no client whose certificate it issued itself is let in",
         }
     }
 
-    /// CAs of which there is no list.
+    /// Warns of CAs without a CRL.
     fn without(&self, lists: &Lists, warnings: &mut Vec<Error>) {
         if self.policy.allow_unknown || lists.0.is_empty() {
             return;
@@ -437,7 +454,7 @@ impl Court<'_> {
         }
     }
 
-    /// Lists under a name that is a CA's in other bytes.
+    /// Warns of CRLs whose issuer name is a CA's name in another encoding.
     fn spelt(&self, lists: &Lists, warnings: &mut Vec<Error>) {
         for list in &lists.0 {
             let mut others = self.anchors(&list.parsed.canonical).map(|anchor| &*anchor.subject).peekable();
@@ -463,7 +480,7 @@ impl Court<'_> {
     }
 }
 
-/// Warns of directories whose files come near to the limit of all files in one.
+/// Warns of directories whose files are near the limit for all files of one directory.
 fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Error>) {
     let mut sums: BTreeMap<&Path, (usize, usize)> = BTreeMap::new();
     for (path, size) in sizes {
@@ -477,14 +494,14 @@ fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Error>) {
     }
 }
 
-/// An issuer, in words.
+/// Returns an issuer's name in words.
 pub(super) fn name(name: &[u8]) -> String {
     der::name(name).filter(|text| !text.is_empty()).unwrap_or_else(|| "a CA without a name".to_owned())
 }
 
 #[cfg(all(test, not(loom)))]
 impl List {
-    /// A list that names these serial numbers, of nobody.
+    /// Makes a CRL with these serial numbers and without an issuer.
     pub(super) fn of_serials(serials: &[Vec<u8>]) -> Self {
         let parsed = Arc::new(Parsed::of_serials(serials));
         Self {

@@ -1,4 +1,4 @@
-//! Revocation lists that go: what they revoked would be forgotten.
+//! CRLs that are removed, with which their revocations would be forgotten.
 
 use super::{
     crl::{Court, List, Lists},
@@ -10,10 +10,11 @@ use crate::{
 };
 
 impl Court<'_> {
-    /// Refuses a set of lists in which an authority that had lists has none.
+    /// Rejects CRLs among which an authority that had a CRL has none.
     ///
-    /// The list of an intermediate or of a former key may go, with a warning, where clients of unknown status are refused.
-    /// Elsewhere it may go with a CA of the bundle, and once it has expired.
+    /// The CRL of an intermediate or of a former key may be removed, with a warning, where clients
+    /// of unknown status are rejected. Elsewhere it may be removed with a CA of the bundle, and
+    /// once it has expired.
     pub(super) fn lost(&self, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
         for served in self.served.into_iter().flat_map(Lists::all) {
             let named = lists.of(&served.parsed.canonical);
@@ -24,8 +25,9 @@ impl Court<'_> {
                 if served.signer.key().is_some() {
                     return Err(gone(why));
                 }
-                // Where unknown status is refused, its clients are refused without it: nothing is let in. A refusal of the
-                // set would keep all other lists from being renewed.
+                // Where unknown status is rejected, the authority's clients are rejected without
+                // its CRL, so its removal is safe. An error here would keep all other CRLs from
+                // being renewed.
                 let is_over = !self.policy.ignore_expiration && served.is_expired(self.wall);
                 if self.policy.allow_unknown && !is_over && !served.retired && !self.lost_a_ca() {
                     let how = if self.policy.ignore_expiration {
@@ -35,7 +37,7 @@ impl Court<'_> {
                     };
                     return Err(gone(format!("{why}, of the key that signed this one: {how}")));
                 }
-                // A CA whose key was replaced has lists of its new one.
+                // A CA whose key was replaced has CRLs of its new key.
                 let is_replaced = served.retired && named.clone().next().is_some();
                 warnings.extend((!is_replaced).then(|| gone(why)));
             } else if !left.any(|list| list.parsed.scope == served.parsed.scope) {
@@ -50,17 +52,19 @@ impl Court<'_> {
         Ok(())
     }
 
-    /// Refuses the change of a set that loses a list, while neither the set has another of that authority nor any other set
-    /// one that is as new. Lists of one authority may come from several publishers.
+    /// Rejects the change of a file set that loses a CRL, unless the set has another CRL of that
+    /// authority or another set has one as new. CRLs of one authority may come from several
+    /// publishers.
     ///
-    /// A list for other certificates stands in for the one that was lost only where no older one would come to count.
+    /// A CRL for other certificates replaces the lost one only where that leaves no older CRL in
+    /// force.
     pub(super) fn kept(&self, lists: &Lists) -> Result<(), Error> {
         let [old, new] = self.of_set;
         let was_of_set = |list: &&List| old.contains(&list.path());
         for lost in self.served.into_iter().flat_map(Lists::all).filter(was_of_set) {
             let same = lists.of(&lost.parsed.canonical).filter(|list| list.signer.is_same(&lost.signer));
             let is_own = |list: &&List| new.contains(&list.path());
-            // A list that no set has any more was judged before.
+            // A CRL that no file set has any more was evaluated by `lost`.
             let mut own = same.clone().filter(is_own).peekable();
             let is_excused = own.peek().is_some() || same.clone().next().is_none();
             if lost.retired || own.any(|list| list.is_about(lost)) {
@@ -79,19 +83,20 @@ impl Court<'_> {
         Ok(())
     }
 
-    /// Whether a CA of the bundle went: what it issued may go with it.
+    /// Returns whether a CA of the bundle was removed: CRLs of its intermediates may be removed
+    /// with it.
     fn lost_a_ca(&self) -> bool {
         let Some(served) = self.served_roots else { return false };
         let goes = |subject: &[u8], key: &[u8]| !self.trusts(&der::canonical_name(subject), key);
         served.roots.iter().any(|anchor| goes(&anchor.subject, &anchor.subject_public_key_info))
     }
 
-    /// Whether the bundle has a CA of this name, in the form that compares, and this key.
+    /// Returns whether the bundle has a CA with this canonical name and this key.
     pub(super) fn trusts(&self, canonical: &[u8], key: &[u8]) -> bool {
         self.anchors(canonical).any(|anchor| *anchor.subject_public_key_info == *key)
     }
 
-    /// Whether a CA that has left the bundle signed this list.
+    /// Returns whether a CA that was removed from the bundle signed this CRL.
     pub(super) fn is_retired(&self, list: &List) -> bool {
         let identifier = |list: &List| list.parsed.key_identifier.clone();
         let is_like = |old: &&List| {

@@ -1,14 +1,16 @@
-//! The policy about dates: what a reload takes, holds and refuses, and what a clock that may be wrong means for that.
+//! The policy about dates: which leaves a reload accepts, defers and rejects, and how a clock that
+//! may be wrong changes that.
 //!
 //! | the new leaf is | first load | served leaf not expired | served leaf expired |
 //! |---|---|---|---|
 //! | valid | served | served | served |
-//! | not valid yet | served, with a warning | held until it is | held until it is |
-//! | expired | served, with a warning | refused | served, with a warning |
+//! | not valid yet | served, with a warning | deferred until it is | deferred until it is |
+//! | expired | served, with a warning | rejected | served, with a warning |
 //!
-//! A clock that may be wrong by some skew makes none of this bolder: the new leaf counts as valid only where it is so whatever
-//! the time really is, and the served one as expired only where it is so whatever the time really is. In between, a leaf
-//! that outlives the served one is taken: it is never the worse of the two.
+//! A clock that may be wrong by some skew makes all of this more careful. The new leaf counts as
+//! valid only if it is valid at every possible true time. The served leaf counts as expired only if
+//! it has expired at every possible true time. In between, a leaf that outlives the served one is
+//! accepted: it is never the worse of the two.
 
 use std::{path::Path, time::Duration};
 
@@ -17,7 +19,7 @@ use crate::{
     event::{Leaf, Timestamp},
 };
 
-/// What time it is, and by how much that may be wrong, either way.
+/// The wall clock's time, and by how much it may be wrong in either direction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Time {
     pub(super) wall: Duration,
@@ -25,28 +27,29 @@ pub(super) struct Time {
 }
 
 impl Time {
-    /// From when on the wall clock the leaf is valid, however wrong that is.
+    /// Returns the wall time from which the leaf is valid at every possible true time.
     fn begins(self, leaf: &Leaf) -> Duration {
         leaf.not_before.saturating_add(self.skew)
     }
 
-    /// The leaf may have expired. Its last second counts to the end.
+    /// Returns whether the leaf may have expired. It is valid until its last second ends.
     fn may_be_over(self, leaf: &Leaf) -> bool {
         self.wall.saturating_add(self.skew).as_secs() > leaf.not_after.as_secs()
     }
 
-    /// The leaf has expired, however wrong the clock is.
+    /// Returns whether the leaf has expired at every possible true time.
     fn is_over(self, leaf: &Leaf) -> bool {
         self.wall.as_secs() > leaf.not_after.saturating_add(self.skew).as_secs()
     }
 }
 
-/// Judges a leaf by its dates; `None` as `served` is the first load.
+/// Evaluates a leaf by its dates; `served` is `None` at the first load.
 ///
-/// Returns from when on the wall clock it may be served, if not at once, and adds to `warnings` what is served all the same.
+/// Returns the wall time until which the leaf is deferred, or `None` if it may be served at once.
+/// Adds a warning if it may be served although it is outside its dates.
 ///
 /// # Errors
-/// [`Layer::Validity`]. It says the same at any time, so that it is told once.
+/// [`Layer::Validity`]. The message does not depend on the time, so that it is reported once.
 pub(super) fn judge(
     leaf: &Leaf,
     path: &Path,
@@ -71,7 +74,7 @@ fn outside(leaf: &Leaf, early: bool, skew: Duration) -> String {
     let why = match (early, skew.is_zero()) {
         (true, _) => format!("the leaf is valid only from {}", Timestamp(leaf.not_before)),
         (false, true) => format!("the leaf has expired at {}", Timestamp(leaf.not_after)),
-        // Said before the end and after it.
+        // The message is the same before and after the end.
         (false, false) => format!("the leaf is valid only until {}", Timestamp(leaf.not_after)),
     };
     if skew.is_zero() {
@@ -95,7 +98,7 @@ mod tests {
         }
     }
 
-    /// What becomes of a leaf, in the words of the table.
+    /// The result for a leaf, in the words of the table.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Fate {
         Served,
@@ -116,10 +119,11 @@ mod tests {
         }
     }
 
-    /// Checks: INV-02, ASM-04. Engine: generated. Every small calendar, and every time that it may really be.
+    /// Checks: INV-02, ASM-04. Engine: generated.
     ///
-    /// Whatever the true time is within the skew: what replaces a leaf that serves is itself one that serves, or outlives it;
-    /// and what is right by every clock is neither held nor refused.
+    /// Tries every small calendar with every possible true time. A leaf that replaces a valid one
+    /// is itself valid or outlives it. A leaf that is valid by every clock is neither deferred nor
+    /// rejected.
     #[test]
     fn inv02_no_calendar_has_a_leaf_replaced_by_a_worse_one_whatever_the_true_time_is() {
         let serves =
@@ -175,7 +179,7 @@ mod tests {
         assert_eq!(fate(&leaf(1, 60), Some(&served), 56, 5), Fate::Refused);
         assert_eq!(fate(&leaf(1, 60), Some(&served), 105, 5), Fate::Refused);
         assert_eq!(fate(&leaf(1, 60), Some(&served), 106, 5), Fate::Warned);
-        // What ends at the same time is no worse, and no skew is too long to be added.
+        // A leaf that ends at the same time is not worse, and the longest skew does not overflow.
         assert_eq!(fate(&leaf(1, 100), Some(&served), 98, 5), Fate::Warned);
         assert_eq!(fate(&leaf(1, u64::MAX), Some(&served), 98, u64::MAX), Fate::Held(u64::MAX));
     }

@@ -4,11 +4,11 @@ use std::{error::Error as StdError, fmt, io};
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-/// Why a handshake failed, from a server's side: one of a few reasons, to be counted and logged.
+/// The reason why a handshake failed, as the server sees it: one of a few values to count and log.
 ///
-/// Made [of rustls's error](Self::of), or [of the `io::Error`](Self::of_io) that an acceptor
-/// returns. rustls's own error has the details, some of them chosen by the client; nothing of a
-/// reason is.
+/// Made [from rustls's error](Self::of), or [from the `io::Error`](Self::of_io) that an acceptor
+/// returns. rustls's error has the details, some of which are text that the client chose; a reason
+/// holds no such text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeFailure {
@@ -47,8 +47,8 @@ pub enum HandshakeFailure {
     UnsupportedAlgorithm,
     /// The client's chain was rejected for a reason that is none of the others.
     RejectedCertificate,
-    /// The client ended the handshake with this alert. Most of those that name a certificate mean
-    /// the server's: the client does not trust it.
+    /// The client ended the handshake with this alert. Most alerts that name a certificate mean the
+    /// server's: the client does not trust it.
     Alert(AlertDescription),
     /// The client offers no enabled version of TLS.
     NoCommonVersion,
@@ -94,8 +94,8 @@ impl HandshakeFailure {
         }
     }
 
-    /// Returns the reason of an I/O error: that of the error of rustls that it wraps, if it wraps
-    /// one.
+    /// Returns the reason of an I/O error: the reason of the rustls error that it wraps, if it
+    /// wraps one.
     #[must_use]
     pub fn of_io(error: &io::Error) -> Self {
         let mut next = error.get_ref().map(|inner| inner as &(dyn StdError + 'static));
@@ -148,7 +148,7 @@ impl HandshakeFailure {
         }
     }
 
-    /// rustls has no variants for these.
+    /// Maps errors of webpki, for which rustls has no variants.
     fn of_webpki(error: &webpki::Error) -> Self {
         use webpki::Error as Webpki;
         match error {
@@ -184,7 +184,7 @@ impl HandshakeFailure {
         }
     }
 
-    /// Returns the reason's name, which stays the same: lower case, for labels of counters.
+    /// Returns the reason's name in lower case, for labels of counters. A name never changes.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -218,8 +218,8 @@ impl HandshakeFailure {
     }
 }
 
-/// The alerts by which clients say why they leave; a client can send any other, and those share a
-/// name.
+/// Returns the name of an alert. Alerts by which clients say why they leave have names of their
+/// own; all others share one.
 fn alert_name(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::UnknownCA => "alert_unknown_ca",

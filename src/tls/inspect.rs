@@ -1,6 +1,8 @@
-//! What a first load does, told stage by stage: for an operator before a server is started or a set is published.
+//! Runs a first load and reports each stage: for an operator, before a server starts or a file set
+//! is published.
 //!
-//! It is the load itself, with the build step taking notes, and then a start: nothing is checked a second way.
+//! The inspection is the load itself, whose build step records its findings, and then a start. No
+//! check is implemented twice.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,46 +28,54 @@ use crate::{
     walk::{Walk, WalkedDir},
 };
 
-/// A driver watches and looks once before it tells that it has started; only a file system that hangs takes this long.
+/// Time limit of a start, which watches and takes one snapshot. Only a file system that hangs takes
+/// this long.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// Looks for the way to the very files that were loaded; a set that changes more often is told as changing.
+/// Snapshots taken to find the way to the very files that were loaded. A file set that changes more
+/// often is reported as changing.
 const LOOK_LIMIT: usize = 3;
 
-/// What each stage of a first load found, up to the one that refused.
+/// The findings of each stage of a first load, up to the stage that failed.
 ///
-/// It holds no key material: of the key file its length, of the key its kind.
+/// It holds no key material: only the length of the key file and the kind of the key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// The paths, absolute: chain, key and, where there are any, client CAs and revocation lists; behind them the
-    /// directories of such lists, and what was found in these.
+    /// The absolute paths: chain, key and, if configured, client CAs and CRLs. The directories of
+    /// CRLs and the files found in them come last.
     pub paths: Vec<PathBuf>,
-    /// The way to each of them, complete up to where it failed.
+    /// The walk to each of the paths, complete up to the step that failed.
     pub walk: Walk,
-    /// The lengths of the files of each set, which were read together; empty where they could not be.
+    /// The lengths in bytes of the files of each file set, which were read together; empty if they
+    /// could not be read.
     pub sizes: Vec<Vec<usize>>,
-    /// The certificates of the chain, once all of them have parsed.
+    /// The certificates of the chain; empty unless all of them parse.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The kind of the key, once the crypto provider has taken it.
+    /// The kind of the key, if the crypto provider loaded it.
     pub key: Option<&'static str>,
-    /// Whether the crypto provider compared key and leaf: where it cannot (`false`), the rehearsal decides. `None` where
-    /// they do not match or it did not come to that.
+    /// Whether the crypto provider compared key and leaf. With `Some(false)` it cannot, and the
+    /// rehearsal decides. `None` if they do not match or an earlier stage failed.
     pub matched: Option<bool>,
-    /// The client CAs that are trusted, once the bundle has been taken. A warning names each one that was left out.
+    /// The client CAs that are trusted; empty unless the bundle passes. A warning names each CA
+    /// that is left out.
     pub client_cas: Vec<CertificateDer<'static>>,
-    /// The revocation lists that count, with the file that each is of, once all of them have been taken.
+    /// The CRLs in force, each with its file; empty unless all of them pass.
     pub crls: Vec<(PathBuf, CertificateRevocationListDer<'static>)>,
-    /// The protocol versions whose rehearsal handshake passed.
+    /// The TLS versions whose rehearsal handshake passed.
     pub rehearsed: Vec<&'static str>,
-    /// The directories that a server would watch, and did; empty where it would not start.
+    /// The directories that a server would watch, and that were watched here; empty if it would not
+    /// start.
     pub watched: Vec<PathBuf>,
-    /// As [`Status::unwatched`](crate::Status::unwatched). A directory of which events are missing otherwise is a warning.
+    /// The directories that cannot be watched, as in
+    /// [`Status::unwatched`](crate::Status::unwatched). A directory that lacks events for another
+    /// reason has a warning.
     pub unwatched: Vec<PathBuf>,
-    /// What refused: the error that a load returns.
+    /// The error that a load returns, if it fails.
     pub refused: Option<Error>,
-    /// What refuses nothing and an operator should know; each names its layer and, where it has one, its path.
+    /// Findings that do not fail a load and that an operator should know. Each has a layer and,
+    /// where it concerns a file or directory, a path.
     pub warnings: Vec<Error>,
-    /// Which of the paths is what.
+    /// The paths of the key and the client CAs.
     pub(super) named: Named,
 }
 
@@ -77,15 +87,23 @@ pub(super) struct Named {
 }
 
 impl ServerBuilder {
-    /// Loads the files as a server would, starts to watch them, stops again, and tells what each stage found.
+    /// Loads the files as a server would, starts to watch them, stops again, and returns the
+    /// findings of each stage.
     ///
-    /// It agrees with [`load`](Self::load) by construction: it calls it, so it waits as long as that does, and observers
-    /// hear what they would hear. A leaf that expires within `soon` is a warning.
+    /// The inspection calls [`load`](Self::load) and so agrees with it. It blocks as long as a load
+    /// does, and observers receive the same events. A leaf that expires within `soon` is a warning.
     ///
-    /// Warnings also tell of a file mounted alone (Linux), a file system known to deliver no events
-    /// ([`silent`](crate::watch::silent)), a directory that could not be watched, a key that everybody can read (Unix), a
-    /// chain out of order, certificates and revocation lists outside their dates, and lists of nobody in the bundle. Not
-    /// asked: whether a client trusts the chain, and whether its names fit.
+    /// Other warnings are:
+    ///
+    /// - a file mounted alone (Linux);
+    /// - a file system known to deliver no events ([`silent`](crate::watch::silent));
+    /// - a directory that could not be watched;
+    /// - a key that every user can read (Unix);
+    /// - a chain out of order;
+    /// - certificates and CRLs outside their dates;
+    /// - CRLs of no CA in the bundle.
+    ///
+    /// Not checked: whether a client trusts the chain, and whether its names fit.
     #[must_use]
     pub fn inspect(mut self, soon: Duration) -> Inspection {
         let notes = Arc::new(Mutex::new(Found::default()));
@@ -96,7 +114,7 @@ impl ServerBuilder {
             client_ca: self.client_ca.as_ref().and_then(|(path, _)| absolute(path).ok()),
         };
         let loaded = self.into_generic().and_then(Builder::load);
-        // What a start builds is not taken down any more.
+        // A build after the start is not recorded.
         let found = std::mem::take(&mut *lock(&notes));
         let (walk, same) = way(set.as_ref().ok(), &found.files);
         let lengths = |files: &Files| files.iter().map(|(_, bytes)| bytes.len()).collect();
@@ -131,7 +149,7 @@ impl ServerBuilder {
 }
 
 impl Inspection {
-    /// Starts the driver, and stops it once it has said what it watches.
+    /// Starts the driver, and stops it once it has reported the directories that it watches.
     fn watch(&mut self, reloader: &Reloader<ServerTls>) {
         let mut events = reloader.events();
         let deadline = Deadline::after(START_LIMIT);
@@ -144,11 +162,12 @@ impl Inspection {
             return;
         }
         let status = reloader.status();
-        // That it is stuck is a matter of the file system, and was told as that.
+        // A stop that times out is caused by the file system, which has been reported already.
         let _ = reloader.stop();
         (self.watched, self.unwatched) = (status.watched, status.unwatched);
         let Some((fault, _)) = status.degraded else { return };
-        // One fault stands for all; one without a path is the watcher's, and of all directories anyhow.
+        // One fault stands for all. A fault without a path is the watcher's and concerns all
+        // directories.
         if let Some(named) = fault.path() {
             let is_known =
                 |dir: &WalkedDir| self.watched.contains(&dir.path) || self.unwatched.contains(&dir.path);
@@ -165,7 +184,7 @@ impl Inspection {
     }
 }
 
-/// The way to the files that were loaded, and whether they are still there.
+/// Returns the walk to the files that were loaded, and whether they are still the same.
 fn way(set: Option<&PathSet>, loaded: &[Files]) -> (Walk, bool) {
     let Some(set) = set else { return (Walk::default(), true) };
     let mut look = snapshot::take(&NativeFs::default(), set);
@@ -182,7 +201,7 @@ fn way(set: Option<&PathSet>, loaded: &[Files]) -> (Walk, bool) {
     (look.walk, same)
 }
 
-/// Whether the files are those of all sets together, in whatever order.
+/// Returns whether the files are those of all file sets together, in any order.
 fn is_same(files: &Files, sets: &[Files]) -> bool {
     let mut read: Vec<_> = files.iter().collect();
     let mut loaded: Vec<_> = sets.iter().flat_map(Files::iter).collect();
@@ -191,10 +210,10 @@ fn is_same(files: &Files, sets: &[Files]) -> bool {
     read == loaded
 }
 
-/// What the stages of one build found.
+/// The findings of the stages of one build.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Of each set that is inspected.
+    /// The files of each file set that is inspected.
     pub(super) files: Vec<Files>,
     pub(super) wall: Duration,
     pub(super) provider: Option<Arc<CryptoProvider>>,
@@ -209,7 +228,7 @@ pub(super) struct Found {
     pub(super) rehearsed: Vec<&'static str>,
 }
 
-/// Where a build step writes down what it found; nowhere unless somebody inspects.
+/// Records the findings of a build step; records nothing unless the build is inspected.
 #[derive(Clone, Default)]
 pub(super) struct Notes(Option<Arc<Mutex<Found>>>);
 
@@ -221,7 +240,7 @@ impl Notes {
     }
 }
 
-/// The kind of a key, by what it signs.
+/// Returns the kind of a key, by the signature schemes that it supports.
 pub(super) fn kind(key: &dyn SigningKey) -> &'static str {
     let signs = |scheme| key.choose_scheme(&[scheme]).is_some();
     match key.algorithm() {

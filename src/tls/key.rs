@@ -19,7 +19,8 @@ use crate::{
 };
 use ec::{EcPublic, HalfKey, is_point};
 
-/// Loads the one private key of a key file, which belongs to the first certificate of `chain`.
+/// Loads the private key of a key file, which has to hold exactly one, for the leaf that it belongs
+/// to.
 pub(super) fn load(
     provider: &CryptoProvider,
     (path, text): (&Path, &[u8]),
@@ -28,7 +29,8 @@ pub(super) fn load(
     let key = pem::key(text).map_err(|error| error.at(path))?;
     let refused = |layer, why: String| Error::new(layer, format!("line {}: {why}", key.line())).at(path);
     let Some(half) = HalfKey::of(key.der(), provider) else {
-        // The provider's message is not repeated: it is not ours to vouch for (INV-10).
+        // The provider's message is not repeated: nothing rules out that it quotes the key
+        // (INV-10).
         return provider
             .key_provider
             .load_private_key(key.clone_der())
@@ -69,19 +71,19 @@ pub(super) fn load(
     }
     let damaged = || refused(Layer::Key, describe::refused(key.der(), provider));
     let completed = half.completed(curve, point).ok_or_else(damaged)?;
-    // Providers compute the public key from the private one and compare; the rehearsal proves it
-    // with any of them.
+    // Providers compute the public key from the private one and compare them; the rehearsal proves
+    // the match with any provider.
     let loaded = provider.key_provider.load_private_key(completed.clone_key());
     loaded.map_err(|_| if own.is_some() { damaged() } else { other(", or is damaged") })
 }
 
-/// The SubjectPublicKeyInfo of a certificate.
+/// Returns the SubjectPublicKeyInfo of a certificate.
 fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
     Some(parsed.subject_public_key_info().to_vec())
 }
 
-/// Whether the leaf's point is compressed, and is that of this public key.
+/// Returns whether the leaf's point is compressed and is the point of this key.
 pub(super) fn is_compressed(key: &CertifiedKey) -> bool {
     let spki = key.cert.first().and_then(public_key).unwrap_or_default();
     let own = key.key.public_key();
@@ -93,12 +95,13 @@ pub(super) fn is_compressed(key: &CertifiedKey) -> bool {
         && is_point(leaf.point, own.point)
 }
 
-/// The refusal of a leaf whose point is compressed, by a provider that does not decompress points.
+/// The error for a leaf whose point is compressed, with a provider that does not decompress points.
 pub(super) const COMPRESSED: &str = "the public key of certificate 1 is a compressed EC point, by which the crypto provider cannot verify signatures: a \
      certificate for the uncompressed point is needed, `openssl ec -in old -conv_form uncompressed -out new` writes the key for \
      its request";
 
-/// Whether the provider verifies a signature of this key by the leaf's public key as it is encoded.
+/// Returns whether the provider verifies a signature of this key by the leaf's public key as it is
+/// encoded.
 pub(super) fn is_verified(provider: &CryptoProvider, key: &CertifiedKey) -> bool {
     let algorithms = &provider.signature_verification_algorithms;
     let spki = key.cert.first().and_then(public_key).unwrap_or_default();
@@ -112,7 +115,7 @@ pub(super) fn is_verified(provider: &CryptoProvider, key: &CertifiedKey) -> bool
     verified().is_some()
 }
 
-/// Says that the two do not belong together, and what each is.
+/// Formats the error for a key that does not belong to the leaf, with the kind of each.
 pub(super) fn mismatch(key: &CertifiedKey, chain_path: &Path) -> String {
     let leaf = key.cert.first().and_then(public_key).unwrap_or_default();
     let own = key.key.public_key();

@@ -1,8 +1,9 @@
-//! The file sets of a server: which files are read together, and which file of a set is what.
+//! The file sets of a server: which files are read together, and the purpose of each file.
 //!
-//! A set belongs to a publisher: its files change together, and a file of it that is broken refuses the whole set. So files
-//! of different publishers are different sets, and the directory of a file stands for its publisher. Directories are
-//! compared as they were configured: no file is looked at here.
+//! A file set belongs to a publisher: its files change together, and a broken file rejects the
+//! whole set. Files of different publishers are therefore in different sets, and the directory of a
+//! file stands for its publisher. Directories are compared as they were configured; no file is
+//! accessed here.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +15,21 @@ use crate::{
     snapshot::{FILE_LIMIT, Files, PathSet, absolute, nears},
 };
 
-/// The purpose of a set.
+/// The purpose of a file set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SetRole {
-    /// The default pair, and whatever comes from its publisher.
+    /// The default pair, and everything else of its publisher.
     Default,
-    /// A further pair, by its place among these.
+    /// An SNI pair, by its index among the SNI pairs.
     Pair(usize),
-    /// The client CAs, where they are a set of their own.
+    /// The client CAs, if they are a file set of their own.
     ClientCas,
-    /// Revocation lists of another publisher than that of the client CAs.
+    /// CRLs of another publisher than that of the client CAs.
     Crls,
 }
 
 impl SetRole {
-    /// Returns the place of the set's pair among all pairs, the default one being the first.
+    /// Returns the index of the set's pair among all pairs, of which the default one is the first.
     pub(super) fn pair(self) -> Option<usize> {
         match self {
             Self::Default => Some(0),
@@ -38,23 +39,23 @@ impl SetRole {
     }
 }
 
-/// The files of one set, in the order in which they are read.
+/// The files of one file set, in the order in which they are read.
 #[derive(Clone, Debug)]
 pub(super) struct SetLayout {
     pub(super) role: SetRole,
     files: Vec<PathBuf>,
-    /// Every file in them is a revocation list.
+    /// Directories in which every file is a CRL.
     directories: Vec<PathBuf>,
-    /// Where the chain and the key are, in a set of a pair.
+    /// The indices of chain and key, in the file set of a pair.
     pair: Option<[usize; 2]>,
     client_ca: Option<usize>,
-    /// The directory whose revocation lists belong to the set.
+    /// The directory whose CRLs belong to the set.
     publisher: Option<PathBuf>,
-    /// Where the revocation lists begin: every file from there on is one.
+    /// The index of the first CRL; every file from there on is one.
     lists: usize,
 }
 
-/// Where a server's files are configured to be, and which sets they form.
+/// The configured paths of a server, and how they form file sets.
 pub(super) struct Given<'a> {
     pub(super) chain: &'a Path,
     pub(super) key: &'a Path,
@@ -62,13 +63,14 @@ pub(super) struct Given<'a> {
     pub(super) crls: &'a [PathBuf],
     pub(super) crl_dirs: &'a [PathBuf],
     pub(super) pairs: &'a [Further],
-    /// The client CAs are a set of their own.
+    /// Whether the client CAs are a file set of their own.
     pub(super) separate_client_ca: bool,
-    /// All revocation lists are in the set of the client CAs.
+    /// Whether all CRLs are in the file set of the client CAs.
     pub(super) crls_with_client_ca: bool,
 }
 
-/// The sets of a server: the default one first, the further pairs in their order, then client CAs and revocation lists.
+/// The file sets of a server: the default one first, the SNI pairs in their order, then client CAs
+/// and CRLs.
 #[derive(Clone, Debug)]
 pub(super) struct Layout(Vec<SetLayout>);
 
@@ -79,51 +81,51 @@ impl SetLayout {
         Self { role, files, directories: Vec::new(), pair, client_ca: None, publisher: None, lists }
     }
 
-    /// Returns chain and key of the set's files.
+    /// Returns chain and key among the files of the set.
     ///
     /// # Errors
-    /// [`Layer::Settings`] where there are none.
+    /// [`Layer::Settings`] if the set has no pair.
     pub(super) fn pair<'a>(&self, files: &'a Files) -> Result<[(&'a Path, &'a [u8]); 2], Error> {
         let pair = self.pair.and_then(|[chain, key]| Some([files.get(chain)?, files.get(key)?]));
         pair.ok_or_else(missing)
     }
 
-    /// Whether the file at this place is the key.
+    /// Returns whether the file at this index is the key.
     pub(super) fn is_key(&self, index: usize) -> bool {
         self.pair.is_some_and(|[_, key]| index == key)
     }
 
-    /// Whether the file at this place is the bundle of client CAs.
+    /// Returns whether the file at this index is the bundle of client CAs.
     pub(super) fn is_client_ca(&self, index: usize) -> bool {
         self.client_ca == Some(index)
     }
 
-    /// Whether the file at this place is the chain.
+    /// Returns whether the file at this index is the chain.
     pub(super) fn is_chain(&self, index: usize) -> bool {
         self.pair.is_some_and(|[chain, _]| index == chain)
     }
 
-    /// Returns the client CAs of the files that [`of_clients`](Self::of_clients) selects.
+    /// Returns the client CAs among the files that [`of_clients`](Self::of_clients) selects.
     pub(super) fn client_ca<'a>(&self, of_clients: &'a Files) -> Option<(&'a Path, &'a [u8])> {
         of_clients.get(self.client_ca? - self.first_of_clients())
     }
 
-    /// Returns the revocation lists of the files that [`of_clients`](Self::of_clients) selects.
+    /// Returns the CRLs among the files that [`of_clients`](Self::of_clients) selects.
     pub(super) fn lists<'a>(&self, of_clients: &'a Files) -> impl Iterator<Item = (&'a Path, &'a [u8])> {
         of_clients.iter().skip(self.lists - self.first_of_clients())
     }
 
-    /// Selects the files that decide about clients: client CAs and revocation lists, and no key.
+    /// Selects the files that decide about clients: client CAs and CRLs, but no key.
     pub(super) fn of_clients(&self, files: &Files) -> Files {
         files.from(self.first_of_clients())
     }
 
-    /// Returns the revocation lists of the set's files.
+    /// Returns the CRLs among the files of the set.
     pub(super) fn of_lists<'a>(&self, files: &'a Files) -> impl Iterator<Item = (&'a Path, &'a [u8])> {
         files.iter().skip(self.lists)
     }
 
-    /// Warns of files near their limit; lists have a limit of their own.
+    /// Warns of files near their limit, except for CRLs, which have a limit of their own.
     pub(super) fn near_limits(&self, files: &Files) -> Vec<Error> {
         let near = |(index, (path, bytes)): (usize, (&Path, &[u8]))| {
             let layer = match index {
@@ -146,7 +148,7 @@ impl SetLayout {
 }
 
 impl Layout {
-    /// Sorts the configured files into sets.
+    /// Groups the configured files into file sets.
     ///
     /// # Errors
     /// [`Layer::Settings`] for a path that cannot be made absolute.
@@ -179,7 +181,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Returns the place of the set whose files this directory holds, which may be a new one.
+    /// Returns the index of the file set for files in this directory, and adds one if there is
+    /// none.
     fn publisher(&mut self, dir: PathBuf) -> usize {
         let known = self.0.iter().position(|set| set.publisher.as_ref() == Some(&dir));
         known.unwrap_or_else(|| {
@@ -190,12 +193,12 @@ impl Layout {
         })
     }
 
-    /// Returns the set of this number.
+    /// Returns the file set with this index.
     pub(super) fn get(&self, set: usize) -> Option<&SetLayout> {
         self.0.get(set)
     }
 
-    /// Returns the sets, in the order of their numbers.
+    /// Returns the file sets, in the order of their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = &SetLayout> {
         self.0.iter()
     }
@@ -211,7 +214,7 @@ impl Layout {
         self.0.iter().zip(of_clients).find_map(|(set, files)| set.client_ca(files))
     }
 
-    /// Returns a reloader's settings for these sets.
+    /// Returns a builder of a reloader for these file sets.
     ///
     /// # Errors
     /// As [`PathSet::new`].
@@ -225,24 +228,24 @@ impl Layout {
         })
     }
 
-    /// Returns the paths of all sets but those of further pairs, as one set.
+    /// Returns the paths of all file sets except those of SNI pairs, as one set.
     ///
     /// # Errors
     /// As [`PathSet::new`].
     pub(super) fn inspected(&self) -> Result<PathSet, Error> {
         let sets = || self.iter().filter(|set| set.is_inspected());
         let files = PathSet::of(sets().flat_map(|set| &set.files), sets().flat_map(|set| &set.directories))?;
-        // The load has refused a bundle of client CAs that is too large.
+        // The load has rejected a bundle of client CAs that is too large.
         Ok(files.large_from(self.0.first().map_or(0, |default| default.lists)))
     }
 }
 
-/// The refusal of a set that has fewer files than its layout.
+/// Returns the error for a file set that has fewer files than its layout.
 pub(super) fn missing() -> Error {
     Error::new(Layer::Settings, "a path is missing")
 }
 
-/// The directory that stands for the publisher of a file.
+/// Returns the directory that stands for the publisher of a file.
 fn parent(file: &Path) -> Result<PathBuf, Error> {
     let file = absolute(file)?;
     Ok(file.parent().map_or_else(|| file.clone(), Path::to_owned))

@@ -1,8 +1,9 @@
-//! The verifier of client certificates where there are revocation lists.
+//! The verifier of client certificates if there are CRLs.
 //!
-//! webpki builds and verifies the path, and each path that it finds is decided here over *all* lists (RFC 5280 section
-//! 6.3.3). webpki itself would ask only the first list that it takes for one of the certificate, so that another shard of
-//! an authority's lists would hide the one that names it.
+//! webpki builds and verifies the path. Each path that it finds is evaluated here over *all* CRLs
+//! (RFC 5280 section 6.3.3). webpki itself would use only the first CRL that it considers
+//! authoritative for a certificate. One shard of an authority's CRLs would then hide another shard
+//! that revokes the certificate.
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
@@ -26,10 +27,10 @@ const BIT_STRING: u8 = 0x03;
 const KEY_USAGE: &[u8] = &[0x55, 29, 15];
 const DISTRIBUTION_POINTS: &[u8] = &[0x55, 29, 31];
 
-/// Verifies client certificates, and refuses those whose revocation the lists leave in doubt.
+/// Verifies client certificates, including their revocation status by the CRLs and the policy.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    /// The verifier of rustls, without lists: for everything but revocation.
+    /// The verifier of rustls without CRLs, for everything except revocation.
     stock: Arc<dyn ClientCertVerifier>,
     roots: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -48,7 +49,7 @@ impl Verifier {
         Self { stock, roots, algorithms, lists, policy }
     }
 
-    /// Decides about each certificate of a path but its anchor.
+    /// Evaluates each certificate of a path except its anchor.
     fn decide(&self, path: &VerifiedPath<'_>, now: Duration) -> Result<(), TlsError> {
         let authorities: Vec<_> = path.intermediate_certificates().collect();
         let anchor = path.anchor().subject_public_key_info.as_ref();
@@ -66,10 +67,12 @@ impl Verifier {
         Ok(())
     }
 
-    /// Decides about one certificate by the lists of its issuer, whose key this is, and whether that is a CA of the bundle.
+    /// Evaluates one certificate by the CRLs of its issuer; `key` is the issuer's key, and
+    /// `is_anchor` says whether the issuer is a CA of the bundle.
     ///
-    /// 1. A list of the issuer that names it refuses it, whatever it covers, and whether it has expired.
-    /// 2. Otherwise one list that covers it and has not expired is enough.
+    /// 1. A CRL of the issuer that lists the certificate revokes it, whatever the CRL covers and
+    ///    whether it has expired.
+    /// 2. Otherwise one CRL that covers the certificate and has not expired is enough.
     fn status(
         &self,
         of: &Subject<'_>,
@@ -81,13 +84,14 @@ impl Verifier {
         for list in self.lists.of(&of.canonical_issuer) {
             let names = list.names(of.serial, self.policy, now);
             let covers = of.is_covered_by(&list.parsed.scope);
-            // A signature is verified only where it matters.
+            // The signature is verified only if the CRL matters for the certificate.
             if !names && !covers {
                 continue;
             }
             if !list.parsed.signed_by(key, &self.algorithms) {
-                // A list of another CA of the same name is none of this one's business. Nor is for a CA of the bundle one
-                // that it has not signed; of an intermediate, whose it is nobody may know.
+                // A CRL that a CA of the bundle signed belongs to that CA, not to another one of
+                // its name. A CRL that no CA of the bundle signed may belong to an intermediate,
+                // but to no CA of the bundle.
                 unsigned |= list.signer.key().is_none() && !is_anchor;
                 continue;
             }
@@ -108,7 +112,8 @@ impl Verifier {
                 Err(CertRevocationListError::IssuerInvalidForCrl.into())
             }
             _ if good => Ok(()),
-            // Also where an unknown status is allowed: this one is known to have been good, which is another thing.
+            // Also if an unknown status is allowed: this status is not unknown, because the CRL
+            // covers the certificate.
             Some(next) => {
                 let [time, next_update] = [now, next].map(UnixTime::since_unix_epoch);
                 Err(CertificateError::ExpiredRevocationListContext { time, next_update }.into())
@@ -152,9 +157,10 @@ impl ClientCertVerifier for Verifier {
         });
         match (verified, refused.into_inner()) {
             (Ok(()), _) => Ok(ClientCertVerified::assertion()),
-            // Where a path was fine but for revocation, that is the reason.
+            // A path that fails only for revocation gives the reason.
             (Err(_), Some(why)) => Err(why),
-            // rustls says in its own errors what is wrong with all paths. It can find none that is not.
+            // No path verifies, and rustls reports the reason in its own errors. It cannot succeed
+            // here.
             (Err(_), None) => {
                 let failure = self.stock.verify_client_cert(end_entity, intermediates, now).err();
                 Err(failure.unwrap_or_else(|| CertificateError::ApplicationVerificationFailure.into()))
@@ -193,11 +199,11 @@ impl ClientCertVerifier for Verifier {
     }
 }
 
-/// A certificate whose revocation is asked for.
+/// A certificate whose revocation status is evaluated.
 struct Subject<'a> {
     canonical_issuer: Vec<u8>,
     serial: &'a [u8],
-    /// The names of its distribution points.
+    /// The names of its CRL distribution points.
     points: Vec<(u8, Vec<u8>)>,
     authority: bool,
 }
@@ -213,27 +219,30 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whether a list of this scope, by its issuer, is about this certificate (RFC 5280 section 6.3.3 (b)(2)).
+    /// Returns whether a CRL of its issuer with this scope covers the certificate (RFC 5280 section
+    /// 6.3.3 (b)(2)).
     fn is_covered_by(&self, scope: &Scope) -> bool {
         if scope.users && self.authority || scope.authorities && !self.authority {
             return false;
         }
         let Some(names) = &scope.names else { return true };
         names.iter().any(|point| {
-            // The issuer's name stands for a point of each of its certificates (section 6.3.3, last paragraph).
+            // The issuer's name stands for a distribution point of each of its certificates
+            // (section 6.3.3, last paragraph).
             let issuer = point.0 == DIRECTORY_NAME && point.1 == self.canonical_issuer;
             issuer || self.points.contains(point)
         })
     }
 }
 
-/// The full names of those distribution points that are the issuer's own, and of lists for all reasons.
+/// Returns the full names of the distribution points whose CRLs the issuer itself signs for all
+/// reasons.
 fn points(extension: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     let (mut points, mut found) = (Reader(Reader(extension).read(SEQUENCE)?), Vec::new());
     while !points.0.is_empty() {
         let mut point = Reader(points.read(SEQUENCE)?);
         let Some(name) = point.read_if(0xa0) else { continue };
-        // The rest is reasons, or another issuer.
+        // The other fields are reasons, or another issuer of the CRL.
         if point.end().is_some()
             && let Some(full) = Reader(name).read(0xa0)
         {
@@ -243,14 +252,15 @@ fn points(extension: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     Some(found)
 }
 
-/// Whether an authority with this certificate may sign lists (RFC 5280 section 6.3.3 (f)).
+/// Returns whether an authority with this certificate may sign CRLs (RFC 5280 section 6.3.3 (f)).
 fn may_sign_lists(certificate: &[u8]) -> bool {
     let Some(usage) = der::extension(certificate, KEY_USAGE) else { return true };
-    // The count of unused bits, then bit 6, counted from the highest.
+    // The first byte counts the unused bits. cRLSign is bit 6, counted from the highest.
     matches!(Reader(usage).read(BIT_STRING), Some([_, bits, ..]) if bits & 0x02 != 0)
 }
 
-/// The verifiers that a first load of these files of lists makes, by the policy: for tests that ask them in many worlds.
+/// Returns the verifiers that a first load of these CRL files makes, by policy, for tests that try
+/// many worlds.
 #[cfg(feature = "testkit")]
 pub(crate) fn client_verifiers(
     roots: Arc<RootCertStore>,
@@ -258,7 +268,7 @@ pub(crate) fn client_verifiers(
 ) -> Result<impl Fn(crate::testkit::RevocationPolicy) -> Arc<dyn ClientCertVerifier> + use<>, crate::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    // A release is looked at again in each handshake, by the policy of its verifier.
+    // Each handshake evaluates a release from hold again, by the policy of its verifier.
     let court = super::crl::Court {
         policy: Policy { ignore_expiration: true, ..Policy::default() },
         roots: &roots,

@@ -1,5 +1,5 @@
-//! One revocation list, indexed: the serial numbers that it names, the certificates that it covers, the keys that signed
-//! it.
+//! One indexed CRL: the serial numbers that it lists, the certificates that it covers, and the keys
+//! that signed it.
 
 use std::{fmt, ops::Range, time::Duration};
 
@@ -13,45 +13,46 @@ use crate::{
 };
 
 const BIT_STRING: u8 = 0x03;
-/// A GeneralName that is the name of a directory's entry.
+/// The tag of a GeneralName that is a directoryName.
 pub(super) const DIRECTORY_NAME: u8 = 0xa4;
 /// The last byte of the extension ids 2.5.29.28 and 2.5.29.35.
 const ISSUING_DISTRIBUTION_POINT: u8 = 28;
 const AUTHORITY_KEY_IDENTIFIER: u8 = 35;
-/// Keys whose answer is remembered for one list. Only authorities that a trust anchor vouches for reach a list.
+/// Keys whose result is cached for one CRL. Only authorities below a trust anchor reach a CRL.
 const KEY_LIMIT: usize = 8;
 
-/// Where in the DER of a list a serial number is: offset and length.
+/// The place of a serial number in the DER of a CRL: offset and length.
 pub(super) type Span = (u32, u32);
 
-/// A revocation list that passed every check that needs no key.
+/// A CRL that passed every check that needs no key.
 pub(super) struct Parsed {
     pub(super) der: CertificateRevocationListDer<'static>,
     pub(super) issuer: Vec<u8>,
-    /// The issuer's name in the form that compares.
+    /// The issuer's name in canonical form.
     pub(super) canonical: Vec<u8>,
     pub(super) scope: Scope,
     pub(super) this_update: Duration,
     pub(super) next_update: Duration,
     pub(super) number: Option<Vec<u8>>,
-    /// The identifier of the key that signed it, where it says one.
+    /// The authority key identifier, if the CRL has one.
     pub(super) key_identifier: Option<Vec<u8>>,
     signed: Range<usize>,
     algorithm: Range<usize>,
     signature: Range<usize>,
-    /// By the number that they stand for. Most lists have no order of their own.
+    /// Sorted by serial number. Most CRLs are not sorted.
     serials: Vec<Span>,
-    /// The entries among them that are on hold only.
+    /// The entries among them that are only on hold.
     on_hold: Vec<Span>,
-    /// Whether these keys signed the list. A list of 64 MiB is hashed once for each key, not in each handshake.
+    /// Whether each of these keys signed the CRL. A CRL of 64 MiB is hashed once for each key, not
+    /// in each handshake.
     keys: Mutex<Vec<(Vec<u8>, bool)>>,
 }
 
 impl Parsed {
-    /// Reads and indexes a list.
+    /// Parses and indexes a CRL.
     ///
     /// # Errors
-    /// In words, for a list that is malformed or of a kind that is not supported.
+    /// Returns the reason in words, for a CRL that is malformed or of a kind that is not supported.
     pub(super) fn new(der: CertificateRevocationListDer<'static>) -> Result<Self, String> {
         let malformed = || "the revocation list is malformed".to_owned();
         let fields = crl::fields(&der).ok_or_else(malformed)?;
@@ -61,7 +62,8 @@ impl Parsed {
         let next_update =
             fields.next_update.ok_or("the revocation list does not say when the next one is due")?;
         let scope = fields.scope.map_or_else(|| Some(Scope::default()), Scope::read).ok_or_else(malformed)?;
-        // Delta lists, indirect lists, lists of some reasons, critical extensions that nobody knows.
+        // Rejects delta CRLs, indirect CRLs, CRLs for some reasons only, and unknown critical
+        // extensions.
         supported(&der, &fields, &scope)
             .map_err(|error| format!("rustls does not take the revocation list: {error:?}"))?;
         let index = |serials: &[&[u8]]| -> Option<Vec<Span>> {
@@ -93,12 +95,12 @@ impl Parsed {
         })
     }
 
-    /// Returns the bytes of a serial number, without what its encoding has too much.
+    /// Returns the bytes of a serial number, without redundant bytes of its encoding.
     pub(super) fn serial(&self, span: &Span) -> &[u8] {
         shortest(at(&self.der, span))
     }
 
-    /// Returns the entries that name this serial number.
+    /// Returns the entries with this serial number.
     pub(super) fn named(&self, serial: &[u8]) -> &[Span] {
         let serial = shortest(serial);
         let from = self.serials.partition_point(|span| self.serial(span) < serial);
@@ -106,7 +108,7 @@ impl Parsed {
         &rest[..rest.partition_point(|span| self.serial(span) == serial)]
     }
 
-    /// Returns all entries, in the order of their numbers.
+    /// Returns all entries, in the order of their serial numbers.
     pub(super) fn serials(&self) -> &[Span] {
         &self.serials
     }
@@ -117,27 +119,29 @@ impl Parsed {
         self.on_hold.iter().copied().filter(released)
     }
 
-    /// Returns whether this is a later list than `older` by number, and no earlier one by date. A number begins again
-    /// where an authority loses its files, and a date is wrong where its clock is: both together are believed.
+    /// Returns whether this is a later CRL than `older` by number, and not an earlier one by date.
+    ///
+    /// Both have to agree. A number starts again where an authority loses its files, and a date is
+    /// wrong where the authority's clock is.
     pub(super) fn is_newer_than(&self, older: &Self) -> bool {
         let numbers = self.magnitude().zip(older.magnitude());
         numbers.is_some_and(|(new, old)| new > old) && self.this_update >= older.this_update
     }
 
-    /// Returns the number in a form that compares: how many digits, and these.
+    /// Returns the CRL number in a form that compares: the count of its digits, and the digits.
     pub(super) fn magnitude(&self) -> Option<(usize, &[u8])> {
         let number = self.number.as_deref()?;
         let zeros = number.iter().take_while(|byte| **byte == 0).count();
         Some((number.len() - zeros, &number[zeros..]))
     }
 
-    /// Returns whether the key of this SubjectPublicKeyInfo (its content) signed the list, by an algorithm of the provider
-    /// (RFC 5280 section 6.3.3 (g)).
+    /// Returns whether the key of this SubjectPublicKeyInfo (its content) signed the CRL, by an
+    /// algorithm of the provider (RFC 5280 section 6.3.3 (g)).
     pub(super) fn signed_by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
         if let Some((_, known)) = lock(&self.keys).iter().find(|(known, _)| known == key) {
             return *known;
         }
-        // Not under the lock: other handshakes ask for other keys meanwhile.
+        // The lock is released here, so that other handshakes can verify other keys meanwhile.
         let signed = self.verify(key, algorithms).is_some();
         let mut keys = lock(&self.keys);
         if keys.len() == KEY_LIMIT {
@@ -148,7 +152,7 @@ impl Parsed {
         signed
     }
 
-    /// Returns the keys that are known to have signed the list.
+    /// Returns the cached keys that signed the CRL.
     pub(super) fn signers(&self) -> Vec<Vec<u8>> {
         let keys = lock(&self.keys);
         keys.iter().filter(|(_, signed)| *signed).map(|(key, _)| key.clone()).collect()
@@ -171,7 +175,7 @@ impl Parsed {
 
 impl fmt::Debug for Parsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A list has millions of bytes.
+        // A CRL may have millions of bytes.
         f.debug_struct("Parsed")
             .field("issuer", &der::name(&self.issuer))
             .field("entries", &self.serials.len())
@@ -179,18 +183,19 @@ impl fmt::Debug for Parsed {
     }
 }
 
-/// The certificates that a list covers, by its issuing distribution point (RFC 5280 section 5.2.5).
+/// The certificates that a CRL covers, by its issuing distribution point (RFC 5280 section 5.2.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Scope {
-    /// The names under which it is published; `None` where it has none, so that it does not depend on them.
+    /// The names of the distribution point; `None` if it has none, so that the scope does not
+    /// depend on them.
     pub(super) names: Option<Vec<(u8, Vec<u8>)>>,
     pub(super) users: bool,
     pub(super) authorities: bool,
 }
 
 impl Scope {
-    /// Reads an issuing distribution point; `None` if it is malformed. Flags of kinds that are not supported are passed
-    /// over: webpki refuses the whole list for them.
+    /// Parses an issuing distribution point; `None` if it is malformed. Flags of unsupported kinds
+    /// are ignored, because webpki rejects the whole CRL for them.
     fn read(idp: &[u8]) -> Option<Self> {
         let mut outer = Reader(idp);
         let mut parts = Reader(outer.read(SEQUENCE)?);
@@ -200,7 +205,7 @@ impl Scope {
             match parts.any()? {
                 (0xa0, point) => {
                     let full = Reader(point).read(0xa0);
-                    // A name relative to the issuer's, which webpki refuses, matches nothing.
+                    // A name relative to the issuer's matches nothing; webpki rejects it.
                     scope.names = Some(full.map_or_else(|| Some(Vec::new()), general_names)?);
                 }
                 (0x81, flag) => scope.users = flag != [0],
@@ -212,7 +217,7 @@ impl Scope {
     }
 }
 
-/// Reads GeneralNames, each with its tag: those of directory entries in the form that compares.
+/// Parses GeneralNames, each with its tag. A directoryName is in canonical form.
 pub(super) fn general_names(names: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     let mut rest = Reader(names);
     let form = |(tag, name): (u8, &[u8])| match Reader(name).read(SEQUENCE) {
@@ -223,15 +228,16 @@ pub(super) fn general_names(names: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     rest.end().map(|()| found)
 }
 
-/// Whether webpki knows everything of a list that is critical for its meaning.
+/// Checks that webpki supports everything in a CRL that is critical for its meaning.
 fn supported(der: &[u8], fields: &Fields<'_>, scope: &Scope) -> Result<(), webpki::Error> {
     let all = |der: &[u8]| {
         let list = BorrowedCertRevocationList::from_der(der)?;
         list.into_iter().try_for_each(|entry| entry.map(drop))
     };
     match (all(der), fields.scope) {
-        // webpki takes no scope without a name. RFC 5280 section 6.3.3 (b)(2) has a meaning for it, which is decided here;
-        // webpki checks all else, with that extension under the id of one that it passes over.
+        // webpki rejects a scope without a name, which RFC 5280 section 6.3.3 (b)(2) defines and
+        // this module implements. webpki checks everything else, on a copy that has the id of an
+        // extension that it ignores.
         (Err(webpki::Error::UnsupportedCrlIssuingDistributionPoint), Some(idp)) if scope.names.is_none() => {
             let mut copy = der.to_vec();
             let before = &copy[..range(der, idp).start];
@@ -246,7 +252,7 @@ fn supported(der: &[u8], fields: &Fields<'_>, scope: &Scope) -> Result<(), webpk
     }
 }
 
-/// Where `part` is in `whole`, of which it is a part.
+/// Returns where `part`, a slice of `whole`, lies in it.
 fn range(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr());
     start..start + part.len()
@@ -257,8 +263,10 @@ fn at<'a>(der: &'a [u8], span: &Span) -> &'a [u8] {
     der.get(start..start + length).unwrap_or_default()
 }
 
-/// Returns an INTEGER without the bytes that its encoding has too many: webpki takes certificates whose serial number has
-/// such bytes, and each list that names the number means them.
+/// Returns an INTEGER without redundant leading bytes.
+///
+/// webpki accepts certificates whose serial number has such bytes, and each CRL entry with that
+/// number means them.
 fn shortest(mut integer: &[u8]) -> &[u8] {
     while let [first @ (0 | 0xff), rest @ ..] = integer
         && rest.first().is_some_and(|next| (next & 0x80 != 0) == (*first == 0xff))
@@ -270,7 +278,7 @@ fn shortest(mut integer: &[u8]) -> &[u8] {
 
 #[cfg(all(test, not(loom)))]
 impl Parsed {
-    /// A list that names these serial numbers, without a signature.
+    /// Makes a CRL with these serial numbers and without a signature.
     pub(super) fn of_serials(serials: &[Vec<u8>]) -> Self {
         let der = serials.concat();
         let mut from = 0;

@@ -1,5 +1,6 @@
-//! Keys for people: algorithm, curve or size, the reason of a refusal, and the command that mends
-//! it. No number of a key is ever part of it, only lengths and the public exponent (INV-10).
+//! Descriptions of keys for operators: algorithm, curve or size, the reason of a rejection, and the
+//! command that mends it. A description holds no number of a key, only lengths and the public
+//! exponent (INV-10).
 
 use rustls::{crypto::CryptoProvider, pki_types::PrivateKeyDer};
 
@@ -11,7 +12,7 @@ use crate::{
 
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 
-/// Algorithms that rustls has no signatures of, or none by this key, and their names.
+/// Algorithms that rustls cannot sign with, in general or by the key at hand, and their names.
 const OTHERS: &[(&[u8], &str)] = &[
     (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10], "RSA-PSS (restricted to PSS, id-RSASSA-PSS)"),
     (&[0x2b, 0x65, 0x70], "Ed25519"),
@@ -29,9 +30,9 @@ const NEW_RSA: &str = "`openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:
                        certificate is needed";
 const CHECK: &str = "it is damaged or in an unusual form (`openssl pkey -check -noout -in old` checks it)";
 
-/// PKCS #8 taken apart (RFC 5958 section 2).
+/// The parts of a PKCS #8 key (RFC 5958 section 2).
 pub(super) struct Pkcs8<'a> {
-    /// Identifier and parameters.
+    /// The algorithm's identifier and parameters.
     pub(super) algorithm: &'a [u8],
     pub(super) key: &'a [u8],
     pub(super) public: Option<&'a [u8]>,
@@ -44,7 +45,7 @@ impl<'a> Pkcs8<'a> {
         outer.end()?;
         parts.read(INTEGER).filter(|version| matches!(version, [0 | 1]))?;
         let (algorithm, key) = (parts.read(SEQUENCE)?, parts.read(OCTETS)?);
-        // Attributes.
+        // Skips the attributes.
         parts.read_if(0xa0);
         let public = match parts.read_if(OUTER_PUBLIC_KEY) {
             Some(bits) => Some(bits.strip_prefix(&[0])?),
@@ -55,13 +56,13 @@ impl<'a> Pkcs8<'a> {
     }
 }
 
-/// The algorithm of a SubjectPublicKeyInfo, with its parameters, and the key.
+/// Returns the algorithm of a SubjectPublicKeyInfo, with its parameters, and the key.
 pub(super) fn public_parts(spki: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = Reader(Reader(spki).read(SEQUENCE)?);
     Some((parts.read(SEQUENCE)?, parts.read(BIT_STRING)?.strip_prefix(&[0])?))
 }
 
-/// The kind of a public key: `EC, P-256 (prime256v1)`, `RSA, 2048 bits`.
+/// Returns the kind of a public key: `EC, P-256 (prime256v1)`, `RSA, 2048 bits`.
 pub(super) fn public(spki: &[u8]) -> String {
     let described = || {
         let (algorithm, key) = public_parts(spki)?;
@@ -88,7 +89,7 @@ fn name(oid: &[u8]) -> &'static str {
         .map_or("an algorithm that is not known here", |(_, name)| name)
 }
 
-/// The curve that parameters name, or the words for those that name none.
+/// Returns the curve that the parameters name, or a description of parameters that name none.
 fn curve(parameters: &mut Reader<'_>) -> Result<&'static Curve, &'static str> {
     match parameters.any() {
         Some((OID, oid)) => Curve::of(oid).ok_or("a curve that is not known here"),
@@ -104,7 +105,7 @@ fn bits(number: &[u8]) -> usize {
     number.get(zeros).map_or(0, |first| (number.len() - zeros) * 8 - first.leading_zeros() as usize)
 }
 
-/// Says why a provider refuses a key, as far as its form shows.
+/// Returns the reason why a provider rejects a key, as far as the key's form shows it.
 pub(super) fn refused(key: &PrivateKeyDer<'_>, provider: &CryptoProvider) -> String {
     let (der, label, form) = match key {
         PrivateKeyDer::Pkcs1(_) => (key.secret_der(), "RSA PRIVATE KEY", Content::Pkcs1),
@@ -176,14 +177,15 @@ fn rsa(der: &[u8]) -> Option<String> {
     })
 }
 
-/// Says that the provider lacks the curve of `whose`.
+/// Formats the error for a provider that lacks the curve of `whose`.
 pub(super) fn unsupported(whose: &str, curve: &Curve) -> String {
     let hint =
         if curve.name.starts_with("P-521") { "aws-lc-rs is a provider that supports it; " } else { "" };
     format!("the crypto provider does not support the curve of {whose}, EC on {}: {hint}{NEW_EC}", curve.name)
 }
 
-/// An `ECPrivateKey`, with the parameters that stand outside of it in PKCS #8.
+/// Describes a rejected `ECPrivateKey`; `outer` are the parameters that PKCS #8 holds outside of
+/// it.
 fn sec1(der: &[u8], outer: Option<&mut Reader<'_>>, provider: &CryptoProvider) -> Option<String> {
     let mut parts = Reader(Reader(der).read(SEQUENCE)?);
     parts.read(INTEGER)?;

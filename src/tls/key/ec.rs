@@ -1,4 +1,4 @@
-//! Elliptic-curve keys: named curves, points, and private keys that providers do not take as they
+//! Elliptic-curve keys: named curves, points, and private keys that providers do not accept as they
 //! are.
 
 use rustls::{
@@ -25,7 +25,7 @@ pub(super) const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 pub(super) struct Curve {
     pub(super) oid: &'static [u8],
     pub(super) name: &'static str,
-    /// The bytes of a coordinate, and of a private number.
+    /// The length in bytes of a coordinate, and of a private number.
     size: usize,
 }
 
@@ -47,13 +47,13 @@ impl Curve {
         CURVES.iter().find(|curve| curve.oid == oid)
     }
 
-    /// The length of an uncompressed point (SEC 1 section 2.3.3).
+    /// Returns the length of an uncompressed point in bytes (SEC 1 section 2.3.3).
     pub(super) fn point(&self) -> usize {
         1 + 2 * self.size
     }
 
-    /// Whether the provider verifies signatures of this curve, so that it can be expected to make
-    /// them.
+    /// Returns whether the provider verifies signatures of this curve, so that it can be expected
+    /// to make them.
     pub(super) fn is_in(&self, provider: &CryptoProvider) -> bool {
         let id = [&[OID, EC.len() as u8], EC, &[OID, self.oid.len() as u8], self.oid].concat();
         provider
@@ -67,7 +67,7 @@ impl Curve {
 /// A public key on a named curve.
 pub(super) struct EcPublic<'a> {
     pub(super) curve: &'static Curve,
-    /// Compressed or not.
+    /// The point, compressed or not.
     pub(super) point: &'a [u8],
 }
 
@@ -82,8 +82,8 @@ impl<'a> EcPublic<'a> {
     }
 }
 
-/// Whether `point`, which may be compressed (SEC 1 section 2.3.3), is the uncompressed point
-/// `whole`.
+/// Returns whether `point`, which may be compressed (SEC 1 section 2.3.3), is the uncompressed
+/// point `whole`.
 pub(super) fn is_point(point: &[u8], whole: &[u8]) -> bool {
     let (Some((form, x)), Some((4, both))) = (point.split_first(), whole.split_first()) else { return false };
     let (whole_x, y) = both.split_at(both.len() / 2);
@@ -91,19 +91,20 @@ pub(super) fn is_point(point: &[u8], whole: &[u8]) -> bool {
     point == whole || x == whole_x && *form == 2 + u8::from(is_odd)
 }
 
-/// An EC private key (RFC 5915) that crypto providers do not take as it is: without its public
-/// part, which is optional and which no JDK writes, with a compressed one, or with a number of
-/// another length than the curve's.
+/// An EC private key (RFC 5915) that crypto providers do not accept as it is.
+///
+/// Its public part is missing (it is optional, and no JDK writes it) or compressed, or its number
+/// has another length than the curve's.
 pub(super) struct HalfKey<'a> {
-    /// `None` where the key names none, as inside of PKCS #8.
+    /// The curve; `None` if neither the key nor PKCS #8 around it names one.
     pub(super) curve: Option<&'static Curve>,
     number: &'a [u8],
     public: Option<&'a [u8]>,
 }
 
 impl<'a> HalfKey<'a> {
-    /// `None` for keys of other kinds or curves, for malformed ones, and for those that providers
-    /// take.
+    /// Returns `None` for keys of other kinds or curves, for malformed keys, and for keys that
+    /// providers accept.
     pub(super) fn of(key: &'a PrivateKeyDer<'_>, provider: &CryptoProvider) -> Option<Self> {
         let (inner, outer_curve, outer_public) = match key {
             PrivateKeyDer::Sec1(der) => (der.secret_sec1_der(), None, None),
@@ -147,22 +148,22 @@ impl<'a> HalfKey<'a> {
                 && number.len() == curve.size
                 && outer_public.is_none()
         };
-        // Without a curve, the provider tries each.
+        // Without a curve, the provider tries each of its curves.
         let is_taken = curve.map_or(matches!(public, Some([4, ..])), whole);
         (!is_taken).then_some(Self { curve, number, public })
     }
 
-    /// The public point that the key itself holds, uncompressed.
+    /// Returns the public point that the key itself holds, if it is uncompressed.
     pub(super) fn own_point(&self, curve: &Curve) -> Option<&'a [u8]> {
         self.public.filter(|point| point.len() == curve.point())
     }
 
-    /// Whether the key's own public part does not contradict this point.
+    /// Returns whether the key holds no public part, or this point.
     pub(super) fn may_have(&self, point: &[u8]) -> bool {
         self.public.is_none_or(|own| is_point(own, point))
     }
 
-    /// The peculiarity of the key, for messages.
+    /// Returns the peculiarity of the key, for messages.
     pub(super) fn lacks(&self) -> &'static str {
         match self.public {
             None => "without its public part",
@@ -171,8 +172,8 @@ impl<'a> HalfKey<'a> {
         }
     }
 
-    /// The key as PKCS #8 with this public point, in a buffer that is allocated once and wiped;
-    /// `None` for a number that is longer than the curve's.
+    /// Returns the key as PKCS #8 with this public point, in a buffer that is allocated once and
+    /// wiped; `None` if the private number is longer than the curve's.
     pub(super) fn completed(&self, curve: &Curve, point: &[u8]) -> Option<Zeroizing<PrivateKeyDer<'static>>> {
         let zeros = self.number.iter().take_while(|byte| **byte == 0).count();
         let number = &self.number[zeros.min(self.number.len().saturating_sub(curve.size))..];
@@ -206,7 +207,7 @@ impl<'a> HalfKey<'a> {
     }
 }
 
-/// The bytes of a tag and a length; no key has 64 KiB.
+/// Returns the length in bytes of a tag and a length; no key has 64 KiB.
 fn header(length: usize) -> usize {
     match length {
         0..0x80 => 2,
