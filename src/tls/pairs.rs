@@ -1,7 +1,8 @@
-//! The pairs of one generation, and which of them answers a client that names a server.
+//! The pairs of one generation, and the choice of the pair that answers a client by its SNI.
 //!
-//! A name is matched as RFC 6125 section 6.4 has it: whole labels, ASCII case aside; `*` as the whole leftmost label stands
-//! for exactly one label, and whoever holds a name exactly comes before whoever holds it by a wildcard.
+//! Names match as in RFC 6125 section 6.4: by whole labels, without regard to ASCII case. `*` as
+//! the whole leftmost label stands for exactly one label. A pair that holds a name exactly comes
+//! before a pair that holds it by a wildcard.
 
 use std::{
     collections::HashMap,
@@ -25,32 +26,33 @@ use crate::{
 /// The tag of a DNS name among the subject alternative names.
 const DNS_NAME: u8 = 0x82;
 
-/// A chain with its key, and whom it answers.
+/// A chain with its key, and the names that it answers.
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) key: Arc<CertifiedKey>,
     pub(super) leaf: Leaf,
-    /// Of the chain.
+    /// The path of the chain.
     pub(super) path: PathBuf,
-    /// As [`normal`] has them, each once. The default pair has those of its leaf.
+    /// The names, each once, in the form of [`normal`]. The default pair has the names of its leaf.
     pub(super) names: Vec<String>,
     pub(super) identity: Identity,
 }
 
-/// What the settings say of a further pair.
+/// The settings of an SNI pair.
 #[derive(Clone, Debug)]
 pub(super) struct Further {
     pub(super) chain: PathBuf,
     pub(super) key: PathBuf,
-    /// `None` for those of its leaf.
+    /// `None` for the names of the leaf.
     pub(super) names: Option<Vec<String>>,
 }
 
 impl Further {
-    /// The names given, as they are matched.
+    /// Returns the settings with the given names in the form that is matched.
     ///
     /// # Errors
-    /// [`Layer::Settings`] for none, for one that no client can send, and for one given twice.
+    /// [`Layer::Settings`] for an empty path, an empty list of names, a name that no client can
+    /// send, and a name given twice.
     pub(super) fn checked(mut self) -> Result<Self, Error> {
         let refused = |why: String| Error::new(Layer::Settings, why).at(&self.chain);
         for (what, path) in [("chain", &self.chain), ("key", &self.key)] {
@@ -77,14 +79,16 @@ impl Further {
     }
 }
 
-/// A name as it is matched: lower case, without the dot at the end; `None` if it is none that a client can send.
+/// Returns a name in the form that is matched: lower case, without a trailing dot. Returns `None`
+/// for a name that no client can send.
 pub(crate) fn normal(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let sent = name.strip_prefix("*.").unwrap_or(&name);
     (!sent.ends_with('.') && DnsName::try_from(sent).is_ok()).then_some(name)
 }
 
-/// The DNS names among a leaf's subject alternative names that a client can send, each once.
+/// Returns the DNS names among a leaf's subject alternative names that a client can send, each
+/// once.
 pub(super) fn names_of(leaf: &[u8]) -> Vec<String> {
     let Some(fields) = der::fields(leaf) else { return Vec::new() };
     let names = der::identity(&fields).into_iter().filter(|(tag, _)| *tag == DNS_NAME);
@@ -94,16 +98,16 @@ pub(super) fn names_of(leaf: &[u8]) -> Vec<String> {
     names
 }
 
-/// Who holds which name.
+/// Maps each name to the pair that holds it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     exact: HashMap<Box<str>, usize>,
-    /// By what is behind the wildcard's label.
+    /// Wildcards, by the part behind the first label.
     wildcard: HashMap<Box<str>, usize>,
 }
 
 impl Names {
-    /// The place of a name, which is as [`normal`] has it.
+    /// Returns the table and the key of a name in the form of [`normal`].
     fn place<'a>(&mut self, name: &'a str) -> (&mut HashMap<Box<str>, usize>, &'a str) {
         match name.strip_prefix("*.") {
             Some(parent) => (&mut self.wildcard, parent),
@@ -111,7 +115,10 @@ impl Names {
         }
     }
 
-    /// Gives the names to a holder; who holds one of them already keeps it and is returned with it.
+    /// Assigns the names to a holder.
+    ///
+    /// # Errors
+    /// The first name that another holder has, and that holder, which keeps it.
     pub(crate) fn give(&mut self, holder: usize, names: &[String]) -> Result<(), (String, usize)> {
         for name in names {
             let (held, place) = self.place(name);
@@ -131,7 +138,7 @@ impl Names {
         }
     }
 
-    /// Who holds this name: exactly, else by a wildcard.
+    /// Returns the holder of this name: an exact one, else one by a wildcard.
     pub(crate) fn holder(&self, name: &str) -> Option<usize> {
         let name = name.strip_suffix('.').unwrap_or(name);
         let lower;
@@ -150,18 +157,20 @@ impl Names {
     }
 }
 
-/// The pairs of one generation: the default one first, then the further ones as they were given.
+/// The pairs of one generation: the default one first, then the SNI pairs in the order of the
+/// settings.
 #[derive(Debug)]
 pub(super) struct Pairs {
     pairs: Vec<Arc<Pair>>,
-    /// Of the further pairs.
+    /// The names of the SNI pairs.
     names: Arc<Names>,
-    /// Of the default pair, where it answers these only.
+    /// The names of the default pair, if it answers only these.
     only: Option<Arc<Names>>,
 }
 
 impl Pairs {
-    /// All of them. With `strict`, whoever names no server, or one that no pair holds, is not answered.
+    /// Collects the pairs. With `strict`, a client that sends no name, or a name that no pair
+    /// holds, is not answered.
     ///
     /// # Errors
     /// As [`with`](Self::with).
@@ -178,10 +187,10 @@ impl Pairs {
         Ok(all)
     }
 
-    /// The same with another pair in the place of one; what the others have is shared.
+    /// Returns these pairs with one of them replaced; the others are shared.
     ///
     /// # Errors
-    /// [`Layer::Names`]: another pair holds a name of it. What is served goes on being served.
+    /// [`Layer::Names`] if another pair holds a name of the new one.
     pub(super) fn with(&self, set: usize, pair: Pair) -> Result<Self, Error> {
         let Self { pairs, names, only } = self;
         let mut all = Self { pairs: pairs.clone(), names: Arc::clone(names), only: only.clone() };
@@ -198,11 +207,11 @@ impl Pairs {
         Ok(all)
     }
 
-    /// Where the default pair answers its own names only, they are those of its leaf.
+    /// Updates the names that the default pair answers, where it answers only those of its leaf.
     fn restrict(&mut self) {
         if self.only.is_some() {
             let mut names = Names::default();
-            // There is nobody else to hold one.
+            // The default pair is the only holder in its table, so no name is taken.
             let _ = names.give(0, &self.pairs[0].names);
             self.only = Some(Arc::new(names));
         }
@@ -221,7 +230,7 @@ impl Pairs {
         self.pairs.iter().map(|pair| Arc::clone(&pair.identity)).collect()
     }
 
-    /// The pair that answers a client that names this server, or none.
+    /// Returns the pair that answers a client that sends this name, or no name.
     pub(super) fn answering(&self, name: Option<&str>) -> Option<&Arc<Pair>> {
         let further = name.and_then(|name| self.names.holder(name));
         let default = || match &self.only {
@@ -231,15 +240,18 @@ impl Pairs {
         self.pairs.get(further.or_else(default)?)
     }
 
-    /// A name that a client can send and that this pair answers, to rehearse with; `None` for the pair that needs none.
+    /// Returns a name that a client can send and that this pair answers, for the rehearsal; `None`
+    /// if the pair answers no name of its own.
     pub(super) fn example(&self, set: usize) -> Option<String> {
         self.pairs[set].names.iter().find_map(|name| self.sent(set, name))
     }
 
-    /// A name of this pair that does not lead to it, of those that no other holds exactly.
+    /// Returns a name of this pair that other pairs answer, although no other pair holds it
+    /// exactly.
     ///
-    /// A name is looked up and no more: what answers it depends on nothing of the hello but the name, and the one pair it
-    /// leads to is shown in one handshake to do. The default pair gives way to all others.
+    /// The answer depends only on the name that the client sends, so a lookup is enough for each
+    /// name. One handshake shows that the pair itself works. The default pair has the lowest
+    /// precedence.
     pub(super) fn astray(&self, set: usize) -> Option<&str> {
         let gives_way = |name: &str| match name.strip_prefix("*.") {
             Some(parent) => self.names.wildcard.contains_key(parent),
@@ -249,12 +261,12 @@ impl Pairs {
         own.find(|name| self.sent(set, name).is_none()).map(String::as_str)
     }
 
-    /// What a client sends for this name, or behind this wildcard, so that this pair answers.
+    /// Returns a name that a client can send for this name or wildcard and that this pair answers.
     fn sent(&self, set: usize, name: &str) -> Option<String> {
         let Some(parent) = name.strip_prefix("*.") else {
             return self.answers(set, name).then(|| name.to_owned());
         };
-        // Others may hold some of the names behind a wildcard, and not all of them.
+        // Other pairs may hold some names that a wildcard covers, but not all of them.
         let held = self.names.exact.len().saturating_add(self.pairs[0].names.len());
         (0..=held).map(|n| format!("rehearsal-{n}.{parent}")).find(|name| self.answers(set, name))
     }
@@ -270,7 +282,7 @@ impl ResolvesServerCert for Pairs {
     }
 }
 
-/// Answers everybody with one pair: for the rehearsal of one that no name leads to.
+/// Answers every client with one pair: for the rehearsal of a pair that no name leads to.
 #[derive(Debug)]
 pub(super) struct Always(pub(super) Arc<Pair>);
 
@@ -280,7 +292,7 @@ impl ResolvesServerCert for Always {
     }
 }
 
-/// That a further pair has no name.
+/// Returns the error for an SNI pair without a name.
 pub(super) fn nameless(path: &Path) -> Error {
     let why = "the leaf has no DNS name among its subject alternative names: nobody could ask for it";
     Error::new(Layer::Names, why).at(path)
@@ -309,7 +321,10 @@ mod tests {
         }
     }
 
-    /// Checks: INV-03, INV-12. A changed pair costs what one pair costs: of the others nothing is copied, nor touched.
+    /// Checks: INV-03, INV-12.
+    ///
+    /// A change of one pair costs as much as that pair: nothing of the others is copied or
+    /// accessed.
     #[test]
     fn inv03_a_changed_pair_shares_everything_with_the_others() {
         let ca = Authority::root("CA");
@@ -328,7 +343,10 @@ mod tests {
         assert!(moved.with(1, pair(&ca, &["a.test", "b.test"])).is_ok(), "a name that was let go");
     }
 
-    /// Checks: INV-02. Whatever others hold beneath a wildcard, the pair is rehearsed by a name that leads to it.
+    /// Checks: INV-02.
+    ///
+    /// A pair is rehearsed by a name that leads to it, whatever names others hold under its
+    /// wildcard.
     #[test]
     fn inv02_a_pair_is_rehearsed_by_a_name_that_it_answers() {
         let ca = Authority::root("CA");
@@ -340,7 +358,10 @@ mod tests {
         assert_eq!(all.example(0).as_deref(), Some("default.test"));
     }
 
-    /// Checks: INV-02. Each name of a pair leads to it, and a table that has lost one, or gives it to another, is found out.
+    /// Checks: INV-02.
+    ///
+    /// Each name of a pair leads to it. A table that lost a name, or assigns it to another pair, is
+    /// detected.
     #[test]
     fn inv02_a_name_that_does_not_lead_to_its_pair_is_found() {
         let ca = Authority::root("CA");
@@ -349,7 +370,8 @@ mod tests {
             || Pairs::new(names.iter().map(|names| pair(&ca, names)).collect(), true).expect("no name twice");
         let right = all();
         assert_eq!([0, 1, 2].map(|set| right.astray(set)), [None; 3]);
-        // What another holds the default pair does not answer, be it all that is behind a wildcard.
+        // The default pair does not answer a name that another pair holds, even if that is all of a
+        // wildcard.
         let shared = [pair(&ca, &["*.w.test", "a.w.test"]), pair(&ca, &["*.w.test"])];
         assert_eq!(Pairs::new(shared.into(), true).expect("no name twice").astray(0), None);
         for (set, name) in [(1, "a.test"), (1, "*.w.test"), (2, "b.test"), (2, "x.w.test")] {

@@ -1,7 +1,7 @@
-//! The last check: a handshake in memory against the very configuration that would be published.
+//! The last check: a handshake in memory with the very configuration that would be published.
 //!
-//! The server side is a clone without session storage, ticketer, tickets or key log, so that nothing of the rehearsal
-//! stays behind (128 of them against the live store would evict every user's session).
+//! The server side is a clone without session storage, ticketer, tickets or key log, so that the
+//! rehearsal leaves no trace. In the live storage, 128 rehearsals would evict every user's session.
 
 use std::sync::{
     Arc,
@@ -21,14 +21,17 @@ use rustls::{
 use super::validate;
 use crate::error::{Error, Layer};
 
-/// Flights a handshake may take; TLS 1.2 takes four.
+/// Limit of flights of a handshake; TLS 1.2 needs four.
 const FLIGHT_LIMIT: usize = 16;
 
-/// Shakes hands once for each enabled version, asking for `name` or for no server at all, and compares the presented chain
-/// with `chain` byte for byte. Each version that passes is named to `passed`.
+/// Runs a handshake for each enabled version, with `name` as SNI or without SNI, and compares the
+/// presented chain with `chain` byte for byte. Calls `passed` with each version that passes.
 ///
-/// A version that the provider has no cipher suite for is not enabled, whatever the settings: rustls never agrees on it.
-/// With required client authentication it ends once the client has verified the server.
+/// A version without a cipher suite in the provider is skipped, because rustls never negotiates it.
+/// With required client authentication a handshake ends once the client has verified the server.
+///
+/// # Errors
+/// [`Layer::Rehearsal`] if a handshake fails, or if no client can send `name`.
 pub(super) fn rehearse(
     config: &ServerConfig,
     provider: &Arc<CryptoProvider>,
@@ -45,7 +48,7 @@ pub(super) fn rehearse(
     server.max_early_data_size = 0;
     server.key_log = Arc::new(rustls::NoKeyLog);
     let server = Arc::new(server);
-    // An address instead of a name: no SNI.
+    // An IP address makes the client send no SNI.
     let address = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
     let server_name = match name {
         None => address,
@@ -85,7 +88,8 @@ fn once(
         .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>)
         .with_no_client_auth();
     config.resumption = rustls::client::Resumption::disabled();
-    // The client asks for what the server offers, so that an ALPN list alone does not fail the handshake.
+    // The client offers the server's protocols, so that an ALPN list alone does not fail the
+    // handshake.
     config.alpn_protocols.clone_from(&server.alpn_protocols);
     let mut client =
         ClientConnection::new(Arc::new(config), name.clone()).map_err(|error| error.to_string())?;
@@ -120,7 +124,7 @@ fn once(
     Err("it did not come to an end".to_owned())
 }
 
-/// Hands a flight over and empties it.
+/// Passes a flight on and empties it.
 fn feed(
     flight: &mut Vec<u8>,
     mut take: impl FnMut(&mut &[u8]) -> std::io::Result<Result<(), TlsError>>,
@@ -133,7 +137,8 @@ fn feed(
     Ok(())
 }
 
-/// Expects exactly this chain, and verifies the signature. Names and dates are checked elsewhere or by policy not at all.
+/// Accepts exactly this chain and verifies the signature. It checks neither names nor dates, about
+/// which other checks and the settings decide.
 #[derive(Debug)]
 struct Expect {
     provider: Arc<CryptoProvider>,
@@ -199,7 +204,7 @@ impl ServerCertVerifier for Expect {
     }
 }
 
-/// Makes no tickets and takes none.
+/// Makes no tickets and accepts none.
 #[derive(Debug)]
 pub(super) struct NoTickets;
 

@@ -1,4 +1,4 @@
-//! For servers that take one `ServerConfig` for life.
+//! A certificate resolver for servers that take one `ServerConfig` for life.
 
 use std::{fmt, sync::Arc};
 
@@ -12,10 +12,13 @@ use crate::reloader::Handle;
 
 /// Answers each handshake with the chain and key served at that moment.
 ///
-/// Certificates only. Not promised: client CAs, ALPN and session state belong to the `ServerConfig` it is put into and
-/// do not change with a reload; sessions of that configuration go on resuming over every reload, a change of trust
-/// included. Where that matters, let none resume: `NoServerSessionStorage` for its `session_storage`, and no ticketer. Where
-/// a server can take a whole configuration per connection, give it that.
+/// A reload changes certificates only. Client CAs, ALPN and session state belong to the
+/// `ServerConfig` that the resolver is put into and do not change with a reload.
+///
+/// Not promised: sessions of that configuration go on resuming over every reload, a change of trust
+/// included. Where that matters, disable resumption: `NoServerSessionStorage` as its
+/// `session_storage`, and no ticketer. A server that can take a whole configuration for each
+/// connection should do that instead.
 pub struct Resolver(pub(crate) Handle<ServerTls>);
 
 impl ResolvesServerCert for Resolver {

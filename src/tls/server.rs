@@ -1,4 +1,4 @@
-//! A `ServerConfig` made of a certificate chain, a key and, if wanted, client CAs.
+//! Builds a `ServerConfig` from a certificate chain, a key and, optionally, client CAs and CRLs.
 
 use std::{
     fmt,
@@ -43,22 +43,22 @@ use crate::{
     watch::MakeWatcher,
 };
 
-/// What is asked of clients.
+/// Whether a server requires client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// A certificate is verified if the client has one.
+    /// A client may come without a certificate. A certificate that it presents is verified.
     Optional,
-    /// A client without a valid certificate is refused.
+    /// A client without a valid certificate is rejected.
     Required,
 }
 
-/// What is served: one immutable whole.
+/// The published value of a server: an immutable configuration and its description.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ServerTls {
-    /// For `rustls::ServerConnection`, tokio-rustls and whatever else takes one.
+    /// The configuration, for `rustls::ServerConnection`, tokio-rustls and other consumers.
     pub config: Arc<ServerConfig>,
-    /// What is told of the leaf; where there are several pairs, of the default one's.
+    /// The description of the leaf; with several pairs, of the default pair's leaf.
     pub leaf: Leaf,
     pub(super) resolver: Arc<Pairs>,
     clients: Arc<Clients>,
@@ -66,17 +66,18 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// The number of the trust that its sessions are made under; the first load's is 1.
+    /// Returns the number of the trust epoch that its sessions are made in; the first load's is 1.
     ///
-    /// It grows by one with each publication that changes client CAs, what their revocation lists list, client
-    /// authentication or the names of a pair, also when an earlier trust returns (INV-09). Sessions resume within an epoch
-    /// only.
+    /// Each publication that changes client CAs, the certificates that their CRLs list, client
+    /// authentication or the names of a pair increases it by one. So does a publication that
+    /// returns to an earlier trust (INV-09). Sessions resume within an epoch only.
     #[must_use]
     pub fn trust_epoch(&self) -> u64 {
         self.epoch.number()
     }
 
-    /// What is told of the leaf that a client gets which names this server, or none; `None` if it is not answered.
+    /// Returns the description of the leaf for a client that sends this SNI, or none; `None` if
+    /// such a client is not answered.
     #[must_use]
     pub fn leaf_for(&self, name: Option<&str>) -> Option<&Leaf> {
         self.resolver.answering(name).map(|pair| &pair.leaf)
@@ -85,7 +86,7 @@ impl ServerTls {
 
 type Configure = Box<dyn FnMut(&mut ServerConfig) + Send>;
 
-/// The build step: chain, key and client CAs in, [`ServerTls`] out.
+/// The build step of a server: makes [`ServerTls`] from chain, key, client CAs and CRLs.
 pub struct ServerBuild {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
@@ -96,10 +97,10 @@ pub struct ServerBuild {
     configure: Option<Configure>,
     resumption: Resumption,
     clock_skew: Duration,
-    /// The further pairs, in the order of their sets.
+    /// The SNI pairs, in the order of their file sets.
     pairs: Vec<Further>,
     strict_names: bool,
-    /// What each stage found, where somebody inspects.
+    /// Records the findings of each stage, if the load is an inspection.
     found: Notes,
 }
 
@@ -126,7 +127,7 @@ impl Build for ServerBuild {
             (Some(place), Some(pair)) => Arc::new(served.resolver.with(place, pair)?),
             _ => Arc::clone(&served.resolver),
         };
-        // Where no pair has changed, the default one shows that handshakes succeed.
+        // If no pair has changed, the default pair shows that handshakes succeed.
         let changed = set.role.pair().unwrap_or(0);
         let value = self.whole(pairs, clients, Some(served), changed..changed + 1)?;
         let shrunk = shrunk(&value.epoch, &served.epoch);
@@ -183,7 +184,7 @@ impl Build for ServerBuild {
 }
 
 impl ServerBuild {
-    /// The pair in these files: everything of it parses and belongs together.
+    /// Loads the pair in these files: everything parses, and key and leaf belong together.
     fn pair(&self, set: &SetLayout, files: &Files) -> Result<Pair, Error> {
         let [(chain_path, chain), (key_path, key)] = set.pair(files)?;
         let none = Notes::default();
@@ -233,7 +234,7 @@ impl ServerBuild {
         dates::judge(&pair.leaf, &pair.path, served, Time { wall, skew: self.clock_skew }, warnings)
     }
 
-    /// Makes the value of all pairs, and rehearses it with each of these.
+    /// Builds the value from all pairs, and rehearses the pairs in `changed`.
     fn whole(
         &mut self,
         resolver: Arc<Pairs>,
@@ -257,8 +258,11 @@ impl ServerBuild {
         Ok(ServerTls { config: Arc::new(config), leaf, resolver, clients, epoch })
     }
 
-    /// Rehearses one pair: in a handshake by one of its names, or by none where it answers whoever names none; its other names
-    /// have to lead to it.
+    /// Rehearses one pair.
+    ///
+    /// A default pair that answers clients without SNI is rehearsed without SNI. Any other pair is
+    /// rehearsed with one of its names, and each of its names that no other pair holds has to lead
+    /// to it.
     fn rehearse(&self, config: &ServerConfig, pairs: &Pairs, place: usize) -> Result<(), Error> {
         let Some(pair) = pairs.get(place) else { return Ok(()) };
         let asks_by_name = place > 0 || self.strict_names;
@@ -269,7 +273,8 @@ impl ServerBuild {
         let name = if asks_by_name { pairs.example(place) } else { None };
         let mut alone = None;
         if asks_by_name && name.is_none() {
-            // Others hold all of its names, exactly, or it has none: it is as good as a pair can be that is not asked for.
+            // Other pairs hold all of its names exactly, or it has none. No client can get it, so
+            // it is rehearsed alone.
             let mut config = config.clone();
             config.cert_resolver = Arc::new(Always(Arc::clone(pair)));
             alone = Some(config);
@@ -310,7 +315,8 @@ impl ServerBuild {
         Ok(Arc::new(Verifier::new(stock, roots, algorithms, crls.clone(), self.revocation)))
     }
 
-    /// Assembles the configuration with the state of its sessions, and lets the closure at it.
+    /// Assembles the configuration with its session state, and passes it to the closure of
+    /// [`configure`](ServerBuilder::configure).
     fn config(
         &mut self,
         verifier: Arc<dyn ClientCertVerifier>,
@@ -327,7 +333,8 @@ impl ServerBuild {
         sessions.put_into(&mut config);
         let Some(configure) = &mut self.configure else { return Ok(config) };
         configure(&mut config);
-        // The verifier cannot be read back; a configuration put in the place of ours would have let go of it.
+        // The verifier cannot be read back. A closure that replaced the whole configuration would
+        // have dropped it.
         let kept = [
             ("session storage", sessions.stored_by(&config)),
             ("ticketer", sessions.ticketed_by(&config)),
@@ -338,7 +345,8 @@ impl ServerBuild {
             Some((what, _)) => {
                 format!("the closure for further settings replaced the {what}, which the reload owns")
             }
-            // What comes with it is taken for the client's before the client has shown anything, and again when replayed.
+            // A server attributes early data to the client before the client has proven anything,
+            // and again when it is replayed.
             None if config.max_early_data_size > 0 => {
                 "the closure for further settings allowed early data (0-RTT), which is off here".to_owned()
             }
@@ -348,10 +356,10 @@ impl ServerBuild {
     }
 }
 
-/// Whether the candidate has revocation lists of the served set, fewer of them and no others: an authority that issues a
-/// list replaces one.
+/// Returns whether the candidate has fewer CRLs than the served set, and no new one. An authority
+/// that issues a CRL replaces one, so such a candidate may be incomplete.
 fn lost_lists(set: &SetLayout, served: &Files, candidate: &Files) -> bool {
-    // To parse them all may take a second.
+    // Parsing all CRLs may take a second.
     if set.of_lists(served).eq(set.of_lists(candidate)) {
         return false;
     }
@@ -370,7 +378,7 @@ fn nothing() -> Error {
     Error::new(Layer::Settings, "no pair: there is nothing to serve")
 }
 
-/// Settings of a [`ServerReloader`].
+/// Configures and loads a [`ServerReloader`].
 pub struct ServerBuilder {
     pub(super) chain: PathBuf,
     pub(super) key: PathBuf,
@@ -395,120 +403,144 @@ pub struct ServerBuilder {
 type Set = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send>;
 
 impl ServerBuilder {
-    /// Verifies client certificates against the CAs of this bundle, which is in the set of the default pair; see
-    /// [`separate_client_ca`](Self::separate_client_ca).
+    /// Verifies client certificates against the CAs of this bundle. Without this call, the server
+    /// requests no client certificates.
     ///
-    /// A certificate that may not issue clients (CA:FALSE, for example), and a CA by which rustls can let no client in, is left
-    /// out with a warning; a bundle of which nothing is left is refused. The dates of a CA are not looked at. The manual has a
-    /// table: [`client_cas`](crate::manual::client_cas).
+    /// The bundle is in the file set of the default pair, unless
+    /// [`separate_client_ca`](Self::separate_client_ca) makes it a set of its own.
+    ///
+    /// A certificate that may not issue clients (CA:FALSE, for example), and a CA by which rustls
+    /// can verify no client, are left out with a warning. A bundle of nothing else rejects its file
+    /// set. The dates of a CA are ignored. The manual has a table:
+    /// [`client_cas`](crate::manual::client_cas).
     #[must_use]
     pub fn client_ca(mut self, bundle: impl AsRef<Path>, mode: ClientAuth) -> Self {
         self.client_ca = Some((bundle.as_ref().to_owned(), mode));
         self
     }
 
-    /// Refuses clients that this file of revocation lists names.
+    /// Rejects clients that a CRL in this file revokes. Needs [`client_ca`](Self::client_ca).
     ///
-    /// One list in DER, or any number in PEM. A missing, unreadable, empty or malformed file refuses its set, and so does
-    /// a list that names a CA of the bundle and is not signed by it, where no other list of that name is: never does it mean
-    /// that nobody is revoked. Only with [`client_ca`](Self::client_ca).
+    /// The file holds one CRL in DER, or any number in PEM. A missing, unreadable, empty or
+    /// malformed file rejects its file set. So does a CRL with the name of a CA of the bundle that
+    /// this CA did not sign, unless another CRL has that name. A broken file never means that no
+    /// certificate is revoked.
     ///
-    /// A file in the directory of the client CA bundle is in the bundle's set. All files of any other directory are a set of
-    /// their own, since another publisher puts them there: one that is broken keeps that set at its last good, and the
-    /// certificate goes on being renewed. Directories are compared as they are given, made absolute, and links are not
-    /// followed: `/tls/..data/ca.crl` and `/tls/ca.crt` are in two. See
-    /// [`crls_with_client_ca`](Self::crls_with_client_ca). Who is let in is decided over all sets that are served together:
-    /// the change of a set is judged beside the served files of the others.
+    /// A file in the directory of the client CA bundle is in the bundle's file set. All files of
+    /// any other directory are a file set of their own, since another publisher puts them there. A
+    /// broken file keeps that set at its last good version, and the certificate goes on being
+    /// renewed. Directories are compared as they are given, made absolute, without following
+    /// symlinks: `/tls/..data/ca.crl` and `/tls/ca.crt` are in two sets. See
+    /// [`crls_with_client_ca`](Self::crls_with_client_ca).
     ///
-    /// A client is refused if any list of an issuer in its chain names the certificate below it, in whatever order the lists
-    /// were issued or loaded. Otherwise each certificate of its chain needs a list that covers it
-    /// ([`allow_unknown_revocation_status`](Self::allow_unknown_revocation_status)) and has not expired
-    /// ([`ignore_revocation_expiration`](Self::ignore_revocation_expiration)); [`design`](crate::manual::design) has the
-    /// rules. A first load starts with an expired list, with a warning; a reload refuses one while the served one is valid,
-    /// and takes it, with a warning, once that has expired too. An older list than the served one is taken with a warning.
-    /// The dates go by the clock as it is, whatever [`clock_skew`](Self::clock_skew) says.
+    /// All file sets that are served decide together which clients are accepted: a change of one
+    /// set is evaluated with the served files of the others.
+    ///
+    /// A client is rejected if any CRL of an issuer in its chain lists the certificate below it, in
+    /// whatever order the CRLs were issued or loaded. Otherwise each certificate of its chain needs
+    /// a CRL that covers it
+    /// ([`allow_unknown_revocation_status`](Self::allow_unknown_revocation_status)) and has not
+    /// expired ([`ignore_revocation_expiration`](Self::ignore_revocation_expiration)).
+    /// [`design`](crate::manual::design) has the rules.
+    ///
+    /// A first load takes an expired CRL, with a warning. A reload rejects one while the served CRL
+    /// is valid, and takes it, with a warning, once that has expired too. A CRL older than the
+    /// served one is taken with a warning. Dates are compared with the clock as it is, without
+    /// [`clock_skew`](Self::clock_skew).
     #[must_use]
     pub fn crl(mut self, file: impl AsRef<Path>) -> Self {
         self.crls.push(file.as_ref().to_owned());
         self
     }
 
-    /// The same for every file in this directory, which is watched: what comes into it, goes or is replaced is taken up like
-    /// a change of a file. The directory is a set of its own, as with [`crl`](Self::crl).
+    /// Rejects clients that a CRL in this directory revokes: [`crl`](Self::crl) for every file in
+    /// it. The directory is a file set of its own, as with [`crl`](Self::crl).
     ///
-    /// A file is what is a regular file or a link to one, under a name that does not begin with a dot; directories are
-    /// passed over. The directory missing, unreadable or without a file refuses the set, and so does a file in it that holds
-    /// no list: write under a name with a dot and rename. Nothing tells whether another name will follow, so a change settles;
-    /// at once counts only a directory that moves with all other files of the set and as many files in it, as behind a
-    /// release link.
+    /// The directory is watched: adding, removing or replacing a file in it is a change of the set.
+    /// A file counts if it is a regular file or a symlink to one, and its name does not begin with
+    /// a dot. Subdirectories are ignored.
+    ///
+    /// A directory that is missing, unreadable or without a file rejects the set, and so does a
+    /// file in it that holds no CRL. Write a file under a name that begins with a dot, and rename
+    /// it.
+    ///
+    /// Nothing shows whether another file will follow, so a change has to settle. The exception is
+    /// a directory that moves together with all other files of the set and keeps its number of
+    /// files, as behind a release link: it is taken at once.
     #[must_use]
     pub fn crl_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.crl_dirs.push(dir.as_ref().to_owned());
         self
     }
 
-    /// Makes the client CA bundle a set of its own, with the revocation lists in its directory; otherwise it is in the set of
-    /// the default pair.
+    /// Sets whether the client CA bundle is a file set of its own, with the CRLs in its directory.
+    /// By default it is in the file set of the default pair.
     ///
-    /// For a bundle of another publisher than that of the pair: one that is broken does not keep the certificate from being
-    /// renewed, nor the other way round. Bundle and pair are then no longer taken up together.
+    /// A separate set is for a bundle of another publisher than the pair's. A broken bundle then
+    /// does not keep the certificate from being renewed, nor the other way round. Bundle and pair
+    /// are then no longer published together.
     #[must_use]
     pub fn separate_client_ca(mut self, separate: bool) -> Self {
         self.separate_client_ca = separate;
         self
     }
 
-    /// Puts all revocation lists into the set of the client CA bundle, wherever they are; otherwise those of other
-    /// directories are sets of their own.
+    /// Sets whether all CRLs are in the file set of the client CA bundle, wherever they are. By
+    /// default the CRLs of each other directory are a file set of their own.
     ///
-    /// For one publisher that commits bundle and lists together, as behind one release link: they are taken up together, and
-    /// a broken list then refuses the whole set.
+    /// One set is for a publisher that commits bundle and CRLs together, as behind one release
+    /// link. They are then published together, and a broken CRL rejects the whole set.
     #[must_use]
     pub fn crls_with_client_ca(mut self, together: bool) -> Self {
         self.crls_with_client_ca = together;
         self
     }
 
-    /// Asks for the revocation of the client's own certificate only, not of the intermediates above it.
+    /// Checks the revocation of the client's own certificate only. By default the intermediates
+    /// above it are checked too.
     #[must_use]
     pub fn only_check_end_entity_revocation(mut self) -> Self {
         self.revocation.end_entity_only = true;
         self
     }
 
-    /// Lets clients in that no revocation list covers. Without this they are refused. A client that only an expired list
-    /// covers is refused all the same.
+    /// Accepts clients that no CRL covers. By default they are rejected. A client that only an
+    /// expired CRL covers is rejected in either case.
     #[must_use]
     pub fn allow_unknown_revocation_status(mut self) -> Self {
         self.revocation.allow_unknown = true;
         self
     }
 
-    /// Goes on using a revocation list after the date by which the next one was due. Without this a client that only such
-    /// lists cover is refused from then on.
+    /// Goes on using a CRL after the date by which the next one was due. By default a client that
+    /// only such CRLs cover is rejected from then on.
     #[must_use]
     pub fn ignore_revocation_expiration(mut self) -> Self {
         self.revocation.ignore_expiration = true;
         self
     }
 
-    /// Serves a further pair to clients that name one of its servers: the DNS names among its leaf's subject alternative
-    /// names, of which there must be one. See [`pair_for`](Self::pair_for).
+    /// Serves an SNI pair to clients that name one of its servers: the DNS names among its leaf's
+    /// subject alternative names, of which there must be one. See [`pair_for`](Self::pair_for).
     #[must_use]
     pub fn pair(mut self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.pairs.push(Further { chain: chain.as_ref().into(), key: key.as_ref().into(), names: None });
         self
     }
 
-    /// Serves a further pair to clients that name one of these servers, whatever names its leaf has.
+    /// Serves an SNI pair to clients that name one of these servers, whatever names its leaf has.
     ///
-    /// A name is a DNS name, or one with `*` as its whole first label, which stands for exactly one label. Case does not
-    /// matter, and an exact name comes before a wildcard. Two further pairs cannot hold one name: that is an error at the
-    /// start, and a refusal of the candidate that would take it. Who names a server that no further pair holds, or none, gets
-    /// the pair of [`builder`](ServerReloader::builder), which holds no name; see [`strict_names`](Self::strict_names).
+    /// A name is a DNS name, or one with `*` as its whole first label, which stands for exactly one
+    /// label. Case does not matter, and an exact name comes before a wildcard. Two SNI pairs cannot
+    /// hold one name: that fails the first load, and rejects a candidate that would take the name.
     ///
-    /// Each pair is loaded, settled and refused by itself, and keeps its own last good: a bad one neither blocks the others
-    /// nor falls to another certificate. Client CAs and all other settings are those of the whole server.
+    /// A client that names a server that no SNI pair holds, or none, gets the default pair of
+    /// [`builder`](ServerReloader::builder), which holds no name. See
+    /// [`strict_names`](Self::strict_names).
+    ///
+    /// Each pair is loaded, settled and rejected by itself, and keeps its own last good version. A
+    /// broken pair neither blocks the others nor is replaced by another certificate. Client CAs and
+    /// all other settings apply to the whole server.
     #[must_use]
     pub fn pair_for<N: AsRef<str>>(
         mut self,
@@ -521,59 +553,70 @@ impl ServerBuilder {
         self
     }
 
-    /// Refuses the handshake of a client that names no server, or one that no pair holds; unless this is called with `true`
-    /// it gets the default pair. The default pair then holds the DNS names of its leaf, behind all further pairs.
+    /// Sets whether the handshake of a client is rejected that names no server, or one that no pair
+    /// holds. By default such a client gets the default pair.
+    ///
+    /// With `true`, the default pair holds the DNS names of its leaf, and every SNI pair comes
+    /// before it.
     #[must_use]
     pub fn strict_names(mut self, strict: bool) -> Self {
         self.strict_names = strict;
         self
     }
 
-    /// Uses this crypto provider instead of the process default.
+    /// Uses this crypto provider. By default it is the process default, else ring or aws-lc-rs,
+    /// whichever feature is enabled, in this order.
     #[must_use]
     pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.provider = Some(provider);
         self
     }
 
-    /// Enables these protocol versions instead of TLS 1.2 and 1.3.
+    /// Enables these protocol versions. By default TLS 1.2 and 1.3 are enabled.
     #[must_use]
     pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
         self.versions = versions.to_vec();
         self
     }
 
-    /// Offers these protocols by ALPN, the preferred one first.
+    /// Offers these protocols by ALPN, the preferred one first. By default ALPN is off.
     #[must_use]
     pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols.into_iter().map(|protocol| protocol.as_ref().to_vec()).collect();
         self
     }
 
-    /// Runs on each configuration before it is rehearsed, for any setting that has no method here.
+    /// Runs a closure on each configuration before its rehearsal, for settings that have no method
+    /// here.
     ///
-    /// It must not replace session storage, ticketer, verifier or resolver, nor allow early data (0-RTT): that is refused
-    /// with [`Layer::Config`]. The storage and the ticketer that it sees are the served ones where sessions go on.
+    /// The closure must not replace session storage, ticketer, verifier or resolver, nor allow
+    /// early data (0-RTT): such a build fails with [`Layer::Config`]. If sessions go on over the
+    /// reload, the closure sees the served storage and ticketer.
     #[must_use]
     pub fn configure(mut self, configure: impl FnMut(&mut ServerConfig) + Send + 'static) -> Self {
         self.configure = Some(Box::new(configure));
         self
     }
 
-    /// Stores so many sessions instead of [`SESSION_LIMIT`](super::SESSION_LIMIT); with 0, and without tickets, none resumes.
+    /// Limits the number of stored sessions; [`SESSION_LIMIT`](super::SESSION_LIMIT) by default.
+    /// With 0 and without tickets, no session resumes.
     ///
-    /// A client of TLS 1.2 takes one, a client of TLS 1.3 two (`send_tls13_tickets`); the oldest is forgotten for a new one.
+    /// A TLS 1.2 client takes one place, and a TLS 1.3 client takes two (`send_tls13_tickets`). A
+    /// new session evicts the oldest one.
     #[must_use]
     pub fn session_cache(mut self, sessions: usize) -> Self {
         self.resumption.limit = sessions;
         self
     }
 
-    /// Resumes by tickets that the client keeps: what of `make` encrypts them lives as long as their trust does.
+    /// Resumes sessions by tickets that the client keeps, with a ticketer that `make` returns. Its
+    /// keys live as long as their trust epoch.
     ///
-    /// `rustls::crypto::ring::Ticketer::new` and `rustls::crypto::aws_lc_rs::Ticketer::new` are such a `make`. It has to
-    /// make other keys each time: it is called twice at the first load and once for each new trust, and one whose tickets
-    /// are good for another is refused with [`Layer::Config`]. So keys cannot be shared between servers.
+    /// `rustls::crypto::ring::Ticketer::new` and `rustls::crypto::aws_lc_rs::Ticketer::new` are
+    /// such a `make`. It has to make other keys each time. It is called twice at the first load,
+    /// and once for each build that begins with fresh session state. A ticketer that can decrypt
+    /// another one's tickets fails the build with [`Layer::Config`], so keys cannot be shared
+    /// between servers.
     #[must_use]
     pub fn tickets(
         mut self,
@@ -583,64 +626,69 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether sessions resume over a reload that leaves the trust as it was; they do unless this is called with `false`.
+    /// Sets whether sessions resume over a reload that does not change the trust; `true` by
+    /// default.
     ///
-    /// Over a reload that changes client CAs, what their revocation lists list, client authentication or the names of a pair
-    /// they never do (INV-09).
+    /// Sessions never resume over a reload that changes client CAs, the certificates that their
+    /// CRLs list, client authentication or the names of a pair (INV-09).
     #[must_use]
     pub fn resume_over_reloads(mut self, resume: bool) -> Self {
         self.resumption.over_reloads = resume;
         self
     }
 
-    /// By how much the wall clock may be wrong, either way (ASM-04); it is taken to be right unless this is called.
+    /// Sets by how much the wall clock may be wrong in either direction (ASM-04); zero by default.
     ///
-    /// It makes a reload more careful, not bolder: a leaf is taken up only once it is valid whatever the time really is, so
-    /// so much after its notBefore, and refused as expired so much before its notAfter while the served leaf may be valid;
-    /// that counts as expired only so much after its own. A leaf that is valid for less than twice as long never counts as
-    /// valid. Clients have their own clocks: one that is behind refuses a certificate that is too new.
+    /// A skew makes a reload more careful. A leaf is deferred until one skew after its notBefore.
+    /// While the served leaf may be valid, a leaf is rejected as expired from one skew before its
+    /// notAfter. The served leaf counts as expired only from one skew after its own notAfter. A
+    /// leaf that is valid for less than two skews never counts as valid.
     ///
-    /// It is about the leaves that are served. The dates of client certificates and of revocation lists go by the clock as it
-    /// is, in each handshake and where a set is judged: rustls knows no skew there, and a list that counted as expired here
-    /// before it does there would only be refused too early.
+    /// Clients have their own clocks: one that is behind rejects a certificate that is too new.
+    ///
+    /// The skew applies to the leaves that are served. The dates of client certificates and CRLs
+    /// are compared with the clock as it is, in each handshake and when a file set is evaluated.
+    /// rustls knows no skew there. A CRL that expired earlier here than in handshakes would only be
+    /// rejected too early.
     #[must_use]
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.clock_skew = skew;
         self
     }
 
-    /// As [`Builder::on_event`].
+    /// Registers a callback for events; see [`Builder::on_event`].
     #[must_use]
     pub fn on_event(self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.further(|builder| builder.on_event(observer))
     }
 
-    /// As [`Builder::on_publish`]: for servers that take a new `ServerConfig` themselves.
+    /// Registers a callback for publications, for servers that take a new `ServerConfig`
+    /// themselves; see [`Builder::on_publish`].
     #[must_use]
     pub fn on_publish(self, observer: impl Fn(&Arc<Published<ServerTls>>) + Send + Sync + 'static) -> Self {
         self.further(|builder| builder.on_publish(observer))
     }
 
-    /// As [`Builder::timing`].
+    /// Sets the delays; see [`Builder::timing`].
     #[must_use]
     pub fn timing(self, timing: Timing) -> Self {
         self.further(move |builder| builder.timing(timing))
     }
 
-    /// As [`Builder::clock`].
+    /// Sets the clock; see [`Builder::clock`].
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         self.further(|builder| builder.clock(clock))
     }
 
-    /// As [`Builder::expiry_warnings`].
+    /// Sets when the nearing expiry of a leaf is reported; see [`Builder::expiry_warnings`].
     #[must_use]
     pub fn expiry_warnings(self, before: impl IntoIterator<Item = Duration>) -> Self {
         let before: Vec<_> = before.into_iter().collect();
         self.further(move |builder| builder.expiry_warnings(before))
     }
 
-    /// As [`Builder::watcher`].
+    /// Sets the watcher; see [`Builder::watcher`].
     #[must_use]
     pub fn watcher(self, make: Option<MakeWatcher>) -> Self {
         self.further(|builder| builder.watcher(make))
@@ -654,7 +702,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Sorts the files into sets.
+    /// Groups the files into file sets.
     pub(super) fn layout(&self) -> Result<Layout, Error> {
         Layout::new(&Given {
             chain: &self.chain,
@@ -668,11 +716,11 @@ impl ServerBuilder {
         })
     }
 
-    /// The settings of the generic reloader, for a load from another file system.
+    /// Returns a builder of the generic reloader, for a load from another file system.
     ///
     /// # Errors
-    /// [`Layer::Settings`] without a crypto provider, for revocation lists without client CAs, and for a
-    /// further pair without chain, key or name.
+    /// [`Layer::Settings`] without a crypto provider, for CRLs without client CAs, and for an SNI
+    /// pair without chain, key or name.
     pub fn into_generic(self) -> Result<Builder<ServerBuild>, Error> {
         if self.client_ca.is_none()
             && let Some(file) = self.crls.first().or(self.crl_dirs.first())
@@ -704,21 +752,24 @@ impl ServerBuilder {
         Ok(self.further.into_iter().fold(builder, |builder, set| set(builder)))
     }
 
-    /// Loads the files and builds the first configuration: synchronous and strict. Nothing is watched before
-    /// [`start`](Reloader::start).
+    /// Loads the files and builds the first configuration. Blocks until that is done. Nothing is
+    /// watched before [`start`](Reloader::start).
     ///
     /// # Errors
-    /// Whatever refuses, naming layer and path. A leaf outside its validity window is a warning, not an error.
+    /// Returns the first fault, with its layer and, where it has one, its path. A leaf outside its
+    /// dates is a warning, not an error.
     pub fn load(self) -> Result<ServerReloader, Error> {
         self.into_generic()?.load().map(ServerReloader)
     }
 }
 
-/// Keeps a `ServerConfig` up to date with its files.
+/// Keeps a `ServerConfig` up to date with its files. It dereferences to [`Reloader`], which has the
+/// remaining methods.
 pub struct ServerReloader(Reloader<ServerTls>);
 
 impl ServerReloader {
-    /// Settings for a server with this chain (leaf first) and its key, PEM both; they may be one file.
+    /// Returns a builder for a server with this chain (leaf first) and its key, both in PEM. They
+    /// may be one file.
     pub fn builder(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> ServerBuilder {
         ServerBuilder {
             chain: chain.as_ref().to_owned(),
@@ -742,25 +793,26 @@ impl ServerReloader {
         }
     }
 
-    /// The configuration to accept the next connection with. Waits for nothing (INV-07).
+    /// Returns the configuration to accept the next connection with. Waits for nothing (INV-07).
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
         self.0.with_current(|current| Arc::clone(&current.value.config))
     }
 
-    /// The same with its generation and leaf.
+    /// Returns the served configuration with its generation and leaf.
     #[must_use]
     pub fn served(&self) -> Arc<Published<ServerTls>> {
         self.0.current()
     }
 
-    /// For servers that take one `ServerConfig` for life; see there for what that leaves out.
+    /// Returns a certificate resolver for servers that take one `ServerConfig` for life;
+    /// [`Resolver`] lists its limits.
     #[must_use]
     pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
         Arc::new(Resolver(self.0.handle()))
     }
 
-    /// For tokio.
+    /// Returns an acceptor of tokio connections.
     #[cfg(all(feature = "tokio", not(loom)))]
     #[must_use]
     pub fn acceptor(&self) -> super::Acceptor {
@@ -782,7 +834,7 @@ impl fmt::Debug for ServerReloader {
     }
 }
 
-/// The process default, else the one that was compiled in.
+/// Returns the process default, else the provider that was compiled in.
 fn default_provider() -> Option<Arc<CryptoProvider>> {
     if let Some(provider) = CryptoProvider::get_default() {
         return Some(Arc::clone(provider));

@@ -1,7 +1,8 @@
-//! What the sessions of a server are made under, and the state that they live in.
+//! The trust that a server's sessions are made under, and the state that the sessions live in.
 //!
-//! rustls resumes a session by its cipher suite and server name alone, and takes the client's certificate as it was
-//! stored: nobody verifies it again. So the state goes on only while everything that it was verified under does.
+//! rustls resumes a session by its cipher suite and server name alone, and takes the client's
+//! certificate as it was stored: it is not verified again. The state is therefore kept only while
+//! nothing changes that the certificate was verified under.
 
 use std::{
     cmp::Ordering,
@@ -34,35 +35,39 @@ use crate::{
     trust::{Epoch, Trust},
 };
 
-/// Sessions stored where no other number is set: enough for 1,024 clients of TLS 1.2 or half as many of TLS 1.3.
+/// Default limit of stored sessions: enough for 1,024 TLS 1.2 clients, or half as many TLS 1.3
+/// clients.
 ///
-/// rustls's own default is 256. A larger storage is slower: a TLS 1.3 session is searched for among all that are stored.
+/// rustls's own default is 256. A larger storage is slower: a TLS 1.3 session is searched for among
+/// all that are stored.
 pub const SESSION_LIMIT: usize = 1024;
 
-/// What is encrypted to see whether another ticketer can read it.
+/// The content of a test ticket, by which a ticketer shows whether it can decrypt another one's
+/// tickets.
 const PROBE: &[u8] = b"whose is this?";
 
 pub(super) type TrustEpoch = Epoch<Arc<ServerTrust>, Sessions>;
 
-/// The names of a leaf, of whatever kind.
+/// The names of a leaf, of any kind.
 pub(super) type Identity = Arc<BTreeSet<(u8, Vec<u8>)>>;
 
-/// The names of this leaf.
+/// Returns the names of this leaf.
 pub(super) fn identity(leaf: &CertificateDer<'_>) -> Identity {
     let owned = |(tag, name): (u8, &[u8])| (tag, name.to_vec());
     let names = der::fields(leaf).map(|fields| der::identity(&fields).into_iter().map(owned).collect());
-    // One that cannot be read has no name but itself.
+    // A leaf that cannot be parsed has itself as its only name.
     Arc::new(names.unwrap_or_else(|| BTreeSet::from([(0, leaf.to_vec())])))
 }
 
-/// The client CAs that are trusted, and how each is named once it has gone. Order, duplicates and everything of a
-/// certificate that rustls does not look at make no other trust.
+/// The client CAs that are trusted, and the report of each for its removal. Order, duplicates and
+/// the parts of a certificate that rustls ignores do not matter.
 #[derive(Clone, Debug, Default)]
 struct Cas(BTreeMap<Anchor, Lost>);
 
 impl Cas {
-    /// The CAs by which somebody may have been let in who is no longer: those whose name and key have gone, or came under
-    /// other name constraints. How two constraints compare is not worked out; only that none at all allow everything.
+    /// Returns the CAs that may have verified clients that no CA verifies now: their name and key
+    /// are gone, or came under other name constraints. Two constraints are not compared; only a CA
+    /// without constraints is known to allow everything.
     fn lost<'a>(&self, served: &'a Self) -> impl Iterator<Item = &'a Lost> {
         let trusts =
             |anchor: &Anchor| self.0.contains_key(anchor) || self.0.contains_key(&anchor.unconstrained());
@@ -78,39 +83,43 @@ impl PartialEq for Cas {
 
 impl Eq for Cas {}
 
-/// The trust that sessions are made under, as rustls goes by it.
+/// The trust that sessions are made under, as far as rustls depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerTrust {
     mode: Option<ClientAuth>,
     cas: Cas,
-    /// The serial numbers that the revocation lists name, by the form of their issuer's name that compares.
+    /// The CRLs, by the canonical name of their issuer.
     lists: BTreeMap<Vec<u8>, Vec<Listed>>,
     revocation: Policy,
-    /// Of each pair, in the order of the settings: the default first.
+    /// The names of each pair, in the order of the settings: the default pair first.
     names: Vec<Identity>,
 }
 
-/// The serial numbers that the revocation lists of one key and scope name together: dates and numbers are left out, so that a list issued anew
-/// that lists the same is the same. A list that no CA of the bundle has signed is alone: whose key signed it, only its
-/// clients say, and another key's serial numbers hide none of its own.
+/// The serial numbers that the CRLs of one key and scope list together.
+///
+/// Dates and CRL numbers are left out, so that a reissued CRL with the same entries is equal. A CRL
+/// that no CA of the bundle signed stands alone: only its clients send the signing key, and another
+/// key's serial numbers hide none of its own.
 #[derive(Clone, Debug)]
 struct Listed {
     issuer: Vec<u8>,
-    /// Of which certificates they are.
+    /// The certificates that the CRLs cover.
     scope: Scope,
     signer: Signer,
     lists: Vec<List>,
-    /// To verify a list whose signer only its clients send.
+    /// Verify a CRL whose signing key only its clients send.
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Listed {
-    /// Whether it is about the same certificates, and signed by all keys that are known to have signed the other.
+    /// Returns whether both cover the same certificates, and every key known to have signed the
+    /// other signed this one.
     fn is_about(&self, other: &Self) -> bool {
         self.scope == other.scope && self.is_of(other) && other.is_signed_like(self)
     }
 
-    /// Whether it may be of the same authority. A key that came into the bundle or left it is asked itself.
+    /// Returns whether both may have the same authority. A key that entered or left the bundle is
+    /// verified.
     fn is_of(&self, other: &Self) -> bool {
         let signed = |key: &[u8], lists: &[List]| {
             lists.iter().any(|list| list.parsed.signed_by(key, &self.algorithms))
@@ -122,8 +131,8 @@ impl Listed {
         }
     }
 
-    /// Whether it may refuse somebody whom no list of its authority refused before: `was` are all lists then, `gone` those
-    /// that are not there as they were.
+    /// Returns whether it may revoke a certificate that no CRL of its authority revoked before.
+    /// `was` are all CRLs before the change; `gone` are the ones that are not present unchanged.
     fn grows(&self, was: &[Self], gone: &[&Self]) -> bool {
         let Signer::Other(identifier) = &self.signer else { return false };
         let more = |gone: &Self| count_new(&refused([self]), &refused([gone])) > 0;
@@ -137,20 +146,21 @@ impl Listed {
         }
     }
 
-    /// Whether these are the same lists, not merely equal ones.
+    /// Returns whether both hold the same CRLs, not merely equal ones.
     fn is_same(&self, other: &Self) -> bool {
         let same = |(a, b): (&List, &List)| Arc::ptr_eq(&a.parsed, &b.parsed) && a.released == b.released;
         self.lists.len() == other.lists.len() && self.lists.iter().zip(&other.lists).all(same)
     }
 
-    /// Whether all keys that are known to have signed lists here have signed those there: sessions were made under them.
+    /// Returns whether every key known to have signed CRLs here signed the other's CRLs: sessions
+    /// were made under these keys.
     fn is_signed_like(&self, other: &Self) -> bool {
         let keys = self.lists.iter().flat_map(|list| list.parsed.signers());
         keys.into_iter()
             .all(|key| other.lists.iter().any(|list| list.parsed.signed_by(&key, &self.algorithms)))
     }
 
-    /// How they compare by key, scope and what they name.
+    /// Compares by scope, signer and serial numbers.
     fn order(&self, other: &Self) -> Ordering {
         let by_kind = (&self.scope, &self.signer).cmp(&(&other.scope, &other.signer));
         by_kind.then_with(|| match self.is_same(other) {
@@ -169,11 +179,11 @@ impl PartialEq for Listed {
 
 impl Eq for Listed {}
 
-/// The serial numbers that lists refuse, in order and each once.
+/// Returns the serial numbers that the CRLs revoke, in ascending order and each once.
 fn refused<'a>(listed: impl IntoIterator<Item = &'a Listed>) -> Vec<&'a [u8]> {
     let lists: Vec<_> = listed.into_iter().flat_map(|listed| &listed.lists).collect();
     let mut serials: Vec<_> = lists.iter().flat_map(|list| list.refused()).collect();
-    // One list is in order.
+    // A single CRL is sorted already.
     if lists.len() > 1 {
         serials.sort_unstable();
     }
@@ -181,7 +191,8 @@ fn refused<'a>(listed: impl IntoIterator<Item = &'a Listed>) -> Vec<&'a [u8]> {
     serials
 }
 
-/// The lists of each side that the other does not have, each of them counted once.
+/// Returns the entries of each side that the other side lacks; each entry matches one entry at
+/// most.
 fn differing<'a>(now: &'a [Listed], was: &'a [Listed]) -> (Vec<&'a Listed>, Vec<&'a Listed>) {
     let mut gone: Vec<_> = was.iter().collect();
     let mut came: Vec<_> = now.iter().collect();
@@ -195,13 +206,13 @@ fn differing<'a>(now: &'a [Listed], was: &'a [Listed]) -> (Vec<&'a Listed>, Vec<
     (came, gone)
 }
 
-/// How many of `now` are not among `was`.
+/// Returns how many of `now` are not in `was`.
 fn count_new(now: &[&[u8]], was: &[&[u8]]) -> usize {
     now.iter().filter(|serial| was.binary_search(serial).is_err()).count()
 }
 
 impl ServerTrust {
-    /// The trust in nobody, asking for this.
+    /// Returns a trust in no CA, with this mode of client authentication.
     pub(super) fn new(mode: Option<ClientAuth>) -> Self {
         Self {
             mode,
@@ -212,7 +223,7 @@ impl ServerTrust {
         }
     }
 
-    /// Trusts these client CAs, with the certificate that each is of.
+    /// Adds these client CAs, each with its certificate.
     pub(super) fn cas(&mut self, roots: &RootCertStore, certificates: &[CertificateDer<'_>]) {
         for (anchor, certificate) in roots.roots.iter().zip(certificates) {
             let ca = || Lost::ClientCa {
@@ -223,12 +234,12 @@ impl ServerTrust {
         }
     }
 
-    /// Trusts nobody whom these lists name, as far as `revocation` has it.
+    /// Adds the revocations of these CRLs, under the options of `revocation`.
     pub(super) fn lists(&mut self, lists: &Lists, revocation: Policy, algorithms: WebPkiSupportedAlgorithms) {
         self.revocation = revocation;
         for list in lists.all() {
             let of_issuer = self.lists.entry(list.parsed.canonical.clone()).or_default();
-            // It lies in several files.
+            // One CRL lies in several files.
             if of_issuer.iter().flat_map(|other| &other.lists).any(|other| other.is_same_file(list)) {
                 continue;
             }
@@ -246,18 +257,18 @@ impl ServerTrust {
                 }),
             }
         }
-        // Their order decides nothing.
+        // The order of CRLs decides nothing.
         self.lists.values_mut().for_each(|lists| lists.sort_by(Listed::order));
     }
 
-    /// The same of whoever serves these names.
+    /// Returns the same trust for a server with these names.
     pub(super) fn of(&self, names: Vec<Identity>) -> Self {
         Self { names, ..self.clone() }
     }
 }
 
 impl ServerTrust {
-    /// What `served` trusts and this does not.
+    /// Returns the trust that `served` has and this does not.
     fn lost(&self, served: &Self) -> Vec<Lost> {
         let mut lost: Vec<_> = self.cas.lost(&served.cas).cloned().collect();
         if strictness(self.mode) > strictness(served.mode) {
@@ -270,9 +281,10 @@ impl ServerTrust {
         lost
     }
 
-    /// The issuers some of whose clients the lists may shut out, whom the served ones did not.
+    /// Returns the issuers whose CRLs may reject clients that the served CRLs do not.
     fn lost_to_lists(&self, served: &Self) -> Vec<Lost> {
-        // Whose revocation is unknown is refused, as long as that is not allowed: a list that went takes clients with it.
+        // Unless an unknown status is allowed, the removal of a CRL rejects the clients that it
+        // covered.
         let went = |(canonical, _): &(&Vec<u8>, &Vec<Listed>)| {
             !self.revocation.allow_unknown && !self.lists.contains_key(*canonical)
         };
@@ -287,8 +299,8 @@ impl ServerTrust {
             let lacks = |some: &[&Listed], others: &[Listed]| {
                 some.iter().any(|one| !others.iter().any(|other| other.is_about(one)))
             };
-            // Whose status is unknown is refused unless that is allowed, and whose list has expired is refused also then;
-            // so is who has only lists of an issuer that another key has signed.
+            // Unless it is allowed, an unknown status rejects. An expired CRL rejects in either
+            // case, and so do CRLs of the issuer that only another key signed.
             let narrower = match self.revocation.allow_unknown {
                 false => was.is_empty() || lacks(&gone, now),
                 true => {
@@ -305,7 +317,7 @@ impl ServerTrust {
     }
 }
 
-/// What to tell of an epoch that is to take the place of another.
+/// Returns the trust that is lost when `epoch` replaces `served`, if trust is reduced.
 pub(super) fn shrunk(epoch: &TrustEpoch, served: &TrustEpoch) -> Option<Shrunk> {
     let shrank = epoch.shrank_after(served.number());
     shrank.then(|| Shrunk { epoch: epoch.number(), lost: epoch.trust().lost(served.trust()) })
@@ -320,13 +332,14 @@ fn strictness(mode: Option<ClientAuth>) -> u8 {
 }
 
 impl Trust for ServerTrust {
-    /// Whether a CA went, a revocation list grew, came or went, or more is asked of clients: names are no trust of clients.
+    /// Returns whether a CA was removed, a CRL grew, was added or was removed, or more is required
+    /// of clients. The names of pairs do not count: they are no trust in clients.
     fn shrinks(&self, served: &Self) -> bool {
         !self.lost(served).is_empty()
     }
 }
 
-/// What can resume sessions: whoever has it has them all.
+/// The state of resumption: every server that holds it resumes all of its sessions.
 #[derive(Clone)]
 pub(super) struct Sessions {
     storage: Arc<dyn StoresServerSessions>,
@@ -370,7 +383,7 @@ impl Default for Resumption {
 }
 
 impl Resumption {
-    /// The epoch of what is to take the place of what is `served`.
+    /// Returns the epoch of a value that is to replace `served`.
     pub(super) fn epoch(
         &mut self,
         served: Option<&TrustEpoch>,
@@ -391,7 +404,8 @@ impl Resumption {
             make().map_err(|error| Error::new(Layer::Config, format!("no ticketer could be made: {error}")))
         };
         let fresh = ticketer()?;
-        // At the first load another one is made for the comparison, so that shared keys are an error at the start.
+        // At the first load a second ticketer is made for the comparison, so that shared keys are
+        // an error at the start.
         let other = served.map_or_else(ticketer, |served| Ok(Arc::clone(&served.ticketer)))?;
         if other.encrypt(PROBE).is_some_and(|ticket| fresh.decrypt(&ticket).is_some()) {
             let why = "the ticketer that was made takes the tickets of another: it needs keys of its own";
@@ -410,7 +424,7 @@ mod tests {
     /// A client CA: a name, a key, name constraints, and what else is in its certificate.
     type Ca = (u8, u8, Option<u8>, u8);
 
-    /// What is trusted in it, by the rule that is tested here.
+    /// Returns the parts of a CA that are trusted, by the rule under test.
     fn trusted((name, key, constraints, _): Ca) -> (u8, u8, Option<u8>) {
         (name, key, constraints)
     }
@@ -420,14 +434,14 @@ mod tests {
         Lost::ClientCa { subject, fingerprint: Fingerprint(sha256::digest(&[certificate])) }
     }
 
-    /// `CN=` and a letter.
+    /// Encodes `CN=` and a letter.
     fn subject(name: u8) -> Vec<u8> {
         let mut der = vec![0x31, 10, 0x30, 8, 6, 3, 0x55, 4, 3, 0x0c, 1];
         der.push(b'a' + name);
         der
     }
 
-    /// A trust of these CAs, and what else there is.
+    /// Makes a trust of these CAs, this mode and this leaf.
     fn trust(mode: Option<ClientAuth>, cas: &[Ca], leaf: u8) -> ServerTrust {
         let mut trust = ServerTrust::new(mode);
         let mut roots = RootCertStore::empty();
@@ -444,14 +458,15 @@ mod tests {
 
     /// Checks: INV-09, INV-11.
     ///
-    /// Every bundle of up to two certificates, against every other and every mode.
+    /// Compares every bundle of up to two certificates with every other one, in every mode.
     ///
     /// Engine: generated.
     #[test]
     fn inv09_inv11_trust_is_compared_by_name_key_and_constraints() {
         use ClientAuth::{Optional, Required};
         let modes = [None, Some(Optional), Some(Required)];
-        // The first two are one CA and its renewal; then another key, another name, and two that are constrained.
+        // The first two are one CA and its renewal. Another key, another name, and two constrained
+        // CAs follow.
         let cas: [Ca; 6] = [
             (0, 0, None, 0),
             (0, 0, None, 1),
@@ -488,7 +503,8 @@ mod tests {
                     assert_eq!(next == served, strict == stricter && all(had) == all(has), "{had:?} {has:?}");
                     shrank += usize::from(!found.is_empty());
                     same += usize::from(next == served);
-                    // Breaks: INV-09, INV-16. Trust compared by the bytes of certificates loses a CA that was renewed.
+                    // Breaks: INV-09, INV-16.
+                    // Trust compared by the bytes of certificates loses a CA that was renewed.
                     let by_bytes = had.iter().any(|ca| !has.contains(ca));
                     assert!(by_bytes || lost.is_empty(), "{had:?} {has:?}");
                 }
@@ -510,7 +526,7 @@ mod tests {
         }
     }
 
-    /// Lists of some issuers; of the others there is none.
+    /// Makes a trust with CRLs of some issuers; the other issuers have none.
     fn listing(lists: [Option<u8>; 2], revocation: Policy) -> ServerTrust {
         let mut trust = ServerTrust { revocation, ..ServerTrust::new(Some(ClientAuth::Required)) };
         for (issuer, serials) in ISSUERS.iter().zip(lists) {
@@ -522,7 +538,7 @@ mod tests {
         trust
     }
 
-    /// The reference model: the clients that are let in.
+    /// The reference model: returns the clients that are accepted.
     fn let_in(lists: [Option<u8>; 2], policy: Policy) -> Vec<(usize, u8)> {
         let asked = lists != [None, None];
         let clients = (0..2).flat_map(|issuer| SERIALS.map(|serial| (issuer, serial)));
@@ -555,7 +571,7 @@ mod tests {
                 let shrinks = new.shrinks(&old);
                 assert!(shrinks || !lost, "{was:?} {policy_was:?} to {now:?} {policy:?} shuts somebody out");
                 assert!(!shrinks || new != old, "the same trust shrinks");
-                // Serials that go, and nothing else, let in and shut nobody out.
+                // A change that only removes serial numbers rejects no client.
                 let forgives = policy == policy_was
                     && now.iter().zip(was).all(|(now, was)| {
                         now.is_some() == was.is_some() && now.unwrap_or(0) & !was.unwrap_or(0) == 0
@@ -565,7 +581,7 @@ mod tests {
                 needless += usize::from(shrinks && !lost);
             }
         }
-        // A list that came is told, though it may name nobody.
+        // A new CRL is reported, even if it revokes no certificate.
         assert!(pairs == 2500 && needless < pairs / 4, "{needless} of {pairs} are told without need");
     }
 

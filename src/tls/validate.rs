@@ -1,4 +1,4 @@
-//! Checks that need no handshake: everything parses, the key belongs to the leaf.
+//! Checks that need no handshake: every certificate parses, and the key belongs to the leaf.
 
 use std::path::Path;
 
@@ -17,12 +17,13 @@ use crate::{
 
 use super::key;
 
-/// The certificates of a chain: at least one, and all of them parse.
+/// Parses the certificates of a chain, of which there has to be at least one.
 pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain = pem::chain(text).map_err(|error| error.at(path))?;
     for (i, certificate) in chain.iter().enumerate() {
         let known = der::fields(certificate).is_some();
-        // Roots of version 1 are still about; behind the leaf they do no harm, and clients have them as anchors.
+        // Roots of version 1 still exist. After the leaf they do no harm, and clients have them as
+        // anchors.
         let parses = ParsedCertificate::try_from(certificate).is_ok()
             || i > 0 && RootCertStore::empty().add(certificate.clone()).is_ok();
         if known && parses {
@@ -32,7 +33,7 @@ pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'stat
         let version = if i == 0 { " or not X.509 version 3" } else { "" };
         let what = match Content::of(certificate).filter(|content| *content != Content::Certificate) {
             Some(other) => format!("is malformed: it looks like {} under a wrong label", other.name()),
-            // The longest certificate that rustls reads.
+            // rustls reads no longer certificate.
             None if certificate.len() > 0xffff => "is longer than 65535 bytes".to_owned(),
             None => format!("is malformed{version}"),
         };
@@ -42,7 +43,8 @@ pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'stat
     Ok(chain)
 }
 
-/// Whether the key belongs to the first certificate; `None` where the provider cannot tell and the rehearsal decides.
+/// Checks that the key belongs to the leaf; returns `None` if the provider cannot compare them, so
+/// that the rehearsal decides.
 pub(super) fn matches(
     provider: &CryptoProvider,
     certified: &CertifiedKey,
@@ -52,7 +54,7 @@ pub(super) fn matches(
     match certified.keys_match() {
         Ok(()) => Ok(Some(())),
         Err(TlsError::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(None),
-        // Two encodings of one point are compared as two keys.
+        // The comparison takes two encodings of one point for two keys.
         Err(_) if key::is_compressed(certified) => match key::is_verified(provider, certified) {
             true => Ok(None),
             false => Err(Error::new(Layer::Chain, key::COMPRESSED).at(chain_path)),
@@ -61,7 +63,7 @@ pub(super) fn matches(
     }
 }
 
-/// What is told of a leaf.
+/// Returns the description of a leaf that events and the status report.
 pub(super) fn leaf(path: &Path, certificate: &CertificateDer<'_>) -> Result<Leaf, Error> {
     let fields = der::fields(certificate)
         .ok_or_else(|| Error::new(Layer::Chain, "the first certificate is malformed").at(path))?;
@@ -74,7 +76,7 @@ pub(super) fn leaf(path: &Path, certificate: &CertificateDer<'_>) -> Result<Leaf
     })
 }
 
-/// Verifies a handshake signature with the provider's algorithms, whoever made it.
+/// Verifies a handshake signature with the provider's algorithms.
 pub(super) fn signature(
     provider: &CryptoProvider,
     tls13: bool,
