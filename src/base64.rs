@@ -1,12 +1,14 @@
-//! Base64 (RFC 4648 section 4) of private keys, into a buffer of its final size and with no other.
+//! Decodes the base64 (RFC 4648 section 4) of private keys into one buffer of the final size.
 //!
-//! `rustls-pki-types` decodes everything else. Of a key it would leave the whole text in a buffer that grows and is not
-//! wiped (INV-10).
+//! `rustls-pki-types` decodes everything else. It would leave the whole text of a key in a buffer
+//! that grows and is not wiped (INV-10).
 
-/// The bytes that `text` encodes; white space is passed over, and the padding may be missing altogether.
+/// Decodes `text`; `None` if it is not base64. White space is skipped, and the padding may be
+/// missing altogether.
 ///
-/// The buffer is allocated once, at the length that is needed, and nothing is kept on the way: whoever takes it has the only
-/// copy. How long this takes depends on the length of the text and on where white space and padding are, not on digits.
+/// The buffer is allocated once, at its final length, and no other copy is made: the caller has the
+/// only one. The running time depends on the length of the text and the places of white space and
+/// padding, but not on digits.
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let (mut digits, mut padding) = (0_usize, 0_usize);
     for byte in text {
@@ -42,9 +44,9 @@ const SPACE: u8 = 0x80;
 const PADDING: u8 = 0x81;
 const NOTHING: u8 = 0x82;
 
-/// What a character stands for; without a branch or a table, whose timing would tell of it.
+/// Returns the value of a character, without a branch or a table whose timing would reveal it.
 fn value(byte: u8) -> u8 {
-    // All ones where the byte lies in the range.
+    // All ones if the byte lies in the range.
     let within = |low: u8, high: u8| {
         let outside = (u16::from(byte).wrapping_sub(u16::from(low))
             | u16::from(high).wrapping_sub(u16::from(byte)))
@@ -73,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    /// What `rustls-pki-types` makes of it.
+    /// Decodes the text with `rustls-pki-types`.
     fn theirs(text: &[u8]) -> Option<Vec<u8>> {
         let pem = [b"-----BEGIN PRIVATE KEY-----\n", text, b"\n-----END PRIVATE KEY-----\n"].concat();
         PrivatePkcs8KeyDer::from_pem_slice(&pem).ok().map(|key| key.secret_pkcs8_der().to_vec())
@@ -103,7 +105,7 @@ mod tests {
             }
         }
         for byte in 0..=255 {
-            // A line that is a marker, or split in two, is the matter of the sections.
+            // The sections handle a line that is a marker or split in two.
             for text in [[b'A', b'Q', byte, b'Z'], [byte, b'/', b'9', b'+'], [b'0', b'a', b'k', byte]] {
                 tried += 1;
                 taken += usize::from(same(&text));

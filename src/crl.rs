@@ -1,8 +1,9 @@
-//! Revocation lists (RFC 5280 section 5): the lists of a file, and the few fields of one that policy and people need.
+//! CRLs (RFC 5280 section 5): the CRLs of a file, and the few fields that policies and messages
+//! need.
 //!
-//! A bounded reader on top of that of [`der`]. It decides nothing about a certificate: rustls and webpki parse each
-//! list themselves. Nothing is passed over: a malformed entry makes the whole list malformed, for an entry that is not
-//! read is a client that is let in.
+//! This is a bounded reader on top of [`der`]. It decides nothing about a certificate: rustls and
+//! webpki parse each CRL themselves. No entry is skipped: a malformed entry makes the whole CRL
+//! malformed, because a client whose entry is not read would be accepted.
 
 use std::{cmp::Ordering, time::Duration};
 
@@ -14,26 +15,28 @@ use crate::{
     pem,
 };
 
-/// What is read of a revocation list.
+/// The fields that are read from a CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields<'a> {
-    /// Whether it is of version 2: rustls takes no other.
+    /// Whether it has version 2, the only one that rustls supports.
     pub version_2: bool,
     /// The DER of the issuer's name.
     pub issuer: &'a [u8],
-    /// When it was issued, since the Unix epoch.
+    /// The time of its issue, since the Unix epoch.
     pub this_update: Duration,
-    /// When the next one is due at the latest, since the Unix epoch.
+    /// The time by which the next CRL is due, since the Unix epoch.
     pub next_update: Option<Duration>,
-    /// The bytes of its number, most significant first, as encoded.
+    /// The bytes of its CRL number, most significant first, as encoded.
     pub number: Option<&'a [u8]>,
-    /// The identifier of the key that signed it, where it has one (RFC 5280 section 5.2.1).
+    /// The authority key identifier, if it has one (RFC 5280 section 5.2.1).
     pub key_identifier: Option<&'a [u8]>,
-    /// The DER of its issuing distribution point, where it is about a part of the certificates only.
+    /// The DER of its issuing distribution point, if it covers only some of the issuer's
+    /// certificates.
     pub scope: Option<&'a [u8]>,
     /// The bytes of the serial numbers that it lists, as encoded.
     pub revoked: Vec<&'a [u8]>,
-    /// The serial numbers among them that are on hold only (reason `certificateHold`): an authority may release these.
+    /// The serial numbers among them that are only on hold (reason `certificateHold`), which an
+    /// authority may release.
     pub on_hold: Vec<&'a [u8]>,
     /// The signed part, with its tag and length.
     pub signed: &'a [u8],
@@ -51,22 +54,22 @@ const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 29, 35];
 const KEY_IDENTIFIER: u8 = 0x80;
 const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 29, 28];
 const REASON: &[u8] = &[0x55, 29, 21];
-/// An ENUMERATED of the value 6 (RFC 5280 section 5.3.1).
+/// The DER of an ENUMERATED with the value 6 (RFC 5280 section 5.3.1).
 const CERTIFICATE_HOLD: &[u8] = &[0x0a, 1, 6];
 
-/// The revocation lists of a file, in its order: one in DER, or any number in PEM, but at least one.
+/// Parses the CRLs of a file, in its order: one CRL in DER, or any number in PEM, but at least one.
 ///
-/// Whatever is a list in DER is read as that: authorities publish DER. Anything else is PEM if it has a `BEGIN`, or does
-/// not begin like DER.
+/// Input that parses as a CRL in DER is taken as DER, which authorities publish. Other input is PEM
+/// if it has a `BEGIN` or does not begin like DER.
 ///
 /// # Errors
-/// [`Layer::Pem`] for an empty file, damaged PEM, or anything else than revocation lists in it; [`Layer::Crl`] for a
-/// list that is malformed, whole files only.
+/// [`Layer::Pem`] for an empty file, damaged PEM, and sections other than CRLs; [`Layer::Crl`] for
+/// a malformed CRL. One such CRL rejects the whole file.
 pub fn parse(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
     let lists = match file.first() {
-        // Copied once it is known for a list: a private key begins like one.
+        // The bytes are copied only once they are known to be a CRL: a private key begins like one.
         Some(&SEQUENCE) if fields(file).is_some() => vec![file.to_vec().into()],
-        // The text before PEM may begin with a zero.
+        // Text before PEM may begin with a zero, the byte that begins DER.
         Some(&SEQUENCE) if !file.windows(11).any(|text| text == b"-----BEGIN ") => {
             return Err(Error::new(Layer::Crl, "revocation list 1 of 1 is malformed"));
         }
@@ -81,10 +84,14 @@ pub fn parse(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, 
     }
 }
 
-/// Reads a revocation list; `None` if it is not one.
+/// Parses a CRL; `None` if it is malformed.
 ///
-/// 1. CertificateList: the signed part, algorithm, signature. 2. Version, algorithm, issuer. 3. Dates. 4. The entries.
-/// 5. Extensions, of which the number, the key's identifier and the issuing distribution point are opened.
+/// 1. CertificateList: the signed part, the algorithm and the signature are read.
+/// 2. Version, algorithm and issuer follow.
+/// 3. The dates follow.
+/// 4. The entries follow.
+/// 5. The extensions follow, of which the CRL number, the authority key identifier and the issuing
+///    distribution point are parsed.
 #[must_use]
 pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
     // 1.
@@ -95,7 +102,7 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
     let mut tbs = Reader(parts.read(SEQUENCE)?);
     let signed = &all[..all.len() - parts.0.len()];
     let algorithm = parts.read(SEQUENCE)?;
-    // A signature is whole bytes.
+    // A signature consists of whole bytes.
     let signature = parts.read(BIT_STRING)?.strip_prefix(&[0])?;
     parts.end()?;
     // 2.
@@ -164,22 +171,23 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
 }
 
 impl Fields<'_> {
-    /// How the ages of two lists of one issuer compare: by the date of issue, and by number where that is the same. One
-    /// without a number is older than all that have one: an order of many lists needs a place for it.
+    /// Compares the ages of two CRLs of one issuer: by date of issue, then by CRL number. A CRL
+    /// without a number is older than every CRL with one, because an order of many CRLs needs a
+    /// place for it.
     ///
-    /// The date comes first, for a number begins again where an authority loses its files.
+    /// The date comes first, because the number starts again where an authority loses its files.
     #[must_use]
     pub fn age(&self, other: &Self) -> Ordering {
         (self.this_update, self.magnitude()).cmp(&(other.this_update, other.magnitude()))
     }
 
-    /// How the numbers of two lists compare; `None` where one has none.
+    /// Compares the CRL numbers of two CRLs; `None` if either has none.
     #[must_use]
     pub fn numbered(&self, other: &Self) -> Option<Ordering> {
         Some(self.magnitude()?.cmp(&other.magnitude()?))
     }
 
-    /// The number in a form that compares: how many digits, and these.
+    /// Returns the CRL number in a form that compares: the count of its digits, and the digits.
     pub(crate) fn magnitude(&self) -> Option<(usize, &[u8])> {
         let number = self.number?;
         let zeros = number.iter().take_while(|byte| **byte == 0).count();

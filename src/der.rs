@@ -1,16 +1,18 @@
-//! The few fields of a certificate that are told: validity, serial, names.
+//! Parses the few fields of a certificate that are reported and compared: validity, serial number,
+//! names.
 //!
-//! A bounded reader of DER (X.690) and of just so much of RFC 5280 section 4.1. It decides nothing about trust: rustls
-//! and webpki parse the certificate themselves. Every length is checked against what is there; nothing recurses.
+//! This is a bounded reader of DER (X.690) and of the necessary part of RFC 5280 section 4.1. It
+//! decides nothing about trust: rustls and webpki parse the certificate themselves. Every length is
+//! checked against the input, and nothing recurses.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use crate::date;
 
-/// Names read from one certificate.
+/// Limit of names read from one certificate.
 const NAME_LIMIT: usize = 1024;
 
-/// What is read of a certificate.
+/// The fields that are read from a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields<'a> {
     /// The bytes of the serial number, most significant first, as encoded.
@@ -27,16 +29,16 @@ pub struct Fields<'a> {
     pub names: Vec<String>,
     /// The DER of the names in the subject alternative name, if it has one.
     pub alternative: Option<&'a [u8]>,
-    /// Whether it says that it is a CA's.
+    /// Whether its basic constraints say that it is a CA.
     pub ca: bool,
     /// Whether it demands a stapled OCSP response: TLS feature `status_request` (RFC 7633).
     pub must_staple: bool,
-    /// The DER of the public key's algorithm and bits: SubjectPublicKeyInfo, without its tag and length.
+    /// The DER of the SubjectPublicKeyInfo (algorithm and key bits), without its tag and length.
     pub public_key: &'a [u8],
     /// The signed part, with its tag and length.
     pub signed: &'a [u8],
     /// The DER of the signature's algorithm, without its tag and length, and the signature; `None`
-    /// where the signed part is not followed by both.
+    /// unless both follow the signed part.
     pub signature: Option<(&'a [u8], &'a [u8])>,
 }
 
@@ -61,7 +63,8 @@ const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
-/// The types of RFC 4514 section 3 that certificates have, and the e-mail address of PKCS #9.
+/// The attribute types of RFC 4514 section 3 that certificates use, and the e-mail address of PKCS
+/// #9.
 const ATTRIBUTES: &[(&[u8], &str)] = &[
     (COMMON_NAME, "CN"),
     (&[0x55, 4, 6], "C"),
@@ -74,16 +77,19 @@ const ATTRIBUTES: &[(&[u8], &str)] = &[
 ];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 29, 17];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
-/// RFC 7633 section 4: id-pe-tlsfeature, and the number of `status_request` in it.
+/// id-pe-tlsfeature, and the number of `status_request` in it (RFC 7633 section 4).
 const TLS_FEATURE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 24];
 const STATUS_REQUEST: &[u8] = &[5];
 const BIT_STRING: u8 = 0x03;
 
-/// Reads a certificate; `None` if it is not one as far as it is read.
+/// Parses a certificate; `None` if the parts that are read are malformed.
 ///
-/// 1. Certificate, TBSCertificate, version, serial. 2. Signature algorithm, issuer. 3. Validity. 4. Subject, public key.
-/// 5. The unique identifiers that old ones have; extensions, of which the subject alternative name, the basic
-///    constraints and the TLS features are opened.
+/// 1. Certificate, TBSCertificate, version and serial number are read.
+/// 2. Signature algorithm and issuer follow.
+/// 3. Validity follows.
+/// 4. Subject and public key follow.
+/// 5. The unique identifiers of old certificates and the extensions follow. Of the extensions, only
+///    the subject alternative name, the basic constraints and the TLS features are parsed.
 #[must_use]
 pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     // 1.
@@ -122,7 +128,7 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
                 names = alternative_names(found)?;
                 alternative = Some(found);
             } else if id == BASIC_CONSTRAINTS {
-                // X.690 section 11.1: true is all ones.
+                // X.690 section 11.1 encodes true as all ones.
                 ca = Reader(value).read(SEQUENCE).and_then(|own| Reader(own).read(BOOLEAN)) == Some(&[0xff]);
             } else if id == TLS_FEATURE {
                 let mut features = Reader(Reader(value).read(SEQUENCE).unwrap_or_default());
@@ -130,7 +136,7 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
             }
         }
     }
-    // Extensions that are cut off, or under another tag, are not read, and must not count as none.
+    // Extensions that are truncated or under another tag must not count as no extensions.
     tbs.end()?;
     if names.is_empty() {
         let last = common_names(subject).and_then(|mut found| found.pop());
@@ -155,19 +161,20 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
 /// Reads the algorithm and the signature that follow the signed part.
 fn signature(mut rest: Reader<'_>) -> Option<(&[u8], &[u8])> {
     let algorithm = rest.read(SEQUENCE)?;
-    // A signature is whole bytes.
+    // A signature consists of whole bytes.
     let bits = rest.read(BIT_STRING)?.strip_prefix(&[0])?;
     rest.end()?;
     Some((algorithm, bits))
 }
 
-/// The names of a certificate to compare it by: the whole subject alternative name, of any kind and however many, else the
-/// common names, else the subject. Their order and number do not matter, each byte of them does.
+/// Returns the names of a certificate for comparison: the whole subject alternative name, else the
+/// common names, else the subject. Names of every kind count, in any number. Their order and
+/// repetition do not matter, but every byte of them does.
 #[must_use]
 pub fn identity<'a>(fields: &Fields<'a>) -> BTreeSet<(u8, &'a [u8])> {
     let mut rest = Reader(fields.alternative.unwrap_or_default());
     let mut found: BTreeSet<_> = std::iter::from_fn(|| rest.any()).collect();
-    // What cannot be read is compared as it is.
+    // A part that cannot be parsed is compared as raw bytes.
     found.extend((!rest.0.is_empty()).then_some((0, rest.0)));
     if found.is_empty() {
         found.extend(common_names(fields.subject).unwrap_or_default());
@@ -178,10 +185,11 @@ pub fn identity<'a>(fields: &Fields<'a>) -> BTreeSet<(u8, &'a [u8])> {
     found
 }
 
-/// A name (the issuer's, the subject's) for people, in the order of `openssl x509 -subject`: `C=US, O=Example, CN=localhost`;
-/// `None` if it is none.
+/// Formats a name (an issuer's or a subject's) in the order of `openssl x509 -subject`: `C=US,
+/// O=Example, CN=localhost`. Returns `None` if the name is malformed.
 ///
-/// A comma within a part is escaped, what breaks out of a line is replaced, and an uncommon type is told as `?`.
+/// A comma within a part is escaped, characters that break out of a line are replaced, and an
+/// uncommon type is written as `?`.
 #[must_use]
 pub fn name(name: &[u8]) -> Option<String> {
     let mut text = String::new();
@@ -208,7 +216,8 @@ pub fn name(name: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// The serial as `openssl x509 -serial` prints it: a negative one, which RFC 5280 forbids and some CAs made, with a sign.
+/// Formats a serial number as `openssl x509 -serial` does. A negative one, which RFC 5280 forbids
+/// and some CAs issued, has a sign.
 #[must_use]
 pub fn serial_hex(serial: &[u8]) -> String {
     let negative = serial.first().is_some_and(|byte| byte & 0x80 != 0);
@@ -225,15 +234,16 @@ pub fn serial_hex(serial: &[u8]) -> String {
     negative.then(|| "-".to_owned()).into_iter().chain(digits).collect()
 }
 
-/// Returns the value of the extension `id` of a certificate; `None` where there is no such extension, or none that can be
-/// read.
+/// Returns the value of the extension `id` of a certificate; `None` if the certificate lacks it or
+/// is malformed.
 pub(crate) fn extension<'a>(certificate: &'a [u8], id: &[u8]) -> Option<&'a [u8]> {
     let mut tbs = Reader(Reader(Reader(certificate).read(SEQUENCE)?).read(SEQUENCE)?);
     let explicit = std::iter::from_fn(|| tbs.any()).find(|(tag, _)| *tag == EXTENSIONS)?.1;
     extension_of(Reader(explicit).read(SEQUENCE)?, id)
 }
 
-/// Returns the value of the extension `id` among the `extensions` of a certificate, a list or an entry of one.
+/// Returns the value of the extension `id` in a list of extensions, of a certificate, a CRL or an
+/// entry of one.
 pub(crate) fn extension_of<'a>(extensions: &'a [u8], id: &[u8]) -> Option<&'a [u8]> {
     let mut extensions = Reader(extensions);
     while !extensions.0.is_empty() {
@@ -246,17 +256,18 @@ pub(crate) fn extension_of<'a>(extensions: &'a [u8], id: &[u8]) -> Option<&'a [u
     None
 }
 
-/// Returns a name in the form in which RFC 5280 section 7.1 compares names: equal names have equal forms, whatever the
-/// types of their strings, the case of their letters and the number of their spaces.
+/// Returns a name in the canonical form in which RFC 5280 section 7.1 compares names. Equal names
+/// have equal forms, whatever the types of their strings, the case of their letters and the number
+/// of their spaces.
 ///
-/// Unicode is not normalized beyond its lower case. A name that cannot be read is compared as it is.
+/// Unicode is not normalized beyond lower case. A malformed name is compared as raw bytes.
 pub(crate) fn canonical_name(name: &[u8]) -> Vec<u8> {
     fn form(name: &[u8]) -> Option<Vec<u8>> {
         let mut form = Vec::with_capacity(name.len());
         let mut sets = Reader(name);
         while !sets.0.is_empty() {
             let mut pairs = Reader(sets.read(SET)?);
-            // The order within a set follows the encoding, so it says nothing.
+            // The order within a set follows from the encoding and has no meaning.
             let mut parts = BTreeSet::new();
             while !pairs.0.is_empty() {
                 let mut pair = Reader(pairs.read(SEQUENCE)?);
@@ -325,7 +336,7 @@ fn alternative_names(names: &[u8]) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// The common names in a name, each with its tag.
+/// Returns the common names in a name, each with its tag.
 fn common_names(name: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut sets = Reader(name);
     let mut found = Vec::new();
@@ -341,7 +352,8 @@ fn common_names(name: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     Some(found)
 }
 
-/// The text of a `DirectoryString` (RFC 5280 section 4.1.2.4); a `TeletexString` is taken for Latin-1, as OpenSSL does.
+/// Returns the text of a `DirectoryString` (RFC 5280 section 4.1.2.4). A `TeletexString` is read as
+/// Latin-1, as OpenSSL does.
 fn directory_string(tag: u8, value: &[u8]) -> String {
     match tag {
         TELETEX_STRING => value.iter().copied().map(char::from).collect(),
@@ -357,7 +369,8 @@ fn directory_string(tag: u8, value: &[u8]) -> String {
     }
 }
 
-/// A name for people and logs: it cannot break out of a line, nor turn one around.
+/// Returns a text for messages and logs: it can neither break out of a line nor reverse its
+/// direction.
 fn printable(text: &str) -> String {
     let breaks_out = |c: char| {
         c.is_control()
@@ -366,7 +379,8 @@ fn printable(text: &str) -> String {
     text.chars().take(255).map(|c| if breaks_out(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5).
+/// Parses a UTCTime `YYMMDDHHMMSSZ` or a GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 section
+/// 4.1.2.5).
 pub(crate) fn time(reader: &mut Reader<'_>) -> Option<Duration> {
     let (tag, text) = reader.any()?;
     let digits = text.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
@@ -385,28 +399,29 @@ pub(crate) fn time(reader: &mut Reader<'_>) -> Option<Duration> {
         return None;
     }
     if year < 1970 {
-        // The calendar is the same every 400 years: a day that is none then is none before.
+        // The calendar repeats every 400 years, so a date that is invalid then is invalid before
+        // 1970.
         return date::days(year + 2000, month, day).map(|_| Duration::ZERO);
     }
     let days = date::days(year, month, day)?;
     Some(Duration::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))
 }
 
-/// What is left to read.
+/// The rest of the input.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// The next value, whatever its tag.
+    /// Reads the next value, whatever its tag.
     pub(crate) fn any(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
-        // No tag of a certificate takes more than a byte.
+        // No tag of a certificate takes more than one byte.
         if tag & 0x1f == 0x1f {
             return None;
         }
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
-            // DER wants the shortest form. A revocation list may have more than 16 MiB.
+            // DER requires the shortest form. A CRL may have more than 16 MiB.
             0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 let length = bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
@@ -426,7 +441,7 @@ impl<'a> Reader<'a> {
         self.any().filter(|(found, _)| *found == tag).map(|(_, value)| value)
     }
 
-    /// The next value if it has this tag; otherwise nothing is read.
+    /// Reads the next value if it has this tag; otherwise reads nothing.
     pub(crate) fn read_if(&mut self, tag: u8) -> Option<&'a [u8]> {
         if self.0.first() == Some(&tag) { self.read(tag) } else { None }
     }

@@ -1,10 +1,12 @@
-//! PEM (RFC 7468) read strictly: what may be a damaged section is refused and never passed over.
+//! Parses PEM (RFC 7468) strictly: a section that may be damaged is rejected, never skipped.
 //!
-//! Sections are found and decoded here. Other readers pass over sections whose label they do not
-//! know and over whatever follows a damaged line, so that a torn file becomes a shorter chain; and
-//! they leave copies of a key behind (INV-10). Text between sections is allowed (RFC 7468 section
-//! 2), as `openssl x509 -text` writes it. Which labels are passed over beside the wanted ones, and
-//! why the others are not, is in the manual's table of [inputs](crate::manual::inputs).
+//! This module finds and decodes the sections itself. Other readers skip sections with unknown
+//! labels and everything after a damaged line, so that a torn file becomes a shorter chain. They
+//! also leave copies of a key behind (INV-10). Text between sections is allowed (RFC 7468 section
+//! 2), as `openssl x509 -text` writes it.
+//!
+//! The manual's table of [inputs](crate::manual::inputs) lists the labels that are skipped beside
+//! the wanted ones, and the reasons for rejecting others.
 
 mod boundary;
 pub(crate) mod content;
@@ -20,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Layer};
 use section::{Kind, Section, decode, holds, sections};
 
-/// Sections read from one file; Debian's whole CA bundle has about 150.
+/// Limit of sections read from one file; Debian's whole CA bundle has about 150.
 pub const SECTION_LIMIT: usize = 4096;
 
 /// The private key of a key file.
@@ -31,46 +33,48 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key for a crypto provider; the copy that it takes is the provider's to wipe.
+    /// Returns a copy of the key for a crypto provider, which has to wipe it.
     #[must_use]
     pub fn clone_der(&self) -> PrivateKeyDer<'static> {
         self.der.clone_key()
     }
 
-    /// The key in place.
+    /// Returns the key in place.
     pub(crate) fn der(&self) -> &PrivateKeyDer<'static> {
         &self.der
     }
 
-    /// The line of the file on which the key's section begins.
+    /// Returns the number of the line on which the key's section begins.
     pub(crate) fn line(&self) -> usize {
         self.line
     }
 }
 
-/// The certificates of a chain, in the order of the file: at least one. A private key may lie
-/// beside them.
+/// Parses the certificates of a chain, in the order of the file: at least one. A private key may be
+/// in the same file.
 ///
 /// # Errors
-/// [`Layer::Pem`] for sections that belong in no chain file, damaged ones, or no certificate.
+/// [`Layer::Pem`] for sections that belong in no chain file, for damaged sections, and for a file
+/// without a certificate.
 pub fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     use Kind::{Beside, EncryptedKey, Key, RevocationList};
     certificates(text, |kind| matches!(kind, Beside | Key | EncryptedKey | RevocationList))
 }
 
-/// The certificates of a bundle of CAs: at least one. Neither a key nor a revocation list may lie
-/// beside them.
+/// Parses the certificates of a CA bundle: at least one. Neither a key nor a CRL may be in the same
+/// file.
 ///
 /// # Errors
-/// [`Layer::Pem`] for sections that belong in no bundle, damaged ones, or no certificate.
+/// [`Layer::Pem`] for sections that belong in no bundle, for damaged sections, and for a file
+/// without a certificate.
 pub fn ca_bundle(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     certificates(text, |kind| kind == Kind::Beside)
 }
 
-/// The revocation lists of a file: at least one, and nothing else.
+/// Parses the CRLs of a file: at least one. No other section may be in the file.
 ///
 /// # Errors
-/// [`Layer::Pem`] for anything else than revocation lists, or none.
+/// [`Layer::Pem`] for other sections, for damaged sections, and for a file without a CRL.
 pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
     let mut lists = Vec::new();
     for section in sections(text)? {
@@ -83,11 +87,12 @@ pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, E
     Ok(lists)
 }
 
-/// The one private key of a key file. Certificates and other sections that openssl writes may lie
-/// beside it.
+/// Parses the private key of a key file, which has to hold exactly one. Certificates and other
+/// sections that openssl writes may be in the same file.
 ///
 /// # Errors
-/// [`Layer::Key`] where there is no key, more than one, or an encrypted one; [`Layer::Pem`] where the file is damaged.
+/// [`Layer::Key`] for no key, more than one, or an encrypted one; [`Layer::Pem`] for a damaged
+/// file.
 pub fn key(text: &[u8]) -> Result<Key, Error> {
     let refused = |line: usize, why: &str| Err(Error::new(Layer::Key, format!("line {line}: {why}")));
     let sections = sections(text)?;
@@ -131,7 +136,8 @@ pub fn key(text: &[u8]) -> Result<Key, Error> {
 const ENCRYPTED: &str =
     "the private key is encrypted: `openssl pkey -in old -out new` asks for its passphrase and decrypts it";
 
-/// The line on which the certificate with this number (from 0) begins, in a file that was read.
+/// Returns the line on which the certificate with this number (from 0) begins, in a file that
+/// parsed before.
 pub(crate) fn line_of_certificate(text: &[u8], number: usize) -> usize {
     let sections = sections(text).unwrap_or_default();
     let mut certificates = sections.iter().filter(|section| section.kind() == Kind::Certificate);
@@ -160,7 +166,7 @@ fn certificates(
     Ok(certificates)
 }
 
-/// The refusal of a file that has sections, and none of the wanted kind.
+/// Returns the error for a file without a section of the wanted kind.
 fn none(sections: &[Section<'_>], layer: Layer, wanted: &str) -> Error {
     let Some(first) = sections.first() else { return Error::new(layer, format!("no {wanted} in the file")) };
     let hint = match (first.kind(), layer) {
@@ -206,8 +212,8 @@ fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
     Error::new(Layer::Pem, why)
 }
 
-/// The label, if it is made of what labels are made of: a damaged file may have anything there, a
-/// key too.
+/// Quotes the label, if it consists of the characters of labels. A damaged file may have anything
+/// there, a key included.
 fn quoted(label: &str) -> String {
     let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'.' | b'#');
     let known = label.len() <= 24 && label.contains(' ') || matches!(label, "CERTIFICATE" | "PKCS7" | "CMS");

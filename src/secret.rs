@@ -1,23 +1,25 @@
-//! Bytes read from disk: printed as a length, wiped when dropped.
+//! File contents: `Debug` prints their length, and they are wiped when dropped.
 
 use std::{fmt, ops::Deref};
 
 use zeroize::Zeroize;
 
-/// File contents. Any of the files may hold a private key, so all are treated as if they did (INV-10).
+/// The contents of a file. Any file may hold a private key, so all of them are treated as secret
+/// (INV-10).
 ///
-/// The buffer is allocated once at its final size and never grows, so no copy stays behind in freed memory.
+/// The buffer is allocated once at its final size and never grows, so no copy remains in freed
+/// memory. Dropping it wipes it, and its `Debug` prints only the length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
 impl Secret {
-    /// A buffer of `len` zeros, to be filled in place.
+    /// Allocates a buffer of `len` zeros, to be filled in place.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
         Self(vec![0; len].into_boxed_slice())
     }
 
-    /// The whole buffer, writable.
+    /// Returns the whole buffer, writable.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }

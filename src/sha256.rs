@@ -1,6 +1,6 @@
-//! SHA-256 (FIPS 180-4), for fingerprints alone.
+//! SHA-256 (FIPS 180-4), used for fingerprints only.
 //!
-//! A crypto provider need not have it: one with the suites of CNSA hashes with SHA-384 only.
+//! A crypto provider may lack it: one with the suites of CNSA hashes only with SHA-384.
 
 /// The first 32 bits of the fractional parts of the square roots of the first 8 primes.
 const START: [u32; 8] =
@@ -18,7 +18,7 @@ const ROUND: [u32; 64] = [
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 ];
 
-/// The digest of `message`.
+/// Returns the digest of `message`.
 #[must_use]
 pub(crate) fn digest(message: &[u8]) -> [u8; 32] {
     let mut padded = message.to_vec();
@@ -64,7 +64,7 @@ fn compress(state: &mut [u32; 8], block: &[u8]) {
 
 #[cfg(all(test, not(loom), feature = "ring"))]
 mod tests {
-    /// Against the provider's, over every length of padding.
+    /// Compares with the provider's digest, over every length of padding.
     #[test]
     fn the_digest_is_the_one_that_ring_makes() {
         let suites = rustls::crypto::ring::default_provider().cipher_suites;

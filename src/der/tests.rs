@@ -1,8 +1,8 @@
-//! DER as it is put together here, so that each byte of it is known.
+//! Tests on DER that is assembled here, so that every byte of it is known.
 
 use super::*;
 
-/// One value, its length in the shortest form.
+/// Encodes one value, with its length in the shortest form.
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let value = parts.concat();
     let length = value.len();
@@ -14,7 +14,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [&[tag][..], &length, &value].concat()
 }
 
-/// A name of one attribute each, with its type, tag and text.
+/// Encodes a name with these attributes, each with its type, tag and text.
 fn name_of(attributes: &[(&[u8], u8, &[u8])]) -> Vec<u8> {
     let sets = attributes
         .iter()
@@ -24,7 +24,7 @@ fn name_of(attributes: &[(&[u8], u8, &[u8])]) -> Vec<u8> {
 
 const UTF8: u8 = 0x0c;
 
-/// What a certificate has behind its version, without what is at the end of its signed part.
+/// Encodes a certificate's fields from the serial number on, followed by `end`.
 fn to_be_signed(serial: &[u8], subject: &[u8], end: &[u8]) -> Vec<u8> {
     let date = |text: &str| der(UTC_TIME, &[text.as_bytes()]);
     let validity = der(SEQUENCE, &[&date("700101000001Z"), &date("700101000100Z")]);
@@ -37,7 +37,7 @@ fn certificate(to_be_signed: &[u8]) -> Vec<u8> {
     der(SEQUENCE, &[&der(SEQUENCE, &[to_be_signed])])
 }
 
-/// Extensions of these types and values.
+/// Encodes extensions with these types and values.
 fn extensions(all: &[(&[u8], &[u8])]) -> Vec<u8> {
     let all = all.iter().map(|(id, value)| {
         der(SEQUENCE, &[&der(OID, &[id]), &der(BOOLEAN, &[&[0xff]]), &der(OCTETS, &[value])])
@@ -61,12 +61,12 @@ fn a_value_is_read_in_the_shortest_form_of_its_length_and_in_no_other() {
         &[][..],
         &[OCTETS],
         &[OCTETS, 2, 0],
-        // Longer than need be, of no length, and longer than anything is.
+        // The lengths are longer than necessary, indefinite, and longer than any value.
         &[&[OCTETS, 0x81, 0x7f][..], &[0; 0x7f]].concat(),
         &[&[OCTETS, 0x82, 0, 0x80][..], &[0; 0x80]].concat(),
         &[OCTETS, 0x80, 0, 0],
         &[OCTETS, 0x84, 0, 0, 0, 0],
-        // A tag that goes on.
+        // The tag takes more than one byte.
         &[0x1f, 1, 0],
         &[0x3f, 1, 0],
     ] {
@@ -79,7 +79,9 @@ fn a_value_is_read_in_the_shortest_form_of_its_length_and_in_no_other() {
     assert_eq!(reader.end(), Some(()));
 }
 
-/// Checks: INV-02, INV-11. Every part of a date counts, up to its last value.
+/// Checks: INV-02, INV-11.
+///
+/// Every part of a date counts, up to its last value.
 #[test]
 fn inv02_a_date_is_read_to_the_second_and_only_if_there_is_one() {
     for (tag, text, seconds) in [
@@ -156,7 +158,7 @@ fn a_name_is_told_in_the_characters_of_its_kind_of_text() {
         (TELETEX_STRING, b"\xe9", "CN=é"),
         (BMP_STRING, &[0, 0x61, 0x20, 0xac, 0xd8, 0], "CN=a€\u{fffd}"),
         (UNIVERSAL_STRING, &[0, 0, 0, 0x61, 0, 1, 0xf6, 0, 0, 0, 0xd8, 0], "CN=a😀\u{fffd}"),
-        // It neither breaks the line nor turns it around.
+        // A name neither breaks the line nor reverses its direction.
         (UTF8, "\u{7f}\u{200e}\u{2028}\u{2066}".as_bytes(), "CN=\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
         (UTF8, &[b'a'; 256], &format!("CN={}", "a".repeat(255))),
     ] {
@@ -168,7 +170,9 @@ fn a_name_is_told_in_the_characters_of_its_kind_of_text() {
     assert_eq!(name(&parts[..parts.len() - 1]), None);
 }
 
-/// Checks: INV-02, INV-11. A certificate is read to its end, with what it may have and need not.
+/// Checks: INV-02, INV-11.
+///
+/// A certificate is read to its end, with every optional part present or absent.
 #[test]
 fn inv02_a_certificate_is_read_whole_or_not_at_all() {
     let subject = name_of(&[(COMMON_NAME, UTF8, b"first"), (COMMON_NAME, UTF8, b"last")]);
@@ -225,7 +229,9 @@ fn inv02_a_certificate_is_read_whole_or_not_at_all() {
     }
 }
 
-/// Checks: INV-16. Only the TLS feature `status_request` makes a leaf one that has to be stapled.
+/// Checks: INV-16.
+///
+/// Only the TLS feature `status_request` means that a leaf demands a stapled response.
 #[test]
 fn inv16_must_staple_is_read_from_the_tls_features_alone() {
     let feature = |number: u8| der(INTEGER, &[&[number]]);
@@ -245,7 +251,9 @@ fn inv16_must_staple_is_read_from_the_tls_features_alone() {
     }
 }
 
-/// Checks: INV-16. The signature is read together with the bytes that it is about, or not at all.
+/// Checks: INV-16.
+///
+/// The signature is read together with the bytes that it covers, or not at all.
 #[test]
 fn inv16_a_signature_is_read_with_the_bytes_that_it_signs() {
     let signed = der(SEQUENCE, &[&to_be_signed(b"\x05", b"", b"")]);
@@ -265,7 +273,9 @@ fn inv16_a_signature_is_read_with_the_bytes_that_it_signs() {
     assert_eq!(read(&[]), None);
 }
 
-/// Checks: INV-11. A renewal has the names of what it renews, in whatever order.
+/// Checks: INV-11.
+///
+/// A renewal with the same names, in any order, compares as equal.
 #[test]
 fn inv11_a_certificate_is_compared_by_its_alternative_names_else_its_common_names_else_its_subject() {
     let [a, b] = [b"a.test", b"b.test"].map(|name| der(DNS_NAME, &[name]));

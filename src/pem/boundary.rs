@@ -1,24 +1,26 @@
-//! Lines of dashes: `BEGIN` and `END` lines (RFC 7468 section 3), rulers, and lines that a torn
-//! write left of either.
+//! Lines of dashes: `BEGIN` and `END` lines (RFC 7468 section 3), rulers, and remains of either
+//! after a torn write.
 //!
-//! RFC 7468 section 2 allows text around sections, and rulers of dashes are text. A damaged `BEGIN`
-//! or `END` line that counted as text would take its section out of the file without a word, so
-//! every line that may be one is refused.
+//! RFC 7468 section 2 allows text around sections, and a ruler of dashes is text. A damaged `BEGIN`
+//! or `END` line that counted as text would silently remove its section, so every line that may be
+//! one is rejected.
 
-/// One line outside or inside a section.
+/// The meaning of one line, outside or inside a section.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// `-----BEGIN label-----`.
     Begin(&'a str),
     /// `-----END label-----`.
     End(&'a str),
-    /// Anything that neither begins nor ends a section and cannot have done so before it was
-    /// damaged.
+    /// Text that neither begins nor ends a section, and cannot have done so before it was damaged.
     Text,
 }
 
-/// Reads one line without its line break. `cut` says that the file ends here, without a line break;
-/// `inside` says that a section is open, where no line of dashes is text.
+/// Classifies one line without its line break. `cut` says that the file ends here without a line
+/// break. `inside` says that a section is open, in which no line of dashes is text.
+///
+/// # Errors
+/// Returns the damage of a line that may be a `BEGIN` or `END` line.
 pub(super) fn read(line: &[u8], cut: bool, inside: bool) -> Result<Line<'_>, &'static str> {
     let line = line.trim_ascii();
     if let Some(rest) = line.strip_prefix(b"-----BEGIN ") {
@@ -32,7 +34,7 @@ pub(super) fn read(line: &[u8], cut: bool, inside: bool) -> Result<Line<'_>, &'s
     let is_dashes = without_dashes(printed).is_empty();
     let hyphens = printed.iter().filter(|byte| **byte == b'-').count();
     let hidden = || line.first() != Some(&b'-');
-    // The first dashes of a line of which the rest was not written; a longer ruler cannot be that.
+    // The line may be cut off within its first dashes. A longer ruler cannot be.
     if cut && is_dashes && (1..=5).contains(&hyphens) {
         return Err(if hidden() { HIDDEN } else { ENDS_IN_DASHES });
     }
@@ -70,13 +72,14 @@ const OLDER: &str = "a line of dashes that ends like a BEGIN or END line: the fi
                      longer one, write it anew";
 const ENDS_IN_DASHES: &str = "the file ends within a line of dashes: it may be cut off";
 
-/// The label of a `BEGIN` or `END` line, from what follows the opening; `None` for a damaged line.
+/// Returns the label of a `BEGIN` or `END` line, from the text after its opening; `None` for a
+/// damaged line.
 fn label(rest: &[u8]) -> Option<&str> {
     let label = std::str::from_utf8(rest.strip_suffix(b"-----")?).ok()?;
     (!label.contains("-----")).then_some(label)
 }
 
-/// The reason why a line is no `BEGIN` or `END` line, from what follows its first dashes or its
+/// Returns the damage of a `BEGIN` or `END` line, from the text after its first dashes or its
 /// opening.
 fn damage(rest: &[u8], cut: bool) -> &'static str {
     if holds(rest, b"\\n") {
@@ -107,10 +110,10 @@ fn damage(rest: &[u8], cut: bool) -> &'static str {
      's/^[^A-Z]*(BEGIN|END)[^A-Z]+([A-Z0-9. ]*[A-Z0-9])[^A-Z0-9]*$/-----\\1 \\2-----/' old > new` writes such lines anew"
 }
 
-/// Whether a line begins like a `BEGIN` or `END` line of which dashes, spaces or the rest of the
-/// word are lost or replaced.
+/// Returns whether a line begins like a `BEGIN` or `END` line of which dashes, spaces or the rest
+/// of the word are lost or replaced.
 ///
-/// Works on the bytes in place: a damaged line may hold a key, of which no copy may be made
+/// It works on the bytes in place: a damaged line may hold a key, of which no copy may be made
 /// (INV-10).
 fn is_marker(line: &[u8]) -> bool {
     let rest = without_dashes(line);
@@ -131,8 +134,8 @@ fn is_marker(line: &[u8]) -> bool {
         word == marker
             || word.eq_ignore_ascii_case(marker) && (is_glued || names_section())
             || is_glued && word.starts_with(marker)
-            // `-----BE`, of which the rest was never written.
-            // Or `-----BE---`, with the last dashes of an older line.
+            // Accepts `-----BE`, of which the rest was never written, and `-----BE---`, which ends
+            // with the last dashes of an older line.
             || is_glued
                 && !word.is_empty()
                 && marker.starts_with(word)
@@ -141,8 +144,9 @@ fn is_marker(line: &[u8]) -> bool {
     is(b"BEGIN") || is(b"END")
 }
 
-/// Whether a line that begins with dashes ends like the `END` line of an older file, which a writer
-/// that does not truncate has overwritten as far as the first dashes or letters of a `BEGIN` line.
+/// Returns whether a line that begins with dashes ends like the `END` line of an older file. A
+/// writer that does not truncate leaves such a line if it stops within the dashes or letters of a
+/// `BEGIN` line.
 ///
 /// The title in a ruler has a space before the dashes that follow it.
 fn is_older_tail(line: &[u8]) -> bool {
@@ -159,7 +163,7 @@ fn is_older_tail(line: &[u8]) -> bool {
         && (0..5).any(|begun| word.strip_prefix(&b"BEGIN"[..begun]).is_some_and(is_tail))
 }
 
-/// Whether `text` occurs in a line, ASCII case aside.
+/// Returns whether `text` occurs in a line, without regard to ASCII case.
 fn holds(line: &[u8], text: &[u8]) -> bool {
     line.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text))
 }
@@ -171,8 +175,8 @@ fn without_dashes(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// The length of a leading dash: a hyphen-minus, or a character that editors and web pages put in
-/// its place.
+/// Returns the length of a leading dash: a hyphen-minus, or a character that editors and web pages
+/// put in its place.
 fn dash(line: &[u8]) -> Option<usize> {
     match line {
         [b'-', ..] => Some(1),
@@ -184,9 +188,9 @@ fn dash(line: &[u8]) -> Option<usize> {
     }
 }
 
-/// A line without bytes before and behind it that no ASCII text shows: byte order marks, where
-/// marked files were joined; zeros, where a crash came before the bytes of a file whose length was
-/// written. Dashes of any kind stay.
+/// Returns a line without leading and trailing bytes that no ASCII text shows. They are byte order
+/// marks, where marked files were joined, or zeros, where a crash came after a file's length was
+/// written and before its bytes. Dashes of any kind stay.
 fn printed(line: &[u8]) -> &[u8] {
     let is_printed = |byte: &u8| byte.is_ascii_graphic();
     let begins = |at: &usize| is_printed(&line[*at]) || dash(&line[*at..]).is_some();

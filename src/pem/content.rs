@@ -1,12 +1,12 @@
-//! Kinds of DER, recognised by the tags of their first values.
+//! Recognises kinds of DER by the tags of their first values.
 //!
-//! Serves messages only: a kind found here is what a value looks like, and decides nothing.
+//! It serves messages only: the kind is what a value looks like, and decides nothing.
 
 use crate::der::{GENERALIZED_TIME, INTEGER, OCTETS, OID, Reader, SEQUENCE, UTC_TIME};
 
 const BIT_STRING: u8 = 0x03;
 
-/// A kind of value that operators have in files.
+/// A kind of DER value that operators keep in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     Certificate,
@@ -30,7 +30,7 @@ pub(crate) enum Content {
 impl Content {
     /// Recognises the kind of a DER value that fills `der`.
     pub(crate) fn of(der: &[u8]) -> Option<Self> {
-        // Microsoft's tools write PKCS #12 without lengths (BER).
+        // Microsoft's tools write PKCS #12 with indefinite lengths (BER).
         if der.starts_with(&[SEQUENCE, 0x80, INTEGER, 1, 3, SEQUENCE]) {
             return Some(Self::Pkcs12);
         }
@@ -52,7 +52,7 @@ impl Content {
         })
     }
 
-    /// Recognises what a signature covers.
+    /// Recognises a signed value by the part that the signature covers.
     fn signed(value: &[u8]) -> Option<Self> {
         let mut parts = Reader(value);
         let mut tags = [0; 5];
@@ -70,7 +70,7 @@ impl Content {
         })
     }
 
-    /// The kind with its article.
+    /// Returns the name of the kind, with its article.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Certificate => "a certificate",
@@ -86,7 +86,7 @@ impl Content {
         }
     }
 
-    /// The command that makes PEM of a DER file of this kind.
+    /// Returns the command that converts a DER file of this kind to PEM.
     pub(super) fn to_pem(self) -> &'static str {
         match self {
             Self::Certificate => "openssl x509 -inform DER -in old -out new",
@@ -101,7 +101,7 @@ impl Content {
         }
     }
 
-    /// The label of a section of this kind (RFC 7468); `None` where PEM has none.
+    /// Returns the label of a section of this kind (RFC 7468); `None` if PEM has none.
     pub(crate) fn label(self) -> Option<&'static str> {
         Some(match self {
             Self::Certificate => "CERTIFICATE",

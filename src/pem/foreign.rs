@@ -1,8 +1,8 @@
-//! Files without a section of PEM, recognised by how they begin, so that the message names the way
-//! to mend them.
+//! Recognises files without a PEM section by how they begin, so that the message can say how to
+//! mend them.
 //!
-//! Nothing is quoted: any of these files may hold a key (INV-10). Only formats with a magic number
-//! are stated as facts, the others "look like" what they are taken for.
+//! Nothing is quoted, because any of these files may hold a key (INV-10). Only formats with a magic
+//! number are stated as facts; others "look like" a format.
 
 use zeroize::Zeroizing;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::base64;
 
-/// Formats that begin with bytes of their own, and the message.
+/// Formats with magic bytes, each with its message.
 const MAGIC: &[(&[u8], &str)] = &[
     (b"\xfe\xed\xfe\xed", JKS),
     (b"\xce\xce\xce\xce", JKS),
@@ -36,7 +36,7 @@ const MAGIC: &[(&[u8], &str)] = &[
 const JKS: &str = "the file is a Java keystore (JKS or JCEKS): `keytool -importkeystore -srckeystore old -destkeystore new.p12 \
                    -deststoretype PKCS12`, then `openssl pkcs12 -in new.p12 -nodes -out new`";
 
-/// Beginnings of text, ASCII case aside, and what such a file looks like.
+/// Beginnings of text, without regard to ASCII case, each with its message.
 const TEXTS: &[(&[u8], &str)] = &[
     (
         b"<",
@@ -55,7 +55,7 @@ const JSON: &str = "it looks like JSON: take the PEM out of its fields, for inst
 const MANIFEST: &str = "it looks like a Kubernetes manifest: `kubectl get secret NAME -o jsonpath='{.data.tls\\.crt}' | base64 -d \
                         > new` gets the file out of a Secret";
 
-/// Says of a file without sections what it is, or looks like, and what to do.
+/// Describes a file without sections: what it is or looks like, and what to do.
 pub(super) fn describe(text: &[u8]) -> String {
     let trimmed = text.trim_ascii_start();
     if trimmed.is_empty() {
@@ -94,8 +94,8 @@ pub(super) fn describe(text: &[u8]) -> String {
     "no PEM in the file: no line begins with -----BEGIN".to_owned()
 }
 
-/// The encoding of text whose characters take two or four bytes, by its byte order mark or by the
-/// zeros in its first ones.
+/// Returns the encoding of text with characters of two or four bytes, by its byte order mark or by
+/// the zeros in its first characters.
 fn wide(text: &[u8]) -> Option<&'static str> {
     Some(match text {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
@@ -108,7 +108,7 @@ fn wide(text: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// A `BEGIN` that stands behind something else in its line.
+/// Describes a `BEGIN` that follows other text in its line.
 pub(super) fn hidden(text: &[u8]) -> Option<String> {
     let begin = b"-----BEGIN ";
     let at = text.windows(begin.len()).position(|window| window == begin)?;
@@ -128,7 +128,7 @@ pub(super) fn hidden(text: &[u8]) -> Option<String> {
     Some(format!("line {line}: a BEGIN that does not count: {why}"))
 }
 
-/// Base64 without `BEGIN` and `END` lines: of PEM, of DER, or of base64.
+/// Describes base64 without `BEGIN` and `END` lines: of PEM, of DER, or of base64.
 fn encoded(text: &[u8]) -> Option<&'static str> {
     let decoded = Zeroizing::new(base64::decode(text).filter(|bytes| bytes.len() > 8)?);
     let inner = decoded.trim_ascii_start();

@@ -1,4 +1,4 @@
-//! The sections of a text: found, classified by their labels, decoded.
+//! Finds the sections of a text, classifies them by their labels, and decodes them.
 
 use super::{
     SECTION_LIMIT,
@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Layer},
 };
 
-/// One `BEGIN` to `END`, both lines included.
+/// One section from `BEGIN` to `END`, both lines included.
 pub(super) struct Section<'a> {
     pub(super) label: &'a str,
     pub(super) text: &'a [u8],
@@ -18,7 +18,7 @@ pub(super) struct Section<'a> {
     pub(super) line: usize,
 }
 
-/// Kinds of sections by their labels.
+/// Kinds of sections, by their labels.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Certificate,
@@ -29,7 +29,7 @@ pub(super) enum Kind {
     Beside,
     RevocationList,
     TrustedCertificate,
-    /// A label that belongs in no file read here, or a damaged one.
+    /// A label that belongs in no file that is read here, or a damaged label.
     Other,
 }
 
@@ -48,12 +48,17 @@ impl Section<'_> {
     }
 }
 
-/// Finds the sections.
+/// Finds the sections of a text.
 ///
-/// 1. A byte order mark at the start is passed over: editors add it, and the first line would not count.
-/// 2. `-----BEGIN label-----` opens a section, `-----END label-----` closes it; white space around is passed over. A line of
-///    dashes that may have been either is damage, see [`boundary`].
+/// 1. A byte order mark at the start is skipped. Editors add it, and the first line would not
+///    count.
+/// 2. `-----BEGIN label-----` opens a section, and `-----END label-----` closes it. White space
+///    around them is ignored. A line of dashes that may have been either is damage, see
+///    [`boundary`].
 /// 3. A section that does not close, closes with another label, or holds another `BEGIN` is damage.
+///
+/// # Errors
+/// [`Layer::Pem`] for damage, for a text without sections, and for more than [`SECTION_LIMIT`].
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     // 1.
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
@@ -77,7 +82,8 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
                 Some(section) if section.label == label => {
                     let length = section.text.len() - (text.len() - end);
                     let section = Section { text: &section.text[..length], ..section };
-                    // Nobody may decode it, and zeros may have replaced another section within it.
+                    // The section may never be decoded, and zeros may have replaced another section
+                    // within it.
                     if matches!(section.kind(), Kind::Beside | Kind::RevocationList)
                         && section.text.contains(&0)
                     {
@@ -101,7 +107,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
                 }
             },
             Ok(Line::Text) => {}
-            // DER and text of wide characters have such lines.
+            // DER and text with wide characters have such lines.
             Err(boundary::ZEROS) if found.is_empty() && open.is_none() && !holds(text, b"-----BEGIN ") => {
                 return Err(Error::new(Layer::Pem, foreign::describe(text)));
             }
@@ -129,16 +135,16 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A line without its break.
+/// A line without its line break.
 struct Numbered<'a> {
-    /// From 1.
+    /// The number, from 1.
     number: usize,
     start: usize,
     line: &'a [u8],
 }
 
-/// The lines of a text. A line feed, a carriage return, or both in this order break a line; an
-/// empty line may be found between the two, which counts as none.
+/// Returns the lines of a text. A line feed, a carriage return, or both in this order break a line.
+/// An empty line may be returned between the two, which is not counted.
 fn lines(text: &[u8]) -> impl Iterator<Item = Numbered<'_>> {
     let (mut start, mut number) = (0, 1);
     std::iter::from_fn(move || {
@@ -155,12 +161,12 @@ fn lines(text: &[u8]) -> impl Iterator<Item = Numbered<'_>> {
     })
 }
 
-/// The number of the line in which the byte at `at` stands.
+/// Returns the number of the line that contains the byte at `at`.
 pub(super) fn line_at(text: &[u8], at: usize) -> usize {
     lines(text).take_while(|line| line.start <= at).last().map_or(1, |line| line.number)
 }
 
-/// The bytes of a section, in a buffer that was allocated once.
+/// Decodes a section into a buffer that is allocated once.
 pub(super) fn decode(section: &Section<'_>, layer: Layer, name: &str) -> Result<Vec<u8>, Error> {
     if let Some(der) = body(section.text).and_then(base64::decode).filter(|der| !der.is_empty()) {
         return Ok(der);
@@ -171,8 +177,8 @@ pub(super) fn decode(section: &Section<'_>, layer: Layer, name: &str) -> Result<
     Err(Error::new(layer, format!("line {line}: {name}{begins} is not valid base64: {why}")))
 }
 
-/// The bytes between the first and the last line of a section, each of which has to begin with its
-/// dashes.
+/// Returns the bytes between the first and the last line of a section. Each of the two has to begin
+/// with its dashes.
 fn body(section: &[u8]) -> Option<&[u8]> {
     let ends_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let (from, to) = (section.iter().position(ends_line)?, section.iter().rposition(ends_line)?);
@@ -180,7 +186,7 @@ fn body(section: &[u8]) -> Option<&[u8]> {
     dashed.then(|| &section[from..to])
 }
 
-/// The line of a section that keeps it from being decoded, and the reason.
+/// Returns the line that keeps a section from being decoded, and the reason.
 fn not_base64(section: &Section<'_>) -> (usize, &'static str) {
     odd_line(section).unwrap_or_else(|| {
         let is_empty = lines(section.text)
@@ -194,7 +200,7 @@ fn not_base64(section: &Section<'_>) -> (usize, &'static str) {
     })
 }
 
-/// The first line of a section that is neither base64 nor a `BEGIN` or `END` line as it should be.
+/// Returns the first line of a section that is neither base64 nor an intact `BEGIN` or `END` line.
 fn odd_line(section: &Section<'_>) -> Option<(usize, &'static str)> {
     for Numbered { number, line, .. } in lines(section.text) {
         let number = section.line + number - 1;
