@@ -1,4 +1,4 @@
-//! The port for platforms without directory handles: weaker, and treated so.
+//! The port for platforms without directory handles, which has weaker guarantees.
 
 use std::{
     ffi::OsStr,
@@ -10,14 +10,16 @@ use std::{
 
 use super::{FileId, Fs, Kind, Stat};
 
-/// Paths through `std::fs`.
+/// Accesses files by their paths, through `std::fs`.
 ///
-/// Every call resolves its whole path anew. There are no inode numbers and no change times here, so a directory or file
-/// that is replaced between two calls is noticed only by another length or modification time, or because the second
-/// snapshot of the settle rule differs. Therefore every change has to settle: see [`Fs::PINS`].
+/// Every call resolves its whole path anew. There are no inode numbers and no change times here. A
+/// directory or file that is replaced between two calls is noticed by another length or
+/// modification time. Otherwise it is noticed only if the second snapshot of the settle rule
+/// differs. Every change therefore has to settle: see [`Fs::PINS`].
 ///
-/// `open` refuses links, and what is no file or directory. If one of these takes the place of a file just then, it is
-/// followed, or opened: a FIFO blocks until somebody writes to it.
+/// `open` refuses symlinks and everything that is neither a file nor a directory. If such an entry
+/// takes the place of a file during the call, it is followed or opened: a FIFO then blocks until
+/// another process writes to it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PathFs;
 

@@ -1,8 +1,9 @@
-//! The file system as nine verbs, so that a simulated one can stand in for it.
+//! The file system as nine operations, so that a simulated one can replace it.
 //!
-//! Names are looked up one at a time beneath an open directory, and no verb follows a symbolic link: the snapshot
-//! resolves every link itself and so knows which ones it went through. Linux has links whose text is not where they
-//! lead (procfs); three further verbs leave those to the system, and a fourth asks it where a whole path leads.
+//! Names are looked up one at a time beneath an open directory, and no operation follows a symlink.
+//! The snapshot resolves every symlink itself, and so knows the ones that it went through. Linux
+//! has links whose text is not where they lead (procfs). Three more operations leave those to the
+//! system, and a fourth asks it where a whole path leads.
 
 #[cfg(not(windows))]
 use std::borrow::Cow;
@@ -29,33 +30,33 @@ pub(crate) use windows::plain;
 #[cfg(all(windows, feature = "notify"))]
 pub(crate) use windows::{literal, stat_path};
 
-/// The strongest port this platform has.
+/// The strongest port that this platform has.
 #[cfg(unix)]
 pub type NativeFs = UnixFs;
-/// The strongest port this platform has.
+/// The strongest port that this platform has.
 #[cfg(windows)]
 pub type NativeFs = WindowsFs;
-/// The strongest port this platform has.
+/// The strongest port that this platform has.
 #[cfg(not(any(unix, windows)))]
 pub type NativeFs = PathFs;
 
-/// The path as people write it; only Windows has another way to write it.
+/// Returns the path as users write it; only Windows has another form.
 #[cfg(not(windows))]
 pub(crate) fn plain(path: &Path) -> Cow<'_, Path> {
     path.into()
 }
 
-/// Whether file systems of this platform take names that differ in case for one: events then name the file as its
-/// directory does, and not as it was asked for.
+/// Whether file systems of this platform take names that differ in case for one name. Events then
+/// spell a name as its directory does, not as it was looked up.
 pub(crate) const FOLDS_CASE: bool = cfg!(any(windows, target_vendor = "apple"));
 
-/// Whether both are one name where case is no difference.
+/// Returns whether both are one name where case does not matter.
 pub(crate) fn same_name(one: &OsStr, other: &OsStr) -> bool {
     let lower = |name: &OsStr| name.to_string_lossy().to_lowercase();
     one == other || lower(one) == lower(other)
 }
 
-/// What a directory entry is.
+/// The kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A regular file.
@@ -69,7 +70,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind in words.
+    /// Returns the kind in words.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -81,7 +82,8 @@ impl Kind {
     }
 }
 
-/// Device and inode. Where a platform has none, both are 0 and nothing is ever "the same inode".
+/// Identifies a file or directory by device and inode. Where a platform has neither, both are 0,
+/// and two such ids never count as one inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
     /// The device.
@@ -93,47 +95,54 @@ pub struct FileId {
 /// Nanoseconds since the Unix epoch, as a file system reports them.
 pub type Stamp = i128;
 
-/// A time as a file system's.
+/// Converts a time since the Unix epoch to the form of a file system.
 pub(crate) fn nanos(time: Duration) -> Stamp {
     Stamp::try_from(time.as_nanos()).unwrap_or(Stamp::MAX)
 }
 
-/// What a stat of an entry tells.
+/// The result of a stat of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stat {
-    /// What it is.
+    /// The kind of the entry.
     pub kind: Kind,
-    /// Which it is.
+    /// The identity of the entry.
     pub id: FileId,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// When its content was last modified, or what somebody set that to.
+    /// The time of the last modification of the content. Users can set it.
     pub mtime: Stamp,
-    /// When its inode last changed; nobody can set it. Where a platform has none, it equals `mtime`.
+    /// The time of the last change of the inode, which users cannot set. On Windows it is the
+    /// creation time or `mtime`, whichever is later. Where a platform has neither, it equals
+    /// `mtime`.
     pub ctime: Stamp,
 }
 
-/// Access to a file system.
+/// A port to a file system.
 ///
-/// What callers rely on: a `Dir` keeps meaning the directory it was opened on, whatever is renamed (where
-/// [`PINS`](Fs::PINS)); a `File` keeps its inode (ASM-02); `open` never blocks.
+/// Callers rely on three guarantees. A `Dir` keeps meaning the directory that it was opened on,
+/// whatever is renamed (if [`PINS`](Fs::PINS)). A `File` keeps its inode (ASM-02). `open` never
+/// blocks.
 pub trait Fs: Send + 'static {
-    /// An open directory.
+    /// A handle of an open directory.
     type Dir;
-    /// An open regular file.
+    /// A handle of an open regular file.
     type File;
 
-    /// Whether a `Dir` is pinned: the handle keeps meaning one directory, so that a change can be pinned to one rename.
+    /// Whether a `Dir` is a directory handle: it keeps meaning one directory, so that a change can
+    /// be attributed to one rename.
     ///
-    /// Where it is not, less is promised:
-    /// - A rename commits nothing. Every change, and every first load, has to be the same at two snapshots a settle time
-    ///   apart, so that a rename-committed set is served after the settle time and not within milliseconds (INV-05).
-    /// - A publication is of one generation as far as its publisher pauses for less than the settle time between two steps
-    ///   of one update (ASM-05). ASM-06 is neither relied on nor checked.
-    /// - A file that was replaced between two snapshots by one of the same bytes, length and modification time counts as
-    ///   unchanged.
+    /// Without directory handles less is promised:
     ///
-    /// Everything else stays: a failed reload keeps what is served, and every finished update is served.
+    /// - A rename commits nothing. Every change, and every first load, has to be equal in two
+    ///   snapshots that are a settle time apart. A set that one rename commits is served after the
+    ///   settle time, not within milliseconds (INV-05).
+    /// - A publication is of one generation only if its publisher pauses for less than the settle
+    ///   time between two steps of one update (ASM-05). ASM-06 is neither relied on nor checked.
+    /// - A file that was replaced between two snapshots by one with the same bytes, length and
+    ///   modification time counts as unchanged.
+    ///
+    /// All other promises hold: a failed reload keeps the served configuration, and every finished
+    /// update is served.
     const PINS: bool;
 
     /// Opens the directory that absolute paths with this anchor start from: `/`, or a drive.
@@ -145,7 +154,7 @@ pub trait Fs: Send + 'static {
     /// Opens the directory `name` beneath `at`.
     ///
     /// # Errors
-    /// What the system says; `NotADirectory` where `name` is something else, a link included.
+    /// The system's own error; `NotADirectory` if `name` is anything else, including a symlink.
     fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir>;
 
     /// Stats an open directory.
@@ -154,22 +163,23 @@ pub trait Fs: Send + 'static {
     /// The system's own error.
     fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat>;
 
-    /// Stats the entry `name` itself beneath `at`, not what it points at.
+    /// Stats the entry `name` itself beneath `at`, without following a symlink.
     ///
     /// # Errors
     /// The system's own error.
     fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat>;
 
-    /// Reads the link `name` beneath `at`.
+    /// Reads the symlink `name` beneath `at`.
     ///
     /// # Errors
-    /// What the system says; `InvalidInput` where it is no link.
+    /// The system's own error; `InvalidInput` if it is not a symlink.
     fn read_link(&self, at: &Self::Dir, name: &OsStr) -> io::Result<PathBuf>;
 
-    /// Opens the file `name` beneath `at` for reading, without blocking and without following a link.
+    /// Opens the file `name` beneath `at` for reading, without blocking and without following a
+    /// symlink.
     ///
     /// # Errors
-    /// What the system says; `NotADirectory` where `name` is a link.
+    /// The system's own error; `NotADirectory` if `name` is a symlink.
     fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File>;
 
     /// Stats an open file.
@@ -178,25 +188,27 @@ pub trait Fs: Send + 'static {
     /// The system's own error.
     fn stat_file(&self, file: &Self::File) -> io::Result<Stat>;
 
-    /// Reads on from where the last read ended; 0 is the end.
+    /// Reads on from where the last read ended; returns 0 at the end of the file.
     ///
     /// # Errors
     /// The system's own error.
     fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// The reader keeps what this hashes, and nothing else of what it knew or has read. Nothing has to be done: a simulated
-    /// world takes two readers that keep the same for one.
+    /// Receives the state that the reader keeps: `kept` hashes all of it. Does nothing by default.
+    ///
+    /// The reader forgets everything else that it knew or has read. A simulated file system
+    /// therefore takes two readers with equal state for one.
     #[cfg(feature = "testkit")]
     fn forget(&self, _kept: &dyn Fn(&mut dyn std::hash::Hasher)) {}
 
-    /// Whether a link in this directory leads to something other than its text says, so that only the system can
-    /// follow it. Such links are "magic links" in symlink(7).
+    /// Returns whether a symlink in this directory may lead to something other than its text says,
+    /// so that only the system can follow it. Such links are "magic links" in symlink(7).
     fn has_magic_links(&self, _dir: &Self::Dir) -> bool {
         false
     }
 
-    /// Opens whatever the magic link `name` beneath `at` leads to: only to stat it, and to look names up in it where it
-    /// is a directory. Never blocks.
+    /// Opens the target of the magic link `name` beneath `at`, only to stat it, and to look names
+    /// up in it if it is a directory. Never blocks.
     ///
     /// # Errors
     /// The system's own error.
@@ -204,7 +216,8 @@ pub trait Fs: Send + 'static {
         self.open_dir(at, name)
     }
 
-    /// Opens the regular file that the magic link `name` beneath `at` leads to for reading, without blocking.
+    /// Opens the regular file that the magic link `name` beneath `at` leads to, for reading and
+    /// without blocking.
     ///
     /// # Errors
     /// The system's own error.
@@ -212,7 +225,8 @@ pub trait Fs: Send + 'static {
         self.open(at, name)
     }
 
-    /// The file that the system's own resolution of the whole path reaches; `None` where this port cannot say.
+    /// Returns the file that the system's own resolution of the whole path reaches; `None` if this
+    /// port cannot find out.
     ///
     /// # Errors
     /// The system's own error.
@@ -220,9 +234,11 @@ pub trait Fs: Send + 'static {
         Ok(None)
     }
 
-    /// Names the entries of an open directory, `.` and `..` left out, in any order, until `each` answers `false`.
+    /// Passes the name of each entry of an open directory to `each`, except `.` and `..`, in any
+    /// order, until `each` returns `false`.
     ///
-    /// What comes or goes meanwhile may be named or not; everything else is named once.
+    /// An entry that is added or removed meanwhile may be passed or not. Every other entry is
+    /// passed once.
     ///
     /// # Errors
     /// The system's own error.

@@ -1,4 +1,4 @@
-//! The port on Unix: every verb is one system call on a directory handle.
+//! The port on Unix: system calls on directory handles.
 
 use std::{
     borrow::Cow,
@@ -15,29 +15,29 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, readl
 
 use super::{FileId, Fs, Kind, Stat};
 
-/// Directory handles through `openat(2)`.
+/// Accesses files beneath directory handles, through `openat(2)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UnixFs;
 
-// A search-only handle needs no read permission on the directory; elsewhere than on Linux it has to be readable.
+// A search-only handle needs no read permission on the directory. Systems other than Linux need it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const DIR: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const DIR: OFlags = OFlags::RDONLY;
 
-/// An open directory.
+/// A handle of an open directory.
 #[derive(Debug)]
 pub struct UnixDir(At);
 
 #[derive(Debug)]
 enum At {
-    /// `/`: nothing replaces it, so it is named and not held open.
+    /// `/`, by its path: nothing replaces it, so it is not held open.
     Root(PathBuf),
     Open(OwnedFd),
 }
 
 impl UnixDir {
-    /// Where to look `name` up, and under which name there.
+    /// Returns the directory handle and the name there by which to look `name` up.
     fn at<'a>(&'a self, name: &'a OsStr) -> (BorrowedFd<'a>, Cow<'a, Path>) {
         match &self.0 {
             At::Root(root) => (CWD, root.join(name).into()),
@@ -104,7 +104,8 @@ impl Fs for UnixFs {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn has_magic_links(&self, dir: &UnixDir) -> bool {
         use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
-        // `/proc/self` and the other links of procfs that are text lead where the system follows them as well.
+        // The system follows `/proc/self` and the other text links of procfs to the targets in
+        // their text.
         matches!(&dir.0, At::Open(dir) if fstatfs(dir).is_ok_and(|found| found.f_type == PROC_SUPER_MAGIC))
     }
 
@@ -139,13 +140,15 @@ impl Fs for UnixFs {
     }
 }
 
-/// With `O_NOFOLLOW` a link answers `ELOOP` (`EMLINK` on FreeBSD), for which std has no stable kind.
+/// Maps the error of a symlink: `O_NOFOLLOW` makes it `ELOOP` (`EMLINK` on FreeBSD), for which std
+/// has no stable kind.
 fn link_is_no_directory(error: rustix::io::Errno) -> io::Error {
     use rustix::io::Errno;
     if matches!(error, Errno::LOOP | Errno::MLINK) { Errno::NOTDIR.into() } else { error.into() }
 }
 
-/// Whether a character device is a terminal, by its number in the kernel's `admin-guide/devices.txt`.
+/// Returns whether a character device is a terminal, by its number in the kernel's
+/// `admin-guide/devices.txt`.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_terminal(stat: &rustix::fs::Stat) -> bool {
     matches!(rustix::fs::major(stat.st_rdev), 4 | 5 | 136..=143)
@@ -156,7 +159,8 @@ fn is_terminal(_: &rustix::fs::Stat) -> bool {
     false
 }
 
-// The field types differ between platforms: what is a useless conversion on one is needed on another.
+// The field types differ between platforms: a conversion that is useless on one is needed on
+// another.
 #[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // reason: see above
 fn stat_of(stat: &rustix::fs::Stat) -> Stat {
     const SECOND: i128 = 1_000_000_000;

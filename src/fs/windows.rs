@@ -1,4 +1,4 @@
-//! The port on Windows: literal paths, and files known by their number on the volume.
+//! The port on Windows: literal paths, and files identified by their number on the volume.
 
 use std::{
     borrow::Cow,
@@ -14,28 +14,30 @@ use winapi_util::file;
 
 use super::{FileId, Fs, Kind, Stat, nanos};
 
-/// Literal paths (`\\?\C:\...`) through `std::fs`.
+/// Accesses files by literal paths (`\\?\C:\...`), through `std::fs`.
 ///
-/// A literal path is the file system's own: `NUL` or `COM1` in it is a file of that name and never a device, and 260
-/// characters are no limit. Every handle is opened so that others may write, rename and delete meanwhile.
+/// The file system takes a literal path as it is: `NUL` or `COM1` in it is a file of that name and
+/// never a device, and 260 characters are no limit. Every handle is opened so that other processes
+/// may write, rename and delete meanwhile.
 ///
-/// No directory is pinned: an open handle beneath a directory would forbid its publisher to rename it. A directory that is
-/// replaced is noticed by its number, and every change has to settle.
+/// There are no directory handles: an open handle beneath a directory would keep its publisher from
+/// renaming it. A directory that is replaced is noticed by its number, and every change has to
+/// settle.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WindowsFs;
 
-// CreateFileW: needed to open a directory; opens a link itself.
+// Flags of CreateFileW: the first is needed to open a directory, the second opens a symlink itself.
 const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
 const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 
-// System error codes for a file that somebody else has open, locked or is deleting.
+// System error codes for a file that another process has open, has locked or is deleting.
 const ERROR_SHARING_VIOLATION: i32 = 32;
 const ERROR_LOCK_VIOLATION: i32 = 33;
 const ERROR_DELETE_PENDING: i32 = 303;
 const ERROR_NOT_A_REPARSE_POINT: i32 = 4390;
 
 impl Fs for WindowsFs {
-    /// Its literal path.
+    /// The literal path.
     type Dir = PathBuf;
     type File = File;
 
@@ -68,7 +70,8 @@ impl Fs for WindowsFs {
         })
     }
 
-    /// Follows a link that took the file's place after the stat: what is opened then has another number.
+    /// Follows a symlink that took the file's place after the stat: the file that is opened then
+    /// has another number.
     fn open(&self, at: &PathBuf, name: &OsStr) -> io::Result<File> {
         // std shares reading, writing and deleting.
         OpenOptions::new().read(true).open(beneath(at, name)).map_err(in_use)
@@ -92,7 +95,7 @@ impl Fs for WindowsFs {
     }
 }
 
-/// Appends one name as it is: `Path::join` would take `C:` for a drive.
+/// Appends one name unchanged; `Path::join` would take `C:` for a drive.
 fn beneath(dir: &Path, name: &OsStr) -> PathBuf {
     let mut path = dir.as_os_str().to_owned();
     if !path.as_encoded_bytes().ends_with(br"\") {
@@ -102,10 +105,10 @@ fn beneath(dir: &Path, name: &OsStr) -> PathBuf {
     path.into()
 }
 
-/// Stats what is at a literal path, a link itself included.
+/// Stats the entry at a literal path, without following a symlink.
 pub(crate) fn stat_path(path: &Path) -> io::Result<Stat> {
     let flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT;
-    // Without a right to read or write nobody's sharing mode is in the way.
+    // Without a right to read or write, no sharing mode of another handle is in the way.
     stat_handle(&OpenOptions::new().access_mode(0).custom_flags(flags).open(path).map_err(in_use)?)
 }
 
@@ -125,13 +128,14 @@ fn stat_handle(file: &File) -> io::Result<Stat> {
         time.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, nanos)
     };
     let mtime = stamp(meta.modified());
-    // CopyFile keeps the modification time: only the creation time says that a copy is new.
+    // CopyFile keeps the modification time: only the creation time shows that a copy is new.
     let ctime = mtime.max(stamp(meta.created()));
     let id = FileId { dev: info.volume_serial_number(), ino: info.file_index() };
     Ok(Stat { kind, id, size: meta.len(), mtime, ctime })
 }
 
-/// Gives a file that somebody else keeps from being opened a kind of its own: another attempt may do.
+/// Maps the error of a file that another process keeps from being opened to a kind of its own,
+/// because another attempt may succeed.
 fn in_use(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION | ERROR_DELETE_PENDING) => {
@@ -141,7 +145,8 @@ fn in_use(error: io::Error) -> io::Error {
     }
 }
 
-/// The literal path of an absolute one on a drive, a share or a volume; `None` for a device or a pipe.
+/// Returns the literal form of an absolute path on a drive, a share or a volume; `None` for a
+/// device or a pipe.
 pub(crate) fn literal(path: &Path) -> Option<PathBuf> {
     let mut parts = path.components();
     let Some(Component::Prefix(prefix)) = parts.next() else { return None };
@@ -154,7 +159,7 @@ pub(crate) fn literal(path: &Path) -> Option<PathBuf> {
         Prefix::UNC(server, share) | Prefix::VerbatimUNC(server, share) if !is_pipes(share) => {
             [r"\\?\UNC\".as_ref(), server, r"\".as_ref(), share].into_iter().collect()
         }
-        // A volume by its number, as mount points lead to it.
+        // Mount points lead to a volume by its number.
         Prefix::Verbatim(name) if name.as_encoded_bytes().starts_with(b"Volume{") => {
             prefix.as_os_str().to_owned()
         }
@@ -163,7 +168,8 @@ pub(crate) fn literal(path: &Path) -> Option<PathBuf> {
     Some([root.as_os_str(), parts.as_path().as_os_str()].into_iter().collect::<OsString>().into())
 }
 
-/// The path as people write it: on a drive or a share without `\\?\`. Any other stays.
+/// Returns a path on a drive or a share as users write it, without `\\?\`. Any other path is
+/// returned unchanged.
 pub(crate) fn plain(path: &Path) -> Cow<'_, Path> {
     let mut parts = path.components();
     let Some(Component::Prefix(prefix)) = parts.next() else { return path.into() };
@@ -205,7 +211,9 @@ mod tests {
         }
     }
 
-    /// Checks: INV-01. Neither lengths nor times need to differ.
+    /// Checks: INV-01.
+    ///
+    /// Neither lengths nor times need to differ.
     #[test]
     fn inv01_a_replaced_directory_or_file_has_another_number() {
         let root = tempfile::tempdir().unwrap();
@@ -234,7 +242,10 @@ mod tests {
         assert!(after.iter().all(|id| !before.contains(id)), "{before:?}, {after:?}");
     }
 
-    /// Checks: INV-05. Only its replacement may be refused meanwhile, by a system that does not rename as POSIX does.
+    /// Checks: INV-05.
+    ///
+    /// A system that does not rename as POSIX does may refuse only the replacement of the file
+    /// meanwhile.
     #[test]
     fn inv05_an_open_file_can_be_written_renamed_and_deleted() {
         let root = tempfile::tempdir().unwrap();
@@ -249,14 +260,17 @@ mod tests {
         assert_eq!(&text, b"old");
     }
 
-    /// Checks: INV-12. What is no file is never read.
+    /// Checks: INV-12.
+    ///
+    /// An entry that is no file is never read.
     #[test]
     fn inv12_a_device_is_no_file() {
         let stat = stat_path(Path::new(r"\\.\NUL")).unwrap();
         assert_eq!(stat.kind, Kind::Other("a device or a pipe"));
     }
 
-    /// Answers that every `link` leads to a directory elsewhere: making links needs a right.
+    /// Reports every `link` as a symlink to a directory elsewhere, because making symlinks needs a
+    /// right.
     struct Linked(PathBuf);
 
     impl Fs for Linked {
@@ -307,7 +321,9 @@ mod tests {
         }
     }
 
-    /// Checks: INV-01. A link names the drive that it leads to, in the system's own spelling.
+    /// Checks: INV-01.
+    ///
+    /// A symlink names the drive that it leads to, in the system's own spelling.
     #[test]
     fn inv01_a_link_to_another_drive_is_followed_there() {
         let root = tempfile::tempdir().unwrap();
@@ -324,7 +340,7 @@ mod tests {
         for target in [literal(&store).unwrap(), store.clone(), Path::new("store").to_owned()] {
             assert_eq!(read(&target), Ok(Some(b"right".to_vec())), "{}", target.display());
         }
-        // There is no such drive; the path without it would be found on this one.
+        // There is no such drive. Without the drive, the path would be found on this one.
         let other = PathBuf::from(store.to_str().unwrap().replacen(&store.to_str().unwrap()[..1], "Q", 1));
         assert!(read(&other).is_err());
         assert!(read(Path::new(r"\\.\NUL")).is_err());
