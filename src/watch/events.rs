@@ -24,43 +24,48 @@ use crate::{
 };
 
 struct Notify {
-    /// `None` once it was found to have no thread: whatever is asked of it then panics.
+    /// `None` once its thread is known to have ended: every call would panic.
     watcher: Option<RecommendedWatcher>,
     hints: Hints,
-    /// What is watched, and which directory that was.
+    /// The watched directories, by path.
     watched: HashMap<PathBuf, Id>,
 }
 
-/// A directory, by its device and inode.
+/// Identifies a directory by device and inode.
 type Id = (u64, u64);
 
-/// Where a watch that is asked for again is found in place. Elsewhere what is watched twice is reported twice, or not at all.
+/// Whether watching a directory again finds the watch in place. On other systems a second watch
+/// reports events twice, or not at all.
 const FINDS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Whether the handler is called by Rust code alone, through which a panic may unwind.
+/// Whether only Rust code calls the handler, so that a panic may unwind through it.
 const UNWINDS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Dropped with the handler, and that is when notify's thread ends, for whatever reason.
+/// Reports the end of notify's thread. The handler owns it, so it is dropped when the thread ends
+/// for any reason.
 struct Thread(Hints);
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        // It may be unwinding already.
+        // The thread may be unwinding already.
         guarded(|| self.0.ended(NO_THREAD));
     }
 }
 
 const NO_THREAD: &str = "the watcher's thread has ended";
 
-/// The platform's own watcher.
+/// Returns the platform's own watcher.
+///
+/// # Errors
+/// [`Layer::Watch`] if the system provides no watcher or no thread for it.
 pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
     let fault = |why: &dyn fmt::Display| Error::new(Layer::Watch, format!("no file events: {why}"));
-    // notify does not say that it got no thread, and panics later: whether there is one to be had is tried before it, and
-    // whether it got one is seen by asking it something.
+    // notify does not report that it got no thread, and panics later. Whether a thread is available
+    // is tried first, and a call shows whether notify got one.
     let spare = thread::Builder::new().spawn(|| {}).map_err(|error| fault(&error))?;
     let _ = spare.join();
-    // The handler only filters and wakes: a call of `watch` from within it would deadlock, and a slow one would let the
-    // event queue overflow.
+    // The handler only filters and wakes. A call of `watch` within it would deadlock, and a slow
+    // handler would overflow the event queue.
     let thread = Thread(hints.clone());
     let made = notify::recommended_watcher(move |event| {
         // A panic that unwound into the system's caller would end the process.
@@ -79,7 +84,7 @@ pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
 }
 
 impl Notify {
-    /// Asks the watcher; `None` if it has no thread.
+    /// Calls the watcher; returns `None` if it has no thread.
     fn ask<T>(&mut self, question: impl FnOnce(&mut RecommendedWatcher) -> T) -> Option<T> {
         if self.hints.interest().ended.is_some() {
             self.end();
@@ -93,7 +98,7 @@ impl Notify {
         answer
     }
 
-    /// Drops the watcher; without a thread that panics as well, and frees the descriptors all the same.
+    /// Drops the watcher. Without a thread the drop panics too, but it frees the descriptors.
     fn end(&mut self) {
         let watcher = self.watcher.take();
         guarded(|| drop(watcher));
@@ -112,7 +117,7 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
         return hints.lost();
     }
     let moved = match event.kind {
-        // Our own opens and reads arrive as these.
+        // The reads and opens of this process cause these events.
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
         EventKind::Access(_) => return,
         EventKind::Modify(ModifyKind::Name(_)) => true,
@@ -124,26 +129,28 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
     }
 }
 
-/// The path under which notify gets to know `dir`: with as many `..` in front as it has names, which lead nowhere at `/`.
+/// Returns the path by which notify watches `dir`: with as many `..` in front as it has names,
+/// which lead nowhere at `/`.
 ///
-/// notify drops the watch of a directory that is removed at the word of the directory itself, and again at the word of
-/// the watched one above, which it recognises by the path; then it logs a warning, because the watch is gone already.
-/// Each rotation of a Kubernetes volume removes a watched directory. With these names none is another's prefix, so a
-/// directory alone speaks of its end.
+/// notify drops the watch of a removed directory at the event of the directory itself. It drops it
+/// again at the event of the watched parent, which it recognises by the path, and logs a warning
+/// because the watch is gone. Each rotation of a Kubernetes volume removes a watched directory.
+/// With these paths none is another's prefix, so only a directory's own event ends its watch.
 fn notify_path(dir: &Path) -> PathBuf {
     match dir.strip_prefix("/") {
         Ok(rest) if FINDS => {
             let mut path = PathBuf::from("/");
             path.extend(rest.iter().map(|_| ".."));
             path.push(rest);
-            // Linux takes no longer one; a warning of notify does less harm than a directory that is not watched.
+            // Linux takes no longer path. A warning of notify does less harm than an unwatched
+            // directory.
             if path.as_os_str().len() > 4095 { dir.to_owned() } else { path }
         }
         _ => watchable(dir).into_owned(),
     }
 }
 
-/// The path of an event without what [`notify_path`] put in front.
+/// Returns the path of an event without the prefix of [`notify_path`].
 fn real_path(path: &Path) -> Cow<'_, Path> {
     let Some(mut rest) = path.strip_prefix("/").ok().filter(|_| FINDS) else { return path.into() };
     while let Ok(less) = rest.strip_prefix("..") {
@@ -154,14 +161,15 @@ fn real_path(path: &Path) -> Cow<'_, Path> {
 
 impl Watcher for Notify {
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
-        // A watch would follow a link, to a directory that may be watched under its own path, and take that path from it.
+        // A watch would follow a symlink to a directory that may be watched under its own path, and
+        // would replace that path in events.
         let id = match id(dir) {
             Ok(None) => return Ok(Watched::Gone),
             Ok(id) => id,
-            // The watcher says why.
+            // The watcher reports the reason.
             Err(_) => None,
         };
-        // notify forgets the directory that was watched under this path, and not the watch of it.
+        // notify forgets the directory that was watched under this path, but keeps its watch.
         if self.watched.get(dir).is_some_and(|known| !FINDS || id != Some(*known)) {
             self.unwatch(dir);
         }
@@ -171,14 +179,14 @@ impl Watcher for Notify {
             self.watched.insert(dir.to_owned(), id.unwrap_or_default());
             let now = self::id(dir).ok().flatten();
             if now.is_none() || now != id {
-                // Which one is watched cannot be told, nor whose watch that was.
+                // It is unknown which directory is watched, and whose watch it was before.
                 self.unwatch(dir);
                 self.hints.lost();
                 return Ok(Watched::Gone);
             }
             return Ok(silent(dir).map_or(Watched::Armed, Watched::Silent));
         };
-        // On Windows notify has one error for whatever keeps a directory from being opened.
+        // On Windows notify has one error for everything that keeps a directory from being opened.
         if cfg!(windows) && id.is_some() && self::id(dir).is_ok_and(|now| now == id) {
             return Ok(Watched::Denied);
         }
@@ -190,12 +198,12 @@ impl Watcher for Notify {
 
     fn unwatch(&mut self, dir: &Path) {
         self.watched.remove(dir);
-        // Removed directories are unwatched by the system; that is no failure.
+        // The system unwatches removed directories, so an error is no failure.
         self.ask(|watcher| drop(watcher.unwatch(&notify_path(dir))));
     }
 }
 
-/// Identifies the directory at a path; `None` where nothing is there, or something else.
+/// Identifies the directory at a path; `None` if nothing or no directory is there.
 #[cfg(not(windows))]
 fn id(dir: &Path) -> io::Result<Option<Id>> {
     match stat(dir) {
@@ -206,8 +214,8 @@ fn id(dir: &Path) -> io::Result<Option<Id>> {
     }
 }
 
-/// Stats `dir` without following a link in its place, unless that is one that the walk has followed as well: a magic
-/// link of procfs, which is no text.
+/// Stats `dir` without following a symlink in its place, except for a link that the walk follows
+/// too: a magic link of procfs, which is no text.
 #[cfg(not(windows))]
 fn stat(dir: &Path) -> io::Result<fs::Metadata> {
     let found = fs::symlink_metadata(dir)?;
@@ -221,13 +229,13 @@ fn number(found: &fs::Metadata) -> Id {
     (found.dev(), found.ino())
 }
 
-/// One for all: not to be had.
+/// Returns one number for all directories, because the platform has none.
 #[cfg(not(any(unix, windows)))]
 fn number(_: &fs::Metadata) -> Id {
     Id::default()
 }
 
-/// Identifies the directory at a path; `None` where nothing is there, or something else.
+/// Identifies the directory at a path; `None` if nothing or no directory is there.
 #[cfg(windows)]
 fn id(dir: &Path) -> io::Result<Option<Id>> {
     match crate::fs::stat_path(&watchable(dir)) {
@@ -238,7 +246,8 @@ fn id(dir: &Path) -> io::Result<Option<Id>> {
     }
 }
 
-/// The path to give to notify: on Windows the literal one, which may be longer than 260 characters.
+/// Returns the path to pass to notify: on Windows the literal one, which may be longer than 260
+/// characters.
 fn watchable(dir: &Path) -> Cow<'_, Path> {
     #[cfg(windows)]
     if let Some(literal) = crate::fs::literal(dir) {
@@ -247,7 +256,7 @@ fn watchable(dir: &Path) -> Cow<'_, Path> {
     dir.into()
 }
 
-/// What that means for the directory, where it is no fault of the watcher.
+/// Returns the meaning of an error for the directory, if it is no fault of the watcher.
 fn unwatched(error: &notify::Error) -> Option<Watched> {
     let kind = match &error.kind {
         notify::ErrorKind::PathNotFound => ErrorKind::NotFound,
@@ -261,14 +270,15 @@ fn unwatched(error: &notify::Error) -> Option<Watched> {
     }
 }
 
-/// Why no watcher is made: the system has one error for two limits (inotify_init(2)).
+/// Formats the reason why no watcher is made. The system has one error for two limits
+/// (inotify_init(2)).
 fn no_instance(error: &notify::Error) -> String {
     let hint =
         if cfg!(target_os = "linux") { " (fs.inotify.max_user_instances, or RLIMIT_NOFILE)" } else { "" };
     format!("{}{hint}", cause(error))
 }
 
-/// The cause alone: notify's own text repeats the path.
+/// Formats the cause alone, because notify's own text repeats the path.
 fn cause(error: &notify::Error) -> String {
     match &error.kind {
         notify::ErrorKind::Io(error) => error.to_string(),
@@ -299,7 +309,7 @@ mod tests {
         watch::hints::{Concerned, Hinted, Units},
     };
 
-    /// The length of the file.
+    /// Builds the length of the file.
     struct Length;
 
     impl Build for Length {
@@ -310,7 +320,7 @@ mod tests {
         }
     }
 
-    /// Waits until all of these were told, in any order.
+    /// Waits until all of these events are reported, in any order.
     fn told(events: &mut Events<usize>, mut wanted: Vec<fn(&Told) -> bool>) {
         while !wanted.is_empty() {
             let next = events.next_within(Duration::from_secs(20)).expect("all that is waited for is told");
@@ -318,7 +328,9 @@ mod tests {
         }
     }
 
-    /// Checks: INV-05, INV-11. notify calls the handler on its own thread, and a panic in it ends that.
+    /// Checks: INV-05, INV-11.
+    ///
+    /// notify calls the handler on its own thread, which a panic in the handler ends.
     #[test]
     fn inv05_a_watcher_whose_thread_panics_is_told_and_made_anew() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -363,7 +375,7 @@ mod tests {
             write(&"2".repeat(2 * round));
             told(&mut events, vec![degraded, |event| *event == Told::Restored, published]);
             assert!(!kills.load(Ordering::SeqCst) && is_watched());
-            // No poll finds this for an hour.
+            // The next poll is an hour away.
             write(&"3".repeat(2 * round + 1));
             told(&mut events, vec![published]);
             assert_eq!(reloader.current().value, 2 * round + 1);
@@ -371,7 +383,9 @@ mod tests {
         reloader.stop().expect("stopped");
     }
 
-    /// Checks: INV-11. Whatever is asked of a watcher whose thread has ended, nothing panics, and neither does its end.
+    /// Checks: INV-11.
+    ///
+    /// No call of a watcher whose thread has ended panics, and neither does its drop.
     #[test]
     fn inv11_a_watcher_without_its_thread_says_so_and_is_dropped_in_silence() {
         for asked in [false, true] {
@@ -400,7 +414,9 @@ mod tests {
         }
     }
 
-    /// Checks: INV-05, INV-06, INV-12. A mode that is set right is told by nothing but itself; our own accesses are no news.
+    /// Checks: INV-05, INV-06, INV-12.
+    ///
+    /// Only its own event reports a corrected mode. This process's own accesses do not count.
     #[test]
     fn inv06_every_kind_of_change_wakes_and_no_access_but_the_end_of_a_write_does() {
         let woken = Arc::new(AtomicBool::new(false));
@@ -433,8 +449,10 @@ mod tests {
         assert!(wakes(Err(notify::Error::generic("a fault"))));
     }
 
-    /// Checks: INV-05. The watch of a directory that was removed, moved or replaced is dead or elsewhere; no other change of it
-    /// says that.
+    /// Checks: INV-05.
+    ///
+    /// The watch of a directory that was removed, moved or replaced is dead or elsewhere. No other
+    /// change of the directory means that.
     #[test]
     fn inv05_a_watched_directory_that_moves_is_to_be_watched_anew() {
         for (kind, moves) in [
@@ -453,7 +471,9 @@ mod tests {
         }
     }
 
-    /// Checks: INV-11. Who is told that there are no events is told what to do about it.
+    /// Checks: INV-11.
+    ///
+    /// A report that there are no events says what to do about it.
     #[test]
     fn inv11_what_cannot_be_watched_is_told_by_its_cause() {
         let of = |kind: ErrorKind| notify::Error::io(kind.into());
@@ -471,7 +491,9 @@ mod tests {
         assert_eq!(no_instance(&of(ErrorKind::StorageFull)), format!("no storage space{hint}"));
     }
 
-    /// Checks: INV-05. notify must not take an event of one directory for the end of another's watch.
+    /// Checks: INV-05.
+    ///
+    /// notify must not take an event of one directory for the end of another's watch.
     #[cfg(target_os = "linux")]
     #[test]
     fn inv05_no_notify_path_is_the_beginning_of_another_or_an_event_of_it() {
@@ -494,7 +516,9 @@ mod tests {
         }
     }
 
-    /// Checks: INV-12. What is not watched any more wakes nobody; events of one watcher come in order.
+    /// Checks: INV-12.
+    ///
+    /// An unwatched directory wakes nothing. The events of one watcher arrive in order.
     #[test]
     fn inv12_a_directory_that_is_unwatched_is_heard_no_more() {
         let root = tempfile::tempdir().expect("a directory");
@@ -518,7 +542,8 @@ mod tests {
         for dir in &dirs {
             assert_eq!(watcher.watch(dir), Ok(Watched::Armed));
         }
-        // All that is told until a unit is, by the only event of this.
+        // Removes the file of this set, and returns all sets reported until this one is. No other
+        // event reports it.
         let removed = |unit: usize| {
             std::fs::remove_file(dirs[unit].join("file")).expect("removed");
             let mut told = BTreeSet::new();
@@ -533,18 +558,19 @@ mod tests {
         };
         assert_eq!(removed(0), [0].into());
         watcher.unwatch(&dirs[0]);
-        // Only Linux waits for the end of a watch; this is answered behind it.
+        // Only Linux waits for the end of a watch. This call returns after it.
         assert_eq!(watcher.watch(&dirs[1]), Ok(Watched::Armed));
         std::fs::write(dirs[0].join("file"), "text").expect("written");
         assert_eq!(removed(1), [1].into());
     }
 
-    /// The platform's watcher, and what it says of `file0` and `file1` in this directory: each is a unit's own.
+    /// Returns the platform's watcher, its hints and their wakes. `file0` and `file1` in this
+    /// directory belong to one file set each.
     #[cfg(target_os = "linux")]
     fn heard(dir: &Path) -> (Box<dyn Watcher>, Hints, mpsc::Receiver<()>) {
         let (woken, wakes) = mpsc::channel();
         let hints = Hints::new(move || {
-            // Nobody waits any more at the end of the test.
+            // The receiver is gone at the end of the test.
             let _ = woken.send(());
         });
         let mut names = HashMap::new();
@@ -558,7 +584,10 @@ mod tests {
         (notify_watcher(hints.clone()).expect("a watcher"), hints, wakes)
     }
 
-    /// Checks: INV-12, INV-06. What is watched twice is watched where it is now, and nowhere else: events were lost.
+    /// Checks: INV-12, INV-06.
+    ///
+    /// A directory that is watched again is watched where it is now and nowhere else: events were
+    /// lost.
     #[cfg(target_os = "linux")]
     #[test]
     fn inv12_a_directory_that_is_watched_again_after_it_was_replaced_is_not_heard_of_where_it_was() {
@@ -570,7 +599,7 @@ mod tests {
         std::fs::rename(&dir, &aside).expect("moved");
         std::fs::create_dir(&dir).expect("made");
         assert_eq!(watcher.watch(&dir), Ok(Watched::Armed));
-        // Asked again: what the move itself led to has been reported by then.
+        // This call returns after the events of the move itself have been reported.
         watcher.unwatch(root.path());
         hints.take();
         std::fs::write(aside.join("file0"), "1").expect("written");
@@ -587,21 +616,23 @@ mod tests {
         assert!(!units.contains(&0), "the old directory is heard of under the name of the new one");
     }
 
-    /// Checks: INV-12. Lost events have every directory watched again: what is in place stays, for each end of a watch takes 10 ms
-    /// and events with it.
+    /// Checks: INV-12.
+    ///
+    /// After lost events every directory is watched again. A watch in place stays, because each end
+    /// of a watch takes 10 ms and loses events.
     #[cfg(target_os = "linux")]
     #[test]
     fn inv12_a_directory_that_is_watched_again_keeps_its_watch() {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().expect("a directory");
         let inode = fs::metadata(dir.path()).expect("its number").ino();
-        // proc_pid_fdinfo(5). Each watch has a number, and none is given twice.
+        // Each watch has a number, and none is used twice (proc_pid_fdinfo(5)).
         let number = |info: &Path| {
             let text = fs::read_to_string(info).ok()?;
             let watch = text.lines().find(|line| line.contains(&format!(" ino:{inode:x} ")))?;
             watch.split(' ').find(|word| word.starts_with("wd:")).map(String::from)
         };
-        // Another file system may have that number too, and another test watch it.
+        // Another file system may have the same inode number, and another test may watch that.
         let all = || {
             let infos = fs::read_dir("/proc/self/fdinfo").expect("descriptors");
             infos.filter_map(|info| Some(info.ok()?.path())).filter(|info| number(info).is_some())
@@ -620,7 +651,9 @@ mod tests {
         assert_ne!(number(&info), first, "another watch is another number");
     }
 
-    /// Checks: INV-05. A watch follows links: the end of that on a link would be the end of that on the directory.
+    /// Checks: INV-05.
+    ///
+    /// A watch follows symlinks: ending the watch of a symlink would end the watch of its target.
     #[cfg(target_os = "linux")]
     #[test]
     fn inv05_a_link_in_the_place_of_a_directory_takes_no_other_watch_along() {

@@ -1,4 +1,4 @@
-//! What a watcher reports to, and which units that concerns.
+//! The reports of a watcher, and the file sets that they concern.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -13,50 +13,56 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
 };
 
-/// What a watcher reports to. It filters, and wakes the driver; it does nothing else.
+/// Receives the reports of a [`Watcher`](super::Watcher).
+///
+/// A report is filtered, and wakes the driver if it concerns a file set; nothing else happens.
+/// Clones report to the same driver.
 #[derive(Clone)]
 pub struct Hints {
     pub(super) interest: Arc<Mutex<Interest>>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
-    /// Nothing is heard while this says so.
+    /// Reports are dropped while this returns `true`.
     #[cfg(feature = "testkit")]
     pub(super) muted: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
-/// Who is concerned by what, and what has been told and not been taken yet.
+/// The subscriptions of the file sets, and the reports that were not taken yet.
 #[derive(Default)]
 pub(super) struct Interest {
     /// By the path of a directory in which names were looked up.
     pub(super) places: HashMap<PathBuf, Concerned>,
-    /// Watched directories that were removed, moved or replaced: the watch on them is dead or elsewhere.
+    /// Watched directories that were removed, moved or replaced: their watches are dead or
+    /// elsewhere.
     pub(super) stale: HashSet<PathBuf>,
     pub(super) all_stale: bool,
     hinted: BTreeSet<usize>,
     all_hinted: bool,
-    /// Why the watcher hears nothing any more.
+    /// The reason why the watcher has ended, if it has.
     pub(super) ended: Option<&'static str>,
-    /// Nobody listens yet, or any more.
+    /// Whether reports wake nothing: the watcher is not made yet, or is dropped.
     pub(super) over: bool,
 }
 
-/// The units that a directory and its names concern.
+/// The file sets that a directory and its names concern.
 #[derive(Default)]
 pub(super) struct Concerned {
     pub(super) units: Units,
     pub(super) names: HashMap<OsString, Units>,
-    /// Those that each name concerns that does not begin with a dot.
+    /// The file sets that every name concerns that does not begin with a dot.
     pub(super) listing: Units,
 }
 
 impl Concerned {
-    /// The units that a name concerns, in the walk's spelling of it.
+    /// Returns the file sets that a name concerns, which may be spelt in another case than in the
+    /// walk.
     fn named(&self, name: &OsStr) -> Option<&Units> {
         let other = || self.names.iter().find(|(known, _)| same_name(known, name)).map(|(_, units)| units);
         self.names.get(name).or_else(|| FOLDS_CASE.then(other).flatten())
     }
 }
 
-/// The place at `path`, and its path in the walk's spelling of the last name: that of its parent is the watch's own.
+/// Returns the place at `path`, and its path with the last name as the walk spells it. The path of
+/// its parent is spelt as in the watch.
 fn spelled<'a>(places: &'a HashMap<PathBuf, Concerned>, path: &Path) -> Option<(&'a PathBuf, &'a Concerned)> {
     let same = |known: &Path| {
         let names = known.file_name().zip(path.file_name());
@@ -66,12 +72,12 @@ fn spelled<'a>(places: &'a HashMap<PathBuf, Concerned>, path: &Path) -> Option<(
     place.or_else(|| FOLDS_CASE.then(|| places.iter().find(|(known, _)| same(known))).flatten())
 }
 
-/// A few units, in order: most directories and names concern one.
+/// A few file sets, in order: most directories and names concern one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Units(Vec<usize>);
 
 impl Units {
-    /// Whether it was not there.
+    /// Adds a file set; returns whether it was absent.
     pub(super) fn insert(&mut self, unit: usize) -> bool {
         let place = self.0.binary_search(&unit);
         if let Err(place) = place {
@@ -95,14 +101,14 @@ impl Units {
     }
 }
 
-/// The units that events were about.
+/// The file sets that events concerned.
 pub(crate) enum Hinted {
     All,
     Some(BTreeSet<usize>),
 }
 
 impl Hints {
-    /// Reports to `wake`.
+    /// Makes hints that call `wake` for each report that concerns a file set.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             interest: Arc::default(),
@@ -112,14 +118,15 @@ impl Hints {
         }
     }
 
-    /// The same for a watcher that is to miss events: what happens while `muted` is lost and nothing says so.
+    /// Returns hints for a watcher that has to miss events: reports are lost without notice while
+    /// `muted` returns `true`.
     #[cfg(feature = "testkit")]
     #[must_use]
     pub fn muted_while(&self, muted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { muted: Some(Arc::new(muted)), ..self.clone() }
     }
 
-    /// Something happened to `path`; `moved` if it may have been created, removed or renamed.
+    /// Reports an event of `path`; `moved` says that it may have been created, removed or renamed.
     pub fn touched(&self, path: &Path, moved: bool) {
         #[cfg(feature = "testkit")]
         if self.muted.as_ref().is_some_and(|muted| muted()) {
@@ -145,7 +152,8 @@ impl Hints {
         }
     }
 
-    /// Events were lost, or the watcher failed: anything may have happened, to the watches as well.
+    /// Reports that events were lost or the watcher failed: anything may have happened, to the
+    /// watches as well.
     pub fn lost(&self) {
         let over = {
             let mut interest = self.interest();
@@ -157,8 +165,10 @@ impl Hints {
         }
     }
 
-    /// The watcher has ended and hears nothing any more, whatever it answers: it is dropped, that is told, the files are
-    /// polled, and another is made, later each time.
+    /// Reports that the watcher has ended and receives no more events, whatever it returns.
+    ///
+    /// The driver drops the watcher, reports that, and polls the files. It makes another watcher
+    /// after a delay that grows each time.
     pub fn ended(&self, why: &'static str) {
         self.interest().ended.get_or_insert(why);
         self.lost();
@@ -168,7 +178,7 @@ impl Hints {
         lock(&self.interest)
     }
 
-    /// Hashes everything that the next reports depend on, in an order of its own.
+    /// Hashes everything that later reports depend on, in an order of its own.
     #[cfg(feature = "testkit")]
     pub(super) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
         use std::{collections::BTreeMap, hash::Hash};
@@ -183,7 +193,7 @@ impl Hints {
         places.hash(&mut state);
     }
 
-    /// Hashes what has been told and not been taken or seen to yet.
+    /// Hashes the reports that were not taken or handled yet.
     #[cfg(feature = "testkit")]
     pub(crate) fn pending(&self, mut state: &mut dyn std::hash::Hasher) {
         use std::hash::Hash;
@@ -192,7 +202,7 @@ impl Hints {
         (stale, all_stale, hinted, all_hinted, ended, over).hash(&mut state);
     }
 
-    /// What was told since the last time.
+    /// Returns the file sets that events concerned since the last call.
     pub(super) fn take(&self) -> Hinted {
         let mut interest = self.interest();
         let hinted = std::mem::take(&mut interest.hinted);

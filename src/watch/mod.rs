@@ -1,8 +1,9 @@
-//! Which directories are watched, and what of their events counts.
+//! Decides which directories are watched, and which of their events count.
 //!
-//! The plan is the walk: every directory in which any name of any path was looked up, up to the root. It is derived
-//! anew after every look, and after a change of it the files are looked at once more: first arm, then look. Events are
-//! hints (INV-06): nothing here decides anything but when to look, and at which unit.
+//! The plan follows the walk: every directory in which a name of any path was looked up, up to the
+//! root. It is derived anew after every snapshot. After a change of the plan another snapshot is
+//! taken, because a watch has to be armed before the snapshot that relies on it. Events are hints
+//! (INV-06): they decide only when to take a snapshot, and of which file set.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,102 +31,117 @@ use hints::{Concerned, Units};
 use port::Port;
 pub use silent::silent;
 
-/// What came of watching a directory.
+/// The result of watching a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Watched {
-    /// Events of it are reported.
+    /// Events of the directory are reported.
     Armed,
-    /// The same, but a file system of this kind is known to report nothing of what is changed elsewhere.
+    /// Events are reported, but a file system of this kind is known not to report changes that are
+    /// made elsewhere.
     Silent(&'static str),
-    /// It may be searched and not read: nobody who may do no more can watch it.
+    /// The directory may be searched but not read, so that this user cannot watch it.
     Denied,
-    /// There is no such directory any more.
+    /// The directory does not exist any more.
     Gone,
 }
 
-/// Watches directories, not what is beneath their subdirectories.
+/// Watches directories, not their subdirectories, and reports events to the [`Hints`] that it was
+/// made with.
 pub trait Watcher: Send {
-    /// Watches `dir`, which may be watched already: then the watch is on what is there now from here on and on nothing that
-    /// was there before, and is best not ended and begun if that is the same (inotify takes 10 ms for that where it takes
-    /// microseconds to find it in place). A link in the place of `dir` is not followed: `dir` is gone then.
+    /// Watches `dir`.
+    ///
+    /// A `dir` that is watched already has to be watched at the directory that is there now, and
+    /// not at one that was there before. If both are the same, keep the watch: inotify takes 10 ms
+    /// to end and begin it, and microseconds to find it in place. A symlink at `dir` is not
+    /// followed: the result is [`Watched::Gone`].
     ///
     /// # Errors
     /// [`Layer::Watch`], with the directory.
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error>;
 
-    /// Stops watching `dir`; that it was not watched any more is no error.
+    /// Stops watching `dir`. A directory that is not watched any more is no error.
     fn unwatch(&mut self, dir: &Path);
 
-    /// Nothing has to be done. It comes twice before directories are watched: what was reported of the end of watches is
-    /// looked at from the first time on, and by the names of a new walk reports count from the second on.
+    /// Called at the start of each plan update, once before and once after dead watches are
+    /// dropped. Does nothing by default.
+    ///
+    /// Ends of watches that were reported before the first call returns are handled in this update.
+    /// Events that are reported after the second call returns count by the names of the new walk.
     fn plans(&mut self) {}
 }
 
-/// Makes a watcher that reports to the given hints. Called at each start, so that a stop frees thread and descriptors,
-/// and again some time after a watcher has ended by itself.
+/// Makes a watcher that reports to the given hints.
+///
+/// It is called at each start, so that a stop frees the watcher's thread and descriptors, and again
+/// some time after a watcher has ended by itself.
 pub type MakeWatcher = Box<dyn FnMut(Hints) -> Result<Box<dyn Watcher>, Error> + Send>;
 
-/// The watches in place, for all units together.
+/// The watches in place, for all file sets together.
 ///
-/// Two paths to one directory share one watch, and the events name the path it was watched under: a unit that walked
-/// the other path listens there. So each directory is watched under a path that some unit walks, and once none does it is
-/// given up and whoever listened there is told to look, and then watches it under its own path.
+/// Two paths to one directory share one watch, and its events name the path that it was watched
+/// under. A file set that walked the other path subscribes to the watched path. Each directory is
+/// therefore watched under a path that some file set walks. Once no file set walks that path, the
+/// watch is dropped. Its other subscribers then have to take a snapshot, after which they watch the
+/// directory under a path of their own.
 pub(crate) struct Watch {
     port: Port,
     hints: Hints,
-    /// By the path they are, or are to be, watched under.
+    /// The directories that are or will be watched, by the path of their watch.
     places: BTreeMap<PathBuf, Place>,
-    /// The place of a directory.
+    /// The path under which a directory is watched.
     by_id: HashMap<FileId, PathBuf>,
-    /// What each unit listens to.
+    /// The directories that each file set subscribes to.
     plans: Vec<Vec<Planned>>,
-    /// Ways to the files that cannot be watched: a change of them waits for the poll.
+    /// Directories on the way to the files that cannot be watched. The poll finds their changes.
     denied: BTreeSet<PathBuf>,
 }
 
-/// A directory that some unit walks.
+/// A directory that some file set walks.
 #[derive(Hash)]
 struct Place {
     id: FileId,
-    /// The units that walk this very path.
+    /// The file sets that walk this very path.
     walkers: Units,
-    /// What kind of file system keeps changes to itself; `None` where it is not watched.
+    /// `Some` if the directory is watched, with the kind of its file system if that does not report
+    /// changes made elsewhere.
     armed: Option<Option<&'static str>>,
-    /// Events were lost: the watch may be dead, or of a directory that is elsewhere now.
+    /// Whether events were lost: the watch may be dead, or on a directory that is elsewhere now.
     doubted: bool,
 }
 
-/// A directory that a unit listens to.
+/// A directory that a file set subscribes to.
 #[derive(Hash)]
 pub(crate) struct Planned {
-    /// The path it is watched under.
+    /// The path that it is watched under.
     pub(crate) path: PathBuf,
     id: FileId,
     names: BTreeSet<OsString>,
     /// As [`WalkedDir::leads`].
     leads: bool,
-    /// Every name counts that does not begin with a dot.
+    /// Whether every name counts that does not begin with a dot.
     listed: bool,
-    /// The unit walks this very path.
+    /// Whether the file set walks this very path.
     own: bool,
 }
 
-/// What arming did.
+/// The result of arming the watches of one file set.
 #[derive(Default)]
 pub(crate) struct Armed {
-    /// A directory is watched that was not before, or a name counts that did not: a change just before may have been
-    /// missed.
+    /// Whether a directory was watched anew, or a name counts that did not count before. A change
+    /// just before may have been missed.
     pub(crate) new: bool,
-    /// The directories watched from now on.
+    /// The directories that were watched anew.
     pub(crate) watched: Vec<PathBuf>,
-    /// Those not watched any more; one that is watched anew is among both.
+    /// The directories that were unwatched. A directory whose watch was renewed is in both lists.
     pub(crate) unwatched: Vec<PathBuf>,
-    /// Other units that have to look: what they listen to was watched anew, or is not any more.
+    /// Other file sets that have to take a snapshot: a directory that they subscribe to was watched
+    /// anew or unwatched.
     pub(crate) others: BTreeSet<usize>,
-    /// A directory was gone when it was to be watched.
+    /// A directory that was gone when it was to be watched.
     pub(crate) gone: Option<PathBuf>,
-    /// Of a directory that holds files or links of the unit there are no events, or none that can be relied on.
+    /// A fault of a directory that holds files or symlinks of the file set: it has no events, or no
+    /// reliable ones.
     pub(crate) fault: Option<Error>,
 }
 
@@ -145,22 +161,22 @@ impl Watch {
         })
     }
 
-    /// The directories of the plan that cannot be watched, where that is no fault.
+    /// Returns the directories of the plan that cannot be watched although that is no fault.
     pub(crate) fn denied(&self) -> &BTreeSet<PathBuf> {
         &self.denied
     }
 
-    /// Why the watcher hears nothing any more, if that is so.
+    /// Returns the reason why the watcher has ended, if it has.
     pub(crate) fn end(&self) -> Option<Error> {
         self.hints.interest().ended.map(|why| Error::new(Layer::Watch, why))
     }
 
-    /// Which units events were about since the last time.
+    /// Returns the file sets that events concerned since the last call.
     pub(crate) fn take_hinted(&self) -> Hinted {
         self.hints.take()
     }
 
-    /// Hashes everything that the next reports and the next arming depend on.
+    /// Hashes everything that later reports and later arming depend on.
     #[cfg(feature = "testkit")]
     pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
         use std::hash::Hash;
@@ -169,14 +185,16 @@ impl Watch {
         (&self.places, by_id, &self.plans, &self.denied).hash(&mut state);
     }
 
-    /// Makes the watches of one unit those of this walk.
+    /// Makes the watches of one file set match this walk.
     ///
-    /// 1. Unwatch what events say is not there any more, and doubt all watches where events were lost.
-    /// 2. Find under which path to watch each directory of the walk.
-    /// 3. Let its names count: from here on their events wake.
-    /// 4. Unwatch what no unit walks any more, and where another directory is now. First, because what was there may be
-    ///    watched next under another path, and the end of the old watch would be the end of that one.
-    /// 5. Watch what is not watched, or not for certain.
+    /// 1. Unwatch the directories that events reported gone. If events were lost, mark all watches
+    ///    to be renewed.
+    /// 2. Find the path under which to watch each directory of the walk.
+    /// 3. Subscribe to its names: from here on their events wake the driver.
+    /// 4. Unwatch directories that no file set walks any more, and paths at which another directory
+    ///    is now. This precedes step 5: the old directory may be watched next under another path,
+    ///    and ending the old watch would end that one.
+    /// 5. Watch each directory that is not watched, or whose watch is to be renewed.
     pub(crate) fn arm(&mut self, unit: usize, walked: &[WalkedDir]) -> Armed {
         let mut armed = Armed::default();
         self.port.plans();
@@ -197,7 +215,7 @@ impl Watch {
         armed
     }
 
-    /// 1. A directory that was moved takes those beneath it along.
+    /// Step 1. A directory that was moved takes the directories beneath it along.
     fn bury(&mut self, armed: &mut Armed) {
         let (stale, all) = {
             let mut interest = self.hints.interest();
@@ -209,11 +227,12 @@ impl Watch {
         };
         let dead: BTreeSet<PathBuf> = stale.iter().flat_map(|dir| beneath(dir)).collect();
         dead.iter().for_each(|path| self.unwatch(path, armed));
-        // Every unit looks then.
+        // Lost events make every file set take a snapshot.
         self.places.values_mut().for_each(|place| place.doubted |= all);
     }
 
-    /// Stops watching a place; whoever listens there has to look, for it is watched again by who looks.
+    /// Stops watching a directory. Its subscribers have to take a snapshot, because only that
+    /// watches it again.
     fn unwatch(&mut self, path: &Path, armed: &mut Armed) {
         let Some(place) = self.places.get_mut(path) else { return };
         if place.armed.take().is_none() {
@@ -230,7 +249,7 @@ impl Watch {
         armed.others.extend(units.into_iter().flatten());
     }
 
-    /// The path under which this directory is watched for others.
+    /// Returns the path under which another file set watches this directory.
     fn shared(&self, unit: usize, dir: &WalkedDir) -> Option<&PathBuf> {
         let path = self.by_id.get(&dir.id)?;
         let place = self.places.get(path)?;
@@ -238,7 +257,7 @@ impl Watch {
         (stands && place.id == dir.id).then_some(path)
     }
 
-    /// 3. Whether a name counts that did not before: an event of it was dropped.
+    /// Step 3. Returns whether a name counts that did not count before: an event of it was dropped.
     fn listen(&self, unit: usize, plan: &[Planned]) -> bool {
         let mut interest = self.hints.interest();
         let mut grown = false;
@@ -260,7 +279,8 @@ impl Watch {
         grown
     }
 
-    /// 4. What the unit listened to and does not any more, or what is another directory now.
+    /// Step 4, for the directories that the file set does not subscribe to any more and the paths
+    /// at which another directory is now.
     fn leave(&mut self, unit: usize, old: &[Planned], plan: &[Planned], armed: &mut Armed) {
         for left in old {
             let now = plan.iter().find(|planned| planned.path == left.path);
@@ -274,7 +294,8 @@ impl Watch {
             if place.walkers.is_empty() {
                 self.unwatch(&left.path, armed);
                 self.call_others(&left.path, armed);
-                // Others may have seen another directory there since this unit has looked.
+                // Another file set may have found another directory there since this one took its
+                // snapshot.
                 let last = self.places.remove(&left.path).map(|place| place.id);
                 self.denied.remove(&left.path);
                 [Some(left.id), last].into_iter().flatten().for_each(|id| self.forget_id(id, &left.path));
@@ -296,7 +317,7 @@ impl Watch {
         }
     }
 
-    /// The names of `left` that are not in `now` do not concern the unit any more.
+    /// Ends the file set's subscription to the names of `left` that are not in `now`.
     fn forget(&self, unit: usize, left: &Planned, now: Option<&Planned>) {
         let mut interest = self.hints.interest();
         let Some(concerned) = interest.places.get_mut(&left.path) else { return };
@@ -319,7 +340,7 @@ impl Watch {
         }
     }
 
-    /// 5. Watches one directory of the plan, unless it is watched.
+    /// Step 5, for one directory of the plan.
     fn watch(&mut self, unit: usize, planned: &Planned, armed: &mut Armed) {
         let Planned { path, leads, own, .. } = planned;
         if *own {
@@ -388,8 +409,9 @@ impl Watch {
     }
 }
 
-/// Where to watch each directory of a walk, and `shared` tells under which path it is watched already: two paths to one
-/// directory would share one watch, and the events would name either.
+/// Returns where to watch each directory of a walk. `shared` returns the path under which a
+/// directory is watched already. Two paths to one directory would share one watch, and its events
+/// would name either path.
 pub(crate) fn plan<'a>(
     walked: &'a [WalkedDir],
     shared: impl Fn(&WalkedDir) -> Option<&'a PathBuf>,
@@ -454,7 +476,9 @@ mod tests {
         }]
     }
 
-    /// Checks: INV-05. An event of a name that did not count yet was dropped, so somebody has to look again.
+    /// Checks: INV-05.
+    ///
+    /// An event of a name that did not count yet was dropped, so that another snapshot is needed.
     #[test]
     fn inv05_a_name_that_begins_to_count_asks_for_another_look() {
         let mut make: MakeWatcher = Box::new(|_| Ok(Box::new(Nothing)));
@@ -465,7 +489,9 @@ mod tests {
         assert!(!watch.arm(0, &walked(&["link"])).new, "fewer names are no news");
     }
 
-    /// Checks: INV-12. However much a neighbour is written, it costs no look.
+    /// Checks: INV-12.
+    ///
+    /// Writes to a neighbouring file, however many, cause no snapshot.
     #[test]
     fn inv12_an_event_of_a_name_that_was_not_looked_up_wakes_nobody() {
         use std::sync::atomic::{AtomicUsize, Ordering};
@@ -490,7 +516,7 @@ mod tests {
         }
     }
 
-    /// Notes what is asked of it; there is no `/gone`.
+    /// Records its calls; `/gone` does not exist.
     struct Noting(Arc<Mutex<Vec<String>>>);
 
     impl Watcher for Noting {
@@ -520,7 +546,9 @@ mod tests {
         std::mem::take(&mut *lock(notes))
     }
 
-    /// Checks: INV-05. Between the end of the old watch and the new one the directory changed unheard.
+    /// Checks: INV-05.
+    ///
+    /// A change of the directory between the end of the old watch and the new one is missed.
     #[test]
     fn inv05_a_directory_that_is_watched_anew_asks_for_another_look() {
         let (mut watch, notes) = noting();
@@ -535,13 +563,13 @@ mod tests {
         assert!(watch.arm(0, &walked).new, "the same names, after events were lost");
         assert_eq!(taken(&notes), ["watch /d"]);
         assert!(!watch.arm(0, &walked).new, "it is certain now");
-        // Whoever is not walked any more when events were lost is unwatched for that.
+        // A directory that is not walked any more is unwatched, also after events were lost.
         watch.hints.lost();
         watch.arm(0, &[dir("/e", 3, "link")]);
         assert_eq!(taken(&notes), ["unwatch /d", "watch /e"]);
     }
 
-    /// Reports an end of the watch on `/d`, and a change of what is in it, whenever it is told of a plan.
+    /// Reports an end of the watch on `/d`, and a change in it, at each call about a plan update.
     struct Restless(Hints, Arc<Mutex<Vec<String>>>);
 
     impl Watcher for Restless {
@@ -560,8 +588,11 @@ mod tests {
         }
     }
 
-    /// Checks: INV-05. Between the last verb of a look and the arming a watch may end: that is told before anything is
-    /// buried, and what ends after that is buried the next time.
+    /// Checks: INV-05.
+    ///
+    /// A watch may end between the last operation of a snapshot and the arming. An end that is
+    /// reported before dead watches are dropped is handled at once, and a later end in the next
+    /// update.
     #[test]
     fn inv05_a_watch_that_ends_as_it_is_armed_is_armed_anew_or_looked_at_again() {
         let notes = Arc::new(Mutex::new(Vec::new()));
@@ -577,7 +608,9 @@ mod tests {
         assert!(watch.hints.interest().stale.contains(Path::new("/d")), "and once more after that");
     }
 
-    /// Checks: INV-05. A second watch of one inode takes the first one's name, and its end takes both.
+    /// Checks: INV-05.
+    ///
+    /// A second watch of one inode replaces the first one's path, and ending it ends both.
     #[test]
     fn inv05_a_directory_under_two_paths_is_watched_once_and_under_one_name() {
         let (mut watch, notes) = noting();
@@ -588,7 +621,9 @@ mod tests {
         assert_eq!(told(&watch, "/two/key"), [0; 0]);
     }
 
-    /// Checks: INV-12. A directory that moved away is there all the same, and so would its watch be.
+    /// Checks: INV-12.
+    ///
+    /// A directory that moved away still exists, and so would its watch.
     #[test]
     fn inv12_a_directory_that_is_left_is_watched_no_longer() {
         let (mut watch, notes) = noting();
@@ -600,7 +635,10 @@ mod tests {
         assert_eq!((armed.watched, armed.unwatched), (vec!["/v/2".into()], vec!["/v/1".into()]));
     }
 
-    /// Checks: INV-05, INV-11. What could not be watched because it is gone is named, so that somebody looks again.
+    /// Checks: INV-05, INV-11.
+    ///
+    /// A directory that is gone when it is to be watched is reported, so that another snapshot is
+    /// taken.
     #[test]
     fn inv05_a_directory_that_is_gone_when_it_is_to_be_watched_is_named() {
         let (mut watch, _) = noting();
@@ -609,7 +647,7 @@ mod tests {
         assert!(armed.fault.is_none() && armed.watched.is_empty());
     }
 
-    /// What a watch that is answered so for `/d` makes of it, and the fault.
+    /// Arms a watch whose watcher returns this result for `/d`; returns the watch and the fault.
     fn answered(answer: Watched, walked: &[WalkedDir]) -> (Watch, Option<String>) {
         struct Answering(Watched);
 
@@ -627,8 +665,10 @@ mod tests {
         (watch, fault)
     }
 
-    /// Checks: INV-11. Nobody can do anything about a directory on the way that may be searched only; one that holds the files
-    /// and goes unheard is a fault, also where another path to it only leads on.
+    /// Checks: INV-11.
+    ///
+    /// A directory on the way that may only be searched is no fault. A directory that holds the
+    /// files and has no events is one, even if another path only traverses it.
     #[test]
     fn inv11_a_directory_without_events_is_a_fault_unless_it_only_leads_to_the_files() {
         let leads = |dir| WalkedDir { leads: true, ..dir };
@@ -650,7 +690,9 @@ mod tests {
         }
     }
 
-    /// Checks: INV-11. One fault is told, and who cannot hear at all is worse than who may miss something.
+    /// Checks: INV-11.
+    ///
+    /// One fault is reported. A directory without events is worse than one that may miss some.
     #[test]
     fn inv11_a_directory_that_cannot_be_watched_is_told_before_one_that_may_be_silent() {
         struct Faulty;
@@ -672,7 +714,10 @@ mod tests {
         }
     }
 
-    /// Checks: INV-05. Where the directory of another set lay there is another one now, and events of that one say nothing.
+    /// Checks: INV-05.
+    ///
+    /// Another directory is now where the directory of another file set was, and its events say
+    /// nothing about that set.
     #[test]
     fn inv05_a_directory_that_has_moved_is_not_listened_to_where_it_was() {
         let (mut watch, notes) = noting();
@@ -685,7 +730,10 @@ mod tests {
         assert_eq!(told(&watch, "/d/key"), [0; 0]);
     }
 
-    /// Checks: INV-12. Each rotation of a Kubernetes volume has a directory of its own, and each rename into place another number.
+    /// Checks: INV-12.
+    ///
+    /// Each rotation of a Kubernetes volume has a directory of its own, and each rename into place
+    /// has another inode number.
     #[test]
     fn inv12_nothing_is_kept_of_the_directories_of_earlier_rotations() {
         let (mut watch, _) = noting();
@@ -700,8 +748,11 @@ mod tests {
         assert_eq!((watch.places.len(), watch.by_id.len(), heard), (0, 0, 0));
     }
 
-    /// Checks: INV-05, INV-12. Where every file counts a name that comes is news, under whichever path the directory is walked;
-    /// what writers and Kubernetes keep there for themselves is none.
+    /// Checks: INV-05, INV-12.
+    ///
+    /// Where every file counts, an added name is a change, under whichever path the directory is
+    /// walked. Names that begin with a dot, which writers and Kubernetes use for themselves, are
+    /// not.
     #[test]
     fn inv05_every_name_without_a_dot_wakes_where_every_file_counts() {
         let (mut watch, _) = noting();
@@ -722,7 +773,7 @@ mod tests {
         }
     }
 
-    /// The interleavings take two states of one digest for one.
+    /// The search of interleavings merges states with equal digests.
     #[cfg(feature = "testkit")]
     #[test]
     fn watches_that_act_differently_have_different_digests() {
@@ -747,7 +798,9 @@ mod tests {
         assert_eq!(each.len(), seen.len(), "{seen:?}");
     }
 
-    /// Checks: INV-05. Where no directory has a number (`PathFs`), each path is a directory of its own.
+    /// Checks: INV-05.
+    ///
+    /// Where directories have no inode number (`PathFs`), each path is a directory of its own.
     #[test]
     fn inv05_directories_that_cannot_be_told_apart_are_each_watched() {
         let (mut watch, notes) = noting();
@@ -756,7 +809,7 @@ mod tests {
         assert_eq!(taken(&notes), ["watch /one", "watch /two", "watch /three"]);
     }
 
-    /// The units that an event of this path wakes.
+    /// Returns the file sets that an event of this path wakes.
     fn told(watch: &Watch, path: &str) -> Vec<usize> {
         watch.hints.touched(Path::new(path), false);
         match watch.take_hinted() {
@@ -765,7 +818,10 @@ mod tests {
         }
     }
 
-    /// Checks: INV-05. A directory that moved keeps its watch, and with the path that leads to another now that would end.
+    /// Checks: INV-05.
+    ///
+    /// A directory that moved keeps its watch. Ending the watch of its old path, at which another
+    /// directory is now, would end it.
     #[test]
     fn inv05_a_directory_that_moved_aside_is_given_up_before_it_is_watched_where_it_is_now() {
         let (mut watch, notes) = noting();
@@ -775,7 +831,9 @@ mod tests {
         assert_eq!(taken(&notes), ["unwatch /d", "watch /e", "watch /d"]);
     }
 
-    /// Checks: INV-12. What is written in one set's directory is nothing to another set.
+    /// Checks: INV-12.
+    ///
+    /// A write in one file set's directory does not concern another file set.
     #[test]
     fn inv12_an_event_wakes_the_sets_that_looked_its_name_up_and_no_other() {
         let (mut watch, notes) = noting();
@@ -796,7 +854,10 @@ mod tests {
         assert!(matches!(watch.take_hinted(), Hinted::All));
     }
 
-    /// Checks: INV-05. The path under which two sets share a watch may cease to be one's, and the other goes on listening.
+    /// Checks: INV-05.
+    ///
+    /// One file set may leave the path under which it shares a watch with another, which goes on
+    /// receiving events.
     #[test]
     fn inv05_a_watch_that_two_sets_share_outlives_the_set_that_it_is_named_by() {
         let (mut watch, notes) = noting();
@@ -817,7 +878,10 @@ mod tests {
         assert_eq!(told(&watch, "/one/crt"), [0; 0]);
     }
 
-    /// Checks: INV-05. Each set that listened to a directory which was watched anew may have missed a change of it.
+    /// Checks: INV-05.
+    ///
+    /// Each file set that subscribes to a directory that was watched anew may have missed a change
+    /// of it.
     #[test]
     fn inv05_a_directory_that_one_set_watches_anew_is_looked_at_by_all_that_listen_to_it() {
         let (mut watch, notes) = noting();
@@ -832,8 +896,10 @@ mod tests {
         assert_eq!(armed.others, BTreeSet::from([0, 2]));
     }
 
-    /// Checks: INV-05. Inode numbers are given again, and one set may have seen another directory there than the last one
-    /// that leaves it.
+    /// Checks: INV-05.
+    ///
+    /// Inode numbers are reused, and a file set may have found another directory at a path than the
+    /// last set that leaves it.
     #[test]
     fn inv05_a_directory_is_never_listened_to_where_another_is_watched() {
         let (mut watch, notes) = noting();

@@ -1,4 +1,5 @@
-//! The watcher that was made: the caller's code, or a thread of somebody else's, and either may end.
+//! The boundary to a watcher, which runs the caller's code or a foreign thread, either of which may
+//! end.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,7 +9,7 @@ use std::{
 use super::{Hints, MakeWatcher, Watched, Watcher};
 use crate::error::{Error, Layer};
 
-/// A watcher; a panic in it is its end, and not the driver's.
+/// A watcher whose panic ends it, and not the driver.
 pub(super) struct Port {
     watcher: Option<Box<dyn Watcher>>,
     hints: Hints,
@@ -18,7 +19,8 @@ const PANICKED: &str = "the watcher panicked";
 
 impl Port {
     pub(super) fn new(make: &mut MakeWatcher, hints: Hints) -> Result<Self, Error> {
-        // Nobody listens before it is made: one that is not to be had would ask for a look at its end, and that for another.
+        // Reports wake nothing before the watcher is made. A watcher that cannot be made would
+        // request a snapshot when it ends, and the attempt after that another one.
         hints.interest().over = true;
         let made = guarded(|| make(hints.clone()));
         let watcher = Some(made.unwrap_or_else(|| Err(Error::new(Layer::Watch, PANICKED)))?);
@@ -50,7 +52,7 @@ impl Port {
 }
 
 impl Drop for Port {
-    /// Whatever the watcher still reports wakes nobody.
+    /// Reports that the watcher still makes wake nothing.
     fn drop(&mut self) {
         self.hints.interest().over = true;
         let watcher = self.watcher.take();
@@ -58,7 +60,7 @@ impl Drop for Port {
     }
 }
 
-/// Runs somebody else's code; `None` if it panicked.
+/// Runs foreign code; returns `None` if it panicked.
 pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).map_err(crate::error::drop_payload).ok()
 }

@@ -1,30 +1,34 @@
-//! File systems on which a change made elsewhere reaches nobody as an event.
+//! File systems that do not report changes made elsewhere as events.
 
 use std::path::Path;
 
-/// The file system at `dir`, if it is known to deliver no events for changes that are made elsewhere.
+/// Returns the kind of the file system at `dir`, if it is known to deliver no events for changes
+/// that are made elsewhere.
 ///
-/// Elsewhere means: on another host, or by the process that stands behind a FUSE mount. There the poll is all that finds a
-/// change, although every watch was accepted. `None` where that is not known of the file system, where the call fails, and
-/// on every platform but Linux.
+/// Elsewhere means on another host, or by the process behind a FUSE mount. Only the poll finds such
+/// a change, although every watch was accepted. Returns `None` if this is not known of the file
+/// system, if the call fails, and on every platform but Linux.
 ///
-/// Not promised: that `None` means events. An overlay over such a file system is told by its own number. Like every call
-/// that goes to a network file system, it can wait for as long as the server is away.
+/// Not promised: `None` does not mean that there are events. An overlay over such a file system has
+/// a number of its own. Like every call that goes to a network file system, this one can block for
+/// as long as the server is away.
 ///
-/// # What is known, and from where
+/// # Sources
 ///
-/// inotify(7), limitations: "it does not catch remote events that occur on network filesystems". Which those are: the
-/// numbers of statfs(2) and `linux/magic.h` (`linux/gfs2_ondisk.h` for GFS2) whose file systems are shared between hosts;
-/// and those of Lustre, GPFS, VirtualBox and VMware as coreutils' `src/stat.c` has them, which calls all of these remote
-/// so that `tail -f` polls there. FUSE, virtiofs included, has no messages for events (libfuse wiki, "Fsnotify and FUSE");
-/// neither has 9p, which coreutils calls local (kata-containers/runtime issue 1505: ConfigMap updates over 9p are not
-/// seen). procfs reports nothing of the processes that its directories stand for.
+/// inotify(7), limitations: "it does not catch remote events that occur on network filesystems".
+/// The numbers of file systems that hosts share are from statfs(2) and `linux/magic.h`
+/// (`linux/gfs2_ondisk.h` for GFS2). The numbers of Lustre, GPFS, VirtualBox and VMware are from
+/// coreutils' `src/stat.c`, which calls all of these remote so that `tail -f` polls there.
+///
+/// FUSE, virtiofs included, has no messages for events (libfuse wiki, "Fsnotify and FUSE"). Neither
+/// has 9p, which coreutils calls local (kata-containers/runtime issue 1505: ConfigMap updates over
+/// 9p are not seen). procfs reports nothing about the processes that its directories stand for.
 #[must_use]
 pub fn silent(dir: &Path) -> Option<&'static str> {
     kind_of(dir).and_then(name)
 }
 
-/// Whether `dir` lies on Linux's file system of processes.
+/// Returns whether `dir` lies on procfs, Linux's file system of processes.
 #[cfg(all(feature = "notify", not(windows), not(loom)))]
 pub(super) fn on_procfs(dir: &Path) -> bool {
     kind_of(dir) == Some(PROCFS)
@@ -44,7 +48,7 @@ fn kind_of(_: &Path) -> Option<u32> {
     None
 }
 
-/// The name of a silent file system by its number.
+/// Returns the name of a file system without remote events, by its number.
 fn name(magic: u32) -> Option<&'static str> {
     Some(match magic {
         0x6969 => "NFS",
@@ -52,7 +56,7 @@ fn name(magic: u32) -> Option<&'static str> {
         0x6573_5546 => "FUSE",
         0x0102_1997 => "9p",
         0x00c3_6400 => "Ceph",
-        // OpenAFS and the kernel's own.
+        // The numbers of OpenAFS and of the kernel's own AFS.
         0x5346_414f | 0x6b41_4653 => "AFS",
         0x7375_7245 => "Coda",
         0x564c => "NCP",
@@ -60,7 +64,8 @@ fn name(magic: u32) -> Option<&'static str> {
         0x0116_1970 => "GFS2",
         0x0bd0_0bd0 => "Lustre",
         0x4750_4653 => "GPFS",
-        // Its directories stand for processes, and a link in them for whatever these have open.
+        // Its directories stand for processes, and links in them for the files that these have
+        // open.
         PROCFS => "procfs",
         0x786f_4256 => "VirtualBox shared folder",
         0xbacb_acbc => "VMware shared folder",
