@@ -1,6 +1,6 @@
-//! PEM as it is written (RFC 7468).
+//! Encodes PEM (RFC 7468).
 
-/// Sections of this label, 64 characters a line.
+/// Encodes blocks as sections with this label, with 64 characters in a line.
 #[must_use]
 pub fn encode(label: &str, blocks: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut text = Vec::new();
@@ -15,7 +15,7 @@ pub fn encode(label: &str, blocks: &[impl AsRef<[u8]>]) -> Vec<u8> {
     text
 }
 
-/// Without line breaks.
+/// Encodes bytes as base64, without line breaks.
 #[must_use]
 pub fn base64(bytes: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -8,63 +8,64 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// A certification authority, root or intermediate.
+/// A certification authority: a root or an intermediate.
 pub struct Authority {
     pub(super) issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
-    /// The certificate, PEM.
+    /// The certificate in PEM.
     pub pem: String,
 }
 
-/// Whom a certificate is for.
+/// The names, purpose and validity of a certificate.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The common name and the DNS names.
+    /// The DNS names; the first is the common name too.
     pub names: Vec<String>,
-    /// For a client, else for a server.
+    /// Whether the certificate is for a client; otherwise it is for a server.
     pub client: bool,
-    /// The validity, from and to, by the wall clock.
+    /// The start and end of the validity, by the wall clock.
     pub window: (SystemTime, SystemTime),
 }
 
 impl Subject {
-    /// A server of this name, valid since an hour ago and for a day.
+    /// Describes a server with this name, whose validity began an hour ago and ends in a day.
     #[must_use]
     pub fn server(name: &str) -> Self {
         let (hour, now) = (Duration::from_secs(3600), SystemTime::now());
         Self { names: vec![name.to_owned()], client: false, window: (now - hour, now + 24 * hour) }
     }
 
-    /// A client of this name, valid as long.
+    /// Describes a client with this name, with the same validity.
     #[must_use]
     pub fn client(name: &str) -> Self {
         Self { client: true, ..Self::server(name) }
     }
 
-    /// The same with another validity.
+    /// Returns the subject with another validity.
     #[must_use]
     pub fn valid(self, from: SystemTime, to: SystemTime) -> Self {
         Self { window: (from, to), ..self }
     }
 }
 
-/// A private key that can be used for several certificates, as a renewal that keeps its key does.
+/// A private key. Several certificates can use it, as after a renewal that keeps its key.
 pub struct Identity(KeyPair);
 
 impl Identity {
-    /// A P-256 key.
+    /// Generates a P-256 key.
     #[must_use]
     pub fn p256() -> Self {
         Self::of(&rcgen::PKCS_ECDSA_P256_SHA256)
     }
 
-    /// An Ed25519 key.
+    /// Generates an Ed25519 key.
     #[must_use]
     pub fn ed25519() -> Self {
         Self::of(&rcgen::PKCS_ED25519)
     }
 
-    /// The Ed25519 key of this seed. Its signatures hold nothing random, so what it signs is the same in every run.
+    /// Returns the Ed25519 key of this seed. Its signatures are not random, so everything that it
+    /// signs is equal in every run.
     #[must_use]
     pub fn seeded(seed: u8) -> Self {
         Self(seeded(seed))
@@ -74,13 +75,13 @@ impl Identity {
         &self.0
     }
 
-    /// A certificate that this key signs for itself, DER.
+    /// Returns a certificate that this key signs for itself, in DER.
     #[allow(clippy::expect_used)] // reason: tests cannot go on without one
     pub(crate) fn self_signed(&self, params: CertificateParams) -> Vec<u8> {
         params.self_signed(&self.0).expect("a certificate").der().to_vec()
     }
 
-    /// A key of any kind, PKCS #8 PEM.
+    /// Loads a key of any kind from PKCS #8 PEM.
     #[must_use]
     #[allow(clippy::expect_used)] // reason: tests cannot go on without a key
     pub fn from_pem(pem: &str) -> Self {
@@ -92,7 +93,7 @@ impl Identity {
         Self(KeyPair::generate_for(algorithm).expect("a key pair"))
     }
 
-    /// The key, PKCS #8 PEM.
+    /// Returns the key as PKCS #8 PEM.
     #[must_use]
     pub fn pem(&self) -> String {
         self.0.serialize_pem()
@@ -102,16 +103,16 @@ impl Identity {
 /// A chain and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// Leaf first, then the issuer if that is an intermediate; PEM.
+    /// PEM: the leaf first, then the issuer if it is an intermediate.
     pub chain: String,
-    /// PKCS #8 PEM.
+    /// The key as PKCS #8 PEM.
     pub key: String,
-    /// The leaf alone, DER.
+    /// The leaf alone, in DER.
     pub leaf: CertificateDer<'static>,
 }
 
 impl Pair {
-    /// The key, DER.
+    /// Returns the key in DER.
     #[must_use]
     pub fn key_der(&self) -> PrivateKeyDer<'static> {
         use rustls::pki_types::pem::PemObject;
@@ -122,13 +123,13 @@ impl Pair {
 
 #[allow(clippy::expect_used)] // reason: tests cannot go on without a certificate
 impl Authority {
-    /// A self-signed root.
+    /// Makes a self-signed root.
     #[must_use]
     pub fn root(name: &str) -> Self {
         Self::self_signed(name, KeyPair::generate().expect("a key pair"))
     }
 
-    /// The same with the key of [`Identity::seeded`]: a root that is the same in every run.
+    /// Makes a self-signed root with the key of [`Identity::seeded`].
     #[must_use]
     pub fn seeded(name: &str, seed: u8) -> Self {
         Self::self_signed(name, seeded(seed))
@@ -140,13 +141,13 @@ impl Authority {
         Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
     }
 
-    /// An intermediate under this authority; its pairs carry its certificate in the chain.
+    /// Makes an intermediate under this authority, whose pairs have its certificate in the chain.
     #[must_use]
     pub fn intermediate(&self, name: &str) -> Self {
         self.certify(name, KeyPair::generate().expect("a key pair"))
     }
 
-    /// The same with the key of [`Identity::seeded`].
+    /// Makes an intermediate with the key of [`Identity::seeded`].
     #[must_use]
     pub fn intermediate_seeded(&self, name: &str, seed: u8) -> Self {
         self.certify(name, seeded(seed))
@@ -156,7 +157,7 @@ impl Authority {
         self.certify_params(ca_params(name), key)
     }
 
-    /// An intermediate with a new key, of parameters that `change` has changed.
+    /// Makes an intermediate with a new key, from parameters that `change` modifies.
     pub(super) fn certify_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = ca_params(name);
         change(&mut params);
@@ -168,16 +169,17 @@ impl Authority {
         Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
     }
 
-    /// A new certificate for the name and key of the intermediate `of`, PEM: what was issued under the old one is issued
-    /// under this one.
+    /// Returns a new certificate in PEM for the name and key of the intermediate `of`. Certificates
+    /// issued under the old one are issued under this one too.
     #[must_use]
     pub fn certify_again(&self, of: &Self, name: &str) -> String {
         let certificate = ca_params(name).signed_by(of.issuer.key(), &self.issuer);
         certificate.expect("an intermediate").pem()
     }
 
-    /// Another self-signed certificate of this authority's key, PEM: with its own name `name` and another validity, what
-    /// was issued under one is issued under the other.
+    /// Returns another self-signed certificate in PEM for this authority's key, with this name and
+    /// validity. With the authority's own name, certificates issued under one are issued under the
+    /// other too.
     #[must_use]
     pub fn twin(&self, name: &str, window: (SystemTime, SystemTime)) -> String {
         let mut params = ca_params(name);
@@ -185,7 +187,8 @@ impl Authority {
         params.self_signed(self.issuer.key()).expect("a root").pem()
     }
 
-    /// The same, good for DNS names beneath this one only.
+    /// Returns a certificate as [`certify_again`](Self::certify_again) does, valid only for DNS
+    /// names beneath `permitted`.
     #[must_use]
     pub fn certify_again_for(&self, of: &Self, name: &str, permitted: &str) -> String {
         let mut params = ca_params(name);
@@ -196,13 +199,13 @@ impl Authority {
         params.signed_by(of.issuer.key(), &self.issuer).expect("an intermediate").pem()
     }
 
-    /// The certificate, DER.
+    /// Returns the certificate in DER.
     #[must_use]
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der
     }
 
-    /// A new leaf for `subject` with the key `identity`, and nothing else in the chain.
+    /// Issues a new leaf for `subject` with the key `identity`; the chain holds nothing else.
     #[must_use]
     pub fn issue(&self, subject: &Subject, identity: &Identity) -> Pair {
         self.signed(leaf_params(subject), identity)
@@ -217,20 +220,20 @@ impl Authority {
     #[must_use]
     pub fn issue_must_staple(&self, subject: &Subject, identity: &Identity) -> Pair {
         let mut params = leaf_params(subject);
-        // Features: one, `status_request`.
+        // The list of features holds one, `status_request`.
         let features =
             CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x30, 3, 2, 1, 5]);
         params.custom_extensions.push(features);
         self.signed(params, identity)
     }
 
-    /// Returns an authority of this name that signs with the key of an end entity.
+    /// Makes an authority with this name that signs with the key of an end entity.
     #[must_use]
     pub fn posing(name: &str, identity: &Identity) -> Self {
         Self::self_signed(name, KeyPair::from_pem(&identity.pem()).expect("a key of this factory"))
     }
 
-    /// The same with this authority's certificate behind the leaf.
+    /// Issues a new leaf, with this authority's certificate after it in the chain.
     #[must_use]
     pub fn issue_with_chain(&self, subject: &Subject, identity: &Identity) -> Pair {
         let pair = self.issue(subject, identity);
@@ -240,7 +243,7 @@ impl Authority {
 
 #[allow(clippy::expect_used)] // reason: any 32 bytes are a key
 fn seeded(seed: u8) -> KeyPair {
-    // RFC 8410 section 7: everything before the seed itself.
+    // The prefix of the seed (RFC 8410 section 7).
     let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
     der.extend([seed; 32]);
     KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der), &rcgen::PKCS_ED25519)

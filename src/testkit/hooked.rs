@@ -1,4 +1,4 @@
-//! A port that asks somebody before each of its calls: for faults, and for whoever is to come in between two of them.
+//! A port that calls a hook before each of its calls, to inject faults or to act between two calls.
 
 use std::{
     ffi::OsStr,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::fs::{FileId, Fs, Stat};
 
-/// The calls of the port.
+/// The calls of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// [`Fs::root`].
@@ -33,7 +33,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// All of them.
+    /// All calls.
     pub const ALL: [Self; 9] = [
         Self::Root,
         Self::OpenDir,
@@ -47,10 +47,12 @@ impl Verb {
     ];
 }
 
-/// Whom [`Hooked`] asks: how many bytes a read may bring at most (other calls do not care), or how the call fails.
+/// Runs before each call of [`Hooked`]. Returns how many bytes a read may return at most (other
+/// calls ignore it), or the error by which the call fails.
 pub type Hook = Arc<dyn Fn(Verb) -> io::Result<usize> + Send + Sync>;
 
-/// Another port, with somebody asked before each of its nine verbs; what magic links need is passed on unasked.
+/// Wraps another port, and calls a hook before each of its nine operations. The operations for
+/// magic links are passed on without it.
 #[derive(Clone)]
 pub struct Hooked<F> {
     fs: F,
@@ -58,7 +60,7 @@ pub struct Hooked<F> {
 }
 
 impl<F: Fs> Hooked<F> {
-    /// Calls `fs` whenever `hook` lets it.
+    /// Wraps `fs`, which is called whenever `hook` succeeds.
     pub fn new(fs: F, hook: Hook) -> Self {
         Self { fs, hook }
     }

@@ -1,27 +1,30 @@
-//! Looks for key material in output.
+//! Searches output for key material.
 
 use std::collections::HashSet;
 
 use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::PrivateKeyDer;
 
-/// As many bytes in a row of a key count as a leak (INV-10).
+/// Length in bytes of a run of key bytes that counts as a leak (INV-10).
 pub const WINDOW: usize = 12;
 
-/// The windows of one private key: any [`WINDOW`] bytes in a row of it, raw, as they stand in its PEM, in hexadecimal with or
-/// without separators, or as a list of numbers, which is how `Debug` prints bytes.
+/// The windows of one private key: every run of [`WINDOW`] bytes in it. They are found raw, as in
+/// the key's PEM, in hexadecimal with or without separators, and as a list of numbers, as `Debug`
+/// prints bytes.
 ///
-/// The PEM's `BEGIN` and `END` lines are no secret, nor is the public key, which a key's DER holds beside the private one;
-/// of other forms than PKCS #8 it is not known which that is, and a certificate may be taken for a leak.
-/// Line breaks within the base64 are taken out of both sides, so that a window across two lines is found however the output
-/// is wrapped.
+/// The PEM's `BEGIN` and `END` lines are not secret, nor is the public key, which a key's DER holds
+/// beside the private one. In other forms than PKCS #8 the public key is not identified, and a
+/// certificate may be taken for a leak.
+///
+/// Line breaks within the base64 are removed on both sides, so that a window across two lines is
+/// found however the output is wrapped.
 pub struct Windows {
     raw: HashSet<[u8; WINDOW]>,
     base64: HashSet<[u8; WINDOW]>,
 }
 
 impl Windows {
-    /// Those of this key.
+    /// Returns the windows of this key.
     #[must_use]
     pub fn of(key: &PrivateKeyDer<'_>, key_pem: &str) -> Self {
         let lines = key_pem.lines().filter(|line| !line.starts_with("-----"));
@@ -29,7 +32,8 @@ impl Windows {
         let der = key.secret_der();
         let public = KeyPair::try_from(key).map(|key| key.subject_public_key_info()).unwrap_or_default();
         let is_public = |bytes: &[u8]| public.windows(bytes.len()).any(|window| window == bytes);
-        // The bytes that the characters of a window stand for, those in part included.
+        // Returns the bytes that the characters of a window encode, including the bytes that they
+        // encode in part.
         let of = |at: usize| der.get(at * 6 / 8..((at + WINDOW) * 6).div_ceil(8)).unwrap_or_default();
         let secret = |(at, window)| (of(at).is_empty() || !is_public(of(at))).then_some(window);
         Self {
@@ -38,7 +42,7 @@ impl Windows {
         }
     }
 
-    /// Whether any of them occurs in `output`.
+    /// Returns whether any of the windows occurs in `output`.
     #[must_use]
     pub fn occur_in(&self, output: &[u8]) -> bool {
         let unwrapped: Vec<u8> = output.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
@@ -50,7 +54,7 @@ impl Windows {
     }
 }
 
-/// Whether any of the key's [`Windows`] occurs in `output`.
+/// Returns whether any of the key's [`Windows`] occurs in `output`.
 #[must_use]
 pub fn leaks(output: &[u8], key: &PrivateKeyDer<'_>, key_pem: &str) -> bool {
     Windows::of(key, key_pem).occur_in(output)
@@ -60,20 +64,25 @@ fn windows(bytes: &[u8]) -> impl Iterator<Item = [u8; WINDOW]> + '_ {
     bytes.windows(WINDOW).filter_map(|window| window.try_into().ok())
 }
 
-/// What the hexadecimal digits of `output` spell, from the first of them and from the second; separators are passed over.
+/// Decodes the hexadecimal digits of `output`, starting at the first and at the second digit.
+/// Separators are skipped.
 fn from_hex(output: &[u8]) -> [Vec<u8>; 2] {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let separates = |byte: &&u8| !matches!(byte, b':' | b' ' | b'-' | b',' | b'_' | b'\n');
     let digits: Vec<Option<u8>> = output.iter().filter(separates).map(digit).collect();
     [0, 1].map(|from| {
         let pairs = digits.get(from..).unwrap_or_default().chunks_exact(2);
-        // What is no digit stands for itself, so that nothing closes up around it; keys are no runs of zeros.
+        // Another character becomes a zero, so that the digits around it do not join. Keys are not
+        // runs of zeros.
         pairs.map(|pair| pair[0].zip(pair[1]).map_or(0, |(high, low)| high << 4 | low)).collect()
     })
 }
 
-/// The lists of numbers below 256 in `output`: numbers with nothing but a comma and white space between them. Numbers of
-/// different fields are no list: a public key followed by any number would otherwise spell the bytes that follow it in the key.
+/// Returns the lists of numbers below 256 in `output`: numbers separated only by commas and white
+/// space.
+///
+/// Numbers of different fields are no list. A public key after any number would otherwise encode
+/// bytes that are adjacent in the key.
 fn lists_of_numbers(output: &[u8]) -> Vec<Vec<u8>> {
     let is_in_list = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_whitespace() || *byte == b',';
     let lists = output.split(|byte| !is_in_list(byte));
@@ -122,7 +131,8 @@ mod tests {
         let pair = Authority::root("CA").issue(&Subject::server("localhost"), &Identity::p256());
         let der = pair.key_der();
         let bytes = der.secret_der();
-        // RFC 5915: the private number of 32 bytes, then a tag and the length of the public key, which ends the key.
+        // RFC 5915: the private number has 32 bytes. A tag and a length follow, and then the public
+        // key, which ends the key.
         let public = bytes.len() - 68;
         let next_field = format!("{}, key: {:?}, bits: 256", bytes[public - 1], &bytes[public..]);
         assert!(!leaks(next_field.as_bytes(), &der, &pair.key), "{next_field}");

@@ -1,4 +1,4 @@
-//! Revocation lists, those among them that no usual authority signs.
+//! CRLs, including kinds that usual authorities do not issue.
 
 use std::time::SystemTime;
 
@@ -8,43 +8,43 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use super::{Authority, armor};
 use crate::der::{self, GENERALIZED_TIME, INTEGER, Reader, SEQUENCE, UTC_TIME};
 
-/// A revocation list.
+/// A CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crl {
-    /// As authorities publish it.
+    /// DER, as authorities publish it.
     pub der: CertificateRevocationListDer<'static>,
-    /// The same, PEM.
+    /// The CRL in PEM.
     pub pem: String,
 }
 
-/// What sets a list apart from a usual one.
+/// A property by which a CRL differs from a usual one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Odd {
-    /// It says what changed since another one (RFC 5280 section 5.2.4).
+    /// It lists the changes since another CRL (RFC 5280 section 5.2.4).
     Delta,
-    /// It lists certificates of other issuers as well (section 5.2.5).
+    /// It also lists certificates of other issuers (section 5.2.5).
     Indirect,
-    /// It is about some reasons of revocation only (section 5.2.5).
+    /// It covers only some reasons of revocation (section 5.2.5).
     SomeReasons,
-    /// It is about certificates of end entities only, which is common (section 5.2.5).
+    /// It covers only certificates of end entities, which is common (section 5.2.5).
     EndEntities,
-    /// It is about certificates of authorities only (section 5.2.5).
+    /// It covers only certificates of authorities (section 5.2.5).
     Authorities,
-    /// Nobody knows its critical extension.
+    /// It has an unknown critical extension.
     CriticalExtension,
-    /// Nobody knows the critical extension of its first entry.
+    /// Its first entry has an unknown critical extension.
     CriticalEntry,
-    /// It is of the first version, without extensions.
+    /// It has version 1 and no extensions.
     Version1,
-    /// It does not say when the next one is due.
+    /// It does not say when the next CRL is due.
     NoNextUpdate,
-    /// It has no number.
+    /// It has no CRL number.
     NoNumber,
 }
 
 impl Odd {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 10] = [
         Self::Delta,
         Self::Indirect,
@@ -58,7 +58,7 @@ impl Odd {
         Self::NoNumber,
     ];
 
-    /// Its extensions besides the usual ones.
+    /// Returns the extension that makes the variant, if it has one.
     fn extension(self) -> Vec<u8> {
         const DELTA: u8 = 27;
         const DISTRIBUTION_POINT: u8 = 28;
@@ -69,7 +69,8 @@ impl Odd {
         let point = |flag: &[u8]| critical(&[0x55, 29, DISTRIBUTION_POINT], &value(SEQUENCE, &[flag]));
         match self {
             Self::Delta => critical(&[0x55, 29, DELTA], &[INTEGER, 1, 1]),
-            // Each published at a place of its own: webpki takes no scope without one.
+            // Each has a distribution point with a name of its own, because webpki supports no
+            // scope without one.
             Self::EndEntities => point(&[PLACE, &[0x81, 1, 0xff]].concat()),
             Self::Authorities => point(&[PLACE, &[0x82, 1, 0xff]].concat()),
             Self::SomeReasons => point(&[0x83, 2, 0, 0x80]),
@@ -82,8 +83,8 @@ impl Odd {
 
 #[allow(clippy::expect_used)] // reason: tests cannot go on without a list
 impl Authority {
-    /// A revocation list that names these certificates: issued at the first moment of the window, the next one due at the
-    /// second.
+    /// Issues a CRL that revokes these certificates. Its window begins with its issue and ends when
+    /// the next CRL is due.
     #[must_use]
     pub fn crl(&self, revoked: &[&CertificateDer<'_>], window: (SystemTime, SystemTime), number: u64) -> Crl {
         let entry = |certificate: &&CertificateDer<'_>| RevokedCertParams {
@@ -104,7 +105,7 @@ impl Authority {
         Crl { der: list.der().clone(), pem: list.pem().expect("PEM") }
     }
 
-    /// The same list with something odd about it, signed by this authority all the same.
+    /// Turns a CRL into a variant that this authority signs.
     #[must_use]
     pub fn odd_crl(&self, list: &Crl, odd: Odd) -> Crl {
         let (signed, algorithm) = rewritten(&list.der, odd).expect("a list of this factory");
@@ -116,7 +117,8 @@ impl Authority {
     }
 }
 
-/// The part of a list that is signed, and the algorithm: version, algorithm, issuer, dates, entries, extensions.
+/// Returns the signed part of a CRL variant, and the algorithm: version, algorithm, issuer, dates,
+/// entries, extensions.
 fn rewritten(list: &[u8], odd: Odd) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut tbs = Reader(Reader(Reader(list).read(SEQUENCE)?).read(SEQUENCE)?);
     let version = value(INTEGER, &[tbs.read(INTEGER)?]);
@@ -141,7 +143,7 @@ fn rewritten(list: &[u8], odd: Odd) -> Option<(Vec<u8>, Vec<u8>)> {
         None => Vec::new(),
     };
     let extensions = match odd {
-        // The first of them is the authority's key identifier, the second the number.
+        // The first extension is the authority key identifier, the second the CRL number.
         Odd::NoNumber => {
             let mut all = Reader(extensions);
             value(SEQUENCE, &[&value(SEQUENCE, &[all.read(SEQUENCE)?])])
@@ -162,7 +164,7 @@ fn rewritten(list: &[u8], odd: Odd) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((value(SEQUENCE, &parts), algorithm.to_vec()))
 }
 
-/// A value of DER.
+/// Encodes a value in DER.
 pub(super) fn value(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut value = Vec::with_capacity(length + 6);

@@ -1,7 +1,7 @@
-//! Rotations for tests, this crate's and those of embedders: certificates made on the spot, and the publishers of the
-//! field as lists of atomic steps.
+//! Rotations for the tests of this crate and of embedders: a certificate factory, and the
+//! publishers of the field as lists of atomic steps.
 //!
-//! Feature `testkit`. What is here may change in any release.
+//! Available with the feature `testkit`. Any release may change it.
 
 pub mod armor;
 mod certs;
@@ -27,17 +27,16 @@ use std::time::Duration;
 
 use crate::event::{Fingerprint, Leaf};
 
-/// The watcher that a reloader has where none is given: to be wrapped by one that fails.
+/// Returns the watcher that a reloader has by default, so that a test can wrap it.
 ///
 /// # Errors
-/// [`Layer::Watch`](crate::Layer::Watch) where the system has no watcher left.
+/// [`Layer::Watch`](crate::Layer::Watch) if the system provides no watcher.
 #[cfg(all(feature = "notify", not(loom)))]
 pub fn native_watcher(hints: crate::watch::Hints) -> Result<Box<dyn crate::watch::Watcher>, crate::Error> {
     crate::watch::notify_watcher(hints)
 }
 
-/// Returns the description of a leaf that no certificate stands behind, for a
-/// [`Build`](crate::Build) of a test.
+/// Returns a leaf description without a certificate, for a [`Build`](crate::Build) of a test.
 ///
 /// The dates are since the Unix epoch.
 #[must_use]

@@ -1,4 +1,5 @@
-//! The publishers of the field, each a list of atomic steps: a reader may run between any two, and a crash may follow any.
+//! The publishers of the field as lists of atomic steps. A reader may run between any two steps,
+//! and a crash may follow any step.
 
 use std::{
     io::{self, Write},
@@ -9,20 +10,21 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// One system call of a publisher. Paths are relative to the root that it is applied under; link targets are verbatim.
+/// One system call of a publisher. Paths are relative to the root that it is applied under; symlink
+/// targets are verbatim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// mkdir(2)
     Mkdir(PathBuf),
-    /// open(2) with `O_CREAT | O_TRUNC`: the file is empty now.
+    /// open(2) with `O_CREAT | O_TRUNC`, which leaves the file empty.
     Create(PathBuf),
     /// write(2) at the end of the file.
     Append(PathBuf, Vec<u8>),
     /// chmod(2)
     Chmod(PathBuf, u32),
-    /// utimensat(2): the modification time since the Unix epoch, as `cp -p` sets it.
+    /// utimensat(2): sets the modification time since the Unix epoch, as `cp -p` does.
     Modified(PathBuf, Duration),
-    /// symlink(2): the target, then the link.
+    /// symlink(2): the target, then the symlink.
     Symlink(PathBuf, PathBuf),
     /// rename(2): from, to.
     Rename(PathBuf, PathBuf),
@@ -30,12 +32,13 @@ pub enum Op {
     Unlink(PathBuf),
     /// rmdir(2)
     Rmdir(PathBuf),
-    /// mkfifo(3): what must not be opened, for that may block.
+    /// mkfifo(3): a file that must not be opened, because that may block.
     Mkfifo(PathBuf),
 }
 
 impl Op {
-    /// The same step for a disk whose root is `root`: what is absolute in a link's target lies beneath that.
+    /// Returns the step for a disk whose root is `root`: an absolute symlink target is moved
+    /// beneath it.
     #[must_use]
     pub fn beneath(&self, root: &Path) -> Self {
         match self {
@@ -47,7 +50,7 @@ impl Op {
         }
     }
 
-    /// Carries the step out on the real file system beneath `root`.
+    /// Performs the step on the real file system beneath `root`.
     ///
     /// # Errors
     /// The system's own error.
@@ -93,7 +96,7 @@ fn symlink(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-// rustix has none for Apple's systems.
+// rustix has no such call for Apple's systems.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn mkfifo(path: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, Mode, mkfifoat};
@@ -105,19 +108,22 @@ fn mkfifo(_: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// A tick is 10 ms at most where a kernel counts 100 a second; a file system that takes this long has none to wait for.
+/// A kernel that counts 100 ticks a second has ticks of 10 ms. A file system that takes this long
+/// has none to wait for.
 const TICK_LIMIT: Duration = Duration::from_secs(2);
 
-/// Returns once the timestamps of the file system that holds the directory `root` have moved on since the call.
+/// Waits until the timestamps of the file system that holds the directory `root` have advanced
+/// since the call.
 ///
-/// Called before a rename that commits an update, it makes what was written before strictly older than the rename, as it
-/// is with a publisher that takes longer than a tick (at most 4 ms on most kernels). Without it the whole update may
-/// carry one timestamp, and a reader cannot tell the order of its steps (ASM-06).
+/// Called before a rename that commits an update, it makes the earlier writes strictly older than
+/// the rename. They are so with a publisher that takes longer than a tick (at most 4 ms on most
+/// kernels). Without it the whole update may carry one timestamp, and a reader cannot tell the
+/// order of its steps (ASM-06).
 ///
-/// A scratch file in `root` reads the clock; it is gone on return.
+/// A scratch file in `root` reads the clock; it is removed before the return.
 ///
 /// # Errors
-/// What the system says; `TimedOut` where the timestamps stand still for two seconds.
+/// The system's own error; `TimedOut` if the timestamps do not advance for two seconds.
 pub fn wait_for_tick(root: &Path) -> io::Result<()> {
     static SCRATCHES: AtomicU64 = AtomicU64::new(0);
     let number = SCRATCHES.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +132,7 @@ pub fn wait_for_tick(root: &Path) -> io::Result<()> {
     ticked.and(std::fs::remove_file(&scratch))
 }
 
-/// Writes to `scratch` until that changes its modification time.
+/// Writes to `scratch` until its modification time changes.
 fn tick(scratch: &Path) -> io::Result<()> {
     let mut file = std::fs::File::create_new(scratch)?;
     let mut stamp = || -> io::Result<SystemTime> {
@@ -139,7 +145,7 @@ fn tick(scratch: &Path) -> io::Result<()> {
             let why = "the timestamps of the file system stand still";
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
-        // A tick raises no event: it has to be asked for.
+        // A tick raises no event, so it has to be polled.
         thread::sleep(Duration::from_micros(200));
     }
     Ok(())
@@ -148,7 +154,8 @@ fn tick(scratch: &Path) -> io::Result<()> {
 /// A file name and its content.
 pub type Keyed<'a> = (&'a str, &'a [u8]);
 
-/// The first publication of a Kubernetes volume into an empty directory (kubelet's `AtomicWriter`).
+/// Returns the steps of the first publication of a Kubernetes volume into an empty directory
+/// (kubelet's `AtomicWriter`).
 #[must_use]
 pub fn kubelet_first(dir: &Path, stamp: &str, files: &[Keyed<'_>]) -> Vec<Op> {
     let mut ops = payload(dir, stamp, files);
@@ -158,7 +165,8 @@ pub fn kubelet_first(dir: &Path, stamp: &str, files: &[Keyed<'_>]) -> Vec<Op> {
     ops
 }
 
-/// An update of it with the same names: `old` is the stamp of what it replaces.
+/// Returns the steps of an update with the same names; `old` is the stamp of the payload that it
+/// replaces.
 #[must_use]
 pub fn kubelet_update(dir: &Path, old: &str, stamp: &str, files: &[Keyed<'_>]) -> Vec<Op> {
     let mut ops = payload(dir, stamp, files);
@@ -169,7 +177,7 @@ pub fn kubelet_update(dir: &Path, old: &str, stamp: &str, files: &[Keyed<'_>]) -
     ops
 }
 
-/// A new directory filled, and `..data` moved to it.
+/// Returns the steps that fill a new directory and move `..data` to it.
 fn payload(dir: &Path, stamp: &str, files: &[Keyed<'_>]) -> Vec<Op> {
     let mut ops = vec![Op::Mkdir(dir.join(stamp))];
     for (name, bytes) in files {

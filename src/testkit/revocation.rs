@@ -1,4 +1,4 @@
-//! Revocation lists of any scope, certificates that name where their list is, and the verifier that decides about both.
+//! CRLs of any scope, certificates with distribution points, and the verifier that evaluates both.
 
 use std::{
     path::PathBuf,
@@ -20,29 +20,29 @@ use crate::{
 /// The reason `certificateHold`: an authority may release such an entry.
 pub const HOLD: u8 = 6;
 
-/// A revocation list that is to be made.
+/// The properties of a CRL to issue.
 #[derive(Clone, Debug)]
 pub struct ListSpec {
-    /// Serial numbers as they are encoded, each with its reason, if it has one.
+    /// Serial numbers as encoded, each with its reason, if it has one.
     pub revoked: Vec<(Vec<u8>, Option<u8>)>,
-    /// When it was issued, and when the next one is due.
+    /// The time of its issue, and the time when the next CRL is due.
     pub window: (SystemTime, SystemTime),
-    /// Its number.
+    /// The CRL number.
     pub number: u64,
-    /// The URIs under which it is published; none, and no issuing distribution point names any.
+    /// The URIs of its distribution point; if empty, the issuing distribution point has no name.
     pub points: Vec<String>,
-    /// Whether it is about certificates of end entities only.
+    /// Whether it covers only certificates of end entities.
     pub users: bool,
-    /// Whether it is about certificates of authorities only.
+    /// Whether it covers only certificates of authorities.
     pub authorities: bool,
-    /// The DER of the content of its issuer's name, where that is not the authority's.
+    /// The content of its issuer's name in DER, if it differs from the authority's.
     pub issuer: Option<Vec<u8>>,
-    /// Whether it has the identifier of the key that signs it.
+    /// Whether it has an authority key identifier.
     pub identified: bool,
 }
 
 impl ListSpec {
-    /// An empty list for all certificates, issued an hour ago and good for another hour.
+    /// Describes an empty CRL for all certificates, issued an hour ago and valid for another hour.
     #[must_use]
     pub fn new(number: u64) -> Self {
         let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
@@ -59,14 +59,14 @@ impl ListSpec {
         }
     }
 
-    /// The same, published under this URI.
+    /// Adds a URI to its distribution point.
     #[must_use]
     pub fn at(mut self, uri: &str) -> Self {
         self.points.push(uri.to_owned());
         self
     }
 
-    /// The same, naming this certificate as well.
+    /// Adds this certificate to its entries.
     #[must_use]
     #[allow(clippy::expect_used)] // reason: made by this factory
     pub fn naming(mut self, certificate: &CertificateDer<'_>) -> Self {
@@ -92,7 +92,7 @@ impl ListSpec {
 
 #[allow(clippy::expect_used)] // reason: tests cannot go on without a list
 impl Authority {
-    /// A revocation list that this authority signs.
+    /// Issues a CRL with these properties.
     #[must_use]
     pub fn list(&self, spec: &ListSpec) -> Crl {
         let template = self.crl(&[], spec.window, spec.number);
@@ -105,7 +105,7 @@ impl Authority {
         Crl { der: der.into(), pem }
     }
 
-    /// A new leaf for `subject` that says under which URIs its revocation list is, each a distribution point of its own.
+    /// Issues a new leaf for `subject` with one CRL distribution point for each URI.
     #[must_use]
     pub fn issue_listed_at(&self, subject: &Subject, identity: &Identity, uris: &[&str]) -> Pair {
         let mut params = super::certs::leaf_params(subject);
@@ -114,7 +114,7 @@ impl Authority {
         Pair { chain: certificate.pem(), key: identity.pem(), leaf: certificate.der().clone() }
     }
 
-    /// An intermediate under this authority that says the same.
+    /// Makes an intermediate under this authority with one CRL distribution point for each URI.
     #[must_use]
     pub fn intermediate_listed_at(&self, name: &str, uris: &[&str]) -> Self {
         self.certify_with(name, |params| params.crl_distribution_points = points(uris))
@@ -125,7 +125,7 @@ fn points(uris: &[&str]) -> Vec<CrlDistributionPoint> {
     uris.iter().map(|uri| CrlDistributionPoint { uris: vec![(*uri).to_owned()] }).collect()
 }
 
-/// The part of a list that is signed: version, algorithm, issuer, dates, entries, extensions.
+/// Returns the signed part of a CRL: version, algorithm, issuer, dates, entries, extensions.
 fn rewritten(template: &[u8], spec: &ListSpec) -> Option<Vec<u8>> {
     let mut tbs = Reader(Reader(Reader(template).read(SEQUENCE)?).read(SEQUENCE)?);
     let version = value(INTEGER, &[tbs.read(INTEGER)?]);
@@ -144,7 +144,7 @@ fn rewritten(template: &[u8], spec: &ListSpec) -> Option<Vec<u8>> {
         value(SEQUENCE, &[&value(INTEGER, &[serial]), &this, &reason.unwrap_or_default()])
     };
     let entries: Vec<_> = spec.revoked.iter().flat_map(entry).collect();
-    // The list of entries is left out where it would be empty (RFC 5280 section 5.1.2.6).
+    // An empty list of entries is absent (RFC 5280 section 5.1.2.6).
     let entries = if entries.is_empty() { entries } else { value(SEQUENCE, &[&entries]) };
     let mut usual = Reader(usual);
     let usual = std::iter::from_fn(|| usual.read(SEQUENCE));
@@ -158,21 +158,21 @@ fn rewritten(template: &[u8], spec: &ListSpec) -> Option<Vec<u8>> {
     ))
 }
 
-/// The policy for clients whose revocation is in doubt.
+/// The policy for clients whose revocation status is in doubt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RevocationPolicy {
-    /// See [`ServerBuilder::only_check_end_entity_revocation`](crate::ServerBuilder::only_check_end_entity_revocation).
+    /// As [in the builder](crate::ServerBuilder::only_check_end_entity_revocation).
     pub end_entity_only: bool,
-    /// See [`ServerBuilder::allow_unknown_revocation_status`](crate::ServerBuilder::allow_unknown_revocation_status).
+    /// As [in the builder](crate::ServerBuilder::allow_unknown_revocation_status).
     pub allow_unknown: bool,
-    /// See [`ServerBuilder::ignore_revocation_expiration`](crate::ServerBuilder::ignore_revocation_expiration).
+    /// As [in the builder](crate::ServerBuilder::ignore_revocation_expiration).
     pub ignore_expiration: bool,
 }
 
-/// The verifiers that a server with these client CAs and files of revocation lists has, by the policy.
+/// Returns the verifiers of a server with these client CAs and CRL files, by policy.
 ///
 /// # Errors
-/// What a first load refuses the lists for.
+/// The error by which a first load rejects the CRLs.
 #[allow(clippy::expect_used)] // reason: made by this factory
 pub fn client_verifiers(
     cas: &[&CertificateDer<'_>],

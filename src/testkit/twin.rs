@@ -1,7 +1,8 @@
-//! The machine's dumb twins, and a world that plays rounds on both.
+//! A simple reference model of the state machine, and a world that plays rounds on both.
 //!
-//! A round is: time passes, the wall clock may step, something comes in, and if the machine looks, the look ends some
-//! way, and if it builds, the build ends some way. Each twin judges its own matter by the sequence of what looks come to.
+//! In a round time passes, the wall clock may step, and an input arrives. If the machine takes a
+//! snapshot, the round says how it ends; if the machine builds, the round says how the build ends.
+//! Each part of the model decides one matter, by the sequence of the results of snapshots.
 
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use crate::{
     walk::Motion,
 };
 
-/// Why something is refused: a name is enough.
+/// The cause of a rejection, identified by a number.
 pub type Cause = u8;
 
-/// A whole number of milliseconds, to keep the twin readable.
+/// Converts a whole number of milliseconds, which keeps the model readable.
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -23,28 +24,28 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The date that held contents wait for.
+/// The date until which deferred contents wait.
 pub const DATE: Duration = Duration::from_secs(5_000);
 
-/// What one round is.
+/// The events of one round.
 #[derive(Clone, Debug)]
 pub struct Round {
-    /// So much time passes before it.
+    /// The time that passes before the round.
     pub pass: Duration,
-    /// What the wall clock does meanwhile.
+    /// The change of the wall clock meanwhile.
     pub wall: Wall,
-    /// What comes in.
+    /// The input.
     pub input: Input<Cause>,
-    /// What a look finds, if there is one.
+    /// The result of a snapshot, if one is taken.
     pub seen: Seen<Cause>,
-    /// What a build ends with, if there is one.
+    /// The result of a build, if there is one.
     pub verdict: Verdict<Cause>,
 }
 
-/// What the wall clock does.
+/// A change of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wall {
-    /// It runs as the monotonic one does.
+    /// It advances with the monotonic clock.
     Runs,
     /// It is set back by an hour.
     StepsBack,
@@ -52,51 +53,52 @@ pub enum Wall {
     ReachesDate,
 }
 
-/// What a round may lead to.
+/// The effects of a round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// A look.
+    /// Whether a snapshot was taken.
     pub looked: bool,
-    /// A build of this.
+    /// The content that was built, if any.
     pub built: Option<Content>,
-    /// A publication of this.
+    /// The content that was published, if any.
     pub published: Option<Content>,
-    /// What is told.
+    /// The notices that were reported.
     pub told: Vec<Notice<Cause>>,
-    /// What who asked is answered.
+    /// The answers to manual reloads.
     pub answered: Vec<Answer<Cause>>,
 }
 
-/// What a look comes to: each twin judges its own matter by the sequence of these.
+/// The result of a snapshot. Each part of the model decides its matter by the sequence of these.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Served,
-    /// It cannot be read, as far as is known since then.
+    /// The files could not be read since this time, as far as is known.
     Unreadable(Cause, u64),
-    /// The next look comes so much later.
+    /// The next snapshot follows after this many milliseconds.
     Torn(Cause, u64),
-    /// Something that did not hold still before.
+    /// The content was not stable before.
     Moves,
-    /// It holds still, but not for long enough.
+    /// The content is stable, but not for long enough.
     Settles,
-    /// It was refused and waits for its retry, until then.
+    /// The content was rejected and waits until its retry at this time.
     Pends(u64),
-    /// It waits for its date.
+    /// The content is deferred until its date.
     Held(Duration),
     Published(Content),
     NotYet(Content, Duration),
     Refused(Content, Cause),
 }
 
-/// WHAT holds still or is held. This twin and the others count milliseconds.
+/// Decides WHICH content is stable or deferred. This part and the others count milliseconds.
 #[derive(Clone, Default)]
 struct Settling {
-    still: Option<(Content, u64, u64)>, // since when, and for how long it has to
+    still: Option<(Content, u64, u64)>, // since when, and for how long it has to be stable
     held: Option<(Content, Duration)>,
 }
 
 impl Settling {
-    /// What keeps a set from being built; it has to hold still for so long.
+    /// Returns the reason that keeps a content from being built; the content has to be stable for
+    /// `wait` milliseconds.
     fn keeps(&mut self, now: Now, content: Content, wait: u64) -> Option<End> {
         self.held = self.held.filter(|held| held.0 == content);
         if let Some((_, date)) = self.held {
@@ -120,16 +122,16 @@ impl Settling {
     }
 }
 
-/// WHEN to try again, and after what pause once more.
+/// Decides WHEN to retry, and the pause after that.
 #[derive(Clone, Default)]
 struct Retrying {
-    refused: Option<(Cause, Option<Content>, u64, u64)>, // what stands
-    unread: Option<(Cause, u64)>,                        // what is not told
+    refused: Option<(Cause, Option<Content>, u64, u64)>, // the standing rejection
+    unread: Option<(Cause, u64)>,                        // unreadable files that were not reported
     at: Option<u64>,
 }
 
 impl Retrying {
-    /// `stands`: what cannot be read is a refusal that was told.
+    /// Takes a result; `stands` says that unreadable files are a rejection that was reported.
     fn ends(&mut self, t: u64, end: End, stands: bool) {
         let unread = self.unread.take();
         let content = if let End::Refused(content, _) = end { Some(content) } else { None };
@@ -160,12 +162,12 @@ impl Retrying {
     }
 }
 
-/// What is TOLD.
+/// Decides WHICH notices are REPORTED.
 #[derive(Clone, Default)]
 struct Telling {
-    moving: Option<(u64, bool)>, // since when nothing has held still; whether that was told
-    unread: Option<u64>,         // since when nothing can be read, of which nobody was told
-    bad: Option<Cause>,          // what was told and stands
+    moving: Option<(u64, bool)>, // since when nothing was stable; whether that was reported
+    unread: Option<u64>,         // since when nothing can be read, not reported yet
+    bad: Option<Cause>,          // the reported rejection that stands
     owes: bool,
 }
 
@@ -212,7 +214,7 @@ impl Telling {
     }
 }
 
-/// What is ANSWERED to who asked then, if anything is.
+/// Returns the ANSWER to a manual reload that was requested at `asked`, if there is one.
 fn answer(t: u64, asked: u64, end: End) -> Option<Answer<Cause>> {
     match end {
         End::Served => Some(Answer::Unchanged),
@@ -224,15 +226,15 @@ fn answer(t: u64, asked: u64, end: End) -> Option<Answer<Cause>> {
     }
 }
 
-/// WHETHER somebody is at work, by looks that are torn one after the other.
+/// Decides WHETHER a publisher is at work, by consecutive torn snapshots.
 #[derive(Clone, Default)]
 struct Tearing {
-    same: u64,  // since when nothing has moved
-    count: u32, // of torn looks
+    same: u64,  // since when nothing has changed
+    count: u32, // of torn snapshots
 }
 
 impl Tearing {
-    /// How long the next look waits.
+    /// Returns the pause before the next snapshot.
     fn pause(&self) -> u64 {
         [5, 10, 20, 40].get(self.count.saturating_sub(1) as usize).copied().unwrap_or(50)
     }
@@ -244,7 +246,7 @@ impl Tearing {
     }
 }
 
-/// All twins, and WHEN a look is due.
+/// All parts of the model, and the decision WHEN a snapshot is due.
 #[derive(Clone, Default)]
 struct Twins {
     settling: Settling,
@@ -271,7 +273,7 @@ impl Twins {
         wakes.into_iter().flatten().min().unwrap_or(u64::MAX).max(last + gap)
     }
 
-    /// What they want done about the look of a round.
+    /// Returns the expected effects of the snapshot of a round.
     fn look(&mut self, now: Now, round: &Round) -> Outcome {
         let (t, end) = (millis(now.mono), round.end(now, self));
         let held = self.settling.held.map(|held| held.0);
@@ -290,7 +292,7 @@ impl Twins {
 }
 
 impl End {
-    /// What is built and published.
+    /// Returns the content that is built and the content that is published.
     fn done(self) -> (Option<Content>, Option<Content>) {
         match self {
             Self::Published(content) => (Some(content), Some(content)),
@@ -301,7 +303,7 @@ impl End {
 }
 
 impl Round {
-    /// What its look comes to.
+    /// Returns the result of the round's snapshot.
     fn end(&self, now: Now, twins: &mut Twins) -> End {
         if let Seen::Torn { cause, still } = self.seen {
             return twins.tearing.ends(millis(now.mono), cause, still);
@@ -334,7 +336,7 @@ impl Round {
     }
 }
 
-/// A machine and its twins, which are asserted to agree.
+/// A state machine and its reference model, which are asserted to agree.
 #[derive(Clone)]
 pub struct World {
     machine: Machine<Cause>,
@@ -350,17 +352,18 @@ impl Default for World {
 }
 
 impl World {
-    /// Both at their beginning.
+    /// Returns both in their initial state.
     #[must_use]
     pub fn new() -> Self {
         let now = Now { mono: ms(0), wall: Duration::from_secs(1_000) };
         Self { machine: Machine::new(Timing::default()), twins: Twins::default(), now, last_look: None }
     }
 
-    /// Plays a round on both and returns what the machine did, having asserted that the twins want the same.
+    /// Plays a round on both. Returns the effects of the state machine, after asserting that the
+    /// model expects the same.
     ///
     /// # Panics
-    /// Where they disagree.
+    /// If they disagree.
     pub fn play(&mut self, round: &Round) -> Outcome {
         self.now.mono += round.pass;
         self.now.wall = match round.wall {
@@ -396,7 +399,7 @@ impl World {
         let mut want = Outcome::default();
         self.twins.stopped |= round.input == Input::Stop;
         self.twins.hinted |= round.input == Input::Hint;
-        // That the watching is degraded, or no longer, is no occasion to look.
+        // A report that watching is degraded, or no longer degraded, makes no snapshot due.
         let told = matches!(round.input, Input::Watching(_));
         self.twins.degraded = if told { round.input == Input::Watching(false) } else { self.twins.degraded };
         let due = self.twins.due(self.now, self.last_look);
@@ -418,10 +421,10 @@ impl World {
         did
     }
 
-    /// INV-05: from here on the disk rests, nothing hints, and every build passes.
+    /// INV-05: from here on the disk does not change, no hint arrives, and every build passes.
     ///
     /// # Panics
-    /// Where nothing is published within the bound.
+    /// If nothing is published within the bound.
     pub fn converges(mut self, motion: Motion) {
         if self.twins.stopped {
             return;

@@ -1,4 +1,4 @@
-//! Revocation lists, read here and by webpki, and as the file of a server.
+//! CRLs, parsed here and by webpki, and as the file of a server.
 
 use std::cmp::Ordering;
 
@@ -15,11 +15,12 @@ use crate::{
     testkit::armor::encode,
 };
 
-/// Revocation lists: what is accepted is the same written down as PEM, nothing in it is passed over, webpki reads the same
-/// of it, and a server refuses what does not parse for that very reason.
+/// Checks that accepted CRLs are equal after encoding as PEM, that no entry is skipped, and that
+/// webpki reads the same fields. A server has to reject a file that does not parse, for the same
+/// reason.
 ///
 /// # Panics
-/// Where one of these does not hold.
+/// If one of these does not hold.
 pub fn crl_parse(data: &[u8]) {
     let parsed = crl::parse(data);
     let answer = served::apply(Role::Crl, data);
@@ -43,14 +44,15 @@ pub fn crl_parse(data: &[u8]) {
     assert!(crl::parse(&damaged).is_err(), "a malformed list was passed over");
 }
 
-/// Whether webpki leaves a list out because its scope has no name, which is decided here.
+/// Returns whether webpki rejects a CRL because its scope has no name, a case that this crate
+/// evaluates itself.
 fn is_unplaced(list: &[u8]) -> bool {
     let theirs = BorrowedCertRevocationList::from_der(list);
     matches!(theirs, Err(webpki::Error::UnsupportedCrlIssuingDistributionPoint))
 }
 
 fn bounded(fields: &Fields<'_>, data: &[u8]) {
-    // Three bytes are the least that an entry takes, beside its date.
+    // An entry takes at least three bytes beside its date.
     assert!(fields.revoked.len() <= data.len() / 3 && fields.signed.len() <= data.len());
     assert_eq!(
         (fields.age(fields), fields.numbered(fields).unwrap_or(Ordering::Equal)),
@@ -59,7 +61,7 @@ fn bounded(fields: &Fields<'_>, data: &[u8]) {
     assert!(der::name(fields.issuer).is_none_or(|name| !name.chars().any(char::is_control)));
 }
 
-/// Whether webpki reads a list; what it reads is what was read here, or this panics.
+/// Returns whether webpki parses a CRL; panics if it reads other fields than this crate.
 fn as_webpki(list: &[u8]) -> Option<()> {
     let theirs = BorrowedCertRevocationList::from_der(list).ok()?;
     let entries = (&theirs).into_iter().collect::<Result<Vec<_>, _>>().ok()?;

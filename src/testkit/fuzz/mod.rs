@@ -1,8 +1,8 @@
 //! The bodies of the fuzz targets; `cargo test` replays the committed corpus through them.
 //!
-//! Each takes any bytes, must neither panic nor take long, and checks what must hold whatever they are: what is accepted
-//! says the same when it is written down and read again, what is refused changes nothing of what is served, and whatever
-//! is decided agrees with a dumb twin.
+//! Each body accepts any bytes, must neither panic nor take long, and checks properties that hold
+//! for every input. An accepted input is equal after it is encoded and parsed again. A rejected
+//! input changes nothing that is served. Every decision agrees with a simple reference model.
 
 mod crl;
 mod names;
@@ -24,7 +24,7 @@ pub use worlds::{machine_steps, snapshot_ops};
 /// The body of a target.
 pub type Body = fn(&[u8]);
 
-/// Every target by its name.
+/// Every target, by name.
 pub const TARGETS: &[(&str, Body)] = &[
     ("ca_bundle", ca_bundle),
     ("chain_parse", chain_parse),
@@ -39,7 +39,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("snapshot_ops", snapshot_ops),
 ];
 
-/// Takes an input apart, byte by byte; past its end there are zeros, so every input means something.
+/// Reads an input byte by byte. It continues with zeros after its end, so every input is valid.
 struct Script<'a>(&'a [u8]);
 
 impl Script<'_> {
@@ -53,13 +53,13 @@ impl Script<'_> {
         *first
     }
 
-    /// A number below `limit`, of two bytes.
+    /// Returns a number below `limit`, from two bytes.
     fn below(&mut self, limit: usize) -> usize {
         let number = usize::from(self.byte()) << 8 | usize::from(self.byte());
         number % limit.max(1)
     }
 
-    /// One of these.
+    /// Returns one of these values.
     fn pick<T: Clone>(&mut self, of: &[T]) -> T {
         of[usize::from(self.byte()) % of.len()].clone()
     }

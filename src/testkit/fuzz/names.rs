@@ -1,15 +1,16 @@
-//! Server names and who holds them.
+//! Server names and the pairs that hold them.
 
 use crate::tls::pairs::{Names, normal};
 
-/// Lines a target takes; each is looked up among all before it.
+/// Limit of lines of an input. Each line is looked up among all lines before it.
 const LINES: usize = 200;
 
-/// Takes a line `3name` as "holder 3 is given the name", and looks each line up as a name: whoever is found, or refused a
-/// name, is whom a dumb twin finds that goes through all names label by label.
+/// Assigns the name of each line `3name` to holder 3, and looks up each line as a name. Each result
+/// and each refused assignment has to agree with a simple model that compares all names label by
+/// label.
 ///
 /// # Panics
-/// Where they disagree.
+/// If they disagree.
 pub fn server_names(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut names = Names::default();
@@ -40,7 +41,7 @@ fn undotted(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Who holds this name: label by label, first exactly, then by a wildcard.
+/// Returns the holder of this name, label by label: first exactly, then by a wildcard.
 fn twin(held: &[(String, usize)], asked: &str) -> Option<usize> {
     let asked: Vec<&str> = undotted(asked).split('.').collect();
     let matches = |name: &str, wildcard: bool| {

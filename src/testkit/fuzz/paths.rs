@@ -1,4 +1,4 @@
-//! Graphs of links on the simulated disk, resolved by the reader and by a dumb twin.
+//! Graphs of symlinks on the simulated disk, resolved by the reader and by a simple model.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,15 +19,15 @@ use crate::{
     watch,
 };
 
-/// What is made on one disk.
+/// Limit of nodes on one disk.
 const NODE_LIMIT: usize = 64;
 
-/// The names there are: few, so that paths meet.
+/// The names in use: few, so that paths meet.
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "..", ".", "a", "b"];
 
-/// Everything on a disk, by its path with no link in it.
+/// The entries of a disk, by their paths without symlinks.
 type Tree = BTreeMap<PathBuf, Node>;
-/// The names looked up, by directory.
+/// The names that were looked up, by directory.
 type Lookups = BTreeMap<PathBuf, BTreeSet<OsString>>;
 
 enum Node {
@@ -37,11 +37,12 @@ enum Node {
     Fifo,
 }
 
-/// Makes directories, files, links and FIFOs as the input says, and reads some paths: the bytes, the directories in which
-/// names were looked up, and the names are those of a dumb twin; the watch plan holds each of these directories.
+/// Makes directories, files, symlinks and FIFOs from the input, and reads some paths. The bytes,
+/// the directories in which names were looked up, and the names have to agree with a simple model.
+/// The watch plan has to hold each of these directories.
 ///
 /// # Panics
-/// Where they disagree.
+/// If they disagree.
 pub fn plan_walk(data: &[u8]) {
     let mut script = Script(data);
     let paths: Vec<PathBuf> =
@@ -80,7 +81,7 @@ pub fn plan_walk(data: &[u8]) {
             assert!(resolved.contains(&None), "{failure}: {paths:?}");
         }
     }
-    // Nothing moved: a second attempt, cheaper, says the same.
+    // Nothing has changed, so a second, cheaper snapshot has to be equal.
     if let Ok(files) = &look.files {
         let again = snapshot::take_since(&sim.fs(), &set, Some((&look.walk, files)));
         assert_eq!(again.files.as_ref(), Ok(files));
@@ -88,10 +89,10 @@ pub fn plan_walk(data: &[u8]) {
     }
 }
 
-/// The file that `path` leads to, if it leads to one: path_resolution(7), a name at a time.
+/// Returns the file that `path` leads to, if there is one: path_resolution(7), one name at a time.
 fn real_path(tree: &Tree, path: &Path, lookups: &mut Lookups) -> Option<PathBuf> {
     let names = |path: &Path| {
-        // A dot or a slash at the end wants a directory before it, and is no component.
+        // A trailing dot or slash requires a directory before it, and is not a component.
         let text = path.as_os_str().as_encoded_bytes();
         let dot = (text.ends_with(b"/") || text.ends_with(b"/.")).then(|| ".".into());
         let parts = path.components().rev().map(|part| part.as_os_str().to_owned());
@@ -125,7 +126,7 @@ fn real_path(tree: &Tree, path: &Path, lookups: &mut Lookups) -> Option<PathBuf>
     None
 }
 
-/// Makes what the input says, on a disk and in a tree.
+/// Makes the entries of the input, on a disk and in a tree.
 #[allow(clippy::expect_used)] // reason: every step is made where it can be taken
 fn grow(script: &mut Script<'_>) -> (Tree, Sim) {
     let weather = Weather::default();
@@ -163,7 +164,7 @@ fn grow(script: &mut Script<'_>) -> (Tree, Sim) {
     (tree, sim)
 }
 
-/// Up to 32 parts, of three bits each.
+/// Reads a path of up to 32 parts, each from three bits.
 fn path(script: &mut Script<'_>) -> PathBuf {
     let parts = 1 + script.byte() % 32;
     let mut path = PathBuf::new();

@@ -1,4 +1,4 @@
-//! No key window in anything that is told of a damaged key (INV-10).
+//! Checks that no text about a damaged key contains a window of the key (INV-10).
 
 use super::{
     Script, seeds,
@@ -6,10 +6,10 @@ use super::{
 };
 use crate::pem;
 
-/// Edits of one input: more would take long and break nothing new.
+/// Limit of edits of one input; more would take long and find nothing new.
 const EDIT_LIMIT: usize = 32;
 
-/// What labels and headers of a key file look like.
+/// Text that labels and headers of a key file are made of.
 const WORDS: [&str; 12] = [
     "-----BEGIN ",
     "-----END ",
@@ -25,7 +25,8 @@ const WORDS: [&str; 12] = [
     "\u{feff}",
 ];
 
-/// A key file, edited as the input says: whatever comes of it as any file of a server, no text holds a window of the key.
+/// Edits a key file as the input says, and uses it as any file of a server. No text may contain a
+/// window of the key.
 ///
 /// # Panics
 /// If one does.

@@ -1,4 +1,4 @@
-//! What fuzzing begins with, made the same in every run.
+//! The seeds of the fuzz corpus, equal in every run.
 
 use std::{
     sync::OnceLock,
@@ -13,17 +13,18 @@ use crate::{
 /// Chain, key and client CAs.
 pub(super) type Good = (String, String, String);
 
-/// The authority of the clients.
+/// Returns the authority of the clients.
 fn client_root() -> Authority {
     Authority::seeded("client root", 4)
 }
 
-/// A list of this authority that names the server, so old and so long good as the certificates.
+/// Issues a CRL of this authority that revokes these leaves, with the same dates as the
+/// certificates.
 fn list(authority: &Authority, revoked: &[&Pair], number: u64) -> Crl {
     authority.crl(&revoked.iter().map(|pair| &pair.leaf).collect::<Vec<_>>(), subject("").window, number)
 }
 
-/// The revocation list that the server of its target serves: it is empty.
+/// Returns the CRL that the server of the targets serves, which is empty.
 pub(super) fn good_crl() -> &'static str {
     static GOOD: OnceLock<String> = OnceLock::new();
     GOOD.get_or_init(|| list(&client_root(), &[], 1).pem)
@@ -60,7 +61,7 @@ fn issue_in(name: &str, identity: &Identity, window: Window) -> Pair {
     root.intermediate_seeded("intermediate", 2).issue_with_chain(&subject_in(name, window), identity)
 }
 
-/// The set that the server of the targets serves.
+/// Returns the files that the server of the targets serves.
 pub(super) fn good() -> &'static Good {
     static GOOD: OnceLock<Good> = OnceLock::new();
     GOOD.get_or_init(|| {
@@ -69,7 +70,7 @@ pub(super) fn good() -> &'static Good {
     })
 }
 
-/// The keys of which no window may be told.
+/// Returns the keys of which no window may be reported.
 pub(super) fn keys() -> &'static [Key] {
     static KEYS: OnceLock<Vec<Key>> = OnceLock::new();
     KEYS.get_or_init(|| {
@@ -82,10 +83,10 @@ pub(super) fn keys() -> &'static [Key] {
     })
 }
 
-/// A seed: its target, its name, and its bytes.
+/// A seed: the name of its target, its own name, and its bytes.
 pub type Seed = (&'static str, String, Vec<u8>);
 
-/// Every seed. `cargo test` compares them with those in `fuzz/corpus`.
+/// Returns every seed. `cargo test` compares them with the ones in `fuzz/corpus`.
 #[must_use]
 pub fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
@@ -99,21 +100,21 @@ pub fn all() -> Vec<Seed> {
     for target in ["machine_steps", "plan_walk", "redaction", "snapshot_ops"] {
         seeds.extend((0..16).map(|number| (target, format!("random{number:02}"), random(number))));
     }
-    // One for each publisher, its pauses and events drawn.
+    // One seed for each publisher, with random pauses and events.
     seeds.extend((0..28).map(|number| {
         let mut bytes = random(100 + number);
         bytes[0] = number;
         ("snapshot_ops", format!("publisher{number:02}"), bytes)
     }));
     seeds.extend(names().map(|(name, text)| ("server_names", name.to_owned(), text.into())));
-    // `a -> a`, read as `/a`; and a chain of links that is too long.
+    // `a -> a`, read as `/a`, and a chain of symlinks that is too long.
     let own = vec![0, 0, 0, 0x04, 0, 0, 0];
     let chain = [vec![0, 0, 0], [4, 0, 31].into_iter().chain([0x55; 16]).collect()].concat();
     seeds.extend([("plan_walk", "loop".to_owned(), own), ("plan_walk", "up".to_owned(), chain)]);
     seeds
 }
 
-/// Names that are given to holders and asked for.
+/// Returns lines that assign names to holders and look names up.
 fn names() -> [(&'static str, &'static str); 5] {
     [
         ("exact", "0example.test\n1www.example.test\nexample.test\nWWW.Example.TEST.\nother.test\n"),
@@ -127,7 +128,7 @@ fn names() -> [(&'static str, &'static str); 5] {
     ]
 }
 
-/// Files as operators make them.
+/// Returns files as operators make them.
 fn texts() -> Vec<(&'static str, Vec<u8>)> {
     let (chain, key, ca) = good();
     let label = |text: &str, from: &str, to: &str| text.replace(from, to).into_bytes();
@@ -195,7 +196,7 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Files of revocation lists: usual ones, odd ones, and damaged ones.
+/// Returns CRL files: usual, unusual and damaged ones.
 fn lists() -> Vec<(String, Vec<u8>)> {
     let root = client_root();
     let clients: Vec<_> =
@@ -231,7 +232,7 @@ fn lists() -> Vec<(String, Vec<u8>)> {
 /// A block that holds three zeros.
 const GARBAGE: &str = "-----BEGIN {}-----\nAAAA\n-----END {}-----\n";
 
-/// A certificate with neither subject nor alternative names, from 1975 on.
+/// Returns a certificate without subject and alternative names, valid from 1975 on.
 fn nameless(key: &Identity) -> Vec<u8> {
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -241,7 +242,7 @@ fn nameless(key: &Identity) -> Vec<u8> {
     key.self_signed(params)
 }
 
-/// Certificates of which each field is read some other way.
+/// Returns certificates whose fields are each parsed in another way.
 #[allow(clippy::expect_used)] // reason: fixed parameters
 fn certificates() -> Vec<(&'static str, Vec<u8>)> {
     use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, SanType, string};
@@ -300,7 +301,7 @@ fn certificates() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A certificate of version 1 with unique identifiers, as far as it is read.
+/// Returns a certificate of version 1 with unique identifiers, up to the last field that is read.
 fn ancient(serial: &[u8], validity: &[u8]) -> Vec<u8> {
     let pair = value(0x30, &[&[6, 3, 0x55, 4, 3], &value(0x0c, &[b"old"])]);
     let name = value(0x30, &[&value(0x31, &[&pair])]);
@@ -310,7 +311,7 @@ fn ancient(serial: &[u8], validity: &[u8]) -> Vec<u8> {
     value(0x30, &[&tbs, &empty, &value(3, &[&[0]])])
 }
 
-/// 64 bytes that are the same for the same number: xorshift.
+/// Returns 64 pseudo-random bytes (xorshift) that depend only on the number.
 fn random(number: u8) -> Vec<u8> {
     let mut state = (u64::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut draw = || {

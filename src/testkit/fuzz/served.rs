@@ -1,5 +1,5 @@
-//! A server on a simulated disk, to which an input is applied as one of its files: what is refused changes nothing, and
-//! the good file is taken up afterwards.
+//! A server on a simulated disk, to which an input is applied as one of its files. A rejected input
+//! must change nothing, and the good file must be published afterwards.
 
 use std::{
     cell::RefCell,
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Which file of the server an input is.
+/// The file of the server that an input replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The chain.
@@ -29,11 +29,12 @@ pub enum Role {
     Key,
     /// The bundle of client CAs.
     ClientCa,
-    /// The revocation lists.
+    /// The CRLs.
     Crl,
 }
 
-/// The last of them is a file only where it is tried: a list has to be signed by a CA of its name, whatever that CA is.
+/// The roles. The server has a CRL file only for CRL inputs: a CRL has to be signed by a CA of its
+/// issuer's name, which the input may replace.
 const ROLES: [Role; 4] = [Role::Chain, Role::Key, Role::ClientCa, Role::Crl];
 
 impl Role {
@@ -56,7 +57,7 @@ impl Role {
         }
     }
 
-    /// Whether this layer refuses what is wrong with this file.
+    /// Returns whether this layer rejects faults of this file.
     fn is_refused_by(self, layer: Layer) -> bool {
         match self {
             Self::Chain => {
@@ -72,7 +73,7 @@ impl Role {
 struct Served {
     sim: Sim,
     reloader: Reloader<ServerTls>,
-    /// Everything told since an input was last applied.
+    /// Every text that was reported since an input was last applied.
     told: Arc<Mutex<String>>,
 }
 
@@ -81,16 +82,17 @@ thread_local! {
     static REVOKING: RefCell<Served> = RefCell::new(Served::load(&ROLES));
 }
 
-/// Applies an input to the server of this thread, then the good file again, and returns what came of the input.
+/// Applies an input to the server of this thread, then the good file again, and returns the outcome
+/// of the input.
 ///
 /// # Panics
-/// If what was refused changed what is served, or the good file is not taken up.
+/// If a rejected input changes the served configuration, or the good file is not published.
 pub fn apply(role: Role, data: &[u8]) -> Reload {
     let server = if role == Role::Crl { &REVOKING } else { &SERVED };
     server.with_borrow_mut(|served| served.apply(role, data))
 }
 
-/// The same; returns every text that came of it.
+/// Applies an input, and returns every text that results.
 pub(super) fn told(role: Role, data: &[u8]) -> String {
     SERVED.with_borrow_mut(|served| {
         let answer = served.apply(role, data);
@@ -115,7 +117,7 @@ impl Served {
         let reloader = server
             .client_ca(Role::ClientCa.path(), ClientAuth::Required)
             .provider(Arc::new(rustls::crypto::ring::default_provider()))
-            // One rehearsal a build: the files are what is tried here.
+            // One rehearsal per build is enough: the files are under test here.
             .versions(&[&rustls::version::TLS13])
             .clock(sim.clock())
             .watcher(None)
@@ -161,7 +163,7 @@ impl Served {
         let back = self.put(role, role.good());
         let kept = answer != Reload::Reloaded;
         if !kept && matches!(&back, Reload::Refused(why) if role == Role::Crl && why.layer() == Layer::Crl) {
-            // The input had a list of another authority, which the good file would lose.
+            // The input had a CRL of another authority, which the good file would lose.
             *self = Self::load(&ROLES);
             return answer;
         }

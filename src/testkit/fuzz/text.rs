@@ -5,7 +5,8 @@ use rustls::{RootCertStore, pki_types::CertificateDer, server::ParsedCertificate
 use super::served::{self, Role};
 use crate::{der, error::Error, pem, shared::Reload, testkit::armor::encode};
 
-/// PEM of every role: certificates that are accepted come back the same from their own encoding.
+/// Checks PEM in every role: accepted certificates are equal after they are encoded and parsed
+/// again.
 pub fn pem_parse(data: &[u8]) {
     let chain = pem::chain(data);
     let bundle = pem::ca_bundle(data);
@@ -14,14 +15,14 @@ pub fn pem_parse(data: &[u8]) {
         assert_eq!(pem::chain(&encode("CERTIFICATE", chain)).as_ref(), Ok(chain));
         bounded(chain, data);
     }
-    // A bundle is what a chain is, with fewer things allowed beside the certificates.
+    // A bundle is a chain that allows fewer sections beside the certificates.
     if bundle.is_ok() {
         assert_eq!(chain, bundle);
     }
     one_key(data);
 }
 
-/// A chain, alone and as the file of a server.
+/// Checks a chain, alone and as the file of a server.
 pub fn chain_parse(data: &[u8]) {
     let parsed = pem::chain(data);
     let answer = served::apply(Role::Chain, data);
@@ -45,8 +46,9 @@ pub fn chain_parse(data: &[u8]) {
     );
 }
 
-/// A bundle of CAs, alone and as the file of a server: refused where rustls does not read a certificate of it, else only where
-/// none of them can let a client in, for reasons that are given.
+/// Checks a bundle of CAs, alone and as the file of a server. It has to be rejected if rustls
+/// cannot parse one of its certificates. Otherwise it may be rejected only if none of them can
+/// verify a client, with the reasons.
 pub fn ca_bundle(data: &[u8]) {
     let parsed = pem::ca_bundle(data);
     let answer = served::apply(Role::ClientCa, data);
@@ -69,7 +71,7 @@ pub fn ca_bundle(data: &[u8]) {
     }
 }
 
-/// Private keys, alone and as the file of a server.
+/// Checks private keys, alone and as the file of a server.
 pub fn key_parse(data: &[u8]) {
     one_key(data);
     agrees(&served::apply(Role::Key, data), pem::key(data).err().as_ref(), Role::Key);
@@ -79,13 +81,13 @@ fn anchor(certificate: &CertificateDer<'static>) -> bool {
     RootCertStore::empty().add(certificate.clone()).is_ok()
 }
 
-/// A file of which something is accepted has as many ends as it has begins, and does not end within the dashes of one: what is
-/// cut off is no end of a file, though a crash filled it up with zeros.
+/// Checks that an accepted file has as many `END` as `BEGIN` lines, and does not end within the
+/// dashes of one. A truncated file has to be rejected, even if a crash filled it up with zeros.
 pub(super) fn whole(data: &[u8]) {
     let lines = data.split(|byte| matches!(byte, b'\n' | b'\r')).map(String::from_utf8_lossy);
     let (mut begins, mut ends, mut last) = (0, 0, String::new());
     for line in lines {
-        // What is not printed makes no text of a marker.
+        // Bytes that are not printed do not turn a marker into text.
         let line = line.trim_matches(|edge: char| !edge.is_ascii_graphic());
         begins += usize::from(line.starts_with("-----BEGIN "));
         ends += usize::from(line.starts_with("-----END "));
@@ -98,7 +100,8 @@ pub(super) fn whole(data: &[u8]) {
     );
 }
 
-/// A key that is accepted is the same wherever in the file it lies, and a second one is never guessed away.
+/// Checks that an accepted key is equal wherever in the file it is, and that a second key is an
+/// error.
 fn one_key(data: &[u8]) {
     let Ok(key) = pem::key(data) else { return };
     whole(data);
@@ -110,7 +113,7 @@ fn one_key(data: &[u8]) {
     assert!(!text_before || again.is_ok_and(|again| again == key.clone_der().secret_der()));
 }
 
-/// Fields of a certificate: bounded, and independent of what follows the certificate's own end.
+/// Checks that the fields of a certificate are bounded, and independent of bytes after its end.
 pub fn der_fields(data: &[u8]) {
     let Some(fields) = der::fields(data) else { return };
     assert!(fields.serial.len() <= data.len() && fields.names.len() <= data.len());
@@ -122,13 +125,13 @@ pub fn der_fields(data: &[u8]) {
     assert_eq!(der::serial_hex(fields.serial).trim_start_matches('-').len() % 2, 0);
 }
 
-/// What is held of a file is not more than the file.
+/// Checks that parsed certificates are not larger than the file.
 fn bounded(certificates: &[CertificateDer<'_>], data: &[u8]) {
     assert!(certificates.len() <= pem::SECTION_LIMIT);
     assert!(certificates.iter().map(|certificate| certificate.len()).sum::<usize>() <= data.len());
 }
 
-/// What does not parse is refused by a server for the very same reason.
+/// Checks that a server rejects a file that does not parse, for the same reason.
 pub(super) fn agrees(answer: &Reload, error: Option<&Error>, role: Role) {
     if let Some(error) = error {
         assert_eq!(*answer, Reload::Refused(error.clone().at(role.path())));

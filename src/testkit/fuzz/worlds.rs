@@ -1,5 +1,5 @@
-//! The machine against its twins, and the shipped reader against the publishers of the field in worlds that the input
-//! describes.
+//! The state machine against its reference model, and the shipped reader against the publishers of
+//! the field, in worlds that the input describes.
 
 use std::{
     io::{self, ErrorKind},
@@ -18,17 +18,18 @@ use crate::{
     walk::Motion,
 };
 
-/// Rounds of one input.
+/// Limit of rounds of one input.
 const ROUND_LIMIT: usize = 512;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Rounds for the machine, which agrees with its twins after each, and converges wherever the input ends.
+/// Plays rounds on the state machine, which has to agree with its reference model after each round,
+/// and to converge wherever the input ends.
 ///
 /// # Panics
-/// Where they disagree.
+/// If they disagree.
 pub fn machine_steps(data: &[u8]) {
     let mut script = Script(data);
     let mut world = World::new();
@@ -82,17 +83,18 @@ fn round(script: &mut Script<'_>) -> Round {
     Round { pass: ms(pass), wall, input, seen, verdict }
 }
 
-/// A publisher, its renewals, its pauses, a fault and a schedule: the shipped reader, judged by every invariant.
+/// Runs the shipped reader in a world with a publisher, renewals, pauses, a fault and a schedule,
+/// and checks every invariant.
 ///
 /// # Panics
-/// With the name of the world, if one is broken.
+/// If one is broken, with the name of the world.
 pub fn snapshot_ops(data: &[u8]) {
     let mut script = Script(data);
     let scenario = scenario(&mut script);
     let name = scenario.name();
     let stage = scenario.prepare();
     let fault = Fault::new(script.below(256) as u64 + 1, script.byte() & 1 == 1);
-    // The two behind the last have no fault.
+    // The two numbers after the last call mean no fault.
     let verb = Verb::ALL.get(usize::from(script.byte()) % (Verb::ALL.len() + 2)).copied();
     let wrong = script.pick(&[
         Some(ErrorKind::PermissionDenied),

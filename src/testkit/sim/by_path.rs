@@ -1,7 +1,8 @@
-//! A port of the simulated world without directory handles: the sim's counterpart of [`PathFs`](crate::fs::PathFs).
+//! A port of the simulated world without directory handles, as [`PathFs`](crate::fs::PathFs) is one
+//! of the real one.
 //!
-//! Every call resolves its whole path anew, on the disk as it is at that instant. There are no inode numbers, and no
-//! change times but the modification times.
+//! Every call resolves its whole path anew, on the disk as it is at that instant. There are no
+//! inode numbers, and the change times are the modification times.
 
 use std::{
     cell::Cell,
@@ -20,7 +21,8 @@ use crate::{
     status::Status,
 };
 
-/// The mark in a history whose reader has no directory handles: the checkers hold it to the promises of such a port.
+/// The mark in the history of a reader without directory handles. The checkers require only what
+/// such a port promises.
 pub const BY_PATH: &str = "by path";
 
 /// The simulated disk behind a port without directory handles.
@@ -28,7 +30,8 @@ pub const BY_PATH: &str = "by path";
 pub struct SimPathFs(SimFs);
 
 impl SimPathFs {
-    /// Marks the history of the world as that of a reader without directory handles.
+    /// Makes the port, and marks the history of the world as one of a reader without directory
+    /// handles.
     #[must_use]
     pub fn new(sim: &Sim) -> Self {
         sim.note(Record::Mark(BY_PATH, 0));
@@ -42,7 +45,7 @@ impl SimPathFs {
     }
 }
 
-/// What such a port knows of an inode: neither its number nor its change time.
+/// Returns a stat as such a port reports it, without inode number and change time.
 fn by_path(stat: Stat) -> Stat {
     Stat { id: FileId { dev: 0, ino: 0 }, ctime: stat.mtime, ..stat }
 }
@@ -113,7 +116,7 @@ impl Fs for SimPathFs {
     }
 }
 
-/// The reloader as it is shipped, on a port without directory handles.
+/// The shipped reloader on a port without directory handles.
 pub struct ByPath(Shipped);
 
 impl Design for ByPath {

@@ -1,8 +1,9 @@
-//! The invariants as functions over one recorded history.
+//! The invariants as functions of one recorded history.
 //!
-//! Each looks at the history alone, never into the design: the same checkers judge the shipped reloader and the museum of
-//! mutants. Those of a prefix (INV-01 to INV-04, INV-08) hold at every moment, so they judge runs that were ended early
-//! too; those of the end (INV-05, INV-06, INV-11's status) judge complete runs.
+//! A checker reads only the history, never the design, so the same checkers apply to the shipped
+//! reloader and to the wrong designs. Checkers of a prefix (INV-01 to INV-04, INV-08) hold at every
+//! moment, so they apply to runs that ended early too. Checkers of the end (INV-05, INV-06,
+//! INV-11's status) apply to complete runs.
 
 use std::{fmt, time::Duration};
 
@@ -13,13 +14,13 @@ use super::{
 };
 use crate::{Event, Layer, Timing};
 
-/// An invariant that does not hold.
+/// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// Which.
+    /// The id of the invariant.
     pub invariant: &'static str,
-    /// What was seen.
+    /// The observation that violates it.
     pub why: String,
 }
 
@@ -35,17 +36,18 @@ fn broken<T>(invariant: &'static str, why: impl Into<String>) -> Result<T, Viola
     Err(Violation { invariant, why: why.into() })
 }
 
-/// Whether one generation is required: the publisher did not die half-way and kept the assumption it commits by.
+/// Returns whether one generation is required: the publisher did not die half-way and kept the
+/// assumption that it commits by.
 ///
-/// Of a run that was ended early it is not known whether it keeps it in the rest: the runs with that rest, which have told
-/// and published the same until there, were judged.
+/// It is unknown whether a run that ended early keeps it in the rest. Complete runs with that rest,
+/// and with the same reports and publications before it, were checked.
 #[must_use]
 pub fn is_bound_to_one_generation(scenario: &Scenario, run: &Run) -> bool {
     let keeps = scenario.publisher.commits_by_rename() || (run.complete && !run.breached);
     scenario.crash.is_none() && !run.crashed && keeps
 }
 
-/// Everything at once.
+/// Checks every invariant.
 ///
 /// # Errors
 /// The first violation.
@@ -75,8 +77,8 @@ pub fn all(stage: &Stage, run: &Run) -> Verdict {
     Ok(())
 }
 
-/// What holds at every moment of any run, whoever writes and whatever else is done: INV-01 (a) and (c), INV-02, INV-03,
-/// INV-04, INV-08, INV-11, INV-12.
+/// Checks the invariants that hold at every moment of any run, for every writer and whatever else
+/// happens: INV-01 (a) and (c), INV-02, INV-03, INV-04, INV-08, INV-11, INV-12.
 ///
 /// # Errors
 /// The first violation.
@@ -90,7 +92,7 @@ pub fn at_every_moment(run: &Run) -> Verdict {
     told_once(run)
 }
 
-/// INV-12: the reader neither spins nor waits for nothing.
+/// INV-12: the reader neither spins nor waits without a reason.
 fn is_alive(run: &Run) -> Verdict {
     for at in &run.history {
         if let Record::Stuck(why) = at.record {
@@ -100,7 +102,8 @@ fn is_alive(run: &Run) -> Verdict {
     Ok(())
 }
 
-/// INV-01 (a) and (c): the published bytes were on disk together at one instant, and are those that were validated.
+/// INV-01 (a) and (c): the published bytes were on disk together at one instant, and they are the
+/// bytes that were validated.
 fn whole(run: &Run) -> Verdict {
     let mut on_disk: Vec<&Contents> = Vec::new();
     let mut judged = None;
@@ -125,7 +128,7 @@ fn whole(run: &Run) -> Verdict {
 /// INV-01 (b): the published bytes are one generation, volume by volume.
 ///
 /// # Errors
-/// The first set that is none.
+/// The first set that is a mixture.
 pub fn one_generation(stage: &Stage, run: &Run) -> Verdict {
     let sets = &stage.sets;
     if sets.is_empty() {
@@ -146,7 +149,7 @@ pub fn one_generation(stage: &Stage, run: &Run) -> Verdict {
     Ok(())
 }
 
-/// The same where the sets have no names of their own.
+/// Accepts only the contents before and after the update, if the sets have no names of their own.
 fn before_or_after(stage: &Stage, run: &Run) -> Verdict {
     let contents = stage.script.contents();
     for at in &run.history {
@@ -160,21 +163,23 @@ fn before_or_after(stage: &Stage, run: &Run) -> Verdict {
     Ok(())
 }
 
-/// Whether the reader's port has no directory handles.
+/// Returns whether the reader's port has no directory handles.
 fn is_by_path(run: &Run) -> bool {
     run.history.iter().any(|at| matches!(at.record, Record::Mark(BY_PATH, _)))
 }
 
-/// INV-01 (b) as it is promised without directory handles: nothing is committed by a rename, and every published set has
-/// been on disk, unchanged, for the settle time. A stamp is up to one tick earlier than the change that it is of, so bytes
-/// that are back within the tick in which they began to be there count as unchanged.
+/// INV-01 (b) as it is promised without directory handles: a rename commits nothing, and every
+/// published set has been on disk, unchanged, for the settle time.
+///
+/// A timestamp is up to one tick earlier than its change. Bytes that return within the tick in
+/// which they first appeared therefore count as unchanged.
 fn settled(stage: &Stage, run: &Run) -> Verdict {
     let settle = Timing::default().settle.saturating_sub(stage.scenario.weather.tick);
     let mut stood: Vec<(Duration, Option<Duration>, &Contents)> = Vec::new();
     for at in &run.history {
         match &at.record {
             Record::Disk(contents) => {
-                // The first has been there for an hour.
+                // The first contents have been there for an hour.
                 let from = if stood.is_empty() { Duration::ZERO } else { at.mono };
                 if let Some((_, until, _)) = stood.last_mut() {
                     *until = Some(at.mono);
@@ -195,8 +200,8 @@ fn settled(stage: &Stage, run: &Run) -> Verdict {
     Ok(())
 }
 
-/// INV-11, INV-01 (b): while a publisher keeps its assumption no set that it has not finished is refused. What cannot be
-/// read may be told, for that lasts.
+/// INV-11, INV-01 (b): while a publisher keeps its assumption, no unfinished set is rejected.
+/// Unreadable files may be reported, because they last.
 fn nothing_unfinished_is_judged(run: &Run) -> Verdict {
     for at in &run.history {
         if let Record::Told(Event::Refused { error, .. }) = &at.record
@@ -208,7 +213,7 @@ fn nothing_unfinished_is_judged(run: &Run) -> Verdict {
     Ok(())
 }
 
-/// INV-02: what is published would pass every check, and a check passed it.
+/// INV-02: published bytes would pass every check, and a check passed them.
 fn valid(run: &Run) -> Verdict {
     let mut passed = false;
     for at in &run.history {
@@ -223,7 +228,7 @@ fn valid(run: &Run) -> Verdict {
     Ok(())
 }
 
-/// INV-03: what is served changes with a publication only.
+/// INV-03: the served value changes only with a publication.
 fn keeps(run: &Run) -> Verdict {
     let (mut served, mut published) = (None, false);
     for at in &run.history {
@@ -242,7 +247,8 @@ fn keeps(run: &Run) -> Verdict {
     Ok(())
 }
 
-/// INV-04: generations grow by one, and what is published later was not on disk earlier only.
+/// INV-04: generations grow by one, and published bytes were not on disk only before the bytes that
+/// they replace.
 fn ordered(run: &Run) -> Verdict {
     let mut on_disk: Vec<&Contents> = Vec::new();
     let (mut last, mut from, mut seen) = (0, 0, 0);
@@ -271,7 +277,7 @@ fn ordered(run: &Run) -> Verdict {
     Ok(())
 }
 
-/// INV-08: equal bytes publish nothing; a disk that never changes tells nothing.
+/// INV-08: equal bytes publish nothing, and a disk that never changes causes no event.
 fn still(run: &Run) -> Verdict {
     let mut served: Option<&Contents> = None;
     let mut states = 0;
@@ -294,8 +300,8 @@ fn still(run: &Run) -> Verdict {
     Ok(())
 }
 
-/// INV-11: one event for each publication, in its order; a refusal that stands is told once; an end of trouble is told if
-/// and only if trouble was; a healthy watch is never told to be degraded.
+/// INV-11: each publication has one event, in order. A standing rejection is reported once. A
+/// recovery is reported if and only if trouble was. A healthy watch is never reported as degraded.
 fn told_once(run: &Run) -> Verdict {
     let mut published = 1;
     let mut generations = 1;
@@ -331,7 +337,7 @@ fn told_once(run: &Run) -> Verdict {
                 standing.push(refusal);
                 trouble = true;
             }
-            // What was refused before is over, though what is served is not on disk yet.
+            // Earlier rejections are over, although the served bytes are not on disk yet.
             Record::Told(Event::Held { .. }) => standing.clear(),
             Record::Told(Event::StillChanging { .. }) => trouble = true,
             Record::Told(Event::Degraded { error }) if !run.faulted => {
@@ -346,7 +352,8 @@ fn told_once(run: &Run) -> Verdict {
     Ok(())
 }
 
-/// INV-11, INV-13: nothing is published while stopped, and what a reload by hand found was on disk after it was asked for.
+/// INV-11, INV-13: nothing is published while stopped, and a manual reload finds bytes that were on
+/// disk after it was requested.
 fn owner_is_served(run: &Run) -> Verdict {
     let (mut stopped, mut asked) = (false, false);
     let mut since_asked: Vec<&Contents> = Vec::new();
@@ -379,16 +386,17 @@ fn owner_is_served(run: &Run) -> Verdict {
     Ok(())
 }
 
-/// How long after the last step a valid disk has to be served (INV-05).
+/// Returns how long after the last step a valid disk has to be served (INV-05).
 ///
-/// Settle, back-off and poll where events are lost or something was refused on the way; settle alone, or next to nothing
-/// for one rename, where events are at work. 100 ms are allowed for the looks themselves.
+/// If events are lost or content was rejected on the way, the bound is settle time, back-off and
+/// poll. If events work, it is the settle time alone, or almost nothing for one rename. The
+/// snapshots themselves are allowed 100 ms.
 #[must_use]
 pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     let timing = Timing::default();
     let look = Duration::from_millis(100);
     let weather = &scenario.weather;
-    // Some looks of at most a hundred verbs each.
+    // Some snapshots of at most a hundred calls each.
     let slow = weather.verb * 300;
     let crashed = scenario.crash.is_some() || run.crashed;
     let shrinks = crashed || scenario.renewals.contains(&Renewal::Shrink) || run.breached;
@@ -397,12 +405,14 @@ pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     if run.faulted || weather.events == Events::Lost || refused || weather.verb > Duration::ZERO {
         return settle + timing.poll + timing.poll + look + slow;
     }
-    // No event reaches a first load: it finds the last step when its present settle time ends, and waits for another.
+    // No event reaches a first load. It finds the last step when its current settle time ends, and
+    // waits for another one.
     let waits = if scenario.phase == Phase::FirstLoad { 2 } else { 1 };
     settle * waits + look
 }
 
-/// INV-05, INV-06: a valid disk is served within the bound, whatever became of the events; an invalid one is told.
+/// INV-05, INV-06: a valid disk is served within the bound, whatever happened to the events. An
+/// invalid disk is reported.
 fn converges(scenario: &Scenario, run: &Run) -> Verdict {
     let records = || run.history.iter().rev();
     let disk = records().find_map(|at| match &at.record {
@@ -433,7 +443,7 @@ fn converges(scenario: &Scenario, run: &Run) -> Verdict {
     Ok(())
 }
 
-/// INV-11: the status in the end is the truth.
+/// INV-11: the final status is true.
 fn status(run: &Run) -> Verdict {
     let Some(status) = &run.status else { return Ok(()) };
     let records = || run.history.iter().rev();
@@ -457,7 +467,7 @@ fn status(run: &Run) -> Verdict {
     Ok(())
 }
 
-/// The blocks of a set, in short.
+/// Formats the blocks of a set briefly.
 fn show(files: &Contents) -> String {
     let file = |bytes: &Option<std::sync::Arc<Vec<u8>>>| match bytes {
         None => "-".to_owned(),

@@ -1,5 +1,5 @@
-//! The simulated disk: inodes, links, directories, timestamps that tick. What the publishers' steps do to it, and nothing
-//! of who reads when.
+//! The simulated disk: inodes, symlinks, directories and timestamps with ticks. It models the
+//! effects of the publishers' steps, independently of any reader.
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +18,10 @@ use crate::{
 
 /// The inode number of the root directory.
 pub(super) const ROOT: usize = 0;
-/// Links followed by a publisher's own path.
+/// Limit of symlinks that are followed in a publisher's own path.
 const LINK_LIMIT: usize = 40;
 
-/// What an inode holds.
+/// The content of an inode.
 #[derive(Clone, Debug, Hash)]
 enum Node {
     Dir { entries: BTreeMap<OsString, usize>, parent: usize },
@@ -34,14 +34,14 @@ enum Node {
 struct Inode {
     node: Node,
     links: usize,
-    /// Descriptors on it: an open one keeps its inode (ASM-02).
+    /// The number of open descriptors, which keep the inode (ASM-02).
     open: usize,
     mode: u32,
     mtime: Stamp,
     ctime: Stamp,
 }
 
-/// What a file event says.
+/// The kind of a file event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum What {
     /// A name was made.
@@ -54,27 +54,27 @@ pub enum What {
     Removed,
 }
 
-/// Something that a watcher of directory `dir` is told.
+/// A change that a watcher of directory `dir` receives.
 #[derive(Clone, Debug)]
 pub(super) struct Happened {
     pub(super) dir: usize,
-    /// `None`: the directory itself is gone or moved.
+    /// The changed name; `None` if the directory itself is gone or moved.
     pub(super) name: Option<OsString>,
-    /// What was there under the name before.
+    /// The inode that had the name before.
     pub(super) node: Option<usize>,
     pub(super) what: What,
-    /// The inode is gone and every watch on it.
+    /// Whether the inode is gone, with every watch on it.
     pub(super) gone: bool,
 }
 
-/// The whole disk at one instant.
+/// The disk at one instant.
 #[derive(Clone, Debug)]
 pub(super) struct Disk {
-    /// `None`: free.
+    /// `None` for a free number.
     inodes: Vec<Option<Inode>>,
-    /// Timestamps are multiples of it.
+    /// Every timestamp is a multiple of this.
     tick: Duration,
-    /// Numbers of removed inodes are used again, as ext4 does.
+    /// Whether numbers of removed inodes are reused, as on ext4.
     reuse: bool,
 }
 
@@ -84,14 +84,15 @@ impl Hash for Disk {
     }
 }
 
-/// Where a path of a publisher leads.
+/// The place that a publisher's path leads to.
 struct Place {
     dir: usize,
     name: OsString,
     node: Option<usize>,
 }
 
-/// The parts of a path, the last one first. There is one drive: on Windows an absolute path may name it.
+/// Returns the parts of a path, the last one first. There is one drive, which an absolute path may
+/// name on Windows.
 fn parts(path: &Path) -> impl Iterator<Item = OsString> {
     path.components().rev().filter_map(|part| match part {
         Component::Prefix(_) => None,
@@ -101,7 +102,7 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> {
 }
 
 impl Disk {
-    /// An empty one.
+    /// Makes an empty disk.
     pub(super) fn new(tick: Duration, reuse: bool) -> Self {
         let root = Inode {
             node: Node::Dir { entries: BTreeMap::new(), parent: ROOT },
@@ -114,7 +115,7 @@ impl Disk {
         Self { inodes: vec![Some(root)], tick, reuse }
     }
 
-    /// Carries a step of a publisher out at `wall`.
+    /// Performs a step of a publisher at `wall`.
     pub(super) fn apply(&mut self, op: &Op, wall: Duration) -> io::Result<Vec<Happened>> {
         let now = self.stamp(wall);
         let mut seen = Vec::new();
@@ -239,7 +240,7 @@ impl Disk {
         self.forget(ino);
     }
 
-    /// Frees an inode that nothing refers to.
+    /// Frees an inode without references.
     fn forget(&mut self, ino: usize) {
         if self.inodes[ino].as_ref().is_some_and(|inode| inode.links == 0 && inode.open == 0) {
             self.inodes[ino] = None;
@@ -267,12 +268,13 @@ impl Disk {
         Stat { kind: self.kind(ino), id, size, mtime: inode.mtime, ctime: inode.ctime }
     }
 
-    /// The entry `name` of the directory `dir`, links not followed.
+    /// Returns the entry `name` of the directory `dir`, without following a symlink.
     pub(super) fn entry(&self, dir: usize, name: &OsStr) -> io::Result<usize> {
         self.entries(dir)?.get(name).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    /// The entry at `path`, with every link on the way followed, and the last one where `follow` says so.
+    /// Returns the entry at `path`. Follows every symlink on the way, and the last one if `follow`
+    /// is set.
     pub(super) fn node(&self, path: &Path, follow: bool) -> io::Result<usize> {
         if path.parent().is_none() {
             return Ok(ROOT);
@@ -280,7 +282,7 @@ impl Disk {
         self.place(path, follow)?.node.ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    /// What is in the directory `dir`.
+    /// Returns the names in the directory `dir`.
     pub(super) fn names(&self, dir: usize) -> io::Result<Vec<OsString>> {
         Ok(self.entries(dir)?.keys().cloned().collect())
     }
@@ -292,7 +294,7 @@ impl Disk {
         }
     }
 
-    /// The content of a file that may be read.
+    /// Returns the content of a file that may be read.
     pub(super) fn content(&self, ino: usize) -> io::Result<Arc<Vec<u8>>> {
         match &self.inode(ino).node {
             Node::File(_) if self.inode(ino).mode & 0o444 == 0 => Err(ErrorKind::PermissionDenied.into()),
@@ -303,7 +305,7 @@ impl Disk {
         }
     }
 
-    /// What an open file holds; its mode does not matter any more.
+    /// Returns the content of an open file, whose mode does not matter any more.
     pub(super) fn bytes(&self, ino: usize) -> Arc<Vec<u8>> {
         match &self.inode(ino).node {
             Node::File(bytes) => Arc::clone(bytes),
@@ -311,13 +313,13 @@ impl Disk {
         }
     }
 
-    /// What opening `path` and reading it to its end brings if nothing happens meanwhile.
+    /// Returns the bytes that opening and reading `path` gives if nothing happens meanwhile.
     pub(super) fn read(&self, path: &Path) -> Option<Arc<Vec<u8>>> {
         self.place(path, true).ok()?.node.and_then(|ino| self.content(ino).ok())
     }
 
-    /// What reading each file in the directory brings whose name does not begin with a dot, in the order of the names; one
-    /// `None` where there is none.
+    /// Returns the bytes of each file in the directory whose name does not begin with a dot, in the
+    /// order of the names; one `None` if there is no such file.
     pub(super) fn read_all(&self, dir: &Path) -> Vec<Option<Arc<Vec<u8>>>> {
         let names = self.dir(dir).and_then(|ino| self.names(ino)).unwrap_or_default();
         let shown = names.iter().filter(|name| !name.as_encoded_bytes().starts_with(b"."));
@@ -326,17 +328,17 @@ impl Disk {
         if files.is_empty() { vec![None] } else { files }
     }
 
-    /// The file that `path` leads to.
+    /// Returns the file that `path` leads to.
     pub(super) fn file(&self, path: &Path) -> Option<usize> {
         self.place(path, true).ok()?.node.filter(|ino| self.kind(*ino) == Kind::File)
     }
 
-    /// When the entry at `path` itself last changed.
+    /// Returns the change time of the entry at `path` itself.
     pub(super) fn changed(&self, path: &Path) -> io::Result<Stamp> {
         self.present(path, false).map(|(_, ino)| self.inode(ino).ctime)
     }
 
-    /// The directory that `path` leads to.
+    /// Returns the directory that `path` leads to.
     pub(super) fn dir(&self, path: &Path) -> io::Result<usize> {
         if path.parent().is_none() {
             return Ok(ROOT);
@@ -354,7 +356,7 @@ impl Disk {
         }
     }
 
-    /// Follows every link on the way, and the last one where `follow` says so.
+    /// Follows every symlink on the way, and the last one if `follow` is set.
     fn place(&self, path: &Path, follow: bool) -> io::Result<Place> {
         let mut dir = ROOT;
         let mut links = 0;
@@ -436,7 +438,7 @@ impl Disk {
         self.inodes[ino].as_mut().expect("a live inode")
     }
 
-    /// The steps that remove everything, what lies deepest first.
+    /// Returns the steps that remove everything, the deepest entries first.
     pub(super) fn removal(&self) -> Vec<Op> {
         let mut steps = Vec::new();
         self.remove_all(ROOT, Path::new(""), &mut steps);

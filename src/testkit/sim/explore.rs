@@ -1,4 +1,4 @@
-//! All schedules of a scenario, or many at random, with every run judged.
+//! Runs every schedule of a scenario, or many random ones, and checks each run.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -9,28 +9,29 @@ use super::{
     At, Design, Exhaustive, Record, Replay, Run, Sampled, Stage, Violation, check, one_generation, run,
 };
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// Every schedule was covered; else the limit of runs, or a violation, came first.
+    /// Whether every schedule was covered. Otherwise the limit of runs or a violation came first.
     pub whole: bool,
-    /// Random schedules, not a search.
+    /// Whether the schedules are random, not a complete search.
     pub is_sample: bool,
-    /// Runs made.
+    /// The number of runs.
     pub runs: u64,
-    /// Schedules that they cover, and no fewer: in a search each once, in a sample as often as it was drawn. Where a search
-    /// leaps, those are counted in which each step comes as late as nobody notices, and all others are covered too.
+    /// A lower bound on the schedules that the runs cover. A search counts each once, and a sample
+    /// counts each as often as it was drawn. A search with leaps counts only schedules in which
+    /// each step comes as late as it can unnoticed, and covers all others too.
     pub schedules: u128,
-    /// Those of them that break the assumption that the publisher commits by.
+    /// The number of schedules among them that break the assumption that the publisher commits by.
     pub breached: u128,
-    /// Distinct states in which somebody could be chosen.
+    /// Distinct states in which there was a choice.
     pub states: usize,
-    /// Distinct looks: every verb with its arguments and results.
+    /// Distinct snapshots: every call with its arguments and results.
     pub looks: HashSet<u64>,
-    /// Distinct sequences of what was told and published.
+    /// Distinct sequences of reports and publications.
     pub outcomes: HashSet<u64>,
-    /// After how many steps a mortal publisher died in some run.
+    /// The numbers of steps after which a mortal publisher died in some run.
     pub deaths: BTreeSet<usize>,
     /// A schedule that breaks the assumption and publishes a mixture.
     pub mixture: Option<String>,
@@ -62,25 +63,28 @@ impl Report {
 
 /// Runs `D` through every schedule, until the first violation or until `limit` runs have been made.
 ///
-/// Schedules that the reader cannot tell apart are run once for all of them: see [`Exhaustive::leaping`].
+/// Schedules that the reader cannot distinguish share one run: see [`Exhaustive::leaping`].
 #[must_use]
 pub fn explore<D: Design>(stage: &Stage, limit: u64) -> Report {
     search::<D>(stage, limit, Exhaustive::leaping())
 }
 
-/// The same with each step before each verb, told apart or not: many times the runs.
+/// Runs `D` as [`explore`] does, with each step before each call, distinguishable or not. This
+/// takes many times the runs.
 #[must_use]
 pub fn explore_unreduced<D: Design>(stage: &Stage, limit: u64) -> Report {
     search::<D>(stage, limit, Exhaustive::default())
 }
 
-/// As [`explore`], with every schedule run to its own end: for a check on the pruning, where there are few.
+/// Runs `D` as [`explore`] does, with every schedule run to its own end: a check of the pruning,
+/// for small worlds.
 #[must_use]
 pub fn explore_unpruned<D: Design>(stage: &Stage, limit: u64) -> Report {
     search::<D>(stage, limit, Exhaustive::leaping().unpruned())
 }
 
-/// As [`explore`], with states told apart by each event that was reported: for a check on what they have in common.
+/// Runs `D` as [`explore`] does, with states that differ by each reported event: a check of their
+/// merging.
 #[must_use]
 pub fn explore_finely<D: Design>(stage: &Stage, limit: u64) -> Report {
     search::<D>(stage, limit, Exhaustive::leaping().fine())
@@ -107,7 +111,7 @@ fn search<D: Design>(stage: &Stage, limit: u64, schedule: Exhaustive) -> Report 
     report
 }
 
-/// Runs `D` through `count` random schedules, nothing pruned, until the first violation.
+/// Runs `D` through `count` random schedules without pruning, until the first violation.
 #[must_use]
 pub fn sample<D: Design>(stage: &Stage, seed: u64, count: u64) -> Report {
     let mut report = Report { is_sample: true, ..Report::default() };

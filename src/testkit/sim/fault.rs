@@ -1,4 +1,4 @@
-//! Which calls of the reader fail in a world, and when that is over.
+//! The calls of the reader that fail in a world, and the end of the fault.
 
 use std::{
     path::PathBuf,
@@ -11,10 +11,12 @@ use std::{
 
 use super::{Phase, Run, Schedule, Shipped, Sim, Stage, run_loaded};
 
-/// How long a fault stands that is not a blip, from the last step of the publisher: past several retries.
+/// The duration of a lasting fault after the last step of the publisher: longer than several
+/// retries.
 pub const STANDS: Duration = Duration::from_secs(4);
 
-/// Which calls fail: the n-th from when it was armed, or that and all later ones until it is mended.
+/// Selects the calls that fail: the n-th call after arming, or it and all later ones until the
+/// fault is mended.
 #[derive(Debug)]
 pub struct Fault {
     nth: u64,
@@ -26,7 +28,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// One that is not armed yet.
+    /// Makes a fault that is not armed yet.
     #[must_use]
     pub fn new(nth: u64, for_good: bool) -> Arc<Self> {
         let no = || AtomicBool::new(false);
@@ -34,23 +36,23 @@ impl Fault {
         Arc::new(Self { nth, for_good, armed: no(), mended: no(), calls: none(), fired: none() })
     }
 
-    /// The call that fails first.
+    /// Returns the number of the first call that fails.
     #[must_use]
     pub fn nth(&self) -> u64 {
         self.nth
     }
 
-    /// From here on calls count.
+    /// Starts to count calls.
     pub fn arm(&self) {
         self.armed.store(true, Ordering::SeqCst);
     }
 
-    /// From here on nothing fails any more.
+    /// Makes all further calls succeed.
     pub fn mend(&self) {
         self.mended.store(true, Ordering::SeqCst);
     }
 
-    /// Whether this call fails.
+    /// Counts a call; returns whether it fails.
     pub fn fires(&self) -> bool {
         if !self.armed.load(Ordering::SeqCst) || self.mended.load(Ordering::SeqCst) {
             return false;
@@ -61,8 +63,11 @@ impl Fault {
         fires
     }
 
-    /// The same in a world, whose clock mends what stands for [`STANDS`]. What cannot be tried again before its end does
-    /// not fail: the status would rightly say so.
+    /// Counts a call in a world, whose clock mends a lasting fault after [`STANDS`]; returns
+    /// whether the call fails.
+    ///
+    /// A call that cannot be retried before the world's end does not fail, because the final status
+    /// would rightly report it.
     pub fn fires_in(&self, sim: &Sim) -> bool {
         if sim.is_ending() {
             return false;
@@ -73,20 +78,20 @@ impl Fault {
         self.fires()
     }
 
-    /// How many calls failed.
+    /// Returns the number of calls that failed.
     #[must_use]
     pub fn fired(&self) -> u64 {
         self.fired.load(Ordering::SeqCst)
     }
 
-    /// Whether any did.
+    /// Returns whether any call failed.
     #[must_use]
     pub fn has_fired(&self) -> bool {
         self.fired() > 0
     }
 }
 
-/// One run with a fault, armed once the publisher takes part; `through` puts it where it belongs.
+/// Runs a scenario with a fault, armed once the publisher takes part; `through` injects it.
 pub fn run_faulty(
     stage: &Stage,
     schedule: Arc<Mutex<dyn Schedule>>,

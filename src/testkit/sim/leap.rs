@@ -1,35 +1,40 @@
-//! Fewer schedules: those in which the reader gets other answers.
+//! Reduces the schedules to those in which the reader gets different answers.
 //!
-//! Between two things that a reader asks, when exactly the publisher took a step shows in the answers and in nothing else.
-//! So before each of them the publisher leaps to the *first* place of its script at which the answer is another one, for
-//! each answer that there is, and not to the places after it that give the same.
+//! Between two questions of a reader, the time of a publisher's step shows only in the answers. So
+//! before each question the publisher leaps to the *first* place of its script at which the answer
+//! differs, for each possible answer. It never stops at later places with the same answer.
 //!
-//! No observation is lost. Take any schedule, with the publisher at place `b` when the reader asks for the nth time, and
-//! let the leaping publisher, which has given the same answers so far, be at `a <= b`. The answer that `b` gives is first
-//! given at some place from `a` on, and that is at most `b`: it is one of the leaps. By induction the reader gets the same
-//! answers in the same order, and at the end the publisher takes the steps that nobody has noticed.
+//! No observation is lost. Take any schedule, with the publisher at place `b` at the reader's nth
+//! question. Let the leaping publisher, which has given the same answers so far, be at `a <= b`.
+//! The answer at `b` is first given at some place from `a` on, which is at most `b`: it is one of
+//! the leaps. By induction the reader gets the same answers in the same order. At the end the
+//! publisher takes the steps that the reader has not noticed.
 //!
-//! What has to hold for it, and where it would not, the world does not leap (or the reader counts as asking for everything):
+//! This needs the following conditions. Where one does not hold, the world does not leap, or the
+//! reader counts as asking for everything:
 //!
-//! - An answer depends on the place alone, not on when the steps before it were taken: no verb takes time, and no inode
-//!   number is used again. Waiting does take time, so there each step is chosen for itself.
-//! - Everything that a step does to the reader is an answer. Besides what it reads of the disk that is: the time, where
-//!   the publisher pauses; what the watcher has reported, when the reader takes its hints; what was reported before the
-//!   reader sees to the watches that have ended, and before it begins to listen to other names ([`Asks::Plan`]); and where a watch is placed, for it decides what is reported
-//!   later, every step.
-//! - A judge is not kinder for it: a step that comes later puts less on disk before a publication, and never more.
+//! - An answer depends on the place alone, not on the times of the steps before it: no call takes
+//!   time, and no inode number is reused. Waiting takes time, so each step during a wait is a
+//!   choice of its own.
+//! - Every effect of a step on the reader is an answer. Besides the disk, these are the time, where
+//!   the publisher pauses, and the watcher's reports, when the reader takes its hints. Reports also
+//!   matter before the reader handles ended watches, and before it subscribes to other names
+//!   ([`Asks::Plan`]). Where a watch is placed decides about later reports, so there every step
+//!   counts.
+//! - A later step makes no checker more lenient: it leaves less on disk before a publication, and
+//!   never more.
 
 use std::time::Duration;
 
 use super::{Events, Move, World, disk::Disk, hash};
 
-/// What the reader asks.
+/// A question of the reader.
 pub(super) enum Asks<'a> {
-    /// What this makes of the disk.
+    /// The result of this function on the disk.
     Disk(&'a dyn Fn(&Disk) -> u64),
-    /// Whether something was reported.
+    /// Whether anything was reported.
     Hints,
-    /// Which watches have ended, or to be told by other names from here on.
+    /// The ended watches, or a subscription to other names from here on.
     Plan,
     /// The time.
     Time,
@@ -38,12 +43,12 @@ pub(super) enum Asks<'a> {
 }
 
 impl Asks<'_> {
-    /// Whether it is a call of the file system, and not what the reader asks beside it.
+    /// Returns whether it is a call of the file system, and not a question beside the calls.
     pub(super) fn is_verb(&self) -> bool {
         matches!(self, Self::Disk(_) | Self::All)
     }
 
-    /// Tells apart what is asked in one state of the reader.
+    /// Distinguishes questions in one state of the reader.
     pub(super) fn place(&self) -> u8 {
         match self {
             Self::Disk(_) | Self::All => 0,
@@ -54,21 +59,21 @@ impl Asks<'_> {
     }
 }
 
-/// A world a few steps later.
+/// The world after some further steps.
 pub(super) struct Ahead<'a> {
     world: &'a World,
     disk: Disk,
-    /// Monotonic.
+    /// On the monotonic clock.
     now: Duration,
     last_step: Duration,
     watches: Vec<usize>,
-    /// Reported so far.
+    /// The number of reports so far.
     reported: usize,
     steps: usize,
 }
 
 impl<'a> Ahead<'a> {
-    /// The moves to the first place for each answer.
+    /// Returns the moves to the first place for each answer.
     pub(super) fn moves(world: &'a World, asks: &Asks<'_>) -> Vec<Move> {
         let mut ahead = Self {
             world,
@@ -91,7 +96,7 @@ impl<'a> Ahead<'a> {
             }
             answers.push(answer);
             moves.push(Move { steps: ahead.steps, dies: false });
-            // Who dies after the last step has not died half-way.
+            // A publisher that dies after its last step has not died half-way.
             if mortal && ahead.steps < left {
                 moves.push(Move { steps: ahead.steps, dies: true });
             }
@@ -102,7 +107,7 @@ impl<'a> Ahead<'a> {
     fn answer(&self, asks: &Asks<'_>) -> u64 {
         match asks {
             Asks::Disk(peek) => peek(&self.disk),
-            // What is late comes when its time does.
+            // A late event arrives when its time comes.
             Asks::Hints | Asks::Plan if self.world.weather.events == Events::Late => {
                 hash(&(self.reported, self.now))
             }

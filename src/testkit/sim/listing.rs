@@ -1,36 +1,37 @@
-//! Worlds with a directory of which every file counts: who keeps it adds a file, takes one away, replaces one.
+//! Worlds with a directory in which every file counts, whose publisher adds, removes and replaces
+//! files.
 
 use std::path::{Path, PathBuf};
 
 use super::{Publisher, Renewal, Scenario, Script, Set, Stage, full};
 use crate::testkit::{Keyed, Op, kubelet_first, kubelet_update};
 
-/// How the files of a directory change together.
+/// A combination of changes to the files of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Keeper {
-    /// A file comes by a rename, then another is replaced by one.
+    /// A rename adds a file, then another one replaces a file.
     Adds,
-    /// A file is replaced by a rename, then another comes by one.
+    /// A rename replaces a file, then another one adds a file.
     AddsLast,
-    /// A file is written under its own name, then another is written over.
+    /// A file is written under its own name, then another one is overwritten.
     InPlace,
-    /// A file goes, then another is replaced.
+    /// A file is removed, then another one is replaced.
     Removes,
-    /// A file goes and comes again while another is replaced twice.
+    /// A file is removed and added again while another one is replaced twice.
     ComesAndGoes,
-    /// A file comes and goes again while another is replaced twice.
+    /// A file is added and removed again while another one is replaced twice.
     Passes,
-    /// The directory is a Kubernetes volume that gets a file more.
+    /// The directory is a Kubernetes volume that gets one more file.
     Volume,
-    /// The directory moves with all other files behind one link, a file more in it.
+    /// The directory, with one more file, moves together with all other files behind one symlink.
     Release,
 }
 
-/// What is in the directory before an update and after it.
+/// Contents of the files in the directory, before and after an update.
 const LISTS: [&[u8]; 3] = [b"R001001\n", b"R002001\n", b"R002002\n"];
 
 impl Keeper {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 8] = [
         Self::Adds,
         Self::AddsLast,
@@ -42,7 +43,7 @@ impl Keeper {
         Self::Release,
     ];
 
-    /// The paths of the set, the directory among them.
+    /// Returns the paths of the set, including the directory.
     #[must_use]
     pub fn paths(self) -> Vec<PathBuf> {
         let (vol, dir) = match self {
@@ -56,7 +57,8 @@ impl Keeper {
         paths
     }
 
-    /// The world before the update: whatever is written beside has been written.
+    /// Returns the steps that make the world before the update, including everything that the
+    /// update renames into place.
     #[must_use]
     pub fn base(self) -> Vec<Op> {
         let set = full(1, 1);
@@ -94,7 +96,7 @@ impl Keeper {
         }
     }
 
-    /// The update.
+    /// Returns the steps of the update.
     #[must_use]
     pub fn update(self) -> Vec<Op> {
         let at = |name: &str| Path::new("vol/crl.d").join(name);
@@ -104,7 +106,8 @@ impl Keeper {
             Self::AddsLast => vec![rename(".2", "a"), rename(".3", "b")],
             Self::InPlace => [write("vol/crl.d/b", LISTS[2]), write("vol/crl.d/a", LISTS[1])].concat(),
             Self::Removes => vec![Op::Unlink(at("b")), rename(".2", "a")],
-            // It ends with what it began with: what lies between was on disk, and is half of something.
+            // The update ends with the bytes that it began with. The bytes in between were on disk,
+            // but are half of an update.
             Self::ComesAndGoes => {
                 vec![rename("b", ".b"), rename(".2", "a"), rename(".b", "b"), rename(".1", "a")]
             }
@@ -122,11 +125,12 @@ impl Keeper {
         }
     }
 
-    /// Sets it up once for many runs, in the weather that `weather` makes of the default one.
+    /// Prepares the world once for many runs, in a scenario that `set` modifies.
     #[must_use]
     pub fn prepare(self, set: impl FnOnce(&mut Scenario)) -> Stage {
         let shrinks = matches!(self, Self::Removes | Self::ComesAndGoes | Self::Passes);
-        // Who publishes matters to nobody here; what may have shrunk has to hold still for longer.
+        // The publisher does not matter here. A set that may have shrunk has to be stable for
+        // longer.
         let renewal = if shrinks { Renewal::Shrink } else { Renewal::NewKey };
         let mut scenario = Scenario::new(Publisher::StepRenew, renewal);
         set(&mut scenario);

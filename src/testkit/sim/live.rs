@@ -1,4 +1,5 @@
-//! A world whose publisher acts at the word of a test, step by step, where [`run`](super::run) enumerates schedules.
+//! A world whose publisher acts when a test says so, step by step, unlike [`run`](super::run),
+//! which enumerates schedules.
 
 use std::{
     path::PathBuf,
@@ -19,7 +20,7 @@ use crate::{
     watch::MakeWatcher,
 };
 
-/// A year: no world of a test goes on for longer.
+/// A year, which is longer than any test's world.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The shipped reloader in a simulated world, driven on the caller's thread.
@@ -27,13 +28,13 @@ pub struct Live<T: Send + Sync + 'static = Value> {
     sim: Sim,
     paths: Vec<PathBuf>,
     timing: Timing,
-    /// Before the reloader, whose end waits for a worker's.
+    /// Declared before the reloader, because the reloader's end waits for a worker's.
     driver: Option<Stepped<T>>,
     reloader: Option<Reloader<T>>,
     neighbour: Option<Neighbour>,
 }
 
-/// Somebody who does the same over and over.
+/// Repeats the same steps at intervals.
 struct Neighbour {
     every: Duration,
     due: Duration,
@@ -42,10 +43,10 @@ struct Neighbour {
 }
 
 impl<T: Send + Sync + 'static> Live<T> {
-    /// A disk on which `base` was carried out an hour ago; nothing is loaded.
+    /// Makes a world with a disk on which `base` was performed an hour ago. Nothing is loaded.
     ///
     /// # Panics
-    /// If a step of `base` cannot be carried out.
+    /// If a step of `base` fails.
     #[must_use]
     pub fn new(paths: &[PathBuf], base: &[Op], timing: Timing, weather: Weather) -> Self {
         let weather = Weather { rest: FOREVER, ..weather };
@@ -55,24 +56,24 @@ impl<T: Send + Sync + 'static> Live<T> {
         Self { sim, paths: paths.to_vec(), timing, driver: None, reloader: None, neighbour: None }
     }
 
-    /// The world: its disk, its time.
+    /// Returns the world, with its disk and its time.
     #[must_use]
     pub fn sim(&self) -> &Sim {
         &self.sim
     }
 
-    /// The first load with these settings, of whatever they are for, after the end of whatever was loaded before.
+    /// Performs a first load with these settings, after ending the reloader that was loaded before.
     ///
     /// # Errors
-    /// The refusal.
+    /// The error of the load.
     pub fn load_by<B: Build<Value = T>>(&mut self, builder: Builder<B>) -> Result<(), Error> {
         self.load_through(builder, self.sim.fs())
     }
 
-    /// The same through another port than the world's own.
+    /// Performs a first load through another port than the world's own.
     ///
     /// # Errors
-    /// The refusal.
+    /// The error of the load.
     pub fn load_through<B, F>(&mut self, builder: Builder<B>, fs: F) -> Result<(), Error>
     where
         B: Build<Value = T>,
@@ -84,7 +85,7 @@ impl<T: Send + Sync + 'static> Live<T> {
         Ok(())
     }
 
-    /// What was loaded.
+    /// Returns the reloader.
     ///
     /// # Panics
     /// Before the first load.
@@ -99,19 +100,21 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.driver.as_mut().expect("a first load")
     }
 
-    /// Starts a worker, which goes on in [`Live::until`]. From then on a reload by hand is [`Live::reload_now`].
+    /// Starts a worker, which advances in [`Live::until`]. From then on a manual reload is
+    /// [`Live::reload_now`].
     pub fn start(&mut self) {
         self.driver().begin();
     }
 
-    /// Stops the worker; a later [`start`](Self::start) begins another.
+    /// Stops the worker; a later [`start`](Self::start) starts another one.
     pub fn stop(&mut self) {
         self.driver().end();
     }
 
-    /// Reloads by hand: the worker goes on until that is answered, or the caller drives where none runs.
+    /// Reloads manually: the worker advances until it has the answer, or the caller drives if no
+    /// worker runs.
     ///
-    /// Returns `None` if no answer comes within a hundred steps.
+    /// Returns `None` if there is no answer within a hundred steps.
     pub fn reload_now(&mut self) -> Option<Reload> {
         if let Some(answer) = self.driver().ask() {
             return Some(answer);
@@ -123,28 +126,29 @@ impl<T: Send + Sync + 'static> Live<T> {
         })
     }
 
-    /// Lets time pass, and gives the reader no turn meanwhile.
+    /// Lets time pass without a turn of the reader.
     pub fn pass(&self, time: Duration) {
         self.sim.pass(self.sim.now().mono + time);
     }
 
-    /// From now on somebody takes these steps every so often; or nobody does.
+    /// Makes a neighbour take these steps at this interval from now on; without steps, removes the
+    /// neighbour.
     pub fn neighbour(&mut self, every: Duration, steps: Vec<Op>) {
         let due = self.sim.now().mono + every;
         self.neighbour = (!steps.is_empty()).then_some(Neighbour { every, due, steps, rounds: 0 });
     }
 
-    /// How often the neighbour has taken its steps.
+    /// Returns how often the neighbour has taken its steps.
     #[must_use]
     pub fn rounds(&self) -> u64 {
         self.neighbour.as_ref().map_or(0, |neighbour| neighbour.rounds)
     }
 
-    /// The reader goes on until `done` says so, for at most `limit`; whether it was done. Before a
-    /// start nobody reads, and time passes.
+    /// Lets the reader advance until `done` returns `true`, for at most `limit`; returns whether it
+    /// did. Before a start nothing is read, and time passes.
     ///
     /// # Panics
-    /// If the reader spins or waits for nothing, or a step of the neighbour fails.
+    /// If the reader spins or waits without a reason, or a step of the neighbour fails.
     pub fn until(&mut self, limit: Duration, mut done: impl FnMut(&Reloader<T>) -> bool) -> bool {
         let end = self.sim.now().mono + limit;
         loop {
@@ -171,7 +175,7 @@ impl<T: Send + Sync + 'static> Live<T> {
         }
     }
 
-    /// The neighbour's turn, if it is due.
+    /// Performs the neighbour's turn, if it is due.
     #[allow(clippy::expect_used)] // reason: a neighbour that cannot act is a bug of the test
     fn disturb(&mut self) {
         let now = self.sim.now().mono;
@@ -187,7 +191,8 @@ impl<T: Send + Sync + 'static> Live<T> {
 }
 
 impl Live<ServerTls> {
-    /// Returns what [`ServerReloader::resolver`](crate::ServerReloader::resolver) returns.
+    /// Returns the resolver that [`ServerReloader::resolver`](crate::ServerReloader::resolver)
+    /// returns.
     ///
     /// # Panics
     /// Before the first load.
@@ -198,10 +203,10 @@ impl Live<ServerTls> {
 }
 
 impl Live {
-    /// The first load of marked files, after the end of whatever was loaded before.
+    /// Performs a first load of marked files, after ending the reloader that was loaded before.
     ///
     /// # Errors
-    /// The refusal.
+    /// The error of the load.
     pub fn load(&mut self, watcher: Option<MakeWatcher>) -> Result<(), Error> {
         let builder = Reloader::builder(&self.paths, MarkedBuild::new(&self.sim));
         self.load_by(builder.timing(self.timing).clock(self.sim.clock()).watcher(watcher))

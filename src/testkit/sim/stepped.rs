@@ -1,4 +1,5 @@
-//! The shipped loop on the caller's thread, where a simulation lets its own time pass instead of a thread's.
+//! The shipped loop on the caller's thread, in which a simulation's own time passes instead of a
+//! thread's.
 
 use std::{
     hash::Hasher,
@@ -12,7 +13,7 @@ use crate::{
     shared::{ManualReload, Next, Reload, Shared, WorkerLoop},
 };
 
-/// A worker that takes one step a call, and one reload by hand.
+/// A worker that takes one step per call, and one manual reload.
 pub(super) struct Stepped<T: Send + Sync + 'static> {
     shared: Arc<Shared<T>>,
     worker: Option<WorkerLoop<T>>,
@@ -20,12 +21,12 @@ pub(super) struct Stepped<T: Send + Sync + 'static> {
 }
 
 impl<T: Send + Sync + 'static> Stepped<T> {
-    /// Nothing runs yet.
+    /// Makes a driver in which nothing runs yet.
     pub(super) fn new(reloader: &Reloader<T>) -> Self {
         Self { shared: Arc::clone(reloader.shared()), worker: None, reload: Arc::default() }
     }
 
-    /// Starts a worker, which begins; where one runs nothing happens.
+    /// Starts a worker and its first step, unless one runs.
     pub(super) fn begin(&mut self) {
         if self.shared.lock().start().is_some() {
             self.worker = Some(WorkerLoop::new());
@@ -33,15 +34,15 @@ impl<T: Send + Sync + 'static> Stepped<T> {
         }
     }
 
-    /// Whether a worker has begun and not ended.
+    /// Returns whether a worker has begun and not ended.
     pub(super) fn has_begun(&self) -> bool {
         self.worker.is_some()
     }
 
-    /// Lets the worker go on.
+    /// Lets the worker take a step.
     ///
     /// # Errors
-    /// Where it has nothing to do: how long that lasts.
+    /// The duration for which the worker has nothing to do.
     pub(super) fn turn(&mut self) -> Result<(), Option<Duration>> {
         let Some(worker) = &mut self.worker else { return Err(None) };
         match worker.go_on(&self.shared, self.shared.lock()) {
@@ -54,19 +55,19 @@ impl<T: Send + Sync + 'static> Stepped<T> {
         }
     }
 
-    /// Stops the worker, which ends.
+    /// Stops the worker and lets it end.
     pub(super) fn end(&mut self) {
         self.shared.lock().stop();
         while self.turn().is_ok() {}
     }
 
-    /// Asks for a reload by hand; returns the answer where nothing is to be waited for.
+    /// Requests a manual reload; returns the answer if it is available at once.
     pub(super) fn ask(&mut self) -> Option<Reload> {
         let asked = ManualReload::ask(&self.shared, &mut self.shared.lock());
         asked.map(|reload| *self.reload() = Some(reload)).err()
     }
 
-    /// Returns the answer to what was asked for, once there is one.
+    /// Returns the answer to the request, once there is one.
     pub(super) fn answer(&mut self) -> Option<Reload> {
         let mut reload = self.reload();
         match reload.as_mut()?.go_on(&self.shared, self.shared.lock()) {
@@ -78,7 +79,7 @@ impl<T: Send + Sync + 'static> Stepped<T> {
         }
     }
 
-    /// Whether nothing that was asked for waits for its answer.
+    /// Returns whether no request waits for its answer.
     pub(super) fn is_answered(&mut self) -> bool {
         self.reload().is_none() || self.answer().is_some()
     }
@@ -87,7 +88,8 @@ impl<T: Send + Sync + 'static> Stepped<T> {
         self.reload.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks or stops from another thread, while the worker is in a step.
+    /// Returns an act that requests a reload or stops from another thread, during a step of the
+    /// worker.
     pub(super) fn interrupt(&self, act: OwnerAct) -> Option<Interrupt> {
         let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.reload));
         match act {
@@ -101,7 +103,7 @@ impl<T: Send + Sync + 'static> Stepped<T> {
         }
     }
 
-    /// Hashes everything that the next turns depend on.
+    /// Hashes everything that later turns depend on.
     pub(super) fn digest(&self) -> u64 {
         let mut hasher = super::Mix::default();
         match &self.worker {
@@ -114,7 +116,7 @@ impl<T: Send + Sync + 'static> Stepped<T> {
 
 impl<T: Send + Sync + 'static> Drop for Stepped<T> {
     fn drop(&mut self) {
-        // A worker that takes no further turn would be waited for.
+        // Otherwise the reloader's end would wait for a worker that takes no further turn.
         self.shared.lock().worker = false;
     }
 }
