@@ -1,9 +1,11 @@
-//! A world in one thread: a simulated disk, a virtual clock, a publisher and a watcher, stepped by a schedule.
+//! A world in one thread: a simulated disk, a virtual clock, a publisher and a watcher, stepped by
+//! a schedule.
 //!
-//! Fault model: between any two verbs of the reader the publisher may take any number of steps; it may stop for good
-//! after any of them; events may be delivered, lost, doubled, late or replaced by an overflow (INV-06). Timestamps tick as
-//! coarsely as stated, inode numbers may be used again. Time passes only where the scenario says so: between two steps of
-//! the publisher, during the reader's verbs, and while the reader waits.
+//! The fault model: the publisher may take any number of steps between any two calls of the reader,
+//! and may stop for good after any step. Events may be delivered, lost, doubled, late or replaced
+//! by an overflow (INV-06). Timestamps have ticks as coarse as stated, and inode numbers may be
+//! reused. Time passes only where the scenario says so: between two steps of the publisher, during
+//! the reader's calls, and while the reader waits.
 
 use std::{
     hash::{Hash, Hasher},
@@ -50,52 +52,53 @@ use schedule::{ASIDE, DEATH, PASSED};
 pub use schedule::{Aside, Bytes, Exhaustive, Move, Replay, Sampled, Schedule};
 pub use several::{SetsBuild, Several};
 
-/// The bytes of each path at one instant; `None` where nothing can be read.
+/// The bytes of each path at one instant; `None` if nothing can be read.
 pub type Contents = Vec<Option<Arc<Vec<u8>>>>;
 
-/// Virtual time at which a world begins, on both clocks.
+/// The virtual time at which a world begins, on both clocks.
 pub const EPOCH: Now = Now { mono: Duration::from_secs(1_000), wall: Duration::from_secs(1_800_000_000) };
-/// A late event comes this much after what it is about.
+/// The delay of a late event.
 const LATE: Duration = Duration::from_millis(20);
 /// Steps at one instant of virtual time after which the reader counts as spinning (INV-12).
 const SPIN_LIMIT: usize = 1_000;
 
-/// What becomes of file events.
+/// The treatment of file events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Events {
-    /// Each arrives, at once.
+    /// Each event arrives at once.
     Delivered,
-    /// None arrives, and nothing says so.
+    /// No event arrives, without notice.
     Lost,
-    /// Each arrives twice.
+    /// Each event arrives twice.
     Doubled,
-    /// Each arrives 20 ms late.
+    /// Each event arrives 20 ms late.
     Late,
-    /// Instead of each the watcher says that it lost some.
+    /// The watcher reports lost events in place of each event.
     Overflowed,
 }
 
 impl Events {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 5] = [Self::Delivered, Self::Lost, Self::Doubled, Self::Late, Self::Overflowed];
 }
 
-/// What a world is like apart from its publisher.
+/// The properties of a world apart from its publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Weather {
-    /// Timestamps of the disk are multiples of it.
+    /// Timestamps of the disk are multiples of this.
     pub tick: Duration,
-    /// Inode numbers are used again.
+    /// Whether inode numbers are reused.
     pub reuse: bool,
-    /// What becomes of events.
+    /// The treatment of events.
     pub events: Events,
     /// The publisher's pause before each step.
     pub pause: Duration,
-    /// What each verb of the reader takes.
+    /// The duration of each call of the reader.
     pub verb: Duration,
-    /// While the publisher has steps to go, the reader waits on only as long as the last step is less than this ago.
+    /// While the publisher has steps left, the reader goes on waiting only if the last step is less
+    /// than this ago.
     pub lull: Duration,
-    /// And at most this often.
+    /// The number of such waits, at most.
     pub waits: usize,
     /// How long the world goes on after the last step.
     pub rest: Duration,
@@ -116,82 +119,84 @@ impl Default for Weather {
     }
 }
 
-/// One thing that happened, in order.
+/// One occurrence in a world; records are in order.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // reason: events are few among the records of a test
 #[non_exhaustive]
 pub enum Record {
-    /// The publisher took its step of this index.
+    /// The publisher took the step with this index.
     Step(usize),
-    /// The paths hold this from here on.
+    /// The paths have these contents from here on.
     Disk(Contents),
     /// A build ended.
     Judged {
-        /// What it was given.
+        /// The files that were built.
         files: Contents,
-        /// Whether it passed.
+        /// Whether they passed.
         passed: bool,
     },
     /// The first load ended.
     Loaded(Result<(), String>),
     /// A value was published.
     Published {
-        /// Its number.
+        /// The generation's number.
         generation: u64,
-        /// What it was made of.
+        /// The files that it was built from.
         files: Contents,
     },
-    /// An event was told.
+    /// An event was reported.
     Told(Event),
-    /// What a handshake gets now.
+    /// The value that a handshake gets now.
     Served {
-        /// Its number.
+        /// The generation's number.
         generation: u64,
-        /// Which object it is.
+        /// The identity of the object.
         object: usize,
-        /// What it was made of.
+        /// The files that it was built from.
         files: Contents,
     },
-    /// The reader has nothing to wait for or takes step after step at one instant.
+    /// The reader waits without a reason, or takes step after step at one instant.
     Stuck(&'static str),
-    /// The owner of the reloader did this.
+    /// The owner of the reloader acted.
     Owner(OwnerAct),
-    /// What the owner has asked for is answered; by a refusal or a stop, if so.
+    /// The owner's request has its answer, which may be a rejection or a stop.
     Answered {
-        /// Whether the answer says that what is on disk is served.
+        /// Whether the answer says that the contents of the disk are served.
         is_served: bool,
     },
-    /// A word of whoever drives the world, about the number of what is being done: its meaning is theirs.
+    /// A mark with a number, whose meaning is up to the driver of the world.
     Mark(&'static str, usize),
 }
 
-/// A record and when it was made, in monotonic time.
+/// A record with its monotonic time.
 #[derive(Clone, Debug)]
 pub struct At {
-    /// When.
+    /// The time.
     pub mono: Duration,
-    /// What.
+    /// The record.
     pub record: Record,
 }
 
-/// What a publisher does to a disk, and what its paths hold in between.
+/// The steps of a publisher on a disk, and the contents of its paths in between.
 pub struct Script {
     base: Disk,
     steps: Vec<Op>,
-    /// What the paths hold before each step and after the last.
+    /// The contents of the paths before each step and after the last.
     contents: Vec<Contents>,
-    /// Whether before each step an update has changed what the paths hold and will change it again.
+    /// Whether, before each step, an update has changed the contents of the paths and will change
+    /// them again.
     amidst: Vec<bool>,
-    /// The publisher may die after any step.
+    /// Whether the publisher may die after any step.
     mortal: bool,
 }
 
 impl Script {
-    /// A disk on which `base` was carried out an hour ago, and `steps` that are still to come; an update begins at each
-    /// index of `begins`, crashed after `crash` steps.
+    /// Makes a script with a disk on which `base` was performed an hour ago, and with `steps` that
+    /// are still to come. An update begins at each index in `begins`. The publisher crashes after
+    /// `crash` steps.
     ///
     /// # Panics
-    /// If a step cannot be carried out.
+    /// If a step fails.
     #[allow(clippy::expect_used)] // reason: a scenario that cannot be set up is a bug of the scenario
     #[must_use]
     pub fn new(
@@ -227,7 +232,7 @@ impl Script {
         Arc::new(Self { base, steps, contents, amidst, mortal: false })
     }
 
-    /// The same, and after each step the publisher may die.
+    /// Lets the publisher die after any step.
     pub(super) fn mortal(mut self: Arc<Self>) -> Arc<Self> {
         if let Some(script) = Arc::get_mut(&mut self) {
             script.mortal = true;
@@ -235,13 +240,13 @@ impl Script {
         self
     }
 
-    /// What the paths hold before each step and after the last.
+    /// Returns the contents of the paths before each step and after the last.
     fn contents(&self) -> &[Contents] {
         &self.contents
     }
 }
 
-/// A script that is written step by step: what cannot be done at its place is left out.
+/// A script that is written step by step, without the steps that would fail.
 #[derive(Clone)]
 pub struct Draft {
     base: Disk,
@@ -252,10 +257,10 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A disk on which `base` was carried out an hour ago.
+    /// Makes a draft with a disk on which `base` was performed an hour ago.
     ///
     /// # Panics
-    /// If a step of `base` cannot be carried out.
+    /// If a step of `base` fails.
     #[must_use]
     pub fn new(paths: &[PathBuf], base: &[Op], weather: &Weather) -> Self {
         let base = Script::new(paths, base, Vec::new(), &[], None, weather).base.clone();
@@ -263,7 +268,7 @@ impl Draft {
         Self { disk: base.clone(), base, paths: paths.to_vec(), steps: Vec::new(), contents }
     }
 
-    /// Adds a step; whether it can be taken there.
+    /// Adds a step; returns whether it succeeds.
     pub fn take(&mut self, step: Op) -> bool {
         if self.disk.apply(&step, EPOCH.wall).is_err() {
             return false;
@@ -273,8 +278,8 @@ impl Draft {
         true
     }
 
-    /// How many of these steps it takes, those that cannot be taken included, until the paths hold what they hold after
-    /// all of them.
+    /// Returns how many of these steps it takes until the paths have the contents that they have
+    /// after all of them. Steps that fail are counted too.
     #[must_use]
     pub fn until_done(&self, steps: &[Op]) -> usize {
         let mut disk = self.disk.clone();
@@ -291,25 +296,26 @@ impl Draft {
         until
     }
 
-    /// The steps that remove everything there is.
+    /// Returns the steps that remove everything on the disk.
     #[must_use]
     pub fn removal(&self) -> Vec<Op> {
         self.disk.removal()
     }
 
-    /// The steps so far.
+    /// Returns the steps so far.
     #[must_use]
     pub fn steps(&self) -> &[Op] {
         &self.steps
     }
 
-    /// What the paths hold before each step and after the last.
+    /// Returns the contents of the paths before each step and after the last.
     #[must_use]
     pub fn contents(&self) -> &[Contents] {
         &self.contents
     }
 
-    /// The script. Nothing in it counts as an update: when ASM-05 is kept is for others to say.
+    /// Returns the script. None of its steps counts as an update, so callers have to decide whether
+    /// ASM-05 holds.
     #[must_use]
     pub fn script(self) -> Arc<Script> {
         let Self { base, steps, contents, .. } = self;
@@ -318,7 +324,7 @@ impl Draft {
     }
 }
 
-/// A path that ends in `/` stands for the files in that directory.
+/// Reads the paths. A path that ends in `/` stands for the files in that directory.
 fn read(paths: &[PathBuf], disk: &Disk) -> Contents {
     let read = |path: &PathBuf| if is_dir(path) { disk.read_all(path) } else { vec![disk.read(path)] };
     paths.iter().flat_map(read).collect()
@@ -328,11 +334,11 @@ fn is_dir(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
-/// Who is told of file events.
+/// The receiver of file events.
 enum Ear {
     /// The shipped filter.
     Hints(Hints),
-    /// Somebody who is told of all of them; `None` where some were lost.
+    /// A listener that receives all events, and `None` if some were lost.
     All(Arc<dyn Fn(Option<What>) + Send + Sync>),
 }
 
@@ -351,7 +357,8 @@ impl Ear {
         }
     }
 
-    /// What it has made of all that it heard; `None` where that is its listener's affair.
+    /// Returns the hash of the reports that are pending in the filter; `None` for a listener, which
+    /// keeps its own.
     fn pending(&self) -> Option<u64> {
         let Self::Hints(hints) = self else { return None };
         let mut hasher = Mix::default();
@@ -363,63 +370,69 @@ impl Ear {
 /// An act of the reloader's owner, from another thread.
 pub(crate) type Interrupt = Arc<dyn Fn() + Send + Sync>;
 
-/// A world. Clones are the same one.
+/// A world. Clones share it.
 #[derive(Clone)]
 pub struct Sim(Arc<Mutex<World>>);
 
 struct World {
     disk: Disk,
-    /// Of everything that the disk depends on: its base, the steps taken, and the timestamps they left.
+    /// The hash of everything that the disk depends on: its base, the steps taken, and their
+    /// timestamps.
     disk_hash: u64,
     now: Now,
     script: Arc<Script>,
     next: usize,
     last_step: Duration,
-    /// When the paths last began to hold something else.
+    /// The time of the last change of the paths' contents.
     last_change: Duration,
     settle: Duration,
     breached: bool,
     weather: Weather,
     schedule: Arc<Mutex<dyn Schedule>>,
     choices: Vec<usize>,
-    /// Occasions for a step between two verbs, or to die, that passed since the last choice.
+    /// Occasions for a step between two calls, or for a death, that passed since the last choice.
     passed: usize,
-    /// Nobody but the reader moves: while a world is prepared.
+    /// Whether only the reader acts, while a world is prepared.
     quiet: bool,
     ended: bool,
-    /// The publisher takes no step any more.
+    /// Whether the publisher takes no further step.
     dead: bool,
-    /// The schedule decides between what the reader can tell apart, where that is known.
+    /// Whether the schedule chooses only between moves that the reader can distinguish, where these
+    /// are known.
     leaps: bool,
-    /// States are told apart by each event as well.
+    /// Whether states differ by each event too.
     fine: bool,
     reader: u64,
-    /// What the reader saw since its step began.
+    /// The hash of the reader's observations since its step began.
     log: u64,
-    /// What it kept of what it had seen before in this step.
+    /// The hash of its earlier observations in this step that it kept.
     kept: u64,
-    /// What was pending whenever it saw to its watches since then: some of that it takes, and acts upon later.
+    /// The hash of the reports that were pending at each update of its watches since then. The
+    /// reader takes some of them and acts upon them later.
     taken: u64,
-    /// What was reported since the reader asked for its hints in this step, by what it listened to then.
+    /// The reports since the reader asked for its hints in this step, by its subscriptions at that
+    /// time.
     heard: Vec<u64>,
-    /// How often it has changed that since then.
+    /// The number of changes of its subscriptions since then.
     plans: u64,
     told: u64,
     looks: Vec<u64>,
     at_once: usize,
     waited: usize,
     watches: Vec<(usize, PathBuf)>,
-    /// Files that are watched themselves: an event of theirs says so even if their directory is not watched.
+    /// Files that are watched themselves: their events are reported even if their directory is not
+    /// watched.
     watched_files: Vec<usize>,
     ear: Option<Ear>,
     late: Vec<(Duration, PathBuf, What)>,
-    /// What the owner of the reloader may do before a verb.
+    /// The act that the reloader's owner may perform before a call.
     interrupt: Option<(OwnerAct, Interrupt)>,
     history: Vec<At>,
 }
 
 impl Sim {
-    /// A world at the beginning of its script. `settle` is what ASM-05 is measured by.
+    /// Makes a world at the beginning of its script. `settle` is the settle time that ASM-05 is
+    /// measured by.
     pub fn new(
         script: &Arc<Script>,
         settle: Duration,
@@ -474,35 +487,35 @@ impl Sim {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The disk as this world's reader sees it.
+    /// Returns the disk as this world's reader sees it.
     #[must_use]
     pub fn fs(&self) -> SimFs {
         SimFs(self.clone())
     }
 
-    /// The world's time.
+    /// Returns the world's clock.
     #[must_use]
     pub fn clock(&self) -> Arc<SimClock> {
         Arc::new(SimClock(self.clone()))
     }
 
-    /// From here on the publisher takes part.
+    /// Lets the publisher take part from here on.
     pub fn release(&self) {
         self.world().quiet = false;
     }
 
-    /// Notes something that happened.
+    /// Records an occurrence.
     pub fn note(&self, record: Record) {
         self.world().note(record);
     }
 
-    /// What happened so far.
+    /// Returns the records so far.
     #[must_use]
     pub fn history(&self) -> Vec<At> {
         self.world().history.clone()
     }
 
-    /// What a run leaves behind, once nobody looks at this world any more.
+    /// Takes the results of a run out of the world, which is not used any more.
     fn take_run(&self, status: Option<Status>) -> Run {
         let mut world = self.world();
         Run {
@@ -519,47 +532,48 @@ impl Sim {
         }
     }
 
-    /// Whether the schedule ended the run before its end.
+    /// Returns whether the schedule ended the run early.
     #[must_use]
     pub fn ended(&self) -> bool {
         self.world().ended
     }
 
-    /// Whether the world has come to its end, or the schedule ended it.
+    /// Returns whether the world has come to its end, or the schedule ended it.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.world().is_over()
     }
 
-    /// When the publisher took its last step.
+    /// Returns the time of the publisher's last step.
     #[must_use]
     pub fn last_step(&self) -> Duration {
         self.world().last_step
     }
 
-    /// Whether the world comes to its end before a look that begins now can be followed by its retry.
+    /// Returns whether the world ends before a snapshot that begins now can be followed by its
+    /// retry.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         let world = self.world();
-        // The rest of this look, the pause, and the retry: some fifty verbs each.
+        // The rest of this snapshot, the pause and the retry take some fifty calls each.
         let looks = world.weather.verb * 100 + Duration::from_millis(100);
         world.is_done() && world.now.mono + looks >= world.last_step + world.weather.rest
     }
 
-    /// The present time.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Now {
         self.world().now
     }
 
-    /// What the schedule takes for the hash of what the reader goes on with.
+    /// Returns the hash of the reader's state that the schedule uses.
     fn keep(&self, hash: &dyn Fn() -> u64) -> u64 {
         let schedule = Arc::clone(&self.world().schedule);
         let mut schedule = schedule.lock().unwrap_or_else(PoisonError::into_inner);
         schedule.keep(hash)
     }
 
-    /// The reader begins a step; `state` hashes everything that its next steps depend on.
+    /// Begins a step of the reader; `state` hashes everything that its next steps depend on.
     pub fn begin_step(&self, state: &dyn Fn() -> u64) {
         let state = self.keep(state);
         let mut world = self.world();
@@ -574,7 +588,7 @@ impl Sim {
             world.note(Record::Stuck("it takes step after step at one instant"));
             world.ended = true;
         }
-        // What is reported before it asks for its hints is one of them; what is reported after that is none.
+        // Reports before the reader asks for its hints are among them. Later reports are not.
         world.give_way(Asks::Hints);
         let heard = std::mem::take(&mut world.heard);
         if !heard.is_empty() {
@@ -582,46 +596,47 @@ impl Sim {
         }
     }
 
-    /// The reader has nothing to do for `pause`: the publisher steps or time passes. `false` at the end of the world.
+    /// Lets the publisher step or time pass, while the reader has nothing to do for `pause`.
+    /// Returns `false` at the end of the world.
     pub fn idle(&self, pause: Option<Duration>) -> bool {
         let mut world = self.world();
         let Some(pause) = pause else {
             world.note(Record::Stuck("it waits for nothing"));
             return false;
         };
-        // What was reported since it asked for its hints wakes it.
+        // Reports since the reader asked for its hints wake it.
         let wake = world.now.mono + pause;
         let is_woken = !std::mem::take(&mut world.heard).is_empty();
         !world.is_over() && (is_woken || world.wait_or_step(wake))
     }
 
-    /// Whether the owner of the reloader acts now.
+    /// Returns whether the owner of the reloader acts now.
     fn lets_owner_act(&self) -> bool {
         let mut world = self.world();
         !world.ended && world.choose(5, 2) == Some(1)
     }
 
-    /// Whether the publisher takes no further step.
+    /// Returns whether the publisher takes no further step.
     fn is_still(&self) -> bool {
         self.world().is_done()
     }
 
-    /// The reloader's owner acts.
+    /// Records an act of the reloader's owner.
     fn acts(&self, act: OwnerAct) {
         self.world().acts(act);
     }
 
-    /// From here on the owner may act before any verb, once.
+    /// Lets the owner act once before any call from here on.
     fn lets_owner_interrupt(&self, by: Option<(OwnerAct, Interrupt)>) {
         self.world().interrupt = by;
     }
 
-    /// Whether the owner has not made use of that.
+    /// Returns whether the owner has not acted that way.
     fn is_uninterrupted(&self) -> bool {
         self.world().interrupt.is_some()
     }
 
-    /// Somebody sets the wall clock: by so many seconds, either way.
+    /// Sets the wall clock forwards or backwards by this many seconds.
     pub fn set_clock(&self, seconds: i64) {
         let mut world = self.world();
         let by = Duration::from_secs(seconds.unsigned_abs());
@@ -629,15 +644,15 @@ impl Sim {
         world.now.wall = if seconds < 0 { wall.saturating_sub(by) } else { wall + by };
     }
 
-    /// Carries a step out that no script knows of, as if somebody had taken it at this moment.
+    /// Performs a step that is in no script, at this moment.
     ///
     /// # Errors
-    /// What a file system would say.
+    /// The error of a file system.
     pub fn apply(&self, op: &Op) -> io::Result<()> {
         self.world().take(op)
     }
 
-    /// When the entry at `path` itself last changed, by the disk's own clock.
+    /// Returns the change time of the entry at `path` itself, by the disk's clock.
     ///
     /// # Errors
     /// If there is none.
@@ -645,7 +660,7 @@ impl Sim {
         self.world().disk.changed(path)
     }
 
-    /// Time passes up to `to`, or up to the first event that was late.
+    /// Lets time pass up to `to`, or up to the first late event.
     pub(crate) fn pass(&self, to: Duration) {
         let mut world = self.world();
         let event = world.late.first().map_or(to, |(at, ..)| *at);
@@ -678,14 +693,15 @@ impl World {
         self.history.push(At { mono: self.now.mono, record });
     }
 
-    /// A look has ended; one that the end of the run cut short is none.
+    /// Ends a snapshot, unless the end of the run cut it short.
     fn saw(&mut self, log: u64) {
         if !self.ended {
             self.looks.push(log);
         }
     }
 
-    /// The reader keeps this of what it has seen, and of what was reported that something was.
+    /// Reduces the reader's knowledge to the observations that it keeps, and its reports to whether
+    /// there were any.
     fn forget(&mut self, kept: u64) {
         let log = std::mem::take(&mut self.log);
         self.saw(log);
@@ -703,10 +719,12 @@ impl World {
         self.ended || (self.is_done() && self.now.mono >= self.last_step + self.weather.rest)
     }
 
-    /// Everything that the rest of the run depends on, and what was told so far.
+    /// Returns the hash of everything that the rest of the run depends on, and of the reports so
+    /// far.
     fn state(&self, place: u8) -> u64 {
         let late: Vec<_> = self.late.iter().collect();
-        // The shipped filter says itself what it made of the events; a listener is given all of them.
+        // The shipped filter has a hash of its pending events. A listener gets all events, so all
+        // of them count.
         let pending = self.pending();
         let events = (self.fine || pending.is_none()).then_some(&self.heard);
         hash(&(
@@ -741,7 +759,8 @@ impl World {
         chosen
     }
 
-    /// Notes a choice, and before what happens beside the verbs after how many occasions it comes.
+    /// Records a choice. A choice beside the calls is preceded by the number of occasions that
+    /// passed.
     fn chose(&mut self, choice: usize) {
         let passed = std::mem::take(&mut self.passed);
         if choice >= ASIDE {
@@ -763,14 +782,15 @@ impl World {
         happens == Some(true)
     }
 
-    /// The world goes on for as long after an act of the reloader's owner as after a step of the publisher.
+    /// Records an act of the reloader's owner, after which the world goes on as long as after a
+    /// step of the publisher.
     fn acts(&mut self, act: OwnerAct) {
         self.last_step = self.now.mono;
         self.told = hash(&(self.told, act, self.next));
         self.note(Record::Owner(act));
     }
 
-    /// Before a verb: the owner acts, if the schedule says so.
+    /// Lets the owner act before a call, if the schedule says so.
     fn interrupt(&mut self) {
         if !self.quiet
             && !self.ended
@@ -783,9 +803,10 @@ impl World {
         }
     }
 
-    /// Before the reader asks something: the publisher takes as many steps as the schedule says.
+    /// Lets the publisher take as many steps as the schedule says before a question of the reader.
     fn give_way(&mut self, asks: Asks<'_>) {
-        // It is as if the reader asked its clock at once after what it did before, unless a step moves that.
+        // Without pauses a step moves no clock. The reader may then be taken to ask its clock
+        // directly after its last act.
         let idle = matches!(asks, Asks::Time) && self.weather.pause == Duration::ZERO;
         if asks.is_verb() {
             self.interrupt();
@@ -799,7 +820,7 @@ impl World {
         }
         let (is_verb, place) = (asks.is_verb(), asks.place());
         while !self.ended && !self.is_done() {
-            // A reader that never idles does not starve the publisher for ever.
+            // A reader that never idles must not starve the publisher for ever.
             let starved = is_verb && self.now.mono >= self.last_step + self.weather.rest;
             let steps = starved
                 || if is_verb { self.choose(place, 2) == Some(1) } else { self.aside(place, Aside::Step) };
@@ -810,7 +831,7 @@ impl World {
         }
     }
 
-    /// The same, by the moves after which the reader gets other answers; see [`Ahead`].
+    /// Gives way by the moves after which the reader gets other answers; see [`Ahead`].
     fn leap(&mut self, asks: &Asks<'_>) {
         let state = || self.state(asks.place());
         let mut moves = || Ahead::moves(self, asks);
@@ -835,7 +856,7 @@ impl World {
         }
     }
 
-    /// A step, after which the publisher may die.
+    /// Takes a step, after which the publisher may die.
     fn step_and_live(&mut self, place: u8) {
         self.step();
         if self.script.mortal && !self.is_done() {
@@ -843,12 +864,12 @@ impl World {
         }
     }
 
-    /// A verb takes its time.
+    /// Lets a call take its time.
     fn pass_verb(&mut self) {
         self.advance(self.now.mono + self.weather.verb);
     }
 
-    /// Either the publisher steps or time passes up to `wake`.
+    /// Lets either the publisher step or time pass up to `wake`.
     fn wait_or_step(&mut self, wake: Duration) -> bool {
         let may_wait = self.is_done()
             || (self.waited < self.weather.waits && self.now.mono < self.last_step + self.weather.lull);
@@ -881,7 +902,8 @@ impl World {
         }
     }
 
-    /// The watcher reports, and the state has it until the reader's next step begins: it is in that one's digest.
+    /// Lets the watcher report. The report is in the state until the reader's next step begins,
+    /// whose digest includes it.
     fn hear(&mut self, path: &Path, what: Option<What>) {
         let Some(ear) = &self.ear else { return };
         match what {
@@ -910,24 +932,24 @@ impl World {
         happened.into_iter().for_each(|happened| self.report(&happened));
     }
 
-    /// A step changes the disk, and with it what the rest of the run depends on.
+    /// Performs a step on the disk, which changes the hash that the rest of the run depends on.
     fn carry_out(&mut self, op: &Op) -> io::Result<Vec<Happened>> {
         let happened = self.disk.apply(op, self.now.wall)?;
         self.at_once = 0;
-        // Who has what open matters to nobody but the numbering of new inodes.
+        // Open descriptors matter only to the numbering of new inodes.
         let numbering = self.weather.reuse.then_some(&self.disk);
         self.disk_hash = hash(&(self.disk_hash, self.disk.stamp(self.now.wall), numbering));
         Ok(happened)
     }
 
-    /// The same, and the watcher is told.
+    /// Performs a step and reports it to the watcher.
     fn take(&mut self, op: &Op) -> io::Result<()> {
         let happened = self.carry_out(op)?;
         happened.iter().for_each(|happened| self.report(happened));
         Ok(())
     }
 
-    /// Tells the watcher.
+    /// Reports a change to the watcher.
     fn report(&mut self, happened: &Happened) {
         let path = match self.watches.iter().position(|(dir, _)| *dir == happened.dir) {
             Some(index) => {
@@ -957,7 +979,8 @@ fn hash(what: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// A hasher for small keys, for states are hashed at every choice: one wide multiplication and a fold a word.
+/// A hasher for small keys: states are hashed at every choice. It does one wide multiplication and
+/// one fold per word.
 #[derive(Default)]
 pub(crate) struct Mix(u64);
 
@@ -995,7 +1018,7 @@ impl Hasher for Mix {
     }
 }
 
-/// What the reader gets once the schedule has ended the run.
+/// Returns the error that the reader gets once the schedule has ended the run.
 fn over() -> io::Error {
     io::Error::other("the run is over")
 }

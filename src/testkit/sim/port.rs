@@ -1,4 +1,5 @@
-//! The ports of the simulated world: file system, clock, watcher. Every verb first lets the publisher go on.
+//! The ports of the simulated world: file system, clock, watcher. Every call first lets the
+//! publisher go on.
 
 use std::{
     ffi::OsStr,
@@ -22,14 +23,14 @@ use crate::{
     watch::{Hints, Watched, Watcher},
 };
 
-/// The simulated disk behind the port.
+/// A port to the simulated disk.
 #[derive(Clone)]
 pub struct SimFs(pub(super) Sim);
 
-/// An open directory.
+/// A handle of an open directory.
 pub struct SimDir(Pin);
 
-/// An open file.
+/// A handle of an open file.
 pub struct SimFile {
     pin: Pin,
     read: usize,
@@ -55,8 +56,8 @@ impl Drop for Pin {
 }
 
 impl SimFs {
-    /// One verb: the publisher goes on, then this happens at one instant and is remembered. `peek` is all that the reader
-    /// gets to know by it.
+    /// Performs one call: the publisher goes on, then the call happens at one instant and is
+    /// hashed. `peek` returns everything that the reader learns from it.
     pub(super) fn verb<R>(
         &self,
         asked: impl Hash,
@@ -75,7 +76,7 @@ impl SimFs {
         Ok(seen.map(|_| act(&mut world))?)
     }
 
-    /// The open file of an inode, at its beginning.
+    /// Opens an inode, to be read from its beginning.
     pub(super) fn file(&self, world: &mut World, ino: usize) -> SimFile {
         SimFile { pin: Pin::new(&self.0, world, ino), read: 0 }
     }
@@ -171,7 +172,7 @@ impl Fs for SimFs {
     }
 }
 
-/// Virtual time. Waiting lets the publisher go on.
+/// The virtual clock, whose waits let the publisher go on.
 #[derive(Clone)]
 pub struct SimClock(pub(super) Sim);
 
@@ -188,26 +189,28 @@ impl Clock for SimClock {
     }
 }
 
-/// A watcher as inotify is one: it watches directories by inode and names them by the path they were watched under.
+/// A watcher like inotify: it watches directories by inode, and names them by the path that they
+/// were watched under.
 pub struct SimWatcher(Sim);
 
 impl SimWatcher {
-    /// The watcher of this world, reporting to `hints`.
+    /// Makes the watcher of this world, which reports to `hints`.
     #[must_use]
     pub fn new(sim: &Sim, hints: Hints) -> Self {
         sim.world().ear = Some(Ear::Hints(hints));
         Self(sim.clone())
     }
 
-    /// The same, reporting all that happens to what is watched, and `None` where events were lost.
+    /// Makes a watcher that reports every event of watched directories, and `None` if events were
+    /// lost.
     #[must_use]
     pub fn unfiltered(sim: &Sim, listener: impl Fn(Option<What>) + Send + Sync + 'static) -> Self {
         sim.world().ear = Some(Ear::All(std::sync::Arc::new(listener)));
         Self(sim.clone())
     }
 
-    /// Watches the file that `path` leads to now, whatever is renamed or re-pointed later; whether one is watched that was
-    /// not before.
+    /// Watches the file that `path` leads to now, whatever is renamed or re-pointed later. Returns
+    /// whether the file was not watched before.
     pub fn watch_file(&mut self, path: &Path) -> bool {
         let mut world = self.0.world();
         world.give_way(Asks::All);
@@ -258,7 +261,7 @@ impl Drop for SimWatcher {
     }
 }
 
-/// What a design gets to watch with: the world's own watcher.
+/// Returns the watcher that a design uses: the world's own.
 #[must_use]
 pub(crate) fn make_watcher(sim: &Sim) -> crate::watch::MakeWatcher {
     let sim = sim.clone();

@@ -25,74 +25,76 @@ use crate::{
     watch::MakeWatcher,
 };
 
-/// What is under test: the shipped reloader, or a wrong design in the museum of mutants.
+/// A design under test: the shipped reloader, or a wrong design.
 pub trait Design: Sized {
-    /// The first load.
+    /// Performs the first load.
     ///
     /// # Errors
-    /// The refusal, in words.
+    /// The error of the load, in words.
     fn load(sim: &Sim, paths: &[PathBuf]) -> Result<Self, String>;
 
-    /// What a worker does first.
+    /// Performs the first actions of a worker.
     fn begin(&mut self);
 
     /// Takes the step that is due.
     ///
     /// # Errors
-    /// Where none is: how long that lasts.
+    /// The duration until a step is due, if none is.
     fn turn(&mut self) -> Result<(), Option<Duration>>;
 
-    /// What a worker does last. A design that cannot be stopped goes on.
+    /// Performs the last actions of a worker. A design that cannot be stopped goes on.
     fn end(&mut self) {}
 
-    /// Asks for a reload by hand, which one of the next turns carries out. A design may have none.
+    /// Requests a manual reload, which one of the next turns performs. A design may have none.
     fn ask(&mut self) {}
 
-    /// Returns the answer to what was asked for, once: whether it says that what is on disk is served.
+    /// Returns once whether the answer to the request says that the contents of the disk are
+    /// served.
     fn answer(&mut self) -> Option<bool> {
         None
     }
 
-    /// Does the same as [`Design::ask`] or the first half of [`Design::end`] from another thread, at any moment.
+    /// Returns an act like [`Design::ask`] or the first half of [`Design::end`], from another
+    /// thread at any moment.
     fn interrupt(&self, _: OwnerAct) -> Option<Interrupt> {
         None
     }
 
-    /// Whether what was asked for is answered.
+    /// Returns whether every request has its answer.
     fn is_answered(&mut self) -> bool {
         true
     }
 
-    /// The hash of everything that the next turns depend on.
+    /// Returns the hash of everything that later turns depend on.
     fn digest(&self) -> u64;
 
-    /// What a handshake gets now.
+    /// Returns the value that a handshake gets now.
     fn current(&self) -> Arc<Published<Value>>;
 
-    /// What it says of itself.
+    /// Returns the status that the design reports.
     fn status(&self) -> Option<Status>;
 }
 
-/// What is built of marked files: the files.
+/// The value that is built from marked files: the files themselves.
 #[derive(Debug)]
 pub struct Value {
     /// The bytes, in the order of the paths.
     pub files: Contents,
 }
 
-/// The build of simulated worlds: the checks of [`is_valid`].
+/// The build step of simulated worlds, with the checks of [`is_valid`].
 pub struct MarkedBuild {
     sim: Sim,
 }
 
 impl MarkedBuild {
-    /// It notes each verdict in the world's history.
+    /// Makes the build step, which records each verdict in the world's history.
     #[must_use]
     pub fn new(sim: &Sim) -> Self {
         Self { sim: sim.clone() }
     }
 
-    /// Says in the world's history what is judged next.
+    /// Records in the world's history the file set that is built next.
     pub(super) fn mark(&self, what: &'static str, number: usize) {
         self.sim.note(Record::Mark(what, number));
     }
@@ -114,18 +116,18 @@ impl Build for MarkedBuild {
     }
 }
 
-/// The reloader as it is shipped, driven on one thread.
+/// The shipped reloader, driven on one thread.
 pub struct Shipped {
-    /// Before the reloader, whose end waits for a worker's.
+    /// Declared before the reloader, because the reloader's end waits for a worker's.
     driver: Stepped<Value>,
     reloader: Reloader<Value>,
 }
 
 impl Shipped {
-    /// The first load through another port, or with another watcher, than the world's own.
+    /// Performs the first load through another port, or with another watcher, than the world's own.
     ///
     /// # Errors
-    /// The refusal, in words.
+    /// The error of the load, in words.
     pub fn load_through<F>(
         sim: &Sim,
         paths: &[PathBuf],
@@ -143,10 +145,10 @@ impl Shipped {
         Self::load_built(sim, builder, fs, watcher(make_watcher(sim)))
     }
 
-    /// The first load of several sets, with this build step.
+    /// Performs the first load of several file sets with this build step.
     ///
     /// # Errors
-    /// The refusal, in words.
+    /// The error of the load, in words.
     pub fn load_several<B: Build<Value = Value>>(
         sim: &Sim,
         sets: &[Vec<PathBuf>],
@@ -223,59 +225,60 @@ impl Design for Shipped {
     }
 
     fn status(&self) -> Option<Status> {
-        // The clock is not read: each reading is a step of this world.
+        // The clock is not read, because each reading is a step of this world.
         Some(self.reloader.shared().lock().status())
     }
 }
 
-/// When the publisher starts to take part.
+/// The time at which the publisher begins to take part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// With the first load.
     FirstLoad,
-    /// After it, with the start of the worker.
+    /// After the first load, with the start of the worker.
     Reload,
 }
 
-/// An act of the reloader's owner, at a moment that the schedule chooses: before any step of the reader.
+/// An act of the reloader's owner, at a moment that the schedule chooses: before any step of the
+/// reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OwnerAct {
-    /// Asks for a reload by hand, and does not wait for its answer.
+    /// Requests a manual reload without waiting for its answer.
     Ask,
     /// Stops the worker.
     Stop,
-    /// Starts it again.
+    /// Starts the worker again.
     Start,
 }
 
 impl OwnerAct {
-    /// All of them.
+    /// All acts.
     pub const ALL: [Self; 3] = [Self::Ask, Self::Stop, Self::Start];
 }
 
-/// A publisher, its updates, and where it stops.
+/// A publisher, its updates, and the place where it stops.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// Who writes.
+    /// The publisher.
     pub publisher: Publisher,
-    /// What the updates change, one after the other.
+    /// The changes of the updates, one after the other.
     pub renewals: Vec<Renewal>,
-    /// The publisher dies after this many steps.
+    /// The number of steps after which the publisher dies.
     pub crash: Option<usize>,
-    /// It may die after any step: the schedule decides.
+    /// Whether it may die after any step, as the schedule decides.
     pub mortal: bool,
-    /// When it begins.
+    /// The time at which it begins.
     pub phase: Phase,
-    /// The number of the first set, whose key has it too.
+    /// The number of the first set, which its key has too.
     pub first: u32,
-    /// What the reloader's owner does meanwhile, in this order.
+    /// The acts of the reloader's owner meanwhile, in this order.
     pub owner: Vec<OwnerAct>,
-    /// All else.
+    /// All other properties.
     pub weather: Weather,
 }
 
 impl Scenario {
-    /// A reload without a crash in default weather.
+    /// Describes a reload without a crash in a default world.
     #[must_use]
     pub fn new(publisher: Publisher, renewal: Renewal) -> Self {
         let weather = Weather::default();
@@ -291,7 +294,8 @@ impl Scenario {
         }
     }
 
-    /// Everything but the schedule and the first number, in one word: what [`Scenario::parse`] reads.
+    /// Formats everything except the schedule and the first number as one word, which
+    /// [`Scenario::parse`] reads.
     #[must_use]
     pub fn name(&self) -> String {
         let Weather { tick, reuse, events, pause, verb, lull, waits, rest } = self.weather;
@@ -304,7 +308,7 @@ impl Scenario {
         format!("{publisher}/{renewals}/{:?}/{crash}/{events:?}/{reuse}/{waits}/{times}{owner}", self.phase)
     }
 
-    /// Reads a name; `None` if it is none.
+    /// Parses a name; `None` if it is malformed.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split('/').collect();
@@ -344,7 +348,7 @@ impl Scenario {
         })
     }
 
-    /// The complete sets, oldest first.
+    /// Returns the complete sets, oldest first.
     #[must_use]
     pub fn sets(&self) -> Vec<Set> {
         let mut sets = vec![full(self.first, self.first)];
@@ -355,7 +359,7 @@ impl Scenario {
         sets
     }
 
-    /// The publisher's steps without a crash, and the indexes with which an update begins.
+    /// Returns the publisher's steps without a crash, and the indices at which an update begins.
     #[must_use]
     pub fn steps(&self) -> (Vec<crate::testkit::Op>, Vec<usize>) {
         let (mut steps, mut begins) = (Vec::new(), Vec::new());
@@ -366,7 +370,7 @@ impl Scenario {
         (steps, begins)
     }
 
-    /// Sets it up once for many runs.
+    /// Prepares the scenario once for many runs.
     #[must_use]
     pub fn prepare(self) -> Stage {
         let (steps, begins) = self.steps();
@@ -381,38 +385,40 @@ impl Scenario {
     }
 }
 
-/// A scenario that is set up.
+/// A prepared scenario.
 pub struct Stage {
     /// The scenario.
     pub scenario: Scenario,
-    /// The complete sets, oldest first; none where they are what the paths hold before the first step and after the last.
+    /// The complete sets, oldest first. If empty, they are the contents of the paths before the
+    /// first step and after the last.
     pub sets: Vec<Set>,
     pub(super) paths: Vec<PathBuf>,
     pub(super) script: Arc<Script>,
 }
 
-/// What a run left behind.
+/// The results of a run.
 #[derive(Debug)]
 pub struct Run {
-    /// Everything that happened.
+    /// Every record.
     pub history: Vec<At>,
-    /// To replay it.
+    /// The choices that replay it.
     pub choices: Vec<usize>,
-    /// The publisher paused for too long within an update (ASM-05).
+    /// Whether the publisher paused for too long within an update (ASM-05).
     pub breached: bool,
-    /// The publisher died before its last step.
+    /// Whether the publisher died before its last step.
     pub crashed: bool,
-    /// It went on to the end; else the schedule ended it because the rest is known.
+    /// Whether the run went on to the end. Otherwise the schedule ended it because the rest is
+    /// known.
     pub complete: bool,
-    /// The hash of what was told and published.
+    /// The hash of the reports and publications.
     pub outcome: u64,
-    /// The hashes of what each look saw.
+    /// The hashes of the observations of each snapshot.
     pub looks: Vec<u64>,
-    /// When the publisher took its last step, or the last fault was lifted.
+    /// The time when the publisher took its last step, or the last fault was mended.
     pub last_step: Duration,
-    /// Calls of the reader were made to fail.
+    /// Whether calls of the reader were made to fail.
     pub faulted: bool,
-    /// What the design said of itself at the end.
+    /// The final status of the design.
     pub status: Option<Status>,
 }
 
@@ -421,7 +427,7 @@ pub fn run<D: Design>(stage: &Stage, schedule: Arc<Mutex<dyn Schedule>>) -> Run 
     run_loaded(stage, schedule, D::load)
 }
 
-/// The same for a design that is loaded in a special way.
+/// Runs a design that is loaded by `load` through one schedule of a scenario.
 pub fn run_loaded<D: Design>(
     stage: &Stage,
     schedule: Arc<Mutex<dyn Schedule>>,
@@ -498,10 +504,10 @@ fn drive<D: Design>(sim: &Sim, design: &mut D, mut owner: &[OwnerAct]) {
     }
 }
 
-/// How long the publisher may take between two looks of an owner whose reloader is stopped.
+/// How long the publisher may run between two observations of an owner whose reloader is stopped.
 const STOPPED: Duration = Duration::from_millis(100);
 
-/// A handshake between two steps.
+/// Observes the served value, as a handshake between two steps does.
 fn observe<D: Design>(sim: &Sim, design: &mut D) {
     let current = design.current();
     let object = Arc::as_ptr(&current).addr();

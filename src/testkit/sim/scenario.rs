@@ -1,17 +1,19 @@
-//! What is published in a simulated world: sets of marked files, and the publishers of the field that write them.
+//! The publications of a simulated world: sets of marked files, and the publishers of the field
+//! that write them.
 
 use std::path::{Path, PathBuf};
 
 use crate::testkit::{Keyed, Op, kubelet_first, kubelet_update};
 
-/// Bytes of a block. Files are whole numbers of blocks, so a file cut at a block boundary is a valid shorter one.
+/// The bytes of a block. Files are whole numbers of blocks, so a file that is cut at a block
+/// boundary is a valid shorter one.
 pub const BLOCK: usize = 8;
 
-/// Where in a set the files are.
+/// The index of the chain in a set.
 pub const CHAIN: usize = 0;
-/// See [`CHAIN`].
+/// The index of the key in a set.
 pub const KEY: usize = 1;
-/// See [`CHAIN`].
+/// The index of the client CAs in a set.
 pub const CA: usize = 2;
 
 /// Chain, key and client CAs of one generation.
@@ -23,12 +25,12 @@ pub type Order = [usize; 3];
 /// All orders of three files.
 pub const ORDERS: [Order; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-/// What a renewal changes.
+/// The files that a renewal changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Renewal {
-    /// Everything, the key included.
+    /// Everything, including the key.
     NewKey,
-    /// Everything but the key.
+    /// Everything except the key.
     SameKey,
     /// The leaf alone.
     LeafOnly,
@@ -36,16 +38,16 @@ pub enum Renewal {
     ChainOnly,
     /// The client CAs alone.
     CaOnly,
-    /// The client CAs lose their last.
+    /// The client CAs, which lose the last one.
     Shrink,
-    /// Nothing: the same bytes are written again.
+    /// Nothing: equal bytes are written again.
     Nothing,
-    /// Everything, and the key does not belong to the leaf.
+    /// Everything, with a key that does not belong to the leaf.
     Broken,
 }
 
 impl Renewal {
-    /// Those that end in a set that can be served.
+    /// The renewals that end in a set that can be served.
     pub const ALL: [Self; 7] = [
         Self::NewKey,
         Self::SameKey,
@@ -56,7 +58,7 @@ impl Renewal {
         Self::Nothing,
     ];
 
-    /// The set that follows `old` as generation `number`.
+    /// Returns the set that follows `old` as generation `number`.
     #[must_use]
     pub fn next(self, old: &Set, number: u32) -> Set {
         let old_key = number_of(&old[KEY]);
@@ -78,7 +80,7 @@ impl Renewal {
     }
 }
 
-/// A whole set: leaf and intermediate, key, three client CAs.
+/// Makes a complete set: leaf and intermediate, key, three client CAs.
 #[must_use]
 pub fn full(number: u32, key: u32) -> Set {
     let block = |tag: char, n: u32| format!("{tag}{number:03}{n:03}\n");
@@ -87,12 +89,13 @@ pub fn full(number: u32, key: u32) -> Set {
     [chain.into_bytes(), format!("K{key:03}{key:03}\n").into_bytes(), ca.into_bytes()]
 }
 
-/// What the leaf and the key must have in common.
+/// Returns the number that the leaf and the key must have in common.
 fn number_of(block: &[u8]) -> u32 {
     block.get(4..7).and_then(|n| std::str::from_utf8(n).ok()?.parse().ok()).unwrap_or(u32::MAX)
 }
 
-/// Whether a set would pass every check: the oracle of every world, which is not told where the bytes come from.
+/// Returns whether a set would pass every check. This oracle of every world does not know where the
+/// bytes come from.
 #[must_use]
 pub fn is_valid(files: &[Option<impl AsRef<Vec<u8>>>]) -> bool {
     let blocks = |index: usize| -> Option<Vec<Vec<u8>>> {
@@ -101,7 +104,7 @@ pub fn is_valid(files: &[Option<impl AsRef<Vec<u8>>>]) -> bool {
         whole.then(|| bytes.chunks(BLOCK).map(<[u8]>::to_vec).collect())
     };
     let (Some(chain), Some(key), Some(ca)) = (blocks(CHAIN), blocks(KEY), blocks(CA)) else { return false };
-    // Whatever is in a directory of which every file counts.
+    // All files of a directory in which every file counts.
     let mut listed = (CA + 1..files.len()).map(blocks);
     chain[0][0] == b'L'
         && chain[1..].iter().all(|block| block[0] == b'I')
@@ -112,10 +115,12 @@ pub fn is_valid(files: &[Option<impl AsRef<Vec<u8>>>]) -> bool {
         && listed.all(|file| file.is_some_and(|blocks| blocks.iter().all(|block| block[0] == b'R')))
 }
 
-/// Leaves of these numbers have a date: the first is valid when a world begins, each other ten minutes after the one before.
+/// Leaves with these numbers have a date. The first is valid when a world begins, and each other
+/// one ten minutes after its predecessor.
 const DATED: std::ops::Range<u32> = 700..800;
 
-/// The number of a leaf that is valid from `tens` times ten minutes after the beginning of a world.
+/// Returns the number of a leaf that is valid from `tens` times ten minutes after the beginning of
+/// a world.
 ///
 /// # Panics
 /// If `tens` is more than 99.
@@ -125,7 +130,7 @@ pub fn dated(tens: u32) -> u32 {
     DATED.start + tens
 }
 
-/// From when on the wall clock the leaf of a valid set is valid, if it has a date.
+/// Returns the wall time from which the leaf of a valid set is valid, if it has a date.
 #[must_use]
 pub fn not_before(files: &[Option<impl AsRef<Vec<u8>>>]) -> Option<std::time::Duration> {
     let number = files.get(CHAIN)?.as_ref()?.as_ref().get(1..4)?;
@@ -134,41 +139,43 @@ pub fn not_before(files: &[Option<impl AsRef<Vec<u8>>>]) -> Option<std::time::Du
     Some(super::EPOCH.wall + std::time::Duration::from_secs(600) * tens)
 }
 
-/// How a set gets to disk.
+/// A way in which a set gets to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Publisher {
-    /// kubelet's `AtomicWriter`, its files in this order.
+    /// kubelet's `AtomicWriter`, with its files in this order.
     Kubelet(Order),
-    /// The same with what a crash leaves behind: a stale `..data_tmp` and an orphan directory.
+    /// kubelet's `AtomicWriter` after a crash, which left a stale `..data_tmp` and an orphan
+    /// directory.
     KubeletAfterCrash,
-    /// The same before kubernetes#114464: permissions are set after the rename.
+    /// kubelet's `AtomicWriter` before kubernetes#114464, which set permissions after the rename.
     KubeletLateChmod,
-    /// A file reached through a link into a volume: `tls.crt -> /csi/tls.crt -> ..data/tls.crt`.
+    /// Files reached through symlinks into a volume: `tls.crt -> /csi/tls.crt -> ..data/tls.crt`.
     LinkedVolume,
     /// `certbot renew`.
     Certbot,
     /// acme.sh, spiffe-helper, `cp`: truncate and write each file, block by block.
     InPlace(Order),
-    /// `cp -p`: the same, each file with its old modification time.
+    /// `cp -p`: truncate and write each file, then restore an old modification time.
     InPlaceOldTimes,
     /// `step renew`: the chain alone, in place.
     StepRenew,
     /// Vault Agent, consul-template: a temporary name and a rename per file.
     RenamePerFile(Order),
-    /// rsync, editors: the same, and the old file is kept under a backup name.
+    /// rsync, editors: a rename per file, with the old file kept under a backup name.
     RenameWithBackup,
-    /// `current -> releases/7`, the link replaced; its target as `/srv/releases/7` if true.
+    /// `current -> releases/7`, with the symlink replaced; if true, its target is
+    /// `/srv/releases/7`.
     Release(bool),
-    /// The directory renamed away and another renamed in.
+    /// The directory is renamed away, and another one is renamed in.
     DirSwapped,
-    /// The directory removed, made again and filled.
+    /// The directory is removed, made again and filled.
     DirRemade,
-    /// Server pair and client CAs in two volumes, one after the other.
+    /// The server pair and the client CAs are in two volumes, updated one after the other.
     Volumes,
 }
 
 impl Publisher {
-    /// One of each kind, orders permuted where `all` says so.
+    /// Returns one publisher of each kind, with all orders if `all` is set.
     #[must_use]
     pub fn all(all: bool) -> Vec<Self> {
         let orders = &ORDERS[..if all { 6 } else { 1 }];
@@ -183,7 +190,7 @@ impl Publisher {
         publishers
     }
 
-    /// Its name, as it stands in the printed tables and in replay lines.
+    /// Returns the name in printed tables and replay lines.
     #[must_use]
     pub fn name(self) -> String {
         let order = |order: Order| order.map(|index| ["chain", "key", "ca"][index]).join("-");
@@ -205,7 +212,8 @@ impl Publisher {
         }
     }
 
-    /// Whether an update is committed by one rename (ASM-06), else it is written name by name (ASM-05).
+    /// Returns whether one rename commits an update (ASM-06); otherwise it is written name by name
+    /// (ASM-05).
     #[must_use]
     pub fn commits_by_rename(self) -> bool {
         matches!(
@@ -220,13 +228,13 @@ impl Publisher {
         )
     }
 
-    /// Which files are one publisher's.
+    /// Returns the indices of the files of each volume.
     #[must_use]
     pub fn volumes(self) -> Vec<Vec<usize>> {
         if self == Self::Volumes { vec![vec![CHAIN, KEY], vec![CA]] } else { vec![vec![CHAIN, KEY, CA]] }
     }
 
-    /// The paths of the set.
+    /// Returns the paths of the set.
     #[must_use]
     pub fn paths(self) -> Vec<PathBuf> {
         let at = |dir: &str| NAMES.iter().map(|name| Path::new(dir).join(name)).collect();
@@ -239,7 +247,7 @@ impl Publisher {
         }
     }
 
-    /// The first publication.
+    /// Returns the steps of the first publication.
     #[must_use]
     pub fn base(self, set: &Set) -> Vec<Op> {
         let vol = Path::new("vol");
@@ -288,7 +296,7 @@ impl Publisher {
         }
     }
 
-    /// The update to `next` as generation `number`.
+    /// Returns the steps of the update to `next` as generation `number`.
     #[must_use]
     pub fn update(self, number: u32, next: &Set) -> Vec<Op> {
         let vol = Path::new("vol");
@@ -382,7 +390,7 @@ impl Publisher {
 
 const NAMES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 const LIVE: [&str; 3] = ["fullchain", "privkey", "chain"];
-/// The order in which certbot re-points its links.
+/// The order in which certbot re-points its symlinks.
 const CERTBOT: [usize; 3] = [KEY, CA, CHAIN];
 
 fn pick<'a>(set: &'a Set, order: &[usize]) -> Vec<Keyed<'a>> {
@@ -403,7 +411,7 @@ fn live(index: usize) -> PathBuf {
     Path::new("live").join(format!("{}.pem", LIVE[index]))
 }
 
-/// Truncates and writes; `in_blocks` with a step for each block.
+/// Returns the steps that truncate and write a file; `in_blocks` makes one step per block.
 fn write(path: &Path, bytes: &[u8], in_blocks: bool) -> Vec<Op> {
     let size = if in_blocks { BLOCK } else { bytes.len() };
     let mut ops = vec![Op::Create(path.to_owned())];
@@ -411,7 +419,7 @@ fn write(path: &Path, bytes: &[u8], in_blocks: bool) -> Vec<Op> {
     ops
 }
 
-/// Writes beside and renames over.
+/// Returns the steps that write a file under another name and rename it.
 fn replace(path: &Path, bytes: &[u8]) -> Vec<Op> {
     let beside = path.with_extension("tmp");
     let mut ops = write(&beside, bytes, false);

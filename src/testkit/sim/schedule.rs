@@ -1,56 +1,61 @@
-//! Who goes next: every choice of a run is asked of one source, so that runs can be enumerated, sampled and replayed.
+//! The order of steps: one source makes every choice of a run, so that runs can be enumerated,
+//! sampled and replayed.
 
 use std::{collections::HashMap, hash::BuildHasherDefault};
 
 use super::Mix;
 
-/// What a publisher does before the reader goes on.
+/// The acts of a publisher before the reader goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Move {
-    /// So many steps.
+    /// The number of steps.
     pub steps: usize,
-    /// And it dies.
+    /// Whether it dies after them.
     pub dies: bool,
 }
 
-/// What may happen beside the reader's verbs.
+/// An act that may happen beside the reader's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aside {
-    /// The publisher takes a step between two verbs, where the reader asks its clock, its watcher or its hints.
+    /// The publisher takes a step between two calls, where the reader asks its clock, its watcher
+    /// or its hints.
     Step,
     /// The publisher dies, after a step.
     Death,
 }
 
-/// Decides between the reader (0) and the publisher (1) wherever both can go on.
+/// Chooses between the reader (0) and the publisher (1) wherever both can go on.
 pub trait Schedule: Send {
-    /// Chooses one of `options`, which are at least one; `None` ends the run, because what would follow is known.
+    /// Chooses one of `options`, of which there is at least one. `None` ends the run, because the
+    /// rest is known.
     ///
-    /// `state` hashes everything that the rest of the run depends on; it is not called where that is known.
+    /// `state` hashes everything that the rest of the run depends on. It is not called where the
+    /// hash is known.
     fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize>;
 
-    /// The hash of what the reader goes on with, where it begins a step or keeps no more of what it has seen; `hash` is not
-    /// called where that is known, or where nobody asks for states.
+    /// Returns the hash of the reader's state, where it begins a step or forgets earlier
+    /// observations. `hash` is not called where the hash is known or states are not used.
     fn keep(&mut self, hash: &dyn Fn() -> u64) -> u64 {
         hash()
     }
 
-    /// Whether this happens now; `None` as above.
+    /// Returns whether this act happens now; `None` as in [`choose`](Self::choose).
     fn aside(&mut self, _state: &dyn Fn() -> u64, _what: Aside) -> Option<bool> {
         Some(false)
     }
 
-    /// Whether [`Schedule::leap`] is asked instead, where a world allows it.
+    /// Returns whether [`Schedule::leap`] is used instead, where a world allows it.
     fn leaps(&self) -> bool {
         false
     }
 
-    /// Whether states are to differ where the watcher has reported something else, whatever its filter made of that.
+    /// Returns whether states differ by each report of the watcher, whatever its filter made of it.
     fn is_fine(&self) -> bool {
         false
     }
 
-    /// Chooses one of the moves that lead to what the reader can tell apart; `None` as above.
+    /// Chooses one of the moves that the reader can distinguish; `None` as in
+    /// [`choose`](Self::choose).
     fn leap(&mut self, _state: &dyn Fn() -> u64, _moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
         Some(Move::default())
     }
@@ -58,71 +63,77 @@ pub trait Schedule: Send {
 
 /// Visits every schedule: depth first, and each state once.
 ///
-/// Two schedules that lead to the same state have the same rest, so the rest is run once and counted for both.
+/// Two schedules that lead to one state have the same rest, so the rest is run once and counted for
+/// both.
 ///
-/// With [`Exhaustive::leaping`], of all schedules that differ only in when a step was taken that the reader did not
-/// notice until later, the one in which each step comes as late as it can is visited for all of them.
+/// With [`Exhaustive::leaping`], some schedules differ only in when a step was taken that the
+/// reader noticed later. Of these, only the one in which each step comes as late as possible is
+/// visited.
 ///
-/// A run repeats the one before it up to where they part. What the reader keeps there is the same, and hashed once.
+/// A run repeats the run before it up to the fork where they differ. The reader's state before it
+/// is equal, and is hashed once.
 #[derive(Debug, Default)]
 pub struct Exhaustive {
     leaps: bool,
-    /// Every schedule to its own end, whatever is known.
+    /// Whether every schedule is run to its own end, whatever is known.
     unpruned: bool,
     fine: bool,
     path: Vec<Fork>,
     depth: usize,
-    /// What was kept on the present path, each behind so many forks; and how many of these the present run has come by.
+    /// The hashes of reader states on the current path, each with the number of forks before it.
     kept: Vec<(usize, u64)>,
     keeps: usize,
-    /// A run did not repeat what it should have. Told at its end: the reader takes a panic for a failed look.
+    /// Whether a run did not repeat the path that it had to repeat. Reported at its end, because
+    /// the reader takes a panic for a failed snapshot.
     drifted: bool,
-    /// Schedules from a state on, and those of them that break an assumption.
+    /// The schedules from a state on, and the ones among them that break an assumption.
     known: HashMap<u64, (u128, u128), BuildHasherDefault<Mix>>,
-    /// The same for the end of the present run; `None` where it went on to its end.
+    /// These numbers for the end of the current run; `None` if it went on to its end.
     rest: Option<(u128, u128)>,
-    /// The same for all runs, once they have been made.
+    /// These numbers for all runs, once they have been made.
     total: (u128, u128),
     /// Runs so far.
     pub runs: u64,
-    /// How often one state had another number of schedules than the time before: two were taken for one. Without pruning
-    /// alone are states come to twice.
+    /// How often a state had another number of schedules than before, which means that two states
+    /// were merged. Only without pruning is a state visited twice.
     pub confused: u64,
 }
 
-/// The second run, and one of so many, hashes all that its reader keeps, and compares it with what it was.
+/// The second run, and one run in this many, hashes every state of its reader and compares it with
+/// the earlier hash.
 const CHECKED: u64 = 64;
 
 #[derive(Debug)]
 struct Fork {
     state: u64,
     options: usize,
-    /// What the options are where the publisher leaps.
+    /// The options, where the publisher leaps.
     moves: Vec<Move>,
     chosen: usize,
     schedules: (u128, u128),
 }
 
 impl Exhaustive {
-    /// One that leaps over what the reader cannot notice.
+    /// Makes a schedule that leaps over steps that the reader cannot notice.
     #[must_use]
     pub fn leaping() -> Self {
         Self { leaps: true, ..Self::default() }
     }
 
-    /// The same with every schedule run to its own end, whatever states it goes through: for the smallest worlds.
+    /// Runs every schedule to its own end, whatever states it visits: for the smallest worlds.
     #[must_use]
     pub fn unpruned(self) -> Self {
         Self { unpruned: true, ..self }
     }
 
-    /// The same with states that differ by each event that the watcher has reported: many times as many.
+    /// Distinguishes states by each event that the watcher reported, which gives many times as many
+    /// states.
     #[must_use]
     pub fn fine(self) -> Self {
         Self { fine: true, ..self }
     }
 
-    /// Begins the next run; `false` when all have been made.
+    /// Begins the next run; returns `false` when all have been made.
     pub fn next_run(&mut self) -> bool {
         if self.is_done() {
             return false;
@@ -133,10 +144,11 @@ impl Exhaustive {
         true
     }
 
-    /// Ends a run, which has broken an assumption or not, and turns to where the next one parts from it.
+    /// Ends a run, and advances to the fork where the next one differs from it. `breached` says
+    /// whether it broke an assumption.
     ///
     /// # Panics
-    /// If it was found to be another than its schedule says: then nothing is proven by any of them.
+    /// If the run did not follow its schedule, because then no run proves anything.
     pub fn end_run(&mut self, breached: bool) {
         assert!(!self.drifted, "a run is not a function of its schedule");
         let mut done = self.rest.unwrap_or((1, u128::from(breached)));
@@ -144,12 +156,12 @@ impl Exhaustive {
             fork.schedules = (fork.schedules.0 + done.0, fork.schedules.1 + done.1);
             if fork.chosen + 1 < fork.options {
                 fork.chosen += 1;
-                // What comes behind this fork is another one's.
+                // The states after this fork belong to another branch.
                 self.kept.truncate(self.kept.partition_point(|(forks, _)| *forks < self.path.len()));
                 return;
             }
             done = fork.schedules;
-            // Where nothing is pruned states are come to again, and have the same rest.
+            // Without pruning, states are visited again and have the same rest.
             let known = self.known.insert(fork.state, done);
             self.confused += u64::from(known.is_some_and(|known| known != done));
             self.path.pop();
@@ -157,21 +169,21 @@ impl Exhaustive {
         self.total = done;
     }
 
-    /// How many schedules the ended runs cover, and how many of them break an assumption.
+    /// Returns how many schedules the ended runs cover, and how many of them break an assumption.
     #[must_use]
     pub fn schedules(&self) -> (u128, u128) {
-        // Each fork of the present path has those beneath the branches that it is done with.
+        // Each fork of the current path has the numbers of its finished branches.
         let open = self.path.iter().map(|fork| fork.schedules);
         open.fold(self.total, |sum, fork| (sum.0 + fork.0, sum.1 + fork.1))
     }
 
-    /// Whether every schedule is covered.
+    /// Returns whether every schedule is covered.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.runs > 0 && self.path.is_empty()
     }
 
-    /// Distinct states in which a choice was made.
+    /// Returns the number of distinct states in which a choice was made.
     #[must_use]
     pub fn states(&self) -> usize {
         self.known.len()
@@ -179,7 +191,7 @@ impl Exhaustive {
 }
 
 impl Exhaustive {
-    /// The fork that a run is at; `None` if it leads to a known state.
+    /// Returns the fork that a run is at; `None` if it leads to a known state.
     fn fork(
         &mut self,
         state: &dyn Fn() -> u64,
@@ -188,7 +200,7 @@ impl Exhaustive {
         self.depth += 1;
         let index = self.depth - 1;
         if index < self.path.len() {
-            // Checked where the paths part; the rest of the way there was the same.
+            // The state is checked where the paths differ; the way there was the same.
             let parting = self.depth == self.path.len();
             self.drifted |= parting && self.path[index].state != state();
             return self.path.get(index);
@@ -242,16 +254,19 @@ impl Schedule for Exhaustive {
     }
 }
 
-/// How the choices stand in a line.
+/// The letters of the choices in a line.
 const LETTERS: [char; 5] = ['r', 'p', 't', 'x', 'n'];
-/// Choices beside the reader's verbs.
+/// Choices beside the reader's calls.
 pub(super) const ASIDE: usize = 2;
 pub(super) const DEATH: usize = 3;
 pub(super) const PASSED: usize = 4;
 
-/// Follows a line such as `r12p3r`: twelve times the reader, three times the publisher, then the reader; and the reader from
-/// there on. `t` is a step between two verbs of the reader, where it asks its clock, its watcher or its hints; `x` the death of
-/// the publisher after a step, and `n` before either an occasion for one that passes.
+/// Follows a line such as `r12p3r`: twelve steps of the reader, three of the publisher, then the
+/// reader, which goes on from there.
+///
+/// `t` is a step between two calls of the reader, where it asks its clock, its watcher or its
+/// hints. `x` is the death of the publisher after a step. `n` before either is an occasion for one
+/// that passes.
 #[derive(Clone, Debug)]
 pub struct Replay {
     choices: Vec<usize>,
@@ -265,7 +280,7 @@ impl Replay {
         Self { choices, next: 0 }
     }
 
-    /// Reads a line; `None` if it is none.
+    /// Parses a line; `None` if it is malformed.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         let mut choices = Vec::new();
@@ -282,7 +297,7 @@ impl Replay {
         Some(Self::new(choices))
     }
 
-    /// The line that repeats these choices.
+    /// Formats the line that repeats these choices.
     #[must_use]
     pub fn line(choices: &[usize]) -> String {
         let runs = choices.chunk_by(|a, b| a == b);
@@ -316,7 +331,7 @@ impl Schedule for Replay {
     }
 }
 
-/// Chooses by the bits of a string, then by its end alone: for fuzzing.
+/// Chooses by the bits of a string, for fuzzing.
 #[derive(Clone, Debug)]
 pub struct Bytes {
     bytes: Vec<u8>,
@@ -324,7 +339,7 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// One choice a bit, the lowest first; after the last bit the reader goes on.
+    /// Makes one choice per bit, the lowest first. After the last bit the reader goes on.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self { bytes: bytes.to_vec(), next: 0 }
@@ -346,7 +361,8 @@ impl Schedule for Bytes {
     }
 }
 
-/// Chooses at random, unpruned: in each run the publisher is as fast as that run's weight says.
+/// Chooses at random, without pruning. In each run the publisher is as fast as the run's weight
+/// says.
 #[derive(Clone, Debug)]
 pub struct Sampled {
     state: u64,
@@ -354,16 +370,17 @@ pub struct Sampled {
 }
 
 impl Sampled {
-    /// A run of this seed.
+    /// Makes the schedule of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut sampled = Self { state: seed ^ 0x9e37_79b9_7f4a_7c15, weight: 0 };
-        // From "almost never" to "almost always", so that runs differ in kind (swarm weights).
+        // The weights go from "almost never" to "almost always", so that runs differ in kind (swarm
+        // testing).
         sampled.weight = [4, 12, 30, 64, 128, 200, 240][(sampled.random() % 7) as usize];
         sampled
     }
 
-    /// splitmix64.
+    /// Returns the next number of splitmix64.
     fn random(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
@@ -386,7 +403,7 @@ impl Schedule for Sampled {
     }
 
     fn aside(&mut self, _: &dyn Fn() -> u64, what: Aside) -> Option<bool> {
-        // One run in a few ends with a death, wherever that is.
+        // A few runs end with a death, at any place.
         let weight = if what == Aside::Death { 8 } else { self.weight };
         Some(self.random() % 256 < weight)
     }

@@ -1,7 +1,8 @@
-//! Several sets in one world: their publishers take turns, and each set is judged by the checkers of one.
+//! Several file sets in one world: their publishers take turns, and the checkers of one set check
+//! each of them.
 //!
-//! A run is taken apart into what concerns each set: its files, its builds, its publications and events, its status. What
-//! is left has to hold for the whole: generations without a gap, of which each changes one set and no other.
+//! A run is split into the files, builds, publications, events and status of each set. The rest has
+//! to hold for the whole: generations without a gap, each of which changes exactly one set.
 
 use std::{
     collections::HashMap,
@@ -22,20 +23,21 @@ use crate::{
     snapshot::Files,
 };
 
-/// Publishers that share a world, set up once for many runs.
+/// Publishers that share a world, prepared once for many runs.
 pub struct Several {
     parts: Vec<Stage>,
     whole: Stage,
-    /// Whose each step is.
+    /// The publisher of each step.
     owners: Vec<usize>,
 }
 
 impl Several {
-    /// Takes a step of each publisher in the order of `turns`, over and over, until one of them has none left; then the
-    /// rest of each. The weather is the first one's. The publishers must not share a directory.
+    /// Takes a step of each publisher in the order of `turns`, over and over, until one of them has
+    /// none left, and then the rest of each. The first scenario determines the world. The
+    /// publishers must not share a directory.
     ///
     /// # Panics
-    /// If a step cannot be carried out.
+    /// If a step fails.
     #[must_use]
     pub fn new(scenarios: &[Scenario], turns: &[usize]) -> Self {
         let weather = scenarios[0].weather;
@@ -68,7 +70,7 @@ impl Several {
         Self { parts, whole, owners }
     }
 
-    /// The paths of each set.
+    /// Returns the paths of each set.
     #[must_use]
     pub fn sets(&self) -> Vec<Vec<PathBuf>> {
         self.parts.iter().map(|stage| stage.scenario.publisher.paths()).collect()
@@ -83,12 +85,12 @@ impl Several {
         run_loaded(&self.whole, schedule, |sim, _| Shipped::load_several(sim, &self.sets(), build(sim)))
     }
 
-    /// The build step that is right.
+    /// Returns the correct build step.
     pub fn build(&self, sim: &Sim) -> SetsBuild {
         SetsBuild { inner: MarkedBuild::new(sim), ranges: self.ranges() }
     }
 
-    /// Where in the whole the files of each set are.
+    /// Returns where in the whole the files of each set are.
     #[must_use]
     pub fn ranges(&self) -> Vec<Range<usize>> {
         let mut next = 0;
@@ -99,10 +101,10 @@ impl Several {
         self.sets().into_iter().map(range).collect()
     }
 
-    /// Judges each set by itself, and then the whole.
+    /// Checks each set by itself, and then the whole.
     ///
     /// # Errors
-    /// The first violation, with the set that it is of.
+    /// The first violation, with its set.
     pub fn check(&self, run: &Run) -> Result<(), Violation> {
         for (set, stage) in self.parts.iter().enumerate() {
             let part = self.part(run, set)?;
@@ -131,12 +133,12 @@ impl Several {
         Ok(())
     }
 
-    /// What a run was for one set.
+    /// Returns the part of a run that concerns one set.
     fn part(&self, run: &Run, set: usize) -> Result<Run, Violation> {
         let range = self.ranges()[set].clone();
         let own = |contents: &Contents| contents[range.clone()].to_vec();
         let name = &self.whole.paths[range.start];
-        // The number of the set's own value in each generation.
+        // The number of the set's own value, by generation.
         let mut numbers = HashMap::new();
         let (mut number, mut judges) = (0, 0);
         let (mut on_disk, mut served): (Option<Contents>, Option<Contents>) = (None, None);
@@ -188,7 +190,7 @@ impl Several {
             history.push(At { mono: at.mono, record });
         }
         let settle = Timing::default().settle;
-        // The first is what the world began with.
+        // The first contents are those that the world began with.
         let paused = |pair: &[Duration]| pair[1] >= pair[0] + settle;
         let status = run.status.clone().map(|mut status| {
             let own = status.sets[set].clone();
@@ -204,7 +206,8 @@ impl Several {
             complete: run.complete,
             outcome: run.outcome,
             looks: Vec::new(),
-            // While a step of the other is due the reader may be kept from its own: it is free after the last of all.
+            // While steps of another set are due, the reader may be kept from its own set. It is
+            // free after the last step of all.
             last_step: run.last_step,
             faulted: run.faulted,
             crashed: run.crashed,
@@ -213,7 +216,7 @@ impl Several {
     }
 }
 
-/// The set that an event names; `None` for one that is of no set.
+/// Returns the set that an event names; `None` for an event without a set.
 fn of_set(event: &Event) -> Option<Option<&Path>> {
     match event {
         Event::Published { set, .. }
@@ -233,14 +236,14 @@ fn renumbered(event: &Event, numbers: &HashMap<u64, u64>) -> Event {
     event
 }
 
-/// The build of several sets: the files of the one that changed in the place of its old ones.
+/// The build step of several sets, which replaces the files of the set that changed.
 pub struct SetsBuild {
     inner: MarkedBuild,
     ranges: Vec<Range<usize>>,
 }
 
 impl SetsBuild {
-    /// Judges the files of one set by themselves.
+    /// Checks the files of one set by themselves.
     ///
     /// # Errors
     /// As the build of one set.
@@ -249,7 +252,7 @@ impl SetsBuild {
         self.inner.build(files, context)
     }
 
-    /// The whole with these files in the place of one set's.
+    /// Returns the whole with the files of one set replaced.
     #[must_use]
     pub fn put(&self, whole: Option<&Contents>, set: usize, files: Contents) -> Value {
         let length = self.ranges.last().map_or(0, |range| range.end);
