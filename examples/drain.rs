@@ -14,8 +14,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let tls = ServerReloader::builder(chain, key)
         .client_ca(ca, ClientAuth::Required)
         .on_event(|event| eprintln!("{event}"))
-        .load()?;
-    tls.start()?;
+        .start_async()
+        .await?;
     let listener = TcpListener::bind("127.0.0.1:8443").await?;
     Ok(draining::serve(&listener, tls.acceptor()).await?)
 }

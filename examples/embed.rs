@@ -13,8 +13,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [chain, key] = files.as_slice() else { return Err("usage: embed CHAIN KEY".into()) };
 
     // README: begin
-    let tls = ServerReloader::builder(chain, key).alpn(["http/1.1"]).load()?;
-    tls.start()?;
+    let tls = ServerReloader::builder(chain, key).alpn(["http/1.1"]).start_async().await?;
     let (acceptor, listener) = (tls.acceptor(), TcpListener::bind("127.0.0.1:8443").await?);
     loop {
         let (tcp, _) = listener.accept().await?;

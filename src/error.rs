@@ -151,6 +151,12 @@ const WHY_SHOWN: usize = 2048;
 
 impl std::error::Error for Error {}
 
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

@@ -27,8 +27,7 @@
 //! // Strict: a missing file, a key that does not match or an unusable CA is an error here.
 //! let tls = ServerReloader::builder("/etc/tls/tls.crt", "/etc/tls/tls.key")
 //!     .on_event(|event| eprintln!("{event}"))
-//!     .load()?;
-//! tls.start()?;
+//!     .start()?;
 //! loop {
 //!     let socket = accept()?;
 //!     // Returns the configuration that is served at this moment: one atomic load.
@@ -163,7 +162,7 @@ pub use secret::Secret;
 pub use shared::Reload;
 pub use status::{Refused, SetStatus, Status};
 #[cfg(all(feature = "tokio", not(loom)))]
-pub use tls::{Accepted, Acceptor};
+pub use tls::{Accepted, Acceptor, HANDSHAKE_LIMIT};
 pub use tls::{
     ClientAuth, HandshakeFailure, Inspection, Resolver, SESSION_LIMIT, ServerBuild, ServerBuilder,
     ServerReloader, ServerTls,

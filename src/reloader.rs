@@ -187,16 +187,33 @@ impl<B: Build> Builder<B> {
             Arc::new(Shared::new(whole.value, (status, progress), self.observers, clock, Box::new(engine)));
         event::warnings(whole.warnings).for_each(|warning| shared.tell(warning));
         near.into_iter().for_each(|event| shared.tell(event));
-        Ok(Reloader { handle: Handle { shared }, worker: Arc::new(Mutex::new(None)) })
+        let owner = Arc::new(Owner { shared: Arc::clone(&shared), worker: Arc::new(Mutex::new(None)) });
+        Ok(Reloader { handle: Handle { shared, owner } })
     }
 }
 
 /// Keeps a published value up to date with its files.
 ///
-/// Dropping the reloader stops the driver. Handles then keep reading the last value.
+/// It goes on reloading for as long as it, a clone or a [`Handle`] of it exists, or until
+/// [`stop`](Reloader::stop). Dropping the last of them stops the driver and waits for it as `stop`
+/// does. A callback that captures a handle keeps the reloader alive by that: such a reloader ends by
+/// `stop` alone.
+#[must_use = "dropping the last owner stops reloading"]
 pub struct Reloader<T: Send + Sync + 'static> {
     handle: Handle<T>,
+}
+
+/// Ends the driver when the last reloader and the last handle are gone.
+struct Owner<T: Send + Sync + 'static> {
+    shared: Arc<Shared<T>>,
     worker: Arc<Worker>,
+}
+
+impl<T: Send + Sync + 'static> Drop for Owner<T> {
+    fn drop(&mut self) {
+        // A driver that hangs is reported as a warning.
+        let _ = stop(&self.shared, &self.worker, None);
+    }
 }
 
 /// The driver's thread, until a stop has joined it.
@@ -210,6 +227,15 @@ pub enum StartError {
     AlreadyRunning,
     /// The system has no thread for the driver; a later start may find one.
     NoThread(Error),
+}
+
+impl StartError {
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::NoThread(error) => error,
+            Self::AlreadyRunning => Error::new(crate::Layer::Settings, self.to_string()),
+        }
+    }
 }
 
 impl fmt::Display for StartError {
@@ -277,7 +303,8 @@ impl<T: Send + Sync + 'static> Reloader<T> {
 
     /// Starts the driver as [`start`](Self::start) does; returns the number of the run.
     pub(crate) fn begin(&self) -> Result<u64, StartError> {
-        let mut worker = lock(&self.worker);
+        self.handle.shared.attend();
+        let mut worker = lock(&self.handle.owner.worker);
         let shared = &self.handle.shared;
         let (run, stopped) = {
             let mut state = shared.lock();
@@ -315,12 +342,12 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// # Errors
     /// [`Stuck`] where the driver has not ended in time; that is also reported as a warning.
     pub fn stop(&self) -> Result<(), Stuck> {
-        stop(&self.handle.shared, &self.worker, None)
+        stop(&self.handle.shared, &self.handle.owner.worker, None)
     }
 
     #[cfg(all(feature = "tokio", not(loom)))]
     pub(crate) fn parts(&self) -> (Arc<Shared<T>>, Arc<Worker>) {
-        (Arc::clone(&self.handle.shared), Arc::clone(&self.worker))
+        (Arc::clone(&self.handle.shared), Arc::clone(&self.handle.owner.worker))
     }
 
     /// Returns a handle that reads, asks and waits.
@@ -338,10 +365,9 @@ impl<T: Send + Sync + 'static> std::ops::Deref for Reloader<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Reloader<T> {
-    fn drop(&mut self) {
-        // A stop that takes too long is reported as a warning.
-        let _ = self.stop();
+impl<T: Send + Sync + 'static> Clone for Reloader<T> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone() }
     }
 }
 
@@ -404,13 +430,22 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHa
 }
 
 /// Reads the published value, asks for reloads and waits for publications. Cheap to clone.
-pub struct Handle<T> {
+///
+/// A handle keeps the reloader going, see [`Reloader`]; futures and [`Events`] made of it do not.
+pub struct Handle<T: Send + Sync + 'static> {
     shared: Arc<Shared<T>>,
+    owner: Arc<Owner<T>>,
 }
 
-impl<T> Clone for Handle<T> {
+impl<T: Send + Sync + 'static> Clone for Handle<T> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), owner: Arc::clone(&self.owner) }
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Handle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("status", &self.status()).finish_non_exhaustive()
     }
 }
 
@@ -419,6 +454,11 @@ impl<T: Send + Sync + 'static> Handle<T> {
     #[cfg(feature = "testkit")]
     pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
         &self.shared
+    }
+
+    /// Reports once that handshakes are served although nothing reloads.
+    pub(crate) fn note_handshake(&self) {
+        self.shared.note_handshake();
     }
 
     /// Returns the value published last, with its generation. Waits for nothing (INV-07).
@@ -445,6 +485,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
     /// Works without a driver too. From a callback it returns [`Reload::Queued`] at once; once the
     /// reloader was stopped it returns [`Reload::Stopped`].
     pub fn reload_now(&self) -> Reload {
+        self.shared.attend();
         self.shared.reload_now()
     }
 
@@ -463,7 +504,17 @@ impl<T: Send + Sync + 'static> Handle<T> {
 
     /// Returns a future of the first publication after `generation`, for any runtime.
     pub fn published(&self, generation: u64) -> PublishedAfter<T> {
-        PublishedAfter { handle: self.clone(), waiting: Waiting::new(&self.shared), generation }
+        let shared = Arc::clone(&self.shared);
+        PublishedAfter { shared, waiting: Waiting::new(&self.shared), generation }
+    }
+
+    /// Calls `observer` with the value served now, before this returns, and with each later one: each
+    /// once, in order, one call after the other, while no lock is held.
+    ///
+    /// Later calls are made on the driver's thread; one that comes while the first call lasts is made
+    /// on this thread instead. This suits servers that take each new configuration themselves.
+    pub fn on_publish(&self, observer: impl Fn(&Arc<Published<T>>) + Send + Sync + 'static) {
+        self.shared.on_publish(observer);
     }
 
     /// Returns whether the trust was reduced since this generation: a client may have been accepted
@@ -483,14 +534,14 @@ impl<T: Send + Sync + 'static> Handle<T> {
     #[must_use]
     pub fn events(&self) -> Events<T> {
         let next = self.shared.lock().events.next();
-        Events { handle: self.clone(), next }
+        Events { shared: Arc::clone(&self.shared), next }
     }
 }
 
 /// A future of the value that is served once a generation after the given one is published.
 #[must_use]
 pub struct PublishedAfter<T> {
-    handle: Handle<T>,
+    shared: Arc<Shared<T>>,
     waiting: Waiting<T>,
     generation: u64,
 }
@@ -499,8 +550,8 @@ impl<T: Send + Sync + 'static> Future for PublishedAfter<T> {
     type Output = Arc<Published<T>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let Self { handle, waiting, generation } = self.get_mut();
-        waiting.poll(cx.waker(), |state| (state.status.generation > *generation).then(|| handle.current()))
+        let Self { shared, waiting, generation } = self.get_mut();
+        waiting.poll(cx.waker(), |state| (state.status.generation > *generation).then(|| shared.cell.load()))
     }
 }
 
@@ -533,7 +584,7 @@ impl<T> fmt::Debug for TrustShrunk<T> {
 /// Reads events one by one. A subscriber that lags by more than [`EVENT_LIMIT`](crate::EVENT_LIMIT)
 /// events loses the oldest.
 pub struct Events<T> {
-    handle: Handle<T>,
+    shared: Arc<Shared<T>>,
     next: u64,
 }
 
@@ -550,14 +601,14 @@ pub struct Told {
 impl<T: Send + Sync + 'static> Events<T> {
     /// Returns the next event, if there is one already.
     pub fn try_next(&mut self) -> Option<Told> {
-        let told = self.handle.shared.lock().events.read(self.next);
+        let told = self.shared.lock().events.read(self.next);
         told.map(|told| self.take(told))
     }
 
     /// Returns the next event; waits for it at most `limit`.
     pub fn next_within(&mut self, limit: Duration) -> Option<Told> {
         let deadline = Deadline::after(limit);
-        let shared = Arc::clone(&self.handle.shared);
+        let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
             if let Some(told) = state.events.read(self.next) {

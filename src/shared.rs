@@ -5,9 +5,10 @@
 //! under the mutex, and a thread that drives takes it out.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
     task::Waker,
     time::Duration,
 };
@@ -61,6 +62,21 @@ impl<T> Default for Observers<T> {
     }
 }
 
+/// An observer of publications that was added after the load.
+struct LateObserver<T> {
+    call: Observer<Arc<Published<T>>>,
+    deliveries: Mutex<Deliveries<T>>,
+}
+
+/// Values that an observer has yet to be called with.
+struct Deliveries<T> {
+    /// A thread calls the observer.
+    running: bool,
+    /// The latest generation that was queued.
+    last: u64,
+    queue: VecDeque<Arc<Published<T>>>,
+}
+
 /// The engine as an object, so that all other code is generic over the value only.
 pub(crate) trait Drive<T>: Send {
     /// Arms the watch and takes the first snapshots. `now` has just been read.
@@ -97,6 +113,10 @@ enum Whom {
 pub(crate) struct Shared<T> {
     pub(crate) cell: Cell<Published<T>>,
     observers: Observers<T>,
+    /// Added after the load; see [`Shared::on_publish`].
+    late: Mutex<Vec<Arc<LateObserver<T>>>>,
+    /// Whether anybody has started a driver or reloaded by hand, or was told that nobody has.
+    attended: AtomicBool,
     clock: Arc<dyn Clock>,
     state: Mutex<State<T>>,
     changed: Condvar,
@@ -172,6 +192,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         Self {
             cell: Cell::new(Arc::new(Published::new(1, value))),
             observers,
+            late: Mutex::new(Vec::new()),
+            attended: AtomicBool::new(false),
             clock,
             state: Mutex::new(State {
                 status,
@@ -277,8 +299,77 @@ impl<T: Send + Sync + 'static> Shared<T> {
         for observer in &self.observers.publications {
             self.guard("publish", || observer(&published));
         }
+        // The list is copied, since a callback may add to it.
+        let late = lock(&self.late).clone();
+        for observer in late {
+            self.deliver(&observer, &published);
+        }
         events.iter().for_each(|event| self.observe(event));
         true
+    }
+
+    /// Adds an observer of publications and calls it with what is served.
+    pub(crate) fn on_publish(&self, call: impl Fn(&Arc<Published<T>>) + Send + Sync + 'static) {
+        // It counts as running, so that the driver leaves what it publishes now to this thread.
+        let deliveries = Mutex::new(Deliveries { running: true, last: 0, queue: VecDeque::new() });
+        let observer = Arc::new(LateObserver { call: Box::new(call), deliveries });
+        // First the list, then the cell, so that no publication is missed between the two.
+        lock(&self.late).push(Arc::clone(&observer));
+        let mut deliveries = lock(&observer.deliveries);
+        let served = self.cell.load();
+        deliveries.queue.retain(|later| later.generation > served.generation);
+        deliveries.last = deliveries.last.max(served.generation);
+        deliveries.queue.push_front(served);
+        self.deliver_queued(&observer, deliveries);
+    }
+
+    /// Calls an observer with this value, unless a call of it runs: then that caller goes on with it.
+    fn deliver(&self, observer: &LateObserver<T>, published: &Arc<Published<T>>) {
+        let mut deliveries = lock(&observer.deliveries);
+        if published.generation <= deliveries.last {
+            return;
+        }
+        deliveries.last = published.generation;
+        deliveries.queue.push_back(Arc::clone(published));
+        if !std::mem::replace(&mut deliveries.running, true) {
+            self.deliver_queued(observer, deliveries);
+        }
+    }
+
+    /// Calls an observer with all that is queued, also with what comes meanwhile.
+    fn deliver_queued<'a>(
+        &self,
+        observer: &'a LateObserver<T>,
+        mut deliveries: MutexGuard<'a, Deliveries<T>>,
+    ) {
+        while let Some(next) = deliveries.queue.pop_front() {
+            drop(deliveries);
+            self.guard("publish", || (observer.call)(&next));
+            self.guard("drop", || drop(next));
+            deliveries = lock(&observer.deliveries);
+        }
+        deliveries.running = false;
+    }
+
+    /// Notes that somebody sees to reloads.
+    pub(crate) fn attend(&self) {
+        self.attended.store(true, Ordering::Relaxed);
+    }
+
+    /// Reports once that a handshake is served although nobody sees to reloads.
+    ///
+    /// The report is made on a thread of its own, because a handshake waits for no callback (INV-07).
+    pub(crate) fn note_handshake(self: &Arc<Self>) {
+        if self.attended.load(Ordering::Relaxed) || self.attended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let shared = Arc::clone(self);
+        let why = "a handshake is served, but reloading was never started: call `start`";
+        let error = Error::new(Layer::Settings, why);
+        if std::thread::Builder::new().spawn(move || shared.tell(Event::Warning { error })).is_err() {
+            // A later handshake tries again.
+            self.attended.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Reports an event to subscribers, tasks and callbacks.

@@ -100,8 +100,19 @@ impl<T: Send + Sync + 'static> Handle<T> {
     }
 }
 
-/// Runs `work` on a thread of its own. tokio's `spawn_blocking` would panic where it gets no
-/// thread.
+/// Runs `work` on a thread of its own and waits for it without blocking the executor.
+///
+/// # Errors
+/// [`Layer::Process`] where the system has no thread left, [`Layer::Panic`] if `work` panics.
+pub(crate) async fn off_executor<R: Send + 'static>(
+    whom: &str,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, Error> {
+    let result = on_thread(work).map_err(|error| no_thread(whom, &error))?;
+    result.await.map_err(|_| Error::new(Layer::Panic, format!("{whom} panicked")))
+}
+
+/// Runs `work` on a thread of its own. tokio's `spawn_blocking` panics where it gets no thread.
 fn on_thread<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> std::io::Result<oneshot::Receiver<R>> {

@@ -76,8 +76,8 @@ fn inv13_nothing_is_published_after_a_stop_and_the_last_stays_readable() {
     // It is not forgotten either.
     reloader.start().unwrap();
     common::wait_for_leaf(&reloader, &new.server);
-    // Handles outlive the reloader.
     let handle = reloader.handle();
+    reloader.stop().unwrap();
     drop(reloader);
     assert_eq!(handle.reload_now(), Reload::Stopped);
     assert_eq!(common::presented_by(&handle.current().value.config)[0], new.server.leaf);

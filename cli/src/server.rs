@@ -33,9 +33,6 @@ use crate::{Failure, counters::Counters, http, limits, log::log_line};
 
 /// Protocols offered by ALPN.
 pub(crate) const ALPN: [&str; 2] = ["h2", "http/1.1"];
-/// Time limit for a handshake. Its two round trips take less on any network, and a silent client
-/// costs no more than this.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Time limit for the head of an HTTP/1.1 request, and so for the pause before the next request on
 /// a connection.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
@@ -216,15 +213,14 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
     let _ = stream.set_nodelay(true);
     let shaken = tokio::select! {
         () = stopped(&mut stop) => return,
-        shaken = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)) => shaken,
+        shaken = acceptor.accept(stream) => shaken,
     };
     let failure = match &shaken {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(HandshakeFailure::of_io(error)),
-        Err(_) => Some(HandshakeFailure::TimedOut),
+        Ok(_) => None,
+        Err(error) => Some(HandshakeFailure::of_io(error)),
     };
     failure.map_or_else(|| counters.completed(), |failure| counters.failed(failure));
-    let Ok(Ok(Accepted { stream, served, shrunk, .. })) = shaken else { return };
+    let Ok(Accepted { stream, served, shrunk, .. }) = shaken else { return };
     // Without a client certificate, a connection depends on no client CA.
     let known = stream.get_ref().1.peer_certificates().is_some();
     let mut http = auto::Builder::new(TokioExecutor::new());

@@ -1,7 +1,7 @@
 //! Accepts tokio connections with the configuration that is served at that moment.
 #![cfg(all(feature = "tokio", not(loom)))]
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -12,12 +12,21 @@ use crate::{
     reloader::{Handle, TrustShrunk},
 };
 
+/// Time after which [`Acceptor::accept`] gives up a handshake, unless
+/// [another](Acceptor::handshake_timeout) is set.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
 /// Accepts TLS connections, each with the configuration that is served when its handshake begins.
 ///
 /// Clones share one reloader. A later publication changes no connection that was accepted before
 /// it.
-#[derive(Clone)]
-pub struct Acceptor(pub(super) Handle<ServerTls>);
+///
+/// It keeps the reloader going, see [`Reloader`](crate::Reloader).
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    handle: Handle<ServerTls>,
+    limit: Duration,
+}
 
 /// A TLS connection and the publication that it was accepted with.
 #[derive(Debug)]
@@ -51,21 +60,44 @@ impl<IO> Accepted<IO> {
 }
 
 impl Acceptor {
-    /// Runs the TLS handshake on a connection.
-    ///
-    /// No time limit applies here: a server should set one.
+    pub(super) fn new(handle: Handle<ServerTls>) -> Self {
+        Self { handle, limit: HANDSHAKE_LIMIT }
+    }
+
+    /// Sets the time after which a handshake is given up; [`HANDSHAKE_LIMIT`] without it.
+    #[must_use]
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Returns the handle of the reloader.
+    #[must_use]
+    pub fn handle(&self) -> &Handle<ServerTls> {
+        &self.handle
+    }
+
+    /// Performs the handshake of a connection, each call beside all others.
     ///
     /// # Errors
-    /// Returns the error of the handshake;
-    /// [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io) returns its reason.
+    /// The error of the handshake; [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io)
+    /// returns the reason. [`io::ErrorKind::TimedOut`] if it has not ended within the
+    /// [limit](Self::handshake_timeout).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with its timer.
     pub async fn accept<IO>(&self, stream: IO) -> io::Result<Accepted<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let served = self.0.current();
+        self.handle.note_handshake();
+        let served = self.handle.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&served.value.config));
-        let stream = acceptor.accept(stream).await?;
-        let shrunk = self.0.trust_shrunk(served.generation);
+        let stream = tokio::time::timeout(self.limit, acceptor.accept(stream)).await.map_err(|_| {
+            let why = format!("the handshake did not end within {:?}", self.limit);
+            io::Error::new(io::ErrorKind::TimedOut, why)
+        })??;
+        let shrunk = self.handle.trust_shrunk(served.generation);
         Ok(Accepted { stream, served, shrunk })
     }
 }

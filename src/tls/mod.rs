@@ -24,7 +24,7 @@ mod trust;
 mod validate;
 
 #[cfg(all(feature = "tokio", not(loom)))]
-pub use acceptor::{Accepted, Acceptor};
+pub use acceptor::{Accepted, Acceptor, HANDSHAKE_LIMIT};
 pub use failure::HandshakeFailure;
 pub use inspect::Inspection;
 pub use resolver::Resolver;

@@ -23,6 +23,7 @@ pub struct Resolver(pub(crate) Handle<ServerTls>);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.note_handshake();
         self.0.with_current(|current| current.value.resolver.resolve(hello))
     }
 }

@@ -38,7 +38,7 @@ use crate::{
     event::{Event, Leaf},
     machine::Timing,
     pem,
-    reloader::{Builder, Reloader},
+    reloader::{Builder, Reloader, StartError},
     snapshot::Files,
     watch::MakeWatcher,
 };
@@ -761,10 +761,38 @@ impl ServerBuilder {
     pub fn load(self) -> Result<ServerReloader, Error> {
         self.into_generic()?.load().map(ServerReloader)
     }
+
+    /// Loads the files and starts to reload them: [`load`](Self::load) and
+    /// [`start`](Reloader::start).
+    ///
+    /// It blocks until the files are loaded: usually some milliseconds, at most about six seconds
+    /// where they have just been written. On an async executor use `start_async` (feature `tokio`).
+    ///
+    /// # Errors
+    /// As `load`. [`Layer::Process`] where the system has no thread left.
+    pub fn start(self) -> Result<ServerReloader, Error> {
+        let reloader = self.load()?;
+        // Nobody else can have started it.
+        reloader.start().map_err(StartError::into_error)?;
+        Ok(reloader)
+    }
+
+    /// Does what [`start`](Self::start) does, and loads on a thread of its own, so that the executor
+    /// goes on meanwhile.
+    ///
+    /// # Errors
+    /// As `start`.
+    #[cfg(all(feature = "tokio", not(loom)))]
+    pub async fn start_async(self) -> Result<ServerReloader, Error> {
+        crate::worker::off_executor("the first load", move || self.start()).await?
+    }
 }
 
-/// Keeps a `ServerConfig` up to date with its files. It dereferences to [`Reloader`], which has the
-/// remaining methods.
+/// Keeps a `ServerConfig` up to date with its files, for as long as it, a clone or anything made of
+/// it (handle, acceptor, resolver) exists. It dereferences to [`Reloader`], which has the remaining
+/// methods.
+#[derive(Clone)]
+#[must_use = "dropping the last owner stops reloading"]
 pub struct ServerReloader(Reloader<ServerTls>);
 
 impl ServerReloader {
@@ -796,6 +824,7 @@ impl ServerReloader {
     /// Returns the configuration to accept the next connection with. Waits for nothing (INV-07).
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
+        self.0.note_handshake();
         self.0.with_current(|current| Arc::clone(&current.value.config))
     }
 
@@ -816,7 +845,7 @@ impl ServerReloader {
     #[cfg(all(feature = "tokio", not(loom)))]
     #[must_use]
     pub fn acceptor(&self) -> super::Acceptor {
-        super::acceptor::Acceptor(self.0.handle())
+        super::acceptor::Acceptor::new(self.0.handle())
     }
 }
 

@@ -1,0 +1,258 @@
+//! Embedding that cannot silently stop reloading: owners, late observers, and the acceptor.
+//!
+//! Checks: INV-07, INV-11, INV-13
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs)] // reason: a test may panic
+
+mod common;
+
+use std::{
+    io,
+    sync::{
+        Arc, Barrier, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{Generation, Volume, by_events_only, drain, expect, generations, started};
+use rustls_reload::{Acceptor, Event, HANDSHAKE_LIMIT, HandshakeFailure, Layer, Reload, ServerReloader};
+
+/// Returns the acceptor alone, as a function of an application does.
+fn acceptor_of(volume: &Volume) -> Acceptor {
+    volume.server().timing(by_events_only()).start().unwrap().acceptor()
+}
+
+fn is_stopped(event: &Event) -> Option<()> {
+    matches!(event, Event::Stopped).then_some(())
+}
+
+#[test]
+fn inv13_acceptor_alone_keeps_reloading_until_it_is_dropped() {
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let acceptor = acceptor_of(&volume);
+    let handle = acceptor.handle();
+    let mut events = handle.events();
+    volume.publish(&generations[1].files());
+    let served = handle.wait_published(1, common::DEADLINE).unwrap();
+    assert_eq!(common::presented_by(&served.value.config)[0], generations[1].server.leaf);
+    drop(acceptor.clone());
+    assert!(handle.status().running, "a clone that is dropped stops nothing");
+    drop(acceptor);
+    expect(&mut events, "stop", is_stopped);
+}
+
+#[test]
+fn inv13_resolver_alone_keeps_reloading_until_it_is_dropped() {
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().timing(by_events_only()).start().unwrap();
+    let mut events = reloader.events();
+    let published = reloader.published(1);
+    let resolver = reloader.resolver();
+    drop(reloader);
+    volume.publish(&generations[1].files());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limited = async { tokio::time::timeout(common::DEADLINE, published).await };
+    assert_eq!(runtime.block_on(limited).unwrap().generation, 2);
+    drop(resolver);
+    expect(&mut events, "stop", is_stopped);
+}
+
+#[test]
+fn inv13_clone_goes_on_when_the_first_reloader_is_dropped() {
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().timing(by_events_only()).start().unwrap();
+    let clone = reloader.clone();
+    drop(reloader);
+    volume.publish(&generations[1].files());
+    common::wait_for_leaf(&clone, &generations[1].server);
+}
+
+/// Returns the first warning about a start that is missing.
+fn missing_start(event: &Event) -> Option<()> {
+    match event {
+        Event::Warning { error } if error.why().contains("never started") => {
+            assert_eq!(error.layer(), Layer::Settings);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn inv11_handshake_without_a_start_is_reported_once() {
+    let volume = Volume::of(&Generation::new(0));
+    let reloader = volume.server().load().unwrap();
+    let mut events = reloader.events();
+    drop(reloader.current());
+    expect(&mut events, "warning", missing_start);
+    drop((reloader.current(), reloader.resolver()));
+    reloader.start().unwrap();
+    drop(reloader.current());
+    started(&mut events);
+    reloader.stop().unwrap();
+    let warnings = drain(&mut events).iter().filter_map(|event| missing_start(event)).count();
+    assert_eq!(warnings, 0, "it is reported once");
+}
+
+#[test]
+fn inv11_handshake_after_a_start_or_a_manual_reload_is_not_reported() {
+    let volume = Volume::of(&Generation::new(0));
+    for by_hand in [false, true] {
+        let reloader = volume.server().load().unwrap();
+        let mut events = reloader.events();
+        if by_hand {
+            assert_eq!(reloader.reload_now(), Reload::Unchanged);
+        } else {
+            reloader.start().unwrap();
+        }
+        drop(reloader.current());
+        reloader.stop().unwrap();
+        assert_eq!(drain(&mut events).iter().filter_map(|event| missing_start(event)).count(), 0);
+    }
+}
+
+#[test]
+fn inv04_late_observer_gets_the_served_value_and_then_each_once_in_order() {
+    const UPDATES: usize = 40;
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().timing(by_events_only()).load().unwrap();
+    let seen: Vec<Arc<Mutex<Vec<u64>>>> = (0..UPDATES).map(|_| Arc::default()).collect();
+    // Each observer is added while an update is published.
+    for (round, seen) in seen.iter().enumerate() {
+        volume.publish_in_one_tick(&generations[(round + 1) % 2].files());
+        let both = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                both.wait();
+                assert_eq!(reloader.reload_now(), Reload::Reloaded);
+            });
+            both.wait();
+            let noted = Arc::clone(seen);
+            reloader.on_publish(move |published| noted.lock().unwrap().push(published.generation));
+            assert!(!seen.lock().unwrap().is_empty(), "it is called before the call returns");
+        });
+    }
+    let last = reloader.status().generation;
+    assert_eq!(last, UPDATES as u64 + 1);
+    for (round, seen) in seen.iter().enumerate() {
+        let seen = seen.lock().unwrap();
+        let first = seen[0];
+        assert!(first == round as u64 + 1 || first == round as u64 + 2, "round {round}: {first}");
+        assert!(seen.iter().copied().eq(first..=last), "round {round}: {seen:?}");
+    }
+}
+
+#[test]
+fn inv13_late_observer_may_reload_and_add_others() {
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().load().unwrap();
+    volume.publish(&generations[1].files());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let inner = Arc::new(AtomicUsize::new(0));
+    let (noted, counted, handle) = (Arc::clone(&seen), Arc::clone(&inner), reloader.handle());
+    reloader.on_publish(move |published| {
+        noted.lock().unwrap().push(published.generation);
+        if published.generation == 1 {
+            assert_eq!(handle.reload_now(), Reload::Reloaded);
+            let counted = Arc::clone(&counted);
+            handle.on_publish(move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+    });
+    assert_eq!(*seen.lock().unwrap(), [1, 2]);
+    assert_eq!(inner.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn inv15_late_observer_that_panics_is_reported_and_called_again() {
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().load().unwrap();
+    let mut events = reloader.events();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    reloader.on_publish(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::panic::resume_unwind(Box::new("an observer's own"));
+    });
+    volume.publish(&generations[1].files());
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    let panics = drain(&mut events)
+        .iter()
+        .filter(|event| matches!(***event, Event::Warning { ref error } if error.layer() == Layer::Panic))
+        .count();
+    assert_eq!(panics, 2);
+}
+
+#[tokio::test]
+async fn inv07_async_start_leaves_the_executor_free() {
+    let generation = Generation::new(0);
+    let volume = Volume::of(&generation);
+    let ticks = Arc::new(AtomicUsize::new(0));
+    let ticking = {
+        let ticks = Arc::clone(&ticks);
+        tokio::spawn(async move {
+            loop {
+                ticks.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    // The build step ends only once the executor's one thread has run the other task.
+    let wait = move |_: &mut rustls::ServerConfig| {
+        let (before, begin) = (ticks.load(Ordering::Relaxed), Instant::now());
+        while ticks.load(Ordering::Relaxed) == before {
+            assert!(begin.elapsed() < common::DEADLINE, "the executor runs nothing else");
+            thread::yield_now();
+        }
+    };
+    let reloader = volume.server().configure(wait).start_async().await.unwrap();
+    ticking.abort();
+    assert_eq!(common::presented_by(&reloader.current())[0], generation.server.leaf);
+}
+
+#[tokio::test]
+async fn inv03_async_start_returns_the_error_of_the_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = common::server_in(dir.path()).start_async().await.unwrap_err();
+    let error = io::Error::from(error);
+    assert!(error.to_string().contains("tls.crt"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv12_silent_client_is_given_up_after_the_limit() {
+    let volume = Volume::of(&Generation::new(0));
+    let acceptor = acceptor_of(&volume);
+    for (acceptor, limit) in [
+        (acceptor.clone(), HANDSHAKE_LIMIT),
+        (acceptor.handshake_timeout(Duration::from_secs(3)), Duration::from_secs(3)),
+    ] {
+        let (silent, server) = tokio::io::duplex(64);
+        let begin = tokio::time::Instant::now();
+        let error = acceptor.accept(server).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(HandshakeFailure::of_io(&error), HandshakeFailure::TimedOut);
+        assert!(begin.elapsed() >= limit && begin.elapsed() < limit + Duration::from_millis(10));
+        drop(silent);
+    }
+}
+
+#[test]
+fn types_are_what_an_application_state_needs() {
+    fn is_state<T: Clone + std::fmt::Debug + Send + Sync + 'static>() -> usize {
+        size_of::<T>()
+    }
+    assert!(is_state::<ServerReloader>() > 0 && is_state::<Acceptor>() > 0);
+    assert!(is_state::<rustls_reload::Handle<rustls_reload::ServerTls>>() > 0);
+    static STATE: OnceLock<ServerReloader> = OnceLock::new();
+    assert!(STATE.get().is_none());
+}
