@@ -63,7 +63,7 @@ pub enum Kind {
     File,
     /// A directory.
     Dir,
-    /// A symbolic link.
+    /// A symlink.
     Link,
     /// A FIFO, socket, device or anything else that is never opened.
     Other(&'static str),

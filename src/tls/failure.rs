@@ -20,11 +20,11 @@ pub enum HandshakeFailure {
     NotYetValid,
     /// A certificate of the client's chain is revoked.
     Revoked,
-    /// No revocation list says whether a certificate of the client's chain is revoked.
+    /// No CRL says whether a certificate of the client's chain is revoked.
     RevocationUnknown,
-    /// The revocation list that covers a certificate of the client's chain has expired.
+    /// The CRL that covers a certificate of the client's chain has expired.
     RevocationListExpired,
-    /// The revocation list that covers a certificate of the client's chain cannot be used.
+    /// The CRL that covers a certificate of the client's chain cannot be used.
     RevocationListUnusable,
     /// The client's chain leads to none of the served client CAs.
     UnknownIssuer,

@@ -79,7 +79,7 @@ pub struct Inspection {
     pub(super) named: Named,
 }
 
-/// The paths of single files, absolute.
+/// The absolute paths of single files.
 #[derive(Clone, Debug)]
 pub(super) struct Named {
     pub(super) key: PathBuf,

@@ -1,5 +1,5 @@
 //! Private keys: loaded by the crypto provider, completed from the certificate where their public
-//! part is missing, and described where the provider refuses them.
+//! part is missing, and described where the provider rejects them.
 
 mod describe;
 mod ec;

@@ -466,7 +466,7 @@ impl ServerBuilder {
     ///
     /// Nothing shows whether another file will follow, so a change has to settle. The exception is
     /// a directory that moves together with all other files of the set and keeps its number of
-    /// files, as behind a release link: it is taken at once.
+    /// files, as behind a release symlink: it is taken at once.
     #[must_use]
     pub fn crl_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.crl_dirs.push(dir.as_ref().to_owned());
@@ -489,7 +489,7 @@ impl ServerBuilder {
     /// default the CRLs of each other directory are a file set of their own.
     ///
     /// One set is for a publisher that commits bundle and CRLs together, as behind one release
-    /// link. They are then published together, and a broken CRL rejects the whole set.
+    /// symlink. They are then published together, and a broken CRL rejects the whole set.
     #[must_use]
     pub fn crls_with_client_ca(mut self, together: bool) -> Self {
         self.crls_with_client_ca = together;

@@ -1,8 +1,8 @@
 //! Finds out whether a crypto provider verifies signatures by a given key.
 //!
 //! A provider only answers whether a signature is good. This module therefore asks it about keys of
-//! the same size or form for which a good signature is known. The provider counts as refusing a key
-//! only if it verifies the same kind of signature by a key of another size or form. Nothing is
+//! the same size or form for which a good signature is known. The provider counts as rejecting a
+//! key only if it verifies the same kind of signature by a key of another size or form. Nothing is
 //! concluded about a provider that verifies neither.
 
 use rustls::{
