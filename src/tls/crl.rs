@@ -158,9 +158,11 @@ impl Lists {
     /// 1. Each CRL has to be of a supported kind, and signed by a CA of the bundle if one has its
     ///    issuer's name.
     /// 2. An entry that a newer CRL released from hold is ignored in an older one.
-    /// 3. No CRL may have expired unless the served CRL of its issuer has expired too.
-    /// 4. No authority may lose its CRLs. No file set may lose a CRL that no other set has as new.
-    /// 5. The CRLs that pass are linted.
+    /// 3. On a reload, no CRL may have expired, unless the served CRL of its issuer has expired too
+    ///    or a valid CRL covers the same certificates.
+    /// 4. No authority may lose its CRLs, and no file set a CRL that nothing as new replaces. Each
+    ///    check states its exceptions.
+    /// 5. Warnings about the CRLs that pass are added.
     ///
     /// A served CRL fails neither 1 nor 3, because a change of the client CAs may come from another
     /// publisher.
@@ -293,8 +295,8 @@ impl Court<'_> {
         Lists(served.0.iter().map(again).collect())
     }
 
-    /// Rejects a CRL with the name of CAs none of which signed it, where it would replace a CRL
-    /// that they signed.
+    /// Rejects a CRL with the name of CAs none of which signed it: it must not replace a CRL that
+    /// they signed.
     ///
     /// It passes with a warning beside a CRL of that name that they signed, and where it was served
     /// before the CAs changed. It also passes where they signed none of the served CRLs of that

@@ -64,7 +64,7 @@ impl Court<'_> {
         for lost in self.served.into_iter().flat_map(Lists::all).filter(was_of_set) {
             let same = lists.of(&lost.parsed.canonical).filter(|list| list.signer.is_same(&lost.signer));
             let is_own = |list: &&List| new.contains(&list.path());
-            // A CRL that no file set has any more was evaluated by `lost`.
+            // A CRL that no file set has any more is subject to the rule for authorities.
             let mut own = same.clone().filter(is_own).peekable();
             let is_excused = own.peek().is_some() || same.clone().next().is_none();
             if lost.retired || own.any(|list| list.is_about(lost)) {

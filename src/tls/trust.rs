@@ -107,7 +107,7 @@ struct Listed {
     scope: Scope,
     signer: Signer,
     lists: Vec<List>,
-    /// Verify a CRL whose signing key only its clients send.
+    /// The algorithms that verify a CRL whose signing key only its clients send.
     algorithms: WebPkiSupportedAlgorithms,
 }
 
