@@ -1,11 +1,16 @@
-//! A TLS echo server that takes up renewed certificates: the block that the README shows, and what it needs around it.
+//! A TLS echo server that reloads its certificate: the block that the README shows, and what it
+//! needs around it.
 //!
 //! `cargo run --features tokio,ring --example embed -- tls.crt tls.key`
 
-use std::{env::args_os, error::Error};
+use std::{env::args_os, error::Error, time::Duration};
 
 use rustls_reload::ServerReloader;
-use tokio::{io::copy, net::TcpListener};
+use tokio::{
+    io::copy,
+    net::TcpListener,
+    time::sleep,
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -13,12 +18,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [chain, key] = files.as_slice() else { return Err("usage: embed CHAIN KEY".into()) };
 
     // README: begin
-    let tls = ServerReloader::builder(chain, key).alpn(["http/1.1"]).start_async().await?;
-    let (acceptor, listener) = (tls.acceptor(), TcpListener::bind("127.0.0.1:8443").await?);
+    let reloader = ServerReloader::builder(chain, key).alpn(["http/1.1"]).start_async().await?;
+    let (acceptor, listener) = (reloader.acceptor(), TcpListener::bind("127.0.0.1:8443").await?);
     loop {
-        let (tcp, _) = listener.accept().await?;
+        let Ok((tcp, _)) = listener.accept().await else {
+            sleep(Duration::from_millis(50)).await; // No descriptor is free, for example.
+            continue;
+        };
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
+            // A client that sends nothing is given up after 10 s.
             let Ok(tls) = acceptor.accept(tcp).await else { return };
             serve(tls.stream).await;
         });
@@ -26,9 +35,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // README: end
 }
 
-/// Whatever the server is for.
+/// Echoes: a stand-in for the purpose of the server.
 async fn serve(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite) {
     let (mut from, mut to) = tokio::io::split(stream);
-    // The client's business.
+    // A failure here is the client's.
     let _ = copy(&mut from, &mut to).await;
 }

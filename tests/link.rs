@@ -38,6 +38,8 @@ fn files() -> Vec<PathBuf> {
         "examples",
         "README.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
     ]
     .map(|name| root().join(name))
     .to_vec();

@@ -1,7 +1,9 @@
-//! The manual: what is promised, how it works and why, what is limited, where it is weaker.
-//!
-//! [`invariants`] states each promise once, and shows which tests check it. Nothing here is code.
+#![doc = include_str!("map.md")]
 
+#[doc = include_str!("embedding.md")]
+pub mod embedding {}
+#[doc = include_str!("binary.md")]
+pub mod binary {}
 #[doc = include_str!("design.md")]
 pub mod design {}
 #[doc = include_str!("invariants.md")]

@@ -18,7 +18,7 @@ use rustls_reload::{
     testkit::{Authority, Identity, Pair, Subject},
 };
 
-use crate::common::{Handshake, client_with, server_in, shake, shake_as};
+use crate::common::{Handshake, Shaken, client_with, server_in, shake, shake_as};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -118,8 +118,13 @@ impl World {
 
     /// Whether the next handshake of this client resumes.
     fn resumes(&self, server: &ServerReloader, client: &Arc<ClientConfig>) -> bool {
+        self.connect(server, client).resumed
+    }
+
+    /// Makes a handshake that succeeds.
+    fn connect(&self, server: &ServerReloader, client: &Arc<ClientConfig>) -> Shaken {
         self.handshakes.set(self.handshakes.get() + 1);
-        shake(&server.current(), client).unwrap().resumed
+        shake(&server.current(), client).unwrap()
     }
 }
 
@@ -286,10 +291,14 @@ fn sessions_over_renewal(world: &World) {
             let builder = if tickets { builder.tickets(Ticketer::new) } else { builder };
             let server = builder.load().unwrap();
             let client = world.client(Some(&world.issue("c")));
-            assert!(!world.resumes(&server, &client) && world.resumes(&server, &client));
+            let first = world.connect(&server, &client);
+            assert!(!first.resumed && world.resumes(&server, &client));
             world.renew(&Subject::server("localhost"));
             assert!(matches!(server.reload_now(), Reload::Reloaded));
-            assert_eq!(world.resumes(&server, &client), over_reloads, "tickets: {tickets}");
+            let renewed = world.connect(&server, &client);
+            assert_eq!(renewed.resumed, over_reloads, "tickets: {tickets}");
+            // A client that resumes sees the certificate of its first handshake.
+            assert_eq!(renewed.leaf() == first.leaf(), over_reloads, "tickets: {tickets}");
         }
     }
 }

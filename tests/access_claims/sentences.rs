@@ -21,7 +21,7 @@ pub(crate) const SPEAK_OF_ACCESS: [&str; 10] = [
 ];
 /// Words about somebody who connects, and about what becomes of them: one of each is about access.
 pub(crate) const SOMEBODY: [&str; 4] = ["client", "nobody", "handshake", "certificate"];
-pub(crate) const OUTCOMES: [&str; 5] = ["refuse", "refusing", "reject", "accepted", "revoked"];
+pub(crate) const OUTCOMES: [&str; 6] = ["refuse", "refusing", "reject", "accepted", "accepts", "revoked"];
 
 /// Says whether a sentence is about who is let in, refused or resumed. Case does not matter.
 pub(crate) fn speaks_of_access(sentence: &str) -> bool {
@@ -33,7 +33,8 @@ pub(crate) fn speaks_of_access(sentence: &str) -> bool {
 /// Each sentence about access in what ships and in what people read, with its file.
 pub(crate) fn about_access() -> BTreeMap<String, PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut open: Vec<PathBuf> = ["src", "cli/src", "README.md"].map(|name| root.join(name)).into();
+    let texts = ["src", "cli/src", "README.md", "SECURITY.md"];
+    let mut open: Vec<PathBuf> = texts.map(|name| root.join(name)).into();
     let mut found = BTreeMap::new();
     while let Some(path) = open.pop() {
         if path.is_dir() {

@@ -128,6 +128,42 @@ fn inv14_key_usage_of_an_intermediate_is_not_looked_at() {
     assert!(world.lets_in(&server.load().unwrap(), &shown));
 }
 
+/// RFC 5280 section 6.3.3 (f). With the bit the same lists accept the client.
+#[test]
+fn inv14_list_by_an_intermediate_without_crl_sign_rejects() {
+    use rcgen::KeyUsagePurpose::{CrlSign, KeyCertSign};
+    let list = |issuer: &rcgen::Issuer<'_, rcgen::KeyPair>| {
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(2100, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(issuer).unwrap().pem().unwrap()
+    };
+    for (usages, accepts) in [(&[KeyCertSign, CrlSign][..], true), (&[KeyCertSign], false)] {
+        let world = World::new();
+        let [root_key, middle_key, key] = [(); 3].map(|()| rcgen::KeyPair::generate().unwrap());
+        let root = params("root", &[KeyCertSign, CrlSign]);
+        let middle = params("middle", usages);
+        let mut client = rcgen::CertificateParams::new(vec!["client".to_owned()]).unwrap();
+        client.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        world.put("ca/ca.crt", root.self_signed(&root_key).unwrap().pem().as_bytes());
+        let root = rcgen::Issuer::new(root, root_key);
+        let above = middle.signed_by(&middle_key, &root).unwrap();
+        // The factory signs no list by a certificate without the bit.
+        let signer = rcgen::Issuer::new(params("middle", &[KeyCertSign, CrlSign]), middle_key);
+        let leaf = client.signed_by(&key, &signer).unwrap();
+        let shown =
+            Pair { chain: leaf.pem() + &above.pem(), key: key.serialize_pem(), leaf: leaf.der().clone() };
+        world.put("crl.d/lists.pem", (list(&root) + &list(&signer)).as_bytes());
+        let server = world.builder().load().unwrap();
+        assert_eq!(world.lets_in(&server, &shown), accepts, "{usages:?}: {:?}", world.warnings());
+    }
+}
+
 /// rustls-webpki gives up after 100 signatures. A CA that is renewed under its name with new keys, as of SPIRE, has many.
 #[test]
 fn inv14_bundle_with_too_many_cas_of_one_name_is_warned_of() {
