@@ -1,6 +1,9 @@
 //! Each event is one line of at most [`LINE_LIMIT`] bytes, whatever names, paths and messages it is
 //! about, and says how much was left out. The same line goes to callbacks and to `tracing`.
 //!
+//! In a process of its own: `tracing` switches a callsite off that a thread without a subscriber reaches
+//! first while another thread has one.
+//!
 //! Checks: INV-11, INV-12
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs)] // reason: a test

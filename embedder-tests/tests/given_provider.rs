@@ -1,6 +1,6 @@
 //! The rules about trust in combination, by a provider that is given explicitly while another one is compiled in.
 //!
-//! The table is that of the crate's own tests (`tests/trust_rules`), which is about ring. `scripts/providers` runs this one,
+//! The table is that of the crate's own tests (`tests/trust/trust_rules`), which is about ring. `scripts/providers` runs this one,
 //! which needs both: features `testkit` and `aws-lc-rs`.
 //!
 //! Checks: INV-03, INV-08, INV-09, INV-11, INV-14, INV-16.
@@ -8,29 +8,29 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs, clippy::print_stdout, unreachable_pub)]
 // reason: a test may panic and print, and the wrong rules are tried where the table is at home
 
-#[path = "../../tests/trust_rules/clients.rs"]
+#[path = "../../tests/trust/trust_rules/clients.rs"]
 mod clients;
-#[path = "../../tests/trust_rules/count.rs"]
+#[path = "../../tests/trust/trust_rules/count.rs"]
 mod count;
-#[path = "../../tests/trust_rules/forge.rs"]
+#[path = "../../tests/trust/trust_rules/forge.rs"]
 mod forge;
-#[path = "../../tests/trust_rules/full.rs"]
+#[path = "../../tests/trust/trust_rules/full.rs"]
 mod full;
-#[path = "../../tests/trust_rules/kx.rs"]
+#[path = "../../tests/trust/trust_rules/kx.rs"]
 mod kx;
-#[path = "../../tests/trust_rules/names.rs"]
+#[path = "../../tests/trust/trust_rules/names.rs"]
 mod names;
-#[path = "../../tests/trust_rules/oracle.rs"]
+#[path = "../../tests/trust/trust_rules/oracle.rs"]
 mod oracle;
-#[path = "../../tests/trust_rules/providers.rs"]
+#[path = "../../tests/trust/trust_rules/providers.rs"]
 mod providers;
-#[path = "../../tests/trust_rules/reloads.rs"]
+#[path = "../../tests/trust/trust_rules/reloads.rs"]
 mod reloads;
-#[path = "../../tests/trust_rules/server.rs"]
+#[path = "../../tests/trust/trust_rules/server.rs"]
 mod server;
-#[path = "../../tests/trust_rules/sessions.rs"]
+#[path = "../../tests/trust/trust_rules/sessions.rs"]
 mod sessions;
-#[path = "../../tests/trust_rules/world.rs"]
+#[path = "../../tests/trust/trust_rules/world.rs"]
 mod world;
 
 use std::sync::{Arc, LazyLock};

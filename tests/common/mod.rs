@@ -1,6 +1,6 @@
 //! What the tests share: generations of certificates, a directory that rotates as kubelet does, handshakes in memory, and
 //! waiting for an event with a deadline.
-#![allow(dead_code, unused_imports, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
+#![allow(dead_code, unused_imports, unused_macros, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
 
 pub mod armor;
 pub mod held;
@@ -35,6 +35,16 @@ use rustls_reload::{
 };
 
 use platform::changed;
+
+/// The name of the test that says this, as the test binary's arguments want it.
+macro_rules! this_test {
+    () => {{
+        fn here() {}
+        let path = std::any::type_name_of_val(&here);
+        path.trim_end_matches("::here").split_once("::").unwrap().1.to_owned()
+    }};
+}
+pub(crate) use this_test;
 
 /// How long anything may take before a test gives up: generous, because the machine may be loaded.
 pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,11 +1,11 @@
 //! What the operating system refuses or does behind one's back, for real: no inotify instances or watches left, no
 //! descriptors or threads left, permissions of a user that is not root, an event queue that overflows, mounts that come
-//! and go. And what a reloader holds of the system, which must stay flat.
+//! and go. And what a reloader holds of the system, which must stay flat, and what it logs.
 //!
 //! Each test runs in a process of its own, with a limit, a user or a namespace of its own where it needs one. Where that
 //! is not permitted, the test says on stderr that it checked nothing, and why.
 #![cfg(all(target_os = "linux", not(loom)))]
-#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: a test may panic and print
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,9 +15,11 @@ mod own;
 mod descriptors;
 mod flat;
 mod inotify;
+mod log_noise;
 mod mounts;
 mod overflow;
 mod permissions;
+mod resources;
 
 use std::{
     fs,

@@ -16,7 +16,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustls::{ClientConfig, ClientConnection, ServerConnection, pki_types::ServerName};
 
 use crate::{
-    common::{DEADLINE, Volume, by_events_only, client, generations, server_in},
+    common::{DEADLINE, Volume, by_events_only, client, generations, server_in, this_test},
     own, until,
 };
 
@@ -126,7 +126,7 @@ fn noise(dir: &Path, files: usize) {
 
 #[test]
 fn inv05_inv06_a_rotation_lost_in_an_overflow_is_served_and_later_ones_are_noticed_by_events() {
-    let name = own::this_test!();
+    let name = this_test!();
     if own::is_inside(&name) {
         return serve();
     }

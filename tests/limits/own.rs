@@ -20,23 +20,13 @@ pub(crate) const MOUNTS: &[&str] = &["unshare", "--user", "--map-root-user", "--
 /// has nothing more to do here; what a shell in that place must be able to do comes last.
 macro_rules! alone {
     ($wrapper:expr, $probe:expr) => {{
-        let name = $crate::own::this_test!();
+        let name = $crate::common::this_test!();
         $crate::own::is_inside(&name) || {
             $crate::own::run(&name, $wrapper, &std::env::current_exe().unwrap(), $probe);
             false
         }
     }};
 }
-
-/// The name of the test that says this, as the test binary's arguments want it.
-macro_rules! this_test {
-    () => {{
-        fn here() {}
-        let path = std::any::type_name_of_val(&here);
-        path.trim_end_matches("::here").split_once("::").unwrap().1.to_owned()
-    }};
-}
-pub(crate) use this_test;
 
 pub(crate) fn is_inside(name: &str) -> bool {
     std::env::var_os(INSIDE).is_some_and(|inside| inside == name)

@@ -12,7 +12,7 @@ use rustls_reload::{Layer, Reload, ServerReloader, StartError, Timing};
 
 use crate::{
     Told,
-    common::{DEADLINE, Volume, by_events_only, generations, server_in, started},
+    common::{DEADLINE, Volume, by_events_only, generations, server_in, started, this_test},
     fill, is_served, own, serves, until,
 };
 
@@ -81,7 +81,7 @@ fn unreadable_key(timing: Timing, met: impl Fn(&ServerReloader, &Told)) -> (Serv
 
 #[test]
 fn inv05_a_key_that_is_unreadable_for_a_moment_is_read_later_without_an_event() {
-    if !is_nobody(&own::this_test!(), |_| {}) {
+    if !is_nobody(&this_test!(), |_| {}) {
         return;
     }
     // Nothing is told before the settle time is over, unless the machine is so loaded that it is over.
@@ -99,7 +99,7 @@ fn inv05_a_key_that_is_unreadable_for_a_moment_is_read_later_without_an_event() 
 
 #[test]
 fn inv05_inv11_a_key_that_stays_unreadable_is_told_once_and_read_once_it_can_be() {
-    if !is_nobody(&own::this_test!(), |_| {}) {
+    if !is_nobody(&this_test!(), |_| {}) {
         return;
     }
     let (_running, told) = unreadable_key(by_events_only(), |reloader, told| {
@@ -121,7 +121,7 @@ fn inv05_inv11_an_ancestor_that_cannot_be_listed_is_told_once_and_the_rest_is_wa
         chown(&inner, Some(65534), Some(65534)).unwrap();
         chmod(dir, 0o711);
     };
-    if !is_nobody(&own::this_test!(), prepare) {
+    if !is_nobody(&this_test!(), prepare) {
         return;
     }
     assert!(fs::read_dir(dir()).is_err(), "it is not to be listed");
@@ -158,7 +158,7 @@ fn inv05_inv11_an_ancestor_that_cannot_be_listed_is_told_once_and_the_rest_is_wa
 #[test]
 fn inv05_inv11_a_link_re_pointed_in_a_directory_that_cannot_be_listed_is_found_by_the_faster_poll() {
     let prepare = |dir: &Path| chown(dir, Some(65534), Some(65534)).unwrap();
-    if !is_nobody(&own::this_test!(), prepare) {
+    if !is_nobody(&this_test!(), prepare) {
         return;
     }
     let generations = generations(4);
@@ -197,7 +197,7 @@ fn allow_threads(number: usize) -> String {
 
 #[test]
 fn inv05_inv11_without_a_thread_for_the_watcher_it_starts_all_the_same_and_recovers() {
-    if !is_user(&own::this_test!(), LONELY, |_| {}) {
+    if !is_user(&this_test!(), LONELY, |_| {}) {
         return;
     }
     let generations = generations(3);
@@ -231,7 +231,7 @@ fn inv05_inv11_without_a_thread_for_the_watcher_it_starts_all_the_same_and_recov
 fn inv13_inv15_without_threads_a_start_and_a_reload_are_refused_and_a_stop_works() {
     // Another user, since the threads of all processes of a user are counted.
     let user = ["setpriv", "--reuid=64318", "--regid=64318", "--clear-groups"];
-    if !is_user(&own::this_test!(), &user, |_| {}) {
+    if !is_user(&this_test!(), &user, |_| {}) {
         return;
     }
     let volume = Volume::of(&generations(1)[0]);

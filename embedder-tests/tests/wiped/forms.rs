@@ -249,24 +249,24 @@ fn damaged(text: &[u8], secret: &Range<usize>, label: Option<&str>) -> Vec<(&'st
 
 /// Keys that are served by nothing here: of kinds, sizes and curves that the provider lacks.
 const REFUSED: [(&str, &str); 18] = [
-    ("x25519", include_str!("../../../tests/vectors/keys/x25519.pem")),
-    ("x448", include_str!("../../../tests/vectors/keys/x448.pem")),
-    ("ed448", include_str!("../../../tests/vectors/keys/ed448.pem")),
-    ("ec-p-521", include_str!("../../../tests/vectors/keys/ec-p-521.pem")),
-    ("ec-p-224", include_str!("../../../tests/vectors/keys/ec-p-224.pem")),
-    ("ec-secp256k1", include_str!("../../../tests/vectors/keys/ec-secp256k1.pem")),
-    ("ec-brainpoolp256r1", include_str!("../../../tests/vectors/keys/ec-brainpoolp256r1.pem")),
-    ("ec-prime192v1", include_str!("../../../tests/vectors/keys/ec-prime192v1.pem")),
-    ("ec-explicit", include_str!("../../../tests/vectors/keys/ec-explicit.pem")),
-    ("sm2", include_str!("../../../tests/vectors/keys/sm2.pem")),
-    ("rsa-512", include_str!("../../../tests/vectors/keys/rsa-512.pem")),
-    ("rsa-1024", include_str!("../../../tests/vectors/keys/rsa-1024.pem")),
-    ("rsa-5120", include_str!("../../../tests/vectors/keys/rsa-5120.pem")),
-    ("rsa-three-primes", include_str!("../../../tests/vectors/keys/rsa-three-primes.pem")),
-    ("rsa-exponent-3", include_str!("../../../tests/vectors/keys/rsa-exponent-3.pem")),
-    ("rsa-pss", include_str!("../../../tests/vectors/keys/rsa-pss.pem")),
-    ("dsa", include_str!("../../../tests/vectors/keys/dsa.pem")),
-    ("dsa-old", include_str!("../../../tests/vectors/keys/dsa-old.pem")),
+    ("x25519", include_str!("../../../tests/load/vectors/keys/x25519.pem")),
+    ("x448", include_str!("../../../tests/load/vectors/keys/x448.pem")),
+    ("ed448", include_str!("../../../tests/load/vectors/keys/ed448.pem")),
+    ("ec-p-521", include_str!("../../../tests/load/vectors/keys/ec-p-521.pem")),
+    ("ec-p-224", include_str!("../../../tests/load/vectors/keys/ec-p-224.pem")),
+    ("ec-secp256k1", include_str!("../../../tests/load/vectors/keys/ec-secp256k1.pem")),
+    ("ec-brainpoolp256r1", include_str!("../../../tests/load/vectors/keys/ec-brainpoolp256r1.pem")),
+    ("ec-prime192v1", include_str!("../../../tests/load/vectors/keys/ec-prime192v1.pem")),
+    ("ec-explicit", include_str!("../../../tests/load/vectors/keys/ec-explicit.pem")),
+    ("sm2", include_str!("../../../tests/load/vectors/keys/sm2.pem")),
+    ("rsa-512", include_str!("../../../tests/load/vectors/keys/rsa-512.pem")),
+    ("rsa-1024", include_str!("../../../tests/load/vectors/keys/rsa-1024.pem")),
+    ("rsa-5120", include_str!("../../../tests/load/vectors/keys/rsa-5120.pem")),
+    ("rsa-three-primes", include_str!("../../../tests/load/vectors/keys/rsa-three-primes.pem")),
+    ("rsa-exponent-3", include_str!("../../../tests/load/vectors/keys/rsa-exponent-3.pem")),
+    ("rsa-pss", include_str!("../../../tests/load/vectors/keys/rsa-pss.pem")),
+    ("dsa", include_str!("../../../tests/load/vectors/keys/dsa.pem")),
+    ("dsa-old", include_str!("../../../tests/load/vectors/keys/dsa-old.pem")),
 ];
 /// The secret numbers of a key that nobody here serves.
 fn secrets<'d>(label: &str, der: &'d [u8]) -> Vec<&'d [u8]> {
@@ -293,10 +293,10 @@ pub(crate) fn forms() -> &'static [Form] {
     FORMS.get_or_init(|| {
         let ca = Authority::root("CA of the forms");
         let mut forms: Vec<_> = [
-            ("P-256", include_str!("../../../tests/vectors/keys/ec-p-256.pem")),
-            ("P-384", include_str!("../../../tests/vectors/keys/ec-p-384.pem")),
-            ("Ed25519", include_str!("../../../tests/vectors/keys/ed25519.pem")),
-            ("RSA", include_str!("../../../tests/vectors/keys/rsa-2048.pem")),
+            ("P-256", include_str!("../../../tests/load/vectors/keys/ec-p-256.pem")),
+            ("P-384", include_str!("../../../tests/load/vectors/keys/ec-p-384.pem")),
+            ("Ed25519", include_str!("../../../tests/load/vectors/keys/ed25519.pem")),
+            ("RSA", include_str!("../../../tests/load/vectors/keys/rsa-2048.pem")),
         ]
         .into_iter()
         .flat_map(|(kind, pem)| forms_of(kind, pem, &ca))

@@ -1,0 +1,16 @@
+//! Several callers, several reloaders and callbacks that call back, on the threads of the system: random schedules of
+//! the whole public interface, and each call while the driver is held in each of its phases.
+//!
+//! `CALLERS_SEED` runs one schedule over and over, `CALLERS_SCHEDULES` so many of them.
+//! Checks: INV-01, INV-04, INV-11, INV-13, INV-15. Engine: generated.
+
+mod calls;
+mod disk;
+mod history;
+mod oracle;
+mod phases;
+mod plan;
+mod random;
+mod schedule;
+mod tasks;
+mod world;

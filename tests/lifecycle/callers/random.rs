@@ -1,0 +1,81 @@
+//! Random schedules.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use super::{
+    history::Phase,
+    plan::{Kind, Plan},
+    schedule::{Coverage, run},
+};
+
+/// Schedules that run at the same time: they wait more than they compute.
+const LANES: usize = 4;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+pub fn print(title: &str, table: &[[usize; 5]; 12]) {
+    println!("{title}: {:?}", Phase::ALL);
+    for (kind, row) in Kind::ALL.iter().zip(table) {
+        println!("  {:10} {row:?}", format!("{kind:?}").split('(').next().unwrap_or_default());
+    }
+}
+
+/// Engine: generated.
+#[test]
+fn inv13_random_calls_return_and_keep_their_promises() {
+    let (count, one) = match setting("CALLERS_SEED") {
+        Some(seed) => (1_000, Some(seed)),
+        None => (setting("CALLERS_SCHEDULES").unwrap_or(1_500), None),
+    };
+    let start = Instant::now();
+    let (next, coverage, failed) = (AtomicU64::new(0), Mutex::new(Coverage::default()), Mutex::new(None));
+    thread::scope(|scope| {
+        for _ in 0..LANES {
+            scope.spawn(|| {
+                while failed.lock().unwrap().is_none() {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        return;
+                    }
+                    let seed = one.unwrap_or(number);
+                    match run(&Plan::random(seed)) {
+                        Ok(seen) => coverage.lock().unwrap().add(&Coverage::of(&seen)),
+                        Err(why) => *failed.lock().unwrap() = Some((seed, why)),
+                    }
+                }
+            });
+        }
+    });
+    if let Some((seed, why)) = failed.into_inner().unwrap() {
+        panic!("{why}\nagain with CALLERS_SEED={seed}");
+    }
+    let coverage = coverage.into_inner().unwrap();
+    println!(
+        "{count} schedules in {:?}: {} calls, {} publications, {} queued",
+        start.elapsed(),
+        coverage.calls,
+        coverage.publications,
+        coverage.queued
+    );
+    print("by other threads", &coverage.others);
+    print("by the driver itself", &coverage.own);
+    if one.is_none() {
+        // By chance the rarest of them may be missing; `phases` has each.
+        let count =
+            |table: &[[usize; 5]; 12]| table.as_flattened().iter().filter(|count| **count > 0).count();
+        assert!(
+            count(&coverage.others) >= 50 && count(&coverage.own) >= 30,
+            "the plans have lost their variety"
+        );
+        assert!(coverage.queued > 100 && coverage.publications > 1_000);
+    }
+}

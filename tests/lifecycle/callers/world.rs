@@ -1,0 +1,514 @@
+//! The reloaders of one schedule, and the code of an embedder that they call.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    future::Future,
+    panic::resume_unwind,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context as TaskContext, Poll, Wake, Waker},
+    thread::{self, ThreadId},
+    time::Duration,
+};
+
+use rustls_reload::{
+    Build, Built, Clock, Context, Error, Event, Events, Handle, Layer, Now, Reloader, Shrunk, SystemClock,
+    Timing, Told, snapshot::Files,
+};
+
+use super::{
+    disk::{self, Disk, NAMES, Port},
+    history::{History, Phase, Record, Tick, Verdict},
+    plan::{Action, Hook, Kind, Plan, Random, Step},
+    schedule::DEADLINE,
+};
+
+/// How long a driver or thread gives way at most. Nothing is judged by it.
+const MOMENT: Duration = Duration::from_micros(300);
+
+pub struct Value {
+    pub number: u64,
+    reloader: usize,
+    world: Arc<World>,
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        // Readers drop values as well.
+        let by_hand = FRAMES.with_borrow(
+            |frames| matches!(frames.last(), Some(Frame::Call(of, true)) if *of == self.reloader),
+        );
+        if by_hand || thread::current().name() == Some("rustls-reload") {
+            self.world.hook(self.reloader, Hook::Discard);
+        }
+    }
+}
+
+pub type Waited = Pin<Box<dyn Future<Output = u64> + Send>>;
+
+/// A future that was polled and is pending.
+pub struct Task {
+    pub future: Waited,
+    pub shrunk: bool,
+    pub generation: u64,
+    pub flag: Arc<Flag>,
+    /// Its wakes when it was polled last.
+    pub wakes: usize,
+    /// The call that polled it last.
+    pub call: usize,
+}
+
+/// Counts wakes.
+pub struct Flag {
+    world: Arc<World>,
+    reloader: usize,
+    pub count: AtomicUsize,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        self.world.history.note(Record::Woken);
+        self.world.hook(self.reloader, Hook::Wake);
+    }
+}
+
+pub struct Subscriber {
+    pub events: Events<Value>,
+    pub told: Vec<Told>,
+}
+
+impl Subscriber {
+    /// Reads what there is; whether that was anything.
+    pub fn read(&mut self) -> bool {
+        let before = self.told.len();
+        self.told.extend(std::iter::from_fn(|| self.events.try_next()));
+        self.told.len() > before
+    }
+}
+
+/// One reloader and everything around it.
+pub struct Site {
+    pub disk: Disk,
+    phase: Mutex<(Phase, Option<ThreadId>)>,
+    scripts: Vec<Mutex<VecDeque<Step>>>,
+    pub reloader: Mutex<Option<Arc<Reloader<Value>>>>,
+    pub handle: Mutex<Option<Handle<Value>>>,
+    pub subscribers: Mutex<Vec<Subscriber>>,
+    pub tasks: Mutex<Vec<Task>>,
+    last_attempt: AtomicUsize,
+    /// The last number that was written.
+    pub numbers: AtomicU64,
+}
+
+impl Site {
+    pub fn handle(&self) -> Option<Handle<Value>> {
+        self.handle.lock().unwrap().clone()
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase.lock().unwrap().0
+    }
+
+    pub fn last_attempt(&self) -> Tick {
+        self.last_attempt.load(Ordering::SeqCst)
+    }
+}
+
+pub struct World {
+    pub history: History,
+    pub sites: Vec<Site>,
+    pub calls: AtomicUsize,
+    /// What is going on now: of each call its number, and in words.
+    pub going_on: Mutex<Vec<(usize, String)>>,
+    /// Scripts at work.
+    pub at_work: AtomicUsize,
+    pub violations: Mutex<Vec<String>>,
+    pub hold: Mutex<Hold>,
+    noise: Option<Mutex<Random>>,
+}
+
+/// The driver that is held, and the thread that calls meanwhile.
+#[derive(Default)]
+pub struct Hold {
+    pub held: bool,
+    pub caller: Option<Caller>,
+}
+
+pub struct Caller {
+    /// How many of the calls for which the driver is held have not returned.
+    pub left: usize,
+    pub is_calling: bool,
+    /// Where Linux tells its state.
+    pub stat: std::path::PathBuf,
+}
+
+enum Frame {
+    /// In a call of the reloader of this number; whether that is a reload.
+    Call(usize, bool),
+    /// In code that the reloader of this number calls.
+    Inside(usize),
+}
+
+thread_local! {
+    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+}
+
+pub struct Framed(());
+
+impl Drop for Framed {
+    fn drop(&mut self) {
+        FRAMES.with_borrow_mut(Vec::pop);
+    }
+}
+
+pub fn calling(reloader: usize, reloads: bool) -> Framed {
+    FRAMES.with_borrow_mut(|frames| frames.push(Frame::Call(reloader, reloads)));
+    Framed(())
+}
+
+/// Whether this thread drives this reloader: its worker, or a reload by hand, has called what runs here. A thread of
+/// the schedule itself is in a call whenever it is called back.
+pub fn drives(reloader: usize) -> bool {
+    FRAMES.with_borrow(|frames| {
+        frames.iter().enumerate().any(|(place, frame)| match (frame, place.checked_sub(1)) {
+            (Frame::Inside(inside), None) => *inside == reloader,
+            (Frame::Inside(inside), Some(below)) => {
+                *inside == reloader && matches!(frames[below], Frame::Call(of, true) if of == reloader)
+            }
+            (Frame::Call(..), _) => false,
+        })
+    })
+}
+
+/// Sets the phase of a driver for as long as it lives.
+struct InPhase<'a> {
+    site: &'a Site,
+    old: Option<(Phase, Option<ThreadId>)>,
+}
+
+impl<'a> InPhase<'a> {
+    fn new(site: &'a Site, reloader: usize, phase: Phase) -> Self {
+        // Somebody else's callback says nothing of the driver.
+        let new = (phase, Some(thread::current().id()));
+        let old = drives(reloader).then(|| std::mem::replace(&mut *site.phase.lock().unwrap(), new));
+        Self { site, old }
+    }
+}
+
+impl Drop for InPhase<'_> {
+    fn drop(&mut self) {
+        if let Some(old) = self.old {
+            *self.site.phase.lock().unwrap() = old;
+        }
+    }
+}
+
+impl World {
+    pub fn new(plan: &Plan) -> Arc<Self> {
+        let site = |reloader: usize| Site {
+            disk: Disk::new("good 0"),
+            phase: Mutex::new((Phase::Idle, None)),
+            scripts: plan.hooks[reloader]
+                .iter()
+                .map(|steps| Mutex::new(steps.iter().copied().collect()))
+                .collect(),
+            reloader: Mutex::default(),
+            handle: Mutex::default(),
+            subscribers: Mutex::default(),
+            tasks: Mutex::default(),
+            last_attempt: AtomicUsize::new(0),
+            numbers: AtomicU64::new(0),
+        };
+        let world = Arc::new(Self {
+            history: History::default(),
+            sites: (0..plan.started.len()).map(site).collect(),
+            calls: AtomicUsize::new(0),
+            going_on: Mutex::default(),
+            at_work: AtomicUsize::new(0),
+            violations: Mutex::default(),
+            hold: Mutex::default(),
+            noise: plan.noise.then(|| Mutex::new(Random(plan.seed))),
+        });
+        (0..plan.started.len()).for_each(|reloader| load(&world, reloader));
+        world
+    }
+
+    pub fn violation(&self, what: String) {
+        self.violations.lock().unwrap().push(what);
+    }
+
+    pub fn attempt(&self, reloader: usize) {
+        let site = &self.sites[reloader];
+        let tick = self.history.note(Record::Attempt { reloader });
+        site.last_attempt.store(tick, Ordering::SeqCst);
+        if site.handle().is_some() {
+            // Until the driver asks what time it is.
+            *site.phase.lock().unwrap() = (Phase::Look, Some(thread::current().id()));
+        }
+    }
+
+    /// What the code of an embedder does where it is called; nothing during the first load.
+    pub fn hook(self: &Arc<Self>, reloader: usize, hook: Hook) {
+        FRAMES.with_borrow_mut(|frames| frames.push(Frame::Inside(reloader)));
+        let _frame = Framed(());
+        let site = &self.sites[reloader];
+        if site.handle().is_none() {
+            return;
+        }
+        let phase = match hook {
+            Hook::Look | Hook::Wake => None,
+            Hook::Build => Some(Phase::Build),
+            Hook::Publish | Hook::Event | Hook::Discard => Some(Phase::Callback),
+            Hook::Stopped | Hook::Ending => Some(Phase::Ending),
+        };
+        let _phase = phase.map(|phase| InPhase::new(site, reloader, phase));
+        let noise = self.noise.as_ref().map(|noise| lock(noise).below(12));
+        match noise {
+            Some(0) => self.history.give_way(MOMENT),
+            Some(1..4) => thread::yield_now(),
+            _ => {}
+        }
+        let step = {
+            // Under the lock, so that whoever takes the scripts away knows which go on.
+            let mut steps = lock(&site.scripts[hook as usize]);
+            let due = match steps.front_mut() {
+                Some(step) if step.skip > 0 => {
+                    step.skip -= 1;
+                    None
+                }
+                Some(_) => steps.pop_front(),
+                None => None,
+            };
+            self.at_work.fetch_add(usize::from(due.is_some()), Ordering::SeqCst);
+            due
+        };
+        if let Some(step) = step {
+            let _at_work = AtWork(self);
+            if step.action == Action::Panic && matches!(hook, Hook::Look | Hook::Build) {
+                let attempt = site.last_attempt();
+                self.history.note(Record::Panicked { reloader, attempt });
+            }
+            self.act(step.action);
+        }
+    }
+
+    pub fn act(self: &Arc<Self>, action: Action) {
+        match action {
+            Action::Call(reloader, kind) => super::calls::call(self, reloader, kind),
+            // Without the message that a panic prints.
+            Action::Panic => resume_unwind(Box::new("by design")),
+            Action::GiveWay => self.history.give_way(MOMENT),
+            Action::Hold => self.hold(),
+            Action::StopAlone => {
+                self.expect("waits for the others to let go of the reloader", |_| {
+                    let alone =
+                        lock(&self.sites[0].reloader).as_ref().is_none_or(|of| Arc::strong_count(of) == 1);
+                    alone.then_some(())
+                });
+                super::calls::call(self, 0, Kind::Stop);
+            }
+            Action::StopAndAwait => {
+                self.hold();
+                super::calls::call(self, 0, Kind::Stop);
+                // Whoever waits for a reload does not wait for the end of this callback.
+                self.expect("waits in a callback for a call that a stop must end", |_| {
+                    lock(&self.hold).caller.as_ref().is_some_and(|caller| caller.left == 0).then_some(())
+                });
+            }
+            Action::AwaitHeld(left) => {
+                self.expect("waits for a driver to be held", |_| lock(&self.hold).held.then_some(()));
+                let stat = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+                let stat = std::path::Path::new("/proc").join(stat).join("stat");
+                lock(&self.hold).caller = Some(Caller { left, is_calling: false, stat });
+            }
+            Action::AwaitStarted => self.expect("waits for a start", |records| {
+                let starts = |record: &Record| matches!(record, Record::Told { event: Event::Started, .. });
+                records.iter().any(starts).then_some(())
+            }),
+        }
+    }
+
+    /// Holds the driver until the other thread has made its calls, and has returned from the last or sleeps in it.
+    fn hold(&self) {
+        lock(&self.hold).held = true;
+        self.history.note(Record::Finished);
+        while !self.caller_is_done() {
+            thread::yield_now();
+        }
+    }
+
+    /// Waits for what the plan counts on.
+    fn expect(&self, what: &str, pick: impl FnMut(&[Record]) -> Option<()>) {
+        if self.history.wait_for(DEADLINE, pick).is_none() {
+            self.violation(format!("{what} in vain"));
+        }
+    }
+
+    /// Whether the thread that calls while the driver is held has returned, or sleeps in its call.
+    fn caller_is_done(&self) -> bool {
+        let hold = lock(&self.hold);
+        let Some(caller) = &hold.caller else { return false };
+        if caller.left != 1 || !caller.is_calling {
+            return caller.left == 0;
+        }
+        match std::fs::read_to_string(&caller.stat) {
+            Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")),
+            Err(_) => true,
+        }
+    }
+
+    /// Whether every step in a hook has been taken.
+    pub fn is_through(&self) -> bool {
+        self.sites.iter().flat_map(|site| &site.scripts).all(|steps| lock(steps).is_empty())
+    }
+
+    /// Nothing more happens by itself: returns once the scripts at work have ended.
+    pub fn take_scripts(&self, limit: Duration) -> bool {
+        let all = self.sites.iter().flat_map(|site| &site.scripts);
+        all.for_each(|steps| lock(steps).clear());
+        let idle = |_: &_| (self.at_work.load(Ordering::SeqCst) == 0).then_some(());
+        self.history.wait_for(limit, idle).is_some()
+    }
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+struct AtWork<'a>(&'a World);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::SeqCst);
+        self.0.history.note(Record::Finished);
+    }
+}
+
+/// Loads a reloader whose callbacks, build, files, watcher and clock are of this world.
+fn load(world: &Arc<World>, reloader: usize) {
+    // What settles does so at once, and nothing is looked at without a cause that the schedule knows.
+    let (none, never) = (Duration::ZERO, Duration::from_secs(3600));
+    let timing = Timing {
+        settle: none,
+        shrink_settle: none,
+        tie: none,
+        retry: never,
+        poll: never,
+        poll_degraded: never,
+        gap: Duration::from_micros(50),
+        patience: Duration::from_secs(60),
+    };
+    let [events, publications, second] = [(); 3].map(|()| Arc::clone(world));
+    let maker = Maker { world: Arc::clone(world), reloader };
+    let loaded = Reloader::builder(NAMES.map(|name| std::path::Path::new("/").join(name)), maker)
+        .timing(timing)
+        .clock(Arc::new(Telling { world: Arc::clone(world), reloader, clock: SystemClock::new() }))
+        .watcher(Some(Box::new(disk::watch(world, reloader))))
+        .on_event(move |event| {
+            events.history.note(Record::Told { reloader, event: event.clone() });
+            events.hook(reloader, if *event == Event::Stopped { Hook::Stopped } else { Hook::Event });
+        })
+        .on_publish(move |published| {
+            let (generation, number) = (published.generation, published.value.number);
+            publications.history.note(Record::Published { reloader, generation, number });
+            publications.hook(reloader, Hook::Publish);
+        })
+        .on_publish(move |_| second.hook(reloader, Hook::Publish))
+        .load_from(Port { world: Arc::clone(world), reloader })
+        .unwrap();
+    let site = &world.sites[reloader];
+    let first = Subscriber { events: loaded.events(), told: Vec::new() };
+    lock(&site.subscribers).push(first);
+    *lock(&site.handle) = Some(loaded.handle());
+    *lock(&site.reloader) = Some(Arc::new(loaded));
+}
+
+/// The system's clock; the driver asks it at the end of each look.
+struct Telling {
+    world: Arc<World>,
+    reloader: usize,
+    clock: SystemClock,
+}
+
+impl Clock for Telling {
+    fn now(&self) -> Now {
+        let mut phase = lock(&self.world.sites[self.reloader].phase);
+        if *phase == (Phase::Look, Some(thread::current().id())) {
+            *phase = (Phase::Idle, None);
+        }
+        drop(phase);
+        self.clock.now()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.clock.sleep(pause);
+    }
+}
+
+/// Makes a value of both files: each says what it is, and both must say the same.
+struct Maker {
+    world: Arc<World>,
+    reloader: usize,
+}
+
+impl Build for Maker {
+    type Value = Value;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
+        let (world, reloader) = (&self.world, self.reloader);
+        world.hook(reloader, Hook::Build);
+        let text = |file: usize| String::from_utf8(files.get(file).unwrap().1.to_vec()).unwrap();
+        let texts = [text(0), text(1)];
+        let attempt = world.sites[reloader].last_attempt();
+        let verdict = judge(&texts);
+        let kind = texts[0].split(' ').next().unwrap_or_default().to_owned();
+        world.history.note(Record::Built { reloader, attempt, texts, verdict: verdict.clone() });
+        let value = |number| Built::new(Value { number, reloader, world: Arc::clone(world) });
+        match verdict {
+            Verdict::Refused(why) => Err(Error::new(Layer::Config, why)),
+            Verdict::Held => {
+                let mut built = value(0);
+                built.not_before = Some(context.wall + Duration::from_secs(86_400));
+                Ok(built)
+            }
+            Verdict::Valid(number) => {
+                let mut built = value(number);
+                built.shrunk = (kind == "shrinks").then(|| Shrunk { epoch: number, lost: Vec::new() });
+                Ok(built)
+            }
+        }
+    }
+}
+
+fn judge(texts: &[String; 2]) -> Verdict {
+    let [one, other] = texts;
+    if one != other {
+        return Verdict::Refused(format!("mixed: {one} / {other}"));
+    }
+    match one.split_once(' ') {
+        Some(("good" | "shrinks", number)) => Verdict::Valid(number.parse().unwrap()),
+        Some(("later", _)) => Verdict::Held,
+        _ => Verdict::Refused(format!("refused: {one}.")),
+    }
+}
+
+/// Polls a future once, and keeps it where it is pending.
+pub fn poll(world: &Arc<World>, reloader: usize, call: usize, mut task: Task) -> Poll<u64> {
+    task.wakes = task.flag.count.load(Ordering::SeqCst);
+    task.call = call;
+    let waker = Waker::from(Arc::clone(&task.flag));
+    let polled = task.future.as_mut().poll(&mut TaskContext::from_waker(&waker));
+    if polled.is_pending() {
+        lock(&world.sites[reloader].tasks).push(task);
+    }
+    polled
+}
+
+pub fn flag(world: &Arc<World>, reloader: usize) -> Arc<Flag> {
+    Arc::new(Flag { world: Arc::clone(world), reloader, count: AtomicUsize::new(0) })
+}

@@ -1,0 +1,422 @@
+//! Starting, stopping and dropping, from outside, from callbacks and in the midst of a build.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::common::{
+    self, Generation, Volume, by_events_only, drain, expect, generations, published, quick, started,
+};
+use rustls_reload::{
+    AlreadyRunning, Build, Built, Context, Error, Event, Events, Handle, Layer, Reload, Reloader,
+    ServerReloader, ServerTls, snapshot::Files,
+};
+
+fn stopped(events: &mut Events<ServerTls>) {
+    expect(events, "stop", |event| matches!(event, Event::Stopped).then_some(()));
+}
+
+/// A place for a handle, for callbacks that are made before there is one.
+type Place = Arc<OnceLock<Handle<ServerTls>>>;
+
+/// As [`Place`], for those who stop it.
+type Whole = Arc<OnceLock<Weak<ServerReloader>>>;
+
+#[test]
+fn inv13_a_second_start_is_refused_with_a_warning_and_a_start_after_a_stop_works() {
+    let generations = generations(3);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().timing(by_events_only()).load().unwrap();
+    let mut events = reloader.events();
+    for (round, next) in generations[1..].iter().enumerate() {
+        reloader.start().unwrap();
+        started(&mut events);
+        assert!(reloader.status().running);
+        assert!(matches!(reloader.start(), Err(AlreadyRunning)));
+        let warned = expect(&mut events, "warning", |event| match event {
+            Event::Warning { error } => Some(error.clone()),
+            _ => None,
+        });
+        assert_eq!(warned.layer(), Layer::Settings);
+        volume.publish(&next.files());
+        assert_eq!(published(&mut events), round as u64 + 2, "the first goes on");
+        reloader.stop().unwrap();
+        stopped(&mut events);
+        let status = reloader.status();
+        assert!(!status.running && status.watched.is_empty(), "{status:?}");
+        assert_eq!(reloader.stop(), Ok(()), "a second stop changes nothing");
+    }
+}
+
+#[test]
+fn inv13_nothing_is_published_after_a_stop_and_the_last_stays_readable() {
+    let (old, new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let reloader = volume.server().load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    let served = reloader.current();
+    reloader.stop().unwrap();
+    stopped(&mut events);
+    volume.publish(&new.files());
+    assert_eq!(reloader.reload_now(), Reload::Stopped);
+    // Two polls long.
+    assert!(reloader.wait_published(1, 2 * quick().poll).is_none());
+    assert!(Arc::ptr_eq(&served, &reloader.current()));
+    assert_eq!(drain(&mut events), []);
+    // It is not forgotten either.
+    reloader.start().unwrap();
+    common::wait_for_leaf(&reloader, &new.server);
+    let handle = reloader.handle();
+    reloader.stop().unwrap();
+    drop(reloader);
+    assert_eq!(handle.reload_now(), Reload::Stopped);
+    assert_eq!(common::presented_by(&handle.current().value.config)[0], new.server.leaf);
+    assert!(!handle.status().running);
+}
+
+#[test]
+fn inv13_a_stop_in_the_midst_of_a_build_prevents_its_publication_and_says_so() {
+    let (old, new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let place: Whole = Arc::default();
+    let reloader = {
+        let place = Arc::clone(&place);
+        let stop_it = move |_: &mut rustls::ServerConfig| {
+            if let Some(reloader) = place.get().and_then(Weak::upgrade) {
+                reloader.stop().unwrap();
+            }
+        };
+        Arc::new(volume.server().timing(by_events_only()).configure(stop_it).load().unwrap())
+    };
+    // By hand without a worker, and then with one.
+    for worker in [false, true] {
+        let served = reloader.current();
+        if worker {
+            reloader.start().unwrap();
+        }
+        let mut events = reloader.events();
+        place.get_or_init(|| Arc::downgrade(&reloader));
+        volume.publish(&new.files());
+        assert_eq!(reloader.reload_now(), Reload::Stopped, "it said that it published");
+        reloader.stop().unwrap();
+        assert!(Arc::ptr_eq(&served, &reloader.current()));
+        let told = drain(&mut events);
+        let is_publication = |event: &Arc<Event>| matches!(**event, Event::Published { .. });
+        assert!(!told.iter().any(is_publication), "{told:?}");
+    }
+}
+
+#[test]
+fn inv13_dropping_it_joins_the_driver_and_frees_everything() {
+    for start in [true, false] {
+        let generation = Generation::new(0);
+        let volume = Volume::of(&generation);
+        let token = Arc::new(());
+        let kept = Arc::clone(&token);
+        let observer = move |_: &Event| assert_eq!(Arc::strong_count(&kept), 2);
+        let reloader = volume.server().on_event(observer).load().unwrap();
+        let mut events = reloader.events();
+        if start {
+            reloader.start().unwrap();
+            started(&mut events);
+        }
+        let config = Arc::downgrade(&reloader.current());
+        drop(events);
+        drop(reloader);
+        assert_eq!(Arc::strong_count(&token), 1, "the driver's thread still holds its callbacks");
+        assert!(config.upgrade().is_none(), "the last configuration is still held");
+    }
+}
+
+#[test]
+fn inv13_a_stop_from_a_callback_does_not_deadlock() {
+    let (old, new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let place: Whole = Arc::default();
+    let (told, tells) = mpsc::channel();
+    let reloader = {
+        let place = Arc::clone(&place);
+        let stop_it = move |_: &_| {
+            if let Some(reloader) = place.get().and_then(Weak::upgrade) {
+                told.send(reloader.stop()).unwrap();
+            }
+        };
+        Arc::new(volume.server().on_publish(stop_it).load().unwrap())
+    };
+    place.get_or_init(|| Arc::downgrade(&reloader));
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    volume.publish(&new.files());
+    assert_eq!(tells.recv_timeout(common::DEADLINE), Ok(Ok(())));
+    stopped(&mut events);
+    reloader.stop().unwrap();
+    assert!(!reloader.status().running);
+    reloader.start().unwrap();
+}
+
+#[test]
+fn inv13_dropping_the_last_reference_in_a_callback_does_not_deadlock() {
+    let (old, new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let place: Arc<Mutex<Option<ServerReloader>>> = Arc::default();
+    let (told, tells) = mpsc::channel();
+    let reloader = {
+        let place = Arc::clone(&place);
+        let drop_it = move |_: &_| {
+            drop(place.lock().unwrap().take());
+            told.send(()).unwrap();
+        };
+        volume.server().on_publish(drop_it).load().unwrap()
+    };
+    let handle = reloader.handle();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    *place.lock().unwrap() = Some(reloader);
+    volume.publish(&new.files());
+    tells.recv_timeout(common::DEADLINE).unwrap();
+    stopped(&mut events);
+    assert_eq!(handle.current().generation, 2);
+}
+
+#[test]
+fn inv13_a_reload_asked_for_in_a_callback_is_queued_and_then_happens() {
+    // Without a worker, and with one.
+    for worker in [false, true] {
+        let generations = generations(3);
+        let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
+        let server = volume.lock().unwrap().server().timing(by_events_only());
+        let place: Place = Arc::default();
+        let (told, tells) = mpsc::channel();
+        let reloader = {
+            let (place, volume) = (Arc::clone(&place), Arc::clone(&volume));
+            let last = Generation { ..Generation::new(9) };
+            let pair = last.server.clone();
+            let reload = move |published: &Arc<rustls_reload::Published<ServerTls>>| {
+                if published.generation == 2 {
+                    // In place: without the reload by hand it would have to settle.
+                    volume.lock().unwrap().publish(&last.files());
+                    told.send(place.get().unwrap().reload_now()).unwrap();
+                }
+            };
+            let reloader = server.on_publish(reload).load().unwrap();
+            (reloader, pair)
+        };
+        let (reloader, last) = reloader;
+        place.get_or_init(|| reloader.handle());
+        if worker {
+            reloader.start().unwrap();
+        }
+        volume.lock().unwrap().publish(&generations[1].files());
+        reloader.reload_now();
+        assert_eq!(tells.recv_timeout(common::DEADLINE), Ok(Reload::Queued));
+        assert_eq!(common::wait_for_leaf(&reloader, &last), 3);
+    }
+}
+
+/// A reload by hand says that the writing is over; that does not hold for whatever a later start finds.
+#[test]
+fn inv01_inv13_a_reload_asked_for_before_a_stop_is_not_carried_out_by_the_next_start() {
+    let generations = generations(3);
+    let dir = tempfile::tempdir().unwrap();
+    let write = |generation: &Generation| {
+        generation
+            .files()
+            .iter()
+            .for_each(|(name, bytes)| std::fs::write(dir.path().join(name), bytes).unwrap());
+    };
+    write(&generations[0]);
+    let place: Whole = Arc::default();
+    let in_callback = Arc::clone(&place);
+    let (tell, told) = mpsc::channel();
+    let settle = Duration::from_secs(1);
+    let reloader = common::server_in(dir.path())
+        .timing(rustls_reload::Timing { settle, ..quick() })
+        .on_publish(move |_| {
+            let reloader = in_callback.get().and_then(Weak::upgrade).unwrap();
+            let queued = reloader.reload_now();
+            tell.send((queued, reloader.stop())).unwrap();
+        });
+    let reloader = Arc::new(reloader.load().unwrap());
+    place.set(Arc::downgrade(&reloader)).unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    write(&generations[1]);
+    // The stop came after the publication, and often before the answer to it.
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(told.recv_timeout(common::DEADLINE).unwrap(), (Reload::Queued, Ok(())));
+    stopped(&mut events);
+    let (writing, generation) = (Instant::now(), reloader.served().generation);
+    write(&generations[2]);
+    reloader.start().unwrap();
+    assert!(reloader.wait_published(generation, common::DEADLINE).is_some());
+    assert!(writing.elapsed() >= settle, "served after {:?}, as if by hand", writing.elapsed());
+}
+
+#[test]
+fn inv13_a_callback_that_panics_ends_neither_the_driver_nor_the_other_callbacks() {
+    let generations = generations(3);
+    let mut volume = Volume::of(&generations[0]);
+    let (heard, hears) = mpsc::channel();
+    let reloader = volume
+        .server()
+        .on_event(|_| panic!("by design"))
+        .on_publish(|_| panic!("by design"))
+        .on_event(move |event| heard.send(event.clone()).unwrap())
+        .load()
+        .unwrap();
+    reloader.start().unwrap();
+    assert_eq!(hears.recv_timeout(common::DEADLINE), Ok(Event::Started));
+    for (i, next) in generations[1..].iter().enumerate() {
+        volume.publish(&next.files());
+        let event = hears.recv_timeout(common::DEADLINE).unwrap();
+        assert!(matches!(event, Event::Published { generation, .. } if generation == i as u64 + 2));
+    }
+}
+
+/// Publishes lengths; panics wherever it is told to.
+struct Panics {
+    in_build: Arc<AtomicBool>,
+    in_shrinks: Arc<AtomicBool>,
+}
+
+impl Build for Panics {
+    type Value = usize;
+
+    fn build(&mut self, files: &Files, _: &Context<'_, usize>) -> Result<Built<usize>, Error> {
+        assert!(!self.in_build.load(Ordering::SeqCst), "by design");
+        Ok(Built::new(files.get(0).unwrap().1.len()))
+    }
+
+    fn shrinks(&self, _: usize, _: &Files, _: &Files) -> bool {
+        assert!(!self.in_shrinks.load(Ordering::SeqCst), "by design");
+        false
+    }
+}
+
+#[test]
+fn inv03_a_panic_in_any_method_of_a_build_is_a_refusal_and_the_driver_goes_on() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (in_build, in_shrinks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let build = Panics { in_build: Arc::clone(&in_build), in_shrinks: Arc::clone(&in_shrinks) };
+    let reloader = Reloader::builder([file.path()], build).timing(by_events_only()).load().unwrap();
+    let mut events = reloader.events();
+    let mut length = 0;
+    for worker in [false, true] {
+        if worker {
+            reloader.start().unwrap();
+        }
+        for flag in [&in_build, &in_shrinks] {
+            let served = reloader.current();
+            flag.store(true, Ordering::SeqCst);
+            length += 1;
+            std::fs::write(file.path(), vec![b'x'; length]).unwrap();
+            let Reload::Refused(error) = reloader.reload_now() else { panic!("not refused") };
+            assert_eq!(error.layer(), Layer::Panic);
+            assert!(Arc::ptr_eq(&served, &reloader.current()));
+            flag.store(false, Ordering::SeqCst);
+            reloader.reload_now();
+            assert_eq!(reloader.current().value, length);
+        }
+    }
+    let told = drain(&mut events);
+    let refusals = told.iter().filter(|event| matches!(***event, Event::Refused { .. })).count();
+    assert_eq!(refusals, 4, "{told:?}");
+}
+
+/// Asks again at once; Wine gives a lock that somebody takes over and over to nobody else for seconds.
+fn pause() {
+    if cfg!(windows) { thread::sleep(Duration::from_millis(1)) } else { std::hint::spin_loop() }
+}
+
+#[test]
+fn inv13_a_stop_that_races_with_starts_ends_its_own_run_only() {
+    let volume = Volume::of(&Generation::new(0));
+    let reloader = volume.server().load().unwrap();
+    let (mut ended, done) = (Ok(()), AtomicBool::new(false));
+    thread::scope(|scope| {
+        // Starts again as soon as that is allowed.
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                if !reloader.status().running {
+                    let _ = reloader.start();
+                }
+                pause();
+            }
+        });
+        for _ in 0..300 {
+            while !reloader.status().running {
+                pause();
+            }
+            ended = reloader.stop();
+            if ended.is_err() {
+                break;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(ended, Ok(()), "a stop waited for another run than its own");
+    reloader.stop().unwrap();
+    assert!(!reloader.status().running);
+}
+
+#[test]
+fn inv13_many_threads_may_ask_for_reloads_while_it_is_started_and_stopped() {
+    let generations = generations(21);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().load().unwrap();
+    let done = AtomicBool::new(false);
+    let answers = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let answer = reloader.reload_now();
+                    answers.lock().unwrap().push(answer);
+                }
+            });
+        }
+        for next in &generations[1..] {
+            reloader.start().unwrap();
+            volume.publish(&next.files());
+            common::wait_for_leaf(&reloader, &next.server);
+            reloader.stop().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let answers = answers.into_inner().unwrap();
+    let known = |answer: &Reload| matches!(answer, Reload::Reloaded | Reload::Unchanged | Reload::Stopped);
+    assert!(answers.iter().all(known), "{:?}", answers.iter().find(|answer| !known(answer)));
+    assert_eq!(reloader.status().generation, 21);
+}
+
+#[test]
+fn inv11_a_subscriber_that_lags_loses_the_oldest_and_is_told_how_many() {
+    let volume = Volume::of(&Generation::new(0));
+    let reloader = volume.server().load().unwrap();
+    let (mut lags, mut follows) = (reloader.events(), reloader.events());
+    reloader.start().unwrap();
+    started(&mut follows);
+    // One warning each.
+    let told = rustls_reload::EVENT_LIMIT + 10;
+    for _ in 0..told {
+        assert!(matches!(reloader.start(), Err(AlreadyRunning)));
+    }
+    reloader.stop().unwrap();
+    let all: Vec<_> = std::iter::from_fn(|| lags.try_next()).collect();
+    assert_eq!(all.len(), rustls_reload::EVENT_LIMIT);
+    let lost: u64 = all.iter().map(|told| told.lost).sum();
+    // Besides the warnings: started and stopped.
+    assert_eq!(all.len() as u64 + lost, told as u64 + 2);
+    assert_eq!(*all.last().unwrap().event, Event::Stopped);
+}

@@ -1,0 +1,47 @@
+//! What a start may publish: it looks at once, but knows nothing of how the files came to be as they are.
+
+use std::{fs, io::Write, time::Duration};
+
+use crate::common;
+use rustls_reload::{Build, Built, Context, Error, Reloader, Timing, snapshot::Files};
+
+/// Publishes the file as it is.
+struct Bytes;
+
+impl Build for Bytes {
+    type Value = Vec<u8>;
+
+    fn build(&mut self, files: &Files, _: &Context<'_, Vec<u8>>) -> Result<Built<Vec<u8>>, Error> {
+        Ok(Built::new(files.get(0).unwrap().1.to_vec()))
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Checks: INV-01 (b)
+#[test]
+fn inv01_a_start_in_the_middle_of_a_write_in_place_waits_for_its_end() {
+    // The first start, and one after a stop.
+    common::at_once(&[false, true], |&again| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bundle");
+        fs::write(&path, "old one, old two").unwrap();
+        // Longer than this test may be held up between its two writes.
+        let timing = Timing { settle: Duration::from_secs(2), ..Timing::default() };
+        let reloader = Reloader::builder([&path], Bytes).timing(timing).load().unwrap();
+        let mut events = reloader.events();
+        if again {
+            reloader.start().unwrap();
+            common::started(&mut events);
+            reloader.stop().unwrap();
+        }
+        let mut file = fs::File::create(&path).unwrap();
+        write!(file, "new one").unwrap();
+        reloader.start().unwrap();
+        common::started(&mut events);
+        write!(file, ", new two").unwrap();
+        let published = reloader.wait_published(1, LIMIT).unwrap();
+        assert_eq!(published.value.as_slice(), b"new one, new two");
+        assert_eq!(published.generation, 2, "nothing else was published");
+    });
+}

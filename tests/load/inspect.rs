@@ -1,0 +1,245 @@
+//! An inspection says what a load does: the same refusal, and of what passes everything that a stage found.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use crate::common::{self, Generation, Volume, spoils};
+use rustls_reload::{
+    ClientAuth, Error, Inspection, Layer, ServerReloader,
+    testkit::{Authority, Identity, Pair, Subject},
+    watch::{MakeWatcher, Watched, Watcher},
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A pair that is valid for so many days from now.
+fn valid_for(ca: &Authority, days: u32) -> Pair {
+    let now = SystemTime::now();
+    ca.issue(&Subject::server("localhost").valid(now - DAY, now + days * DAY), &Identity::p256())
+}
+
+fn layers(warnings: &[Error]) -> Vec<Layer> {
+    warnings.iter().map(Error::layer).collect()
+}
+
+/// The warnings of the pair in `dir`, with two weeks for an end that is near.
+fn warnings(volume: &Volume) -> Vec<Error> {
+    let inspection = volume.server().inspect(14 * DAY);
+    assert_eq!(inspection.refused, None);
+    inspection.warnings
+}
+
+#[test]
+fn inv11_a_broken_set_is_refused_with_the_error_of_a_first_load() {
+    let numbers: Vec<_> = (0..spoils().len()).collect();
+    let compared = common::at_once(&numbers, |number| is_refused_alike(*number));
+    let counted = compared.into_iter().filter(|refused| *refused).count();
+    println!("broken sets compared: {counted}");
+    assert!(counted >= 25, "{counted}");
+}
+
+/// Compares a first load of the broken set of this number with an inspection; `false` where neither
+/// refuses it.
+fn is_refused_alike(i: usize) -> bool {
+    let spoil = spoils().swap_remove(i);
+    let what = format!("{}: {:?}", spoil.what, spoil.blamed);
+    let mut volume = Volume::of(&Generation::new(2 * i)).private();
+    volume.publish_spoilt(&Generation::new(2 * i + 1).files(), |payload| (spoil.spoil)(payload));
+    let server = || volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
+    let (loaded, inspection) = (server().load().err(), server().inspect(Duration::ZERO));
+    assert_eq!(inspection.refused, loaded, "{what}");
+    if spoil.layer == Layer::Validity {
+        // The one thing that a reload refuses and a first load does not.
+        assert_eq!(loaded, None, "{what}");
+        assert_eq!(layers(&inspection.warnings), [Layer::Validity], "{what}");
+        return false;
+    }
+    assert_eq!(loaded.map(|error| error.layer()), Some(spoil.layer), "{what}");
+    // What lies behind the stage that refused was not reached, and what lies before it was passed.
+    let reached = |layer| spoil.layer == layer;
+    let Inspection { sizes, chain, key, matched, client_cas, rehearsed, warnings, watched, .. } = inspection;
+    assert_eq!(sizes.is_empty(), reached(Layer::Read), "{what}");
+    assert_eq!(chain.is_empty(), spoil.blamed == Some("tls.crt") || reached(Layer::Read), "{what}");
+    let of_ca = spoil.blamed == Some("ca.crt") && !reached(Layer::Read);
+    assert_eq!(key.is_some(), of_ca || reached(Layer::Match), "{what}");
+    assert_eq!(matched, of_ca.then_some(true), "{what}");
+    assert!(client_cas.is_empty() && rehearsed.is_empty() && warnings.is_empty(), "{what}");
+    assert!(watched.is_empty(), "{what}");
+    true
+}
+
+#[test]
+fn inv03_what_refuses_outside_the_files_is_told_after_what_was_found_in_them() {
+    let volume = Volume::of(&Generation::new(0));
+    let replaces: fn(&mut rustls::ServerConfig) =
+        |config| config.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
+    let panics: fn(&mut rustls::ServerConfig) = |_| panic!("by design");
+    for (closure, layer) in [(replaces, Layer::Config), (panics, Layer::Panic)] {
+        let inspection = volume.server().configure(closure).inspect(Duration::ZERO);
+        assert_eq!(inspection.refused.map(|error| error.layer()), Some(layer));
+        assert_eq!(inspection.matched, Some(true), "{layer}");
+        assert!(inspection.rehearsed.is_empty() && inspection.watched.is_empty(), "{layer}");
+    }
+    let inspection = ServerReloader::builder("", "tls.key").inspect(Duration::ZERO);
+    assert_eq!(inspection.refused.map(|error| error.layer()), Some(Layer::Settings));
+}
+
+#[test]
+fn a_good_set_is_told_as_it_is_loaded_and_watched() {
+    let generation = Generation::new(0);
+    let ca = generation.ca.intermediate("between");
+    let now = SystemTime::now();
+    let subject = Subject::server("localhost").valid(now - DAY, now + 90 * DAY);
+    let server = ca.issue_with_chain(&subject, &Identity::ed25519());
+    let files = [
+        ("tls.crt", server.chain.as_bytes()),
+        ("tls.key", server.key.as_bytes()),
+        ("ca.crt", generation.ca.pem.as_bytes()),
+    ];
+    let volume = Volume::new(&files).private();
+    let with_ca = |mode| volume.server().client_ca(volume.path("ca.crt"), mode);
+    for mode in [ClientAuth::Optional, ClientAuth::Required] {
+        let found = with_ca(mode).inspect(14 * DAY);
+        assert_eq!((found.refused, found.warnings), (None, vec![]));
+        assert_eq!(found.paths, ["tls.crt", "tls.key", "ca.crt"].map(|name| volume.path(name)));
+        assert_eq!(found.sizes, [files.map(|(_, bytes)| bytes.len())]);
+        assert_eq!(found.chain, [server.leaf.clone(), ca.der().clone()]);
+        assert_eq!((found.key, found.matched), (Some("Ed25519"), Some(true)));
+        assert_eq!(found.client_cas, [generation.ca.der().clone()]);
+        assert_eq!(found.rehearsed, ["TLS 1.3", "TLS 1.2"]);
+        let end = found.walk.traces[1].last().unwrap().entry;
+        assert_eq!(found.walk.entries[end].path, volume.path("..generation_0/tls.key"));
+        // What a running server watches.
+        let reloader = with_ca(mode).load().unwrap();
+        let mut events = reloader.events();
+        reloader.start().unwrap();
+        common::started(&mut events);
+        assert_eq!(found.watched, reloader.status().watched);
+        assert!(found.watched.contains(&volume.dir()) && found.watched.contains(&PathBuf::from("/")));
+        assert_eq!(found.unwatched, reloader.status().unwatched);
+    }
+}
+
+#[test]
+fn only_the_versions_that_are_enabled_are_rehearsed() {
+    let volume = Volume::of(&Generation::new(0));
+    let found = volume.server().versions(&[&rustls::version::TLS12]).inspect(Duration::ZERO);
+    assert_eq!((found.rehearsed, found.refused), (vec!["TLS 1.2"], None));
+}
+
+#[test]
+fn the_end_of_a_leaf_is_a_warning_once_it_is_near_and_once_it_is_over() {
+    let ca = Authority::root("CA");
+    for (days, warned) in [(3, true), (13, true), (15, false), (90, false)] {
+        let pair = valid_for(&ca, days);
+        let volume =
+            Volume::new(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]).private();
+        let expected = if warned { vec![Layer::Validity] } else { vec![] };
+        assert_eq!(layers(&warnings(&volume)), expected, "{days} days");
+        assert_eq!(volume.server().inspect(DAY).warnings, [], "{days} days are not within one");
+    }
+    let now = SystemTime::now();
+    for window in [(now - 2 * DAY, now - DAY), (now + DAY, now + 2 * DAY)] {
+        let pair = ca.issue(&Subject::server("localhost").valid(window.0, window.1), &Identity::p256());
+        let volume =
+            Volume::new(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]).private();
+        let told = warnings(&volume);
+        assert_eq!(layers(&told), [Layer::Validity], "told once: {told:?}");
+        assert_eq!(told[0].path(), Some(volume.path("tls.crt").as_path()));
+    }
+}
+
+#[test]
+fn a_chain_out_of_order_is_a_warning_and_so_is_what_has_expired_behind_the_leaf() {
+    let root = Authority::root("root");
+    let (upper, other) = (root.intermediate("upper"), Authority::root("other"));
+    let lower = upper.intermediate("lower");
+    let pair = valid_for(&lower, 90);
+    let now = SystemTime::now();
+    let old = root.issue(&Subject::server("old").valid(now - 2 * DAY, now - DAY), &Identity::p256());
+    let chain = |behind: &[&str]| pair.chain.clone() + &behind.concat();
+    for (behind, expected) in [
+        (&[][..], vec![]),
+        (&[&lower.pem, &upper.pem, &root.pem], vec![]),
+        (&[&upper.pem, &lower.pem], vec![Layer::Chain, Layer::Chain]),
+        (&[&lower.pem, &other.pem], vec![Layer::Chain]),
+        (&[&old.chain], vec![Layer::Chain, Layer::Validity]),
+    ] {
+        let chain = chain(&behind.iter().map(|pem: &&String| pem.as_str()).collect::<Vec<_>>());
+        let volume =
+            Volume::new(&[("tls.crt", chain.as_bytes()), ("tls.key", pair.key.as_bytes())]).private();
+        assert_eq!(layers(&warnings(&volume)), expected, "{} behind", behind.len());
+    }
+}
+
+#[test]
+fn a_client_ca_outside_its_dates_is_a_warning() {
+    let ca = Authority::root("CA");
+    let (pair, now) = (valid_for(&ca, 90), SystemTime::now());
+    let old = ca.twin("Old Root", (now - 2 * DAY, now - DAY));
+    let bundle = ca.pem.clone() + &old;
+    let volume = Volume::new(&[
+        ("tls.crt", pair.chain.as_bytes()),
+        ("tls.key", pair.key.as_bytes()),
+        ("ca.crt", bundle.as_bytes()),
+    ])
+    .private();
+    let found = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).inspect(DAY);
+    assert_eq!(found.refused, None);
+    assert_eq!(found.client_cas.len(), 2);
+    let [told] = found.warnings.as_slice() else { panic!("{:?}", found.warnings) };
+    assert_eq!((told.layer(), told.path()), (Layer::ClientCa, Some(volume.path("ca.crt").as_path())));
+    assert!(told.why().starts_with("the client CA CN=Old Root has expired at "), "{told}");
+    let effect = "rustls does not look at the dates of a client CA, so no client is refused for that";
+    assert!(told.why().ends_with(effect), "{told}");
+}
+
+/// Watches nothing and says of these directories what it is told to.
+struct Says(Vec<PathBuf>, Result<Watched, ()>);
+
+impl Watcher for Says {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        if self.0.iter().any(|named| named == dir) {
+            return self.1.map_err(|()| Error::new(Layer::Watch, "not this one").at(dir));
+        }
+        Ok(Watched::Armed)
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+#[test]
+fn each_directory_whose_events_are_missing_is_told_once() {
+    let pair = valid_for(&Authority::root("CA"), 90);
+    let volume =
+        Volume::new(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]).private();
+    let inspect = |dirs: &[PathBuf], says: Result<Watched, ()>| {
+        let dirs = dirs.to_vec();
+        let make: MakeWatcher = Box::new(move |_| Ok(Box::new(Says(dirs.clone(), says))));
+        let found = volume.server().watcher(Some(make)).inspect(DAY);
+        assert_eq!(found.refused, None);
+        let mut told: Vec<_> = found.warnings.iter().map(|told| told.path().unwrap().to_owned()).collect();
+        told.sort();
+        (told, found.watched, found.unwatched)
+    };
+    let payload = volume.path("..generation_0");
+    // With a file or a link in it, without, and both.
+    let holds = vec![volume.dir(), payload];
+    let leads = vec![PathBuf::from("/")];
+    let (told, watched, unwatched) = inspect(&holds, Err(()));
+    assert_eq!((&told, unwatched), (&holds, vec![]));
+    assert!(!watched.is_empty() && holds.iter().all(|dir| !watched.contains(dir)), "{watched:?}");
+    let (told, watched, unwatched) = inspect(&leads, Ok(Watched::Denied));
+    assert_eq!((told, &unwatched), (vec![], &leads), "what only leads there is no fault");
+    assert!(!watched.contains(&leads[0]));
+    let (told, _, unwatched) = inspect(&[&*leads, &*holds].concat(), Ok(Watched::Denied));
+    assert_eq!((told, unwatched), (holds.clone(), leads));
+    let (told, watched, _) = inspect(&holds[1..], Ok(Watched::Silent("NFS")));
+    assert_eq!(told, holds[1..], "its events are not to be relied on");
+    assert!(watched.contains(&holds[1]));
+    // Without any watcher there is one reason for all of them.
+    let found = volume.server().watcher(None).inspect(DAY);
+    assert_eq!((layers(&found.warnings), found.watched), (vec![Layer::Watch], vec![]));
+}

@@ -1,0 +1,310 @@
+//! Files that are wrong in some way, each as the next update of a running server: what is refused is refused by the
+//! expected layer, about the expected file, and the same object goes on being served; then a good update is taken up. What
+//! is in fact acceptable is listed as served, so that nobody tightens it unknowingly.
+//!
+//! The recipes are applied to sets that are made on the spot, so that nothing expires; only keys lie in `keys`, made once by
+//! `openssl genpkey` and `ssh-keygen`.
+//!
+//! Checks: INV-02, INV-03, INV-05, INV-10, INV-11
+
+use std::{collections::BTreeMap, fmt::Debug, io::Write, path::Path, sync::Arc, time::Instant};
+
+use rustls_reload::{
+    Build, ClientAuth, Event, Events, Layer, Reload, Reloader, ServerBuild, ServerTls, Timing, pem,
+    testkit::Windows,
+};
+
+mod asn1;
+mod cas;
+mod chains;
+mod dates;
+mod disk;
+mod keys;
+mod lenient;
+mod messages;
+mod mistaken_keys;
+mod mistakes;
+mod set;
+mod text;
+
+use crate::common::{DEADLINE, Volume, by_events_only, drain, presented_by, server_in, started};
+use set::{CA, CRT, Set};
+
+/// What has to come of a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// This layer refuses it and blames this file.
+    Refused(Layer, &'static str),
+    /// It is good.
+    Served,
+    /// It is good, and waits for its date.
+    Held,
+}
+
+/// Files by their names, made of the good set.
+type Make = Box<dyn Fn(&Set) -> Vec<(&'static str, Vec<u8>)> + Sync>;
+
+/// How it comes into the next update.
+pub(crate) enum Put {
+    /// These files, instead of the good ones of the set.
+    Files(Make),
+    /// This is done to the new directory before it is moved into place.
+    Dir(Box<dyn Fn(&Path) + Sync>),
+    /// This is done to the volume instead of an update.
+    Volume(Box<dyn Fn(&Path) + Sync>),
+}
+
+/// An update that is wrong, or looks so.
+pub(crate) struct Vector {
+    pub(crate) name: String,
+    pub(crate) put: Put,
+    pub(crate) expect: Expect,
+}
+
+impl Vector {
+    /// One file of the set instead of the good one.
+    pub(crate) fn file(
+        file: &'static str,
+        what: &str,
+        expect: Expect,
+        make: impl Fn(&Set) -> Vec<u8> + Sync + 'static,
+    ) -> Self {
+        Self::files(&format!("{file}: {what}"), expect, move |set| vec![(file, make(set))])
+    }
+
+    pub(crate) fn files(
+        name: &str,
+        expect: Expect,
+        make: impl Fn(&Set) -> Vec<(&'static str, Vec<u8>)> + Sync + 'static,
+    ) -> Self {
+        Self { name: name.to_owned(), put: Put::Files(Box::new(make)), expect }
+    }
+}
+
+/// All of them.
+fn vectors() -> Vec<Vector> {
+    let mut all = text::vectors();
+    all.extend(chains::vectors());
+    all.extend(dates::vectors());
+    all.extend(keys::vectors());
+    all.extend(cas::vectors());
+    all.extend(disk::vectors());
+    all
+}
+
+/// How a server hears of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hears {
+    ByEvents,
+    ByHand,
+}
+
+/// A server that runs, and the sets that it gets in turn.
+struct Server {
+    volume: Volume,
+    reloader: Reloader<ServerTls>,
+    events: Events<ServerTls>,
+    hears: Hears,
+    /// The first is served, the second is next.
+    sets: [Set; 2],
+    secrets: Vec<Windows>,
+}
+
+impl Server {
+    /// A server that builds as `around` says.
+    fn run<B: Build<Value = ServerTls>>(hears: Hears, around: impl FnOnce(ServerBuild) -> B) -> Self {
+        let sets = [Set::new(0), Set::new(1)];
+        let volume = Volume::new(&sets[0].files());
+        let server = server_in(&volume.dir())
+            .client_ca(volume.path(CA), ClientAuth::Required)
+            .provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let server = match hears {
+            Hears::ByEvents => server.timing(by_events_only()),
+            // Nothing looks but the hand.
+            Hears::ByHand => {
+                server.timing(Timing { retry: by_events_only().poll, ..by_events_only() }).watcher(None)
+            }
+        };
+        let reloader = server.into_generic().unwrap().around(around).load().unwrap();
+        let mut events = reloader.events();
+        reloader.start().unwrap();
+        started(&mut events);
+        drain(&mut events);
+        let secrets = sets.iter().map(|set| Windows::of(&set.key_der(), &set.key)).collect();
+        Self { volume, reloader, events, hears, sets, secrets }
+    }
+
+    /// Applies a vector, then a good set.
+    fn apply(&mut self, vector: &Vector) -> Result<(), String> {
+        let before = self.reloader.current();
+        let wanted = self.put(vector);
+        let (came, told) = self.outcome()?;
+        let after = self.reloader.current();
+        let same = Arc::ptr_eq(&before, &after);
+        let presented = presented_by(&after.value.config);
+        let status = self.reloader.status();
+        let kept = |what: &str| {
+            check(same, || format!("{what}, and something else is served"))?;
+            check(presented == pem::chain(self.sets[0].chain.as_bytes()).unwrap(), || {
+                format!("{what}, and a handshake gets another chain")
+            })
+        };
+        match (vector.expect, &came) {
+            (Expect::Refused(layer, file), Reload::Refused(error)) => {
+                kept("refused")?;
+                let blamed = self.volume.path(file);
+                check(error.layer() == layer && error.path() == Some(&blamed), || {
+                    format!("{layer} should have refused {file}, but {error}")
+                })?;
+                check(status.refused.map(|refused| refused.error).as_ref() == Some(error), || {
+                    format!("the status does not tell of {error}")
+                })?;
+            }
+            (Expect::Held, Reload::Held(_)) => {
+                kept("held")?;
+                check(status.held_until.is_some() && status.refused.is_none(), || format!("{status:?}"))?;
+            }
+            (Expect::Served, Reload::Reloaded) => {
+                let text = wanted.ok_or("served, though nothing was put there")?;
+                check(!same && Ok(&presented) == pem::chain(&text).as_ref(), || {
+                    "taken up, and a handshake does not get it".to_owned()
+                })?;
+            }
+            (expect, came) => return Err(format!("{expect:?} was expected, and {came:?} came")),
+        }
+        let outcomes = told.iter().filter(|event| came_of(event).is_some()).count();
+        check(outcomes == 1, || format!("told {told:?}"))?;
+        let told = format!("{told:?} {:?} {came:?}", self.reloader.status());
+        check(!self.secrets.iter().any(|windows| windows.occur_in(told.as_bytes())), || {
+            format!("a part of the key is told: {told}")
+        })?;
+        self.recover(came == Reload::Reloaded)
+    }
+
+    /// The next set with the vector in it; returns the chain that is to be served if it is good.
+    fn put(&mut self, vector: &Vector) -> Option<Vec<u8>> {
+        let next = &self.sets[1];
+        let mut files: BTreeMap<_, _> =
+            next.files().map(|(name, bytes)| (name, bytes.to_vec())).into_iter().collect();
+        if let Put::Files(make) = &vector.put {
+            files.extend(make(next));
+        }
+        let keyed: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        match &vector.put {
+            Put::Files(_) => drop(self.volume.publish(&keyed)),
+            Put::Dir(spoil) => drop(self.volume.publish_spoilt(&keyed, |dir| spoil(dir))),
+            Put::Volume(spoil) => {
+                spoil(&self.volume.dir());
+                return None;
+            }
+        }
+        files.remove(CRT)
+    }
+
+    /// A good set is taken up: the next one, or the first again if the next has been spoilt and served.
+    fn recover(&mut self, spoilt: bool) -> Result<(), String> {
+        let before = self.reloader.current();
+        if !spoilt {
+            self.sets.swap(0, 1);
+        }
+        let Self { volume, sets, .. } = self;
+        volume.publish(&sets[0].files());
+        let (came, _) = self.outcome()?;
+        let after = self.reloader.current();
+        let good = pem::chain(self.sets[0].chain.as_bytes()).unwrap();
+        check(came == Reload::Reloaded && !Arc::ptr_eq(&before, &after), || {
+            format!("the good set is not taken up: {came:?}")
+        })?;
+        check(presented_by(&after.value.config) == good, || "another chain than the good one".to_owned())?;
+        let status = self.reloader.status();
+        check(status.refused.is_none() && status.held_until.is_none(), || format!("{status:?}"))
+    }
+
+    /// What came of what is on disk, and what was told of it.
+    fn outcome(&mut self) -> Result<(Reload, Vec<Arc<Event>>), String> {
+        let by_hand = (self.hears == Hears::ByHand).then(|| self.reloader.reload_now());
+        let deadline = Instant::now() + DEADLINE;
+        let mut told = drain(&mut self.events);
+        loop {
+            let heard = told.iter().find_map(|event| came_of(event));
+            match (&by_hand, heard) {
+                // The driver may have looked a moment before it was asked to: then that is what came of it.
+                (Some(Reload::Unchanged) | None, Some(came)) => return Ok((came, told)),
+                (Some(came), _) => return Ok((came.clone(), told)),
+                (None, None) => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let next =
+                self.events.next_within(left).ok_or_else(|| format!("nothing came of it: {told:?}"))?;
+            told.push(next.event);
+            told.extend(drain(&mut self.events));
+        }
+    }
+}
+
+/// The answer to a reload by hand of which this would be told.
+fn came_of(event: &Event) -> Option<Reload> {
+    match event {
+        Event::Published { .. } => Some(Reload::Reloaded),
+        Event::Refused { error, .. } => Some(Reload::Refused(error.clone())),
+        Event::Held { not_before, .. } => Some(Reload::Held(*not_before)),
+        _ => None,
+    }
+}
+
+fn check(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
+}
+
+/// Servers at work beside each other: most of the time each waits for something to settle.
+const SERVERS: usize = 8;
+
+/// Applies the vectors that `picks` picks, in turn to servers that hear of them by events and to servers that are told by
+/// hand. How many, and what failed.
+fn apply<B: Build<Value = ServerTls>>(
+    picks: impl Fn(&Vector) -> bool,
+    around: impl Fn(ServerBuild) -> B + Sync,
+) -> (usize, Vec<String>) {
+    let vectors: Vec<_> = vectors().into_iter().filter(picks).collect();
+    let (vectors, around) = (&vectors, &around);
+    let share = |number: usize| {
+        let hears = if number.is_multiple_of(2) { Hears::ByEvents } else { Hears::ByHand };
+        let mut server = Server::run(hears, around);
+        let mut failed = Vec::new();
+        for vector in vectors.iter().skip(number).step_by(SERVERS) {
+            if let Err(why) = server.apply(vector) {
+                failed.push(format!("{} ({hears:?}): {why}", vector.name));
+                server = Server::run(hears, around);
+            }
+        }
+        failed
+    };
+    std::thread::scope(|scope| {
+        let share = &share;
+        let servers: Vec<_> =
+            (0..SERVERS.min(vectors.len())).map(|number| scope.spawn(move || share(number))).collect();
+        (vectors.len(), servers.into_iter().flat_map(|server| server.join().unwrap()).collect())
+    })
+}
+
+fn say(line: &str) {
+    std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+#[test]
+fn inv02_inv03_inv05_inv11_each_bad_file_is_refused_by_its_layer_and_the_next_good_one_is_served() {
+    let begin = Instant::now();
+    let mut counts = BTreeMap::new();
+    for vector in vectors() {
+        let by = match vector.expect {
+            Expect::Refused(layer, _) => format!("refused by {layer}"),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        *counts.entry(by).or_insert(0) += 1;
+    }
+    let total: usize = counts.values().sum();
+    let (_, failed) = apply(|_| true, |build| build);
+    say(&format!("vectors: {total}: {counts:?}, in {:.1} s", begin.elapsed().as_secs_f64()));
+    assert!(failed.is_empty(), "{} of {total}: {failed:#?}", failed.len());
+    assert!(total >= 120, "{total} vectors");
+}

@@ -1,0 +1,415 @@
+//! Files as operators have them by mistake, each with the message that it must give.
+
+use rustls_reload::{Layer, pem};
+
+use super::{
+    asn1::{self, sequence, value},
+    messages::{Mend, Mistake, openssl, shell},
+    mistaken_keys,
+    set::{CA, CRT, KEY, Set},
+};
+use crate::common::armor::{base64, block};
+
+/// Words that are true only of a file that ends too early.
+pub(crate) const CUT: &[&str] = &["cut off"];
+
+pub(crate) fn mistake(
+    what: &'static str,
+    file: &'static str,
+    layer: Layer,
+    says: &'static [&'static str],
+    make: fn(&Set) -> Vec<u8>,
+) -> Mistake {
+    Mistake { what, file, blamed: file, layer, says, never: CUT, make, mend: Mend::None }
+}
+
+/// A mistake whose message names a command, after which the file loads.
+pub(crate) fn mended(
+    what: &'static str,
+    file: &'static str,
+    layer: Layer,
+    says: &'static [&'static str],
+    make: fn(&Set) -> Vec<u8>,
+) -> Mistake {
+    Mistake { mend: Mend::Loads, ..mistake(what, file, layer, says, make) }
+}
+
+pub(crate) fn all() -> Vec<Mistake> {
+    let mut all = formats();
+    all.extend(line_breaks());
+    all.extend(markers());
+    all.extend(sections());
+    all.extend(mistaken_keys::all());
+    all
+}
+
+fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(bytes).collect()
+}
+
+fn der_of(text: &str) -> Vec<u8> {
+    pem::chain(text.as_bytes()).unwrap()[0].to_vec()
+}
+
+/// The digits of the first section, in lines.
+pub(crate) fn digits(text: &str) -> Vec<u8> {
+    let lines = text.lines().skip(1).take_while(|line| !line.starts_with('-'));
+    lines.map(|line| format!("{line}\n")).collect::<String>().into()
+}
+
+fn p12(set: &Set) -> Vec<u8> {
+    let pair = format!("{}{}", set.key, set.chain);
+    openssl(&["pkcs12", "-export", "-passout", "pass:secret"], pair.as_bytes())
+}
+
+/// Files that are not PEM.
+fn formats() -> Vec<Mistake> {
+    let pem = Layer::Pem;
+    vec![
+        mistake("empty", CRT, pem, &["the file is empty"], |_| Vec::new()),
+        mistake("white space only", KEY, pem, &["white space only"], |_| b" \n\t\n".to_vec()),
+        mistake("zeros only", CRT, pem, &["zeros only"], |set| vec![0; set.chain.len()]),
+        mended("UTF-16 with a mark, little end first", CRT, pem, &["looks like UTF-16"], |set| {
+            utf16(&format!("\u{feff}{}", set.chain), u16::to_le_bytes)
+        }),
+        mended("UTF-16 with a mark, big end first", KEY, pem, &["looks like UTF-16"], |set| {
+            utf16(&format!("\u{feff}{}", set.key), u16::to_be_bytes)
+        }),
+        mended("UTF-16 without a mark", KEY, pem, &["looks like UTF-16LE"], |set| {
+            utf16(&set.key, u16::to_le_bytes)
+        }),
+        mended("UTF-16 without a mark, big end first", CA, pem, &["looks like UTF-16BE"], |set| {
+            utf16(&set.ca, u16::to_be_bytes)
+        }),
+        mended("UTF-32", CRT, pem, &["looks like UTF-32LE"], |set| {
+            set.chain.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect()
+        }),
+        mended(
+            "DER of a certificate",
+            CRT,
+            pem,
+            &["looks like a certificate in DER", "openssl x509 -inform DER"],
+            |set| der_of(&set.chain),
+        ),
+        mended("DER of a key", KEY, pem, &["looks like a private key (PKCS #8) in DER"], |set| {
+            set.key_der().secret_der().to_vec()
+        }),
+        mended("DER of an encrypted key", KEY, pem, &["looks like an encrypted private key in DER"], |set| {
+            openssl(&["pkcs8", "-topk8", "-outform", "DER", "-passout", "pass:secret"], set.key.as_bytes())
+        }),
+        mistake(
+            "DER of a revocation list as the CAs",
+            CA,
+            pem,
+            &["looks like a revocation list in DER"],
+            |_| {
+                let time = value(asn1::UTC_TIME, b"260101000000Z");
+                let signed = sequence(&[&value(asn1::INTEGER, &[1]), &sequence(&[]), &sequence(&[]), &time]);
+                sequence(&[&signed, &sequence(&[]), &value(asn1::BITS, &[0])])
+            },
+        ),
+        mended(
+            "PKCS #12 as the chain",
+            CRT,
+            pem,
+            &["PKCS #12", ".p12", "openssl pkcs12 -in old -nodes"],
+            p12,
+        ),
+        mended("PKCS #12 as the key", KEY, pem, &["PKCS #12"], p12),
+        mistake("PKCS #12 without lengths (BER)", CRT, pem, &["PKCS #12"], |_| {
+            b"\x30\x80\x02\x01\x03\x30\x80\x06\x09\x2a".to_vec()
+        }),
+        mistake("JKS", CRT, pem, &["Java keystore", "keytool"], |_| {
+            b"\xfe\xed\xfe\xed\0\0\0\x02\0\0\0\x01".to_vec()
+        }),
+        mistake("JCEKS", KEY, pem, &["Java keystore", "keytool"], |_| b"\xce\xce\xce\xce\0\0\0\x02".to_vec()),
+        mended("base64 of PEM", CRT, pem, &["base64 of PEM", "Kubernetes Secret"], |set| {
+            base64(set.chain.as_bytes()).into()
+        }),
+        mended("base64 of a key's PEM, in lines", KEY, pem, &["base64 of PEM"], |set| {
+            let text = base64(set.key.as_bytes());
+            text.as_bytes().chunks(76).flat_map(|line| [line, b"\n"].concat()).collect()
+        }),
+        mended("base64 of base64 of PEM", KEY, pem, &["encoded twice or more"], |set| {
+            base64(base64(set.key.as_bytes()).as_bytes()).into()
+        }),
+        mended(
+            "a certificate without its BEGIN and END",
+            CRT,
+            pem,
+            &["looks like a certificate without"],
+            |set| digits(&set.chain),
+        ),
+        mended("a key without its BEGIN and END", KEY, pem, &["looks like a private key without"], |set| {
+            digits(&set.key)
+        }),
+        mistake("HTML", CRT, pem, &["looks like a page (HTML or XML)"], |_| {
+            b"<!DOCTYPE html>\n<html><body>Sign in</body></html>\n".to_vec()
+        }),
+        mistake("a pointer of git-lfs", CRT, pem, &["git-lfs", "git lfs pull"], |_| {
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n".to_vec()
+        }),
+        mended("an answer of Vault", CRT, pem, &["looks like JSON", "jq -r .data.certificate"], |set| {
+            let text = set.chain.replace('\n', "\\n");
+            format!("{{\"data\": {{\"certificate\": \"{text}\"}}}}\n").into()
+        }),
+        mistake(
+            "a Secret's manifest",
+            CRT,
+            pem,
+            &["looks like a Kubernetes manifest", "kubectl get secret"],
+            |set| {
+                let data = base64(set.chain.as_bytes());
+                format!("apiVersion: v1\nkind: Secret\ndata:\n  tls.crt: {data}\n").into()
+            },
+        ),
+        mistake("a file of sops", KEY, pem, &["looks encrypted by sops", "sops -d"], |_| {
+            b"key: ENC[AES256_GCM,data:AA==,iv:AA==,tag:AA==,type:str]\nsops:\n  version: 3.9.0\n".to_vec()
+        }),
+        mistake("a file of ansible-vault", KEY, pem, &["ansible-vault decrypt"], |_| {
+            b"$ANSIBLE_VAULT;1.1;AES256\n3961\n".to_vec()
+        }),
+        mistake("a file of age", KEY, pem, &["encrypted by age"], |_| {
+            b"age-encryption.org/v1\n-> X25519 A\n".to_vec()
+        }),
+        mistake("a file of git-crypt", KEY, pem, &["git-crypt"], |_| b"\0GITCRYPT\0AAAA".to_vec()),
+        mistake("a key of PuTTY", KEY, pem, &["PuTTY", "puttygen"], |_| {
+            b"PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n".to_vec()
+        }),
+        mistake("a public key of SSH", CRT, pem, &["looks like a public key of SSH"], |_| {
+            b"ssh-ed25519 AAAA x\n".to_vec()
+        }),
+        mended("gzip", CRT, pem, &["compressed by gzip"], |set| shell("gzip -c", set.chain.as_bytes())),
+        mistake("a message", CRT, pem, &["no line begins with -----BEGIN"], |_| {
+            b"permission denied!\n".to_vec()
+        }),
+    ]
+}
+
+/// Line breaks that were lost or written out on the way.
+fn line_breaks() -> Vec<Mistake> {
+    let pem = Layer::Pem;
+    vec![
+        mended(
+            "\\n for line breaks in a chain",
+            CRT,
+            pem,
+            &["line 1", "line breaks are written out as \\n"],
+            |set| set.chain.replace('\n', "\\n").into(),
+        ),
+        mended(
+            "\\n for line breaks in a key",
+            KEY,
+            pem,
+            &["line 1", "line breaks are written out as \\n"],
+            |set| set.key.replace('\n', "\\n").into(),
+        ),
+        mended(
+            "\\n for line breaks, in quotes",
+            KEY,
+            pem,
+            &["line 1", "line breaks are written out as \\n"],
+            |set| format!("\"{}\"\n", set.key.replace('\n', "\\n")).into(),
+        ),
+        mended("spaces for line breaks in a chain", CRT, pem, &["line 1", "line breaks are lost"], |set| {
+            set.chain.replace('\n', " ").into()
+        }),
+        mended("spaces for line breaks in a key", KEY, pem, &["line 1", "line breaks are lost"], |set| {
+            set.key.replace('\n', " ").into()
+        }),
+        mistake("percent-encoded", CRT, pem, &["line 1", "looks percent-encoded"], |set| {
+            set.chain.replace(' ', "%20").replace('\n', "%0A").replace('+', "%2B").into()
+        }),
+        mended("nothing for line breaks", CA, pem, &["line 1", "joined", "line break"], |set| {
+            set.ca.replace('\n', "").into()
+        }),
+        mended(
+            "two files joined without a line break",
+            CRT,
+            pem,
+            &["END and a BEGIN line are joined", "line 1"],
+            |set| set.chain.replace("-----\n-----", "----------").into(),
+        ),
+    ]
+}
+
+/// `BEGIN` and `END` lines that are damaged or hidden.
+fn markers() -> Vec<Mistake> {
+    let pem = Layer::Pem;
+    vec![
+        mended("long dashes", CRT, pem, &["line 1", "not ASCII", "looks like"], |set| {
+            set.chain.replace("-----", "\u{2014}\u{2013}").into()
+        }),
+        mended("other hyphens", KEY, pem, &["line 1", "not ASCII"], |set| {
+            set.key.replace('-', "\u{2010}").into()
+        }),
+        mended("a no-break space", KEY, pem, &["line 1", "not ASCII"], |set| {
+            set.key.replace("BEGIN ", "BEGIN\u{a0}").into()
+        }),
+        mended("four dashes", CRT, pem, &["line 1", "damaged BEGIN or END line"], |set| {
+            set.chain.replace("-----", "----").into()
+        }),
+        mended("dashes that lack at one END", CRT, pem, &["damaged BEGIN or END line"], |set| {
+            set.chain.replacen("END CERTIFICATE-----", "END CERTIFICATE--", 1).into()
+        }),
+        mended("in quotes", CRT, pem, &["line 1", "a quote stands before it"], |set| {
+            format!("\"{}\"\n", set.chain.trim()).into()
+        }),
+        mended("indented", CRT, pem, &["line 1", "white space stands before the dashes"], |set| {
+            set.chain.lines().map(|line| format!("    {line}\n")).collect::<String>().into()
+        }),
+        mended(
+            "indented in YAML",
+            KEY,
+            Layer::Key,
+            &["line 2", "white space stands before the dashes"],
+            |set| {
+                let lines: String = set.key.lines().map(|line| format!("  {line}\n")).collect();
+                format!("tls.key: |\n{lines}").into()
+            },
+        ),
+        mistake("commented out", CRT, pem, &["line 1", "the line is a comment"], |set| {
+            set.chain.lines().map(|line| format!("# {line}\n")).collect::<String>().into()
+        }),
+        mended("a byte order mark before the second block", CRT, pem, &["byte order mark"], |set| {
+            let (leaf, issuer) = set.blocks();
+            format!("{leaf}\u{feff}{issuer}").into()
+        }),
+        mistake("a title that ends something", CRT, pem, &["line 1", "damaged BEGIN or END line"], |set| {
+            format!("----- END LEAF -----\n{}", set.chain).into()
+        }),
+        mistake("an END alone", CRT, pem, &["line 1", "an END and no BEGIN line"], |set| {
+            set.chain
+                .split_once('\n')
+                .map(|(_, rest)| format!("-----END CERTIFICATE-----\n{rest}"))
+                .unwrap()
+                .into()
+        }),
+        Mistake {
+            never: &[],
+            ..mistake(
+                "cut within the base64",
+                CRT,
+                pem,
+                &["line 1", "has no END line: the file is cut off"],
+                |set| set.chain[..100].into(),
+            )
+        },
+        Mistake {
+            never: &["is cut off"],
+            ..mistake("cut within an END line", KEY, pem, &["line 5", "it may be cut off"], |set| {
+                set.key.trim_end()[..set.key.len() - 10].into()
+            })
+        },
+        mistake(
+            "no line break before END",
+            KEY,
+            pem,
+            &["line 1", "has no END line, and line 4", "looks like a damaged END"],
+            |set| set.key.replace("\n-----END", "-----END").into(),
+        ),
+    ]
+}
+
+/// Sections that hold something else, or belong elsewhere.
+fn sections() -> Vec<Mistake> {
+    const REQUEST: &str = include_str!("keys/request.pem");
+    let pem = Layer::Pem;
+    vec![
+        mistake("the key as the chain", CRT, pem, &["line 1", "no certificate", "exchanged?"], |set| {
+            set.key.clone().into()
+        }),
+        mistake(
+            "the chain as the key",
+            KEY,
+            Layer::Key,
+            &["line 1", "no private key", "exchanged?"],
+            |set| set.chain.clone().into(),
+        ),
+        mistake(
+            "a request as the chain",
+            CRT,
+            pem,
+            &["line 1", "no certificate", "CERTIFICATE REQUEST"],
+            |_| REQUEST.into(),
+        ),
+        mistake(
+            "a public key as the key",
+            KEY,
+            Layer::Key,
+            &["no private key", "a public key alone"],
+            |set| openssl(&["pkey", "-pubout"], set.key.as_bytes()),
+        ),
+        mistake(
+            "a key labelled as a certificate",
+            CRT,
+            Layer::Chain,
+            &["line 1", "looks like a private key (PKCS #8)"],
+            |set| set.key.replace("PRIVATE KEY", "CERTIFICATE").into(),
+        ),
+        mistake(
+            "a request labelled as a certificate",
+            CRT,
+            Layer::Chain,
+            &["line 1", "looks like a certificate request"],
+            |_| REQUEST.replace("CERTIFICATE REQUEST", "CERTIFICATE").into(),
+        ),
+        mistake(
+            "a list labelled as a certificate behind the chain",
+            CRT,
+            Layer::Chain,
+            &["looks like a revocation list"],
+            |set| {
+                let time = value(asn1::UTC_TIME, b"260101000000Z");
+                let signed = sequence(&[&value(asn1::INTEGER, &[1]), &sequence(&[]), &sequence(&[]), &time]);
+                let list = sequence(&[&signed, &sequence(&[]), &value(asn1::BITS, &[0])]);
+                format!("{}{}", set.chain, block("CERTIFICATE", &list)).into()
+            },
+        ),
+        mended("PKCS #7", CRT, pem, &["line 1", "\"PKCS7\"", "openssl pkcs7 -print_certs"], |set| {
+            let dir = tempfile::tempdir().unwrap();
+            let chain = dir.path().join("chain");
+            std::fs::write(&chain, &set.chain).unwrap();
+            openssl(&["crl2pkcs7", "-nocrl", "-certfile", chain.to_str().unwrap()], b"")
+        }),
+        mended(
+            "a certificate with trust settings",
+            CRT,
+            pem,
+            &["TRUSTED CERTIFICATE", "trust settings"],
+            |set| openssl(&["x509", "-addtrust", "serverAuth"], set.blocks().0.as_bytes()),
+        ),
+        mistake("the server's pair as the CAs", CA, pem, &["among client CAs", "looks like"], |set| {
+            format!("{}{}", set.key, set.chain).into()
+        }),
+        mistake("a block of PGP", KEY, pem, &["line 1", "encrypted by PGP"], |_| {
+            b"-----BEGIN PGP MESSAGE-----\n\nmDMEAAAA\n=AAAA\n-----END PGP MESSAGE-----\n".to_vec()
+        }),
+        mistake("an armored file of age", KEY, pem, &["encrypted by age"], |_| {
+            b"-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n".to_vec()
+        }),
+        mistake(
+            "a letter of base64 that is none",
+            CRT,
+            pem,
+            &["line 3", "certificate 1 (begins on line 1)"],
+            |set| {
+                let mut lines: Vec<_> = set.chain.lines().map(str::to_owned).collect();
+                lines[2].replace_range(5..6, "*");
+                lines.join("\n").into()
+            },
+        ),
+        mistake("a comment within the base64", KEY, Layer::Key, &["line 3", "looks like a comment"], |set| {
+            set.key.replacen('\n', "\n# mine\n", 2).replacen("# mine\n", "", 1).into()
+        }),
+        mistake("zeros within the base64", CA, pem, &["line 2", "zeros"], |set| {
+            set.ca.replacen("MI", "\0\0", 1).into()
+        }),
+        mistake("base64 that lacks a letter", CRT, pem, &["line 1", "missing or superfluous"], |_| {
+            b"-----BEGIN CERTIFICATE-----\nAAAAAAA\nAA\n-----END CERTIFICATE-----\n".to_vec()
+        }),
+        mistake("an empty section", CRT, pem, &["line 1", "the section is empty"], |_| {
+            b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_vec()
+        }),
+    ]
+}

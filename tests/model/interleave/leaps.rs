@@ -1,0 +1,357 @@
+//! That what a search leaves out is known: states that it has seen, and steps that the reader cannot notice.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use rustls_reload::testkit::sim::{
+    self, Aside, Events, Exhaustive, Move, ORDERS, Phase, Publisher, Renewal, Report, Scenario, Schedule,
+    Shipped,
+};
+
+use super::{
+    millis,
+    table::{asked, is_whole, say, seed},
+};
+
+/// Unpruned schedules of a world, by its share in percent of `INTERLEAVE_UNPRUNED`; the larger worlds come on top.
+fn unpruned(share: u64) -> u64 {
+    let sum = asked("INTERLEAVE_UNPRUNED").unwrap_or(if is_whole() { 1_000_000 } else { 12_000 });
+    (sum * share).div_ceil(100)
+}
+
+#[test]
+fn pruning_by_state_loses_no_outcome() {
+    // Of the larger worlds a sample does not reach every outcome, but it must not reach one that the search did not.
+    let small =
+        [(Publisher::StepRenew, 1, 40), (Publisher::DirSwapped, 1, 30), (Publisher::Release(false), 1, 30)];
+    let large = [(Publisher::Certbot, 0, 5), (Publisher::InPlace(ORDERS[0]), 0, 5)];
+    let mut drawn = 0;
+    for (publisher, waits, share) in small.into_iter().chain(large) {
+        let is_small = waits == 1;
+        if !is_small && !is_whole() {
+            continue;
+        }
+        let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+        scenario.weather.waits = waits;
+        let stage = scenario.prepare();
+        let start = Instant::now();
+        let whole = sim::explore::<Shipped>(&stage, u64::MAX);
+        let searching = start.elapsed();
+        let sample = sim::sample::<Shipped>(&stage, seed(), unpruned(share));
+        assert!(whole.violation.is_none() && sample.violation.is_none());
+        drawn += sample.runs;
+        say(&format!(
+            "{}: {} runs for {:.3e} schedules in {searching:.1?}, {} unpruned in {:.1?}; outcomes {} and {}",
+            publisher.name(),
+            whole.runs,
+            whole.schedules as f64,
+            sample.runs,
+            start.elapsed() - searching,
+            whole.outcomes.len(),
+            sample.outcomes.len()
+        ));
+        assert!(sample.outcomes.is_subset(&whole.outcomes), "an outcome that pruning has lost");
+        assert!(!is_small || whole.outcomes == sample.outcomes, "the sample misses an outcome");
+    }
+    say(&format!("unpruned in all: {drawn} schedules, the same outcomes"));
+}
+
+/// No sample: every schedule of the smallest worlds, one by one, to its own end.
+#[test]
+fn pruning_by_state_loses_no_look_of_any_schedule() {
+    let mut of = vec![(Publisher::StepRenew, 5, 0, Events::Delivered)];
+    of.extend(Events::ALL.map(|events| (Publisher::StepRenew, 0, 1, events)));
+    if is_whole() {
+        of.extend([Publisher::DirSwapped, Publisher::Release(false)].map(|of| (of, 0, 0, Events::Delivered)));
+    }
+    for (publisher, pause, waits, events) in of {
+        for phase in [Phase::FirstLoad, Phase::Reload] {
+            for mortal in [false, true] {
+                let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+                (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
+                (scenario.phase, scenario.mortal, scenario.weather.events) = (phase, mortal, events);
+                let name = scenario.name();
+                let stage = scenario.prepare();
+                let pruned = sim::explore::<Shipped>(&stage, u64::MAX);
+                let each = sim::explore_unpruned::<Shipped>(&stage, u64::MAX);
+                assert!(each.whole && each.violation.is_none(), "{name}");
+                assert_eq!(
+                    pruned.schedules,
+                    u128::from(each.runs),
+                    "{name}: a schedule is lost, or counted twice"
+                );
+                assert_eq!(each.confused, 0, "{name}: two states were taken for one");
+                assert_eq!(pruned.breached, each.breached, "{name}");
+                assert!(pruned.outcomes == each.outcomes, "{name}: outcomes");
+                assert!(pruned.looks == each.looks, "{name}: looks");
+                say(&format!("{name}: {} runs for {} schedules, each run", pruned.runs, each.runs));
+            }
+        }
+    }
+}
+
+/// What the filter made of the events is all that a state needs of them. Two updates show it: of the first something is
+/// still pending when the second is reported.
+#[test]
+fn states_of_the_same_pending_hints_have_the_same_schedules_whatever_was_reported() {
+    for publisher in [Publisher::DirSwapped, Publisher::Release(false)] {
+        let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+        scenario.renewals.push(Renewal::ChainOnly);
+        scenario.weather.waits = 0;
+        let name = scenario.name();
+        let stage = scenario.prepare();
+        let coarse = sim::explore::<Shipped>(&stage, u64::MAX);
+        let fine = sim::explore_finely::<Shipped>(&stage, u64::MAX);
+        assert!(coarse.violation.is_none() && fine.violation.is_none(), "{name}");
+        assert_eq!((coarse.schedules, coarse.breached), (fine.schedules, fine.breached), "{name}");
+        assert!(coarse.looks == fine.looks && coarse.outcomes == fine.outcomes, "{name}");
+        assert!(coarse.states < fine.states, "{name}: nothing is saved");
+        say(&format!(
+            "{name}: {} states for {}, {} runs for {}",
+            coarse.states, fine.states, coarse.runs, fine.runs
+        ));
+    }
+}
+
+/// A search that cannot tell many states apart.
+struct Dim(Exhaustive);
+
+impl Schedule for Dim {
+    fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize> {
+        self.0.choose(&|| state() % 1009, options)
+    }
+
+    fn leaps(&self) -> bool {
+        true
+    }
+
+    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        self.0.leap(&|| state() % 1009, moves)
+    }
+}
+
+#[test]
+fn two_states_that_are_taken_for_one_are_found_out() {
+    let stage = Scenario::new(Publisher::StepRenew, Renewal::LeafOnly).prepare();
+    let schedule = Arc::new(Mutex::new(Dim(Exhaustive::leaping().unpruned())));
+    while schedule.lock().unwrap().0.next_run() {
+        let run = sim::run::<Shipped>(&stage, schedule.clone());
+        schedule.lock().unwrap().0.end_run(run.breached);
+    }
+    assert!(schedule.lock().unwrap().0.confused > 0);
+}
+
+/// A search that hashes what the reader keeps each time anew.
+struct Fresh(Exhaustive);
+
+impl Schedule for Fresh {
+    fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize> {
+        self.0.choose(state, options)
+    }
+
+    fn aside(&mut self, state: &dyn Fn() -> u64, what: Aside) -> Option<bool> {
+        self.0.aside(state, what)
+    }
+
+    fn leaps(&self) -> bool {
+        self.0.leaps()
+    }
+
+    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        self.0.leap(state, moves)
+    }
+}
+
+#[test]
+fn what_is_known_of_what_the_reader_keeps_is_what_it_keeps() {
+    for scenario in compared() {
+        let name = scenario.name();
+        let stage = scenario.prepare();
+        let known = sim::explore::<Shipped>(&stage, u64::MAX);
+        let schedule = Arc::new(Mutex::new(Fresh(Exhaustive::leaping())));
+        let (mut looks, mut outcomes) = (HashSet::new(), HashSet::new());
+        while schedule.lock().unwrap().0.next_run() {
+            let run = sim::run::<Shipped>(&stage, schedule.clone());
+            schedule.lock().unwrap().0.end_run(run.breached);
+            outcomes.extend(run.complete.then_some(run.outcome));
+            looks.extend(run.looks);
+        }
+        let fresh = &schedule.lock().unwrap().0;
+        assert_eq!((known.runs, known.states), (fresh.runs, fresh.states()), "{name}");
+        assert_eq!((known.schedules, known.breached), fresh.schedules(), "{name}");
+        assert!(known.looks == looks && known.outcomes == outcomes, "{name}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "not a function of its schedule")]
+fn a_reader_that_keeps_something_else_in_each_run_is_found_out() {
+    let mut search = Exhaustive::default().unpruned();
+    let mut kept = 0;
+    while search.next_run() {
+        kept += 1;
+        search.keep(&|| kept);
+        // No state shows it.
+        (0..8).for_each(|place| assert!(search.choose(&|| place, 2).is_some()));
+        search.end_run(false);
+    }
+}
+
+/// The worlds in which a search with leaps is compared with one without: of each kind of publisher, weather and phase.
+fn compared() -> Vec<Scenario> {
+    let small = [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)];
+    let large = [Publisher::Kubelet(ORDERS[0]), Publisher::RenamePerFile(ORDERS[0]), Publisher::LinkedVolume];
+    let world = |publisher, pause, waits, mortal| {
+        let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+        (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
+        scenario.mortal = mortal;
+        scenario
+    };
+    let mut worlds = Vec::new();
+    for publisher in small {
+        for mortal in [false, true] {
+            worlds.push(world(publisher, 0, 0, mortal));
+            worlds.push(Scenario { phase: Phase::FirstLoad, ..world(publisher, 0, 0, mortal) });
+        }
+    }
+    // A pause makes the time tell each step from the next, and late events come by the time: the smallest world for them.
+    for (pause, waits) in [(0, 1), (5, 0), (5, 1), (499, 1)] {
+        worlds.push(world(Publisher::StepRenew, pause, waits, true));
+    }
+    for events in Events::ALL {
+        for (pause, waits) in [(0, 1), (5, 1), (15, 0)] {
+            let mut scenario = world(Publisher::StepRenew, pause, waits, false);
+            scenario.weather.events = events;
+            worlds.push(scenario);
+        }
+    }
+    if is_whole() {
+        worlds.extend(small.map(|publisher| world(publisher, 0, 1, true)));
+        worlds.extend(large.map(|publisher| world(publisher, 0, 0, true)));
+        worlds.push(world(Publisher::DirSwapped, 5, 0, false));
+    }
+    worlds
+}
+
+#[test]
+fn a_search_that_leaps_sees_all_that_a_search_without_leaps_sees() {
+    let mut sum = [0, 0];
+    for scenario in compared() {
+        let name = scenario.name();
+        let stage = scenario.prepare();
+        let leaping = sim::explore::<Shipped>(&stage, u64::MAX);
+        let plain = sim::explore_unreduced::<Shipped>(&stage, u64::MAX);
+        for report in [&leaping, &plain] {
+            assert!(report.whole && report.violation.is_none(), "{name}: {:?}", report.violation);
+        }
+        for (what, leaping, plain) in
+            [("outcomes", &leaping.outcomes, &plain.outcomes), ("looks", &leaping.looks, &plain.looks)]
+        {
+            let [lost, new] = [plain.difference(leaping).count(), leaping.difference(plain).count()];
+            assert_eq!(
+                (lost, new),
+                (0, 0),
+                "{name}: {what} of {} that leaps lose, and that are new",
+                plain.len()
+            );
+        }
+        assert_eq!(leaping.deaths, plain.deaths, "{name}: crashes");
+        assert!(leaping.runs <= plain.runs && leaping.schedules <= plain.schedules, "{name}");
+        sum = [sum[0] + leaping.runs, sum[1] + plain.runs];
+    }
+    let [leaping, plain] = sum;
+    say(&format!("leaps: {leaping} runs see what {plain} runs without leaps see, outcomes and looks"));
+    assert!(leaping * 3 < plain * 2, "leaping has to be worth its while");
+}
+
+/// Whether it takes a move after the first, by its number and how many there are.
+type Keeps = fn(usize, usize) -> bool;
+
+/// A search that leaves some leaps out.
+struct Blind {
+    search: Exhaustive,
+    keeps: Keeps,
+}
+
+impl Schedule for Blind {
+    fn choose(&mut self, state: &dyn Fn() -> u64, options: usize) -> Option<usize> {
+        self.search.choose(state, options)
+    }
+
+    fn aside(&mut self, state: &dyn Fn() -> u64, what: Aside) -> Option<bool> {
+        self.search.aside(state, what)
+    }
+
+    fn leaps(&self) -> bool {
+        true
+    }
+
+    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        let keeps = self.keeps;
+        let mut kept = || {
+            let all = moves();
+            let count = all.len();
+            let kept = all.into_iter().enumerate().filter(|(index, _)| *index == 0 || keeps(*index, count));
+            kept.map(|(_, kept)| kept).collect()
+        };
+        self.search.leap(state, &mut kept)
+    }
+}
+
+#[test]
+fn a_search_that_leaps_too_far_is_told_from_one_that_does_not() {
+    let blind: [(&str, Keeps); 3] = [
+        ("never within a step of the reader", |_, _| false),
+        ("never to the last place", |index, count| index + 1 < count),
+        ("to the last place alone", |index, count| index + 1 == count),
+    ];
+    for publisher in [Publisher::StepRenew, Publisher::DirSwapped] {
+        let stage = Scenario::new(publisher, Renewal::LeafOnly).prepare();
+        let whole: Report = sim::explore_unreduced::<Shipped>(&stage, u64::MAX);
+        for (name, keeps) in blind {
+            let schedule = Arc::new(Mutex::new(Blind { search: Exhaustive::leaping(), keeps }));
+            let mut looks = HashSet::new();
+            while schedule.lock().unwrap().search.next_run() {
+                let run = sim::run::<Shipped>(&stage, schedule.clone());
+                schedule.lock().unwrap().search.end_run(run.breached);
+                looks.extend(run.looks);
+            }
+            say(&format!(
+                "{}, leaps {name}: {} of {} looks",
+                publisher.name(),
+                looks.len(),
+                whole.looks.len()
+            ));
+            assert!(looks.is_subset(&whole.looks) && looks.len() < whole.looks.len());
+        }
+    }
+}
+
+/// A publisher that may die after any step is all publishers that die after a certain one, and the one that lives.
+#[test]
+fn a_publisher_that_may_die_shows_what_those_show_that_die_after_each_step() {
+    for publisher in [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)] {
+        for phase in [Phase::FirstLoad, Phase::Reload] {
+            let search = |mortal, crash| {
+                let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
+                (scenario.mortal, scenario.crash, scenario.phase) = (mortal, crash, phase);
+                scenario.weather.waits = 0;
+                let report = sim::explore::<Shipped>(&scenario.prepare(), u64::MAX);
+                assert!(report.whole && report.violation.is_none());
+                report
+            };
+            let steps = Scenario::new(publisher, Renewal::LeafOnly).steps().0.len();
+            let mortal = search(true, None);
+            let each: Vec<_> = std::iter::once(None).chain((1..steps).map(Some)).collect();
+            let each: Vec<_> = each.into_iter().map(|crash| search(false, crash)).collect();
+            let outcomes: HashSet<u64> = each.iter().flat_map(|report| report.outcomes.clone()).collect();
+            let looks: HashSet<u64> = each.iter().flat_map(|report| report.looks.clone()).collect();
+            assert_eq!(mortal.outcomes, outcomes, "{}", publisher.name());
+            assert_eq!(mortal.looks, looks, "{}", publisher.name());
+            assert!(mortal.deaths.iter().copied().eq(1..steps), "{}", publisher.name());
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Worlds by the dozen: searched on every core, added up per publisher, printed in one order.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustls_reload::testkit::sim::{self, Design, Publisher, Report, Scenario, Shipped};
+
+/// How much of the space: `INTERLEAVE=whole` is what `scripts/interleave` covers.
+pub(crate) fn is_whole() -> bool {
+    std::env::var("INTERLEAVE").is_ok_and(|tier| tier == "whole")
+}
+
+/// One publisher alone, by its name in the tables.
+pub(crate) fn only() -> Option<String> {
+    std::env::var("INTERLEAVE_PUBLISHER").ok()
+}
+
+/// The number that a variable of this name holds.
+pub(crate) fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// A world that takes more runs than this is cut off, and the table says so. Without pauses a world is smaller by far, so
+/// that most of them end within more runs.
+fn limit(scenario: &Scenario) -> u64 {
+    let paused = scenario.weather.pause > Duration::ZERO;
+    match is_whole() {
+        true if paused => asked("INTERLEAVE_PAUSED_RUNS").unwrap_or(300),
+        true => asked("INTERLEAVE_RUNS").unwrap_or(500),
+        false => asked("INTERLEAVE_RUNS").unwrap_or(120),
+    }
+}
+
+/// As many as no world takes that is to be searched to its end; one that does is cut off, and counted as that.
+fn whole_limit() -> u64 {
+    asked("INTERLEAVE_WHOLE_RUNS").unwrap_or(8_000_000)
+}
+
+/// Random schedules for each world that was cut off.
+fn samples() -> u64 {
+    asked("INTERLEAVE_SAMPLES").unwrap_or(if is_whole() { 100 } else { 60 })
+}
+
+pub(crate) fn seed() -> u64 {
+    asked("INTERLEAVE_SEED").unwrap_or(1)
+}
+
+/// Prints a line past the capture of `cargo test`: a count that falls is a finding, so the counts are always shown.
+pub(crate) fn say(line: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
+}
+
+/// Totals of one publisher.
+#[derive(Default)]
+pub(crate) struct Row {
+    worlds: usize,
+    crashes: usize,
+    cut: usize,
+    runs: u64,
+    schedules: u128,
+    breached: u128,
+    looks: HashSet<u64>,
+    mixture: Option<String>,
+    violations: u64,
+    took: Duration,
+}
+
+impl Row {
+    /// Adds a report up; a violation ends the test, and `replay` is the test that replays it.
+    fn take(&mut self, scenario: &str, replay: &str, report: Report) {
+        self.violations += u64::from(report.violation.is_some());
+        if let Some((violation, line)) = report.violation {
+            panic!(
+                "{violation}\nREPLAY='{scenario} {line}' cargo test --test model interleave::{replay} -- --nocapture"
+            );
+        }
+        self.worlds += usize::from(!report.is_sample);
+        self.cut += usize::from(!report.whole && !report.is_sample);
+        self.runs += report.runs;
+        self.schedules = self.schedules.saturating_add(report.schedules);
+        self.breached = self.breached.saturating_add(report.breached);
+        self.looks.extend(report.looks);
+        let mixture = report.mixture.map(|line| format!("{scenario} {line}"));
+        self.mixture = self.mixture.take().or(mixture);
+    }
+
+    /// Adds what was found in one world.
+    fn add(&mut self, scenario: &Scenario, replay: &str, found: Found) {
+        let name = scenario.name();
+        self.took += found.took;
+        // A world in which the publisher dies where the schedule says so is one for each place where it did.
+        let deaths = [&found.report, &found.sample].map(|report| &report.deaths);
+        let deaths: HashSet<_> = deaths.into_iter().flatten().collect();
+        self.crashes += deaths.len() + usize::from(scenario.crash.is_some());
+        self.take(&name, replay, found.report);
+        if found.sample.runs > 0 {
+            self.take(&name, replay, found.sample);
+        }
+    }
+
+    /// The row of one publisher in one line: what was covered, and that nothing was found.
+    fn summary(&self, title: &str, publisher: &str) -> String {
+        let extent = match self.cut {
+            0 => "whole".to_owned(),
+            cut => format!("bounded in {cut} of {} worlds", self.worlds),
+        };
+        format!(
+            "summary: {title}: {publisher}: {extent}: {} runs, at least {:.3e} schedules covered, {} distinct reader observations, \
+             {} crashes, {} violations",
+            self.runs,
+            self.schedules as f64,
+            self.looks.len(),
+            self.crashes,
+            self.violations
+        )
+    }
+
+    fn line(&self, title: &str, publisher: &str) -> String {
+        format!(
+            "{title:24} {publisher:30} {:>6} {:>7} {:>4} {:>9} {:>10.3e} {:>10.3e} {:>8} {} ({:.1?})",
+            self.worlds,
+            self.crashes,
+            self.cut,
+            self.runs,
+            self.schedules as f64,
+            self.breached as f64,
+            self.looks.len(),
+            self.violations,
+            self.took
+        )
+    }
+}
+
+/// What a search of one world found, and a sample of it where the search was cut off.
+struct Found {
+    report: Report,
+    sample: Report,
+    took: Duration,
+}
+
+fn search<D: Design>(scenario: &Scenario, limit: u64, samples: u64) -> Found {
+    let start = Instant::now();
+    let stage = scenario.clone().prepare();
+    let report = sim::explore::<D>(&stage, limit);
+    let mut sample = Report::default();
+    if !report.whole && report.violation.is_none() {
+        // Depth first, a cut-off search has seen one corner only: the rest is sampled.
+        sample = sim::sample::<D>(&stage, seed(), samples);
+    }
+    Found { report, sample, took: start.elapsed() }
+}
+
+/// Does each of these on all cores, one table after the other, and hands the results over in their own order as soon as
+/// all before them are there.
+fn in_order<T: Sync, R: Send>(todo: &[T], work: impl Fn(&T) -> R + Sync, take: impl FnMut(&T, R) + Send) {
+    static TABLE: Mutex<()> = Mutex::new(());
+    let _one = TABLE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let next = AtomicUsize::new(0);
+    let done: Vec<Option<R>> = todo.iter().map(|_| None).collect();
+    let done = Mutex::new((0, done, take));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some((index, task)) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, todo.get(i)?)))
+                {
+                    let result = work(task);
+                    let mut done = done.lock().unwrap();
+                    let (printed, results, take) = &mut *done;
+                    results[index] = Some(result);
+                    while let Some(result) = results.get_mut(*printed).and_then(Option::take) {
+                        take(&todo[*printed], result);
+                        *printed += 1;
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// The publishers of this tier, or the one that was asked for.
+pub(crate) fn publishers() -> Vec<Publisher> {
+    let named = |publisher: &Publisher| only().is_none_or(|only| publisher.name() == only);
+    Publisher::all(is_whole()).into_iter().filter(named).collect()
+}
+
+/// Explores the scenarios that `worlds` makes for each publisher, and prints the table.
+pub(crate) fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
+    rows::<Shipped>(title, publishers(), worlds, (limit, samples()), "replay", |_, _| {});
+}
+
+/// The same to the end: where the publisher may die it has died after every step but its last. Nothing may be cut off, but
+/// where somebody has asked for a limit of their own; then it is printed.
+pub(crate) fn whole_table(title: &str, of: Vec<Publisher>, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
+    rows::<Shipped>(
+        title,
+        of,
+        worlds,
+        (|_: &Scenario| whole_limit(), samples()),
+        "replay",
+        |scenario, report| {
+            let is_limited = asked("INTERLEAVE_WHOLE_RUNS").is_some();
+            if report.violation.is_some() || (is_limited && !report.whole) {
+                return;
+            }
+            assert!(report.whole, "{} was cut off", scenario.name());
+            let steps = scenario.steps().0.len();
+            assert!(!scenario.mortal || report.deaths.iter().copied().eq(1..steps), "{}", scenario.name());
+        },
+    );
+}
+
+/// The table of another design: each world is searched for at most `runs` runs where the whole space is not asked for, and
+/// sampled as often where that does not reach its end.
+pub(crate) fn table_of<D: Design>(
+    title: &str,
+    runs: u64,
+    replay: &str,
+    worlds: impl Fn(Publisher) -> Vec<Scenario>,
+) {
+    let most = |scenario: &Scenario| if is_whole() { limit(scenario) } else { runs };
+    let samples = if is_whole() { samples() } else { runs };
+    rows::<D>(title, publishers(), worlds, (most, samples), replay, |_, _| {});
+}
+
+fn rows<D: Design>(
+    title: &str,
+    of: Vec<Publisher>,
+    worlds: impl Fn(Publisher) -> Vec<Scenario>,
+    (limit, samples): (impl Fn(&Scenario) -> u64 + Sync, u64),
+    replay: &str,
+    check: impl Fn(&Scenario, &Report) + Sync,
+) {
+    say(&format!(
+        "{title:24} {:30} {:>6} {:>7} {:>4} {:>9} {:>10} {:>10} {:>8} violations",
+        "publisher", "worlds", "crashes", "cut", "runs", "schedules", "breached", "looks"
+    ));
+    let mut todo = Vec::new();
+    for publisher in of {
+        let worlds = worlds(publisher);
+        let last = worlds.len().saturating_sub(1);
+        todo.extend(worlds.into_iter().enumerate().map(|(index, scenario)| (scenario, index == last)));
+    }
+    let mut row = Row::default();
+    let (mut publishers, mut ended, mut runs) = (0, 0, 0);
+    in_order(
+        &todo,
+        |(scenario, _)| search::<D>(scenario, limit(scenario), samples),
+        |(scenario, is_last), found| {
+            check(scenario, &found.report);
+            row.add(scenario, replay, found);
+            if *is_last {
+                let publisher = scenario.publisher.name();
+                let row = std::mem::take(&mut row);
+                say(&row.line(title, &publisher));
+                if let Some(line) = &row.mixture {
+                    say(&format!("    beyond its assumption a mixture is published: {line}"));
+                }
+                say(&row.summary(title, &publisher));
+                publishers += 1;
+                ended += usize::from(row.cut == 0);
+                runs += row.runs;
+            }
+        },
+    );
+    say(&format!(
+        "total: {title}: {ended} of {publishers} publishers searched to their ends, {runs} runs, 0 violations"
+    ));
+}

@@ -1,0 +1,139 @@
+//! The same publishers against a port without directory handles, held to the weaker promises of `Fs::PINS`: every
+//! published set has been on disk for the settle time, a rename commits nothing, and all else stays as it is.
+
+use rustls_reload::testkit::sim::{ByPath, Events, Phase, Publisher, Renewal, Scenario};
+
+use super::{
+    PAUSES, millis, renewals,
+    table::{is_whole, table_of},
+};
+
+/// Runs of each world in the quick tier, and random schedules of one that is cut off.
+const RUNS: u64 = 8;
+
+const REPLAY: &str = "replay_without_handles";
+
+fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
+    table_of::<ByPath>(title, RUNS, REPLAY, worlds);
+}
+
+/// One renewal of each publisher in the quick tier, all of them in the whole.
+fn some(publisher: Publisher) -> Vec<Renewal> {
+    let mut some = renewals(publisher);
+    some.truncate(if is_whole() { usize::MAX } else { 1 });
+    some
+}
+
+fn world(publisher: Publisher, renewal: Renewal, pause: u64, waits: usize) -> Scenario {
+    let mut scenario = Scenario::new(publisher, renewal);
+    (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
+    scenario
+}
+
+#[test]
+fn inv01_to_inv11_hold_over_reloads_without_handles() {
+    table("by path: reload", |publisher| {
+        let mut worlds = Vec::new();
+        for renewal in some(publisher) {
+            worlds.extend(PAUSES.map(|pause| world(publisher, renewal, pause, 1)));
+        }
+        // Pauses by which a file is as it was at two looks and was another in between.
+        worlds.extend([166, 250].map(|pause| {
+            let mut scenario = world(publisher, Renewal::LeafOnly, pause, 2);
+            scenario.renewals.push(Renewal::Nothing);
+            scenario.weather.events = Events::Lost;
+            scenario
+        }));
+        worlds
+    });
+}
+
+#[test]
+fn inv01_to_inv11_hold_over_first_loads_without_handles() {
+    table("by path: first load", |publisher| {
+        let mut worlds = Vec::new();
+        for renewal in some(publisher) {
+            worlds.extend(
+                PAUSES
+                    .map(|pause| Scenario { phase: Phase::FirstLoad, ..world(publisher, renewal, pause, 1) }),
+            );
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv01_a_crash_without_handles_breaks_one_generation_only() {
+    table("by path: crash", |publisher| {
+        let mut worlds = Vec::new();
+        for renewal in some(publisher) {
+            for (pause, phase) in [(0, Phase::FirstLoad), (0, Phase::Reload), (5, Phase::Reload)] {
+                let mut scenario = Scenario { phase, ..world(publisher, renewal, pause, 0) };
+                scenario.mortal = true;
+                worlds.push(scenario);
+            }
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv04_two_updates_in_a_row_hold_without_handles() {
+    table("by path: two updates", |publisher| {
+        let mut worlds = Vec::new();
+        for (pause, second) in [(0, Renewal::LeafOnly), (5, Renewal::LeafOnly), (5, Renewal::Nothing)] {
+            let mut scenario = world(publisher, renewals(publisher)[0], pause, 1);
+            scenario.renewals.push(second);
+            worlds.push(scenario);
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv06_events_change_the_delay_only_without_handles() {
+    table("by path: events", |publisher| {
+        let mut worlds = Vec::new();
+        for events in [Events::Lost, Events::Late, Events::Overflowed] {
+            let mut scenario = world(publisher, renewals(publisher)[0], 5, 1);
+            scenario.weather.events = events;
+            worlds.push(scenario);
+        }
+        worlds
+    });
+}
+
+#[test]
+fn inv01_slow_reads_hold_without_handles() {
+    table("by path: slow", |publisher| {
+        let mut worlds = Vec::new();
+        for (verb, pause) in [(1, 7), (20, 5), (20, 300)] {
+            for phase in [Phase::FirstLoad, Phase::Reload] {
+                let mut scenario = Scenario { phase, ..world(publisher, renewals(publisher)[0], pause, 1) };
+                scenario.weather.verb = millis(verb);
+                scenario.weather.rest += millis(verb) * 300;
+                worlds.push(scenario);
+            }
+        }
+        worlds
+    });
+}
+
+/// INV-03, INV-11: a set that does not pass is refused, told once, and what is served stays.
+#[test]
+fn inv03_a_refused_set_keeps_serving_without_handles() {
+    table("by path: broken", |publisher| {
+        if publisher == Publisher::StepRenew {
+            return Vec::new();
+        }
+        let mut scenario = world(publisher, Renewal::Broken, 0, 2);
+        scenario.renewals.push(Renewal::Nothing);
+        vec![scenario]
+    });
+}
+
+/// Replays the line of a violation, from the variable `REPLAY`.
+#[test]
+fn replay_without_handles() {
+    super::replayed::<ByPath>();
+}

@@ -1,0 +1,342 @@
+//! A directory of which every file counts, over every interleaving of who keeps it with the reader's verbs: in the simulated
+//! world, each run judged by the invariants.
+//!
+//! Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-11.
+//!
+//! Engine: generated.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rustls_reload::{
+    Clock, Motion,
+    fs::{Fs, Stat},
+    snapshot::{self, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Look, PathSet},
+    testkit::{
+        Hooked, Op, Verb,
+        sim::{
+            self, At, Contents, Events, Exhaustive, Keeper, Phase, Record, Replay, Run, Sampled, Schedule,
+            Shipped, Sim, SimFs, Stage, Violation, Weather,
+        },
+    },
+};
+
+type Caught = (Violation, String);
+
+/// Every schedule up to `limit`, and as many at random where that cut it off.
+fn search(
+    stage: &Stage,
+    limit: u64,
+    load: impl Fn(&Sim, &[PathBuf]) -> Result<Shipped, String>,
+) -> Result<(u64, bool), Caught> {
+    let judged =
+        |run: &Run| sim::check(stage, run).map_err(|violation| (violation, Replay::line(&run.choices)));
+    let schedule = Arc::new(Mutex::new(Exhaustive::default()));
+    let lock = || schedule.lock().unwrap();
+    while lock().next_run() {
+        let run = sim::run_loaded(stage, schedule.clone() as Arc<Mutex<dyn Schedule>>, &load);
+        lock().end_run(run.breached);
+        judged(&run)?;
+        if lock().runs == limit {
+            break;
+        }
+    }
+    let whole = lock().is_done();
+    let runs = lock().runs;
+    let samples = if whole { 0 } else { limit };
+    for seed in 0..samples {
+        judged(&sim::run_loaded(stage, Arc::new(Mutex::new(Sampled::new(seed))), &load))?;
+    }
+    Ok((runs + samples, whole))
+}
+
+/// Nothing cut off: without a pause, and nobody waits.
+fn small(keeper: Keeper, phase: Phase) -> Stage {
+    keeper.prepare(|scenario| {
+        scenario.phase = phase;
+        (scenario.weather.pause, scenario.weather.waits) = (Duration::ZERO, 0);
+    })
+}
+
+/// The same in other weathers, cut off and sampled.
+fn large(keeper: Keeper) -> Vec<Stage> {
+    let mut stages = Vec::new();
+    for events in [Events::Delivered, Events::Lost, Events::Late] {
+        for pause in [5, 499] {
+            stages.push(keeper.prepare(|scenario| {
+                scenario.weather.events = events;
+                (scenario.weather.pause, scenario.weather.waits) = (Duration::from_millis(pause), 1);
+            }));
+        }
+    }
+    stages
+}
+
+fn shipped(sim: &Sim, paths: &[PathBuf]) -> Result<Shipped, String> {
+    Shipped::load_through(sim, paths, sim.fs(), |watcher| watcher)
+}
+
+#[test]
+fn inv01_to_inv11_hold_over_every_interleaving_with_a_directory() {
+    std::thread::scope(|scope| {
+        for keeper in Keeper::ALL {
+            scope.spawn(move || hold_with(keeper));
+        }
+    });
+}
+
+fn hold_with(keeper: Keeper) {
+    for phase in [Phase::FirstLoad, Phase::Reload] {
+        let found = search(&small(keeper, phase), u64::MAX, shipped);
+        let (runs, _) =
+            found.unwrap_or_else(|(violation, line)| panic!("{violation}\n{keeper:?} {phase:?} {line}"));
+        println!("{keeper:?}, {phase:?}: {runs} runs, nothing cut off, 0 violations");
+    }
+    for stage in large(keeper) {
+        let weather = stage.scenario.weather;
+        if let Err((violation, line)) = search(&stage, 60, shipped) {
+            panic!("{violation}\n{keeper:?} {weather:?} {line}");
+        }
+    }
+}
+
+type Dir = <SimFs as Fs>::Dir;
+type List = dyn Fn(&SimFs, &Dir, &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> + Send;
+
+/// A port that lists directories in another way.
+struct Lists {
+    fs: SimFs,
+    list: Box<List>,
+}
+
+impl Fs for Lists {
+    type Dir = Dir;
+    type File = <SimFs as Fs>::File;
+
+    const PINS: bool = SimFs::PINS;
+
+    fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
+        self.fs.root(anchor)
+    }
+
+    fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir> {
+        self.fs.open_dir(at, name)
+    }
+
+    fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat> {
+        self.fs.stat_dir(dir)
+    }
+
+    fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat> {
+        self.fs.stat(at, name)
+    }
+
+    fn read_link(&self, at: &Self::Dir, name: &OsStr) -> io::Result<PathBuf> {
+        self.fs.read_link(at, name)
+    }
+
+    fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File> {
+        self.fs.open(at, name)
+    }
+
+    fn stat_file(&self, file: &Self::File) -> io::Result<Stat> {
+        self.fs.stat_file(file)
+    }
+
+    fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fs.read(file, buffer)
+    }
+
+    fn list(&self, dir: &Self::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
+        (self.list)(&self.fs, dir, each)
+    }
+}
+
+/// For one look: lists a directory once and says the same when it is asked again. Breaks: INV-01
+fn lists_once(fs: SimFs) -> Lists {
+    let listed: Mutex<Option<Vec<OsString>>> = Mutex::default();
+    let list: Box<List> = Box::new(move |fs, dir, each| {
+        let mut listed = listed.lock().unwrap();
+        if listed.is_none() {
+            let mut names = Vec::new();
+            fs.list(dir, &mut |name| {
+                names.push(name.to_owned());
+                true
+            })?;
+            *listed = Some(names);
+        }
+        listed.iter().flatten().try_for_each(|name| each(name).then_some(()));
+        Ok(())
+    });
+    Lists { fs, list }
+}
+
+/// One look in each interleaving with the update: how many were whole, and whether one of these was never on disk.
+fn looks<F: Fs>(keeper: Keeper, port: impl Fn(SimFs) -> F) -> (usize, bool) {
+    let weather = Weather::default();
+    let (dirs, files): (Vec<_>, Vec<_>) =
+        keeper.paths().into_iter().partition(|path| path.to_str().unwrap().ends_with('/'));
+    let set = dirs.iter().try_fold(PathSet::new(files).unwrap(), PathSet::directory).unwrap();
+    let script = sim::Script::new(&keeper.paths(), &keeper.base(), keeper.update(), &[0], None, &weather);
+    let schedule = Arc::new(Mutex::new(Exhaustive::default()));
+    let (mut whole, mut wrong) = (0, false);
+    while schedule.lock().unwrap().next_run() {
+        let sim = Sim::new(&script, Duration::from_secs(1), weather, schedule.clone());
+        sim.release();
+        let look = snapshot::take(&port(sim.fs()), &set);
+        schedule.lock().unwrap().end_run(false);
+        let Ok(files) = look.files else { continue };
+        let read: Contents = files.iter().map(|(_, bytes)| Some(Arc::new(bytes.to_vec()))).collect();
+        let history = sim.history();
+        let on_disk = |at: &At| matches!(&at.record, Record::Disk(contents) if *contents == read);
+        whole += 1;
+        wrong |= !history.iter().any(on_disk);
+    }
+    (whole, wrong)
+}
+
+/// Checks: INV-01. What a look brings was on disk together, the names in the directory included.
+#[test]
+fn inv01_a_look_at_a_directory_brings_what_was_there_together() {
+    let mut caught = Vec::new();
+    for keeper in Keeper::ALL {
+        let (whole, wrong) = looks(keeper, |fs| fs);
+        assert!(whole > 0 && !wrong, "{keeper:?}: a mixture");
+        let (_, wrong) = looks(keeper, lists_once);
+        println!("{keeper:?}: {whole} whole looks; listed once only, a mixture: {wrong}");
+        if wrong {
+            caught.push(keeper);
+        }
+    }
+    assert!(caught.contains(&Keeper::Adds), "a directory that is not listed again is not caught: {caught:?}");
+}
+
+fn world(base: &[Op]) -> Sim {
+    let weather = Weather::default();
+    let script = sim::Script::new(&[], base, Vec::new(), &[], None, &weather);
+    Sim::new(&script, Duration::from_secs(1), weather, Arc::new(Mutex::new(Replay::new(Vec::new()))))
+}
+
+fn file(path: &str) -> [Op; 2] {
+    [Op::Create(path.into()), Op::Append(path.into(), path.into())]
+}
+
+/// A look at `/f` and at every file in `/d`.
+fn look(base: impl IntoIterator<Item = Op>) -> Look {
+    let all: Vec<_> = file("f").into_iter().chain([Op::Mkdir("d".into())]).chain(base).collect();
+    snapshot::take(&world(&all).fs(), &PathSet::new(["/f"]).unwrap().directory("/d").unwrap())
+}
+
+fn link(target: &str, path: &str) -> Op {
+    Op::Symlink(target.into(), path.into())
+}
+
+/// Checks: INV-01.
+#[test]
+fn inv01_every_file_and_link_to_one_without_a_dot_is_read_in_the_order_of_the_names() {
+    let mut base: Vec<_> = ["d/b", "d/.b.tmp", "d/a"].into_iter().flat_map(file).collect();
+    base.extend([Op::Mkdir("d/..data".into()), Op::Mkdir("d/lost+found".into())]);
+    base.extend(file("d/..data/c"));
+    base.extend([link("..data/c", "d/c"), link("..data", "d/data")]);
+    let look = look(base);
+    let files = look.files.unwrap();
+    let read: Vec<_> = files.iter().map(|(path, bytes)| (path.to_str().unwrap(), bytes)).collect();
+    let wanted: [(&str, &[u8]); 4] =
+        [("/f", b"f"), ("/d/a", b"d/a"), ("/d/b", b"d/b"), ("/d/c", b"d/..data/c")];
+    assert_eq!(read, wanted);
+    let dir = look.walk.dirs.iter().find(|dir| dir.path == Path::new("/d")).unwrap();
+    assert!(dir.listed.is_some() && !dir.leads, "{dir:?}");
+}
+
+/// Checks: INV-03. Never does a directory mean that there is no file.
+#[test]
+fn inv03_a_directory_that_cannot_be_taken_as_it_stands_fails_the_attempt() {
+    let many = |count: usize| (0..count).flat_map(|n| file(&format!("d/{n}"))).collect::<Vec<_>>();
+    let cases: Vec<(Vec<Op>, &str, &str)> = vec![
+        (vec![], "/d", "there is no file in it"),
+        (file("d/.hidden").to_vec(), "/d", "there is no file in it"),
+        (vec![Op::Mkdir("d/sub".into())], "/d", "there is no file in it"),
+        (vec![Op::Rmdir("d".into())], "/d", "cannot find"),
+        ([vec![Op::Rmdir("d".into())], file("d").to_vec()].concat(), "/d", "where a directory is wanted"),
+        ([file("d/a").to_vec(), vec![link("nowhere", "d/b")]].concat(), "/d/b", "cannot find"),
+        ([file("d/a").to_vec(), vec![Op::Mkfifo("d/b".into())]].concat(), "/d/b", "a pipe where"),
+        (many(LISTING_LIMIT + 1), "/d", "more than 1024 names"),
+    ];
+    for (base, blamed, why) in cases {
+        let failure = look(base).files.unwrap_err();
+        let Failure::Unreadable { path, why: said, .. } = &failure else { panic!("{why}: {failure:?}") };
+        assert!(path == Path::new(blamed) && said.contains(why), "{blamed}, {why}: {failure:?}");
+    }
+    assert_eq!(look(many(LISTING_LIMIT)).files.unwrap().iter().count(), LISTING_LIMIT + 1);
+}
+
+/// Checks: INV-12. A file system may name entries without end: it is asked for no more than it takes to refuse them.
+#[test]
+fn inv12_a_listing_ends_with_the_first_name_too_many() {
+    for (dot, limit) in [("", LISTING_LIMIT), (".", HIDDEN_LIMIT)] {
+        let listings = Arc::new(Mutex::new(Vec::new()));
+        let each_listing = Arc::clone(&listings);
+        let list: Box<List> = Box::new(move |_, _, each| {
+            let mut names = (1..=2 * limit).map(|n| (n, format!("{dot}{n}")));
+            let last = names.find(|(_, name)| !each(name.as_ref()));
+            each_listing.lock().unwrap().push(last.map(|(n, _)| n));
+            Ok(())
+        });
+        let fs = world(&[&file("f")[..], &[Op::Mkdir("d".into())]].concat()).fs();
+        let set = PathSet::new(["/f"]).unwrap().directory("/d").unwrap();
+        let failure = snapshot::take(&Lists { fs, list }, &set).files.unwrap_err();
+        assert!(!failure.is_torn() && failure.to_string().contains("more than"), "{failure}");
+        let listings = listings.lock().unwrap();
+        assert!(!listings.is_empty() && listings.iter().all(|last| *last == Some(limit + 1)), "{listings:?}");
+    }
+}
+
+/// How far a change is to be trusted that these steps make of a release with a directory in it, the last of them once the look
+/// has come to the directory, if it is `late`.
+fn motion(steps: &[Op], late: bool) -> Motion {
+    let keeper = Keeper::Release;
+    let base: Vec<_> = keeper.base().into_iter().chain(file("srv/2/crl.d/c")).collect();
+    let sim = world(&base);
+    let paths = ["tls.crt", "tls.key", "ca.crt"].map(|name| Path::new("/srv/current").join(name));
+    let set = PathSet::new(paths).unwrap().directory("/srv/current/crl.d").unwrap();
+    let served = snapshot::take(&sim.fs(), &set).walk;
+    let mut steps: Vec<_> = steps.to_vec();
+    let last = Mutex::new(if late { steps.pop() } else { None });
+    let world = sim.clone();
+    let take = move |step: &Op| {
+        world.clock().sleep(Duration::from_secs(1));
+        world.apply(step).unwrap();
+    };
+    steps.iter().for_each(&take);
+    let hook = move |verb| {
+        let step = (verb == Verb::List).then(|| last.lock().unwrap().take());
+        step.flatten().iter().for_each(&take);
+        Ok(usize::MAX)
+    };
+    let now = snapshot::take(&Hooked::new(sim.fs(), Arc::new(hook)), &set);
+    assert!(now.files.is_ok(), "{:?}", now.files);
+    now.walk.motion_since(&served)
+}
+
+/// Checks: INV-01. Where the directory moved with all else nothing can follow; where it has other names, or was changed since,
+/// something may.
+#[test]
+fn inv01_a_change_of_a_directory_is_complete_only_if_it_moved_with_all_else() {
+    let unlink = |path: &str| Op::Unlink(path.into());
+    let swap = || Op::Rename("srv/next".into(), "srv/current".into());
+    let [b, c, old] = ["srv/2/crl.d/b", "srv/2/crl.d/c", "srv/1/crl.d/a"].map(unlink);
+    let moved = [b.clone(), c.clone(), swap()];
+    assert_eq!(motion(&moved, false), Motion::Committed, "as many names, and older than the link");
+    assert_eq!(motion(&[b.clone(), swap()], false), Motion::Loose, "a name more");
+    for late in [false, true] {
+        let since = [b.clone(), swap(), c.clone()];
+        assert_eq!(motion(&since, late), Motion::Loose, "a name less since the link");
+    }
+    let beside = [file("srv/1/crl.d/b").to_vec(), vec![old]].concat();
+    assert_eq!(motion(&beside, false), Motion::Loose, "in the very directory");
+}

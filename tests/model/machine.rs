@@ -1,0 +1,259 @@
+//! The machine against dumb twins, over every sequence of rounds up to a stated depth.
+//!
+//! A round is: time passes, the wall clock may step, something comes in, and if the machine looks, the look ends some
+//! way, and if it builds, the build ends some way. Checks INV-02 to INV-06, INV-08 and INV-11 as far as they are
+//! decided in the machine: it publishes what was built valid and nothing else, never early, never late, and tells each
+//! thing once. After each sequence the disk comes to rest with a valid set, and the machine must publish it within the
+//! bound of INV-05 with no hint at all.
+//!
+//! Engine: generated. Checks: INV-02, INV-03, INV-04, INV-06, INV-08, INV-11
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use rustls_reload::{
+    Motion, Now, Timing,
+    machine::{Answer, Effect, Input, Machine, Notice, Seen, Verdict},
+    testkit::twin::{DATE, Round, Wall, World},
+};
+
+/// A whole number of milliseconds.
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Everything a round may be.
+fn alphabet() -> Vec<Round> {
+    let changed = |content, motion, shrinks| Seen::Changed { content, motion, shrinks };
+    let seen = [
+        Seen::Served,
+        Seen::Torn { cause: 1, still: false },
+        Seen::Torn { cause: 2, still: true },
+        Seen::Failed(2),
+        Seen::Failed(3),
+        changed(1, Motion::Committed, false),
+        changed(1, Motion::Tied, false),
+        changed(1, Motion::Loose, false),
+        changed(1, Motion::Loose, true),
+        changed(1, Motion::Tied, true),
+        changed(2, Motion::Loose, false),
+    ];
+    let verdicts = [Verdict::Valid, Verdict::NotYet(DATE), Verdict::Refused(4)];
+    let mut rounds = Vec::new();
+    for seen in seen {
+        let builds = matches!(seen, Seen::Changed { .. });
+        for verdict in verdicts.iter().take(if builds { 3 } else { 1 }) {
+            let round =
+                |pass, wall, input| Round { pass, wall, input, seen: seen.clone(), verdict: verdict.clone() };
+            for (pass, input) in [
+                (5, Input::Hint),
+                (30, Input::Hint),
+                (60, Input::Tick),
+                (500, Input::Tick),
+                (10_000, Input::Tick),
+                (0, Input::Reload),
+            ] {
+                rounds.push(round(ms(pass), Wall::Runs, input));
+            }
+            for wall in [Wall::StepsBack, Wall::ReachesDate] {
+                rounds.push(round(ms(5), wall, Input::Hint));
+            }
+        }
+    }
+    let idle = Round {
+        pass: ms(0),
+        wall: Wall::Runs,
+        input: Input::Hint,
+        seen: Seen::Served,
+        verdict: Verdict::Valid,
+    };
+    for input in [Input::Hint, Input::Watching(false), Input::Watching(true)] {
+        rounds.push(Round { input, ..idle.clone() });
+    }
+    // Enough for a poll of the degraded kind.
+    rounds.push(Round { pass: ms(1_000), input: Input::Tick, ..idle.clone() });
+    rounds.push(Round { input: Input::Stop, ..idle });
+    rounds
+}
+
+fn every_sequence(world: &World, rounds: &[Round], depth: usize, line: &mut Vec<usize>, count: &mut u64) {
+    if depth == 0 {
+        *count += 1;
+        for motion in [Motion::Committed, Motion::Loose] {
+            world.clone().converges(motion);
+        }
+        return;
+    }
+    (0..rounds.len()).for_each(|i| every_sequence_with(i, world, rounds, depth, line, count));
+}
+
+/// Plays every sequence that begins with the round of this number.
+fn every_sequence_with(
+    i: usize,
+    world: &World,
+    rounds: &[Round],
+    depth: usize,
+    line: &mut Vec<usize>,
+    count: &mut u64,
+) {
+    let mut next = world.clone();
+    line.push(i);
+    let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| next.play(&rounds[i])));
+    if played.is_err() {
+        panic!("replay: rounds {line:?} of the alphabet; the last is {:?}", rounds[i]);
+    }
+    every_sequence(&next, rounds, depth - 1, line, count);
+    line.pop();
+}
+
+/// `MACHINE_DEPTH` sets another depth than the quick tier's.
+#[test]
+fn inv05_every_sequence_agrees_with_the_twin_and_converges() {
+    let depth = std::env::var("MACHINE_DEPTH").map_or(3, |depth| depth.parse().unwrap());
+    let rounds = alphabet();
+    let from = |first: usize| {
+        let mut count = 0;
+        every_sequence_with(first, &World::new(), &rounds, depth, &mut Vec::new(), &mut count);
+        count
+    };
+    let next = AtomicUsize::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count: u64 = std::thread::scope(|scope| {
+        let share = || {
+            let firsts = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+            firsts.take_while(|first| *first < rounds.len()).map(from).sum::<u64>()
+        };
+        let shares: Vec<_> = (0..cores).map(|_| scope.spawn(share)).collect();
+        shares.into_iter().map(|share| share.join().unwrap()).sum()
+    });
+    println!("machine: {} rounds, depth {depth}, {count} sequences, 0 disagreements", rounds.len());
+    assert_eq!(count, (rounds.len() as u64).pow(u32::try_from(depth).unwrap()));
+}
+
+/// Checks: INV-11. Who asks again does not make the one who asked first wait longer.
+#[test]
+fn inv11_a_second_reload_by_hand_does_not_prolong_the_first() {
+    let mut world = World::new();
+    let torn = |pass, input| Round {
+        pass: ms(pass),
+        wall: Wall::Runs,
+        input,
+        seen: Seen::Torn { cause: 1, still: false },
+        verdict: Verdict::Valid,
+    };
+    assert_eq!(world.play(&torn(0, Input::Reload)).answered, []);
+    assert_eq!(world.play(&torn(4_000, Input::Reload)).answered, []);
+    assert_eq!(world.play(&torn(1_000, Input::Tick)).answered, [Answer::Refused(1)]);
+}
+
+/// Sequences too long to enumerate: back-off that has grown, patience that runs out. The seed is the replay.
+#[test]
+fn inv05_long_random_sequences_agree_with_the_twin() {
+    let rounds = alphabet();
+    let (walks, length) = (20_000u64, 60);
+    for seed in 1..=walks {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut draw = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below as u64).unwrap()
+        };
+        let mut world = World::new();
+        // A few kinds of rounds only, so that the same thing often happens again and again (swarm testing).
+        let few: Vec<_> = (0..4).map(|_| &rounds[draw(rounds.len() - 1)]).collect();
+        for _ in 0..length {
+            let round = few[draw(few.len())];
+            let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.play(round)));
+            assert!(played.is_ok(), "replay: seed {seed}, at {round:?}");
+        }
+        world.converges(Motion::Loose);
+    }
+    println!("machine: {walks} random sequences of {length} rounds, 0 disagreements");
+}
+
+/// What the machine says of itself, step by step.
+#[test]
+fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
+    let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
+    let changed = |content, motion| Input::Looked(Seen::Changed { content, motion, shrinks: false });
+    let mut machine = Machine::new(Timing::default());
+    assert_eq!((machine.timing(), machine.refusal(), machine.held()), (Timing::default(), None, None));
+    assert_eq!(machine.wake(now(0)), Some(ms(0)));
+    assert_eq!(machine.step(now(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.wake(now(0)), None, "while it looks it waits for that");
+    assert_eq!(machine.step(now(0), changed(1, Motion::Committed)), [Effect::Build(1)]);
+    machine.step(now(0), Input::Built(Verdict::Refused("why")));
+    assert_eq!(machine.refusal(), Some((&"why", 1)));
+    machine.step(now(1), Input::Stop);
+    assert_eq!(machine.wake(now(1)), None, "after a stop it waits for nothing");
+    machine.restart();
+    assert_eq!(machine.refusal(), Some((&"why", 1)), "what was told stands");
+    assert_eq!(machine.wake(now(60)), Some(ms(60)), "it looks as soon as it is asked anything");
+    assert_eq!(machine.step(now(60), Input::Tick), [Effect::Look]);
+    // What was refused could be tried again at once, but who stopped may have missed that it was changed in between.
+    assert_eq!(machine.step(now(60), changed(1, Motion::Loose)), []);
+    assert_eq!(machine.step(now(560), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(560), changed(1, Motion::Loose)), [Effect::Build(1)]);
+    machine.step(now(560), Input::Built(Verdict::NotYet(DATE)));
+    assert_eq!((machine.held(), machine.refusal()), (Some(DATE), None));
+    machine.restart();
+    assert_eq!(machine.held(), Some(DATE), "what is held is held");
+}
+
+/// Checks: INV-05. Who starts it again has done something about it, or hopes so: it is tried again as soon as the first time.
+#[test]
+fn inv05_a_restart_begins_the_pauses_of_the_retries_anew() {
+    let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
+    let mut machine = Machine::new(Timing::default());
+    let mut at = 0;
+    let mut look = |machine: &mut Machine<&str>| {
+        assert_eq!(machine.step(now(at), Input::Tick), [Effect::Look]);
+        machine.step(now(at), Input::Looked(Seen::Failed("gone")));
+        let before = at;
+        at = u64::try_from(machine.wake(now(at)).unwrap().as_millis()).unwrap();
+        at - before
+    };
+    let pauses: Vec<_> = (0..9).map(|_| look(&mut machine)).collect();
+    assert_eq!(pauses, [50, 100, 200, 150, 800, 1_600, 3_200, 6_400, 10_000], "told after 500 ms");
+    machine.restart();
+    assert_eq!(machine.refusal(), Some((&"gone", 9)));
+    assert_eq!([look(&mut machine), look(&mut machine)], [50, 100]);
+}
+
+/// Checks: INV-11. One look tells of no time in which nothing moved, however short that has to be.
+#[test]
+fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
+    let now = |mono| Now { mono: ms(mono), wall: DATE };
+    let torn = |still| Input::Looked(Seen::Torn { cause: "stale", still });
+    let timing = Timing { settle: Duration::ZERO, ..Timing::default() };
+    let mut machine = Machine::new(timing);
+    assert_eq!(machine.timing(), timing);
+    assert_eq!(machine.step(now(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(0), torn(false)), []);
+    assert_eq!(machine.step(now(10), Input::Tick), [Effect::Look]);
+    let told = [Effect::Tell(Notice::Refused("stale"))];
+    assert_eq!(machine.step(now(10), torn(true)), told, "the second, in the same way");
+}
+
+/// Checks: INV-05, INV-11. A look that was on its way began too early for who asks now; the next one answers him, and there are
+/// never two at once.
+#[test]
+fn inv11_a_reload_asked_for_while_busy_is_answered_by_a_look_that_began_later() {
+    let now = |mono| Now { mono: ms(mono), wall: DATE };
+    let changed = || Input::Looked(Seen::Changed { content: 1, motion: Motion::Committed, shrinks: false });
+    let mut machine: Machine<&str> = Machine::new(Timing::default());
+    assert_eq!(machine.step(now(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(1), Input::Reload), []);
+    assert_eq!(machine.step(now(2), Input::Looked(Seen::Served)), [Effect::Look]);
+    assert_eq!(machine.step(now(3), Input::Looked(Seen::Served)), [Effect::Answer(Answer::Unchanged)]);
+    // The same during a build.
+    assert_eq!(machine.step(now(10), Input::Hint), [Effect::Look]);
+    assert_eq!(machine.step(now(11), changed()), [Effect::Build(1)]);
+    assert_eq!(machine.step(now(12), Input::Reload), []);
+    let published = Effect::Publish { content: 1, recovered: false };
+    assert_eq!(machine.step(now(13), Input::Built(Verdict::Valid)), [published, Effect::Look]);
+    assert_eq!(machine.step(now(14), Input::Looked(Seen::Served)), [Effect::Answer(Answer::Unchanged)]);
+}

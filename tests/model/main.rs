@@ -1,0 +1,21 @@
+//! Tests in simulated worlds, nearly all of them generated: publishers beside the reader, each run judged by
+//! the invariants or by a model, and wrong designs, which the same checks catch.
+//!
+//! Most of them compute, so that those that wait for real files cost no time beside them.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod interleave;
+mod listing;
+mod machine;
+mod mutants;
+mod regressions;
+#[cfg(target_os = "linux")]
+mod sequences;
+mod sets;
+mod several_sets;
+mod taken_back;
+mod volumes;

@@ -1,0 +1,299 @@
+//! The real world: a temporary directory, the system's watcher, certificates, a driver of its own, and a client that
+//! handshakes all the while.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustls::client::ResolvesClientCert;
+use rustls_reload::{
+    Clock, Event, Handle, Published, Reloader, ServerTls,
+    testkit::{
+        Op as Step,
+        sim::{Record, is_valid, not_before},
+    },
+};
+
+use super::{
+    case::Act,
+    forge::{Forge, Forged, Shows},
+    oracle::{Sight, Tale, Violation, longest},
+    plan::{Part, Plan},
+    server::{self, Log, Port, TIMING, Wrong},
+};
+use crate::common::{client_of_any, shake};
+
+/// How long a calm may take on a loaded machine.
+const CALM: Duration = Duration::from_secs(30);
+
+/// What was done in all cases, to be told.
+#[derive(Default)]
+pub struct Tally {
+    pub operations: AtomicU64,
+    pub handshakes: AtomicU64,
+    pub published: AtomicU64,
+    pub refused: AtomicU64,
+    pub judged: AtomicU64,
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let number = |what: &AtomicU64| what.load(Ordering::Relaxed);
+        let Self { operations, handshakes, published, refused, judged } = self;
+        let (operations, handshakes, judged) = (number(operations), number(handshakes), number(judged));
+        let (published, refused) = (number(published), number(refused));
+        write!(
+            f,
+            "{operations} operations, {judged} sets judged, {published} published, {refused} refusals told, "
+        )?;
+        write!(f, "{handshakes} handshakes")
+    }
+}
+
+/// A file made for one case stands for the same in the next.
+static FORGE: LazyLock<Arc<Forge>> = LazyLock::new(Arc::default);
+
+struct Player<'a> {
+    plan: &'a Plan,
+    forged: Forged,
+    root: PathBuf,
+    log: Arc<Log>,
+    server: Reloader<ServerTls>,
+    running: bool,
+    /// Somebody waits for the answer to a reload by hand.
+    asked: Option<JoinHandle<()>>,
+    /// The step that is taken next.
+    next: usize,
+    calm: Duration,
+}
+
+/// Dropped, it ends the client.
+struct Ends(Arc<AtomicBool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Plays a plan.
+///
+/// # Errors
+/// What can be told without the oracle.
+pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<Tale, Violation> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut player = Player::new(plan, dir.path().canonicalize().unwrap(), wrong, port);
+    let over = Arc::new(AtomicBool::new(false));
+    let client = {
+        let (handle, over) = (player.server.handle(), Arc::clone(&over));
+        thread::spawn(move || handshakes(&handle, &over))
+    };
+    let ends = Ends(over);
+    let mut status = HashMap::new();
+    let played = player.start(0).and_then(|()| {
+        for (number, part) in plan.parts.iter().enumerate() {
+            thread::sleep(TIMING.settle * part.op.wait / 100);
+            player.part(number, part)?;
+            if part.op.act == Act::Calm {
+                status.insert(number, player.server.status());
+            }
+        }
+        player.stop()
+    });
+    drop(ends);
+    let shaken = client.join().unwrap_or_else(|_| Err("a client panicked".to_owned()));
+    played?;
+    let (sights, count) = shaken.map_err(|why| Violation(format!("INV-02: a handshake failed: {why}")))?;
+    let history = player.log.history();
+    let tell = |what: &AtomicU64, number: usize| what.fetch_add(number as u64, Ordering::Relaxed);
+    let counted = |is: fn(&Record) -> bool| history.iter().filter(|at| is(&at.record)).count();
+    tell(&tally.operations, plan.parts.len());
+    tell(&tally.handshakes, count);
+    tell(&tally.published, counted(|record| matches!(record, Record::Published { .. })));
+    tell(&tally.refused, counted(|record| matches!(record, Record::Told(Event::Refused { .. }))));
+    tell(&tally.judged, counted(|record| matches!(record, Record::Judged { .. })));
+    Ok(Tale { history, status, timing: TIMING, events: None, sights: vec![sights] })
+}
+
+impl<'a> Player<'a> {
+    /// With the first load.
+    fn new(plan: &'a Plan, root: PathBuf, wrong: Wrong, port: Port) -> Self {
+        let forged = FORGE.forge(plan);
+        forged.base.iter().for_each(|step| take(&root, step));
+        let log = Arc::new(Log::new());
+        log.note(Record::Disk(plan.contents[0].clone()));
+        let given: Vec<_> =
+            plan.paths.iter().map(|path| root.join(path.strip_prefix("/").unwrap())).collect();
+        let server = server::load(&given, &log, forged.meanings.clone(), wrong, port)
+            .unwrap_or_else(|error| panic!("a base that can be loaded: {error}"));
+        log.publishes(1);
+        log.note(Record::Loaded(Ok(())));
+        let calm = if wrong == Wrong::Nothing { CALM } else { longest(&TIMING) };
+        Self { plan, forged, root, log, server, running: false, asked: None, next: 0, calm }
+    }
+
+    fn start(&mut self, number: usize) -> Result<(), Violation> {
+        if !self.running {
+            self.running = true;
+            self.log.note(Record::Mark("start", number));
+            self.server.start().map_err(|error| Violation(format!("INV-13: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Whoever waits for an answer has one then.
+    fn stop(&mut self) -> Result<(), Violation> {
+        if self.running {
+            self.running = false;
+            self.server.stop().map_err(|error| Violation(format!("INV-13: {error}")))?;
+        }
+        self.answered()
+    }
+
+    fn part(&mut self, number: usize, part: &Part) -> Result<(), Violation> {
+        for index in part.steps.clone() {
+            thread::sleep(TIMING.settle * part.pause / 100);
+            self.step(index);
+        }
+        match part.op.act {
+            Act::Clock(minutes) => {
+                self.log.note(Record::Mark("clock", number));
+                self.log.clock.set(i64::from(minutes) * 60);
+            }
+            Act::Reload => {
+                self.ask(number)?;
+                self.answered()?;
+            }
+            Act::Ask => self.ask(number)?,
+            Act::Stop if self.running => {
+                self.stop()?;
+                self.log.note(Record::Mark("stop", number));
+            }
+            Act::Start => self.start(number)?,
+            Act::Calm => {
+                self.calm();
+                self.log.note(Record::Mark("calm", number));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What is to come is written down before, for somebody may see it before whoever does it has written.
+    fn step(&mut self, index: usize) {
+        let Plan { contents, .. } = self.plan;
+        self.log.note(Record::Step(index));
+        if contents[index] != contents[index + 1] {
+            self.log.note(Record::Disk(contents[index + 1].clone()));
+        }
+        take(&self.root, &self.forged.steps[index]);
+        self.next = index + 1;
+        self.log.note(Record::Mark("taken", index));
+    }
+
+    fn ask(&mut self, number: usize) -> Result<(), Violation> {
+        self.answered()?;
+        self.log.note(Record::Mark("ask", number));
+        let (handle, log) = (self.server.handle(), Arc::clone(&self.log));
+        self.asked = Some(thread::spawn(move || {
+            handle.reload_now();
+            log.note(Record::Mark("answer", number));
+        }));
+        Ok(())
+    }
+
+    /// Waits for the answer to a reload by hand.
+    fn answered(&mut self) -> Result<(), Violation> {
+        let deadline = Instant::now() + TIMING.patience + CALM;
+        let Some(asked) = self.asked.take() else { return Ok(()) };
+        while !asked.is_finished() {
+            if Instant::now() > deadline {
+                return Err(Violation("INV-12: a reload by hand is not answered".to_owned()));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        asked.join().map_err(|_| Violation("INV-03: a reload by hand panics".to_owned()))
+    }
+
+    /// Returns when all is as it has to be and has been looked at since, or when that lasts too long.
+    fn calm(&mut self) {
+        let deadline = Instant::now() + self.calm;
+        // The first of them may have begun before the last step.
+        let seen = self.looks(2, deadline);
+        if !self.running || !seen {
+            return;
+        }
+        // By then whatever has to hold still has held still.
+        thread::sleep(TIMING.shrink_settle + TIMING.settle);
+        while self.looks(3, deadline) && !self.is_right() {}
+    }
+
+    /// Returns when so many looks have ended, or at the deadline; whether they have.
+    fn looks(&self, count: u64, deadline: Instant) -> bool {
+        let from = self.server.status().looks;
+        while self.running && self.server.status().looks < from + count {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        true
+    }
+
+    /// Whether the status says of the files what there is to say.
+    fn is_right(&self) -> bool {
+        let disk = &self.plan.contents[self.next];
+        let same = *disk == self.log.published();
+        let date = not_before(disk).filter(|_| is_valid(disk));
+        let held = !same && date.is_some_and(|date| date > self.log.clock.now().wall);
+        let status = self.server.status();
+        (same || held || !is_valid(disk))
+            && status.differs_since.is_some() != same
+            && status.held_until.is_some() == held
+            && status.refused.is_some() != (same || held)
+    }
+}
+
+/// Takes a step. What nobody may read its owner may still write, whoever that is.
+fn take(root: &Path, step: &Step) {
+    let step = match step {
+        Step::Chmod(path, 0) => Step::Chmod(path.clone(), 0o200),
+        step => step.beneath(root),
+    };
+    step.apply(root).unwrap_or_else(|error| panic!("{step:?}: {error}"));
+}
+
+/// A breath between two handshakes: the machine belongs to others too.
+const PACE: Duration = Duration::from_millis(2);
+
+/// Handshakes until it is over, by either version in turn; what was seen where that changed, and how many there were.
+fn handshakes(server: &Handle<ServerTls>, over: &AtomicBool) -> Result<(Vec<Sight>, usize), String> {
+    let shows = Shows::new(&FORGE);
+    let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
+        .map(|version| client_of_any(Arc::clone(&shows) as Arc<dyn ResolvesClientCert>, version));
+    let (mut sights, mut count) = (Vec::<Sight>::new(), 0);
+    // Kept, so that its place is nobody else's.
+    let mut last: Option<Arc<Published<ServerTls>>> = None;
+    while !over.load(Ordering::SeqCst) {
+        let now = server.current();
+        let shaken =
+            shake(&now.value.config, &clients[count % clients.len()]).map_err(|error| error.to_string())?;
+        count += 1;
+        let (generation, object) = (now.generation, Arc::as_ptr(&now).addr());
+        let sight = Sight { generation, object, files: FORGE.shown(&shaken.chain, &shows.asked()) };
+        if sights.last() != Some(&sight) {
+            sights.push(sight);
+        }
+        last = Some(now);
+        thread::sleep(PACE);
+    }
+    drop(last);
+    Ok((sights, count))
+}

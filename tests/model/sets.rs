@@ -1,0 +1,362 @@
+//! Several sets under one driver: each is served, refused and settled by itself, and published in one whole.
+//!
+//! Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-11. Each set of a simulated run is judged by the
+//! checkers of one, whatever the publisher of the other does meanwhile.
+//!
+//! Engine: generated.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustls_reload::{
+    Build, Built, Clock, Context, Error, Event, Reloader, Timing,
+    snapshot::Files,
+    testkit::{
+        Op,
+        sim::{
+            Contents, Events, Exhaustive, Live, ORDERS, Publisher, Renewal, Replay, Sampled, Scenario,
+            Schedule, SetsBuild, Several, Sim, SimWatcher, Value, Violation, Weather,
+        },
+    },
+    watch::{Hints, MakeWatcher, Watched, Watcher},
+};
+
+/// Runs of a search before the rest is sampled; `SETS_RUNS` asks for more of both.
+fn limit() -> u64 {
+    std::env::var("SETS_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(12)
+}
+
+#[derive(Default)]
+struct Tried {
+    runs: u64,
+    outcomes: HashSet<u64>,
+    violation: Option<(Violation, String)>,
+}
+
+/// Schedules one after the other, and then at random.
+fn tried<B: Build<Value = Value>>(world: &Several, build: impl Fn(&Sim) -> B) -> Tried {
+    let mut tried = Tried::default();
+    let mut goes_on = |schedule: Arc<Mutex<dyn Schedule>>| {
+        let run = world.run(schedule, &build);
+        tried.runs += 1;
+        tried.outcomes.insert(run.outcome);
+        tried.violation = world.check(&run).err().map(|violation| (violation, Replay::line(&run.choices)));
+        tried.violation.is_none()
+    };
+    let search = Arc::new(Mutex::new(Exhaustive::default()));
+    let mut good = true;
+    for _ in 0..limit() {
+        if !good || !search.lock().unwrap().next_run() {
+            break;
+        }
+        good = goes_on(search.clone());
+        search.lock().unwrap().end_run(false);
+    }
+    let _ = good && (0..limit()).all(|seed| goes_on(Arc::new(Mutex::new(Sampled::new(seed)))));
+    tried
+}
+
+fn scenario(publisher: Publisher, renewals: &[Renewal], pause: u64) -> Scenario {
+    let mut scenario = Scenario::new(publisher, renewals[0]);
+    scenario.renewals = renewals.to_vec();
+    scenario.weather.pause = Duration::from_millis(pause);
+    scenario.weather.waits = 1;
+    scenario
+}
+
+/// Publishers that share no directory but the root.
+const PAIRS: [(Publisher, Publisher); 5] = [
+    (Publisher::StepRenew, Publisher::Release(false)),
+    (Publisher::Kubelet(ORDERS[0]), Publisher::Certbot),
+    (Publisher::InPlace(ORDERS[3]), Publisher::LinkedVolume),
+    (Publisher::RenamePerFile(ORDERS[0]), Publisher::Volumes),
+    (Publisher::DirRemade, Publisher::Release(true)),
+];
+
+/// Each world, and what it is called.
+fn worlds() -> Vec<(String, Several)> {
+    use Renewal::{Broken, LeafOnly, NewKey, Nothing, SameKey};
+    let mut worlds = Vec::new();
+    for (first, second) in PAIRS {
+        let own = if first == Publisher::StepRenew { [LeafOnly, LeafOnly] } else { [NewKey, SameKey] };
+        for turns in [&[0][..], &[1], &[0, 1], &[0, 0, 1]] {
+            for events in [Events::Delivered, Events::Overflowed, Events::Lost] {
+                for pause in [0, 5, 300] {
+                    // Lost events are found by the poll, whatever the turns: one order of them says it.
+                    if events != Events::Delivered && (turns.len() != 2 || pause == 0) {
+                        continue;
+                    }
+                    for (mine, theirs) in
+                        [(&own[..1], &[SameKey][..]), (&own[..], &[Broken]), (&own[..1], &[Nothing])]
+                    {
+                        let mut one = scenario(first, mine, pause);
+                        one.weather.events = events;
+                        let mut other = scenario(second, theirs, pause);
+                        // What is the one's is not the other's.
+                        other.first = 100;
+                        other.weather = one.weather;
+                        let name = format!(
+                            "{} and {} {theirs:?} {turns:?} {events:?} {pause} ms",
+                            first.name(),
+                            second.name()
+                        );
+                        worlds.push((name, Several::new(&[one, other], turns)));
+                    }
+                }
+            }
+        }
+    }
+    worlds
+}
+
+#[test]
+fn inv01_to_inv11_hold_for_each_of_two_sets_whatever_the_other_does() {
+    let (mut runs, mut outcomes, start) = (0, 0, Instant::now());
+    let worlds = worlds();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let search = |(name, world): &(String, Several)| {
+        let tried = tried(world, |sim| world.build(sim));
+        if let Some((violation, line)) = tried.violation {
+            panic!("{violation}\n{name}: {line}");
+        }
+        [tried.runs, tried.outcomes.len() as u64]
+    };
+    std::thread::scope(|scope| {
+        let shares = worlds.chunks(worlds.len().div_ceil(cores));
+        let spawn = |share| scope.spawn(move || <[_]>::iter(share).map(search).collect::<Vec<_>>());
+        let shares: Vec<_> = shares.map(spawn).collect();
+        for [run, differing] in shares.into_iter().flat_map(|share| share.join().unwrap()) {
+            runs += run;
+            outcomes += differing;
+        }
+    });
+    println!(
+        "two sets: {} worlds, {runs} runs, {outcomes} outcomes, 0 violations in {:.1?}",
+        worlds.len(),
+        start.elapsed()
+    );
+    assert!(outcomes > worlds.len() as u64, "the schedules differ in nothing");
+}
+
+/// Checks: INV-05. However the one is written, the other is served as if it were alone.
+#[test]
+fn inv05_a_set_that_never_rests_postpones_no_other() {
+    let settle = Timing::default().settle;
+    // How long the other takes alone: next to nothing where it is committed by one rename.
+    for (quiet, bound) in [(Publisher::LinkedVolume, ms(50)), (Publisher::Certbot, settle + ms(100))] {
+        let noisy = Scenario::new(Publisher::InPlace(ORDERS[0]), Renewal::SameKey);
+        let other = Scenario::new(quiet, Renewal::NewKey);
+        let world = Several::new(&[noisy.clone(), other.clone()], &[0]);
+        let base: Vec<_> =
+            [&noisy, &other].into_iter().flat_map(|one| one.publisher.base(&one.sets()[0])).collect();
+        let mut live = Live::new(&world.sets().concat(), &base, Timing::default(), noisy.weather);
+        let sim = live.sim().clone();
+        let watcher: MakeWatcher = {
+            let sim = sim.clone();
+            Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints))))
+        };
+        let builder = Reloader::builder(&world.sets()[0], world.build(&sim)).set(&world.sets()[1]);
+        live.load_by(builder.clock(sim.clock()).watcher(Some(watcher))).unwrap();
+        live.start();
+        // Each round writes other bytes, and the last block of each file is missing in between.
+        let rounds = noisy.steps().0.into_iter().chain(noisy.publisher.update(1, &noisy.sets()[0]));
+        live.neighbour(ms(90), rounds.take(5).collect());
+        assert!(
+            !live.until(Duration::from_secs(20), |reloader| reloader.status().generation > 1),
+            "it never rests"
+        );
+        let sets = live.reloader().status().sets;
+        assert!(sets[0].differs_since.is_some() && sets[1].differs_since.is_none(), "{sets:?}");
+        other.steps().0.iter().for_each(|step| sim.apply(step).unwrap());
+        let renamed = sim.now().mono;
+        let served = live.until(bound * 2, |reloader| reloader.status().sets[1].generation > 1);
+        let took = sim.now().mono - renamed;
+        assert!(served && took <= bound, "{}: {took:?}, the bound is {bound:?}", quiet.name());
+        assert_eq!(live.reloader().status().sets[0].generation, 1);
+    }
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// The length of the set's file that changed last.
+struct Length;
+
+impl Build for Length {
+    type Value = usize;
+
+    fn build(&mut self, files: &Files, _: &Context<'_, usize>) -> Result<Built<usize>, Error> {
+        Ok(Built::new(files.iter().map(|(_, bytes)| bytes.len()).sum()))
+    }
+}
+
+/// The world's watcher, which panics once it is told to.
+struct Mortal {
+    watcher: SimWatcher,
+    dies: Arc<AtomicBool>,
+}
+
+impl Watcher for Mortal {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        if self.dies.swap(false, Ordering::SeqCst) {
+            std::panic::resume_unwind(Box::new("planted"));
+        }
+        self.watcher.watch(dir)
+    }
+
+    fn unwatch(&mut self, dir: &Path) {
+        self.watcher.unwatch(dir);
+    }
+}
+
+/// Checks: INV-05, INV-11. The set that met the end of a watcher and the one that makes the next are not the only ones that
+/// listened to it.
+#[test]
+fn inv11_what_a_watcher_that_ended_watched_is_watched_by_the_next_for_every_set() {
+    let names = ["a", "b", "c"];
+    let paths = names.map(|name| PathBuf::from("/").join(name).join("f"));
+    let write = |name: &str, bytes: &[u8]| {
+        let [new, file] = ["new", "f"].map(|file| PathBuf::from(name).join(file));
+        [Op::Create(new.clone()), Op::Append(new.clone(), bytes.to_vec()), Op::Rename(new, file)]
+    };
+    let base = names.iter().flat_map(|name| [Op::Mkdir((*name).into())].into_iter().chain(write(name, b"1")));
+    let base: Vec<_> = base.collect();
+    let mut live = Live::<usize>::new(&paths, &base, Timing::default(), Weather::default());
+    let sim = live.sim().clone();
+    let (dies, place) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+    let make: MakeWatcher = {
+        let (sim, dies, place) = (sim.clone(), Arc::clone(&dies), Arc::clone(&place));
+        Box::new(move |hints: Hints| {
+            *place.lock().unwrap() = Some(hints.clone());
+            Ok(Box::new(Mortal { watcher: SimWatcher::new(&sim, hints), dies: Arc::clone(&dies) }))
+        })
+    };
+    // Who is told that it ended takes longer than the pause until the next is made.
+    let clock = sim.clock();
+    let slow = move |event: &Event| {
+        if matches!(event, Event::Degraded { .. }) {
+            clock.sleep(ms(60));
+        }
+    };
+    let builder = Reloader::builder([&paths[0]], Length).set([&paths[1]]).set([&paths[2]]);
+    live.load_by(builder.clock(sim.clock()).watcher(Some(make)).on_event(slow)).unwrap();
+    let mut events = live.reloader().events();
+    live.start();
+    let touched = |path: &str, moved| place.lock().unwrap().as_ref().unwrap().touched(Path::new(path), moved);
+    // The last of them has just been looked at when the poll of the second is due, and the watcher ends then.
+    live.until(ms(9_000), |_| false);
+    touched("/c/f", false);
+    live.until(ms(980), |_| false);
+    dies.store(true, Ordering::SeqCst);
+    touched("/a", true);
+    let mut told = Vec::new();
+    let restored = live.until(ms(12_000), |_| {
+        told.extend(std::iter::from_fn(|| events.try_next()).map(|told| Event::clone(&told.event)));
+        told.contains(&Event::Restored)
+    });
+    assert!(restored && !dies.load(Ordering::SeqCst), "{told:?}");
+    let watched = live.reloader().status().watched;
+    for name in names {
+        assert!(watched.contains(&Path::new("/").join(name)), "{name}: {watched:?}, {told:?}");
+    }
+    for op in write("c", b"22") {
+        sim.apply(&op).unwrap();
+    }
+    assert!(live.until(ms(1_000), |reloader| reloader.current().value == 2), "it is not heard of");
+}
+
+/// How a wrong build puts the whole together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    /// Breaks: INV-05, INV-11. One bad set blocks all: the whole is good if each set is, as it was seen last.
+    BlocksAll,
+    /// Breaks: INV-02, INV-03. A bad set falls to another's certificate.
+    FallsToTheFirst,
+    /// Breaks: INV-02. What was seen last of a set is taken for its last good.
+    TakesTheLastSeen,
+    /// Breaks: INV-01, INV-03. The last good of one set is taken for the other's.
+    MixesUp,
+}
+
+struct WrongBuild {
+    right: SetsBuild,
+    wrong: Wrong,
+    /// The files of each set as they were seen last, and whether they passed.
+    seen: Vec<Option<(Contents, bool)>>,
+    world: Arc<Several>,
+}
+
+impl Build for WrongBuild {
+    type Value = Value;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
+        let set = context.set;
+        let own: Contents = files.iter().map(|(_, bytes)| Some(Arc::new(bytes.to_vec()))).collect();
+        let judged = self.right.judge(files, context);
+        self.seen[set] = Some((own.clone(), judged.is_ok()));
+        let ranges = self.world.ranges();
+        let served = context.served.map(|served| &served.files);
+        let whole = match (self.wrong, judged) {
+            (Wrong::FallsToTheFirst, Err(_)) if set > 0 && served.is_some() => {
+                let first = served.unwrap()[ranges[0].clone()].to_vec();
+                self.right.put(served, set, first)
+            }
+            (_, Err(error)) => return Err(error),
+            (Wrong::BlocksAll, Ok(_)) if self.seen.iter().flatten().any(|(_, passed)| !passed) => {
+                return Err(Error::new(rustls_reload::Layer::Match, "another set does not pass"));
+            }
+            (Wrong::TakesTheLastSeen, Ok(_)) => {
+                let mut whole = served.cloned();
+                for (other, seen) in self.seen.iter().enumerate() {
+                    if let (Some((files, _)), true) = (seen, whole.is_some()) {
+                        whole = Some(self.right.put(whole.as_ref(), other, files.clone()).files);
+                    }
+                }
+                self.right.put(whole.as_ref(), set, own)
+            }
+            (Wrong::MixesUp, Ok(_))
+                if set > 0 && served.is_some_and(|served| served[ranges[set].end - 1].is_some()) =>
+            {
+                let other = served.unwrap()[ranges[set].clone()].to_vec();
+                let mixed = self.right.put(served, 0, other).files;
+                self.right.put(Some(&mixed), set, own)
+            }
+            (_, Ok(built)) => self.right.put(served, set, built.value.files),
+        };
+        Ok(Built::new(whole))
+    }
+}
+
+#[test]
+fn wrong_ways_to_drive_several_sets_are_caught() {
+    let worlds: Vec<_> = worlds().into_iter().map(|(name, world)| (name, Arc::new(world))).collect();
+    for (wrong, invariants) in [
+        (Wrong::BlocksAll, &["INV-05", "INV-11"][..]),
+        (Wrong::FallsToTheFirst, &["INV-01 (a)", "INV-01 (c)", "INV-02"]),
+        (Wrong::TakesTheLastSeen, &["INV-01 (a)", "INV-01 (c)", "INV-02", "INV-04"]),
+        (Wrong::MixesUp, &["INV-01 (a)", "INV-01 (c)", "INV-03", "INV-04"]),
+    ] {
+        let mut runs = 0;
+        let caught = worlds.iter().find_map(|(name, world)| {
+            let tried = tried(world, |sim| WrongBuild {
+                right: world.build(sim),
+                wrong,
+                seen: vec![None; world.sets().len()],
+                world: Arc::clone(world),
+            });
+            runs += tried.runs;
+            tried.violation.map(|(violation, _)| (violation, name))
+        });
+        let (violation, name) = caught.unwrap_or_else(|| panic!("{wrong:?} was not caught in {runs} runs"));
+        println!("{wrong:?}: caught after {runs} runs by {violation}, in {name}");
+        assert!(invariants.contains(&violation.invariant), "{wrong:?} was caught by {violation}");
+    }
+}

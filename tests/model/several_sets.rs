@@ -1,0 +1,158 @@
+//! Several sets under one driver, against a model of a few rules over all of them.
+//!
+//! Steps are drawn and enumerated: one or more sets change, and then file events come, a poll
+//! comes, the clock is set, a reload by hand is asked for, or the driver is stopped and started.
+//! After each step everything that can be seen of the reloader is compared: events in order with
+//! their sets and generations, the status of each set and of all, answers, and what is served.
+//! [`plain`] knows nothing of TLS; [`tls`] serves pairs and shakes hands.
+//!
+//! Engine: generated.
+//! Checks: INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-09, INV-11, INV-13, INV-14
+
+mod compare;
+mod model;
+mod plain;
+mod play;
+mod tls;
+mod wrong;
+
+use std::{sync::Arc, time::Instant};
+
+use plain::{CHANGES, Plain, SETS};
+use play::{Action, Change, Draws, Kind, Play, Step, each_after_each, fails, plays, walk};
+use rustls_reload::testkit::sim::{Events, Weather};
+use tls::{Pool, Server};
+
+/// `SETS_WALKS` asks for more walks than the quick tier's.
+fn walks(quick: u64) -> u64 {
+    std::env::var("SETS_WALKS").map_or(quick, |walks| walks.parse().unwrap())
+}
+
+/// The steps that change one of these sets in one of these ways, and then do one of these things.
+fn single(sets: &[usize], changes: &[Change], actions: &[Action]) -> Vec<Step> {
+    let of = |set: usize| {
+        let with = move |change: Change| actions.iter().map(move |action| (vec![(set, change)], *action));
+        changes.iter().flat_map(move |change| with(*change))
+    };
+    sets.iter().flat_map(|set| of(*set)).collect()
+}
+
+/// Engine: generated.
+#[test]
+fn inv11_each_step_after_each_over_three_sets_agrees_with_the_model() {
+    let start = Instant::now();
+    let changes = &CHANGES[..8];
+    let actions = [Action::Hint, Action::Clock, Action::Reload, Action::Restart];
+    let steps = each_after_each(&single(&[0, 2], changes, &actions));
+    plays(&|| Play::new(Plain::default()), &steps);
+    println!(
+        "several sets: {} steps, each after each, 0 differences in {:.1?}",
+        steps.len(),
+        start.elapsed()
+    );
+}
+
+/// Engine: generated. Each set is found changed by its own poll, whatever the others are doing.
+#[test]
+fn inv06_without_events_each_of_three_sets_is_polled() {
+    let start = Instant::now();
+    let weather = Weather { events: Events::Lost, ..Weather::default() };
+    let steps = single(&[0, 1, 2], &CHANGES[..7], &[Action::Tick]);
+    let steps = each_after_each(&steps);
+    plays(&|| Play::new_in(Plain::default(), weather), &steps);
+    println!(
+        "without events: {} steps, each after each, 0 differences in {:.1?}",
+        steps.len(),
+        start.elapsed()
+    );
+}
+
+/// Engine: generated.
+#[test]
+fn inv11_random_walks_over_three_sets_agree_with_the_model() {
+    let (start, walks, length) = (Instant::now(), walks(60), 30);
+    for seed in 1..=walks {
+        let steps = walk(&mut Draws::new(seed), SETS, &CHANGES, length);
+        plays(&|| Play::new(Plain::default()), &steps);
+    }
+    println!("several sets: {walks} walks of {length} steps, 0 differences in {:.1?}", start.elapsed());
+}
+
+type NewServer = Box<dyn Fn() -> Server>;
+
+fn servers(pool: &Arc<Pool>) -> [NewServer; 3] {
+    let [one, two, three] = [(); 3].map(|()| Arc::clone(pool));
+    [
+        Box::new(move || Server::of_pairs(&one, true)),
+        Box::new(move || Server::of_pairs(&two, false)),
+        Box::new(move || Server::of_clients(&three)),
+    ]
+}
+
+/// Engine: generated. What a set of a server decides, each after each: dates, names, keys, client
+/// CAs and lists.
+#[test]
+fn inv02_each_change_after_each_of_pairs_and_clients_agrees_with_the_model() {
+    let (start, mut count) = (Instant::now(), 0);
+    let changes = [
+        Change::Renewed,
+        Change::Broken,
+        Change::Expired,
+        Change::NotYetValid,
+        Change::OtherKey,
+        Change::OtherNames,
+    ];
+    for server in servers(&Pool::new()) {
+        let sets: Vec<_> = (0..server().sets()).collect();
+        let mut steps = each_after_each(&single(&sets, &changes, &[Action::Reload]));
+        let actions = [Action::Reload, Action::Reload, Action::Tick, Action::Reload, Action::Clock];
+        (0..).zip(&mut steps).for_each(|(place, step): (usize, _)| step.1 = actions[place % actions.len()]);
+        plays(&|| Play::new(server()), &steps);
+        count += steps.len();
+    }
+    println!("servers: {count} steps, each change after each, 0 differences in {:.1?}", start.elapsed());
+}
+
+/// Engine: generated.
+#[test]
+fn inv02_random_walks_over_pairs_and_their_clients_agree_with_the_model() {
+    let (start, walks, length) = (Instant::now(), walks(8), 20);
+    for (number, server) in (0..).zip(servers(&Pool::new())) {
+        for seed in 1..=walks {
+            let steps = walk(&mut Draws::new(3 * seed + number), server().sets(), &tls::CHANGES, length);
+            plays(&|| Play::new(server()), &steps);
+        }
+    }
+    println!("servers: 3 x {walks} walks of {length} steps, 0 differences in {:.1?}", start.elapsed());
+}
+
+/// How many walks it takes until a wrong design is found.
+fn found<K: Kind>(loaded: impl Fn() -> Play<K>, sets: usize, changes: &[Change]) -> Option<u64> {
+    (1..=60).find(|seed| match loaded().started() {
+        Ok(play) => fails(play, &walk(&mut Draws::new(*seed), sets, changes, 30)).is_err(),
+        Err(_) => true,
+    })
+}
+
+#[test]
+fn inv11_wrong_designs_of_several_sets_are_found() {
+    for wrong in wrong::Wrong::ALL {
+        let walks = found(
+            || Play::loaded(Plain::default(), Weather::default()).spoilt(wrong.spoil()),
+            SETS,
+            &CHANGES,
+        );
+        println!("{wrong:?}: found by walk {walks:?}");
+        assert!(walks.is_some(), "{wrong:?}");
+    }
+    let pool = Pool::new();
+    for (wrong, of_clients) in
+        [(tls::Wrong::AnswersAll, false), (tls::Wrong::FirstNames, false), (tls::Wrong::NoLists, true)]
+    {
+        let server = || if of_clients { Server::of_clients(&pool) } else { Server::of_pairs(&pool, true) };
+        let walks =
+            found(|| Play::loaded(server().wrong(wrong), Weather::default()), server().sets(), &tls::CHANGES);
+        println!("{wrong:?}: found by walk {walks:?}");
+        assert!(walks.is_some(), "{wrong:?}");
+    }
+}

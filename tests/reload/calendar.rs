@@ -1,0 +1,252 @@
+//! The calendar: certificates that have expired or are not valid yet, and clocks that are set.
+//!
+//! Here with real files, a wall clock that is set by hand, and clients that go by that clock; in [`simulated`] over many
+//! calendars, to the millisecond, and against wrong designs.
+
+mod callbacks;
+mod expiring;
+mod simulated;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::common::{
+    self, DEADLINE, Generation, Keyed, Volume, Wall, at_time, client, expect, published, refused, shake,
+    started,
+};
+use rustls::version::{TLS12, TLS13};
+use rustls_reload::{
+    Clock, Event, Events, Layer, Reload, ServerBuilder, ServerReloader, ServerTls, Timing,
+    testkit::{Authority, Identity, Pair, Subject},
+};
+
+const HOUR: i64 = 3600;
+
+/// Short delays: what waits for the clock to be set waits for the poll.
+fn timing() -> Timing {
+    Timing { poll: Duration::from_millis(40), ..common::quick() }
+}
+
+/// A server that runs, by a clock set by hand. All times are seconds after its first load.
+struct Stage {
+    wall: Arc<Wall>,
+    generation: Generation,
+    volume: Volume,
+    reloader: ServerReloader,
+    events: Events<ServerTls>,
+}
+
+fn issue(ca: &Authority, wall: &Wall, (from, to): (i64, i64)) -> Pair {
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(wall.at(seconds).as_secs());
+    ca.issue(&Subject::server("localhost").valid(at(from), at(to)), &Identity::ed25519())
+}
+
+fn files(pair: &Pair) -> [Keyed<'_>; 2] {
+    [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
+}
+
+impl Stage {
+    fn new(window: (i64, i64), with: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
+        let (wall, mut generation) = (Wall::new(), Generation::new(0));
+        generation.server = issue(&generation.ca, &wall, window);
+        let volume = Volume::new(&files(&generation.server));
+        let server = with(volume.server().timing(timing()).clock(Arc::clone(&wall) as Arc<dyn Clock>));
+        let reloader = server.load().unwrap();
+        let mut events = reloader.events();
+        reloader.start().unwrap();
+        started(&mut events);
+        Self { wall, generation, volume, reloader, events }
+    }
+
+    /// Publishes a pair that is valid in this window.
+    fn publish(&mut self, window: (i64, i64)) -> Pair {
+        let pair = issue(&self.generation.ca, &self.wall, window);
+        self.volume.publish(&files(&pair));
+        pair
+    }
+
+    /// What a handshake of either version gets, and whether a client that goes by the server's clock takes it.
+    fn serves(&self, pair: &Pair, taken: bool) {
+        assert_eq!(common::presented(&self.reloader)[0], pair.leaf);
+        for version in [&TLS12, &TLS13] {
+            let client = client(std::slice::from_ref(&self.generation), &[version]);
+            let client = at_time(&client, self.wall.now().wall);
+            match shake(&self.reloader.current(), &client) {
+                Ok(shaken) if taken => {
+                    assert_eq!((shaken.leaf(), shaken.version), (&pair.leaf, version.version));
+                }
+                Err(error) if !taken => {
+                    let text = error.to_string();
+                    assert!(text.contains("expired") || text.contains("not valid yet"), "{text}");
+                }
+                other => panic!("{:?}: {other:?}", version.version),
+            }
+        }
+    }
+
+    /// Lets it look so often, and asserts that nothing else came of it.
+    fn looks_in_vain(&mut self, looks: u64) {
+        let (before, start) = (self.reloader.served(), Instant::now());
+        let first = self.reloader.status().looks;
+        while self.reloader.status().looks < first + looks {
+            assert!(start.elapsed() < DEADLINE, "nobody looks: {:#?}", self.reloader.status());
+            std::thread::yield_now();
+        }
+        assert!(Arc::ptr_eq(&before, &self.reloader.served()));
+        let mut told = common::drain(&mut self.events);
+        told.retain(|event| !matches!(**event, Event::Expiring { .. } | Event::Expired { .. }));
+        assert_eq!(told, []);
+    }
+
+    fn held(&mut self) -> Duration {
+        expect(&mut self.events, "a hold", |event| match event {
+            Event::Held { not_before, .. } => Some(*not_before),
+            Event::Published { .. } => panic!("served before its date"),
+            _ => None,
+        })
+    }
+
+    fn warned(&mut self) -> rustls_reload::Error {
+        expect(&mut self.events, "a warning", |event| match event {
+            Event::Warning { error } => Some(error.clone()),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn inv02_inv03_an_expired_replacement_is_refused_while_the_served_certificate_is_valid() {
+    let mut stage = Stage::new((-HOUR, 2 * HOUR), |server| server);
+    let old = stage.generation.server.clone();
+    let before = stage.reloader.served();
+    let expired = stage.publish((-3 * HOUR, -HOUR));
+    let error = refused(&mut stage.events);
+    assert_eq!(error.layer(), Layer::Validity);
+    assert_eq!(error.path(), Some(stage.volume.path("tls.crt").as_path()));
+    assert_eq!(stage.reloader.reload_now(), Reload::Refused(error.clone()));
+    stage.looks_in_vain(3);
+    assert!(Arc::ptr_eq(&before, &stage.reloader.served()));
+    stage.serves(&old, true);
+    // Nothing else is written, and the clock is set: to when the served one has expired too.
+    stage.wall.set(2 * HOUR + 1);
+    published(&mut stage.events);
+    assert_eq!(stage.warned(), error, "served for want of a better one");
+    stage.serves(&expired, false);
+    assert_eq!(stage.reloader.status().refused, None);
+}
+
+#[test]
+fn inv05_an_expired_replacement_is_served_once_the_clock_is_set_back_to_when_it_is_valid() {
+    let mut stage = Stage::new((-4 * HOUR, 2 * HOUR), |server| server);
+    let expired = stage.publish((-3 * HOUR, -HOUR));
+    refused(&mut stage.events);
+    stage.wall.set(-2 * HOUR);
+    assert_eq!(published(&mut stage.events), 2);
+    stage.serves(&expired, true);
+    // It stays, whatever the clock says next.
+    for hours in [-4, 0, 3] {
+        stage.wall.set(hours * HOUR);
+        stage.looks_in_vain(3);
+        stage.serves(&expired, false);
+    }
+}
+
+#[test]
+fn inv05_a_replacement_that_is_not_valid_yet_is_held_and_served_at_its_date_with_no_event() {
+    let mut stage = Stage::new((-HOUR, 4 * HOUR), |server| server);
+    let old = stage.generation.server.clone();
+    let new = stage.publish((HOUR, 8 * HOUR));
+    let date = stage.held();
+    assert_eq!(date.as_secs(), stage.wall.at(HOUR).as_secs());
+    assert_eq!(stage.reloader.status().held_until, Some(date));
+    assert_eq!(stage.reloader.reload_now(), Reload::Held(date));
+    // Up to the last second before it, and back again.
+    for seconds in [1, HOUR - 1, -HOUR, HOUR - 1] {
+        stage.wall.set(seconds);
+        stage.looks_in_vain(3);
+        stage.serves(&old, true);
+    }
+    stage.wall.set(HOUR);
+    assert_eq!(published(&mut stage.events), 2);
+    stage.serves(&new, true);
+    assert_eq!(stage.reloader.status().held_until, None);
+}
+
+#[test]
+fn inv03_a_held_replacement_that_expires_before_it_is_served_is_refused() {
+    let mut stage = Stage::new((-HOUR, 8 * HOUR), |server| server);
+    let old = stage.generation.server.clone();
+    let new = stage.publish((HOUR, 2 * HOUR));
+    let date = stage.held();
+    // Past all of its time at once, and back.
+    stage.wall.set(3 * HOUR);
+    assert_eq!(refused(&mut stage.events).layer(), Layer::Validity);
+    assert_eq!(stage.reloader.status().held_until, None);
+    stage.serves(&old, true);
+    stage.wall.set(0);
+    assert_eq!(stage.held(), date);
+    assert_eq!(stage.reloader.status().refused, None);
+    stage.serves(&old, true);
+    stage.wall.set(HOUR);
+    assert_eq!(published(&mut stage.events), 2);
+    stage.serves(&new, true);
+}
+
+#[test]
+fn inv05_of_two_expired_certificates_the_new_one_is_served_with_a_warning() {
+    let mut stage = Stage::new((-3 * HOUR, -2 * HOUR), |server| server);
+    let mut last = stage.generation.server.clone();
+    stage.serves(&last, false);
+    for window in [(-3 * HOUR, -HOUR), (-4 * HOUR, -3 * HOUR)] {
+        last = stage.publish(window);
+        published(&mut stage.events);
+        assert_eq!(stage.warned().layer(), Layer::Validity);
+        stage.serves(&last, false);
+    }
+    // And a valid one goes before all of them.
+    last = stage.publish((-HOUR, HOUR));
+    published(&mut stage.events);
+    stage.serves(&last, true);
+}
+
+#[test]
+fn inv03_no_step_of_the_clock_takes_away_what_is_served_or_has_it_looked_at_more_often() {
+    let mut stage = Stage::new((-HOUR, 2 * HOUR), |server| server);
+    let pair = stage.generation.server.clone();
+    for (seconds, taken) in [(3 * HOUR, false), (-2 * HOUR, false), (0, true), (i64::from(i32::MAX), false)] {
+        stage.wall.set(seconds);
+        let (start, first) = (Instant::now(), stage.reloader.status().looks);
+        stage.looks_in_vain(3);
+        let looks = u128::from(stage.reloader.status().looks - first);
+        let poll = timing().poll.as_millis();
+        assert!(looks <= start.elapsed().as_millis() / poll + 1, "{looks} in {:?}", start.elapsed());
+        stage.serves(&pair, taken);
+    }
+}
+
+#[test]
+fn inv02_a_clock_that_may_be_wrong_has_a_certificate_served_only_once_every_clock_takes_it() {
+    let skew = Duration::from_secs(600);
+    let mut stage = Stage::new((-HOUR, 8 * HOUR), |server| server.clock_skew(skew));
+    let old = stage.generation.server.clone();
+    let new = stage.publish((HOUR, 9 * HOUR));
+    assert_eq!(stage.held().as_secs(), stage.wall.at(HOUR + 600).as_secs());
+    stage.wall.set(HOUR + 599);
+    stage.looks_in_vain(3);
+    stage.serves(&old, true);
+    stage.wall.set(HOUR + 600);
+    published(&mut stage.events);
+    stage.serves(&new, true);
+    // Ten minutes before it ends it may have ended.
+    stage.wall.set(2 * HOUR);
+    stage.publish((HOUR, 2 * HOUR + 500));
+    assert_eq!(refused(&mut stage.events).layer(), Layer::Validity);
+    // The served one may be valid for ten minutes after its end, by a clock that is ahead: no reason to take that.
+    stage.wall.set(9 * HOUR + 500);
+    stage.looks_in_vain(3);
+    stage.wall.set(9 * HOUR + 601);
+    published(&mut stage.events);
+    assert_eq!(stage.warned().layer(), Layer::Validity);
+}

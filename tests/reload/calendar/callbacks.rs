@@ -1,0 +1,98 @@
+//! A clock that moves while a callback runs: what is told of the end of the leaf goes by the time after it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustls_reload::{
+    Clock, Event, Now, Reload, ServerReloader,
+    testkit::{Authority, Identity, Subject},
+};
+
+use crate::common::{Keyed, Volume};
+
+const HOUR: u64 = 3600;
+/// On the wall clock, in seconds; all else counts from there.
+const START: u64 = 1_800_000_000;
+
+/// Stands where it was set: monotonic seconds, and those of the wall clock after the start.
+struct Hand(Mutex<(u64, u64)>);
+
+impl Hand {
+    fn at(mono: u64, wall: u64) -> Arc<Self> {
+        Arc::new(Self(Mutex::new((mono, wall))))
+    }
+
+    fn set(&self, mono: u64, wall: u64) {
+        *self.0.lock().unwrap() = (mono, wall);
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Now {
+        let (mono, wall) = *self.0.lock().unwrap();
+        Now { mono: Duration::from_secs(mono), wall: Duration::from_secs(START + wall) }
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.0.lock().unwrap().0 += pause.as_secs() + 1;
+    }
+}
+
+/// A server whose leaf ends in days, reloaded by hand to one that ends five hours after the start; two hours before that it is
+/// told. The clock is set to `moved` while the publication is. Returns at which monotonic times it was told.
+fn reloaded(clock: &Arc<Hand>, moved: (u64, u64)) -> (Volume, ServerReloader, Arc<Mutex<Vec<u64>>>) {
+    let ca = Authority::root("CA");
+    let pair = |hours: u64| {
+        let at = |seconds: u64| -> SystemTime { UNIX_EPOCH + Duration::from_secs(seconds) };
+        let subject = Subject::server("localhost").valid(at(START - HOUR), at(START + hours * HOUR));
+        ca.issue(&subject, &Identity::ed25519())
+    };
+    let (old, new) = (pair(400), pair(5));
+    let files = [&old, &new].map(|pair| -> [Keyed<'_>; 2] {
+        [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
+    });
+    let mut volume = Volume::new(&files[0]);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (keep, tells, moves) = (Arc::clone(&told), Arc::clone(clock), Arc::clone(clock));
+    let reloader = volume
+        .server()
+        .clock(Arc::clone(clock) as Arc<dyn Clock>)
+        .expiry_warnings([Duration::from_secs(2 * HOUR)])
+        .on_publish(move |_| moves.set(moved.0, moved.1))
+        .on_event(move |event| {
+            if matches!(event, Event::Expiring { .. } | Event::Expired { .. }) {
+                keep.lock().unwrap().push(tells.now().mono.as_secs());
+            }
+        })
+        .load()
+        .unwrap();
+    volume.publish(&files[1]);
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    (volume, reloader, told)
+}
+
+#[test]
+fn inv11_a_clock_that_is_put_right_in_a_callback_has_nothing_told() {
+    let (_volume, reloader, told) = reloaded(&Hand::at(0, 4 * HOUR), (1, 0));
+    assert_eq!((told.lock().unwrap().len(), reloader.status().expiring), (0, None));
+}
+
+#[test]
+fn inv11_a_threshold_that_passes_in_a_callback_is_told_by_this_reload() {
+    let (_volume, reloader, told) = reloaded(&Hand::at(0, 0), (4 * HOUR, 4 * HOUR));
+    assert_eq!((told.lock().unwrap().len(), reloader.status().expiring.is_some()), (1, true));
+}
+
+#[test]
+fn inv11_a_slow_callback_has_no_threshold_told_twice_within_a_day() {
+    let clock = Hand::at(0, 4 * HOUR);
+    let (_volume, reloader, told) = reloaded(&clock, (HOUR / 2, 4 * HOUR + HOUR / 2));
+    // Set back and forth: a day counts from when it was told, not from before the callback.
+    for (mono, wall) in [(23 * HOUR, 0), (24 * HOUR, 4 * HOUR)] {
+        clock.set(mono, wall);
+        reloader.reload_now();
+    }
+    assert_eq!(*told.lock().unwrap(), [HOUR / 2]);
+}

@@ -1,0 +1,172 @@
+//! What is told of the served leaf as its end comes near.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use rustls_reload::{
+    Clock, Event, Reload, ServerReloader, Timing,
+    testkit::{
+        Authority, Identity, Op, Pair, Subject,
+        sim::{EPOCH, Live, SimWatcher, Weather},
+    },
+};
+
+use super::{HOUR, Stage, files, issue};
+use crate::common::{self, Volume, Wall, started};
+
+/// What is told of the end: the threshold in seconds, 0 for the end itself.
+fn nearing(event: &Event) -> Option<u64> {
+    match event {
+        Event::Expiring { within, .. } => Some(within.as_secs()),
+        Event::Expired { .. } => Some(0),
+        _ => None,
+    }
+}
+
+/// The same of everything that is told until it has looked so often.
+fn heard(stage: &mut Stage, looks: u64) -> Vec<u64> {
+    let first = stage.reloader.status().looks;
+    let start = std::time::Instant::now();
+    // What a look leads to is told before the next one begins.
+    while stage.reloader.status().looks < first + looks + 1 {
+        assert!(start.elapsed() < common::DEADLINE, "nobody looks");
+        std::thread::yield_now();
+    }
+    let told = common::drain(&mut stage.events);
+    told.iter().filter_map(|event| nearing(event)).collect()
+}
+
+#[test]
+fn inv11_the_end_of_the_served_leaf_is_told_once_a_threshold_and_stands_in_the_status() {
+    let hours = |hours: u64| Duration::from_secs(3600 * hours);
+    let mut stage = Stage::new((-HOUR, 10 * HOUR), |server| server.expiry_warnings([hours(2), hours(5)]));
+    assert_eq!((heard(&mut stage, 2), stage.reloader.status().expiring), (vec![], None));
+    // The clock passes a threshold, the same once more, both ends of the second one, and the end of the leaf.
+    for (seconds, told, within) in [
+        (5 * HOUR, vec![5 * 3600], Some(hours(5))),
+        (8 * HOUR - 1, vec![], Some(hours(5))),
+        (8 * HOUR, vec![2 * 3600], Some(hours(2))),
+        (10 * HOUR, vec![], Some(hours(2))),
+        (10 * HOUR + 1, vec![0], None),
+        // Set back: it is told how it is, and that it was so is not told again.
+        (5 * HOUR, vec![], Some(hours(5))),
+        (10 * HOUR + 1, vec![], None),
+    ] {
+        stage.wall.set(seconds);
+        assert_eq!(heard(&mut stage, 3), told, "at {seconds} s");
+        let near = stage.reloader.status().expiring.unwrap();
+        assert_eq!(near.within, within, "at {seconds} s");
+        assert_eq!(near.certificate.path, stage.volume.path("tls.crt"));
+        let leaf = stage.reloader.status().leaf.unwrap();
+        assert_eq!(
+            (near.certificate.fingerprint, near.certificate.not_after),
+            (leaf.fingerprint, leaf.not_after)
+        );
+    }
+    // The same leaf with other bytes around it, and another start: nothing new.
+    let old = stage.generation.server.clone();
+    let commented = Pair { chain: format!("a comment\n{}", old.chain), ..old };
+    stage.volume.publish(&files(&commented));
+    common::published(&mut stage.events);
+    stage.reloader.stop().unwrap();
+    stage.reloader.start().unwrap();
+    started(&mut stage.events);
+    assert_eq!(heard(&mut stage, 3), Vec::<u64>::new());
+    assert_eq!(stage.reloader.status().expiring.unwrap().within, None);
+    // A new leaf is another matter.
+    let wall = Arc::clone(&stage.wall);
+    stage.publish((9 * HOUR, 40 * HOUR));
+    common::published(&mut stage.events);
+    assert_eq!((heard(&mut stage, 3), stage.reloader.status().expiring), (vec![], None));
+    wall.set(36 * HOUR);
+    assert_eq!(heard(&mut stage, 3), [5 * 3600]);
+}
+
+#[test]
+fn inv11_a_leaf_near_its_end_is_told_at_the_first_load_and_at_a_reload_by_hand_too() {
+    let (wall, ca) = (Wall::new(), Authority::root("CA"));
+    let pairs = [(-10 * HOUR, HOUR), (-10 * HOUR, -HOUR)].map(|window| issue(&ca, &wall, window));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let load = |pair: &Pair| {
+        let volume = Volume::new(&files(pair));
+        let keep = Arc::clone(&told);
+        let observer = move |event: &Event| keep.lock().unwrap().push(event.to_string());
+        let reloader =
+            volume.server().clock(Arc::clone(&wall) as Arc<dyn Clock>).on_event(observer).load().unwrap();
+        (volume, reloader, std::mem::take(&mut *told.lock().unwrap()))
+    };
+    // A sixth of its validity is left, and less: 1 h of 11 h.
+    let (volume, reloader, lines) = load(&pairs[0]);
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    let start = format!(
+        "CONFIG:CERT_EXPIRING [LOW] TLS certificate expires soon: validity: {}: the leaf expires at 20",
+        volume.path("tls.crt").display()
+    );
+    assert!(line.starts_with(&start), "{line}");
+    assert!(
+        line.contains(&format!("[within:6600s fingerprint:{}]", reloader.status().leaf.unwrap().fingerprint))
+    );
+    assert_eq!(reloader.status().expiring.unwrap().within, Some(Duration::from_secs(6600)));
+    wall.set(2 * HOUR);
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    let lines = std::mem::take(&mut *told.lock().unwrap());
+    assert!(matches!(&lines[..], [line] if line.starts_with("CONFIG:CERT_EXPIRED [HIGH] ")), "{lines:?}");
+    // One that has expired starts with both: that it is served all the same, and that it has expired.
+    let (_volume, reloader, lines) = load(&pairs[1]);
+    let [warning, expired] = &lines[..] else { panic!("{lines:?}") };
+    assert!(
+        warning.starts_with("warning: ") && expired.starts_with("CONFIG:CERT_EXPIRED [HIGH] "),
+        "{lines:?}"
+    );
+    assert_eq!(reloader.status().expiring.unwrap().within, None);
+}
+
+/// Ninety days of simulated time with the thresholds that are shipped, renewed when a third is left and once not.
+#[test]
+fn inv11_who_renews_in_time_hears_nothing_and_who_does_not_hears_it_to_the_look() {
+    let day = Duration::from_secs(86_400);
+    let ca = Authority::root("CA");
+    let pair = |from: u32| {
+        let at = |days: u32| SystemTime::UNIX_EPOCH + EPOCH.wall + days * day;
+        ca.issue(&Subject::server("localhost").valid(at(from), at(from + 90)), &Identity::ed25519())
+    };
+    let write = |pair: &Pair| {
+        let write = |(path, text): (&str, &String)| {
+            [Op::Create(path.into()), Op::Append(path.into(), text.clone().into_bytes())]
+        };
+        ["/tls.crt", "/tls.key"].into_iter().zip([&pair.chain, &pair.key]).flat_map(write).collect::<Vec<_>>()
+    };
+    let paths = ["/tls.crt", "/tls.key"].map(Into::into);
+    let poll = Duration::from_secs(3600);
+    let timing = Timing { poll, ..Timing::default() };
+    let mut live = Live::new(&paths, &write(&pair(0)), timing, Weather::default());
+    let sim = live.sim().clone();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (keep, clock) = (Arc::clone(&told), sim.clone());
+    let server = ServerReloader::builder(&paths[0], &paths[1])
+        .timing(timing)
+        .clock(sim.clock())
+        .watcher(Some(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints))))))
+        .on_event(move |event| {
+            let since = clock.now().wall.saturating_sub(EPOCH.wall);
+            keep.lock().unwrap().extend(nearing(event).map(|within| (since, within)));
+        });
+    live.load_by(server.into_generic().unwrap()).unwrap();
+    live.start();
+    for renewal in 1..=3 {
+        live.until(60 * day, |_| false);
+        write(&pair(60 * renewal)).iter().for_each(|op| live.sim().apply(op).unwrap());
+    }
+    live.until(100 * day, |_| false);
+    assert_eq!(live.reloader().status().generation, 4);
+    let told = told.lock().unwrap();
+    let end = (180 + 90) * day;
+    let wanted = [15, 7, 1, 0].map(|days| (end - days * day, u64::from(days) * 86_400));
+    assert_eq!(told.len(), 4, "{told:?}");
+    for ((at, within), (due, threshold)) in told.iter().zip(wanted) {
+        assert_eq!(*within, threshold);
+        assert!(*at >= due && *at <= due + poll + Duration::from_secs(1), "{within} s: {:?} late", *at - due);
+    }
+}

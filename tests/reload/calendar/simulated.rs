@@ -1,0 +1,416 @@
+//! Many calendars in a simulated world: publishers and whoever sets the clock take turns, and after each turn what is
+//! served, told and looked at is what a dumb oracle says. Wrong designs are caught by the same checks.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
+
+use rustls::{
+    ClientConfig,
+    version::{TLS12, TLS13},
+};
+use rustls_reload::{
+    Build, Built, Clock, Context, Error, Event, Events, Layer, Now, ServerBuild, ServerReloader, ServerTls,
+    Timing,
+    snapshot::Files,
+    testkit::{
+        Authority, Identity, Op, Pair, Subject,
+        sim::{self, EPOCH, Live, Sim, SimWatcher, Weather},
+    },
+    watch::MakeWatcher,
+};
+
+use crate::common::{Generation, at_time, client, shake};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Leaves, by the hours of their first and last second after the beginning of a world.
+const WINDOWS: [(i64, i64); 6] = [(-10, 10), (-10, 4), (4, 20), (-20, -5), (-30, -15), (12, 40)];
+
+/// What the clock is set to: the half hours after these.
+const HOURS: [i64; 7] = [-26, -17, -7, 0, 7, 15, 45];
+
+/// The same pairs for all worlds, and clients of either version that trust them.
+struct Cast {
+    pairs: Vec<Pair>,
+    clients: [Arc<ClientConfig>; 2],
+}
+
+fn cast() -> &'static Cast {
+    static CAST: OnceLock<Cast> = OnceLock::new();
+    CAST.get_or_init(|| {
+        let ca = Authority::root("CA");
+        let at = |hours: i64| {
+            let (epoch, by) =
+                (SystemTime::UNIX_EPOCH + EPOCH.wall, HOUR * u32::try_from(hours.abs()).unwrap());
+            if hours < 0 { epoch - by } else { epoch + by }
+        };
+        let issue = |(from, to)| {
+            ca.issue(&Subject::server("localhost").valid(at(from), at(to)), &Identity::ed25519())
+        };
+        let pairs: Vec<_> = WINDOWS.into_iter().map(issue).collect();
+        let generation = Generation { client: pairs[0].clone(), server: pairs[0].clone(), ca };
+        let clients = [&TLS12, &TLS13].map(|version| client(std::slice::from_ref(&generation), &[version]));
+        Cast { pairs, clients }
+    })
+}
+
+/// Ways to get the calendar wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    Nothing,
+    /// Serves whatever parses, whether its time has come or not. Breaks: INV-02
+    ServesEarly,
+    /// Keeps what it holds for ever. Breaks: INV-05
+    HoldsForGood,
+    /// Takes an expired leaf for a valid one. Breaks: INV-02, INV-03
+    ServesExpired,
+    /// Never asks again about what it has refused. Breaks: INV-05
+    RefusesForGood,
+    /// Reads the wall clock once and counts on by the other. Breaks: INV-05
+    ReadsTheClockOnce,
+    /// Names the present time in a refusal. Breaks: INV-11
+    TellsTheTime,
+}
+
+struct WrongBuild {
+    right: ServerBuild,
+    wrong: Wrong,
+    refused: Vec<(Vec<u8>, Error)>,
+}
+
+impl Build for WrongBuild {
+    type Value = ServerTls;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
+        let chain = files.get(0).unwrap().1.to_vec();
+        if let Some((_, error)) = self.refused.iter().find(|(refused, _)| *refused == chain) {
+            return Err(error.clone());
+        }
+        let mut built = self.right.build(files, context);
+        match (self.wrong, &mut built) {
+            (Wrong::ServesEarly, Ok(built)) => built.not_before = None,
+            (Wrong::HoldsForGood, Ok(Built { not_before: Some(date), .. })) => *date = Duration::MAX / 2,
+            (Wrong::ServesExpired, Err(_)) => {
+                return self.right.build(files, &Context::new(context.wall, None));
+            }
+            (Wrong::RefusesForGood, Err(error)) => self.refused.push((chain, error.clone())),
+            (Wrong::TellsTheTime, Err(error)) => {
+                return Err(Error::new(error.layer(), format!("expired, and it is {:?}", context.wall)));
+            }
+            _ => {}
+        }
+        built
+    }
+
+    fn shrinks(&self, set: usize, served: &Files, candidate: &Files) -> bool {
+        self.right.shrinks(set, served, candidate)
+    }
+}
+
+/// Does not see the clock being set.
+struct Unset(Arc<sim::SimClock>);
+
+impl Clock for Unset {
+    fn now(&self) -> Now {
+        let mono = self.0.now().mono;
+        Now { mono, wall: EPOCH.wall + Duration::from_secs(1800) + (mono - EPOCH.mono) }
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.0.sleep(pause);
+    }
+}
+
+/// What happens in a turn.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// This pair is written.
+    Put(usize),
+    /// The clock is set to the half hour after this one.
+    Set(i64),
+}
+
+/// What becomes of what is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Served,
+    Held,
+    Refused,
+}
+
+/// A world, and what the oracle knows of it.
+struct World {
+    live: Live<ServerTls>,
+    events: Events<ServerTls>,
+    hour: i64,
+    disk: usize,
+    served: usize,
+    generation: u64,
+    fate: Fate,
+    /// A refusal was told, and not yet that it is over.
+    owes: bool,
+}
+
+fn paths() -> [PathBuf; 2] {
+    ["/tls/tls.crt", "/tls/tls.key"].map(PathBuf::from)
+}
+
+fn write(pair: &Pair) -> Vec<Op> {
+    let write = |(path, text): (PathBuf, &String)| {
+        [Op::Create(path.clone()), Op::Append(path, text.clone().into_bytes())]
+    };
+    paths().into_iter().zip([&pair.chain, &pair.key]).flat_map(write).collect()
+}
+
+fn watcher(sim: &Sim) -> MakeWatcher {
+    let sim = sim.clone();
+    Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints))))
+}
+
+/// A world in which the first pair is served, half an hour after its beginning.
+fn live(wrong: Wrong, timing: Timing, watched: bool) -> Live<ServerTls> {
+    let base: Vec<_> = std::iter::once(Op::Mkdir("/tls".into())).chain(write(&cast().pairs[0])).collect();
+    let mut live = Live::new(&paths(), &base, timing, Weather::default());
+    let sim = live.sim().clone();
+    sim.set_clock(1800);
+    let clock: Arc<dyn Clock> =
+        if wrong == Wrong::ReadsTheClockOnce { Arc::new(Unset(sim.clock())) } else { sim.clock() };
+    let [chain, key] = paths();
+    let server = ServerReloader::builder(chain, key)
+        .timing(timing)
+        .clock(clock)
+        .watcher(watched.then(|| watcher(&sim)))
+        .into_generic()
+        .unwrap();
+    live.load_by(server.around(|right| WrongBuild { right, wrong, refused: Vec::new() })).unwrap();
+    live.start();
+    live
+}
+
+impl World {
+    fn new(wrong: Wrong) -> Self {
+        let live = live(wrong, Timing::default(), true);
+        let events = live.reloader().events();
+        Self { live, events, hour: 0, disk: 0, served: 0, generation: 1, fate: Fate::Served, owes: false }
+    }
+
+    /// What the table of the policy says of what is on disk.
+    fn judge(&self) -> Fate {
+        let ((from, to), (_, served_to)) = (WINDOWS[self.disk], WINDOWS[self.served]);
+        match self.hour {
+            _ if self.disk == self.served => Fate::Served,
+            hour if hour < from => Fate::Held,
+            hour if hour >= to && hour < served_to => Fate::Refused,
+            _ => Fate::Served,
+        }
+    }
+
+    /// What is told of a turn: a letter an event.
+    fn told(&mut self) -> String {
+        let told = std::iter::from_fn(|| self.events.try_next());
+        // Leaves of all ages are served here; what is told of that is another matter.
+        let told = told.filter(|told| !matches!(*told.event, Event::Expiring { .. } | Event::Expired { .. }));
+        let letter = |event: &Event| match event {
+            Event::Published { recovered: true, .. } => 'P',
+            Event::Published { .. } => 'p',
+            Event::Held { .. } => 'h',
+            Event::Refused { error, .. } if error.layer() == Layer::Validity => 'r',
+            Event::Recovered { .. } => 'R',
+            Event::Warning { error } if error.layer() == Layer::Validity => 'w',
+            _ => '?',
+        };
+        told.map(|told| letter(&told.event)).collect()
+    }
+
+    fn take(&mut self, turn: Turn) -> Result<(), String> {
+        let sim = self.live.sim().clone();
+        let old = (self.disk, self.fate);
+        let limit = match turn {
+            Turn::Put(pair) => {
+                self.disk = pair;
+                write(&cast().pairs[pair]).iter().for_each(|op| sim.apply(op).unwrap());
+                Duration::from_secs(21)
+            }
+            Turn::Set(hour) => {
+                sim.set_clock((hour - self.hour) * 3600);
+                self.hour = hour;
+                // The poll, and what the look takes.
+                Duration::from_millis(10_100)
+            }
+        };
+        let first = self.live.reloader().status().looks;
+        self.live.until(limit, |_| false);
+        let looks = self.live.reloader().status().looks - first;
+        let told = self.told();
+        let (disk, fate) = (self.disk, self.judge());
+        let expired = self.hour >= WINDOWS[disk].1;
+        let changed = (disk, fate) != old;
+        let want = match fate {
+            Fate::Served if disk != self.served => {
+                self.generation += 1;
+                format!("{}{}", if self.owes { 'P' } else { 'p' }, if expired { "w" } else { "" })
+            }
+            Fate::Served if self.owes => "R".to_owned(),
+            Fate::Held if changed => "h".to_owned(),
+            Fate::Refused if changed => "r".to_owned(),
+            _ => String::new(),
+        };
+        if fate == Fate::Served {
+            self.served = disk;
+        }
+        (self.fate, self.owes) = (fate, fate != Fate::Served && (self.owes || fate == Fate::Refused));
+        self.check(fate).map_err(|why| format!("{why}; told {told:?}"))?;
+        if told != want {
+            return Err(format!("INV-11: told {told:?} instead of {want:?}"));
+        }
+        // A few while it settles, then the retries with ever longer pauses, then the poll.
+        if looks > 16 {
+            return Err(format!("INV-12: {looks} looks in {limit:?}"));
+        }
+        Ok(())
+    }
+
+    /// What is served, and whether a client by the same clock takes it.
+    fn check(&self, fate: Fate) -> Result<(), String> {
+        let current = self.live.reloader().current();
+        let position = |leaf: &[u8]| cast().pairs.iter().position(|pair| *pair.leaf == *leaf);
+        let (from, to) = WINDOWS[self.served];
+        let valid = (from..to).contains(&self.hour);
+        for client in &cast().clients {
+            let shaken = shake(&current.value.config, &at_time(client, self.live.sim().now().wall));
+            if shaken.is_ok() != valid {
+                let shaken = shaken.map(|shaken| position(shaken.leaf()));
+                return Err(format!("{}: {shaken:?} instead of {}", self.blamed(fate), self.served));
+            }
+            if let Ok(shaken) = shaken
+                && position(shaken.leaf()) != Some(self.served)
+            {
+                return Err(format!("{}: not {}", self.blamed(fate), self.served));
+            }
+        }
+        if current.generation != self.generation {
+            return Err(format!("{}: generation {}", self.blamed(fate), current.generation));
+        }
+        let status = self.live.reloader().status();
+        let stands = (status.held_until.is_some(), status.refused.is_some(), status.differs_since.is_some());
+        let wanted = (fate == Fate::Held, fate == Fate::Refused, fate != Fate::Served);
+        if stands == wanted { Ok(()) } else { Err(format!("INV-11: the status says {stands:?}")) }
+    }
+
+    /// The invariant that is broken where something else is served than should be.
+    fn blamed(&self, fate: Fate) -> &'static str {
+        match fate {
+            Fate::Served => "INV-05",
+            Fate::Held => "INV-02",
+            Fate::Refused => "INV-03",
+        }
+    }
+}
+
+/// So many worlds of so many turns each; the seed is the replay. Returns how many turns there were.
+fn calendars(wrong: Wrong, seeds: u64, turns: usize) -> Result<u64, String> {
+    let mut taken = 0;
+    for seed in 1..=seeds {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut draw = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below as u64).unwrap()
+        };
+        let mut world = World::new(wrong);
+        let mut line = Vec::new();
+        for _ in 0..turns {
+            let turn = match draw(2) {
+                0 => Turn::Put(draw(WINDOWS.len())),
+                _ => Turn::Set(HOURS[draw(HOURS.len())]),
+            };
+            line.push(turn);
+            taken += 1;
+            world.take(turn).map_err(|why| format!("{why} (seed {seed}: {line:?})"))?;
+        }
+    }
+    Ok(taken)
+}
+
+/// Engine: generated. Checks: INV-02, INV-03, INV-05, INV-08, INV-11, INV-12.
+#[test]
+fn inv02_inv03_inv05_inv11_whatever_is_written_and_however_the_clock_is_set_the_table_of_dates_is_kept() {
+    let turns = calendars(Wrong::Nothing, 60, 20).unwrap();
+    println!("calendar: {turns} turns, 0 disagreements with the table");
+    assert_eq!(turns, 1200);
+}
+
+#[test]
+fn each_wrong_calendar_is_caught() {
+    for (wrong, invariants) in [
+        (Wrong::ServesEarly, &["INV-02"][..]),
+        (Wrong::HoldsForGood, &["INV-05", "INV-11: the status"]),
+        (Wrong::ServesExpired, &["INV-03"]),
+        (Wrong::RefusesForGood, &["INV-05", "INV-11: the status"]),
+        (Wrong::ReadsTheClockOnce, &["INV-05", "INV-11: the status"]),
+        (Wrong::TellsTheTime, &["INV-11"]),
+    ] {
+        let why = calendars(wrong, 60, 20).unwrap_err();
+        println!("{wrong:?}: {}", why.chars().take(120).collect::<String>());
+        assert!(invariants.iter().any(|invariant| why.starts_with(invariant)), "{wrong:?}: {why}");
+    }
+}
+
+/// Puts the pair that is valid from the fourth hour on, and returns when it is served, by the wall clock.
+fn served_at(live: &mut Live<ServerTls>, limit: Duration) -> Duration {
+    let done = live.until(limit, |reloader| reloader.status().generation == 2);
+    assert!(done, "not served: {:#?}", live.reloader().status());
+    live.sim().now().wall
+}
+
+#[test]
+fn inv05_what_is_held_is_served_within_milliseconds_of_its_date_with_no_event_and_no_poll() {
+    let timing = Timing { poll: 240 * HOUR, ..Timing::default() };
+    let mut live = live(Wrong::Nothing, timing, true);
+    write(&cast().pairs[2]).iter().for_each(|op| live.sim().apply(op).unwrap());
+    let date = EPOCH.wall + 4 * HOUR;
+    let at = served_at(&mut live, 10 * HOUR);
+    assert!(
+        at >= date && at < date + Duration::from_millis(20),
+        "{:?}",
+        at.as_secs_f64() - date.as_secs_f64()
+    );
+    // Started, settled, waited.
+    assert!(live.reloader().status().looks < 10, "{}", live.reloader().status().looks);
+}
+
+#[test]
+fn inv05_a_clock_that_is_set_is_noticed_within_the_poll() {
+    for (watched, poll) in [(true, 10), (false, 1)] {
+        let mut live = live(Wrong::Nothing, Timing::default(), watched);
+        write(&cast().pairs[2]).iter().for_each(|op| live.sim().apply(op).unwrap());
+        live.until(Duration::from_secs(60), |reloader| reloader.status().held_until.is_some());
+        live.until(Duration::from_millis(123), |_| false);
+        let before = live.sim().now().mono;
+        live.sim().set_clock(4 * 3600);
+        served_at(&mut live, HOUR);
+        let took = live.sim().now().mono - before;
+        assert!(took <= Duration::from_millis(poll * 1000 + 10), "{took:?}, watched: {watched}");
+    }
+}
+
+#[test]
+fn inv12_what_is_held_or_refused_is_looked_at_no_more_often_than_anything_else() {
+    for pair in [2, 3] {
+        let mut live = live(Wrong::Nothing, Timing::default(), true);
+        write(&cast().pairs[pair]).iter().for_each(|op| live.sim().apply(op).unwrap());
+        for hours in [0, -1, -1, 2] {
+            live.sim().set_clock(hours * 3600);
+            live.until(Duration::from_secs(60), |_| false);
+            let first = live.reloader().status();
+            live.until(HOUR / 4, |_| false);
+            let looks = live.reloader().status().looks - first.looks;
+            assert!((90..=91).contains(&looks), "{looks} looks in a quarter of an hour, pair {pair}");
+            assert_eq!(live.reloader().status().generation, 1);
+        }
+    }
+}

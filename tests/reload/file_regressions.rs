@@ -1,0 +1,445 @@
+//! Sequences on a real file system that once broke an invariant.
+
+use std::{
+    fs,
+    future::Future,
+    os::unix::fs::symlink,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context as TaskContext, Wake, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::common::{DEADLINE, drain, expect, published, quick, refused, started, this_test, wait_for_tick};
+use rustls_reload::{
+    Build, Built, Clock, Context, Error, Event, Events, Layer, Now, Reload, Reloader, StartError, Status,
+    SystemClock, Timing, snapshot::Files,
+};
+
+/// Publishes the files as they are; refuses what begins with "bad", and holds what begins with "later".
+struct Bytes;
+
+type Value = Vec<String>;
+
+impl Build for Bytes {
+    type Value = Value;
+
+    fn build(&mut self, files: &Files, _: &Context<'_, Value>) -> Result<Built<Value>, Error> {
+        let value: Value =
+            files.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
+        if value.iter().any(|file| file.starts_with("bad")) {
+            return Err(Error::new(Layer::Chain, "bad"));
+        }
+        let later = value.iter().any(|file| file.starts_with("later"));
+        let mut built = Built::new(value);
+        built.not_before = later.then_some(Duration::from_secs(10_000_000_000));
+        Ok(built)
+    }
+}
+
+fn timing() -> Timing {
+    Timing { poll: Duration::from_millis(20), poll_degraded: Duration::from_millis(20), ..quick() }
+}
+
+fn load(paths: &[&Path], timing: Timing) -> Reloader<Value> {
+    Reloader::builder(paths, Bytes).timing(timing).load().unwrap()
+}
+
+fn wait_until(reloader: &Reloader<Value>, what: &str, done: impl Fn(&Status) -> bool) -> Status {
+    let start = Instant::now();
+    loop {
+        let status = reloader.status();
+        if done(&status) {
+            return status;
+        }
+        assert!(start.elapsed() < DEADLINE, "no {what}: {status:#?}");
+        thread::yield_now();
+    }
+}
+
+/// Waits until the files were looked at twice more: at least one of these looks began after the call.
+fn looked_at(reloader: &Reloader<Value>) {
+    let looks = reloader.status().looks;
+    wait_until(reloader, "look", |status| status.looks >= looks + 2);
+}
+
+fn built_again(reloader: &Reloader<Value>, times: u64) {
+    let builds = reloader.status().builds;
+    wait_until(reloader, "build", |status| status.builds >= builds + times);
+}
+
+fn count(events: &mut Events<Value>, what: impl Fn(&Event) -> bool) -> usize {
+    drain(events).iter().filter(|event| what(event)).count()
+}
+
+fn is_refusal(event: &Event) -> bool {
+    matches!(event, Event::Refused { .. })
+}
+
+/// Checks: INV-11. What a reload by hand told stands when the driver starts.
+#[test]
+fn inv11_a_start_does_not_repeat_a_refusal_that_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "good").unwrap();
+    let reloader = load(&[&path], timing());
+    let mut events = reloader.events();
+    fs::write(&path, "bad").unwrap();
+    assert!(matches!(reloader.reload_now(), Reload::Refused(_)));
+    reloader.start().unwrap();
+    built_again(&reloader, 3);
+    assert_eq!(count(&mut events, is_refusal), 1);
+}
+
+/// Checks: INV-11. Recovery is told, also where a start came between.
+#[test]
+fn inv11_a_recovery_across_a_start_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "good").unwrap();
+    let reloader = load(&[&path], timing());
+    let mut events = reloader.events();
+    fs::write(&path, "bad").unwrap();
+    assert!(matches!(reloader.reload_now(), Reload::Refused(_)));
+    fs::write(&path, "good").unwrap();
+    reloader.start().unwrap();
+    looked_at(&reloader);
+    assert_eq!(count(&mut events, |event| matches!(event, Event::Recovered { .. })), 1);
+}
+
+/// Checks: INV-11. What is held is not refused any more once it is readable again.
+#[test]
+fn inv11_a_refusal_that_is_over_does_not_stand_beside_what_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, away) = (dir.path().join("live"), dir.path().join("away"));
+    fs::create_dir(&live).unwrap();
+    let path = live.join("file");
+    fs::write(&path, "good").unwrap();
+    let reloader = load(&[&path], timing());
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    fs::write(&path, "later").unwrap();
+    expect(&mut events, "hold", |event| matches!(event, Event::Held { .. }).then_some(()));
+    fs::rename(&live, &away).unwrap();
+    refused(&mut events);
+    fs::rename(&away, &live).unwrap();
+    // That it is held again is reported, once.
+    expect(&mut events, "hold", |event| matches!(event, Event::Held { .. }).then_some(()));
+    let status = wait_until(&reloader, "date", |status| status.held_until.is_some());
+    assert_eq!(status.refused, None);
+    looked_at(&reloader);
+    assert_eq!(count(&mut events, |event| matches!(event, Event::Held { .. })), 0);
+}
+
+/// Checks: INV-08, INV-11. The same bytes, touched, are held as they were.
+#[test]
+fn inv08_touching_what_is_held_tells_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "good").unwrap();
+    let reloader = load(&[&path], timing());
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    fs::write(&path, "later").unwrap();
+    expect(&mut events, "hold", |event| matches!(event, Event::Held { .. }).then_some(()));
+    let builds = reloader.status().builds;
+    fs::File::options().append(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    wait_until(&reloader, "build", |status| status.builds > builds);
+    looked_at(&reloader);
+    assert_eq!(drain(&mut events), []);
+}
+
+/// Checks: INV-11. The bytes that were refused, written once more: a look in between sees half of them.
+#[test]
+fn inv11_refused_bytes_that_are_written_again_are_not_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "good").unwrap();
+    let timing = Timing { settle: Duration::from_secs(1), ..timing() };
+    let reloader = load(&[&path], timing);
+    let mut events = reloader.events();
+    fs::write(&path, "bad").unwrap();
+    reloader.start().unwrap();
+    refused(&mut events);
+    fs::write(&path, "x").unwrap();
+    looked_at(&reloader);
+    fs::write(&path, "bad").unwrap();
+    built_again(&reloader, 2);
+    assert_eq!(reloader.current().generation, 1, "what came between never settled");
+    assert_eq!(count(&mut events, is_refusal), 0);
+}
+
+/// Checks: INV-01 (b), ASM-05. A link moves the pair, and the client CAs beside it follow: that is no single rename.
+#[test]
+fn inv01_a_link_that_moves_a_part_of_the_set_commits_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let release = |name: &str, content: &str| {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join("crt"), content).unwrap();
+        fs::write(at(name).join("key"), content).unwrap();
+    };
+    release("1", "old");
+    symlink("1", at("current")).unwrap();
+    fs::write(at("ca"), "old").unwrap();
+    let timing = Timing { settle: Duration::from_secs(1), ..timing() };
+    let reloader = load(&[&at("current/crt"), &at("current/key"), &at("ca")], timing);
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    release("2", "new");
+    wait_for_tick(&at("2"));
+    symlink("2", at("next")).unwrap();
+    fs::rename(at("next"), at("current")).unwrap();
+    looked_at(&reloader);
+    fs::write(at("ca"), "new").unwrap();
+    published(&mut events);
+    assert_eq!(reloader.current().value, ["new", "new", "new"]);
+    assert_eq!(reloader.current().generation, 2);
+}
+
+/// Moves the second directory when the load waits for the first time.
+struct Publisher<F> {
+    clock: SystemClock,
+    done: AtomicBool,
+    then: F,
+}
+
+impl<F: Fn() + Send + Sync> Clock for Publisher<F> {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        if !self.done.swap(true, Ordering::SeqCst) {
+            (self.then)();
+        }
+        self.clock.sleep(pause);
+    }
+}
+
+/// Checks: INV-01 (b), ASM-05. Old files in a directory that was moved into place a moment ago have changed a moment ago.
+#[test]
+fn inv01_a_first_load_between_the_renames_of_two_directories_waits_for_the_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let make = |name: &str, content: &str| {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join("file"), content).unwrap();
+    };
+    make("pair", "old");
+    make("ca", "old");
+    make("pair.new", "new");
+    make("ca.new", "new");
+    let settle = Duration::from_millis(300);
+    let made = fs::metadata(at("ca.new/file")).unwrap().modified().unwrap();
+    while made.elapsed().unwrap_or_default() < 2 * settle {
+        thread::yield_now();
+    }
+    let root = dir.path().to_owned();
+    let renew = move |name: &str| {
+        fs::rename(root.join(name), root.join(format!("{name}.old"))).unwrap();
+        fs::rename(root.join(format!("{name}.new")), root.join(name)).unwrap();
+    };
+    renew("pair");
+    let clock =
+        Publisher { clock: SystemClock::new(), done: AtomicBool::new(false), then: move || renew("ca") };
+    let timing = Timing { settle, ..timing() };
+    let reloader = Reloader::builder([at("pair/file"), at("ca/file")], Bytes)
+        .timing(timing)
+        .clock(Arc::new(clock))
+        .load()
+        .unwrap();
+    assert_eq!(reloader.current().value, ["new", "new"]);
+}
+
+struct Bomb;
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics, on purpose");
+    }
+}
+
+/// Checks: INV-05, INV-13. A task's waker is the caller's code, as a callback is.
+#[test]
+fn inv13_a_waker_that_panics_does_not_end_the_driver() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "one").unwrap();
+    let reloader = load(&[&path], timing());
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    let waker = Waker::from(Arc::new(Bomb));
+    let mut future = Box::pin(reloader.published(1));
+    assert!(future.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_pending());
+    fs::write(&path, "two").unwrap();
+    published(&mut events);
+    fs::write(&path, "three").unwrap();
+    published(&mut events);
+    assert_eq!(reloader.stop(), Ok(()));
+    reloader.start().unwrap();
+}
+
+/// Checks: INV-13. A start after a stop that got no thread has started nothing: the reloader is stopped as it was.
+#[test]
+fn inv13_a_reloader_stays_stopped_when_a_start_gets_no_thread() {
+    if std::env::var_os("NO_THREADS").is_none() {
+        // A process of its own has room for anything but another stack; none of this size is kept for reuse.
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([&this_test!(), "--exact", "--nocapture"])
+            .env("NO_THREADS", "1")
+            .env("RUST_MIN_STACK", (1 << 30).to_string())
+            .env("RUST_BACKTRACE", "0")
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        let ended = loop {
+            match child.try_wait().unwrap() {
+                None if start.elapsed() < DEADLINE => thread::yield_now(),
+                ended => break ended,
+            }
+        };
+        let _ = child.kill();
+        assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "one").unwrap();
+    // Nobody joins the watcher's thread, so its stack may be kept for the next one after all.
+    let reloader = Reloader::builder([&path], Bytes).watcher(None).load().unwrap();
+    reloader.start().unwrap();
+    reloader.stop().unwrap();
+    let pages = fs::read_to_string("/proc/self/statm").unwrap();
+    let bytes = pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096 + (1 << 29);
+    let limited = Command::new("prlimit")
+        .arg(format!("--pid={}", std::process::id()))
+        .arg(format!("--as={bytes}"))
+        .status();
+    if !limited.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let Err(StartError::NoThread(error)) = reloader.start() else { panic!("a thread all the same") };
+    assert_eq!(error.layer(), Layer::Process, "{error}");
+    fs::write(&path, "two").unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Stopped);
+    assert_eq!(reloader.current().generation, 1);
+}
+
+/// Checks: INV-01 (b), ASM-05. A directory that was made anew and got its mode last was not renamed.
+#[test]
+fn inv01_a_directory_that_changes_its_mode_commits_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = dir.path().join("live");
+    let write = |name: &str, content: &str| fs::write(live.join(name), content).unwrap();
+    fs::create_dir(&live).unwrap();
+    write("crt", "old");
+    write("ca", "old");
+    let timing = Timing { settle: Duration::from_secs(1), ..timing() };
+    let reloader = load(&[&live.join("crt"), &live.join("ca")], timing);
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    fs::remove_dir_all(&live).unwrap();
+    // So that the new directory has another inode.
+    fs::create_dir(dir.path().join("other")).unwrap();
+    fs::create_dir(&live).unwrap();
+    write("crt", "new");
+    write("ca", "old");
+    wait_for_tick(&live);
+    fs::set_permissions(&live, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    looked_at(&reloader);
+    write("ca", "new");
+    published(&mut events);
+    assert_eq!(reloader.current().value, ["new", "new"]);
+    assert_eq!(reloader.current().generation, 2);
+}
+
+/// Who stops a reloader from within it.
+type Place = Arc<OnceLock<Weak<Reloader<Value>>>>;
+
+/// Checks: INV-01 (b), INV-13. Who asks for a reload says that the writing is over, and says it of that moment.
+#[test]
+fn inv01_a_reload_asked_for_before_a_stop_asserts_nothing_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["crt", "ca"].map(|name| dir.path().join(name));
+    paths.iter().for_each(|path| fs::write(path, "old").unwrap());
+    let place = Place::default();
+    let (inside, asked) = (Arc::clone(&place), AtomicBool::new(false));
+    let ask_and_stop = move |event: &Event| {
+        if *event == Event::Started && !asked.swap(true, Ordering::SeqCst) {
+            let reloader = inside.get().and_then(Weak::upgrade).unwrap();
+            assert_eq!(reloader.reload_now(), Reload::Queued);
+            reloader.stop().unwrap();
+        }
+    };
+    let timing = Timing { settle: Duration::from_secs(1), ..timing() };
+    let reloader = Reloader::builder(&paths, Bytes).timing(timing).on_event(ask_and_stop).load().unwrap();
+    let reloader = Arc::new(reloader);
+    place.set(Arc::downgrade(&reloader)).unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    expect(&mut events, "stop", |event| (*event == Event::Stopped).then_some(()));
+    reloader.stop().unwrap();
+    fs::write(&paths[0], "new").unwrap();
+    reloader.start().unwrap();
+    started(&mut events);
+    looked_at(&reloader);
+    fs::write(&paths[1], "new").unwrap();
+    published(&mut events);
+    assert_eq!(reloader.current().value, ["new", "new"]);
+    assert_eq!(reloader.current().generation, 2);
+}
+
+/// Builds as [`Bytes`] does, and does something else first.
+struct After<F>(F);
+
+impl<F: FnMut() + Send + 'static> Build for After<F> {
+    type Value = Value;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
+        (self.0)();
+        Bytes.build(files, context)
+    }
+}
+
+/// Checks: INV-11. What was told to be wrong stands while a stop keeps what would end it from being published.
+#[test]
+fn inv11_a_recovery_that_a_stop_prevented_is_told_after_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "good").unwrap();
+    let place = Place::default();
+    let inside = Arc::clone(&place);
+    let mut builds = 0;
+    let stop = move || {
+        builds += 1;
+        if builds == 3 {
+            inside.get().and_then(Weak::upgrade).unwrap().stop().unwrap();
+        }
+    };
+    let reloader = Arc::new(Reloader::builder([&path], After(stop)).timing(timing()).load().unwrap());
+    place.set(Arc::downgrade(&reloader)).unwrap();
+    let mut events = reloader.events();
+    fs::write(&path, "bad").unwrap();
+    assert!(matches!(reloader.reload_now(), Reload::Refused(_)));
+    fs::write(&path, "better").unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Stopped);
+    assert!(reloader.status().refused.is_some(), "what was refused is over and nothing else is served");
+    reloader.start().unwrap();
+    let recovered = expect(&mut events, "publication", |event| match event {
+        Event::Published { recovered, .. } => Some(*recovered),
+        _ => None,
+    });
+    assert!(recovered, "that it is over was not told");
+    assert_eq!(count(&mut events, is_refusal), 0);
+}

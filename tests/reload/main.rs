@@ -1,0 +1,21 @@
+//! Tests of reloads on real files: publishers, writers, faults, calendars, and what stays as it was.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod calendar;
+#[cfg(unix)]
+mod faults;
+#[cfg(unix)]
+mod file_regressions;
+mod races;
+mod reload;
+mod rotation;
+mod torn_reads;
+#[cfg(unix)]
+mod unchanged;
+#[cfg(windows)]
+mod windows;
+mod writers;

@@ -1,0 +1,139 @@
+//! Changes at one chosen moment of a look, by a file system that lets a publisher in between two system calls.
+//!
+//! Engine: generated.
+
+use std::sync::{Arc, Mutex};
+
+use crate::common::{self, Generation, Volume, by_events_only, drain, generations};
+use rustls_reload::{
+    ClientAuth, Error, Event, Reload, Reloader, ServerTls,
+    fs::NativeFs,
+    testkit::{Hooked, Verb},
+};
+
+/// Called with the number of the call, before each call.
+type Before = Box<dyn FnMut(usize) + Send>;
+
+/// The real file system, with somebody let in before each call.
+fn between(before: impl FnMut(usize) + Send + 'static) -> Hooked<NativeFs> {
+    let calls: Mutex<(usize, Before)> = Mutex::new((0, Box::new(before)));
+    let hook = move |_: Verb| {
+        let (count, before) = &mut *calls.lock().unwrap();
+        *count += 1;
+        before(*count);
+        Ok(usize::MAX)
+    };
+    Hooked::new(NativeFs::default(), Arc::new(hook))
+}
+
+/// A server of the volume that verifies clients, on a file system with somebody between its calls.
+fn load(
+    volume: &Mutex<Volume>,
+    before: impl FnMut(usize) + Send + 'static,
+) -> Result<Reloader<ServerTls>, Error> {
+    // The lock is not held while it loads: the publisher needs it.
+    let (server, ca) = {
+        let volume = volume.lock().unwrap();
+        (volume.server(), volume.path("ca.crt"))
+    };
+    let server = server.client_ca(ca, ClientAuth::Required).timing(by_events_only());
+    server.into_generic()?.load_from(between(before))
+}
+
+/// The generation that is served, if pair and client CA are of one.
+fn served(reloader: &Reloader<ServerTls>, generations: &[Generation]) -> usize {
+    let config = &reloader.current().value.config;
+    let client = common::client(generations, &[&rustls::version::TLS13]);
+    let shaken = common::shake(config, &client).unwrap();
+    let position = |leaf: &rustls::pki_types::CertificateDer<'_>| {
+        generations.iter().position(|g| g.server.leaf == *leaf || g.client.leaf == *leaf)
+    };
+    let server = position(shaken.leaf()).unwrap();
+    assert_eq!(Some(server), shaken.client.as_ref().and_then(position), "mixed");
+    server
+}
+
+/// How many calls an undisturbed look takes.
+fn calls_of_a_look() -> usize {
+    let volume = Mutex::new(Volume::of(&Generation::new(0)));
+    let count = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&count);
+    let reloader = load(&volume, move |n| *counter.lock().unwrap() = n).unwrap();
+    let before = *count.lock().unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    let after = *count.lock().unwrap();
+    after - before
+}
+
+/// A publisher: moves what it is given from one generation to the next.
+type Publish = fn(&mut Volume, &Generation);
+
+/// Lets `publish` in at each call of a look by hand in turn, and asserts that whatever comes of it is whole.
+fn at_each_moment(publish: Publish) {
+    let calls = calls_of_a_look();
+    let generations = Arc::new(generations(2));
+    let mut outcomes = [0, 0];
+    for moment in 1..=calls {
+        let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
+        // How many calls are left until it happens.
+        let left = Arc::new(Mutex::new(None::<usize>));
+        let (inner, counter, all) = (Arc::clone(&volume), Arc::clone(&left), Arc::clone(&generations));
+        let before = move |_: usize| {
+            let mut left = counter.lock().unwrap();
+            *left = left.map(|left| left - 1);
+            if left.take_if(|left| *left == 0).is_some() {
+                publish(&mut inner.lock().unwrap(), &all[1]);
+            }
+        };
+        let reloader = load(&volume, before).unwrap();
+        let mut events = reloader.events();
+        *left.lock().unwrap() = Some(moment);
+        let answer = reloader.reload_now();
+        assert_eq!(*left.lock().unwrap(), None, "it did not happen");
+        match (&answer, served(&reloader, &generations)) {
+            (Reload::Reloaded, 1) => outcomes[1] += 1,
+            // It came after the last call that could have told.
+            (Reload::Unchanged, 0) => outcomes[0] += 1,
+            (answer, served) => panic!("at call {moment} of {calls}: {answer:?}, serving {served}"),
+        }
+        let told = drain(&mut events);
+        // The CA changes as well, and that is told.
+        let may_be = |event: &Event| matches!(event, Event::Published { .. } | Event::TrustShrunk { .. });
+        assert!(told.iter().all(|event| may_be(event)), "{moment}: {told:?}");
+    }
+    println!("{calls} moments: {} saw the update, {} came before it", outcomes[1], outcomes[0]);
+    assert!(outcomes[1] > calls / 2);
+}
+
+#[test]
+fn inv01_inv03_an_update_between_any_two_calls_of_a_look_is_served_whole_and_never_refused() {
+    at_each_moment(|volume, next| _ = volume.publish(&next.files()));
+}
+
+#[test]
+fn inv01_inv03_files_replaced_between_any_two_calls_of_a_look_are_served_whole_and_never_refused() {
+    at_each_moment(|volume, next| {
+        for (name, bytes) in next.files() {
+            common::replace(&volume.path(name), bytes);
+        }
+    });
+}
+
+#[test]
+fn inv01_an_update_between_any_two_calls_of_the_first_load_does_not_fail_it() {
+    let generations = Arc::new(generations(2));
+    let calls = calls_of_a_look();
+    for moment in 1..=calls {
+        let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
+        let reloader = {
+            let (inner, generations) = (Arc::clone(&volume), Arc::clone(&generations));
+            let before = move |n: usize| {
+                if n == moment {
+                    inner.lock().unwrap().publish(&generations[1].files());
+                }
+            };
+            load(&volume, before).unwrap_or_else(|error| panic!("at call {moment}: {error}"))
+        };
+        served(&reloader, &generations);
+    }
+}

@@ -1,0 +1,255 @@
+//! A reload that succeeds, and one that fails at each layer that can refuse: what is served then stays the same object.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use crate::common::{
+    self, Generation, Spoil, Volume, client_of, drain, expect, published, quick, refused, shake, spoils,
+};
+use rustls_reload::{
+    ClientAuth, Event, Layer, Reload, Timing,
+    testkit::{Identity, Subject},
+};
+
+#[test]
+fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {
+    let (old, new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let reloader = volume.server().load().unwrap();
+    let mut events = reloader.events();
+    let before = reloader.status();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    volume.publish(&new.files());
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(*shake(&reloader.current(), &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
+    let told = drain(&mut events);
+    let [event] = told.as_slice() else { panic!("told: {told:?}") };
+    let after = reloader.status();
+    let Event::Published { generation: 2, old, new, recovered: false, set: None } = &**event else {
+        panic!("told: {event:?}")
+    };
+    assert_eq!((old, new), (&before.leaf, &after.leaf));
+    assert_ne!(old, new);
+    assert_eq!(after.generation, 2);
+    assert_eq!(reloader.served().generation, 2);
+    assert_eq!(after.leaf.as_ref(), Some(&reloader.served().value.leaf));
+    assert_eq!((after.refused, after.differs_since, after.held_until), (None, None, None));
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+}
+
+#[test]
+fn inv05_the_watcher_serves_what_is_on_disk_and_the_callbacks_hear_of_it() {
+    let (old, new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let (heard, hears) = std::sync::mpsc::channel();
+    let (taken, takes) = std::sync::mpsc::channel();
+    let reloader = volume
+        .server()
+        .timing(Timing::default())
+        .on_event(move |event| heard.send(event.clone()).unwrap())
+        .on_publish(move |published| taken.send(Arc::clone(published)).unwrap())
+        .load()
+        .unwrap();
+    reloader.start().unwrap();
+    assert_eq!(hears.recv_timeout(common::DEADLINE).unwrap(), Event::Started);
+    volume.publish(&new.files());
+    let taken = takes.recv_timeout(common::DEADLINE).unwrap();
+    assert!(Arc::ptr_eq(&taken, &reloader.served()));
+    assert_eq!(*shake(&taken.value.config, &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
+    let heard = hears.recv_timeout(common::DEADLINE).unwrap();
+    assert!(matches!(heard, Event::Published { generation: 2, recovered: false, .. }), "{heard:?}");
+}
+
+#[test]
+fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_told_once() {
+    let (fails, panics) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let flag = |what, layer, flag: &Arc<AtomicBool>| {
+        let flag = Arc::clone(flag);
+        Spoil { what, layer, blamed: None, spoil: Box::new(move |_| flag.store(true, Ordering::SeqCst)) }
+    };
+    let mut spoils = spoils();
+    spoils.push(flag("a closure that replaces the storage", Layer::Config, &fails));
+    spoils.push(flag("a panic in the build", Layer::Panic, &panics));
+
+    let first = Generation::new(0);
+    let mut volume = Volume::of(&first);
+    let closure = {
+        let (fails, panics) = (Arc::clone(&fails), Arc::clone(&panics));
+        move |config: &mut rustls::ServerConfig| {
+            if fails.load(Ordering::SeqCst) {
+                config.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
+            }
+            assert!(!panics.load(Ordering::SeqCst), "by design");
+        }
+    };
+    // A long poll and retry: what is told once is so although it is looked at often, by hand.
+    let timing = Timing { poll: Duration::from_secs(3600), ..quick() };
+    let reloader = volume
+        .server()
+        .client_ca(volume.path("ca.crt"), ClientAuth::Required)
+        .timing(timing)
+        .configure(closure)
+        .load()
+        .unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    for (i, Spoil { what, layer, blamed, spoil }) in spoils.into_iter().enumerate() {
+        let what = format!("{what}: {}", blamed.unwrap_or("the build"));
+        let before = (reloader.current(), reloader.served(), reloader.status());
+        let next = Generation::new(2 * i + 1);
+        volume.publish_spoilt(&next.files(), |payload| spoil(payload));
+        let error = refused(&mut events);
+        assert_eq!(error.layer(), layer, "{what}: {error}");
+        assert_eq!(error.path(), blamed.map(|name| volume.path(name)).as_deref(), "{what}: {error}");
+        // Asked again it says the same, and tells nobody.
+        for _ in 0..2 {
+            assert_eq!(reloader.reload_now(), Reload::Refused(error.clone()), "{what}");
+        }
+        assert_eq!(drain(&mut events), [], "{what}: told again");
+        assert!(Arc::ptr_eq(&before.0, &reloader.current()), "{what}");
+        assert!(Arc::ptr_eq(&before.1, &reloader.served()), "{what}");
+        let status = reloader.status();
+        assert_eq!((status.generation, &status.leaf), (before.2.generation, &before.2.leaf), "{what}");
+        let stands = status.refused.unwrap_or_else(|| panic!("{what}: no refusal in the status"));
+        assert_eq!(stands.error, error, "{what}");
+        assert!(stands.count >= 3, "{what}: met {} times", stands.count);
+        assert!(status.differs_since.is_some(), "{what}");
+        // And then a good set.
+        fails.store(false, Ordering::SeqCst);
+        panics.store(false, Ordering::SeqCst);
+        if blamed.is_some() {
+            let good = Generation::new(2 * i + 2);
+            volume.publish(&good.files());
+            let recovered = expect(&mut events, &what, |event| match event {
+                Event::Published { recovered, .. } => Some(*recovered),
+                other => panic!("{what}: told instead: {other:?}"),
+            });
+            assert!(recovered, "{what}");
+            assert_eq!(common::presented(&reloader)[0], good.server.leaf);
+        } else {
+            // What failed lay outside the files: a retry takes the same files up, with no event.
+            let served = published(&mut events);
+            assert_eq!(served, before.2.generation + 1, "{what}");
+            assert_eq!(common::presented(&reloader)[0], next.server.leaf);
+        }
+        let status = reloader.status();
+        assert_eq!((status.refused, status.differs_since), (None, None), "{what}");
+        assert_eq!(status.generation, before.2.generation + 1, "{what}");
+    }
+}
+
+#[test]
+fn inv11_the_served_bytes_coming_back_after_a_refusal_are_told_as_recovery_and_publish_nothing() {
+    let (good, bad) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&good);
+    let reloader = volume.server().load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    let before = reloader.current();
+    volume.publish(&[("tls.crt", bad.server.chain.as_bytes()), ("tls.key", good.server.key.as_bytes())]);
+    assert_eq!(refused(&mut events).layer(), Layer::Match);
+    volume.publish(&good.files());
+    expect(&mut events, "recovery", |event| match event {
+        Event::Recovered { .. } => Some(()),
+        Event::Published { .. } => panic!("equal bytes were published"),
+        _ => None,
+    });
+    assert!(Arc::ptr_eq(&before, &reloader.current()));
+    assert_eq!(reloader.status().refused, None);
+}
+
+#[test]
+fn inv11_status_is_never_ahead_of_what_is_served_nor_behind_it() {
+    let generations = common::generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().load().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                let before = reloader.status();
+                let served = reloader.served();
+                let after = reloader.status();
+                assert!((before.generation..=after.generation).contains(&served.generation));
+                if before.generation == after.generation {
+                    assert_eq!(after.leaf.as_ref(), Some(&served.value.leaf));
+                }
+                reads += 1;
+            }
+            reads
+        });
+        for i in 1..=50 {
+            volume.publish_in_one_tick(&generations[i % 2].files());
+            assert_eq!(reloader.reload_now(), Reload::Reloaded);
+        }
+        done.store(true, Ordering::Relaxed);
+        println!("{} reads over 50 reloads", reader.join().unwrap());
+    });
+    assert_eq!(reloader.status().generation, 51);
+}
+
+#[test]
+fn inv05_the_resolver_of_a_configuration_for_life_serves_each_new_leaf() {
+    let (old, new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let reloader = volume.server().load().unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let for_life = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(reloader.resolver());
+    let for_life = Arc::new(for_life);
+    assert_eq!(*shake(&for_life, &client_of(&old, None)).unwrap().leaf(), old.server.leaf);
+    volume.publish(&new.files());
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(*shake(&for_life, &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
+}
+
+#[test]
+fn inv05_a_leaf_that_is_not_yet_valid_is_held_and_served_at_its_date_without_an_event() {
+    let (old, mut new) = (Generation::new(0), Generation::new(1));
+    let mut volume = Volume::of(&old);
+    let reloader = volume.server().timing(common::by_events_only()).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    // What a first look may take; Wine takes longer.
+    let from = SystemTime::now() + Duration::from_secs(if cfg!(windows) { 10 } else { 3 });
+    let subject = Subject::server("localhost").valid(from, from + Duration::from_secs(3600));
+    new.server = new.ca.issue(&subject, &Identity::p256());
+    volume.publish(&new.files());
+    let date = expect(&mut events, "a hold", |event| match event {
+        Event::Held { not_before, .. } => Some(*not_before),
+        _ => None,
+    });
+    assert_eq!(reloader.reload_now(), Reload::Held(date));
+    assert_eq!(reloader.status().held_until, Some(date));
+    assert_eq!(common::presented(&reloader)[0], old.server.leaf);
+    published(&mut events);
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    assert!(wall >= date, "served {:?} before its date", date - wall);
+    assert_eq!(common::presented(&reloader)[0], new.server.leaf);
+    assert_eq!(reloader.status().held_until, None);
+}
+
+#[test]
+fn inv05_delays_without_end_do_not_end_the_driver() {
+    let generations = common::generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let endless = Duration::MAX;
+    let timing = Timing { poll: endless, poll_degraded: endless, patience: endless, ..quick() };
+    let reloader = volume.server().timing(timing).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    volume.publish(&generations[1].files());
+    common::wait_for_leaf(&reloader, &generations[1].server);
+    assert!(reloader.wait_published(1, endless).is_some());
+    assert!(events.next_within(endless).is_some());
+}

@@ -1,0 +1,243 @@
+//! Files that no look reads whole: because somebody writes them without a pause, or because what is found cannot be opened.
+//!
+//! Both look alike at first, and end differently: the one is told as still changing and is served once it holds still; in
+//! the other nothing moves, and it is refused.
+
+use std::{
+    io::ErrorKind,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::common::{self, Volume};
+use rustls_reload::{
+    Error, Event, Events, Layer, Reload, Reloader, Timing,
+    fs::NativeFs,
+    testkit::{
+        Hooked, Op, Verb,
+        sim::{self, CHAIN, KEY, Live, MarkedBuild, Set, SimWatcher, Value, Weather},
+    },
+};
+
+const NAMES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
+
+fn at(name: &str) -> PathBuf {
+    PathBuf::from("v").join(name)
+}
+
+fn write(name: &str, bytes: &[u8]) -> [Op; 2] {
+    [Op::Create(at(name)), Op::Append(at(name), bytes.to_vec())]
+}
+
+/// Called before each verb: says how it fails, or does something first.
+type Before = Box<dyn FnMut(Verb) -> Option<ErrorKind> + Send>;
+
+/// A worker in a simulated world, with somebody before each of its verbs.
+struct World {
+    live: Live,
+    events: Events<Value>,
+    told: Vec<Event>,
+}
+
+impl World {
+    fn loaded(before: impl FnOnce(&sim::Sim) -> Before) -> Result<Self, Error> {
+        let paths = NAMES.map(|name| PathBuf::from("/v").join(name));
+        let files = sim::full(0, 1);
+        let base = NAMES.iter().zip(&files).flat_map(|(name, bytes)| write(name, bytes));
+        let base: Vec<_> = [Op::Mkdir("v".into())].into_iter().chain(base).collect();
+        let weather = Weather { verb: Duration::from_micros(100), ..Weather::default() };
+        let mut live = Live::new(&paths, &base, Timing::default(), weather);
+        let sim = live.sim().clone();
+        let before = Mutex::new(before(&sim));
+        let hook = move |verb| match (before.lock().unwrap())(verb) {
+            Some(kind) => Err(kind.into()),
+            None => Ok(usize::MAX),
+        };
+        let watched = sim.clone();
+        let builder = Reloader::builder(&paths, MarkedBuild::new(&sim))
+            .clock(sim.clock())
+            .watcher(Some(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&watched, hints))))));
+        live.load_through(builder, Hooked::new(sim.fs(), Arc::new(hook)))?;
+        let events = live.reloader().events();
+        live.start();
+        let mut world = Self { live, events, told: Vec::new() };
+        world.pass(1);
+        world.told.clear();
+        Ok(world)
+    }
+
+    fn apply(&self, ops: &[Op]) {
+        ops.iter().for_each(|op| self.live.sim().apply(op).unwrap());
+    }
+
+    /// Lets time pass; returns how many looks there were.
+    fn pass(&mut self, ms: u64) -> u64 {
+        let before = self.live.reloader().status().looks;
+        self.live.until(Duration::from_millis(ms), |_| false);
+        while let Some(told) = self.events.try_next() {
+            self.told.push(Event::clone(&told.event));
+        }
+        self.live.reloader().status().looks - before
+    }
+
+    fn serves(&self, set: &Set) -> bool {
+        let served = self.live.reloader().current();
+        served.value.files.iter().zip(set).all(|(file, wanted)| file.as_deref() == Some(wanted))
+    }
+
+    /// What was told since this was asked last, in short.
+    fn told(&mut self) -> Vec<&'static str> {
+        let short = |event: &Event| match event {
+            Event::StillChanging { .. } => "still changing",
+            Event::Refused { error, .. } if error.layer() == Layer::Read => "unreadable",
+            Event::Recovered { .. } => "recovered",
+            Event::Published { recovered: false, .. } => "published",
+            Event::Published { recovered: true, .. } => "recovered by publishing",
+            other => panic!("{other}"),
+        };
+        self.told.drain(..).map(|event| short(&event)).collect()
+    }
+}
+
+/// A world in which this verb fails while the switch is on.
+fn failing(verb: Verb, kind: ErrorKind) -> (World, Arc<AtomicBool>) {
+    let fails = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&fails);
+    let hook = move |called| (called == verb && switch.load(Ordering::SeqCst)).then_some(kind);
+    (World::loaded(|_| Box::new(hook)).unwrap(), fails)
+}
+
+/// What was found and is gone, or stale, when it is opened.
+const FAULTS: [(Verb, ErrorKind); 5] = [
+    (Verb::Open, ErrorKind::NotFound),
+    (Verb::Open, ErrorKind::StaleNetworkFileHandle),
+    // A lease that its holder keeps.
+    (Verb::Open, ErrorKind::WouldBlock),
+    (Verb::OpenDir, ErrorKind::NotFound),
+    (Verb::OpenDir, ErrorKind::StaleNetworkFileHandle),
+];
+
+/// Checks: INV-03, INV-05, INV-11, INV-12
+#[test]
+fn inv11_what_is_found_and_never_opened_is_refused_by_name_and_looked_at_less_and_less() {
+    for (verb, kind) in FAULTS {
+        let (mut world, fails) = failing(verb, kind);
+        let old = world.live.reloader().current();
+        fails.store(true, Ordering::SeqCst);
+        let next = sim::full(0, 2);
+        world.apply(&[write("tls.crt", &next[CHAIN]), write("tls.key", &next[KEY])].concat());
+        let soon = world.pass(450);
+        assert_eq!(world.told(), [""; 0], "{verb:?} {kind:?}: a publisher may be at work");
+        assert!(soon <= 3 + 450 / 50 + 2, "{verb:?} {kind:?}: {soon} looks");
+        let more = world.pass(150);
+        let status = world.live.reloader().status();
+        let error = status.refused.unwrap_or_else(|| panic!("{verb:?} {kind:?}: nothing is refused")).error;
+        assert_eq!(error.layer(), Layer::Read, "{error}");
+        let named = if verb == Verb::Open { "/v/tls.crt" } else { "/v" };
+        assert_eq!(error.path(), Some(named.as_ref()), "{error}");
+        assert!(error.why().contains("cannot open"), "{error}");
+        // 50 ms doubling up to 10 s.
+        let later = world.pass(60_000);
+        assert!(later <= 8 + 6, "{verb:?} {kind:?}: {later} looks");
+        println!(
+            "torn: {verb:?} {kind:?}: {} looks in 600 ms, {later} in the next minute: {error}",
+            soon + more
+        );
+        assert_eq!(world.told(), ["unreadable"], "{verb:?} {kind:?}");
+        assert!(Arc::ptr_eq(&old, &world.live.reloader().current()), "{verb:?} {kind:?}");
+        fails.store(false, Ordering::SeqCst);
+        world.pass(10_000 + 600);
+        assert!(world.serves(&next), "{verb:?} {kind:?}");
+        assert_eq!(world.told(), ["recovered by publishing"], "{verb:?} {kind:?}");
+    }
+}
+
+/// Checks: INV-03, INV-11. The same on the real file system, by a reload by hand: it is refused after the settle time, by
+/// name, and told; and once it can be opened it is recovered from.
+#[test]
+fn inv11_a_reload_by_hand_of_what_is_never_opened_is_refused_by_name() {
+    let generations = common::generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let fails = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&fails);
+    let hook = move |called| match called {
+        Verb::Open if switch.load(Ordering::SeqCst) => Err(ErrorKind::NotFound.into()),
+        _ => Ok(usize::MAX),
+    };
+    let server = volume.server().timing(common::by_events_only()).into_generic().unwrap();
+    let reloader = server.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap();
+    let (mut events, old) = (reloader.events(), reloader.current());
+    fails.store(true, Ordering::SeqCst);
+    volume.publish(&generations[1].files());
+    let (start, looks) = (Instant::now(), reloader.status().looks);
+    let Reload::Refused(error) = reloader.reload_now() else { panic!("it was taken") };
+    let (took, looks) = (start.elapsed(), reloader.status().looks - looks);
+    println!("torn: by hand: {looks} looks, refused after {took:?}: {error}");
+    assert_eq!(error.layer(), Layer::Read, "{error}");
+    assert_eq!(error.path().and_then(|path| path.file_name()), Some("tls.crt".as_ref()), "{error}");
+    let settle = common::by_events_only().settle;
+    assert!(took >= settle, "{took:?}");
+    assert!(u128::from(looks) <= 4 + took.as_millis() / 20, "{looks} looks in {took:?}");
+    assert_eq!(common::refused(&mut events), error);
+    assert!(Arc::ptr_eq(&old, &reloader.current()));
+    fails.store(false, Ordering::SeqCst);
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(reloader.status().refused, None);
+}
+
+/// Checks: INV-11. A first load is strict, and ends once it is plain that nobody is at work.
+#[test]
+fn inv11_a_first_load_of_what_is_never_opened_names_it() {
+    for (verb, kind) in FAULTS {
+        let error =
+            World::loaded(|_| Box::new(move |called| (called == verb).then_some(kind))).err().unwrap();
+        assert_eq!(error.layer(), Layer::Read, "{verb:?} {kind:?}: {error}");
+    }
+}
+
+/// Somebody who appends to the chain whenever it is read, for as long as the switch is on.
+fn growing() -> (World, Arc<AtomicBool>) {
+    let grows = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&grows);
+    let world = World::loaded(|sim| {
+        let sim = sim.clone();
+        Box::new(move |called| {
+            if called == Verb::Read && switch.load(Ordering::SeqCst) {
+                sim.apply(&Op::Append(at("tls.crt"), b"#".to_vec())).unwrap();
+            }
+            None
+        })
+    });
+    (world.unwrap(), grows)
+}
+
+/// Checks: INV-01, INV-05, INV-11, INV-12. Nobody says that it cannot be read: it moves. Once it holds still it is served as
+/// soon as anything that was written in place.
+#[test]
+fn inv11_a_file_that_grows_for_ever_is_still_changing_and_served_once_it_holds_still() {
+    let (mut world, grows) = growing();
+    let next = sim::full(0, 2);
+    grows.store(true, Ordering::SeqCst);
+    world.apply(&write("tls.key", &next[KEY]));
+    assert_eq!((world.pass(4_900), world.told()).1, [""; 0]);
+    world.pass(200);
+    assert_eq!(world.told(), ["still changing"]);
+    let looks = world.pass(60_000);
+    println!("torn: growing: {looks} looks a minute");
+    assert!(
+        (60..=60 * 20).contains(&looks),
+        "{looks} looks a minute: 20 a second at most, and no fewer than one"
+    );
+    assert_eq!(world.told(), [""; 0]);
+    grows.store(false, Ordering::SeqCst);
+    world.apply(&write("tls.crt", &next[CHAIN]));
+    world.pass(499);
+    assert_eq!(world.live.reloader().current().generation, 1, "it has to hold still");
+    world.pass(100);
+    assert!(world.serves(&next));
+    assert_eq!(world.told(), ["recovered by publishing"]);
+}

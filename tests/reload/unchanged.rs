@@ -1,0 +1,98 @@
+//! Bytes that did not change: nothing is published, nothing is told, sessions go on resuming.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use crate::common::{self, Volume, by_events_only, client, expect, generations, shake};
+use rustls::version::TLS13;
+use rustls_reload::{
+    ClientAuth, Event, Reload,
+    fs::NativeFs,
+    testkit::{Hooked, Verb},
+};
+
+#[test]
+fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
+    let generations = generations(2);
+    let old = &generations[0];
+    let mut volume = Volume::of(old);
+    let reloader = volume.server().timing(by_events_only()).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    let (current, served) = (reloader.current(), reloader.served());
+    let client = client(&generations, &[&TLS13]);
+    assert!(!shake(&current, &client).unwrap().resumed);
+    let mut looks = reloader.status().looks;
+    type Touch<'a> = &'a dyn Fn(&mut Volume);
+    let touches: [(&str, Touch<'_>); 6] = [
+        ("rewritten in place", &|volume| fs::write(volume.path("tls.crt"), &old.server.chain).unwrap()),
+        ("touched", &|volume| {
+            let file = fs::File::options().write(true).open(volume.path("tls.key")).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }),
+        ("an update with equal bytes", &|volume| _ = volume.publish(&old.files())),
+        ("the same in one tick", &|volume| _ = volume.publish_in_one_tick(&old.files())),
+        ("a link put anew where it was", &|volume| {
+            let (link, beside) = (volume.path("..data"), volume.path("..data_tmp"));
+            std::os::unix::fs::symlink(fs::read_link(&link).unwrap(), &beside).unwrap();
+            fs::rename(beside, link).unwrap();
+        }),
+        ("a file in the place of the link", &|volume| {
+            common::replace(&volume.path("tls.crt"), old.server.chain.as_bytes());
+        }),
+    ];
+    for (what, touch) in touches {
+        touch(&mut volume);
+        // It was noticed, so that silence means something.
+        let deadline = std::time::Instant::now() + common::DEADLINE;
+        while reloader.status().looks == looks {
+            assert!(std::time::Instant::now() < deadline, "{what}: nobody looked");
+            std::thread::yield_now();
+        }
+        assert_eq!(reloader.reload_now(), Reload::Unchanged, "{what}");
+        looks = reloader.status().looks;
+        assert!(Arc::ptr_eq(&current, &reloader.current()), "{what}");
+        assert!(Arc::ptr_eq(&served, &reloader.served()), "{what}");
+        assert!(shake(&reloader.current(), &client).unwrap().resumed, "{what}: the session is gone");
+        assert_eq!(common::drain(&mut events), [], "{what}");
+    }
+    // The next real change is the next thing that is told.
+    common::replace(&volume.path("tls.crt"), generations[1].server.chain.as_bytes());
+    common::replace(&volume.path("tls.key"), generations[1].server.key.as_bytes());
+    let told = expect(&mut events, "anything", |event| Some(event.clone()));
+    assert!(matches!(told, Event::Published { generation: 2, recovered: false, .. }), "{told}");
+    assert!(
+        shake(&reloader.current(), &client).unwrap().resumed,
+        "nor does a renewal of the same name lose one"
+    );
+}
+
+/// Checks: INV-12. What an idle server costs: each file is asked for once, and a link only for where it leads.
+#[test]
+fn inv12_a_look_at_unchanged_files_asks_no_link_for_its_times() {
+    let generation = &generations(1)[0];
+    let volume = Volume::of(generation);
+    let counts = Arc::new(Mutex::new(HashMap::new()));
+    let counting = Arc::clone(&counts);
+    let hook = move |verb: Verb| {
+        *counting.lock().unwrap().entry(verb).or_insert(0) += 1;
+        Ok(usize::MAX)
+    };
+    let fs = Hooked::new(NativeFs::default(), Arc::new(hook));
+    let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
+    let reloader = server.into_generic().unwrap().load_from(fs).unwrap();
+    counts.lock().unwrap().clear();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    let counts = counts.lock().unwrap();
+    let of = |verb| counts.get(&verb).copied().unwrap_or(0);
+    // Three files; `tls.crt`, `tls.key`, `ca.crt` and `..data` are links, and the way to the volume may hold more.
+    for verb in [Verb::Stat, Verb::Open, Verb::StatFile, Verb::Read] {
+        assert_eq!(of(verb), 3, "{verb:?} of {counts:?}");
+    }
+    assert!(of(Verb::ReadLink) >= 4, "{counts:?}");
+}

@@ -1,0 +1,200 @@
+//! Revocation lists from a directory, on real files with the system's watcher and real handshakes: what comes, goes and is
+//! replaced counts, and never does the directory mean that nobody is revoked.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime},
+};
+
+use crate::common::{
+    Generation, Volume, by_events_only, client_with, published, refused, replace, shake, started,
+};
+use rustls::version::{TLS12, TLS13};
+use rustls_reload::{
+    ClientAuth, Layer, Reload, ServerBuilder, ServerReloader,
+    testkit::{Identity, Pair, Subject},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A server in a volume, and a directory of lists beside it.
+struct World {
+    of: Generation,
+    volume: Volume,
+    root: tempfile::TempDir,
+    clients: [Pair; 2],
+}
+
+impl World {
+    fn new() -> Self {
+        let of = Generation::new(0);
+        let client = |name| of.ca.issue(&Subject::client(name), &Identity::p256());
+        let clients = [client("one"), client("other")];
+        let world = Self { volume: Volume::of(&of), root: tempfile::tempdir().unwrap(), clients, of };
+        fs::create_dir(world.dir()).unwrap();
+        world
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.path().join("crl.d")
+    }
+
+    /// The list of this number, which revokes so many of the clients.
+    fn list(&self, number: u64, revoked: usize) -> String {
+        let (now, later) = (SystemTime::now(), Duration::from_secs(number));
+        let leaves: Vec<_> = self.clients[..revoked].iter().map(|pair| &pair.leaf).collect();
+        self.of.ca.crl(&leaves, (now - HOUR + later, now + HOUR), number).pem
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        replace(&self.dir().join(name), text.as_bytes());
+    }
+
+    fn server(&self) -> ServerBuilder {
+        let server = self.volume.server().client_ca(self.volume.path("ca.crt"), ClientAuth::Required);
+        server.crl_dir(self.dir())
+    }
+
+    /// Whether each client is let in, which is the same in both versions.
+    fn let_in(&self, server: &ServerReloader) -> [bool; 2] {
+        let [old, new] = [&TLS12, &TLS13].map(|version| {
+            let shakes =
+                |pair| shake(&server.current(), &client_with(&[&self.of.ca], Some(pair), &[version]));
+            [&self.clients[0], &self.clients[1]].map(|pair| shakes(pair).is_ok())
+        });
+        assert_eq!(old, new, "TLS 1.2 and 1.3 differ");
+        new
+    }
+}
+
+/// Checks: INV-05, INV-02. No poll is worth speaking of: a name that nobody has looked up wakes.
+#[test]
+fn inv05_what_comes_into_the_directory_goes_or_is_replaced_there_is_served_by_events() {
+    let world = World::new();
+    world.put("a.crl", &world.list(1, 0));
+    let server = world.server().timing(by_events_only()).load().unwrap();
+    let mut events = server.events();
+    server.start().unwrap();
+    started(&mut events);
+    assert_eq!(world.let_in(&server), [true, true]);
+    let epoch = server.served().value.trust_epoch();
+    world.put("b.crl", &world.list(2, 1));
+    published(&mut events);
+    assert_eq!(world.let_in(&server), [false, true], "a list came");
+    assert_eq!(server.served().value.trust_epoch(), epoch + 1);
+    world.put("b.crl", &world.list(3, 2));
+    published(&mut events);
+    assert_eq!(world.let_in(&server), [false, false], "it was replaced");
+    fs::remove_file(world.dir().join("b.crl")).unwrap();
+    published(&mut events);
+    assert_eq!(world.let_in(&server), [true, true], "it went");
+    // Written under its own name, in two parts: half a list is not judged.
+    let list = world.list(4, 1);
+    fs::write(world.dir().join("c.crl"), &list[..list.len() / 2]).unwrap();
+    fs::write(world.dir().join("c.crl"), &list).unwrap();
+    published(&mut events);
+    assert_eq!(world.let_in(&server), [false, true]);
+    // What does not count.
+    fs::write(world.dir().join(".c.crl.tmp"), "nothing").unwrap();
+    fs::create_dir(world.dir().join("lost+found")).unwrap();
+    assert!(matches!(server.reload_now(), Reload::Unchanged));
+}
+
+/// Checks: INV-05. A Kubernetes volume that gets a key more: `..data` moves first, and the name of its own comes behind.
+#[test]
+fn inv05_a_volume_that_gets_a_list_more_is_served() {
+    let world = World::new();
+    let first = world.list(1, 0);
+    let mut lists = Volume::new(&[("a.crl", first.as_bytes())]);
+    let server = world.volume.server().client_ca(world.volume.path("ca.crt"), ClientAuth::Required);
+    let server = server.crl_dir(lists.dir()).timing(by_events_only()).load().unwrap();
+    let mut events = server.events();
+    server.start().unwrap();
+    started(&mut events);
+    let second = world.list(2, 1);
+    lists.publish(&[("a.crl", first.as_bytes()), ("b.crl", second.as_bytes())]);
+    symlink("..data/b.crl", lists.path("b.crl")).unwrap();
+    published(&mut events);
+    assert_eq!(world.let_in(&server), [false, true]);
+    let third = world.list(3, 2);
+    lists.publish(&[("a.crl", first.as_bytes()), ("b.crl", third.as_bytes())]);
+    published(&mut events);
+    assert_eq!(world.let_in(&server), [false, false]);
+}
+
+/// Checks: INV-02, INV-03, INV-11. Never no list; told by layer and path, and over once the directory is right again.
+#[test]
+fn inv03_a_directory_that_is_not_all_lists_is_refused_and_what_is_served_stays() {
+    let garbage = |dir: &Path| fs::write(dir.join("b.crl"), "nobody\n").unwrap();
+    let key = |dir: &Path| fs::write(dir.join("b.crl"), Generation::new(1).server.key).unwrap();
+    let gone = |dir: &Path| fs::remove_file(dir.join("a.crl")).unwrap();
+    let moved = |dir: &Path| fs::rename(dir, dir.with_extension("old")).unwrap();
+    let dangling = |dir: &Path| symlink("nowhere", dir.join("b.crl")).unwrap();
+    let fifo =
+        |dir: &Path| assert!(Command::new("mkfifo").arg(dir.join("b.crl")).status().unwrap().success());
+    let huge = |dir: &Path| fs::File::create(dir.join("b.crl")).unwrap().set_len((64 << 20) + 1).unwrap();
+    let many = |dir: &Path| (0..1024).for_each(|n| fs::write(dir.join(format!("x{n}")), "").unwrap());
+    type Case<'a> = (&'a str, &'a dyn Fn(&Path), Layer, &'a str);
+    let cases: [Case<'_>; 8] = [
+        ("garbage", &garbage, Layer::Pem, "b.crl"),
+        ("a key", &key, Layer::Pem, "b.crl"),
+        ("no file", &gone, Layer::Read, ""),
+        ("no directory", &moved, Layer::Read, ""),
+        ("a link to nothing", &dangling, Layer::Read, "b.crl"),
+        ("a fifo", &fifo, Layer::Read, "b.crl"),
+        ("too large", &huge, Layer::Read, ""),
+        ("too many", &many, Layer::Read, ""),
+    ];
+    for (what, spoil, layer, blamed) in cases {
+        let world = World::new();
+        let list = world.list(1, 1);
+        world.put("a.crl", &list);
+        let server = world.server().load().unwrap();
+        let mut events = server.events();
+        server.start().unwrap();
+        started(&mut events);
+        let old = server.current();
+        spoil(&world.dir());
+        let path = if blamed.is_empty() { world.dir() } else { world.dir().join(blamed) };
+        let error = refused(&mut events);
+        assert_eq!((error.layer(), error.path()), (layer, Some(path.as_path())), "{what}: {error}");
+        assert!(std::sync::Arc::ptr_eq(&old, &server.current()), "{what}");
+        assert_eq!(world.let_in(&server), [false, true], "{what}");
+        let error = world.server().load().err().unwrap();
+        assert_eq!((error.layer(), error.path()), (layer, Some(path.as_path())), "{what}: {error}");
+        let _ = fs::remove_dir_all(world.dir());
+        fs::create_dir(world.dir()).unwrap();
+        world.put("a.crl", &world.list(2, 2));
+        published(&mut events);
+        assert_eq!(world.let_in(&server), [false, false], "{what}: right again");
+    }
+}
+
+#[test]
+fn a_directory_of_lists_without_client_cas_is_an_error_of_the_settings() {
+    let world = World::new();
+    let error = world.volume.server().crl_dir(world.dir()).load().err().unwrap();
+    assert_eq!((error.layer(), error.path()), (Layer::Settings, Some(world.dir().as_path())));
+}
+
+/// What an inspection tells of a directory, and of each file in it.
+#[test]
+fn an_inspection_goes_the_way_to_the_directory_and_to_each_file_in_it() {
+    let world = World::new();
+    world.put("a.crl", &world.list(1, 1));
+    world.put("b.crl", &world.list(2, 2));
+    let found = world.server().inspect(Duration::ZERO);
+    assert_eq!(found.refused, None);
+    let beneath: Vec<_> = found.paths[3..].iter().map(|path| path.as_path()).collect();
+    let (dir, files) = (world.dir(), ["a.crl", "b.crl"].map(|name| world.dir().join(name)));
+    assert_eq!(beneath, [&dir, &files[0], &files[1]]);
+    assert_eq!(found.walk.traces.len(), found.paths.len());
+    let sizes: Vec<_> = found.sizes.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [3, 2], "chain, key and CAs were read together, and so were the two lists");
+    let lists: Vec<_> = found.crls.iter().map(|(path, _)| path).collect();
+    assert_eq!(lists, [&files[0], &files[1]], "an older list goes on refusing whom it names");
+    assert!(found.watched.contains(&dir), "{:?}", found.watched);
+}

@@ -1,0 +1,204 @@
+//! What a directory of revocation lists may not cost or hide: on real files, with the system's watcher.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::common::{
+    DEADLINE, Generation, Volume, by_events_only, drain, published, refused, replace, started,
+};
+use rustls_reload::{
+    ClientAuth, Event, Layer, Reload, ServerBuilder,
+    testkit::{Authority, Identity, Odd, Pair, Subject},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct World {
+    of: Generation,
+    volume: Volume,
+    root: tempfile::TempDir,
+    client: Pair,
+}
+
+impl World {
+    fn new() -> Self {
+        let of = Generation::new(0);
+        let client = of.ca.issue(&Subject::client("one"), &Identity::p256());
+        let world = Self { volume: Volume::of(&of), root: tempfile::tempdir().unwrap(), client, of };
+        fs::create_dir(world.dir()).unwrap();
+        world
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.path().join("crl.d")
+    }
+
+    fn list(&self, number: u64) -> String {
+        let (now, later) = (SystemTime::now(), Duration::from_secs(number));
+        self.of.ca.crl(&[&self.client.leaf], (now - HOUR + later, now + HOUR), number).pem
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        replace(&self.dir().join(name), text.as_bytes());
+    }
+
+    fn server(&self) -> ServerBuilder {
+        let server = self.volume.server().client_ca(self.volume.path("ca.crt"), ClientAuth::Required);
+        server.crl_dir(self.dir()).timing(by_events_only())
+    }
+}
+
+/// Checks: INV-11, INV-12. An authority's old lists may lie beside the new one, as many as a directory may hold.
+#[test]
+fn inv11_old_lists_in_the_directory_push_no_publication_out_of_the_events() {
+    let world = World::new();
+    for number in 1..=300 {
+        world.put(&format!("{number:04}.crl"), &world.list(number));
+    }
+    let server = world.server().load().unwrap();
+    let mut events = server.events();
+    server.start().unwrap();
+    started(&mut events);
+    drain(&mut events);
+    world.put("0301.crl", &world.list(301));
+    assert!(server.wait_published(1, DEADLINE).is_some());
+    assert!(matches!(server.reload_now(), Reload::Unchanged));
+    let told = drain(&mut events);
+    let is_published = |event: &Event| matches!(event, Event::Published { generation: 2, .. });
+    assert!(told.iter().any(|event| is_published(event)), "of {} events none is the publication", told.len());
+}
+
+/// Lists of other authorities, with a thousand entries each.
+fn put_others(world: &World, numbers: std::ops::Range<usize>) {
+    let now = SystemTime::now();
+    let leaves = vec![&world.client.leaf; 1000];
+    for n in numbers {
+        let other = Authority::root(&format!("other {n}"));
+        fs::write(world.dir().join(n.to_string()), other.crl(&leaves, (now - HOUR, now + HOUR), 1).der)
+            .unwrap();
+    }
+}
+
+/// The processor time of this thread so far, or the time that passed where the system does not say.
+fn spent(since: Instant) -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    nanos.map_or(since.elapsed(), Duration::from_nanos)
+}
+
+/// Checks: INV-05, INV-12. Each list is compared with each, and read once: what is revoked waits for a time that grows with
+/// the number of lists, and not with its square. What others do to the machine counts in neither of the times compared.
+#[test]
+fn inv05_time_to_judge_a_directory_grows_with_its_lists() {
+    let world = World::new();
+    world.put("own.crl", &world.list(1));
+    put_others(&world, 0..64);
+    let begun = Instant::now();
+    let mut took = Vec::new();
+    for (number, others) in [(2, 64..64), (3, 64..512)] {
+        put_others(&world, others);
+        let server = world.server().load().unwrap();
+        world.put("own.crl", &world.list(number));
+        let start = spent(begun);
+        assert!(matches!(server.reload_now(), Reload::Reloaded));
+        took.push(spent(begun) - start);
+    }
+    println!("64 and 512 lists: {took:?}");
+    // Eight times the lists; sixty-four times the comparisons.
+    assert!(took[1] < took[0] * 24, "{took:?}");
+}
+
+/// Checks: INV-05. No poll is worth speaking of.
+#[test]
+fn inv05_a_name_that_begins_or_ceases_to_count_wakes() {
+    let world = World::new();
+    world.put("a.crl", &world.list(1));
+    let server = world.server().load().unwrap();
+    let mut events = server.events();
+    server.start().unwrap();
+    started(&mut events);
+    let path = |name: &str| world.dir().join(name);
+    fs::write(path(".b.crl"), world.list(2)).unwrap();
+    fs::rename(path(".b.crl"), path("b.crl")).unwrap();
+    published(&mut events);
+    fs::rename(path("b.crl"), path(".b.crl")).unwrap();
+    published(&mut events);
+    // A directory in its place, and back.
+    fs::rename(world.dir(), world.root.path().join("old")).unwrap();
+    assert_eq!(refused(&mut events).path(), Some(world.dir().as_path()));
+    fs::create_dir(world.dir()).unwrap();
+    world.put("c.crl", &world.list(3));
+    published(&mut events);
+    // A link in its place, pointed elsewhere.
+    fs::rename(world.dir(), world.root.path().join("first")).unwrap();
+    symlink("first", world.dir()).unwrap();
+    fs::create_dir(world.root.path().join("second")).unwrap();
+    fs::write(world.root.path().join("second/c.crl"), world.list(4)).unwrap();
+    symlink("second", world.root.path().join("next")).unwrap();
+    fs::rename(world.root.path().join("next"), world.dir()).unwrap();
+    published(&mut events);
+    fs::write(world.root.path().join("second/d.crl"), world.list(5)).unwrap();
+    published(&mut events);
+    // A socket.
+    let socket = std::os::unix::net::UnixListener::bind(path("s")).unwrap();
+    assert_eq!(refused(&mut events).path(), Some(path("s").as_path()));
+    drop(socket);
+}
+
+/// Checks: INV-11. Whoever may put a file there chooses its name.
+#[test]
+fn inv11_the_name_of_a_list_writes_no_line_of_a_log() {
+    let world = World::new();
+    world.put("a.crl", &world.list(2));
+    let name = OsStr::from_bytes(b"b\xff\n2026 INFO reloaded\r\x1b[2J.crl");
+    fs::write(world.dir().join(name), world.list(1)).unwrap();
+    let server = world.server().load().unwrap();
+    let mut events = server.events();
+    server.start().unwrap();
+    started(&mut events);
+    fs::write(world.dir().join(name), world.list(3)).unwrap();
+    published(&mut events);
+    fs::write(world.dir().join(name), "nothing").unwrap();
+    let error = refused(&mut events);
+    server.reload_now();
+    for event in drain(&mut events).iter().map(ToString::to_string).chain([error.to_string()]) {
+        assert!(!event.contains(char::is_control), "{event:?}");
+    }
+    let status = format!("{:?}", server.status());
+    assert!(!status.contains(char::is_control), "{status}");
+}
+
+/// Checks: INV-12. Files without a byte on disk may be as long as a number can say.
+#[cfg(target_os = "linux")]
+#[test]
+fn inv12_files_of_any_length_are_refused_by_the_limit() {
+    let world = World::new();
+    world.put("a.crl", &world.list(1));
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    for n in 0..3 {
+        let path = memory.path().join(n.to_string());
+        fs::File::create(&path).unwrap().set_len(i64::MAX as u64).unwrap();
+        symlink(&path, world.dir().join(n.to_string())).unwrap();
+    }
+    let error = world.server().load().err().unwrap();
+    assert_eq!((error.layer(), error.path()), (Layer::Read, Some(world.dir().as_path())), "{error}");
+}
+
+/// Checks: INV-09. Lists that are issued in one second are told apart by their numbers, whatever lies between them.
+#[test]
+fn inv09_a_list_without_a_number_does_not_put_an_older_one_first() {
+    let world = World::new();
+    let window = (SystemTime::now() - HOUR, SystemTime::now() + HOUR);
+    let other = Authority::root("other");
+    world.put("a.crl", &world.of.ca.crl(&[], window, 1).pem);
+    world.put("b.crl", &other.odd_crl(&other.crl(&[], window, 1), Odd::NoNumber).pem);
+    world.put("c.crl", &world.of.ca.crl(&[&world.client.leaf], window, 2).pem);
+    let found = world.server().inspect(Duration::ZERO);
+    let counts: Vec<_> = found.crls.iter().map(|(path, _)| path.file_name().unwrap()).collect();
+    assert!(counts.contains(&OsStr::new("c.crl")), "{counts:?}");
+}

@@ -1,0 +1,491 @@
+//! Revocation lists in front of real handshakes: whom they refuse, what refuses them, and that no session outlives them.
+
+use std::{
+    fs,
+    ops::Deref,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use crate::common::{
+    self, Generation, Keyed, Spoil, Volume, client_with, published, refused,
+    sessions::{KINDS, Kind, Rule, Sessions},
+    shake,
+    spoil::{instead, link, spoil},
+};
+use rustls::{
+    ClientConfig,
+    pki_types::CertificateDer,
+    version::{TLS12, TLS13},
+};
+use rustls_reload::{
+    ClientAuth, Event, Events, Layer, Lost, Reload, ServerBuilder, ServerReloader, ServerTls,
+    testkit::{Authority, Crl, Identity, Odd, Pair, Subject},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+/// An hour ago and in an hour, some seconds later.
+fn window(later: u64) -> (SystemTime, SystemTime) {
+    let (now, later) = (SystemTime::now(), Duration::from_secs(later));
+    (now - HOUR + later, now + HOUR + later)
+}
+
+/// Two hours ago and an hour ago.
+fn over() -> (SystemTime, SystemTime) {
+    (SystemTime::now() - 2 * HOUR, SystemTime::now() - HOUR)
+}
+
+fn list(of: &Authority, revoked: &[&Pair], number: u64) -> Crl {
+    of.crl(&leaves(revoked), window(number), number)
+}
+
+fn leaves<'a>(pairs: &[&'a Pair]) -> Vec<&'a CertificateDer<'static>> {
+    pairs.iter().map(|pair| &pair.leaf).collect()
+}
+
+/// A CA, a server, and clients of it.
+struct World {
+    of: Generation,
+    /// One that lists revoke here, and one that they do not.
+    bad: Pair,
+    good: Pair,
+}
+
+impl World {
+    fn new() -> Self {
+        let of = Generation::new(0);
+        let client = |name| of.ca.issue(&Subject::client(name), &Identity::p256());
+        Self { bad: client("bad"), good: client("good"), of }
+    }
+
+    fn files<'a>(&'a self, lists: &'a (impl AsRef<[u8]> + ?Sized)) -> [Keyed<'a>; 4] {
+        self.with(&self.of.ca.pem, lists)
+    }
+
+    fn with<'a>(&'a self, bundle: &'a str, lists: &'a (impl AsRef<[u8]> + ?Sized)) -> [Keyed<'a>; 4] {
+        let [chain, key, _] = self.of.files();
+        [chain, key, ("ca.crt", bundle.as_bytes()), ("ca.crl", lists.as_ref())]
+    }
+
+    fn lists(&self, revoked: &[&Pair], number: u64) -> String {
+        list(&self.of.ca, revoked, number).pem
+    }
+
+    /// A client that shows this pair.
+    fn client(&self, shown: &Pair, kind: Kind) -> Arc<ClientConfig> {
+        client_with(&[&self.of.ca], Some(shown), &[kind.0])
+    }
+
+    /// Whether each of them is let in, which is the same in both versions.
+    fn let_in<const N: usize>(&self, server: &ServerReloader, shown: [&Pair; N]) -> [bool; N] {
+        let [old, new] = VERSIONS.map(|version| {
+            shown.map(|shown| {
+                let client = client_with(&[&self.of.ca], Some(shown), &[version]);
+                shake(&server.current(), &client).is_ok()
+            })
+        });
+        assert_eq!(old, new, "TLS 1.2 and 1.3 differ");
+        new
+    }
+}
+
+/// A server that requires certificates, and is given the lists in `ca.crl`.
+fn server(volume: &Volume) -> ServerBuilder {
+    volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).crl(volume.path("ca.crl"))
+}
+
+/// A server, and the warnings about revocation lists that it has told.
+struct Telling(ServerReloader, Arc<Mutex<Vec<String>>>);
+
+impl Deref for Telling {
+    type Target = ServerReloader;
+
+    fn deref(&self) -> &ServerReloader {
+        &self.0
+    }
+}
+
+fn telling(server: ServerBuilder) -> Telling {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    let server = server.on_event(move |event| match event {
+        Event::Warning { error } if error.layer() == Layer::Crl => {
+            sink.lock().unwrap().push(error.to_string())
+        }
+        _ => {}
+    });
+    Telling(server.load().unwrap(), told)
+}
+
+/// What was told since this was last asked.
+fn warnings(server: &Telling) -> Vec<String> {
+    std::mem::take(&mut *server.1.lock().unwrap())
+}
+
+fn one(mut all: Vec<String>) -> String {
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+/// What a list that grows, and one that is only issued anew, do to the sessions of two clients.
+fn grows(kind: Kind, rule: Rule) -> Result<(), String> {
+    let world = World::new();
+    let mut server = Sessions::new(&world.files(&world.lists(&[], 1)), "localhost", kind.1, rule);
+    let clients = [&world.bad, &world.good].map(|shown| world.client(shown, kind));
+    let resumed = |server: &Sessions, client: &Arc<ClientConfig>| {
+        shake(&server.current(), client).map(|shaken| shaken.resumed).map_err(|error| error.to_string())
+    };
+    for client in &clients {
+        assert_eq!((resumed(&server, client), resumed(&server, client)), (Ok(false), Ok(true)));
+    }
+    // Issued anew, with other dates and another number: a pure renewal.
+    let mut events = server.reloader.events();
+    let shrunk = |events: &mut Events<ServerTls>| {
+        common::drain(events).iter().filter(|event| matches!(***event, Event::TrustShrunk { .. })).count()
+    };
+    assert_eq!(server.publish(&world.files(&world.lists(&[], 2)), "localhost"), Reload::Reloaded);
+    for client in &clients {
+        if !resumed(&server, client)? {
+            return Err("INV-08: a session did not resume over a list that lists the same".to_owned());
+        }
+    }
+    assert_eq!((server.reloader.served().value.trust_epoch(), shrunk(&mut events)), (1, 0));
+    // It names one of them.
+    assert_eq!(server.publish(&world.files(&world.lists(&[&world.bad], 3)), "localhost"), Reload::Reloaded);
+    if let Ok(resumed) = resumed(&server, &clients[0]) {
+        return Err(format!("INV-09: a revoked client was let in, resumed: {resumed}"));
+    }
+    assert_eq!((resumed(&server, &clients[1])?, resumed(&server, &clients[1])?), (false, true));
+    assert_eq!((server.reloader.served().value.trust_epoch(), shrunk(&mut events)), (2, 1));
+    // And is forgiven: what was made before is gone for good.
+    assert_eq!(server.publish(&world.files(&world.lists(&[], 4)), "localhost"), Reload::Reloaded);
+    assert_eq!((resumed(&server, &clients[0])?, resumed(&server, &clients[0])?), (false, true));
+    assert_eq!((server.reloader.served().value.trust_epoch(), shrunk(&mut events)), (3, 0));
+    Ok(())
+}
+
+#[test]
+fn inv09_a_client_that_a_list_comes_to_name_is_refused_and_its_sessions_with_it() {
+    for kind in KINDS {
+        assert_eq!(grows(kind, Rule::Shipped), Ok(()), "{kind:?}");
+        // The same check catches who leaves the lists out of the trust, and who makes fresh state at each renewal.
+        let why = grows(kind, Rule::ForgetsLists).unwrap_err();
+        println!("ForgetsLists, {:?}, tickets {}: {why}", kind.0.version, kind.1);
+        assert_eq!(why, "INV-09: a revoked client was let in, resumed: true", "{kind:?}");
+        let why = grows(kind, Rule::FreshAlways).unwrap_err();
+        assert!(why.starts_with("INV-08"), "{kind:?}: {why}");
+    }
+}
+
+#[test]
+fn inv05_a_list_that_grows_on_disk_counts_without_a_restart() {
+    let world = World::new();
+    let mut volume = Volume::new(&world.files(&world.lists(&[], 1)));
+    let server = telling(server(&volume).timing(common::by_events_only()));
+    let mut events = server.events();
+    server.start().unwrap();
+    common::started(&mut events);
+    let one_more = [Lost::Revocation { issuer: "CN=CA 0".to_owned(), more: 1 }];
+    let shrunk = |events: &mut Events<ServerTls>| {
+        let lost = common::expect(events, "a smaller trust", |event| match event {
+            Event::TrustShrunk { lost, .. } => Some(lost.clone()),
+            _ => None,
+        });
+        assert_eq!(lost, one_more);
+    };
+    assert_eq!(world.let_in(&server, [&world.bad, &world.good]), [true, true]);
+    // In DER this time.
+    volume.publish(&world.files(&list(&world.of.ca, &[&world.bad], 2).der));
+    published(&mut events);
+    shrunk(&mut events);
+    assert_eq!(world.let_in(&server, [&world.bad, &world.good]), [false, true]);
+    assert_eq!(warnings(&server), [""; 0]);
+    // Alone, and in place.
+    common::replace(
+        &fs::canonicalize(volume.path("ca.crl")).unwrap(),
+        world.lists(&[&world.bad, &world.good], 3).as_bytes(),
+    );
+    published(&mut events);
+    shrunk(&mut events);
+    assert_eq!(world.let_in(&server, [&world.bad, &world.good]), [false, false]);
+}
+
+/// What is put into the place of a good file of lists.
+fn broken(world: &World) -> Vec<Spoil> {
+    let put = |what, layer, bytes: Vec<u8>| {
+        spoil(what, layer, "ca.crl", move |path| fs::write(path, &bytes).unwrap())
+    };
+    let other = |what, make: fn(&Path)| spoil(what, Layer::Read, "ca.crl", move |path| instead(path, make));
+    let good = world.lists(&[&world.bad], 9);
+    let malformed = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
+    let of = |name| list(&Authority::root(name), &[], 9).pem.into_bytes();
+    let mut all = vec![
+        other("missing", |_| {}),
+        other("a directory", |path| fs::create_dir(path).unwrap()),
+        other("a link to nothing", |path| link("nowhere", path)),
+        other("a device", |path| link("/dev/null", path)),
+        put("empty", Layer::Pem, Vec::new()),
+        put("text", Layer::Pem, b"nobody is revoked\n".to_vec()),
+        put("cut", Layer::Pem, good.as_bytes()[..good.len() / 2].to_vec()),
+        put("a certificate", Layer::Pem, world.of.ca.pem.clone().into()),
+        put("no base64", Layer::Pem, good.replacen("MI", "*I", 1).into()),
+        put("malformed", Layer::Crl, malformed.into()),
+        put("one malformed of two", Layer::Crl, format!("{good}{malformed}").into()),
+        put("cut DER", Layer::Crl, list(&world.of.ca, &[], 9).der[..100].to_vec()),
+        put("signed by another key of that name", Layer::Crl, of("CA 0")),
+        put("of a stranger alone", Layer::Crl, of("stranger")),
+        put("expired", Layer::Crl, world.of.ca.crl(&[], over(), 9).pem.into()),
+    ];
+    if std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) == 0 {
+        println!("not done: a file that may not be read, since root may");
+    } else {
+        let nobody = || std::os::unix::fs::PermissionsExt::from_mode(0o000);
+        let shut = move |path: &Path| fs::set_permissions(path, nobody()).unwrap();
+        all.push(spoil("unreadable", Layer::Read, "ca.crl", shut));
+    }
+    all
+}
+
+#[test]
+fn inv03_a_list_that_cannot_be_used_is_a_refusal_and_never_no_list() {
+    let world = World::new();
+    let good = world.lists(&[&world.bad], 1);
+    let mut volume = Volume::new(&world.files(&good));
+    let reloader =
+        server(&volume).timing(rustls_reload::Timing { poll: HOUR, ..common::quick() }).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    let before = reloader.served();
+    for Spoil { what, layer, spoil, .. } in broken(&world) {
+        volume.publish_spoilt(&world.files(&world.lists(&[], 2)), |payload| spoil(payload));
+        let error = refused(&mut events);
+        assert_eq!(
+            (error.layer(), error.path()),
+            (layer, Some(volume.path("ca.crl").as_path())),
+            "{what}: {error}"
+        );
+        assert!(Arc::ptr_eq(&before, &reloader.served()), "{what}");
+        assert_eq!(world.let_in(&reloader, [&world.bad, &world.good]), [false, true], "{what}");
+        assert_eq!(reloader.status().refused.unwrap().error, error, "{what}");
+        // A first load is as strict, but for what is a matter of time or of what was served before.
+        let first = server(&volume).load().map(|server| world.let_in(&server, [&world.bad, &world.good]));
+        match (what, first) {
+            ("expired" | "of a stranger alone", first) => {
+                assert_eq!(first.unwrap(), [false, false], "{what}")
+            }
+            (_, first) => assert_eq!(first.unwrap_err(), error, "{what}"),
+        }
+        volume.publish(&world.files(&good));
+        common::expect(&mut events, "recovery", |event| {
+            matches!(event, Event::Recovered { .. }).then_some(())
+        });
+    }
+}
+
+#[test]
+fn inv02_what_rustls_cannot_use_is_refused_and_a_list_of_some_certificates_is_one_of_those_only() {
+    let world = World::new();
+    let mut volume = Volume::new(&world.files(&world.lists(&[], 1)));
+    let reloader = server(&volume).load().unwrap();
+    let usual = list(&world.of.ca, &[&world.bad], 5);
+    for odd in Odd::ALL {
+        let before = reloader.served();
+        volume.publish_in_one_tick(&world.files(&world.of.ca.odd_crl(&usual, odd).pem));
+        let answer = reloader.reload_now();
+        match odd {
+            Odd::NoNumber => {
+                assert_eq!(answer, Reload::Reloaded, "{odd:?}");
+                assert_eq!(world.let_in(&reloader, [&world.bad, &world.good]), [false, true], "{odd:?}");
+            }
+            // Neither covers the clients, who name no distribution point, so that of none of them the revocation is known.
+            Odd::EndEntities | Odd::Authorities => {
+                assert_eq!(answer, Reload::Reloaded, "{odd:?}");
+                assert_eq!(world.let_in(&reloader, [&world.bad, &world.good]), [false, false], "{odd:?}");
+            }
+            _ => {
+                let Reload::Refused(error) = answer else { panic!("{odd:?}: {answer:?}") };
+                println!("{odd:?}: {error}");
+                assert_eq!(
+                    (error.layer(), error.path()),
+                    (Layer::Crl, Some(volume.path("ca.crl").as_path()))
+                );
+                assert!(Arc::ptr_eq(&before, &reloader.served()), "{odd:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn inv02_an_expired_list_lets_nobody_in_unless_that_is_allowed_and_never_takes_the_place_of_a_valid_one() {
+    let world = World::new();
+    let expired = |number| world.of.ca.crl(&leaves(&[&world.bad]), over(), number).pem;
+    let mut volume = Volume::new(&world.files(&expired(1)));
+    let strict = telling(server(&volume));
+    let lenient = telling(server(&volume).ignore_revocation_expiration());
+    let both = [&world.bad, &world.good];
+    // A first load: nobody, or whoever is not revoked.
+    for (server, accepted, how) in [
+        (&strict, [false, false], "no client of it is let in"),
+        (&lenient, [false, true], "it counts all the same"),
+    ] {
+        assert_eq!(world.let_in(server, both), accepted);
+        let told = one(warnings(server));
+        assert!(told.contains("has expired at") && told.ends_with(how), "{told}");
+    }
+    // Another one that has expired as well: with a warning. One that has not: with none. And never back.
+    let rows = [(expired(2), true, 1), (world.lists(&[&world.bad], 3), true, 0), (expired(4), false, 0)];
+    for (i, (lists, taken, told)) in rows.iter().enumerate() {
+        volume.publish_in_one_tick(&world.files(lists));
+        for server in [&strict, &lenient] {
+            let (answer, warned) = (server.reload_now(), warnings(server));
+            assert_eq!(answer == Reload::Reloaded, *taken, "{i}: {answer:?}");
+            assert_eq!(warned.len(), *told, "{i}: {warned:?}");
+            if let Reload::Refused(error) = answer {
+                assert_eq!(
+                    (error.layer(), error.path()),
+                    (Layer::Crl, Some(volume.path("ca.crl").as_path()))
+                );
+            }
+            assert_eq!(world.let_in(server, both), [false, i > 0 || std::ptr::eq(server, &lenient)], "{i}");
+        }
+    }
+}
+
+#[test]
+fn inv02_clients_of_a_ca_without_a_list_are_refused_unless_that_is_allowed() {
+    let (world, other) = (World::new(), Generation::new(1));
+    let bundle = format!("{}{}", world.of.ca.pem, other.ca.pem);
+    let (ours, foreign) = (world.lists(&[&world.bad], 1), list(&Authority::root("stranger"), &[], 1).pem);
+    let mut volume = Volume::new(&world.with(&bundle, &ours));
+    let strict = telling(server(&volume));
+    let lenient = telling(server(&volume).allow_unknown_revocation_status());
+    let all = [&world.bad, &world.good, &other.client];
+    assert_eq!(world.let_in(&strict, all), [false, true, false]);
+    assert_eq!(world.let_in(&lenient, all), [false, true, true]);
+    let told = one(warnings(&strict));
+    assert!(told.contains("CN=CA 1") && told.ends_with("no client of it is let in"), "{told}");
+    assert_eq!(warnings(&lenient), [""; 0]);
+    // The list of somebody who is not in the bundle changes nothing of that, and is no list of anybody else's.
+    volume.publish_in_one_tick(&world.with(&bundle, &format!("{foreign}{ours}")));
+    for server in [&strict, &lenient] {
+        assert_eq!(server.reload_now(), Reload::Reloaded);
+    }
+    assert_eq!(world.let_in(&strict, all), [false, true, false]);
+    assert_eq!(world.let_in(&lenient, all), [false, true, true]);
+    // A CA that had one loses it never, whatever is allowed.
+    volume.publish_in_one_tick(&world.with(&bundle, &foreign));
+    for server in [&strict, &lenient] {
+        let Reload::Refused(error) = server.reload_now() else { panic!("a list was lost") };
+        assert_eq!((error.layer(), error.path()), (Layer::Crl, Some(volume.path("ca.crl").as_path())));
+        assert_eq!(world.let_in(server, [&world.bad]), [false]);
+    }
+}
+
+#[test]
+fn inv02_an_intermediate_is_asked_for_as_well_unless_only_the_clients_own_certificate_is() {
+    let world = World::new();
+    let [fine, gone] = ["fine", "gone"].map(|name| world.of.ca.intermediate(name));
+    let client = |of: &Authority| of.issue_with_chain(&Subject::client("client"), &Identity::p256());
+    let clients = [&client(&fine), &client(&gone), &client(&world.of.ca.intermediate("unlisted"))];
+    let revoked = client(&fine);
+    let of_root = world.of.ca.crl(&[gone.der()], window(1), 1).pem;
+    let lists = [of_root, list(&fine, &[&revoked], 1).pem, list(&gone, &[], 1).pem].concat();
+    let mut volume = Volume::new(&world.files(&lists));
+    let strict = telling(server(&volume));
+    let lenient = telling(server(&volume).only_check_end_entity_revocation());
+    assert_eq!(world.let_in(&strict, clients), [true, false, false]);
+    assert_eq!(world.let_in(&lenient, clients), [true, true, false]);
+    assert_eq!(world.let_in(&strict, [&revoked]), [false]);
+    assert_eq!(world.let_in(&lenient, [&revoked]), [false]);
+    // Signed by another key than the intermediate's, which is known only once a client sends it: it lets nobody in.
+    let forged = [world.lists(&[], 2), list(&Authority::root("fine"), &[], 2).pem].concat();
+    volume.publish_in_one_tick(&world.files(&forged));
+    assert_eq!(strict.reload_now(), Reload::Reloaded);
+    assert_eq!(world.let_in(&strict, [clients[0], &revoked]), [false, false]);
+}
+
+#[test]
+fn inv02_of_several_lists_of_one_ca_the_newest_counts_and_an_older_one_is_told() {
+    let world = World::new();
+    let both = [&world.bad, &world.good];
+    let lists = [world.lists(&[], 1), world.lists(&[&world.bad], 2)];
+    let mut volume = Volume::new(&world.files(&lists.concat()));
+    let reloader = telling(server(&volume));
+    assert_eq!(world.let_in(&reloader, both), [false, true]);
+    let told = one(warnings(&reloader));
+    assert!(told.contains("a newer revocation list of CN=CA 0 for the same certificates"), "{told}");
+    // Who publishes the files goes back to an earlier update as a whole.
+    volume.publish_in_one_tick(&world.files(&lists[0]));
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(world.let_in(&reloader, both), [true, true]);
+    let told = one(warnings(&reloader));
+    assert!(told.contains("is older than the one before it"), "{told}");
+    assert_eq!(reloader.served().value.trust_epoch(), 2);
+}
+
+#[test]
+fn inv01_a_file_of_lists_that_has_lost_its_end_has_to_hold_still_for_longer() {
+    let (world, other) = (World::new(), Generation::new(1));
+    let bundle = format!("{}{}", world.of.ca.pem, other.ca.pem);
+    let (one, two) = (world.lists(&[], 1), list(&other.ca, &[], 1).pem);
+    // The list of an authority that is not in the bundle may go; whether it was cut off nobody can tell at once.
+    let stranger = list(&Authority::root("stranger"), &[], 1).pem;
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes) in world.with(&bundle, &format!("{one}{two}{stranger}")) {
+        fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    let path = dir.path().join("ca.crl");
+    let timing = common::quick();
+    let reloader = common::server_in(dir.path())
+        .client_ca(dir.path().join("ca.crt"), ClientAuth::Required)
+        .crl(&path)
+        .load()
+        .unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    let start = std::time::Instant::now();
+    fs::write(&path, format!("{one}{two}")).unwrap();
+    published(&mut events);
+    let took = start.elapsed();
+    assert!(took >= timing.shrink_settle, "{took:?}");
+}
+
+#[test]
+fn inv02_two_cas_of_one_name_and_key_are_both_kept_and_an_expired_one_blocks_nothing() {
+    let world = World::new();
+    let twin = |window| world.of.ca.twin("CA 0", window);
+    let (expired, valid) = (twin(over()), twin(window(0)));
+    let unrelated = Authority::root("unrelated").twin("unrelated", over());
+    let lists = world.lists(&[&world.bad], 1);
+    let bundle = format!("{unrelated}{expired}{}", world.of.ca.pem);
+    let mut volume = Volume::new(&world.with(&bundle, &lists));
+    let reloader = server(&volume).allow_unknown_revocation_status().load().unwrap();
+    let both = [&world.bad, &world.good];
+    assert_eq!(world.let_in(&reloader, both), [false, true]);
+    // Either of the two carries the clients of both, so the trust changes with the other CA only.
+    let bundles =
+        [format!("{expired}{valid}{}", world.of.ca.pem), valid.clone(), format!("{valid}{unrelated}")];
+    for (epoch, bundle) in [2, 2, 3].into_iter().zip(&bundles) {
+        volume.publish_in_one_tick(&world.with(bundle, &lists));
+        assert_eq!(reloader.reload_now(), Reload::Reloaded);
+        assert_eq!(world.let_in(&reloader, both), [false, true], "{epoch}");
+        assert_eq!(reloader.served().value.trust_epoch(), epoch);
+    }
+    // And with none of them nobody is let in.
+    volume.publish_in_one_tick(&world.with(&unrelated, &lists));
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(world.let_in(&reloader, both), [false, false]);
+}
+
+#[test]
+fn a_list_without_client_cas_is_an_error_at_the_start() {
+    let world = World::new();
+    let volume = Volume::new(&world.files(&world.lists(&[], 1)));
+    let error = volume.server().crl(volume.path("ca.crl")).load().unwrap_err();
+    assert_eq!((error.layer(), error.path()), (Layer::Settings, Some(volume.path("ca.crl").as_path())));
+}

@@ -1,0 +1,196 @@
+//! Lists of several sets and files, and what a list beside another one does.
+
+use std::{fs, time::SystemTime};
+
+use rustls::version::TLS13;
+use rustls_reload::{
+    ClientAuth, Reload, ServerReloader, der,
+    testkit::{Authority, HOLD, ListSpec},
+};
+
+use super::world::{HOUR, World, someone, spec};
+use crate::common::{quick, shake};
+
+/// What is on hold is refused again once the list that released it is replaced by one that has expired.
+#[test]
+fn inv09_release_that_is_taken_back_ends_the_session() {
+    let (world, ca) = (World::new(), Authority::root("clients"));
+    world.put("ca/ca.crt", ca.pem.as_bytes());
+    let held = someone(&ca);
+    let serial = der::fields(&held.leaf).unwrap().serial.to_vec();
+    world.list("crl.d/1.crl", &ca, &ListSpec { revoked: vec![(serial, Some(HOLD))], ..spec(1) });
+    world.list("crl.d/2.crl", &ca, &spec(2));
+    let server = world.builder().load().unwrap();
+    let client = world.client(&held, &TLS13);
+    shake(&server.current(), &client).unwrap();
+    let now = SystemTime::now();
+    world.list("crl.d/2.crl", &ca, &ListSpec { window: (now - 2 * HOUR, now - HOUR), ..spec(3) });
+    let answer = server.reload_now();
+    let resumed = shake(&server.current(), &client).is_ok_and(|shaken| shaken.resumed);
+    assert!(
+        world.lets_in(&server, &held) || !resumed,
+        "{answer:?}: a full handshake is refused since the reload, and a session resumes; epoch {}",
+        server.served().value.trust_epoch()
+    );
+}
+
+/// The same with the CA of the bundle is `inv14_a_set_keeps_its_list_of_a_ca_unless_another_is_as_new`.
+#[test]
+fn inv14_set_keeps_its_list_of_an_intermediate() {
+    let (world, root) = (World::new(), Authority::root("root"));
+    world.put("ca/ca.crt", root.pem.as_bytes());
+    let issuing = root.intermediate("issuing");
+    let bad = someone(&issuing);
+    world.list("crl.d/root.crl", &root, &spec(1));
+    world.list("crl.d/issuing.crl", &issuing, &spec(5).naming(&bad.leaf));
+    world.list("other.d/issuing.crl", &issuing, &spec(1));
+    let server = world.builder().crl_dir(world.path("other.d")).load().unwrap();
+    assert!(!world.lets_in(&server, &bad));
+    fs::remove_file(world.path("crl.d/issuing.crl")).unwrap();
+    let answer = server.reload_now();
+    assert!(!world.lets_in(&server, &bad), "{answer:?} {:?}", world.warnings());
+}
+
+/// "A valid list of the same CA, key and scope releases it by a higher number and no earlier date of issue."
+#[test]
+fn inv14_hold_is_released_by_any_valid_newer_list() {
+    let (world, ca) = (World::new(), Authority::root("clients"));
+    world.put("ca/ca.crt", ca.pem.as_bytes());
+    let held = someone(&ca);
+    let serial = der::fields(&held.leaf).unwrap().serial.to_vec();
+    let now = SystemTime::now();
+    world.list("crl.d/1.crl", &ca, &ListSpec { revoked: vec![(serial, Some(HOLD))], ..spec(4) });
+    world.list("crl.d/2.crl", &ca, &spec(5));
+    assert!(world.lets_in(&world.builder().load().unwrap(), &held), "released by 5");
+    let expired = ListSpec { window: (now - 2 * HOUR, now - HOUR), ..spec(6) };
+    let anew = ListSpec { window: (now - 2 * HOUR, now + HOUR), ..spec(1) };
+    let let_in = [expired, anew].map(|third| {
+        world.list("crl.d/3.crl", &ca, &third);
+        world.lets_in(&world.builder().load().unwrap(), &held)
+    });
+    assert_eq!(
+        let_in,
+        [true, true],
+        "beside a later list that has expired, and one that counts from 1 again"
+    );
+}
+
+/// The usual bundle of a PKI in two steps: the root alone, whose clients send the intermediate.
+#[test]
+fn inv16_leaf_only_warnings_are_true_of_a_root() {
+    let (world, root) = (World::new(), Authority::root("root"));
+    world.put("ca/ca.crt", root.pem.as_bytes());
+    let issuing = root.intermediate("issuing");
+    let good = someone(&issuing);
+    let now = SystemTime::now();
+    world.list("crl.d/issuing.crl", &issuing, &spec(1));
+    let mut said = Vec::new();
+    for expired in [false, true] {
+        if expired {
+            let window = (now - 2 * HOUR, now - HOUR);
+            world.list("crl.d/root.crl", &root, &ListSpec { window, ..spec(1) });
+        }
+        let server = world.builder().only_check_end_entity_revocation().load().unwrap();
+        assert!(world.lets_in(&server, &good));
+        said.extend(world.warnings());
+    }
+    let all = said.len();
+    said.retain(|said| said.contains("no client whose certificate it issued itself is let in"));
+    assert_eq!((said.len(), all), (2, 2), "{said:?}");
+}
+
+/// A set goes back to a list that another set has too. "An older one than the served one is taken, with a warning."
+#[test]
+fn inv16_list_that_lies_in_two_sets_is_not_said_to_be_gone() {
+    let (world, ca) = (World::new(), Authority::root("clients"));
+    world.put("ca/ca.crt", ca.pem.as_bytes());
+    world.list("crl.d/own.crl", &ca, &spec(1));
+    world.list("other.d/own.crl", &ca, &spec(2));
+    let server = world.builder().crl_dir(world.path("other.d")).load().unwrap();
+    world.put("other.d/own.crl", &fs::read(world.path("crl.d/own.crl")).unwrap());
+    let answer = server.reload_now();
+    let is_false = matches!(&answer, Reload::Refused(why) if why.to_string().contains("there is no revocation list of CN=clients here"));
+    assert!(!is_false, "{answer:?}");
+}
+
+/// "So does a list that names a CA of the bundle and is not signed by it, where no other list of that name is" (`crl`).
+#[test]
+fn inv14_forged_list_does_not_excuse_another() {
+    let (world, [ca, forger]) = (World::new(), ["clients"; 2].map(Authority::root));
+    world.put("ca/ca.crt", ca.pem.as_bytes());
+    world.list("crl.d/own.crl", &forger, &spec(1));
+    assert!(world.builder().load().is_err(), "alone it is refused");
+    let spelt = [&[0x31, 16, 0x30, 14, 6, 3, 0x55, 4, 3, 0x13, 7], &b"clients"[..]].concat();
+    world.list("crl.d/other.crl", &forger, &ListSpec { issuer: Some(spelt), ..spec(2) });
+    assert!(world.builder().load().is_err(), "{:?}", world.warnings());
+}
+
+/// Other shards do not say who is revoked now, and the older list would come to count.
+#[test]
+fn inv14_shard_does_not_stand_in_for_a_list_that_went() {
+    let (world, ca) = (World::new(), Authority::root("clients"));
+    world.put("ca/ca.crt", ca.pem.as_bytes());
+    let bad = someone(&ca);
+    world.list("crl.d/own.crl", &ca, &spec(5).naming(&bad.leaf));
+    world.list("other.d/own.crl", &ca, &spec(1));
+    let server = world.builder().crl_dir(world.path("other.d")).load().unwrap();
+    assert!(!world.lets_in(&server, &bad));
+    world.list("crl.d/own.crl", &ca, &spec(6).at("http://crl.example/a"));
+    let answer = server.reload_now();
+    assert!(!world.lets_in(&server, &bad), "{answer:?} {:?}", world.warnings());
+}
+
+/// A start knows no earlier lists.
+#[test]
+fn inv16_restart_takes_a_lost_list_that_a_reload_refuses() {
+    let (world, ca) = (World::new(), Authority::root("clients"));
+    world.put("ca/ca.crt", ca.pem.as_bytes());
+    let bad = someone(&ca);
+    world.list("crl.d/unrelated.crl", &Authority::root("unrelated"), &spec(1));
+    world.list("crl.d/own.crl", &ca, &spec(5).naming(&bad.leaf));
+    world.list("other.d/own.crl", &ca, &spec(1));
+    let start = || world.builder().crl_dir(world.path("other.d")).load();
+    let server = start().unwrap();
+    fs::remove_file(world.path("crl.d/own.crl")).unwrap();
+    assert!(matches!(server.reload_now(), Reload::Refused(_)));
+    assert!(!world.lets_in(&server, &bad));
+    assert!(world.lets_in(&start().unwrap(), &bad));
+}
+
+/// A CA without a list, of the bundle's publisher; another publisher issues another CA's list anew, every hour.
+#[test]
+fn inv11_warning_about_a_ca_without_a_list_is_given_once() {
+    let (world, [ca, bare]) = (World::new(), ["clients", "bare"].map(Authority::root));
+    world.put("ca/ca.crt", format!("{}{}", ca.pem, bare.pem).as_bytes());
+    world.list("crl.d/own.crl", &ca, &spec(1));
+    let server = world.builder().load().unwrap();
+    assert_eq!(world.warnings().len(), 1);
+    world.list("crl.d/own.crl", &ca, &spec(2));
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert_eq!(world.warnings(), Vec::<String>::new());
+}
+
+/// Bundle and list are of one publisher. A CA gets another name with its key, and both come in one update.
+#[test]
+fn inv14_ca_renamed_with_its_key_is_taken() {
+    let (world, ca) = (World::new(), Authority::root("before"));
+    let now = SystemTime::now();
+    let put = |name: &str| {
+        world.put("ca/ca.crt", ca.twin(name, (now - HOUR, now + HOUR)).as_bytes());
+        let length = |more: usize| u8::try_from(name.len() + more).unwrap();
+        let spelt = [&[0x31, length(9), 0x30, length(7), 6, 3, 0x55, 4, 3, 0x0c, length(0)], name.as_bytes()];
+        world.list("ca/ca.crl", &ca, &ListSpec { issuer: Some(spelt.concat()), ..spec(1) });
+    };
+    let server = || {
+        let server = ServerReloader::builder(world.path("tls/tls.crt"), world.path("tls/tls.key"));
+        let server = server.client_ca(world.path("ca/ca.crt"), ClientAuth::Required).timing(quick());
+        server.crl(world.path("ca/ca.crl")).load().unwrap()
+    };
+    put("before");
+    let running = server();
+    assert!(world.lets_in(&running, &someone(&ca)));
+    put("after");
+    let answer = running.reload_now();
+    server();
+    assert_eq!(answer, Reload::Reloaded, "a start takes it");
+}

@@ -1,0 +1,207 @@
+//! No key material in anything that is told, over every refusal there is: events as text and as `Debug`, the OCSF shorthand,
+//! `tracing`, answers, status, what an inspection finds, and a panic whose message is the key.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write,
+    sync::{
+        Arc, Mutex, Once,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::common::{self, Generation, Spoil, Volume, refused, spoils};
+use rustls_reload::{ClientAuth, Error, Layer, Reload, testkit::leaks};
+use tracing::{
+    Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+/// Everything that was told, however it was told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<String>>);
+
+impl Told {
+    fn put(&self, text: impl std::fmt::Display) {
+        writeln!(self.0.lock().unwrap(), "{text}").unwrap();
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Writes every event's fields down.
+impl Subscriber for Told {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Fields<'a>(&'a Told);
+        impl Visit for Fields<'_> {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                self.0.put(format_args!("tracing {field}={value:?}"));
+            }
+        }
+        event.record(&mut Fields(self));
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// Tracing's subscriber and the panic hook are the process's, so both are set once, for all tests here. What a hook is told
+/// is the panicking closure's own doing, not this crate's: it is kept apart.
+fn process() -> &'static (Told, Told) {
+    static PROCESS: std::sync::LazyLock<(Told, Told)> = std::sync::LazyLock::new(Default::default);
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(PROCESS.0.clone()).unwrap();
+        let (hook, printed) = (PROCESS.1.clone(), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            hook.put(panic);
+            printed(panic);
+        }));
+    });
+    &PROCESS
+}
+
+/// What is wrong besides what the files can show: the closure replaces what it must not, or panics with the key.
+fn further(fails: &Arc<AtomicBool>, panics: &Arc<AtomicBool>) -> [Spoil; 2] {
+    [("a closure that replaces the storage", Layer::Config, fails), ("a panic", Layer::Panic, panics)].map(
+        |(what, layer, flag)| {
+            let flag = Arc::clone(flag);
+            Spoil { what, layer, blamed: None, spoil: Box::new(move |_| flag.store(true, Ordering::SeqCst)) }
+        },
+    )
+}
+
+/// The key at the ends of a text and in its midst is still found.
+fn holds(text: &str, generation: &Generation) -> bool {
+    let pair = &generation.server;
+    leaks(text.as_bytes(), &pair.key_der(), &pair.key)
+}
+
+/// Checks: INV-10. Engine: generated.
+#[test]
+fn inv10_nothing_told_of_any_refusal_holds_a_window_of_the_old_or_the_new_key() {
+    let (tracing, hooked) = process();
+    let numbers: Vec<_> = (0..all_spoils().0.len()).collect();
+    let refusals = common::at_once(&numbers, |number| refusal(*number));
+    let text = tracing.text();
+    for generation in refusals.iter().flat_map(|refusal| &refusal.generations) {
+        assert!(!holds(&text, generation), "by tracing");
+    }
+    let searched: usize = refusals.iter().map(|refusal| refusal.searched).sum();
+    let layers: BTreeSet<_> = refusals.iter().map(|refusal| refusal.layer).collect();
+    println!("{searched} bytes told and {} traced over refusals by {layers:?}", text.len());
+    assert!(layers.len() >= 9, "{layers:?}");
+    assert!(text.contains("RELOAD_FAILED") && text.len() > 5_000, "tracing was told nothing");
+    // The closure did panic with the key: what the search looks for was there to be found.
+    assert!(hooked.text().contains("-----BEGIN PRIVATE KEY-----"), "{:?}", hooked.text());
+}
+
+/// Every refusal there is, and the flags that two of them set.
+fn all_spoils() -> (Vec<Spoil>, [Arc<AtomicBool>; 2]) {
+    let flags: [Arc<AtomicBool>; 2] = Default::default();
+    let [fails, panics] = &flags;
+    (spoils().into_iter().chain(further(fails, panics)).collect(), flags)
+}
+
+/// What a refusal came to.
+struct Refusal {
+    layer: Layer,
+    generations: [Generation; 2],
+    searched: usize,
+}
+
+/// Has a reloader refuse the spoilt update of this number, and searches everything that it says of
+/// that.
+fn refusal(number: usize) -> Refusal {
+    let (spoils, [fails, panics]) = all_spoils();
+    let Spoil { what, layer, spoil, .. } = spoils.into_iter().nth(number).unwrap();
+    let (old, new) = (Generation::new(0), Generation::new(number + 1));
+    let mut volume = Volume::of(&old);
+    let told = Told::default();
+    let (heard, key) = (told.clone(), new.server.key.clone());
+    let replaced = common::server_in(&volume.dir()).load().unwrap().current();
+    let server = || volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
+    let configure = {
+        let storage = Arc::clone(&replaced.session_storage);
+        move |config: &mut rustls::ServerConfig| {
+            if fails.load(Ordering::SeqCst) {
+                config.session_storage = Arc::clone(&storage);
+            }
+            if panics.load(Ordering::SeqCst) {
+                std::panic::panic_any(key.clone());
+            }
+        }
+    };
+    let reloader = server()
+        .configure(configure.clone())
+        .on_event(move |event| {
+            heard.put(format_args!("{event} {event:?} {event:#?} {:?}", event.shorthand()))
+        })
+        .on_publish({
+            let told = told.clone();
+            move |published| told.put(format_args!("{published:?}"))
+        })
+        .load()
+        .unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    volume.publish_spoilt(&new.files(), |payload| spoil(payload));
+    let error = refused(&mut events);
+    assert_eq!(error.layer(), layer, "{what}");
+    let all = |error: &Error| format!("{error} {error:?} {error:#?} {}", error.why());
+    told.put(all(&error));
+    let answer = reloader.reload_now();
+    assert!(matches!(answer, Reload::Refused(_)), "{what}: {answer:?}");
+    told.put(format_args!("{answer:?} {:#?} {reloader:?} {:?}", reloader.status(), reloader.served()));
+    drop(reloader);
+    // The first load of the same files, and a look beforehand.
+    let server = || {
+        volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).configure(configure.clone())
+    };
+    match server().load() {
+        Err(error) => told.put(all(&error)),
+        Ok(_) => assert_eq!(layer, Layer::Validity, "{what}: it loads"),
+    }
+    told.put(format_args!("{:?}", server().inspect(Duration::ZERO)));
+    let text = told.text();
+    assert!(text.contains(layer.name()) && text.contains("RELOAD_FAILED"), "{what}: nothing was told");
+    for generation in [&old, &new] {
+        assert!(!holds(&text, generation), "{what}: {text}");
+    }
+    Refusal { layer, searched: text.len(), generations: [old, new] }
+}
+
+/// Breaks: INV-10. Designs seen in the field: the refusal repeats what a panic said, or the line that does not parse.
+#[test]
+fn a_refusal_that_repeats_the_panic_or_the_line_is_found() {
+    let generation = Generation::new(0);
+    let key = &generation.server.key;
+    let caught = std::panic::catch_unwind(|| std::panic::panic_any(key.clone())).unwrap_err();
+    let said = caught.downcast_ref::<String>().unwrap();
+    let repeats = Error::new(Layer::Panic, format!("the build panicked: {said}"));
+    assert!(holds(&repeats.to_string(), &generation));
+    let line = key.lines().nth(2).unwrap();
+    let repeats = Error::new(Layer::Key, format!("line 2 does not parse: {line}"));
+    assert!(holds(&format!("{repeats:?}"), &generation));
+    let der = generation.server.key_der();
+    let repeats = Error::new(Layer::Key, format!("bad key: {:02x?}", &der.secret_der()[30..60]));
+    assert!(holds(&repeats.to_string(), &generation));
+}

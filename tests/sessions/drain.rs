@@ -1,0 +1,388 @@
+//! Trust that shrinks is told, once handshakes get the smaller trust, and to each connection that was let in before; a
+//! renewal, a larger trust and what is refused or held tell nobody.
+
+/// The server that the example shows.
+#[path = "../../examples/drain.rs"]
+#[allow(dead_code)] // reason: its `main` is the example's
+mod example;
+
+use std::{
+    pin::pin,
+    process::Command,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context as TaskContext, Poll, Wake, Waker},
+};
+
+use crate::common::{self, Generation, Handshake, Keyed, Volume, client, drain, generations, shake};
+use rustls::{
+    ClientConfig, SupportedProtocolVersion,
+    version::{TLS12, TLS13},
+};
+use rustls_reload::{
+    Build, Built, ClientAuth, Context, Error, Event, Handle, Lost, Reload, Reloader, ServerBuild, ServerTls,
+    snapshot::Files,
+    testkit::{Identity, Pair, Subject},
+};
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [Keyed<'a>; 3] {
+    [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
+}
+
+/// The CAs of these generations in one bundle.
+fn bundle(generations: &[&Generation]) -> String {
+    generations.iter().map(|generation| generation.ca.pem.as_str()).collect()
+}
+
+/// What `openssl` calls the CA of this generation.
+fn fingerprint(of: &Generation) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &of.ca.pem).unwrap();
+    let args = ["x509", "-noout", "-fingerprint", "-sha256", "-in"];
+    let output = Command::new("openssl").args(args).arg(file.path()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().split_once('=').unwrap().1.to_owned()
+}
+
+/// Who tells that trust shrank, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Teller {
+    /// The crate, by an event.
+    Shipped,
+    /// Whoever publishes, whatever it is. Breaks: INV-08, INV-11
+    AtEachPublication,
+    /// The build, which knows it first: before it is served, and where it never will be. Breaks: INV-11
+    WhileBuilding,
+}
+
+type Tell = Arc<dyn Fn() + Send + Sync>;
+
+/// A build that tells.
+struct Tells(ServerBuild, Tell);
+
+impl Build for Tells {
+    type Value = ServerTls;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
+        let built = self.0.build(files, context)?;
+        if built.shrunk.is_some() {
+            self.1();
+        }
+        Ok(built)
+    }
+
+    fn shrinks(&self, set: usize, served: &Files, candidate: &Files) -> bool {
+        self.0.shrinks(set, served, candidate)
+    }
+}
+
+/// A server whose teller has a client of the first CA try to get in whenever it tells.
+struct World {
+    volume: Volume,
+    reloader: Reloader<ServerTls>,
+    /// Whether that client got in, each time.
+    told: Arc<Mutex<Vec<bool>>>,
+    teller: Teller,
+}
+
+impl World {
+    fn new(first: &[Keyed<'_>; 3], client: Arc<ClientConfig>, teller: Teller) -> Self {
+        let volume = Volume::new(first);
+        let told: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let slot: Arc<OnceLock<Handle<ServerTls>>> = Arc::default();
+        let tell: Tell = {
+            let (told, slot) = (Arc::clone(&told), Arc::clone(&slot));
+            Arc::new(move || {
+                // Without a handle it is the first load that tells, and nobody has been let in.
+                let gets_in = slot.get().map(|handle| shake(&handle.current().value.config, &client).is_ok());
+                told.lock().unwrap().push(gets_in.unwrap_or(true));
+            })
+        };
+        let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
+        let builder = server.into_generic().unwrap();
+        let reloader = match teller {
+            Teller::Shipped => builder.on_event(move |event| {
+                if matches!(event, Event::TrustShrunk { .. }) {
+                    tell();
+                }
+            }),
+            Teller::AtEachPublication => builder.on_publish(move |_| tell()),
+            Teller::WhileBuilding => {
+                return Self {
+                    reloader: loaded(builder.around(|build| Tells(build, tell)), &slot),
+                    volume,
+                    told,
+                    teller,
+                };
+            }
+        };
+        Self { reloader: loaded(reloader, &slot), volume, told, teller }
+    }
+
+    /// Publishes and reloads; what was told by that.
+    fn publish(&mut self, files: &[Keyed<'_>; 3]) -> (Reload, Vec<bool>) {
+        self.volume.publish_in_one_tick(files);
+        let answer = self.reloader.reload_now();
+        (answer, std::mem::take(&mut *self.told.lock().unwrap()))
+    }
+}
+
+fn loaded<B: Build<Value = ServerTls>>(
+    builder: rustls_reload::Builder<B>,
+    slot: &OnceLock<Handle<ServerTls>>,
+) -> Reloader<ServerTls> {
+    let reloader = builder.load().unwrap();
+    let _ = slot.set(reloader.handle());
+    reloader
+}
+
+/// A row of publications, each told or not as it has to be.
+fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(), String> {
+    let all = generations(3);
+    let pair = &all[0].server;
+    let cas = |of: &[usize]| bundle(&of.iter().map(|number| &all[*number]).collect::<Vec<_>>());
+    let client = client(&all[..1], &[version]);
+    let mut world = World::new(&files(pair, &cas(&[0])), Arc::clone(&client), teller);
+    let quiet = |what: &str, (answer, told): (Reload, Vec<bool>), wanted: fn(&Reload) -> bool| {
+        assert!(wanted(&answer), "{what}: {answer:?}");
+        if told.is_empty() { Ok(()) } else { Err(format!("told {} times: {what}", told.len())) }
+    };
+    quiet("a first load", (Reload::Reloaded, std::mem::take(&mut *world.told.lock().unwrap())), |_| true)?;
+    let reloaded = |answer: &Reload| *answer == Reload::Reloaded;
+    let renewed = all[1].ca.issue(&Subject::server("localhost"), &Identity::p256());
+    let step = world.publish(&files(&renewed, &cas(&[0])));
+    quiet("a renewal by another CA and with another key", step, reloaded)?;
+    let step = world.publish(&files(&renewed, &cas(&[1, 0, 1])));
+    quiet("a CA more", step, reloaded)?;
+    let step = world.publish(&files(&renewed, &cas(&[0, 1])));
+    quiet("another order and no duplicates", step, reloaded)?;
+    let mut subject = Subject::server("localhost");
+    subject.names.push("other.example".to_owned());
+    let named = all[0].ca.issue(&subject, &Identity::p256());
+    let step = world.publish(&files(&named, &cas(&[0, 1])));
+    quiet("another name", step, reloaded)?;
+    let mismatch = Pair { key: pair.key.clone(), ..named.clone() };
+    let step = world.publish(&files(&mismatch, &cas(&[1])));
+    quiet("a CA less with another's key", step, |answer| matches!(answer, Reload::Refused(_)))?;
+    let (from, to) = subject.window;
+    let later = subject.clone().valid(to, to + to.duration_since(from).unwrap());
+    let later = all[0].ca.issue(&later, &Identity::p256());
+    let step = world.publish(&files(&later, &cas(&[1])));
+    quiet("a CA less that waits for its date", step, |answer| matches!(answer, Reload::Held(_)))?;
+    assert!(shake(&world.reloader.current().value.config, &client).is_ok(), "nothing has gone so far");
+
+    let mut events = world.reloader.events();
+    // A CA less; then it comes back, and goes again in exchange for a third one, with a renewal at the same time.
+    let steps: [(&Pair, &[usize], &[usize]); 3] =
+        [(&named, &[1], &[0]), (&named, &[0, 1], &[]), (&renewed, &[2], &[0, 1])];
+    for (pair, served, gone) in steps {
+        let (answer, told) = world.publish(&files(pair, &cas(served)));
+        assert_eq!(answer, Reload::Reloaded);
+        if told.len() != usize::from(!gone.is_empty()) {
+            return Err(format!("told {} times: {gone:?} have gone", told.len()));
+        }
+        if told.contains(&true) {
+            return Err("told while a client of the CA that goes still gets in".to_owned());
+        }
+        if world.teller != Teller::Shipped {
+            continue;
+        }
+        let current = world.reloader.current();
+        let (generation, epoch) = (current.generation, current.value.trust_epoch());
+        let [published, rest @ ..] = &drain(&mut events)[..] else { panic!("nothing was told") };
+        assert!(matches!(**published, Event::Published { .. }));
+        let mut wanted: Vec<_> = gone.iter().map(|ca| fingerprint(&all[*ca])).collect();
+        if wanted.is_empty() {
+            assert_eq!(rest, []);
+            continue;
+        }
+        let [shrunk] = rest else { panic!("told: {rest:?}") };
+        let Event::TrustShrunk { lost, .. } = &**shrunk else { panic!("told: {shrunk:?}") };
+        // In the order of their bytes, which is nobody's.
+        wanted.sort_unstable();
+        let mut named: Vec<_> = lost
+            .iter()
+            .map(|lost| match lost {
+                Lost::ClientCa { fingerprint, .. } => fingerprint.to_string(),
+                other => panic!("{other}"),
+            })
+            .collect();
+        named.sort_unstable();
+        assert_eq!(named, wanted);
+        assert_eq!(**shrunk, Event::TrustShrunk { generation, epoch, lost: lost.clone() });
+        assert_eq!(world.reloader.status().shrunk, Some(generation));
+        assert!(named.iter().all(|ca| shrunk.to_string().contains(ca)), "{shrunk}");
+    }
+    Ok(())
+}
+
+#[test]
+fn inv08_inv11_trust_that_shrinks_is_told_once_and_not_before_handshakes_get_it_and_a_renewal_is_not() {
+    for version in VERSIONS {
+        assert_eq!(tells(version, Teller::Shipped), Ok(()), "{version:?}");
+        for (teller, by) in [
+            (Teller::AtEachPublication, "told 1 times: a renewal by another CA and with another key"),
+            (Teller::WhileBuilding, "told 1 times: a CA less that waits for its date"),
+        ] {
+            let why = tells(version, teller).unwrap_err();
+            println!("{teller:?}, {:?}: {why}", version.version);
+            assert_eq!(why, by);
+        }
+    }
+}
+
+#[test]
+fn inv11_who_tells_while_it_is_built_is_caught_by_whom_a_handshake_lets_in() {
+    let all = generations(2);
+    for version in VERSIONS {
+        for (teller, gets_in) in [(Teller::Shipped, false), (Teller::WhileBuilding, true)] {
+            let both = bundle(&[&all[0], &all[1]]);
+            let first = files(&all[0].server, &both);
+            let mut world = World::new(&first, client(&all[..1], &[version]), teller);
+            let (_, told) = world.publish(&files(&all[0].server, &all[1].ca.pem));
+            assert_eq!(told, [gets_in], "{teller:?}");
+        }
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Checks: INV-11, INV-08. Connections that stay open over a row of publications.
+#[test]
+fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_nothing_else() {
+    let all = generations(2);
+    let both = bundle(&[&all[0], &all[1]]);
+    for version in VERSIONS {
+        let clients = [client(&all[..1], &[version]), client(&all[1..], &[version])];
+        let mut volume = Volume::new(&files(&all[0].server, &both));
+        let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).load().unwrap();
+        let trusting = |cas: &str, volume: &mut Volume| {
+            let pair = all[1].ca.issue(&Subject::server("localhost"), &Identity::p256());
+            volume.publish_in_one_tick(&files(&pair, cas));
+            assert_eq!(server.reload_now(), Reload::Reloaded);
+        };
+        let connect = |of: usize| {
+            let served = server.served();
+            let held = Handshake::begin(Arc::clone(&served.value.config), &clients[of]).unwrap();
+            (served.generation, held)
+        };
+        // One that is shaken before, one that has begun before and ends after, and what each is told by.
+        let (first, held) = connect(0);
+        held.end().unwrap();
+        let (_, begun) = connect(0);
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut cx = TaskContext::from_waker(&waker);
+        let mut told = pin!(server.trust_shrunk(first));
+        assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
+        assert!(!server.shrank_after(first));
+        for _ in 0..3 {
+            trusting(&both, &mut volume);
+            volume.publish_in_one_tick(&files(&all[0].server, "nothing"));
+            assert!(matches!(server.reload_now(), Reload::Refused(_)));
+        }
+        assert_eq!(count.0.load(Ordering::SeqCst), 0, "woken by a renewal or a refusal");
+        assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
+        let (last, held) = connect(1);
+        held.end().unwrap();
+        trusting(&all[1].ca.pem, &mut volume);
+        let shrunk = server.served().generation;
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        assert_eq!(told.as_mut().poll(&mut cx), Poll::Ready(shrunk));
+        // It is let in, as it began under the old trust, and told so at once.
+        assert_eq!(begun.end().unwrap().client.unwrap(), all[0].client.leaf);
+        for older in [first, last] {
+            assert!(server.shrank_after(older));
+            assert_eq!(pin!(server.trust_shrunk(older)).poll(&mut cx), Poll::Ready(shrunk));
+        }
+        assert!(shake(&server.current(), &clients[0]).is_err());
+        // Who comes now is none of these, whatever is renewed.
+        let (young, held) = connect(1);
+        held.end().unwrap();
+        let mut told = pin!(server.trust_shrunk(young));
+        assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
+        trusting(&all[1].ca.pem, &mut volume);
+        trusting(&both, &mut volume);
+        assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
+        assert_eq!((count.0.load(Ordering::SeqCst), server.status().shrunk), (1, Some(shrunk)));
+        // Waits that were given up are forgotten.
+        for _ in 0..100 {
+            assert_eq!(pin!(server.trust_shrunk(young)).poll(&mut cx), Poll::Pending);
+        }
+        let held = Arc::strong_count(&count);
+        assert_eq!(held, 3, "the waker here, its registration, and the count itself");
+    }
+}
+
+/// Checks: INV-11, INV-09. The example's server, over TCP.
+#[test]
+fn inv09_inv11_a_server_that_drains_ends_the_connections_of_a_trust_that_has_gone_and_no_other() {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    let all = generations(2);
+    let both = bundle(&[&all[0], &all[1]]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for version in VERSIONS {
+        let mut volume = Volume::new(&files(&all[1].server, &both));
+        let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).load().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let acceptor = server.acceptor();
+            let serving = tokio::spawn(async move { example::draining::serve(&listener, acceptor).await });
+            let renewed = |cas: &str, volume: &mut Volume| {
+                let pair = all[1].ca.issue(&Subject::server("localhost"), &Identity::p256());
+                volume.publish_in_one_tick(&files(&pair, cas));
+                server.handle()
+            };
+            // Asks for an echo: whether it came.
+            let echo = async |stream: &mut tokio_rustls::client::TlsStream<TcpStream>| {
+                stream.write_all(b"still").await?;
+                let mut heard = [0; 5];
+                stream.read_exact(&mut heard).await?;
+                assert_eq!(&heard, b"still");
+                std::io::Result::Ok(())
+            };
+            let connect = async |of: usize| {
+                // Either CA's client has to verify the servers of the second.
+                let client = common::client_showing(&[&all[1]], Some(&all[of]), &[version]);
+                let tcp = TcpStream::connect(address).await?;
+                let name = "localhost".try_into().unwrap();
+                let mut stream = tokio_rustls::TlsConnector::from(client).connect(name, tcp).await?;
+                echo(&mut stream).await?;
+                std::io::Result::Ok(stream)
+            };
+            let mut open = [connect(0).await.unwrap(), connect(1).await.unwrap()];
+            for _ in 0..3 {
+                assert_eq!(renewed(&both, &mut volume).reload().await, Reload::Reloaded);
+                for stream in &mut open {
+                    echo(stream).await.unwrap();
+                }
+            }
+            assert_eq!(renewed(&all[1].ca.pem, &mut volume).reload().await, Reload::Reloaded);
+            for mut stream in open {
+                let ended = stream.read(&mut [0; 5]).await;
+                assert_eq!(ended.unwrap(), 0, "closed as TLS closes");
+            }
+            assert!(connect(0).await.is_err(), "its CA has gone");
+            let mut again = connect(1).await.unwrap();
+            assert_eq!(renewed(&all[1].ca.pem, &mut volume).reload().await, Reload::Reloaded);
+            echo(&mut again).await.unwrap();
+            serving.abort();
+        });
+    }
+}

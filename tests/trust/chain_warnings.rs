@@ -1,0 +1,127 @@
+//! Warnings about a chain are true: each one is compared with the handshake of a client that has the root.
+//!
+//! Checks: INV-16
+
+use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
+
+use crate::common::{client_with, quick, shake};
+use rustls_reload::{
+    Layer, ServerReloader,
+    testkit::{Authority, Identity, Pair, Subject},
+};
+
+const ANOTHER_KEY: &str = "is not signed by the key of the one behind it";
+const NO_CA: &str = "is no CA certificate";
+const NOT_ISSUED: &str = "is not issued by the one behind it";
+const NOT_CHECKED: &str = "was not checked";
+const MUST_STAPLE: &str = "must-staple";
+
+/// Whether a client that has `root` and nothing else completes a handshake with `pair`, and the
+/// warnings of `check`.
+fn outcome(root: &Authority, pair: &Pair) -> (bool, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = write(dir.path(), "tls", pair);
+    let inspection = ServerReloader::builder(&paths.0, &paths.1).timing(quick()).inspect(Duration::ZERO);
+    assert_eq!(inspection.refused, None);
+    let chain = inspection.warnings.iter().filter(|warning| warning.layer() == Layer::Chain);
+    let whys = chain.map(|warning| {
+        assert_eq!(warning.path(), Some(paths.0.as_path()));
+        warning.why().to_owned()
+    });
+    let whys = whys.collect();
+    let server = ServerReloader::builder(&paths.0, &paths.1).timing(quick()).load().unwrap().current();
+    let client = client_with(&[root], None, rustls::ALL_VERSIONS);
+    (shake(&server, &Arc::clone(&client)).is_ok(), whys)
+}
+
+fn write(dir: &Path, name: &str, pair: &Pair) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (chain, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+    fs::write(&chain, &pair.chain).unwrap();
+    fs::write(&key, &pair.key).unwrap();
+    (chain, key)
+}
+
+fn leaf_of(issuer: &Authority) -> Pair {
+    issuer.issue(&Subject::server("localhost"), &Identity::p256())
+}
+
+fn behind(pair: &Pair, rest: &[&str]) -> Pair {
+    Pair { chain: pair.chain.clone() + &rest.concat(), ..pair.clone() }
+}
+
+#[test]
+fn inv16_each_chain_warning_agrees_with_the_handshake_of_a_client() {
+    let root = Authority::root("Root");
+    let (issuer, rekeyed) = (root.intermediate("Issuing CA"), root.intermediate("Issuing CA"));
+    let other_kind = root.intermediate_seeded("Issuing CA", 7);
+    let stranger = root.intermediate("Other CA");
+    let other_root = Authority::root("Root");
+    let leaf = leaf_of(&issuer);
+    // The certificate of an end entity in the place of an issuer's: its holder has a key that signs.
+    let end_entity = Identity::p256();
+    let posing = root.issue(&Subject::server("Posing CA"), &end_entity);
+    let posed = Authority::posing("Posing CA", &end_entity);
+    let must_staple = issuer.issue_must_staple(&Subject::server("localhost"), &Identity::p256());
+    // (chain, whether the client takes it, warnings)
+    let rows: [(&str, Pair, bool, &[&str]); 10] = [
+        ("the issuer", behind(&leaf, &[&issuer.pem]), true, &[]),
+        ("the issuer and the root", behind(&leaf, &[&issuer.pem, &root.pem]), true, &[]),
+        ("another key", behind(&leaf, &[&rekeyed.pem]), false, &[ANOTHER_KEY]),
+        ("a key of another kind", behind(&leaf, &[&other_kind.pem]), false, &[NOT_CHECKED]),
+        ("another name", behind(&leaf, &[&stranger.pem]), false, &[NOT_ISSUED]),
+        ("another root", behind(&leaf, &[&issuer.pem, &other_root.pem]), true, &[ANOTHER_KEY]),
+        ("both keys", behind(&leaf, &[&rekeyed.pem, &issuer.pem]), true, &[ANOTHER_KEY, NOT_ISSUED]),
+        ("no CA", behind(&leaf_of(&posed), &[&posing.chain]), false, &[NO_CA]),
+        ("must-staple", behind(&must_staple, &[&issuer.pem]), true, &[MUST_STAPLE]),
+        ("nothing behind the leaf", leaf_of(&root), true, &[]),
+    ];
+    for (what, pair, taken, expected) in rows {
+        let (handshake, whys) = outcome(&root, &pair);
+        assert_eq!(handshake, taken, "{what}");
+        assert_eq!(whys.len(), expected.len(), "{what}: {whys:?}");
+        for (why, expected) in whys.iter().zip(expected) {
+            assert!(why.contains(expected), "{what}: {why}");
+        }
+    }
+}
+
+/// OpenSSL verifies each certificate of a chain by the one behind it as the warnings say.
+#[test]
+fn inv16_openssl_verify_fails_where_another_key_is_reported() {
+    let root = Authority::root("Root");
+    let (issuer, rekeyed) = (root.intermediate("Issuing CA"), root.intermediate("Issuing CA"));
+    let leaf = leaf_of(&issuer);
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let (anchor, end) = (file("root", &root.pem), file("leaf", &leaf.chain));
+    for (behind_it, verifies) in [(&issuer, true), (&rekeyed, false)] {
+        let between = file("between", &behind_it.pem);
+        let mut openssl = Command::new("openssl");
+        openssl.arg("verify").arg("-CAfile").arg(&anchor).arg("-untrusted").arg(between).arg(&end);
+        assert_eq!(openssl.output().unwrap().status.success(), verifies);
+        let (_, whys) = outcome(&root, &behind(&leaf, &[&behind_it.pem]));
+        assert_eq!(whys.is_empty(), verifies, "{whys:?}");
+    }
+}
+
+/// `check` warns of every chain that would be served, not of the default pair's alone.
+#[test]
+fn inv16_the_chain_of_a_further_pair_is_warned_of_at_its_path() {
+    let root = Authority::root("Root");
+    let (issuer, rekeyed) = (root.intermediate("Issuing CA"), root.intermediate("Issuing CA"));
+    let dir = tempfile::tempdir().unwrap();
+    let good = write(dir.path(), "tls", &behind(&leaf_of(&issuer), &[&issuer.pem]));
+    let further = issuer.issue(&Subject::server("b.example"), &Identity::p256());
+    let bad = write(dir.path(), "b", &behind(&further, &[&rekeyed.pem]));
+    let builder = ServerReloader::builder(&good.0, &good.1).timing(quick()).pair(&bad.0, &bad.1);
+    let inspection = builder.inspect(Duration::ZERO);
+    assert_eq!(inspection.refused, None);
+    let chain: Vec<_> = inspection.warnings.iter().filter(|found| found.layer() == Layer::Chain).collect();
+    let [only] = chain.as_slice() else { panic!("{:?}", inspection.warnings) };
+    assert_eq!(only.path(), Some(bad.0.as_path()));
+    assert!(only.why().contains(ANOTHER_KEY), "{only}");
+}

@@ -1,0 +1,187 @@
+//! Three publishers, each with a set of its own: whatever they do, and in whatever order, each set stays at its last good, and
+//! who is let in is decided over all sets that are served together.
+//!
+//! A walk goes through every pair of changes, one behind the other. After each change real handshakes of all clients are
+//! compared with an oracle that shares no code with the product. Wrong designs are walked through by the same check.
+//! `PUBLISHERS_ALL=1` walks with two CAs however the files are sorted into sets.
+//!
+//! Checks: INV-03, INV-09, INV-14, INV-15.
+//!
+//! Engine: generated.
+
+mod oracle;
+mod world;
+mod wrong;
+
+use std::sync::Arc;
+
+use crate::common::{self, quick, shake};
+use oracle::{Oracle, Part};
+use rustls::ServerConfig;
+use rustls_reload::{ClientAuth, ServerReloader};
+use world::{CLIENTS, Change, State, Tls, World};
+use wrong::{Design, Rule};
+
+/// How the parts are sorted into sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sorting {
+    /// The default: pair and client CAs, lists.
+    Lists,
+    /// The client CAs are a set of their own as well.
+    Three,
+    /// Pair, client CAs with lists.
+    Clients,
+    /// One set.
+    Together,
+}
+
+impl Sorting {
+    fn sets(self) -> &'static [&'static [Part]] {
+        use Part::{Bundle, Lists, Tls};
+        match self {
+            Self::Lists => &[&[Tls, Bundle], &[Lists]],
+            Self::Three => &[&[Tls], &[Bundle], &[Lists]],
+            Self::Clients => &[&[Tls], &[Bundle, Lists]],
+            Self::Together => &[&[Tls, Bundle, Lists]],
+        }
+    }
+}
+
+/// A server under the walk.
+trait Walked {
+    /// Takes up what is on disk; returns whether each set is refused, where the server can say.
+    fn reload(&mut self, disk: &State) -> Option<Vec<bool>>;
+    fn config(&self) -> Arc<ServerConfig>;
+    /// The number of the trust, where it has one.
+    fn epoch(&self) -> Option<u64>;
+}
+
+impl Walked for ServerReloader {
+    fn reload(&mut self, _: &State) -> Option<Vec<bool>> {
+        self.reload_now();
+        Some(self.status().sets.iter().map(|set| set.refused.is_some()).collect())
+    }
+
+    fn config(&self) -> Arc<ServerConfig> {
+        self.current()
+    }
+
+    fn epoch(&self) -> Option<u64> {
+        Some(self.served().value.trust_epoch())
+    }
+}
+
+fn shipped(world: &World, sorting: Sorting, allow_unknown: bool) -> ServerReloader {
+    let [chain, key, ca, lists] =
+        ["tls/tls.crt", "tls/tls.key", "ca/ca.crt", "crl.d"].map(|name| world.path(name));
+    let server = ServerReloader::builder(chain, key).client_ca(ca, ClientAuth::Required).crl_dir(lists);
+    let server = server.separate_client_ca(matches!(sorting, Sorting::Three | Sorting::Clients));
+    let server = server.crls_with_client_ca(matches!(sorting, Sorting::Clients | Sorting::Together));
+    let server = if allow_unknown { server.allow_unknown_revocation_status() } else { server };
+    server.timing(quick()).load().unwrap()
+}
+
+/// A walk over all ordered pairs of changes: an Eulerian circuit of the complete graph with loops.
+fn walk(changes: &[Change]) -> Vec<Change> {
+    let mut left: Vec<Vec<usize>> = vec![(0..changes.len()).collect(); changes.len()];
+    let (mut stack, mut circuit) = (vec![0], Vec::new());
+    while let Some(at) = stack.last().copied() {
+        match left[at].pop() {
+            Some(next) => stack.push(next),
+            None => circuit.extend(stack.pop()),
+        }
+    }
+    circuit.reverse();
+    circuit.into_iter().map(|change| changes[change]).collect()
+}
+
+/// Walks, and compares after each step: what is refused, which certificate is served, who is let in, and the sessions' epoch.
+fn walked(
+    world: &World,
+    server: &mut dyn Walked,
+    (first, sets): (State, &[&[Part]]),
+    allow_unknown: bool,
+) -> Result<usize, String> {
+    let mut oracle = Oracle::new(sets, first, allow_unknown);
+    let mut handshakes = 0;
+    for (step, change) in walk(&first.changes()).into_iter().enumerate() {
+        world.put(change);
+        let before = (oracle.served, server.epoch(), server.config());
+        oracle.disk = oracle.disk.changed(change);
+        oracle.reload();
+        let refused = server.reload(&oracle.disk);
+        let at = |what: &str| format!("{what}: step {step}, {change:?}, {oracle:?}");
+        if refused.is_some_and(|refused| refused != oracle.refused) {
+            return Err(at("INV-03: other sets are refused"));
+        }
+        if before.0 == oracle.served && server.epoch().is_some() && !Arc::ptr_eq(&before.2, &server.config())
+        {
+            return Err(at("INV-03: nothing is taken, and something else is served"));
+        }
+        let Tls::Good(pair) = oracle.served.tls else { return Err(at("a broken pair is served")) };
+        for (client, who) in CLIENTS.iter().enumerate() {
+            let expected = oracle.served.lets_in(client, allow_unknown);
+            let shaken = shake(&server.config(), world.client(client));
+            handshakes += 1;
+            match (&shaken, expected) {
+                // A session that goes on has the certificate that it was made with.
+                (Ok(shaken), true) if shaken.resumed || shaken.leaf() == world.leaf(pair) => {}
+                (Ok(_), true) => return Err(at("INV-03: another certificate is served")),
+                (Err(_), false) => {}
+                (Ok(_), false) => return Err(at(&format!("INV-14: {who:?} is let in"))),
+                (Err(error), true) => {
+                    return Err(at(&format!("INV-14: {who:?} is refused, {error}")));
+                }
+            }
+        }
+        let (was, now) = (before.0, oracle.served);
+        let same = (was.bundle, was.listed()) == (now.bundle, now.listed());
+        if server.epoch().is_some() && (server.epoch() == before.1) != same {
+            return Err(at("INV-09: the sessions' epoch"));
+        }
+    }
+    Ok(handshakes)
+}
+
+#[test]
+fn inv14_three_publishers_in_any_order_decide_together() {
+    let sortings = [Sorting::Lists, Sorting::Three, Sorting::Clients, Sorting::Together];
+    let mut runs: Vec<_> = sortings.into_iter().map(|sorting| (State::ONE_CA, sorting, false)).collect();
+    runs.extend([(State::ONE_CA, Sorting::Three, true), (State::FIRST, Sorting::Three, false)]);
+    if std::env::var_os("PUBLISHERS_ALL").is_some() {
+        runs.extend(sortings.map(|sorting| (State::FIRST, sorting, true)));
+        runs.extend(sortings.map(|sorting| (State::FIRST, sorting, false)));
+    }
+    let all = common::at_once(&runs, |(first, sorting, allow_unknown)| {
+        let world = World::new(first);
+        let mut server = shipped(&world, *sorting, *allow_unknown);
+        walked(&world, &mut server, (*first, sorting.sets()), *allow_unknown)
+    });
+    for ((first, sorting, unknown), handshakes) in runs.iter().zip(all) {
+        let handshakes = handshakes.unwrap_or_else(|why| panic!("{sorting:?}, {unknown}: {why}"));
+        let steps = walk(&first.changes()).len();
+        println!("{sorting:?}, unknown allowed: {unknown}: {steps} steps, {handshakes} handshakes, 0 differ");
+        assert!(handshakes > steps, "{sorting:?}");
+    }
+}
+
+#[test]
+fn inv14_wrong_designs_of_sets_are_caught() {
+    for (rule, first, expected) in [
+        (Rule::Right, State::ONE_CA, None),
+        (Rule::ForgetsTheServedCas, State::FIRST, Some("INV-14")),
+        (Rule::BrokenListsAreNone, State::FIRST, Some("INV-14")),
+        (Rule::TakesTheLastSeen, State::FIRST, Some("INV-14")),
+        (Rule::DropsListsOfOtherKeys, State::ONE_CA, Some("INV-14")),
+        (Rule::OneSet, State::FIRST, Some("INV-14")),
+    ] {
+        let world = World::new(&first);
+        let mut design = Design::new(&world, rule, first);
+        let found = walked(&world, &mut design, (first, Sorting::Three.sets()), false).err();
+        println!("{rule:?}: {found:?}");
+        match expected {
+            None => assert_eq!(found, None),
+            Some(invariant) => assert!(found.unwrap().starts_with(invariant), "{rule:?}"),
+        }
+    }
+}

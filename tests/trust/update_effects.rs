@@ -1,0 +1,448 @@
+//! What the field's broken and odd updates may not do to who is let in and how: with handshakes of either version.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::common::{self, Generation, Keyed, Volume, client_showing, generations, shake};
+use rustls::{
+    ClientConfig, ServerConfig, SupportedProtocolVersion,
+    version::{TLS12, TLS13},
+};
+use rustls_reload::{
+    ClientAuth, Layer, Reload, ServerReloader, ServerTls, Timing,
+    testkit::{
+        Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update,
+        sim::{Live, SimWatcher, Weather},
+    },
+};
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+/// A chain, its key and a bundle of client CAs.
+fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [Keyed<'a>; 3] {
+    [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
+}
+
+/// A server of the volume that requires client certificates.
+fn strict(volume: &Volume) -> ServerReloader {
+    volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).load().unwrap()
+}
+
+/// Whether clients with the certificates of these are let in (`None` is a client without one): the same by either version, as
+/// full handshakes.
+fn let_in<const N: usize>(
+    server: &Arc<ServerConfig>,
+    trusted: &[&Generation],
+    shown: [Option<&Generation>; N],
+) -> [bool; N] {
+    shown.map(|shown| {
+        let [old, new] = VERSIONS.map(|version| {
+            let shaken = shake(server, &client_showing(trusted, shown, &[version]));
+            if let Ok(shaken) = &shaken {
+                assert_eq!((shaken.version, shaken.resumed), (version.version, false));
+                assert_eq!(shaken.client.as_ref(), shown.map(|shown| &shown.client.leaf));
+            }
+            shaken.is_ok()
+        });
+        assert_eq!(old, new, "the versions differ");
+        old
+    })
+}
+
+/// Two generations of which the second has the key of the first, another leaf and another client CA.
+fn renewed_with_the_same_key() -> [Generation; 2] {
+    let mut both = [Generation::new(0), Generation::new(1)];
+    let identity = Identity::p256();
+    for generation in &mut both {
+        generation.server = generation.ca.issue(&Subject::server("localhost"), &identity);
+    }
+    both
+}
+
+/// The generation that is served, by either version, if leaf and client CA are of one.
+fn served(server: &Arc<ServerConfig>, generations: &[Generation; 2]) -> Result<usize, String> {
+    let [one, two] = generations;
+    let mut seen = None;
+    for version in VERSIONS {
+        let shown = [one, two].map(|shown| {
+            let shaken = shake(server, &client_showing(&[one, two], Some(shown), &[version])).ok()?;
+            [one, two].iter().position(|generation| generation.server.leaf == *shaken.leaf())
+        });
+        let now = match shown {
+            [Some(0), None] => 0,
+            [None, Some(1)] => 1,
+            mixed => return Err(format!("mixed: the leaves that clients of 0 and of 1 see are {mixed:?}")),
+        };
+        assert_eq!(*seen.get_or_insert(now), now, "the versions differ");
+    }
+    Ok(seen.unwrap())
+}
+
+fn at(name: &str) -> PathBuf {
+    Path::new("/volume").join(name)
+}
+
+/// A server that requires client certificates on a simulated disk, driven by hand.
+fn simulated(base: &[Op]) -> Live<ServerTls> {
+    let paths = ["tls.crt", "tls.key", "ca.crt"].map(at);
+    let mut live = Live::new(&paths, base, Timing::default(), Weather::default());
+    let sim = live.sim().clone();
+    let server = ServerReloader::builder(&paths[0], &paths[1])
+        .client_ca(&paths[2], ClientAuth::Required)
+        .clock(sim.clock())
+        .watcher(Some(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints))))));
+    live.load_by(server.into_generic().unwrap()).unwrap();
+    live.start();
+    live
+}
+
+/// Writes a file in place in two halves.
+fn in_place((name, bytes): Keyed<'_>) -> [Op; 3] {
+    let (one, two) = bytes.split_at(bytes.len() / 2);
+    [Op::Create(at(name)), Op::Append(at(name), one.to_vec()), Op::Append(at(name), two.to_vec())]
+}
+
+/// Writes a file beside its place and renames it.
+fn replaced((name, bytes): Keyed<'_>) -> [Op; 3] {
+    let next = at(&format!("{name}.next"));
+    [Op::Create(next.clone()), Op::Append(next.clone(), bytes.to_vec()), Op::Rename(next, at(name))]
+}
+
+/// Carries an update out with a pause after each step; whatever is served after each is whole, and the new set in the end.
+fn stays_whole(
+    base: &[Op],
+    update: &[Op],
+    pause: u64,
+    generations: &[Generation; 2],
+) -> Result<usize, String> {
+    let mut live = simulated(base);
+    for step in update {
+        live.sim().apply(step).unwrap();
+        live.until(Duration::from_millis(pause), |_| false);
+        served(&live.reloader().current().value.config, generations)?;
+    }
+    live.until(Duration::from_secs(30), |reloader| reloader.status().generation > 1);
+    match served(&live.reloader().current().value.config, generations)? {
+        1 => Ok(update.len()),
+        _ => Err("not served in the end".to_owned()),
+    }
+}
+
+/// A set that passes the comparison of key and leaf though it is half an old one.
+#[test]
+fn inv01_a_renewal_that_keeps_its_key_is_never_served_beside_the_client_ca_of_another_generation() {
+    let generations = renewed_with_the_same_key();
+    let [old, new] = &generations;
+    let plain: Vec<Op> = std::iter::once(Op::Mkdir("/volume".into()))
+        .chain(old.files().into_iter().flat_map(in_place))
+        .collect();
+    let orders = [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]];
+    let update = |order: [usize; 3], way: fn(Keyed<'_>) -> [Op; 3]| -> Vec<Op> {
+        order.into_iter().flat_map(|i| way(new.files()[i])).collect()
+    };
+    // The longest pause is such that two changes that can be seen are less than the settle time apart (ASM-05).
+    let mut updates: Vec<(&[Op], Vec<Op>, u64)> = Vec::new();
+    for order in orders {
+        updates.extend([(&plain[..], update(order, in_place), 450), (&plain, update(order, replaced), 150)]);
+    }
+    let dir = Path::new("/volume");
+    let mut volume = vec![Op::Mkdir("/volume".into())];
+    volume.extend(kubelet_first(dir, "..1", &old.files()));
+    updates.push((&volume, kubelet_update(dir, "..1", "..2", &new.files()), 10_000));
+    let mut moments = 0;
+    for (base, update, longest) in &updates {
+        for pause in [0, 3, 40, *longest] {
+            moments += stays_whole(base, update, pause, &generations).unwrap();
+        }
+    }
+    println!("{moments} moments of updates that keep the key, none of them mixed");
+    // The same check sees the mixture that a publisher who pauses for longer makes: key and leaf do belong together.
+    let mixed = stays_whole(&plain, &update([0, 1, 2], replaced), 450, &generations).unwrap_err();
+    assert!(mixed.starts_with("mixed"), "{mixed}");
+}
+
+#[test]
+fn inv03_a_file_that_is_empty_or_cut_keeps_who_is_served_and_let_in() {
+    let [old, new] = &renewed_with_the_same_key();
+    let mut volume = Volume::of(old);
+    let reloader = strict(&volume);
+    let before = reloader.served();
+    type Cut = fn(&str) -> usize;
+    let cuts: [(&str, Cut); 5] = [
+        ("empty", |_| 0),
+        ("half a label", |_| 15),
+        ("half a block", |text| text.len() / 2 / 65 * 65 + 28),
+        ("half a quantum", |text| text.len() / 2 / 65 * 65 + 29),
+        ("no last line", |text| text.trim_end().rfind('\n').unwrap() + 1),
+    ];
+    for (name, bytes) in new.files() {
+        for (what, cut) in cuts {
+            let text = std::str::from_utf8(bytes).unwrap();
+            let short = &text[..cut(text)];
+            let files = new
+                .files()
+                .map(|(other, bytes)| (other, if other == name { short.as_bytes() } else { bytes }));
+            volume.publish_in_one_tick(&files);
+            let Reload::Refused(error) = reloader.reload_now() else { panic!("{name}, {what}: taken") };
+            assert!([Layer::Pem, Layer::Key].contains(&error.layer()), "{name}, {what}: {error}");
+            assert_eq!(error.path(), Some(volume.path(name).as_path()), "{what}");
+            assert!(Arc::ptr_eq(&before, &reloader.served()));
+        }
+        assert_eq!(let_in(&reloader.current(), &[old], [Some(old), Some(new), None]), [true, false, false]);
+    }
+    volume.publish_in_one_tick(&new.files());
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(let_in(&reloader.current(), &[new], [Some(old), Some(new), None]), [false, true, false]);
+}
+
+/// What is cut off after an END line is whole PEM: only that it changes further tells that it is not finished.
+#[test]
+fn inv01_a_bundle_that_is_cut_after_an_end_line_is_not_served_while_its_writer_is_slow() {
+    let all = generations(3);
+    let both = all[0].ca.pem.clone() + &all[1].ca.pem;
+    let next = all[0].ca.pem.clone() + &all[1].ca.pem + &all[2].ca.pem;
+    let mut base = vec![Op::Mkdir("/volume".into())];
+    base.extend(files(&all[0].server, &both).into_iter().flat_map(in_place));
+    let mut live = simulated(&base);
+    let shown = [Some(&all[0]), Some(&all[1]), Some(&all[2])];
+    let ends = [all[0].ca.pem.len(), both.len(), next.len()];
+    live.sim().apply(&Op::Create(at("ca.crt"))).unwrap();
+    for (i, end) in ends.into_iter().enumerate() {
+        let begin = if i == 0 { 0 } else { ends[i - 1] };
+        live.sim().apply(&Op::Append(at("ca.crt"), next.as_bytes()[begin..end].to_vec())).unwrap();
+        if end == next.len() {
+            break;
+        }
+        live.until(Duration::from_millis(4_900), |_| false);
+        let seen = let_in(&live.reloader().current().value.config, &[&all[0]], shown);
+        assert_eq!(seen, [true, true, false], "after {} certificates", i + 1);
+    }
+    live.until(Duration::from_secs(30), |reloader| reloader.status().generation == 2);
+    assert_eq!(let_in(&live.reloader().current().value.config, &[&all[0]], shown), [true; 3]);
+}
+
+#[test]
+fn inv03_one_malformed_block_in_a_bundle_refuses_all_of_it_and_neither_shrinks_nor_widens_the_trust() {
+    let all = generations(4);
+    let pems: Vec<&str> = all.iter().map(|generation| generation.ca.pem.as_str()).collect();
+    let mut volume = Volume::new(&files(&all[0].server, &pems[..2].concat()));
+    let reloader = strict(&volume);
+    let before = reloader.served();
+    type Damage = fn(&str) -> String;
+    let damages: [(&str, Damage); 5] = [
+        ("no base64", |pem| pem.replacen("MI", "*I", 1)),
+        ("no certificate", |_| "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()),
+        ("cut DER", |pem| {
+            let lines: Vec<_> = pem.lines().collect();
+            [&lines[..2], &lines[lines.len() - 1..]].concat().join("\n") + "\n"
+        }),
+        ("another label", |pem| pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE")),
+        ("no END line", |pem| pem.replace("-----END CERTIFICATE-----", "")),
+    ];
+    // The bundle grows by the third; one of the other two, or of what comes behind, is damaged.
+    for (what, damage) in damages {
+        for place in 0..4 {
+            let damaged = damage(pems[place]);
+            let bundle: String =
+                (0..4).map(|i| if i == place { damaged.as_str() } else { pems[i] }).collect();
+            volume.publish_in_one_tick(&files(&all[0].server, &bundle));
+            let Reload::Refused(error) = reloader.reload_now() else { panic!("{what} at {place}: taken") };
+            assert!([Layer::Pem, Layer::ClientCa].contains(&error.layer()), "{what} at {place}: {error}");
+            assert_eq!(error.path(), Some(volume.path("ca.crt").as_path()));
+            assert!(Arc::ptr_eq(&before, &reloader.served()));
+        }
+        let shown = [Some(&all[0]), Some(&all[1]), Some(&all[2]), Some(&all[3]), None];
+        let seen = let_in(&reloader.current(), &[&all[0]], shown);
+        assert_eq!(seen, [true, true, false, false, false], "{what}");
+    }
+}
+
+#[test]
+fn inv03_a_client_ca_file_that_is_missing_or_unreadable_never_means_that_there_is_none() {
+    let all = generations(2);
+    let (old, new) = (&all[0], &all[1]);
+    type Spoil = fn(&Path);
+    let spoils: [(&str, Spoil); 5] = [
+        ("missing", |_| {}),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a link to nothing", |path| std::os::unix::fs::symlink("nowhere", path).unwrap()),
+        ("a link to itself", |path| std::os::unix::fs::symlink(path, path).unwrap()),
+        ("a fifo", |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success())),
+    ];
+    for mode in [ClientAuth::Required, ClientAuth::Optional] {
+        for (what, spoil) in spoils {
+            let mut volume = Volume::of(old);
+            let reloader = volume.server().client_ca(volume.path("ca.crt"), mode).load().unwrap();
+            let mut events = reloader.events();
+            reloader.start().unwrap();
+            common::started(&mut events);
+            let before = reloader.served();
+            volume.publish_spoilt(&new.files(), |payload| {
+                fs::remove_file(payload.join("ca.crt")).unwrap();
+                spoil(&payload.join("ca.crt"));
+            });
+            let error = common::refused(&mut events);
+            assert_eq!(
+                (error.layer(), error.path()),
+                (Layer::Read, Some(volume.path("ca.crt").as_path())),
+                "{what}"
+            );
+            assert!(Arc::ptr_eq(&before, &reloader.served()), "{what}");
+            let wanted = [true, false, mode == ClientAuth::Optional];
+            assert_eq!(let_in(&reloader.current(), &[old], [Some(old), Some(new), None]), wanted, "{what}");
+            // And once it is there again, the new one.
+            volume.publish(&new.files());
+            common::published(&mut events);
+            let wanted = [false, true, mode == ClientAuth::Optional];
+            assert_eq!(let_in(&reloader.current(), &[new], [Some(old), Some(new), None]), wanted, "{what}");
+        }
+    }
+}
+
+#[test]
+fn inv05_a_key_may_change_its_kind_at_each_renewal() {
+    let one = Generation::new(0);
+    let genpkey = "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048".split(' ');
+    let rsa = String::from_utf8(Command::new("openssl").args(genpkey).output().unwrap().stdout).unwrap();
+    let rsa = Identity::from_pem(&rsa);
+    let first = one.ca.issue(&Subject::server("localhost"), &rsa);
+    let mut volume = Volume::new(&files(&first, &one.ca.pem));
+    let reloader = strict(&volume);
+    let (p256, ed25519) = (Identity::p256(), Identity::ed25519());
+    for key in [&rsa, &p256, &ed25519, &rsa, &ed25519, &p256, &rsa] {
+        let pair = one.ca.issue(&Subject::server("localhost"), key);
+        volume.publish_in_one_tick(&files(&pair, &one.ca.pem));
+        assert_eq!(reloader.reload_now(), Reload::Reloaded);
+        assert_eq!(let_in(&reloader.current(), &[&one], [Some(&one), None]), [true, false]);
+        assert_eq!(common::presented(&reloader)[0], pair.leaf);
+    }
+}
+
+#[test]
+fn inv05_an_unrelated_ca_that_has_expired_does_not_hold_up_a_reload() {
+    let all = generations(2);
+    let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
+    let expired = Authority::root("unrelated").twin("unrelated", (now - 2 * day, now - day));
+    let mut volume = Volume::new(&files(&all[0].server, &(expired.clone() + &all[0].ca.pem)));
+    let reloader = strict(&volume);
+    let shown = [Some(&all[0]), Some(&all[1]), None];
+    assert_eq!(let_in(&reloader.current(), &[&all[0]], shown), [true, false, false]);
+    for bundle in [all[0].ca.pem.clone() + &expired + &all[1].ca.pem, all[1].ca.pem.clone() + &expired] {
+        volume.publish_in_one_tick(&files(&all[0].server, &bundle));
+        assert_eq!(reloader.reload_now(), Reload::Reloaded);
+        let wanted = [bundle.contains(&all[0].ca.pem), true, false];
+        assert_eq!(let_in(&reloader.current(), &[&all[0]], shown), wanted);
+    }
+}
+
+/// Certificates of one CA that differ in what they allow: whoever takes two of one name and key for one keeps either.
+#[test]
+fn inv09_two_cas_of_one_name_and_key_are_both_kept_whichever_comes_first() {
+    let one = Generation::new(0);
+    let (root, inner) = (Authority::root("root"), Authority::root("root").intermediate("CA"));
+    let [left, right] = ["left.test", "right.test"].map(|name| root.certify_again_for(&inner, "CA", name));
+    let clients = ["left.test", "right.test"].map(|name| Generation {
+        client: inner.issue(&Subject::client(name), &Identity::p256()),
+        ..Generation::new(9)
+    });
+    let [of_left, of_right] = &clients;
+    let mut volume = Volume::new(&files(&one.server, &left));
+    let reloader = strict(&volume);
+    let shown = [Some(of_left), Some(of_right), None];
+    assert_eq!(let_in(&reloader.current(), &[&one], shown), [true, false, false]);
+    for (bundle, wanted) in [
+        (left.clone() + &right, [true, true, false]),
+        (right.clone(), [false, true, false]),
+        (right.clone() + &left, [true, true, false]),
+        (left.clone(), [true, false, false]),
+    ] {
+        let epoch = reloader.served().value.trust_epoch();
+        volume.publish_in_one_tick(&files(&one.server, &bundle));
+        assert_eq!(reloader.reload_now(), Reload::Reloaded);
+        assert_eq!(let_in(&reloader.current(), &[&one], shown), wanted);
+        assert_eq!(reloader.served().value.trust_epoch(), epoch + 1, "another trust");
+    }
+}
+
+#[test]
+fn inv09_a_ca_that_is_removed_is_trusted_no_longer_and_the_others_are() {
+    let all = generations(3);
+    let pems: Vec<&str> = all.iter().map(|generation| generation.ca.pem.as_str()).collect();
+    let mut volume = Volume::new(&files(&all[0].server, &pems.concat()));
+    let reloader = strict(&volume);
+    let shown = [Some(&all[0]), Some(&all[1]), Some(&all[2]), None];
+    assert_eq!(let_in(&reloader.current(), &[&all[0]], shown), [true, true, true, false]);
+    for kept in [&[0, 2][..], &[2], &[1], &[0, 1, 2]] {
+        let bundle: String = kept.iter().map(|i| pems[*i]).collect();
+        volume.publish_in_one_tick(&files(&all[0].server, &bundle));
+        assert_eq!(reloader.reload_now(), Reload::Reloaded);
+        let wanted = [0, 1, 2, 3].map(|i| kept.contains(&i));
+        assert_eq!(let_in(&reloader.current(), &[&all[0]], shown), wanted, "{kept:?}");
+    }
+}
+
+/// What a handshake shows of the settings that are not files.
+fn shows(server: &Arc<ServerConfig>, one: &Generation) -> Vec<String> {
+    let mut seen = Vec::new();
+    for version in VERSIONS {
+        for (shown, offers) in
+            [(Some(one), "h2"), (Some(one), "http/1.1"), (None, "http/1.1"), (Some(one), "other")]
+        {
+            let mut client: ClientConfig = client_showing(&[one], shown, &[version]).as_ref().clone();
+            client.alpn_protocols = vec![offers.as_bytes().to_vec()];
+            seen.push(match shake(server, &Arc::new(client)) {
+                Ok(shaken) => format!(
+                    "{:?} {:?} {:?}",
+                    shaken.version,
+                    shaken.alpn.map(|alpn| String::from_utf8(alpn).unwrap()),
+                    shaken.client.is_some()
+                ),
+                Err(error) => error.to_string(),
+            });
+        }
+    }
+    seen.push(format!("{:?} {}", server.max_fragment_size, server.send_tls13_tickets));
+    seen
+}
+
+#[test]
+fn inv02_a_reload_changes_nothing_but_what_is_in_the_files() {
+    let one = Generation::new(0);
+    let renewals: Vec<Pair> = (0..3)
+        .map(|i| {
+            let key = if i == 1 { Identity::ed25519() } else { Identity::p256() };
+            one.ca.issue(&Subject::server("localhost"), &key)
+        })
+        .collect();
+    let mut differ = std::collections::BTreeSet::new();
+    for mode in [None, Some(ClientAuth::Optional), Some(ClientAuth::Required)] {
+        for versions in [&VERSIONS[..], &VERSIONS[1..], &VERSIONS[..1]] {
+            for alpn in [&["h2", "http/1.1"][..], &["http/1.1"], &[]] {
+                let mut volume = Volume::of(&one);
+                let server =
+                    volume.server().versions(versions).alpn(alpn.iter().copied()).configure(|config| {
+                        config.max_fragment_size = Some(1234);
+                        config.send_tls13_tickets = 3;
+                    });
+                let server = match mode {
+                    Some(mode) => server.client_ca(volume.path("ca.crt"), mode),
+                    None => server,
+                };
+                let reloader = server.load().unwrap();
+                let before = shows(&reloader.current(), &one);
+                for pair in &renewals {
+                    volume.publish_in_one_tick(&files(pair, &one.ca.pem));
+                    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+                    assert_eq!(shows(&reloader.current(), &one), before, "{mode:?} {versions:?} {alpn:?}");
+                }
+                differ.insert(before);
+            }
+        }
+    }
+    assert_eq!(differ.len(), 27, "every setting shows in a handshake");
+}

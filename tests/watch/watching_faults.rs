@@ -1,0 +1,453 @@
+//! What happens between a walk and the watch that is armed for it, made certain by a watcher that is slow at the right moment.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::common::{self, Volume, by_events_only, drain, expect, generations};
+use rustls_reload::{
+    Error, Event, Layer, Reload, Timing,
+    testkit::native_watcher,
+    watch::{Hints, MakeWatcher, Watched, Watcher},
+};
+
+/// Called with each directory before it is watched; says whether it can be.
+type Before = Arc<Mutex<dyn FnMut(&Path) -> bool + Send>>;
+
+/// Watches nothing.
+struct Slow(Before);
+
+impl Watcher for Slow {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        let can = (self.0.lock().unwrap())(dir);
+        if can { Ok(Watched::Armed) } else { Err(Error::new(Layer::Watch, "it is gone").at(dir)) }
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+/// A watcher, and a place for the hints that it was given.
+fn slow(before: impl FnMut(&Path) -> bool + Send + 'static) -> (MakeWatcher, Arc<Mutex<Option<Hints>>>) {
+    let before: Before = Arc::new(Mutex::new(before));
+    let place = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&place);
+    let make = move |hints| {
+        *kept.lock().unwrap() = Some(hints);
+        Ok(Box::new(Slow(Arc::clone(&before))) as Box<dyn Watcher>)
+    };
+    (Box::new(make), place)
+}
+
+#[test]
+fn inv11_a_directory_that_is_gone_before_it_is_watched_is_not_told_as_degraded() {
+    let generations = generations(3);
+    let volume = Volume::of(&generations[0]);
+    let (dir, path) = (volume.dir(), volume.path("tls.crt"));
+    let builder = volume.server().timing(by_events_only());
+    let updates: Vec<_> = generations[1..].iter().map(|g| g.server.clone()).collect();
+    let mut rest = updates.clone().into_iter();
+    let mut volume = volume;
+    // The payload directory is replaced, twice, just when it is about to be watched.
+    let (watcher, _) = slow(move |watched| {
+        if watched.parent() == Some(&dir)
+            && path.exists()
+            && let Some(pair) = rest.next()
+        {
+            volume.publish(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]);
+        }
+        watched.is_dir()
+    });
+    let reloader = builder.watcher(Some(watcher)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    let mut told = Vec::new();
+    expect(&mut events, "start", |event| {
+        told.push(event.clone());
+        matches!(event, Event::Started).then_some(())
+    });
+    told.extend(drain(&mut events).iter().map(|event| Event::clone(event)));
+    let degraded = |event: &Event| matches!(event, Event::Degraded { .. } | Event::Restored);
+    assert!(!told.iter().any(degraded), "{told:?}");
+    assert_eq!(common::presented(&reloader)[0], updates[1].leaf, "what came last is served");
+    assert_eq!(reloader.status().degraded, None);
+}
+
+#[test]
+fn inv05_updates_that_keep_pace_with_the_arming_leave_the_last_one_served_and_watched() {
+    // More than are followed within one look.
+    let generations = generations(16);
+    let volume = Volume::of(&generations[0]);
+    let builder = volume.server().timing(by_events_only());
+    let last = generations[15].server.clone();
+    let mut rest = generations.into_iter().skip(1);
+    let (dir, mut volume) = (volume.dir(), volume);
+    let (watcher, _) = slow(move |watched| {
+        if watched.parent() == Some(&dir)
+            && let Some(next) = rest.next()
+        {
+            volume.publish(&next.files());
+        }
+        true
+    });
+    let reloader = builder.watcher(Some(watcher)).load().unwrap();
+    reloader.start().unwrap();
+    common::wait_for_leaf(&reloader, &last);
+}
+
+/// Says of one directory that it is gone, for as long as it is told to.
+struct Blind(PathBuf, Arc<AtomicBool>);
+
+impl Watcher for Blind {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        let gone = dir == self.0 && self.1.load(Ordering::SeqCst);
+        Ok(if gone { Watched::Gone } else { Watched::Armed })
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+/// Checks: INV-05, INV-11. A directory that every look finds and no watch does is polled sooner, and that is told.
+#[test]
+fn inv11_a_directory_that_is_there_and_never_to_be_watched_is_told_as_degraded() {
+    let volume = Volume::of(&generations(1)[0]);
+    let dir = volume.dir();
+    let gone = Arc::new(AtomicBool::new(true));
+    let (blind, told_so) = (dir.clone(), Arc::clone(&gone));
+    let make: MakeWatcher = Box::new(move |_| Ok(Box::new(Blind(blind.clone(), Arc::clone(&told_so)))));
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    let error = expect(&mut events, "degraded", |event| match event {
+        Event::Degraded { error } => Some(error.clone()),
+        _ => None,
+    });
+    assert_eq!((error.layer(), error.path()), (Layer::Watch, Some(dir.as_path())), "{error}");
+    assert!(!reloader.status().watched.contains(&dir));
+    gone.store(false, Ordering::SeqCst);
+    expect(&mut events, "restored", |event| (*event == Event::Restored).then_some(()));
+    assert!(reloader.status().watched.contains(&dir));
+}
+
+/// How a watcher ends whose directories are all watched.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Says,
+    Panics,
+}
+
+/// The platform's watcher, until it ends.
+struct Mortal {
+    watcher: Option<Box<dyn Watcher>>,
+    panics: Arc<AtomicBool>,
+}
+
+impl Watcher for Mortal {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        if self.panics.swap(false, Ordering::SeqCst) {
+            self.watcher = None;
+            std::panic::resume_unwind(Box::new("planted"));
+        }
+        self.watcher.as_mut().expect("never asked after its end").watch(dir)
+    }
+
+    fn unwatch(&mut self, dir: &Path) {
+        self.watcher.as_mut().expect("never asked after its end").unwatch(dir);
+    }
+}
+
+/// Checks: INV-05, INV-11, INV-13. It is told once, the files are polled meanwhile, another is made, and that is told.
+#[test]
+fn inv05_a_watcher_that_ends_is_told_and_made_anew() {
+    for end in [End::Says, End::Panics] {
+        let generations = generations(6);
+        let mut volume = Volume::of(&generations[0]);
+        let (place, panics) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+        let none_left = Arc::new(AtomicBool::new(false));
+        let (keep, dies, none) = (Arc::clone(&place), Arc::clone(&panics), Arc::clone(&none_left));
+        let make: MakeWatcher = Box::new(move |hints: Hints| {
+            if none.load(Ordering::SeqCst) {
+                return Err(Error::new(Layer::Watch, "no instances left"));
+            }
+            *keep.lock().unwrap() = Some(hints.clone());
+            let watcher = Some(native_watcher(hints)?);
+            Ok(Box::new(Mortal { watcher, panics: Arc::clone(&dies) }) as Box<dyn Watcher>)
+        });
+        let reloader = volume.server().timing(by_events_only()).watcher(Some(make)).load().unwrap();
+        let mut events = reloader.events();
+        reloader.start().unwrap();
+        common::started(&mut events);
+        none_left.store(true, Ordering::SeqCst);
+        let hints: Hints = place.lock().unwrap().clone().unwrap();
+        match end {
+            End::Says => hints.ended("it ended"),
+            End::Panics => {
+                panics.store(true, Ordering::SeqCst);
+                // Every directory is to be watched anew.
+                hints.lost();
+            }
+        }
+        let error = expect(&mut events, "degraded", |event| match event {
+            Event::Degraded { error } => Some(error.clone()),
+            _ => None,
+        });
+        assert_eq!(error.layer(), Layer::Watch, "{end:?}: {error}");
+        assert!(reloader.status().watched.is_empty(), "{end:?}");
+        for next in &generations[1..3] {
+            volume.publish(&next.files());
+            common::wait_for_leaf(&reloader, &next.server);
+        }
+        let (looks, wakes) = (reloader.status().looks, Instant::now());
+        hints.ended("again, of a watcher that is gone");
+        hints.lost();
+        let told = common::drain(&mut events);
+        let published = |event: &Arc<Event>| matches!(**event, Event::Published { .. });
+        let told: Vec<_> = told.iter().filter(|event| !is_of_trust(event)).collect();
+        assert!(told.len() == 2 && told.iter().all(|event| published(event)), "{end:?}: {told:?}");
+        assert!(
+            u128::from(reloader.status().looks - looks) <= 1 + wakes.elapsed().as_millis() / 50,
+            "{end:?}"
+        );
+        none_left.store(false, Ordering::SeqCst);
+        expect(&mut events, "restored", |event| (*event == Event::Restored).then_some(()));
+        assert!(reloader.status().watched.contains(&volume.dir()), "{end:?}");
+        for next in &generations[3..] {
+            volume.publish(&next.files());
+            common::wait_for_leaf(&reloader, &next.server);
+        }
+        let told = common::drain(&mut events);
+        assert_eq!(told.iter().filter(|event| published(event)).count(), 3, "{end:?}: {told:?}");
+        reloader.stop().unwrap();
+    }
+}
+
+fn is_of_trust(event: &Event) -> bool {
+    matches!(event, Event::TrustShrunk { .. })
+}
+
+/// Ends as soon as it is asked anything.
+struct Stillborn(Hints);
+
+impl Watcher for Stillborn {
+    fn watch(&mut self, _: &Path) -> Result<Watched, Error> {
+        self.0.ended("stillborn");
+        Ok(Watched::Armed)
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+/// Checks: INV-11, INV-12. Watchers that end one after the other are made less and less often, and that is told once.
+#[test]
+fn inv12_watchers_that_end_at_once_are_made_less_and_less_often() {
+    let volume = Volume::of(&generations(1)[0]);
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let make: MakeWatcher = Box::new(move |hints| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(Stillborn(hints)) as Box<dyn Watcher>)
+    });
+    let timing = Timing { poll_degraded: Duration::from_millis(5), ..by_events_only() };
+    let reloader = volume.server().timing(timing).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    let start = Instant::now();
+    reloader.start().unwrap();
+    let looks = reloader.status().looks + 100;
+    while reloader.status().looks < looks {
+        assert!(start.elapsed() < common::DEADLINE, "nobody looks: {:?}", reloader.status());
+        std::thread::yield_now();
+    }
+    let (made, took) = (made.load(Ordering::SeqCst), start.elapsed());
+    // 20 ms, doubling: so many within that time, and the first.
+    let most = (took.as_millis() / 20 + 1).ilog2() as usize + 2;
+    assert!((2..=most).contains(&made), "{made} watchers in {took:?}, at most {most}");
+    let told = drain(&mut events);
+    let degraded = told.iter().filter(|event| matches!(***event, Event::Degraded { .. })).count();
+    assert_eq!((degraded, told.len()), (1, 2), "{told:?}");
+}
+
+/// Loses events whenever it is asked to watch one directory, and the last time of a look finds that gone; then it is well.
+struct Hectic {
+    dir: PathBuf,
+    asked: Arc<AtomicUsize>,
+    hints: Hints,
+}
+
+/// The looks of one step while the plan changes (`limits.md`).
+const LOOKS: usize = 9;
+
+impl Watcher for Hectic {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        if dir != self.dir {
+            return Ok(Watched::Armed);
+        }
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        if asked < LOOKS {
+            self.hints.lost();
+        }
+        Ok(if asked == LOOKS { Watched::Gone } else { Watched::Armed })
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
+
+/// Checks: INV-11. What one attempt of many found gone is looked at again, and nobody is told that it cannot be watched.
+#[test]
+fn inv11_a_directory_that_was_gone_once_amid_lost_events_is_not_told_as_degraded() {
+    let volume = Volume::of(&generations(1)[0]);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (dir, count) = (volume.dir(), Arc::clone(&asked));
+    let make: MakeWatcher = Box::new(move |hints| {
+        Ok(Box::new(Hectic { dir: dir.clone(), asked: Arc::clone(&count), hints }) as Box<dyn Watcher>)
+    });
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    let deadline = Instant::now() + common::DEADLINE;
+    while !reloader.status().watched.contains(&volume.dir()) {
+        assert!(Instant::now() < deadline, "never watched: {:?}", reloader.status());
+        std::thread::yield_now();
+    }
+    assert!(asked.load(Ordering::SeqCst) > LOOKS, "it was not gone when it was to be watched");
+    assert_eq!(reloader.status().degraded, None);
+    assert_eq!(common::drain(&mut events), []);
+}
+
+#[test]
+fn inv06_lost_events_have_every_directory_watched_anew() {
+    let volume = Volume::of(&generations(1)[0]);
+    let watched = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&watched);
+    let (watcher, hints) = slow(move |dir| {
+        keep.lock().unwrap().push(dir.to_owned());
+        true
+    });
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(watcher)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    let mut first = std::mem::take(&mut *watched.lock().unwrap());
+    first.sort();
+    assert!(first.contains(&volume.dir()) && first.contains(&PathBuf::from("/")), "{first:?}");
+    hints.lock().unwrap().as_ref().unwrap().lost();
+    let deadline = Instant::now() + common::DEADLINE;
+    while watched.lock().unwrap().len() < first.len() {
+        assert!(Instant::now() < deadline, "watched anew: {:?}", watched.lock().unwrap());
+        std::thread::yield_now();
+    }
+    let mut again = watched.lock().unwrap().clone();
+    again.sort();
+    assert_eq!(first, again);
+    assert_eq!(drain(&mut events), [], "nothing changed");
+}
+
+#[test]
+fn inv06_a_directory_found_to_be_another_is_watched_anew_without_an_event() {
+    let volume = Volume::of(&generations(1)[0]);
+    let dir = volume.path("..generation_0");
+    let watched = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&watched);
+    let (watcher, _) = slow(move |dir| {
+        keep.lock().unwrap().push(dir.to_owned());
+        true
+    });
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(watcher)).load().unwrap();
+    reloader.start().unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    assert!(watched.lock().unwrap().contains(&dir));
+    watched.lock().unwrap().clear();
+    // The same names and bytes in another directory: the old watch is with the old one.
+    let next = volume.path("next");
+    std::fs::create_dir(&next).unwrap();
+    for name in ["tls.crt", "tls.key"] {
+        std::fs::copy(dir.join(name), next.join(name)).unwrap();
+    }
+    std::fs::rename(&dir, volume.path("old")).unwrap();
+    std::fs::rename(&next, &dir).unwrap();
+    assert_eq!(reloader.reload_now(), Reload::Unchanged);
+    assert_eq!(*watched.lock().unwrap(), [dir]);
+}
+
+/// Checks: INV-12. The platform's watcher says that it has ended where there is none to be had, since its handler is dropped.
+#[test]
+fn inv12_a_watcher_that_ends_before_it_is_made_asks_for_no_look() {
+    let volume = Volume::of(&generations(1)[0]);
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let make: MakeWatcher = Box::new(move |hints| {
+        count.fetch_add(1, Ordering::SeqCst);
+        hints.ended("stillborn");
+        Err(Error::new(Layer::Watch, "no instances left"))
+    });
+    let reloader = volume.server().timing(by_events_only()).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    let (start, looks) = (Instant::now(), reloader.status().looks);
+    std::thread::sleep(Duration::from_millis(500));
+    let (looks, took) = (reloader.status().looks - looks, start.elapsed());
+    assert!(
+        u128::from(looks) <= 2 + took.as_millis() / 100,
+        "{looks} looks in {took:?}, {} watchers",
+        made.load(Ordering::SeqCst)
+    );
+}
+
+/// The platform's watcher, and something happens before a directory is watched.
+struct Late(Before, Box<dyn Watcher>);
+
+impl Watcher for Late {
+    fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
+        (self.0.lock().unwrap())(dir);
+        self.1.watch(dir)
+    }
+
+    fn unwatch(&mut self, dir: &Path) {
+        self.1.unwatch(dir);
+    }
+}
+
+/// Checks: INV-05. What takes the place of a directory between the look and the watch may be a link to one that is watched.
+#[cfg(unix)]
+#[test]
+fn inv05_a_link_in_the_place_of_a_directory_that_is_to_be_watched_leaves_the_others_heard() {
+    let generations = generations(4);
+    let root = tempfile::tempdir().unwrap();
+    let physical = root.path().canonicalize().unwrap();
+    let (one, two) = (physical.join("one"), physical.join("two"));
+    let files = |generation: &common::Generation| {
+        let pair = &generation.server;
+        common::replace(&one.join("tls.crt"), pair.chain.as_bytes());
+        common::replace(&one.join("tls.key"), pair.key.as_bytes());
+    };
+    std::fs::create_dir(&one).unwrap();
+    std::fs::create_dir(&two).unwrap();
+    files(&generations[0]);
+    std::fs::copy(one.join("tls.key"), two.join("tls.key")).unwrap();
+    let (from, to) = (two.clone(), one.clone());
+    let mut swaps = Some(());
+    let before: Before = Arc::new(Mutex::new(move |dir: &Path| {
+        if dir == from && swaps.take().is_some() {
+            std::fs::rename(&from, from.with_extension("old")).unwrap();
+            std::os::unix::fs::symlink(&to, &from).unwrap();
+        }
+        true
+    }));
+    let make: MakeWatcher = Box::new(move |hints| {
+        Ok(Box::new(Late(Arc::clone(&before), native_watcher(hints)?)) as Box<dyn Watcher>)
+    });
+    let builder = rustls_reload::ServerReloader::builder(one.join("tls.crt"), two.join("tls.key"));
+    let reloader = builder.timing(by_events_only()).watcher(Some(make)).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    common::started(&mut events);
+    for next in &generations[1..] {
+        files(next);
+        common::wait_for_leaf(&reloader, &next.server);
+    }
+}
