@@ -6,11 +6,7 @@
 use std::{env::args_os, error::Error, time::Duration};
 
 use rustls_reload::ServerReloader;
-use tokio::{
-    io::copy,
-    net::TcpListener,
-    time::sleep,
-};
+use tokio::{io::copy, net::TcpListener, time::sleep};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

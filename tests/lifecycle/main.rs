@@ -9,6 +9,7 @@ mod async_tasks;
 mod callers;
 mod cell;
 mod clocks;
+mod embedding;
 mod lifecycle;
 mod panics;
 mod stalled;

@@ -364,7 +364,7 @@ fn inv12_list_of_more_than_4_mib_is_served_and_key_of_as_much_refused() {
             sink.lock().unwrap().push(error.to_string());
         }
     });
-    server.load().unwrap();
+    drop(server.load().unwrap());
     let warned = warned.lock().unwrap().clone();
     assert!(warned.len() == 1 && warned[0].contains("close to the limit of 4194304"), "{warned:?}");
     world.put("ca.crt", &padded((4 << 20) + 1));

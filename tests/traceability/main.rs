@@ -2,5 +2,6 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 
+mod map;
 mod proof;
 mod readme;

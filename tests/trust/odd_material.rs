@@ -250,7 +250,7 @@ fn inv02_the_bundle_of_the_system_is_taken_as_client_cas() {
     let dir = tempfile::tempdir().unwrap();
     pair(dir.path(), "-newkey ed25519");
     for mode in [ClientAuth::Optional, ClientAuth::Required] {
-        server_in(dir.path()).client_ca(bundle, mode).load().unwrap();
+        drop(server_in(dir.path()).client_ca(bundle, mode).load().unwrap());
     }
 }
 

@@ -191,6 +191,6 @@ fn inv14_ca_renamed_with_its_key_is_taken() {
     assert!(world.lets_in(&running, &someone(&ca)));
     put("after");
     let answer = running.reload_now();
-    server();
+    drop(server());
     assert_eq!(answer, Reload::Reloaded, "a start takes it");
 }

@@ -1,10 +1,6 @@
 //! Embedding that cannot silently stop reloading: owners, late observers, and the acceptor.
 //!
 //! Checks: INV-07, INV-11, INV-13
-#![cfg(not(loom))]
-#![allow(clippy::unwrap_used, missing_docs)] // reason: a test may panic
-
-mod common;
 
 use std::{
     io,
@@ -16,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Generation, Volume, by_events_only, drain, expect, generations, started};
+use crate::common::{self, Generation, Volume, by_events_only, drain, expect, generations, started};
 use rustls_reload::{Acceptor, Event, HANDSHAKE_LIMIT, HandshakeFailure, Layer, Reload, ServerReloader};
 
 /// Returns the acceptor alone, as a function of an application does.
