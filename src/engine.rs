@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    mem::{self, Discriminant},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Weak,
     time::Duration,
@@ -20,6 +21,7 @@ use crate::{
     expiry::{Expiry, Thresholds},
     fs::Fs,
     machine::{Answer, Effect, Input, Notice, Seen, Timing, Verdict},
+    probe::Probe,
     shared::{Ask, Drive, Reload, Shared},
     snapshot::{Look, PathSet},
     status::{Progress, Status},
@@ -29,13 +31,16 @@ use crate::{
     watch::{Armed, Hinted, MakeWatcher, Watch},
 };
 
+mod state_hash;
+
 /// Changes of the watch plan after which one step stops following them. The file set is then hinted
 /// at again, so the next step continues soon and without an event.
 const ARM_LIMIT: usize = 8;
 
 /// Everything from the files to the published value.
-pub(crate) struct Engine<F: Fs, B: Build> {
+pub(crate) struct Engine<F: Fs, B: Build, P: Probe = ()> {
     fs: F,
+    probe: P,
     build: B,
     clock: Arc<dyn Clock>,
     make_watcher: Option<MakeWatcher>,
@@ -60,9 +65,16 @@ pub(crate) struct Engine<F: Fs, B: Build> {
     builds: u64,
     /// The number of directories that the last snapshot of each file set walked through.
     directories: BTreeMap<usize, usize>,
-    /// The file set that takes a step, the kind of its input, and whether other file sets follow.
-    #[cfg(feature = "testkit")]
-    running: (usize, Option<std::mem::Discriminant<Input<Cause>>>, bool),
+    running: Running,
+}
+
+/// The step in progress.
+#[derive(Default, Hash)]
+struct Running {
+    unit: usize,
+    input: Option<Discriminant<Input<Cause>>>,
+    /// Whether the units after this one take a step as well.
+    each: bool,
 }
 
 /// A watcher that ended by itself.
@@ -77,25 +89,25 @@ struct Dead {
 }
 
 /// The results of the first load.
-pub(crate) struct First<F: Fs, B: Build> {
-    pub(crate) engine: Engine<F, B>,
+pub(crate) struct First<F: Fs, B: Build, P: Probe> {
+    pub(crate) engine: Engine<F, B, P>,
     pub(crate) whole: Whole<B::Value>,
     pub(crate) now: Now,
     pub(crate) progress: Progress,
 }
 
-impl<F: Fs, B: Build> Engine<F, B> {
+impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     /// Loads all file sets for the first time: synchronous and strict. [`Starting::look`] defines
     /// when a file set is stable.
     pub(crate) fn load(
-        fs: F,
+        (fs, probe): (F, P),
         sets: Vec<PathSet>,
         mut build: B,
         clock: Arc<dyn Clock>,
         timing: Timing,
         make_watcher: Option<MakeWatcher>,
         thresholds: Thresholds,
-    ) -> Result<First<F, B>, Error> {
+    ) -> Result<First<F, B, P>, Error> {
         let start = clock.now().mono;
         let mut starting: Vec<_> = sets.iter().map(|_| Starting::Moving(None)).collect();
         loop {
@@ -106,11 +118,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             }
             match pause {
                 Some(pause) => {
-                    #[cfg(feature = "testkit")]
-                    fs.forget(&|mut state| {
-                        std::hash::Hash::hash(&(start, pause), &mut state);
-                        starting.iter().for_each(|set| set.digest(state));
-                    });
+                    state_hash::keep_starting(&probe, (start, pause), &starting);
                     clock.sleep(pause);
                 }
                 None => break,
@@ -133,6 +141,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             .collect();
         let mut engine = Self {
             fs,
+            probe,
             build,
             clock,
             make_watcher,
@@ -150,8 +159,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
             looks: count,
             builds: count,
             directories: BTreeMap::new(),
-            #[cfg(feature = "testkit")]
-            running: (0, None, false),
+            running: Running::default(),
         };
         let units = engine.units.iter().enumerate();
         units.for_each(|(number, unit)| engine.agenda.note(number, unit, now));
@@ -165,10 +173,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
     /// The clock is read once after each stage that takes time and after each callback. The effects
     /// that follow go by that reading.
     fn run(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, input: Input<Cause>) -> Now {
-        #[cfg(feature = "testkit")]
-        {
-            (self.running.0, self.running.1) = (unit, Some(std::mem::discriminant(&input)));
-        }
+        (self.running.unit, self.running.input) = (unit, Some(mem::discriminant(&input)));
         let now = self.carry_out(shared, unit, now, input);
         let near = self.nears_its_end(&mut shared.lock().status, unit, now);
         near.into_iter().for_each(|event| shared.tell(event));
@@ -294,8 +299,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
         // watcher are callers' code.
         let seen = caught(|| {
             // A snapshot is the last effect of a step, so no other effect is pending.
-            #[cfg(feature = "testkit")]
-            self.forget(shared, &());
+            self.keep(shared, &());
             let mut look = self.units[unit].snapshot(&self.fs);
             let mut fault = self.faults.get(&unit).cloned();
             let mut never_watched = None;
@@ -328,8 +332,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
                     }
                     break;
                 }
-                #[cfg(feature = "testkit")]
-                self.forget(shared, &(attempt, &fault, &never_watched));
+                self.keep(shared, &(attempt, &fault, &never_watched));
                 look = self.units[unit].snapshot(&self.fs);
             }
             self.watching(shared, unit, now, fault);
@@ -539,38 +542,9 @@ impl<F: Fs, B: Build> Engine<F, B> {
         }
     }
 
-    /// Declares to a simulated world that nothing read so far matters, except the hashed state and
-    /// `more`.
-    #[cfg(feature = "testkit")]
-    fn forget(&self, shared: &Shared<B::Value>, more: &impl std::hash::Hash) {
-        self.fs.forget(&|mut state| {
-            std::hash::Hash::hash(&self.running, &mut state);
-            std::hash::Hash::hash(more, &mut state);
-            shared.digest(state);
-            self.hash_state(state);
-        });
-    }
-
-    /// Hashes everything that the next steps depend on.
-    #[cfg(feature = "testkit")]
-    fn hash_state(&self, mut state: &mut dyn std::hash::Hasher) {
-        use std::hash::Hash;
-        self.units.iter().for_each(|unit| unit.digest(state));
-        self.agenda.digest(state);
-        (&self.faults, &self.degraded, &self.asked).hash(&mut state);
-        if let Some(watch) = &self.watch {
-            self.watch_made.hash(&mut state);
-            watch.digest(state);
-        }
-        self.dead.as_ref().map(|dead| (&dead.why, dead.noted, dead.until, dead.pause)).hash(&mut state);
-    }
-
     /// Steps each file set in turn, the first of them at `now`, until the last one or a stop.
     fn each(&mut self, shared: &Shared<B::Value>, now: Now, input: &Input<Cause>) {
-        #[cfg(feature = "testkit")]
-        {
-            self.running.2 = true;
-        }
+        self.running.each = true;
         for unit in 0..self.units.len() {
             if shared.lock().stopped {
                 return;
@@ -581,7 +555,7 @@ impl<F: Fs, B: Build> Engine<F, B> {
     }
 }
 
-impl<F: Fs, B: Build> Drive<B::Value> for Engine<F, B>
+impl<F: Fs, B: Build, P: Probe> Drive<B::Value> for Engine<F, B, P>
 where
     F::Dir: Send,
     F::File: Send,
@@ -610,11 +584,8 @@ where
                 Hinted::Some(units) => units.into_iter().for_each(|unit| self.agenda.hint(unit)),
             }
         }
-        #[cfg(feature = "testkit")]
-        {
-            self.running = (0, None, false);
-            self.forget(shared, &());
-        }
+        self.running = Running::default();
+        self.keep(shared, &());
         self.next_step(shared);
     }
 
@@ -637,11 +608,6 @@ where
         self.degraded = None;
         let status = &mut shared.lock().status;
         (0..self.units.len()).for_each(|unit| self.note(status, unit));
-    }
-
-    #[cfg(feature = "testkit")]
-    fn digest(&self, state: &mut dyn std::hash::Hasher) {
-        self.hash_state(state);
     }
 }
 

@@ -124,10 +124,13 @@ mod error;
 mod event;
 mod expiry;
 pub mod fs;
+#[doc(hidden)]
+pub mod internal;
 mod line;
 pub mod machine;
 pub mod manual;
 pub mod pem;
+mod probe;
 mod reloader;
 mod secret;
 mod sha256;

@@ -19,6 +19,7 @@ use crate::{
     expiry::Thresholds,
     fs::{Fs, NativeFs},
     machine::Timing,
+    probe::Probe,
     shared::{Observers, Reload, Shared, Waiting},
     snapshot::PathSet,
     status::Status,
@@ -144,10 +145,8 @@ impl<B: Build> Builder<B> {
         self
     }
 
-    /// Wraps the build step in another one, for tests that observe it.
-    #[cfg(feature = "testkit")]
-    #[must_use]
-    pub fn around<C: Build<Value = B::Value>>(self, around: impl FnOnce(B) -> C) -> Builder<C> {
+    /// Puts another build step around this one.
+    pub(crate) fn around<C: Build<Value = B::Value>>(self, around: impl FnOnce(B) -> C) -> Builder<C> {
         let Self { build, sets, timing, clock, make_watcher, observers, thresholds } = self;
         Builder { build: around(build), sets, timing, clock, make_watcher, observers, thresholds }
     }
@@ -173,11 +172,23 @@ impl<B: Build> Builder<B> {
         F::Dir: Send,
         F::File: Send,
     {
+        self.load_probed(fs, ())
+    }
+
+    /// As [`load_from`](Self::load_from), with a probe.
+    pub(crate) fn load_probed<F, P>(self, fs: F, probe: P) -> Result<Reloader<B::Value>, Error>
+    where
+        F: Fs,
+        F::Dir: Send,
+        F::File: Send,
+        P: Probe,
+    {
         let sets = self.sets?;
         let names: Vec<_> = sets.iter().map(|set| Arc::from(set.name())).collect();
         let clock = Arc::clone(&self.clock);
+        let Self { build, timing, make_watcher, thresholds, .. } = self;
         let First { mut engine, whole, now, progress } =
-            Engine::load(fs, sets, self.build, self.clock, self.timing, self.make_watcher, self.thresholds)?;
+            Engine::load((fs, probe), sets, build, self.clock, timing, make_watcher, thresholds)?;
         // A build may return fewer leaves than there are file sets; the others have none.
         let leaves = whole.leaves.into_iter().chain(std::iter::repeat(None));
         let mut status = Status::first(names.into_iter().zip(leaves), now.wall);
@@ -451,7 +462,6 @@ impl<T: Send + Sync + 'static> fmt::Debug for Handle<T> {
 
 impl<T: Send + Sync + 'static> Handle<T> {
     /// Returns the shared state, which a simulation drives.
-    #[cfg(feature = "testkit")]
     pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
         &self.shared
     }

@@ -19,19 +19,20 @@ use crate::{
     clock::{Clock, Now},
     error::{Error, Layer, drop_payload},
     event::{Event, Leaf, Ring},
+    probe::StateHash,
     status::{Progress, Status},
     sync::{Arc, Condvar, Mutex, MutexGuard, lock, thread::ThreadId},
 };
 
 mod driving;
+mod state_hash;
 mod waiting;
 
-#[cfg(feature = "testkit")]
-pub(crate) use driving::{ManualReload, Next, WorkerLoop};
+pub use driving::{ManualReload, Next, WorkerLoop};
 pub(crate) use waiting::Waiting;
 
 /// The outcome of a manual reload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reload {
     /// A new generation is served.
@@ -78,7 +79,7 @@ struct Deliveries<T> {
 }
 
 /// The engine as an object, so that all other code is generic over the value only.
-pub(crate) trait Drive<T>: Send {
+pub(crate) trait Drive<T>: StateHash + Send {
     /// Arms the watch and takes the first snapshots. `now` has just been read.
     fn begin(&mut self, shared: &Arc<Shared<T>>, now: Now);
     /// Takes one step.
@@ -87,9 +88,6 @@ pub(crate) trait Drive<T>: Send {
     fn pause(&self) -> Option<Duration>;
     /// Frees the watch.
     fn end(&mut self, shared: &Shared<T>);
-    /// Hashes everything that the next steps depend on, except counters of the status.
-    #[cfg(feature = "testkit")]
-    fn digest(&self, state: &mut dyn std::hash::Hasher);
 }
 
 /// The reason for a step.
@@ -110,7 +108,7 @@ enum Whom {
 }
 
 /// The state that all handles and the driver share.
-pub(crate) struct Shared<T> {
+pub struct Shared<T> {
     pub(crate) cell: Cell<Published<T>>,
     observers: Observers<T>,
     /// Added after the load; see [`Shared::on_publish`].
@@ -122,7 +120,8 @@ pub(crate) struct Shared<T> {
     changed: Condvar,
 }
 
-pub(crate) struct State<T> {
+/// The state under the mutex.
+pub struct State<T> {
     /// Without the summary of all file sets and without the watched directories: see
     /// [`State::status`].
     pub(crate) status: Status,
@@ -141,7 +140,7 @@ pub(crate) struct State<T> {
     /// The thread that is in a call of the driver.
     driving: Option<ThreadId>,
     /// Set while a worker was started and has not ended.
-    pub(crate) worker: bool,
+    pub worker: bool,
     /// The number of workers started so far.
     pub(crate) runs: u64,
     /// Set once nothing may be published any more.
@@ -170,13 +169,14 @@ impl<T> State<T> {
     }
 
     /// Returns the status with its summary of all file sets and the watched directories.
-    pub(crate) fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         Status { watched: self.watched.iter().cloned().collect(), ..self.status.summed() }
     }
 }
 
 impl<T> Shared<T> {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<T>> {
+    /// Locks the state.
+    pub fn lock(&self) -> MutexGuard<'_, State<T>> {
         lock(&self.state)
     }
 }
@@ -424,29 +424,5 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
         drop(state);
         self.notify();
-    }
-}
-
-#[cfg(feature = "testkit")]
-impl<T> State<T> {
-    /// Runs `call` as if on another thread than the driving one.
-    pub(crate) fn elsewhere<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> R {
-        let driving = self.driving.take();
-        let result = call(self);
-        self.driving = driving;
-        result
-    }
-}
-
-#[cfg(feature = "testkit")]
-impl<T: Send + Sync + 'static> Shared<T> {
-    /// Hashes everything that the next steps depend on, except a driver that a thread has taken.
-    pub(crate) fn digest(&self, hasher: &mut dyn std::hash::Hasher) {
-        let state = self.lock();
-        let waiting = (state.hint, state.stopped, state.asked > state.begun);
-        std::hash::Hash::hash(&waiting, &mut &mut *hasher);
-        if let Some(drive) = &state.idle {
-            drive.digest(hasher);
-        }
     }
 }

@@ -19,6 +19,8 @@ use crate::{
     walk::{Motion, Walk},
 };
 
+mod state_hash;
+
 /// One consistent set of files and the walk to them.
 pub(crate) struct Set {
     pub(crate) files: Files,
@@ -30,13 +32,6 @@ impl Set {
     /// `earlier`.
     fn is(&self, earlier: &Self) -> bool {
         self.files == earlier.files && self.walk.held_still_since(&earlier.walk)
-    }
-
-    #[cfg(feature = "testkit")]
-    fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
-        use std::hash::Hash;
-        self.walk.hash(&mut state);
-        self.files.iter().for_each(|(_, bytes)| bytes.hash(&mut state));
     }
 }
 
@@ -237,33 +232,6 @@ impl<V> Unit<V> {
         status.refused = refused;
         status.differs_since = self.differs_since;
     }
-
-    /// Hashes everything that the next steps depend on.
-    #[cfg(feature = "testkit")]
-    pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
-        use std::hash::Hash;
-        self.served.digest(state);
-        if let Some(candidate) = &self.candidate {
-            candidate.set.digest(state);
-        }
-        self.candidate.as_ref().map(|candidate| candidate.motion).hash(&mut state);
-        self.torn.as_ref().map(|torn| (&torn.walk, torn.files.as_ref().err())).hash(&mut state);
-        if let Some((files, _)) = &self.judged {
-            files.iter().for_each(|file| file.hash(&mut state));
-        }
-        // Numbers matter by their equality only: with those of the candidate and of the last
-        // evaluated bytes.
-        let content = |number| u64::from(self.candidate.as_ref().is_some_and(|now| now.content == number));
-        let bytes = |number: u64| {
-            let judged = self.judged.as_ref().is_some_and(|(_, judged)| *judged == number);
-            2 * u64::from(judged) + u64::from(self.candidate.as_ref().is_some_and(|now| now.bytes == number))
-        };
-        let cause = |cause: &Cause| Cause { error: cause.error.clone(), bytes: cause.bytes.map(bytes) };
-        self.candidate.as_ref().map(|now| bytes(now.bytes)).hash(&mut state);
-        self.held_told.map(|(told, date)| (bytes(told), date)).hash(&mut state);
-        self.machine.renamed(content, cause).hash(&mut state);
-        self.differs_since.is_some().hash(&mut state);
-    }
 }
 
 /// A file set on its way through the first load.
@@ -347,26 +315,6 @@ impl Starting {
         *before = Some(Before::Whole(set, since));
         Ok(Some((since + timing.settle).saturating_sub(clock.now().mono)))
     }
-
-    /// Hashes everything that the next snapshot is compared with.
-    #[cfg(feature = "testkit")]
-    pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
-        use std::hash::Hash;
-        match self {
-            Self::Still(set) => {
-                0.hash(&mut state);
-                set.digest(state);
-            }
-            Self::Moving(None) => 1.hash(&mut state),
-            Self::Moving(Some(Before::Whole(set, since))) => {
-                (2, since).hash(&mut state);
-                set.digest(state);
-            }
-            Self::Moving(Some(Before::Torn(look, since, pause))) => {
-                (3, since, pause, &look.walk, look.files.as_ref().err()).hash(&mut state);
-            }
-        }
-    }
 }
 
 /// Returns whether nothing of the file set can have changed within the settle time.
@@ -433,11 +381,5 @@ impl Agenda {
     pub(crate) fn first<V>(&self, units: &[Unit<V>], now: Now) -> Option<(Duration, usize)> {
         let dated = self.dated.iter().filter_map(|unit| Some((units[*unit].machine.wake(now)?, *unit)));
         self.due.first().copied().into_iter().chain(dated).min()
-    }
-
-    #[cfg(feature = "testkit")]
-    pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
-        // The due times follow from the machines.
-        std::hash::Hash::hash(&self.hinted, &mut state);
     }
 }

@@ -194,13 +194,6 @@ pub trait Fs: Send + 'static {
     /// The system's own error.
     fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Receives the state that the reader keeps: `kept` hashes all of it. Does nothing by default.
-    ///
-    /// The reader forgets everything else that it knew or has read. A simulated file system
-    /// therefore takes two readers with equal state for one.
-    #[cfg(feature = "testkit")]
-    fn forget(&self, _kept: &dyn Fn(&mut dyn std::hash::Hasher)) {}
-
     /// Returns whether a symlink in this directory may lead to something other than its text says,
     /// so that only the system can follow it. Such links are "magic links" in symlink(7).
     fn has_magic_links(&self, _dir: &Self::Dir) -> bool {

@@ -15,7 +15,7 @@ use crate::{
 type Locked<'a, T> = MutexGuard<'a, State<T>>;
 
 /// The next action of a loop. The lock is held until the loop is over, so that no change is missed.
-pub(crate) enum Next<'a, T, R> {
+pub enum Next<'a, T, R> {
     /// The loop goes on at once.
     Again(Locked<'a, T>),
     /// The loop goes on after a change of the state, or after this time.
@@ -27,7 +27,7 @@ pub(crate) enum Next<'a, T, R> {
 impl<T> State<T> {
     /// Counts a worker as started and lets it publish, unless another one runs. Returns whether
     /// that undoes a stop.
-    pub(crate) fn start(&mut self) -> Option<bool> {
+    pub fn start(&mut self) -> Option<bool> {
         if self.worker {
             return None;
         }
@@ -39,7 +39,7 @@ impl<T> State<T> {
     /// Forbids any publication from now on, and ends all manual reloads. A caller of one asserted
     /// that the writing was over at that time, and not that a later start finds finished files
     /// (INV-01 (b)).
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.stopped = true;
         self.ended = self.asked;
         // A reload that has begun is answered by its own outcome.
@@ -90,7 +90,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     /// Runs the worker: takes the driver, drives until stopped, and puts it back.
     pub(crate) fn work(self: &Arc<Self>) {
-        let mut worker = WorkerLoop::new();
+        let mut worker = WorkerLoop::default();
         self.carry_out(self.lock(), |state| worker.go_on(self, state));
     }
 
@@ -98,7 +98,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// does.
     pub(crate) fn reload_now(self: &Arc<Self>) -> Reload {
         let mut state = self.lock();
-        match ManualReload::ask(self, &mut state) {
+        let is_driver = Self::is_driver(&state);
+        match ManualReload::ask(self, &mut state, is_driver) {
             Ok(mut reload) => self.carry_out(state, |state| reload.go_on(self, state)),
             Err(answer) => answer,
         }
@@ -162,23 +163,21 @@ impl<T: Send + Sync + 'static> Shared<T> {
 }
 
 /// A worker's loop, from its start to its end.
-pub(crate) struct WorkerLoop<T> {
+pub struct WorkerLoop<T> {
     /// The driver, once it was free.
-    drive: Option<Box<dyn Drive<T>>>,
+    pub(super) drive: Option<Box<dyn Drive<T>>>,
+}
+
+    /// Makes a loop that has not begun.
+impl<T> Default for WorkerLoop<T> {
+    fn default() -> Self {
+        Self { drive: None }
+    }
 }
 
 impl<T: Send + Sync + 'static> WorkerLoop<T> {
-    /// Makes a loop that has not begun.
-    pub(crate) fn new() -> Self {
-        Self { drive: None }
-    }
-
     /// Begins, takes a step, or ends.
-    pub(crate) fn go_on<'a>(
-        &mut self,
-        shared: &'a Arc<Shared<T>>,
-        mut state: Locked<'a, T>,
-    ) -> Next<'a, T, ()> {
+    pub fn go_on<'a>(&mut self, shared: &'a Arc<Shared<T>>, mut state: Locked<'a, T>) -> Next<'a, T, ()> {
         match self.drive.take().map_or_else(|| Err(state.idle.take()), Ok) {
             Ok(drive) if state.stopped => Self::end(shared, state, drive),
             Ok(drive) => shared.step(state, &mut **self.drive.insert(drive)),
@@ -236,35 +235,26 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
         shared.wake(wakers);
         Next::Over(())
     }
-
-    /// Hashes everything that the next steps depend on.
-    #[cfg(feature = "testkit")]
-    pub(crate) fn digest(&self, shared: &Shared<T>, hasher: &mut dyn std::hash::Hasher) {
-        shared.digest(hasher);
-        if let Some(drive) = &self.drive {
-            drive.digest(hasher);
-        }
-    }
 }
 
 /// A manual reload, from the question to its answer.
-pub(crate) struct ManualReload<T> {
+pub struct ManualReload<T> {
     ticket: u64,
     /// The driver, while this caller drives.
-    drive: Option<Box<dyn Drive<T>>>,
+    pub(super) drive: Option<Box<dyn Drive<T>>>,
 }
 
 impl<T: Send + Sync + 'static> ManualReload<T> {
-    /// Asks for a reload.
+    /// Asks for a reload; the driver itself, in a callback, does not wait for it.
     ///
     /// # Errors
     /// The answer, where there is nothing to wait for.
-    pub(crate) fn ask(shared: &Shared<T>, state: &mut State<T>) -> Result<Self, Reload> {
+    pub fn ask(shared: &Shared<T>, state: &mut State<T>, is_driver: bool) -> Result<Self, Reload> {
         if state.stopped {
             return Err(Reload::Stopped);
         }
         state.asked += 1;
-        if Shared::is_driver(state) {
+        if is_driver {
             return Err(Reload::Queued);
         }
         let ticket = state.asked;
@@ -274,11 +264,7 @@ impl<T: Send + Sync + 'static> ManualReload<T> {
     }
 
     /// Returns the answer, or waits for it, or takes a step for it where no other thread drives.
-    pub(crate) fn go_on<'a>(
-        &mut self,
-        shared: &'a Arc<Shared<T>>,
-        mut state: Locked<'a, T>,
-    ) -> Next<'a, T, Reload> {
+    pub fn go_on<'a>(&mut self, shared: &'a Arc<Shared<T>>, mut state: Locked<'a, T>) -> Next<'a, T, Reload> {
         if let Some(drive) = self.drive.take() {
             // Other callers that asked meanwhile wait for this drive too.
             let is_wanted = state.asked > state.begun || state.answers.values().any(Option::is_none);

@@ -128,10 +128,6 @@ impl<F: Fs> Fs for Hooked<F> {
         self.fs.reached(path)
     }
 
-    fn forget(&self, kept: &dyn Fn(&mut dyn std::hash::Hasher)) {
-        self.fs.forget(kept);
-    }
-
     fn list(&self, dir: &F::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
         (self.hook)(Verb::List)?;
         self.fs.list(dir, each)

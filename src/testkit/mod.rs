@@ -16,12 +16,13 @@ mod revocation;
 pub mod sim;
 pub mod twin;
 
+pub use crate::internal::RevocationPolicy;
 pub use certs::{Authority, Identity, Pair, Subject};
 pub use hooked::{Hook, Hooked, Verb};
 pub use leaks::{WINDOW, Windows, leaks};
 pub use lists::{Crl, Odd};
 pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};
-pub use revocation::{HOLD, ListSpec, RevocationPolicy, client_verifiers};
+pub use revocation::{HOLD, ListSpec, client_verifiers};
 
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ use super::{Authority, Crl, Identity, Pair, Subject, armor, lists::value};
 use crate::{
     Error, crl,
     der::{self, INTEGER, OCTETS, OID, Reader, SEQUENCE},
+    internal::{self, RevocationPolicy},
     secret::Secret,
     snapshot::Files,
 };
@@ -158,17 +159,6 @@ fn rewritten(template: &[u8], spec: &ListSpec) -> Option<Vec<u8>> {
     ))
 }
 
-/// The policy for clients whose revocation status is in doubt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RevocationPolicy {
-    /// As [in the builder](crate::ServerBuilder::only_check_end_entity_revocation).
-    pub end_entity_only: bool,
-    /// As [in the builder](crate::ServerBuilder::allow_unknown_revocation_status).
-    pub allow_unknown: bool,
-    /// As [in the builder](crate::ServerBuilder::ignore_revocation_expiration).
-    pub ignore_expiration: bool,
-}
-
 /// Returns the verifiers of a server with these client CAs and CRL files, by policy.
 ///
 /// # Errors
@@ -188,5 +178,7 @@ pub fn client_verifiers(
         (PathBuf::from(format!("/{i}.crl")), bytes)
     };
     let files = Files::new(lists.iter().enumerate().map(file));
-    crate::tls::client_verifiers(Arc::new(roots), &files)
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    internal::client_verifiers(Arc::new(roots), &files, &provider, wall)
 }

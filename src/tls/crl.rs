@@ -33,10 +33,13 @@ use crate::{
 
 /// Options of revocation checking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Policy {
-    pub(super) end_entity_only: bool,
-    pub(super) allow_unknown: bool,
-    pub(super) ignore_expiration: bool,
+pub struct Policy {
+    /// See [`ServerBuilder::only_check_end_entity_revocation`](crate::ServerBuilder::only_check_end_entity_revocation).
+    pub end_entity_only: bool,
+    /// See [`ServerBuilder::allow_unknown_revocation_status`](crate::ServerBuilder::allow_unknown_revocation_status).
+    pub allow_unknown: bool,
+    /// See [`ServerBuilder::ignore_revocation_expiration`](crate::ServerBuilder::ignore_revocation_expiration).
+    pub ignore_expiration: bool,
 }
 
 impl Policy {

@@ -25,10 +25,10 @@ mod validate;
 
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use acceptor::{Accepted, Acceptor, HANDSHAKE_LIMIT};
+pub use crl::Policy as RevocationPolicy;
 pub use failure::HandshakeFailure;
 pub use inspect::Inspection;
 pub use resolver::Resolver;
-#[cfg(feature = "testkit")]
-pub(crate) use revocation::client_verifiers;
+pub use revocation::client_verifiers;
 pub use server::{ClientAuth, ServerBuild, ServerBuilder, ServerReloader, ServerTls};
 pub use trust::SESSION_LIMIT;

@@ -298,7 +298,7 @@ pub(super) fn nameless(path: &Path) -> Error {
     Error::new(Layer::Names, why).at(path)
 }
 
-#[cfg(all(test, feature = "ring", feature = "testkit", not(loom)))]
+#[cfg(all(test, feature = "ring", not(loom)))]
 #[allow(clippy::expect_used)] // reason: a test
 mod tests {
     use super::*;

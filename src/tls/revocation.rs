@@ -11,7 +11,7 @@ use rustls::{
     CertRevocationListError, CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError,
     RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
-    crypto::WebPkiSupportedAlgorithms,
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
@@ -259,36 +259,33 @@ fn may_sign_lists(certificate: &[u8]) -> bool {
     matches!(Reader(usage).read(BIT_STRING), Some([_, bits, ..]) if bits & 0x02 != 0)
 }
 
-/// Returns the verifiers that a first load of these CRL files makes, by policy, for tests that try
-/// many worlds.
-#[cfg(feature = "testkit")]
-pub(crate) fn client_verifiers(
+/// Returns the verifiers that a first load of these files of lists makes at `wall`, by the policy.
+///
+/// # Errors
+/// What a first load refuses the lists or the roots for.
+pub fn client_verifiers(
     roots: Arc<RootCertStore>,
     files: &crate::snapshot::Files,
-) -> Result<impl Fn(crate::testkit::RevocationPolicy) -> Arc<dyn ClientCertVerifier> + use<>, crate::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    provider: &Arc<CryptoProvider>,
+    wall: Duration,
+) -> Result<impl Fn(Policy) -> Arc<dyn ClientCertVerifier> + use<>, crate::Error> {
     // Each handshake evaluates a release from hold again, by the policy of its verifier.
     let court = super::crl::Court {
         policy: Policy { ignore_expiration: true, ..Policy::default() },
         roots: &roots,
-        provider: &provider,
+        provider,
         wall,
         served: None,
         served_roots: None,
         of_set: [&[]; 2],
     };
     let lists = Lists::read(files.iter(), &court, &mut Vec::new())?;
-    let stock = rustls::server::WebPkiClientVerifier::builder_with_provider(
-        Arc::clone(&roots),
-        Arc::clone(&provider),
-    );
+    let (of_roots, provider) = (Arc::clone(&roots), Arc::clone(provider));
+    let stock = rustls::server::WebPkiClientVerifier::builder_with_provider(of_roots, provider);
+    let algorithms = court.provider.signature_verification_algorithms;
     let stock =
         stock.build().map_err(|error| crate::Error::new(crate::Layer::ClientCa, error.to_string()))?;
-    let algorithms = provider.signature_verification_algorithms;
     Ok(move |policy| {
-        let crate::testkit::RevocationPolicy { end_entity_only, allow_unknown, ignore_expiration } = policy;
-        let policy = Policy { end_entity_only, allow_unknown, ignore_expiration };
         let (stock, roots) = (Arc::clone(&stock), Arc::clone(&roots));
         Arc::new(Verifier::new(stock, roots, algorithms, lists.clone(), policy))
             as Arc<dyn ClientCertVerifier>

@@ -21,9 +21,6 @@ use crate::{
 pub struct Hints {
     pub(super) interest: Arc<Mutex<Interest>>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
-    /// Reports are dropped while this returns `true`.
-    #[cfg(feature = "testkit")]
-    pub(super) muted: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
 /// The subscriptions of the file sets, and the reports that were not taken yet.
@@ -35,8 +32,8 @@ pub(super) struct Interest {
     /// elsewhere.
     pub(super) stale: HashSet<PathBuf>,
     pub(super) all_stale: bool,
-    hinted: BTreeSet<usize>,
-    all_hinted: bool,
+    pub(super) hinted: BTreeSet<usize>,
+    pub(super) all_hinted: bool,
     /// The reason why the watcher has ended, if it has.
     pub(super) ended: Option<&'static str>,
     /// Whether reports wake nothing: the watcher is not made yet, or is dropped.
@@ -110,30 +107,16 @@ pub(crate) enum Hinted {
 impl Hints {
     /// Makes hints that call `wake` for each report that concerns a file set.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self {
-            interest: Arc::default(),
-            wake: Arc::new(wake),
-            #[cfg(feature = "testkit")]
-            muted: None,
-        }
-    }
-
-    /// Returns hints for a watcher that has to miss events: reports are lost without notice while
-    /// `muted` returns `true`.
-    #[cfg(feature = "testkit")]
-    #[must_use]
-    pub fn muted_while(&self, muted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { muted: Some(Arc::new(muted)), ..self.clone() }
+        Self { interest: Arc::default(), wake: Arc::new(wake) }
     }
 
     /// Reports an event of `path`; `moved` says that it may have been created, removed or renamed.
     pub fn touched(&self, path: &Path, moved: bool) {
-        #[cfg(feature = "testkit")]
-        if self.muted.as_ref().is_some_and(|muted| muted()) {
-            return;
-        }
         let known = {
             let Interest { places, stale, hinted, over, .. } = &mut *lock(&self.interest);
+            if *over {
+                return;
+            }
             let dir = spelled(places, path);
             if let Some((path, _)) = dir.filter(|_| moved) {
                 stale.insert(path.clone());
@@ -143,7 +126,7 @@ impl Hints {
             let name = place.and_then(|(place, name)| place.named(name));
             let listing = place.filter(|(place, name)| !place.listing.is_empty() && is_listed(name));
             let listing = listing.map(|(place, _)| &place.listing);
-            let known = !*over && (dir.is_some() || name.is_some() || listing.is_some());
+            let known = dir.is_some() || name.is_some() || listing.is_some();
             hinted.extend(dir.into_iter().chain(name).chain(listing).flat_map(|units| &units.0));
             known
         };
@@ -174,32 +157,13 @@ impl Hints {
         self.lost();
     }
 
+    /// Lets nobody listen for as long as `muted`.
+    pub(crate) fn mute(&self, muted: bool) {
+        self.interest().over = muted;
+    }
+
     pub(super) fn interest(&self) -> MutexGuard<'_, Interest> {
         lock(&self.interest)
-    }
-
-    /// Hashes everything that later reports depend on, in an order of its own.
-    #[cfg(feature = "testkit")]
-    pub(super) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
-        use std::{collections::BTreeMap, hash::Hash};
-        self.pending(state);
-        let interest = self.interest();
-        let names = |place: &Concerned| {
-            let names: BTreeMap<OsString, Units> =
-                place.names.iter().map(|(name, units)| (name.clone(), units.clone())).collect();
-            (place.units.clone(), place.listing.clone(), names)
-        };
-        let places: BTreeMap<_, _> = interest.places.iter().map(|(dir, place)| (dir, names(place))).collect();
-        places.hash(&mut state);
-    }
-
-    /// Hashes the reports that were not taken or handled yet.
-    #[cfg(feature = "testkit")]
-    pub(crate) fn pending(&self, mut state: &mut dyn std::hash::Hasher) {
-        use std::hash::Hash;
-        let Interest { places: _, stale, all_stale, hinted, all_hinted, ended, over } = &*self.interest();
-        let stale: BTreeSet<_> = stale.iter().collect();
-        (stale, all_stale, hinted, all_hinted, ended, over).hash(&mut state);
     }
 
     /// Returns the file sets that events concerned since the last call.

@@ -25,6 +25,7 @@ pub(crate) use events::notify_watcher;
 mod hints;
 mod port;
 mod silent;
+mod state_hash;
 pub(crate) use hints::Hinted;
 pub use hints::Hints;
 use hints::{Concerned, Units};
@@ -174,15 +175,6 @@ impl Watch {
     /// Returns the file sets that events concerned since the last call.
     pub(crate) fn take_hinted(&self) -> Hinted {
         self.hints.take()
-    }
-
-    /// Hashes everything that later reports and later arming depend on.
-    #[cfg(feature = "testkit")]
-    pub(crate) fn digest(&self, mut state: &mut dyn std::hash::Hasher) {
-        use std::hash::Hash;
-        self.hints.digest(state);
-        let by_id: BTreeMap<_, _> = self.by_id.iter().collect();
-        (&self.places, by_id, &self.plans, &self.denied).hash(&mut state);
     }
 
     /// Makes the watches of one file set match this walk.
@@ -774,13 +766,14 @@ mod tests {
     }
 
     /// The search of interleavings merges states with equal digests.
-    #[cfg(feature = "testkit")]
     #[test]
     fn watches_that_act_differently_have_different_digests() {
         use std::hash::{DefaultHasher, Hasher};
+
+        use crate::probe::StateHash;
         let digest = |watch: &Watch| {
             let mut state = DefaultHasher::new();
-            watch.digest(&mut state);
+            watch.hash_state(&mut state);
             state.finish()
         };
         let (mut watch, _) = noting();

@@ -3,14 +3,11 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rustls_reload::{
-    Error, Layer,
+    Error, Layer, internal,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 
@@ -34,9 +31,18 @@ struct State {
     /// Every directory can be watched, and nothing is ever heard of any.
     deaf: bool,
     /// Events are lost, and the watches stand.
-    muted: Arc<AtomicBool>,
+    muted: bool,
     /// Before this directory is watched, this happens.
     before: Option<(PathBuf, Box<dyn FnOnce() + Send>)>,
+}
+
+impl State {
+    fn set_muted(&mut self, muted: bool) {
+        if let Some(hints) = self.hints.as_ref().filter(|_| self.muted != muted) {
+            internal::mute(hints, muted);
+        }
+        self.muted = muted;
+    }
 }
 
 impl Fate {
@@ -50,7 +56,7 @@ impl Fate {
             none_left: false,
             full: false,
             deaf: false,
-            muted: Arc::default(),
+            muted: false,
             before: None,
         })))
     }
@@ -85,7 +91,7 @@ impl Fate {
 
     /// From here on no event is heard, and nothing says so: the queue is full.
     pub fn mute(&self) {
-        self.lock().muted.store(true, Ordering::SeqCst);
+        self.lock().set_muted(true);
     }
 
     /// The same, and each watch is dead. The watcher lives on: that one has ended is told.
@@ -104,7 +110,7 @@ impl Fate {
         let hints = {
             let mut state = self.lock();
             state.deaf = false;
-            state.muted.store(false, Ordering::SeqCst);
+            state.set_muted(false);
             state.hints.clone()
         };
         hints.expect("a watcher").lost();
@@ -135,9 +141,10 @@ impl Watcher for Wrapped {
             return Ok(Watched::Armed);
         }
         if state.inner.is_none() {
-            let muted = Arc::clone(&state.muted);
-            let hints = state.hints.as_ref().expect("it was made with some");
-            let hints = hints.muted_while(move || muted.load(Ordering::SeqCst));
+            let hints = state.hints.clone().expect("it was made with some");
+            if state.muted {
+                internal::mute(&hints, true);
+            }
             state.inner = Some((state.make)(hints)?);
         }
         let watched = state.inner.as_mut().expect("just made").watch(dir)?;

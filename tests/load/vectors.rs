@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, fmt::Debug, io::Write, path::Path, sync::Arc, time::Instant};
 
 use rustls_reload::{
-    Build, ClientAuth, Event, Events, Layer, Reload, Reloader, ServerBuild, ServerTls, Timing, pem,
+    Build, ClientAuth, Event, Events, Layer, Reload, Reloader, ServerBuild, ServerTls, Timing, internal, pem,
     testkit::Windows,
 };
 
@@ -125,7 +125,7 @@ impl Server {
                 server.timing(Timing { retry: by_events_only().poll, ..by_events_only() }).watcher(None)
             }
         };
-        let reloader = server.into_generic().unwrap().around(around).load().unwrap();
+        let reloader = internal::around(server.into_generic().unwrap(), around).load().unwrap();
         let mut events = reloader.events();
         reloader.start().unwrap();
         started(&mut events);

@@ -23,6 +23,7 @@ use rustls::{
 };
 use rustls_reload::{
     Build, Built, ClientAuth, Context, Error, Event, Handle, Lost, Reload, Reloader, ServerBuild, ServerTls,
+    internal,
     snapshot::Files,
     testkit::{Identity, Pair, Subject},
 };
@@ -112,7 +113,7 @@ impl World {
             Teller::AtEachPublication => builder.on_publish(move |_| tell()),
             Teller::WhileBuilding => {
                 return Self {
-                    reloader: loaded(builder.around(|build| Tells(build, tell)), &slot),
+                    reloader: loaded(internal::around(builder, |build| Tells(build, tell)), &slot),
                     volume,
                     told,
                     teller,

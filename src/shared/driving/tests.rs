@@ -8,6 +8,7 @@
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // reason: the count is printed; tests stop at the first surprise
 
+use std::hash::{DefaultHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{
     Mutex, MutexGuard, PoisonError, Weak,
@@ -17,6 +18,7 @@ use std::sync::{
 use super::*;
 use crate::{
     clock::{Clock, Now},
+    probe::StateHash,
     shared::Observers,
     status::{Progress, Status},
 };
@@ -140,10 +142,7 @@ impl Played {
         let mut state = shared.lock();
         match act {
             Act::Ask => {
-                // The act comes from another thread than the driving one.
-                let driving = state.driving.take();
-                let asked = ManualReload::ask(shared, &mut state);
-                state.driving = driving;
+                let asked = ManualReload::ask(shared, &mut state, false);
                 let (version, stops) = (world.version, world.stops);
                 match asked {
                     Ok(reload) => {
@@ -154,7 +153,8 @@ impl Played {
                 }
             }
             Act::Queue => {
-                let answer = ManualReload::ask(shared, &mut state).err();
+                let is_driver = Shared::is_driver(&state);
+                let answer = ManualReload::ask(shared, &mut state, is_driver).err();
                 let wanted = if world.stopped { Reload::Stopped } else { Reload::Queued };
                 assert_eq!(answer, Some(wanted), "asked from a callback");
                 world.wanted |= !world.stopped;
@@ -278,6 +278,10 @@ impl Played {
     }
 }
 
+impl StateHash for Played {
+    fn hash_state(&self, _: &mut dyn Hasher) {}
+}
+
 impl Drive<u64> for Played {
     fn begin(&mut self, shared: &Arc<Shared<u64>>, _: Now) {
         let mut world = self.enter("the begin");
@@ -333,9 +337,6 @@ impl Drive<u64> for Played {
         self.may_act();
         self.leave();
     }
-
-    #[cfg(feature = "testkit")]
-    fn digest(&self, _: &mut dyn std::hash::Hasher) {}
 }
 
 /// Plays one run to its end: until all acts were chosen or passed over, and a tick was taken after
@@ -359,7 +360,7 @@ fn play(played: &Played, is_started: bool) {
         played.may_act();
         let acts = played.world().acts.len();
         if played.world().started {
-            match worker.get_or_insert_with(WorkerLoop::new).go_on(&shared, shared.lock()) {
+            match worker.get_or_insert_with(WorkerLoop::default).go_on(&shared, shared.lock()) {
                 Next::Again(_) => is_idle = false,
                 Next::Wait(_state, wait) => {
                     limit = wait;
@@ -458,6 +459,10 @@ struct Slow {
     signal: Sender<()>,
 }
 
+impl StateHash for Slow {
+    fn hash_state(&self, _: &mut dyn Hasher) {}
+}
+
 impl Drive<u64> for Slow {
     fn begin(&mut self, _: &Arc<Shared<u64>>, _: Now) {
         let _ = self.signal.send(());
@@ -475,9 +480,6 @@ impl Drive<u64> for Slow {
     }
 
     fn end(&mut self, _: &Shared<u64>) {}
-
-    #[cfg(feature = "testkit")]
-    fn digest(&self, _: &mut dyn std::hash::Hasher) {}
 }
 
 fn slow(observers: Observers<u64>) -> (Arc<Shared<u64>>, Sender<()>, Receiver<()>) {
@@ -493,7 +495,40 @@ fn slow(observers: Observers<u64>) -> (Arc<Shared<u64>>, Sender<()>, Receiver<()
 
 fn start(shared: &Shared<u64>) -> WorkerLoop<u64> {
     assert!(shared.lock().start().is_some());
-    WorkerLoop::new()
+    WorkerLoop::default()
+}
+
+/// The interleavings take two states of one hash for one.
+#[test]
+fn states_that_answer_a_pending_reload_differently_have_different_hashes() {
+    let (shared, _go_on, _signals) = slow(Observers::default());
+    let hash = || {
+        let mut hasher = DefaultHasher::new();
+        shared.lock().hash_state(&mut hasher);
+        hasher.finish()
+    };
+    let mut rounds = Vec::new();
+    for _ in 0..2 {
+        let mut seen = vec![hash()];
+        let asked = ManualReload::ask(&shared, &mut shared.lock(), false);
+        let Ok(mut reload) = asked else { panic!("nobody has stopped it") };
+        seen.push(hash());
+        assert_eq!(shared.lock().asked_for(), Some(Ask::Reload));
+        seen.push(hash());
+        shared.lock().stop();
+        seen.push(hash());
+        assert!(shared.lock().start().is_some());
+        // The stop has ended the reload, which is all that sets this state apart from the third.
+        seen.push(hash());
+        shared.answer(&Reload::Unchanged, |_| {});
+        seen.push(hash());
+        assert!(matches!(reload.go_on(&shared, shared.lock()), Next::Over(Reload::Unchanged)));
+        shared.lock().worker = false;
+        let each: std::collections::BTreeSet<_> = seen.iter().collect();
+        assert_eq!(each.len(), seen.len(), "{seen:?}");
+        rounds.push(seen);
+    }
+    assert_eq!(rounds[0], rounds[1], "tickets matter by their order alone");
 }
 
 /// Checks: INV-13. A start may come before the waiting caller has woken, and its driver does not
@@ -501,6 +536,10 @@ fn start(shared: &Shared<u64>) -> WorkerLoop<u64> {
 #[test]
 fn inv13_an_unfinished_reload_is_answered_although_a_start_follows_its_stop() {
     struct Silent;
+
+    impl StateHash for Silent {
+        fn hash_state(&self, _: &mut dyn Hasher) {}
+    }
 
     impl Drive<u64> for Silent {
         fn begin(&mut self, _: &Arc<Shared<u64>>, _: Now) {}
@@ -512,16 +551,13 @@ fn inv13_an_unfinished_reload_is_answered_although_a_start_follows_its_stop() {
         }
 
         fn end(&mut self, _: &Shared<u64>) {}
-
-        #[cfg(feature = "testkit")]
-        fn digest(&self, _: &mut dyn std::hash::Hasher) {}
     }
 
     let (shared, _go_on, _signals) = slow(Observers::default());
     shared.lock().idle = Some(Box::new(Silent));
     let mut worker = start(&shared);
     assert!(matches!(worker.go_on(&shared, shared.lock()), Next::Again(_)), "it begins");
-    let asked = ManualReload::ask(&shared, &mut shared.lock());
+    let asked = ManualReload::ask(&shared, &mut shared.lock(), false);
     let Ok(mut reload) = asked else { panic!("it runs") };
     assert!(matches!(worker.go_on(&shared, shared.lock()), Next::Again(_)), "the reload has begun");
     assert!(matches!(reload.go_on(&shared, shared.lock()), Next::Wait(_, None)), "it is not answered");

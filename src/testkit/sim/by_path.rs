@@ -7,7 +7,6 @@
 use std::{
     cell::Cell,
     ffi::OsStr,
-    hash::Hasher,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -101,10 +100,6 @@ impl Fs for SimPathFs {
 
     fn read(&self, file: &mut SimFile, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(file, buffer)
-    }
-
-    fn forget(&self, kept: &dyn Fn(&mut dyn Hasher)) {
-        self.0.forget(kept);
     }
 
     fn list(&self, dir: &PathBuf, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {

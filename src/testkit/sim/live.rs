@@ -12,6 +12,7 @@ use crate::{
     build::Build,
     error::Error,
     fs::Fs,
+    internal,
     machine::Timing,
     reloader::{Builder, Reloader},
     shared::Reload,
@@ -80,7 +81,7 @@ impl<T: Send + Sync + 'static> Live<T> {
         F: Fs<Dir: Send, File: Send>,
     {
         (self.driver, self.reloader) = (None, None);
-        let reloader = self.reloader.insert(builder.load_from(fs)?);
+        let reloader = self.reloader.insert(internal::load_probed(builder, fs, self.sim.probe())?);
         self.driver = Some(Stepped::new(reloader));
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{clock::Now, event::Event, status::Status, testkit::Op, watch::Hints};
+use crate::{clock::Now, event::Event, internal, status::Status, testkit::Op, watch::Hints};
 
 mod by_path;
 mod check;
@@ -43,7 +43,7 @@ pub use fault::{Fault, STANDS, run_faulty};
 use leap::{Ahead, Asks};
 pub use listing::Keeper;
 pub use live::Live;
-pub use port::{SimClock, SimDir, SimFile, SimFs, SimWatcher};
+pub use port::{SimClock, SimDir, SimFile, SimFs, SimProbe, SimWatcher};
 pub use run::{Design, MarkedBuild, OwnerAct, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
 pub use scenario::{
     BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, dated, full, is_valid, not_before,
@@ -362,7 +362,7 @@ impl Ear {
     fn pending(&self) -> Option<u64> {
         let Self::Hints(hints) = self else { return None };
         let mut hasher = Mix::default();
-        hints.pending(&mut hasher);
+        internal::hash_pending(hints, &mut hasher);
         Some(hasher.finish())
     }
 }
@@ -491,6 +491,12 @@ impl Sim {
     #[must_use]
     pub fn fs(&self) -> SimFs {
         SimFs(self.clone())
+    }
+
+    /// What tells this world what its reader keeps.
+    #[must_use]
+    pub fn probe(&self) -> SimProbe {
+        SimProbe(self.clone())
     }
 
     /// Returns the world's clock.

@@ -20,6 +20,7 @@ use crate::{
     clock::{Clock, Now},
     error::{Error, Layer},
     fs::{Fs, Kind, Stat},
+    internal::Probe,
     watch::{Hints, Watched, Watcher},
 };
 
@@ -153,15 +154,6 @@ impl Fs for SimFs {
         Ok(len)
     }
 
-    fn forget(&self, kept: &dyn Fn(&mut dyn Hasher)) {
-        let kept = self.0.keep(&|| {
-            let mut hasher = Mix::default();
-            kept(&mut hasher);
-            hasher.finish()
-        });
-        self.0.world().forget(kept);
-    }
-
     fn list(&self, dir: &SimDir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
         let ino = dir.0.ino;
         let names = |disk: &Disk| disk.names(ino);
@@ -169,6 +161,20 @@ impl Fs for SimFs {
         let names = self.verb(("list", ino), peek, |world| names(&world.disk))??;
         names.iter().try_for_each(|name| each(name).then_some(()));
         Ok(())
+    }
+}
+
+/// Tells the world what its reader keeps.
+pub struct SimProbe(pub(super) Sim);
+
+impl Probe for SimProbe {
+    fn keeps(&self, hash: &dyn Fn(&mut dyn Hasher)) {
+        let kept = self.0.keep(&|| {
+            let mut hasher = Mix::default();
+            hash(&mut hasher);
+            hasher.finish()
+        });
+        self.0.world().forget(kept);
     }
 }
 

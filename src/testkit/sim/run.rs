@@ -17,6 +17,7 @@ use crate::{
     cell::Published,
     error::{Error, Layer},
     fs::Fs,
+    internal,
     machine::Timing,
     reloader::{Builder, Reloader},
     shared::Reload,
@@ -167,7 +168,7 @@ impl Shipped {
         B: Build<Value = Value>,
     {
         let (told, published) = (sim.clone(), sim.clone());
-        let reloader = builder
+        let builder = builder
             .timing(Timing::default())
             .clock(sim.clock())
             .watcher(Some(watcher))
@@ -175,9 +176,8 @@ impl Shipped {
             .on_publish(move |value| {
                 let files = value.value.files.clone();
                 published.note(Record::Published { generation: value.generation, files });
-            })
-            .load_from(fs)
-            .map_err(|error| error.to_string())?;
+            });
+        let reloader = internal::load_probed(builder, fs, sim.probe()).map_err(|error| error.to_string())?;
         Ok(Self { driver: Stepped::new(&reloader), reloader })
     }
 }
@@ -226,7 +226,7 @@ impl Design for Shipped {
 
     fn status(&self) -> Option<Status> {
         // The clock is not read, because each reading is a step of this world.
-        Some(self.reloader.shared().lock().status())
+        Some(internal::shared(&self.reloader).lock().status())
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 
 use super::{Interrupt, OwnerAct};
 use crate::{
-    reloader::Reloader,
-    shared::{ManualReload, Next, Reload, Shared, WorkerLoop},
+    Reload, Reloader,
+    internal::{self, ManualReload, Next, Shared, StateHash as _, WorkerLoop},
 };
 
 /// A worker that takes one step per call, and one manual reload.
@@ -23,13 +23,13 @@ pub(super) struct Stepped<T: Send + Sync + 'static> {
 impl<T: Send + Sync + 'static> Stepped<T> {
     /// Makes a driver in which nothing runs yet.
     pub(super) fn new(reloader: &Reloader<T>) -> Self {
-        Self { shared: Arc::clone(reloader.shared()), worker: None, reload: Arc::default() }
+        Self { shared: Arc::clone(internal::shared(reloader)), worker: None, reload: Arc::default() }
     }
 
     /// Starts a worker and its first step, unless one runs.
     pub(super) fn begin(&mut self) {
         if self.shared.lock().start().is_some() {
-            self.worker = Some(WorkerLoop::new());
+            self.worker = Some(WorkerLoop::default());
             let _ = self.turn();
         }
     }
@@ -63,7 +63,7 @@ impl<T: Send + Sync + 'static> Stepped<T> {
 
     /// Requests a manual reload; returns the answer if it is available at once.
     pub(super) fn ask(&mut self) -> Option<Reload> {
-        let asked = ManualReload::ask(&self.shared, &mut self.shared.lock());
+        let asked = ManualReload::ask(&self.shared, &mut self.shared.lock(), false);
         asked.map(|reload| *self.reload() = Some(reload)).err()
     }
 
@@ -96,8 +96,7 @@ impl<T: Send + Sync + 'static> Stepped<T> {
             OwnerAct::Start => None,
             OwnerAct::Stop => Some(Arc::new(move || shared.lock().stop())),
             OwnerAct::Ask => Some(Arc::new(move || {
-                let mut state = shared.lock();
-                let asked = state.elsewhere(|state| ManualReload::ask(&shared, state));
+                let asked = ManualReload::ask(&shared, &mut shared.lock(), false);
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = asked.ok();
             })),
         }
@@ -106,9 +105,12 @@ impl<T: Send + Sync + 'static> Stepped<T> {
     /// Hashes everything that later turns depend on.
     pub(super) fn digest(&self) -> u64 {
         let mut hasher = super::Mix::default();
-        match &self.worker {
-            Some(worker) => worker.digest(&self.shared, &mut hasher),
-            None => self.shared.digest(&mut hasher),
+        self.shared.hash_state(&mut hasher);
+        if let Some(worker) = &self.worker {
+            worker.hash_state(&mut hasher);
+        }
+        if let Some(reload) = &*self.reload() {
+            reload.hash_state(&mut hasher);
         }
         hasher.finish()
     }

@@ -18,6 +18,7 @@ use rustls_reload::{
     Build, Built, ClientAuth, Clock, Context, Error, Now, Reloader, Secret, ServerReloader, ServerTls,
     Timing,
     fs::{Fs, PathFs, Stat, UnixFs},
+    internal,
     snapshot::Files,
     testkit::sim::{At, BY_PATH, CA, Contents, EPOCH, Record},
     watch::{Hints, Watched, Watcher},
@@ -272,7 +273,8 @@ pub fn load(
         builder = builder.watcher(Some(Box::new(|_: Hints| Ok(Box::new(Deaf) as Box<dyn Watcher>))));
     }
     let witness = Arc::clone(log);
-    let builder = builder.around(|build| Judging { build, log: witness, meanings, wrong, good: None });
+    let judging = |build| Judging { build, log: witness, meanings, wrong, good: None };
+    let builder = internal::around(builder, judging);
     match port {
         Port::Handles => builder.load_from(Refusing(UnixFs)),
         Port::ByPath => {

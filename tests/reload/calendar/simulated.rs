@@ -13,7 +13,7 @@ use rustls::{
 };
 use rustls_reload::{
     Build, Built, Clock, Context, Error, Event, Events, Layer, Now, ServerBuild, ServerReloader, ServerTls,
-    Timing,
+    Timing, internal,
     snapshot::Files,
     testkit::{
         Authority, Identity, Op, Pair, Subject,
@@ -185,7 +185,8 @@ fn live(wrong: Wrong, timing: Timing, watched: bool) -> Live<ServerTls> {
         .watcher(watched.then(|| watcher(&sim)))
         .into_generic()
         .unwrap();
-    live.load_by(server.around(|right| WrongBuild { right, wrong, refused: Vec::new() })).unwrap();
+    let wrapped = |right| WrongBuild { right, wrong, refused: Vec::new() };
+    live.load_by(internal::around(server, wrapped)).unwrap();
     live.start();
     live
 }

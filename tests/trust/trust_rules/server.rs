@@ -12,7 +12,7 @@ use rustls::{
 };
 use rustls_reload::{
     Build, Built, ClientAuth, Context, Error, Secret, ServerBuild, ServerReloader, ServerTls, Whole,
-    snapshot::Files,
+    internal, snapshot::Files,
 };
 
 use super::{
@@ -135,7 +135,7 @@ impl Server {
         builder = setup.cache.into_iter().fold(builder, |builder, cache| builder.session_cache(cache));
         let slot = Mutex::new(None);
         let generic = builder.into_generic().unwrap();
-        drop(generic.around(|build| {
+        drop(internal::around(generic, |build| {
             *slot.lock().unwrap() = Some(build);
             Nobody
         }));

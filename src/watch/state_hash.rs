@@ -1,0 +1,44 @@
+//! Hashes of the watches and of what they have reported, in an order of their own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    hash::{Hash, Hasher},
+};
+
+use super::{
+    Hints, Watch,
+    hints::{Concerned, Interest, Units},
+};
+use crate::probe::StateHash;
+
+impl StateHash for Watch {
+    fn hash_state(&self, mut state: &mut dyn Hasher) {
+        self.hints.hash_state(state);
+        let by_id: BTreeMap<_, _> = self.by_id.iter().collect();
+        (&self.places, by_id, &self.plans, &self.denied).hash(&mut state);
+    }
+}
+
+impl StateHash for Hints {
+    fn hash_state(&self, mut state: &mut dyn Hasher) {
+        self.hash_pending(state);
+        let interest = self.interest();
+        let names = |place: &Concerned| {
+            let names: BTreeMap<OsString, Units> =
+                place.names.iter().map(|(name, units)| (name.clone(), units.clone())).collect();
+            (place.units.clone(), place.listing.clone(), names)
+        };
+        let places: BTreeMap<_, _> = interest.places.iter().map(|(dir, place)| (dir, names(place))).collect();
+        places.hash(&mut state);
+    }
+}
+
+impl Hints {
+    /// Hashes what has been reported and not been taken or seen to yet.
+    pub(crate) fn hash_pending(&self, mut state: &mut dyn Hasher) {
+        let Interest { places: _, stale, all_stale, hinted, all_hinted, ended, over } = &*self.interest();
+        let stale: BTreeSet<_> = stale.iter().collect();
+        (stale, all_stale, hinted, all_hinted, ended, over).hash(&mut state);
+    }
+}
