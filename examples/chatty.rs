@@ -26,7 +26,7 @@ mod storm {
     };
 
     use notify::Watcher;
-    use rustls_reload::testkit::{
+    use rustls_reload_testkit::{
         Authority, Identity, Keyed, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick,
     };
 

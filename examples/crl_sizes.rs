@@ -9,10 +9,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use rustls_reload::{
-    ClientAuth, Reload, ServerReloader, Timing,
-    testkit::{Authority, Identity, ListSpec, Subject},
-};
+use rustls_reload::{ClientAuth, Reload, ServerReloader, Timing};
+use rustls_reload_testkit::{Authority, Identity, ListSpec, Subject};
 
 /// Memory that this process holds, in MiB: `VmRSS` now, `VmHWM` at most so far.
 fn memory(of: &str) -> u64 {

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload::{
-    ServerReloader,
-    testkit::{Authority, Identity, Keyed, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick},
+use rustls_reload::ServerReloader;
+use rustls_reload_testkit::{
+    Authority, Identity, Keyed, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick,
 };
 
 /// Changes of one pair, each beside a change of the server of one.

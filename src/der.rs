@@ -43,18 +43,24 @@ pub struct Fields<'a> {
 }
 
 pub(crate) const BOOLEAN: u8 = 0x01;
-pub(crate) const INTEGER: u8 = 0x02;
-pub(crate) const OCTETS: u8 = 0x04;
-pub(crate) const OID: u8 = 0x06;
+/// The tag of an integer.
+pub const INTEGER: u8 = 0x02;
+/// The tag of an octet string.
+pub const OCTETS: u8 = 0x04;
+/// The tag of an object identifier.
+pub const OID: u8 = 0x06;
 const UTF8_STRING: u8 = 0x0c;
 const PRINTABLE_STRING: u8 = 0x13;
 const TELETEX_STRING: u8 = 0x14;
 const IA5_STRING: u8 = 0x16;
 const UNIVERSAL_STRING: u8 = 0x1c;
 const BMP_STRING: u8 = 0x1e;
-pub(crate) const UTC_TIME: u8 = 0x17;
-pub(crate) const GENERALIZED_TIME: u8 = 0x18;
-pub(crate) const SEQUENCE: u8 = 0x30;
+/// The tag of a time with two digits of the year.
+pub const UTC_TIME: u8 = 0x17;
+/// The tag of a time with four digits of the year.
+pub const GENERALIZED_TIME: u8 = 0x18;
+/// The tag of a sequence.
+pub const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const ISSUER_UNIQUE_ID: u8 = 0x81;
@@ -408,11 +414,11 @@ pub(crate) fn time(reader: &mut Reader<'_>) -> Option<Duration> {
 }
 
 /// The rest of the input.
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// Reads the next value, whatever its tag.
-    pub(crate) fn any(&mut self) -> Option<(u8, &'a [u8])> {
+    pub fn any(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         // No tag of a certificate takes more than one byte.
         if tag & 0x1f == 0x1f {
@@ -437,16 +443,18 @@ impl<'a> Reader<'a> {
         Some((tag, value))
     }
 
-    pub(crate) fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
+    /// The next value, which must have this tag.
+    pub fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.any().filter(|(found, _)| *found == tag).map(|(_, value)| value)
     }
 
     /// Reads the next value if it has this tag; otherwise reads nothing.
-    pub(crate) fn read_if(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub fn read_if(&mut self, tag: u8) -> Option<&'a [u8]> {
         if self.0.first() == Some(&tag) { self.read(tag) } else { None }
     }
 
-    pub(crate) fn end(&self) -> Option<()> {
+    /// `None` unless everything was read.
+    pub fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
 }

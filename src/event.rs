@@ -66,6 +66,15 @@ pub struct Leaf {
     pub not_after: Duration,
 }
 
+/// Returns the description of a leaf that no certificate stands behind, for a [`Build`](crate::Build) of a test.
+///
+/// The dates are since the Unix epoch.
+#[must_use]
+pub fn described_leaf(digest: [u8; 32], not_before: Duration, not_after: Duration) -> Leaf {
+    let (serial, names) = (String::new(), Vec::new());
+    Leaf { fingerprint: Fingerprint(digest), serial, names, not_before, not_after }
+}
+
 /// A piece of trust that a publication has removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -2,14 +2,44 @@
 //!
 //! None of it is under semantic versioning: any release may change or remove it.
 
-use std::{hash::Hasher, sync::Arc};
+use std::{hash::Hasher, path::PathBuf, sync::Arc};
 
-use crate::{Build, Builder, Error, Handle, Reloader, fs::Fs, watch::Hints};
+#[cfg(all(feature = "notify", not(loom)))]
+pub use crate::watch::notify_watcher as native_watcher;
+use crate::{
+    Build, Builder, Error, Handle, Reloader, Resolver, ServerTls, Walk,
+    fs::Fs,
+    snapshot::PathSet,
+    watch::{self, Hints},
+};
 pub use crate::{
+    event::described_leaf,
+    fs::nanos,
     probe::{Probe, StateHash},
+    sha256::digest as sha256,
     shared::{ManualReload, Next, Shared, State, WorkerLoop},
     tls::{RevocationPolicy, client_verifiers},
 };
+
+/// The reader of revocation lists.
+pub mod crl {
+    pub use crate::crl::*;
+}
+
+/// The reader of certificates, and of DER.
+pub mod der {
+    pub use crate::der::*;
+}
+
+/// The names that clients ask for, and the pairs that hold them.
+pub mod pairs {
+    pub use crate::tls::pairs::{Names, normal};
+}
+
+/// The reader of PEM files.
+pub mod pem {
+    pub use crate::pem::*;
+}
 
 /// As [`Builder::load_from`], with a probe that learns what the reader keeps.
 ///
@@ -47,4 +77,22 @@ pub fn hash_pending(hints: &Hints, state: &mut dyn Hasher) {
 /// Drops whatever is reported to `hints` while `muted`, so that nothing says that events are lost.
 pub fn mute(hints: &Hints, muted: bool) {
     hints.mute(muted);
+}
+
+/// Returns the directories that are watched for whoever went this way.
+#[must_use]
+pub fn planned(walk: &Walk) -> Vec<PathBuf> {
+    watch::plan(&walk.dirs, |_| None).into_iter().map(|dir| dir.path).collect()
+}
+
+/// Returns the path of each file of a set, as this walk went to it.
+#[must_use]
+pub fn ways(set: &PathSet, walk: &Walk) -> Vec<PathBuf> {
+    set.ways(walk)
+}
+
+/// Returns a resolver that answers with what this handle serves.
+#[must_use]
+pub fn resolver(handle: &Handle<ServerTls>) -> Arc<Resolver> {
+    Arc::new(Resolver(handle.clone()))
 }

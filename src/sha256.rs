@@ -20,7 +20,7 @@ const ROUND: [u32; 64] = [
 
 /// Returns the digest of `message`.
 #[must_use]
-pub(crate) fn digest(message: &[u8]) -> [u8; 32] {
+pub fn digest(message: &[u8]) -> [u8; 32] {
     let mut padded = message.to_vec();
     padded.push(0x80);
     padded.resize((padded.len() + 8).next_multiple_of(64) - 8, 0);

@@ -248,7 +248,7 @@ impl Failure {
     }
 
     /// Makes the error for files that do not move, so that they cannot be read as they are.
-    pub(crate) fn for_good(self) -> Error {
+    pub fn for_good(self) -> Error {
         match self {
             Self::Torn { at, why } => Error::new(Layer::Read, why).at(at),
             Self::Unreadable { .. } => self.into(),
@@ -288,7 +288,7 @@ pub struct Look {
 impl Look {
     /// Returns whether both are torn in the same way, and nothing shows that anything moved between
     /// them. A name that was missing may come and go, so it proves nothing and gives `false`.
-    pub(crate) fn is_torn_as(&self, earlier: &Self) -> bool {
+    pub fn is_torn_as(&self, earlier: &Self) -> bool {
         if self.walk.entries.iter().any(|entry| entry.seen == Seen::Nothing) {
             return false;
         }
@@ -306,7 +306,7 @@ pub fn take<F: Fs>(fs: &F, set: &PathSet) -> Look {
 
 /// Makes one attempt as [`take`] does, cheaper where nothing has changed since an earlier
 /// consistent attempt.
-pub(crate) fn take_since<F: Fs>(fs: &F, set: &PathSet, earlier: Option<(&Walk, &Files)>) -> Look {
+pub fn take_since<F: Fs>(fs: &F, set: &PathSet, earlier: Option<(&Walk, &Files)>) -> Look {
     let (nodes, entries, known, listings) = (Vec::new(), Vec::new(), HashMap::new(), Vec::new());
     let mut attempt = Attempt { fs, earlier, nodes, entries, known, listings, walk: Walk::default() };
     let files = attempt.run(set);
@@ -915,6 +915,3 @@ fn not_reached(path: &Path, error: &io::Error) -> Stop {
 fn describe(verb: &str, error: &io::Error) -> String {
     format!("cannot {verb}: {error}")
 }
-
-#[cfg(all(test, not(loom), unix))]
-mod tests;

@@ -14,10 +14,8 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{
-    Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Lost, ServerReloader, Timing,
-    testkit::{Authority, Identity, Subject},
-};
+use rustls_reload::{Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Lost, ServerReloader, Timing};
+use rustls_reload_testkit::{Authority, Identity, Subject};
 use tracing::{
     Metadata, Subscriber,
     field::{Field, Visit},

@@ -25,7 +25,7 @@ use std::{
 use clap::{Parser, Subcommand};
 // Every certificate of the demo and of the unit tests comes from here.
 #[cfg(any(feature = "demo", test))]
-use rustls_reload::testkit;
+use rustls_reload_testkit as testkit;
 
 /// Error that ends a command with exit code 1; `main` prints it on stderr.
 type Failure = Box<dyn Error + Send + Sync>;

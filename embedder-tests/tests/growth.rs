@@ -23,10 +23,9 @@ use std::{
 
 use rustls_reload::{
     Build, Built, ClientAuth, Context, Error, Event, Layer, Reload, Reloader, ServerReloader, Shrunk,
-    StartError, Timing,
-    snapshot::Files,
-    testkit::{Authority, Identity, Op, Subject, kubelet_first, kubelet_update},
+    StartError, Timing, snapshot::Files,
 };
+use rustls_reload_testkit::{Authority, Identity, Op, Subject, kubelet_first, kubelet_update};
 
 /// Counts the bytes that are held.
 struct Counting;

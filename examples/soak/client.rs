@@ -16,7 +16,8 @@ use rustls::{
     pki_types::ServerName,
     sign::CertifiedKey,
 };
-use rustls_reload::{pem, testkit::sim::Publisher};
+use rustls_reload::pem;
+use rustls_reload_harness::sim::Publisher;
 
 use super::{publishers, sets::Forge};
 

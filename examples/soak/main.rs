@@ -22,7 +22,7 @@ use std::{
 };
 
 use client::Tally;
-use rustls_reload::testkit::sim::Publisher;
+use rustls_reload_harness::sim::Publisher;
 
 /// INV-05's bound with the delays that are shipped: 5 s, and twice the poll; and what a loaded machine may add.
 const BOUND: Duration = Duration::from_secs(60);

@@ -9,10 +9,8 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::testkit::{
-    Op,
-    sim::{KEY, Publisher, Set},
-};
+use rustls_reload_harness::sim::{KEY, Publisher, Set};
+use rustls_reload_testkit::Op;
 
 use super::{
     publishers,

@@ -2,10 +2,8 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
-use rustls_reload::testkit::{
-    Authority, Identity, Pair, Subject,
-    sim::{Publisher, Set},
-};
+use rustls_reload_harness::sim::{Publisher, Set};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 /// Sets that are published in turn, and [`LAST`].
 const SETS: usize = 8;

@@ -1,4 +1,4 @@
-//! See `rustls_reload::testkit::fuzz::crl_parse`.
+//! See `rustls_reload_harness::fuzz::crl_parse`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload::testkit::fuzz::crl_parse(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload_harness::fuzz::crl_parse(data));

@@ -1,4 +1,4 @@
-//! See `rustls_reload::testkit::fuzz::der_fields`.
+//! See `rustls_reload_harness::fuzz::der_fields`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload::testkit::fuzz::der_fields(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload_harness::fuzz::der_fields(data));

@@ -1,4 +1,4 @@
-//! See `rustls_reload::testkit::fuzz::machine_steps`.
+//! See `rustls_reload_harness::fuzz::machine_steps`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload::testkit::fuzz::machine_steps(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload_harness::fuzz::machine_steps(data));

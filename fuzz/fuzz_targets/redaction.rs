@@ -1,4 +1,4 @@
-//! See `rustls_reload::testkit::fuzz::redaction`.
+//! See `rustls_reload_harness::fuzz::redaction`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload::testkit::fuzz::redaction(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload_harness::fuzz::redaction(data));

@@ -1,4 +1,4 @@
-//! See `rustls_reload::testkit::fuzz::snapshot_ops`.
+//! See `rustls_reload_harness::fuzz::snapshot_ops`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload::testkit::fuzz::snapshot_ops(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rustls_reload_harness::fuzz::snapshot_ops(data));

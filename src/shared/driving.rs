@@ -168,7 +168,7 @@ pub struct WorkerLoop<T> {
     pub(super) drive: Option<Box<dyn Drive<T>>>,
 }
 
-    /// Makes a loop that has not begun.
+/// Makes a loop that has not begun.
 impl<T> Default for WorkerLoop<T> {
     fn default() -> Self {
         Self { drive: None }

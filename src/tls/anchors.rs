@@ -201,8 +201,9 @@ fn judge(
 mod tests {
     use std::time::{Duration, SystemTime};
 
+    use rustls_reload_testkit::Authority;
+
     use super::*;
-    use crate::testkit::Authority;
 
     /// Checks: INV-05.
     #[test]

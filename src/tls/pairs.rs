@@ -81,7 +81,7 @@ impl Further {
 
 /// Returns a name in the form that is matched: lower case, without a trailing dot. Returns `None`
 /// for a name that no client can send.
-pub(crate) fn normal(name: &str) -> Option<String> {
+pub fn normal(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let sent = name.strip_prefix("*.").unwrap_or(&name);
     (!sent.ends_with('.') && DnsName::try_from(sent).is_ok()).then_some(name)
@@ -100,7 +100,7 @@ pub(super) fn names_of(leaf: &[u8]) -> Vec<String> {
 
 /// Maps each name to the pair that holds it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
+pub struct Names {
     exact: HashMap<Box<str>, usize>,
     /// Wildcards, by the part behind the first label.
     wildcard: HashMap<Box<str>, usize>,
@@ -119,7 +119,7 @@ impl Names {
     ///
     /// # Errors
     /// The first name that another holder has, and that holder, which keeps it.
-    pub(crate) fn give(&mut self, holder: usize, names: &[String]) -> Result<(), (String, usize)> {
+    pub fn give(&mut self, holder: usize, names: &[String]) -> Result<(), (String, usize)> {
         for name in names {
             let (held, place) = self.place(name);
             match held.get(place) {
@@ -139,7 +139,7 @@ impl Names {
     }
 
     /// Returns the holder of this name: an exact one, else one by a wildcard.
-    pub(crate) fn holder(&self, name: &str) -> Option<usize> {
+    pub fn holder(&self, name: &str) -> Option<usize> {
         let name = name.strip_suffix('.').unwrap_or(name);
         let lower;
         let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -301,11 +301,10 @@ pub(super) fn nameless(path: &Path) -> Error {
 #[cfg(all(test, feature = "ring", not(loom)))]
 #[allow(clippy::expect_used)] // reason: a test
 mod tests {
+    use rustls_reload_testkit::{Authority, Identity, Subject};
+
     use super::*;
-    use crate::{
-        testkit::{Authority, Identity, Subject},
-        tls::{trust::identity, validate},
-    };
+    use crate::tls::{trust::identity, validate};
 
     fn pair(ca: &Authority, names: &[&str]) -> Pair {
         let subject = Subject::server(names[0]);

@@ -1,6 +1,6 @@
 //! PEM of any label and any bytes.
 
-use rustls_reload::testkit::armor;
+use rustls_reload_testkit::armor;
 
 /// A block, 64 characters a line.
 pub fn block(label: &str, der: &[u8]) -> String {

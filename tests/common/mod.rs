@@ -26,13 +26,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use rustls_reload::testkit::Keyed;
+pub use rustls_reload_testkit::Keyed;
 
 use rustls::pki_types::CertificateDer;
-use rustls_reload::{
-    Event, Events, ServerBuilder, ServerReloader, Timing,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::{Event, Events, ServerBuilder, ServerReloader, Timing};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 use platform::changed;
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload::testkit::{Keyed, Op, kubelet_first, kubelet_update};
+use rustls_reload_testkit::{Keyed, Op, kubelet_first, kubelet_update};
 
 /// Makes a symbolic link.
 pub fn symlink(target: impl AsRef<Path>, path: impl AsRef<Path>) {

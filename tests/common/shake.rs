@@ -16,7 +16,7 @@ use rustls::{
     time_provider::TimeProvider,
 };
 
-use rustls_reload::testkit::{Authority, Pair};
+use rustls_reload_testkit::{Authority, Pair};
 
 use super::Generation;
 

@@ -6,10 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls_reload::{
-    Layer,
-    testkit::{Identity, Odd, Subject},
-};
+use rustls_reload::Layer;
+use rustls_reload_testkit::{Identity, Odd, Subject};
 
 use super::Generation;
 

@@ -14,11 +14,10 @@ use std::{
 
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring, pki_types::CertificateDer};
 use rustls_reload::{
-    ClientAuth, Events, Reload, Reloader, ServerReloader, ServerTls, Status, Timing,
-    fs::PathFs,
-    pem,
-    testkit::{Authority, Identity, Op, Subject, native_watcher, wait_for_tick},
+    ClientAuth, Events, Reload, Reloader, ServerReloader, ServerTls, Status, Timing, fs::PathFs,
+    internal::native_watcher, pem,
 };
+use rustls_reload_testkit::{Authority, Identity, Op, Subject, wait_for_tick};
 
 use super::{
     common::{DEADLINE, platform::changed, shake},

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use rustls_reload::{Layer, testkit::Op};
+use rustls_reload::Layer;
+use rustls_reload_testkit::Op;
 
 use super::world::{Files, Set, Told, World};
 

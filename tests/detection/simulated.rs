@@ -5,13 +5,9 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{
-    Events, Reload, Status, Timing,
-    testkit::{
-        Op,
-        sim::{self, BLOCK, CA, CHAIN, Live, SimWatcher, Value, Weather},
-    },
-};
+use rustls_reload::{Events, Reload, Status, Timing};
+use rustls_reload_harness::sim::{self, BLOCK, CA, CHAIN, Live, SimWatcher, Value, Weather};
+use rustls_reload_testkit::Op;
 
 use super::{
     common::DEADLINE,

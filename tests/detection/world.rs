@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Event, Layer, Reload, Status, Timing, testkit::Op};
+use rustls_reload::{Event, Layer, Reload, Status, Timing};
+use rustls_reload_testkit::Op;
 
 use super::watcher::Fate;
 

@@ -14,11 +14,9 @@ use std::{
 use crate::common::{DEADLINE, Wall, at_once, quick, replace};
 use rustls_reload::{
     Build, Built, Clock, Context, Error, Event, Handle, Now, Reloader, Status, SystemClock, Timing,
-    fs::NativeFs,
-    snapshot::Files,
-    testkit::{Hooked, Verb, native_watcher},
-    watch::MakeWatcher,
+    fs::NativeFs, internal::native_watcher, snapshot::Files, watch::MakeWatcher,
 };
+use rustls_reload_testkit::{Hooked, Verb};
 
 /// Hangs each caller until it is opened, once it is closed.
 #[derive(Clone)]

@@ -6,13 +6,9 @@ use std::{
 };
 
 use crate::common::{self, DEADLINE, Generation, Volume, Wall};
-use rustls_reload::{
-    Clock, Error, Event, Layer, Reload, Status, Timing,
-    testkit::{
-        Op,
-        sim::{self, CHAIN, KEY, Live, Weather},
-    },
-};
+use rustls_reload::{Clock, Error, Event, Layer, Reload, Status, Timing};
+use rustls_reload_harness::sim::{self, CHAIN, KEY, Live, Weather};
+use rustls_reload_testkit::Op;
 
 #[test]
 fn inv11_since_when_stands_until_it_is_over_and_the_last_look_goes_on() {

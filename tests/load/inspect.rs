@@ -8,9 +8,9 @@ use std::{
 use crate::common::{self, Generation, Volume, spoils};
 use rustls_reload::{
     ClientAuth, Error, Inspection, Layer, ServerReloader,
-    testkit::{Authority, Identity, Pair, Subject},
     watch::{MakeWatcher, Watched, Watcher},
 };
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -16,10 +16,8 @@ use rustls::{
     sign::{Signer, SigningKey},
     version::{TLS12, TLS13},
 };
-use rustls_reload::{
-    ClientAuth, Error, Event, Layer, ServerBuilder, ServerReloader,
-    testkit::{Authority, Identity, Subject},
-};
+use rustls_reload::{ClientAuth, Error, Event, Layer, ServerBuilder, ServerReloader};
+use rustls_reload_testkit::{Authority, Identity, Subject};
 
 /// A plain directory with the files of a generation.
 struct Files(tempfile::TempDir);

@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, fmt::Debug, io::Write, path::Path, sync::Arc, t
 
 use rustls_reload::{
     Build, ClientAuth, Event, Events, Layer, Reload, Reloader, ServerBuild, ServerTls, Timing, internal, pem,
-    testkit::Windows,
 };
+use rustls_reload_testkit::Windows;
 
 mod asn1;
 mod cas;

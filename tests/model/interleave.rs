@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::testkit::sim::{
+use rustls_reload_harness::sim::{
     self, Design, Events, Exhaustive, OwnerAct, Phase, Publisher, Renewal, Replay, Scenario, Shipped,
 };
 use table::{is_whole, only, publishers, table, whole_table};

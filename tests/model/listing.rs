@@ -17,14 +17,12 @@ use rustls_reload::{
     Clock, Motion,
     fs::{Fs, Stat},
     snapshot::{self, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Look, PathSet},
-    testkit::{
-        Hooked, Op, Verb,
-        sim::{
-            self, At, Contents, Events, Exhaustive, Keeper, Phase, Record, Replay, Run, Sampled, Schedule,
-            Shipped, Sim, SimFs, Stage, Violation, Weather,
-        },
-    },
 };
+use rustls_reload_harness::sim::{
+    self, At, Contents, Events, Exhaustive, Keeper, Phase, Record, Replay, Run, Sampled, Schedule, Shipped,
+    Sim, SimFs, Stage, Violation, Weather,
+};
+use rustls_reload_testkit::{Hooked, Op, Verb};
 
 type Caught = (Violation, String);
 

@@ -16,8 +16,8 @@ use std::{
 use rustls_reload::{
     Motion, Now, Timing,
     machine::{Answer, Effect, Input, Machine, Notice, Seen, Verdict},
-    testkit::twin::{DATE, Round, Wall, World},
 };
+use rustls_reload_harness::twin::{DATE, Round, Wall, World};
 
 /// A whole number of milliseconds.
 const fn ms(ms: u64) -> Duration {

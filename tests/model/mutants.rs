@@ -37,7 +37,7 @@
 
 use std::{io::Write, time::Duration};
 
-use rustls_reload::testkit::sim::{self, Design, Events, ORDERS, Publisher, Renewal, Report, Scenario};
+use rustls_reload_harness::sim::{self, Design, Events, ORDERS, Publisher, Renewal, Report, Scenario};
 
 mod by_path;
 mod deciding;

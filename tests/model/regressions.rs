@@ -9,11 +9,9 @@ use std::{
 use rustls_reload::{
     Clock, Motion, Now, Timing,
     machine::{Effect, Input, Machine, Notice, Seen, Verdict},
-    testkit::{
-        Op,
-        sim::{self, CA, CHAIN, KEY, Live, Replay, Scenario, Shipped, Weather},
-    },
 };
+use rustls_reload_harness::sim::{self, CA, CHAIN, KEY, Live, Replay, Scenario, Shipped, Weather};
+use rustls_reload_testkit::Op;
 
 fn at(ms: u64) -> Now {
     let time = Duration::from_millis(1_000_000 + ms);

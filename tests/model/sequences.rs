@@ -26,7 +26,7 @@ use case::Case;
 use oracle::Violation;
 use plan::Plan;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use rustls_reload::testkit::sim::{ByPath, Design, Events, Publisher, Shipped};
+use rustls_reload_harness::sim::{ByPath, Design, Events, Publisher, Shipped};
 use server::Port;
 
 /// Prints a line past the capture of `cargo test`.
@@ -275,14 +275,14 @@ fn replay() {
     };
     for at in &tale.history {
         let text = match &at.record {
-            rustls_reload::testkit::sim::Record::Step(index) => {
+            rustls_reload_harness::sim::Record::Step(index) => {
                 format!("step {index}: {:?} (finished: {})", plan.steps[*index], plan.finished[index + 1])
             }
-            rustls_reload::testkit::sim::Record::Disk(contents) => {
+            rustls_reload_harness::sim::Record::Disk(contents) => {
                 format!("disk: {}", oracle::show(contents))
             }
-            rustls_reload::testkit::sim::Record::Mark("taken", index) => format!("step {index}: taken"),
-            rustls_reload::testkit::sim::Record::Mark(what, number) => {
+            rustls_reload_harness::sim::Record::Mark("taken", index) => format!("step {index}: taken"),
+            rustls_reload_harness::sim::Record::Mark(what, number) => {
                 format!("{what}: {}", plan.parts[*number].op)
             }
             record => format!("{record:?}"),

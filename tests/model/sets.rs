@@ -18,15 +18,13 @@ use std::{
 use rustls_reload::{
     Build, Built, Clock, Context, Error, Event, Reloader, Timing,
     snapshot::Files,
-    testkit::{
-        Op,
-        sim::{
-            Contents, Events, Exhaustive, Live, ORDERS, Publisher, Renewal, Replay, Sampled, Scenario,
-            Schedule, SetsBuild, Several, Sim, SimWatcher, Value, Violation, Weather,
-        },
-    },
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
+use rustls_reload_harness::sim::{
+    Contents, Events, Exhaustive, Live, ORDERS, Publisher, Renewal, Replay, Sampled, Scenario, Schedule,
+    SetsBuild, Several, Sim, SimWatcher, Value, Violation, Weather,
+};
+use rustls_reload_testkit::Op;
 
 /// Runs of a search before the rest is sampled; `SETS_RUNS` asks for more of both.
 fn limit() -> u64 {

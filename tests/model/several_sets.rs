@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Instant};
 
 use plain::{CHANGES, Plain, SETS};
 use play::{Action, Change, Draws, Kind, Play, Step, each_after_each, fails, plays, walk};
-use rustls_reload::testkit::sim::{Events, Weather};
+use rustls_reload_harness::sim::{Events, Weather};
 use tls::{Pool, Server};
 
 /// `SETS_WALKS` asks for more walks than the quick tier's.

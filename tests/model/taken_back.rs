@@ -5,13 +5,9 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{
-    Timing,
-    testkit::{
-        Op,
-        sim::{CA, CHAIN, Events, KEY, Live, Set, SimWatcher, Weather, full},
-    },
-};
+use rustls_reload::Timing;
+use rustls_reload_harness::sim::{CA, CHAIN, Events, KEY, Live, Set, SimWatcher, Weather, full};
+use rustls_reload_testkit::Op;
 
 const NAMES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 

@@ -8,15 +8,9 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{
-    Build, Built, Context, Error, Reloader, Timing,
-    snapshot::Files,
-    testkit::{
-        Keyed, Op, kubelet_first, kubelet_update,
-        sim::{Live, SimWatcher, Weather},
-    },
-    watch::MakeWatcher,
-};
+use rustls_reload::{Build, Built, Context, Error, Reloader, Timing, snapshot::Files, watch::MakeWatcher};
+use rustls_reload_harness::sim::{Live, SimWatcher, Weather};
+use rustls_reload_testkit::{Keyed, Op, kubelet_first, kubelet_update};
 
 /// The generation of each file: its only byte.
 type Generations = Vec<u8>;

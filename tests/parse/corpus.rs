@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustls_reload::testkit::fuzz::{TARGETS, seeds};
+use rustls_reload_harness::fuzz::{TARGETS, seeds};
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
@@ -71,6 +71,6 @@ fn each_body_has_a_target_and_each_target_a_body() {
     assert_eq!(listed, TARGETS.iter().map(|(name, _)| *name).collect());
     for name in listed {
         let target = std::fs::read_to_string(fuzz().join(format!("fuzz_targets/{name}.rs"))).unwrap();
-        assert!(target.contains(&format!("testkit::fuzz::{name}(data)")), "{target}");
+        assert!(target.contains(&format!("harness::fuzz::{name}(data)")), "{target}");
     }
 }

@@ -22,10 +22,8 @@ use std::{
 };
 
 use rustls::{crypto::ring, pki_types::CertificateDer};
-use rustls_reload::{
-    Layer, Reload, Timestamp, der, pem,
-    testkit::fuzz::{self, Role},
-};
+use rustls_reload::{Layer, Reload, Timestamp, der, pem};
+use rustls_reload_harness::fuzz::{self, Role};
 
 use inputs::Input;
 

@@ -4,10 +4,9 @@
 use std::process::Command;
 
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
-use rustls_reload::{
-    Layer, der, pem,
-    testkit::{Authority, Identity, Pair, Subject, fuzz},
-};
+use rustls_reload::{Layer, der, pem};
+use rustls_reload_harness::fuzz;
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 fn pair() -> Pair {
     let root = Authority::root("root");

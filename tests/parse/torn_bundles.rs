@@ -1,7 +1,8 @@
 //! Bundles that a crash or an overwriting writer has left with the remains of a section, never a
 //! shorter bundle, and what is said of them. Checks: INV-02.
 
-use rustls_reload::{pem, testkit::Authority};
+use rustls_reload::pem;
+use rustls_reload_testkit::Authority;
 
 /// A bundle of two CAs, and where the second begins.
 fn bundle(between: &str) -> (String, usize) {

@@ -17,10 +17,8 @@ use crate::common::{
     started,
 };
 use rustls::version::{TLS12, TLS13};
-use rustls_reload::{
-    Clock, Event, Events, Layer, Reload, ServerBuilder, ServerReloader, ServerTls, Timing,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::{Clock, Event, Events, Layer, Reload, ServerBuilder, ServerReloader, ServerTls, Timing};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 const HOUR: i64 = 3600;
 

@@ -19,15 +19,13 @@ use rustix::io::Errno;
 use rustls_reload::{
     Error, Event, Layer, Reload, Timing,
     fs::NativeFs,
-    testkit::{
-        Hooked, Verb,
-        sim::{
-            self, Fault, Keeper, ORDERS, Phase, Publisher, Record, Renewal, Run, STANDS, Sampled, Scenario,
-            Shipped, Sim, Stage,
-        },
-    },
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
+use rustls_reload_harness::sim::{
+    self, Fault, Keeper, ORDERS, Phase, Publisher, Record, Renewal, Run, STANDS, Sampled, Scenario, Shipped,
+    Sim, Stage,
+};
+use rustls_reload_testkit::{Hooked, Verb};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug)]

@@ -5,11 +5,8 @@
 use std::sync::{Arc, Mutex};
 
 use crate::common::{self, Generation, Volume, by_events_only, drain, generations};
-use rustls_reload::{
-    ClientAuth, Error, Event, Reload, Reloader, ServerTls,
-    fs::NativeFs,
-    testkit::{Hooked, Verb},
-};
+use rustls_reload::{ClientAuth, Error, Event, Reload, Reloader, ServerTls, fs::NativeFs};
+use rustls_reload_testkit::{Hooked, Verb};
 
 /// Called with the number of the call, before each call.
 type Before = Box<dyn FnMut(usize) + Send>;

@@ -11,10 +11,8 @@ use std::{
 use crate::common::{
     self, Generation, Spoil, Volume, client_of, drain, expect, published, quick, refused, shake, spoils,
 };
-use rustls_reload::{
-    ClientAuth, Event, Layer, Reload, Timing,
-    testkit::{Identity, Subject},
-};
+use rustls_reload::{ClientAuth, Event, Layer, Reload, Timing};
+use rustls_reload_testkit::{Identity, Subject};
 
 #[test]
 fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {

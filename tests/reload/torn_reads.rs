@@ -14,14 +14,9 @@ use std::{
 };
 
 use crate::common::{self, Volume};
-use rustls_reload::{
-    Error, Event, Events, Layer, Reload, Reloader, Timing,
-    fs::NativeFs,
-    testkit::{
-        Hooked, Op, Verb,
-        sim::{self, CHAIN, KEY, Live, MarkedBuild, Set, SimWatcher, Value, Weather},
-    },
-};
+use rustls_reload::{Error, Event, Events, Layer, Reload, Reloader, Timing, fs::NativeFs};
+use rustls_reload_harness::sim::{self, CHAIN, KEY, Live, MarkedBuild, Set, SimWatcher, Value, Weather};
+use rustls_reload_testkit::{Hooked, Op, Verb};
 
 const NAMES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 

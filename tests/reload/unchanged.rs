@@ -9,11 +9,8 @@ use std::{
 
 use crate::common::{self, Volume, by_events_only, client, expect, generations, shake};
 use rustls::version::TLS13;
-use rustls_reload::{
-    ClientAuth, Event, Reload,
-    fs::NativeFs,
-    testkit::{Hooked, Verb},
-};
+use rustls_reload::{ClientAuth, Event, Reload, fs::NativeFs};
+use rustls_reload_testkit::{Hooked, Verb};
 
 #[test]
 fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {

@@ -9,10 +9,8 @@ use std::{
 };
 
 use crate::common::{self, Generation, by_events_only, generations, refused};
-use rustls_reload::{
-    Layer, ServerReloader, Timing,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::{Layer, ServerReloader, Timing};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 /// A pair in a plain directory beneath a temporary one.
 struct Dir(tempfile::TempDir);

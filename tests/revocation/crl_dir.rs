@@ -13,10 +13,8 @@ use crate::common::{
     Generation, Volume, by_events_only, client_with, published, refused, replace, shake, started,
 };
 use rustls::version::{TLS12, TLS13};
-use rustls_reload::{
-    ClientAuth, Layer, Reload, ServerBuilder, ServerReloader,
-    testkit::{Identity, Pair, Subject},
-};
+use rustls_reload::{ClientAuth, Layer, Reload, ServerBuilder, ServerReloader};
+use rustls_reload_testkit::{Identity, Pair, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

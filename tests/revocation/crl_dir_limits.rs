@@ -11,10 +11,8 @@ use std::{
 use crate::common::{
     DEADLINE, Generation, Volume, by_events_only, drain, published, refused, replace, started,
 };
-use rustls_reload::{
-    ClientAuth, Event, Layer, Reload, ServerBuilder,
-    testkit::{Authority, Identity, Odd, Pair, Subject},
-};
+use rustls_reload::{ClientAuth, Event, Layer, Reload, ServerBuilder};
+use rustls_reload_testkit::{Authority, Identity, Odd, Pair, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

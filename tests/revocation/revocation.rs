@@ -21,8 +21,8 @@ use rustls::{
 };
 use rustls_reload::{
     ClientAuth, Event, Events, Layer, Lost, Reload, ServerBuilder, ServerReloader, ServerTls,
-    testkit::{Authority, Crl, Identity, Odd, Pair, Subject},
 };
+use rustls_reload_testkit::{Authority, Crl, Identity, Odd, Pair, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&TLS12, &TLS13];

@@ -11,10 +11,8 @@ use std::{fs, time::SystemTime};
 
 use crate::common::shake;
 use rustls::version::{TLS12, TLS13};
-use rustls_reload::{
-    Reload,
-    testkit::{Authority, Identity, ListSpec, Subject},
-};
+use rustls_reload::Reload;
+use rustls_reload_testkit::{Authority, Identity, ListSpec, Subject};
 use world::{HOUR, World, of_old_with_new, someone, spec, unidentified};
 
 /// Two keys of one intermediate count serial numbers from 1. The list of one key newly names a number that the list of the

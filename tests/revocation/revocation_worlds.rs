@@ -14,7 +14,7 @@ use rustls::{
     pki_types::CertificateRevocationListDer,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use rustls_reload::testkit::RevocationPolicy;
+use rustls_reload_harness::RevocationPolicy;
 use world::{Answer, Cert, Factory, List, World, ask, list_sets, policies};
 
 fn all() -> bool {

@@ -6,11 +6,8 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{
-    Event, Reload, Secret, ServerReloader, Timing, pem,
-    snapshot::Files,
-    testkit::{Authority, Identity, Pair, Subject, leaks},
-};
+use rustls_reload::{Event, Reload, Secret, ServerReloader, Timing, pem, snapshot::Files};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject, leaks};
 
 fn pair() -> Pair {
     Authority::root("root").issue(&Subject::server("example.test"), &Identity::p256())

@@ -12,7 +12,8 @@ use std::{
 };
 
 use crate::common::{self, Generation, Spoil, Volume, refused, spoils};
-use rustls_reload::{ClientAuth, Error, Layer, Reload, testkit::leaks};
+use rustls_reload::{ClientAuth, Error, Layer, Reload};
+use rustls_reload_testkit::leaks;
 use tracing::{
     Metadata, Subscriber,
     field::{Field, Visit},

@@ -23,10 +23,9 @@ use rustls::{
 };
 use rustls_reload::{
     Build, Built, ClientAuth, Context, Error, Event, Handle, Lost, Reload, Reloader, ServerBuild, ServerTls,
-    internal,
-    snapshot::Files,
-    testkit::{Identity, Pair, Subject},
+    internal, snapshot::Files,
 };
+use rustls_reload_testkit::{Identity, Pair, Subject};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 

@@ -13,10 +13,8 @@ use rustls::{
     server::{ProducesTickets, ServerSessionMemoryCache},
     version::{TLS12, TLS13},
 };
-use rustls_reload::{
-    ClientAuth, Layer, Reload,
-    testkit::{Identity, Pair, Subject},
-};
+use rustls_reload::{ClientAuth, Layer, Reload};
+use rustls_reload_testkit::{Identity, Pair, Subject};
 
 /// A chain, its key and a bundle of client CAs.
 fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [Keyed<'a>; 3] {

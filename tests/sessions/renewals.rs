@@ -9,10 +9,8 @@ use crate::common::{
     shake,
 };
 use rustls::{ClientConfig, version::TLS13};
-use rustls_reload::{
-    ClientAuth, Reload, ServerReloader,
-    testkit::{Identity, Pair, Subject},
-};
+use rustls_reload::{ClientAuth, Reload, ServerReloader};
+use rustls_reload_testkit::{Identity, Pair, Subject};
 
 const CLIENTS: usize = 100;
 /// How often each of them comes.

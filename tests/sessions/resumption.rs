@@ -20,10 +20,8 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
 use rustls::{ClientConfig, Error as TlsError, pki_types::CertificateDer, version::TLS13};
-use rustls_reload::{
-    Event, Events, Reload, ServerTls,
-    testkit::{Identity, Pair, Subject},
-};
+use rustls_reload::{Event, Events, Reload, ServerTls};
+use rustls_reload_testkit::{Identity, Pair, Subject};
 
 /// Tickets of one server that rustls's client keeps.
 const KEPT: usize = 8;

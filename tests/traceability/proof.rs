@@ -28,6 +28,8 @@ fn files() -> Vec<PathBuf> {
         "cli",
         "loom-tests",
         "embedder-tests",
+        "harness",
+        "testkit",
         "fuzz/fuzz_targets",
         "scripts",
         "examples",

@@ -5,10 +5,8 @@
 use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
 use crate::common::{client_with, quick, shake};
-use rustls_reload::{
-    Layer, ServerReloader,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::{Layer, ServerReloader};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 const ANOTHER_KEY: &str = "is not signed by the key of the one behind it";
 const NO_CA: &str = "is no CA certificate";

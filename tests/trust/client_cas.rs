@@ -14,9 +14,8 @@ use crate::common::{
 };
 use rows::{CLIENT_AUTH, Row, SERVER_AUTH, authority, rows};
 use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier, sign::CertifiedKey};
-use rustls_reload::{
-    ClientAuth, Error, Event, Layer, Lost, Reload, ServerReloader, Timing, pem, testkit::Pair,
-};
+use rustls_reload::{ClientAuth, Error, Event, Layer, Lost, Reload, ServerReloader, Timing, pem};
+use rustls_reload_testkit::Pair;
 use x509::{Signer, basic, key_cert_sign, openssl, purposes};
 
 fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [Keyed<'a>; 3] {

@@ -12,10 +12,8 @@ use std::{
 
 use crate::common::{self, by_events_only, client_with, expect, quick, shake, started, wait_for_leaf};
 use rustls::version::TLS13;
-use rustls_reload::{
-    ClientAuth, Error, Event, Layer, Reload, ServerBuilder, ServerReloader,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::{ClientAuth, Error, Event, Layer, Reload, ServerBuilder, ServerReloader};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -28,17 +28,13 @@ use rustls::{
     time_provider::TimeProvider,
     version::{TLS12, TLS13},
 };
-use rustls_reload::{
-    HandshakeFailure,
-    HandshakeFailure::{
-        Alert, BadSignature, ConnectionLost, CriticalExtension, Expired, MalformedCertificate,
-        NameConstraint, NoCertificate, NoCommonAlgorithm, NoCommonProtocol, NoCommonVersion, NotAnIssuer,
-        NotTls, NotYetValid, Other, Protocol, RejectedCertificate, RevocationListExpired,
-        RevocationListUnusable, RevocationUnknown, Revoked, TimedOut, UnknownIssuer, UnknownName,
-        UnsupportedAlgorithm, WrongPurpose,
-    },
-    testkit::Authority,
+use rustls_reload::HandshakeFailure::{
+    self, Alert, BadSignature, ConnectionLost, CriticalExtension, Expired, MalformedCertificate,
+    NameConstraint, NoCertificate, NoCommonAlgorithm, NoCommonProtocol, NoCommonVersion, NotAnIssuer, NotTls,
+    NotYetValid, Other, Protocol, RejectedCertificate, RevocationListExpired, RevocationListUnusable,
+    RevocationUnknown, Revoked, TimedOut, UnknownIssuer, UnknownName, UnsupportedAlgorithm, WrongPurpose,
 };
+use rustls_reload_testkit::Authority;
 use tokio::io::AsyncWriteExt;
 
 type Version = &'static SupportedProtocolVersion;
@@ -209,7 +205,7 @@ fn by_list(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)> {
     let now = SystemTime::now();
     let (window, over) = ((now - DAY, now + DAY), (now - 2 * DAY, now - DAY));
     let shown = || Arc::new(client(&of, provider(), version, (of.client.leaf.clone(), of.client.key_der())));
-    let with = |list: rustls_reload::testkit::Crl| {
+    let with = |list: rustls_reload_testkit::Crl| {
         let verifier = verifier(of.ca.der(), vec![list.der]);
         shake(server(&of, version, Some(verifier)), shown())
     };

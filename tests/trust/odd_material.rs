@@ -9,9 +9,8 @@ use rustls::{
     pki_types::CertificateDer,
     version::{TLS12, TLS13},
 };
-use rustls_reload::{
-    ClientAuth, Clock, Event, Now, Reload, ServerReloader, SystemClock, der, pem, testkit::leaks,
-};
+use rustls_reload::{ClientAuth, Clock, Event, Now, Reload, ServerReloader, SystemClock, der, pem};
+use rustls_reload_testkit::leaks;
 
 /// What `openssl` prints.
 fn openssl(dir: &Path, args: &str) -> String {

@@ -16,10 +16,8 @@ use rustls::{
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
-use rustls_reload::{
-    Event, Layer, Reload, ServerBuilder, ServerReloader,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::{Event, Layer, Reload, ServerBuilder, ServerReloader};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 /// A CA, and a pair of it for these names in a volume of its own.
 struct Site {

@@ -13,13 +13,9 @@ use rustls::{
     ClientConfig, ServerConfig, SupportedProtocolVersion,
     version::{TLS12, TLS13},
 };
-use rustls_reload::{
-    ClientAuth, Layer, Reload, ServerReloader, ServerTls, Timing,
-    testkit::{
-        Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update,
-        sim::{Live, SimWatcher, Weather},
-    },
-};
+use rustls_reload::{ClientAuth, Layer, Reload, ServerReloader, ServerTls, Timing};
+use rustls_reload_harness::sim::{Live, SimWatcher, Weather};
+use rustls_reload_testkit::{Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 

@@ -12,8 +12,8 @@ use rustls_reload::{
     Motion, Walk,
     fs::NativeFs,
     snapshot::{self, PathSet},
-    testkit::wait_for_tick,
 };
+use rustls_reload_testkit::wait_for_tick;
 
 /// Runs `write` over and over while `read` does, until both have run often enough to tell; returns how often each ran.
 fn against(write: impl Fn(u64) + Sync, read: impl Fn()) -> (u64, u64) {

@@ -21,8 +21,8 @@ use std::{
 use rustls_reload::{
     fs::{FileId, Fs, Kind, PathFs, Stat, UnixFs},
     snapshot::{self, PathSet},
-    testkit::{Hooked, Op},
 };
+use rustls_reload_testkit::{Hooked, Op};
 
 /// What can be at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

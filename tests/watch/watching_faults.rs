@@ -12,7 +12,7 @@ use std::{
 use crate::common::{self, Volume, by_events_only, drain, expect, generations};
 use rustls_reload::{
     Error, Event, Layer, Reload, Timing,
-    testkit::native_watcher,
+    internal::native_watcher,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 

@@ -4,10 +4,9 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::{
-    Ended, command, pair, plain, run,
-    testkit::{Authority, Identity, Subject},
-};
+use rustls_reload_testkit::{Authority, Identity, Subject};
+
+use super::{Ended, command, pair, plain, run};
 
 /// The object on stdout.
 fn json(ended: &Ended) -> Value {

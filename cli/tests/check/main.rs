@@ -17,8 +17,8 @@ use std::{
 
 use common::{Generation, Volume, spoils};
 use fuse::serve_links;
-use rustls_reload::{ClientAuth, Layer, testkit};
-use testkit::{Authority, Identity, Pair, Subject, leaks};
+use rustls_reload::{ClientAuth, Layer};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject, leaks};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
 const DAY: Duration = Duration::from_secs(86_400);

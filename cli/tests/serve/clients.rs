@@ -15,8 +15,8 @@ use crate::{
     common::{DEADLINE, Generation, Volume, client_of, client_with},
     files,
     process::{Silent, command, pair, text},
-    testkit::{Authority, Identity, Subject},
 };
+use rustls_reload_testkit::{Authority, Identity, Subject};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -21,10 +21,9 @@ use rustls::{
 use rustls_reload::der;
 use serde_json::Value;
 
-use crate::{
-    common::{DEADLINE, client_of_any},
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+
+use crate::common::{DEADLINE, client_of_any};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
 const DAY: Duration = Duration::from_secs(86_400);

@@ -27,8 +27,8 @@ use std::{
 
 use common::{DEADLINE, Generation, Keyed, Spoil, Volume, client_of, client_with, crl_spoils, spoils};
 use rustls::{ClientConnection, StreamOwned};
-use rustls_reload::{Layer, testkit};
-use testkit::{Identity, Subject, Windows};
+use rustls_reload::Layer;
+use rustls_reload_testkit::{Identity, Subject, Windows};
 
 fn serve(volume: &Volume) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rustls-reload"));

@@ -4,7 +4,7 @@
 use std::{ops::Range, sync::OnceLock};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
-use rustls_reload::testkit::{Authority, Identity, Subject, WINDOW, armor};
+use rustls_reload_testkit::{Authority, Identity, Subject, WINDOW, armor};
 
 use super::search::Window;
 

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use rustls_reload::testkit::WINDOW;
+use rustls_reload_testkit::WINDOW;
 
 pub(crate) type Window = [u8; WINDOW];
 

@@ -29,8 +29,8 @@ use rustls_reload::{
     Event, Layer, Reload, Reloader, ServerBuilder, ServerTls, Timing,
     fs::{Fs, NativeFs, PathFs},
     pem,
-    testkit::{Authority, Hooked, Verb, Windows},
 };
+use rustls_reload_testkit::{Authority, Hooked, Verb, Windows};
 
 use super::{
     forms::{Form, forms},

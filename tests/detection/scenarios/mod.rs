@@ -5,13 +5,9 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{
-    Layer, Reload, Timing,
-    testkit::{
-        Op,
-        sim::{ORDERS, Publisher},
-    },
-};
+use rustls_reload::{Layer, Reload, Timing};
+use rustls_reload_harness::sim::{ORDERS, Publisher};
+use rustls_reload_testkit::Op;
 
 use super::{
     run::{Pace, Run},

@@ -103,9 +103,9 @@ pub fn bare() -> Scenario {
         let keyed: Vec<_> = NAMES.iter().zip(files).map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         let (here, stamp) = (Path::new(""), |number: u32| format!("..{number}"));
         if number == 1 {
-            rustls_reload::testkit::kubelet_first(here, &stamp(1), &keyed)
+            rustls_reload_testkit::kubelet_first(here, &stamp(1), &keyed)
         } else {
-            rustls_reload::testkit::kubelet_update(here, &stamp(number - 1), &stamp(number), &keyed)
+            rustls_reload_testkit::kubelet_update(here, &stamp(number - 1), &stamp(number), &keyed)
         }
     };
     Scenario::new(

@@ -14,10 +14,8 @@ use rustls::{
     pki_types::{CertificateDer, ServerName},
     version::{TLS12, TLS13},
 };
-use rustls_reload::{
-    Accepted, Acceptor, ClientAuth, Event, Reload, ServerBuilder, ServerReloader,
-    testkit::{Identity, Pair, Subject},
-};
+use rustls_reload::{Accepted, Acceptor, ClientAuth, Event, Reload, ServerBuilder, ServerReloader};
+use rustls_reload_testkit::{Identity, Pair, Subject};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::world::{Gate, HANG, Stage};

@@ -7,11 +7,10 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Layer, Now, Reloader, SystemClock, Timing,
-    fs::NativeFs,
+    Build, Built, Clock, Context, Error, Layer, Now, Reloader, SystemClock, Timing, fs::NativeFs,
     snapshot::Files,
-    testkit::{Hooked, Op, Verb},
 };
+use rustls_reload_testkit::{Hooked, Op, Verb};
 
 /// A publisher that does not commit by one rename.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

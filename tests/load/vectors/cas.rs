@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use rustls_reload::{Layer, testkit::Authority};
+use rustls_reload::Layer;
+use rustls_reload_testkit::Authority;
 
 use super::{
     Expect::{self, Refused, Served},

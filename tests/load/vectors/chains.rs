@@ -1,10 +1,8 @@
 //! Chains whose PEM is in order: of another key, in another order, odd or no certificates, and what a server passes over
 //! because verifying a chain is the client's business.
 
-use rustls_reload::{
-    Layer,
-    testkit::{Authority, Identity},
-};
+use rustls_reload::Layer;
+use rustls_reload_testkit::{Authority, Identity};
 
 use super::{
     Expect::{self, Refused, Served},

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use rustls_reload::{Layer, testkit::Subject};
+use rustls_reload::Layer;
+use rustls_reload_testkit::Subject;
 
 use super::{
     Expect::{self, Held, Refused, Served},

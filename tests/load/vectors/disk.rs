@@ -6,7 +6,8 @@ use std::{
     path::Path,
 };
 
-use rustls_reload::{Layer, testkit::Op};
+use rustls_reload::Layer;
+use rustls_reload_testkit::Op;
 
 use super::{
     Expect::Refused,

@@ -1,7 +1,7 @@
 //! What vectors are made of.
 
 use rustls::pki_types::PrivateKeyDer;
-use rustls_reload::testkit::{Authority, Identity, Keyed, Subject};
+use rustls_reload_testkit::{Authority, Identity, Keyed, Subject};
 
 pub(crate) const CRT: &str = "tls.crt";
 pub(crate) const KEY: &str = "tls.key";

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use rustls_reload::testkit::sim::{
+use rustls_reload_harness::sim::{
     self, Aside, Events, Exhaustive, Move, ORDERS, Phase, Publisher, Renewal, Report, Scenario, Schedule,
     Shipped,
 };

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload::testkit::sim::{self, Design, Publisher, Report, Scenario, Shipped};
+use rustls_reload_harness::sim::{self, Design, Publisher, Report, Scenario, Shipped};
 
 /// How much of the space: `INTERLEAVE=whole` is what `scripts/interleave` covers.
 pub(crate) fn is_whole() -> bool {

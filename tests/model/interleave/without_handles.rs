@@ -1,7 +1,7 @@
 //! The same publishers against a port without directory handles, held to the weaker promises of `Fs::PINS`: every
 //! published set has been on disk for the settle time, a rename commits nothing, and all else stays as it is.
 
-use rustls_reload::testkit::sim::{ByPath, Events, Phase, Publisher, Renewal, Scenario};
+use rustls_reload_harness::sim::{ByPath, Events, Phase, Publisher, Renewal, Scenario};
 
 use super::{
     PAUSES, millis, renewals,

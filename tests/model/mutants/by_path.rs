@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustls_reload::testkit::sim::{Events, Publisher, Renewal, Scenario, SimPathFs};
+use rustls_reload_harness::sim::{Events, Publisher, Renewal, Scenario, SimPathFs};
 
 use super::{
     design::{Rebuilt, Wrong},

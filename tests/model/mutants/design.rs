@@ -19,11 +19,10 @@ use rustls_reload::{
     fs::Fs,
     machine::{Effect, Input, Machine, Notice, Seen, Verdict},
     snapshot::{self, Failure, Files, Look, PathSet},
-    testkit::sim::{
-        CA, CHAIN, Contents, Design, Record, Sim, SimClock, SimFs, SimPathFs, SimWatcher, Value, What,
-        is_valid,
-    },
     watch::{Watched, Watcher},
+};
+use rustls_reload_harness::sim::{
+    CA, CHAIN, Contents, Design, Record, Sim, SimClock, SimFs, SimPathFs, SimWatcher, Value, What, is_valid,
 };
 
 /// Which stage is wrong.

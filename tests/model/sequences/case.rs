@@ -3,7 +3,7 @@
 use std::{fmt, ops::RangeInclusive};
 
 use proptest::prelude::*;
-use rustls_reload::testkit::sim::{Events, Publisher, Renewal};
+use rustls_reload_harness::sim::{Events, Publisher, Renewal};
 
 /// Operations of a case at most.
 pub const OPS: usize = 40;

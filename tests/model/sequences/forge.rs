@@ -12,10 +12,8 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
     sign::CertifiedKey,
 };
-use rustls_reload::testkit::{
-    Authority, Identity, Op as Step, Subject,
-    sim::{BLOCK, Contents, Draft, not_before},
-};
+use rustls_reload_harness::sim::{BLOCK, Contents, Draft, not_before};
+use rustls_reload_testkit::{Authority, Identity, Op as Step, Subject};
 
 use super::plan::{JUNK, Plan};
 use crate::common::certified;

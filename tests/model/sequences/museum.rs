@@ -3,7 +3,7 @@
 use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
 use proptest::strategy::Strategy;
-use rustls_reload::testkit::sim::{Design, Events, ORDERS, Publisher};
+use rustls_reload_harness::sim::{Design, Events, ORDERS, Publisher};
 
 use super::{
     Found, Shrinks,

@@ -2,13 +2,9 @@
 
 use std::{collections::HashMap, fmt, time::Duration};
 
-use rustls_reload::{
-    Event, Status, Timing,
-    testkit::{
-        Op as Step,
-        sim::{self, At, BY_PATH, Contents, EPOCH, Events, Record, Run},
-    },
-};
+use rustls_reload::{Event, Status, Timing};
+use rustls_reload_harness::sim::{self, At, BY_PATH, Contents, EPOCH, Events, Record, Run};
+use rustls_reload_testkit::Op as Step;
 
 use super::{case::Act, plan::Plan};
 

@@ -7,10 +7,8 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::testkit::{
-    Op as Step,
-    sim::{self, BLOCK, Contents, Draft, Publisher, Renewal, Script, Set, Weather},
-};
+use rustls_reload_harness::sim::{self, BLOCK, Contents, Draft, Publisher, Renewal, Script, Set, Weather};
+use rustls_reload_testkit::Op as Step;
 
 use super::case::{Act, Case, File, Op, Text};
 

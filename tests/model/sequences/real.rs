@@ -13,13 +13,9 @@ use std::{
 };
 
 use rustls::client::ResolvesClientCert;
-use rustls_reload::{
-    Clock, Event, Handle, Published, Reloader, ServerTls,
-    testkit::{
-        Op as Step,
-        sim::{Record, is_valid, not_before},
-    },
-};
+use rustls_reload::{Clock, Event, Handle, Published, Reloader, ServerTls};
+use rustls_reload_harness::sim::{Record, is_valid, not_before};
+use rustls_reload_testkit::Op as Step;
 
 use super::{
     case::Act,

@@ -20,9 +20,9 @@ use rustls_reload::{
     fs::{Fs, PathFs, Stat, UnixFs},
     internal,
     snapshot::Files,
-    testkit::sim::{At, BY_PATH, CA, Contents, EPOCH, Record},
     watch::{Hints, Watched, Watcher},
 };
+use rustls_reload_harness::sim::{At, BY_PATH, CA, Contents, EPOCH, Record};
 
 /// The delays that the cases are played with: a tenth to a fiftieth of those that are shipped.
 pub const TIMING: Timing = Timing {

@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{
-    Published, Timing,
-    testkit::sim::{Design, Record, Schedule, Sim, Value},
-};
+use rustls_reload::{Published, Timing};
+use rustls_reload_harness::sim::{Design, Record, Schedule, Sim, Value};
 
 use super::{
     case::Act,

@@ -2,12 +2,9 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use rustls_reload::{
-    Build, Built, Context, Error, Layer, Reloader,
-    snapshot::Files,
-    testkit::{described_leaf, sim::Live},
-    watch::MakeWatcher,
-};
+use rustls_reload::{Build, Built, Context, Error, Layer, Reloader, snapshot::Files, watch::MakeWatcher};
+use rustls_reload_harness::sim::Live;
+use rustls_reload_testkit::described_leaf;
 
 use super::{
     model::{Content, DAY, Dates, Model, Set, THRESHOLDS},

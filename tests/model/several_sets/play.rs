@@ -9,12 +9,10 @@ use std::{
 
 use rustls_reload::{
     Error, Event, Events, Layer, Reload, Status, Timing,
-    testkit::{
-        Op,
-        sim::{EPOCH, Live, SimWatcher, Weather},
-    },
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
+use rustls_reload_harness::sim::{EPOCH, Live, SimWatcher, Weather};
+use rustls_reload_testkit::Op;
 
 use super::{
     compare,

@@ -15,11 +15,9 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
-use rustls_reload::{
-    ClientAuth, Layer, ServerBuilder, ServerReloader, ServerTls,
-    testkit::{Authority, Identity, Pair, Subject, sim::Live},
-    watch::MakeWatcher,
-};
+use rustls_reload::{ClientAuth, Layer, ServerBuilder, ServerReloader, ServerTls, watch::MakeWatcher};
+use rustls_reload_harness::sim::Live;
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 use super::{
     model::{Content, Dates, Digest, Model, THRESHOLDS},

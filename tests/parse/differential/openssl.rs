@@ -6,7 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustls_reload::{pem, testkit::fuzz::Role};
+use rustls_reload::pem;
+use rustls_reload_harness::fuzz::Role;
 
 use super::Read;
 

@@ -5,10 +5,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rustls_reload::{
-    Clock, Event, Now, Reload, ServerReloader,
-    testkit::{Authority, Identity, Subject},
-};
+use rustls_reload::{Clock, Event, Now, Reload, ServerReloader};
+use rustls_reload_testkit::{Authority, Identity, Subject};
 
 use crate::common::{Keyed, Volume};
 

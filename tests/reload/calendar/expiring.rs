@@ -5,13 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls_reload::{
-    Clock, Event, Reload, ServerReloader, Timing,
-    testkit::{
-        Authority, Identity, Op, Pair, Subject,
-        sim::{EPOCH, Live, SimWatcher, Weather},
-    },
-};
+use rustls_reload::{Clock, Event, Reload, ServerReloader, Timing};
+use rustls_reload_harness::sim::{EPOCH, Live, SimWatcher, Weather};
+use rustls_reload_testkit::{Authority, Identity, Op, Pair, Subject};
 
 use super::{HOUR, Stage, files, issue};
 use crate::common::{self, Volume, Wall, started};

@@ -13,14 +13,10 @@ use rustls::{
 };
 use rustls_reload::{
     Build, Built, Clock, Context, Error, Event, Events, Layer, Now, ServerBuild, ServerReloader, ServerTls,
-    Timing, internal,
-    snapshot::Files,
-    testkit::{
-        Authority, Identity, Op, Pair, Subject,
-        sim::{self, EPOCH, Live, Sim, SimWatcher, Weather},
-    },
-    watch::MakeWatcher,
+    Timing, internal, snapshot::Files, watch::MakeWatcher,
 };
+use rustls_reload_harness::sim::{self, EPOCH, Live, Sim, SimWatcher, Weather};
+use rustls_reload_testkit::{Authority, Identity, Op, Pair, Subject};
 
 use crate::common::{Generation, at_time, client, shake};
 

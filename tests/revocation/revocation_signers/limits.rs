@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::SigningKey as _;
-use rustls_reload::{
-    ClientAuth, ServerReloader, der,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::{ClientAuth, ServerReloader, der};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 use super::world::{World, someone, spec};
 use crate::common;

@@ -3,10 +3,8 @@
 use std::{fs, time::SystemTime};
 
 use rustls::version::TLS13;
-use rustls_reload::{
-    ClientAuth, Reload, ServerReloader, der,
-    testkit::{Authority, HOLD, ListSpec},
-};
+use rustls_reload::{ClientAuth, Reload, ServerReloader, der};
+use rustls_reload_testkit::{Authority, HOLD, ListSpec};
 
 use super::world::{HOUR, World, someone, spec};
 use crate::common::{quick, shake};

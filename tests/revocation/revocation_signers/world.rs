@@ -8,10 +8,8 @@ use std::{
 };
 
 use rustls::{ClientConfig, version::TLS12, version::TLS13};
-use rustls_reload::{
-    ClientAuth, Event, ServerBuilder, ServerReloader,
-    testkit::{Authority, Identity, ListSpec, Pair, Subject},
-};
+use rustls_reload::{ClientAuth, Event, ServerBuilder, ServerReloader};
+use rustls_reload_testkit::{Authority, Identity, ListSpec, Pair, Subject};
 
 use crate::common::{client_with, quick, shake};
 

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fs, process::Command};
 
 use rustls::pki_types::CertificateDer;
-use rustls_reload::testkit::{RevocationPolicy, armor::encode};
+use rustls_reload_harness::RevocationPolicy;
+use rustls_reload_testkit::armor::encode;
 
 use super::{
     model::{covers, reference},

@@ -10,10 +10,9 @@ use rustls::{
     pki_types::{CertificateDer, UnixTime},
     server::danger::ClientCertVerifier,
 };
-use rustls_reload::{
-    der,
-    testkit::{Authority, Crl, HOLD, Identity, ListSpec, Pair, RevocationPolicy, Subject, client_verifiers},
-};
+use rustls_reload::der;
+use rustls_reload_harness::{RevocationPolicy, client_verifiers};
+use rustls_reload_testkit::{Authority, Crl, HOLD, Identity, ListSpec, Pair, Subject};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {

@@ -13,10 +13,8 @@ use std::{
 use rustls::{
     ClientConfig, ServerConfig, crypto::ring::Ticketer, pki_types::UnixTime, time_provider::TimeProvider,
 };
-use rustls_reload::{
-    ClientAuth, Event, Reload, ServerBuilder, ServerReloader,
-    testkit::{Authority, Identity, Pair, Subject},
-};
+use rustls_reload::{ClientAuth, Event, Reload, ServerBuilder, ServerReloader};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 use crate::common::{Handshake, Shaken, client_with, server_in, shake, shake_as};
 

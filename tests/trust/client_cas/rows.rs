@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use rustls::pki_types::CertificateDer;
-use rustls_reload::testkit::Pair;
+use rustls_reload_testkit::Pair;
 
 use super::x509::{
     ALTERNATIVE, CONSTRAINTS, Certificate, Extension, FUTURE, KEY_USAGE, NETSCAPE_TYPE, NOW, PAST, Signer,

@@ -12,7 +12,7 @@ use rustls::{
     pki_types::{PrivateKeyDer, pem::PemObject},
     sign::SigningKey,
 };
-use rustls_reload::testkit::{Identity, armor};
+use rustls_reload_testkit::{Identity, armor};
 
 pub(crate) const KEY_USAGE: &[u8] = &[0x55, 29, 15];
 pub(crate) const ALTERNATIVE: &[u8] = &[0x55, 29, 17];

@@ -12,7 +12,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
     version::TLS13,
 };
-use rustls_reload::testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 use crate::common::{client_with, replace};
 

@@ -7,10 +7,8 @@ use std::{
 };
 
 use rustls::{crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey};
-use rustls_reload::{
-    der,
-    testkit::{Authority, HOLD, Identity, ListSpec, Odd, Pair, Subject},
-};
+use rustls_reload::der;
+use rustls_reload_testkit::{Authority, HOLD, Identity, ListSpec, Odd, Pair, Subject};
 
 use super::world::{Anchor, BUNDLES, CLIENTS, Cert, FURTHER, Form, Key, LEAVES, LISTS, Leaf, List, Names};
 

@@ -14,11 +14,8 @@ use rustls::{
     sign::CertifiedKey,
     version::TLS13,
 };
-use rustls_reload::{
-    Error, HandshakeFailure, Layer, Secret, ServerTls, crl,
-    snapshot::Files,
-    testkit::{Authority, Identity, ListSpec, Pair, Subject, armor},
-};
+use rustls_reload::{Error, HandshakeFailure, Layer, Secret, ServerTls, crl, snapshot::Files};
+use rustls_reload_testkit::{Authority, Identity, ListSpec, Pair, Subject, armor};
 
 use super::{
     clients::{client, shake},

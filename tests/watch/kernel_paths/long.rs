@@ -6,10 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustls_reload::{
-    Event, ServerReloader,
-    testkit::{Authority, Identity, Subject},
-};
+use rustls_reload::{Event, ServerReloader};
+use rustls_reload_testkit::{Authority, Identity, Subject};
 
 use super::read;
 use crate::common::DEADLINE;

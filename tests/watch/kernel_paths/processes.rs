@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload::{ServerReloader, Timing, testkit::Pair};
+use rustls_reload::{ServerReloader, Timing};
+use rustls_reload_testkit::Pair;
 
 use super::{fd, read};
 use crate::common::{

@@ -1,0 +1,144 @@
+//! The state machine against its reference model, and the shipped reader against the publishers of
+//! the field, in worlds that the input describes.
+
+use std::{
+    io::{self, ErrorKind},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::Script;
+use rustls_reload::{
+    Motion,
+    machine::{Input, Seen, Verdict},
+};
+use rustls_reload_testkit::{Hooked, Verb};
+
+use crate::{
+    sim::{self, Events, Fault, Phase, Publisher, Renewal, STANDS, Scenario, Shipped},
+    twin::{DATE, Round, Wall, World},
+};
+
+/// Limit of rounds of one input.
+const ROUND_LIMIT: usize = 512;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Plays rounds on the state machine, which has to agree with its reference model after each round,
+/// and to converge wherever the input ends.
+///
+/// # Panics
+/// If they disagree.
+pub fn machine_steps(data: &[u8]) {
+    let mut script = Script(data);
+    let mut world = World::new();
+    for _ in 0..ROUND_LIMIT {
+        if script.is_over() {
+            break;
+        }
+        world.play(&round(&mut script));
+    }
+    for motion in [Motion::Committed, Motion::Tied, Motion::Loose] {
+        world.clone().converges(motion);
+    }
+}
+
+fn round(script: &mut Script<'_>) -> Round {
+    let changed = |content, motion, shrinks| Seen::Changed { content, motion, shrinks };
+    let pass = script.pick(&[5, 0, 1, 4, 30, 50, 60, 495, 500, 1_000, 5_000, 10_000]);
+    // A stop ends everything, so it is rare.
+    let input = match script.byte() {
+        0..=99 => Input::Tick,
+        100..=199 => Input::Hint,
+        200..=229 => Input::Reload,
+        230..=240 => Input::Watching(false),
+        241..=251 => Input::Watching(true),
+        _ => Input::Stop,
+    };
+    let wall = match script.byte() {
+        0..=229 => Wall::Runs,
+        230..=242 => Wall::StepsBack,
+        _ => Wall::ReachesDate,
+    };
+    let (content, shrinks) = (u64::from(script.byte() % 3) + 1, script.byte() & 1 == 1);
+    let motion = script.pick(&[Motion::Committed, Motion::Tied, Motion::Loose]);
+    let seen = script.pick(&[
+        changed(content, motion, shrinks),
+        Seen::Served,
+        Seen::Torn { cause: 1, still: false },
+        Seen::Failed(2),
+        Seen::Failed(3),
+        changed(content, motion, shrinks),
+        Seen::Torn { cause: 2, still: true },
+        Seen::Torn { cause: 2, still: true },
+    ]);
+    let verdict = script.pick(&[
+        Verdict::Valid,
+        Verdict::Refused(4),
+        Verdict::Refused(5),
+        Verdict::NotYet(DATE),
+        Verdict::NotYet(DATE + ms(700)),
+    ]);
+    Round { pass: ms(pass), wall, input, seen, verdict }
+}
+
+/// Runs the shipped reader in a world with a publisher, renewals, pauses, a fault and a schedule,
+/// and checks every invariant.
+///
+/// # Panics
+/// If one is broken, with the name of the world.
+pub fn snapshot_ops(data: &[u8]) {
+    let mut script = Script(data);
+    let scenario = scenario(&mut script);
+    let name = scenario.name();
+    let stage = scenario.prepare();
+    let fault = Fault::new(script.below(256) as u64 + 1, script.byte() & 1 == 1);
+    // The two numbers after the last call mean no fault.
+    let verb = Verb::ALL.get(usize::from(script.byte()) % (Verb::ALL.len() + 2)).copied();
+    let wrong = script.pick(&[
+        Some(ErrorKind::PermissionDenied),
+        Some(ErrorKind::NotFound),
+        Some(ErrorKind::StaleNetworkFileHandle),
+        Some(ErrorKind::Other),
+        None,
+    ]);
+    let answer = move || wrong.map_or(Ok(1), |kind| Err(io::Error::from(kind)));
+    let schedule = Arc::new(Mutex::new(sim::Bytes::new(script.0)));
+    let run = sim::run_faulty(&stage, schedule, &fault, |sim, paths| {
+        let (world, fault) = (sim.clone(), Arc::clone(&fault));
+        let hook = move |called: Verb| {
+            if Some(called) == verb && fault.fires_in(&world) { answer() } else { Ok(usize::MAX) }
+        };
+        Shipped::load_through(sim, paths, Hooked::new(sim.fs(), Arc::new(hook)), |watcher| watcher)
+    });
+    if let Err(violation) = sim::check(&stage, &run) {
+        panic!("{violation}\n{name} {} {verb:?} {wrong:?} {fault:?}", sim::Replay::line(&run.choices));
+    }
+}
+
+fn scenario(script: &mut Script<'_>) -> Scenario {
+    let publisher = script.pick(&Publisher::all(true));
+    // `step renew` writes neither the key nor the CAs.
+    let renewals: &[Renewal] = match publisher {
+        Publisher::StepRenew => &[Renewal::LeafOnly, Renewal::ChainOnly, Renewal::Nothing],
+        _ => &Renewal::ALL,
+    };
+    let mut scenario = Scenario::new(publisher, script.pick(renewals));
+    for _ in 0..script.byte() % 3 {
+        scenario.renewals.push(script.pick(renewals));
+    }
+    let steps = scenario.steps().0.len();
+    scenario.crash = Some(script.below(2 * steps)).filter(|crash| *crash < steps);
+    scenario.phase = script.pick(&[Phase::Reload, Phase::FirstLoad]);
+    let weather = &mut scenario.weather;
+    weather.events = script.pick(&Events::ALL);
+    weather.reuse = script.byte() & 1 == 1;
+    weather.tick = ms(script.pick(&[4, 1, 10]));
+    weather.pause = ms(script.pick(&[0, 1, 5, 30, 300, 499]));
+    weather.verb = ms(script.pick(&[0, 0, 0, 1, 20]));
+    weather.waits = usize::from(script.byte() % 4);
+    weather.rest += weather.verb * 300 + STANDS;
+    scenario
+}

@@ -1,0 +1,31 @@
+//! The verifier that decides about certificates and revocation lists.
+
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+use rustls::{RootCertStore, pki_types::CertificateDer, server::danger::ClientCertVerifier};
+pub use rustls_reload::internal::RevocationPolicy;
+use rustls_reload::{Error, Secret, internal, snapshot::Files};
+
+/// The verifiers that a server with these client CAs and files of revocation lists has, by the policy.
+///
+/// # Errors
+/// What a first load refuses the lists for.
+#[allow(clippy::expect_used)] // reason: made by this factory
+pub fn client_verifiers(
+    cas: &[&CertificateDer<'_>],
+    lists: &[&[u8]],
+) -> Result<impl Fn(RevocationPolicy) -> Arc<dyn ClientCertVerifier> + use<>, Error> {
+    let mut roots = RootCertStore::empty();
+    for ca in cas {
+        roots.add((*ca).clone().into_owned()).expect("a CA");
+    }
+    let file = |(i, list): (usize, &&[u8])| {
+        let mut bytes = Secret::zeroed(list.len());
+        bytes.bytes_mut().copy_from_slice(list);
+        (PathBuf::from(format!("/{i}.crl")), bytes)
+    };
+    let files = Files::new(lists.iter().enumerate().map(file));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    internal::client_verifiers(Arc::new(roots), &files, &provider, wall)
+}

@@ -1,0 +1,444 @@
+//! A simple reference model of the state machine, and a world that plays rounds on both.
+//!
+//! In a round time passes, the wall clock may step, and an input arrives. If the machine takes a
+//! snapshot, the round says how it ends; if the machine builds, the round says how the build ends.
+//! Each part of the model decides one matter, by the sequence of the results of snapshots.
+
+use std::time::Duration;
+
+use rustls_reload::{
+    Motion, Now,
+    machine::{Answer, Content, Effect, Input, Machine, Notice, Seen, Timing, Verdict},
+};
+
+/// The cause of a rejection, identified by a number.
+pub type Cause = u8;
+
+/// Converts a whole number of milliseconds, which keeps the model readable.
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The date until which deferred contents wait.
+pub const DATE: Duration = Duration::from_secs(5_000);
+
+/// The events of one round.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// The time that passes before the round.
+    pub pass: Duration,
+    /// The change of the wall clock meanwhile.
+    pub wall: Wall,
+    /// The input.
+    pub input: Input<Cause>,
+    /// The result of a snapshot, if one is taken.
+    pub seen: Seen<Cause>,
+    /// The result of a build, if there is one.
+    pub verdict: Verdict<Cause>,
+}
+
+/// A change of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wall {
+    /// It advances with the monotonic clock.
+    Runs,
+    /// It is set back by an hour.
+    StepsBack,
+    /// It is set to [`DATE`], unless it is past that.
+    ReachesDate,
+}
+
+/// The effects of a round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether a snapshot was taken.
+    pub looked: bool,
+    /// The content that was built, if any.
+    pub built: Option<Content>,
+    /// The content that was published, if any.
+    pub published: Option<Content>,
+    /// The notices that were reported.
+    pub told: Vec<Notice<Cause>>,
+    /// The answers to manual reloads.
+    pub answered: Vec<Answer<Cause>>,
+}
+
+/// The result of a snapshot. Each part of the model decides its matter by the sequence of these.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Served,
+    /// The files could not be read since this time, as far as is known.
+    Unreadable(Cause, u64),
+    /// The next snapshot follows after this many milliseconds.
+    Torn(Cause, u64),
+    /// The content was not stable before.
+    Moves,
+    /// The content is stable, but not for long enough.
+    Settles,
+    /// The content was rejected and waits until its retry at this time.
+    Pends(u64),
+    /// The content is deferred until its date.
+    Held(Duration),
+    Published(Content),
+    NotYet(Content, Duration),
+    Refused(Content, Cause),
+}
+
+/// Decides WHICH content is stable or deferred. This part and the others count milliseconds.
+#[derive(Clone, Default)]
+struct Settling {
+    still: Option<(Content, u64, u64)>, // since when, and for how long it has to be stable
+    held: Option<(Content, Duration)>,
+}
+
+impl Settling {
+    /// Returns the reason that keeps a content from being built; the content has to be stable for
+    /// `wait` milliseconds.
+    fn keeps(&mut self, now: Now, content: Content, wait: u64) -> Option<End> {
+        self.held = self.held.filter(|held| held.0 == content);
+        if let Some((_, date)) = self.held {
+            return (now.wall < date).then_some(End::Held(date));
+        }
+        let known = self.still.filter(|still| still.0 == content);
+        let since = known.map_or(millis(now.mono), |known| known.1);
+        self.still = Some((content, since, wait));
+        let waits = millis(now.mono) < since + wait;
+        waits.then_some(if known.is_some() { End::Settles } else { End::Moves })
+    }
+
+    fn ends(&mut self, now: Now, end: End) {
+        match end {
+            End::Moves | End::Settles | End::Held(_) => return,
+            End::NotYet(content, date) => self.held = Some((content, date.max(now.wall + ms(50)))),
+            End::Served | End::Published(_) | End::Refused(..) => self.held = None,
+            End::Unreadable(..) | End::Torn(..) | End::Pends(_) => {}
+        }
+        self.still = None;
+    }
+}
+
+/// Decides WHEN to retry, and the pause after that.
+#[derive(Clone, Default)]
+struct Retrying {
+    refused: Option<(Cause, Option<Content>, u64, u64)>, // the standing rejection
+    unread: Option<(Cause, u64)>,                        // unreadable files that were not reported
+    at: Option<u64>,
+}
+
+impl Retrying {
+    /// Takes a result; `stands` says that unreadable files are a rejection that was reported.
+    fn ends(&mut self, t: u64, end: End, stands: bool) {
+        let unread = self.unread.take();
+        let content = if let End::Refused(content, _) = end { Some(content) } else { None };
+        let refused = self.refused;
+        let pause = |cause| {
+            let again = |old: &(Cause, Option<Content>, u64, u64)| {
+                old.0 == cause || (content.is_some() && old.1 == content)
+            };
+            let refused = refused.filter(again).map(|old| old.3);
+            let met = refused.or(unread.filter(|unread| unread.0 == cause).map(|unread| unread.1));
+            met.map_or(50, |pause| (pause * 2).min(10_000))
+        };
+        self.at = match end {
+            End::Unreadable(cause, _) | End::Refused(_, cause) => Some(t + pause(cause)),
+            End::Torn(_, wait) => Some(t + wait),
+            End::Pends(at) => Some(at),
+            _ => None,
+        };
+        match end {
+            End::Unreadable(cause, _) if stands => self.refused = Some((cause, None, 0, pause(cause))),
+            End::Unreadable(cause, _) => self.unread = Some((cause, pause(cause))),
+            End::Refused(content, cause) => {
+                self.refused = Some((cause, Some(content), t + pause(cause), pause(cause)));
+            }
+            End::Served | End::Held(_) | End::Published(_) | End::NotYet(..) => self.refused = None,
+            End::Torn(..) | End::Pends(_) | End::Moves | End::Settles => {}
+        }
+    }
+}
+
+/// Decides WHICH notices are REPORTED.
+#[derive(Clone, Default)]
+struct Telling {
+    moving: Option<(u64, bool)>, // since when nothing was stable; whether that was reported
+    unread: Option<u64>,         // since when nothing can be read, not reported yet
+    bad: Option<Cause>,          // the reported rejection that stands
+    owes: bool,
+}
+
+impl Telling {
+    fn ends(&mut self, t: u64, end: End, by_hand: bool, held: Option<Content>) -> Option<Notice<Cause>> {
+        let unread = self.unread.take();
+        match end {
+            End::Served | End::Published(_) => std::mem::take(self).owes.then_some(Notice::Recovered),
+            End::Refused(_, cause) => self.bad(cause),
+            End::Unreadable(cause, since) => {
+                let since = unread.unwrap_or(since);
+                if self.bad == Some(cause) || by_hand || t >= since + 500 {
+                    return self.bad(cause);
+                }
+                self.unread = Some(since);
+                None
+            }
+            End::Settles => None,
+            End::Pends(_) => {
+                self.moving = None;
+                None
+            }
+            End::Torn(..) | End::Moves => {
+                let (since, told) = *self.moving.get_or_insert((t, false));
+                let tell = !told && t >= since + 5_000;
+                (self.moving, self.owes) = (Some((since, told || tell)), self.owes || tell);
+                tell.then_some(Notice::StillChanging)
+            }
+            End::Held(date) => {
+                self.moving = None;
+                self.bad.take().map(|_| Notice::Held(date))
+            }
+            End::NotYet(content, date) => {
+                *self = Self { owes: self.owes, ..Self::default() };
+                (held != Some(content)).then_some(Notice::Held(date))
+            }
+        }
+    }
+
+    fn bad(&mut self, cause: Cause) -> Option<Notice<Cause>> {
+        let tell = self.bad != Some(cause);
+        (self.bad, self.owes, self.moving) = (Some(cause), true, None);
+        tell.then_some(Notice::Refused(cause))
+    }
+}
+
+/// Returns the ANSWER to a manual reload that was requested at `asked`, if there is one.
+fn answer(t: u64, asked: u64, end: End) -> Option<Answer<Cause>> {
+    match end {
+        End::Served => Some(Answer::Unchanged),
+        End::Published(_) => Some(Answer::Reloaded),
+        End::NotYet(_, date) => Some(Answer::Held(date)),
+        End::Unreadable(cause, _) | End::Refused(_, cause) => Some(Answer::Refused(cause)),
+        End::Torn(cause, _) => (t >= asked + 5_000).then_some(Answer::Refused(cause)),
+        End::Moves | End::Settles | End::Pends(_) | End::Held(_) => None,
+    }
+}
+
+/// Decides WHETHER a publisher is at work, by consecutive torn snapshots.
+#[derive(Clone, Default)]
+struct Tearing {
+    same: u64,  // since when nothing has changed
+    count: u32, // of torn snapshots
+}
+
+impl Tearing {
+    /// Returns the pause before the next snapshot.
+    fn pause(&self) -> u64 {
+        [5, 10, 20, 40].get(self.count.saturating_sub(1) as usize).copied().unwrap_or(50)
+    }
+
+    fn ends(&mut self, t: u64, cause: Cause, still: bool) -> End {
+        let same = if still && self.count > 0 { self.same } else { t };
+        *self = Self { same, count: self.count + 1 };
+        if t >= same + 500 { End::Unreadable(cause, same) } else { End::Torn(cause, self.pause()) }
+    }
+}
+
+/// All parts of the model, and the decision WHEN a snapshot is due.
+#[derive(Clone, Default)]
+struct Twins {
+    settling: Settling,
+    tearing: Tearing,
+    retrying: Retrying,
+    telling: Telling,
+    asked: Option<u64>,
+    hinted: bool,
+    degraded: bool,
+    stopped: bool,
+}
+
+impl Twins {
+    fn due(&self, now: Now, last_look: Option<Duration>) -> u64 {
+        let Some(last) = last_look.map(millis) else { return 0 };
+        let poll = if self.degraded { 1_000 } else { 10_000 };
+        let poll = if self.hinted || self.asked.is_some() { 0 } else { poll };
+        let Settling { still, held } = self.settling;
+        let date = held.map(|(_, date)| millis(now.mono + date.saturating_sub(now.wall)));
+        let untold = self.telling.unread.map(|since| since + 500);
+        let retry = self.retrying.at;
+        let gap = if self.tearing.count > 0 { self.tearing.pause() } else { 5 };
+        let wakes = [Some(last + poll), still.map(|still| still.1 + still.2), retry.or(date), untold];
+        wakes.into_iter().flatten().min().unwrap_or(u64::MAX).max(last + gap)
+    }
+
+    /// Returns the expected effects of the snapshot of a round.
+    fn look(&mut self, now: Now, round: &Round) -> Outcome {
+        let (t, end) = (millis(now.mono), round.end(now, self));
+        let held = self.settling.held.map(|held| held.0);
+        self.settling.ends(now, end);
+        let told = self.telling.ends(t, end, self.asked.is_some(), held).into_iter().collect();
+        self.retrying.ends(
+            t,
+            end,
+            matches!(end, End::Unreadable(cause, _) if self.telling.bad == Some(cause)),
+        );
+        let answered: Vec<_> = self.asked.and_then(|asked| answer(t, asked, end)).into_iter().collect();
+        self.asked = self.asked.filter(|_| answered.is_empty());
+        let (built, published) = end.done();
+        Outcome { looked: true, built, published, told, answered }
+    }
+}
+
+impl End {
+    /// Returns the content that is built and the content that is published.
+    fn done(self) -> (Option<Content>, Option<Content>) {
+        match self {
+            Self::Published(content) => (Some(content), Some(content)),
+            Self::NotYet(content, _) | Self::Refused(content, _) => (Some(content), None),
+            _ => (None, None),
+        }
+    }
+}
+
+impl Round {
+    /// Returns the result of the round's snapshot.
+    fn end(&self, now: Now, twins: &mut Twins) -> End {
+        if let Seen::Torn { cause, still } = self.seen {
+            return twins.tearing.ends(millis(now.mono), cause, still);
+        }
+        twins.tearing = Tearing::default();
+        let (content, motion, shrinks) = match self.seen {
+            Seen::Served => return End::Served,
+            Seen::Failed(cause) | Seen::Torn { cause, .. } => {
+                return End::Unreadable(cause, millis(now.mono));
+            }
+            Seen::Changed { content, motion, shrinks } => (content, motion, shrinks),
+        };
+        let wait = match motion {
+            Motion::Committed => 0,
+            _ if shrinks => 5_000,
+            Motion::Tied => 30,
+            Motion::Loose => 500,
+        };
+        let refused = twins.retrying.refused.filter(|refused| refused.1 == Some(content));
+        let kept = match (twins.asked, refused) {
+            (Some(_), _) => None,
+            (None, Some((.., at, _))) => (at > millis(now.mono)).then_some(End::Pends(at)),
+            (None, None) => twins.settling.keeps(now, content, wait),
+        };
+        kept.unwrap_or(match self.verdict {
+            Verdict::Valid => End::Published(content),
+            Verdict::NotYet(date) => End::NotYet(content, date),
+            Verdict::Refused(cause) => End::Refused(content, cause),
+        })
+    }
+}
+
+/// A state machine and its reference model, which are asserted to agree.
+#[derive(Clone)]
+pub struct World {
+    machine: Machine<Cause>,
+    twins: Twins,
+    now: Now,
+    last_look: Option<Duration>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    /// Returns both in their initial state.
+    #[must_use]
+    pub fn new() -> Self {
+        let now = Now { mono: ms(0), wall: Duration::from_secs(1_000) };
+        Self { machine: Machine::new(Timing::default()), twins: Twins::default(), now, last_look: None }
+    }
+
+    /// Plays a round on both. Returns the effects of the state machine, after asserting that the
+    /// model expects the same.
+    ///
+    /// # Panics
+    /// If they disagree.
+    pub fn play(&mut self, round: &Round) -> Outcome {
+        self.now.mono += round.pass;
+        self.now.wall = match round.wall {
+            Wall::Runs => self.now.wall + round.pass,
+            Wall::StepsBack => self.now.wall.saturating_sub(Duration::from_secs(3_600)),
+            Wall::ReachesDate => self.now.wall.max(DATE),
+        };
+        let mut did = Outcome::default();
+        let mut effects = self.machine.step(self.now, round.input.clone());
+        while !effects.is_empty() {
+            let mut next = Vec::new();
+            for effect in effects {
+                match effect {
+                    Effect::Look => {
+                        assert!(!did.looked, "two looks in one round");
+                        did.looked = true;
+                        next.extend(self.machine.step(self.now, Input::Looked(round.seen.clone())));
+                    }
+                    Effect::Build(content) => {
+                        did.built = Some(content);
+                        next.extend(self.machine.step(self.now, Input::Built(round.verdict.clone())));
+                    }
+                    Effect::Publish { content, recovered } => {
+                        did.published = Some(content);
+                        did.told.extend(recovered.then_some(Notice::Recovered));
+                    }
+                    Effect::Tell(notice) => did.told.push(notice),
+                    Effect::Answer(answer) => did.answered.push(answer),
+                }
+            }
+            effects = next;
+        }
+        let mut want = Outcome::default();
+        self.twins.stopped |= round.input == Input::Stop;
+        self.twins.hinted |= round.input == Input::Hint;
+        // A report that watching is degraded, or no longer degraded, makes no snapshot due.
+        let told = matches!(round.input, Input::Watching(_));
+        self.twins.degraded = if told { round.input == Input::Watching(false) } else { self.twins.degraded };
+        let due = self.twins.due(self.now, self.last_look);
+        let due = !told && due <= millis(self.now.mono) || round.input == Input::Reload;
+        if due && !self.twins.stopped {
+            self.last_look = Some(self.now.mono);
+            self.twins.hinted = false;
+            if round.input == Input::Reload {
+                self.twins.asked.get_or_insert(millis(self.now.mono));
+            }
+            want = self.twins.look(self.now, round);
+        }
+        assert_eq!(did, want);
+        if let Some(wake) = self.machine.wake(self.now) {
+            let due = self.twins.due(self.now, self.last_look);
+            let (now, due) = (self.now.mono, ms(due));
+            assert_eq!(wake.max(now), due.max(now), "woken at another time than something is due");
+        }
+        did
+    }
+
+    /// INV-05: from here on the disk does not change, no hint arrives, and every build passes.
+    ///
+    /// # Panics
+    /// If nothing is published within the bound.
+    pub fn converges(mut self, motion: Motion) {
+        if self.twins.stopped {
+            return;
+        }
+        let start = self.now.mono;
+        let bound = start + ms(500 + 10_000 + 10_000);
+        loop {
+            let wake = self.machine.wake(self.now).unwrap_or(Duration::MAX);
+            assert!(wake <= bound, "no publication within the bound: {:?}", self.machine);
+            let pass = wake.saturating_sub(self.now.mono);
+            let seen = Seen::Changed { content: 99, motion, shrinks: false };
+            let round = Round { pass, wall: Wall::Runs, input: Input::Tick, seen, verdict: Verdict::Valid };
+            if self.play(&round).published == Some(99) {
+                return;
+            }
+        }
+    }
+}
