@@ -6,6 +6,7 @@
 //! waits for a sweep over all of them.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, VecDeque},
     mem::{self, Discriminant},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -42,7 +43,8 @@ pub(crate) struct Engine<F: Fs, B: Build, P: Probe = ()> {
     fs: F,
     probe: P,
     build: B,
-    clock: Arc<dyn Clock>,
+    /// The driver's last reading of the clock.
+    read: Cell<Now>,
     make_watcher: Option<MakeWatcher>,
     watch: Option<Watch>,
     /// When the watcher was made, in monotonic time.
@@ -103,7 +105,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         (fs, probe): (F, P),
         sets: Vec<PathSet>,
         mut build: B,
-        clock: Arc<dyn Clock>,
+        clock: &dyn Clock,
         timing: Timing,
         make_watcher: Option<MakeWatcher>,
         thresholds: Thresholds,
@@ -113,7 +115,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         loop {
             let mut pause: Option<Duration> = None;
             for (set, paths) in starting.iter_mut().zip(&sets) {
-                let wait = set.look(&fs, paths, &*clock, &timing, start)?;
+                let wait = set.look(&fs, paths, clock, &timing, start)?;
                 pause = pause.into_iter().chain(wait).min();
             }
             match pause {
@@ -143,7 +145,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             fs,
             probe,
             build,
-            clock,
+            read: Cell::new(now),
             make_watcher,
             watch: None,
             watch_made: now.mono,
@@ -165,6 +167,13 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         units.for_each(|(number, unit)| engine.agenda.note(number, unit, now));
         let progress = Progress::new(now, timing.poll, Duration::ZERO);
         Ok(First { engine, whole, now, progress })
+    }
+
+    /// Reads the clock, as [`Shared::now`].
+    fn now(&self, shared: &Shared<B::Value>) -> Now {
+        let now = shared.now(self.read.get());
+        self.read.set(now);
+        now
     }
 
     /// Takes one step of one file set, carries out the effects of its machine, and checks the
@@ -203,7 +212,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             let answer = match effect {
                 Effect::Look => {
                     let seen = self.look(shared, unit, now);
-                    let began = std::mem::replace(&mut now, self.clock.now());
+                    let began = std::mem::replace(&mut now, self.now(shared));
                     self.looked(unit, &seen, now.wall);
                     // Noted at once: the build and the callbacks that follow may hang.
                     let poll = self.units[unit].machine.poll();
@@ -212,13 +221,13 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 }
                 Effect::Build(_) => {
                     let verdict = self.verdict(shared, unit, now.wall);
-                    now = self.clock.now();
+                    now = self.now(shared);
                     Input::Built(verdict)
                 }
                 Effect::Publish { recovered, .. } => {
                     if self.publish(shared, unit, now, recovered) {
                         // The callbacks may have taken any time.
-                        now = self.clock.now();
+                        now = self.now(shared);
                         continue;
                     }
                     // The rejection that was reported still stands, and a later start has to know
@@ -232,7 +241,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 }
                 Effect::Tell(notice) => {
                     self.tell(shared, unit, now.wall, notice);
-                    now = self.clock.now();
+                    now = self.now(shared);
                     continue;
                 }
                 Effect::Answer(answer) => {
@@ -367,7 +376,10 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         match caught(|| self.build.build(&files, &context)) {
             Err(error) => Verdict::Refused(Unit::<B::Value>::refusal(error, bytes)),
             Ok(built) => match built.not_before {
-                Some(date) if date > wall => Verdict::NotYet(date),
+                Some(date) if date > wall => {
+                    shared.discard(built);
+                    Verdict::NotYet(date)
+                }
                 _ => {
                     self.units[unit].keep(built);
                     Verdict::Valid
@@ -430,7 +442,9 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         let watch = match &mut self.watch {
             Some(watch) => watch,
             none => {
-                let now = self.clock.now().mono;
+                let now = shared.now(self.read.get());
+                self.read.set(now);
+                let now = now.mono;
                 if let Some(dead) = self.dead.as_ref().filter(|dead| !dead.noted || now < dead.until) {
                     return unwatched(dead.why.clone());
                 }
@@ -483,7 +497,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     /// armed the next watcher.
     fn bury(&mut self, shared: &Shared<B::Value>, unit: usize, why: Error) {
         self.watch = None;
-        let now = self.clock.now();
+        let now = self.now(shared);
         let timing = self.units[0].machine.timing();
         let lived = now.mono.saturating_sub(self.watch_made) >= timing.poll;
         let last = self.dead.take().filter(|_| !lived).map(|dead| dead.pause);
@@ -516,7 +530,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 return;
             }
             (None, Some(error)) => {
-                self.degraded = Some((error.clone(), self.clock.now().wall));
+                self.degraded = Some((error.clone(), self.now(shared).wall));
                 Event::Degraded { error }
             }
             (Some(_), None) => {
@@ -531,7 +545,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
 
     /// Steps the file set that was hinted at first, then the one that is due first.
     fn next_step(&mut self, shared: &Shared<B::Value>) {
-        let mut now = self.clock.now();
+        let mut now = self.now(shared);
         let hinted = self.agenda.take_hinted();
         if let Some(unit) = hinted {
             now = self.run(shared, unit, now, Input::Hint);
@@ -549,7 +563,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             if shared.lock().stopped {
                 return;
             }
-            let now = if unit == 0 { now } else { self.clock.now() };
+            let now = if unit == 0 { now } else { self.now(shared) };
             self.run(shared, unit, now, input.clone());
         }
     }
@@ -573,7 +587,7 @@ where
     fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {
         if ask == Ask::Reload {
             self.asked.extend(0..self.units.len());
-            self.each(shared, self.clock.now(), &Input::Reload);
+            self.each(shared, self.now(shared), &Input::Reload);
             return;
         }
         if ask == Ask::Hint {
@@ -589,17 +603,18 @@ where
         self.next_step(shared);
     }
 
-    fn pause(&self) -> Option<Duration> {
+    fn pause(&self, shared: &Shared<B::Value>) -> Option<Duration> {
         if self.agenda.has_hinted() {
             return Some(Duration::ZERO);
         }
-        let now = self.clock.now();
+        let now = self.now(shared);
         self.agenda.first(&self.units, now).map(|(at, _)| at.saturating_sub(now.mono))
     }
 
     fn end(&mut self, shared: &Shared<B::Value>) {
-        for unit in &mut self.units {
-            unit.machine.step(self.clock.now(), Input::Stop);
+        for unit in 0..self.units.len() {
+            let now = self.now(shared);
+            self.units[unit].machine.step(now, Input::Stop);
         }
         self.watch = None;
         self.dead = None;

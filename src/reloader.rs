@@ -185,10 +185,9 @@ impl<B: Build> Builder<B> {
     {
         let sets = self.sets?;
         let names: Vec<_> = sets.iter().map(|set| Arc::from(set.name())).collect();
-        let clock = Arc::clone(&self.clock);
-        let Self { build, timing, make_watcher, thresholds, .. } = self;
+        let Self { build, clock, timing, make_watcher, thresholds, .. } = self;
         let First { mut engine, whole, now, progress } =
-            Engine::load((fs, probe), sets, build, self.clock, timing, make_watcher, thresholds)?;
+            Engine::load((fs, probe), sets, build, &*clock, timing, make_watcher, thresholds)?;
         // A build may return fewer leaves than there are file sets; the others have none.
         let leaves = whole.leaves.into_iter().chain(std::iter::repeat(None));
         let mut status = Status::first(names.into_iter().zip(leaves), now.wall);

@@ -85,7 +85,7 @@ pub(crate) trait Drive<T>: StateHash + Send {
     /// Takes one step.
     fn step(&mut self, shared: &Shared<T>, ask: Ask);
     /// Returns how long until the next tick is due; zero if it is.
-    fn pause(&self) -> Option<Duration>;
+    fn pause(&self, shared: &Shared<T>) -> Option<Duration>;
     /// Frees the watch.
     fn end(&mut self, shared: &Shared<T>);
 }
@@ -264,6 +264,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let (published, events, old, wakers) = {
             let mut state = self.lock();
             if state.stopped {
+                drop(state);
+                self.discard(value);
                 return false;
             }
             state.published = state.begun;
@@ -295,9 +297,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
         };
         self.notify();
         self.wake(wakers);
-        self.guard("drop", || drop(old));
+        self.discard(old);
         for observer in &self.observers.publications {
-            self.guard("publish", || observer(&published));
+            self.guard("a callback for a publication", || observer(&published));
         }
         // The list is copied, since a callback may add to it.
         let late = lock(&self.late).clone();
@@ -387,25 +389,38 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     fn observe(&self, event: &Event) {
         #[cfg(feature = "tracing")]
-        crate::trace::emit(event);
+        self.guard("a subscriber of `tracing`", || crate::trace::emit(event));
         for observer in &self.observers.events {
-            self.guard("event", || observer(event));
+            self.guard("a callback for an event", || observer(event));
         }
     }
 
     /// Wakes tasks. A waker is the caller's code, as a callback is.
     fn wake(&self, wakers: BTreeMap<u64, Waker>) {
         for waker in wakers.into_values() {
-            self.guard("wake", || waker.wake());
+            self.guard("a waker", || waker.wake());
         }
     }
 
-    /// Calls a callback. A panic in it ends neither the driver nor the other callbacks, and is a
-    /// warning to subscribers.
-    fn guard(&self, kind: &str, call: impl FnOnce()) {
+    /// Drops a value. Its drop is the embedder's code, so it runs without the lock.
+    pub(crate) fn discard<V>(&self, value: V) {
+        self.guard("the drop of a value", || drop(value));
+    }
+
+    /// Reads the embedder's clock for the driver. Where the clock panics, this returns `last`, the
+    /// driver's reading before: time stands still for it, and never goes back (ASM-03).
+    pub(crate) fn now(&self, last: Now) -> Now {
+        let mut now = last;
+        self.guard("the clock", || now = self.clock.now());
+        now
+    }
+
+    /// Calls the embedder's code. A panic in it ends neither the driver nor what comes after the
+    /// call: it is reported as a warning.
+    fn guard(&self, what: &str, call: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
             drop_payload(payload);
-            let error = Error::new(Layer::Panic, format!("a callback for {kind} panicked"));
+            let error = Error::new(Layer::Panic, format!("{what} panicked"));
             self.lock().events.push(Arc::new(Event::Warning { error }));
             self.notify();
         }

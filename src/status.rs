@@ -189,6 +189,11 @@ impl Progress {
         Self { at, within: poll.saturating_add(took.min(SLOW)).saturating_mul(POLLS) }
     }
 
+    /// When a snapshot ended last, or when the driver began.
+    pub(crate) fn at(self) -> Now {
+        self.at
+    }
+
     /// Records that a driver begins at `at`, unless a snapshot of a manual reload has ended since.
     pub(crate) fn begun(self, at: Now) -> Self {
         if at.mono > self.at.mono { Self { at, ..self } } else { self }

@@ -14,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Lost, ServerReloader, Timing};
+use rustls_reload::{
+    Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Lost, Reload, ServerReloader, Timing,
+};
 use rustls_reload_testkit::{Authority, Identity, Subject};
 use tracing::{
     Metadata, Subscriber,
@@ -198,4 +200,61 @@ fn inv11_tracing_gets_one_bounded_line_per_event() {
     assert!(traced.iter().all(|line| line.len() <= LINE_LIMIT), "{traced:?}");
     assert!(traced.iter().any(|line| line.contains("more_names:")), "{traced:?}");
     assert!(traced.iter().any(|line| line.contains("RELOAD_FAILED")), "{traced:?}");
+}
+
+/// Panics at each event of this crate.
+struct Failing;
+
+impl Subscriber for Failing {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "rustls_reload"
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        std::panic::resume_unwind(Box::new("by design"));
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// Checks: INV-15.
+#[test]
+fn inv15_tracing_subscriber_that_panics_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [chain, key] = ["tls.crt", "tls.key"].map(|name| dir.path().join(name));
+    let put = |(pem, private, _): &(String, String, Leaf)| {
+        std::fs::write(&chain, pem).unwrap();
+        std::fs::write(&key, private).unwrap();
+    };
+    put(&leaf(1));
+    let heard = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&heard);
+    let hear = move |event: &Event| *count.lock().unwrap() += u64::from(event.shorthand().is_some());
+    tracing::subscriber::with_default(Failing, || {
+        let timing = Timing { settle: Duration::from_millis(20), ..Timing::default() };
+        let builder = ServerReloader::builder(&chain, &key).timing(timing);
+        let reloader = builder.on_event(hear).load().unwrap();
+        let mut events = reloader.events();
+        for generation in 2..4 {
+            put(&leaf(1));
+            assert_eq!(reloader.reload_now(), Reload::Reloaded);
+            assert_eq!(reloader.status().generation, generation);
+        }
+        let warned = std::iter::from_fn(|| events.try_next()).filter(|told| match &*told.event {
+            Event::Warning { error } => error.why() == "a subscriber of `tracing` panicked",
+            _ => false,
+        });
+        assert_eq!(warned.count(), 2);
+    });
+    assert_eq!(*heard.lock().unwrap(), 2, "the callback does not hear what the subscriber missed");
 }

@@ -130,7 +130,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let ask = state.asked_for();
         if ask.is_none() {
             let due;
-            (state, due) = self.unlocked(state, || drive.pause());
+            (state, due) = self.unlocked(state, || drive.pause(self));
             if state.stopped || due != Some(Duration::ZERO) {
                 let again = state.stopped || state.is_asked();
                 return if again { Next::Again(state) } else { Next::Wait(state, due) };
@@ -195,7 +195,8 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
         state: Locked<'a, T>,
         drive: &mut dyn Drive<T>,
     ) -> Locked<'a, T> {
-        let (mut state, now) = shared.unlocked(state, || shared.clock.now());
+        let last = state.progress.at();
+        let (mut state, now) = shared.unlocked(state, || shared.now(last));
         state.status.running = true;
         state.progress = state.progress.begun(now);
         if state.stopped {

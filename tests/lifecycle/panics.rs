@@ -1,13 +1,19 @@
 //! Panics in code of others whose payload panics again when it is dropped. Checks: INV-15.
 
 use std::{
-    panic::panic_any,
-    sync::atomic::{AtomicBool, Ordering},
+    panic::{panic_any, resume_unwind},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::common::{expect, published, quick, refused, replace, started};
 use rustls_reload::{
-    Build, Built, Context, Error, Event, Layer, Reloader, snapshot::Files, watch::MakeWatcher,
+    Build, Built, Clock, Context, Error, Event, Events, Layer, Now, Reload, Reloader, SystemClock, Timing,
+    snapshot::Files, watch::MakeWatcher,
 };
 
 /// A payload whose drop panics.
@@ -69,4 +75,156 @@ fn inv15_panic_payload_that_panics_when_dropped_ends_nothing() {
     assert_eq!(published(&mut events), 4);
     assert_eq!(reloader.current().value, b"4444");
     reloader.stop().unwrap();
+}
+
+/// A panic without the message that a panic prints.
+fn panics() -> ! {
+    resume_unwind(Box::new("by design"))
+}
+
+/// A value whose drop panics where it is built of "bad" bytes.
+struct Fragile(Vec<u8>);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        if self.0.starts_with(b"bad") {
+            panics();
+        }
+    }
+}
+
+/// Values of one file. "bad later" waits for a date; "bad" is stopped by its build.
+#[derive(Default)]
+struct Fragiles {
+    stopped: Arc<Mutex<Weak<Reloader<Fragile>>>>,
+}
+
+impl Build for Fragiles {
+    type Value = Fragile;
+
+    fn build(&mut self, files: &Files, context: &Context<'_, Fragile>) -> Result<Built<Fragile>, Error> {
+        let bytes = files.get(0).unwrap().1.to_vec();
+        let later = (bytes == b"bad later").then(|| context.wall + Duration::from_secs(86_400));
+        if bytes == b"bad"
+            && let Some(reloader) = self.stopped.lock().unwrap().upgrade()
+        {
+            reloader.stop().unwrap();
+        }
+        let mut built = Built::new(Fragile(bytes));
+        built.not_before = later;
+        Ok(built)
+    }
+}
+
+/// A file with these bytes, in a directory of its own.
+fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    replace(&path, bytes);
+    (dir, path)
+}
+
+/// Expects the one warning of a panic.
+fn warned<T: Send + Sync + 'static>(events: &mut Events<T>, of: &str) {
+    let why = expect(events, "the warning of a panic", |event| match event {
+        Event::Warning { error } if error.layer() == Layer::Panic => Some(error.why().to_owned()),
+        _ => None,
+    });
+    assert_eq!(why, format!("{of} panicked"));
+}
+
+/// A stop comes while the value is built, so it is dropped and not published.
+#[test]
+fn inv15_drop_of_a_value_that_a_stop_discards_ends_nothing() {
+    let (_dir, path) = file(b"1");
+    let build = Fragiles::default();
+    let stopped = Arc::clone(&build.stopped);
+    let reloader = Arc::new(Reloader::builder([&path], build).timing(quick()).load().unwrap());
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    *stopped.lock().unwrap() = Arc::downgrade(&reloader);
+    replace(&path, b"bad");
+    warned(&mut events, "the drop of a value");
+    assert_eq!(reloader.stop(), Ok(()), "the driver did not end by itself");
+    assert_eq!(reloader.current().generation, 1);
+    replace(&path, b"22");
+    reloader.start().unwrap();
+    assert_eq!(published(&mut events), 2);
+}
+
+#[test]
+fn inv15_drop_of_a_value_that_waits_for_its_date_ends_nothing() {
+    let (_dir, path) = file(b"1");
+    let reloader = Reloader::builder([&path], Fragiles::default()).timing(quick()).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    started(&mut events);
+    replace(&path, b"bad later");
+    warned(&mut events, "the drop of a value");
+    expect(&mut events, "the date", |event| matches!(event, Event::Held { .. }).then_some(()));
+    replace(&path, b"22");
+    assert_eq!(published(&mut events), 2);
+    assert_eq!(reloader.stop(), Ok(()));
+}
+
+/// A clock of which one reading panics.
+struct Failing {
+    clock: SystemClock,
+    readings: AtomicUsize,
+    /// The number of the reading that panics.
+    fails: AtomicUsize,
+}
+
+impl Failing {
+    fn new() -> Arc<Self> {
+        let [readings, fails] = [0, usize::MAX].map(AtomicUsize::new);
+        Arc::new(Self { clock: SystemClock::new(), readings, fails })
+    }
+
+    /// Lets the reading after so many others panic.
+    fn fail_after(&self, readings: usize) {
+        self.fails.store(self.readings.load(Ordering::SeqCst) + readings, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Failing {
+    fn now(&self) -> Now {
+        if self.readings.fetch_add(1, Ordering::SeqCst) == self.fails.load(Ordering::SeqCst) {
+            panics();
+        }
+        self.clock.now()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.clock.sleep(pause);
+    }
+}
+
+/// Every reading of the clock in a start, an update by events, a reload by hand and a stop panics
+/// once.
+#[test]
+fn inv15_clock_that_panics_ends_nothing() {
+    let never = Timing { poll: Duration::from_secs(3600), settle: Duration::ZERO, ..quick() };
+    let mut failed = 0;
+    for reading in 0.. {
+        let (_dir, path) = file(b"1");
+        let clock = Failing::new();
+        let builder = Reloader::builder([&path], Bytes).timing(never).clock(Arc::clone(&clock) as _);
+        let reloader = builder.load().unwrap();
+        let mut events = reloader.events();
+        clock.fail_after(reading);
+        replace(&path, b"22");
+        assert_eq!(reloader.reload_now(), Reload::Reloaded, "reading {reading}");
+        reloader.start().unwrap();
+        started(&mut events);
+        replace(&path, b"333");
+        assert_eq!(published(&mut events), 3, "reading {reading}");
+        assert_eq!(reloader.stop(), Ok(()), "reading {reading}");
+        if clock.readings.load(Ordering::SeqCst) <= clock.fails.load(Ordering::SeqCst) {
+            break;
+        }
+        failed += 1;
+    }
+    assert!(failed > 15, "{failed} readings");
 }

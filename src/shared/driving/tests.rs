@@ -323,7 +323,7 @@ impl Drive<u64> for Played {
         world.busy = false;
     }
 
-    fn pause(&self) -> Option<Duration> {
+    fn pause(&self, _: &Shared<u64>) -> Option<Duration> {
         drop(self.enter("the pause"));
         self.may_act();
         self.leave();
@@ -450,7 +450,7 @@ fn rules_of_the_loop_catch_wrong_designs() {
 }
 
 /// The longest wait of any test.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Holds up each step until it may answer, and until it may end.
 struct Slow {
@@ -475,7 +475,7 @@ impl Drive<u64> for Slow {
         let _ = self.may_end.recv();
     }
 
-    fn pause(&self) -> Option<Duration> {
+    fn pause(&self, _: &Shared<u64>) -> Option<Duration> {
         None
     }
 
@@ -546,7 +546,7 @@ fn inv13_an_unfinished_reload_is_answered_although_a_start_follows_its_stop() {
 
         fn step(&mut self, _: &Shared<u64>, _: Ask) {}
 
-        fn pause(&self) -> Option<Duration> {
+        fn pause(&self, _: &Shared<u64>) -> Option<Duration> {
             None
         }
 

@@ -220,7 +220,7 @@ fn in_hook(random: &mut Random, of: usize, count: usize, hook: Hook) -> Action {
     }
     match random.below(8) {
         0 => Action::GiveWay,
-        1 if !matches!(hook, Hook::Ending | Hook::Discard) => Action::Panic,
+        1 if hook != Hook::Ending => Action::Panic,
         _ => {
             let kind = kind(random);
             let from = if kind.waits() { of } else { 0 };

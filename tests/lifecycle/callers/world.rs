@@ -42,7 +42,9 @@ impl Drop for Value {
         let by_hand = FRAMES.with_borrow(
             |frames| matches!(frames.last(), Some(Frame::Call(of, true)) if *of == self.reloader),
         );
-        if by_hand || thread::current().name() == Some("rustls-reload") {
+        let by_driver = by_hand || thread::current().name() == Some("rustls-reload");
+        // A panic during another one would end the process.
+        if by_driver && !thread::panicking() {
             self.world.hook(self.reloader, Hook::Discard);
         }
     }
