@@ -426,7 +426,7 @@ struct World {
     watched_files: Vec<usize>,
     ear: Option<Ear>,
     late: Vec<(Duration, PathBuf, What)>,
-    /// The act that the reloader's owner may perform before a call.
+    /// What the owner of the reloader may do before a verb or a reading of the clock.
     interrupt: Option<(OwnerAct, Interrupt)>,
     history: Vec<At>,
 }
@@ -633,7 +633,7 @@ impl Sim {
         self.world().acts(act);
     }
 
-    /// Lets the owner act once before any call from here on.
+    /// From here on the owner may act before any verb and reading of the clock, once.
     fn lets_owner_interrupt(&self, by: Option<(OwnerAct, Interrupt)>) {
         self.world().interrupt = by;
     }
@@ -797,7 +797,7 @@ impl World {
         self.note(Record::Owner(act));
     }
 
-    /// Lets the owner act before a call, if the schedule says so.
+    /// Before a verb or a reading of the clock: the owner acts, if the schedule says so.
     fn interrupt(&mut self) {
         if !self.quiet
             && !self.ended
@@ -815,7 +815,8 @@ impl World {
         // Without pauses a step moves no clock. The reader may then be taken to ask its clock
         // directly after its last act.
         let idle = matches!(asks, Asks::Time) && self.weather.pause == Duration::ZERO;
-        if asks.is_verb() {
+        // The reader asks its clock at the end of each look, build and callback as well.
+        if asks.is_verb() || matches!(asks, Asks::Time) {
             self.interrupt();
         }
         if self.quiet || self.ended || self.is_done() || idle {
