@@ -446,15 +446,14 @@ impl Court<'_> {
                 continue;
             }
             seen.push((subject, key));
-            let several = self.anchors(&canonical).any(|other| &*other.subject_public_key_info != key);
-            let which = if several {
-                let key = Fingerprint(sha256::digest(&webpki::spki_for_anchor(anchor)));
-                format!(" (there are several CAs of this name; of the one with the public key {key})")
-            } else {
-                String::new()
-            };
-            let why =
-                format!("there is no revocation list of {}{which}: {}", name(subject), self.shuts_out());
+            // A warning that was reported already is not repeated: the key tells this CA from another
+            // one of its name, which may have been there before, or be beside it.
+            let why = format!(
+                "there is no revocation list of {} with the public key {}: {}",
+                name(subject),
+                Fingerprint(sha256::digest(&webpki::spki_for_anchor(anchor))),
+                self.shuts_out()
+            );
             warnings.push(Error::new(Layer::Crl, why));
         }
     }
