@@ -1,5 +1,6 @@
 //! The link between the promises and their proof: every invariant has an example test, a generated test and a mutant,
-//! no text names an unknown one, and the table in the manual is what the code says.
+//! no text names an unknown one, the table in the manual is what the code says, and each file belongs to a stage of
+//! `scripts/mutants`.
 //!
 //! How a test says what it checks: its name begins with the ids (`inv03_...`, `inv01_inv02_...`), or its file has a line
 //! `Checks: INV-01, INV-02`. A generated test (exhaustive, property, fuzz or loom) has a line `Engine: generated` in its
@@ -185,4 +186,63 @@ fn the_table_in_the_manual_is_what_the_code_says() {
     let old = read(&path);
     let stale: Vec<_> = text.lines().filter(|line| !old.lines().any(|known| known == *line)).collect();
     assert!(old == text, "stale: run UPDATE_PROOF=1 cargo test --test traceability; new: {stale:#?}");
+}
+
+/// Where the code of the library and of the binary is.
+const CODE: [&str; 1] = ["src"];
+
+/// Returns the files of the code, without the tests in it and the testkit.
+fn code() -> BTreeSet<String> {
+    let is_test = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
+    let files = files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    let files = files.map(|path| path.strip_prefix(root()).unwrap().display().to_string());
+    let is_code = |path: &String| CODE.iter().any(|dir| path.starts_with(&format!("{dir}/")));
+    files.filter(is_code).filter(|path| !is_test(path)).collect()
+}
+
+/// Returns the rows of the table of stages, by words.
+fn stages() -> Vec<Vec<String>> {
+    let script = read(&root().join("scripts/mutants"));
+    let rows = script.split_once("stages='\n").unwrap().1.split_once("\n'\n").unwrap().0;
+    rows.lines().map(|row| row.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+/// Whether a stage may name these tests: a file of tests, or unit tests.
+fn is_test(name: &str) -> bool {
+    let modules = || {
+        let executables = std::fs::read_dir(root().join("tests")).unwrap();
+        executables.map(|executable| executable.unwrap().path()).collect::<Vec<_>>()
+    };
+    let tests = root().join("tests");
+    let is_file = |dir: &Path| {
+        ["main.rs", "mod.rs"].iter().any(|file| dir.join(name).join(file).exists())
+            || dir.join(name).with_extension("rs").exists()
+    };
+    matches!(name, "lib" | "bin" | "-")
+        || name.starts_with("--")
+        || name.starts_with("lib:")
+        || is_file(&tests)
+        || is_file(&root().join("cli/tests"))
+        || modules().iter().any(|dir| is_file(dir))
+}
+
+#[test]
+fn each_file_belongs_to_one_stage_of_mutants() {
+    let (mut staged, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for row in stages() {
+        let [stage, files, first, rest, settings @ ..] = row.as_slice() else { panic!("{row:?}") };
+        assert!(names.insert(stage.clone()), "{stage} is there twice");
+        assert!(settings.iter().all(|setting| setting.contains('=')), "{stage}: {settings:?}");
+        for file in files.split(',') {
+            assert!(staged.insert(file.to_owned()), "{stage}: {file} belongs to another stage as well");
+        }
+        for test in [first, rest].iter().flat_map(|tests| tests.split(',')) {
+            assert!(is_test(test), "{stage} names {test}, which is no file of tests");
+        }
+    }
+    let code = code();
+    assert!(code.len() > 80, "{code:#?}");
+    let missing: Vec<_> = code.difference(&staged).collect();
+    let unknown: Vec<_> = staged.difference(&code).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "no stage: {missing:#?}; no file: {unknown:#?}");
 }
