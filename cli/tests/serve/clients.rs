@@ -106,8 +106,11 @@ fn inv12_silent_client_is_cut_at_the_handshake_limit_and_counted() {
     silent.set_read_timeout(Some(2 * DEADLINE)).unwrap();
     assert_eq!(silent.read_to_end(&mut Vec::new()).unwrap(), 0);
     let took = start.elapsed();
-    assert!(took >= Duration::from_secs(9) && took < Duration::from_secs(15), "{took:?}");
+    let asking = Instant::now();
     let status = server.serves(&of, "/status");
+    // What a handshake and an answer take shows what the machine adds to the limit.
+    let most = Duration::from_secs(12) + 10 * asking.elapsed();
+    assert!(took >= Duration::from_secs(9) && took < most, "{took:?}, at most {most:?}");
     assert!(status.contains("\"timeout\": 1"), "{status}");
     let line =
         "handshake failed: timeout: the handshake took too long (1 since the last such line, 1 in all)";

@@ -95,6 +95,8 @@ impl Silent {
     pub(crate) fn ends(&mut self) -> (ExitStatus, Duration) {
         let (start, mut ended) = (Instant::now(), None);
         until("the process ends", || {
+            // Whoever spins delays the end.
+            std::thread::sleep(Duration::from_millis(1));
             ended = self.process.try_wait().unwrap();
             ended.is_some()
         });
