@@ -189,9 +189,9 @@ fn the_table_in_the_manual_is_what_the_code_says() {
 }
 
 /// Where the code of the library and of the binary is.
-const CODE: [&str; 1] = ["src"];
+const CODE: [&str; 2] = ["src", "cli/src"];
 
-/// Returns the files of the code, without the tests in it and the testkit.
+/// Returns the files of the code, without the tests in it.
 fn code() -> BTreeSet<String> {
     let is_test = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
     let files = files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
