@@ -12,7 +12,8 @@ use std::{
 
 use rustls_reload::{Build, Built, Context, Error, Reloader, fs::Kind, snapshot::Files};
 
-use super::{Tried, caught, common::DEADLINE, disk::OneFile};
+use super::{Tried, caught, disk::OneFile};
+use crate::common::DEADLINE;
 
 /// Where a reload can be held.
 #[derive(Clone, Copy, Debug, PartialEq)]
