@@ -446,8 +446,8 @@ impl Court<'_> {
                 continue;
             }
             seen.push((subject, key));
-            // A warning that was reported already is not repeated: the key tells this CA from another
-            // one of its name, which may have been there before, or be beside it.
+            // A warning that was reported already is not repeated: the key tells this CA from
+            // another one of its name, which may have been there before, or be beside it.
             let why = format!(
                 "there is no revocation list of {} with the public key {}: {}",
                 name(subject),

@@ -35,8 +35,8 @@ impl Idle {
         Self { server, _volume: volume }
     }
 
-    /// Ends both servers by a signal; the other one has to end within `limit` and four times as long
-    /// as this one takes. Returns how long it took.
+    /// Ends both servers by a signal; the other one has to end within `limit` and four times as
+    /// long as this one takes. Returns how long it took.
     fn ends_with(mut self, other: &mut Silent, limit: Duration, what: &str) -> Duration {
         let ended = std::thread::scope(|scope| {
             let ends = [&mut *other, &mut self.server].map(|server| {

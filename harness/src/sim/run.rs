@@ -474,8 +474,8 @@ fn drive<D: Design>(sim: &Sim, design: &mut D, mut owner: &[OwnerAct]) {
                 continue;
             }
             sim.lets_owner_interrupt(None);
-            // Before the last rest the owner acts in any case, but not before a look that is soon to
-            // follow: that one may publish, and the owner may act within it.
+            // Before the last rest the owner acts in any case, but not before a look that is soon
+            // to follow: that one may publish, and the owner may act within it.
             let is_resting = |pause: Option<Duration>| !runs || pause.is_none_or(|pause| pause > SOON);
             acts = act.filter(|_| turn.is_err_and(is_resting) && sim.is_still());
             if let Err(pause) = turn

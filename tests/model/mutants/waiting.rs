@@ -120,7 +120,8 @@ impl Publishes for Locked {
     }
 }
 
-/// Reads while a reload is held at a stage; what is served at that moment has to come within `limit`.
+/// Reads while a reload is held at a stage. The value that is served at that moment has to come
+/// within `limit`.
 fn prompt<P: Publishes>(
     at: Stage,
     limit: Duration,
