@@ -1,4 +1,4 @@
-//! Tests of reloads on real files: publishers, writers, faults, calendars, and what stays as it was.
+//! Tests of reloads on real files: publishers, writers, calendars, and what stays as it was.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 
@@ -6,8 +6,6 @@
 mod common;
 
 mod calendar;
-#[cfg(unix)]
-mod faults;
 #[cfg(unix)]
 mod file_regressions;
 mod races;
