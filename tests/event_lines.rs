@@ -1,8 +1,8 @@
 //! Each event is one line of at most [`LINE_LIMIT`] bytes, whatever names, paths and messages it is
 //! about, and says how much was left out. The same line goes to callbacks and to `tracing`.
 //!
-//! In a process of its own: `tracing` switches a callsite off that a thread without a subscriber reaches
-//! first while another thread has one.
+//! These tests have a process of their own. While one thread has a subscriber, `tracing` switches a
+//! callsite off for all threads if a thread without a subscriber reaches it first.
 //!
 //! Checks: INV-11, INV-12
 #![cfg(not(loom))]

@@ -1,6 +1,6 @@
 //! From the rename of `..data` to the first handshake that serves the new leaf.
 //!
-//! In a process of its own, because other tests beside it would be part of what it measures.
+//! The test has a process of its own, because the work of other tests would add to its times.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 

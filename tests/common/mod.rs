@@ -34,7 +34,7 @@ use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 use platform::changed;
 
-/// The name of the test that says this, as the test binary's arguments want it.
+/// Returns the full name of the test that calls this, as the arguments of the test executable want it.
 macro_rules! this_test {
     () => {{
         fn here() {}

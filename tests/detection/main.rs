@@ -3,8 +3,8 @@
 //!
 //! `scripts/detection` runs the same with the default delays.
 //!
-//! In a process of its own: some scenarios are measured in milliseconds, and all of them listen to `log` and
-//! `tracing` for the whole process.
+//! These tests have a process of their own. Some scenarios are measured in milliseconds, and all of
+//! them listen to `log` and `tracing` for the whole process.
 #![cfg(all(any(target_os = "linux", windows), not(loom)))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)]
 // reason: tests stop at the first surprise, and print what they measured

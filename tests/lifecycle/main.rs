@@ -1,4 +1,4 @@
-//! Tests of starting, stopping, waiting and reporting: callers, tasks, callbacks, clocks and stalls.
+//! Tests of starting, stopping, waiting and reporting: callers, tasks, clocks and stalls.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 

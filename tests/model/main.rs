@@ -1,7 +1,7 @@
-//! Tests in simulated worlds, nearly all of them generated: publishers beside the reader, each run judged by
-//! the invariants or by a model, and wrong designs, which the same checks catch.
+//! Tests in simulated worlds, most of them generated. Publishers run beside the reader, and the
+//! invariants or a model judge each run. The same checks catch wrong designs.
 //!
-//! Most of them compute, on every core: a test that has to be in time belongs elsewhere.
+//! Most of these tests keep every core busy, so a test that measures time belongs elsewhere.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 

@@ -1,4 +1,4 @@
-//! Tests of reloads on real files: publishers, writers, calendars, and what stays as it was.
+//! Tests of reloads on real files: publishers, writers and calendars.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 

@@ -1,7 +1,7 @@
 //! Tests that no key material is printed, reported or left in memory.
 //!
-//! In a process of their own: they set the panic hook and the subscriber of `tracing`, and read the memory
-//! of the process.
+//! These tests have a process of their own. They set its panic hook and its `tracing` subscriber, and
+//! they read its memory.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 

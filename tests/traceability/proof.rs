@@ -96,7 +96,7 @@ fn in_name(line: &str) -> BTreeSet<String> {
     ids
 }
 
-/// A file as the table shows it: a test by its module, whichever of the files of that module it is in.
+/// Returns a file as the table shows it: a module of a test executable, or else the file itself.
 fn shown(path: &Path) -> String {
     let file = path.strip_prefix(root()).unwrap().with_extension("");
     let depth = if file.starts_with("tests") { 3 } else { usize::MAX };

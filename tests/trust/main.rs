@@ -1,5 +1,4 @@
-//! Tests of which client and which server is accepted: CAs, pairs, file sets, warnings and claims, by
-//! handshakes.
+//! Tests of who is accepted, by handshakes: client CAs, pairs, file sets, warnings and claims.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 
