@@ -61,7 +61,9 @@ impl Site {
         let took = start.elapsed();
         let served = server.served();
         let leaf = served.value.leaf_for(Some(&self.name)).expect("answered");
-        let new = rustls_reload::der::serial_hex(rustls_reload::der::fields(&pair.leaf).unwrap().serial);
+        let new = rustls_reload::internal::der::serial_hex(
+            rustls_reload::internal::der::fields(&pair.leaf).unwrap().serial,
+        );
         assert_eq!(leaf.serial, new, "another pair was published");
         ops[commit + 1..].iter().for_each(|op| op.apply(&self.root).unwrap());
         took

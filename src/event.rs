@@ -66,7 +66,8 @@ pub struct Leaf {
     pub not_after: Duration,
 }
 
-/// Returns the description of a leaf that no certificate stands behind, for a [`Build`](crate::Build) of a test.
+/// Returns the description of a leaf that no certificate stands behind, for a
+/// [`Build`](crate::Build) of a test.
 ///
 /// The dates are since the Unix epoch.
 #[must_use]

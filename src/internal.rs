@@ -4,21 +4,18 @@
 
 use std::{hash::Hasher, path::PathBuf, sync::Arc};
 
-#[cfg(all(feature = "notify", not(loom)))]
-pub use crate::watch::notify_watcher as native_watcher;
 use crate::{
-    Build, Builder, Error, Handle, Reloader, Resolver, ServerTls, Walk,
+    Build, Builder, Error, Handle, PathSet, Reloader, Resolver, ServerTls, Walk,
     fs::Fs,
-    snapshot::PathSet,
     watch::{self, Hints},
 };
 pub use crate::{
     event::described_leaf,
-    fs::nanos,
     probe::{Probe, StateHash},
     sha256::digest as sha256,
     shared::{ManualReload, Next, Shared, State, WorkerLoop},
     tls::{RevocationPolicy, client_verifiers},
+    walk::Motion,
 };
 
 /// The reader of revocation lists.
@@ -31,6 +28,11 @@ pub mod der {
     pub use crate::der::*;
 }
 
+/// The machine, which decides when to look, to build and to publish.
+pub mod machine {
+    pub use crate::machine::*;
+}
+
 /// The names that clients ask for, and the pairs that hold them.
 pub mod pairs {
     pub use crate::tls::pairs::{Names, normal};
@@ -39,6 +41,11 @@ pub mod pairs {
 /// The reader of PEM files.
 pub mod pem {
     pub use crate::pem::*;
+}
+
+/// One attempt to read a set of files.
+pub mod snapshot {
+    pub use crate::snapshot::*;
 }
 
 /// As [`Builder::load_from`], with a probe that learns what the reader keeps.
@@ -67,6 +74,15 @@ where
 #[must_use]
 pub fn shared<T: Send + Sync + 'static>(handle: &Handle<T>) -> &Arc<Shared<T>> {
     handle.shared()
+}
+
+/// Makes the watcher that a reloader has where none is given.
+///
+/// # Errors
+/// [`Layer::Watch`](crate::Layer::Watch) where the system has no watcher left.
+#[cfg(all(feature = "notify", not(loom)))]
+pub fn native_watcher(hints: Hints) -> Result<Box<dyn watch::Watcher>, Error> {
+    watch::notify_watcher(hints)
 }
 
 /// Hashes what a watcher has reported and the driver has not taken or seen to yet.

@@ -92,17 +92,17 @@
 //! - `ring`, `aws-lc-rs`: the crypto provider to use where none is passed and the process has no default.
 //! - `cli`: the binary.
 //!
-//! None of them changes what another does. Certificates and publishers for tests of one's own are in the crate
-//! `rustls-reload-testkit`.
+//! None of them changes what another does. Certificates and publishers for tests of one's own are in
+//! the crate `rustls-reload-testkit`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod base64;
 mod build;
 mod cell;
 mod clock;
-pub mod crl;
+mod crl;
 mod date;
-pub mod der;
+mod der;
 mod engine;
 mod error;
 mod event;
@@ -111,15 +111,15 @@ pub mod fs;
 #[doc(hidden)]
 pub mod internal;
 mod line;
-pub mod machine;
+mod machine;
 pub mod manual;
-pub mod pem;
+mod pem;
 mod probe;
 mod reloader;
 mod secret;
 mod sha256;
 mod shared;
-pub mod snapshot;
+mod snapshot;
 mod status;
 mod sync;
 mod tls;
@@ -145,6 +145,7 @@ pub use reloader::{
 };
 pub use secret::Secret;
 pub use shared::Reload;
+pub use snapshot::{Files, PathSet};
 pub use status::{Refused, SetStatus, Status};
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use tls::{Accepted, Acceptor, HANDSHAKE_LIMIT};
@@ -153,4 +154,4 @@ pub use tls::{
     ServerReloader, ServerTls,
 };
 pub use trust::{Epoch, Trust};
-pub use walk::{Entry, Motion, Seen, Step, Walk, WalkedDir};
+pub use walk::{Entry, Seen, Step, Walk, WalkedDir};

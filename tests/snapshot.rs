@@ -12,10 +12,12 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use rustls_reload::{
-    Secret,
+    Files, PathSet, Secret,
     fs::NativeFs,
-    internal::ways,
-    snapshot::{FILE_LIMIT, Failure, Files, HIDDEN_LIMIT, LISTING_LIMIT, Look, PathSet, take, take_since},
+    internal::{
+        snapshot::{FILE_LIMIT, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Look, take, take_since},
+        ways,
+    },
 };
 use rustls_reload_testkit::{Hooked, Verb};
 

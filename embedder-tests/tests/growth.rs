@@ -22,8 +22,8 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Event, Layer, Reload, Reloader, ServerReloader, Shrunk,
-    StartError, Timing, snapshot::Files,
+    Build, Built, ClientAuth, Context, Error, Event, Files, Layer, Reload, Reloader, ServerReloader, Shrunk,
+    StartError, Timing,
 };
 use rustls_reload_testkit::{Authority, Identity, Op, Subject, kubelet_first, kubelet_update};
 

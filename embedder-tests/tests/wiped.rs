@@ -29,7 +29,9 @@ use rustls::{
     pki_types::{PrivateKeyDer, pem::PemObject},
     sign::SigningKey,
 };
-use rustls_reload::{ClientAuth, Layer, Reload, Secret, ServerBuilder, ServerReloader, Timing, der};
+use rustls_reload::{
+    ClientAuth, Layer, Reload, Secret, ServerBuilder, ServerReloader, Timing, internal::der,
+};
 use rustls_reload_testkit::{Authority, Identity, Pair, Subject, WINDOW, armor};
 use search::{Window, alone, found, holds_key};
 use zeroize::{Zeroize, Zeroizing};

@@ -16,7 +16,7 @@ use rustls::{
     pki_types::ServerName,
     sign::CertifiedKey,
 };
-use rustls_reload::pem;
+use rustls_reload::internal::pem;
 use rustls_reload_harness::sim::Publisher;
 
 use super::{publishers, sets::Forge};

@@ -1,5 +1,6 @@
-//! The correctness harness: a simulated world and its checkers ([`sim`]), the machine's reference model ([`twin`]), the
-//! bodies of the fuzz targets ([`fuzz`]), and verifiers of client certificates by the policy.
+//! The correctness harness of `rustls-reload`: a simulated world and its checkers ([`sim`]), the
+//! reference model of the machine ([`twin`]), the bodies of the fuzz targets ([`fuzz`]), and
+//! verifiers of client certificates by the policy.
 #![cfg(not(loom))]
 
 pub mod fuzz;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use rustls::{RootCertStore, pki_types::CertificateDer, server::danger::ClientCertVerifier};
 pub use rustls_reload::internal::RevocationPolicy;
-use rustls_reload::{Error, Secret, internal, snapshot::Files};
+use rustls_reload::{Error, Files, Secret, internal};
 
 /// The verifiers that a server with these client CAs and files of revocation lists has, by the policy.
 ///

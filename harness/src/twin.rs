@@ -7,8 +7,11 @@
 use std::time::Duration;
 
 use rustls_reload::{
-    Motion, Now,
-    machine::{Answer, Content, Effect, Input, Machine, Notice, Seen, Timing, Verdict},
+    Now,
+    internal::{
+        Motion,
+        machine::{Answer, Content, Effect, Input, Machine, Notice, Seen, Timing, Verdict},
+    },
 };
 
 /// The cause of a rejection, identified by a number.

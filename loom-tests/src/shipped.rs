@@ -7,9 +7,8 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Builder, Built, Clock, Context, Error, Event, Handle, Layer, Now, Published, Reload, Reloader,
-    Timing,
-    snapshot::Files,
+    Build, Builder, Built, Clock, Context, Error, Event, Files, Handle, Layer, Now, Published, Reload,
+    Reloader, Timing,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 

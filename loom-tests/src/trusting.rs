@@ -3,9 +3,7 @@
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
-use rustls_reload::{
-    Build, Built, Context, Epoch, Error, Published, Reload, Reloader, Shrunk, Trust, snapshot::Files,
-};
+use rustls_reload::{Build, Built, Context, Epoch, Error, Files, Published, Reload, Reloader, Shrunk, Trust};
 
 use crate::{Disk, shipped};
 

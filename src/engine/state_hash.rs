@@ -14,7 +14,8 @@ use crate::{
     unit::Starting,
 };
 
-/// Reports what the first load keeps while it waits: when it began, how long it waits, and each set.
+/// Reports what the first load keeps while it waits: when it began, how long it waits, and each
+/// set.
 pub(super) fn keep_starting(probe: &impl Probe, times: (Duration, Duration), sets: &[Starting]) {
     probe.keeps(&|mut state| {
         times.hash(&mut state);

@@ -96,7 +96,7 @@ pub struct FileId {
 pub type Stamp = i128;
 
 /// Converts a time since the Unix epoch to the form of a file system.
-pub fn nanos(time: Duration) -> Stamp {
+pub(crate) fn nanos(time: Duration) -> Stamp {
     Stamp::try_from(time.as_nanos()).unwrap_or(Stamp::MAX)
 }
 

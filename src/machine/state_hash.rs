@@ -3,7 +3,8 @@
 use super::{Busy, Content, Machine, Refusal, Still, Unread};
 
 impl<E: Clone + PartialEq> Machine<E> {
-    /// Returns the machine with other names for contents and causes, which matter by their equality only.
+    /// Returns the machine with other names for contents and causes, which matter by their equality
+    /// only.
     pub(crate) fn renamed(&self, content: impl Fn(Content) -> Content, cause: impl Fn(&E) -> E) -> Self {
         let mut new = self.clone();
         if let Busy::Building(building) = &mut new.busy {
@@ -56,7 +57,8 @@ mod tests {
         states
     }
 
-    /// The interleavings count states that differ in names alone as one, so a name that is left out would be two states.
+    /// The interleavings count states that differ in names alone as one, so a name that is left out
+    /// would be two states.
     #[test]
     fn renaming_what_was_seen_is_seeing_it_under_other_names() {
         for (one, other) in states(10).iter().zip(states(20)) {

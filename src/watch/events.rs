@@ -54,11 +54,8 @@ impl Drop for Thread {
 
 const NO_THREAD: &str = "the watcher's thread has ended";
 
-/// The watcher that a reloader has where none is given.
-///
-/// # Errors
-/// [`Layer::Watch`] where the system has no watcher left.
-pub fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
+/// The platform's own watcher.
+pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
     let fault = |why: &dyn fmt::Display| Error::new(Layer::Watch, format!("no file events: {why}"));
     // notify does not report that it got no thread, and panics later. Whether a thread is available
     // is tried first, and a call shows whether notify got one.

@@ -157,7 +157,7 @@ impl Hints {
         self.lost();
     }
 
-    /// Lets nobody listen for as long as `muted`.
+    /// Drops what is reported for as long as `muted`.
     pub(crate) fn mute(&self, muted: bool) {
         self.interest().over = muted;
     }

@@ -21,7 +21,7 @@ use crate::{
 #[cfg(all(feature = "notify", not(loom)))]
 mod events;
 #[cfg(all(feature = "notify", not(loom)))]
-pub use events::notify_watcher;
+pub(crate) use events::notify_watcher;
 mod hints;
 mod port;
 mod silent;

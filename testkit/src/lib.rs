@@ -1,7 +1,8 @@
-//! Test kit for servers that embed [`rustls_reload`]: certificates made on the spot, revocation lists, the publishers of
-//! the field as lists of atomic steps, and a file system that fails when a test says so.
+//! Test kit for servers that embed [`rustls_reload`]: certificates made on the spot, revocation
+//! lists, the publishers of the field as lists of atomic steps, and a file system that fails when a
+//! test says so.
 //!
-//! What is here may change in any release.
+//! Any release may change any of it.
 
 pub mod armor;
 mod certs;

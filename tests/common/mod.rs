@@ -273,7 +273,7 @@ pub fn wait_for_leaf(reloader: &ServerReloader, pair: &Pair) -> u64 {
 
 /// Waits until this whole chain is what a handshake gets; returns the generation that serves it.
 pub fn wait_for_chain(reloader: &ServerReloader, pair: &Pair) -> u64 {
-    let wanted = rustls_reload::pem::chain(pair.chain.as_bytes()).unwrap();
+    let wanted = rustls_reload::internal::pem::chain(pair.chain.as_bytes()).unwrap();
     wait_for(reloader, |chain| chain == wanted)
 }
 

@@ -12,7 +12,7 @@ use rustls::{
     server::ServerSessionMemoryCache,
     version::{TLS12, TLS13},
 };
-use rustls_reload::{ClientAuth, Reload, SESSION_LIMIT, ServerReloader, crl};
+use rustls_reload::{ClientAuth, Reload, SESSION_LIMIT, ServerReloader, internal::crl};
 
 use super::Volume;
 
@@ -118,7 +118,7 @@ impl Sessions {
 
 /// The client CAs, in whatever order and however often each is there, and the server's name.
 fn trusted(files: &[super::Keyed<'_>], name: &str) -> Vec<u8> {
-    let bundle = rustls_reload::pem::ca_bundle(files[2].1).unwrap();
+    let bundle = rustls_reload::internal::pem::ca_bundle(files[2].1).unwrap();
     let cas: BTreeSet<&[u8]> = bundle.iter().map(AsRef::as_ref).collect();
     cas.into_iter().chain([name.as_bytes()]).collect::<Vec<_>>().concat()
 }

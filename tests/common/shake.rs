@@ -179,7 +179,7 @@ pub fn client_with(
     Arc::new(match shown {
         None => config.with_no_client_auth(),
         Some(shown) => {
-            let chain = rustls_reload::pem::chain(shown.chain.as_bytes()).unwrap();
+            let chain = rustls_reload::internal::pem::chain(shown.chain.as_bytes()).unwrap();
             let key = CertifiedKey::from_der(chain, shown.key_der(), &ring::default_provider()).unwrap();
             config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
         }

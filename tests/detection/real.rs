@@ -14,8 +14,9 @@ use std::{
 
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring, pki_types::CertificateDer};
 use rustls_reload::{
-    ClientAuth, Events, Reload, Reloader, ServerReloader, ServerTls, Status, Timing, fs::PathFs,
-    internal::native_watcher, pem,
+    ClientAuth, Events, Reload, Reloader, ServerReloader, ServerTls, Status, Timing,
+    fs::PathFs,
+    internal::{native_watcher, pem},
 };
 use rustls_reload_testkit::{Authority, Identity, Op, Subject, wait_for_tick};
 

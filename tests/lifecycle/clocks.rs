@@ -13,9 +13,7 @@ use std::{
 };
 
 use crate::common::{self, DEADLINE, this_test};
-use rustls_reload::{
-    Build, Built, Clock, Context, Error, Reload, Reloader, SystemClock, Timing, snapshot::Files,
-};
+use rustls_reload::{Build, Built, Clock, Context, Error, Files, Reload, Reloader, SystemClock, Timing};
 
 /// Set in a process of its own: the file that holds the seconds by which its wall clock is set.
 const CHILD: &str = "RUSTLS_RELOAD_CLOCKS";

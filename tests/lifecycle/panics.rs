@@ -12,8 +12,8 @@ use std::{
 
 use crate::common::{expect, published, quick, refused, replace, started};
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Layer, Now, Reload, Reloader, SystemClock, Timing,
-    snapshot::Files, watch::MakeWatcher,
+    Build, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, Reload, Reloader, SystemClock,
+    Timing, watch::MakeWatcher,
 };
 
 /// A payload whose drop panics.

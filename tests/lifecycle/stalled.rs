@@ -13,8 +13,8 @@ use std::{
 
 use crate::common::{DEADLINE, Wall, at_once, quick, replace};
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Handle, Now, Reloader, Status, SystemClock, Timing,
-    fs::NativeFs, internal::native_watcher, snapshot::Files, watch::MakeWatcher,
+    Build, Built, Clock, Context, Error, Event, Files, Handle, Now, Reloader, Status, SystemClock, Timing,
+    fs::NativeFs, internal::native_watcher, watch::MakeWatcher,
 };
 use rustls_reload_testkit::{Hooked, Verb};
 

@@ -3,7 +3,7 @@
 use std::{fs, io::Write, time::Duration};
 
 use crate::common;
-use rustls_reload::{Build, Built, Context, Error, Reloader, Timing, snapshot::Files};
+use rustls_reload::{Build, Built, Context, Error, Files, Reloader, Timing};
 
 /// Publishes the file as it is.
 struct Bytes;

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Build, Built, Context, Error, Reloader, Timing, snapshot::Files};
+use rustls_reload::{Build, Built, Context, Error, Files, Reloader, Timing};
 
 struct Bytes;
 

@@ -1,6 +1,6 @@
 //! The worker for tokio ends with its own run of the driver and leaves a later one alone. Checks: INV-13.
 
-use rustls_reload::{Build, Built, Context, Error, Reloader, snapshot::Files};
+use rustls_reload::{Build, Built, Context, Error, Files, Reloader};
 
 struct Length;
 

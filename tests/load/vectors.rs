@@ -10,7 +10,8 @@
 use std::{collections::BTreeMap, fmt::Debug, io::Write, path::Path, sync::Arc, time::Instant};
 
 use rustls_reload::{
-    Build, ClientAuth, Event, Events, Layer, Reload, Reloader, ServerBuild, ServerTls, Timing, internal, pem,
+    Build, ClientAuth, Event, Events, Layer, Reload, Reloader, ServerBuild, ServerTls, Timing,
+    internal::{self, pem},
 };
 use rustls_reload_testkit::Windows;
 

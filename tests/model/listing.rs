@@ -14,9 +14,12 @@ use std::{
 };
 
 use rustls_reload::{
-    Clock, Motion,
+    Clock, PathSet,
     fs::{Fs, Stat},
-    snapshot::{self, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Look, PathSet},
+    internal::{
+        Motion,
+        snapshot::{self, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Look},
+    },
 };
 use rustls_reload_harness::sim::{
     self, At, Contents, Events, Exhaustive, Keeper, Phase, Record, Replay, Run, Sampled, Schedule, Shipped,

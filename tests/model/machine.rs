@@ -14,8 +14,11 @@ use std::{
 };
 
 use rustls_reload::{
-    Motion, Now, Timing,
-    machine::{Answer, Effect, Input, Machine, Notice, Seen, Verdict},
+    Now, Timing,
+    internal::{
+        Motion,
+        machine::{Answer, Effect, Input, Machine, Notice, Seen, Verdict},
+    },
 };
 use rustls_reload_harness::twin::{DATE, Round, Wall, World};
 

@@ -7,8 +7,11 @@ use std::{
 };
 
 use rustls_reload::{
-    Clock, Motion, Now, Timing,
-    machine::{Effect, Input, Machine, Notice, Seen, Verdict},
+    Clock, Now, Timing,
+    internal::{
+        Motion,
+        machine::{Effect, Input, Machine, Notice, Seen, Verdict},
+    },
 };
 use rustls_reload_harness::sim::{self, CA, CHAIN, KEY, Live, Replay, Scenario, Shipped, Weather};
 use rustls_reload_testkit::Op;

@@ -16,8 +16,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Reloader, Timing,
-    snapshot::Files,
+    Build, Built, Clock, Context, Error, Event, Files, Reloader, Timing,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 use rustls_reload_harness::sim::{

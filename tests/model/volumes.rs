@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Build, Built, Context, Error, Reloader, Timing, snapshot::Files, watch::MakeWatcher};
+use rustls_reload::{Build, Built, Context, Error, Files, Reloader, Timing, watch::MakeWatcher};
 use rustls_reload_harness::sim::{Live, SimWatcher, Weather};
 use rustls_reload_testkit::{Keyed, Op, kubelet_first, kubelet_update};
 

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rustls_reload::{Layer, crl, der};
+use rustls_reload::{
+    Layer,
+    internal::{crl, der},
+};
 use rustls_reload_harness::fuzz;
 use rustls_reload_testkit::{Authority, Crl, Identity, Pair, Subject};
 use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, X509Version};

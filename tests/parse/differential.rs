@@ -22,7 +22,10 @@ use std::{
 };
 
 use rustls::{crypto::ring, pki_types::CertificateDer};
-use rustls_reload::{Layer, Reload, Timestamp, der, pem};
+use rustls_reload::{
+    Layer, Reload, Timestamp,
+    internal::{der, pem},
+};
 use rustls_reload_harness::fuzz::{self, Role};
 
 use inputs::Input;

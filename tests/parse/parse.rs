@@ -4,7 +4,10 @@
 use std::process::Command;
 
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
-use rustls_reload::{Layer, der, pem};
+use rustls_reload::{
+    Layer,
+    internal::{der, pem},
+};
 use rustls_reload_harness::fuzz;
 use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 

@@ -1,7 +1,7 @@
 //! Bundles that a crash or an overwriting writer has left with the remains of a section, never a
 //! shorter bundle, and what is said of them. Checks: INV-02.
 
-use rustls_reload::pem;
+use rustls_reload::internal::pem;
 use rustls_reload_testkit::Authority;
 
 /// A bundle of two CAs, and where the second begins.

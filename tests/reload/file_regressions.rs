@@ -17,8 +17,8 @@ use std::{
 
 use crate::common::{DEADLINE, drain, expect, published, quick, refused, started, this_test, wait_for_tick};
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Layer, Now, Reload, Reloader, StartError, Status,
-    SystemClock, Timing, snapshot::Files,
+    Build, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, Reload, Reloader, StartError,
+    Status, SystemClock, Timing,
 };
 
 /// Publishes the files as they are; refuses what begins with "bad", and holds what begins with "later".

@@ -10,7 +10,7 @@ use std::{
 
 use crate::common::{self, Generation, client_with, shake};
 use rustls::version::{TLS12, TLS13};
-use rustls_reload::{ClientAuth, Event, Layer, Reload, ServerBuilder, ServerReloader, der};
+use rustls_reload::{ClientAuth, Event, Layer, Reload, ServerBuilder, ServerReloader, internal::der};
 use rustls_reload_testkit::{Authority, HOLD, Identity, ListSpec, Pair, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);

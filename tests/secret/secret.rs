@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Event, Reload, Secret, ServerReloader, Timing, pem, snapshot::Files};
+use rustls_reload::{Event, Files, Reload, Secret, ServerReloader, Timing, internal::pem};
 use rustls_reload_testkit::{Authority, Identity, Pair, Subject, leaks};
 
 fn pair() -> Pair {

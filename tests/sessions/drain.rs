@@ -22,8 +22,8 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Event, Handle, Lost, Reload, Reloader, ServerBuild, ServerTls,
-    internal, snapshot::Files,
+    Build, Built, ClientAuth, Context, Error, Event, Files, Handle, Lost, Reload, Reloader, ServerBuild,
+    ServerTls, internal,
 };
 use rustls_reload_testkit::{Identity, Pair, Subject};
 

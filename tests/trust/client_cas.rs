@@ -14,7 +14,7 @@ use crate::common::{
 };
 use rows::{CLIENT_AUTH, Row, SERVER_AUTH, authority, rows};
 use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier, sign::CertifiedKey};
-use rustls_reload::{ClientAuth, Error, Event, Layer, Lost, Reload, ServerReloader, Timing, pem};
+use rustls_reload::{ClientAuth, Error, Event, Layer, Lost, Reload, ServerReloader, Timing, internal::pem};
 use rustls_reload_testkit::Pair;
 use x509::{Signer, basic, key_cert_sign, openssl, purposes};
 

@@ -9,7 +9,10 @@ use rustls::{
     pki_types::CertificateDer,
     version::{TLS12, TLS13},
 };
-use rustls_reload::{ClientAuth, Clock, Event, Now, Reload, ServerReloader, SystemClock, der, pem};
+use rustls_reload::{
+    ClientAuth, Clock, Event, Now, Reload, ServerReloader, SystemClock,
+    internal::{der, pem},
+};
 use rustls_reload_testkit::leaks;
 
 /// What `openssl` prints.

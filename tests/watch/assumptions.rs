@@ -9,9 +9,9 @@ use std::{
 };
 
 use rustls_reload::{
-    Motion, Walk,
+    PathSet, Walk,
     fs::NativeFs,
-    snapshot::{self, PathSet},
+    internal::{Motion, snapshot},
 };
 use rustls_reload_testkit::wait_for_tick;
 

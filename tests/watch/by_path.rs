@@ -19,8 +19,9 @@ use std::{
 };
 
 use rustls_reload::{
+    PathSet,
     fs::{FileId, Fs, Kind, PathFs, Stat, UnixFs},
-    snapshot::{self, PathSet},
+    internal::snapshot,
 };
 use rustls_reload_testkit::{Hooked, Op};
 

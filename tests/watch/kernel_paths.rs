@@ -16,9 +16,9 @@ use std::{
 use crate::common::this_test;
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat};
 use rustls_reload::{
-    Entry, Error, Seen, Walk,
+    Entry, Error, PathSet, Seen, Walk,
     fs::{FileId, Fs, NativeFs, Stat},
-    snapshot::{PathSet, take},
+    internal::snapshot::take,
     watch::silent,
 };
 

@@ -11,7 +11,7 @@ use std::{
 
 use crate::common::{self, DEADLINE, at_once, by_events_only, started};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustls_reload::{Build, Built, Context, Error, Layer, Reloader, Timing, snapshot::Files};
+use rustls_reload::{Build, Built, Context, Error, Files, Layer, Reloader, Timing};
 
 /// The number in both files, if it is one.
 struct Number;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload::{Build, Built, Context, Error, Event, Reloader, Timing, snapshot::Files};
+use rustls_reload::{Build, Built, Context, Error, Event, Files, Reloader, Timing};
 
 struct Bytes;
 

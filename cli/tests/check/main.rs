@@ -173,7 +173,7 @@ fn a_volume_is_told_layer_by_layer_and_passes() {
     assert_eq!(ended.texts("match"), ["the key belongs to the first certificate"]);
     let [ca] = ended.texts("client-ca")[..] else { panic!("{}", ended.stdout) };
     assert!(ca.starts_with("1 of 1, root; subject: CN=clients; "), "{ca}");
-    let fields = rustls_reload::crl::fields(&list.der).unwrap();
+    let fields = rustls_reload::internal::crl::fields(&list.der).unwrap();
     let dates = [fields.this_update, fields.next_update.unwrap()].map(rustls_reload::Timestamp);
     let told = format!(
         "{dir}/ca.crl; issuer: CN=clients; number: ABCD; issued: {}; next: {}; revoked: 1",

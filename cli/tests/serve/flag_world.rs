@@ -18,7 +18,7 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS12,
 };
-use rustls_reload::der;
+use rustls_reload::internal::der;
 use serde_json::Value;
 
 use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
@@ -53,7 +53,7 @@ fn client(shown: Option<&Pair>) -> Arc<ClientConfig> {
             ClientConfig::clone(&any)
         }
         Some(shown) => {
-            let chain = rustls_reload::pem::chain(shown.chain.as_bytes()).unwrap();
+            let chain = rustls_reload::internal::pem::chain(shown.chain.as_bytes()).unwrap();
             let key = CertifiedKey::from_der(chain, shown.key_der(), &ring).unwrap();
             let mut config =
                 ClientConfig::clone(&client_of_any(Arc::new(SingleCertAndKey::from(key)), &TLS12));

@@ -28,7 +28,7 @@ use rustls::{
 use rustls_reload::{
     Event, Layer, Reload, Reloader, ServerBuilder, ServerTls, Timing,
     fs::{Fs, NativeFs, PathFs},
-    pem,
+    internal::pem,
 };
 use rustls_reload_testkit::{Authority, Hooked, Verb, Windows};
 

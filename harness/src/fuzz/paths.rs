@@ -9,8 +9,11 @@ use std::{
 
 use super::Script;
 use rustls_reload::{
-    Timing, Walk, internal,
-    snapshot::{self, LINK_LIMIT, LOOKUP_LIMIT, PathSet},
+    PathSet, Timing, Walk,
+    internal::{
+        self,
+        snapshot::{self, LINK_LIMIT, LOOKUP_LIMIT},
+    },
 };
 use rustls_reload_testkit::Op;
 

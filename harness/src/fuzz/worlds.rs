@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::Script;
-use rustls_reload::{
+use rustls_reload::internal::{
     Motion,
     machine::{Input, Seen, Verdict},
 };

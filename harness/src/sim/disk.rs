@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{
-    fs::{FileId, Kind, Stamp, Stat},
-    internal::nanos,
-};
+use rustls_reload::fs::{FileId, Kind, Stamp, Stat};
 use rustls_reload_testkit::Op;
 
 /// The inode number of the root directory.
@@ -155,7 +152,7 @@ impl Disk {
                 let (place, ino) = self.present(path, true)?;
                 let inode = self.inode_mut(ino);
                 inode.ctime = now;
-                inode.mtime = nanos(*mtime);
+                inode.mtime = Stamp::try_from(mtime.as_nanos()).unwrap_or(Stamp::MAX);
                 seen.push(Happened::to(&place, What::Written));
             }
             Op::Symlink(target, path) => {

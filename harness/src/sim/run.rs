@@ -13,8 +13,8 @@ use super::{
     stepped::Stepped,
 };
 use rustls_reload::{
-    Build, Builder, Built, Context, Error, Layer, Published, Reload, Reloader, Status, Timing, fs::Fs,
-    internal, snapshot::Files, watch::MakeWatcher,
+    Build, Builder, Built, Context, Error, Files, Layer, Published, Reload, Reloader, Status, Timing, fs::Fs,
+    internal, watch::MakeWatcher,
 };
 
 /// A design under test: the shipped reloader, or a wrong design.

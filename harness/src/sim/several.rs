@@ -16,7 +16,7 @@ use super::{
     At, Contents, MarkedBuild, Record, Run, Scenario, Schedule, Script, Shipped, Sim, Stage, Value,
     Violation, check, run_loaded,
 };
-use rustls_reload::{Build, Built, Context, Error, Event, Timing, snapshot::Files};
+use rustls_reload::{Build, Built, Context, Error, Event, Files, Timing};
 
 /// Publishers that share a world, prepared once for many runs.
 pub struct Several {

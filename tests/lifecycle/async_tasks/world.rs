@@ -11,9 +11,8 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Context, Error, Event, Handle, Reloader, Shrunk, Timing,
+    Build, Built, Context, Error, Event, Files, Handle, Reloader, Shrunk, Timing,
     fs::Kind,
-    snapshot::Files,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 

@@ -16,8 +16,8 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Handle, Layer, Now, Reloader, Shrunk, SystemClock,
-    Timing, Told, snapshot::Files,
+    Build, Built, Clock, Context, Error, Event, Events, Files, Handle, Layer, Now, Reloader, Shrunk,
+    SystemClock, Timing, Told,
 };
 
 use super::{

@@ -7,8 +7,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Layer, Now, Reloader, SystemClock, Timing, fs::NativeFs,
-    snapshot::Files,
+    Build, Built, Clock, Context, Error, Files, Layer, Now, Reloader, SystemClock, Timing, fs::NativeFs,
 };
 use rustls_reload_testkit::{Hooked, Op, Verb};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls_reload::{Timestamp, pem};
+use rustls_reload::{Timestamp, internal::pem};
 
 use super::set::Set;
 use crate::common::armor::block;

@@ -2,7 +2,7 @@
 
 use rustls::RootCertStore;
 use rustls_reload::{
-    Build, Built, Context, Error, Layer, Secret, ServerBuild, ServerTls, pem, snapshot::Files,
+    Build, Built, Context, Error, Files, Layer, Secret, ServerBuild, ServerTls, internal::pem,
 };
 
 use super::{

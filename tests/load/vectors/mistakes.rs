@@ -1,6 +1,6 @@
 //! Files as operators have them by mistake, each with the message that it must give.
 
-use rustls_reload::{Layer, pem};
+use rustls_reload::{Layer, internal::pem};
 
 use super::{
     asn1::{self, sequence, value},

@@ -47,7 +47,7 @@ impl Set {
     }
 
     pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
-        rustls_reload::pem::key(self.key.as_bytes()).unwrap().clone_der()
+        rustls_reload::internal::pem::key(self.key.as_bytes()).unwrap().clone_der()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What happens to any text file: cut, overwritten, garbled, encoded otherwise, or another file altogether.
 
-use rustls_reload::{Layer, snapshot::FILE_LIMIT};
+use rustls_reload::{Layer, internal::snapshot::FILE_LIMIT};
 
 use super::{
     Expect::{self, Refused, Served},
@@ -179,7 +179,9 @@ fn refused() -> Vec<(&'static str, [Layer; 3], Edit)> {
         ("more sections than are read", SECTIONS, |text| {
             let block = text[..text.find("END").unwrap()].trim_end_matches('-').to_owned();
             let label = &text[11..text.find("-----\n").unwrap()];
-            format!("{block}-----END {label}-----\n").repeat(rustls_reload::pem::SECTION_LIMIT + 1).into()
+            format!("{block}-----END {label}-----\n")
+                .repeat(rustls_reload::internal::pem::SECTION_LIMIT + 1)
+                .into()
         }),
         ("larger than is read", [Layer::Read; 3], |text| {
             let rest = usize::try_from(FILE_LIMIT).unwrap() + 1 - text.len();

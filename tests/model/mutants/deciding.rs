@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use rustls_reload::{
-    Motion, Now, Timing,
-    machine::{Effect, Input, Machine, Seen, Verdict},
+    Now, Timing,
+    internal::{
+        Motion,
+        machine::{Effect, Input, Machine, Seen, Verdict},
+    },
 };
 
 use super::{Tried, caught};

@@ -15,10 +15,13 @@ use std::{
 };
 
 use rustls_reload::{
-    Clock, Error, Event, Layer, Motion, Published, Status, Timing, Walk,
+    Clock, Error, Event, Files, Layer, PathSet, Published, Status, Timing, Walk,
     fs::Fs,
-    machine::{Effect, Input, Machine, Notice, Seen, Verdict},
-    snapshot::{self, Failure, Files, Look, PathSet},
+    internal::{
+        Motion,
+        machine::{Effect, Input, Machine, Notice, Seen, Verdict},
+        snapshot::{self, Failure, Look},
+    },
     watch::{Watched, Watcher},
 };
 use rustls_reload_harness::sim::{

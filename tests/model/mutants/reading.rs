@@ -11,8 +11,9 @@ use std::{
 };
 
 use rustls_reload::{
+    PathSet,
     fs::{Fs, Kind},
-    snapshot::{self, FILE_LIMIT, PathSet},
+    internal::snapshot::{self, FILE_LIMIT},
 };
 
 use super::{Tried, caught, disk::OneFile};

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Build, Built, Context, Error, Reloader, fs::Kind, snapshot::Files};
+use rustls_reload::{Build, Built, Context, Error, Files, Reloader, fs::Kind};
 
 use super::{Tried, caught, disk::OneFile};
 use crate::common::DEADLINE;

@@ -15,11 +15,10 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, ClientAuth, Clock, Context, Error, Now, Reloader, Secret, ServerReloader, ServerTls,
+    Build, Built, ClientAuth, Clock, Context, Error, Files, Now, Reloader, Secret, ServerReloader, ServerTls,
     Timing,
     fs::{Fs, PathFs, Stat, UnixFs},
     internal,
-    snapshot::Files,
     watch::{Hints, Watched, Watcher},
 };
 use rustls_reload_harness::sim::{At, BY_PATH, CA, Contents, EPOCH, Record};

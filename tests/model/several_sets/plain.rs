@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use rustls_reload::{Build, Built, Context, Error, Layer, Reloader, snapshot::Files, watch::MakeWatcher};
+use rustls_reload::{Build, Built, Context, Error, Files, Layer, Reloader, watch::MakeWatcher};
 use rustls_reload_harness::sim::Live;
 use rustls_reload_testkit::described_leaf;
 

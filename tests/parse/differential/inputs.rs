@@ -79,7 +79,9 @@ pub(crate) fn certificates() -> Vec<Vec<u8>> {
     let mut found: Vec<_> =
         contents().into_iter().map(|input| input.text).filter(|text| text.first() == Some(&0x30)).collect();
     for input in contents() {
-        found.extend(rustls_reload::pem::chain(&input.text).into_iter().flatten().map(|one| one.to_vec()));
+        found.extend(
+            rustls_reload::internal::pem::chain(&input.text).into_iter().flatten().map(|one| one.to_vec()),
+        );
     }
     found
 }

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustls_reload::pem;
+use rustls_reload::internal::pem;
 use rustls_reload_harness::fuzz::Role;
 
 use super::Read;

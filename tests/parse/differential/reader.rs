@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rustls::{RootCertStore, pki_types::CertificateDer, server::ParsedCertificate};
-use rustls_reload::der;
+use rustls_reload::internal::der;
 use x509_parser::{
     error::X509Error,
     extensions::{GeneralName, ParsedExtension},

@@ -1,7 +1,7 @@
 //! Why one side takes what the other does not. Each reason is found in the input, or by somebody else's reading of it.
 
 use rustls::{RootCertStore, pki_types::CertificateDer, server::ParsedCertificate};
-use rustls_reload::{der, pem};
+use rustls_reload::internal::{der, pem};
 use rustls_reload_harness::fuzz::Role;
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
 

@@ -12,8 +12,8 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Layer, Now, ServerBuild, ServerReloader, ServerTls,
-    Timing, internal, snapshot::Files, watch::MakeWatcher,
+    Build, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, ServerBuild, ServerReloader,
+    ServerTls, Timing, internal, watch::MakeWatcher,
 };
 use rustls_reload_harness::sim::{self, EPOCH, Live, Sim, SimWatcher, Weather};
 use rustls_reload_testkit::{Authority, Identity, Op, Pair, Subject};

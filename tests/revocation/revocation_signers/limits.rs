@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rcgen::SigningKey as _;
-use rustls_reload::{ClientAuth, ServerReloader, der};
+use rustls_reload::{ClientAuth, ServerReloader, internal::der};
 use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
 
 use super::world::{World, someone, spec};
@@ -29,7 +29,7 @@ fn at_issuer(ca: &Authority, key: &Identity, tag: u8) -> Vec<u8> {
     let number = tlv(0x30, &[&tlv(6, &[&[0x55, 29, 20]]), &tlv(4, &[&[2, 1, 1]])]);
     let aki = tlv(0x30, &[&tlv(6, &[&[0x55, 29, 35]]), &tlv(4, &[&[0x30, 3, 0x80, 1, 1]])]);
     let template = ca.list(&spec(1)).der;
-    let fields = rustls_reload::crl::fields(&template).unwrap();
+    let fields = rustls_reload::internal::crl::fields(&template).unwrap();
     // The dates of the template.
     let at = fields.signed.windows(fields.issuer.len()).position(|bytes| bytes == fields.issuer).unwrap();
     let dates = &fields.signed[at + fields.issuer.len()..][..30];

@@ -3,7 +3,7 @@
 use std::{fs, time::SystemTime};
 
 use rustls::version::TLS13;
-use rustls_reload::{ClientAuth, Reload, ServerReloader, der};
+use rustls_reload::{ClientAuth, Reload, ServerReloader, internal::der};
 use rustls_reload_testkit::{Authority, HOLD, ListSpec};
 
 use super::world::{HOUR, World, someone, spec};

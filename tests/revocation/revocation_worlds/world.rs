@@ -10,7 +10,7 @@ use rustls::{
     pki_types::{CertificateDer, UnixTime},
     server::danger::ClientCertVerifier,
 };
-use rustls_reload::der;
+use rustls_reload::internal::der;
 use rustls_reload_harness::{RevocationPolicy, client_verifiers};
 use rustls_reload_testkit::{Authority, Crl, HOLD, Identity, ListSpec, Pair, Subject};
 

@@ -224,7 +224,7 @@ fn by_command(dir: &Path, name: &'static str, key: &str, digest: &str) -> Row {
         ),
     );
     let chain = fs::read_to_string(dir.join("crt")).unwrap();
-    let leaf = rustls_reload::pem::chain(chain.as_bytes()).unwrap().remove(0);
+    let leaf = rustls_reload::internal::pem::chain(chain.as_bytes()).unwrap().remove(0);
     Row {
         name,
         ca: fs::read_to_string(dir.join("ca.crt")).unwrap(),

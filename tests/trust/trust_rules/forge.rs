@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustls::{crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey};
-use rustls_reload::der;
+use rustls_reload::internal::der;
 use rustls_reload_testkit::{Authority, HOLD, Identity, ListSpec, Odd, Pair, Subject};
 
 use super::world::{Anchor, BUNDLES, CLIENTS, Cert, FURTHER, Form, Key, LEAVES, LISTS, Leaf, List, Names};
@@ -127,7 +127,7 @@ impl Forge {
     /// The chain and key of a client.
     pub fn shown(&self, cert: Cert, provider: &CryptoProvider) -> Arc<CertifiedKey> {
         let pair = &self.certs[&cert];
-        let chain = rustls_reload::pem::chain(pair.chain.as_bytes()).unwrap();
+        let chain = rustls_reload::internal::pem::chain(pair.chain.as_bytes()).unwrap();
         Arc::new(CertifiedKey::from_der(chain, pair.key_der(), provider).unwrap())
     }
 }

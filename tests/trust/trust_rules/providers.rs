@@ -14,7 +14,7 @@ use rustls::{
     sign::CertifiedKey,
     version::TLS13,
 };
-use rustls_reload::{Error, HandshakeFailure, Layer, Secret, ServerTls, crl, snapshot::Files};
+use rustls_reload::{Error, Files, HandshakeFailure, Layer, Secret, ServerTls, internal::crl};
 use rustls_reload_testkit::{Authority, Identity, ListSpec, Pair, Subject, armor};
 
 use super::{
@@ -256,7 +256,7 @@ pub fn table(provider: &Provider) -> Count {
 }
 
 fn shown(pair: &Pair, provider: &CryptoProvider) -> Arc<CertifiedKey> {
-    let chain = rustls_reload::pem::chain(pair.chain.as_bytes()).unwrap();
+    let chain = rustls_reload::internal::pem::chain(pair.chain.as_bytes()).unwrap();
     Arc::new(CertifiedKey::from_der(chain, pair.key_der(), provider).unwrap())
 }
 

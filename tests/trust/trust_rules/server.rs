@@ -11,8 +11,8 @@ use rustls::{
     server::ProducesTickets,
 };
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Secret, ServerBuild, ServerReloader, ServerTls, Whole,
-    internal, snapshot::Files,
+    Build, Built, ClientAuth, Context, Error, Files, Secret, ServerBuild, ServerReloader, ServerTls, Whole,
+    internal,
 };
 
 use super::{
