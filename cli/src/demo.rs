@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Event, Layer, ServerReloader, der};
+use rustls_reload::{Event, Layer, ServerReloader, internal::der};
 use tempfile::TempDir;
 use tokio::{
     sync::mpsc,

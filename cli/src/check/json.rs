@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rustls_reload::{Inspection, Timestamp, crl, der};
+use rustls_reload::{
+    Inspection, Timestamp,
+    internal::{crl, der},
+};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 

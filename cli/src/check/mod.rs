@@ -11,8 +11,11 @@ use std::{
 };
 
 use rustls_reload::{
-    Entry, Inspection, Seen, Step, Timestamp, crl,
-    der::{self, Fields},
+    Entry, Inspection, Seen, Step, Timestamp,
+    internal::{
+        crl,
+        der::{self, Fields},
+    },
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
