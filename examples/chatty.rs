@@ -27,7 +27,7 @@ mod storm {
 
     use notify::Watcher;
     use rustls_reload_testkit::{
-        Authority, Identity, Keyed, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick,
+        Authority, NamedFile, Op, Pair, PrivateKey, Subject, kubelet_first, kubelet_update, wait_for_tick,
     };
 
     /// Storms. The CPU time of either depends on how often it is woken for how many events at once, which is for the
@@ -196,7 +196,7 @@ mod storm {
         updates: u32,
     }
 
-    fn files(pair: &Pair) -> [Keyed<'_>; 2] {
+    fn files(pair: &Pair) -> [NamedFile<'_>; 2] {
         [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
     }
 
@@ -216,7 +216,7 @@ mod storm {
         }
 
         fn pair(&self) -> Pair {
-            self.authority.issue(&Subject::server("localhost"), &Identity::p256())
+            self.authority.issue(&Subject::server("localhost"), &PrivateKey::p256())
         }
 
         /// Publishes a pair and returns how long it took from the rename until the server told that it is served.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustls_reload::{ClientAuth, Reload, ServerReloader, Timing};
-use rustls_reload_testkit::{Authority, Identity, ListSpec, Subject};
+use rustls_reload_testkit::{Authority, ListSpec, PrivateKey, Subject};
 
 /// Memory that this process holds, in MiB: `VmRSS` now, `VmHWM` at most so far.
 fn memory(of: &str) -> u64 {
@@ -39,7 +39,7 @@ fn main() {
         let ca = Authority::root("Client CA");
         put("ca.crt", ca.pem.as_bytes());
         for name in ["old", "new"] {
-            let pair = ca.issue(&Subject::server("localhost"), &Identity::p256());
+            let pair = ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
             put(&format!("{name}.crt"), pair.chain.as_bytes());
             put(&format!("{name}.key"), pair.key.as_bytes());
             let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));

@@ -34,7 +34,9 @@ pub(crate) mod draining {
             let (tcp, _) = listener.accept().await?;
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                let Ok(Accepted { stream, shrunk, .. }) = acceptor.accept(tcp).await else { return };
+                let Ok(Accepted { stream, trust_reduced: shrunk, .. }) = acceptor.accept(tcp).await else {
+                    return;
+                };
                 let (mut from, mut to) = tokio::io::split(stream);
                 tokio::select! {
                     () = echo(&mut from, &mut to) => {}

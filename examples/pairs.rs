@@ -9,7 +9,7 @@ use std::{
 
 use rustls_reload::ServerReloader;
 use rustls_reload_testkit::{
-    Authority, Identity, Keyed, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick,
+    Authority, NamedFile, Op, Pair, PrivateKey, Subject, kubelet_first, kubelet_update, wait_for_tick,
 };
 
 /// Changes of one pair, each beside a change of the server of one.
@@ -37,7 +37,7 @@ impl Site {
     }
 
     fn issue(&self, ca: &Authority) -> Pair {
-        ca.issue(&Subject::server(&self.name), &Identity::p256())
+        ca.issue(&Subject::server(&self.name), &PrivateKey::p256())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -70,7 +70,7 @@ impl Site {
     }
 }
 
-fn files(pair: &Pair) -> [Keyed<'_>; 2] {
+fn files(pair: &Pair) -> [NamedFile<'_>; 2] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
 }
 

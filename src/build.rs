@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     error::{Error, Layer},
-    event::{Leaf, Lost},
+    event::{Leaf, RemovedTrust},
     snapshot::Files,
 };
 
@@ -40,12 +40,12 @@ pub trait Build: Send + 'static {
     /// # Errors
     /// The cause of the rejection, naming layer and path; [`Layer::Settings`] where there is no
     /// file set.
-    fn first(&mut self, sets: &[Files], wall: Duration) -> Result<Whole<Self::Value>, Error> {
-        let mut whole: Option<Whole<Self::Value>> = None;
+    fn first(&mut self, sets: &[Files], wall: Duration) -> Result<InitialBuild<Self::Value>, Error> {
+        let mut whole: Option<InitialBuild<Self::Value>> = None;
         for (set, files) in sets.iter().enumerate() {
             let served = whole.as_ref().map(|whole| &whole.value);
             let Built { value, leaf, warnings, .. } = self.build(files, &Context { wall, served, set })?;
-            let mut next = Whole::new(value);
+            let mut next = InitialBuild::new(value);
             if let Some(before) = whole {
                 (next.leaves, next.warnings) = (before.leaves, before.warnings);
             }
@@ -102,30 +102,30 @@ pub struct Built<T> {
     pub not_before: Option<Duration>,
     /// Set where the value no longer trusts a client that the served value trusts. Ignored at the
     /// first load.
-    pub shrunk: Option<Shrunk>,
+    pub reduced_trust: Option<TrustReduction>,
 }
 
 /// The trust that a value has removed. Reported as
-/// [`Event::TrustShrunk`](crate::Event::TrustShrunk) once handshakes get the value.
+/// [`Event::TrustReduced`](crate::Event::TrustReduced) once handshakes get the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shrunk {
+pub struct TrustReduction {
     /// The number of the trust epoch that begins with the value.
     pub epoch: u64,
     /// The removed trust, as far as it has a name.
-    pub lost: Vec<Lost>,
+    pub removed: Vec<RemovedTrust>,
 }
 
 impl<T> Built<T> {
     /// Makes a result without leaf, warnings or date.
     pub fn new(value: T) -> Self {
-        Self { value, leaf: None, warnings: Vec::new(), not_before: None, shrunk: None }
+        Self { value, leaf: None, warnings: Vec::new(), not_before: None, reduced_trust: None }
     }
 }
 
 /// The first value, made of all file sets.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Whole<T> {
+pub struct InitialBuild<T> {
     /// The value.
     pub value: T,
     /// The leaf of each file set, in the order of the sets; a missing entry counts as `None`.
@@ -134,7 +134,7 @@ pub struct Whole<T> {
     pub warnings: Vec<Error>,
 }
 
-impl<T> Whole<T> {
+impl<T> InitialBuild<T> {
     /// Makes a result without leaves or warnings.
     pub fn new(value: T) -> Self {
         Self { value, leaves: Vec::new(), warnings: Vec::new() }

@@ -15,19 +15,19 @@ use std::{
 };
 
 use crate::{
-    build::{Build, Built, Context, Whole},
+    build::{Build, Built, Context, InitialBuild},
     clock::{Clock, Now},
     error::{Error, Layer, drop_payload},
     event::{self, Event},
     expiry::{Expiry, Thresholds},
+    file_set::{Cause, FileSet, InitialSettle, RunQueue},
     fs::Fs,
-    machine::{Answer, Effect, Input, Notice, Seen, Timing, Verdict},
+    machine::{Answer, Effect, Input, Notice, ReadOutcome, Timing, Verdict},
     probe::Probe,
     shared::{Ask, Drive, Reload, Shared},
-    snapshot::{Look, PathSet},
+    snapshot::{PathSet, Snapshot},
     status::{Progress, Status},
     sync::Arc,
-    unit::{Agenda, Cause, Starting, Unit},
     walk::Walk,
     watch::{Armed, Hinted, MakeWatcher, Watch},
 };
@@ -50,9 +50,9 @@ pub(crate) struct Engine<F: Fs, B: Build, P: Probe = ()> {
     /// When the watcher was made, in monotonic time.
     watch_made: Duration,
     /// The last watcher that ended by itself.
-    dead: Option<Dead>,
-    units: Vec<Unit<B::Value>>,
-    agenda: Agenda,
+    failed_watcher: Option<FailedWatcher>,
+    sets: Vec<FileSet<B::Value>>,
+    queue: RunQueue,
     /// The shared state that the watcher wakes, while a worker drives.
     wake: Option<Weak<Shared<B::Value>>>,
     /// Faults of the watching, by the file set that met them.
@@ -80,7 +80,7 @@ struct Running {
 }
 
 /// A watcher that ended by itself.
-struct Dead {
+struct FailedWatcher {
     why: Error,
     /// Set once its end counts as a fault. That is reported before another watcher is made.
     noted: bool,
@@ -91,15 +91,15 @@ struct Dead {
 }
 
 /// The results of the first load.
-pub(crate) struct First<F: Fs, B: Build, P: Probe> {
+pub(crate) struct InitialLoad<F: Fs, B: Build, P: Probe> {
     pub(crate) engine: Engine<F, B, P>,
-    pub(crate) whole: Whole<B::Value>,
+    pub(crate) whole: InitialBuild<B::Value>,
     pub(crate) now: Now,
     pub(crate) progress: Progress,
 }
 
 impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
-    /// Loads all file sets for the first time: synchronous and strict. [`Starting::look`] defines
+    /// Loads all file sets for the first time: synchronous and strict. [`InitialSettle::take_snapshot`] defines
     /// when a file set is stable.
     pub(crate) fn load(
         (fs, probe): (F, P),
@@ -109,13 +109,13 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         timing: Timing,
         make_watcher: Option<MakeWatcher>,
         thresholds: Thresholds,
-    ) -> Result<First<F, B, P>, Error> {
+    ) -> Result<InitialLoad<F, B, P>, Error> {
         let start = clock.now().mono;
-        let mut starting: Vec<_> = sets.iter().map(|_| Starting::Moving(None)).collect();
+        let mut starting: Vec<_> = sets.iter().map(|_| InitialSettle::Unstable(None)).collect();
         loop {
             let mut pause: Option<Duration> = None;
             for (set, paths) in starting.iter_mut().zip(&sets) {
-                let wait = set.look(&fs, paths, clock, &timing, start)?;
+                let wait = set.take_snapshot(&fs, paths, clock, &timing, start)?;
                 pause = pause.into_iter().chain(wait).min();
             }
             match pause {
@@ -128,8 +128,8 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         }
         let now = clock.now();
         let still = starting.into_iter().filter_map(|set| match set {
-            Starting::Still(set) => Some(set),
-            Starting::Moving(_) => None,
+            InitialSettle::Stable(set) => Some(set),
+            InitialSettle::Unstable(_) => None,
         });
         let still: Vec<_> = still.collect();
         let files: Vec<_> = still.iter().map(|set| set.files.clone()).collect();
@@ -139,7 +139,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         let units: Vec<_> = sets
             .into_iter()
             .zip(still)
-            .map(|(paths, set)| Unit::new(paths, set, timing, expiry.clone()))
+            .map(|(paths, set)| FileSet::new(paths, set, timing, expiry.clone()))
             .collect();
         let mut engine = Self {
             fs,
@@ -149,9 +149,9 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             make_watcher,
             watch: None,
             watch_made: now.mono,
-            dead: None,
-            agenda: Agenda::new(units.len()),
-            units,
+            failed_watcher: None,
+            queue: RunQueue::new(units.len()),
+            sets: units,
             wake: None,
             faults: BTreeMap::new(),
             degraded: None,
@@ -163,10 +163,10 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             directories: BTreeMap::new(),
             running: Running::default(),
         };
-        let units = engine.units.iter().enumerate();
-        units.for_each(|(number, unit)| engine.agenda.note(number, unit, now));
+        let units = engine.sets.iter().enumerate();
+        units.for_each(|(number, unit)| engine.queue.note(number, unit, now));
         let progress = Progress::new(now, timing.poll, Duration::ZERO);
-        Ok(First { engine, whole, now, progress })
+        Ok(InitialLoad { engine, whole, now, progress })
     }
 
     /// Reads the clock, as [`Shared::now`].
@@ -184,16 +184,16 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     fn run(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, input: Input<Cause>) -> Now {
         (self.running.unit, self.running.input) = (unit, Some(mem::discriminant(&input)));
         let now = self.carry_out(shared, unit, now, input);
-        let near = self.nears_its_end(&mut shared.lock().status, unit, now);
-        near.into_iter().for_each(|event| shared.tell(event));
-        self.agenda.note(unit, &self.units[unit], now);
+        let near = self.check_expiry(&mut shared.lock().status, unit, now);
+        near.into_iter().for_each(|event| shared.report(event));
+        self.queue.note(unit, &self.sets[unit], now);
         now
     }
 
-    /// Returns the expiry event that is due, as [`Unit::nears_its_end`] does. Called at each step,
+    /// Returns the expiry event that is due, as [`FileSet::check_expiry`] does. Called at each step,
     /// since the clock may be set at any time.
-    pub(crate) fn nears_its_end(&mut self, status: &mut Status, unit: usize, now: Now) -> Option<Event> {
-        self.units[unit].nears_its_end(&mut status.sets[unit], now)
+    pub(crate) fn check_expiry(&mut self, status: &mut Status, unit: usize, now: Now) -> Option<Event> {
+        self.sets[unit].check_expiry(&mut status.sets[unit], now)
     }
 
     /// Steps the machine and carries out its effects; returns the time of the last stage.
@@ -204,20 +204,20 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         mut now: Now,
         input: Input<Cause>,
     ) -> Now {
-        let mut effects: VecDeque<_> = self.units[unit].machine.step(now, input).into();
+        let mut effects: VecDeque<_> = self.sets[unit].machine.step(now, input).into();
         let mut noted = false;
         let mut unpublished = None;
         while let Some(effect) = effects.pop_front() {
             noted = false;
             let answer = match effect {
-                Effect::Look => {
-                    let seen = self.look(shared, unit, now);
+                Effect::TakeSnapshot => {
+                    let seen = self.take_snapshot(shared, unit, now);
                     let began = std::mem::replace(&mut now, self.now(shared));
-                    self.looked(unit, &seen, now.wall);
+                    self.note_difference(unit, &seen, now.wall);
                     // Noted at once: the build and the callbacks that follow may hang.
-                    let poll = self.units[unit].machine.poll();
+                    let poll = self.sets[unit].machine.poll();
                     shared.lock().progress = Progress::new(now, poll, now.mono.saturating_sub(began.mono));
-                    Input::Looked(seen)
+                    Input::SnapshotTaken(seen)
                 }
                 Effect::Build(_) => {
                     let verdict = self.verdict(shared, unit, now.wall);
@@ -233,32 +233,32 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                     // The rejection that was reported still stands, and a later start has to know
                     // it. So the machine goes back to its state before the publication.
                     if let Some(unpublished) = unpublished {
-                        self.units[unit].machine = unpublished;
+                        self.sets[unit].machine = unpublished;
                     }
                     self.give_up_asked();
-                    shared.answer(&Reload::Stopped, |status| self.note(status, unit));
+                    shared.answer(&Reload::Stopped, |status| self.write_status(status, unit));
                     return now;
                 }
-                Effect::Tell(notice) => {
-                    self.tell(shared, unit, now.wall, notice);
+                Effect::Report(notice) => {
+                    self.report(shared, unit, now.wall, notice);
                     now = self.now(shared);
                     continue;
                 }
                 Effect::Answer(answer) => {
                     if let Some(answer) = self.answered(unit, answer) {
                         // The caller that gets the answer finds the status that goes with it.
-                        shared.answer(&answer, |status| self.note(status, unit));
+                        shared.answer(&answer, |status| self.write_status(status, unit));
                         noted = true;
                     }
                     continue;
                 }
             };
-            let machine = &mut self.units[unit].machine;
+            let machine = &mut self.sets[unit].machine;
             unpublished = (answer == Input::Built(Verdict::Valid)).then(|| machine.clone());
             effects.extend(machine.step(now, answer));
         }
         if !noted {
-            self.note_status(shared, unit);
+            self.update_status(shared, unit);
         }
         now
     }
@@ -272,7 +272,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         let new = match answer {
             Answer::Reloaded => Reload::Reloaded,
             Answer::Unchanged => Reload::Unchanged,
-            Answer::Held(date) => Reload::Held(date),
+            Answer::Deferred(date) => Reload::Deferred(date),
             Answer::Refused(cause) => Reload::Refused(cause.error),
         };
         let old = self.answers.insert(unit, new);
@@ -290,8 +290,8 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         Some(all.fold(first, |one, other| match (one, other) {
             (Reload::Refused(error), _) | (_, Reload::Refused(error)) => Reload::Refused(error),
             (Reload::Reloaded, _) | (_, Reload::Reloaded) => Reload::Reloaded,
-            (Reload::Held(one), Reload::Held(other)) => Reload::Held(one.min(other)),
-            (Reload::Held(date), _) | (_, Reload::Held(date)) => Reload::Held(date),
+            (Reload::Deferred(one), Reload::Deferred(other)) => Reload::Deferred(one.min(other)),
+            (Reload::Deferred(date), _) | (_, Reload::Deferred(date)) => Reload::Deferred(date),
             (_, other) => other,
         }))
     }
@@ -303,18 +303,18 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
 
     /// Takes a snapshot and arms the watch for it; repeats both while that changes the watch plan.
     /// First arm, then read: a change in between shows in the next snapshot.
-    fn look(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now) -> Seen<Cause> {
+    fn take_snapshot(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now) -> ReadOutcome<Cause> {
         // A panic in a snapshot costs a retry, not the driver: the build's comparison and the
         // watcher are callers' code.
         let seen = caught(|| {
             // A snapshot is the last effect of a step, so no other effect is pending.
             self.keep(shared, &());
-            let mut look = self.units[unit].snapshot(&self.fs);
+            let mut look = self.sets[unit].snapshot(&self.fs);
             let mut fault = self.faults.get(&unit).cloned();
             let mut never_watched = None;
             for attempt in 1.. {
                 let Some(armed) = self.arm(shared, unit, &look.walk) else {
-                    return Ok(self.seen(unit, look));
+                    return Ok(self.compare(unit, look));
                 };
                 // A new fault takes a second snapshot: the directory may not be on the way any
                 // more, and then it need not be watched.
@@ -337,32 +337,32 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                         }
                         // The directories of this snapshot are armed, but may have changed before
                         // that.
-                        None => self.agenda.hint(unit),
+                        None => self.queue.hint(unit),
                     }
                     break;
                 }
                 self.keep(shared, &(attempt, &fault, &never_watched));
-                look = self.units[unit].snapshot(&self.fs);
+                look = self.sets[unit].snapshot(&self.fs);
             }
             self.watching(shared, unit, now, fault);
-            if let Some(dead) = &mut self.dead {
+            if let Some(dead) = &mut self.failed_watcher {
                 dead.noted = true;
             }
-            Ok(self.seen(unit, look))
+            Ok(self.compare(unit, look))
         });
-        seen.unwrap_or_else(|error| Seen::Failed(error.into()))
+        seen.unwrap_or_else(|error| ReadOutcome::Failed(error.into()))
     }
 
     /// Records a snapshot that ended at `wall`.
-    fn looked(&mut self, unit: usize, seen: &Seen<Cause>, wall: Duration) {
+    fn note_difference(&mut self, unit: usize, seen: &ReadOutcome<Cause>, wall: Duration) {
         self.looks += 1;
         self.last_look = wall;
-        self.units[unit].looked(*seen == Seen::Served, wall);
+        self.sets[unit].note_difference(*seen == ReadOutcome::Served, wall);
     }
 
-    fn seen(&mut self, unit: usize, look: Look) -> Seen<Cause> {
+    fn compare(&mut self, unit: usize, look: Snapshot) -> ReadOutcome<Cause> {
         self.directories.insert(unit, look.walk.dirs.len());
-        self.units[unit].seen::<F, B>(&self.build, unit, look)
+        self.sets[unit].compare::<F, B>(&self.build, unit, look)
     }
 
     /// Runs every check over the candidate.
@@ -370,18 +370,18 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         self.builds += 1;
         let served = shared.cell.load();
         let context = Context { wall, served: Some(&served.value), set: unit };
-        let Some((files, bytes)) = self.units[unit].judge() else {
+        let Some((files, bytes)) = self.sets[unit].evaluate() else {
             return Verdict::Refused(Error::new(Layer::Changing, "nothing to build").into());
         };
         match caught(|| self.build.build(&files, &context)) {
-            Err(error) => Verdict::Refused(Unit::<B::Value>::refusal(error, bytes)),
+            Err(error) => Verdict::Refused(FileSet::<B::Value>::refusal(error, bytes)),
             Ok(built) => match built.not_before {
                 Some(date) if date > wall => {
                     shared.discard(built);
                     Verdict::NotYet(date)
                 }
                 _ => {
-                    self.units[unit].keep(built);
+                    self.sets[unit].keep(built);
                     Verdict::Valid
                 }
             },
@@ -390,23 +390,23 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
 
     /// Publishes the built value. Returns `false` if nothing was built or a stop came first.
     fn publish(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, recovered: bool) -> bool {
-        let Some((built, set)) = self.units[unit].take_built() else { return false };
-        let Built { value, leaf, warnings, shrunk, .. } = built;
+        let Some((built, set)) = self.sets[unit].take_built() else { return false };
+        let Built { value, leaf, warnings, reduced_trust: shrunk, .. } = built;
         if !shared.publish(unit, value, leaf, shrunk, now, recovered) {
             return false;
         }
-        self.units[unit].serves(set);
-        event::warnings(warnings).for_each(|warning| shared.tell(warning));
+        self.sets[unit].note_published(set);
+        event::warnings(warnings).for_each(|warning| shared.report(warning));
         true
     }
 
-    fn tell(&mut self, shared: &Shared<B::Value>, unit: usize, wall: Duration, notice: Notice<Cause>) {
+    fn report(&mut self, shared: &Shared<B::Value>, unit: usize, wall: Duration, notice: Notice<Cause>) {
         if matches!(notice, Notice::Refused(_)) {
-            self.units[unit].refuses(wall);
+            self.sets[unit].note_rejected(wall);
         }
-        self.note_status(shared, unit);
-        if let Notice::Held(date) = notice
-            && !self.units[unit].holds(date)
+        self.update_status(shared, unit);
+        if let Notice::Deferred(date) = notice
+            && !self.sets[unit].note_deferred(date)
         {
             return;
         }
@@ -414,23 +414,23 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             let status = &shared.lock().status;
             (status.generation, status.name_of(unit))
         };
-        shared.tell(match notice {
+        shared.report(match notice {
             Notice::Refused(cause) => Event::Refused { error: cause.error, generation, set },
             Notice::Recovered => Event::Recovered { set },
-            Notice::Held(not_before) => Event::Held { not_before, set },
+            Notice::Deferred(not_before) => Event::Deferred { not_before, set },
             Notice::StillChanging => Event::StillChanging { set },
         });
     }
 
-    fn note_status(&self, shared: &Shared<B::Value>, unit: usize) {
-        self.note(&mut shared.lock().status, unit);
+    fn update_status(&self, shared: &Shared<B::Value>, unit: usize) {
+        self.write_status(&mut shared.lock().status, unit);
     }
 
-    fn note(&self, status: &mut Status, unit: usize) {
-        self.units[unit].note(&mut status.sets[unit]);
+    fn write_status(&self, status: &mut Status, unit: usize) {
+        self.sets[unit].write_status(&mut status.sets[unit]);
         status.degraded.clone_from(&self.degraded);
-        status.last_look = self.last_look;
-        status.looks = self.looks;
+        status.last_snapshot = self.last_look;
+        status.snapshots = self.looks;
         status.builds = self.builds;
         status.directories = self.directories.values().copied().max().unwrap_or_default();
     }
@@ -445,7 +445,9 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 let now = shared.now(self.read.get());
                 self.read.set(now);
                 let now = now.mono;
-                if let Some(dead) = self.dead.as_ref().filter(|dead| !dead.noted || now < dead.until) {
+                if let Some(dead) =
+                    self.failed_watcher.as_ref().filter(|dead| !dead.noted || now < dead.until)
+                {
                     return unwatched(dead.why.clone());
                 }
                 let hint = move || {
@@ -468,10 +470,10 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         };
         let armed = watch.arm(unit, &walk.dirs);
         if let Some(why) = watch.end() {
-            self.bury(shared, unit, why.clone());
+            self.drop_failed_watcher(shared, unit, why.clone());
             return unwatched(why);
         }
-        armed.others.iter().for_each(|other| self.agenda.hint(*other));
+        armed.others.iter().for_each(|other| self.queue.hint(*other));
         let denied = watch.denied();
         let news = {
             let state = &mut *shared.lock();
@@ -485,7 +487,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         for dir in news {
             let why =
                 "it may be searched but not read, and so not be watched: a change of it waits for the poll";
-            shared.tell(Event::Warning { error: Error::new(Layer::Watch, why).at(dir) });
+            shared.report(Event::Warning { error: Error::new(Layer::Watch, why).at(dir) });
         }
         Some(armed)
     }
@@ -495,19 +497,19 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     ///
     /// The given file set has met the end. All others count as unwatched as well, until each has
     /// armed the next watcher.
-    fn bury(&mut self, shared: &Shared<B::Value>, unit: usize, why: Error) {
+    fn drop_failed_watcher(&mut self, shared: &Shared<B::Value>, unit: usize, why: Error) {
         self.watch = None;
         let now = self.now(shared);
-        let timing = self.units[0].machine.timing();
+        let timing = self.sets[0].machine.timing();
         let lived = now.mono.saturating_sub(self.watch_made) >= timing.poll;
-        let last = self.dead.take().filter(|_| !lived).map(|dead| dead.pause);
+        let last = self.failed_watcher.take().filter(|_| !lived).map(|dead| dead.pause);
         let pause = last.map_or(timing.retry, |last| last.saturating_mul(2).min(timing.poll));
-        for other in (0..self.units.len()).filter(|other| *other != unit) {
+        for other in (0..self.sets.len()).filter(|other| *other != unit) {
             self.faults.insert(other, why.clone());
-            self.units[other].machine.step(now, Input::Watching(false));
-            self.agenda.note(other, &self.units[other], now);
+            self.sets[other].machine.step(now, Input::Watching(false));
+            self.queue.note(other, &self.sets[other], now);
         }
-        self.dead = Some(Dead { why, noted: false, until: now.mono + pause, pause });
+        self.failed_watcher = Some(FailedWatcher { why, noted: false, until: now.mono + pause, pause });
         let state = &mut *shared.lock();
         state.watched.clear();
         state.status.unwatched.clear();
@@ -521,7 +523,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             None => drop(self.faults.remove(&unit)),
         }
         // Only a file set with a fault polls faster.
-        self.units[unit].machine.step(now, Input::Watching(watching));
+        self.sets[unit].machine.step(now, Input::Watching(watching));
         let event = match (&mut self.degraded, self.faults.values().next().cloned()) {
             // Reported once, whatever other fault follows before all faults are over. The status
             // keeps one reason that stands.
@@ -539,18 +541,18 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             }
             (None, None) => return,
         };
-        self.note_status(shared, unit);
-        shared.tell(event);
+        self.update_status(shared, unit);
+        shared.report(event);
     }
 
     /// Steps the file set that was hinted at first, then the one that is due first.
     fn next_step(&mut self, shared: &Shared<B::Value>) {
         let mut now = self.now(shared);
-        let hinted = self.agenda.take_hinted();
+        let hinted = self.queue.take_hinted();
         if let Some(unit) = hinted {
             now = self.run(shared, unit, now, Input::Hint);
         }
-        let due = self.agenda.first(&self.units, now).filter(|(at, _)| *at <= now.mono);
+        let due = self.queue.first(&self.sets, now).filter(|(at, _)| *at <= now.mono);
         if let Some((_, unit)) = due.filter(|(_, unit)| hinted != Some(*unit)) {
             self.run(shared, unit, now, Input::Tick);
         }
@@ -559,7 +561,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     /// Steps each file set in turn, the first of them at `now`, until the last one or a stop.
     fn each(&mut self, shared: &Shared<B::Value>, now: Now, input: &Input<Cause>) {
         self.running.each = true;
-        for unit in 0..self.units.len() {
+        for unit in 0..self.sets.len() {
             if shared.lock().stopped {
                 return;
             }
@@ -577,8 +579,8 @@ where
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>, now: Now) {
         self.wake = Some(Arc::downgrade(shared));
         self.give_up_asked();
-        self.agenda = Agenda::new(self.units.len());
-        self.units.iter_mut().for_each(|unit| unit.machine.restart());
+        self.queue = RunQueue::new(self.sets.len());
+        self.sets.iter_mut().for_each(|unit| unit.machine.restart());
         // First arm, then read: a change between the first load and now shows in this snapshot. No
         // caller asserts that such a change is complete, so it has to settle like any other.
         self.each(shared, now, &Input::Tick);
@@ -586,7 +588,7 @@ where
 
     fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {
         if ask == Ask::Reload {
-            self.asked.extend(0..self.units.len());
+            self.asked.extend(0..self.sets.len());
             self.each(shared, self.now(shared), &Input::Reload);
             return;
         }
@@ -594,8 +596,8 @@ where
             // A hint without a watcher is about all file sets.
             let hinted = self.watch.as_ref().map_or(Hinted::All, Watch::take_hinted);
             match hinted {
-                Hinted::All => (0..self.units.len()).for_each(|unit| self.agenda.hint(unit)),
-                Hinted::Some(units) => units.into_iter().for_each(|unit| self.agenda.hint(unit)),
+                Hinted::All => (0..self.sets.len()).for_each(|unit| self.queue.hint(unit)),
+                Hinted::Some(units) => units.into_iter().for_each(|unit| self.queue.hint(unit)),
             }
         }
         self.running = Running::default();
@@ -604,25 +606,25 @@ where
     }
 
     fn pause(&self, shared: &Shared<B::Value>) -> Option<Duration> {
-        if self.agenda.has_hinted() {
+        if self.queue.has_hinted() {
             return Some(Duration::ZERO);
         }
         let now = self.now(shared);
-        self.agenda.first(&self.units, now).map(|(at, _)| at.saturating_sub(now.mono))
+        self.queue.first(&self.sets, now).map(|(at, _)| at.saturating_sub(now.mono))
     }
 
     fn end(&mut self, shared: &Shared<B::Value>) {
-        for unit in 0..self.units.len() {
+        for unit in 0..self.sets.len() {
             let now = self.now(shared);
-            self.units[unit].machine.step(now, Input::Stop);
+            self.sets[unit].machine.step(now, Input::Stop);
         }
         self.watch = None;
-        self.dead = None;
+        self.failed_watcher = None;
         self.wake = None;
         self.faults.clear();
         self.degraded = None;
         let status = &mut shared.lock().status;
-        (0..self.units.len()).for_each(|unit| self.note(status, unit));
+        (0..self.sets.len()).for_each(|unit| self.write_status(status, unit));
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     error::Error,
-    expiry::Dated,
+    expiry::CertificateValidity,
     line::{LINE_LIMIT, one_line, shortened, shortened_path},
 };
 
@@ -79,7 +79,7 @@ pub fn described_leaf(digest: [u8; 32], not_before: Duration, not_after: Duratio
 /// A piece of trust that a publication has removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Lost {
+pub enum RemovedTrust {
     /// A client CA: no CA of the new bundle has its name and public key with the same name
     /// constraints or none. A CA that was renewed with its key is still trusted, whatever else its
     /// certificate says.
@@ -103,7 +103,7 @@ pub enum Lost {
     RevocationPolicy,
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for RemovedTrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClientCa { subject, fingerprint } => write!(f, "client CA {subject} ({fingerprint})"),
@@ -134,13 +134,13 @@ pub enum Event {
     /// The generation published just before no longer trusts a client that was trusted before.
     /// Connections that are older than it may be drained. Neither a renewal nor a first load
     /// reports this.
-    TrustShrunk {
+    TrustReduced {
         /// The generation, which handshakes get already.
         generation: u64,
         /// The number of the trust epoch that began with it.
         epoch: u64,
         /// The removed trust.
-        lost: Vec<Lost>,
+        lost: Vec<RemovedTrust>,
     },
     /// A candidate was rejected; the served configuration stays served.
     Refused {
@@ -158,7 +158,7 @@ pub enum Event {
         set: Option<Arc<Path>>,
     },
     /// A valid candidate is deferred until its date.
-    Held {
+    Deferred {
         /// The first second of its validity, and the configured clock skew after that, since the
         /// Unix epoch.
         not_before: Duration,
@@ -169,16 +169,16 @@ pub enum Event {
     /// [`expiry_warnings`](crate::ServerBuilder::expiry_warnings).
     Expiring {
         /// The certificate.
-        certificate: Dated,
+        certificate: CertificateValidity,
         /// The threshold that the certificate has passed, as a time before its end.
         within: Duration,
     },
     /// A served certificate has expired, and no valid replacement was there in time.
     Expired {
         /// The certificate.
-        certificate: Dated,
+        certificate: CertificateValidity,
     },
-    /// The files have been changing for so long ([`Timing::patience`](crate::Timing)) that an
+    /// The files have been changing for so long ([`Timing::still_changing_after`](crate::Timing)) that an
     /// operator should know.
     StillChanging {
         /// The file set, by its first path; `None` where there is only one file set.
@@ -296,7 +296,7 @@ impl Event {
     /// Writes an event of a kind without shorthand as plain text of any length.
     fn write_plain(&self, f: &mut impl fmt::Write) -> fmt::Result {
         match self {
-            Self::TrustShrunk { generation, epoch, lost } => {
+            Self::TrustReduced { generation, epoch, lost } => {
                 write!(f, "trust shrank with generation {generation} (epoch {epoch}): gone")?;
                 let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
                 for (i, lost) in named.iter().enumerate() {
@@ -311,7 +311,7 @@ impl Event {
             Self::Recovered { set } => {
                 write!(f, "recovered: what is served is on disk again{}", Of(set))
             }
-            Self::Held { not_before, set } => {
+            Self::Deferred { not_before, set } => {
                 write!(
                     f,
                     "held: the new certificate is not served before {}{}",

@@ -40,7 +40,7 @@ const REPEAT: Duration = Duration::from_secs(86_400);
 /// A served certificate and its validity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Dated {
+pub struct CertificateValidity {
     /// A description of the certificate, in words.
     pub what: Arc<str>,
     /// The file that holds the certificate, or the first file of its file set.
@@ -53,7 +53,7 @@ pub struct Dated {
     pub not_after: Duration,
 }
 
-impl Dated {
+impl CertificateValidity {
     /// Describes a certificate in this file, by its digest and its dates.
     pub(crate) fn new(
         what: impl Into<Arc<str>>,
@@ -81,7 +81,7 @@ impl Dated {
 #[non_exhaustive]
 pub struct Expiring {
     /// The certificate.
-    pub certificate: Dated,
+    pub certificate: CertificateValidity,
     /// The shortest threshold that it has passed; `None` once it has expired.
     pub within: Option<Duration>,
 }
@@ -120,14 +120,14 @@ impl Thresholds {
     }
 
     /// Returns the threshold of this number for a certificate.
-    fn of(&self, certificate: &Dated, number: usize) -> Duration {
+    fn of(&self, certificate: &CertificateValidity, number: usize) -> Duration {
         let validity = certificate.not_after.saturating_sub(certificate.not_before);
         let before = self.before[number];
         if self.late { before.min(validity / 6) } else { before }
     }
 
     /// Returns the number of passed thresholds, plus one once the certificate has expired.
-    fn level(&self, certificate: &Dated, wall: Duration) -> usize {
+    fn level(&self, certificate: &CertificateValidity, wall: Duration) -> usize {
         // The whole last second is valid.
         if wall.as_secs() > certificate.not_after.as_secs() {
             return self.before.len() + 1;
@@ -137,7 +137,7 @@ impl Thresholds {
     }
 
     /// Returns the meaning of a level above 0.
-    fn expiring(&self, certificate: &Dated, level: usize) -> Expiring {
+    fn expiring(&self, certificate: &CertificateValidity, level: usize) -> Expiring {
         let within = (level <= self.before.len()).then(|| self.of(certificate, level - 1));
         Expiring { certificate: certificate.clone(), within }
     }
@@ -152,7 +152,7 @@ pub(crate) struct Expiry {
 
 #[derive(Clone, Debug)]
 struct Served {
-    certificate: Dated,
+    certificate: CertificateValidity,
     /// The level reported last, or the lower level that remains after the clock was set back.
     level: usize,
     /// When each level was reported last, in monotonic time; the first entry is that of level 1.
@@ -166,7 +166,7 @@ impl Expiry {
 
     /// Replaces the served certificates. A certificate that was served before keeps its reported
     /// levels (4).
-    pub(crate) fn serve(&mut self, certificates: impl IntoIterator<Item = Dated>) {
+    pub(crate) fn serve(&mut self, certificates: impl IntoIterator<Item = CertificateValidity>) {
         let old = std::mem::take(&mut self.served);
         for certificate in certificates {
             let same = |served: &&Served| {
@@ -232,19 +232,19 @@ mod tests {
     }
 
     /// A certificate of this name, valid for so many days from the start on.
-    fn dated(name: u8, days: u64) -> Dated {
+    fn dated(name: u8, days: u64) -> CertificateValidity {
         let window = (seconds(START), seconds(START + days * DAYS));
-        Dated::new("the leaf", "/tls.crt", Fingerprint([name; 32]), window)
+        CertificateValidity::new("the leaf", "/tls.crt", Fingerprint([name; 32]), window)
     }
 
     /// The reporter under test; the wrong designs implement it too.
     trait Tells {
-        fn serve(&mut self, certificates: Vec<Dated>);
+        fn serve(&mut self, certificates: Vec<CertificateValidity>);
         fn tell(&mut self, now: Now) -> Vec<Expiring>;
     }
 
     impl Tells for Expiry {
-        fn serve(&mut self, certificates: Vec<Dated>) {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             Expiry::serve(self, certificates);
         }
 
@@ -257,7 +257,7 @@ mod tests {
     struct TellsEachLook(Expiry);
 
     impl Tells for TellsEachLook {
-        fn serve(&mut self, certificates: Vec<Dated>) {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             self.0.serve(certificates);
         }
 
@@ -270,7 +270,7 @@ mod tests {
     struct ForgetsAtReload(Expiry);
 
     impl Tells for ForgetsAtReload {
-        fn serve(&mut self, certificates: Vec<Dated>) {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             self.0 = Expiry::new(self.0.thresholds.clone());
             self.0.serve(certificates);
         }
@@ -284,7 +284,7 @@ mod tests {
     struct TellsEachTime(Expiry);
 
     impl Tells for TellsEachTime {
-        fn serve(&mut self, certificates: Vec<Dated>) {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             self.0.serve(certificates);
         }
 
@@ -298,7 +298,7 @@ mod tests {
     struct NeverAgain(Expiry);
 
     impl Tells for NeverAgain {
-        fn serve(&mut self, certificates: Vec<Dated>) {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             self.0.serve(certificates);
         }
 
@@ -337,7 +337,7 @@ mod tests {
         all
     }
 
-    fn of(certificate: &Dated, level: usize) -> Duration {
+    fn of(certificate: &CertificateValidity, level: usize) -> Duration {
         Thresholds::default().of(certificate, level - 1)
     }
 

@@ -15,7 +15,7 @@ pub use crate::{
     sha256::digest as sha256,
     shared::{ManualReload, Next, Shared, State, WorkerLoop},
     tls::{RevocationPolicy, client_verifiers},
-    walk::Motion,
+    walk::ChangeKind,
 };
 
 /// The reader of revocation lists.
@@ -35,7 +35,7 @@ pub mod machine {
 
 /// The names that clients ask for, and the pairs that hold them.
 pub mod pairs {
-    pub use crate::tls::pairs::{Names, normal};
+    pub use crate::tls::pairs::{Names, normalize_dns_name};
 }
 
 /// The reader of PEM files.

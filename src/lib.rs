@@ -107,6 +107,7 @@ mod engine;
 mod error;
 mod event;
 mod expiry;
+mod file_set;
 pub mod fs;
 #[doc(hidden)]
 pub mod internal;
@@ -126,22 +127,21 @@ mod tls;
 #[cfg(feature = "tracing")]
 mod trace;
 mod trust;
-mod unit;
 mod walk;
 pub mod watch;
 mod worker;
 
-pub use build::{Build, Built, Context, Shrunk, Whole};
+pub use build::{Build, Built, Context, InitialBuild, TrustReduction};
 pub use cell::{Cell, Published};
 pub use clock::{Clock, Now, SystemClock};
 pub use error::{Error, Layer};
-pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, Lost, Timestamp, WARNING_LIMIT};
-pub use expiry::{Dated, EXPIRY_WARNINGS, Expiring};
+pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, RemovedTrust, Timestamp, WARNING_LIMIT};
+pub use expiry::{CertificateValidity, EXPIRY_WARNINGS, Expiring};
 pub use line::LINE_LIMIT;
 pub use machine::Timing;
 pub use reloader::{
-    Builder, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, StartError, StartError::AlreadyRunning,
-    Stuck, Told, TrustShrunk,
+    Builder, Delivered, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, StartError,
+    StartError::AlreadyRunning, StopTimeout, TrustReduced,
 };
 pub use secret::Secret;
 pub use shared::Reload;
@@ -154,4 +154,4 @@ pub use tls::{
     ServerReloader, ServerTls,
 };
 pub use trust::{Epoch, Trust};
-pub use walk::{Entry, Seen, Step, Walk, WalkedDir};
+pub use walk::{Entry, Lookup, Step, Walk, WalkedDir};

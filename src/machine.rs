@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::{
     clock::{LONGEST, Now},
-    walk::Motion,
+    walk::ChangeKind,
 };
 
 mod state_hash;
@@ -33,20 +33,20 @@ pub struct Timing {
     /// The pause before the next snapshot where timestamps are too coarse to order a rename and the
     /// writes beneath it. A timestamp may also be this much earlier than its change. Default:
     /// 30 ms.
-    pub tie: Duration,
+    pub tie_recheck: Duration,
     /// The first pause after a failure; it doubles up to [`poll`](Self::poll). Default: 50 ms.
     pub retry: Duration,
     /// The longest time between two snapshots while file events work. Default: 10 s.
     pub poll: Duration,
     /// The longest time between two snapshots while file events are missing. Default: 1 s.
-    pub poll_degraded: Duration,
+    pub degraded_poll: Duration,
     /// The shortest time between two snapshots of a file set: at most 200 a second, however many
     /// events arrive. Snapshots that are taken again because the directories on the way changed do
     /// not count. Default: 5 ms.
-    pub gap: Duration,
+    pub min_interval: Duration,
     /// After this long without being stable, the file set is reported as still changing. A manual
     /// reload and the first load wait for a consistent snapshot about as long. Default: 5 s.
-    pub patience: Duration,
+    pub still_changing_after: Duration,
 }
 
 impl Default for Timing {
@@ -54,12 +54,12 @@ impl Default for Timing {
         Self {
             settle: Duration::from_millis(500),
             shrink_settle: Duration::from_secs(5),
-            tie: Duration::from_millis(30),
+            tie_recheck: Duration::from_millis(30),
             retry: Duration::from_millis(50),
             poll: Duration::from_secs(10),
-            poll_degraded: Duration::from_secs(1),
-            gap: Duration::from_millis(5),
-            patience: Duration::from_secs(5),
+            degraded_poll: Duration::from_secs(1),
+            min_interval: Duration::from_millis(5),
+            still_changing_after: Duration::from_secs(5),
         }
     }
 }
@@ -68,28 +68,37 @@ impl Timing {
     /// Returns the pause after a further torn snapshot. It doubles from the shortest interval up to
     /// the first pause after a failure, which is 20 snapshots a second by default.
     pub(crate) fn torn_pause(&self, last: Duration) -> Duration {
-        last.saturating_mul(2).min(self.retry).max(self.gap)
+        last.saturating_mul(2).min(self.retry).max(self.min_interval)
     }
 
     /// Limits every delay to one that can be added to any moment.
     pub(crate) fn bounded(self) -> Self {
-        let Self { settle, shrink_settle, tie, retry, poll, poll_degraded, gap, patience } = self;
+        let Self {
+            settle,
+            shrink_settle,
+            tie_recheck: tie,
+            retry,
+            poll,
+            degraded_poll: poll_degraded,
+            min_interval: gap,
+            still_changing_after: patience,
+        } = self;
         Self {
             settle: settle.min(LONGEST),
             shrink_settle: shrink_settle.min(LONGEST),
-            tie: tie.min(LONGEST),
+            tie_recheck: tie.min(LONGEST),
             retry: retry.min(LONGEST),
             poll: poll.min(LONGEST),
-            poll_degraded: poll_degraded.min(LONGEST),
-            gap: gap.min(LONGEST),
-            patience: patience.min(LONGEST),
+            degraded_poll: poll_degraded.min(LONGEST),
+            min_interval: gap.min(LONGEST),
+            still_changing_after: patience.min(LONGEST),
         }
     }
 }
 
 /// Identifies what the driver read: equal numbers mean equal bytes of a file set that has not
 /// moved.
-pub type Content = u64;
+pub type ContentId = u64;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +112,7 @@ pub enum Input<E> {
     /// Whether the files are watched; without that, polling is faster.
     Watching(bool),
     /// A snapshot ended.
-    Looked(Seen<E>),
+    SnapshotTaken(ReadOutcome<E>),
     /// A build ended.
     Built(Verdict<E>),
     /// The driver stops: nothing may be published any more.
@@ -112,15 +121,15 @@ pub enum Input<E> {
 
 /// The outcome of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen<E> {
+pub enum ReadOutcome<E> {
     /// The files hold the served bytes.
     Served,
     /// The files hold other bytes.
     Changed {
         /// The number of what was read.
-        content: Content,
+        content: ContentId,
         /// How far the change can be trusted to be complete.
-        motion: Motion,
+        motion: ChangeKind,
         /// The candidate only lacks an end of the served bytes.
         shrinks: bool,
     },
@@ -151,18 +160,18 @@ pub enum Verdict<E> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<E> {
     /// Take a snapshot and answer with [`Input::Looked`].
-    Look,
+    TakeSnapshot,
     /// Run every check over the content read last and answer with [`Input::Built`].
-    Build(Content),
+    Build(ContentId),
     /// Publish the value that was built last.
     Publish {
         /// The number of its content.
-        content: Content,
+        content: ContentId,
         /// A problem was reported, and this publication ends it.
         recovered: bool,
     },
     /// Report a notice.
-    Tell(Notice<E>),
+    Report(Notice<E>),
     /// Answer every caller that asked for a reload before the last snapshot began.
     Answer(Answer<E>),
 }
@@ -176,8 +185,8 @@ pub enum Notice<E> {
     /// again.
     Recovered,
     /// A valid file set is deferred until this time, since the Unix epoch.
-    Held(Duration),
-    /// The files have been changing for longer than [`Timing::patience`].
+    Deferred(Duration),
+    /// The files have been changing for longer than [`Timing::still_changing_after`].
     StillChanging,
 }
 
@@ -189,15 +198,15 @@ pub enum Answer<E> {
     /// The files hold the served bytes.
     Unchanged,
     /// The files hold a valid file set, deferred until this time, since the Unix epoch.
-    Held(Duration),
+    Deferred(Duration),
     /// The files were rejected; the served value stays served.
     Refused(E),
 }
 
 /// A content that has to be stable, and since when it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Still {
-    content: Content,
+struct Settling {
+    content: ContentId,
     since: Duration,
     /// When it has been stable for long enough.
     until: Duration,
@@ -210,7 +219,7 @@ struct Refusal<E> {
     /// How often it was met, the first time included.
     count: u64,
     /// The rejected content; `None` where nothing could be read.
-    content: Option<Content>,
+    content: Option<ContentId>,
     retry: Retry,
 }
 
@@ -249,7 +258,7 @@ struct Torn {
 enum Busy {
     No,
     Looking,
-    Building(Content),
+    Building(ContentId),
 }
 
 /// The state of one file set's machine. Everything else is derived from it.
@@ -268,7 +277,7 @@ pub struct Machine<E> {
     last_look: Option<Duration>,
     /// A snapshot is due because of a hint.
     hinted: bool,
-    still: Option<Still>,
+    settling: Option<Settling>,
     /// Since when the content has been neither served nor rejected, and whether that was reported.
     unsettled: Option<(Duration, bool)>,
     refusal: Option<Refusal<E>>,
@@ -279,7 +288,7 @@ pub struct Machine<E> {
     /// When the next snapshot is due because of the last one.
     retry_at: Option<Duration>,
     /// A valid content, and the time by the wall clock that it is deferred until.
-    held: Option<(Content, Duration)>,
+    deferred: Option<(ContentId, Duration)>,
 }
 
 impl<E: Clone + PartialEq> Machine<E> {
@@ -295,14 +304,14 @@ impl<E: Clone + PartialEq> Machine<E> {
             by_hand_next: false,
             last_look: None,
             hinted: false,
-            still: None,
+            settling: None,
             unsettled: None,
             refusal: None,
             unread: None,
             torn: None,
             owes_recovery: false,
             retry_at: None,
-            held: None,
+            deferred: None,
         }
     }
 
@@ -315,7 +324,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             Refusal { content: None, retry, ..refusal }
         });
         self.owes_recovery = old.owes_recovery;
-        self.held = old.held;
+        self.deferred = old.deferred;
     }
 
     /// Returns the delays in use.
@@ -326,7 +335,7 @@ impl<E: Clone + PartialEq> Machine<E> {
 
     /// Returns the longest time between two snapshots at present.
     pub(crate) fn poll(&self) -> Duration {
-        if self.watching { self.timing.poll } else { self.timing.poll_degraded }
+        if self.watching { self.timing.poll } else { self.timing.degraded_poll }
     }
 
     /// Returns the rejection that stands and how often it was met, if one was reported and is not
@@ -338,8 +347,8 @@ impl<E: Clone + PartialEq> Machine<E> {
 
     /// Returns the time, by the wall clock, that a valid content is deferred until, if one is.
     #[must_use]
-    pub fn held(&self) -> Option<Duration> {
-        self.held.map(|(_, date)| date)
+    pub fn deferred(&self) -> Option<Duration> {
+        self.deferred.map(|(_, date)| date)
     }
 
     /// Returns when to come back with [`Input::Tick`] at the latest, in monotonic time; `None`
@@ -354,16 +363,16 @@ impl<E: Clone + PartialEq> Machine<E> {
         if self.hinted || self.by_hand.is_some() {
             wake = last_look;
         }
-        for at in [self.still.map(|still| still.until), self.retry_at].into_iter().flatten() {
+        for at in [self.settling.map(|still| still.until), self.retry_at].into_iter().flatten() {
             wake = wake.min(at);
         }
         if let Some(unread) = &self.unread {
             wake = wake.min(unread.since + self.timing.settle);
         }
-        if let (Some((_, date)), None) = (self.held, self.retry_at) {
+        if let (Some((_, date)), None) = (self.deferred, self.retry_at) {
             wake = wake.min(now.mono + date.saturating_sub(now.wall));
         }
-        Some(wake.max(last_look + self.torn.map_or(self.timing.gap, |torn| torn.pause)))
+        Some(wake.max(last_look + self.torn.map_or(self.timing.min_interval, |torn| torn.pause)))
     }
 
     /// Takes one step: returns the effects of this input at this time.
@@ -382,86 +391,86 @@ impl<E: Clone + PartialEq> Machine<E> {
             }
             (Input::Hint, _) => {
                 self.hinted = true;
-                self.look_if_due(now)
+                self.snapshot_if_due(now)
             }
-            (Input::Tick, _) => self.look_if_due(now),
+            (Input::Tick, _) => self.snapshot_if_due(now),
             (Input::Reload, Busy::No) => {
                 self.by_hand.get_or_insert(now.mono);
-                self.look(now)
+                self.take_snapshot(now)
             }
             (Input::Reload, _) => {
                 self.by_hand_next = true;
                 Vec::new()
             }
-            (Input::Looked(seen), Busy::Looking) => {
+            (Input::SnapshotTaken(seen), Busy::Looking) => {
                 self.busy = Busy::No;
-                self.looked(now, seen)
+                self.snapshot_taken(now, seen)
             }
             (Input::Built(verdict), Busy::Building(content)) => {
                 self.busy = Busy::No;
                 self.built(now, content, verdict)
             }
             // An answer to a question that was not asked changes nothing.
-            (Input::Looked(_) | Input::Built(_), _) => Vec::new(),
+            (Input::SnapshotTaken(_) | Input::Built(_), _) => Vec::new(),
         };
         if self.busy == Busy::No && std::mem::take(&mut self.by_hand_next) {
             self.by_hand.get_or_insert(now.mono);
-            effects.extend(self.look(now));
+            effects.extend(self.take_snapshot(now));
         }
         effects
     }
 
-    fn look_if_due(&mut self, now: Now) -> Vec<Effect<E>> {
+    fn snapshot_if_due(&mut self, now: Now) -> Vec<Effect<E>> {
         match self.wake(now) {
-            Some(wake) if wake <= now.mono => self.look(now),
+            Some(wake) if wake <= now.mono => self.take_snapshot(now),
             _ => Vec::new(),
         }
     }
 
-    fn look(&mut self, now: Now) -> Vec<Effect<E>> {
+    fn take_snapshot(&mut self, now: Now) -> Vec<Effect<E>> {
         self.busy = Busy::Looking;
         self.hinted = false;
         self.last_look = Some(now.mono);
-        vec![Effect::Look]
+        vec![Effect::TakeSnapshot]
     }
 
-    fn build(&mut self, content: Content) -> Vec<Effect<E>> {
+    fn build(&mut self, content: ContentId) -> Vec<Effect<E>> {
         self.busy = Busy::Building(content);
-        self.still = None;
+        self.settling = None;
         vec![Effect::Build(content)]
     }
 
-    fn looked(&mut self, now: Now, seen: Seen<E>) -> Vec<Effect<E>> {
+    fn snapshot_taken(&mut self, now: Now, seen: ReadOutcome<E>) -> Vec<Effect<E>> {
         let torn = self.torn.take();
         match seen {
-            Seen::Served => {
+            ReadOutcome::Served => {
                 let mut effects = Vec::new();
                 if self.settled() {
-                    effects.push(Effect::Tell(Notice::Recovered));
+                    effects.push(Effect::Report(Notice::Recovered));
                 }
                 self.answer(&mut effects, Answer::Unchanged);
                 effects
             }
-            Seen::Changed { content, motion, shrinks } => self.changed(now, content, motion, shrinks),
-            Seen::Torn { cause, still } => {
-                let pause = torn.map_or(self.timing.gap, |torn| self.timing.torn_pause(torn.pause));
+            ReadOutcome::Changed { content, motion, shrinks } => self.changed(now, content, motion, shrinks),
+            ReadOutcome::Torn { cause, still } => {
+                let pause = torn.map_or(self.timing.min_interval, |torn| self.timing.torn_pause(torn.pause));
                 let since = torn.filter(|_| still).map_or(now.mono, |torn| torn.since);
                 self.torn = Some(Torn { since, pause });
                 self.tear(now, cause, since, pause)
             }
-            Seen::Failed(cause) => {
-                self.still = None;
+            ReadOutcome::Failed(cause) => {
+                self.settling = None;
                 self.fail(now, cause, now.mono)
             }
         }
     }
 
-    fn changed(&mut self, now: Now, content: Content, motion: Motion, shrinks: bool) -> Vec<Effect<E>> {
+    fn changed(&mut self, now: Now, content: ContentId, motion: ChangeKind, shrinks: bool) -> Vec<Effect<E>> {
         self.unread = None;
         if self.by_hand.is_some() {
             return self.build(content);
         }
-        match self.held {
+        match self.deferred {
             Some((held, date)) if held == content => {
                 self.retry_at = None;
                 self.unsettled = None;
@@ -470,10 +479,10 @@ impl<E: Clone + PartialEq> Machine<E> {
                 }
                 // The rejection in between is over. It was reported, so the deferral that stands is
                 // reported again.
-                let over = self.refusal.take().map(|_| Effect::Tell(Notice::Held(date)));
+                let over = self.refusal.take().map(|_| Effect::Report(Notice::Deferred(date)));
                 return over.into_iter().collect();
             }
-            _ => self.held = None,
+            _ => self.deferred = None,
         }
         if let Some(refusal) = self.refusal.as_ref().filter(|refusal| refusal.content == Some(content)) {
             // This content was complete and was rejected. A check may have failed for a reason
@@ -483,35 +492,35 @@ impl<E: Clone + PartialEq> Machine<E> {
                 return self.build(content);
             }
             self.retry_at = Some(at);
-            self.still = None;
+            self.settling = None;
             self.unsettled = None;
             return Vec::new();
         }
         let wait = match motion {
-            Motion::Committed => return self.build(content),
+            ChangeKind::Atomic => return self.build(content),
             _ if shrinks => self.timing.shrink_settle,
-            Motion::Tied => self.timing.tie,
-            Motion::Loose => self.timing.settle,
+            ChangeKind::AmbiguousTime => self.timing.tie_recheck,
+            ChangeKind::InPlace => self.timing.settle,
         };
         self.retry_at = None;
-        match self.still {
+        match self.settling {
             Some(still) if still.content == content => {
                 // Counted from the begin of this snapshot, not from its end: a slow one read the
                 // files early on (ASM-05).
                 if self.last_look.is_some_and(|look| still.since + wait <= look) {
                     return self.build(content);
                 }
-                self.still = Some(Still { until: still.since + wait, ..still });
+                self.settling = Some(Settling { until: still.since + wait, ..still });
                 Vec::new()
             }
             _ => {
-                self.still = Some(Still { content, since: now.mono, until: now.mono + wait });
+                self.settling = Some(Settling { content, since: now.mono, until: now.mono + wait });
                 self.unsettled(now)
             }
         }
     }
 
-    fn built(&mut self, now: Now, content: Content, verdict: Verdict<E>) -> Vec<Effect<E>> {
+    fn built(&mut self, now: Now, content: ContentId, verdict: Verdict<E>) -> Vec<Effect<E>> {
         match verdict {
             Verdict::Valid => {
                 let mut effects = vec![Effect::Publish { content, recovered: self.settled() }];
@@ -519,21 +528,21 @@ impl<E: Clone + PartialEq> Machine<E> {
                 effects
             }
             Verdict::NotYet(date) => {
-                let known = self.held.is_some_and(|(held, _)| held == content);
+                let known = self.deferred.is_some_and(|(held, _)| held == content);
                 // A date that has passed is checked again soon, not at once and in an endless loop.
-                self.held = Some((content, date.max(now.wall + self.timing.retry)));
+                self.deferred = Some((content, date.max(now.wall + self.timing.retry)));
                 self.refusal = None;
                 self.retry_at = None;
                 self.unsettled = None;
                 let mut effects = Vec::new();
                 if !known {
-                    effects.push(Effect::Tell(Notice::Held(date)));
+                    effects.push(Effect::Report(Notice::Deferred(date)));
                 }
-                self.answer(&mut effects, Answer::Held(date));
+                self.answer(&mut effects, Answer::Deferred(date));
                 effects
             }
             Verdict::Refused(cause) => {
-                self.held = None;
+                self.deferred = None;
                 self.refuse(now, cause, Some(content), 1, None)
             }
         }
@@ -542,7 +551,7 @@ impl<E: Clone + PartialEq> Machine<E> {
     /// Handles a torn snapshot. Where nothing has moved for longer than a publisher may pause
     /// (ASM-05), no publisher is at work, and the file cannot be read.
     fn tear(&mut self, now: Now, cause: E, since: Duration, pause: Duration) -> Vec<Effect<E>> {
-        self.still = None;
+        self.settling = None;
         self.unread = None;
         // Counted from the begin of this snapshot, as where a file set settles.
         if self.last_look.is_some_and(|look| since < now.mono && since + self.timing.settle <= look) {
@@ -552,7 +561,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         let mut effects = self.unsettled(now);
         // A manual reload asks for one consistent snapshot, and waits for it as long as the first
         // load does.
-        if self.by_hand.is_some_and(|since| now.mono >= since + self.timing.patience) {
+        if self.by_hand.is_some_and(|since| now.mono >= since + self.timing.still_changing_after) {
             self.answer(&mut effects, Answer::Refused(cause));
         }
         effects
@@ -583,7 +592,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         &mut self,
         now: Now,
         cause: E,
-        content: Option<Content>,
+        content: Option<ContentId>,
         met: u64,
         retry: Option<Retry>,
     ) -> Vec<Effect<E>> {
@@ -594,7 +603,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         let retry = self.plan_retry(now, again.map(|old| old.retry).or(retry));
         if stood.is_none() {
             self.owes_recovery = true;
-            effects.push(Effect::Tell(Notice::Refused(cause.clone())));
+            effects.push(Effect::Report(Notice::Refused(cause.clone())));
         }
         // A name that is missing for a moment is part of a change that goes on.
         self.unsettled = None;
@@ -616,23 +625,23 @@ impl<E: Clone + PartialEq> Machine<E> {
     /// Records that the file set moves, and reports that once when it lasts.
     fn unsettled(&mut self, now: Now) -> Vec<Effect<E>> {
         let (since, told) = *self.unsettled.get_or_insert((now.mono, false));
-        if told || now.mono < since + self.timing.patience {
+        if told || now.mono < since + self.timing.still_changing_after {
             return Vec::new();
         }
         self.unsettled = Some((since, true));
         self.owes_recovery = true;
-        vec![Effect::Tell(Notice::StillChanging)]
+        vec![Effect::Report(Notice::StillChanging)]
     }
 
     /// Records that the served bytes are on disk. Returns whether the end of a problem has to be
     /// reported.
     fn settled(&mut self) -> bool {
-        self.still = None;
+        self.settling = None;
         self.unsettled = None;
         self.refusal = None;
         self.unread = None;
         self.retry_at = None;
-        self.held = None;
+        self.deferred = None;
         std::mem::take(&mut self.owes_recovery)
     }
 
@@ -654,12 +663,12 @@ mod tests {
         let all = |time| Timing {
             settle: time,
             shrink_settle: time,
-            tie: time,
+            tie_recheck: time,
             retry: time,
             poll: time,
-            poll_degraded: time,
-            gap: time,
-            patience: time,
+            degraded_poll: time,
+            min_interval: time,
+            still_changing_after: time,
         };
         assert_eq!(all(endless).bounded(), all(LONGEST));
         assert_eq!(all(short).bounded(), all(short));
@@ -667,7 +676,7 @@ mod tests {
         let now = Now { mono: LONGEST, wall: LONGEST };
         let mut machine = Machine::new(all(endless).bounded());
         machine.step(now, Input::Tick);
-        machine.step(now, Input::Looked(Seen::Failed("gone")));
+        machine.step(now, Input::SnapshotTaken(ReadOutcome::Failed("gone")));
         assert!(machine.wake(now).is_some_and(|wake| wake > now.mono));
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     build::Build,
     cell::Published,
     clock::{Clock, SystemClock},
-    engine::{Engine, First},
+    engine::{Engine, InitialLoad},
     error::Error,
     event::{self, Event},
     expiry::Thresholds,
@@ -186,17 +186,17 @@ impl<B: Build> Builder<B> {
         let sets = self.sets?;
         let names: Vec<_> = sets.iter().map(|set| Arc::from(set.name())).collect();
         let Self { build, clock, timing, make_watcher, thresholds, .. } = self;
-        let First { mut engine, whole, now, progress } =
+        let InitialLoad { mut engine, whole, now, progress } =
             Engine::load((fs, probe), sets, build, &*clock, timing, make_watcher, thresholds)?;
         // A build may return fewer leaves than there are file sets; the others have none.
         let leaves = whole.leaves.into_iter().chain(std::iter::repeat(None));
         let mut status = Status::first(names.into_iter().zip(leaves), now.wall);
         let near: Vec<_> =
-            (0..status.sets.len()).filter_map(|set| engine.nears_its_end(&mut status, set, now)).collect();
+            (0..status.sets.len()).filter_map(|set| engine.check_expiry(&mut status, set, now)).collect();
         let shared =
             Arc::new(Shared::new(whole.value, (status, progress), self.observers, clock, Box::new(engine)));
-        event::warnings(whole.warnings).for_each(|warning| shared.tell(warning));
-        near.into_iter().for_each(|event| shared.tell(event));
+        event::warnings(whole.warnings).for_each(|warning| shared.report(warning));
+        near.into_iter().for_each(|event| shared.report(event));
         let owner = Arc::new(Owner { shared: Arc::clone(&shared), worker: Arc::new(Mutex::new(None)) });
         Ok(Reloader { handle: Handle { shared, owner } })
     }
@@ -268,15 +268,15 @@ pub(crate) fn no_thread(whom: &str, why: &std::io::Error) -> Error {
 /// publishes nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stuck;
+pub struct StopTimeout;
 
-impl fmt::Display for Stuck {
+impl fmt::Display for StopTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the reload worker did not end within {} s and was left behind", STOP_LIMIT.as_secs())
     }
 }
 
-impl std::error::Error for Stuck {}
+impl std::error::Error for StopTimeout {}
 
 impl<T: Send + Sync + 'static> Reloader<T> {
     /// Makes the settings of a reloader that reads these files, as one file set, and builds values
@@ -323,7 +323,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 drop(worker);
                 let running = StartError::AlreadyRunning;
                 let error = Error::new(crate::Layer::Settings, running.to_string());
-                shared.tell(Event::Warning { error });
+                shared.report(Event::Warning { error });
                 return Err(running);
             };
             (state.runs, stopped)
@@ -350,8 +350,8 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// Called from a callback it does not wait: the driver ends once the callback has returned.
     ///
     /// # Errors
-    /// [`Stuck`] where the driver has not ended in time; that is also reported as a warning.
-    pub fn stop(&self) -> Result<(), Stuck> {
+    /// [`StopTimeout`] where the driver has not ended in time; that is also reported as a warning.
+    pub fn stop(&self) -> Result<(), StopTimeout> {
         stop(&self.handle.shared, &self.handle.owner.worker, None)
     }
 
@@ -392,7 +392,7 @@ pub(crate) fn stop<T: Send + Sync + 'static>(
     shared: &Arc<Shared<T>>,
     worker: &Worker,
     only: Option<u64>,
-) -> Result<(), Stuck> {
+) -> Result<(), StopTimeout> {
     let mut state = shared.lock();
     if only.is_some_and(|only| only != state.runs) {
         return Ok(());
@@ -409,9 +409,9 @@ pub(crate) fn stop<T: Send + Sync + 'static>(
     while state.worker && state.runs == run {
         let Some(left) = deadline.left() else {
             drop(state);
-            let error = Error::new(crate::Layer::Settings, Stuck.to_string());
-            shared.tell(Event::Warning { error });
-            return Err(Stuck);
+            let error = Error::new(crate::Layer::Settings, StopTimeout.to_string());
+            shared.report(Event::Warning { error });
+            return Err(StopTimeout);
         };
         state = shared.wait(state, Some(left));
     }
@@ -529,14 +529,14 @@ impl<T: Send + Sync + 'static> Handle<T> {
     /// Returns whether the trust was reduced since this generation: a client may have been accepted
     /// under it that would be rejected now.
     #[must_use]
-    pub fn shrank_after(&self, generation: u64) -> bool {
+    pub fn trust_reduced_since(&self, generation: u64) -> bool {
         self.shared.lock().status.shrunk_after(generation).is_some()
     }
 
     /// Returns a future of the first publication after `generation` that removes trust, for any
     /// runtime. No other publication wakes it. It is ready at once if that has happened already.
-    pub fn trust_shrunk(&self, generation: u64) -> TrustShrunk<T> {
-        TrustShrunk { waiting: Waiting::draining(&self.shared), generation }
+    pub fn trust_reduced(&self, generation: u64) -> TrustReduced<T> {
+        TrustReduced { waiting: Waiting::draining(&self.shared), generation }
     }
 
     /// Subscribes to the events from now on.
@@ -570,12 +570,12 @@ impl<T: Send + Sync + 'static> Future for PublishedAfter<T> {
 /// Handshakes get that generation by then. A stopped reloader publishes nothing, so nothing
 /// resolves the future.
 #[must_use]
-pub struct TrustShrunk<T> {
+pub struct TrustReduced<T> {
     waiting: Waiting<T>,
     generation: u64,
 }
 
-impl<T: Send + Sync + 'static> Future for TrustShrunk<T> {
+impl<T: Send + Sync + 'static> Future for TrustReduced<T> {
     type Output = u64;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<u64> {
@@ -584,9 +584,9 @@ impl<T: Send + Sync + 'static> Future for TrustShrunk<T> {
     }
 }
 
-impl<T> fmt::Debug for TrustShrunk<T> {
+impl<T> fmt::Debug for TrustReduced<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrustShrunk").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("TrustReduced").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 
@@ -600,7 +600,7 @@ pub struct Events<T> {
 /// An event, and the number of events lost before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Told {
+pub struct Delivered {
     /// The event.
     pub event: Arc<Event>,
     /// The number of events that this subscriber has lost directly before it.
@@ -609,13 +609,13 @@ pub struct Told {
 
 impl<T: Send + Sync + 'static> Events<T> {
     /// Returns the next event, if there is one already.
-    pub fn try_next(&mut self) -> Option<Told> {
+    pub fn try_next(&mut self) -> Option<Delivered> {
         let told = self.shared.lock().events.read(self.next);
         told.map(|told| self.take(told))
     }
 
     /// Returns the next event; waits for it at most `limit`.
-    pub fn next_within(&mut self, limit: Duration) -> Option<Told> {
+    pub fn next_within(&mut self, limit: Duration) -> Option<Delivered> {
         let deadline = Deadline::after(limit);
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -627,8 +627,8 @@ impl<T: Send + Sync + 'static> Events<T> {
         }
     }
 
-    fn take(&mut self, (event, lost): (Arc<Event>, u64)) -> Told {
+    fn take(&mut self, (event, lost): (Arc<Event>, u64)) -> Delivered {
         self.next += lost + 1;
-        Told { event, lost }
+        Delivered { event, lost }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    build::Shrunk,
+    build::TrustReduction,
     cell::{Cell, Published},
     clock::{Clock, Now},
     error::{Error, Layer, drop_payload},
@@ -40,7 +40,7 @@ pub enum Reload {
     /// The files hold the served bytes.
     Unchanged,
     /// The files hold a valid file set that is deferred until this date, since the Unix epoch.
-    Held(Duration),
+    Deferred(Duration),
     /// The files were rejected; the served value stays served.
     Refused(Error),
     /// The reload was asked for from a callback: it happens once the callback has returned.
@@ -100,7 +100,7 @@ pub(crate) enum Ask {
 
 /// The kind of change that a task waits for.
 #[derive(Clone, Copy)]
-enum Whom {
+enum WaitKind {
     /// Any event or publication.
     All,
     /// A publication that reduces the trust.
@@ -161,10 +161,10 @@ pub struct State<T> {
 }
 
 impl<T> State<T> {
-    fn wakers_of(&mut self, whom: Whom) -> &mut BTreeMap<u64, Waker> {
+    fn wakers_of(&mut self, whom: WaitKind) -> &mut BTreeMap<u64, Waker> {
         match whom {
-            Whom::All => &mut self.wakers,
-            Whom::Draining => &mut self.draining,
+            WaitKind::All => &mut self.wakers,
+            WaitKind::Draining => &mut self.draining,
         }
     }
 
@@ -257,7 +257,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         set: usize,
         value: T,
         leaf: Option<Leaf>,
-        shrunk: Option<Shrunk>,
+        shrunk: Option<TrustReduction>,
         now: Now,
         recovered: bool,
     ) -> bool {
@@ -280,16 +280,16 @@ impl<T: Send + Sync + 'static> Shared<T> {
             (own.generation, own.served_since) = (generation, now.wall);
             let old_leaf = std::mem::replace(&mut own.leaf, leaf.clone());
             own.refused = None;
-            own.held_until = None;
+            own.deferred_until = None;
             own.differs_since = None;
             own.expiring = None;
             let mut wakers = std::mem::take(&mut state.wakers);
             let told = Event::Published { generation, old: old_leaf, new: leaf, recovered, set: name };
             let mut events = vec![told];
-            if let Some(Shrunk { epoch, lost }) = shrunk {
-                state.status.shrunk = Some(generation);
+            if let Some(TrustReduction { epoch, removed: lost }) = shrunk {
+                state.status.trust_reduced = Some(generation);
                 wakers.append(&mut state.draining);
-                events.push(Event::TrustShrunk { generation, epoch, lost });
+                events.push(Event::TrustReduced { generation, epoch, lost });
             }
             let events: Vec<_> = events.into_iter().map(Arc::new).collect();
             events.iter().for_each(|event| state.events.push(Arc::clone(event)));
@@ -368,14 +368,14 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let shared = Arc::clone(self);
         let why = "a handshake is served, but reloading was never started: call `start`";
         let error = Error::new(Layer::Settings, why);
-        if std::thread::Builder::new().spawn(move || shared.tell(Event::Warning { error })).is_err() {
+        if std::thread::Builder::new().spawn(move || shared.report(Event::Warning { error })).is_err() {
             // A later handshake tries again.
             self.attended.store(false, Ordering::Relaxed);
         }
     }
 
     /// Reports an event to subscribers, tasks and callbacks.
-    pub(crate) fn tell(&self, event: Event) {
+    pub(crate) fn report(&self, event: Event) {
         let event = Arc::new(event);
         let wakers = {
             let mut state = self.lock();

@@ -32,7 +32,7 @@ use crate::{
     error::{Error, Layer},
     fs::{self, Fs, Kind, Stat},
     secret::Secret,
-    walk::{self, Seen, Step, Walk},
+    walk::{self, Lookup, Step, Walk},
 };
 
 /// The largest file read, in bytes (4 MiB). A Kubernetes Secret holds at most 1 MiB; Debian's whole
@@ -170,7 +170,7 @@ pub(crate) fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {
 
 /// Returns the warning about a file whose length has reached 80 % of its limit: beyond the limit,
 /// each update is rejected.
-pub(crate) fn nears(limit: u64, length: usize) -> Option<String> {
+pub(crate) fn near_limit(limit: u64, length: usize) -> Option<String> {
     (length as u64 >= limit / 5 * 4).then(|| {
         format!("{length} bytes are close to the limit of {limit}: with more than that, updates are refused")
     })
@@ -278,39 +278,39 @@ impl fmt::Display for Failure {
 
 /// One attempt and its walk, which is complete up to the point where the attempt failed.
 #[derive(Debug)]
-pub struct Look {
+pub struct Snapshot {
     /// Every entry looked up.
     pub walk: Walk,
     /// The bytes, or the reason why there are none.
     pub files: Result<Files, Failure>,
 }
 
-impl Look {
+impl Snapshot {
     /// Returns whether both are torn in the same way, and nothing shows that anything moved between
     /// them. A name that was missing may come and go, so it proves nothing and gives `false`.
     pub fn is_torn_as(&self, earlier: &Self) -> bool {
-        if self.walk.entries.iter().any(|entry| entry.seen == Seen::Nothing) {
+        if self.walk.entries.iter().any(|entry| entry.seen == Lookup::Nothing) {
             return false;
         }
         match (&self.files, &earlier.files) {
-            (Err(now), Err(was)) => now.is_torn() && now == was && self.walk.held_still_since(&earlier.walk),
+            (Err(now), Err(was)) => now.is_torn() && now == was && self.walk.unchanged_since(&earlier.walk),
             _ => false,
         }
     }
 }
 
 /// Makes exactly one attempt.
-pub fn take<F: Fs>(fs: &F, set: &PathSet) -> Look {
+pub fn take<F: Fs>(fs: &F, set: &PathSet) -> Snapshot {
     take_since(fs, set, None)
 }
 
 /// Makes one attempt as [`take`] does, cheaper where nothing has changed since an earlier
 /// consistent attempt.
-pub fn take_since<F: Fs>(fs: &F, set: &PathSet, earlier: Option<(&Walk, &Files)>) -> Look {
+pub fn take_since<F: Fs>(fs: &F, set: &PathSet, earlier: Option<(&Walk, &Files)>) -> Snapshot {
     let (nodes, entries, known, listings) = (Vec::new(), Vec::new(), HashMap::new(), Vec::new());
     let mut attempt = Attempt { fs, earlier, nodes, entries, known, listings, walk: Walk::default() };
     let files = attempt.run(set);
-    Look { walk: attempt.walk, files }
+    Snapshot { walk: attempt.walk, files }
 }
 
 /// An open directory of the cache.
@@ -323,7 +323,7 @@ struct Node<D> {
 }
 
 /// The private part of an entry, besides the recorded one.
-struct Looked {
+struct LookedUp {
     parent: usize,
     name: OsString,
     /// The node of the entry, where it is an open directory.
@@ -336,14 +336,14 @@ struct Looked {
 
 /// An entry whose name is not opened as a directory at once.
 struct Found {
-    seen: Seen,
+    seen: Lookup,
     node: Option<usize>,
     followed: bool,
-    stop: Option<Stop>,
+    stop: Option<EntryError>,
 }
 
 impl Found {
-    fn new(seen: Seen, stop: Option<Stop>) -> Self {
+    fn new(seen: Lookup, stop: Option<EntryError>) -> Self {
         Self { seen, node: None, followed: false, stop }
     }
 }
@@ -353,7 +353,7 @@ struct Attempt<'a, F: Fs> {
     /// An earlier consistent attempt.
     earlier: Option<(&'a Walk, &'a Files)>,
     nodes: Vec<Node<F::Dir>>,
-    entries: Vec<Looked>,
+    entries: Vec<LookedUp>,
     /// The indexes of the entries, by node and name.
     known: HashMap<usize, HashMap<OsString, usize>>,
     /// The directories that were listed, by node, and the names in them, in order.
@@ -362,7 +362,7 @@ struct Attempt<'a, F: Fs> {
 }
 
 /// The end of a resolved path.
-enum End {
+enum Resolved {
     /// The entry of a regular file.
     File(usize),
     /// The node of a directory, where one is wanted.
@@ -372,12 +372,12 @@ enum End {
 }
 
 /// A failure at one entry, before it is known which path of the set was being resolved.
-enum Stop {
+enum EntryError {
     Torn(PathBuf, String),
     Fault(PathBuf, String),
 }
 
-impl Stop {
+impl EntryError {
     /// Makes the failure of this path.
     fn of(self, path: &Path) -> Failure {
         match self {
@@ -401,7 +401,7 @@ impl<F: Fs> Attempt<'_, F> {
         let mut dirs = Vec::with_capacity(set.dirs.len());
         for dir in &set.dirs {
             match self.resolve(dir, true) {
-                Ok(End::Opened(node)) => dirs.push((dir, node)),
+                Ok(Resolved::Opened(node)) => dirs.push((dir, node)),
                 Ok(_) => {}
                 Err(stop) => stop.of(dir).noted(&mut failure)?,
             }
@@ -459,7 +459,7 @@ impl<F: Fs> Attempt<'_, F> {
         let Node { path, stat, .. } = &self.nodes[node];
         // Recorded also if the listing fails, so that the directory stays watched.
         self.walk.note_listing(path, stat.id, stat.ctime);
-        let fault = |why: String| Stop::Fault(path.clone(), why).of(dir);
+        let fault = |why: String| EntryError::Fault(path.clone(), why).of(dir);
         let names = self.names(node).map_err(|error| fault(describe("list", &error)))?;
         let too_many = (names.len() > LISTING_LIMIT)
             .then(|| fault(format!("there are more than {LISTING_LIMIT} names in it")));
@@ -471,7 +471,7 @@ impl<F: Fs> Attempt<'_, F> {
         let (before, mut bytes, mut failed) = (found.len(), 0, None);
         for path in names.into_iter().map(|name| dir.join(name)) {
             match self.resolve(&path, false) {
-                Ok(End::File(index)) => {
+                Ok(Resolved::File(index)) => {
                     // Saturating: three sparse files of the largest length overflow the number.
                     bytes = self.walk.entries[index].size().saturating_add(bytes);
                     found.push((path, index));
@@ -484,7 +484,7 @@ impl<F: Fs> Attempt<'_, F> {
         match failed {
             Some(failure) => Err(failure),
             None if found.len() == before => Err(nothing),
-            None if bytes > LISTED_BYTES_LIMIT => Err(Stop::Fault(dir.to_owned(), why).of(dir)),
+            None if bytes > LISTED_BYTES_LIMIT => Err(EntryError::Fault(dir.to_owned(), why).of(dir)),
             None => Ok(()),
         }
     }
@@ -510,17 +510,17 @@ impl<F: Fs> Attempt<'_, F> {
     }
 
     /// Walks one path to the entry of its file.
-    fn file(&mut self, path: &Path) -> Result<usize, Stop> {
+    fn file(&mut self, path: &Path) -> Result<usize, EntryError> {
         let wanted = "a directory where a regular file is wanted";
         match self.resolve(path, false)? {
-            End::File(index) => Ok(index),
-            End::Dir(at) => Err(Stop::Fault(at, wanted.to_owned())),
-            End::Opened(_) => Err(Stop::Fault(path.to_owned(), wanted.to_owned())),
+            Resolved::File(index) => Ok(index),
+            Resolved::Dir(at) => Err(EntryError::Fault(at, wanted.to_owned())),
+            Resolved::Opened(_) => Err(EntryError::Fault(path.to_owned(), wanted.to_owned())),
         }
     }
 
     /// Walks one path to its end.
-    fn resolve(&mut self, path: &Path, wants_dir: bool) -> Result<End, Stop> {
+    fn resolve(&mut self, path: &Path, wants_dir: bool) -> Result<Resolved, EntryError> {
         self.walk.traces.push(Vec::new());
         let anchor: PathBuf = path
             .components()
@@ -559,30 +559,32 @@ impl<F: Fs> Attempt<'_, F> {
             let at = || self.walk.entries[index].path.clone();
             if lookups > LOOKUP_LIMIT {
                 let why = format!("more than {LOOKUP_LIMIT} names to look up: a link loop?");
-                return Err(Stop::Fault(at(), why));
+                return Err(EntryError::Fault(at(), why));
             }
             if let Some(trace) = self.walk.traces.last_mut() {
                 trace.push(Step { entry: index, as_directory });
             }
             let seen = &self.walk.entries[index].seen;
-            links += usize::from(matches!(seen, Seen::Link(..)) || self.entries[index].followed);
+            links += usize::from(matches!(seen, Lookup::Link(..)) || self.entries[index].followed);
             if links > LINK_LIMIT {
                 let why = format!("more than {LINK_LIMIT} links to follow: a link loop?");
-                return Err(Stop::Fault(at(), why));
+                return Err(EntryError::Fault(at(), why));
             }
             match seen {
-                Seen::Link(_, target) => {
+                Lookup::Link(_, target) => {
                     for part in parts(target).collect::<Vec<_>>().into_iter().rev() {
                         rest.push_front(part);
                     }
                 }
-                Seen::Node(stat) if stat.kind == Kind::File && !as_directory => return Ok(End::File(index)),
-                Seen::Node(stat) if stat.kind == Kind::Dir && as_directory => {
+                Lookup::Node(stat) if stat.kind == Kind::File && !as_directory => {
+                    return Ok(Resolved::File(index));
+                }
+                Lookup::Node(stat) if stat.kind == Kind::Dir && as_directory => {
                     let node = self.open_dir(index)?;
                     stack.push(node);
                 }
-                Seen::Node(stat) if stat.kind == Kind::Dir => return Ok(End::Dir(at())),
-                Seen::Node(stat) => {
+                Lookup::Node(stat) if stat.kind == Kind::Dir => return Ok(Resolved::Dir(at())),
+                Lookup::Node(stat) => {
                     let wanted = if as_directory { "a directory" } else { "a regular file" };
                     let why = format!("{} where {wanted} is wanted", stat.kind.name());
                     // A pipe or device may never return the same bytes twice, or may wait for a
@@ -593,20 +595,24 @@ impl<F: Fs> Attempt<'_, F> {
                         }
                         _ => "",
                     };
-                    return Err(Stop::Fault(at(), why + hint));
+                    return Err(EntryError::Fault(at(), why + hint));
                 }
-                Seen::Nothing => return Err(Stop::Fault(at(), "cannot be looked up".to_owned())),
+                Lookup::Nothing => return Err(EntryError::Fault(at(), "cannot be looked up".to_owned())),
             }
         }
-        if wants_dir { Ok(End::Opened(stack[stack.len() - 1])) } else { Ok(End::Dir(path.to_owned())) }
+        if wants_dir {
+            Ok(Resolved::Opened(stack[stack.len() - 1]))
+        } else {
+            Ok(Resolved::Dir(path.to_owned()))
+        }
     }
 
     /// Returns the node of the anchor, which is opened once.
-    fn root(&mut self, anchor: &Path) -> Result<usize, Stop> {
+    fn root(&mut self, anchor: &Path) -> Result<usize, EntryError> {
         if let Some(index) = self.nodes.iter().position(|node| node.path == anchor) {
             return Ok(index);
         }
-        let fault = |error| Stop::Fault(anchor.to_owned(), describe("open", &error));
+        let fault = |error| EntryError::Fault(anchor.to_owned(), describe("open", &error));
         let dir = self.fs.root(anchor).map_err(fault)?;
         let stat = self.fs.stat_dir(&dir).map_err(fault)?;
         Ok(self.node(dir, stat, anchor, false))
@@ -619,7 +625,7 @@ impl<F: Fs> Attempt<'_, F> {
     }
 
     /// Looks a name up, once per directory and name.
-    fn look_up(&mut self, parent: usize, name: &OsStr, as_directory: bool) -> Result<usize, Stop> {
+    fn look_up(&mut self, parent: usize, name: &OsStr, as_directory: bool) -> Result<usize, EntryError> {
         if let Some(index) = self.known.get(&parent).and_then(|names| names.get(name)) {
             return Ok(*index);
         }
@@ -627,11 +633,11 @@ impl<F: Fs> Attempt<'_, F> {
         // An entry that was a symlink most likely still is one.
         let earlier = self.earlier.and_then(|(walk, _)| walk.entries.get(self.entries.len()));
         let was = earlier.filter(|entry| entry.path == path).map(|entry| &entry.seen);
-        let was_link = matches!(was, Some(Seen::Link(..)));
+        let was_link = matches!(was, Some(Lookup::Link(..)));
         let mut assumed = false;
         let Found { seen, node, followed, stop } =
             if let Some((stat, opened)) = self.directory(parent, name, &path, as_directory && !was_link) {
-                Found { node: Some(opened), ..Found::new(Seen::Node(stat), None) }
+                Found { node: Some(opened), ..Found::new(Lookup::Node(stat), None) }
             } else if let Some(link) = was.and_then(|was| self.same_link(parent, name, was)) {
                 assumed = true;
                 Found::new(link, None)
@@ -642,7 +648,7 @@ impl<F: Fs> Attempt<'_, F> {
         self.walk.note_lookup(dir, stat.id, name.to_owned(), &seen);
         self.walk.entries.push(walk::Entry { path, seen });
         self.known.entry(parent).or_default().insert(name.to_owned(), self.entries.len());
-        self.entries.push(Looked { parent, name: name.to_owned(), node, assumed, followed });
+        self.entries.push(LookedUp { parent, name: name.to_owned(), node, assumed, followed });
         stop.map_or(Ok(self.entries.len() - 1), Err)
     }
 
@@ -656,8 +662,8 @@ impl<F: Fs> Attempt<'_, F> {
 
     /// Returns the earlier symlink if it still leads where it did. Its times are read only where
     /// another entry has changed.
-    fn same_link(&self, parent: usize, name: &OsStr, was: &Seen) -> Option<Seen> {
-        let Seen::Link(_, target) = was else { return None };
+    fn same_link(&self, parent: usize, name: &OsStr, was: &Lookup) -> Option<Lookup> {
+        let Lookup::Link(_, target) = was else { return None };
         let now = self.fs.read_link(&self.nodes[parent].dir, name).ok()?;
         (now == *target).then(|| was.clone())
     }
@@ -667,28 +673,28 @@ impl<F: Fs> Attempt<'_, F> {
         let dir = &self.nodes[parent].dir;
         let link = match self.fs.stat(dir, name) {
             Ok(stat) if stat.kind == Kind::Link => stat,
-            Ok(stat) => return Found::new(Seen::Node(stat), None),
+            Ok(stat) => return Found::new(Lookup::Node(stat), None),
             Err(error) => {
-                let stop = Stop::Fault(path.to_owned(), describe("find", &error));
-                return Found::new(Seen::Nothing, Some(stop));
+                let stop = EntryError::Fault(path.to_owned(), describe("find", &error));
+                return Found::new(Lookup::Nothing, Some(stop));
             }
         };
         if self.fs.has_magic_links(dir) {
             return match follow(self.fs, dir, name) {
                 Ok((stat, to)) => {
                     let node = (stat.kind == Kind::Dir).then(|| self.node(to, stat, path, true));
-                    Found { seen: Seen::Node(stat), node, followed: true, stop: None }
+                    Found { seen: Lookup::Node(stat), node, followed: true, stop: None }
                 }
-                Err(error) => Found::new(Seen::Node(link), Some(not_followed(path, &error))),
+                Err(error) => Found::new(Lookup::Node(link), Some(not_followed(path, &error))),
             };
         }
         match self.fs.read_link(dir, name) {
-            Ok(target) => Found::new(Seen::Link(link, target), None),
-            Err(error) => Found::new(Seen::Node(link), Some(gone_or_fault(path, "read the link", &error))),
+            Ok(target) => Found::new(Lookup::Link(link, target), None),
+            Err(error) => Found::new(Lookup::Node(link), Some(gone_or_fault(path, "read the link", &error))),
         }
     }
 
-    fn open_dir(&mut self, index: usize) -> Result<usize, Stop> {
+    fn open_dir(&mut self, index: usize) -> Result<usize, EntryError> {
         let looked = &self.entries[index];
         if let Some(node) = looked.node {
             return Ok(node);
@@ -698,18 +704,20 @@ impl<F: Fs> Attempt<'_, F> {
             .fs
             .open_dir(&self.nodes[looked.parent].dir, &looked.name)
             .map_err(|error| gone_or_fault(&path, "open", &error))?;
-        let stat =
-            self.fs.stat_dir(&dir).map_err(|error| Stop::Fault(path.clone(), describe("stat", &error)))?;
+        let stat = self
+            .fs
+            .stat_dir(&dir)
+            .map_err(|error| EntryError::Fault(path.clone(), describe("stat", &error)))?;
         let is_it = |seen: &Stat| seen.id == stat.id && stat.kind == Kind::Dir;
-        if !matches!(&self.walk.entries[index].seen, Seen::Node(seen) if is_it(seen)) {
-            return Err(Stop::Torn(path, "found, but another directory is opened".to_owned()));
+        if !matches!(&self.walk.entries[index].seen, Lookup::Node(seen) if is_it(seen)) {
+            return Err(EntryError::Torn(path, "found, but another directory is opened".to_owned()));
         }
         let node = self.node(dir, stat, &path, self.entries[index].name == "..");
         self.entries[index].node = Some(node);
         Ok(node)
     }
 
-    fn open(&self, index: usize) -> Result<F::File, Stop> {
+    fn open(&self, index: usize) -> Result<F::File, EntryError> {
         let looked = &self.entries[index];
         let dir = &self.nodes[looked.parent].dir;
         let opened = if looked.followed {
@@ -720,17 +728,17 @@ impl<F: Fs> Attempt<'_, F> {
         opened.map_err(|error| gone_or_fault(&self.walk.entries[index].path, "open", &error))
     }
 
-    fn read(&self, index: usize, mut file: F::File, limit: u64) -> Result<Secret, Stop> {
+    fn read(&self, index: usize, mut file: F::File, limit: u64) -> Result<Secret, EntryError> {
         let walk::Entry { path, seen } = &self.walk.entries[index];
-        let fault = |verb, error: &io::Error| Stop::Fault(path.clone(), describe(verb, error));
+        let fault = |verb, error: &io::Error| EntryError::Fault(path.clone(), describe(verb, error));
         let stat = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
-        if *seen != Seen::Node(stat) {
+        if *seen != Lookup::Node(stat) {
             let why = "found, but another file is opened, or one of another length or time";
-            return Err(Stop::Torn(path.clone(), why.to_owned()));
+            return Err(EntryError::Torn(path.clone(), why.to_owned()));
         }
         if stat.size > limit {
             let why = format!("{} bytes are more than the limit of {limit}", stat.size);
-            return Err(Stop::Fault(path.clone(), why));
+            return Err(EntryError::Fault(path.clone(), why));
         }
         // Allocated once at its final size. If the file has grown meanwhile, the second lookup
         // shows it.
@@ -744,7 +752,11 @@ impl<F: Fs> Attempt<'_, F> {
                     let now = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
                     let why = format!("{} bytes fewer than its length can be read", rest.len());
                     let path = path.clone();
-                    return Err(if now == stat { Stop::Fault(path, why) } else { Stop::Torn(path, why) });
+                    return Err(if now == stat {
+                        EntryError::Fault(path, why)
+                    } else {
+                        EntryError::Torn(path, why)
+                    });
                 }
                 Ok(n) => rest = &mut rest[n..],
                 Err(error) => return Err(fault("read", &error)),
@@ -767,14 +779,16 @@ impl<F: Fs> Attempt<'_, F> {
         }
         for (looked, entry) in self.entries.iter().zip(&mut self.walk.entries) {
             let dir = &self.nodes[looked.parent].dir;
-            if let (Seen::Link(stat, _), true) = (&mut entry.seen, looked.assumed) {
+            if let (Lookup::Link(stat, _), true) = (&mut entry.seen, looked.assumed) {
                 // The times alone show whether it was another symlink in between, and the times
                 // read here are the ones to compare with later.
                 *stat = self.fs.stat(dir, &looked.name).map_err(|_| moved(&entry.path))?;
             }
             let still = match &entry.seen {
-                Seen::Link(_, target) => self.fs.read_link(dir, &looked.name).is_ok_and(|now| now == *target),
-                Seen::Node(was) => if looked.followed {
+                Lookup::Link(_, target) => {
+                    self.fs.read_link(dir, &looked.name).is_ok_and(|now| now == *target)
+                }
+                Lookup::Node(was) => if looked.followed {
                     follow(self.fs, dir, &looked.name).map(|(now, _)| now)
                 } else {
                     self.fs.stat(dir, &looked.name)
@@ -782,7 +796,7 @@ impl<F: Fs> Attempt<'_, F> {
                 .is_ok_and(|now| {
                     if was.kind == Kind::Dir { now.id == was.id && now.kind == was.kind } else { now == *was }
                 }),
-                Seen::Nothing => self.fs.stat(dir, &looked.name).is_err(),
+                Lookup::Nothing => self.fs.stat(dir, &looked.name).is_err(),
             };
             if !still {
                 return Err(moved(&entry.path));
@@ -796,13 +810,13 @@ impl<F: Fs> Attempt<'_, F> {
     /// other file is taken than `open` would take.
     fn confirm(&self, found: &[(PathBuf, usize)]) -> Result<(), Failure> {
         for (path, index) in found {
-            let Seen::Node(stat) = &self.walk.entries[*index].seen else { continue };
+            let Lookup::Node(stat) = &self.walk.entries[*index].seen else { continue };
             let stop = match self.fs.reached(path) {
                 Ok(None) => continue,
                 Ok(Some(id)) if id == stat.id => continue,
                 Ok(Some(_)) => {
                     let why = "found, but the system's own resolution of this path reaches another file";
-                    Stop::Torn(path.clone(), why.to_owned())
+                    EntryError::Torn(path.clone(), why.to_owned())
                 }
                 // The path was short enough until the working directory came before it.
                 Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
@@ -811,7 +825,7 @@ impl<F: Fs> Attempt<'_, F> {
                     }
                     let why = "the path leads through a link and is longer than the system takes, so that the \
                                system cannot be asked where it leads: a shorter path is needed";
-                    Stop::Fault(path.clone(), why.to_owned())
+                    EntryError::Fault(path.clone(), why.to_owned())
                 }
                 Err(error) => not_reached(path, &error),
             };
@@ -825,7 +839,7 @@ impl<F: Fs> Attempt<'_, F> {
         let ends = |trace: &&Vec<Step>| trace.last().is_some_and(|step| step.entry == index);
         let is_link = |step: &Step| {
             let seen = &self.walk.entries[step.entry].seen;
-            matches!(seen, Seen::Link(..)) || self.entries[step.entry].followed
+            matches!(seen, Lookup::Link(..)) || self.entries[step.entry].followed
         };
         self.walk.traces.iter().filter(ends).flatten().any(is_link)
     }
@@ -873,7 +887,7 @@ fn moved(at: &Path) -> Failure {
 
 /// Makes the failure of a name that was there a moment ago. If it is gone or of another kind now,
 /// the set is moving.
-fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
+fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> EntryError {
     use io::ErrorKind::{
         InvalidInput, NotADirectory, NotFound, ResourceBusy, StaleNetworkFileHandle, WouldBlock,
     };
@@ -882,18 +896,18 @@ fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> Stop {
         // a lease (fcntl(2)) would block until its holder, which this open has notified, has given
         // the lease back.
         NotFound | NotADirectory | InvalidInput | ResourceBusy | StaleNetworkFileHandle | WouldBlock => {
-            Stop::Torn(path.to_owned(), format!("found, but {}", describe(verb, error)))
+            EntryError::Torn(path.to_owned(), format!("found, but {}", describe(verb, error)))
         }
-        _ => Stop::Fault(path.to_owned(), describe(verb, error)),
+        _ => EntryError::Fault(path.to_owned(), describe(verb, error)),
     }
 }
 
 /// Makes the failure of a magic link that the system does not follow.
-fn not_followed(path: &Path, error: &io::Error) -> Stop {
+fn not_followed(path: &Path, error: &io::Error) -> EntryError {
     match gone_or_fault(path, "follow the link", error) {
-        Stop::Fault(at, why) if error.kind() == io::ErrorKind::PermissionDenied => {
+        EntryError::Fault(at, why) if error.kind() == io::ErrorKind::PermissionDenied => {
             let hint = "links of another process take the rights of its user, or CAP_SYS_PTRACE";
-            Stop::Fault(at, format!("{why}: {hint}"))
+            EntryError::Fault(at, format!("{why}: {hint}"))
         }
         stop => stop,
     }
@@ -901,12 +915,12 @@ fn not_followed(path: &Path, error: &io::Error) -> Stop {
 
 /// Makes the failure of a path that this walk has followed to its end, and that the system does not
 /// follow.
-fn not_reached(path: &Path, error: &io::Error) -> Stop {
+fn not_reached(path: &Path, error: &io::Error) -> EntryError {
     match gone_or_fault(path, "follow the path as the system does", error) {
-        Stop::Fault(at, why) => {
+        EntryError::Fault(at, why) => {
             let hint = "perhaps it leads through a link of another user in a sticky directory \
                         (fs.protected_symlinks), or through a link on a mount with nosymfollow";
-            Stop::Fault(at, format!("{why}: {hint}"))
+            EntryError::Fault(at, format!("{why}: {hint}"))
         }
         stop => stop,
     }

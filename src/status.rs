@@ -28,11 +28,11 @@ pub struct Status {
     /// When the served generation was published.
     pub served_since: Duration,
     /// The latest generation that reduced the trust; `None` if there was none.
-    pub shrunk: Option<u64>,
+    pub trust_reduced: Option<u64>,
     /// The present rejection, from its report until the report of its end.
     pub refused: Option<Refused>,
     /// The date that a valid candidate is deferred until.
-    pub held_until: Option<Duration>,
+    pub deferred_until: Option<Duration>,
     /// Since when the files differ from the served ones, or cannot be read.
     pub differs_since: Option<Duration>,
     /// The served leaf whose end is near or over, as of the last snapshot; of several the one that
@@ -59,10 +59,10 @@ pub struct Status {
     /// watched, so a change of the way through them waits for the poll.
     pub unwatched: Vec<PathBuf>,
     /// When the last snapshot ended.
-    pub last_look: Duration,
+    pub last_snapshot: Duration,
     /// The number of snapshots so far, of all file sets. Snapshots that are taken again because the
     /// directories on the way changed are not counted.
-    pub looks: u64,
+    pub snapshots: u64,
     /// The number of builds so far.
     pub builds: u64,
     /// The number of directories that the last snapshot walked through, watched or not; of several
@@ -84,8 +84,8 @@ pub struct SetStatus {
     pub served_since: Duration,
     /// The set's rejection, as in [`Status::refused`].
     pub refused: Option<Refused>,
-    /// The set's date, as in [`Status::held_until`].
-    pub held_until: Option<Duration>,
+    /// The set's date, as in [`Status::deferred_until`].
+    pub deferred_until: Option<Duration>,
     /// The set's time, as in [`Status::differs_since`].
     pub differs_since: Option<Duration>,
     /// The set's leaf, as in [`Status::expiring`].
@@ -107,7 +107,7 @@ pub struct Refused {
 impl Status {
     /// Returns the latest generation that reduced the trust, if it came after this one.
     pub(crate) fn shrunk_after(&self, generation: u64) -> Option<u64> {
-        self.shrunk.filter(|shrunk| *shrunk > generation)
+        self.trust_reduced.filter(|shrunk| *shrunk > generation)
     }
 
     /// Makes the status right after the first load of these file sets.
@@ -118,7 +118,7 @@ impl Status {
             generation: 1,
             served_since: wall,
             refused: None,
-            held_until: None,
+            deferred_until: None,
             differs_since: None,
             expiring: None,
         };
@@ -128,9 +128,9 @@ impl Status {
             generation: 1,
             leaf: None,
             served_since: wall,
-            shrunk: None,
+            trust_reduced: None,
             refused: None,
-            held_until: None,
+            deferred_until: None,
             differs_since: None,
             expiring: None,
             sets,
@@ -139,8 +139,8 @@ impl Status {
             degraded: None,
             watched: Vec::new(),
             unwatched: Vec::new(),
-            last_look: wall,
-            looks: count,
+            last_snapshot: wall,
+            snapshots: count,
             builds: count,
             directories: 0,
         }
@@ -156,7 +156,7 @@ impl Status {
         let mut sum = self.clone();
         sum.leaf = sum.sets.first().and_then(|set| set.leaf.clone());
         sum.refused = sum.sets.iter().find_map(|set| set.refused.clone());
-        sum.held_until = sum.sets.iter().filter_map(|set| set.held_until).min();
+        sum.deferred_until = sum.sets.iter().filter_map(|set| set.deferred_until).min();
         let expiring = sum.sets.iter().filter_map(|set| set.expiring.as_ref());
         sum.expiring = expiring.min_by_key(|near| near.certificate.not_after).cloned();
         sum.differs_since = sum.sets.iter().filter_map(|set| set.differs_since).min();

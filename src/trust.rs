@@ -69,12 +69,12 @@ impl<C: Trust + Clone, S: Clone> Epoch<C, S> {
     }
 
     /// Returns the latest epoch that trusted less than the one before it; 0 if there was none.
-    pub fn shrank(&self) -> u64 {
+    pub fn last_reduced(&self) -> u64 {
         self.shrank
     }
 
     /// Returns whether the trust was reduced since the epoch of this number.
-    pub fn shrank_after(&self, number: u64) -> bool {
+    pub fn reduced_since(&self, number: u64) -> bool {
         self.shrank > number
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let mut told = Vec::new();
         for trust in trusts {
             let Ok(next) = Epoch::after(served.as_ref(), *trust, kept, fresh);
-            told.push((next.number(), next.shrank(), *next.sessions()));
+            told.push((next.number(), next.last_reduced(), *next.sessions()));
             served = Some(next);
         }
         told
@@ -135,10 +135,10 @@ mod tests {
         let Ok(served) = Epoch::after(None, 5_u8, true, |_| Ok::<_, Infallible>('a'));
         for _ in 0..3 {
             let Ok(candidate) = Epoch::after(Some(&served), 3, true, |_| Ok::<_, Infallible>('b'));
-            assert_eq!((candidate.number(), candidate.shrank(), *candidate.sessions()), (2, 2, 'b'));
+            assert_eq!((candidate.number(), candidate.last_reduced(), *candidate.sessions()), (2, 2, 'b'));
         }
         let Ok(next) = Epoch::after(Some(&served), 5, true, |_| Ok::<_, Infallible>('c'));
-        assert_eq!((next.number(), next.shrank(), *next.sessions()), (1, 0, 'a'));
+        assert_eq!((next.number(), next.last_reduced(), *next.sessions()), (1, 0, 'a'));
         assert_eq!(*next.trust(), 5);
     }
 }

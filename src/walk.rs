@@ -20,12 +20,12 @@ pub struct Entry {
     /// The resolved path: the directory's own path and the name.
     pub path: PathBuf,
     /// The result of the lookup.
-    pub seen: Seen,
+    pub seen: Lookup,
 }
 
 /// The result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Seen {
+pub enum Lookup {
     /// The lookup failed: there is no such name, or the system could not say.
     Nothing,
     /// A symlink and its target.
@@ -44,10 +44,12 @@ impl Entry {
     pub fn same_as(&self, other: &Self) -> bool {
         self.path == other.path
             && match (&self.seen, &other.seen) {
-                (Seen::Nothing, Seen::Nothing) => true,
-                (Seen::Link(_, to_a), Seen::Link(_, to_b)) => to_a == to_b,
-                (Seen::Node(a), Seen::Node(b)) if a.kind == Kind::Dir && b.kind == Kind::Dir => a.id == b.id,
-                (Seen::Node(a), Seen::Node(b)) => a == b,
+                (Lookup::Nothing, Lookup::Nothing) => true,
+                (Lookup::Link(_, to_a), Lookup::Link(_, to_b)) => to_a == to_b,
+                (Lookup::Node(a), Lookup::Node(b)) if a.kind == Kind::Dir && b.kind == Kind::Dir => {
+                    a.id == b.id
+                }
+                (Lookup::Node(a), Lookup::Node(b)) => a == b,
                 _ => false,
             }
     }
@@ -60,8 +62,8 @@ impl Entry {
     fn held_still_since(&self, earlier: &Self) -> bool {
         self.same_as(earlier)
             && match (&self.seen, &earlier.seen) {
-                (Seen::Link(now, _), Seen::Link(was, _)) => now == was,
-                (Seen::Node(now), Seen::Node(was)) => now.ctime == was.ctime || now.mtime != was.mtime,
+                (Lookup::Link(now, _), Lookup::Link(was, _)) => now == was,
+                (Lookup::Node(now), Lookup::Node(was)) => now.ctime == was.ctime || now.mtime != was.mtime,
                 _ => true,
             }
     }
@@ -72,8 +74,8 @@ impl Entry {
 
     fn stat(&self) -> Option<&Stat> {
         match &self.seen {
-            Seen::Nothing => None,
-            Seen::Link(stat, _) | Seen::Node(stat) => Some(stat),
+            Lookup::Nothing => None,
+            Lookup::Link(stat, _) | Lookup::Node(stat) => Some(stat),
         }
     }
 }
@@ -110,7 +112,7 @@ pub struct WalkedDir {
     pub names: BTreeSet<OsString>,
     /// Set where every name looked up in it was a directory. Such a directory only leads to the
     /// files and holds nothing of theirs, no symlink either.
-    pub leads: bool,
+    pub only_traversed: bool,
     /// Set where every file in the directory belongs to the file set, so that each name counts that
     /// does not begin with a dot. The value is the change time of the directory when it was listed.
     pub listed: Option<Stamp>,
@@ -118,14 +120,14 @@ pub struct WalkedDir {
 
 /// How far a changed file set can be trusted to be complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Motion {
+pub enum ChangeKind {
     /// Committed by one rename, and everything beneath is older: publish at once.
-    Committed,
+    Atomic,
     /// Committed by one rename, but the timestamps cannot tell the order: take another snapshot
     /// shortly.
-    Tied,
+    AmbiguousTime,
     /// Changed in place or name by name: has to be stable for the settle time.
-    Loose,
+    InPlace,
 }
 
 impl Walk {
@@ -139,7 +141,7 @@ impl Walk {
 
     /// Returns whether nothing that matters shows that it was another one between two snapshots. A
     /// file that was replaced and put back is equal, but was not stable.
-    pub(crate) fn held_still_since(&self, earlier: &Self) -> bool {
+    pub(crate) fn unchanged_since(&self, earlier: &Self) -> bool {
         self.traces == earlier.traces
             && self.entries.len() == earlier.entries.len()
             && self.entries.iter().zip(&earlier.entries).all(|(now, was)| now.held_still_since(was))
@@ -186,9 +188,9 @@ impl Walk {
     /// directory that was renamed there from one that was created there, filled in part, and given
     /// its mode.
     #[must_use]
-    pub fn motion_since(&self, served: &Self) -> Motion {
+    pub fn change_since(&self, served: &Self) -> ChangeKind {
         if self.traces.len() != served.traces.len() {
-            return Motion::Loose;
+            return ChangeKind::InPlace;
         }
         let mut pivot: Option<usize> = None;
         let mut beneath: Option<Stamp> = self.listings().max();
@@ -197,20 +199,20 @@ impl Walk {
                 let old = was.get(i).map(|step| &served.entries[step.entry]);
                 !old.is_some_and(|old| old.same_as(&self.entries[step.entry]))
             };
-            let Some(first) = trace.iter().enumerate().position(differs) else { return Motion::Loose };
+            let Some(first) = trace.iter().enumerate().position(differs) else { return ChangeKind::InPlace };
             let step = trace[first];
             if !step.as_directory || pivot.is_some_and(|pivot| pivot != step.entry) {
-                return Motion::Loose;
+                return ChangeKind::InPlace;
             }
             // The served walk looked up the same name there: up to here both went the same way.
             let same_path = |old: &Step| served.entries[old.entry].path == self.entries[step.entry].path;
             if !was.get(first).is_some_and(same_path) {
-                return Motion::Loose;
+                return ChangeKind::InPlace;
             }
             pivot = Some(step.entry);
             let was_there = |entry: &Entry| served.entries.iter().any(|old| old.same_as(entry));
             if trace.last().is_some_and(|file| was_there(&self.entries[file.entry])) {
-                return Motion::Loose;
+                return ChangeKind::InPlace;
             }
             for later in &trace[first + 1..] {
                 let entry = &self.entries[later.entry];
@@ -221,33 +223,39 @@ impl Walk {
                 }
                 match entry.stat() {
                     Some(stat) => beneath = beneath.max(Some(stat.ctime)),
-                    None => return Motion::Loose,
+                    None => return ChangeKind::InPlace,
                 }
             }
         }
-        let (Some(pivot), Some(beneath)) = (pivot, beneath) else { return Motion::Loose };
+        let (Some(pivot), Some(beneath)) = (pivot, beneath) else { return ChangeKind::InPlace };
         let renamed = match &self.entries[pivot].seen {
-            Seen::Link(stat, _) => stat.ctime,
-            Seen::Node(_) | Seen::Nothing => return Motion::Loose,
+            Lookup::Link(stat, _) => stat.ctime,
+            Lookup::Node(_) | Lookup::Nothing => return ChangeKind::InPlace,
         };
         match beneath.cmp(&renamed) {
-            std::cmp::Ordering::Less => Motion::Committed,
-            std::cmp::Ordering::Equal => Motion::Tied,
-            std::cmp::Ordering::Greater => Motion::Loose,
+            std::cmp::Ordering::Less => ChangeKind::Atomic,
+            std::cmp::Ordering::Equal => ChangeKind::AmbiguousTime,
+            std::cmp::Ordering::Greater => ChangeKind::InPlace,
         }
     }
 
     /// Records the result of looking `name` up in the directory at `path`.
-    pub(crate) fn note_lookup(&mut self, path: &Path, id: FileId, name: OsString, seen: &Seen) {
-        let leads = matches!(seen, Seen::Node(stat) if stat.kind == Kind::Dir);
+    pub(crate) fn note_lookup(&mut self, path: &Path, id: FileId, name: OsString, seen: &Lookup) {
+        let leads = matches!(seen, Lookup::Node(stat) if stat.kind == Kind::Dir);
         match self.dirs.iter_mut().find(|dir| dir.path == path) {
             Some(dir) => {
                 dir.names.insert(name);
-                dir.leads &= leads;
+                dir.only_traversed &= leads;
             }
             None => {
                 let names = BTreeSet::from([name]);
-                self.dirs.push(WalkedDir { path: path.to_owned(), id, names, leads, listed: None });
+                self.dirs.push(WalkedDir {
+                    path: path.to_owned(),
+                    id,
+                    names,
+                    only_traversed: leads,
+                    listed: None,
+                });
             }
         }
     }
@@ -256,11 +264,11 @@ impl Walk {
     /// directory's change time.
     pub(crate) fn note_listing(&mut self, path: &Path, id: FileId, changed: Stamp) {
         match self.dirs.iter_mut().find(|dir| dir.path == path) {
-            Some(dir) => (dir.leads, dir.listed) = (false, Some(changed)),
+            Some(dir) => (dir.only_traversed, dir.listed) = (false, Some(changed)),
             None => {
                 let names = BTreeSet::new();
                 let listed = Some(changed);
-                self.dirs.push(WalkedDir { path: path.to_owned(), id, names, leads: false, listed });
+                self.dirs.push(WalkedDir { path: path.to_owned(), id, names, only_traversed: false, listed });
             }
         }
     }

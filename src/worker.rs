@@ -61,7 +61,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 let watches = |state: &State<T>| runs(state) && !state.stopped;
                 if watches(&shared.lock()) {
                     let why = "the shutdown sender was dropped; the files go on being watched";
-                    shared.tell(Event::Warning { error: Error::new(Layer::Settings, why) });
+                    shared.report(Event::Warning { error: Error::new(Layer::Settings, why) });
                 }
                 poll_fn(ended).await;
                 return;

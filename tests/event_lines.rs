@@ -15,9 +15,9 @@ use std::{
 };
 
 use rustls_reload::{
-    Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Lost, Reload, ServerReloader, Timing,
+    Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Reload, RemovedTrust, ServerReloader, Timing,
 };
-use rustls_reload_testkit::{Authority, Identity, Subject};
+use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 use tracing::{
     Metadata, Subscriber,
     field::{Field, Visit},
@@ -28,7 +28,7 @@ use tracing::{
 fn leaf(names: usize) -> (String, String, Leaf) {
     let mut subject = Subject::server("x");
     subject.names = (0..names).map(|n| format!("{n}.a-long-name.{}.test", "b".repeat(10))).collect();
-    let pair = Authority::root("root").issue(&subject, &Identity::p256());
+    let pair = Authority::root("root").issue(&subject, &PrivateKey::p256());
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     std::fs::write(path("c"), &pair.chain).unwrap();
@@ -51,7 +51,7 @@ fn texts() -> Vec<String> {
 fn events(text: &str, leaf: &Leaf) -> Vec<Event> {
     let set: Option<Arc<Path>> = Some(Path::new(text).into());
     let error = || Error::new(Layer::Rehearsal, text).at(text);
-    let lost = |issuer: String| Lost::Revocation { issuer, more: 1 };
+    let lost = |issuer: String| RemovedTrust::Revocation { issuer, more: 1 };
     let mut all = vec![
         Event::Published {
             generation: u64::MAX,
@@ -62,14 +62,18 @@ fn events(text: &str, leaf: &Leaf) -> Vec<Event> {
         },
         Event::Refused { error: error(), generation: u64::MAX, set: set.clone() },
         Event::Recovered { set: set.clone() },
-        Event::Held { not_before: Duration::MAX / 4, set: set.clone() },
+        Event::Deferred { not_before: Duration::MAX / 4, set: set.clone() },
         Event::StillChanging { set },
         Event::Degraded { error: error() },
         Event::Warning { error: error() },
     ];
     let many = (0..20).map(|_| lost(text.to_owned()));
-    let one = Lost::ClientCa { subject: text.to_owned(), fingerprint: Fingerprint([0xff; 32]) };
-    all.push(Event::TrustShrunk { generation: u64::MAX, epoch: u64::MAX, lost: many.chain([one]).collect() });
+    let one = RemovedTrust::ClientCa { subject: text.to_owned(), fingerprint: Fingerprint([0xff; 32]) };
+    all.push(Event::TrustReduced {
+        generation: u64::MAX,
+        epoch: u64::MAX,
+        lost: many.chain([one]).collect(),
+    });
     all
 }
 
@@ -154,9 +158,9 @@ impl Subscriber for Kept {
 #[test]
 fn inv11_escaped_names_leave_room_for_the_count_of_lost_trust() {
     for name in ["\n", "\u{1}", "\u{85}"] {
-        let lost = |_| Lost::Revocation { issuer: name.repeat(400), more: 1 };
+        let lost = |_| RemovedTrust::Revocation { issuer: name.repeat(400), more: 1 };
         let line =
-            Event::TrustShrunk { generation: 2, epoch: 1, lost: (0..20).map(lost).collect() }.to_string();
+            Event::TrustReduced { generation: 2, epoch: 1, lost: (0..20).map(lost).collect() }.to_string();
         assert!(line.ends_with(" and 12 more"), "{} bytes: {line}", line.len());
         assert!(line.len() <= LINE_LIMIT);
         let set = Some(Path::new(&name.repeat(4_000)).into());

@@ -15,11 +15,11 @@ use rustls_reload::{
     Files, PathSet, Secret,
     fs::NativeFs,
     internal::{
-        snapshot::{FILE_LIMIT, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Look, take, take_since},
+        snapshot::{FILE_LIMIT, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Snapshot, take, take_since},
         ways,
     },
 };
-use rustls_reload_testkit::{Hooked, Verb};
+use rustls_reload_testkit::{InterceptFs, Verb};
 
 /// A directory, at a path without symlinks.
 struct Disk {
@@ -62,7 +62,7 @@ impl Disk {
         PathSet::new(names.iter().map(|name| self.path(name))).expect("a set")
     }
 
-    fn look(&self, names: &[&str]) -> Look {
+    fn look(&self, names: &[&str]) -> Snapshot {
         take(&NativeFs::default(), &self.set(names))
     }
 
@@ -71,23 +71,23 @@ impl Disk {
     fn look_while(
         &self,
         names: &[&str],
-        earlier: Option<&Look>,
+        earlier: Option<&Snapshot>,
         before: impl FnMut(Verb) -> io::Result<usize> + Send + 'static,
-    ) -> Look {
+    ) -> Snapshot {
         let before = Mutex::new(before);
         let hook = move |verb| (before.lock().expect("no panic"))(verb);
         let earlier = earlier.map(|look| (&look.walk, look.files.as_ref().expect("read")));
-        take_since(&Hooked::new(NativeFs::default(), Arc::new(hook)), &self.set(names), earlier)
+        take_since(&InterceptFs::new(NativeFs::default(), Arc::new(hook)), &self.set(names), earlier)
     }
 
     /// Takes a snapshot during which `happens` runs before the n-th call of a verb.
     fn look_before(
         &self,
         names: &[&str],
-        earlier: Option<&Look>,
+        earlier: Option<&Snapshot>,
         (verb, mut nth): (Verb, usize),
         happens: impl Fn() + Send + 'static,
-    ) -> Look {
+    ) -> Snapshot {
         self.look_while(names, earlier, move |called| {
             if called == verb {
                 nth = nth.wrapping_sub(1);
@@ -114,13 +114,13 @@ impl Disk {
 }
 
 /// Returns the bytes that were read, as text.
-fn texts(look: &Look) -> Vec<String> {
+fn texts(look: &Snapshot) -> Vec<String> {
     let files = look.files.as_ref().expect("read");
     files.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect()
 }
 
 /// Returns where an attempt failed, whether it was torn, and why.
-fn failed(look: &Look) -> (PathBuf, bool, String) {
+fn failed(look: &Snapshot) -> (PathBuf, bool, String) {
     match look.files.as_ref().expect_err("it failed") {
         Failure::Torn { at, why } => (at.clone(), true, why.clone()),
         Failure::Unreadable { at, why, .. } => (at.clone(), false, why.clone()),
@@ -368,7 +368,7 @@ fn inv11_a_file_that_ends_early_was_cut_off_or_lies() {
 }
 
 /// Returns the calls of a snapshot, in order, without those on the way to the disk.
-fn calls(disk: &Disk, names: &[&str], earlier: Option<&Look>) -> (Look, Vec<Verb>) {
+fn calls(disk: &Disk, names: &[&str], earlier: Option<&Snapshot>) -> (Snapshot, Vec<Verb>) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&calls);
     let look = disk.look_while(names, earlier, move |verb| {
@@ -391,7 +391,7 @@ fn inv12_a_look_at_what_has_not_changed_looks_nothing_up_again() {
     let short = [ReadLink, OpenDir, StatDir, Stat, Open, StatFile, Read];
     let (look, made) = calls(&disk, &["link/file"], Some(&first));
     // Except the times of the directory above, in which other tests are at work.
-    let own = |look: &Look| {
+    let own = |look: &Snapshot| {
         let entries = look.walk.entries.iter().filter(|entry| entry.path.starts_with(&disk.root));
         entries.cloned().collect::<Vec<_>>()
     };
@@ -402,7 +402,7 @@ fn inv12_a_look_at_what_has_not_changed_looks_nothing_up_again() {
     // Other bytes that no stat shows, and another way to the same bytes: both cause a second
     // lookup.
     let files = Files::new([(disk.path("link/file"), Secret::from(&b"TEXT"[..]))]);
-    let lied = Look { walk: first.walk.clone(), files: Ok(files) };
+    let lied = Snapshot { walk: first.walk.clone(), files: Ok(files) };
     let (look, made) = calls(&disk, &["link/file"], Some(&lied));
     assert_eq!((texts(&look), &made[..7]), (vec!["text".to_owned()], &short[..]));
     assert!(made.len() > 7, "{made:?}");
@@ -470,7 +470,7 @@ fn inv11_two_attempts_are_torn_alike_only_where_nothing_has_moved() {
     assert!(!first.is_torn_as(&denied) && !denied.is_torn_as(&first));
     let read = disk.look(&["link"]);
     assert!(!read.is_torn_as(&first) && !first.is_torn_as(&read));
-    let missing = || Look {
+    let missing = || Snapshot {
         walk: disk.look(&["none"]).walk,
         files: Err(Failure::Torn { at: disk.path("none"), why: String::new() }),
     };
@@ -488,14 +488,14 @@ fn inv11_two_attempts_are_torn_alike_only_where_nothing_has_moved() {
 }
 
 /// Takes a snapshot of these paths and of every file in `d`.
-fn look_in_d(disk: &Disk, names: &[&str], before: impl FnMut(Verb) + Send + 'static) -> (PathSet, Look) {
+fn look_in_d(disk: &Disk, names: &[&str], before: impl FnMut(Verb) + Send + 'static) -> (PathSet, Snapshot) {
     let before = Mutex::new(before);
     let hook = move |verb| {
         (before.lock().expect("no panic"))(verb);
         Ok(usize::MAX)
     };
     let set = disk.set(names).directory(disk.path("d")).expect("a set");
-    let look = take(&Hooked::new(NativeFs::default(), Arc::new(hook)), &set);
+    let look = take(&InterceptFs::new(NativeFs::default(), Arc::new(hook)), &set);
     (set, look)
 }
 

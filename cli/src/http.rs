@@ -86,14 +86,14 @@ mod tests {
     use rustls_reload::ServerReloader;
 
     use super::*;
-    use crate::testkit::{Authority, Identity, Subject};
+    use crate::testkit::{Authority, PrivateKey, Subject};
 
     /// Checks: INV-15, INV-16.
     #[test]
     fn inv15_healthz_says_why_the_next_change_is_not_taken() {
         let dir = tempfile::tempdir().unwrap();
         let (chain, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
-        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &Identity::p256());
+        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &PrivateKey::p256());
         fs::write(&chain, &pair.chain).unwrap();
         fs::write(&key, &pair.key).unwrap();
         let reloader = ServerReloader::builder(&chain, &key).load().unwrap();

@@ -216,7 +216,7 @@ mod tests {
     use rustls_reload::{Clock, Event, ServerReloader, SystemClock, Timing};
 
     use super::*;
-    use crate::testkit::{Authority, Identity, Subject};
+    use crate::testkit::{Authority, PrivateKey, Subject};
 
     /// How long anything may take before a test gives up.
     const DEADLINE: Duration = Duration::from_secs(20);
@@ -259,13 +259,13 @@ mod tests {
         let (chain, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
         let ca = Authority::root("CA");
         let write = |_| {
-            let pair = ca.issue(&Subject::server("localhost"), &Identity::p256());
+            let pair = ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
             fs::write(&chain, &pair.chain).unwrap();
             fs::write(&key, &pair.key).unwrap();
         };
         write(0);
         let short = Duration::from_millis(20);
-        let timing = Timing { settle: short, poll: short, poll_degraded: short, ..Timing::default() };
+        let timing = Timing { settle: short, poll: short, degraded_poll: short, ..Timing::default() };
         let builder = ServerReloader::builder(&chain, &key).watcher(None).timing(timing);
         let reloader = Arc::new(builder.on_event(observer).load().unwrap());
         reloader.start().unwrap();

@@ -105,7 +105,7 @@ async fn reload_on_hangup(mut hangups: Reloads, handle: Handle<ServerTls>) {
         match handle.reload().await {
             Reload::Reloaded => log_line("SIGHUP: reloaded"),
             Reload::Unchanged => log_line("SIGHUP: unchanged"),
-            Reload::Held(date) => log_line(format_args!("SIGHUP: held until {}", Timestamp(date))),
+            Reload::Deferred(date) => log_line(format_args!("SIGHUP: held until {}", Timestamp(date))),
             Reload::Refused(error) => log_line(format_args!("SIGHUP: refused: {error}")),
             other => log_line(format_args!("SIGHUP: {other:?}")),
         }

@@ -220,7 +220,7 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
         Err(error) => Some(HandshakeFailure::of_io(error)),
     };
     failure.map_or_else(|| counters.completed(), |failure| counters.failed(failure));
-    let Ok(Accepted { stream, served, shrunk, .. }) = shaken else { return };
+    let Ok(Accepted { stream, served, trust_reduced: shrunk, .. }) = shaken else { return };
     // Without a client certificate, a connection depends on no client CA.
     let known = stream.get_ref().1.peer_certificates().is_some();
     let mut http = auto::Builder::new(TokioExecutor::new());

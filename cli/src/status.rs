@@ -10,9 +10,9 @@ pub(crate) fn to_json(status: &Status) -> Value {
         "generation": status.generation,
         "leaf": status.leaf.as_ref().map(leaf),
         "served_since": time(status.served_since),
-        "shrunk": status.shrunk,
+        "shrunk": status.trust_reduced,
         "refused": status.refused.as_ref().map(refused),
-        "held_until": status.held_until.map(time),
+        "held_until": status.deferred_until.map(time),
         "differs_since": status.differs_since.map(time),
         "expiring": status.expiring.as_ref().map(expiring),
         "sets": status.sets.iter().map(set).collect::<Vec<_>>(),
@@ -24,8 +24,8 @@ pub(crate) fn to_json(status: &Status) -> Value {
         })),
         "watched": status.watched.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>(),
         "unwatched": status.unwatched.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>(),
-        "last_look": time(status.last_look),
-        "looks": status.looks,
+        "last_look": time(status.last_snapshot),
+        "looks": status.snapshots,
         "builds": status.builds,
         "directories": status.directories,
     })
@@ -38,7 +38,7 @@ fn set(set: &SetStatus) -> Value {
         "generation": set.generation,
         "served_since": time(set.served_since),
         "refused": set.refused.as_ref().map(refused),
-        "held_until": set.held_until.map(time),
+        "held_until": set.deferred_until.map(time),
         "differs_since": set.differs_since.map(time),
         "expiring": set.expiring.as_ref().map(expiring),
     })
@@ -87,7 +87,7 @@ mod tests {
     use rustls_reload::{Reload, ServerReloader};
 
     use super::*;
-    use crate::testkit::{Authority, Identity, Pair, Subject};
+    use crate::testkit::{Authority, Pair, PrivateKey, Subject};
 
     /// Returns the status of a polled server of `pair`, after its chain was replaced by the one of
     /// `other`: the update is rejected, and the files are not watched.
@@ -110,7 +110,7 @@ mod tests {
     fn inv11_everything_in_the_status_is_in_the_json() {
         let dir = tempfile::tempdir().unwrap();
         let ca = Authority::root("CA");
-        let pair = || ca.issue(&Subject::server("localhost"), &Identity::p256());
+        let pair = || ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
         let status = degraded_and_refused(dir.path(), [&pair(), &pair()]);
         let json = to_json(&status);
         // Debug prints each field on a line of its own.
@@ -129,7 +129,10 @@ mod tests {
         assert_eq!(json["refused"]["error"]["layer"], "match");
         assert_eq!(json["refused"]["error"]["path"], dir.path().join("tls.key").to_str().unwrap());
         assert_eq!(json["differs_since"], time(status.differs_since.unwrap()));
-        assert_eq!((&json["last_look"], &json["running"]), (&json!(time(status.last_look)), &json!(true)));
+        assert_eq!(
+            (&json["last_look"], &json["running"]),
+            (&json!(time(status.last_snapshot)), &json!(true))
+        );
         assert_eq!((&json["generation"], &json["held_until"]), (&json!(1), &Value::Null));
         assert_eq!(json["leaf"]["names"], json!(["localhost"]));
         assert_eq!(json["watched"], json!([]), "nothing is watched without a watcher");

@@ -112,7 +112,7 @@ fn inv14_inv16_a_client_ca_is_taken_where_the_provider_verifies_its_clients() {
         match server {
             Ok(server) => {
                 assert!(by_rustls, "{key}, compressed: {compressed}: taken, and it can let no client in");
-                assert!(lets_in((*server.current()).clone(), dir.path(), &provider), "{key}");
+                assert!(lets_in((*server.config()).clone(), dir.path(), &provider), "{key}");
             }
             Err(error) => {
                 assert!(!by_rustls, "{key}, compressed: {compressed}: {error}");

@@ -22,10 +22,10 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Event, Files, Layer, Reload, Reloader, ServerReloader, Shrunk,
-    StartError, Timing,
+    Build, Built, ClientAuth, Context, Error, Event, Files, Layer, Reload, Reloader, ServerReloader,
+    StartError, Timing, TrustReduction,
 };
-use rustls_reload_testkit::{Authority, Identity, Op, Subject, kubelet_first, kubelet_update};
+use rustls_reload_testkit::{Authority, Op, PrivateKey, Subject, kubelet_first, kubelet_update};
 
 /// Counts the bytes that are held.
 struct Counting;
@@ -84,7 +84,15 @@ fn timing() -> Timing {
     let (none, never) = (Duration::ZERO, Duration::from_secs(3600));
     let gap = Duration::from_micros(50);
     let (settle, shrink_settle, tie, poll, poll_degraded) = (none, none, none, never, never);
-    Timing { settle, shrink_settle, tie, poll, poll_degraded, gap, ..Timing::default() }
+    Timing {
+        settle,
+        shrink_settle,
+        tie_recheck: tie,
+        poll,
+        degraded_poll: poll_degraded,
+        min_interval: gap,
+        ..Timing::default()
+    }
 }
 
 /// Takes what the file says: `good`, `bad`, `later`, `warns` or `shrinks`, and a number.
@@ -103,7 +111,8 @@ impl Build for Words {
             Some("later") => built.not_before = Some(context.wall + Duration::from_secs(86_400)),
             Some("warns") => built.warnings.push(Error::new(Layer::Config, text).at(path)),
             Some("shrinks") => {
-                built.shrunk = Some(Shrunk { epoch: context.wall.as_secs(), lost: Vec::new() })
+                built.reduced_trust =
+                    Some(TrustReduction { epoch: context.wall.as_secs(), removed: Vec::new() })
             }
             _ => {}
         }
@@ -132,7 +141,7 @@ fn inv12_reloads_by_hand_and_given_up_waits_leave_nothing() {
         let generation = handle.current().generation;
         let mut context = TaskContext::from_waker(waker);
         assert!(pin!(handle.published(generation)).as_mut().poll(&mut context).is_pending());
-        assert!(pin!(handle.trust_shrunk(generation)).as_mut().poll(&mut context).is_pending());
+        assert!(pin!(handle.trust_reduced(generation)).as_mut().poll(&mut context).is_pending());
         assert!(handle.wait_published(generation, Duration::ZERO).is_none());
         drop(handle.events());
     });
@@ -142,7 +151,7 @@ fn inv12_reloads_by_hand_and_given_up_waits_leave_nothing() {
         let answer = reloader.reload_now();
         let expected = match word {
             "bad" | "panics" => matches!(answer, Reload::Refused(_)),
-            "later" => matches!(answer, Reload::Held(_)),
+            "later" => matches!(answer, Reload::Deferred(_)),
             _ => answer == Reload::Reloaded,
         };
         assert!(expected, "{word}: {answer:?}");
@@ -231,7 +240,7 @@ fn inv12_rotations_of_a_server_with_client_cas_and_lists_leave_nothing() {
     let _alone = alone();
     let dir = scratch();
     let path = |name: &str| dir.path().join(name);
-    let identities = [Identity::p256(), Identity::p256()];
+    let identities = [PrivateKey::p256(), PrivateKey::p256()];
     let root = Authority::root("root");
     let clients = [Authority::root("clients A"), Authority::root("clients B")];
     let client = clients[0].issue(&Subject::client("client"), &identities[0]);

@@ -21,10 +21,10 @@ fn inv02_the_process_default_goes_before_what_is_compiled_in_and_after_what_is_p
     default.cipher_suites.truncate(1);
     assert_ne!(default.cipher_suites, provider.cipher_suites);
     default.install_default().unwrap();
-    let config = server().load().unwrap().current();
+    let config = server().load().unwrap().config();
     assert!(Arc::ptr_eq(config.crypto_provider(), CryptoProvider::get_default().unwrap()));
     let provider = Arc::new(provider);
     assert!(shake(&config, &provider, &TLS13, dir.path()).is_ok());
-    let config = server().provider(Arc::clone(&provider)).load().unwrap().current();
+    let config = server().provider(Arc::clone(&provider)).load().unwrap().config();
     assert!(Arc::ptr_eq(config.crypto_provider(), &provider));
 }

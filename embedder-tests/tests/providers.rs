@@ -41,7 +41,7 @@ fn inv02_without_any_provider_a_load_is_refused_by_the_settings() {
             println!("no provider: {error}");
         }
         (Some(provider), Ok(reloader)) => {
-            assert_eq!(reloader.current().crypto_provider().cipher_suites, provider.cipher_suites);
+            assert_eq!(reloader.config().crypto_provider().cipher_suites, provider.cipher_suites);
             println!("provider: {:?}", provider.key_provider);
         }
         (provider, load) => panic!("compiled in: {}, {load:?}", provider.is_some()),
@@ -60,7 +60,7 @@ fn inv02_every_key_shakes_hands_on_both_versions_and_only_on_those_enabled() {
         for (enabled, wanted) in
             [(&[&TLS12, &TLS13][..], [true, true]), (&[&TLS12], [true, false]), (&[&TLS13], [false, true])]
         {
-            let config = server_in(&dir).versions(enabled).load().unwrap().current();
+            let config = server_in(&dir).versions(enabled).load().unwrap().config();
             let versions = [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)];
             for ((version, name), wanted) in versions.into_iter().zip(wanted) {
                 let seen = shake(&config, &provider, version, dir.path());
@@ -102,7 +102,7 @@ fn inv02_inv16_an_ec_key_without_its_public_part_serves() {
                     assert!(error.why().contains("P-521"), "{error}");
                 }
                 Ok(reloader) => {
-                    let seen = shake(&reloader.current(), &provider, &TLS13, dir.path());
+                    let seen = shake(&reloader.config(), &provider, &TLS13, dir.path());
                     assert!(seen.is_ok(), "{curve}: {seen:?}");
                     // Another's certificate is no proof.
                     let own = std::fs::read(dir.path().join("tls.crt")).unwrap();
@@ -135,7 +135,7 @@ fn inv02_inv16_a_compressed_point_in_the_leaf_serves_or_is_named() {
     openssl(&dir, "ec -in short -conv_form uncompressed -out tls.key");
     match server_in(&dir).load() {
         Ok(reloader) => {
-            let seen = shake(&reloader.current(), &provider, &TLS13, dir.path());
+            let seen = shake(&reloader.config(), &provider, &TLS13, dir.path());
             assert!(seen.is_ok(), "{seen:?}");
             println!("a compressed point serves");
         }

@@ -32,7 +32,7 @@ use rustls::{
 use rustls_reload::{
     ClientAuth, Layer, Reload, Secret, ServerBuilder, ServerReloader, Timing, internal::der,
 };
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject, WINDOW, armor};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject, WINDOW, armor};
 use search::{Window, alone, found, holds_key};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -98,7 +98,7 @@ fn pairs() -> &'static [Pair] {
     static PAIRS: OnceLock<Vec<Pair>> = OnceLock::new();
     PAIRS.get_or_init(|| {
         let ca = Authority::root("CA");
-        let pairs: Vec<_> = [Identity::p256(), Identity::ed25519(), Identity::p256()]
+        let pairs: Vec<_> = [PrivateKey::p256(), PrivateKey::ed25519(), PrivateKey::p256()]
             .map(|identity| ca.issue(&Subject::server("localhost"), &identity))
             .into();
         let signers = pairs.iter().map(|pair| {

@@ -76,7 +76,7 @@ impl Counts {
 
 fn answer(reloader: &ServerReloader, mut socket: &TcpStream) -> std::io::Result<()> {
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let mut tls = ServerConnection::new(reloader.current()).map_err(std::io::Error::other)?;
+    let mut tls = ServerConnection::new(reloader.config()).map_err(std::io::Error::other)?;
     while tls.is_handshaking() {
         tls.complete_io(&mut socket)?;
     }

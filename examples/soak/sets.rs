@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use rustls_reload_harness::sim::{Publisher, Set};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 /// Sets that are published in turn, and [`LAST`].
 const SETS: usize = 8;
@@ -43,20 +43,20 @@ impl Forge {
 
 /// Makes them all.
 pub(crate) fn forge(root: &Path) -> Forge {
-    let first = (Authority::root("CA 0"), Identity::p256());
+    let first = (Authority::root("CA 0"), PrivateKey::p256());
     let (sets, leaves) = (Vec::new(), HashMap::new());
     let mut forge = Forge { sets, leaves, clients: Vec::new(), authorities: Vec::new() };
     for number in 0..=LAST {
-        let own = (Authority::root(&format!("CA {number}")), Identity::p256());
+        let own = (Authority::root(&format!("CA {number}")), PrivateKey::p256());
         let (ca, key) = if number == 0 { &first } else { &own };
-        let mut set = |ca: &Authority, key: &Identity| -> Set {
+        let mut set = |ca: &Authority, key: &PrivateKey| -> Set {
             let pair = ca.issue(&Subject::server("localhost"), key);
             forge.leaves.insert(pair.leaf.to_vec(), number);
             [pair.chain.into_bytes(), pair.key.into_bytes(), ca.pem.clone().into_bytes()]
         };
         let both = [set(ca, key), set(&first.0, &first.1)];
         forge.sets.push(both);
-        forge.clients.push(ca.issue(&Subject::client("client"), &Identity::p256()));
+        forge.clients.push(ca.issue(&Subject::client("client"), &PrivateKey::p256()));
         forge.authorities.push(ca.pem.clone());
     }
     for (number, sets) in forge.sets.iter().enumerate() {

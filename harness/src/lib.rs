@@ -4,8 +4,8 @@
 #![cfg(not(loom))]
 
 pub mod fuzz;
+pub mod reference_model;
 mod revocation;
 pub mod sim;
-pub mod twin;
 
 pub use revocation::{RevocationPolicy, client_verifiers};

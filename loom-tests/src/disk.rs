@@ -161,7 +161,7 @@ impl Disk {
 impl Fs for Disk {
     type Dir = Dir;
     type File = (u64, usize);
-    const PINS: bool = true;
+    const HAS_DIR_HANDLES: bool = true;
 
     fn root(&self, _: &Path) -> io::Result<Dir> {
         let _ = self.look();

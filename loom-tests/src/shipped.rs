@@ -71,7 +71,7 @@ impl Shipped {
 pub(crate) fn still<B: Build>(builder: Builder<B>) -> Builder<B> {
     builder
         .clock(Arc::new(Still))
-        .timing(Timing { gap: Duration::ZERO, settle: Duration::ZERO, ..Timing::default() })
+        .timing(Timing { min_interval: Duration::ZERO, settle: Duration::ZERO, ..Timing::default() })
         .watcher(None)
 }
 

@@ -3,7 +3,9 @@
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
-use rustls_reload::{Build, Built, Context, Epoch, Error, Files, Published, Reload, Reloader, Shrunk, Trust};
+use rustls_reload::{
+    Build, Built, Context, Epoch, Error, Files, Published, Reload, Reloader, Trust, TrustReduction,
+};
 
 use crate::{Disk, shipped};
 
@@ -106,7 +108,7 @@ pub fn shake<D: Trusts>(design: &D, client: Cas) -> Shaken {
 pub(crate) fn next(row: &[u8], version: u64, served: Option<&Trusting>) -> (Trusting, bool) {
     let trust = Cas(row[usize::try_from(version).unwrap() - 1]);
     let Ok(epoch) = Epoch::after(served, trust, true, |_| Ok::<_, Infallible>(Arc::default()));
-    let shrinks = served.is_some_and(|served| epoch.shrank_after(served.number()));
+    let shrinks = served.is_some_and(|served| epoch.reduced_since(served.number()));
     (epoch, shrinks)
 }
 
@@ -117,9 +119,9 @@ impl Build for Step {
 
     fn build(&mut self, files: &Files, context: &Context<'_, Trusting>) -> Result<Built<Trusting>, Error> {
         let (epoch, shrinks) = next(self.0, shipped::version(files)?, context.served);
-        let shrunk = shrinks.then(|| Shrunk { epoch: epoch.number(), lost: Vec::new() });
+        let shrunk = shrinks.then(|| TrustReduction { epoch: epoch.number(), removed: Vec::new() });
         let mut built = Built::new(epoch);
-        built.shrunk = shrunk;
+        built.reduced_trust = shrunk;
         Ok(built)
     }
 
@@ -145,6 +147,6 @@ impl Trusts for ShippedTrust {
     }
 
     fn shrunk(&self, generation: u64) -> Shrank {
-        Box::pin(self.handle().trust_shrunk(generation))
+        Box::pin(self.handle().trust_reduced(generation))
     }
 }

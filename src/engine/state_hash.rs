@@ -8,15 +8,15 @@ use std::{
 use super::Engine;
 use crate::{
     build::Build,
+    file_set::InitialSettle,
     fs::Fs,
     probe::{Probe, StateHash},
     shared::Shared,
-    unit::Starting,
 };
 
 /// Reports what the first load keeps while it waits: when it began, how long it waits, and each
 /// set.
-pub(super) fn keep_starting(probe: &impl Probe, times: (Duration, Duration), sets: &[Starting]) {
+pub(super) fn keep_starting(probe: &impl Probe, times: (Duration, Duration), sets: &[InitialSettle]) {
     probe.keeps(&|mut state| {
         times.hash(&mut state);
         sets.iter().for_each(|set| set.hash_state(state));
@@ -38,13 +38,16 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
 /// Leaves out the counters of the status.
 impl<F: Fs, B: Build, P: Probe> StateHash for Engine<F, B, P> {
     fn hash_state(&self, mut state: &mut dyn Hasher) {
-        self.units.iter().for_each(|unit| unit.hash_state(state));
-        self.agenda.hash_state(state);
+        self.sets.iter().for_each(|unit| unit.hash_state(state));
+        self.queue.hash_state(state);
         (&self.faults, &self.degraded, &self.asked).hash(&mut state);
         if let Some(watch) = &self.watch {
             self.watch_made.hash(&mut state);
             watch.hash_state(state);
         }
-        self.dead.as_ref().map(|dead| (&dead.why, dead.noted, dead.until, dead.pause)).hash(&mut state);
+        self.failed_watcher
+            .as_ref()
+            .map(|dead| (&dead.why, dead.noted, dead.until, dead.pause))
+            .hash(&mut state);
     }
 }

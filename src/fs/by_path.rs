@@ -15,7 +15,7 @@ use super::{FileId, Fs, Kind, Stat};
 /// Every call resolves its whole path anew. There are no inode numbers and no change times here. A
 /// directory or file that is replaced between two calls is noticed by another length or
 /// modification time. Otherwise it is noticed only if the second snapshot of the settle rule
-/// differs. Every change therefore has to settle: see [`Fs::PINS`].
+/// differs. Every change therefore has to settle: see [`Fs::HAS_DIR_HANDLES`].
 ///
 /// `open` refuses symlinks and everything that is neither a file nor a directory. If such an entry
 /// takes the place of a file during the call, it is followed or opened: a FIFO then blocks until
@@ -27,7 +27,7 @@ impl Fs for PathFs {
     type Dir = PathBuf;
     type File = fs::File;
 
-    const PINS: bool = false;
+    const HAS_DIR_HANDLES: bool = false;
 
     fn root(&self, anchor: &Path) -> io::Result<PathBuf> {
         Ok(anchor.to_owned())

@@ -50,7 +50,7 @@ impl Fs for UnixFs {
     type Dir = UnixDir;
     type File = OwnedFd;
 
-    const PINS: bool = true;
+    const HAS_DIR_HANDLES: bool = true;
 
     fn root(&self, anchor: &Path) -> io::Result<UnixDir> {
         Ok(UnixDir(At::Root(anchor.to_owned())))

@@ -204,7 +204,7 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
         }
         let begin = || {
             drive.begin(shared, now);
-            shared.tell(Event::Started);
+            shared.report(Event::Started);
         };
         shared.unlocked(state, begin).0
     }
@@ -217,7 +217,7 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
     ) -> Next<'a, T, ()> {
         let end = || {
             drive.end(shared);
-            shared.tell(Event::Stopped);
+            shared.report(Event::Stopped);
         };
         let (mut state, ()) = shared.unlocked(state, end);
         state.status.running = false;

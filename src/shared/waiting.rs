@@ -2,7 +2,7 @@
 
 use std::task::{Poll, Waker};
 
-use super::{Shared, State, Whom};
+use super::{Shared, State, WaitKind};
 use crate::sync::Arc;
 
 /// A task's wait for a change of the state. It keeps one waker, and none once it is dropped. So
@@ -10,21 +10,21 @@ use crate::sync::Arc;
 /// publications (INV-12).
 pub(crate) struct Waiting<T> {
     shared: Arc<Shared<T>>,
-    whom: Whom,
+    whom: WaitKind,
     number: Option<u64>,
 }
 
 impl<T> Waiting<T> {
     pub(crate) fn new(shared: &Arc<Shared<T>>) -> Self {
-        Self::of(Whom::All, shared)
+        Self::of(WaitKind::All, shared)
     }
 
     /// Makes a wait for reduced trust, which nothing else wakes.
     pub(crate) fn draining(shared: &Arc<Shared<T>>) -> Self {
-        Self::of(Whom::Draining, shared)
+        Self::of(WaitKind::Draining, shared)
     }
 
-    fn of(whom: Whom, shared: &Arc<Shared<T>>) -> Self {
+    fn of(whom: WaitKind, shared: &Arc<Shared<T>>) -> Self {
         Self { shared: Arc::clone(shared), whom, number: None }
     }
 

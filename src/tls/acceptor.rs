@@ -9,7 +9,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::server::ServerTls;
 use crate::{
     cell::Published,
-    reloader::{Handle, TrustShrunk},
+    reloader::{Handle, TrustReduced},
 };
 
 /// Time after which [`Acceptor::accept`] gives up a handshake, unless
@@ -42,7 +42,7 @@ pub struct Accepted<IO> {
     /// A reduction during the handshake counts too. The client of this connection may be one of
     /// those that lost access; a server can close the connection, so that the client has to
     /// authenticate again.
-    pub shrunk: TrustShrunk<ServerTls>,
+    pub trust_reduced: TrustReduced<ServerTls>,
 }
 
 impl<IO> Accepted<IO> {
@@ -97,7 +97,7 @@ impl Acceptor {
             let why = format!("the handshake did not end within {:?}", self.limit);
             io::Error::new(io::ErrorKind::TimedOut, why)
         })??;
-        let shrunk = self.handle.trust_shrunk(served.generation);
-        Ok(Accepted { stream, served, shrunk })
+        let shrunk = self.handle.trust_reduced(served.generation);
+        Ok(Accepted { stream, served, trust_reduced: shrunk })
     }
 }

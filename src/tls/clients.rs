@@ -12,8 +12,8 @@ use rustls::{RootCertStore, crypto::CryptoProvider, pki_types::CertificateDer};
 
 use super::{
     anchors,
-    crl::{Court, Lists, Policy},
-    inspect::Notes,
+    crl::{CrlValidator, Lists, Policy},
+    inspect::InspectionLog,
     layout::{Layout, SetLayout, missing},
     server::ClientAuth,
     trust::ServerTrust,
@@ -60,7 +60,7 @@ pub(super) struct Settings<'a> {
     pub(super) revocation: Policy,
     pub(super) provider: &'a Arc<CryptoProvider>,
     pub(super) wall: Duration,
-    pub(super) found: &'a Notes,
+    pub(super) found: &'a InspectionLog,
 }
 
 impl Settings<'_> {
@@ -118,7 +118,7 @@ impl Settings<'_> {
                     [change.old, &sources[change.set]]
                         .map(|files| change.layout.lists(files).map(|(path, _)| path).collect::<Vec<_>>())
                 });
-                let court = Court {
+                let court = CrlValidator {
                     policy: self.revocation,
                     roots,
                     provider: self.provider,

@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Layer},
     event::{Fingerprint, Timestamp},
     sha256,
-    snapshot::{FILE_LIMIT, LIST_FILE_LIMIT, LISTED_BYTES_LIMIT, nears},
+    snapshot::{FILE_LIMIT, LIST_FILE_LIMIT, LISTED_BYTES_LIMIT, near_limit},
 };
 
 /// Options of revocation checking.
@@ -124,7 +124,7 @@ impl List {
 }
 
 /// The context in which CRLs are evaluated.
-pub(super) struct Court<'a> {
+pub(super) struct CrlValidator<'a> {
     pub(super) policy: Policy,
     pub(super) roots: &'a Arc<RootCertStore>,
     pub(super) provider: &'a Arc<CryptoProvider>,
@@ -171,7 +171,7 @@ impl Lists {
     /// publisher.
     pub(super) fn read<'a>(
         files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
-        court: &Court<'_>,
+        court: &CrlValidator<'_>,
         warnings: &mut Vec<Error>,
     ) -> Result<Self, Error> {
         let (mut lists, mut sizes) = (Self::default(), Vec::new());
@@ -207,7 +207,7 @@ impl Lists {
         lists.release(court, warnings);
         // 3.
         let served = court.served.map(|served| court.again(served, &lists));
-        let court = &Court { served: served.as_ref(), ..*court };
+        let court = &CrlValidator { served: served.as_ref(), ..*court };
         for list in &lists.0 {
             court.expired(list, &lists, warnings)?;
         }
@@ -227,7 +227,7 @@ impl Lists {
     ///
     /// Nothing is released where the key is known only to the clients that send it: anybody could
     /// have made the newer CRL.
-    fn release(&mut self, court: &Court<'_>, warnings: &mut Vec<Error>) {
+    fn release(&mut self, court: &CrlValidator<'_>, warnings: &mut Vec<Error>) {
         let counts = |list: &List| court.policy.ignore_expiration || !list.is_expired(court.wall);
         for i in 0..self.0.len() {
             let older = &self.0[i];
@@ -260,7 +260,7 @@ impl Lists {
     }
 }
 
-impl Court<'_> {
+impl CrlValidator<'_> {
     /// Returns the served CRL with these bytes.
     fn served_as(&self, der: &[u8]) -> Option<Arc<Parsed>> {
         let served = self.served?.0.iter().find(|served| *served.parsed.der == *der)?;
@@ -337,9 +337,9 @@ impl Court<'_> {
                 "{length} bytes are a large file of revocation lists: while a reload changes it, it is in memory several \
                  times"
             );
-            (self.served.is_none() && nears(FILE_LIMIT, length).is_some()).then_some(why)
+            (self.served.is_none() && near_limit(FILE_LIMIT, length).is_some()).then_some(why)
         };
-        let why = nears(LIST_FILE_LIMIT, length).or_else(large);
+        let why = near_limit(LIST_FILE_LIMIT, length).or_else(large);
         warnings.extend(why.map(|why| Error::new(Layer::Crl, why).at(path)));
     }
 
@@ -492,8 +492,8 @@ fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Error>) {
         (*count, *sum) = (*count + 1, sum.saturating_add(*size));
     }
     for (dir, (_, sum)) in sums.into_iter().filter(|(_, (count, _))| *count > 1) {
-        let why =
-            nears(LISTED_BYTES_LIMIT, sum).map(|why| format!("the revocation lists in it together: {why}"));
+        let why = near_limit(LISTED_BYTES_LIMIT, sum)
+            .map(|why| format!("the revocation lists in it together: {why}"));
         warnings.extend(why.map(|why| Error::new(Layer::Crl, why).at(dir)));
     }
 }

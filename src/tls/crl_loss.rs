@@ -1,7 +1,7 @@
 //! CRLs that are removed, with which their revocations would be forgotten.
 
 use super::{
-    crl::{Court, List, Lists},
+    crl::{CrlValidator, List, Lists},
     signer::Signer,
 };
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Layer},
 };
 
-impl Court<'_> {
+impl CrlValidator<'_> {
     /// Rejects CRLs among which an authority that had a CRL has none.
     ///
     /// The CRL of an intermediate or of a former key may be removed, with a warning, where clients

@@ -14,8 +14,8 @@ use rustls::{
 };
 
 use super::{
-    concerns,
     crl::Lists,
+    lint,
     server::{ServerBuilder, ServerTls},
 };
 use crate::{
@@ -106,8 +106,8 @@ impl ServerBuilder {
     /// Not checked: whether a client trusts the chain, and whether its names fit.
     #[must_use]
     pub fn inspect(mut self, soon: Duration) -> Inspection {
-        let notes = Arc::new(Mutex::new(Found::default()));
-        self.found = Notes(Some(Arc::clone(&notes)));
+        let notes = Arc::new(Mutex::new(Findings::default()));
+        self.found = InspectionLog(Some(Arc::clone(&notes)));
         let set = self.layout().and_then(|layout| layout.inspected());
         let named = Named {
             key: absolute(&self.key).unwrap_or_default(),
@@ -142,7 +142,8 @@ impl ServerBuilder {
             let why = "the files have changed since they were loaded: the way to them is another by now";
             inspection.warnings.push(Error::new(Layer::Changing, why));
         }
-        let concerns = concerns::of(&inspection, &found.chains, found.provider.as_deref(), found.wall, soon);
+        let concerns =
+            lint::warnings(&inspection, &found.chains, found.provider.as_deref(), found.wall, soon);
         inspection.warnings.extend(concerns);
         inspection
     }
@@ -188,7 +189,7 @@ impl Inspection {
 fn way(set: Option<&PathSet>, loaded: &[Files]) -> (Walk, bool) {
     let Some(set) = set else { return (Walk::default(), true) };
     let mut look = snapshot::take(&NativeFs::default(), set);
-    let same = |look: &snapshot::Look| {
+    let same = |look: &snapshot::Snapshot| {
         loaded.is_empty() || look.files.as_ref().is_ok_and(|files| is_same(files, loaded))
     };
     for _ in 1..LOOK_LIMIT {
@@ -212,7 +213,7 @@ fn is_same(files: &Files, sets: &[Files]) -> bool {
 
 /// The findings of the stages of one build.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct Findings {
     /// The files of each file set that is inspected.
     pub(super) files: Vec<Files>,
     pub(super) wall: Duration,
@@ -230,10 +231,10 @@ pub(super) struct Found {
 
 /// Records the findings of a build step; records nothing unless the build is inspected.
 #[derive(Clone, Default)]
-pub(super) struct Notes(Option<Arc<Mutex<Found>>>);
+pub(super) struct InspectionLog(Option<Arc<Mutex<Findings>>>);
 
-impl Notes {
-    pub(super) fn note(&self, note: impl FnOnce(&mut Found)) {
+impl InspectionLog {
+    pub(super) fn note(&self, note: impl FnOnce(&mut Findings)) {
         if let Some(found) = &self.0 {
             note(&mut lock(found));
         }

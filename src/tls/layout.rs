@@ -7,12 +7,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::pairs::Further;
+use super::pairs::SniPair;
 use crate::{
     build::Build,
     error::{Error, Layer},
     reloader::{Builder, Reloader},
-    snapshot::{FILE_LIMIT, Files, PathSet, absolute, nears},
+    snapshot::{FILE_LIMIT, Files, PathSet, absolute, near_limit},
 };
 
 /// The purpose of a file set.
@@ -62,7 +62,7 @@ pub(super) struct Given<'a> {
     pub(super) client_ca: Option<&'a Path>,
     pub(super) crls: &'a [PathBuf],
     pub(super) crl_dirs: &'a [PathBuf],
-    pub(super) pairs: &'a [Further],
+    pub(super) pairs: &'a [SniPair],
     /// Whether the client CAs are a file set of their own.
     pub(super) separate_client_ca: bool,
     /// Whether all CRLs are in the file set of the client CAs.
@@ -133,7 +133,7 @@ impl SetLayout {
                 _ if self.is_key(index) => Layer::Key,
                 _ => Layer::ClientCa,
             };
-            nears(FILE_LIMIT, bytes.len()).map(|why| Error::new(layer, why).at(path))
+            near_limit(FILE_LIMIT, bytes.len()).map(|why| Error::new(layer, why).at(path))
         };
         files.iter().take(self.lists).enumerate().filter_map(near).collect()
     }

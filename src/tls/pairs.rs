@@ -16,7 +16,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::trust::Identity;
+use super::trust::SubjectNames;
 use crate::{
     der,
     error::{Error, Layer},
@@ -33,21 +33,21 @@ pub(super) struct Pair {
     pub(super) leaf: Leaf,
     /// The path of the chain.
     pub(super) path: PathBuf,
-    /// The names, each once, in the form of [`normal`]. The default pair has the names of its leaf.
+    /// The names, each once, in the form of [`normalize_dns_name`]. The default pair has the names of its leaf.
     pub(super) names: Vec<String>,
-    pub(super) identity: Identity,
+    pub(super) identity: SubjectNames,
 }
 
 /// The settings of an SNI pair.
 #[derive(Clone, Debug)]
-pub(super) struct Further {
+pub(super) struct SniPair {
     pub(super) chain: PathBuf,
     pub(super) key: PathBuf,
     /// `None` for the names of the leaf.
     pub(super) names: Option<Vec<String>>,
 }
 
-impl Further {
+impl SniPair {
     /// Returns the settings with the given names in the form that is matched.
     ///
     /// # Errors
@@ -66,13 +66,13 @@ impl Further {
         }
         let mut names: Vec<String> = Vec::with_capacity(given.len());
         for name in given {
-            let normal = normal(name).ok_or_else(|| {
+            let normalized = normalize_dns_name(name).ok_or_else(|| {
                 refused(format!("{name:?} is not a DNS name, nor one behind a wildcard for one label"))
             })?;
-            if names.contains(&normal) {
-                return Err(refused(format!("the name {normal} is given twice")));
+            if names.contains(&normalized) {
+                return Err(refused(format!("the name {normalized} is given twice")));
             }
-            names.push(normal);
+            names.push(normalized);
         }
         self.names = Some(names);
         Ok(self)
@@ -81,7 +81,7 @@ impl Further {
 
 /// Returns a name in the form that is matched: lower case, without a trailing dot. Returns `None`
 /// for a name that no client can send.
-pub fn normal(name: &str) -> Option<String> {
+pub fn normalize_dns_name(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let sent = name.strip_prefix("*.").unwrap_or(&name);
     (!sent.ends_with('.') && DnsName::try_from(sent).is_ok()).then_some(name)
@@ -92,7 +92,8 @@ pub fn normal(name: &str) -> Option<String> {
 pub(super) fn names_of(leaf: &[u8]) -> Vec<String> {
     let Some(fields) = der::fields(leaf) else { return Vec::new() };
     let names = der::identity(&fields).into_iter().filter(|(tag, _)| *tag == DNS_NAME);
-    let mut names: Vec<_> = names.filter_map(|(_, name)| normal(std::str::from_utf8(name).ok()?)).collect();
+    let mut names: Vec<_> =
+        names.filter_map(|(_, name)| normalize_dns_name(std::str::from_utf8(name).ok()?)).collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -107,7 +108,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Returns the table and the key of a name in the form of [`normal`].
+    /// Returns the table and the key of a name in the form of [`normalize_dns_name`].
     fn place<'a>(&mut self, name: &'a str) -> (&mut HashMap<Box<str>, usize>, &'a str) {
         match name.strip_prefix("*.") {
             Some(parent) => (&mut self.wildcard, parent),
@@ -226,7 +227,7 @@ impl Pairs {
         self.pairs.get(set)
     }
 
-    pub(super) fn identities(&self) -> Vec<Identity> {
+    pub(super) fn identities(&self) -> Vec<SubjectNames> {
         self.pairs.iter().map(|pair| Arc::clone(&pair.identity)).collect()
     }
 
@@ -252,7 +253,7 @@ impl Pairs {
     /// The answer depends only on the name that the client sends, so a lookup is enough for each
     /// name. One handshake shows that the pair itself works. The default pair has the lowest
     /// precedence.
-    pub(super) fn astray(&self, set: usize) -> Option<&str> {
+    pub(super) fn unroutable_name(&self, set: usize) -> Option<&str> {
         let gives_way = |name: &str| match name.strip_prefix("*.") {
             Some(parent) => self.names.wildcard.contains_key(parent),
             None => self.names.holder(name).is_some(),
@@ -301,14 +302,14 @@ pub(super) fn nameless(path: &Path) -> Error {
 #[cfg(all(test, feature = "ring", not(loom)))]
 #[allow(clippy::expect_used)] // reason: a test
 mod tests {
-    use rustls_reload_testkit::{Authority, Identity, Subject};
+    use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 
     use super::*;
-    use crate::tls::{trust::identity, validate};
+    use crate::tls::{trust::subject_names, validate};
 
     fn pair(ca: &Authority, names: &[&str]) -> Pair {
         let subject = Subject::server(names[0]);
-        let issued = ca.issue(&subject, &Identity::p256());
+        let issued = ca.issue(&subject, &PrivateKey::p256());
         let provider = rustls::crypto::ring::default_provider();
         let key = CertifiedKey::from_der(vec![issued.leaf.clone()], issued.key_der(), &provider);
         Pair {
@@ -316,7 +317,7 @@ mod tests {
             leaf: validate::leaf(Path::new("/c"), &issued.leaf).expect("a leaf"),
             path: "/c".into(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
-            identity: identity(&issued.leaf),
+            identity: subject_names(&issued.leaf),
         }
     }
 
@@ -368,11 +369,11 @@ mod tests {
         let all =
             || Pairs::new(names.iter().map(|names| pair(&ca, names)).collect(), true).expect("no name twice");
         let right = all();
-        assert_eq!([0, 1, 2].map(|set| right.astray(set)), [None; 3]);
+        assert_eq!([0, 1, 2].map(|set| right.unroutable_name(set)), [None; 3]);
         // The default pair does not answer a name that another pair holds, even if that is all of a
         // wildcard.
         let shared = [pair(&ca, &["*.w.test", "a.w.test"]), pair(&ca, &["*.w.test"])];
-        assert_eq!(Pairs::new(shared.into(), true).expect("no name twice").astray(0), None);
+        assert_eq!(Pairs::new(shared.into(), true).expect("no name twice").unroutable_name(0), None);
         for (set, name) in [(1, "a.test"), (1, "*.w.test"), (2, "b.test"), (2, "x.w.test")] {
             // Breaks: INV-02
             for holder in [None, Some(3 - set)] {
@@ -382,7 +383,7 @@ mod tests {
                 if let Some(holder) = holder {
                     table.give(holder, &[name.to_owned()]).expect("a free name");
                 }
-                assert_eq!(broken.astray(set), Some(name), "{name} of {set} is {holder:?}'s");
+                assert_eq!(broken.unroutable_name(set), Some(name), "{name} of {set} is {holder:?}'s");
             }
         }
     }

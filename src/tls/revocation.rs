@@ -270,7 +270,7 @@ pub fn client_verifiers(
     wall: Duration,
 ) -> Result<impl Fn(Policy) -> Arc<dyn ClientCertVerifier> + use<>, crate::Error> {
     // Each handshake evaluates a release from hold again, by the policy of its verifier.
-    let court = super::crl::Court {
+    let court = super::crl::CrlValidator {
         policy: Policy { ignore_expiration: true, ..Policy::default() },
         roots: &roots,
         provider,

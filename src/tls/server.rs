@@ -19,18 +19,18 @@ use super::{
     clients::{Anchors, Clients, Settings},
     crl::{Lists, Policy},
     dates::{self, Time},
-    inspect::{Notes, kind},
+    inspect::{InspectionLog, kind},
     key,
     layout::{Given, Layout, SetLayout, SetRole, missing},
-    pairs::{self, Always, Further, Pair, Pairs},
+    pairs::{self, Always, Pair, Pairs, SniPair},
     rehearse::rehearse,
     resolver::Resolver,
     revocation::Verifier,
-    trust::{Resumption, Sessions, TrustEpoch, identity, shrunk},
+    trust::{Resumption, Sessions, TrustEpoch, reduction, subject_names},
     validate,
 };
 use crate::{
-    build::{Build, Built, Context, Whole, lost_a_file, lost_its_end, same_paths},
+    build::{Build, Built, Context, InitialBuild, lost_a_file, lost_its_end, same_paths},
     cell::Published,
     clock::Clock,
     crl, der,
@@ -98,10 +98,10 @@ pub struct ServerBuild {
     resumption: Resumption,
     clock_skew: Duration,
     /// The SNI pairs, in the order of their file sets.
-    pairs: Vec<Further>,
+    pairs: Vec<SniPair>,
     strict_names: bool,
     /// Records the findings of each stage, if the load is an inspection.
-    found: Notes,
+    found: InspectionLog,
 }
 
 impl Build for ServerBuild {
@@ -109,7 +109,8 @@ impl Build for ServerBuild {
 
     fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
         let Some(served) = context.served else {
-            let Whole { value, leaves, warnings } = self.first(std::slice::from_ref(files), context.wall)?;
+            let InitialBuild { value, leaves, warnings } =
+                self.first(std::slice::from_ref(files), context.wall)?;
             return Ok(Built { leaf: leaves.into_iter().next().flatten(), warnings, ..Built::new(value) });
         };
         let set = self.layout.get(context.set).cloned().ok_or_else(missing)?;
@@ -130,11 +131,11 @@ impl Build for ServerBuild {
         // If no pair has changed, the default pair shows that handshakes succeed.
         let changed = set.role.pair().unwrap_or(0);
         let value = self.whole(pairs, clients, Some(served), changed..changed + 1)?;
-        let shrunk = shrunk(&value.epoch, &served.epoch);
-        Ok(Built { leaf, warnings, not_before, shrunk, ..Built::new(value) })
+        let shrunk = reduction(&value.epoch, &served.epoch);
+        Ok(Built { leaf, warnings, not_before, reduced_trust: shrunk, ..Built::new(value) })
     }
 
-    fn first(&mut self, sets: &[Files], wall: Duration) -> Result<Whole<ServerTls>, Error> {
+    fn first(&mut self, sets: &[Files], wall: Duration) -> Result<InitialBuild<ServerTls>, Error> {
         let (mut pairs, mut leaves, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         self.found.note(|found| (found.files, found.wall) = (self.layout.inspected_of(sets), wall));
         let mut clients = None;
@@ -153,7 +154,7 @@ impl Build for ServerBuild {
         let Some(clients) = clients else { return Err(nothing()) };
         let all = 0..pairs.len();
         let pairs = Arc::new(Pairs::new(pairs, self.strict_names)?);
-        let mut whole = Whole::new(self.whole(pairs, clients, None, all)?);
+        let mut whole = InitialBuild::new(self.whole(pairs, clients, None, all)?);
         (whole.leaves, whole.warnings) = (leaves, warnings);
         Ok(whole)
     }
@@ -187,7 +188,7 @@ impl ServerBuild {
     /// Loads the pair in these files: everything parses, and key and leaf belong together.
     fn pair(&self, set: &SetLayout, files: &Files) -> Result<Pair, Error> {
         let [(chain_path, chain), (key_path, key)] = set.pair(files)?;
-        let none = Notes::default();
+        let none = InspectionLog::default();
         let found = if set.role == SetRole::Default { &self.found } else { &none };
         let chain = validate::chain(chain_path, chain)?;
         found.note(|found| found.chain.clone_from(&chain));
@@ -209,7 +210,7 @@ impl ServerBuild {
         if set.role != SetRole::Default && names.is_empty() {
             return Err(pairs::nameless(chain_path));
         }
-        let identity = identity(&key.cert[0]);
+        let identity = subject_names(&key.cert[0]);
         Ok(Pair { key, leaf, path: chain_path.to_owned(), names, identity })
     }
 
@@ -266,7 +267,7 @@ impl ServerBuild {
     fn rehearse(&self, config: &ServerConfig, pairs: &Pairs, place: usize) -> Result<(), Error> {
         let Some(pair) = pairs.get(place) else { return Ok(()) };
         let asks_by_name = place > 0 || self.strict_names;
-        if let Some(name) = pairs.astray(place).filter(|_| asks_by_name) {
+        if let Some(name) = pairs.unroutable_name(place).filter(|_| asks_by_name) {
             let why = format!("a client that names {name} would not get this pair");
             return Err(Error::new(Layer::Rehearsal, why).at(&pair.path));
         }
@@ -394,10 +395,10 @@ pub struct ServerBuilder {
     clock_skew: Duration,
     pub(super) separate_client_ca: bool,
     pub(super) crls_with_client_ca: bool,
-    pairs: Vec<Further>,
+    pairs: Vec<SniPair>,
     strict_names: bool,
     further: Vec<Set>,
-    pub(super) found: Notes,
+    pub(super) found: InspectionLog,
 }
 
 type Set = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send>;
@@ -524,7 +525,7 @@ impl ServerBuilder {
     /// subject alternative names, of which there must be one. See [`pair_for`](Self::pair_for).
     #[must_use]
     pub fn pair(mut self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
-        self.pairs.push(Further { chain: chain.as_ref().into(), key: key.as_ref().into(), names: None });
+        self.pairs.push(SniPair { chain: chain.as_ref().into(), key: key.as_ref().into(), names: None });
         self
     }
 
@@ -549,7 +550,7 @@ impl ServerBuilder {
         key: impl AsRef<Path>,
     ) -> Self {
         let names = Some(names.into_iter().map(|name| name.as_ref().to_owned()).collect());
-        self.pairs.push(Further { chain: chain.as_ref().into(), key: key.as_ref().into(), names });
+        self.pairs.push(SniPair { chain: chain.as_ref().into(), key: key.as_ref().into(), names });
         self
     }
 
@@ -733,7 +734,7 @@ impl ServerBuilder {
             let why = "no crypto provider: pass one, install a process default, or enable feature ring or aws-lc-rs";
             Error::new(Layer::Settings, why)
         })?;
-        let pairs = self.pairs.into_iter().map(Further::checked).collect::<Result<Vec<_>, _>>()?;
+        let pairs = self.pairs.into_iter().map(SniPair::checked).collect::<Result<Vec<_>, _>>()?;
         let build = ServerBuild {
             provider,
             versions: self.versions,
@@ -817,13 +818,13 @@ impl ServerReloader {
             pairs: Vec::new(),
             strict_names: false,
             further: Vec::new(),
-            found: Notes::default(),
+            found: InspectionLog::default(),
         }
     }
 
     /// Returns the configuration to accept the next connection with. Waits for nothing (INV-07).
     #[must_use]
-    pub fn current(&self) -> Arc<ServerConfig> {
+    pub fn config(&self) -> Arc<ServerConfig> {
         self.0.note_handshake();
         self.0.with_current(|current| Arc::clone(&current.value.config))
     }

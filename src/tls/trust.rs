@@ -27,10 +27,10 @@ use super::{
     signer::Signer,
 };
 use crate::{
-    build::Shrunk,
+    build::TrustReduction,
     der,
     error::{Error, Layer},
-    event::{Fingerprint, Lost},
+    event::{Fingerprint, RemovedTrust},
     sha256,
     trust::{Epoch, Trust},
 };
@@ -49,10 +49,10 @@ const PROBE: &[u8] = b"whose is this?";
 pub(super) type TrustEpoch = Epoch<Arc<ServerTrust>, Sessions>;
 
 /// The names of a leaf, of any kind.
-pub(super) type Identity = Arc<BTreeSet<(u8, Vec<u8>)>>;
+pub(super) type SubjectNames = Arc<BTreeSet<(u8, Vec<u8>)>>;
 
 /// Returns the names of this leaf.
-pub(super) fn identity(leaf: &CertificateDer<'_>) -> Identity {
+pub(super) fn subject_names(leaf: &CertificateDer<'_>) -> SubjectNames {
     let owned = |(tag, name): (u8, &[u8])| (tag, name.to_vec());
     let names = der::fields(leaf).map(|fields| der::identity(&fields).into_iter().map(owned).collect());
     // A leaf that cannot be parsed has itself as its only name.
@@ -62,13 +62,13 @@ pub(super) fn identity(leaf: &CertificateDer<'_>) -> Identity {
 /// The client CAs that are trusted, and the report of each for its removal. Order, duplicates and
 /// the parts of a certificate that rustls ignores do not matter.
 #[derive(Clone, Debug, Default)]
-struct Cas(BTreeMap<Anchor, Lost>);
+struct Cas(BTreeMap<Anchor, RemovedTrust>);
 
 impl Cas {
     /// Returns the CAs that may have verified clients that no CA verifies now: their name and key
     /// are gone, or came under other name constraints. Two constraints are not compared; only a CA
     /// without constraints is known to allow everything.
-    fn lost<'a>(&self, served: &'a Self) -> impl Iterator<Item = &'a Lost> {
+    fn lost<'a>(&self, served: &'a Self) -> impl Iterator<Item = &'a RemovedTrust> {
         let trusts =
             |anchor: &Anchor| self.0.contains_key(anchor) || self.0.contains_key(&anchor.unconstrained());
         served.0.iter().filter(move |(anchor, _)| !trusts(anchor)).map(|(_, lost)| lost)
@@ -92,7 +92,7 @@ pub(super) struct ServerTrust {
     lists: BTreeMap<Vec<u8>, Vec<Listed>>,
     revocation: Policy,
     /// The names of each pair, in the order of the settings: the default pair first.
-    names: Vec<Identity>,
+    names: Vec<SubjectNames>,
 }
 
 /// The serial numbers that the CRLs of one key and scope list together.
@@ -226,7 +226,7 @@ impl ServerTrust {
     /// Adds these client CAs, each with its certificate.
     pub(super) fn cas(&mut self, roots: &RootCertStore, certificates: &[CertificateDer<'_>]) {
         for (anchor, certificate) in roots.roots.iter().zip(certificates) {
-            let ca = || Lost::ClientCa {
+            let ca = || RemovedTrust::ClientCa {
                 subject: anchors::subject(&anchor.subject),
                 fingerprint: Fingerprint(sha256::digest(certificate)),
             };
@@ -262,27 +262,27 @@ impl ServerTrust {
     }
 
     /// Returns the same trust for a server with these names.
-    pub(super) fn of(&self, names: Vec<Identity>) -> Self {
+    pub(super) fn of(&self, names: Vec<SubjectNames>) -> Self {
         Self { names, ..self.clone() }
     }
 }
 
 impl ServerTrust {
     /// Returns the trust that `served` has and this does not.
-    fn lost(&self, served: &Self) -> Vec<Lost> {
+    fn lost(&self, served: &Self) -> Vec<RemovedTrust> {
         let mut lost: Vec<_> = self.cas.lost(&served.cas).cloned().collect();
         if strictness(self.mode) > strictness(served.mode) {
-            lost.push(Lost::Unauthenticated);
+            lost.push(RemovedTrust::Unauthenticated);
         }
         lost.extend(self.lost_to_lists(served));
         if self.revocation.is_stricter_than(served.revocation) {
-            lost.push(Lost::RevocationPolicy);
+            lost.push(RemovedTrust::RevocationPolicy);
         }
         lost
     }
 
     /// Returns the issuers whose CRLs may reject clients that the served CRLs do not.
-    fn lost_to_lists(&self, served: &Self) -> Vec<Lost> {
+    fn lost_to_lists(&self, served: &Self) -> Vec<RemovedTrust> {
         // Unless an unknown status is allowed, the removal of a CRL rejects the clients that it
         // covered.
         let went = |(canonical, _): &(&Vec<u8>, &Vec<Listed>)| {
@@ -312,15 +312,16 @@ impl ServerTrust {
             let narrower = narrower || came.iter().any(|now| now.grows(was, &gone));
             (more > 0 || narrower).then(|| (&now[0].issuer, more))
         });
-        let told = |(issuer, more): (&Vec<u8>, usize)| Lost::Revocation { issuer: name(issuer), more };
+        let told =
+            |(issuer, more): (&Vec<u8>, usize)| RemovedTrust::Revocation { issuer: name(issuer), more };
         went.chain(narrowed).map(told).collect()
     }
 }
 
 /// Returns the trust that is lost when `epoch` replaces `served`, if trust is reduced.
-pub(super) fn shrunk(epoch: &TrustEpoch, served: &TrustEpoch) -> Option<Shrunk> {
-    let shrank = epoch.shrank_after(served.number());
-    shrank.then(|| Shrunk { epoch: epoch.number(), lost: epoch.trust().lost(served.trust()) })
+pub(super) fn reduction(epoch: &TrustEpoch, served: &TrustEpoch) -> Option<TrustReduction> {
+    let shrank = epoch.reduced_since(served.number());
+    shrank.then(|| TrustReduction { epoch: epoch.number(), removed: epoch.trust().lost(served.trust()) })
 }
 
 fn strictness(mode: Option<ClientAuth>) -> u8 {
@@ -429,9 +430,9 @@ mod tests {
         (name, key, constraints)
     }
 
-    fn gone((name, _, _, certificate): Ca) -> Lost {
+    fn gone((name, _, _, certificate): Ca) -> RemovedTrust {
         let subject = super::super::crl::name(&subject(name));
-        Lost::ClientCa { subject, fingerprint: Fingerprint(sha256::digest(&[certificate])) }
+        RemovedTrust::ClientCa { subject, fingerprint: Fingerprint(sha256::digest(&[certificate])) }
     }
 
     /// Encodes `CN=` and a letter.
@@ -452,7 +453,7 @@ mod tests {
         }));
         let certificates: Vec<_> = cas.iter().map(|ca| CertificateDer::from(vec![ca.3])).collect();
         trust.cas(&roots, &certificates);
-        trust.names.push(identity(&CertificateDer::from(vec![leaf])));
+        trust.names.push(subject_names(&CertificateDer::from(vec![leaf])));
         trust
     }
 
@@ -489,7 +490,7 @@ mod tests {
                     let lost: BTreeSet<_> =
                         had.iter().filter(|ca| !lets_in(has, **ca)).map(|ca| trusted(*ca)).collect();
                     let found = next.lost(&served);
-                    assert_eq!(found.contains(&Lost::Unauthenticated), new > old, "{had:?} {has:?}");
+                    assert_eq!(found.contains(&RemovedTrust::Unauthenticated), new > old, "{had:?} {has:?}");
                     assert_eq!(
                         found.len(),
                         lost.len() + usize::from(new > old),

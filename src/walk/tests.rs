@@ -6,22 +6,22 @@ fn stat(kind: Kind, ino: u64, mtime: Stamp, ctime: Stamp) -> Stat {
     Stat { kind, id: FileId { dev: 1, ino }, size: 7, mtime, ctime }
 }
 
-fn entry(path: &str, seen: Seen) -> Entry {
+fn entry(path: &str, seen: Lookup) -> Entry {
     Entry { path: path.into(), seen }
 }
 
 /// A file that was changed at `ctime`.
 fn file(path: &str, ino: u64, ctime: Stamp) -> Entry {
-    entry(path, Seen::Node(stat(Kind::File, ino, 1, ctime)))
+    entry(path, Lookup::Node(stat(Kind::File, ino, 1, ctime)))
 }
 
 fn dir(path: &str, ino: u64, mtime: Stamp, ctime: Stamp) -> Entry {
-    entry(path, Seen::Node(stat(Kind::Dir, ino, mtime, ctime)))
+    entry(path, Lookup::Node(stat(Kind::Dir, ino, mtime, ctime)))
 }
 
 /// A symlink that was created at `ctime`.
 fn link(path: &str, target: &str, ctime: Stamp) -> Entry {
-    entry(path, Seen::Link(stat(Kind::Link, 99, ctime, ctime), target.into()))
+    entry(path, Lookup::Link(stat(Kind::Link, 99, ctime, ctime), target.into()))
 }
 
 /// A walk of paths through these entries. Each path ends at its last index; all entries before that
@@ -38,8 +38,8 @@ fn walk(entries: &[Entry], ways: &[&[usize]]) -> Walk {
 /// created anew.
 #[test]
 fn inv01_a_file_is_compared_by_its_stat_a_link_by_its_target_and_a_directory_by_its_number() {
-    let node = |kind| entry("/a", Seen::Node(stat(kind, 1, 1, 2)));
-    let nothing = || entry("/a", Seen::Nothing);
+    let node = |kind| entry("/a", Lookup::Node(stat(kind, 1, 1, 2)));
+    let nothing = || entry("/a", Lookup::Nothing);
     for (one, other) in [
         (file("/a", 1, 2), file("/a", 1, 2)),
         (dir("/a", 1, 1, 2), dir("/a", 1, 3, 4)),
@@ -78,11 +78,11 @@ fn inv01_what_is_the_same_has_not_held_still_where_its_times_show_that_it_moved(
         (dir("/a", 1, 1, 3), dir("/a", 1, 1, 2), false),
         // A neighbour came or went, and hides whether the directory itself moved.
         (dir("/a", 1, 3, 3), dir("/a", 1, 1, 2), true),
-        (entry("/a", Seen::Nothing), entry("/a", Seen::Nothing), true),
+        (entry("/a", Lookup::Nothing), entry("/a", Lookup::Nothing), true),
     ] {
         assert!(now.same_as(&was));
         assert_eq!(now.held_still_since(&was), still, "{now:?} {was:?}");
-        assert_eq!(walk(&[now], &[]).held_still_since(&walk(&[was], &[])), still);
+        assert_eq!(walk(&[now], &[]).unchanged_since(&walk(&[was], &[])), still);
     }
 }
 
@@ -97,7 +97,7 @@ fn two_walks_are_the_same_where_every_entry_and_every_way_is() {
         (walk(&[a.clone(), a], &[&[0], &[1]]), false),
     ] {
         assert_eq!((all.same_as(&other), other.same_as(&all)), (same, same), "{other:?}");
-        assert_eq!((all.held_still_since(&other), other.held_still_since(&all)), (same, same));
+        assert_eq!((all.unchanged_since(&other), other.unchanged_since(&all)), (same, same));
     }
 }
 
@@ -105,7 +105,7 @@ fn two_walks_are_the_same_where_every_entry_and_every_way_is() {
 #[test]
 fn inv01_the_newest_change_is_that_of_a_file_a_link_or_a_directory_that_moved() {
     let newest = |entries: &[Entry]| walk(entries, &[]).newest(Duration::ZERO);
-    assert_eq!(newest(&[entry("/a", Seen::Nothing)]), None);
+    assert_eq!(newest(&[entry("/a", Lookup::Nothing)]), None);
     let both = [link("/a", "b", 5), file("/b", 1, 8)];
     assert_eq!(newest(&both), Some(8));
     assert_eq!(newest(&[both[0].clone(), file("/b", 1, 3)]), Some(5));
@@ -117,7 +117,7 @@ fn inv01_the_newest_change_is_that_of_a_file_a_link_or_a_directory_that_moved() 
     listed.note_listing(Path::new("/d"), FileId { dev: 1, ino: 2 }, 12);
     assert_eq!(listed.newest(Duration::ZERO), Some(12));
     assert_eq!(both[1].size(), 7);
-    assert_eq!(entry("/a", Seen::Nothing).size(), 0);
+    assert_eq!(entry("/a", Lookup::Nothing).size(), 0);
 }
 
 /// Checks: INV-01 (b), ASM-05. A change can be later than its timestamp: by a tick, or by two
@@ -152,19 +152,22 @@ fn release(number: u64, since: Stamp, changed: Stamp) -> Walk {
 #[test]
 fn inv01_a_link_to_a_directory_commits_what_is_older_and_leads_to_other_files() {
     let served = release(1, 10, 5);
-    let next = |since| release(2, since, 15).motion_since(&served);
-    assert_eq!([next(16), next(15), next(14)], [Motion::Committed, Motion::Tied, Motion::Loose]);
+    let next = |since| release(2, since, 15).change_since(&served);
+    assert_eq!(
+        [next(16), next(15), next(14)],
+        [ChangeKind::Atomic, ChangeKind::AmbiguousTime, ChangeKind::InPlace]
+    );
     let swapped = || release(2, 16, 15);
     let loose = |change: fn(&mut Walk)| {
         let mut now = swapped();
         change(&mut now);
-        assert_eq!(now.motion_since(&served), Motion::Loose, "{now:?}");
+        assert_eq!(now.change_since(&served), ChangeKind::InPlace, "{now:?}");
     };
     loose(|now| now.traces.truncate(1));
     loose(|now| now.traces.push(Vec::new()));
     // A file that was there before, and one that is not there any more.
     loose(|now| now.entries[3] = file("/1/key", 11, 4));
-    loose(|now| now.entries[3].seen = Seen::Nothing);
+    loose(|now| now.entries[3].seen = Lookup::Nothing);
     // A directory in the place of another proves nothing.
     loose(|now| now.entries[0] = dir("/current", 2, 16, 16));
     // The key is reached through a symlink of its own.
@@ -174,12 +177,14 @@ fn inv01_a_link_to_a_directory_commits_what_is_older_and_leads_to_other_files() 
     });
     // A symlink in the place of a file moves that file alone.
     loose(|now| now.traces.iter_mut().for_each(|trace| trace[0].as_directory = false));
-    assert_eq!(served.motion_since(&served), Motion::Loose, "nothing was moved");
+    assert_eq!(served.change_since(&served), ChangeKind::InPlace, "nothing was moved");
     // Every file in the directory counts: the directory is as old as its files.
-    for (changed, motion) in [(15, Motion::Committed), (16, Motion::Tied), (17, Motion::Loose)] {
+    for (changed, motion) in
+        [(15, ChangeKind::Atomic), (16, ChangeKind::AmbiguousTime), (17, ChangeKind::InPlace)]
+    {
         let mut now = swapped();
         now.note_listing(Path::new("/2"), FileId { dev: 1, ino: 2 }, changed);
-        assert_eq!(now.motion_since(&served), motion, "{changed}");
+        assert_eq!(now.change_since(&served), motion, "{changed}");
     }
 }
 
@@ -197,7 +202,7 @@ fn inv01_what_was_there_before_may_be_newer_than_the_rename_that_commits() {
         walk
     };
     let now = through(release(2, 16, 15), 30);
-    assert_eq!(now.motion_since(&through(release(1, 10, 5), 2)), Motion::Committed);
+    assert_eq!(now.change_since(&through(release(1, 10, 5), 2)), ChangeKind::Atomic);
 }
 
 /// Checks: INV-11, INV-12. A directory in which only directories were looked up holds no file and
@@ -206,7 +211,7 @@ fn inv01_what_was_there_before_may_be_newer_than_the_rename_that_commits() {
 fn inv11_a_directory_leads_as_long_as_only_directories_are_looked_up_in_it() {
     let id = |ino| FileId { dev: 1, ino };
     let mut walk = Walk::default();
-    let mut note = |path: &str, ino, name: &str, seen: Seen| {
+    let mut note = |path: &str, ino, name: &str, seen: Lookup| {
         walk.note_lookup(Path::new(path), id(ino), name.into(), &seen);
     };
     note("/", 1, "a", dir("/a", 2, 1, 1).seen);
@@ -214,12 +219,12 @@ fn inv11_a_directory_leads_as_long_as_only_directories_are_looked_up_in_it() {
     note("/", 1, "b", dir("/b", 4, 1, 1).seen);
     note("/b", 4, "c", dir("/b/c", 5, 1, 1).seen);
     note("/b", 4, "link", link("/b/link", "c", 1).seen);
-    note("/e", 6, "none", Seen::Nothing);
+    note("/e", 6, "none", Lookup::Nothing);
     walk.note_listing(Path::new("/b/c"), id(5), 9);
     walk.note_listing(Path::new("/"), id(1), 8);
     let dir = |path: &str, ino, names: &[&str], leads, listed| {
         let names = names.iter().map(Into::into).collect();
-        WalkedDir { path: path.into(), id: id(ino), names, leads, listed }
+        WalkedDir { path: path.into(), id: id(ino), names, only_traversed: leads, listed }
     };
     let dirs = [
         dir("/", 1, &["a", "b"], false, Some(8)),
@@ -230,6 +235,6 @@ fn inv11_a_directory_leads_as_long_as_only_directories_are_looked_up_in_it() {
     ];
     assert_eq!(walk.dirs, dirs);
     let mut walk = Walk::default();
-    walk.note_lookup(Path::new("/"), id(1), "a".into(), &Seen::Node(stat(Kind::Dir, 2, 1, 1)));
-    assert!(walk.dirs[0].leads);
+    walk.note_lookup(Path::new("/"), id(1), "a".into(), &Lookup::Node(stat(Kind::Dir, 2, 1, 1)));
+    assert!(walk.dirs[0].only_traversed);
 }

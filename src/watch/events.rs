@@ -17,7 +17,7 @@ use notify::{
     event::{AccessKind, AccessMode, ModifyKind},
 };
 
-use super::{Hints, Watched, Watcher, port::guarded, silent};
+use super::{Hints, Watched, Watcher, lacks_remote_events, port::guarded};
 use crate::{
     error::{Error, Layer},
     fs::plain,
@@ -36,7 +36,7 @@ type Id = (u64, u64);
 
 /// Whether watching a directory again finds the watch in place. On other systems a second watch
 /// reports events twice, or not at all.
-const FINDS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+const REWATCH_IS_IDEMPOTENT: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Whether only Rust code calls the handler, so that a panic may unwind through it.
 const UNWINDS: bool = cfg!(any(target_os = "linux", target_os = "android"));
@@ -135,7 +135,7 @@ fn report(hints: &Hints, event: notify::Result<Event>) {
 /// With these paths none is another's prefix, so only a directory's own event ends its watch.
 fn notify_path(dir: &Path) -> PathBuf {
     match dir.strip_prefix("/") {
-        Ok(rest) if FINDS => {
+        Ok(rest) if REWATCH_IS_IDEMPOTENT => {
             let mut path = PathBuf::from("/");
             path.extend(rest.iter().map(|_| ".."));
             path.push(rest);
@@ -149,7 +149,9 @@ fn notify_path(dir: &Path) -> PathBuf {
 
 /// Returns the path of an event without the prefix of [`notify_path`].
 fn real_path(path: &Path) -> Cow<'_, Path> {
-    let Some(mut rest) = path.strip_prefix("/").ok().filter(|_| FINDS) else { return path.into() };
+    let Some(mut rest) = path.strip_prefix("/").ok().filter(|_| REWATCH_IS_IDEMPOTENT) else {
+        return path.into();
+    };
     while let Ok(less) = rest.strip_prefix("..") {
         rest = less;
     }
@@ -167,7 +169,7 @@ impl Watcher for Notify {
             Err(_) => None,
         };
         // notify forgets the directory that was watched under this path, but keeps its watch.
-        if self.watched.get(dir).is_some_and(|known| !FINDS || id != Some(*known)) {
+        if self.watched.get(dir).is_some_and(|known| !REWATCH_IS_IDEMPOTENT || id != Some(*known)) {
             self.unwatch(dir);
         }
         let watched = self.ask(|watcher| watcher.watch(&notify_path(dir), RecursiveMode::NonRecursive));
@@ -181,7 +183,7 @@ impl Watcher for Notify {
                 self.hints.lost();
                 return Ok(Watched::Gone);
             }
-            return Ok(silent(dir).map_or(Watched::Armed, Watched::Silent));
+            return Ok(lacks_remote_events(dir).map_or(Watched::Armed, Watched::Silent));
         };
         // On Windows notify has one error for everything that keeps a directory from being opened.
         if cfg!(windows) && id.is_some() && self::id(dir).is_ok_and(|now| now == id) {
@@ -216,7 +218,7 @@ fn id(dir: &Path) -> io::Result<Option<Id>> {
 #[cfg(not(windows))]
 fn stat(dir: &Path) -> io::Result<fs::Metadata> {
     let found = fs::symlink_metadata(dir)?;
-    let is_magic = found.is_symlink() && dir.parent().is_some_and(super::silent::on_procfs);
+    let is_magic = found.is_symlink() && dir.parent().is_some_and(super::remote_fs::on_procfs);
     if is_magic { fs::metadata(dir) } else { Ok(found) }
 }
 
@@ -303,7 +305,7 @@ mod tests {
     use crate::{
         Build, Built, Context, Event as Told, Events, Reloader, Timing,
         snapshot::Files,
-        watch::hints::{Concerned, Hinted, Units},
+        watch::hints::{Hinted, SetIndices, Subscribers},
     };
 
     /// Builds the length of the file.
@@ -352,7 +354,7 @@ mod tests {
         let timing = Timing {
             settle: Duration::from_millis(50),
             poll: Duration::from_secs(3600),
-            poll_degraded: Duration::from_millis(100),
+            degraded_poll: Duration::from_millis(100),
             ..Timing::default()
         };
         let builder = Reloader::builder([&path], Length).timing(timing).watcher(Some(Box::new(make)));
@@ -395,8 +397,8 @@ mod tests {
                 }
                 let _ = told.send(());
             });
-            let names = [("file".into(), Units::default())].into();
-            let concerned = Concerned { names, ..Concerned::default() };
+            let names = [("file".into(), SetIndices::default())].into();
+            let concerned = Subscribers { names, ..Subscribers::default() };
             hints.interest().places.insert(dir.path().to_owned(), concerned);
             let mut watcher = notify_watcher(hints.clone()).expect("a watcher");
             assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
@@ -419,8 +421,8 @@ mod tests {
         let woken = Arc::new(AtomicBool::new(false));
         let wake = Arc::clone(&woken);
         let hints = Hints::new(move || wake.store(true, Ordering::SeqCst));
-        let names = [("file".into(), Units::default())].into();
-        hints.interest().places.insert(PathBuf::from("/d"), Concerned { names, ..Concerned::default() });
+        let names = [("file".into(), SetIndices::default())].into();
+        hints.interest().places.insert(PathBuf::from("/d"), Subscribers { names, ..Subscribers::default() });
         let of = |kind| Event::new(kind).add_path("/d/file".into());
         let wakes = |event: notify::Result<Event>| {
             report(&hints, event);
@@ -462,7 +464,7 @@ mod tests {
             (EventKind::Access(AccessKind::Close(AccessMode::Write)), false),
         ] {
             let hints = Hints::new(|| {});
-            hints.interest().places.insert(PathBuf::from("/d"), Concerned::default());
+            hints.interest().places.insert(PathBuf::from("/d"), Subscribers::default());
             report(&hints, Ok(Event::new(kind).add_path("/d".into())));
             assert_eq!(hints.interest().stale.contains(Path::new("/d")), moves, "{kind:?}");
         }
@@ -529,10 +531,10 @@ mod tests {
         for (unit, dir) in dirs.iter().enumerate() {
             std::fs::create_dir(dir).expect("made");
             std::fs::write(dir.join("file"), "text").expect("written");
-            let mut units = Units::default();
+            let mut units = SetIndices::default();
             units.insert(unit);
             let names = [("file".into(), units)].into();
-            hints.interest().places.insert(dir.clone(), Concerned { names, ..Concerned::default() });
+            hints.interest().places.insert(dir.clone(), Subscribers { names, ..Subscribers::default() });
         }
         let mut watcher = notify_watcher(hints.clone()).expect("a watcher");
         assert_eq!(watcher.watch(&root.join("none")), Ok(Watched::Gone));
@@ -572,11 +574,11 @@ mod tests {
         });
         let mut names = HashMap::new();
         for unit in 0..2 {
-            let mut units = Units::default();
+            let mut units = SetIndices::default();
             units.insert(unit);
             names.insert(format!("file{unit}").into(), units);
         }
-        let concerned = Concerned { names, ..Concerned::default() };
+        let concerned = Subscribers { names, ..Subscribers::default() };
         hints.interest().places.insert(dir.to_owned(), concerned);
         (notify_watcher(hints.clone()).expect("a watcher"), hints, wakes)
     }

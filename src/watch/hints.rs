@@ -19,15 +19,15 @@ use crate::{
 /// Clones report to the same driver.
 #[derive(Clone)]
 pub struct Hints {
-    pub(super) interest: Arc<Mutex<Interest>>,
+    pub(super) interest: Arc<Mutex<Subscriptions>>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// The subscriptions of the file sets, and the reports that were not taken yet.
 #[derive(Default)]
-pub(super) struct Interest {
+pub(super) struct Subscriptions {
     /// By the path of a directory in which names were looked up.
-    pub(super) places: HashMap<PathBuf, Concerned>,
+    pub(super) places: HashMap<PathBuf, Subscribers>,
     /// Watched directories that were removed, moved or replaced: their watches are dead or
     /// elsewhere.
     pub(super) stale: HashSet<PathBuf>,
@@ -37,22 +37,22 @@ pub(super) struct Interest {
     /// The reason why the watcher has ended, if it has.
     pub(super) ended: Option<&'static str>,
     /// Whether reports wake nothing: the watcher is not made yet, or is dropped.
-    pub(super) over: bool,
+    pub(super) closed: bool,
 }
 
 /// The file sets that a directory and its names concern.
 #[derive(Default)]
-pub(super) struct Concerned {
-    pub(super) units: Units,
-    pub(super) names: HashMap<OsString, Units>,
+pub(super) struct Subscribers {
+    pub(super) units: SetIndices,
+    pub(super) names: HashMap<OsString, SetIndices>,
     /// The file sets that every name concerns that does not begin with a dot.
-    pub(super) listing: Units,
+    pub(super) listing: SetIndices,
 }
 
-impl Concerned {
+impl Subscribers {
     /// Returns the file sets that a name concerns, which may be spelt in another case than in the
     /// walk.
-    fn named(&self, name: &OsStr) -> Option<&Units> {
+    fn named(&self, name: &OsStr) -> Option<&SetIndices> {
         let other = || self.names.iter().find(|(known, _)| same_name(known, name)).map(|(_, units)| units);
         self.names.get(name).or_else(|| FOLDS_CASE.then(other).flatten())
     }
@@ -60,7 +60,10 @@ impl Concerned {
 
 /// Returns the place at `path`, and its path with the last name as the walk spells it. The path of
 /// its parent is spelt as in the watch.
-fn spelled<'a>(places: &'a HashMap<PathBuf, Concerned>, path: &Path) -> Option<(&'a PathBuf, &'a Concerned)> {
+fn spelled<'a>(
+    places: &'a HashMap<PathBuf, Subscribers>,
+    path: &Path,
+) -> Option<(&'a PathBuf, &'a Subscribers)> {
     let same = |known: &Path| {
         let names = known.file_name().zip(path.file_name());
         known.parent() == path.parent() && names.is_some_and(|(known, name)| same_name(known, name))
@@ -71,9 +74,9 @@ fn spelled<'a>(places: &'a HashMap<PathBuf, Concerned>, path: &Path) -> Option<(
 
 /// A few file sets, in order: most directories and names concern one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Units(Vec<usize>);
+pub(super) struct SetIndices(Vec<usize>);
 
-impl Units {
+impl SetIndices {
     /// Adds a file set; returns whether it was absent.
     pub(super) fn insert(&mut self, unit: usize) -> bool {
         let place = self.0.binary_search(&unit);
@@ -113,7 +116,7 @@ impl Hints {
     /// Reports an event of `path`; `moved` says that it may have been created, removed or renamed.
     pub fn touched(&self, path: &Path, moved: bool) {
         let known = {
-            let Interest { places, stale, hinted, over, .. } = &mut *lock(&self.interest);
+            let Subscriptions { places, stale, hinted, closed: over, .. } = &mut *lock(&self.interest);
             if *over {
                 return;
             }
@@ -141,7 +144,7 @@ impl Hints {
         let over = {
             let mut interest = self.interest();
             (interest.all_stale, interest.all_hinted) = (true, true);
-            interest.over
+            interest.closed
         };
         if !over {
             (self.wake)();
@@ -159,10 +162,10 @@ impl Hints {
 
     /// Drops what is reported for as long as `muted`.
     pub(crate) fn mute(&self, muted: bool) {
-        self.interest().over = muted;
+        self.interest().closed = muted;
     }
 
-    pub(super) fn interest(&self) -> MutexGuard<'_, Interest> {
+    pub(super) fn interest(&self) -> MutexGuard<'_, Subscriptions> {
         lock(&self.interest)
     }
 

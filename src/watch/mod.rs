@@ -24,13 +24,13 @@ mod events;
 pub(crate) use events::notify_watcher;
 mod hints;
 mod port;
-mod silent;
+mod remote_fs;
 mod state_hash;
 pub(crate) use hints::Hinted;
 pub use hints::Hints;
-use hints::{Concerned, Units};
+use hints::{SetIndices, Subscribers};
 use port::Port;
-pub use silent::silent;
+pub use remote_fs::lacks_remote_events;
 
 /// The result of watching a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +69,7 @@ pub trait Watcher: Send {
     ///
     /// Ends of watches that were reported before the first call returns are handled in this update.
     /// Events that are reported after the second call returns count by the names of the new walk.
-    fn plans(&mut self) {}
+    fn begin_update(&mut self) {}
 }
 
 /// Makes a watcher that reports to the given hints.
@@ -103,12 +103,12 @@ pub(crate) struct Watch {
 struct Place {
     id: FileId,
     /// The file sets that walk this very path.
-    walkers: Units,
+    walkers: SetIndices,
     /// `Some` if the directory is watched, with the kind of its file system if that does not report
     /// changes made elsewhere.
     armed: Option<Option<&'static str>>,
     /// Whether events were lost: the watch may be dead, or on a directory that is elsewhere now.
-    doubted: bool,
+    needs_rearm: bool,
 }
 
 /// A directory that a file set subscribes to.
@@ -118,8 +118,8 @@ pub(crate) struct Planned {
     pub(crate) path: PathBuf,
     id: FileId,
     names: BTreeSet<OsString>,
-    /// As [`WalkedDir::leads`].
-    leads: bool,
+    /// As [`WalkedDir::only_traversed`].
+    only_traversed: bool,
     /// Whether every name counts that does not begin with a dot.
     listed: bool,
     /// Whether the file set walks this very path.
@@ -189,9 +189,9 @@ impl Watch {
     /// 5. Watch each directory that is not watched, or whose watch is to be renewed.
     pub(crate) fn arm(&mut self, unit: usize, walked: &[WalkedDir]) -> Armed {
         let mut armed = Armed::default();
-        self.port.plans();
-        self.bury(&mut armed);
-        self.port.plans();
+        self.port.begin_update();
+        self.drop_dead_watches(&mut armed);
+        self.port.begin_update();
         let plan = plan(walked, |dir| self.shared(unit, dir));
         if self.plans.len() <= unit {
             self.plans.resize_with(unit + 1, Vec::new);
@@ -208,7 +208,7 @@ impl Watch {
     }
 
     /// Step 1. A directory that was moved takes the directories beneath it along.
-    fn bury(&mut self, armed: &mut Armed) {
+    fn drop_dead_watches(&mut self, armed: &mut Armed) {
         let (stale, all) = {
             let mut interest = self.hints.interest();
             (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale))
@@ -220,7 +220,7 @@ impl Watch {
         let dead: BTreeSet<PathBuf> = stale.iter().flat_map(|dir| beneath(dir)).collect();
         dead.iter().for_each(|path| self.unwatch(path, armed));
         // Lost events make every file set take a snapshot.
-        self.places.values_mut().for_each(|place| place.doubted |= all);
+        self.places.values_mut().for_each(|place| place.needs_rearm |= all);
     }
 
     /// Stops watching a directory. Its subscribers have to take a snapshot, because only that
@@ -256,7 +256,7 @@ impl Watch {
         for planned in plan {
             let known = interest.places.contains_key(&planned.path);
             if !known {
-                interest.places.insert(planned.path.clone(), Concerned::default());
+                interest.places.insert(planned.path.clone(), Subscribers::default());
             }
             let Some(concerned) = interest.places.get_mut(&planned.path) else { continue };
             concerned.units.insert(unit);
@@ -334,20 +334,20 @@ impl Watch {
 
     /// Step 5, for one directory of the plan.
     fn watch(&mut self, unit: usize, planned: &Planned, armed: &mut Armed) {
-        let Planned { path, leads, own, .. } = planned;
+        let Planned { path, only_traversed, own, .. } = planned;
         if *own {
             let place = self.places.entry(path.clone()).or_insert_with(|| Place {
                 id: planned.id,
-                walkers: Units::default(),
+                walkers: SetIndices::default(),
                 armed: None,
-                doubted: false,
+                needs_rearm: false,
             });
             place.walkers.insert(unit);
         }
         let Some(place) = self.places.get_mut(path) else { return };
-        let doubted = std::mem::take(&mut place.doubted);
-        let silent = match place.armed.filter(|_| !doubted) {
-            Some(silent) => silent,
+        let rearm = std::mem::take(&mut place.needs_rearm);
+        let missing_events = match place.armed.filter(|_| !rearm) {
+            Some(missing_events) => missing_events,
             None => {
                 let watched = self.port.watch(path);
                 if !matches!(watched, Ok(Watched::Armed | Watched::Silent(_))) {
@@ -356,7 +356,7 @@ impl Watch {
                 match watched {
                     Ok(Watched::Armed) => self.armed(planned, None, armed),
                     Ok(Watched::Silent(kind)) => self.armed(planned, Some(kind), armed),
-                    Ok(Watched::Denied) if *leads => {
+                    Ok(Watched::Denied) if *only_traversed => {
                         self.denied.insert(path.clone());
                         return;
                     }
@@ -376,7 +376,7 @@ impl Watch {
                 }
             }
         };
-        if let Some(kind) = silent.filter(|_| !leads && armed.fault.is_none()) {
+        if let Some(kind) = missing_events.filter(|_| !only_traversed && armed.fault.is_none()) {
             let why = format!("{kind} does not report what is changed elsewhere");
             armed.fault = Some(Error::new(Layer::Watch, why).at(path));
         }
@@ -385,19 +385,19 @@ impl Watch {
     fn armed(
         &mut self,
         planned: &Planned,
-        silent: Option<&'static str>,
+        missing_events: Option<&'static str>,
         armed: &mut Armed,
     ) -> Option<&'static str> {
         let Planned { path, id, .. } = planned;
         if let Some(place) = self.places.get_mut(path) {
-            place.armed = Some(silent);
+            place.armed = Some(missing_events);
         }
         self.by_id.insert(*id, path.clone());
         self.denied.remove(path);
         armed.new = true;
         armed.watched.push(path.clone());
         self.call_others(path, armed);
-        silent
+        missing_events
     }
 }
 
@@ -420,7 +420,7 @@ pub(crate) fn plan<'a>(
         match plan.iter_mut().find(|planned| planned.path == path) {
             Some(planned) => {
                 planned.names.extend(dir.names.iter().cloned());
-                planned.leads &= dir.leads;
+                planned.only_traversed &= dir.only_traversed;
                 planned.listed |= dir.listed.is_some();
                 planned.own |= own;
             }
@@ -429,7 +429,7 @@ pub(crate) fn plan<'a>(
                 path,
                 id: dir.id,
                 names: dir.names.clone(),
-                leads: dir.leads,
+                only_traversed: dir.only_traversed,
                 listed: dir.listed.is_some(),
             }),
         }
@@ -463,7 +463,7 @@ mod tests {
             path: "/d".into(),
             id: FileId { dev: 1, ino: 2 },
             names,
-            leads: false,
+            only_traversed: false,
             listed: None,
         }]
     }
@@ -531,7 +531,13 @@ mod tests {
 
     fn dir(path: &str, ino: u64, name: &str) -> WalkedDir {
         let names = BTreeSet::from([name.into()]);
-        WalkedDir { path: path.into(), id: FileId { dev: 1, ino }, names, leads: false, listed: None }
+        WalkedDir {
+            path: path.into(),
+            id: FileId { dev: 1, ino },
+            names,
+            only_traversed: false,
+            listed: None,
+        }
     }
 
     fn taken(notes: &Mutex<Vec<String>>) -> Vec<String> {
@@ -574,7 +580,7 @@ mod tests {
             lock(&self.1).push(format!("unwatch {}", dir.display()));
         }
 
-        fn plans(&mut self) {
+        fn begin_update(&mut self) {
             lock(&self.1).push("plans".to_owned());
             self.0.touched(Path::new("/d"), true);
         }
@@ -663,10 +669,10 @@ mod tests {
     /// files and has no events is one, even if another path only traverses it.
     #[test]
     fn inv11_a_directory_without_events_is_a_fault_unless_it_only_leads_to_the_files() {
-        let leads = |dir| WalkedDir { leads: true, ..dir };
-        let on_the_way = [leads(dir("/d", 2, "link"))];
+        let only_traversed = |dir| WalkedDir { only_traversed: true, ..dir };
+        let on_the_way = [only_traversed(dir("/d", 2, "link"))];
         let holds = [dir("/d", 2, "crt")];
-        let both = [leads(dir("/d", 2, "link")), dir("/two", 2, "crt")];
+        let both = [only_traversed(dir("/d", 2, "link")), dir("/two", 2, "crt")];
         let (watch, fault) = answered(Watched::Denied, &on_the_way);
         assert_eq!((watch.denied(), fault), (&BTreeSet::from(["/d".into()]), None));
         for walked in [&holds[..], &both] {

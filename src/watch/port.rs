@@ -21,10 +21,10 @@ impl Port {
     pub(super) fn new(make: &mut MakeWatcher, hints: Hints) -> Result<Self, Error> {
         // Reports wake nothing before the watcher is made. A watcher that cannot be made would
         // request a snapshot when it ends, and the attempt after that another one.
-        hints.interest().over = true;
+        hints.interest().closed = true;
         let made = guarded(|| make(hints.clone()));
         let watcher = Some(made.unwrap_or_else(|| Err(Error::new(Layer::Watch, PANICKED)))?);
-        hints.interest().over = false;
+        hints.interest().closed = false;
         Ok(Self { watcher, hints })
     }
 
@@ -37,8 +37,8 @@ impl Port {
         self.ask(|watcher| watcher.unwatch(dir));
     }
 
-    pub(super) fn plans(&mut self) {
-        self.ask(|watcher| watcher.plans());
+    pub(super) fn begin_update(&mut self) {
+        self.ask(|watcher| watcher.begin_update());
     }
 
     fn ask<T>(&mut self, question: impl FnOnce(&mut dyn Watcher) -> T) -> Option<T> {
@@ -54,7 +54,7 @@ impl Port {
 impl Drop for Port {
     /// Reports that the watcher still makes wake nothing.
     fn drop(&mut self) {
-        self.hints.interest().over = true;
+        self.hints.interest().closed = true;
         let watcher = self.watcher.take();
         guarded(|| drop(watcher));
     }

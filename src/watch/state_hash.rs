@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Hints, Watch,
-    hints::{Concerned, Interest, Units},
+    hints::{SetIndices, Subscribers, Subscriptions},
 };
 use crate::probe::StateHash;
 
@@ -24,8 +24,8 @@ impl StateHash for Hints {
     fn hash_state(&self, mut state: &mut dyn Hasher) {
         self.hash_pending(state);
         let interest = self.interest();
-        let names = |place: &Concerned| {
-            let names: BTreeMap<OsString, Units> =
+        let names = |place: &Subscribers| {
+            let names: BTreeMap<OsString, SetIndices> =
                 place.names.iter().map(|(name, units)| (name.clone(), units.clone())).collect();
             (place.units.clone(), place.listing.clone(), names)
         };
@@ -37,7 +37,8 @@ impl StateHash for Hints {
 impl Hints {
     /// Hashes what has been reported and not been taken or seen to yet.
     pub(crate) fn hash_pending(&self, mut state: &mut dyn Hasher) {
-        let Interest { places: _, stale, all_stale, hinted, all_hinted, ended, over } = &*self.interest();
+        let Subscriptions { places: _, stale, all_stale, hinted, all_hinted, ended, closed: over } =
+            &*self.interest();
         let stale: BTreeSet<_> = stale.iter().collect();
         (stale, all_stale, hinted, all_hinted, ended, over).hash(&mut state);
     }

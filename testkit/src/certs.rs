@@ -49,9 +49,9 @@ impl Subject {
 }
 
 /// A private key. Several certificates can use it, as after a renewal that keeps its key.
-pub struct Identity(KeyPair);
+pub struct PrivateKey(KeyPair);
 
-impl Identity {
+impl PrivateKey {
     /// Generates a P-256 key.
     #[must_use]
     pub fn p256() -> Self {
@@ -201,18 +201,18 @@ impl Authority {
 
     /// Issues a new leaf for `subject` with the key `identity`; the chain holds nothing else.
     #[must_use]
-    pub fn issue(&self, subject: &Subject, identity: &Identity) -> Pair {
+    pub fn issue(&self, subject: &Subject, identity: &PrivateKey) -> Pair {
         self.signed(leaf_params(subject), identity)
     }
 
-    fn signed(&self, params: CertificateParams, identity: &Identity) -> Pair {
+    fn signed(&self, params: CertificateParams, identity: &PrivateKey) -> Pair {
         let certificate = params.signed_by(&identity.0, &self.issuer).expect("a leaf");
         Pair { chain: certificate.pem(), key: identity.pem(), leaf: certificate.der().clone() }
     }
 
     /// Issues a leaf that demands a stapled OCSP response (must-staple, RFC 7633).
     #[must_use]
-    pub fn issue_must_staple(&self, subject: &Subject, identity: &Identity) -> Pair {
+    pub fn issue_must_staple(&self, subject: &Subject, identity: &PrivateKey) -> Pair {
         let mut params = leaf_params(subject);
         // The list of features holds one, `status_request`.
         let features =
@@ -223,13 +223,13 @@ impl Authority {
 
     /// Makes an authority with this name that signs with the key of an end entity.
     #[must_use]
-    pub fn posing(name: &str, identity: &Identity) -> Self {
+    pub fn posing(name: &str, identity: &PrivateKey) -> Self {
         Self::self_signed(name, KeyPair::from_pem(&identity.pem()).expect("a key of this factory"))
     }
 
     /// Issues a new leaf, with this authority's certificate after it in the chain.
     #[must_use]
-    pub fn issue_with_chain(&self, subject: &Subject, identity: &Identity) -> Pair {
+    pub fn issue_with_chain(&self, subject: &Subject, identity: &PrivateKey) -> Pair {
         let pair = self.issue(subject, identity);
         Pair { chain: pair.chain + &self.pem, ..pair }
     }

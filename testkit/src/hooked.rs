@@ -47,30 +47,30 @@ impl Verb {
     ];
 }
 
-/// Runs before each call of [`Hooked`]. Returns how many bytes a read may return at most (other
+/// Runs before each call of [`InterceptFs`]. Returns how many bytes a read may return at most (other
 /// calls ignore it), or the error by which the call fails.
 pub type Hook = Arc<dyn Fn(Verb) -> io::Result<usize> + Send + Sync>;
 
 /// Wraps another port, and calls a hook before each of its nine operations. The operations for
 /// magic links are passed on without it.
 #[derive(Clone)]
-pub struct Hooked<F> {
+pub struct InterceptFs<F> {
     fs: F,
     hook: Hook,
 }
 
-impl<F: Fs> Hooked<F> {
+impl<F: Fs> InterceptFs<F> {
     /// Wraps `fs`, which is called whenever `hook` succeeds.
     pub fn new(fs: F, hook: Hook) -> Self {
         Self { fs, hook }
     }
 }
 
-impl<F: Fs> Fs for Hooked<F> {
+impl<F: Fs> Fs for InterceptFs<F> {
     type Dir = F::Dir;
     type File = F::File;
 
-    const PINS: bool = F::PINS;
+    const HAS_DIR_HANDLES: bool = F::HAS_DIR_HANDLES;
 
     fn root(&self, anchor: &Path) -> io::Result<F::Dir> {
         (self.hook)(Verb::Root)?;

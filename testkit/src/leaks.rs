@@ -94,11 +94,11 @@ fn lists_of_numbers(output: &[u8]) -> Vec<Vec<u8>> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{Authority, Identity, Subject};
+    use crate::{Authority, PrivateKey, Subject};
 
     #[test]
     fn a_window_of_a_key_is_found_in_every_form_it_is_printed_in() {
-        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &Identity::p256());
+        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &PrivateKey::p256());
         let der = pair.key_der();
         for at in [30, 31, 40] {
             let window = &der.secret_der()[at..at + WINDOW];
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_number_beside_a_public_key_is_no_leak_and_its_neighbour_in_the_key_is() {
-        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &Identity::p256());
+        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &PrivateKey::p256());
         let der = pair.key_der();
         let bytes = der.secret_der();
         // RFC 5915: the private number has 32 bytes. A tag and a length follow, and then the public

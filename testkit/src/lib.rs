@@ -12,10 +12,10 @@ mod lists;
 mod publish;
 mod revocation;
 
-pub use certs::{Authority, Identity, Pair, Subject};
-pub use hooked::{Hook, Hooked, Verb};
+pub use certs::{Authority, Pair, PrivateKey, Subject};
+pub use hooked::{Hook, InterceptFs, Verb};
 pub use leaks::{WINDOW, Windows, leaks};
-pub use lists::{Crl, Odd, value};
-pub use publish::{Keyed, Op, kubelet_first, kubelet_update, wait_for_tick};
+pub use lists::{Crl, CrlVariant, value};
+pub use publish::{NamedFile, Op, kubelet_first, kubelet_update, wait_for_tick};
 pub use revocation::{HOLD, ListSpec};
 pub use rustls_reload::internal::described_leaf;

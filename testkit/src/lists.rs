@@ -20,7 +20,7 @@ pub struct Crl {
 /// A property by which a CRL differs from a usual one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Odd {
+pub enum CrlVariant {
     /// It lists the changes since another CRL (RFC 5280 section 5.2.4).
     Delta,
     /// It also lists certificates of other issuers (section 5.2.5).
@@ -43,7 +43,7 @@ pub enum Odd {
     NoNumber,
 }
 
-impl Odd {
+impl CrlVariant {
     /// All variants.
     pub const ALL: [Self; 10] = [
         Self::Delta,
@@ -107,7 +107,7 @@ impl Authority {
 
     /// Turns a CRL into a variant that this authority signs.
     #[must_use]
-    pub fn odd_crl(&self, list: &Crl, odd: Odd) -> Crl {
+    pub fn odd_crl(&self, list: &Crl, odd: CrlVariant) -> Crl {
         let (signed, algorithm) = rewritten(&list.der, odd).expect("a list of this factory");
         let signature = self.issuer.key().sign(&signed).expect("a signature");
         let signature = value(3, &[&[0], &signature]);
@@ -119,7 +119,7 @@ impl Authority {
 
 /// Returns the signed part of a CRL variant, and the algorithm: version, algorithm, issuer, dates,
 /// entries, extensions.
-fn rewritten(list: &[u8], odd: Odd) -> Option<(Vec<u8>, Vec<u8>)> {
+fn rewritten(list: &[u8], odd: CrlVariant) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut tbs = Reader(Reader(Reader(list).read(SEQUENCE)?).read(SEQUENCE)?);
     let version = value(INTEGER, &[tbs.read(INTEGER)?]);
     let algorithm = tbs.read(SEQUENCE)?;
@@ -132,7 +132,7 @@ fn rewritten(list: &[u8], odd: Odd) -> Option<(Vec<u8>, Vec<u8>)> {
     let entries = tbs.read_if(SEQUENCE);
     let extensions = Reader(tbs.read(0xa0)?).read(SEQUENCE)?;
     let entries = match entries {
-        Some(entries) if odd == Odd::CriticalEntry => {
+        Some(entries) if odd == CrlVariant::CriticalEntry => {
             let mut all = Reader(entries);
             let first = all.read(SEQUENCE)?;
             let unknown =
@@ -144,20 +144,20 @@ fn rewritten(list: &[u8], odd: Odd) -> Option<(Vec<u8>, Vec<u8>)> {
     };
     let extensions = match odd {
         // The first extension is the authority key identifier, the second the CRL number.
-        Odd::NoNumber => {
+        CrlVariant::NoNumber => {
             let mut all = Reader(extensions);
             value(SEQUENCE, &[&value(SEQUENCE, &[all.read(SEQUENCE)?])])
         }
         odd => value(SEQUENCE, &[extensions, &odd.extension()]),
     };
     let extensions = value(0xa0, &[&extensions]);
-    let version_1 = odd == Odd::Version1;
+    let version_1 = odd == CrlVariant::Version1;
     let parts = [
         if version_1 { &[] } else { version.as_slice() },
         &value(SEQUENCE, &[algorithm]),
         &issuer,
         &this,
-        if odd == Odd::NoNextUpdate { &[] } else { &next },
+        if odd == CrlVariant::NoNextUpdate { &[] } else { &next },
         &entries,
         if version_1 { &[] } else { &extensions },
     ];

@@ -152,12 +152,12 @@ fn tick(scratch: &Path) -> io::Result<()> {
 }
 
 /// A file name and its content.
-pub type Keyed<'a> = (&'a str, &'a [u8]);
+pub type NamedFile<'a> = (&'a str, &'a [u8]);
 
 /// Returns the steps of the first publication of a Kubernetes volume into an empty directory
 /// (kubelet's `AtomicWriter`).
 #[must_use]
-pub fn kubelet_first(dir: &Path, stamp: &str, files: &[Keyed<'_>]) -> Vec<Op> {
+pub fn kubelet_first(dir: &Path, stamp: &str, files: &[NamedFile<'_>]) -> Vec<Op> {
     let mut ops = payload(dir, stamp, files);
     for (name, _) in files {
         ops.push(Op::Symlink(Path::new("..data").join(name), dir.join(name)));
@@ -168,7 +168,7 @@ pub fn kubelet_first(dir: &Path, stamp: &str, files: &[Keyed<'_>]) -> Vec<Op> {
 /// Returns the steps of an update with the same names; `old` is the stamp of the payload that it
 /// replaces.
 #[must_use]
-pub fn kubelet_update(dir: &Path, old: &str, stamp: &str, files: &[Keyed<'_>]) -> Vec<Op> {
+pub fn kubelet_update(dir: &Path, old: &str, stamp: &str, files: &[NamedFile<'_>]) -> Vec<Op> {
     let mut ops = payload(dir, stamp, files);
     for (name, _) in files {
         ops.push(Op::Unlink(dir.join(old).join(name)));
@@ -178,7 +178,7 @@ pub fn kubelet_update(dir: &Path, old: &str, stamp: &str, files: &[Keyed<'_>]) -
 }
 
 /// Returns the steps that fill a new directory and move `..data` to it.
-fn payload(dir: &Path, stamp: &str, files: &[Keyed<'_>]) -> Vec<Op> {
+fn payload(dir: &Path, stamp: &str, files: &[NamedFile<'_>]) -> Vec<Op> {
     let mut ops = vec![Op::Mkdir(dir.join(stamp))];
     for (name, bytes) in files {
         let path = dir.join(stamp).join(name);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{CrlDistributionPoint, SigningKey as _};
 use rustls::pki_types::CertificateDer;
 
-use super::{Authority, Crl, Identity, Pair, Subject, armor, lists::value};
+use super::{Authority, Crl, Pair, PrivateKey, Subject, armor, lists::value};
 use rustls_reload::internal::{
     crl,
     der::{self, INTEGER, OCTETS, OID, Reader, SEQUENCE},
@@ -101,7 +101,7 @@ impl Authority {
 
     /// Issues a new leaf for `subject` with one CRL distribution point for each URI.
     #[must_use]
-    pub fn issue_listed_at(&self, subject: &Subject, identity: &Identity, uris: &[&str]) -> Pair {
+    pub fn issue_listed_at(&self, subject: &Subject, identity: &PrivateKey, uris: &[&str]) -> Pair {
         let mut params = super::certs::leaf_params(subject);
         params.crl_distribution_points = points(uris);
         let certificate = params.signed_by(identity.key(), &self.issuer).expect("a leaf");

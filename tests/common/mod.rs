@@ -26,11 +26,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use rustls_reload_testkit::Keyed;
+pub use rustls_reload_testkit::NamedFile;
 
 use rustls::pki_types::CertificateDer;
 use rustls_reload::{Event, Events, ServerBuilder, ServerReloader, Timing};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use platform::changed;
 
@@ -52,12 +52,12 @@ pub fn quick() -> Timing {
     Timing {
         settle: Duration::from_millis(50),
         shrink_settle: Duration::from_millis(400),
-        tie: Duration::from_millis(30),
+        tie_recheck: Duration::from_millis(30),
         retry: Duration::from_millis(20),
         poll: Duration::from_millis(200),
-        poll_degraded: Duration::from_millis(100),
-        gap: Duration::from_millis(5),
-        patience: Duration::from_secs(5),
+        degraded_poll: Duration::from_millis(100),
+        min_interval: Duration::from_millis(5),
+        still_changing_after: Duration::from_secs(5),
     }
 }
 
@@ -77,14 +77,14 @@ impl Generation {
     pub fn new(number: usize) -> Self {
         let ca = Authority::root(&format!("CA {number}"));
         Self {
-            server: ca.issue(&Subject::server("localhost"), &Identity::p256()),
-            client: ca.issue(&Subject::client(&format!("client {number}")), &Identity::p256()),
+            server: ca.issue(&Subject::server("localhost"), &PrivateKey::p256()),
+            client: ca.issue(&Subject::client(&format!("client {number}")), &PrivateKey::p256()),
             ca,
         }
     }
 
     /// The files of a server that verifies clients.
-    pub fn files(&self) -> [Keyed<'_>; 3] {
+    pub fn files(&self) -> [NamedFile<'_>; 3] {
         [
             ("tls.crt", self.server.chain.as_bytes()),
             ("tls.key", self.server.key.as_bytes()),
@@ -105,20 +105,20 @@ pub struct Volume {
 }
 
 impl Volume {
-    pub fn new(files: &[Keyed<'_>]) -> Self {
+    pub fn new(files: &[NamedFile<'_>]) -> Self {
         Self::within(tempfile::tempdir().unwrap(), files)
     }
 
     /// The same in memory, where the system has a file system for that: for tests that publish by the thousand and are
     /// not about files. On ext4 each file that is made looks for an inode past all that were freed in the last seconds
     /// (`recently_deleted` in the kernel's fs/ext4/ialloc.c), which took most of their time.
-    pub fn in_memory(files: &[Keyed<'_>]) -> Self {
+    pub fn in_memory(files: &[NamedFile<'_>]) -> Self {
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         Self::within(root.unwrap(), files)
     }
 
     /// The same in a directory of the caller's choice.
-    pub fn within(root: tempfile::TempDir, files: &[Keyed<'_>]) -> Self {
+    pub fn within(root: tempfile::TempDir, files: &[NamedFile<'_>]) -> Self {
         let volume = Self { root, updates: 0 };
         platform::publish_first(volume.root.path(), &volume.stamp(), files);
         volume
@@ -148,19 +148,19 @@ impl Volume {
     }
 
     /// Publishes an update; returns when `..data` was renamed.
-    pub fn publish(&mut self, files: &[Keyed<'_>]) -> Instant {
+    pub fn publish(&mut self, files: &[NamedFile<'_>]) -> Instant {
         self.publish_spoilt(files, |_| {})
     }
 
     /// The same, with something done to the new directory before it is moved into place.
-    pub fn publish_spoilt(&mut self, files: &[Keyed<'_>], spoil: impl FnOnce(&Path)) -> Instant {
+    pub fn publish_spoilt(&mut self, files: &[NamedFile<'_>], spoil: impl FnOnce(&Path)) -> Instant {
         let (payload, old) = self.prepare(files, spoil);
         wait_for_tick(&payload);
         self.commit(&old)
     }
 
     /// The same at full speed: rename and writes may fall into one tick of the file system's clock.
-    pub fn publish_in_one_tick(&mut self, files: &[Keyed<'_>]) -> Instant {
+    pub fn publish_in_one_tick(&mut self, files: &[NamedFile<'_>]) -> Instant {
         let (_, old) = self.prepare(files, |_| {});
         self.commit(&old)
     }
@@ -171,7 +171,7 @@ impl Volume {
     }
 
     /// Everything before the rename; returns the new payload directory and the old stamp.
-    fn prepare(&mut self, files: &[Keyed<'_>], spoil: impl FnOnce(&Path)) -> (PathBuf, String) {
+    fn prepare(&mut self, files: &[NamedFile<'_>], spoil: impl FnOnce(&Path)) -> (PathBuf, String) {
         let old = self.stamp();
         self.updates += 1;
         let payload = platform::prepare(self.root.path(), &old, &self.stamp(), files);
@@ -291,7 +291,7 @@ fn wait_for(reloader: &ServerReloader, wanted: impl Fn(&[CertificateDer<'_>]) ->
 
 /// The chain that a new handshake is presented.
 pub fn presented(reloader: &ServerReloader) -> Vec<CertificateDer<'static>> {
-    presented_by(&reloader.current())
+    presented_by(&reloader.config())
 }
 
 /// Runs each job on a thread of its own, for those that wait more than they compute; in the order of the jobs.

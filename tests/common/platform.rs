@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload_testkit::{Keyed, Op, kubelet_first, kubelet_update};
+use rustls_reload_testkit::{NamedFile, Op, kubelet_first, kubelet_update};
 
 /// Makes a symbolic link.
 pub fn symlink(target: impl AsRef<Path>, path: impl AsRef<Path>) {
@@ -51,7 +51,7 @@ pub fn rename(from: &Path, to: &Path) {
 
 /// Publishes the first generation of the directory `volume` in `root`: as a Kubernetes volume, and as a plain directory
 /// where links need a right that few have.
-pub fn publish_first(root: &Path, stamp: &str, files: &[Keyed<'_>]) {
+pub fn publish_first(root: &Path, stamp: &str, files: &[NamedFile<'_>]) {
     fs::create_dir(root.join("volume")).unwrap();
     if cfg!(unix) {
         apply(root, &kubelet_first(Path::new("volume"), stamp, files));
@@ -61,7 +61,7 @@ pub fn publish_first(root: &Path, stamp: &str, files: &[Keyed<'_>]) {
 }
 
 /// Prepares an update up to where it shows; returns the directory of the new files.
-pub fn prepare(root: &Path, old: &str, stamp: &str, files: &[Keyed<'_>]) -> std::path::PathBuf {
+pub fn prepare(root: &Path, old: &str, stamp: &str, files: &[NamedFile<'_>]) -> std::path::PathBuf {
     if cfg!(unix) {
         let ops = kubelet_update(Path::new("volume"), old, stamp, files);
         let before_the_link = ops.iter().position(|op| matches!(op, Op::Symlink(..))).unwrap();
@@ -92,6 +92,6 @@ fn apply(root: &Path, ops: &[Op]) {
     ops.iter().for_each(|op| op.apply(root).unwrap());
 }
 
-fn write_all(dir: &Path, files: &[Keyed<'_>]) {
+fn write_all(dir: &Path, files: &[NamedFile<'_>]) {
     files.iter().for_each(|(name, bytes)| fs::write(dir.join(name), bytes).unwrap());
 }

@@ -52,13 +52,13 @@ pub struct Sessions {
 
 impl Sessions {
     /// Chain, key, client CAs and, if there is one, a file of revocation lists.
-    pub fn new(files: &[super::Keyed<'_>], name: &str, tickets: bool, rule: Rule) -> Self {
+    pub fn new(files: &[super::NamedFile<'_>], name: &str, tickets: bool, rule: Rule) -> Self {
         let volume = Volume::in_memory(files);
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
         let server = files.get(3).into_iter().fold(server, |server, (list, _)| server.crl(volume.path(list)));
         let server = if tickets { server.tickets(Ticketer::new) } else { server };
         let reloader = server.load().unwrap();
-        let current = (0, reloader.current());
+        let current = (0, reloader.config());
         let (states, trusted) = (HashMap::new(), (Vec::new(), 0));
         let mut this = Self { volume, reloader, rule, tickets, states, trusted, current };
         this.take_up(files, name);
@@ -66,7 +66,7 @@ impl Sessions {
     }
 
     /// Publishes these files, and serves them when it returns; `name` is the server's.
-    pub fn publish(&mut self, files: &[super::Keyed<'_>], name: &str) -> Reload {
+    pub fn publish(&mut self, files: &[super::NamedFile<'_>], name: &str) -> Reload {
         self.volume.publish_in_one_tick(files);
         let answer = self.reloader.reload_now();
         self.take_up(files, name);
@@ -78,7 +78,7 @@ impl Sessions {
         Arc::clone(&self.current.1)
     }
 
-    fn take_up(&mut self, files: &[super::Keyed<'_>], name: &str) {
+    fn take_up(&mut self, files: &[super::NamedFile<'_>], name: &str) {
         let served = self.reloader.served();
         if served.generation == self.current.0 {
             return;
@@ -117,14 +117,14 @@ impl Sessions {
 }
 
 /// The client CAs, in whatever order and however often each is there, and the server's name.
-fn trusted(files: &[super::Keyed<'_>], name: &str) -> Vec<u8> {
+fn trusted(files: &[super::NamedFile<'_>], name: &str) -> Vec<u8> {
     let bundle = rustls_reload::internal::pem::ca_bundle(files[2].1).unwrap();
     let cas: BTreeSet<&[u8]> = bundle.iter().map(AsRef::as_ref).collect();
     cas.into_iter().chain([name.as_bytes()]).collect::<Vec<_>>().concat()
 }
 
 /// The serial numbers that the lists of these files name, list by list.
-fn revoked(files: &[super::Keyed<'_>]) -> Vec<u8> {
+fn revoked(files: &[super::NamedFile<'_>]) -> Vec<u8> {
     let lists = files.get(3).map(|(_, lists)| crl::parse(lists).unwrap()).unwrap_or_default();
     let serials = |list: &CertificateRevocationListDer<'_>| {
         [b"list", &*crl::fields(list).unwrap().revoked.concat()].concat()

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustls_reload::Layer;
-use rustls_reload_testkit::{Identity, Odd, Subject};
+use rustls_reload_testkit::{CrlVariant, PrivateKey, Subject};
 
 use super::Generation;
 
@@ -68,7 +68,7 @@ pub fn spoils() -> Vec<Spoil> {
     let (again, foreign) = (other.key.clone(), other.key);
     let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
     let expired = |path: &Path, window| {
-        let identity = Identity::p256();
+        let identity = PrivateKey::p256();
         let pair = Generation::new(1001).ca.issue(&window, &identity);
         fs::write(path, pair.chain).unwrap();
         fs::write(path.with_file_name("tls.key"), pair.key).unwrap();
@@ -122,7 +122,7 @@ pub fn crl_spoils() -> Vec<Spoil> {
     let ca = Generation::new(1002).ca;
     let now = SystemTime::now();
     let list = ca.crl(&[], (now, now + Duration::from_secs(86_400)), 1);
-    let delta = ca.odd_crl(&list, Odd::Delta).pem;
+    let delta = ca.odd_crl(&list, CrlVariant::Delta).pem;
     vec![
         spoil("missing", Layer::Read, "ca.crl", |path| fs::remove_file(path).unwrap()),
         text("empty", Layer::Pem, "ca.crl", |_| String::new()),

@@ -91,8 +91,8 @@ fn timing(scenario: &Scenario, scale: u32) -> Timing {
         settle: timing.settle * scale,
         shrink_settle: timing.shrink_settle * scale,
         poll: timing.poll * scale,
-        poll_degraded: timing.poll_degraded * scale,
-        patience: timing.patience * scale,
+        degraded_poll: timing.degraded_poll * scale,
+        still_changing_after: timing.still_changing_after * scale,
         ..timing
     };
     if by_defaults() { timing } else { scenario.timing(timing) }
@@ -148,8 +148,8 @@ fn wait(pace: Pace, timing: &Timing) -> Duration {
         Pace::Settle => timing.settle,
         Pace::Poll => timing.poll,
         Pace::PollSettle => timing.poll + timing.settle,
-        Pace::Degraded => timing.poll_degraded,
-        Pace::DegradedSettle => timing.poll_degraded + timing.settle,
+        Pace::Degraded => timing.degraded_poll,
+        Pace::DegradedSettle => timing.degraded_poll + timing.settle,
     }
 }
 
@@ -189,7 +189,7 @@ fn check_simulated(scenario: &Scenario, outcome: &Outcome) -> String {
         let (median, worst) = (median(took), *took.iter().max().unwrap());
         line += &format!("; {pace:?}: {median:.1?}, {worst:.1?}");
         // Work takes no time there.
-        let bound = wait(*pace, &timing) + timing.gap;
+        let bound = wait(*pace, &timing) + timing.min_interval;
         assert!(worst <= bound, "{}: {pace:?}: {worst:?}, bound {bound:?}", scenario.name);
     }
     assert!(outcome.tied.is_empty(), "{}: a tick lies between", scenario.name);

@@ -18,7 +18,7 @@ use rustls_reload::{
     fs::PathFs,
     internal::{native_watcher, pem},
 };
-use rustls_reload_testkit::{Authority, Identity, Op, Subject, wait_for_tick};
+use rustls_reload_testkit::{Authority, Op, PrivateKey, Subject, wait_for_tick};
 
 use super::{
     common::{DEADLINE, platform::changed, shake},
@@ -236,11 +236,11 @@ impl World for Real {
         assert!(TRACING.heard() > 0, "each start is an event");
         assert_eq!(LOG.warnings(""), [""; 0]);
         if self.told.iter().all(|told| {
-            matches!(told, Told::Started | Told::Published { recovered: false } | Told::TrustShrunk)
+            matches!(told, Told::Started | Told::Published { recovered: false } | Told::TrustReduced)
         }) {
             assert_eq!(TRACING.warnings(self.root.to_str().unwrap()), [""; 0]);
         }
-        self.told.iter().filter(|told| **told != Told::TrustShrunk).cloned().collect()
+        self.told.iter().filter(|told| **told != Told::TrustReduced).cloned().collect()
     }
 
     fn published(&self) -> u64 {
@@ -283,7 +283,7 @@ impl Drop for Neighbour {
 struct Forge {
     root: Authority,
     issuer: Authority,
-    keys: HashMap<u32, Identity>,
+    keys: HashMap<u32, PrivateKey>,
     /// Of the leaves of a key.
     lengths: HashMap<u32, usize>,
     leaves: HashMap<(u32, u32), String>,
@@ -319,7 +319,7 @@ impl Forge {
     }
 
     fn leaf(&mut self, set: Set) -> String {
-        let key = self.keys.entry(set.key).or_insert_with(Identity::p256);
+        let key = self.keys.entry(set.key).or_insert_with(PrivateKey::p256);
         let issue = || self.issuer.issue(&Subject::server("localhost"), key).chain;
         // Signatures vary in length by a byte or two, serial numbers with the key: the usual length of this key.
         let len = *self.lengths.entry(set.key).or_insert_with(|| {
@@ -339,7 +339,7 @@ impl Forge {
         let root = self.root.der().clone();
         self.trusts.entry(number).or_insert_with(|| {
             let ca = Authority::root(&format!("client CA {number}"));
-            let client = ca.issue(&Subject::client("client"), &Identity::p256());
+            let client = ca.issue(&Subject::client("client"), &PrivateKey::p256());
             let mut roots = RootCertStore::empty();
             roots.add(root).unwrap();
             let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

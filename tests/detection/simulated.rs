@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustls_reload::{Events, Reload, Status, Timing};
-use rustls_reload_harness::sim::{self, BLOCK, CA, CHAIN, Live, SimWatcher, Value, Weather};
+use rustls_reload_harness::sim::{self, BLOCK, CA, CHAIN, InteractiveWorld, SimWatcher, Value, WorldConfig};
 use rustls_reload_testkit::Op;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 };
 
 pub struct Simulated {
-    live: Live,
+    live: InteractiveWorld,
     timing: Timing,
     tick: Duration,
     fate: Fate,
@@ -37,9 +37,9 @@ fn files(set: Set) -> Files {
 
 impl Simulated {
     pub fn new(scenario: &Scenario, timing: Timing) -> Self {
-        let weather = Weather { tick: scenario.tick, reuse: scenario.reuse, ..Weather::default() };
+        let weather = WorldConfig { tick: scenario.tick, reuse: scenario.reuse, ..WorldConfig::default() };
         let base = (scenario.base)(&files(Set::whole(1)));
-        let live = Live::new(&scenario.paths, &base, timing, weather);
+        let live = InteractiveWorld::new(&scenario.paths, &base, timing, weather);
         let sim = live.sim().clone();
         let fate = Fate::new(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints)))));
         Self {

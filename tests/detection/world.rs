@@ -44,7 +44,7 @@ pub enum Told {
     Degraded,
     Restored,
     /// Client CAs went with what was published: no matter of detection, and passed over.
-    TrustShrunk,
+    TrustReduced,
     /// Nothing of this kind is expected of any scenario.
     Else(String),
 }
@@ -57,7 +57,7 @@ impl From<&Event> for Told {
             Event::Refused { error, .. } => Self::Refused(error.layer()),
             Event::Degraded { .. } => Self::Degraded,
             Event::Restored => Self::Restored,
-            Event::TrustShrunk { .. } => Self::TrustShrunk,
+            Event::TrustReduced { .. } => Self::TrustReduced,
             event => Self::Else(event.to_string()),
         }
     }

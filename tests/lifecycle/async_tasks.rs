@@ -39,7 +39,7 @@ fn cases() -> Vec<Case> {
     let entries = [
         Entry::Reload,
         Entry::Published,
-        Entry::TrustShrunk,
+        Entry::TrustReduced,
         Entry::Spawn,
         Entry::Task,
         Entry::Orphan,

@@ -213,7 +213,7 @@ async fn inv07_async_start_leaves_the_executor_free() {
     };
     let reloader = volume.server().configure(wait).start_async().await.unwrap();
     ticking.abort();
-    assert_eq!(common::presented_by(&reloader.current())[0], generation.server.leaf);
+    assert_eq!(common::presented_by(&reloader.config())[0], generation.server.leaf);
 }
 
 #[tokio::test]

@@ -162,7 +162,7 @@ fn inv15_drop_of_a_value_that_waits_for_its_date_ends_nothing() {
     started(&mut events);
     replace(&path, b"bad later");
     warned(&mut events, "the drop of a value");
-    expect(&mut events, "the date", |event| matches!(event, Event::Held { .. }).then_some(()));
+    expect(&mut events, "the date", |event| matches!(event, Event::Deferred { .. }).then_some(()));
     replace(&path, b"22");
     assert_eq!(published(&mut events), 2);
     assert_eq!(reloader.stop(), Ok(()));

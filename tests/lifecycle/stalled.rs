@@ -16,7 +16,7 @@ use rustls_reload::{
     Build, Built, Clock, Context, Error, Event, Files, Handle, Now, Reloader, Status, SystemClock, Timing,
     fs::NativeFs, internal::native_watcher, watch::MakeWatcher,
 };
-use rustls_reload_testkit::{Hooked, Verb};
+use rustls_reload_testkit::{InterceptFs, Verb};
 
 /// Hangs each caller until it is opened, once it is closed.
 #[derive(Clone)]
@@ -93,7 +93,7 @@ fn reloader(path: &Path, at: At, gate: &Gate) -> (Reloader<Vec<u8>>, Arc<Mutex<D
             Ok(usize::MAX)
         }
     };
-    let reloader = builder.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap();
+    let reloader = builder.load_from(InterceptFs::new(NativeFs::default(), Arc::new(hook))).unwrap();
     (reloader, called)
 }
 
@@ -123,7 +123,7 @@ fn inv15_driver_that_hangs_shows_in_the_status_and_recovers() {
         if *at == At::Watcher {
             gate.close();
         }
-        let begun = reloader.status().last_look;
+        let begun = reloader.status().last_snapshot;
         reloader.start().unwrap();
         if *at != At::Watcher {
             until(&reloader, "watched", |status| !status.watched.is_empty());
@@ -136,7 +136,7 @@ fn inv15_driver_that_hangs_shows_in_the_status_and_recovers() {
         let now = SystemClock::new().now().wall;
         // Three polls of a degraded driver at least, and nothing from before its start.
         let age = now.saturating_sub(since);
-        assert!(since >= begun && age >= 3 * quick().poll_degraded, "{at:?}: {age:?}");
+        assert!(since >= begun && age >= 3 * quick().degraded_poll, "{at:?}: {age:?}");
         // Since the end of the very snapshot that a build or a callback hangs after.
         if matches!(at, At::Build | At::Publication | At::Event) {
             assert!(since >= *called.lock().unwrap(), "{at:?}: an earlier snapshot");
@@ -225,9 +225,9 @@ fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
         Ok(usize::MAX)
     };
     let short = Duration::from_millis(20);
-    let timing = Timing { poll: short, poll_degraded: short, ..quick() };
+    let timing = Timing { poll: short, degraded_poll: short, ..quick() };
     let builder = Reloader::builder([&path], Bytes(Gate::new().0)).timing(timing).watcher(None);
-    let fs = Hooked::new(NativeFs::default(), Arc::new(hook));
+    let fs = InterceptFs::new(NativeFs::default(), Arc::new(hook));
     let reloader = builder.clock(Arc::clone(&clock) as Arc<dyn Clock>).load_from(fs).unwrap();
     place.get_or_init(|| reloader.handle());
     reloader.start().unwrap();

@@ -7,7 +7,7 @@ use std::{
 
 use crate::common::{self, DEADLINE, Generation, Volume, Wall};
 use rustls_reload::{Clock, Error, Event, Layer, Reload, Status, Timing};
-use rustls_reload_harness::sim::{self, CHAIN, KEY, Live, Weather};
+use rustls_reload_harness::sim::{self, CHAIN, InteractiveWorld, KEY, WorldConfig};
 use rustls_reload_testkit::Op;
 
 #[test]
@@ -20,11 +20,11 @@ fn inv11_since_when_stands_until_it_is_over_and_the_last_look_goes_on() {
         wall.set(seconds);
         assert_eq!(&reloader.reload_now(), reloaded, "at {seconds} s");
         let status = reloader.status();
-        assert_eq!(status.last_look, wall.at(seconds), "at {seconds} s");
+        assert_eq!(status.last_snapshot, wall.at(seconds), "at {seconds} s");
         status
     };
     let first = reloader.status();
-    assert_eq!((first.served_since, first.last_look), (wall.at(0), wall.at(0)));
+    assert_eq!((first.served_since, first.last_snapshot), (wall.at(0), wall.at(0)));
     let status = looked(10, &Reload::Unchanged);
     assert_eq!((status.differs_since, status.served_since), (None, wall.at(0)));
     // The chain of one and the key of another.
@@ -52,7 +52,7 @@ fn inv11_since_when_stands_until_it_is_over_and_the_last_look_goes_on() {
 
 /// The refusal in the status is the one told last and not over, since it was told, at every moment.
 struct Told {
-    live: Live,
+    live: InteractiveWorld,
     events: rustls_reload::Events<sim::Value>,
     stands: Option<(Error, Duration)>,
 }
@@ -60,7 +60,7 @@ struct Told {
 impl Told {
     fn new(base: &[Op]) -> Self {
         let paths = ["/v/tls.crt", "/v/tls.key", "/v/ca.crt"].map(Into::into);
-        let mut live = Live::new(&paths, base, Timing::default(), Weather::default());
+        let mut live = InteractiveWorld::new(&paths, base, Timing::default(), WorldConfig::default());
         live.load(None).unwrap();
         let events = live.reloader().events();
         live.start();
@@ -78,7 +78,9 @@ impl Told {
             while let Some(told) = events.try_next() {
                 match &*told.event {
                     Event::Refused { error, .. } => *stands = Some((error.clone(), sim.now().wall)),
-                    Event::Published { .. } | Event::Recovered { .. } | Event::Held { .. } => *stands = None,
+                    Event::Published { .. } | Event::Recovered { .. } | Event::Deferred { .. } => {
+                        *stands = None
+                    }
                     _ => {}
                 }
             }
@@ -140,13 +142,13 @@ fn inv11_degraded_says_since_when_and_why_for_as_long_as_it_is_so() {
     wall.set(20);
     // It is polled: two more looks, of which the second began after the clock was set.
     let start = Instant::now();
-    while reloader.status().looks < status.looks + 2 {
+    while reloader.status().snapshots < status.snapshots + 2 {
         assert!(start.elapsed() < DEADLINE, "nobody looks: {:#?}", reloader.status());
         std::thread::yield_now();
     }
     let status = reloader.status();
     degraded(&status);
-    assert_eq!(status.last_look, wall.at(20));
+    assert_eq!(status.last_snapshot, wall.at(20));
     reloader.stop().unwrap();
     assert!(!reloader.status().running);
 }

@@ -82,7 +82,7 @@ fn inv03_inv05_without_descriptors_the_old_set_is_served_and_the_new_one_once_th
     reloader.start().unwrap();
     told.wait("started", 1);
     volume.prepare(&generations[1]);
-    let before = reloader.current();
+    let before = reloader.config();
     let taken = take_all_but(0);
     volume.commit();
     told.wait("refused", 1);
@@ -98,7 +98,7 @@ fn inv03_inv05_without_descriptors_the_old_set_is_served_and_the_new_one_once_th
     let least: Duration = (1..retries).map(|i| first_pause * 2_u32.pow(u32::try_from(i).unwrap())).sum();
     println!("{retries} retries after the first {first} within {took:?}, at least {least:?} by the back-off");
     assert!(took >= least, "{retries} retries within {took:?}, at least {least:?}");
-    assert!(Arc::ptr_eq(&before, &reloader.current()));
+    assert!(Arc::ptr_eq(&before, &reloader.config()));
     assert!(is_served(&reloader, &generations[0]));
     told.is(0, &["started", "refused"]);
     assert_eq!(told.last_error().layer(), Layer::Read, "{}", told.last_error());
@@ -121,18 +121,18 @@ fn inv05_however_many_descriptors_are_left_a_reload_ends_well_in_the_end() {
     let mut refused = 0;
     // From none until there are enough for a whole look.
     for spare in 0.. {
-        let (next, old) = (&generations[spare % 2], reloader.current());
+        let (next, old) = (&generations[spare % 2], reloader.config());
         volume.prepare(next);
         let met = told.count("refused");
         let taken = take_all_but(spare);
         volume.commit();
         until(
             "a refusal or a publication",
-            || told.count("refused") > met || !Arc::ptr_eq(&old, &reloader.current()),
+            || told.count("refused") > met || !Arc::ptr_eq(&old, &reloader.config()),
             || format!("{:#?}", reloader.status()),
         );
         let short = told.count("refused") > met;
-        assert!(!short || Arc::ptr_eq(&old, &reloader.current()));
+        assert!(!short || Arc::ptr_eq(&old, &reloader.config()));
         drop(taken);
         serves(&reloader, next);
         if !short {

@@ -38,7 +38,7 @@ fn inv12_descriptors_watches_and_threads_are_flat_over_a_thousand_rotations() {
         }
     }
     assert!(running.watches > 2 && running.threads == idle.threads + 2, "{running:?}");
-    println!("{running:?} throughout, {} looks", reloader.status().looks);
+    println!("{running:?} throughout, {} looks", reloader.status().snapshots);
     reloader.stop().unwrap();
     assert_eq!(settled(idle), idle, "a second after the stop");
 }
@@ -74,7 +74,7 @@ fn inv12_descriptors_watches_and_threads_are_flat_over_a_hundred_removals_of_the
         assert_eq!(settled(running), running, "after {} removals", i + 1);
     }
     assert!(running.watches > 2 && running.threads == idle.threads + 2, "{running:?}");
-    println!("{running:?} throughout, {} looks", reloader.status().looks);
+    println!("{running:?} throughout, {} looks", reloader.status().snapshots);
     reloader.stop().unwrap();
     assert_eq!(settled(idle), idle, "a second after the stop");
 }

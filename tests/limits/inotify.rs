@@ -47,9 +47,9 @@ fn none_at_the_start(what: &str) {
     assert_eq!(degraded.layer(), Layer::Watch, "{degraded}");
     println!("told: {degraded}");
     // Polled every 100 ms, and not for what a watcher says that is not to be had.
-    let (start, looks) = (Instant::now(), reloader.status().looks);
+    let (start, looks) = (Instant::now(), reloader.status().snapshots);
     thread::sleep(Duration::from_millis(500));
-    let (looks, took) = (reloader.status().looks - looks, start.elapsed());
+    let (looks, took) = (reloader.status().snapshots - looks, start.elapsed());
     assert!(u128::from(looks) <= 2 + took.as_millis() / 100, "{looks} looks in {took:?}");
     rotate(&reloader, &mut volume, &generations[1..3]);
     told.is(0, &["degraded", "started", "published", "published"]);

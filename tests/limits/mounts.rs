@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use rustls_reload::{Layer, Reload, ServerReloader, watch::silent};
+use rustls_reload::{Layer, Reload, ServerReloader, watch::lacks_remote_events};
 
 use crate::{
     Told,
@@ -197,7 +197,7 @@ fn inv11_a_fuse_mount_is_silent_and_what_it_lies_over_is_not() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(silent(dir.path()), None);
+    assert_eq!(lacks_remote_events(dir.path()), None);
     let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
     let mut command = Command::new("mount");
     command.args(FUSE).arg(dir.path()).stdin(device.try_clone().unwrap());
@@ -206,8 +206,8 @@ fn inv11_a_fuse_mount_is_silent_and_what_it_lies_over_is_not() {
     drop(command);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let behind = thread::spawn(move || stands_behind(device));
-    assert_eq!(silent(dir.path()), Some("FUSE"));
+    assert_eq!(lacks_remote_events(dir.path()), Some("FUSE"));
     unmount(dir.path());
     behind.join().unwrap();
-    assert_eq!(silent(dir.path()), None);
+    assert_eq!(lacks_remote_events(dir.path()), None);
 }

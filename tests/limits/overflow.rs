@@ -85,7 +85,7 @@ fn serve() {
         std::process::exit(0);
     });
     for tcp in listener.incoming() {
-        let mut tls = ServerConnection::new(reloader.current()).unwrap();
+        let mut tls = ServerConnection::new(reloader.config()).unwrap();
         // A client that goes away in the middle is its own business.
         let _ = tls.complete_io(&mut tcp.unwrap());
     }

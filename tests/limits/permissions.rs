@@ -136,7 +136,7 @@ fn inv05_inv11_an_ancestor_that_cannot_be_listed_is_told_once_and_the_rest_is_wa
     symlink("release-0", &tls).unwrap();
     // No poll at all: what is beneath that directory is noticed by events.
     let timing = by_events_only();
-    let timing = Timing { poll_degraded: timing.poll, ..timing };
+    let timing = Timing { degraded_poll: timing.poll, ..timing };
     let (server, told) = Told::by(server_in(&tls).timing(timing));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();

@@ -10,14 +10,14 @@ use rustls_reload::{
     ClientAuth, Error, Inspection, Layer, ServerReloader,
     watch::{MakeWatcher, Watched, Watcher},
 };
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A pair that is valid for so many days from now.
 fn valid_for(ca: &Authority, days: u32) -> Pair {
     let now = SystemTime::now();
-    ca.issue(&Subject::server("localhost").valid(now - DAY, now + days * DAY), &Identity::p256())
+    ca.issue(&Subject::server("localhost").valid(now - DAY, now + days * DAY), &PrivateKey::p256())
 }
 
 fn layers(warnings: &[Error]) -> Vec<Layer> {
@@ -92,7 +92,7 @@ fn a_good_set_is_told_as_it_is_loaded_and_watched() {
     let ca = generation.ca.intermediate("between");
     let now = SystemTime::now();
     let subject = Subject::server("localhost").valid(now - DAY, now + 90 * DAY);
-    let server = ca.issue_with_chain(&subject, &Identity::ed25519());
+    let server = ca.issue_with_chain(&subject, &PrivateKey::ed25519());
     let files = [
         ("tls.crt", server.chain.as_bytes()),
         ("tls.key", server.key.as_bytes()),
@@ -142,7 +142,7 @@ fn the_end_of_a_leaf_is_a_warning_once_it_is_near_and_once_it_is_over() {
     }
     let now = SystemTime::now();
     for window in [(now - 2 * DAY, now - DAY), (now + DAY, now + 2 * DAY)] {
-        let pair = ca.issue(&Subject::server("localhost").valid(window.0, window.1), &Identity::p256());
+        let pair = ca.issue(&Subject::server("localhost").valid(window.0, window.1), &PrivateKey::p256());
         let volume =
             Volume::new(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]).private();
         let told = warnings(&volume);
@@ -158,7 +158,7 @@ fn a_chain_out_of_order_is_a_warning_and_so_is_what_has_expired_behind_the_leaf(
     let lower = upper.intermediate("lower");
     let pair = valid_for(&lower, 90);
     let now = SystemTime::now();
-    let old = root.issue(&Subject::server("old").valid(now - 2 * DAY, now - DAY), &Identity::p256());
+    let old = root.issue(&Subject::server("old").valid(now - 2 * DAY, now - DAY), &PrivateKey::p256());
     let chain = |behind: &[&str]| pair.chain.clone() + &behind.concat();
     for (behind, expected) in [
         (&[][..], vec![]),

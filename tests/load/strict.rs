@@ -17,7 +17,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{ClientAuth, Error, Event, Layer, ServerBuilder, ServerReloader};
-use rustls_reload_testkit::{Authority, Identity, Subject};
+use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 
 /// A plain directory with the files of a generation.
 struct Files(tempfile::TempDir);
@@ -67,7 +67,7 @@ fn inv02_chain_key_client_ca_alpn_versions_and_closure_end_up_in_the_configurati
         .configure(|config| config.max_fragment_size = Some(1024))
         .load()
         .unwrap();
-    let config = reloader.current();
+    let config = reloader.config();
     assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     assert_eq!(config.max_fragment_size, Some(1024));
     let mut offers = client_of(&generation, Some(&generation)).as_ref().clone();
@@ -99,7 +99,7 @@ fn inv02_client_auth_off_optional_and_required_mean_what_they_say() {
             Some(mode) => server.client_ca(files.path("ca.crt"), mode),
             None => server,
         };
-        let config = server.load().unwrap().current();
+        let config = server.load().unwrap().config();
         let seen = clients.each_ref().map(|client| shake(&config, client));
         assert_eq!(seen.each_ref().map(Result::is_ok), wanted, "{mode:?}: {seen:?}");
         let shown = seen[0].as_ref().unwrap().client.is_some();
@@ -177,7 +177,7 @@ fn inv02_an_empty_path_is_an_error() {
 fn inv09_the_closure_may_not_replace_what_the_reload_owns() {
     let generation = Generation::new(0);
     let files = Files::of(&generation);
-    let whole = files.server().load().unwrap().current().as_ref().clone();
+    let whole = files.server().load().unwrap().config().as_ref().clone();
     let other = whole.clone();
     type Closure = Box<dyn FnMut(&mut ServerConfig) + Send>;
     let resolver = Arc::clone(&other.cert_resolver);
@@ -210,7 +210,7 @@ fn inv11_a_first_load_outside_its_validity_window_starts_with_a_warning() {
     for (from, to) in [(now - 2 * day, now - day), (now + day, now + 2 * day)] {
         let mut generation = Generation::new(0);
         let subject = Subject::server("localhost").valid(from, to);
-        generation.server = generation.ca.issue(&subject, &Identity::p256());
+        generation.server = generation.ca.issue(&subject, &PrivateKey::p256());
         let files = Files::of(&generation);
         let told = Arc::new(Mutex::new(Vec::new()));
         let keep = Arc::clone(&told);
@@ -258,7 +258,7 @@ fn inv02_the_rehearsal_refuses_a_foreign_key_that_the_provider_cannot_compare() 
     let files = Files::of(&generation);
     let provider = Arc::new(CryptoProvider { key_provider: &Reticent, ..ring::default_provider() });
     let server = || files.server_with_clients().provider(Arc::clone(&provider));
-    let config = server().load().unwrap().current();
+    let config = server().load().unwrap().config();
     assert!(shake(&config, &client_of(&generation, Some(&generation))).is_ok());
     files.write("tls.key", &other.server.key);
     refused(server().load(), Layer::Rehearsal, Some(&files.path("tls.crt")));
@@ -267,7 +267,7 @@ fn inv02_the_rehearsal_refuses_a_foreign_key_that_the_provider_cannot_compare() 
 #[test]
 fn inv02_the_rehearsal_leaves_no_session_and_no_key_log_behind() {
     let files = Files::of(&Generation::new(0));
-    let load = |configure| files.server().configure(configure).load().unwrap().current();
+    let load = |configure| files.server().configure(configure).load().unwrap().config();
     assert_eq!(common::leaves_no_trace(load), Ok(()));
 }
 
@@ -313,7 +313,7 @@ fn inv02_client_cas_are_served_as_long_as_a_handshake_has_room_for_their_names()
         files.server_with_clients()
     };
     for version in [&TLS12, &TLS13] {
-        let config = server(rest).versions(&[version]).load().unwrap().current();
+        let config = server(rest).versions(&[version]).load().unwrap().config();
         let shaken = shake(&config, &client_of(&generation, Some(&generation))).unwrap();
         assert_eq!(shaken.client.as_ref(), Some(&generation.client.leaf), "{version:?}");
     }

@@ -161,9 +161,9 @@ impl Server {
                     format!("the status does not tell of {error}")
                 })?;
             }
-            (Expect::Held, Reload::Held(_)) => {
+            (Expect::Held, Reload::Deferred(_)) => {
                 kept("held")?;
-                check(status.held_until.is_some() && status.refused.is_none(), || format!("{status:?}"))?;
+                check(status.deferred_until.is_some() && status.refused.is_none(), || format!("{status:?}"))?;
             }
             (Expect::Served, Reload::Reloaded) => {
                 let text = wanted.ok_or("served, though nothing was put there")?;
@@ -218,7 +218,7 @@ impl Server {
         })?;
         check(presented_by(&after.value.config) == good, || "another chain than the good one".to_owned())?;
         let status = self.reloader.status();
-        check(status.refused.is_none() && status.held_until.is_none(), || format!("{status:?}"))
+        check(status.refused.is_none() && status.deferred_until.is_none(), || format!("{status:?}"))
     }
 
     /// What came of what is on disk, and what was told of it.
@@ -248,7 +248,7 @@ fn came_of(event: &Event) -> Option<Reload> {
     match event {
         Event::Published { .. } => Some(Reload::Reloaded),
         Event::Refused { error, .. } => Some(Reload::Refused(error.clone())),
-        Event::Held { not_before, .. } => Some(Reload::Held(*not_before)),
+        Event::Deferred { not_before, .. } => Some(Reload::Deferred(*not_before)),
         _ => None,
     }
 }

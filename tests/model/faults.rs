@@ -25,7 +25,7 @@ use rustls_reload_harness::sim::{
     self, Fault, Keeper, ORDERS, Phase, Publisher, Record, Renewal, Run, STANDS, Sampled, Scenario, Shipped,
     Sim, Stage,
 };
-use rustls_reload_testkit::{Hooked, Verb};
+use rustls_reload_testkit::{InterceptFs, Verb};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +189,7 @@ fn inv05_it_converges_after_every_fault_of_the_file_system() {
                             let fails = called == verb && fault.fires_in(&world);
                             if fails { wrong.answer() } else { Ok(usize::MAX) }
                         };
-                        let fs = Hooked::new(sim.fs(), Arc::new(hook));
+                        let fs = InterceptFs::new(sim.fs(), Arc::new(hook));
                         Shipped::load_through(sim, paths, fs, |watcher| watcher)
                     });
                     judge(
@@ -327,7 +327,7 @@ fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
                 if called == verb && mend.fires() { wrong.answer() } else { Ok(usize::MAX) }
             };
             // A torn look is tried again for as long as this.
-            let timing = Timing { patience: Duration::from_millis(30), ..by_events_only() };
+            let timing = Timing { still_changing_after: Duration::from_millis(30), ..by_events_only() };
             let mut server = volume.server().timing(timing).into_generic().unwrap();
             let listed = tempfile::tempdir().unwrap();
             if verb == Verb::List {
@@ -335,7 +335,7 @@ fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
                 std::fs::write(listed.path().join("file"), "file").unwrap();
                 server = server.directory(listed.path());
             }
-            let reloader = server.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap();
+            let reloader = server.load_from(InterceptFs::new(NativeFs::default(), Arc::new(hook))).unwrap();
             let old = reloader.current();
             volume.publish_in_one_tick(&generations[1].files());
             fault.arm();

@@ -17,15 +17,15 @@ use rustls_reload::{
     Clock, PathSet,
     fs::{Fs, Stat},
     internal::{
-        Motion,
-        snapshot::{self, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Look},
+        ChangeKind,
+        snapshot::{self, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Snapshot},
     },
 };
 use rustls_reload_harness::sim::{
     self, At, Contents, Events, Exhaustive, Keeper, Phase, Record, Replay, Run, Sampled, Schedule, Shipped,
-    Sim, SimFs, Stage, Violation, Weather,
+    Sim, SimFs, Stage, Violation, WorldConfig,
 };
-use rustls_reload_testkit::{Hooked, Op, Verb};
+use rustls_reload_testkit::{InterceptFs, Op, Verb};
 
 type Caught = (Violation, String);
 
@@ -119,7 +119,7 @@ impl Fs for Lists {
     type Dir = Dir;
     type File = <SimFs as Fs>::File;
 
-    const PINS: bool = SimFs::PINS;
+    const HAS_DIR_HANDLES: bool = SimFs::HAS_DIR_HANDLES;
 
     fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
         self.fs.root(anchor)
@@ -179,7 +179,7 @@ fn lists_once(fs: SimFs) -> Lists {
 
 /// One look in each interleaving with the update: how many were whole, and whether one of these was never on disk.
 fn looks<F: Fs>(keeper: Keeper, port: impl Fn(SimFs) -> F) -> (usize, bool) {
-    let weather = Weather::default();
+    let weather = WorldConfig::default();
     let (dirs, files): (Vec<_>, Vec<_>) =
         keeper.paths().into_iter().partition(|path| path.to_str().unwrap().ends_with('/'));
     let set = dirs.iter().try_fold(PathSet::new(files).unwrap(), PathSet::directory).unwrap();
@@ -218,7 +218,7 @@ fn inv01_a_look_at_a_directory_brings_what_was_there_together() {
 }
 
 fn world(base: &[Op]) -> Sim {
-    let weather = Weather::default();
+    let weather = WorldConfig::default();
     let script = sim::Script::new(&[], base, Vec::new(), &[], None, &weather);
     Sim::new(&script, Duration::from_secs(1), weather, Arc::new(Mutex::new(Replay::new(Vec::new()))))
 }
@@ -228,7 +228,7 @@ fn file(path: &str) -> [Op; 2] {
 }
 
 /// A look at `/f` and at every file in `/d`.
-fn look(base: impl IntoIterator<Item = Op>) -> Look {
+fn look(base: impl IntoIterator<Item = Op>) -> Snapshot {
     let all: Vec<_> = file("f").into_iter().chain([Op::Mkdir("d".into())]).chain(base).collect();
     snapshot::take(&world(&all).fs(), &PathSet::new(["/f"]).unwrap().directory("/d").unwrap())
 }
@@ -251,7 +251,7 @@ fn inv01_every_file_and_link_to_one_without_a_dot_is_read_in_the_order_of_the_na
         [("/f", b"f"), ("/d/a", b"d/a"), ("/d/b", b"d/b"), ("/d/c", b"d/..data/c")];
     assert_eq!(read, wanted);
     let dir = look.walk.dirs.iter().find(|dir| dir.path == Path::new("/d")).unwrap();
-    assert!(dir.listed.is_some() && !dir.leads, "{dir:?}");
+    assert!(dir.listed.is_some() && !dir.only_traversed, "{dir:?}");
 }
 
 /// Checks: INV-03. Never does a directory mean that there is no file.
@@ -299,7 +299,7 @@ fn inv12_a_listing_ends_with_the_first_name_too_many() {
 
 /// How far a change is to be trusted that these steps make of a release with a directory in it, the last of them once the look
 /// has come to the directory, if it is `late`.
-fn motion(steps: &[Op], late: bool) -> Motion {
+fn motion(steps: &[Op], late: bool) -> ChangeKind {
     let keeper = Keeper::Release;
     let base: Vec<_> = keeper.base().into_iter().chain(file("srv/2/crl.d/c")).collect();
     let sim = world(&base);
@@ -319,9 +319,9 @@ fn motion(steps: &[Op], late: bool) -> Motion {
         step.flatten().iter().for_each(&take);
         Ok(usize::MAX)
     };
-    let now = snapshot::take(&Hooked::new(sim.fs(), Arc::new(hook)), &set);
+    let now = snapshot::take(&InterceptFs::new(sim.fs(), Arc::new(hook)), &set);
     assert!(now.files.is_ok(), "{:?}", now.files);
-    now.walk.motion_since(&served)
+    now.walk.change_since(&served)
 }
 
 /// Checks: INV-01. Where the directory moved with all else nothing can follow; where it has other names, or was changed since,
@@ -332,12 +332,12 @@ fn inv01_a_change_of_a_directory_is_complete_only_if_it_moved_with_all_else() {
     let swap = || Op::Rename("srv/next".into(), "srv/current".into());
     let [b, c, old] = ["srv/2/crl.d/b", "srv/2/crl.d/c", "srv/1/crl.d/a"].map(unlink);
     let moved = [b.clone(), c.clone(), swap()];
-    assert_eq!(motion(&moved, false), Motion::Committed, "as many names, and older than the link");
-    assert_eq!(motion(&[b.clone(), swap()], false), Motion::Loose, "a name more");
+    assert_eq!(motion(&moved, false), ChangeKind::Atomic, "as many names, and older than the link");
+    assert_eq!(motion(&[b.clone(), swap()], false), ChangeKind::InPlace, "a name more");
     for late in [false, true] {
         let since = [b.clone(), swap(), c.clone()];
-        assert_eq!(motion(&since, late), Motion::Loose, "a name less since the link");
+        assert_eq!(motion(&since, late), ChangeKind::InPlace, "a name less since the link");
     }
     let beside = [file("srv/1/crl.d/b").to_vec(), vec![old]].concat();
-    assert_eq!(motion(&beside, false), Motion::Loose, "in the very directory");
+    assert_eq!(motion(&beside, false), ChangeKind::InPlace, "in the very directory");
 }

@@ -16,11 +16,11 @@ use std::{
 use rustls_reload::{
     Now, Timing,
     internal::{
-        Motion,
-        machine::{Answer, Effect, Input, Machine, Notice, Seen, Verdict},
+        ChangeKind,
+        machine::{Answer, Effect, Input, Machine, Notice, ReadOutcome, Verdict},
     },
 };
-use rustls_reload_harness::twin::{DATE, Round, Wall, World};
+use rustls_reload_harness::reference_model::{DATE, Round, Wall, World};
 
 /// A whole number of milliseconds.
 const fn ms(ms: u64) -> Duration {
@@ -29,24 +29,24 @@ const fn ms(ms: u64) -> Duration {
 
 /// Everything a round may be.
 fn alphabet() -> Vec<Round> {
-    let changed = |content, motion, shrinks| Seen::Changed { content, motion, shrinks };
+    let changed = |content, motion, shrinks| ReadOutcome::Changed { content, motion, shrinks };
     let seen = [
-        Seen::Served,
-        Seen::Torn { cause: 1, still: false },
-        Seen::Torn { cause: 2, still: true },
-        Seen::Failed(2),
-        Seen::Failed(3),
-        changed(1, Motion::Committed, false),
-        changed(1, Motion::Tied, false),
-        changed(1, Motion::Loose, false),
-        changed(1, Motion::Loose, true),
-        changed(1, Motion::Tied, true),
-        changed(2, Motion::Loose, false),
+        ReadOutcome::Served,
+        ReadOutcome::Torn { cause: 1, still: false },
+        ReadOutcome::Torn { cause: 2, still: true },
+        ReadOutcome::Failed(2),
+        ReadOutcome::Failed(3),
+        changed(1, ChangeKind::Atomic, false),
+        changed(1, ChangeKind::AmbiguousTime, false),
+        changed(1, ChangeKind::InPlace, false),
+        changed(1, ChangeKind::InPlace, true),
+        changed(1, ChangeKind::AmbiguousTime, true),
+        changed(2, ChangeKind::InPlace, false),
     ];
     let verdicts = [Verdict::Valid, Verdict::NotYet(DATE), Verdict::Refused(4)];
     let mut rounds = Vec::new();
     for seen in seen {
-        let builds = matches!(seen, Seen::Changed { .. });
+        let builds = matches!(seen, ReadOutcome::Changed { .. });
         for verdict in verdicts.iter().take(if builds { 3 } else { 1 }) {
             let round =
                 |pass, wall, input| Round { pass, wall, input, seen: seen.clone(), verdict: verdict.clone() };
@@ -69,7 +69,7 @@ fn alphabet() -> Vec<Round> {
         pass: ms(0),
         wall: Wall::Runs,
         input: Input::Hint,
-        seen: Seen::Served,
+        seen: ReadOutcome::Served,
         verdict: Verdict::Valid,
     };
     for input in [Input::Hint, Input::Watching(false), Input::Watching(true)] {
@@ -84,7 +84,7 @@ fn alphabet() -> Vec<Round> {
 fn every_sequence(world: &World, rounds: &[Round], depth: usize, line: &mut Vec<usize>, count: &mut u64) {
     if depth == 0 {
         *count += 1;
-        for motion in [Motion::Committed, Motion::Loose] {
+        for motion in [ChangeKind::Atomic, ChangeKind::InPlace] {
             world.clone().converges(motion);
         }
         return;
@@ -143,7 +143,7 @@ fn inv11_a_second_reload_by_hand_does_not_prolong_the_first() {
         pass: ms(pass),
         wall: Wall::Runs,
         input,
-        seen: Seen::Torn { cause: 1, still: false },
+        seen: ReadOutcome::Torn { cause: 1, still: false },
         verdict: Verdict::Valid,
     };
     assert_eq!(world.play(&torn(0, Input::Reload)).answered, []);
@@ -172,7 +172,7 @@ fn inv05_long_random_sequences_agree_with_the_twin() {
             let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.play(round)));
             assert!(played.is_ok(), "replay: seed {seed}, at {round:?}");
         }
-        world.converges(Motion::Loose);
+        world.converges(ChangeKind::InPlace);
     }
     println!("machine: {walks} random sequences of {length} rounds, 0 disagreements");
 }
@@ -181,13 +181,14 @@ fn inv05_long_random_sequences_agree_with_the_twin() {
 #[test]
 fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
     let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
-    let changed = |content, motion| Input::Looked(Seen::Changed { content, motion, shrinks: false });
+    let changed =
+        |content, motion| Input::SnapshotTaken(ReadOutcome::Changed { content, motion, shrinks: false });
     let mut machine = Machine::new(Timing::default());
-    assert_eq!((machine.timing(), machine.refusal(), machine.held()), (Timing::default(), None, None));
+    assert_eq!((machine.timing(), machine.refusal(), machine.deferred()), (Timing::default(), None, None));
     assert_eq!(machine.wake(now(0)), Some(ms(0)));
-    assert_eq!(machine.step(now(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(0), Input::Tick), [Effect::TakeSnapshot]);
     assert_eq!(machine.wake(now(0)), None, "while it looks it waits for that");
-    assert_eq!(machine.step(now(0), changed(1, Motion::Committed)), [Effect::Build(1)]);
+    assert_eq!(machine.step(now(0), changed(1, ChangeKind::Atomic)), [Effect::Build(1)]);
     machine.step(now(0), Input::Built(Verdict::Refused("why")));
     assert_eq!(machine.refusal(), Some((&"why", 1)));
     machine.step(now(1), Input::Stop);
@@ -195,15 +196,15 @@ fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
     machine.restart();
     assert_eq!(machine.refusal(), Some((&"why", 1)), "what was told stands");
     assert_eq!(machine.wake(now(60)), Some(ms(60)), "it looks as soon as it is asked anything");
-    assert_eq!(machine.step(now(60), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(60), Input::Tick), [Effect::TakeSnapshot]);
     // What was refused could be tried again at once, but who stopped may have missed that it was changed in between.
-    assert_eq!(machine.step(now(60), changed(1, Motion::Loose)), []);
-    assert_eq!(machine.step(now(560), Input::Tick), [Effect::Look]);
-    assert_eq!(machine.step(now(560), changed(1, Motion::Loose)), [Effect::Build(1)]);
+    assert_eq!(machine.step(now(60), changed(1, ChangeKind::InPlace)), []);
+    assert_eq!(machine.step(now(560), Input::Tick), [Effect::TakeSnapshot]);
+    assert_eq!(machine.step(now(560), changed(1, ChangeKind::InPlace)), [Effect::Build(1)]);
     machine.step(now(560), Input::Built(Verdict::NotYet(DATE)));
-    assert_eq!((machine.held(), machine.refusal()), (Some(DATE), None));
+    assert_eq!((machine.deferred(), machine.refusal()), (Some(DATE), None));
     machine.restart();
-    assert_eq!(machine.held(), Some(DATE), "what is held is held");
+    assert_eq!(machine.deferred(), Some(DATE), "what is held is held");
 }
 
 /// Checks: INV-05. Who starts it again has done something about it, or hopes so: it is tried again as soon as the first time.
@@ -213,8 +214,8 @@ fn inv05_a_restart_begins_the_pauses_of_the_retries_anew() {
     let mut machine = Machine::new(Timing::default());
     let mut at = 0;
     let mut look = |machine: &mut Machine<&str>| {
-        assert_eq!(machine.step(now(at), Input::Tick), [Effect::Look]);
-        machine.step(now(at), Input::Looked(Seen::Failed("gone")));
+        assert_eq!(machine.step(now(at), Input::Tick), [Effect::TakeSnapshot]);
+        machine.step(now(at), Input::SnapshotTaken(ReadOutcome::Failed("gone")));
         let before = at;
         at = u64::try_from(machine.wake(now(at)).unwrap().as_millis()).unwrap();
         at - before
@@ -230,14 +231,14 @@ fn inv05_a_restart_begins_the_pauses_of_the_retries_anew() {
 #[test]
 fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
     let now = |mono| Now { mono: ms(mono), wall: DATE };
-    let torn = |still| Input::Looked(Seen::Torn { cause: "stale", still });
+    let torn = |still| Input::SnapshotTaken(ReadOutcome::Torn { cause: "stale", still });
     let timing = Timing { settle: Duration::ZERO, ..Timing::default() };
     let mut machine = Machine::new(timing);
     assert_eq!(machine.timing(), timing);
-    assert_eq!(machine.step(now(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(0), Input::Tick), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(now(0), torn(false)), []);
-    assert_eq!(machine.step(now(10), Input::Tick), [Effect::Look]);
-    let told = [Effect::Tell(Notice::Refused("stale"))];
+    assert_eq!(machine.step(now(10), Input::Tick), [Effect::TakeSnapshot]);
+    let told = [Effect::Report(Notice::Refused("stale"))];
     assert_eq!(machine.step(now(10), torn(true)), told, "the second, in the same way");
 }
 
@@ -246,17 +247,25 @@ fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
 #[test]
 fn inv11_a_reload_asked_for_while_busy_is_answered_by_a_look_that_began_later() {
     let now = |mono| Now { mono: ms(mono), wall: DATE };
-    let changed = || Input::Looked(Seen::Changed { content: 1, motion: Motion::Committed, shrinks: false });
+    let changed = || {
+        Input::SnapshotTaken(ReadOutcome::Changed { content: 1, motion: ChangeKind::Atomic, shrinks: false })
+    };
     let mut machine: Machine<&str> = Machine::new(Timing::default());
-    assert_eq!(machine.step(now(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(now(0), Input::Tick), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(now(1), Input::Reload), []);
-    assert_eq!(machine.step(now(2), Input::Looked(Seen::Served)), [Effect::Look]);
-    assert_eq!(machine.step(now(3), Input::Looked(Seen::Served)), [Effect::Answer(Answer::Unchanged)]);
+    assert_eq!(machine.step(now(2), Input::SnapshotTaken(ReadOutcome::Served)), [Effect::TakeSnapshot]);
+    assert_eq!(
+        machine.step(now(3), Input::SnapshotTaken(ReadOutcome::Served)),
+        [Effect::Answer(Answer::Unchanged)]
+    );
     // The same during a build.
-    assert_eq!(machine.step(now(10), Input::Hint), [Effect::Look]);
+    assert_eq!(machine.step(now(10), Input::Hint), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(now(11), changed()), [Effect::Build(1)]);
     assert_eq!(machine.step(now(12), Input::Reload), []);
     let published = Effect::Publish { content: 1, recovered: false };
-    assert_eq!(machine.step(now(13), Input::Built(Verdict::Valid)), [published, Effect::Look]);
-    assert_eq!(machine.step(now(14), Input::Looked(Seen::Served)), [Effect::Answer(Answer::Unchanged)]);
+    assert_eq!(machine.step(now(13), Input::Built(Verdict::Valid)), [published, Effect::TakeSnapshot]);
+    assert_eq!(
+        machine.step(now(14), Input::SnapshotTaken(ReadOutcome::Served)),
+        [Effect::Answer(Answer::Unchanged)]
+    );
 }

@@ -9,11 +9,13 @@ use std::{
 use rustls_reload::{
     Clock, Now, Timing,
     internal::{
-        Motion,
-        machine::{Effect, Input, Machine, Notice, Seen, Verdict},
+        ChangeKind,
+        machine::{Effect, Input, Machine, Notice, ReadOutcome, Verdict},
     },
 };
-use rustls_reload_harness::sim::{self, CA, CHAIN, KEY, Live, Replay, Scenario, Shipped, Weather};
+use rustls_reload_harness::sim::{
+    self, CA, CHAIN, InteractiveWorld, KEY, Replay, Scenario, Shipped, WorldConfig,
+};
 use rustls_reload_testkit::Op;
 
 fn at(ms: u64) -> Now {
@@ -22,7 +24,7 @@ fn at(ms: u64) -> Now {
 }
 
 fn changed(content: u64) -> Input<&'static str> {
-    Input::Looked(Seen::Changed { content, motion: Motion::Loose, shrinks: false })
+    Input::SnapshotTaken(ReadOutcome::Changed { content, motion: ChangeKind::InPlace, shrinks: false })
 }
 
 fn machine() -> Machine<&'static str> {
@@ -33,9 +35,9 @@ fn machine() -> Machine<&'static str> {
 #[test]
 fn inv01_what_a_start_finds_has_to_settle() {
     let mut machine = machine();
-    assert_eq!(machine.step(at(0), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(at(0), Input::Tick), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(at(1), changed(1)), []);
-    assert_eq!(machine.step(at(501), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(at(501), Input::Tick), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(at(502), changed(1)), [Effect::Build(1)]);
 }
 
@@ -43,11 +45,11 @@ fn inv01_what_a_start_finds_has_to_settle() {
 #[test]
 fn inv01_a_slow_look_does_not_stand_for_the_settle_time() {
     let mut machine = machine();
-    assert_eq!(machine.step(at(10), Input::Hint), [Effect::Look]);
+    assert_eq!(machine.step(at(10), Input::Hint), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(at(11), changed(1)), []);
-    assert_eq!(machine.step(at(20), Input::Hint), [Effect::Look]);
+    assert_eq!(machine.step(at(20), Input::Hint), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(at(900), changed(1)), []);
-    assert_eq!(machine.step(at(905), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(at(905), Input::Tick), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(at(906), changed(1)), [Effect::Build(1)]);
 }
 
@@ -55,20 +57,20 @@ fn inv01_a_slow_look_does_not_stand_for_the_settle_time() {
 #[test]
 fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
     let mut machine = machine();
-    let tells = |effects: &[Effect<&'static str>]| effects.contains(&Effect::Tell(Notice::Refused("gone")));
+    let tells = |effects: &[Effect<&'static str>]| effects.contains(&Effect::Report(Notice::Refused("gone")));
     let mut told = 0;
     let mut look = |ms, seen| {
-        assert_eq!(machine.step(at(ms), Input::Hint), [Effect::Look]);
-        told += usize::from(tells(&machine.step(at(ms), Input::Looked(seen))));
+        assert_eq!(machine.step(at(ms), Input::Hint), [Effect::TakeSnapshot]);
+        told += usize::from(tells(&machine.step(at(ms), Input::SnapshotTaken(seen))));
     };
     // Told once it has lasted for the settle time.
-    look(10, Seen::Failed("gone"));
-    look(600, Seen::Failed("gone"));
-    look(700, Seen::Changed { content: 1, motion: Motion::Loose, shrinks: false });
-    look(800, Seen::Failed("gone"));
-    look(1400, Seen::Failed("other"));
-    look(1500, Seen::Failed("gone"));
-    look(2100, Seen::Failed("gone"));
+    look(10, ReadOutcome::Failed("gone"));
+    look(600, ReadOutcome::Failed("gone"));
+    look(700, ReadOutcome::Changed { content: 1, motion: ChangeKind::InPlace, shrinks: false });
+    look(800, ReadOutcome::Failed("gone"));
+    look(1400, ReadOutcome::Failed("other"));
+    look(1500, ReadOutcome::Failed("gone"));
+    look(2100, ReadOutcome::Failed("gone"));
     assert_eq!(told, 1);
 }
 
@@ -77,25 +79,27 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
 #[test]
 fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
     let mut machine = machine();
-    let shrunk = || Input::Looked(Seen::Changed { content: 1, motion: Motion::Loose, shrinks: true });
+    let shrunk = || {
+        Input::SnapshotTaken(ReadOutcome::Changed { content: 1, motion: ChangeKind::InPlace, shrinks: true })
+    };
     machine.step(at(0), Input::Hint);
     machine.step(at(0), shrunk());
     machine.step(at(5_000), Input::Tick);
     assert_eq!(machine.step(at(5_000), shrunk()), [Effect::Build(1)]);
     let refused = Input::Built(Verdict::Refused("bad"));
-    assert_eq!(machine.step(at(5_000), refused.clone()), [Effect::Tell(Notice::Refused("bad"))]);
-    assert_eq!(machine.step(at(5_050), Input::Tick), [Effect::Look]);
-    assert_eq!(machine.step(at(5_050), Input::Looked(Seen::Failed("a blip"))), []);
+    assert_eq!(machine.step(at(5_000), refused.clone()), [Effect::Report(Notice::Refused("bad"))]);
+    assert_eq!(machine.step(at(5_050), Input::Tick), [Effect::TakeSnapshot]);
+    assert_eq!(machine.step(at(5_050), Input::SnapshotTaken(ReadOutcome::Failed("a blip"))), []);
     assert_eq!(machine.refusal(), Some((&"bad", 1)));
-    assert_eq!(machine.step(at(5_100), Input::Tick), [Effect::Look]);
+    assert_eq!(machine.step(at(5_100), Input::Tick), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(at(5_100), shrunk()), [Effect::Build(1)], "it has held still for long");
     assert_eq!(machine.step(at(5_100), refused), []);
     assert_eq!(machine.refusal(), Some((&"bad", 2)));
     // One that lasts is told, and is then what stands.
     for (ms, told) in [(5_200, false), (5_250, false), (5_700, true)] {
-        assert_eq!(machine.step(at(ms), Input::Tick), [Effect::Look], "{ms}");
-        let effects = machine.step(at(ms), Input::Looked(Seen::Failed("gone")));
-        assert_eq!(effects, [Effect::Tell(Notice::Refused("gone"))][..usize::from(told)], "{ms}");
+        assert_eq!(machine.step(at(ms), Input::Tick), [Effect::TakeSnapshot], "{ms}");
+        let effects = machine.step(at(ms), Input::SnapshotTaken(ReadOutcome::Failed("gone")));
+        assert_eq!(effects, [Effect::Report(Notice::Refused("gone"))][..usize::from(told)], "{ms}");
     }
     assert_eq!(machine.refusal(), Some((&"gone", 3)));
 }
@@ -105,13 +109,13 @@ fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
 #[test]
 fn inv11_a_slow_look_does_not_stand_for_a_failure_that_lasts() {
     let mut machine = machine();
-    assert_eq!(machine.step(at(10), Input::Hint), [Effect::Look]);
-    assert_eq!(machine.step(at(11), Input::Looked(Seen::Failed("gone"))), []);
-    assert_eq!(machine.step(at(20), Input::Hint), [Effect::Look]);
-    assert_eq!(machine.step(at(900), Input::Looked(Seen::Failed("gone"))), []);
-    assert_eq!(machine.step(at(905), Input::Tick), [Effect::Look]);
-    let told = machine.step(at(906), Input::Looked(Seen::Failed("gone")));
-    assert_eq!(told, [Effect::Tell(Notice::Refused("gone"))]);
+    assert_eq!(machine.step(at(10), Input::Hint), [Effect::TakeSnapshot]);
+    assert_eq!(machine.step(at(11), Input::SnapshotTaken(ReadOutcome::Failed("gone"))), []);
+    assert_eq!(machine.step(at(20), Input::Hint), [Effect::TakeSnapshot]);
+    assert_eq!(machine.step(at(900), Input::SnapshotTaken(ReadOutcome::Failed("gone"))), []);
+    assert_eq!(machine.step(at(905), Input::Tick), [Effect::TakeSnapshot]);
+    let told = machine.step(at(906), Input::SnapshotTaken(ReadOutcome::Failed("gone")));
+    assert_eq!(told, [Effect::Report(Notice::Refused("gone"))]);
 }
 
 /// Checks: INV-11. Whoever removes a file before he writes it again changes the set without a pause all the same.
@@ -120,12 +124,12 @@ fn inv11_a_set_that_never_holds_still_is_told_though_a_file_is_missing_now_and_t
     let mut machine = machine();
     let mut told = Vec::new();
     for round in 0..200 {
-        assert_eq!(machine.step(at(100 * round), Input::Hint), [Effect::Look]);
+        assert_eq!(machine.step(at(100 * round), Input::Hint), [Effect::TakeSnapshot]);
         let missing = round % 2 == 1;
-        let seen = if missing { Input::Looked(Seen::Failed("gone")) } else { changed(round) };
+        let seen = if missing { Input::SnapshotTaken(ReadOutcome::Failed("gone")) } else { changed(round) };
         told.extend(machine.step(at(100 * round), seen).into_iter().map(|effect| (round, effect)));
     }
-    assert_eq!(told, [(50, Effect::Tell(Notice::StillChanging))]);
+    assert_eq!(told, [(50, Effect::Report(Notice::StillChanging))]);
 }
 
 /// The schedules in which faults showed first, as the violations printed them. What they name is in the commit that
@@ -180,7 +184,12 @@ fn inv01_a_first_load_does_not_take_a_coarse_timestamp_for_the_time_of_a_change(
     let (mut loads, mut at_once) = (0, 0);
     for tick in [1, 4, 10, 1000, 2000] {
         for (since, age) in (1..20).flat_map(|since| (0..25).map(move |age| (101 * since, 31 * age))) {
-            let mut live = Live::new(&names, &base, timing, Weather { tick: ms(tick), ..Weather::default() });
+            let mut live = InteractiveWorld::new(
+                &names,
+                &base,
+                timing,
+                WorldConfig { tick: ms(tick), ..WorldConfig::default() },
+            );
             live.sim().clock().sleep(ms(since));
             let changed = live.sim().now().mono;
             live.sim().apply(&Op::Rename("/new".into(), names[CA].clone())).unwrap();
@@ -205,21 +214,21 @@ fn neighbours(line: &str) -> Vec<String> {
 /// Checks: INV-12. What was refused is built again at the pace of the retries, whatever comes in between.
 #[test]
 fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
-    let looks = |content| Seen::Changed { content, motion: Motion::Loose, shrinks: false };
-    let torn = Seen::Torn { cause: "torn", still: false };
-    for between in [torn, looks(2), Seen::Failed("gone")] {
+    let looks = |content| ReadOutcome::Changed { content, motion: ChangeKind::InPlace, shrinks: false };
+    let torn = ReadOutcome::Torn { cause: "torn", still: false };
+    for between in [torn, looks(2), ReadOutcome::Failed("gone")] {
         let mut machine = machine();
         machine.step(at(0), Input::Reload);
-        machine.step(at(0), Input::Looked(looks(1)));
+        machine.step(at(0), Input::SnapshotTaken(looks(1)));
         machine.step(at(0), Input::Built(Verdict::Refused("bad")));
         let mut builds = 0;
         for round in 1..500 {
             let now = at(20 * round);
-            if machine.step(now, Input::Hint) != [Effect::Look] {
+            if machine.step(now, Input::Hint) != [Effect::TakeSnapshot] {
                 continue;
             }
             let seen = if round % 2 == 1 { between.clone() } else { looks(1) };
-            if machine.step(now, Input::Looked(seen)) == [Effect::Build(1)] {
+            if machine.step(now, Input::SnapshotTaken(seen)) == [Effect::Build(1)] {
                 builds += 1;
                 machine.step(now, Input::Built(Verdict::Refused("bad")));
             }
@@ -233,15 +242,15 @@ fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
 #[test]
 fn inv12_what_is_refused_for_another_reason_each_time_is_built_again_at_the_pace_of_the_retries() {
     let mut machine = machine();
-    let looks = Seen::Changed { content: 1, motion: Motion::Loose, shrinks: false };
+    let looks = ReadOutcome::Changed { content: 1, motion: ChangeKind::InPlace, shrinks: false };
     machine.step(at(0), Input::Reload);
-    machine.step(at(0), Input::Looked(looks.clone()));
+    machine.step(at(0), Input::SnapshotTaken(looks.clone()));
     machine.step(at(0), Input::Built(Verdict::Refused("one")));
     let mut builds = 0;
     for round in 1..10_000 {
         let now = at(round);
-        if machine.step(now, Input::Tick) == [Effect::Look]
-            && machine.step(now, Input::Looked(looks.clone())) == [Effect::Build(1)]
+        if machine.step(now, Input::Tick) == [Effect::TakeSnapshot]
+            && machine.step(now, Input::SnapshotTaken(looks.clone())) == [Effect::Build(1)]
         {
             builds += 1;
             let cause = if builds % 2 == 0 { "one" } else { "other" };
@@ -268,7 +277,7 @@ fn inv11_what_was_refused_and_holds_still_is_not_told_to_be_changing() {
         }
     }
     let mut look = |ms, content| {
-        assert_eq!(machine.step(at(now + ms), Input::Hint), [Effect::Look]);
+        assert_eq!(machine.step(at(now + ms), Input::Hint), [Effect::TakeSnapshot]);
         machine.step(at(now + ms), changed(content))
     };
     assert_eq!(look(100, 2), []);

@@ -20,8 +20,8 @@ use rustls_reload::{
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 use rustls_reload_harness::sim::{
-    Contents, Events, Exhaustive, Live, ORDERS, Publisher, Renewal, Replay, Sampled, Scenario, Schedule,
-    SetsBuild, Several, Sim, SimWatcher, Value, Violation, Weather,
+    Contents, Events, Exhaustive, InteractiveWorld, MultiSetScenario, ORDERS, Publisher, Renewal, Replay,
+    Sampled, Scenario, Schedule, SetsBuild, Sim, SimWatcher, Value, Violation, WorldConfig,
 };
 use rustls_reload_testkit::Op;
 
@@ -38,7 +38,7 @@ struct Tried {
 }
 
 /// Schedules one after the other, and then at random.
-fn tried<B: Build<Value = Value>>(world: &Several, build: impl Fn(&Sim) -> B) -> Tried {
+fn tried<B: Build<Value = Value>>(world: &MultiSetScenario, build: impl Fn(&Sim) -> B) -> Tried {
     let mut tried = Tried::default();
     let mut goes_on = |schedule: Arc<Mutex<dyn Schedule>>| {
         let run = world.run(schedule, &build);
@@ -78,7 +78,7 @@ const PAIRS: [(Publisher, Publisher); 5] = [
 ];
 
 /// Each world, and what it is called.
-fn worlds() -> Vec<(String, Several)> {
+fn worlds() -> Vec<(String, MultiSetScenario)> {
     use Renewal::{Broken, LeafOnly, NewKey, Nothing, SameKey};
     let mut worlds = Vec::new();
     for (first, second) in PAIRS {
@@ -104,7 +104,7 @@ fn worlds() -> Vec<(String, Several)> {
                             first.name(),
                             second.name()
                         );
-                        worlds.push((name, Several::new(&[one, other], turns)));
+                        worlds.push((name, MultiSetScenario::new(&[one, other], turns)));
                     }
                 }
             }
@@ -118,7 +118,7 @@ fn inv01_to_inv11_hold_for_each_of_two_sets_whatever_the_other_does() {
     let (mut runs, mut outcomes, start) = (0, 0, Instant::now());
     let worlds = worlds();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let search = |(name, world): &(String, Several)| {
+    let search = |(name, world): &(String, MultiSetScenario)| {
         let tried = tried(world, |sim| world.build(sim));
         if let Some((violation, line)) = tried.violation {
             panic!("{violation}\n{name}: {line}");
@@ -150,10 +150,10 @@ fn inv05_a_set_that_never_rests_postpones_no_other() {
     for (quiet, bound) in [(Publisher::LinkedVolume, ms(50)), (Publisher::Certbot, settle + ms(100))] {
         let noisy = Scenario::new(Publisher::InPlace(ORDERS[0]), Renewal::SameKey);
         let other = Scenario::new(quiet, Renewal::NewKey);
-        let world = Several::new(&[noisy.clone(), other.clone()], &[0]);
+        let world = MultiSetScenario::new(&[noisy.clone(), other.clone()], &[0]);
         let base: Vec<_> =
             [&noisy, &other].into_iter().flat_map(|one| one.publisher.base(&one.sets()[0])).collect();
-        let mut live = Live::new(&world.sets().concat(), &base, Timing::default(), noisy.weather);
+        let mut live = InteractiveWorld::new(&world.sets().concat(), &base, Timing::default(), noisy.weather);
         let sim = live.sim().clone();
         let watcher: MakeWatcher = {
             let sim = sim.clone();
@@ -226,7 +226,7 @@ fn inv11_what_a_watcher_that_ended_watched_is_watched_by_the_next_for_every_set(
     };
     let base = names.iter().flat_map(|name| [Op::Mkdir((*name).into())].into_iter().chain(write(name, b"1")));
     let base: Vec<_> = base.collect();
-    let mut live = Live::<usize>::new(&paths, &base, Timing::default(), Weather::default());
+    let mut live = InteractiveWorld::<usize>::new(&paths, &base, Timing::default(), WorldConfig::default());
     let sim = live.sim().clone();
     let (dies, place) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
     let make: MakeWatcher = {
@@ -288,7 +288,7 @@ struct WrongBuild {
     wrong: Wrong,
     /// The files of each set as they were seen last, and whether they passed.
     seen: Vec<Option<(Contents, bool)>>,
-    world: Arc<Several>,
+    world: Arc<MultiSetScenario>,
 }
 
 impl Build for WrongBuild {

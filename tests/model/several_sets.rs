@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Instant};
 
 use plain::{CHANGES, Plain, SETS};
 use play::{Action, Change, Draws, Kind, Play, Step, each_after_each, fails, plays, walk};
-use rustls_reload_harness::sim::{Events, Weather};
+use rustls_reload_harness::sim::{Events, WorldConfig};
 use tls::{Pool, Server};
 
 /// `SETS_WALKS` asks for more walks than the quick tier's.
@@ -56,7 +56,7 @@ fn inv11_each_step_after_each_over_three_sets_agrees_with_the_model() {
 #[test]
 fn inv06_without_events_each_of_three_sets_is_polled() {
     let start = Instant::now();
-    let weather = Weather { events: Events::Lost, ..Weather::default() };
+    let weather = WorldConfig { events: Events::Lost, ..WorldConfig::default() };
     let steps = single(&[0, 1, 2], &CHANGES[..7], &[Action::Tick]);
     let steps = each_after_each(&steps);
     plays(&|| Play::new_in(Plain::default(), weather), &steps);
@@ -138,7 +138,7 @@ fn found<K: Kind>(loaded: impl Fn() -> Play<K>, sets: usize, changes: &[Change])
 fn inv11_wrong_designs_of_several_sets_are_found() {
     for wrong in wrong::Wrong::ALL {
         let walks = found(
-            || Play::loaded(Plain::default(), Weather::default()).spoilt(wrong.spoil()),
+            || Play::loaded(Plain::default(), WorldConfig::default()).spoilt(wrong.spoil()),
             SETS,
             &CHANGES,
         );
@@ -150,8 +150,11 @@ fn inv11_wrong_designs_of_several_sets_are_found() {
         [(tls::Wrong::AnswersAll, false), (tls::Wrong::FirstNames, false), (tls::Wrong::NoLists, true)]
     {
         let server = || if of_clients { Server::of_clients(&pool) } else { Server::of_pairs(&pool, true) };
-        let walks =
-            found(|| Play::loaded(server().wrong(wrong), Weather::default()), server().sets(), &tls::CHANGES);
+        let walks = found(
+            || Play::loaded(server().wrong(wrong), WorldConfig::default()),
+            server().sets(),
+            &tls::CHANGES,
+        );
         println!("{wrong:?}: found by walk {walks:?}");
         assert!(walks.is_some(), "{wrong:?}");
     }

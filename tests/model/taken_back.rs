@@ -6,7 +6,9 @@ use std::{
 };
 
 use rustls_reload::Timing;
-use rustls_reload_harness::sim::{CA, CHAIN, Events, KEY, Live, Set, SimWatcher, Weather, full};
+use rustls_reload_harness::sim::{
+    CA, CHAIN, Events, InteractiveWorld, KEY, Set, SimWatcher, WorldConfig, full,
+};
 use rustls_reload_testkit::Op;
 
 const NAMES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
@@ -33,26 +35,26 @@ fn rename(from: &str, to: &str) -> Op {
     Op::Rename(from.into(), to.into())
 }
 
-fn world(paths: &[PathBuf], base: &[Op], weather: Weather) -> Live {
-    let mut live = Live::new(paths, base, Timing::default(), weather);
+fn world(paths: &[PathBuf], base: &[Op], weather: WorldConfig) -> InteractiveWorld {
+    let mut live = InteractiveWorld::new(paths, base, Timing::default(), weather);
     let sim = live.sim().clone();
     live.load(Some(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints)))))).unwrap();
     live.start();
     live
 }
 
-fn apply(live: &Live, ops: &[Op]) {
+fn apply(live: &InteractiveWorld, ops: &[Op]) {
     ops.iter().for_each(|op| live.sim().apply(op).unwrap());
 }
 
 /// Time passes; nothing is published in it.
-fn nothing_for(live: &mut Live, time: Duration, what: &str) {
+fn nothing_for(live: &mut InteractiveWorld, time: Duration, what: &str) {
     let generation = live.reloader().current().generation;
     let served = live.until(time, |reloader| reloader.current().generation != generation);
     assert!(!served, "{what}: {:?} was published", live.reloader().current().value);
 }
 
-fn serves(live: &Live, set: &Set) -> bool {
+fn serves(live: &InteractiveWorld, set: &Set) -> bool {
     live.reloader()
         .current()
         .value
@@ -65,19 +67,19 @@ fn serves(live: &Live, set: &Set) -> bool {
 /// Chain and CAs are renewed, and that is taken back at once; no write comes as late as the settle time after the one
 /// before, and no event tells of any. Two looks a settle time apart see the new chain and the old CAs.
 fn taken_back(what: &str, paths: &[PathBuf], base: &[Op], reuse: bool, moves: [Vec<Op>; 4]) {
-    let mut live = world(paths, base, Weather { events: Events::Lost, reuse, ..Weather::default() });
+    let mut live = world(paths, base, WorldConfig { events: Events::Lost, reuse, ..WorldConfig::default() });
     let [chain, ca, ca_back, chain_back] = moves;
     nothing_for(&mut live, Timing::default().poll - ms(50), what);
-    let looks = live.reloader().status().looks;
+    let looks = live.reloader().status().snapshots;
     apply(&live, &chain);
     nothing_for(&mut live, ms(60), what);
-    assert_eq!(live.reloader().status().looks, looks + 1, "{what}");
+    assert_eq!(live.reloader().status().snapshots, looks + 1, "{what}");
     nothing_for(&mut live, ms(300), what);
     apply(&live, &ca);
     nothing_for(&mut live, ms(10), what);
     apply(&live, &ca_back);
     nothing_for(&mut live, ms(300), what);
-    assert_eq!(live.reloader().status().looks, looks + 2, "{what}");
+    assert_eq!(live.reloader().status().snapshots, looks + 2, "{what}");
     apply(&live, &chain_back);
     nothing_for(&mut live, Duration::from_secs(30), what);
     assert!(serves(&live, &sets()[0]), "{what}");
@@ -147,7 +149,7 @@ fn inv01_a_release_that_shares_a_file_with_the_one_before_commits_nothing() {
     base.extend(release(1, &old));
     base.push(rename("srv/next", "srv/current"));
     let paths: Vec<PathBuf> = NAMES.iter().map(|name| Path::new("/srv/current").join(name)).collect();
-    let mut live = world(&paths, &base, Weather::default());
+    let mut live = world(&paths, &base, WorldConfig::default());
     apply(&live, &release(2, &new));
     nothing_for(&mut live, ms(20), "the new release");
     apply(&live, &[rename("srv/next", "srv/current")]);

@@ -9,8 +9,8 @@ use std::{
 };
 
 use rustls_reload::{Build, Built, Context, Error, Files, Reloader, Timing, watch::MakeWatcher};
-use rustls_reload_harness::sim::{Live, SimWatcher, Weather};
-use rustls_reload_testkit::{Keyed, Op, kubelet_first, kubelet_update};
+use rustls_reload_harness::sim::{InteractiveWorld, SimWatcher, WorldConfig};
+use rustls_reload_testkit::{NamedFile, Op, kubelet_first, kubelet_update};
 
 /// The generation of each file: its only byte.
 type Generations = Vec<u8>;
@@ -28,7 +28,7 @@ impl Build for Recorded {
 
 const PAIR: [&str; 2] = ["tls.crt", "tls.key"];
 
-fn files<'a>(names: &[&'a str], byte: &'a [u8]) -> Vec<Keyed<'a>> {
+fn files<'a>(names: &[&'a str], byte: &'a [u8]) -> Vec<NamedFile<'a>> {
     names.iter().map(|name| (*name, byte)).collect()
 }
 
@@ -42,7 +42,7 @@ fn served(
 ) -> Vec<Generations> {
     let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
     let timing = Timing { settle, ..Timing::default() };
-    let mut live = Live::<Generations>::new(&paths, base, timing, Weather::default());
+    let mut live = InteractiveWorld::<Generations>::new(&paths, base, timing, WorldConfig::default());
     let sim = live.sim().clone();
     let watcher: MakeWatcher = {
         let sim = sim.clone();

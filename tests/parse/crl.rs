@@ -13,7 +13,7 @@ use rustls_reload::{
     internal::{crl, der},
 };
 use rustls_reload_harness::fuzz;
-use rustls_reload_testkit::{Authority, Crl, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Crl, Pair, PrivateKey, Subject};
 use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, X509Version};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -23,7 +23,7 @@ fn window() -> (SystemTime, SystemTime) {
 }
 
 fn clients(ca: &Authority, count: usize) -> Vec<Pair> {
-    let identity = Identity::p256();
+    let identity = PrivateKey::p256();
     (0..count).map(|i| ca.issue(&Subject::client(&format!("client {i}")), &identity)).collect()
 }
 

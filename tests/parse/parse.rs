@@ -9,11 +9,11 @@ use rustls_reload::{
     internal::{der, pem},
 };
 use rustls_reload_harness::fuzz;
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 fn pair() -> Pair {
     let root = Authority::root("root");
-    root.intermediate("intermediate").issue_with_chain(&Subject::server("example.test"), &Identity::p256())
+    root.intermediate("intermediate").issue_with_chain(&Subject::server("example.test"), &PrivateKey::p256())
 }
 
 /// Engine: generated.
@@ -358,7 +358,7 @@ fn inv11_the_fields_told_are_those_that_openssl_reads() {
     for years in [1, 30] {
         let far = subject.window.0 + std::time::Duration::from_secs(years * 365 * 86_400);
         let subject = subject.clone().valid(subject.window.0, far);
-        let leaf = Authority::root("root").issue(&subject, &Identity::ed25519()).leaf;
+        let leaf = Authority::root("root").issue(&subject, &PrivateKey::ed25519()).leaf;
         let fields = der::fields(&leaf).unwrap();
         let file = dir.path().join("leaf.der");
         std::fs::write(&file, &leaf).unwrap();

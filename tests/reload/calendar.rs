@@ -13,12 +13,12 @@ use std::{
 };
 
 use crate::common::{
-    self, DEADLINE, Generation, Keyed, Volume, Wall, at_time, client, expect, published, refused, shake,
+    self, DEADLINE, Generation, NamedFile, Volume, Wall, at_time, client, expect, published, refused, shake,
     started,
 };
 use rustls::version::{TLS12, TLS13};
 use rustls_reload::{Clock, Event, Events, Layer, Reload, ServerBuilder, ServerReloader, ServerTls, Timing};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 const HOUR: i64 = 3600;
 
@@ -38,10 +38,10 @@ struct Stage {
 
 fn issue(ca: &Authority, wall: &Wall, (from, to): (i64, i64)) -> Pair {
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(wall.at(seconds).as_secs());
-    ca.issue(&Subject::server("localhost").valid(at(from), at(to)), &Identity::ed25519())
+    ca.issue(&Subject::server("localhost").valid(at(from), at(to)), &PrivateKey::ed25519())
 }
 
-fn files(pair: &Pair) -> [Keyed<'_>; 2] {
+fn files(pair: &Pair) -> [NamedFile<'_>; 2] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
 }
 
@@ -71,7 +71,7 @@ impl Stage {
         for version in [&TLS12, &TLS13] {
             let client = client(std::slice::from_ref(&self.generation), &[version]);
             let client = at_time(&client, self.wall.now().wall);
-            match shake(&self.reloader.current(), &client) {
+            match shake(&self.reloader.config(), &client) {
                 Ok(shaken) if taken => {
                     assert_eq!((shaken.leaf(), shaken.version), (&pair.leaf, version.version));
                 }
@@ -87,8 +87,8 @@ impl Stage {
     /// Lets it look so often, and asserts that nothing else came of it.
     fn looks_in_vain(&mut self, looks: u64) {
         let (before, start) = (self.reloader.served(), Instant::now());
-        let first = self.reloader.status().looks;
-        while self.reloader.status().looks < first + looks {
+        let first = self.reloader.status().snapshots;
+        while self.reloader.status().snapshots < first + looks {
             assert!(start.elapsed() < DEADLINE, "nobody looks: {:#?}", self.reloader.status());
             std::thread::yield_now();
         }
@@ -100,7 +100,7 @@ impl Stage {
 
     fn held(&mut self) -> Duration {
         expect(&mut self.events, "a hold", |event| match event {
-            Event::Held { not_before, .. } => Some(*not_before),
+            Event::Deferred { not_before, .. } => Some(*not_before),
             Event::Published { .. } => panic!("served before its date"),
             _ => None,
         })
@@ -158,8 +158,8 @@ fn inv05_a_replacement_that_is_not_valid_yet_is_held_and_served_at_its_date_with
     let new = stage.publish((HOUR, 8 * HOUR));
     let date = stage.held();
     assert_eq!(date.as_secs(), stage.wall.at(HOUR).as_secs());
-    assert_eq!(stage.reloader.status().held_until, Some(date));
-    assert_eq!(stage.reloader.reload_now(), Reload::Held(date));
+    assert_eq!(stage.reloader.status().deferred_until, Some(date));
+    assert_eq!(stage.reloader.reload_now(), Reload::Deferred(date));
     // Up to the last second before it, and back again.
     for seconds in [1, HOUR - 1, -HOUR, HOUR - 1] {
         stage.wall.set(seconds);
@@ -169,7 +169,7 @@ fn inv05_a_replacement_that_is_not_valid_yet_is_held_and_served_at_its_date_with
     stage.wall.set(HOUR);
     assert_eq!(published(&mut stage.events), 2);
     stage.serves(&new, true);
-    assert_eq!(stage.reloader.status().held_until, None);
+    assert_eq!(stage.reloader.status().deferred_until, None);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn inv03_a_held_replacement_that_expires_before_it_is_served_is_refused() {
     // Past all of its time at once, and back.
     stage.wall.set(3 * HOUR);
     assert_eq!(refused(&mut stage.events).layer(), Layer::Validity);
-    assert_eq!(stage.reloader.status().held_until, None);
+    assert_eq!(stage.reloader.status().deferred_until, None);
     stage.serves(&old, true);
     stage.wall.set(0);
     assert_eq!(stage.held(), date);
@@ -215,9 +215,9 @@ fn inv03_no_step_of_the_clock_takes_away_what_is_served_or_has_it_looked_at_more
     let pair = stage.generation.server.clone();
     for (seconds, taken) in [(3 * HOUR, false), (-2 * HOUR, false), (0, true), (i64::from(i32::MAX), false)] {
         stage.wall.set(seconds);
-        let (start, first) = (Instant::now(), stage.reloader.status().looks);
+        let (start, first) = (Instant::now(), stage.reloader.status().snapshots);
         stage.looks_in_vain(3);
-        let looks = u128::from(stage.reloader.status().looks - first);
+        let looks = u128::from(stage.reloader.status().snapshots - first);
         let poll = timing().poll.as_millis();
         assert!(looks <= start.elapsed().as_millis() / poll + 1, "{looks} in {:?}", start.elapsed());
         stage.serves(&pair, taken);

@@ -43,7 +43,7 @@ impl Build for Bytes {
 }
 
 fn timing() -> Timing {
-    Timing { poll: Duration::from_millis(20), poll_degraded: Duration::from_millis(20), ..quick() }
+    Timing { poll: Duration::from_millis(20), degraded_poll: Duration::from_millis(20), ..quick() }
 }
 
 fn load(paths: &[&Path], timing: Timing) -> Reloader<Value> {
@@ -64,8 +64,8 @@ fn wait_until(reloader: &Reloader<Value>, what: &str, done: impl Fn(&Status) -> 
 
 /// Waits until the files were looked at twice more: at least one of these looks began after the call.
 fn looked_at(reloader: &Reloader<Value>) {
-    let looks = reloader.status().looks;
-    wait_until(reloader, "look", |status| status.looks >= looks + 2);
+    let looks = reloader.status().snapshots;
+    wait_until(reloader, "look", |status| status.snapshots >= looks + 2);
 }
 
 fn built_again(reloader: &Reloader<Value>, times: u64) {
@@ -125,16 +125,16 @@ fn inv11_a_refusal_that_is_over_does_not_stand_beside_what_is_held() {
     reloader.start().unwrap();
     started(&mut events);
     fs::write(&path, "later").unwrap();
-    expect(&mut events, "hold", |event| matches!(event, Event::Held { .. }).then_some(()));
+    expect(&mut events, "hold", |event| matches!(event, Event::Deferred { .. }).then_some(()));
     fs::rename(&live, &away).unwrap();
     refused(&mut events);
     fs::rename(&away, &live).unwrap();
     // That it is held again is reported, once.
-    expect(&mut events, "hold", |event| matches!(event, Event::Held { .. }).then_some(()));
-    let status = wait_until(&reloader, "date", |status| status.held_until.is_some());
+    expect(&mut events, "hold", |event| matches!(event, Event::Deferred { .. }).then_some(()));
+    let status = wait_until(&reloader, "date", |status| status.deferred_until.is_some());
     assert_eq!(status.refused, None);
     looked_at(&reloader);
-    assert_eq!(count(&mut events, |event| matches!(event, Event::Held { .. })), 0);
+    assert_eq!(count(&mut events, |event| matches!(event, Event::Deferred { .. })), 0);
 }
 
 /// Checks: INV-08, INV-11. The same bytes, touched, are held as they were.
@@ -148,7 +148,7 @@ fn inv08_touching_what_is_held_tells_nothing() {
     reloader.start().unwrap();
     started(&mut events);
     fs::write(&path, "later").unwrap();
-    expect(&mut events, "hold", |event| matches!(event, Event::Held { .. }).then_some(()));
+    expect(&mut events, "hold", |event| matches!(event, Event::Deferred { .. }).then_some(()));
     let builds = reloader.status().builds;
     fs::File::options().append(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     wait_until(&reloader, "build", |status| status.builds > builds);

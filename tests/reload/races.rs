@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::{self, Generation, Volume, by_events_only, drain, generations};
 use rustls_reload::{ClientAuth, Error, Event, Reload, Reloader, ServerTls, fs::NativeFs};
-use rustls_reload_testkit::{Hooked, Verb};
+use rustls_reload_testkit::{InterceptFs, Verb};
 
 /// Called with the number of the call, before each call.
 type Before = Box<dyn FnMut(usize) + Send>;
 
 /// The real file system, with somebody let in before each call.
-fn between(before: impl FnMut(usize) + Send + 'static) -> Hooked<NativeFs> {
+fn between(before: impl FnMut(usize) + Send + 'static) -> InterceptFs<NativeFs> {
     let calls: Mutex<(usize, Before)> = Mutex::new((0, Box::new(before)));
     let hook = move |_: Verb| {
         let (count, before) = &mut *calls.lock().unwrap();
@@ -20,7 +20,7 @@ fn between(before: impl FnMut(usize) + Send + 'static) -> Hooked<NativeFs> {
         before(*count);
         Ok(usize::MAX)
     };
-    Hooked::new(NativeFs::default(), Arc::new(hook))
+    InterceptFs::new(NativeFs::default(), Arc::new(hook))
 }
 
 /// A server of the volume that verifies clients, on a file system with somebody between its calls.
@@ -95,7 +95,7 @@ fn at_each_moment(publish: Publish) {
         }
         let told = drain(&mut events);
         // The CA changes as well, and that is told.
-        let may_be = |event: &Event| matches!(event, Event::Published { .. } | Event::TrustShrunk { .. });
+        let may_be = |event: &Event| matches!(event, Event::Published { .. } | Event::TrustReduced { .. });
         assert!(told.iter().all(|event| may_be(event)), "{moment}: {told:?}");
     }
     println!("{calls} moments: {} saw the update, {} came before it", outcomes[1], outcomes[0]);

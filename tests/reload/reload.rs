@@ -12,7 +12,7 @@ use crate::common::{
     self, Generation, Spoil, Volume, client_of, drain, expect, published, quick, refused, shake, spoils,
 };
 use rustls_reload::{ClientAuth, Event, Layer, Reload, Timing};
-use rustls_reload_testkit::{Identity, Subject};
+use rustls_reload_testkit::{PrivateKey, Subject};
 
 #[test]
 fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {
@@ -24,7 +24,7 @@ fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     volume.publish(&new.files());
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-    assert_eq!(*shake(&reloader.current(), &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
+    assert_eq!(*shake(&reloader.config(), &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
     let told = drain(&mut events);
     let [event] = told.as_slice() else { panic!("told: {told:?}") };
     let after = reloader.status();
@@ -36,7 +36,7 @@ fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {
     assert_eq!(after.generation, 2);
     assert_eq!(reloader.served().generation, 2);
     assert_eq!(after.leaf.as_ref(), Some(&reloader.served().value.leaf));
-    assert_eq!((after.refused, after.differs_since, after.held_until), (None, None, None));
+    assert_eq!((after.refused, after.differs_since, after.deferred_until), (None, None, None));
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
 }
 
@@ -99,7 +99,7 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
     common::started(&mut events);
     for (i, Spoil { what, layer, blamed, spoil }) in spoils.into_iter().enumerate() {
         let what = format!("{what}: {}", blamed.unwrap_or("the build"));
-        let before = (reloader.current(), reloader.served(), reloader.status());
+        let before = (reloader.config(), reloader.served(), reloader.status());
         let next = Generation::new(2 * i + 1);
         volume.publish_spoilt(&next.files(), |payload| spoil(payload));
         let error = refused(&mut events);
@@ -110,7 +110,7 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
             assert_eq!(reloader.reload_now(), Reload::Refused(error.clone()), "{what}");
         }
         assert_eq!(drain(&mut events), [], "{what}: told again");
-        assert!(Arc::ptr_eq(&before.0, &reloader.current()), "{what}");
+        assert!(Arc::ptr_eq(&before.0, &reloader.config()), "{what}");
         assert!(Arc::ptr_eq(&before.1, &reloader.served()), "{what}");
         let status = reloader.status();
         assert_eq!((status.generation, &status.leaf), (before.2.generation, &before.2.leaf), "{what}");
@@ -149,7 +149,7 @@ fn inv11_the_served_bytes_coming_back_after_a_refusal_are_told_as_recovery_and_p
     let reloader = volume.server().load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
-    let before = reloader.current();
+    let before = reloader.config();
     volume.publish(&[("tls.crt", bad.server.chain.as_bytes()), ("tls.key", good.server.key.as_bytes())]);
     assert_eq!(refused(&mut events).layer(), Layer::Match);
     volume.publish(&good.files());
@@ -158,7 +158,7 @@ fn inv11_the_served_bytes_coming_back_after_a_refusal_are_told_as_recovery_and_p
         Event::Published { .. } => panic!("equal bytes were published"),
         _ => None,
     });
-    assert!(Arc::ptr_eq(&before, &reloader.current()));
+    assert!(Arc::ptr_eq(&before, &reloader.config()));
     assert_eq!(reloader.status().refused, None);
 }
 
@@ -221,20 +221,20 @@ fn inv05_a_leaf_that_is_not_yet_valid_is_held_and_served_at_its_date_without_an_
     // What a first look may take; Wine takes longer.
     let from = SystemTime::now() + Duration::from_secs(if cfg!(windows) { 10 } else { 3 });
     let subject = Subject::server("localhost").valid(from, from + Duration::from_secs(3600));
-    new.server = new.ca.issue(&subject, &Identity::p256());
+    new.server = new.ca.issue(&subject, &PrivateKey::p256());
     volume.publish(&new.files());
     let date = expect(&mut events, "a hold", |event| match event {
-        Event::Held { not_before, .. } => Some(*not_before),
+        Event::Deferred { not_before, .. } => Some(*not_before),
         _ => None,
     });
-    assert_eq!(reloader.reload_now(), Reload::Held(date));
-    assert_eq!(reloader.status().held_until, Some(date));
+    assert_eq!(reloader.reload_now(), Reload::Deferred(date));
+    assert_eq!(reloader.status().deferred_until, Some(date));
     assert_eq!(common::presented(&reloader)[0], old.server.leaf);
     published(&mut events);
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     assert!(wall >= date, "served {:?} before its date", date - wall);
     assert_eq!(common::presented(&reloader)[0], new.server.leaf);
-    assert_eq!(reloader.status().held_until, None);
+    assert_eq!(reloader.status().deferred_until, None);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn inv05_delays_without_end_do_not_end_the_driver() {
     let generations = common::generations(2);
     let mut volume = Volume::of(&generations[0]);
     let endless = Duration::MAX;
-    let timing = Timing { poll: endless, poll_degraded: endless, patience: endless, ..quick() };
+    let timing = Timing { poll: endless, degraded_poll: endless, still_changing_after: endless, ..quick() };
     let reloader = volume.server().timing(timing).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();

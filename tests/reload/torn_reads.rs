@@ -15,8 +15,10 @@ use std::{
 
 use crate::common::{self, Volume};
 use rustls_reload::{Error, Event, Events, Layer, Reload, Reloader, Timing, fs::NativeFs};
-use rustls_reload_harness::sim::{self, CHAIN, KEY, Live, MarkedBuild, Set, SimWatcher, Value, Weather};
-use rustls_reload_testkit::{Hooked, Op, Verb};
+use rustls_reload_harness::sim::{
+    self, CHAIN, InteractiveWorld, KEY, MarkedBuild, Set, SimWatcher, Value, WorldConfig,
+};
+use rustls_reload_testkit::{InterceptFs, Op, Verb};
 
 const NAMES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
@@ -33,7 +35,7 @@ type Before = Box<dyn FnMut(Verb) -> Option<ErrorKind> + Send>;
 
 /// A worker in a simulated world, with somebody before each of its verbs.
 struct World {
-    live: Live,
+    live: InteractiveWorld,
     events: Events<Value>,
     told: Vec<Event>,
 }
@@ -44,8 +46,8 @@ impl World {
         let files = sim::full(0, 1);
         let base = NAMES.iter().zip(&files).flat_map(|(name, bytes)| write(name, bytes));
         let base: Vec<_> = [Op::Mkdir("v".into())].into_iter().chain(base).collect();
-        let weather = Weather { verb: Duration::from_micros(100), ..Weather::default() };
-        let mut live = Live::new(&paths, &base, Timing::default(), weather);
+        let weather = WorldConfig { verb: Duration::from_micros(100), ..WorldConfig::default() };
+        let mut live = InteractiveWorld::new(&paths, &base, Timing::default(), weather);
         let sim = live.sim().clone();
         let before = Mutex::new(before(&sim));
         let hook = move |verb| match (before.lock().unwrap())(verb) {
@@ -56,7 +58,7 @@ impl World {
         let builder = Reloader::builder(&paths, MarkedBuild::new(&sim))
             .clock(sim.clock())
             .watcher(Some(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&watched, hints))))));
-        live.load_through(builder, Hooked::new(sim.fs(), Arc::new(hook)))?;
+        live.load_through(builder, InterceptFs::new(sim.fs(), Arc::new(hook)))?;
         let events = live.reloader().events();
         live.start();
         let mut world = Self { live, events, told: Vec::new() };
@@ -71,12 +73,12 @@ impl World {
 
     /// Lets time pass; returns how many looks there were.
     fn pass(&mut self, ms: u64) -> u64 {
-        let before = self.live.reloader().status().looks;
+        let before = self.live.reloader().status().snapshots;
         self.live.until(Duration::from_millis(ms), |_| false);
         while let Some(told) = self.events.try_next() {
             self.told.push(Event::clone(&told.event));
         }
-        self.live.reloader().status().looks - before
+        self.live.reloader().status().snapshots - before
     }
 
     fn serves(&self, set: &Set) -> bool {
@@ -164,13 +166,13 @@ fn inv11_a_reload_by_hand_of_what_is_never_opened_is_refused_by_name() {
         _ => Ok(usize::MAX),
     };
     let server = volume.server().timing(common::by_events_only()).into_generic().unwrap();
-    let reloader = server.load_from(Hooked::new(NativeFs::default(), Arc::new(hook))).unwrap();
+    let reloader = server.load_from(InterceptFs::new(NativeFs::default(), Arc::new(hook))).unwrap();
     let (mut events, old) = (reloader.events(), reloader.current());
     fails.store(true, Ordering::SeqCst);
     volume.publish(&generations[1].files());
-    let (start, looks) = (Instant::now(), reloader.status().looks);
+    let (start, looks) = (Instant::now(), reloader.status().snapshots);
     let Reload::Refused(error) = reloader.reload_now() else { panic!("it was taken") };
-    let (took, looks) = (start.elapsed(), reloader.status().looks - looks);
+    let (took, looks) = (start.elapsed(), reloader.status().snapshots - looks);
     println!("torn: by hand: {looks} looks, refused after {took:?}: {error}");
     assert_eq!(error.layer(), Layer::Read, "{error}");
     assert_eq!(error.path().and_then(|path| path.file_name()), Some("tls.crt".as_ref()), "{error}");

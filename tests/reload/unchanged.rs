@@ -10,7 +10,7 @@ use std::{
 use crate::common::{self, Volume, by_events_only, client, expect, generations, shake};
 use rustls::version::TLS13;
 use rustls_reload::{ClientAuth, Event, Reload, fs::NativeFs};
-use rustls_reload_testkit::{Hooked, Verb};
+use rustls_reload_testkit::{InterceptFs, Verb};
 
 #[test]
 fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
@@ -21,10 +21,10 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
     let mut events = reloader.events();
     reloader.start().unwrap();
     common::started(&mut events);
-    let (current, served) = (reloader.current(), reloader.served());
+    let (current, served) = (reloader.config(), reloader.served());
     let client = client(&generations, &[&TLS13]);
     assert!(!shake(&current, &client).unwrap().resumed);
-    let mut looks = reloader.status().looks;
+    let mut looks = reloader.status().snapshots;
     type Touch<'a> = &'a dyn Fn(&mut Volume);
     let touches: [(&str, Touch<'_>); 6] = [
         ("rewritten in place", &|volume| fs::write(volume.path("tls.crt"), &old.server.chain).unwrap()),
@@ -47,15 +47,15 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
         touch(&mut volume);
         // It was noticed, so that silence means something.
         let deadline = std::time::Instant::now() + common::DEADLINE;
-        while reloader.status().looks == looks {
+        while reloader.status().snapshots == looks {
             assert!(std::time::Instant::now() < deadline, "{what}: nobody looked");
             std::thread::yield_now();
         }
         assert_eq!(reloader.reload_now(), Reload::Unchanged, "{what}");
-        looks = reloader.status().looks;
-        assert!(Arc::ptr_eq(&current, &reloader.current()), "{what}");
+        looks = reloader.status().snapshots;
+        assert!(Arc::ptr_eq(&current, &reloader.config()), "{what}");
         assert!(Arc::ptr_eq(&served, &reloader.served()), "{what}");
-        assert!(shake(&reloader.current(), &client).unwrap().resumed, "{what}: the session is gone");
+        assert!(shake(&reloader.config(), &client).unwrap().resumed, "{what}: the session is gone");
         assert_eq!(common::drain(&mut events), [], "{what}");
     }
     // The next real change is the next thing that is told.
@@ -64,7 +64,7 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
     let told = expect(&mut events, "anything", |event| Some(event.clone()));
     assert!(matches!(told, Event::Published { generation: 2, recovered: false, .. }), "{told}");
     assert!(
-        shake(&reloader.current(), &client).unwrap().resumed,
+        shake(&reloader.config(), &client).unwrap().resumed,
         "nor does a renewal of the same name lose one"
     );
 }
@@ -80,7 +80,7 @@ fn inv12_a_look_at_unchanged_files_asks_no_link_for_its_times() {
         *counting.lock().unwrap().entry(verb).or_insert(0) += 1;
         Ok(usize::MAX)
     };
-    let fs = Hooked::new(NativeFs::default(), Arc::new(hook));
+    let fs = InterceptFs::new(NativeFs::default(), Arc::new(hook));
     let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
     let reloader = server.into_generic().unwrap().load_from(fs).unwrap();
     counts.lock().unwrap().clear();

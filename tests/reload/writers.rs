@@ -10,7 +10,7 @@ use std::{
 
 use crate::common::{self, Generation, by_events_only, generations, refused};
 use rustls_reload::{Layer, ServerReloader, Timing};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 /// A pair in a plain directory beneath a temporary one.
 struct Dir(tempfile::TempDir);
@@ -53,7 +53,7 @@ fn long_chain(name: &str) -> Pair {
     let root = Authority::root(name);
     let outer = root.intermediate("outer");
     let inner = outer.intermediate("inner");
-    let pair = inner.issue_with_chain(&Subject::server("localhost"), &Identity::p256());
+    let pair = inner.issue_with_chain(&Subject::server("localhost"), &PrivateKey::p256());
     Pair { chain: pair.chain + &outer.pem, ..pair }
 }
 
@@ -173,7 +173,7 @@ fn inv01_a_directory_made_again_and_filled_slowly_is_never_served_with_a_cut_cha
 fn inv01_a_chain_rewritten_in_place_slowly_is_never_served_cut() {
     assert_publishes(&[2, 2, 2], |pauses| {
         let ca = Authority::root("root").intermediate("issuer");
-        let identity = Identity::p256();
+        let identity = PrivateKey::p256();
         let renew = || ca.issue_with_chain(&Subject::server("localhost"), &identity);
         let dir = Dir::of(&renew());
         let (reloader, lengths) = lengths(&dir);

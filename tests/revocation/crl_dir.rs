@@ -14,7 +14,7 @@ use crate::common::{
 };
 use rustls::version::{TLS12, TLS13};
 use rustls_reload::{ClientAuth, Layer, Reload, ServerBuilder, ServerReloader};
-use rustls_reload_testkit::{Identity, Pair, Subject};
+use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -29,7 +29,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let of = Generation::new(0);
-        let client = |name| of.ca.issue(&Subject::client(name), &Identity::p256());
+        let client = |name| of.ca.issue(&Subject::client(name), &PrivateKey::p256());
         let clients = [client("one"), client("other")];
         let world = Self { volume: Volume::of(&of), root: tempfile::tempdir().unwrap(), clients, of };
         fs::create_dir(world.dir()).unwrap();
@@ -59,8 +59,7 @@ impl World {
     /// Whether each client is let in, which is the same in both versions.
     fn let_in(&self, server: &ServerReloader) -> [bool; 2] {
         let [old, new] = [&TLS12, &TLS13].map(|version| {
-            let shakes =
-                |pair| shake(&server.current(), &client_with(&[&self.of.ca], Some(pair), &[version]));
+            let shakes = |pair| shake(&server.config(), &client_with(&[&self.of.ca], Some(pair), &[version]));
             [&self.clients[0], &self.clients[1]].map(|pair| shakes(pair).is_ok())
         });
         assert_eq!(old, new, "TLS 1.2 and 1.3 differ");
@@ -154,12 +153,12 @@ fn inv03_a_directory_that_is_not_all_lists_is_refused_and_what_is_served_stays()
         let mut events = server.events();
         server.start().unwrap();
         started(&mut events);
-        let old = server.current();
+        let old = server.config();
         spoil(&world.dir());
         let path = if blamed.is_empty() { world.dir() } else { world.dir().join(blamed) };
         let error = refused(&mut events);
         assert_eq!((error.layer(), error.path()), (layer, Some(path.as_path())), "{what}: {error}");
-        assert!(std::sync::Arc::ptr_eq(&old, &server.current()), "{what}");
+        assert!(std::sync::Arc::ptr_eq(&old, &server.config()), "{what}");
         assert_eq!(world.let_in(&server), [false, true], "{what}");
         let error = world.server().load().err().unwrap();
         assert_eq!((error.layer(), error.path()), (layer, Some(path.as_path())), "{what}: {error}");

@@ -12,7 +12,7 @@ use crate::common::{
     DEADLINE, Generation, Volume, by_events_only, drain, published, refused, replace, started,
 };
 use rustls_reload::{ClientAuth, Event, Layer, Reload, ServerBuilder};
-use rustls_reload_testkit::{Authority, Identity, Odd, Pair, Subject};
+use rustls_reload_testkit::{Authority, CrlVariant, Pair, PrivateKey, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -26,7 +26,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let of = Generation::new(0);
-        let client = of.ca.issue(&Subject::client("one"), &Identity::p256());
+        let client = of.ca.issue(&Subject::client("one"), &PrivateKey::p256());
         let world = Self { volume: Volume::of(&of), root: tempfile::tempdir().unwrap(), client, of };
         fs::create_dir(world.dir()).unwrap();
         world
@@ -194,7 +194,7 @@ fn inv09_a_list_without_a_number_does_not_put_an_older_one_first() {
     let window = (SystemTime::now() - HOUR, SystemTime::now() + HOUR);
     let other = Authority::root("other");
     world.put("a.crl", &world.of.ca.crl(&[], window, 1).pem);
-    world.put("b.crl", &other.odd_crl(&other.crl(&[], window, 1), Odd::NoNumber).pem);
+    world.put("b.crl", &other.odd_crl(&other.crl(&[], window, 1), CrlVariant::NoNumber).pem);
     world.put("c.crl", &world.of.ca.crl(&[&world.client.leaf], window, 2).pem);
     let found = world.server().inspect(Duration::ZERO);
     let counts: Vec<_> = found.crls.iter().map(|(path, _)| path.file_name().unwrap()).collect();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::common::{
-    self, Generation, Keyed, Spoil, Volume, client_with, published, refused,
+    self, Generation, NamedFile, Spoil, Volume, client_with, published, refused,
     sessions::{KINDS, Kind, Rule, Sessions},
     shake,
     spoil::{instead, link, spoil},
@@ -20,9 +20,9 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{
-    ClientAuth, Event, Events, Layer, Lost, Reload, ServerBuilder, ServerReloader, ServerTls,
+    ClientAuth, Event, Events, Layer, Reload, RemovedTrust, ServerBuilder, ServerReloader, ServerTls,
 };
-use rustls_reload_testkit::{Authority, Crl, Identity, Odd, Pair, Subject};
+use rustls_reload_testkit::{Authority, Crl, CrlVariant, Pair, PrivateKey, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -57,15 +57,15 @@ struct World {
 impl World {
     fn new() -> Self {
         let of = Generation::new(0);
-        let client = |name| of.ca.issue(&Subject::client(name), &Identity::p256());
+        let client = |name| of.ca.issue(&Subject::client(name), &PrivateKey::p256());
         Self { bad: client("bad"), good: client("good"), of }
     }
 
-    fn files<'a>(&'a self, lists: &'a (impl AsRef<[u8]> + ?Sized)) -> [Keyed<'a>; 4] {
+    fn files<'a>(&'a self, lists: &'a (impl AsRef<[u8]> + ?Sized)) -> [NamedFile<'a>; 4] {
         self.with(&self.of.ca.pem, lists)
     }
 
-    fn with<'a>(&'a self, bundle: &'a str, lists: &'a (impl AsRef<[u8]> + ?Sized)) -> [Keyed<'a>; 4] {
+    fn with<'a>(&'a self, bundle: &'a str, lists: &'a (impl AsRef<[u8]> + ?Sized)) -> [NamedFile<'a>; 4] {
         let [chain, key, _] = self.of.files();
         [chain, key, ("ca.crt", bundle.as_bytes()), ("ca.crl", lists.as_ref())]
     }
@@ -84,7 +84,7 @@ impl World {
         let [old, new] = VERSIONS.map(|version| {
             shown.map(|shown| {
                 let client = client_with(&[&self.of.ca], Some(shown), &[version]);
-                shake(&server.current(), &client).is_ok()
+                shake(&server.config(), &client).is_ok()
             })
         });
         assert_eq!(old, new, "TLS 1.2 and 1.3 differ");
@@ -144,7 +144,7 @@ fn grows(kind: Kind, rule: Rule) -> Result<(), String> {
     // Issued anew, with other dates and another number: a pure renewal.
     let mut events = server.reloader.events();
     let shrunk = |events: &mut Events<ServerTls>| {
-        common::drain(events).iter().filter(|event| matches!(***event, Event::TrustShrunk { .. })).count()
+        common::drain(events).iter().filter(|event| matches!(***event, Event::TrustReduced { .. })).count()
     };
     assert_eq!(server.publish(&world.files(&world.lists(&[], 2)), "localhost"), Reload::Reloaded);
     for client in &clients {
@@ -188,10 +188,10 @@ fn inv05_a_list_that_grows_on_disk_counts_without_a_restart() {
     let mut events = server.events();
     server.start().unwrap();
     common::started(&mut events);
-    let one_more = [Lost::Revocation { issuer: "CN=CA 0".to_owned(), more: 1 }];
+    let one_more = [RemovedTrust::Revocation { issuer: "CN=CA 0".to_owned(), more: 1 }];
     let shrunk = |events: &mut Events<ServerTls>| {
         let lost = common::expect(events, "a smaller trust", |event| match event {
-            Event::TrustShrunk { lost, .. } => Some(lost.clone()),
+            Event::TrustReduced { lost, .. } => Some(lost.clone()),
             _ => None,
         });
         assert_eq!(lost, one_more);
@@ -292,17 +292,17 @@ fn inv02_what_rustls_cannot_use_is_refused_and_a_list_of_some_certificates_is_on
     let mut volume = Volume::new(&world.files(&world.lists(&[], 1)));
     let reloader = server(&volume).load().unwrap();
     let usual = list(&world.of.ca, &[&world.bad], 5);
-    for odd in Odd::ALL {
+    for odd in CrlVariant::ALL {
         let before = reloader.served();
         volume.publish_in_one_tick(&world.files(&world.of.ca.odd_crl(&usual, odd).pem));
         let answer = reloader.reload_now();
         match odd {
-            Odd::NoNumber => {
+            CrlVariant::NoNumber => {
                 assert_eq!(answer, Reload::Reloaded, "{odd:?}");
                 assert_eq!(world.let_in(&reloader, [&world.bad, &world.good]), [false, true], "{odd:?}");
             }
             // Neither covers the clients, who name no distribution point, so that of none of them the revocation is known.
-            Odd::EndEntities | Odd::Authorities => {
+            CrlVariant::EndEntities | CrlVariant::Authorities => {
                 assert_eq!(answer, Reload::Reloaded, "{odd:?}");
                 assert_eq!(world.let_in(&reloader, [&world.bad, &world.good]), [false, false], "{odd:?}");
             }
@@ -389,7 +389,7 @@ fn inv02_clients_of_a_ca_without_a_list_are_refused_unless_that_is_allowed() {
 fn inv02_an_intermediate_is_asked_for_as_well_unless_only_the_clients_own_certificate_is() {
     let world = World::new();
     let [fine, gone] = ["fine", "gone"].map(|name| world.of.ca.intermediate(name));
-    let client = |of: &Authority| of.issue_with_chain(&Subject::client("client"), &Identity::p256());
+    let client = |of: &Authority| of.issue_with_chain(&Subject::client("client"), &PrivateKey::p256());
     let clients = [&client(&fine), &client(&gone), &client(&world.of.ca.intermediate("unlisted"))];
     let revoked = client(&fine);
     let of_root = world.of.ca.crl(&[gone.der()], window(1), 1).pem;

@@ -11,7 +11,7 @@ use std::{
 use crate::common::{self, Generation, client_with, shake};
 use rustls::version::{TLS12, TLS13};
 use rustls_reload::{ClientAuth, Event, Layer, Reload, ServerBuilder, ServerReloader, internal::der};
-use rustls_reload_testkit::{Authority, HOLD, Identity, ListSpec, Pair, Subject};
+use rustls_reload_testkit::{Authority, HOLD, ListSpec, Pair, PrivateKey, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const A: &str = "http://crl.example/a";
@@ -55,13 +55,13 @@ impl World {
 
     /// A client with a key of its own: the factory makes serial numbers of keys.
     fn client(&self, points: &[&str]) -> Pair {
-        self.of.ca.issue_listed_at(&Subject::client("client"), &Identity::p256(), points)
+        self.of.ca.issue_listed_at(&Subject::client("client"), &PrivateKey::p256(), points)
     }
 
     /// Whether a client with this pair is let in, which is the same in both versions.
     fn lets_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
         let [old, new] = [&TLS12, &TLS13].map(|version| {
-            shake(&server.current(), &client_with(&[&self.of.ca], Some(shown), &[version])).is_ok()
+            shake(&server.config(), &client_with(&[&self.of.ca], Some(shown), &[version])).is_ok()
         });
         assert_eq!(old, new, "TLS 1.2 and 1.3 differ");
         new
@@ -155,7 +155,7 @@ fn inv14_expired_shard_refuses_only_whom_no_other_covers() {
 fn inv14_scope_without_a_name_is_taken_by_its_flags() {
     let world = World::new();
     let intermediate = world.of.ca.intermediate("intermediate");
-    let above = intermediate.issue_with_chain(&Subject::client("client"), &Identity::p256());
+    let above = intermediate.issue_with_chain(&Subject::client("client"), &PrivateKey::p256());
     let own = world.client(&[A]);
     let of_intermediate = intermediate.list(&spec(1)).der.to_vec();
     let rows = [(true, false, [true, false]), (false, true, [false, true]), (true, true, [false, false])];
@@ -174,7 +174,7 @@ fn inv14_scope_without_a_name_is_taken_by_its_flags() {
 fn inv14_intermediate_named_by_any_list_is_refused() {
     let world = World::new();
     let intermediate = world.of.ca.intermediate_listed_at("intermediate", &[A]);
-    let client = intermediate.issue_with_chain(&Subject::client("client"), &Identity::p256());
+    let client = intermediate.issue_with_chain(&Subject::client("client"), &PrivateKey::p256());
     let of_intermediate = intermediate.list(&spec(1)).der.to_vec();
     let named = spec(1).at(B).naming(intermediate.der());
     for (specs, strict) in
@@ -194,7 +194,7 @@ fn inv14_list_of_intermediate_by_another_key_counts_for_nobody() {
     let world = World::new();
     let [first, twin] = ["intermediate"; 2].map(|name| world.of.ca.intermediate(name));
     let [of_first, of_twin] =
-        [&first, &twin].map(|of| of.issue_with_chain(&Subject::client("client"), &Identity::p256()));
+        [&first, &twin].map(|of| of.issue_with_chain(&Subject::client("client"), &PrivateKey::p256()));
     let root = world.of.ca.list(&spec(1)).der.to_vec();
     let list = |of: &Authority, spec: ListSpec| of.list(&spec).der.to_vec();
     // The list of one authority says nothing of the other's, not even where unknown is allowed.
@@ -219,7 +219,7 @@ fn inv14_two_cas_of_one_name_have_their_own_lists() {
     let world = World::new();
     let other = Authority::root("CA 0");
     world.put("ca.crt", format!("{}{}", world.of.ca.pem, other.pem).as_bytes());
-    let (ours, theirs) = (world.client(&[]), other.issue(&Subject::client("client"), &Identity::p256()));
+    let (ours, theirs) = (world.client(&[]), other.issue(&Subject::client("client"), &PrivateKey::p256()));
     let ours_listed = world.of.ca.list(&spec(1).naming(&theirs.leaf)).der.to_vec();
     let theirs_listed = |spec: ListSpec| other.list(&spec).der.to_vec();
     let let_in = |server: &ServerReloader| [&ours, &theirs].map(|client| world.lets_in(server, client));

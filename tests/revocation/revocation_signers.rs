@@ -12,7 +12,7 @@ use std::{fs, time::SystemTime};
 use crate::common::shake;
 use rustls::version::{TLS12, TLS13};
 use rustls_reload::Reload;
-use rustls_reload_testkit::{Authority, Identity, ListSpec, Subject};
+use rustls_reload_testkit::{Authority, ListSpec, PrivateKey, Subject};
 use world::{HOUR, World, of_old_with_new, someone, spec, unidentified};
 
 /// Two keys of one intermediate count serial numbers from 1. The list of one key newly names a number that the list of the
@@ -24,7 +24,7 @@ fn inv09_newly_revoked_beside_its_serial_by_another_key_ends() {
         world.put("ca/ca.crt", root.pem.as_bytes());
         let [old, new] = ["issuing"; 2].map(|name| root.intermediate(name));
         // The factory makes serial numbers of keys.
-        let key = Identity::p256();
+        let key = PrivateKey::p256();
         let [of_old, of_new] = [&old, &new].map(|of| of.issue_with_chain(&Subject::client("client"), &key));
         world.list("crl.d/root.crl", &root, &spec(1));
         world.list("crl.d/old.crl", &old, &spec(1));
@@ -32,12 +32,12 @@ fn inv09_newly_revoked_beside_its_serial_by_another_key_ends() {
         let server = world.builder().load().unwrap();
         assert_eq!([&of_old, &of_new].map(|shown| world.lets_in(&server, shown)), [true, false]);
         let client = world.client(&of_old, version);
-        shake(&server.current(), &client).unwrap();
-        assert!(shake(&server.current(), &client).unwrap().resumed);
+        shake(&server.config(), &client).unwrap();
+        assert!(shake(&server.config(), &client).unwrap().resumed);
         world.list("crl.d/old.crl", &old, &spec(2).naming(&of_old.leaf));
         assert_eq!(server.reload_now(), Reload::Reloaded);
         assert!(!world.lets_in(&server, &of_old), "a full handshake refuses it");
-        let resumed = shake(&server.current(), &client).is_ok_and(|shaken| shaken.resumed);
+        let resumed = shake(&server.config(), &client).is_ok_and(|shaken| shaken.resumed);
         assert_eq!(
             (resumed, server.served().value.trust_epoch(), world.told_of_shrinking()),
             (false, 2, true),
@@ -125,13 +125,13 @@ fn inv14_list_of_a_removed_ca_locks_out_nobody() {
     let (world, [old, new]) = (World::new(), ["clients"; 2].map(Authority::root));
     world.put("ca/ca.crt", format!("{}{}", old.pem, new.pem).as_bytes());
     world.list("crl.d/old.crl", &old, &spec(1));
-    let good = new.issue(&Subject::client("client"), &Identity::p256());
+    let good = new.issue(&Subject::client("client"), &PrivateKey::p256());
     let server = world.builder().allow_unknown_revocation_status().load().unwrap();
     assert!(world.lets_in(&server, &good), "no list covers it, and that is allowed");
     world.warnings();
     world.put("ca/ca.crt", new.pem.as_bytes());
     let answer = server.reload_now();
-    let why = shake(&server.current(), &world.client(&good, &TLS13)).err();
+    let why = shake(&server.config(), &world.client(&good, &TLS13)).err();
     assert_eq!(why, None, "{answer:?}, warnings: {:?}", world.warnings());
 }
 
@@ -227,7 +227,7 @@ fn inv14_list_of_a_removed_ca_can_be_taken_away() {
     world.put("ca/ca.crt", format!("{}{}", old.pem, new.pem).as_bytes());
     world.list("crl.d/old.crl", &old, &spec(1));
     world.list("crl.d/unrelated.crl", &Authority::root("unrelated"), &spec(1));
-    let good = new.issue(&Subject::client("client"), &Identity::p256());
+    let good = new.issue(&Subject::client("client"), &PrivateKey::p256());
     let server = world.builder().allow_unknown_revocation_status().load().unwrap();
     world.put("ca/ca.crt", new.pem.as_bytes());
     assert_eq!(server.reload_now(), Reload::Reloaded);

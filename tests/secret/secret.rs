@@ -7,10 +7,10 @@ use std::{
 };
 
 use rustls_reload::{Event, Files, Reload, Secret, ServerReloader, Timing, internal::pem};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject, leaks};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject, leaks};
 
 fn pair() -> Pair {
-    Authority::root("root").issue(&Subject::server("example.test"), &Identity::p256())
+    Authority::root("root").issue(&Subject::server("example.test"), &PrivateKey::p256())
 }
 
 /// Damaged variants of a key file, each with the key still in it in whole or in part.

@@ -137,7 +137,7 @@ fn refusal(number: usize) -> Refusal {
     let mut volume = Volume::of(&old);
     let told = Told::default();
     let (heard, key) = (told.clone(), new.server.key.clone());
-    let replaced = common::server_in(&volume.dir()).load().unwrap().current();
+    let replaced = common::server_in(&volume.dir()).load().unwrap().config();
     let server = || volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
     let configure = {
         let storage = Arc::clone(&replaced.session_storage);

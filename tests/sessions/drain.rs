@@ -16,20 +16,20 @@ use std::{
     task::{Context as TaskContext, Poll, Wake, Waker},
 };
 
-use crate::common::{self, Generation, Handshake, Keyed, Volume, client, drain, generations, shake};
+use crate::common::{self, Generation, Handshake, NamedFile, Volume, client, drain, generations, shake};
 use rustls::{
     ClientConfig, SupportedProtocolVersion,
     version::{TLS12, TLS13},
 };
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Event, Files, Handle, Lost, Reload, Reloader, ServerBuild,
-    ServerTls, internal,
+    Build, Built, ClientAuth, Context, Error, Event, Files, Handle, Reload, Reloader, RemovedTrust,
+    ServerBuild, ServerTls, internal,
 };
-use rustls_reload_testkit::{Identity, Pair, Subject};
+use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
-fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [Keyed<'a>; 3] {
+fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
 }
 
@@ -68,7 +68,7 @@ impl Build for Tells {
 
     fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
         let built = self.0.build(files, context)?;
-        if built.shrunk.is_some() {
+        if built.reduced_trust.is_some() {
             self.1();
         }
         Ok(built)
@@ -89,7 +89,7 @@ struct World {
 }
 
 impl World {
-    fn new(first: &[Keyed<'_>; 3], client: Arc<ClientConfig>, teller: Teller) -> Self {
+    fn new(first: &[NamedFile<'_>; 3], client: Arc<ClientConfig>, teller: Teller) -> Self {
         let volume = Volume::new(first);
         let told: Arc<Mutex<Vec<bool>>> = Arc::default();
         let slot: Arc<OnceLock<Handle<ServerTls>>> = Arc::default();
@@ -105,7 +105,7 @@ impl World {
         let builder = server.into_generic().unwrap();
         let reloader = match teller {
             Teller::Shipped => builder.on_event(move |event| {
-                if matches!(event, Event::TrustShrunk { .. }) {
+                if matches!(event, Event::TrustReduced { .. }) {
                     tell();
                 }
             }),
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// Publishes and reloads; what was told by that.
-    fn publish(&mut self, files: &[Keyed<'_>; 3]) -> (Reload, Vec<bool>) {
+    fn publish(&mut self, files: &[NamedFile<'_>; 3]) -> (Reload, Vec<bool>) {
         self.volume.publish_in_one_tick(files);
         let answer = self.reloader.reload_now();
         (answer, std::mem::take(&mut *self.told.lock().unwrap()))
@@ -152,7 +152,7 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
     };
     quiet("a first load", (Reload::Reloaded, std::mem::take(&mut *world.told.lock().unwrap())), |_| true)?;
     let reloaded = |answer: &Reload| *answer == Reload::Reloaded;
-    let renewed = all[1].ca.issue(&Subject::server("localhost"), &Identity::p256());
+    let renewed = all[1].ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
     let step = world.publish(&files(&renewed, &cas(&[0])));
     quiet("a renewal by another CA and with another key", step, reloaded)?;
     let step = world.publish(&files(&renewed, &cas(&[1, 0, 1])));
@@ -161,7 +161,7 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
     quiet("another order and no duplicates", step, reloaded)?;
     let mut subject = Subject::server("localhost");
     subject.names.push("other.example".to_owned());
-    let named = all[0].ca.issue(&subject, &Identity::p256());
+    let named = all[0].ca.issue(&subject, &PrivateKey::p256());
     let step = world.publish(&files(&named, &cas(&[0, 1])));
     quiet("another name", step, reloaded)?;
     let mismatch = Pair { key: pair.key.clone(), ..named.clone() };
@@ -169,9 +169,9 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
     quiet("a CA less with another's key", step, |answer| matches!(answer, Reload::Refused(_)))?;
     let (from, to) = subject.window;
     let later = subject.clone().valid(to, to + to.duration_since(from).unwrap());
-    let later = all[0].ca.issue(&later, &Identity::p256());
+    let later = all[0].ca.issue(&later, &PrivateKey::p256());
     let step = world.publish(&files(&later, &cas(&[1])));
-    quiet("a CA less that waits for its date", step, |answer| matches!(answer, Reload::Held(_)))?;
+    quiet("a CA less that waits for its date", step, |answer| matches!(answer, Reload::Deferred(_)))?;
     assert!(shake(&world.reloader.current().value.config, &client).is_ok(), "nothing has gone so far");
 
     let mut events = world.reloader.events();
@@ -200,20 +200,20 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
             continue;
         }
         let [shrunk] = rest else { panic!("told: {rest:?}") };
-        let Event::TrustShrunk { lost, .. } = &**shrunk else { panic!("told: {shrunk:?}") };
+        let Event::TrustReduced { lost, .. } = &**shrunk else { panic!("told: {shrunk:?}") };
         // In the order of their bytes, which is nobody's.
         wanted.sort_unstable();
         let mut named: Vec<_> = lost
             .iter()
             .map(|lost| match lost {
-                Lost::ClientCa { fingerprint, .. } => fingerprint.to_string(),
+                RemovedTrust::ClientCa { fingerprint, .. } => fingerprint.to_string(),
                 other => panic!("{other}"),
             })
             .collect();
         named.sort_unstable();
         assert_eq!(named, wanted);
-        assert_eq!(**shrunk, Event::TrustShrunk { generation, epoch, lost: lost.clone() });
-        assert_eq!(world.reloader.status().shrunk, Some(generation));
+        assert_eq!(**shrunk, Event::TrustReduced { generation, epoch, lost: lost.clone() });
+        assert_eq!(world.reloader.status().trust_reduced, Some(generation));
         assert!(named.iter().all(|ca| shrunk.to_string().contains(ca)), "{shrunk}");
     }
     Ok(())
@@ -268,7 +268,7 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
         let mut volume = Volume::new(&files(&all[0].server, &both));
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).load().unwrap();
         let trusting = |cas: &str, volume: &mut Volume| {
-            let pair = all[1].ca.issue(&Subject::server("localhost"), &Identity::p256());
+            let pair = all[1].ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
             volume.publish_in_one_tick(&files(&pair, cas));
             assert_eq!(server.reload_now(), Reload::Reloaded);
         };
@@ -284,9 +284,9 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
         let mut cx = TaskContext::from_waker(&waker);
-        let mut told = pin!(server.trust_shrunk(first));
+        let mut told = pin!(server.trust_reduced(first));
         assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
-        assert!(!server.shrank_after(first));
+        assert!(!server.trust_reduced_since(first));
         for _ in 0..3 {
             trusting(&both, &mut volume);
             volume.publish_in_one_tick(&files(&all[0].server, "nothing"));
@@ -303,22 +303,22 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
         // It is let in, as it began under the old trust, and told so at once.
         assert_eq!(begun.end().unwrap().client.unwrap(), all[0].client.leaf);
         for older in [first, last] {
-            assert!(server.shrank_after(older));
-            assert_eq!(pin!(server.trust_shrunk(older)).poll(&mut cx), Poll::Ready(shrunk));
+            assert!(server.trust_reduced_since(older));
+            assert_eq!(pin!(server.trust_reduced(older)).poll(&mut cx), Poll::Ready(shrunk));
         }
-        assert!(shake(&server.current(), &clients[0]).is_err());
+        assert!(shake(&server.config(), &clients[0]).is_err());
         // Who comes now is none of these, whatever is renewed.
         let (young, held) = connect(1);
         held.end().unwrap();
-        let mut told = pin!(server.trust_shrunk(young));
+        let mut told = pin!(server.trust_reduced(young));
         assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
         trusting(&all[1].ca.pem, &mut volume);
         trusting(&both, &mut volume);
         assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
-        assert_eq!((count.0.load(Ordering::SeqCst), server.status().shrunk), (1, Some(shrunk)));
+        assert_eq!((count.0.load(Ordering::SeqCst), server.status().trust_reduced), (1, Some(shrunk)));
         // Waits that were given up are forgotten.
         for _ in 0..100 {
-            assert_eq!(pin!(server.trust_shrunk(young)).poll(&mut cx), Poll::Pending);
+            assert_eq!(pin!(server.trust_reduced(young)).poll(&mut cx), Poll::Pending);
         }
         let held = Arc::strong_count(&count);
         assert_eq!(held, 3, "the waker here, its registration, and the count itself");
@@ -345,7 +345,7 @@ fn inv09_inv11_a_server_that_drains_ends_the_connections_of_a_trust_that_has_gon
             let acceptor = server.acceptor();
             let serving = tokio::spawn(async move { example::draining::serve(&listener, acceptor).await });
             let renewed = |cas: &str, volume: &mut Volume| {
-                let pair = all[1].ca.issue(&Subject::server("localhost"), &Identity::p256());
+                let pair = all[1].ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
                 volume.publish_in_one_tick(&files(&pair, cas));
                 server.handle()
             };

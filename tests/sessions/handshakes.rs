@@ -45,12 +45,12 @@ fn inv01_inv04_no_handshake_fails_or_mixes_generations_while_fifty_reloads_go_on
                 let mut newest = 0;
                 for reload in 1..=RELOADS {
                     // Half-way before the swap ...
-                    let before = reloader.current();
+                    let before = reloader.config();
                     let held = Handshake::begin(before, &clients[(thread + reload) % 2]).unwrap();
                     gate.wait();
                     // ... some while it goes on ...
                     for i in 0..AROUND {
-                        let shaken = common::shake(&reloader.current(), &clients[i % 2]).unwrap();
+                        let shaken = common::shake(&reloader.config(), &clients[i % 2]).unwrap();
                         let generation = whole(&shaken, generations);
                         assert!(generation >= newest, "an older generation after a newer one");
                         assert!((reload - 1..=reload).contains(&generation));
@@ -94,15 +94,15 @@ fn inv09_a_handshake_begun_before_a_swap_leaves_no_session_in_the_new_configurat
         volume.publish(&generations[0].files());
         reloader.reload_now();
         let client = client(&generations, &[version]);
-        let old = reloader.current();
+        let old = reloader.config();
         let held = Handshake::begin(Arc::clone(&old), &client).unwrap();
         volume.publish(&generations[1].files());
         assert_eq!(reloader.reload_now(), rustls_reload::Reload::Reloaded);
         assert!(!held.end().unwrap().resumed);
-        let shaken = common::shake(&reloader.current(), &client).unwrap();
+        let shaken = common::shake(&reloader.config(), &client).unwrap();
         assert!(!shaken.resumed, "a session of the old trust resumed in the new one");
         assert_eq!(whole(&shaken, &generations), 1);
-        assert!(common::shake(&reloader.current(), &client).unwrap().resumed, "its own session resumes");
+        assert!(common::shake(&reloader.config(), &client).unwrap().resumed, "its own session resumes");
     }
 }
 

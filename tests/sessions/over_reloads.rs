@@ -3,7 +3,7 @@
 use std::{process::Command, sync::Arc};
 
 use crate::common::{
-    self, Generation, Handshake, Keyed, Volume, client, generations,
+    self, Generation, Handshake, NamedFile, Volume, client, generations,
     sessions::{KINDS, Kind, Rule, Sessions},
     shake,
 };
@@ -14,10 +14,10 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{ClientAuth, Layer, Reload};
-use rustls_reload_testkit::{Identity, Pair, Subject};
+use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
 /// A chain, its key and a bundle of client CAs.
-fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [Keyed<'a>; 3] {
+fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
 }
 
@@ -28,7 +28,7 @@ fn bundle(generations: &[&Generation]) -> String {
 
 /// Another certificate for the server of this generation, with another key.
 fn renewed(generation: &Generation) -> Pair {
-    generation.ca.issue(&Subject::server("localhost"), &Identity::p256())
+    generation.ca.issue(&Subject::server("localhost"), &PrivateKey::p256())
 }
 
 /// A client that has shaken hands once in full and once by resumption.
@@ -129,14 +129,14 @@ fn inv09_order_and_duplicates_of_client_cas_do_not_matter_and_a_name_does() {
         // The same key, the same CA, and one name more: a session of the leaf that had it not is none of this one.
         let mut subject = Subject::server("localhost");
         subject.names.push("other.example".to_owned());
-        let more = all[0].ca.issue(&subject, &Identity::from_pem(&pair.key));
+        let more = all[0].ca.issue(&subject, &PrivateKey::from_pem(&pair.key));
         server.publish(&files(&more, &back), "localhost, other.example");
         assert_eq!(server.reloader.served().value.trust_epoch(), 2);
         assert!(!shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         // The other order of the names is the same names.
         subject.names.reverse();
-        let turned = all[0].ca.issue(&subject, &Identity::p256());
+        let turned = all[0].ca.issue(&subject, &PrivateKey::p256());
         server.publish(&files(&turned, &back), "other.example, localhost");
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         assert_eq!(server.reloader.served().generation, 4);
@@ -150,7 +150,7 @@ fn inv09_each_name_counts_of_any_kind_and_however_many() {
         // More than are told of a leaf.
         let mut subject = Subject::server("localhost");
         subject.names.extend((0..1100).map(|i| format!("host-{i}.example")).chain([last.to_owned()]));
-        ca.issue(&subject, &Identity::p256())
+        ca.issue(&subject, &PrivateKey::p256())
     };
     let dir = tempfile::tempdir().unwrap();
     let made = |subject: &str, more: &str| {
@@ -239,9 +239,9 @@ fn inv09_a_refused_or_held_candidate_leaves_the_sessions_as_they_are() {
         assert!(matches!(refused, Reload::Refused(_)), "{refused:?}");
         let (from, to) = Subject::server("localhost").window;
         let later = Subject::server("localhost").valid(to, to + to.duration_since(from).unwrap());
-        let later = all[0].ca.issue(&later, &Identity::p256());
+        let later = all[0].ca.issue(&later, &PrivateKey::p256());
         let held = server.publish(&files(&later, &all[1].ca.pem), "localhost");
-        assert!(matches!(held, Reload::Held(_)), "{held:?}");
+        assert!(matches!(held, Reload::Deferred(_)), "{held:?}");
         assert!(Arc::ptr_eq(&before, &server.reloader.served()));
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         // Neither was counted: this is the served trust still, and then the one after it.
@@ -260,7 +260,7 @@ fn inv09_another_kind_of_key_keeps_sessions_of_tls_1_3_and_loses_those_of_tls_1_
     let all = generations(1);
     let genpkey = "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048".split(' ');
     let rsa = String::from_utf8(Command::new("openssl").args(genpkey).output().unwrap().stdout).unwrap();
-    let pairs = [Identity::ed25519(), Identity::from_pem(&rsa)]
+    let pairs = [PrivateKey::ed25519(), PrivateKey::from_pem(&rsa)]
         .map(|key| all[0].ca.issue(&Subject::server("localhost"), &key));
     for kind in KINDS {
         let mut server =
@@ -285,8 +285,8 @@ fn inv09_sessions_can_be_kept_from_going_on_over_any_reload() {
         let server = server.load().unwrap();
         let client = client(&all, &[version]);
         for reload in 0..3 {
-            assert!(!shake(&server.current(), &client).unwrap().resumed, "reload {reload}");
-            assert!(shake(&server.current(), &client).unwrap().resumed, "reload {reload}");
+            assert!(!shake(&server.config(), &client).unwrap().resumed, "reload {reload}");
+            assert!(shake(&server.config(), &client).unwrap().resumed, "reload {reload}");
             volume.publish_in_one_tick(&files(&renewed(&all[0]), &all[0].ca.pem));
             assert_eq!(server.reload_now(), Reload::Reloaded);
             assert_eq!(server.served().value.trust_epoch(), 1);
@@ -301,11 +301,11 @@ fn inv09_no_session_is_stored_where_the_cache_has_no_room() {
     for version in [&TLS12, &TLS13] {
         let server = volume.server().session_cache(0).load().unwrap();
         let client = client(&all, &[version]);
-        assert!(!shake(&server.current(), &client).unwrap().resumed);
-        assert!(!shake(&server.current(), &client).unwrap().resumed, "none is stored");
+        assert!(!shake(&server.config(), &client).unwrap().resumed);
+        assert!(!shake(&server.config(), &client).unwrap().resumed, "none is stored");
         let server = volume.server().session_cache(0).tickets(Ticketer::new).load().unwrap();
-        assert!(!shake(&server.current(), &client).unwrap().resumed);
-        assert!(shake(&server.current(), &client).unwrap().resumed, "the client keeps it");
+        assert!(!shake(&server.config(), &client).unwrap().resumed);
+        assert!(shake(&server.config(), &client).unwrap().resumed, "the client keeps it");
     }
 }
 

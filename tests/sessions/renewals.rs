@@ -10,7 +10,7 @@ use crate::common::{
 };
 use rustls::{ClientConfig, version::TLS13};
 use rustls_reload::{ClientAuth, Reload, ServerReloader};
-use rustls_reload_testkit::{Identity, Pair, Subject};
+use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
 const CLIENTS: usize = 100;
 /// How often each of them comes.
@@ -26,7 +26,7 @@ fn clients(of: &Generation, kind: Kind) -> Vec<Arc<ClientConfig>> {
 /// Pairs of one name to renew with.
 fn pairs(of: &Generation) -> Vec<Pair> {
     let subject = Subject::server("localhost");
-    (0..8).map(|_| of.ca.issue(&subject, &Identity::p256())).collect()
+    (0..8).map(|_| of.ca.issue(&subject, &PrivateKey::p256())).collect()
 }
 
 /// How many of the handshakes of all rounds but the first are resumed, and over how many renewals.
@@ -92,7 +92,7 @@ fn with_room(all: &[Generation], sessions: usize) -> usize {
         (files[0].1, files[1].1) = (pair.chain.as_bytes(), pair.key.as_bytes());
         volume.publish_in_one_tick(&files);
         assert_eq!(server.reload_now(), Reload::Reloaded);
-        resumed = clients.iter().filter(|client| shake(&server.current(), client).unwrap().resumed).count();
+        resumed = clients.iter().filter(|client| shake(&server.config(), client).unwrap().resumed).count();
     }
     resumed
 }

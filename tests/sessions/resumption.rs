@@ -21,7 +21,7 @@ use proptest::{
 };
 use rustls::{ClientConfig, Error as TlsError, pki_types::CertificateDer, version::TLS13};
 use rustls_reload::{Event, Events, Reload, ServerTls};
-use rustls_reload_testkit::{Identity, Pair, Subject};
+use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
 /// Tickets of one server that rustls's client keeps.
 const KEPT: usize = 8;
@@ -82,7 +82,7 @@ static STOCK: LazyLock<Stock> = LazyLock::new(|| {
     let pairs = [&["localhost"][..], &["localhost", "other.example"]].map(|names| {
         let subject =
             Subject { names: names.iter().map(|&name| name.into()).collect(), ..Subject::server("") };
-        (0..PAIRS).map(|i| cas[i % CLIENTS].ca.issue(&subject, &Identity::p256())).collect()
+        (0..PAIRS).map(|i| cas[i % CLIENTS].ca.issue(&subject, &PrivateKey::p256())).collect()
     });
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
     let issues = |of: &Generation, revoked: &[&CertificateDer<'_>]| -> Vec<String> {
@@ -217,7 +217,7 @@ impl World {
     /// Whether it was told that trust shrank, and of which epoch: if and only if it did.
     fn told(&mut self, shrinks: bool) -> Result<(), String> {
         let shrunk = common::drain(&mut self.events).into_iter().filter_map(|event| match *event {
-            Event::TrustShrunk { epoch, .. } => Some(epoch),
+            Event::TrustReduced { epoch, .. } => Some(epoch),
             _ => None,
         });
         let wanted: Vec<_> = shrinks.then_some(self.oracle.epoch).into_iter().collect();
@@ -287,7 +287,7 @@ fn with_files<R>(
     pair: usize,
     issue: usize,
     (cas, more, revoked): &Trusted,
-    with: impl FnOnce(&[common::Keyed<'_>; 4], &str) -> R,
+    with: impl FnOnce(&[common::NamedFile<'_>; 4], &str) -> R,
 ) -> R {
     let pair = &STOCK.pairs[usize::from(*more)][pair];
     let bundle: String = cas.iter().map(|ca| STOCK.cas[*ca].ca.pem.as_str()).collect();

@@ -6,7 +6,7 @@ use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
 use crate::common::{client_with, quick, shake};
 use rustls_reload::{Layer, ServerReloader};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 const ANOTHER_KEY: &str = "is not signed by the key of the one behind it";
 const NO_CA: &str = "is no CA certificate";
@@ -27,7 +27,7 @@ fn outcome(root: &Authority, pair: &Pair) -> (bool, Vec<String>) {
         warning.why().to_owned()
     });
     let whys = whys.collect();
-    let server = ServerReloader::builder(&paths.0, &paths.1).timing(quick()).load().unwrap().current();
+    let server = ServerReloader::builder(&paths.0, &paths.1).timing(quick()).load().unwrap().config();
     let client = client_with(&[root], None, rustls::ALL_VERSIONS);
     (shake(&server, &Arc::clone(&client)).is_ok(), whys)
 }
@@ -40,7 +40,7 @@ fn write(dir: &Path, name: &str, pair: &Pair) -> (std::path::PathBuf, std::path:
 }
 
 fn leaf_of(issuer: &Authority) -> Pair {
-    issuer.issue(&Subject::server("localhost"), &Identity::p256())
+    issuer.issue(&Subject::server("localhost"), &PrivateKey::p256())
 }
 
 fn behind(pair: &Pair, rest: &[&str]) -> Pair {
@@ -56,10 +56,10 @@ fn inv16_each_chain_warning_agrees_with_the_handshake_of_a_client() {
     let other_root = Authority::root("Root");
     let leaf = leaf_of(&issuer);
     // The certificate of an end entity in the place of an issuer's: its holder has a key that signs.
-    let end_entity = Identity::p256();
+    let end_entity = PrivateKey::p256();
     let posing = root.issue(&Subject::server("Posing CA"), &end_entity);
     let posed = Authority::posing("Posing CA", &end_entity);
-    let must_staple = issuer.issue_must_staple(&Subject::server("localhost"), &Identity::p256());
+    let must_staple = issuer.issue_must_staple(&Subject::server("localhost"), &PrivateKey::p256());
     // (chain, whether the client takes it, warnings)
     let rows: [(&str, Pair, bool, &[&str]); 10] = [
         ("the issuer", behind(&leaf, &[&issuer.pem]), true, &[]),
@@ -113,7 +113,7 @@ fn inv16_the_chain_of_a_further_pair_is_warned_of_at_its_path() {
     let (issuer, rekeyed) = (root.intermediate("Issuing CA"), root.intermediate("Issuing CA"));
     let dir = tempfile::tempdir().unwrap();
     let good = write(dir.path(), "tls", &behind(&leaf_of(&issuer), &[&issuer.pem]));
-    let further = issuer.issue(&Subject::server("b.example"), &Identity::p256());
+    let further = issuer.issue(&Subject::server("b.example"), &PrivateKey::p256());
     let bad = write(dir.path(), "b", &behind(&further, &[&rekeyed.pem]));
     let builder = ServerReloader::builder(&good.0, &good.1).timing(quick()).pair(&bad.0, &bad.1);
     let inspection = builder.inspect(Duration::ZERO);

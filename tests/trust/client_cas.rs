@@ -8,17 +8,19 @@ mod x509;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use crate::common::{
-    self, Generation, Keyed, Volume, client_with,
+    self, Generation, NamedFile, Volume, client_with,
     sessions::{KINDS, Kind, Rule, Sessions},
     shake,
 };
 use rows::{CLIENT_AUTH, Row, SERVER_AUTH, authority, rows};
 use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier, sign::CertifiedKey};
-use rustls_reload::{ClientAuth, Error, Event, Layer, Lost, Reload, ServerReloader, Timing, internal::pem};
+use rustls_reload::{
+    ClientAuth, Error, Event, Layer, Reload, RemovedTrust, ServerReloader, Timing, internal::pem,
+};
 use rustls_reload_testkit::Pair;
 use x509::{Signer, basic, key_cert_sign, openssl, purposes};
 
-fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [Keyed<'a>; 3] {
+fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
 }
 
@@ -26,7 +28,7 @@ fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [Keyed<'a>; 3] {
 fn server(generation: &Generation, bundle: &str) -> Result<(ServerReloader, Vec<Error>), Error> {
     let volume = Volume::in_memory(&files(&generation.server, bundle)).private();
     // Files that were just written are looked at again after the settle time; nobody writes here.
-    let at_once = Timing { settle: Duration::ZERO, tie: Duration::ZERO, ..common::quick() };
+    let at_once = Timing { settle: Duration::ZERO, tie_recheck: Duration::ZERO, ..common::quick() };
     let server = || volume.server().timing(at_once).client_ca(volume.path("ca.crt"), ClientAuth::Required);
     let loaded = server().load()?;
     Ok((loaded, server().inspect(Duration::ZERO).warnings))
@@ -82,8 +84,8 @@ fn see(dir: &Path, generation: &Generation, row: &Row) -> Seen {
     // Beside a CA that nothing is wrong with, and alone.
     let beside = format!("{}{}", generation.ca.pem, row.ca);
     let (both, warnings) = server(generation, &beside).unwrap();
-    assert!(lets_in(&both.current(), generation, &generation.client), "{name}: the CA beside it");
-    let let_in = lets_in(&both.current(), generation, &row.client);
+    assert!(lets_in(&both.config(), generation, &generation.client), "{name}: the CA beside it");
+    let let_in = lets_in(&both.config(), generation, &row.client);
     let here = match server(generation, &row.ca) {
         Err(error) => {
             assert_eq!(error.layer(), Layer::ClientCa, "{name}: {error}");
@@ -104,7 +106,7 @@ fn see(dir: &Path, generation: &Generation, row: &Row) -> Seen {
             "left out"
         }
         Ok((alone, alone_warned)) => {
-            assert_eq!(lets_in(&alone.current(), generation, &row.client), let_in, "{name}");
+            assert_eq!(lets_in(&alone.config(), generation, &row.client), let_in, "{name}");
             assert_eq!(alone_warned.len(), warnings.len(), "{name}: {alone_warned:?} {warnings:?}");
             match (let_in, warnings.is_empty()) {
                 (true, true) => "lets in",
@@ -179,7 +181,7 @@ fn inv03_inv14_a_reload_to_a_bundle_of_no_use_keeps_the_old_one() {
     let generation = Generation::new(0);
     let mut volume = Volume::in_memory(&generation.files());
     let reloader = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).load().unwrap();
-    let before = reloader.current();
+    let before = reloader.config();
     let (signer, _) = Signer::new();
     let bundles = [
         // The server's own certificate in the place of the CA's.
@@ -196,7 +198,7 @@ fn inv03_inv14_a_reload_to_a_bundle_of_no_use_keeps_the_old_one() {
         volume.publish_in_one_tick(&files(&generation.server, bundle));
         let Reload::Refused(error) = reloader.reload_now() else { panic!("{bundle}") };
         assert_eq!((error.layer(), error.path()), (Layer::ClientCa, Some(volume.path("ca.crt").as_path())));
-        assert!(Arc::ptr_eq(&before, &reloader.current()));
+        assert!(Arc::ptr_eq(&before, &reloader.config()));
         assert!(lets_in(&before, &generation, &generation.client));
     }
     let named = reloader.status().refused.unwrap().error.to_string();
@@ -291,7 +293,7 @@ fn changes() -> Vec<Change> {
 struct After {
     let_in: bool,
     resumed: bool,
-    lost: Vec<Lost>,
+    lost: Vec<RemovedTrust>,
     drained: bool,
 }
 
@@ -306,7 +308,7 @@ fn publish(change: &Change, kind: Kind, generation: &Generation) -> After {
     assert_eq!(server.publish(&files(&generation.server, next), "localhost"), Reload::Reloaded);
     let shaken = shake(&server.current(), &client);
     let lost = std::iter::from_fn(|| events.try_next()).find_map(|told| match &*told.event {
-        Event::TrustShrunk { lost, .. } => Some(lost.clone()),
+        Event::TrustReduced { lost, .. } => Some(lost.clone()),
         _ => None,
     });
     let same = server.reloader.served().value.trust_epoch() == before.value.trust_epoch();
@@ -315,7 +317,7 @@ fn publish(change: &Change, kind: Kind, generation: &Generation) -> After {
         let_in: shaken.is_ok(),
         resumed: shaken.is_ok_and(|shaken| shaken.resumed),
         lost: lost.unwrap_or_default(),
-        drained: server.reloader.shrank_after(before.generation),
+        drained: server.reloader.trust_reduced_since(before.generation),
     }
 }
 
@@ -344,7 +346,7 @@ fn inv09_inv16_trust_is_compared_by_anchors_in_handshakes() {
             assert_eq!(seen.lost.is_empty(), change.same || widened, "{what}: {:?}", seen.lost);
             assert_eq!(seen.drained, !seen.lost.is_empty(), "{what}");
             for lost in &seen.lost {
-                let Lost::ClientCa { subject, fingerprint } = lost else { panic!("{what}: {lost}") };
+                let RemovedTrust::ClientCa { subject, fingerprint } = lost else { panic!("{what}: {lost}") };
                 let printed = x509::fingerprint(&certificates[0][0]);
                 assert_eq!((subject.as_str(), fingerprint.to_string()), ("CN=CA", printed), "{what}");
                 assert_eq!(lost.to_string(), format!("client CA CN=CA ({fingerprint})"));

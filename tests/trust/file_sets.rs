@@ -14,7 +14,7 @@ use std::{
 use crate::common::{self, by_events_only, client_with, expect, quick, shake, started, wait_for_leaf};
 use rustls::version::TLS13;
 use rustls_reload::{ClientAuth, Error, Event, Layer, Reload, ServerBuilder, ServerReloader};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -30,7 +30,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let ca = Authority::root("clients");
-        let [bad, good] = ["bad", "good"].map(|name| ca.issue(&Subject::client(name), &Identity::p256()));
+        let [bad, good] = ["bad", "good"].map(|name| ca.issue(&Subject::client(name), &PrivateKey::p256()));
         let server_ca = Authority::root("servers");
         let world = Self { root: tempfile::tempdir().unwrap(), server_ca, ca, bad, good };
         ["tls", "ca", "crl.d", "other.d"].iter().for_each(|dir| fs::create_dir(world.path(dir)).unwrap());
@@ -54,7 +54,7 @@ impl World {
     }
 
     fn pair(&self) -> Pair {
-        self.server_ca.issue(&Subject::server("localhost"), &Identity::p256())
+        self.server_ca.issue(&Subject::server("localhost"), &PrivateKey::p256())
     }
 
     fn put_pair(&self, pair: &Pair) {
@@ -75,7 +75,7 @@ impl World {
 
     fn let_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
         let client = client_with(&[&self.server_ca], Some(shown), &[&TLS13]);
-        shake(&server.current(), &client).is_ok()
+        shake(&server.config(), &client).is_ok()
     }
 
     /// Whether the bad one and the good one are let in.
@@ -203,7 +203,7 @@ fn inv15_broken_client_cas_keep_no_pair_only_where_separate() {
         world.put("crl.d/more.crl", &list(&more, &[], 1));
         world.put("tls/tls.key", &world.pair().key);
         server.reload_now();
-        let client = more.issue(&Subject::client("more"), &Identity::p256());
+        let client = more.issue(&Subject::client("more"), &PrivateKey::p256());
         assert_eq!(world.let_in(&server, &client), separate);
     }
 }
@@ -265,7 +265,7 @@ fn inv14_clients_of_a_rekeyed_ca_wait_for_its_list() {
     let world = World::new();
     let (server, told) = reporting(world.builder().separate_client_ca(true));
     let rekeyed = Authority::root("clients");
-    let client = rekeyed.issue(&Subject::client("new"), &Identity::p256());
+    let client = rekeyed.issue(&Subject::client("new"), &PrivateKey::p256());
     world.put("ca/ca.crt", &rekeyed.pem);
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert_eq!((world.let_in(&server, &client), world.both(&server)), (false, [false, false]));
@@ -293,7 +293,7 @@ fn inv14_a_list_of_a_key_that_is_not_trusted_yet_waits() {
     world.revoke(&world.bad, 2);
     let server = world.builder().separate_client_ca(true).load().unwrap();
     let rekeyed = Authority::root("clients");
-    let client = rekeyed.issue(&Subject::client("new"), &Identity::p256());
+    let client = rekeyed.issue(&Subject::client("new"), &PrivateKey::p256());
     world.put("crl.d/own.crl", &list(&rekeyed, &[], 3));
     assert!(
         matches!(server.reload_now(), Reload::Refused(error) if error.why().contains("is not signed by"))
@@ -310,7 +310,7 @@ fn inv14_clients_of_a_new_ca_wait_for_its_list() {
     let world = World::new();
     let (server, told) = reporting(world.builder());
     let more = Authority::root("more");
-    let client = more.issue(&Subject::client("more"), &Identity::p256());
+    let client = more.issue(&Subject::client("more"), &PrivateKey::p256());
     world.put("ca/ca.crt", &format!("{}{}", world.ca.pem, more.pem));
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert_eq!((world.let_in(&server, &client), world.both(&server)), (false, [true, true]));
@@ -388,7 +388,7 @@ fn inv03_lists_form_sets_by_their_directories() {
     let both = world.builder().separate_client_ca(true).crls_with_client_ca(true);
     assert_eq!(names(both), paths(&separate));
     // A further pair keeps its place, in front of the sets of clients.
-    let pair = world.server_ca.issue(&Subject::server("a.test"), &Identity::p256());
+    let pair = world.server_ca.issue(&Subject::server("a.test"), &PrivateKey::p256());
     world.put("further.crt", &pair.chain);
     world.put("further.key", &pair.key);
     let further = world.builder().pair(world.path("further.crt"), world.path("further.key"));

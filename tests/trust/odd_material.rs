@@ -178,7 +178,7 @@ fn inv02_providers_that_serve_are_not_refused() {
     assert_eq!(provider.cipher_suites.len(), 3);
     let provider: Arc<CryptoProvider> = Arc::new(provider);
     let reloader = server_in(dir.path()).provider(provider).load().unwrap();
-    let shaken = shake(&reloader.current(), &client_of(&generation, None)).unwrap();
+    let shaken = shake(&reloader.config(), &client_of(&generation, None)).unwrap();
     assert_eq!(*shaken.leaf(), generation.server.leaf);
     let printed = openssl(dir.path(), "x509 -in tls.crt -noout -fingerprint -sha256");
     let told = reloader.status().leaf.unwrap().fingerprint.to_string();
@@ -340,7 +340,7 @@ fn inv02_a_version_that_the_provider_has_no_suite_for_is_not_enabled() {
         provider.cipher_suites.retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)) == tls13);
         // rustls takes it, and so do its clients.
         let server = server_in(dir.path()).provider(Arc::new(provider));
-        let config = server.load().unwrap().current();
+        let config = server.load().unwrap().config();
         let shaken = shake(&config, &client_of(&generation, None)).unwrap();
         assert_eq!(shaken.version == rustls::ProtocolVersion::TLSv1_3, tls13);
     }
@@ -381,7 +381,7 @@ fn inv02_a_version_1_root_behind_the_leaf_is_not_refused() {
         .unwrap();
     assert_eq!(shake(&Arc::new(plain), &client).unwrap().chain, chain);
     let reloader = server_in(dir.path()).load().unwrap();
-    assert_eq!(shake(&reloader.current(), &client).unwrap().chain, chain);
+    assert_eq!(shake(&reloader.config(), &client).unwrap().chain, chain);
     // The leaf itself has to be of version 3: no rustls client takes another.
     let as_leaf = server_in(dir.path());
     fs::write(dir.path().join("tls.crt"), root).unwrap();

@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::common::{
-    self, Keyed, Volume, client_with, drain, expect, published, refused, sessions::KINDS, shake_as, started,
+    self, NamedFile, Volume, client_with, drain, expect, published, refused, sessions::KINDS, shake_as,
+    started,
 };
 use rustls::{
     ClientConfig, NamedGroup,
@@ -17,7 +18,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{Event, Layer, Reload, ServerBuilder, ServerReloader};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 /// A CA, and a pair of it for these names in a volume of its own.
 struct Site {
@@ -49,10 +50,10 @@ impl Site {
 
 fn issue(ca: &Authority, names: &[&str]) -> Pair {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
-    ca.issue(&Subject { names, ..Subject::server("unused") }, &Identity::p256())
+    ca.issue(&Subject { names, ..Subject::server("unused") }, &PrivateKey::p256())
 }
 
-fn files(pair: &Pair) -> [Keyed<'_>; 2] {
+fn files(pair: &Pair) -> [NamedFile<'_>; 2] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
 }
 
@@ -95,7 +96,7 @@ fn answers(server: &ServerReloader, ca: &Authority, name: &str) -> Result<Vec<u8
     let mut leaves = Vec::new();
     for version in [&TLS12, &TLS13] {
         let client = client_with(&[ca], None, &[version]);
-        leaves.push(shake_as(&server.current(), &client, name)?.leaf().to_vec());
+        leaves.push(shake_as(&server.config(), &client, name)?.leaf().to_vec());
     }
     assert_eq!(leaves[0], leaves[1], "{name}: another pair by another version");
     Ok(leaves.remove(0))
@@ -148,7 +149,7 @@ fn inv02_with_strict_names_who_asks_for_nobody_here_is_refused_by_both_versions(
     for unknown in ["other.test", "b.a.named.test", ""] {
         for version in [&TLS12, &TLS13] {
             let client = client_with(&[&world.ca], None, &[version]);
-            let error = shake_as(&server.current(), &client, unknown).unwrap_err();
+            let error = shake_as(&server.config(), &client, unknown).unwrap_err();
             assert!(
                 !matches!(error, rustls::Error::InvalidCertificate(_)),
                 "{unknown:?}: shown a certificate"
@@ -317,7 +318,7 @@ fn inv09_a_session_of_one_name_resumes_under_no_other_and_goes_on_over_a_renewal
             Arc::new(client)
         };
         let resumes = |server: &ServerReloader, client: &Arc<ClientConfig>, name: &str| {
-            shake_as(&server.current(), client, name).unwrap().resumed
+            shake_as(&server.config(), client, name).unwrap().resumed
         };
         let case = format!("{:?}, tickets: {tickets}", version.version);
         // Also where both names are one pair's.

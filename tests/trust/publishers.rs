@@ -63,7 +63,7 @@ impl Walked for ServerReloader {
     }
 
     fn config(&self) -> Arc<ServerConfig> {
-        self.current()
+        self.config()
     }
 
     fn epoch(&self) -> Option<u64> {

@@ -8,19 +8,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{self, Generation, Keyed, Volume, client_showing, generations, shake};
+use crate::common::{self, Generation, NamedFile, Volume, client_showing, generations, shake};
 use rustls::{
     ClientConfig, ServerConfig, SupportedProtocolVersion,
     version::{TLS12, TLS13},
 };
 use rustls_reload::{ClientAuth, Layer, Reload, ServerReloader, ServerTls, Timing};
-use rustls_reload_harness::sim::{Live, SimWatcher, Weather};
-use rustls_reload_testkit::{Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update};
+use rustls_reload_harness::sim::{InteractiveWorld, SimWatcher, WorldConfig};
+use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject, kubelet_first, kubelet_update};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 /// A chain, its key and a bundle of client CAs.
-fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [Keyed<'a>; 3] {
+fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
 }
 
@@ -53,7 +53,7 @@ fn let_in<const N: usize>(
 /// Two generations of which the second has the key of the first, another leaf and another client CA.
 fn renewed_with_the_same_key() -> [Generation; 2] {
     let mut both = [Generation::new(0), Generation::new(1)];
-    let identity = Identity::p256();
+    let identity = PrivateKey::p256();
     for generation in &mut both {
         generation.server = generation.ca.issue(&Subject::server("localhost"), &identity);
     }
@@ -84,9 +84,9 @@ fn at(name: &str) -> PathBuf {
 }
 
 /// A server that requires client certificates on a simulated disk, driven by hand.
-fn simulated(base: &[Op]) -> Live<ServerTls> {
+fn simulated(base: &[Op]) -> InteractiveWorld<ServerTls> {
     let paths = ["tls.crt", "tls.key", "ca.crt"].map(at);
-    let mut live = Live::new(&paths, base, Timing::default(), Weather::default());
+    let mut live = InteractiveWorld::new(&paths, base, Timing::default(), WorldConfig::default());
     let sim = live.sim().clone();
     let server = ServerReloader::builder(&paths[0], &paths[1])
         .client_ca(&paths[2], ClientAuth::Required)
@@ -98,13 +98,13 @@ fn simulated(base: &[Op]) -> Live<ServerTls> {
 }
 
 /// Writes a file in place in two halves.
-fn in_place((name, bytes): Keyed<'_>) -> [Op; 3] {
+fn in_place((name, bytes): NamedFile<'_>) -> [Op; 3] {
     let (one, two) = bytes.split_at(bytes.len() / 2);
     [Op::Create(at(name)), Op::Append(at(name), one.to_vec()), Op::Append(at(name), two.to_vec())]
 }
 
 /// Writes a file beside its place and renames it.
-fn replaced((name, bytes): Keyed<'_>) -> [Op; 3] {
+fn replaced((name, bytes): NamedFile<'_>) -> [Op; 3] {
     let next = at(&format!("{name}.next"));
     [Op::Create(next.clone()), Op::Append(next.clone(), bytes.to_vec()), Op::Rename(next, at(name))]
 }
@@ -138,7 +138,7 @@ fn inv01_a_renewal_that_keeps_its_key_is_never_served_beside_the_client_ca_of_an
         .chain(old.files().into_iter().flat_map(in_place))
         .collect();
     let orders = [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]];
-    let update = |order: [usize; 3], way: fn(Keyed<'_>) -> [Op; 3]| -> Vec<Op> {
+    let update = |order: [usize; 3], way: fn(NamedFile<'_>) -> [Op; 3]| -> Vec<Op> {
         order.into_iter().flat_map(|i| way(new.files()[i])).collect()
     };
     // The longest pause is such that two changes that can be seen are less than the settle time apart (ASM-05).
@@ -189,11 +189,11 @@ fn inv03_a_file_that_is_empty_or_cut_keeps_who_is_served_and_let_in() {
             assert_eq!(error.path(), Some(volume.path(name).as_path()), "{what}");
             assert!(Arc::ptr_eq(&before, &reloader.served()));
         }
-        assert_eq!(let_in(&reloader.current(), &[old], [Some(old), Some(new), None]), [true, false, false]);
+        assert_eq!(let_in(&reloader.config(), &[old], [Some(old), Some(new), None]), [true, false, false]);
     }
     volume.publish_in_one_tick(&new.files());
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-    assert_eq!(let_in(&reloader.current(), &[new], [Some(old), Some(new), None]), [false, true, false]);
+    assert_eq!(let_in(&reloader.config(), &[new], [Some(old), Some(new), None]), [false, true, false]);
 }
 
 /// What is cut off after an END line is whole PEM: only that it changes further tells that it is not finished.
@@ -253,7 +253,7 @@ fn inv03_one_malformed_block_in_a_bundle_refuses_all_of_it_and_neither_shrinks_n
             assert!(Arc::ptr_eq(&before, &reloader.served()));
         }
         let shown = [Some(&all[0]), Some(&all[1]), Some(&all[2]), Some(&all[3]), None];
-        let seen = let_in(&reloader.current(), &[&all[0]], shown);
+        let seen = let_in(&reloader.config(), &[&all[0]], shown);
         assert_eq!(seen, [true, true, false, false, false], "{what}");
     }
 }
@@ -290,12 +290,12 @@ fn inv03_a_client_ca_file_that_is_missing_or_unreadable_never_means_that_there_i
             );
             assert!(Arc::ptr_eq(&before, &reloader.served()), "{what}");
             let wanted = [true, false, mode == ClientAuth::Optional];
-            assert_eq!(let_in(&reloader.current(), &[old], [Some(old), Some(new), None]), wanted, "{what}");
+            assert_eq!(let_in(&reloader.config(), &[old], [Some(old), Some(new), None]), wanted, "{what}");
             // And once it is there again, the new one.
             volume.publish(&new.files());
             common::published(&mut events);
             let wanted = [false, true, mode == ClientAuth::Optional];
-            assert_eq!(let_in(&reloader.current(), &[new], [Some(old), Some(new), None]), wanted, "{what}");
+            assert_eq!(let_in(&reloader.config(), &[new], [Some(old), Some(new), None]), wanted, "{what}");
         }
     }
 }
@@ -305,16 +305,16 @@ fn inv05_a_key_may_change_its_kind_at_each_renewal() {
     let one = Generation::new(0);
     let genpkey = "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048".split(' ');
     let rsa = String::from_utf8(Command::new("openssl").args(genpkey).output().unwrap().stdout).unwrap();
-    let rsa = Identity::from_pem(&rsa);
+    let rsa = PrivateKey::from_pem(&rsa);
     let first = one.ca.issue(&Subject::server("localhost"), &rsa);
     let mut volume = Volume::new(&files(&first, &one.ca.pem));
     let reloader = strict(&volume);
-    let (p256, ed25519) = (Identity::p256(), Identity::ed25519());
+    let (p256, ed25519) = (PrivateKey::p256(), PrivateKey::ed25519());
     for key in [&rsa, &p256, &ed25519, &rsa, &ed25519, &p256, &rsa] {
         let pair = one.ca.issue(&Subject::server("localhost"), key);
         volume.publish_in_one_tick(&files(&pair, &one.ca.pem));
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
-        assert_eq!(let_in(&reloader.current(), &[&one], [Some(&one), None]), [true, false]);
+        assert_eq!(let_in(&reloader.config(), &[&one], [Some(&one), None]), [true, false]);
         assert_eq!(common::presented(&reloader)[0], pair.leaf);
     }
 }
@@ -327,12 +327,12 @@ fn inv05_an_unrelated_ca_that_has_expired_does_not_hold_up_a_reload() {
     let mut volume = Volume::new(&files(&all[0].server, &(expired.clone() + &all[0].ca.pem)));
     let reloader = strict(&volume);
     let shown = [Some(&all[0]), Some(&all[1]), None];
-    assert_eq!(let_in(&reloader.current(), &[&all[0]], shown), [true, false, false]);
+    assert_eq!(let_in(&reloader.config(), &[&all[0]], shown), [true, false, false]);
     for bundle in [all[0].ca.pem.clone() + &expired + &all[1].ca.pem, all[1].ca.pem.clone() + &expired] {
         volume.publish_in_one_tick(&files(&all[0].server, &bundle));
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
         let wanted = [bundle.contains(&all[0].ca.pem), true, false];
-        assert_eq!(let_in(&reloader.current(), &[&all[0]], shown), wanted);
+        assert_eq!(let_in(&reloader.config(), &[&all[0]], shown), wanted);
     }
 }
 
@@ -343,14 +343,14 @@ fn inv09_two_cas_of_one_name_and_key_are_both_kept_whichever_comes_first() {
     let (root, inner) = (Authority::root("root"), Authority::root("root").intermediate("CA"));
     let [left, right] = ["left.test", "right.test"].map(|name| root.certify_again_for(&inner, "CA", name));
     let clients = ["left.test", "right.test"].map(|name| Generation {
-        client: inner.issue(&Subject::client(name), &Identity::p256()),
+        client: inner.issue(&Subject::client(name), &PrivateKey::p256()),
         ..Generation::new(9)
     });
     let [of_left, of_right] = &clients;
     let mut volume = Volume::new(&files(&one.server, &left));
     let reloader = strict(&volume);
     let shown = [Some(of_left), Some(of_right), None];
-    assert_eq!(let_in(&reloader.current(), &[&one], shown), [true, false, false]);
+    assert_eq!(let_in(&reloader.config(), &[&one], shown), [true, false, false]);
     for (bundle, wanted) in [
         (left.clone() + &right, [true, true, false]),
         (right.clone(), [false, true, false]),
@@ -360,7 +360,7 @@ fn inv09_two_cas_of_one_name_and_key_are_both_kept_whichever_comes_first() {
         let epoch = reloader.served().value.trust_epoch();
         volume.publish_in_one_tick(&files(&one.server, &bundle));
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
-        assert_eq!(let_in(&reloader.current(), &[&one], shown), wanted);
+        assert_eq!(let_in(&reloader.config(), &[&one], shown), wanted);
         assert_eq!(reloader.served().value.trust_epoch(), epoch + 1, "another trust");
     }
 }
@@ -372,13 +372,13 @@ fn inv09_a_ca_that_is_removed_is_trusted_no_longer_and_the_others_are() {
     let mut volume = Volume::new(&files(&all[0].server, &pems.concat()));
     let reloader = strict(&volume);
     let shown = [Some(&all[0]), Some(&all[1]), Some(&all[2]), None];
-    assert_eq!(let_in(&reloader.current(), &[&all[0]], shown), [true, true, true, false]);
+    assert_eq!(let_in(&reloader.config(), &[&all[0]], shown), [true, true, true, false]);
     for kept in [&[0, 2][..], &[2], &[1], &[0, 1, 2]] {
         let bundle: String = kept.iter().map(|i| pems[*i]).collect();
         volume.publish_in_one_tick(&files(&all[0].server, &bundle));
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
         let wanted = [0, 1, 2, 3].map(|i| kept.contains(&i));
-        assert_eq!(let_in(&reloader.current(), &[&all[0]], shown), wanted, "{kept:?}");
+        assert_eq!(let_in(&reloader.config(), &[&all[0]], shown), wanted, "{kept:?}");
     }
 }
 
@@ -411,7 +411,7 @@ fn inv02_a_reload_changes_nothing_but_what_is_in_the_files() {
     let one = Generation::new(0);
     let renewals: Vec<Pair> = (0..3)
         .map(|i| {
-            let key = if i == 1 { Identity::ed25519() } else { Identity::p256() };
+            let key = if i == 1 { PrivateKey::ed25519() } else { PrivateKey::p256() };
             one.ca.issue(&Subject::server("localhost"), &key)
         })
         .collect();
@@ -430,11 +430,11 @@ fn inv02_a_reload_changes_nothing_but_what_is_in_the_files() {
                     None => server,
                 };
                 let reloader = server.load().unwrap();
-                let before = shows(&reloader.current(), &one);
+                let before = shows(&reloader.config(), &one);
                 for pair in &renewals {
                     volume.publish_in_one_tick(&files(pair, &one.ca.pem));
                     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-                    assert_eq!(shows(&reloader.current(), &one), before, "{mode:?} {versions:?} {alpn:?}");
+                    assert_eq!(shows(&reloader.config(), &one), before, "{mode:?} {versions:?} {alpn:?}");
                 }
                 differ.insert(before);
             }

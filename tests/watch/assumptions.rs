@@ -11,7 +11,7 @@ use std::{
 use rustls_reload::{
     PathSet, Walk,
     fs::NativeFs,
-    internal::{Motion, snapshot},
+    internal::{ChangeKind, snapshot},
 };
 use rustls_reload_testkit::wait_for_tick;
 
@@ -115,7 +115,7 @@ fn asm06_a_link_that_was_pointed_at_a_finished_release_shows_as_committed() {
     release(dir.path(), 2);
     wait_for_tick(dir.path()).unwrap();
     repoint(dir.path(), 2);
-    assert_eq!(walk(dir.path()).motion_since(&served), Motion::Committed);
+    assert_eq!(walk(dir.path()).change_since(&served), ChangeKind::Atomic);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn asm06_an_absolute_link_that_was_pointed_at_a_finished_release_shows_as_commit
     release(dir.path(), 2);
     wait_for_tick(dir.path()).unwrap();
     point(2);
-    assert_eq!(walk(dir.path()).motion_since(&served), Motion::Committed);
+    assert_eq!(walk(dir.path()).change_since(&served), ChangeKind::Atomic);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn asm06_a_link_that_was_pointed_at_an_unfinished_release_does_not_pass_for_comm
     repoint(dir.path(), 2);
     wait_for_tick(dir.path()).unwrap();
     fs::write(dir.path().join("2/key"), "late").unwrap();
-    assert_eq!(walk(dir.path()).motion_since(&served), Motion::Loose);
+    assert_eq!(walk(dir.path()).change_since(&served), ChangeKind::InPlace);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn asm06_a_directory_that_is_made_again_and_filled_never_passes_for_committed() 
         wait_for_tick(dir.path()).unwrap();
         fs::write(dir.path().join("current").join(name), "new").unwrap();
     }
-    assert_eq!(walk(dir.path()).motion_since(&served), Motion::Loose);
+    assert_eq!(walk(dir.path()).change_since(&served), ChangeKind::InPlace);
 }
 
 #[test]
@@ -173,5 +173,5 @@ fn asm06_a_finished_directory_that_is_renamed_in_has_to_settle_like_one_that_is_
     fs::rename(dir.path().join("current"), dir.path().join("old")).unwrap();
     wait_for_tick(dir.path()).unwrap();
     fs::rename(dir.path().join("2"), dir.path().join("current")).unwrap();
-    assert_eq!(walk(dir.path()).motion_since(&served), Motion::Loose);
+    assert_eq!(walk(dir.path()).change_since(&served), ChangeKind::InPlace);
 }

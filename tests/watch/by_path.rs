@@ -23,7 +23,7 @@ use rustls_reload::{
     fs::{FileId, Fs, Kind, PathFs, Stat, UnixFs},
     internal::snapshot,
 };
-use rustls_reload_testkit::{Hooked, Op};
+use rustls_reload_testkit::{InterceptFs, Op};
 
 /// What can be at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,7 +334,7 @@ fn inv01_inv16_a_snapshot_by_path_amid_a_replacement_is_whole_or_torn() {
                 Ok(usize::MAX)
             };
             let set = PathSet::new([at("vol/x"), at("vol/y")]).unwrap();
-            let files = snapshot::take(&Hooked::new(PathFs, Arc::new(hook)), &set).files;
+            let files = snapshot::take(&InterceptFs::new(PathFs, Arc::new(hook)), &set).files;
             let what = format!("a link: {was_link}, then {becomes_link}, at call {call}: {files:?}");
             let read =
                 files.as_ref().map(|files| files.iter().map(|(_, bytes)| bytes.to_vec()).collect::<Vec<_>>());

@@ -16,10 +16,10 @@ use std::{
 use crate::common::this_test;
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat};
 use rustls_reload::{
-    Entry, Error, PathSet, Seen, Walk,
+    Entry, Error, Lookup, PathSet, Walk,
     fs::{FileId, Fs, NativeFs, Stat},
     internal::snapshot::take,
-    watch::silent,
+    watch::lacks_remote_events,
 };
 
 /// The native port without what it knows of magic links: their text is taken for where they lead.
@@ -33,7 +33,7 @@ impl Fs for ByText {
     type Dir = <NativeFs as Fs>::Dir;
     type File = <NativeFs as Fs>::File;
 
-    const PINS: bool = true;
+    const HAS_DIR_HANDLES: bool = true;
 
     fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
         self.fs.root(anchor)
@@ -86,8 +86,8 @@ fn snapshot<F: Fs>(fs: &F, path: &Path) -> (Result<Vec<u8>, Error>, Walk) {
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let (bytes, walk) = snapshot(&NativeFs::default(), path);
     let by_text = |entry: &&Entry| {
-        let on_procfs = || entry.path.parent().and_then(silent) == Some("procfs");
-        matches!(entry.seen, Seen::Link(..)) && on_procfs()
+        let on_procfs = || entry.path.parent().and_then(lacks_remote_events) == Some("procfs");
+        matches!(entry.seen, Lookup::Link(..)) && on_procfs()
     };
     assert_eq!(walk.entries.iter().find(by_text), None, "a magic link has no text to show");
     bytes

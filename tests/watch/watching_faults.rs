@@ -201,7 +201,7 @@ fn inv05_a_watcher_that_ends_is_told_and_made_anew() {
             volume.publish(&next.files());
             common::wait_for_leaf(&reloader, &next.server);
         }
-        let (looks, wakes) = (reloader.status().looks, Instant::now());
+        let (looks, wakes) = (reloader.status().snapshots, Instant::now());
         hints.ended("again, of a watcher that is gone");
         hints.lost();
         let told = common::drain(&mut events);
@@ -209,7 +209,7 @@ fn inv05_a_watcher_that_ends_is_told_and_made_anew() {
         let told: Vec<_> = told.iter().filter(|event| !is_of_trust(event)).collect();
         assert!(told.len() == 2 && told.iter().all(|event| published(event)), "{end:?}: {told:?}");
         assert!(
-            u128::from(reloader.status().looks - looks) <= 1 + wakes.elapsed().as_millis() / 50,
+            u128::from(reloader.status().snapshots - looks) <= 1 + wakes.elapsed().as_millis() / 50,
             "{end:?}"
         );
         none_left.store(false, Ordering::SeqCst);
@@ -226,7 +226,7 @@ fn inv05_a_watcher_that_ends_is_told_and_made_anew() {
 }
 
 fn is_of_trust(event: &Event) -> bool {
-    matches!(event, Event::TrustShrunk { .. })
+    matches!(event, Event::TrustReduced { .. })
 }
 
 /// Ends as soon as it is asked anything.
@@ -251,13 +251,13 @@ fn inv12_watchers_that_end_at_once_are_made_less_and_less_often() {
         count.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(Stillborn(hints)) as Box<dyn Watcher>)
     });
-    let timing = Timing { poll_degraded: Duration::from_millis(5), ..by_events_only() };
+    let timing = Timing { degraded_poll: Duration::from_millis(5), ..by_events_only() };
     let reloader = volume.server().timing(timing).watcher(Some(make)).load().unwrap();
     let mut events = reloader.events();
     let start = Instant::now();
     reloader.start().unwrap();
-    let looks = reloader.status().looks + 100;
-    while reloader.status().looks < looks {
+    let looks = reloader.status().snapshots + 100;
+    while reloader.status().snapshots < looks {
         assert!(start.elapsed() < common::DEADLINE, "nobody looks: {:?}", reloader.status());
         std::thread::yield_now();
     }
@@ -388,9 +388,9 @@ fn inv12_a_watcher_that_ends_before_it_is_made_asks_for_no_look() {
     let mut events = reloader.events();
     reloader.start().unwrap();
     common::started(&mut events);
-    let (start, looks) = (Instant::now(), reloader.status().looks);
+    let (start, looks) = (Instant::now(), reloader.status().snapshots);
     std::thread::sleep(Duration::from_millis(500));
-    let (looks, took) = (reloader.status().looks - looks, start.elapsed());
+    let (looks, took) = (reloader.status().snapshots - looks, start.elapsed());
     assert!(
         u128::from(looks) <= 2 + took.as_millis() / 100,
         "{looks} looks in {took:?}, {} watchers",

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Entry, Inspection, Seen, Step, Timestamp,
+    Entry, Inspection, Lookup, Step, Timestamp,
     internal::{
         crl,
         der::{self, Fields},
@@ -71,16 +71,16 @@ fn ways<'i>(inspection: &'i Inspection) -> Vec<Way<'i>> {
     let Inspection { paths, walk, .. } = inspection;
     let way = |(path, trace): (&'i PathBuf, &'i Vec<Step>)| {
         let link = |step: &Step| match &walk.entries[step.entry] {
-            Entry { path, seen: Seen::Link(_, target), .. } => Some((path.as_path(), target.as_path())),
+            Entry { path, seen: Lookup::Link(_, target), .. } => Some((path.as_path(), target.as_path())),
             _ => None,
         };
         let last = trace.last().map(|step| (step, &walk.entries[step.entry]));
         let kind = last.and_then(|(step, end)| {
             let is_listed = walk.dirs.iter().any(|dir| dir.listed.is_some() && dir.path == end.path);
             match &end.seen {
-                Seen::Node(_) if is_listed => Some("a directory: each file in it counts"),
+                Lookup::Node(_) if is_listed => Some("a directory: each file in it counts"),
                 // `as_directory` says that more names were to follow: the lookup stopped there.
-                Seen::Node(stat) if !step.as_directory => Some(stat.kind.name()),
+                Lookup::Node(stat) if !step.as_directory => Some(stat.kind.name()),
                 _ => None,
             }
         });

@@ -8,7 +8,9 @@ use std::{
 
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use crate::testkit::{Authority, Identity, Op, Pair, Subject, kubelet_first, kubelet_update, wait_for_tick};
+use crate::testkit::{
+    Authority, Op, Pair, PrivateKey, Subject, kubelet_first, kubelet_update, wait_for_tick,
+};
 
 /// Kinds of updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ impl Publisher {
         let mut broken = pair.clone();
         match update {
             Update::Good => {}
-            Update::ForeignKey => broken.key = Identity::p256().pem(),
+            Update::ForeignKey => broken.key = PrivateKey::p256().pem(),
             Update::CutChain => broken.chain.truncate(pair.chain.len() / 2),
         }
         let old = stamp(self.number);
@@ -82,7 +84,7 @@ impl Publisher {
         let (before, after) = ops.split_at(commit);
         self.apply(before)?;
         // Without this pause the rename could fall into the same tick of the file system's clock as
-        // the writes. The reload would then wait for a second snapshot (`Timing::tie`).
+        // the writes. The reload would then wait for a second snapshot (`Timing::tie_recheck`).
         wait_for_tick(&self.root)?;
         let committed = Instant::now();
         self.apply(after)?;
@@ -90,7 +92,7 @@ impl Publisher {
     }
 
     fn pair(&self) -> Pair {
-        self.authority.issue(&Subject::server("localhost"), &Identity::p256())
+        self.authority.issue(&Subject::server("localhost"), &PrivateKey::p256())
     }
 
     fn apply(&self, ops: &[Op]) -> io::Result<()> {

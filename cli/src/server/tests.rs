@@ -20,7 +20,7 @@ use tokio_rustls::{
 };
 
 use super::*;
-use crate::testkit::{Authority, Identity, Pair, Subject};
+use crate::testkit::{Authority, Pair, PrivateKey, Subject};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -45,7 +45,7 @@ impl Bench {
         let [servers, kept, removed] = ["servers", "kept", "removed"].map(Authority::root);
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        let pair = servers.issue(&Subject::server("localhost"), &Identity::p256());
+        let pair = servers.issue(&Subject::server("localhost"), &PrivateKey::p256());
         fs::write(path("tls.crt"), &pair.chain).unwrap();
         fs::write(path("tls.key"), &pair.key).unwrap();
         fs::write(path("ca.crt"), kept.pem.clone() + &removed.pem).unwrap();
@@ -56,7 +56,7 @@ impl Bench {
     }
 
     fn client_of(&self, ca: &Authority) -> Pair {
-        ca.issue(&Subject::client("client"), &Identity::p256())
+        ca.issue(&Subject::client("client"), &PrivateKey::p256())
     }
 
     /// Connects with this protocol; the handshake is over then.
@@ -115,7 +115,7 @@ impl Bench {
         fs::write(self.dir.path().join("ca.crt"), &self.kept.pem).unwrap();
         let generation = self.server.reloader.status().generation;
         self.server.reloader.handle().reload().await;
-        assert!(self.server.reloader.shrank_after(generation));
+        assert!(self.server.reloader.trust_reduced_since(generation));
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use rustls_reload_testkit::{Authority, Identity, Subject};
+use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 
 use super::{Ended, command, pair, plain, run};
 
@@ -65,7 +65,7 @@ fn json_of_a_passing_pair_holds_every_line() {
 fn json_names_each_warning_and_the_lists_and_links() {
     let now = std::time::SystemTime::now();
     let clients = Authority::root("clients");
-    let gone = clients.issue(&Subject::client("gone"), &Identity::p256());
+    let gone = clients.issue(&Subject::client("gone"), &PrivateKey::p256());
     let list = clients.crl(&[&gone.leaf], (now - super::DAY, now + 90 * super::DAY), 0xabcd);
     let dir = plain(&pair(3));
     for (name, bytes) in [("ca.crt", clients.pem.as_bytes()), ("real.crl", &list.der)] {

@@ -18,7 +18,7 @@ use std::{
 use common::{Generation, Volume, spoils};
 use fuse::serve_links;
 use rustls_reload::{ClientAuth, Layer};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject, leaks};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject, leaks};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
 const DAY: Duration = Duration::from_secs(86_400);
@@ -93,7 +93,7 @@ fn run(command: &mut Command) -> Ended {
 fn pair(days: u32) -> Pair {
     let now = SystemTime::now();
     let subject = Subject::server("localhost").valid(now - DAY, now + days * DAY);
-    Authority::root("CA").issue(&subject, &Identity::p256())
+    Authority::root("CA").issue(&subject, &PrivateKey::p256())
 }
 
 /// Its files in a directory of their own, for the owner only.
@@ -125,8 +125,8 @@ fn a_volume_is_told_layer_by_layer_and_passes() {
     let (root, clients) = (Authority::root("root, of all"), Authority::root("clients"));
     let between = root.intermediate("between");
     let subject = Subject::server("www.example.org").valid(now - DAY, now + 90 * DAY);
-    let pair = between.issue_with_chain(&subject, &Identity::p256());
-    let revoked = clients.issue(&Subject::client("gone"), &Identity::p256());
+    let pair = between.issue_with_chain(&subject, &PrivateKey::p256());
+    let revoked = clients.issue(&Subject::client("gone"), &PrivateKey::p256());
     let list = clients.crl(&[&revoked.leaf], subject.window, 0xabcd);
     let volume = Volume::new(&[
         ("tls.crt", pair.chain.as_bytes()),
@@ -254,7 +254,7 @@ fn a_chain_out_of_order_and_a_leaf_outside_its_dates_are_warnings() {
     for (from, to, why) in
         [(now - 2 * DAY, now - DAY, "has expired"), (now + DAY, now + 90 * DAY, "valid only")]
     {
-        let dir = plain(&other.issue(&Subject::server("localhost").valid(from, to), &Identity::p256()));
+        let dir = plain(&other.issue(&Subject::server("localhost").valid(from, to), &PrivateKey::p256()));
         run(&mut command(dir.path())).warns(Layer::Validity, &dir.path().join("tls.crt"), why);
     }
 }
@@ -266,7 +266,7 @@ fn a_leaf_that_some_clock_within_the_skew_refuses_is_one_warning() {
         (now - DAY / 2, now + 90 * DAY, "valid only from 20"),
         (now - 90 * DAY, now + DAY / 2, "valid only until 20"),
     ] {
-        let dir = plain(&ca.issue(&Subject::server("localhost").valid(from, to), &Identity::p256()));
+        let dir = plain(&ca.issue(&Subject::server("localhost").valid(from, to), &PrivateKey::p256()));
         let path = dir.path().join("tls.crt");
         let ended = run(command(dir.path()).args(["--clock-skew", "86400"]));
         ended.warns(Layer::Validity, &path, why);

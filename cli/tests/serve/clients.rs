@@ -16,7 +16,7 @@ use crate::{
     files,
     process::{Silent, command, pair, text},
 };
-use rustls_reload_testkit::{Authority, Identity, Subject};
+use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -27,7 +27,7 @@ const TIMES: usize = 3;
 fn inv16_refused_clients_are_counted_and_logged_by_reason() {
     let of = Generation::new(0);
     let now = SystemTime::now();
-    let revoked = of.ca.issue(&Subject::client("revoked"), &Identity::p256());
+    let revoked = of.ca.issue(&Subject::client("revoked"), &PrivateKey::p256());
     let window = (now - DAY, now + DAY);
     let crl = of.ca.crl(&[&revoked.leaf], window, 1).pem;
     let volume = Volume::new(&files(&of, &crl));
@@ -36,14 +36,14 @@ fn inv16_refused_clients_are_counted_and_logged_by_reason() {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut server = Server::run(command);
     let address = server.address();
-    let issue = |subject| of.ca.issue(&subject, &Identity::p256());
+    let issue = |subject| of.ca.issue(&subject, &PrivateKey::p256());
     let client = || Subject::client("client");
     let shown = [
         ("no_certificate", None),
         ("expired", Some(issue(client().valid(now - 2 * DAY, now - DAY)))),
         ("not_yet_valid", Some(issue(client().valid(now + DAY, now + 2 * DAY)))),
         ("wrong_purpose", Some(issue(Subject::server("client")))),
-        ("unknown_issuer", Some(Authority::root("Other").issue(&client(), &Identity::p256()))),
+        ("unknown_issuer", Some(Authority::root("Other").issue(&client(), &PrivateKey::p256()))),
         ("revoked", Some(revoked)),
     ];
     let get = |config| {

@@ -18,11 +18,11 @@ use rustls::{
 
 use crate::{
     Server,
-    common::{DEADLINE, Generation, Keyed, Volume, client_showing, generations},
+    common::{DEADLINE, Generation, NamedFile, Volume, client_showing, generations},
     process::{Stream, ask, command},
 };
 
-fn files<'a>(of: &'a Generation, bundle: &'a str) -> [Keyed<'a>; 3] {
+fn files<'a>(of: &'a Generation, bundle: &'a str) -> [NamedFile<'a>; 3] {
     let [chain, key, _] = of.files();
     [chain, key, ("ca.crt", bundle.as_bytes())]
 }

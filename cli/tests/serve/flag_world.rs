@@ -21,7 +21,7 @@ use rustls::{
 use rustls_reload::internal::der;
 use serde_json::Value;
 
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use crate::common::{DEADLINE, client_of_any};
 
@@ -39,7 +39,7 @@ pub(crate) struct World {
 }
 
 fn pair(ca: &Authority, name: &str, window: (SystemTime, SystemTime)) -> Pair {
-    ca.issue(&Subject::server(name).valid(window.0, window.1), &Identity::p256())
+    ca.issue(&Subject::server(name).valid(window.0, window.1), &PrivateKey::p256())
 }
 
 /// A client that takes any server, shows this chain to whoever asks for one, and resumes nothing.
@@ -103,7 +103,7 @@ impl World {
         let [good, expired, unlisted, above, foreign] =
             ["good", "expired", "unlisted", "above", "foreign"].map(Authority::root);
         let below = above.intermediate("below");
-        let issue = |ca: &Authority| ca.issue(&Subject::client("client"), &Identity::p256());
+        let issue = |ca: &Authority| ca.issue(&Subject::client("client"), &PrivateKey::p256());
         let revoked = issue(&good);
         let known = [&good, &expired, &unlisted, &above].map(|ca| ca.pem.as_str());
         write("ca.crt", &known.concat());
@@ -121,7 +121,7 @@ impl World {
             ("without a list", client(Some(&issue(&unlisted)))),
             (
                 "below a CA without a list",
-                client(Some(&below.issue_with_chain(&Subject::client("client"), &Identity::p256()))),
+                client(Some(&below.issue_with_chain(&Subject::client("client"), &PrivateKey::p256()))),
             ),
             ("of another CA", client(Some(&issue(&foreign)))),
         ];

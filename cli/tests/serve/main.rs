@@ -25,10 +25,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use common::{DEADLINE, Generation, Keyed, Spoil, Volume, client_of, client_with, crl_spoils, spoils};
+use common::{DEADLINE, Generation, NamedFile, Spoil, Volume, client_of, client_with, crl_spoils, spoils};
 use rustls::{ClientConnection, StreamOwned};
 use rustls_reload::Layer;
-use rustls_reload_testkit::{Identity, Subject, Windows};
+use rustls_reload_testkit::{PrivateKey, Subject, Windows};
 
 fn serve(volume: &Volume) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rustls-reload"));
@@ -47,7 +47,7 @@ fn list(of: &Generation) -> String {
     of.ca.crl(&[], (now - Duration::from_secs(3600), now + Duration::from_secs(86_400)), 1).pem
 }
 
-fn files<'a>(of: &'a Generation, list: &'a str) -> [Keyed<'a>; 4] {
+fn files<'a>(of: &'a Generation, list: &'a str) -> [NamedFile<'a>; 4] {
     let [chain, key, ca] = of.files();
     [chain, key, ca, ("ca.crl", list.as_bytes())]
 }
@@ -170,7 +170,7 @@ fn inv10_nothing_that_a_running_server_prints_holds_a_window_of_any_key_that_it_
 fn the_intermediates_above_a_client_need_no_list_where_the_flag_says_so() {
     let of = Generation::new(0);
     let between = of.ca.intermediate("between");
-    let client = between.issue_with_chain(&Subject::client("client"), &Identity::p256());
+    let client = between.issue_with_chain(&Subject::client("client"), &PrivateKey::p256());
     let now = SystemTime::now();
     let window = (now - Duration::from_secs(3600), now + Duration::from_secs(3600));
     let volume = Volume::new(&files(&of, &between.crl(&[], window, 1).pem));

@@ -17,7 +17,7 @@ use rustls::ClientConnection;
 
 use crate::{
     Server,
-    common::{DEADLINE, Generation, Keyed, Volume, at_once, client_of, generations},
+    common::{DEADLINE, Generation, NamedFile, Volume, at_once, client_of, generations},
     process::{Stream, ask, command, until},
 };
 
@@ -100,7 +100,7 @@ fn hello(of: &Generation) -> (ClientConnection, Vec<u8>) {
     (client, hello)
 }
 
-fn files<'a>(of: &'a Generation, bundle: &'a str) -> [Keyed<'a>; 3] {
+fn files<'a>(of: &'a Generation, bundle: &'a str) -> [NamedFile<'a>; 3] {
     let [chain, key, _] = of.files();
     [chain, key, ("ca.crt", bundle.as_bytes())]
 }

@@ -143,7 +143,7 @@ pub(crate) fn until(what: &str, mut reached: impl FnMut() -> bool) {
 }
 
 /// The pair's files alone.
-pub(crate) fn pair(of: &Generation) -> [crate::common::Keyed<'_>; 2] {
+pub(crate) fn pair(of: &Generation) -> [crate::common::NamedFile<'_>; 2] {
     let [chain, key, _] = of.files();
     [chain, key]
 }

@@ -4,7 +4,7 @@
 use std::{ops::Range, sync::OnceLock};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
-use rustls_reload_testkit::{Authority, Identity, Subject, WINDOW, armor};
+use rustls_reload_testkit::{Authority, PrivateKey, Subject, WINDOW, armor};
 
 use super::search::Window;
 
@@ -130,7 +130,7 @@ impl Form {
 
 /// The forms of a PKCS #8 key of a kind that is served.
 fn forms_of(kind: &str, pem: &str, ca: &Authority) -> Vec<Form> {
-    let pair = ca.issue(&Subject::server("localhost"), &Identity::from_pem(pem));
+    let pair = ca.issue(&Subject::server("localhost"), &PrivateKey::from_pem(pem));
     let whole = pair.key_der();
     let der = whole.secret_der();
     let parts = elements(elements(der)[0].1);

@@ -30,7 +30,7 @@ use rustls_reload::{
     fs::{Fs, NativeFs, PathFs},
     internal::pem,
 };
-use rustls_reload_testkit::{Authority, Hooked, Verb, Windows};
+use rustls_reload_testkit::{Authority, InterceptFs, Verb, Windows};
 
 use super::{
     forms::{Form, forms},
@@ -105,11 +105,11 @@ fn builder(dir: &std::path::Path, fault: &Arc<AtomicU8>, told: &Arc<Mutex<Vec<St
     let timing = Timing {
         settle: short,
         shrink_settle: short,
-        tie: short,
+        tie_recheck: short,
         retry: short,
-        gap: short,
+        min_interval: short,
         poll: Duration::from_secs(3600),
-        patience: Duration::from_millis(60),
+        still_changing_after: Duration::from_millis(60),
         ..Timing::default()
     };
     let (configures, observes, publishes) = (Arc::clone(fault), Arc::clone(fault), Arc::clone(fault));
@@ -148,7 +148,7 @@ impl<'f> Bench<'f> {
         fs::write(dir.path().join("other.key"), &pairs()[1].key).unwrap();
         super::publish(dir.path(), &pairs()[0]);
         let asked = Arc::clone(&hook);
-        let hooked = Hooked::new(
+        let hooked = InterceptFs::new(
             fs,
             Arc::new(move |verb| (asked.lock().unwrap_or_else(PoisonError::into_inner))(verb)),
         );

@@ -1,6 +1,6 @@
 //! Server names and the pairs that hold them.
 
-use rustls_reload::internal::pairs::{Names, normal};
+use rustls_reload::internal::pairs::{Names, normalize_dns_name};
 
 /// Limit of lines of an input. Each line is looked up among all lines before it.
 const LINES: usize = 200;
@@ -18,8 +18,8 @@ pub fn server_names(data: &[u8]) {
     for line in text.lines().take(LINES) {
         let holder = line.bytes().next().filter(u8::is_ascii_digit).map(|digit| usize::from(digit - b'0'));
         let name = if holder.is_some() { &line[1..] } else { line };
-        if let (Some(holder), Some(usable)) = (holder, normal(name)) {
-            assert_eq!(normal(&usable).as_ref(), Some(&usable), "not normal yet");
+        if let (Some(holder), Some(usable)) = (holder, normalize_dns_name(name)) {
+            assert_eq!(normalize_dns_name(&usable).as_ref(), Some(&usable), "not normal yet");
             assert!(usable.eq_ignore_ascii_case(undotted(name)), "another name: {usable}");
             let taken = held.iter().find(|(known, _)| known.eq_ignore_ascii_case(&usable));
             let taken = taken.map(|(_, other)| *other).filter(|other| *other != holder);

@@ -17,7 +17,7 @@ use rustls_reload::{
 };
 use rustls_reload_testkit::Op;
 
-use crate::sim::{self, Replay, Sim, Weather};
+use crate::sim::{self, Replay, Sim, WorldConfig};
 
 /// Limit of nodes on one disk.
 const NODE_LIMIT: usize = 64;
@@ -128,7 +128,7 @@ fn real_path(tree: &Tree, path: &Path, lookups: &mut Lookups) -> Option<PathBuf>
 /// Makes the entries of the input, on a disk and in a tree.
 #[allow(clippy::expect_used)] // reason: every step is made where it can be taken
 fn grow(script: &mut Script<'_>) -> (Tree, Sim) {
-    let weather = Weather::default();
+    let weather = WorldConfig::default();
     let stage = sim::Script::new(&[], &[], Vec::new(), &[], None, &weather);
     let sim =
         Sim::new(&stage, Timing::default().settle, weather, Arc::new(Mutex::new(Replay::new(Vec::new()))));

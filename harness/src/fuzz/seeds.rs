@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustls_reload::internal::pem;
-use rustls_reload_testkit::{Authority, Crl, Identity, Odd, Pair, Subject, Windows, armor, value};
+use rustls_reload_testkit::{Authority, Crl, CrlVariant, Pair, PrivateKey, Subject, Windows, armor, value};
 
 /// Chain, key and client CAs.
 pub(super) type Good = (String, String, String);
@@ -50,11 +50,11 @@ fn subject_in(name: &str, (from, to): Window) -> Subject {
     Subject::server(name).valid(at(from), at(to))
 }
 
-fn issue(name: &str, identity: &Identity) -> Pair {
+fn issue(name: &str, identity: &PrivateKey) -> Pair {
     issue_in(name, identity, USUAL)
 }
 
-fn issue_in(name: &str, identity: &Identity, window: Window) -> Pair {
+fn issue_in(name: &str, identity: &PrivateKey, window: Window) -> Pair {
     let root = Authority::seeded("root", 1);
     root.intermediate_seeded("intermediate", 2).issue_with_chain(&subject_in(name, window), identity)
 }
@@ -63,7 +63,7 @@ fn issue_in(name: &str, identity: &Identity, window: Window) -> Pair {
 pub(super) fn good() -> &'static Good {
     static GOOD: OnceLock<Good> = OnceLock::new();
     GOOD.get_or_init(|| {
-        let pair = issue("example.test", &Identity::seeded(3));
+        let pair = issue("example.test", &PrivateKey::seeded(3));
         (pair.chain, pair.key, client_root().pem)
     })
 }
@@ -145,7 +145,7 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
         ("sec1", SEC1.into()),
         ("combined", format!("{key}{chain}").into()),
         ("parameters", format!("{parameters}{key}").into()),
-        ("another-pair", issue("another.test", &Identity::from_pem(P256)).chain.into()),
+        ("another-pair", issue("another.test", &PrivateKey::from_pem(P256)).chain.into()),
         ("two-keys", format!("{key}{P256}").into()),
         ("encrypted", label(key, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY")),
         (
@@ -178,13 +178,13 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
         ("garbage-behind", format!("{leaf}\n{}", GARBAGE.replace("{}", "CERTIFICATE")).into()),
         (
             "expired",
-            issue_in("example.test", &Identity::seeded(3), (1_000_000_000, 1_000_100_000)).chain.into(),
+            issue_in("example.test", &PrivateKey::seeded(3), (1_000_000_000, 1_000_100_000)).chain.into(),
         ),
         (
             "early",
-            issue_in("example.test", &Identity::seeded(3), (2_400_000_000, 2_493_072_000)).chain.into(),
+            issue_in("example.test", &PrivateKey::seeded(3), (2_400_000_000, 2_493_072_000)).chain.into(),
         ),
-        ("nameless", armor::encode("CERTIFICATE", &[nameless(&Identity::seeded(3))])),
+        ("nameless", armor::encode("CERTIFICATE", &[nameless(&PrivateKey::seeded(3))])),
         ("cut-behind", chain[..chain.len() * 3 / 4].into()),
         ("begin-twice", format!("-----BEGIN CERTIFICATE-----\n{chain}").into()),
         ("no-pem", b"nothing\n".to_vec()),
@@ -198,7 +198,7 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
 fn lists() -> Vec<(String, Vec<u8>)> {
     let root = client_root();
     let clients: Vec<_> =
-        (10..13).map(|seed| root.issue(&subject("client"), &Identity::seeded(seed))).collect();
+        (10..13).map(|seed| root.issue(&subject("client"), &PrivateKey::seeded(seed))).collect();
     let (one, three) =
         (list(&root, &[&clients[0]], 2), list(&root, &clients.iter().collect::<Vec<_>>(), 0xfedc_ba98));
     let other = list(&Authority::seeded("another", 5), &[], 1);
@@ -223,15 +223,18 @@ fn lists() -> Vec<(String, Vec<u8>)> {
         ("bad-base64.pem", one.pem.replace("MI", "M*").into()),
         ("empty-block.pem", b"-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n".to_vec()),
     ];
-    let named = |odd: &Odd| (format!("{odd:?}.der"), root.odd_crl(&one, *odd).der.to_vec());
-    all.drain(..).map(|(name, list)| (name.to_owned(), list)).chain(Odd::ALL.iter().map(named)).collect()
+    let named = |odd: &CrlVariant| (format!("{odd:?}.der"), root.odd_crl(&one, *odd).der.to_vec());
+    all.drain(..)
+        .map(|(name, list)| (name.to_owned(), list))
+        .chain(CrlVariant::ALL.iter().map(named))
+        .collect()
 }
 
 /// A block that holds three zeros.
 const GARBAGE: &str = "-----BEGIN {}-----\nAAAA\n-----END {}-----\n";
 
 /// Returns a certificate without subject and alternative names, valid from 1975 on.
-fn nameless(key: &Identity) -> Vec<u8> {
+fn nameless(key: &PrivateKey) -> Vec<u8> {
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     (params.not_before, params.not_after) =
@@ -242,7 +245,7 @@ fn nameless(key: &Identity) -> Vec<u8> {
 
 /// A certificate that this key signs for itself, DER.
 #[allow(clippy::expect_used)] // reason: fixed parameters
-fn self_signed(key: &Identity, params: rcgen::CertificateParams) -> Vec<u8> {
+fn self_signed(key: &PrivateKey, params: rcgen::CertificateParams) -> Vec<u8> {
     let key = rcgen::KeyPair::from_pem(&key.pem()).expect("a key");
     params.self_signed(&key).expect("a certificate").der().to_vec()
 }
@@ -251,7 +254,7 @@ fn self_signed(key: &Identity, params: rcgen::CertificateParams) -> Vec<u8> {
 #[allow(clippy::expect_used)] // reason: fixed parameters
 fn certificates() -> Vec<(&'static str, Vec<u8>)> {
     use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, SanType, string};
-    let key = Identity::seeded(6);
+    let key = PrivateKey::seeded(6);
     let named = |name: DistinguishedName, sans: Vec<SanType>, from, to| {
         let mut params = CertificateParams::default();
         (params.distinguished_name, params.subject_alt_names) = (name, sans);

@@ -15,7 +15,7 @@ use rustls_reload::{
 };
 use rustls_reload_testkit::Op;
 
-use crate::sim::{Replay, Script, Sim, Weather};
+use crate::sim::{Replay, Script, Sim, WorldConfig};
 
 /// The file of the server that an input replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Served {
         let mut base = vec![Op::Mkdir("/tls".into())];
         base.extend(roles.iter().flat_map(|role| write(role.path(), role.good())));
         let paths: Vec<_> = roles.iter().map(|role| role.path().to_owned()).collect();
-        let (weather, schedule) = (Weather::default(), Arc::new(Mutex::new(Replay::new(Vec::new()))));
+        let (weather, schedule) = (WorldConfig::default(), Arc::new(Mutex::new(Replay::new(Vec::new()))));
         let script = Script::new(&paths, &base, Vec::new(), &[], None, &weather);
         let sim = Sim::new(&script, Timing::default().settle, weather, schedule);
         let told = Arc::new(Mutex::new(String::new()));
@@ -146,7 +146,9 @@ impl Served {
                 assert_eq!(error.path(), Some(blamed.path()), "another file is blamed: {error}");
                 assert_eq!(status.refused.as_ref().map(|refused| &refused.error), Some(error));
             }
-            Reload::Held(date) => assert!(same && *date > self.sim.now().wall, "held, and served: {date:?}"),
+            Reload::Deferred(date) => {
+                assert!(same && *date > self.sim.now().wall, "held, and served: {date:?}")
+            }
             Reload::Unchanged => assert!(same && data == role.good(), "other bytes count as unchanged"),
             Reload::Reloaded => {
                 assert!(!same && now.generation == before.generation + 1 && data != role.good());

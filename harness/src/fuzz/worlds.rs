@@ -9,14 +9,14 @@ use std::{
 
 use super::Script;
 use rustls_reload::internal::{
-    Motion,
-    machine::{Input, Seen, Verdict},
+    ChangeKind,
+    machine::{Input, ReadOutcome, Verdict},
 };
-use rustls_reload_testkit::{Hooked, Verb};
+use rustls_reload_testkit::{InterceptFs, Verb};
 
 use crate::{
+    reference_model::{DATE, Round, Wall, World},
     sim::{self, Events, Fault, Phase, Publisher, Renewal, STANDS, Scenario, Shipped},
-    twin::{DATE, Round, Wall, World},
 };
 
 /// Limit of rounds of one input.
@@ -40,13 +40,13 @@ pub fn machine_steps(data: &[u8]) {
         }
         world.play(&round(&mut script));
     }
-    for motion in [Motion::Committed, Motion::Tied, Motion::Loose] {
+    for motion in [ChangeKind::Atomic, ChangeKind::AmbiguousTime, ChangeKind::InPlace] {
         world.clone().converges(motion);
     }
 }
 
 fn round(script: &mut Script<'_>) -> Round {
-    let changed = |content, motion, shrinks| Seen::Changed { content, motion, shrinks };
+    let changed = |content, motion, shrinks| ReadOutcome::Changed { content, motion, shrinks };
     let pass = script.pick(&[5, 0, 1, 4, 30, 50, 60, 495, 500, 1_000, 5_000, 10_000]);
     // A stop ends everything, so it is rare.
     let input = match script.byte() {
@@ -63,16 +63,16 @@ fn round(script: &mut Script<'_>) -> Round {
         _ => Wall::ReachesDate,
     };
     let (content, shrinks) = (u64::from(script.byte() % 3) + 1, script.byte() & 1 == 1);
-    let motion = script.pick(&[Motion::Committed, Motion::Tied, Motion::Loose]);
+    let motion = script.pick(&[ChangeKind::Atomic, ChangeKind::AmbiguousTime, ChangeKind::InPlace]);
     let seen = script.pick(&[
         changed(content, motion, shrinks),
-        Seen::Served,
-        Seen::Torn { cause: 1, still: false },
-        Seen::Failed(2),
-        Seen::Failed(3),
+        ReadOutcome::Served,
+        ReadOutcome::Torn { cause: 1, still: false },
+        ReadOutcome::Failed(2),
+        ReadOutcome::Failed(3),
         changed(content, motion, shrinks),
-        Seen::Torn { cause: 2, still: true },
-        Seen::Torn { cause: 2, still: true },
+        ReadOutcome::Torn { cause: 2, still: true },
+        ReadOutcome::Torn { cause: 2, still: true },
     ]);
     let verdict = script.pick(&[
         Verdict::Valid,
@@ -111,7 +111,7 @@ pub fn snapshot_ops(data: &[u8]) {
         let hook = move |called: Verb| {
             if Some(called) == verb && fault.fires_in(&world) { answer() } else { Ok(usize::MAX) }
         };
-        Shipped::load_through(sim, paths, Hooked::new(sim.fs(), Arc::new(hook)), |watcher| watcher)
+        Shipped::load_through(sim, paths, InterceptFs::new(sim.fs(), Arc::new(hook)), |watcher| watcher)
     });
     if let Err(violation) = sim::check(&stage, &run) {
         panic!("{violation}\n{name} {} {verb:?} {wrong:?} {fault:?}", sim::Replay::line(&run.choices));

@@ -51,7 +51,7 @@ impl Fs for SimPathFs {
     type Dir = PathBuf;
     type File = SimFile;
 
-    const PINS: bool = false;
+    const HAS_DIR_HANDLES: bool = false;
 
     fn root(&self, anchor: &Path) -> io::Result<PathBuf> {
         Ok(anchor.to_owned())

@@ -95,7 +95,7 @@ pub fn at_every_moment(run: &Run) -> Verdict {
 /// INV-12: the reader neither spins nor waits without a reason.
 fn is_alive(run: &Run) -> Verdict {
     for at in &run.history {
-        if let Record::Stuck(why) = at.record {
+        if let Record::StopTimeout(why) = at.record {
             return broken("INV-12", why);
         }
     }
@@ -338,7 +338,7 @@ fn told_once(run: &Run) -> Verdict {
                 trouble = true;
             }
             // Earlier rejections are over, although the served bytes are not on disk yet.
-            Record::Told(Event::Held { .. }) => standing.clear(),
+            Record::Told(Event::Deferred { .. }) => standing.clear(),
             Record::Told(Event::StillChanging { .. }) => trouble = true,
             Record::Told(Event::Degraded { error }) if !run.faulted => {
                 return broken("INV-11", format!("degraded though the watcher is healthy: {error}"));

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Publisher, Renewal, Scenario, Script, Set, Stage, full};
-use rustls_reload_testkit::{Keyed, Op, kubelet_first, kubelet_update};
+use rustls_reload_testkit::{NamedFile, Op, kubelet_first, kubelet_update};
 
 /// A combination of changes to the files of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,7 +152,7 @@ fn files(dir: &str, set: &Set) -> Vec<Op> {
     ops
 }
 
-fn release(dir: &str, set: &Set, lists: &[Keyed<'_>]) -> Vec<Op> {
+fn release(dir: &str, set: &Set, lists: &[NamedFile<'_>]) -> Vec<Op> {
     let mut ops = files(dir, set);
     ops.push(Op::Mkdir(format!("{dir}/crl.d").into()));
     ops.extend(lists.iter().flat_map(|(name, list)| write(&format!("{dir}/crl.d/{name}"), list)));

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{MarkedBuild, Replay, Script, Sim, Value, Weather, stepped::Stepped};
+use super::{MarkedBuild, Replay, Script, Sim, Value, WorldConfig, stepped::Stepped};
 use rustls_reload::{
     Build, Builder, Error, Reload, Reloader, Resolver, ServerTls, Timing, fs::Fs, internal,
     watch::MakeWatcher,
@@ -18,7 +18,7 @@ use rustls_reload_testkit::Op;
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The shipped reloader in a simulated world, driven on the caller's thread.
-pub struct Live<T: Send + Sync + 'static = Value> {
+pub struct InteractiveWorld<T: Send + Sync + 'static = Value> {
     sim: Sim,
     paths: Vec<PathBuf>,
     timing: Timing,
@@ -36,14 +36,14 @@ struct Neighbour {
     rounds: u64,
 }
 
-impl<T: Send + Sync + 'static> Live<T> {
+impl<T: Send + Sync + 'static> InteractiveWorld<T> {
     /// Makes a world with a disk on which `base` was performed an hour ago. Nothing is loaded.
     ///
     /// # Panics
     /// If a step of `base` fails.
     #[must_use]
-    pub fn new(paths: &[PathBuf], base: &[Op], timing: Timing, weather: Weather) -> Self {
-        let weather = Weather { rest: FOREVER, ..weather };
+    pub fn new(paths: &[PathBuf], base: &[Op], timing: Timing, weather: WorldConfig) -> Self {
+        let weather = WorldConfig { rest: FOREVER, ..weather };
         let script = Script::new(paths, base, Vec::new(), &[], None, &weather);
         let schedule = Arc::new(Mutex::new(Replay::new(Vec::new())));
         let sim = Sim::new(&script, timing.settle, weather, schedule);
@@ -184,7 +184,7 @@ impl<T: Send + Sync + 'static> Live<T> {
     }
 }
 
-impl Live<ServerTls> {
+impl InteractiveWorld<ServerTls> {
     /// Returns what [`ServerReloader::resolver`](rustls_reload::ServerReloader::resolver) returns.
     ///
     /// # Panics
@@ -195,7 +195,7 @@ impl Live<ServerTls> {
     }
 }
 
-impl Live {
+impl InteractiveWorld {
     /// Performs a first load of marked files, after ending the reloader that was loaded before.
     ///
     /// # Errors

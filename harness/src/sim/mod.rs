@@ -23,9 +23,9 @@ mod check;
 mod disk;
 mod explore;
 mod fault;
-mod leap;
 mod listing;
 mod live;
+mod partial_order_reduction;
 mod port;
 mod run;
 mod scenario;
@@ -41,9 +41,9 @@ pub use disk::What;
 use disk::{Disk, Happened};
 pub use explore::{Report, explore, explore_finely, explore_unpruned, explore_unreduced, sample};
 pub use fault::{Fault, STANDS, run_faulty};
-use leap::{Ahead, Asks};
 pub use listing::Keeper;
-pub use live::Live;
+pub use live::InteractiveWorld;
+use partial_order_reduction::{Ahead, Asks};
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimProbe, SimWatcher};
 pub use run::{Design, MarkedBuild, OwnerAct, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
 pub use scenario::{
@@ -51,7 +51,7 @@ pub use scenario::{
 };
 use schedule::{ASIDE, DEATH, PASSED};
 pub use schedule::{Aside, Bytes, Exhaustive, Move, Replay, Sampled, Schedule};
-pub use several::{SetsBuild, Several};
+pub use several::{MultiSetScenario, SetsBuild};
 
 /// The bytes of each path at one instant; `None` if nothing can be read.
 pub type Contents = Vec<Option<Arc<Vec<u8>>>>;
@@ -85,7 +85,7 @@ impl Events {
 
 /// The properties of a world apart from its publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Weather {
+pub struct WorldConfig {
     /// Timestamps of the disk are multiples of this.
     pub tick: Duration,
     /// Whether inode numbers are reused.
@@ -98,14 +98,14 @@ pub struct Weather {
     pub verb: Duration,
     /// While the publisher has steps left, the reader goes on waiting only if the last step is less
     /// than this ago.
-    pub lull: Duration,
+    pub max_quiet_wait: Duration,
     /// The number of such waits, at most.
     pub waits: usize,
     /// How long the world goes on after the last step.
     pub rest: Duration,
 }
 
-impl Default for Weather {
+impl Default for WorldConfig {
     fn default() -> Self {
         Self {
             tick: Duration::from_millis(4),
@@ -113,7 +113,7 @@ impl Default for Weather {
             events: Events::Delivered,
             pause: Duration::ZERO,
             verb: Duration::ZERO,
-            lull: Duration::from_millis(600),
+            max_quiet_wait: Duration::from_millis(600),
             waits: 2,
             rest: Duration::from_secs(26),
         }
@@ -157,7 +157,7 @@ pub enum Record {
         files: Contents,
     },
     /// The reader waits without a reason, or takes step after step at one instant.
-    Stuck(&'static str),
+    StopTimeout(&'static str),
     /// The owner of the reloader acted.
     Owner(OwnerAct),
     /// The owner's request has its answer, which may be a rejection or a stop.
@@ -186,7 +186,7 @@ pub struct Script {
     contents: Vec<Contents>,
     /// Whether, before each step, an update has changed the contents of the paths and will change
     /// them again.
-    amidst: Vec<bool>,
+    mid_update: Vec<bool>,
     /// Whether the publisher may die after any step.
     mortal: bool,
 }
@@ -206,7 +206,7 @@ impl Script {
         mut steps: Vec<Op>,
         begins: &[usize],
         crash: Option<usize>,
-        weather: &Weather,
+        weather: &WorldConfig,
     ) -> Arc<Self> {
         let mut disk = Disk::new(weather.tick, weather.reuse);
         let mut wall = EPOCH.wall.saturating_sub(Duration::from_secs(3600));
@@ -230,7 +230,7 @@ impl Script {
             })
             .collect();
         steps.truncate(crash.unwrap_or(usize::MAX));
-        Arc::new(Self { base, steps, contents, amidst, mortal: false })
+        Arc::new(Self { base, steps, contents, mid_update: amidst, mortal: false })
     }
 
     /// Lets the publisher die after any step.
@@ -263,7 +263,7 @@ impl Draft {
     /// # Panics
     /// If a step of `base` fails.
     #[must_use]
-    pub fn new(paths: &[PathBuf], base: &[Op], weather: &Weather) -> Self {
+    pub fn new(paths: &[PathBuf], base: &[Op], weather: &WorldConfig) -> Self {
         let base = Script::new(paths, base, Vec::new(), &[], None, weather).base.clone();
         let contents = vec![read(paths, &base)];
         Self { disk: base.clone(), base, paths: paths.to_vec(), steps: Vec::new(), contents }
@@ -321,7 +321,7 @@ impl Draft {
     pub fn script(self) -> Arc<Script> {
         let Self { base, steps, contents, .. } = self;
         let amidst = vec![false; contents.len()];
-        Arc::new(Script { base, steps, contents, amidst, mortal: false })
+        Arc::new(Script { base, steps, contents, mid_update: amidst, mortal: false })
     }
 }
 
@@ -362,7 +362,7 @@ impl Ear {
     /// keeps its own.
     fn pending(&self) -> Option<u64> {
         let Self::Hints(hints) = self else { return None };
-        let mut hasher = Mix::default();
+        let mut hasher = StateHasher::default();
         internal::hash_pending(hints, &mut hasher);
         Some(hasher.finish())
     }
@@ -388,7 +388,7 @@ struct World {
     last_change: Duration,
     settle: Duration,
     breached: bool,
-    weather: Weather,
+    weather: WorldConfig,
     schedule: Arc<Mutex<dyn Schedule>>,
     choices: Vec<usize>,
     /// Occasions for a step between two calls, or for a death, that passed since the last choice.
@@ -437,7 +437,7 @@ impl Sim {
     pub fn new(
         script: &Arc<Script>,
         settle: Duration,
-        weather: Weather,
+        weather: WorldConfig,
         schedule: Arc<Mutex<dyn Schedule>>,
     ) -> Self {
         let (leaps, fine) = {
@@ -592,7 +592,7 @@ impl Sim {
         world.plans = 0;
         world.at_once += 1;
         if world.at_once > SPIN_LIMIT && !world.ended {
-            world.note(Record::Stuck("it takes step after step at one instant"));
+            world.note(Record::StopTimeout("it takes step after step at one instant"));
             world.ended = true;
         }
         // Reports before the reader asks for its hints are among them. Later reports are not.
@@ -608,7 +608,7 @@ impl Sim {
     pub fn idle(&self, pause: Option<Duration>) -> bool {
         let mut world = self.world();
         let Some(pause) = pause else {
-            world.note(Record::Stuck("it waits for nothing"));
+            world.note(Record::StopTimeout("it waits for nothing"));
             return false;
         };
         // Reports since the reader asked for its hints wake it.
@@ -880,7 +880,8 @@ impl World {
     /// Lets either the publisher step or time pass up to `wake`.
     fn wait_or_step(&mut self, wake: Duration) -> bool {
         let may_wait = self.is_done()
-            || (self.waited < self.weather.waits && self.now.mono < self.last_step + self.weather.lull);
+            || (self.waited < self.weather.waits
+                && self.now.mono < self.last_step + self.weather.max_quiet_wait);
         let may_step = !self.is_done();
         let options = usize::from(may_wait) + usize::from(may_step);
         match self.choose(1, options) {
@@ -902,7 +903,7 @@ impl World {
             self.now.mono = to;
             self.at_once = 0;
         }
-        let amidst = self.script.amidst[self.next];
+        let amidst = self.script.mid_update[self.next];
         self.breached |= amidst && self.now.mono >= self.last_change + self.settle;
         while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
             let (_, path, what) = self.late.remove(0);
@@ -982,7 +983,7 @@ impl World {
 }
 
 fn hash(what: &impl Hash) -> u64 {
-    let mut hasher = Mix::default();
+    let mut hasher = StateHasher::default();
     what.hash(&mut hasher);
     hasher.finish()
 }
@@ -990,9 +991,9 @@ fn hash(what: &impl Hash) -> u64 {
 /// A hasher for small keys: states are hashed at every choice. It does one wide multiplication and
 /// one fold per word.
 #[derive(Default)]
-pub(crate) struct Mix(u64);
+pub(crate) struct StateHasher(u64);
 
-impl Hasher for Mix {
+impl Hasher for StateHasher {
     fn write(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];

@@ -10,11 +10,10 @@ use std::{
 };
 
 use super::{
-    Ear, Mix, Sim, What, World,
+    Ear, Sim, StateHasher, What, World,
     disk::{Disk, ROOT},
-    hash,
-    leap::Asks,
-    over,
+    hash, over,
+    partial_order_reduction::Asks,
 };
 use rustls_reload::{
     Clock, Error, Layer, Now,
@@ -86,7 +85,7 @@ impl Fs for SimFs {
     type Dir = SimDir;
     type File = SimFile;
 
-    const PINS: bool = true;
+    const HAS_DIR_HANDLES: bool = true;
 
     fn root(&self, _: &Path) -> io::Result<SimDir> {
         self.verb("root", |_| Ok(0), |world| SimDir(Pin::new(&self.0, world, ROOT)))
@@ -169,7 +168,7 @@ pub struct SimProbe(pub(super) Sim);
 impl Probe for SimProbe {
     fn keeps(&self, hash: &dyn Fn(&mut dyn Hasher)) {
         let kept = self.0.keep(&|| {
-            let mut hasher = Mix::default();
+            let mut hasher = StateHasher::default();
             hash(&mut hasher);
             hasher.finish()
         });
@@ -229,7 +228,7 @@ impl SimWatcher {
 }
 
 impl Watcher for SimWatcher {
-    fn plans(&mut self) {
+    fn begin_update(&mut self) {
         let mut world = self.0.world();
         world.give_way(Asks::Plan);
         world.plans += 1;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    At, Contents, Events, Interrupt, Record, Schedule, Script, Sim, Weather, hash, is_dir,
+    At, Contents, Events, Interrupt, Record, Schedule, Script, Sim, WorldConfig, hash, is_dir,
     port::make_watcher,
     scenario::{Publisher, Renewal, Set, full, is_valid, not_before},
     stepped::Stepped,
@@ -266,14 +266,14 @@ pub struct Scenario {
     /// The acts of the reloader's owner meanwhile, in this order.
     pub owner: Vec<OwnerAct>,
     /// All other properties.
-    pub weather: Weather,
+    pub weather: WorldConfig,
 }
 
 impl Scenario {
     /// Describes a reload without a crash in a default world.
     #[must_use]
     pub fn new(publisher: Publisher, renewal: Renewal) -> Self {
-        let weather = Weather::default();
+        let weather = WorldConfig::default();
         Self {
             publisher,
             renewals: vec![renewal],
@@ -290,7 +290,8 @@ impl Scenario {
     /// [`Scenario::parse`] reads.
     #[must_use]
     pub fn name(&self) -> String {
-        let Weather { tick, reuse, events, pause, verb, lull, waits, rest } = self.weather;
+        let WorldConfig { tick, reuse, events, pause, verb, max_quiet_wait: lull, waits, rest } =
+            self.weather;
         let renewals: Vec<_> = self.renewals.iter().map(|renewal| format!("{renewal:?}")).collect();
         let never = if self.mortal { "any" } else { "-" };
         let crash = self.crash.map_or(never.to_owned(), |step| step.to_string());
@@ -327,13 +328,13 @@ impl Scenario {
                 .find(|known| format!("{known:?}") == phase)?,
             first: 1,
             owner: owner.iter().map(act).collect::<Option<_>>()?,
-            weather: Weather {
+            weather: WorldConfig {
                 tick,
                 reuse: reuse.parse().ok()?,
                 events: Events::ALL.into_iter().find(|known| format!("{known:?}") == events)?,
                 pause,
                 verb,
-                lull,
+                max_quiet_wait: lull,
                 waits: waits.parse().ok()?,
                 rest,
             },

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustls_reload_testkit::{Keyed, Op, kubelet_first, kubelet_update};
+use rustls_reload_testkit::{NamedFile, Op, kubelet_first, kubelet_update};
 
 /// The bytes of a block. Files are whole numbers of blocks, so a file that is cut at a block
 /// boundary is a valid shorter one.
@@ -393,11 +393,11 @@ const LIVE: [&str; 3] = ["fullchain", "privkey", "chain"];
 /// The order in which certbot re-points its symlinks.
 const CERTBOT: [usize; 3] = [KEY, CA, CHAIN];
 
-fn pick<'a>(set: &'a Set, order: &[usize]) -> Vec<Keyed<'a>> {
+fn pick<'a>(set: &'a Set, order: &[usize]) -> Vec<NamedFile<'a>> {
     order.iter().map(|index| (NAMES[*index], &set[*index][..])).collect()
 }
 
-fn kubelet_base(dir: &Path, files: &[Keyed<'_>]) -> Vec<Op> {
+fn kubelet_base(dir: &Path, files: &[NamedFile<'_>]) -> Vec<Op> {
     let mut ops = vec![Op::Mkdir(dir.to_owned())];
     ops.extend(kubelet_first(dir, "..1", files));
     ops

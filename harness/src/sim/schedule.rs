@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, hash::BuildHasherDefault};
 
-use super::Mix;
+use super::StateHasher;
 
 /// The acts of a publisher before the reader goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub struct Exhaustive {
     /// the reader takes a panic for a failed snapshot.
     drifted: bool,
     /// The schedules from a state on, and the ones among them that break an assumption.
-    known: HashMap<u64, (u128, u128), BuildHasherDefault<Mix>>,
+    known: HashMap<u64, (u128, u128), BuildHasherDefault<StateHasher>>,
     /// These numbers for the end of the current run; `None` if it went on to its end.
     rest: Option<(u128, u128)>,
     /// These numbers for all runs, once they have been made.

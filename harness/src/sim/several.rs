@@ -19,14 +19,14 @@ use super::{
 use rustls_reload::{Build, Built, Context, Error, Event, Files, Timing};
 
 /// Publishers that share a world, prepared once for many runs.
-pub struct Several {
+pub struct MultiSetScenario {
     parts: Vec<Stage>,
     whole: Stage,
     /// The publisher of each step.
     owners: Vec<usize>,
 }
 
-impl Several {
+impl MultiSetScenario {
     /// Takes a step of each publisher in the order of `turns`, over and over, until one of them has
     /// none left, and then the rest of each. The first scenario determines the world. The
     /// publishers must not share a directory.
@@ -179,7 +179,7 @@ impl Several {
                         files: own(files),
                     }
                 }
-                Record::Loaded(_) | Record::Stuck(_) => at.record.clone(),
+                Record::Loaded(_) | Record::StopTimeout(_) => at.record.clone(),
                 _ => continue,
             };
             history.push(At { mono: at.mono, record });
@@ -190,7 +190,7 @@ impl Several {
         let status = run.status.clone().map(|mut status| {
             let own = status.sets[set].clone();
             status.generation = numbers.get(&own.generation).copied().unwrap_or(0);
-            (status.refused, status.held_until) = (own.refused, own.held_until);
+            (status.refused, status.deferred_until) = (own.refused, own.deferred_until);
             status.differs_since = own.differs_since;
             status
         });
@@ -217,7 +217,7 @@ fn of_set(event: &Event) -> Option<Option<&Path>> {
         Event::Published { set, .. }
         | Event::Refused { set, .. }
         | Event::Recovered { set }
-        | Event::Held { set, .. }
+        | Event::Deferred { set, .. }
         | Event::StillChanging { set } => Some(set.as_deref()),
         _ => None,
     }

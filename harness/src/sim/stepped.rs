@@ -104,7 +104,7 @@ impl<T: Send + Sync + 'static> Stepped<T> {
 
     /// Hashes everything that later turns depend on.
     pub(super) fn digest(&self) -> u64 {
-        let mut hasher = super::Mix::default();
+        let mut hasher = super::StateHasher::default();
         self.shared.hash_state(&mut hasher);
         if let Some(worker) = &self.worker {
             worker.hash_state(&mut hasher);

@@ -18,7 +18,7 @@ pub fn chatty_neighbour(time: Duration) -> Scenario {
         run.start();
         for (every, time) in [(Duration::from_millis(100), time), (Duration::ZERO, time / 5)] {
             let (begin, before) = (run.world.now(), run.world.disturbed());
-            let looks = run.world.status().looks;
+            let looks = run.world.status().snapshots;
             run.world.neighbour(every, neighbour("vol"));
             for round in 1..=run.rounds {
                 let (set, ops) = update(run, KUBELET);
@@ -26,7 +26,7 @@ pub fn chatty_neighbour(time: Duration) -> Scenario {
                 run.world.pass((begin + time * round / run.rounds).saturating_sub(run.world.now()));
             }
             run.world.neighbour(Duration::ZERO, Vec::new());
-            let (looks, elapsed) = (run.world.status().looks - looks, run.world.now() - begin);
+            let (looks, elapsed) = (run.world.status().snapshots - looks, run.world.now() - begin);
             let times = run.world.disturbed() - before;
             // Every 100 ms, and a busy machine is late; or a good deal more often.
             let tenths = time.as_millis() / 100;
@@ -76,9 +76,9 @@ fn quiet(run: &mut Run<'_>) {
     let poll = run.world.timing().poll;
     // What the last rotation left to be looked at is looked at.
     run.world.pass(poll);
-    let (begin, looks) = (run.world.now(), run.world.status().looks);
+    let (begin, looks) = (run.world.now(), run.world.status().snapshots);
     run.world.pass(poll * run.rounds.div_ceil(2));
-    let looks = run.world.status().looks - looks;
+    let looks = run.world.status().snapshots - looks;
     let polls = (run.world.now() - begin).div_duration_f64(poll) as u64;
     assert!(looks > 0 && looks <= polls + 1, "{looks} looks in the time of {polls} polls");
     assert!(run.world.serves(run.set));

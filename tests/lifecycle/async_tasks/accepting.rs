@@ -15,7 +15,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{Accepted, Acceptor, ClientAuth, Event, Reload, ServerBuilder, ServerReloader};
-use rustls_reload_testkit::{Identity, Pair, Subject};
+use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::world::{Gate, HANG, Stage};
@@ -155,7 +155,7 @@ impl World {
     fn new(with: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         let all = generations(2);
         let pairs: Vec<_> =
-            (0..3).map(|_| all[0].ca.issue(&Subject::server("localhost"), &Identity::p256())).collect();
+            (0..3).map(|_| all[0].ca.issue(&Subject::server("localhost"), &PrivateKey::p256())).collect();
         let both = all[0].ca.pem.clone() + &all[1].ca.pem;
         let volume = Volume::in_memory(&files(&pairs[0], &both));
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
@@ -194,7 +194,7 @@ impl World {
     }
 }
 
-fn files<'a>(pair: &'a Pair, cas: &'a str) -> [common::Keyed<'a>; 3] {
+fn files<'a>(pair: &'a Pair, cas: &'a str) -> [common::NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", cas.as_bytes())]
 }
 
@@ -233,7 +233,7 @@ fn judge(
             if course.presented.as_ref() != Some(leaf) {
                 return Err(format!("it reports generation {generation}, whose leaf the client did not get"));
             }
-            let mut shrunk = pin!(accepted.shrunk);
+            let mut shrunk = pin!(accepted.trust_reduced);
             let mut cx = Context::from_waker(Waker::noop());
             let wanted = world.shrunk_after(generation).map_or(Poll::Pending, Poll::Ready);
             let polled = shrunk.as_mut().poll(&mut cx);

@@ -8,7 +8,7 @@ use super::world::Stage;
 pub(crate) enum Entry {
     Reload,
     Published,
-    TrustShrunk,
+    TrustReduced,
     /// `spawn_worker`, and the task that it returns.
     Spawn,
     /// The task of the worker that runs.
@@ -144,7 +144,7 @@ impl Case {
                 let reported = writes && matches!(self.driver, Driver::Held(_) | Driver::Idle(_));
                 (Pending, if held || reported { Done } else { Pending })
             }
-            Entry::TrustShrunk => {
+            Entry::TrustReduced => {
                 // A reload by hand that is held in a read brings what is written meanwhile.
                 let found = matches!(self.driver, Driver::Held(_) | Driver::Idle(_))
                     || self.driver == Driver::ByHand(Stage::Read);

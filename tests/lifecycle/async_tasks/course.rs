@@ -36,7 +36,7 @@ impl Case {
         let mut shutdown = Some(shutdown);
         let task = self.set_up(&world, &ticks, &receiver, &mut threads).await?;
         let generation = world.handle.status().generation;
-        let looks = world.handle.status().looks;
+        let looks = world.handle.status().snapshots;
         let (held_wanted, wanted) = self.wanted();
 
         // The future, and its first poll.
@@ -51,8 +51,8 @@ impl Case {
                 let published = world.handle.published(generation);
                 Box::pin(async { Output::Generation(published.await.generation) })
             }
-            Entry::TrustShrunk => {
-                let shrunk = world.handle.trust_shrunk(generation);
+            Entry::TrustReduced => {
+                let shrunk = world.handle.trust_reduced(generation);
                 Box::pin(async { Output::Generation(shrunk.await) })
             }
             Entry::Spawn => match (world.reloader.spawn_worker(receiver.clone()), self.may_start()) {
@@ -86,7 +86,7 @@ impl Case {
         if self.fate == Fate::DroppedUnpolled {
             drop(future);
             ticks.some().await;
-            if self.entry == Entry::Reload && world.handle.status().looks != looks {
+            if self.entry == Entry::Reload && world.handle.status().snapshots != looks {
                 return Err("a reload that was never polled has happened".to_owned());
             }
             world.gate.open();
@@ -141,7 +141,7 @@ impl Case {
             if wanted == Wanted::Pending {
                 self.settled(&world, &ticks).await?;
                 future.poll_if_woken();
-                let lone = self.entry == Entry::TrustShrunk && future.wakes.0.load(Ordering::SeqCst) > 0;
+                let lone = self.entry == Entry::TrustReduced && future.wakes.0.load(Ordering::SeqCst) > 0;
                 if lone {
                     return Err("woken though no trust has shrunk".to_owned());
                 }
@@ -184,7 +184,7 @@ impl Case {
         let task = has_worker.then(|| world.reloader.spawn_worker(receiver.clone()).unwrap());
         if has_worker {
             // The look of the start has ended, too.
-            let running = || world.handle.status().running && world.handle.status().looks > 1;
+            let running = || world.handle.status().running && world.handle.status().snapshots > 1;
             ticks.until(running).await.map_err(|()| "no start".to_owned())?;
         }
         let held = async || {

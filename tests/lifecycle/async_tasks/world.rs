@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Context, Error, Event, Files, Handle, Reloader, Shrunk, Timing,
+    Build, Built, Context, Error, Event, Files, Handle, Reloader, Timing, TrustReduction,
     fs::Kind,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
@@ -139,7 +139,7 @@ impl Build for Number {
         let value = files.get(0).unwrap().1[0].into();
         let mut built = Built::new(value);
         let shrinks = self.shrinks.load(Ordering::SeqCst) == value;
-        built.shrunk = shrinks.then(|| Shrunk { epoch: value, lost: Vec::new() });
+        built.reduced_trust = shrinks.then(|| TrustReduction { epoch: value, removed: Vec::new() });
         Ok(built)
     }
 }
@@ -192,9 +192,9 @@ impl World {
         let timing = Timing {
             settle: ms,
             shrink_settle: ms,
-            tie: Duration::ZERO,
+            tie_recheck: Duration::ZERO,
             retry: ms,
-            gap: Duration::from_micros(100),
+            min_interval: Duration::from_micros(100),
             poll: Duration::from_secs(3600),
             ..Timing::default()
         };

@@ -116,7 +116,9 @@ fn by_handle(
             if !(before <= status.generation && status.generation <= after) {
                 violation(format!("status says {}, and {before}, then {after} is served", status.generation));
             }
-            if status.sets[0].generation != status.generation || status.shrunk > Some(status.generation) {
+            if status.sets[0].generation != status.generation
+                || status.trust_reduced > Some(status.generation)
+            {
                 violation(format!("the status contradicts itself: {status:?}"));
             }
             if status.stalled_since.is_some() {
@@ -152,7 +154,7 @@ fn by_handle(
                 Poll::Ready(generation) if generation <= from => {
                     violation(format!("a future of what comes after {from} is ready with {generation}"));
                 }
-                Poll::Ready(_) if shrunk && !handle.shrank_after(from) => {
+                Poll::Ready(_) if shrunk && !handle.trust_reduced_since(from) => {
                     violation(format!("ready, and nothing shrank after {from}"));
                 }
                 Poll::Pending if !shrunk && before > from => {
@@ -176,7 +178,7 @@ fn by_handle(
 /// A future that waits for what comes after the present generation.
 fn waits(world: &Arc<World>, reloader: usize, handle: &Handle<Value>, shrunk: bool) -> Task {
     let generation = handle.current().generation;
-    let (later, loss) = (handle.published(generation), handle.trust_shrunk(generation));
+    let (later, loss) = (handle.published(generation), handle.trust_reduced(generation));
     let future: super::world::Waited =
         if shrunk { Box::pin(loss) } else { Box::pin(async move { later.await.generation }) };
     Task { future, shrunk, generation, flag: flag(world, reloader), wakes: 0, call: 0 }

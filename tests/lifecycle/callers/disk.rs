@@ -104,7 +104,7 @@ impl Fs for Port {
     type Dir = ();
     type File = File;
 
-    const PINS: bool = true;
+    const HAS_DIR_HANDLES: bool = true;
 
     fn root(&self, _: &Path) -> io::Result<()> {
         self.world.attempt(self.reloader);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload::{Event, Reload, StartError, Stuck};
+use rustls_reload::{Event, Reload, StartError, StopTimeout};
 
 use super::plan::Kind;
 
@@ -35,7 +35,7 @@ impl Phase {
 pub enum Outcome {
     Reload(Reload),
     Start(Result<(), StartError>),
-    Stop(Result<(), Stuck>),
+    Stop(Result<(), StopTimeout>),
     Done,
 }
 

@@ -199,7 +199,7 @@ impl Seen {
                 });
                 says(holds, "nothing that was read after the call is what is served")
             }
-            Reload::Held(_) => {
+            Reload::Deferred(_) => {
                 let holds = self.builds(reloader, begin, end).any(|verdict| *verdict == Verdict::Held);
                 says(holds, "nothing that was read after the call waits for a date")
             }
@@ -317,7 +317,7 @@ impl Seen {
                     generation = *new;
                     refused.clear();
                 }
-                Event::TrustShrunk { generation: of, .. } => {
+                Event::TrustReduced { generation: of, .. } => {
                     if *of != generation || shrunk.replace(*of) == Some(*of) {
                         wrong.push(format!("{event:?} of generation {generation}"));
                     }
@@ -340,7 +340,7 @@ impl Seen {
                     }
                     runs = starts;
                 }
-                Event::Recovered { .. } | Event::Held { .. } => refused.clear(),
+                Event::Recovered { .. } | Event::Deferred { .. } => refused.clear(),
                 Event::Warning { .. } => {}
                 other => wrong.push(format!("nothing explains {other:?}")),
             }
@@ -355,7 +355,7 @@ impl Seen {
                 matches!(record, Record::Built { reloader: of, texts, .. } if *of == reloader && texts[0] == text)
             });
             let told = told.iter().any(
-                |event| matches!(&**event, Event::TrustShrunk { generation: of, .. } if of == generation),
+                |event| matches!(&**event, Event::TrustReduced { generation: of, .. } if of == generation),
             );
             if shrinks != told {
                 wrong.push(format!("trust shrinks with {generation}: {shrinks}, told: {told}"));

@@ -324,7 +324,7 @@ fn end(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String> {
         let ended =
             |called: &&Called| called.call == task.call && called.driver && called.phase == Phase::Ending;
         let due = if task.shrunk {
-            handle.shrank_after(task.generation)
+            handle.trust_reduced_since(task.generation)
         } else {
             runs || status.generation > task.generation
                 || (!is_dropped && seen.of_one(reloader).any(|called| ended(&called)))

@@ -48,7 +48,7 @@ fn inv13_task_polled_during_a_publication_is_ready_or_woken() {
             let waker = Waker::from(Arc::clone(&woken));
             let mut context = Context::from_waker(&waker);
             let mut published = pin!(handle.published(generation));
-            let mut shrunk = pin!(handle.trust_shrunk(generation));
+            let mut shrunk = pin!(handle.trust_reduced(generation));
             let is_ready = if polls % 2 == 0 {
                 published.as_mut().poll(&mut context).is_ready()
             } else {

@@ -16,8 +16,8 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Files, Handle, Layer, Now, Reloader, Shrunk,
-    SystemClock, Timing, Told,
+    Build, Built, Clock, Context, Delivered, Error, Event, Events, Files, Handle, Layer, Now, Reloader,
+    SystemClock, Timing, TrustReduction,
 };
 
 use super::{
@@ -81,7 +81,7 @@ impl Wake for Flag {
 
 pub struct Subscriber {
     pub events: Events<Value>,
-    pub told: Vec<Told>,
+    pub told: Vec<Delivered>,
 }
 
 impl Subscriber {
@@ -398,12 +398,12 @@ fn load(world: &Arc<World>, reloader: usize) {
     let timing = Timing {
         settle: none,
         shrink_settle: none,
-        tie: none,
+        tie_recheck: none,
         retry: never,
         poll: never,
-        poll_degraded: never,
-        gap: Duration::from_micros(50),
-        patience: Duration::from_secs(60),
+        degraded_poll: never,
+        min_interval: Duration::from_micros(50),
+        still_changing_after: Duration::from_secs(60),
     };
     let [events, publications, second] = [(); 3].map(|()| Arc::clone(world));
     let maker = Maker { world: Arc::clone(world), reloader };
@@ -480,7 +480,8 @@ impl Build for Maker {
             }
             Verdict::Valid(number) => {
                 let mut built = value(number);
-                built.shrunk = (kind == "shrinks").then(|| Shrunk { epoch: number, lost: Vec::new() });
+                built.reduced_trust =
+                    (kind == "shrinks").then(|| TrustReduction { epoch: number, removed: Vec::new() });
                 Ok(built)
             }
         }

@@ -9,7 +9,7 @@ use std::{
 use rustls_reload::{
     Build, Built, Clock, Context, Error, Files, Layer, Now, Reloader, SystemClock, Timing, fs::NativeFs,
 };
-use rustls_reload_testkit::{Hooked, Op, Verb};
+use rustls_reload_testkit::{InterceptFs, Op, Verb};
 
 /// A publisher that does not commit by one rename.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,7 +243,7 @@ impl Case {
             std::fs::write(dir.join(next), content(name, 1)).unwrap();
         }
         if !self.fresh {
-            std::thread::sleep(settle + timing.tie + Duration::from_millis(20));
+            std::thread::sleep(settle + timing.tie_recheck + Duration::from_millis(20));
         }
         let ((go, asked), (done, told)) = (mpsc::channel(), mpsc::channel());
         let calls = Arc::new(Mutex::new(Calls {
@@ -279,7 +279,7 @@ impl Case {
             .timing(timing)
             .clock(clock)
             .watcher(None)
-            .load_from(Hooked::new(NativeFs::default(), Arc::new(hook)));
+            .load_from(InterceptFs::new(NativeFs::default(), Arc::new(hook)));
         let outcome = match loaded {
             Ok(reloader) => {
                 let value = reloader.current();

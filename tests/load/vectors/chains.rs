@@ -2,7 +2,7 @@
 //! because verifying a chain is the client's business.
 
 use rustls_reload::Layer;
-use rustls_reload_testkit::{Authority, Identity};
+use rustls_reload_testkit::{Authority, PrivateKey};
 
 use super::{
     Expect::{self, Refused, Served},
@@ -82,7 +82,7 @@ fn mixtures() -> Vec<Vector> {
         old("the same issuer's leaf of another key", NOT_OURS, |set, other| {
             vec![(CRT, set.issuer.issue_with_chain(&subject(), &other.identity).chain)]
         }),
-        old("a key of another kind", NOT_OURS, |_, _| vec![(KEY, Identity::ed25519().pem())]),
+        old("a key of another kind", NOT_OURS, |_, _| vec![(KEY, PrivateKey::ed25519().pem())]),
         old("the other set's client CAs", Served, |_, other| vec![(CA, other.ca.clone())]),
         old("chain and key in each other's place", Refused(Layer::Pem, CRT), |set, _| {
             vec![(CRT, set.key.clone()), (KEY, set.chain.clone())]

@@ -1,7 +1,7 @@
 //! What vectors are made of.
 
 use rustls::pki_types::PrivateKeyDer;
-use rustls_reload_testkit::{Authority, Identity, Keyed, Subject};
+use rustls_reload_testkit::{Authority, NamedFile, PrivateKey, Subject};
 
 pub(crate) const CRT: &str = "tls.crt";
 pub(crate) const KEY: &str = "tls.key";
@@ -11,7 +11,7 @@ pub(crate) const CA: &str = "ca.crt";
 pub(crate) struct Set {
     pub(crate) root: Authority,
     pub(crate) issuer: Authority,
-    pub(crate) identity: Identity,
+    pub(crate) identity: PrivateKey,
     /// Leaf and intermediate.
     pub(crate) chain: String,
     pub(crate) key: String,
@@ -23,13 +23,13 @@ impl Set {
     pub(crate) fn new(number: usize) -> Self {
         let root = Authority::root(&format!("root {number}"));
         let issuer = root.intermediate(&format!("intermediate {number}"));
-        let identity = Identity::p256();
+        let identity = PrivateKey::p256();
         let pair = issuer.issue_with_chain(&subject(), &identity);
         let ca = [1, 2].map(|ca| Authority::root(&format!("client CA {number}.{ca}")).pem).concat();
         Self { root, issuer, identity, chain: pair.chain, key: pair.key, ca }
     }
 
-    pub(crate) fn files(&self) -> [Keyed<'_>; 3] {
+    pub(crate) fn files(&self) -> [NamedFile<'_>; 3] {
         [(CRT, self.chain.as_bytes()), (KEY, self.key.as_bytes()), (CA, self.ca.as_bytes())]
     }
 

@@ -1,4 +1,4 @@
-//! The same publishers against a port without directory handles, held to the weaker promises of `Fs::PINS`: every
+//! The same publishers against a port without directory handles, held to the weaker promises of `Fs::HAS_DIR_HANDLES`: every
 //! published set has been on disk for the settle time, a rename commits nothing, and all else stays as it is.
 
 use rustls_reload_harness::sim::{ByPath, Events, Phase, Publisher, Renewal, Scenario};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rustls_reload::{
     Now, Timing,
     internal::{
-        Motion,
-        machine::{Effect, Input, Machine, Seen, Verdict},
+        ChangeKind,
+        machine::{Effect, Input, Machine, ReadOutcome, Verdict},
     },
 };
 
@@ -24,12 +24,12 @@ trait Decides {
 
 impl Decides for Machine<u8> {
     fn takes(&mut self, now: Now, hint: bool) -> bool {
-        self.step(now, if hint { Input::Hint } else { Input::Tick }).contains(&Effect::Look)
+        self.step(now, if hint { Input::Hint } else { Input::Tick }).contains(&Effect::TakeSnapshot)
     }
 
     fn finds(&mut self, now: Now) -> bool {
-        let seen = Seen::Changed { content: 1, motion: Motion::Committed, shrinks: false };
-        self.step(now, Input::Looked(seen));
+        let seen = ReadOutcome::Changed { content: 1, motion: ChangeKind::Atomic, shrinks: false };
+        self.step(now, Input::SnapshotTaken(seen));
         let effects = self.step(now, Input::Built(Verdict::Valid));
         effects.iter().any(|effect| matches!(effect, Effect::Publish { .. }))
     }

@@ -18,9 +18,9 @@ use rustls_reload::{
     Clock, Error, Event, Files, Layer, PathSet, Published, Status, Timing, Walk,
     fs::Fs,
     internal::{
-        Motion,
-        machine::{Effect, Input, Machine, Notice, Seen, Verdict},
-        snapshot::{self, Failure, Look},
+        ChangeKind,
+        machine::{Effect, Input, Machine, Notice, ReadOutcome, Verdict},
+        snapshot::{self, Failure, Snapshot},
     },
     watch::{Watched, Watcher},
 };
@@ -160,13 +160,13 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         let mut effects: VecDeque<_> = self.machine.step(self.clock.now(), input).into();
         while let Some(effect) = effects.pop_front() {
             let answer = match effect {
-                Effect::Look => Input::Looked(self.look()),
+                Effect::TakeSnapshot => Input::SnapshotTaken(self.look()),
                 Effect::Build(_) => Input::Built(self.build()),
                 Effect::Publish { recovered, .. } => {
                     self.publish(recovered);
                     continue;
                 }
-                Effect::Tell(notice) => {
+                Effect::Report(notice) => {
                     self.tell(notice);
                     continue;
                 }
@@ -179,7 +179,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         }
     }
 
-    fn take(&self) -> Look {
+    fn take(&self) -> Snapshot {
         if !self.is(Wrong::ReadsByPath) {
             return snapshot::take(&self.fs, &self.paths);
         }
@@ -190,13 +190,13 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
             walk = one.walk;
             match one.files {
                 Ok(file) => files.extend(file.iter().map(|(path, bytes)| (path.to_owned(), bytes.into()))),
-                Err(failure) => return Look { walk, files: Err(failure) },
+                Err(failure) => return Snapshot { walk, files: Err(failure) },
             }
         }
-        Look { walk, files: Ok(Files::new(files)) }
+        Snapshot { walk, files: Ok(Files::new(files)) }
     }
 
-    fn look(&mut self) -> Seen<String> {
+    fn look(&mut self) -> ReadOutcome<String> {
         let mut look = self.take();
         for _ in 0..8 {
             if !self.arm(&look.walk) {
@@ -218,15 +218,15 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
             {
                 let pair = PathSet::new(&self.paths.paths()[..CA]).unwrap();
                 let Ok(pair) = snapshot::take(&self.fs, &pair).files else {
-                    return Seen::Torn { cause: String::new(), still: false };
+                    return ReadOutcome::Torn { cause: String::new(), still: false };
                 };
                 let mut files: Vec<_> =
                     pair.iter().map(|(path, bytes)| (path.to_owned(), bytes.into())).collect();
                 files.push((path.clone(), (&b""[..]).into()));
                 self.seen(Files::new(files), look.walk)
             }
-            failure if failure.is_torn() => Seen::Torn { cause: failure.to_string(), still: false },
-            failure => Seen::Failed(failure.to_string()),
+            failure if failure.is_torn() => ReadOutcome::Torn { cause: failure.to_string(), still: false },
+            failure => ReadOutcome::Failed(failure.to_string()),
         }
     }
 
@@ -261,7 +261,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         if self.is(Wrong::ComparesTimes) {
             let times = |walk: &Walk| -> Vec<_> {
                 let stats = walk.entries.iter().map(|entry| match &entry.seen {
-                    rustls_reload::Seen::Node(stat) if stat.kind == rustls_reload::fs::Kind::File => {
+                    rustls_reload::Lookup::Node(stat) if stat.kind == rustls_reload::fs::Kind::File => {
                         stat.mtime
                     }
                     _ => 0,
@@ -273,7 +273,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         files == served
     }
 
-    fn seen(&mut self, files: Files, walk: Walk) -> Seen<String> {
+    fn seen(&mut self, files: Files, walk: Walk) -> ReadOutcome<String> {
         if self.same(&files, &walk) {
             if self.is(Wrong::PublishesUnchanged) {
                 let passed = contents(&files);
@@ -282,17 +282,17 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
             }
             self.served = (files, walk);
             self.candidate = None;
-            return Seen::Served;
+            return ReadOutcome::Served;
         }
         let at_once = self.is(Wrong::NeverSettles);
         let new_dir = self.is(Wrong::TrustsNewDirectories)
             && walk.dirs.iter().any(|dir| self.served.1.dirs.iter().all(|old| old.id != dir.id));
         let motion = if at_once || new_dir {
-            Motion::Committed
-        } else if F::PINS || self.is(Wrong::CommitsWithoutHandles) {
-            walk.motion_since(&self.served.1)
+            ChangeKind::Atomic
+        } else if F::HAS_DIR_HANDLES || self.is(Wrong::CommitsWithoutHandles) {
+            walk.change_since(&self.served.1)
         } else {
-            Motion::Loose
+            ChangeKind::InPlace
         };
         let lost = |old: &[u8], new: &[u8]| new.len() < old.len() && old.starts_with(new);
         let shrinks = self.served.0.iter().zip(files.iter()).any(|((_, old), (_, new))| lost(old, new));
@@ -302,7 +302,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         let content = known.map_or(self.numbers + 1, |(.., content)| *content);
         self.numbers = self.numbers.max(content);
         self.candidate = Some((files, walk, content));
-        Seen::Changed { content, motion, shrinks }
+        ReadOutcome::Changed { content, motion, shrinks }
     }
 
     fn build(&mut self) -> Verdict<String> {
@@ -384,7 +384,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
                 }
             }
             Notice::Recovered => Event::Recovered { set: None },
-            Notice::Held(not_before) => Event::Held { not_before, set: None },
+            Notice::Deferred(not_before) => Event::Deferred { not_before, set: None },
             Notice::StillChanging => Event::StillChanging { set: None },
         }));
     }
@@ -442,7 +442,7 @@ impl<const W: u8, F: Port> Design for Rebuilt<W, F> {
             // What was loaded counts as what a look would find now.
             let now = self.clock.now();
             self.machine.step(now, Input::Tick);
-            self.machine.step(now, Input::Looked(Seen::Served));
+            self.machine.step(now, Input::SnapshotTaken(ReadOutcome::Served));
         } else if self.is(Wrong::StartsByHand) {
             self.run(Input::Reload);
         } else {

@@ -45,7 +45,7 @@ impl Fs for OneFile {
     type Dir = ();
     type File = u64;
 
-    const PINS: bool = true;
+    const HAS_DIR_HANDLES: bool = true;
 
     fn root(&self, _: &Path) -> io::Result<()> {
         Ok(())

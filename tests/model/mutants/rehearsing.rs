@@ -28,7 +28,7 @@ fn verdict(rehearse: Rehearse) -> Result<(), String> {
     let generation = Generation::new(0);
     let volume = Volume::of(&generation);
     leaves_no_trace(|configure| {
-        let config = volume.server().configure(configure).load().unwrap().current();
+        let config = volume.server().configure(configure).load().unwrap().config();
         rehearse(&config, &generation);
         config
     })

@@ -45,7 +45,7 @@ pub enum Act {
         pause: u32,
     },
     /// The same with a leaf that is valid from so many times ten minutes after the beginning.
-    Dated {
+    CertificateValidity {
         tens: u32,
     },
     /// The publisher takes the steps that it had left.
@@ -118,7 +118,7 @@ impl Act {
         match self {
             Self::Publish { part: 100, .. } => 0,
             Self::Publish { .. } => 1,
-            Self::Dated { .. } => 2,
+            Self::CertificateValidity { .. } => 2,
             Self::GoOn => 3,
             Self::Write(..) => 4,
             Self::Replace(..) => 5,
@@ -138,7 +138,7 @@ impl Act {
 
     /// What the wrong designs of the museum have no notion of: dates.
     pub fn is_about_dates(self) -> bool {
-        matches!(self, Self::Dated { .. } | Self::Clock(_))
+        matches!(self, Self::CertificateValidity { .. } | Self::Clock(_))
     }
 }
 
@@ -191,7 +191,7 @@ fn act(longest: u32) -> impl Strategy<Value = Act> {
         6 => (renewal(), pause()).prop_map(|(renewal, pause)| Act::Publish { renewal, part: 100, pause }),
         4 => (renewal(), 0..100_u32, pause())
             .prop_map(|(renewal, part, pause)| Act::Publish { renewal, part, pause }),
-        1 => (1..60_u32).prop_map(|tens| Act::Dated { tens }),
+        1 => (1..60_u32).prop_map(|tens| Act::CertificateValidity { tens }),
         3 => Just(Act::GoOn),
         2 => (file(), text()).prop_map(|(file, text)| Act::Write(file, text)),
         2 => (file(), text()).prop_map(|(file, text)| Act::Replace(file, text)),
@@ -224,7 +224,7 @@ impl fmt::Display for Op {
         let file = |file: File| FILES[file];
         match self.act {
             Act::Publish { renewal, part, pause } => write!(f, "publish:{renewal:?}:{part}:{pause}"),
-            Act::Dated { tens } => write!(f, "dated:{tens}"),
+            Act::CertificateValidity { tens } => write!(f, "dated:{tens}"),
             Act::GoOn => write!(f, "go-on"),
             Act::Write(at, text) => write!(f, "write:{}:{text:?}", file(at)),
             Act::Replace(at, text) => write!(f, "replace:{}:{text:?}", file(at)),
@@ -275,7 +275,7 @@ impl Op {
                 part: part.parse().ok()?,
                 pause: pause.parse().ok()?,
             },
-            ["dated", tens] => Act::Dated { tens: tens.parse().ok()? },
+            ["dated", tens] => Act::CertificateValidity { tens: tens.parse().ok()? },
             ["go-on"] => Act::GoOn,
             ["write", at, what] => Act::Write(file(at)?, text(what)?),
             ["replace", at, what] => Act::Replace(file(at)?, text(what)?),

@@ -13,7 +13,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use rustls_reload_harness::sim::{BLOCK, Contents, Draft, not_before};
-use rustls_reload_testkit::{Authority, Identity, Op as Step, Subject};
+use rustls_reload_testkit::{Authority, Op as Step, PrivateKey, Subject};
 
 use super::plan::{JUNK, Plan};
 use crate::common::certified;
@@ -31,7 +31,7 @@ pub struct Forge(Mutex<Made>);
 struct Made {
     root: Authority,
     issuer: Authority,
-    keys: HashMap<u32, Identity>,
+    keys: HashMap<u32, PrivateKey>,
     /// PEM.
     texts: HashMap<Block, String>,
     certificates: HashMap<CertificateDer<'static>, Block>,
@@ -149,7 +149,7 @@ impl Made {
             b'I' => self.root.certify_again(&self.issuer, "issuer"),
             b'C' => {
                 let ca = Authority::root(&String::from_utf8_lossy(&block[..BLOCK - 1]));
-                let client = ca.issue(&Subject::client("client"), &Identity::p256());
+                let client = ca.issue(&Subject::client("client"), &PrivateKey::p256());
                 let mut roots = RootCertStore::empty();
                 roots.add(ca.der().clone()).unwrap();
                 let name = roots.subjects()[0].as_ref().to_vec();
@@ -163,8 +163,8 @@ impl Made {
         pem
     }
 
-    fn key(&mut self, number: u32) -> &Identity {
-        self.keys.entry(number).or_insert_with(Identity::p256)
+    fn key(&mut self, number: u32) -> &PrivateKey {
+        self.keys.entry(number).or_insert_with(PrivateKey::p256)
     }
 }
 

@@ -9,7 +9,7 @@ use rustls_reload_testkit::Op as Step;
 use super::{case::Act, plan::Plan};
 
 /// What happened in a case.
-pub struct Tale {
+pub struct CaseHistory {
     pub history: Vec<At>,
     /// What the server said of itself at the end of each calm, by the number of the operation.
     pub status: HashMap<usize, Status>,
@@ -17,12 +17,12 @@ pub struct Tale {
     /// What became of file events; `None` where nobody can say.
     pub events: Option<Events>,
     /// What each of the clients saw, in order.
-    pub sights: Vec<Vec<Sight>>,
+    pub sights: Vec<Vec<Observation>>,
 }
 
 /// A handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct Observation {
     pub generation: u64,
     /// Which object was served.
     pub object: usize,
@@ -62,7 +62,7 @@ const TICK: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// The first violation.
-pub fn judge(plan: &Plan, tale: &Tale) -> Verdict {
+pub fn judge(plan: &Plan, tale: &CaseHistory) -> Verdict {
     let faulted = tale.history.iter().any(|at| match &at.record {
         // Other users of the machine may have taken all watchers there are.
         Record::Told(Event::Degraded { error }) => {
@@ -92,7 +92,7 @@ pub fn judge(plan: &Plan, tale: &Tale) -> Verdict {
 
 struct Judge<'a> {
     plan: &'a Plan,
-    tale: &'a Tale,
+    tale: &'a CaseHistory,
     /// The port has no directory handles: nothing is committed by a rename.
     by_path: bool,
     /// What the paths held, and from when until when.
@@ -124,7 +124,7 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(plan: &'a Plan, tale: &'a Tale) -> Self {
+    fn new(plan: &'a Plan, tale: &'a CaseHistory) -> Self {
         Self {
             plan,
             tale,
@@ -263,7 +263,7 @@ impl<'a> Judge<'a> {
         let timing = &self.tale.timing;
         match self.tale.events {
             Some(_) => timing.settle,
-            None if self.tied.contains(&from) => timing.tie / 2,
+            None if self.tied.contains(&from) => timing.tie_recheck / 2,
             None => timing.settle * 3 / 4,
         }
     }
@@ -328,12 +328,13 @@ impl<'a> Judge<'a> {
         }
         let Some(status) = self.tale.status.get(&number).filter(|_| self.running) else { return Ok(()) };
         let refused = status.refused.as_ref().map(|refused| refused.error.layer());
-        let says = (status.generation, status.differs_since.is_some(), refused, status.held_until.is_some());
+        let says =
+            (status.generation, status.differs_since.is_some(), refused, status.deferred_until.is_some());
         let held = waits.is_some() && !same;
         let right = status.generation == *generation
             && status.differs_since.is_some() != same
             && refused.is_some() != (same || held)
-            && status.held_until.is_some() == held;
+            && status.deferred_until.is_some() == held;
         if right {
             return Ok(());
         }
@@ -369,10 +370,10 @@ impl<'a> Judge<'a> {
 
     /// INV-01, INV-03, INV-04 as a client sees them: generations never go back, each is one object, and it is what was
     /// published under its number.
-    fn sees(&self, sights: &[Sight]) -> Verdict {
-        let mut last: Option<&Sight> = None;
+    fn sees(&self, sights: &[Observation]) -> Verdict {
+        let mut last: Option<&Observation> = None;
         for sight in sights {
-            let Sight { generation, object, files } = sight;
+            let Observation { generation, object, files } = sight;
             if last.is_some_and(|last| last.generation > *generation) {
                 return broken(format!("INV-04: a client sees {generation} after {last:?}"));
             }

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload_harness::sim::{self, BLOCK, Contents, Draft, Publisher, Renewal, Script, Set, Weather};
+use rustls_reload_harness::sim::{
+    self, BLOCK, Contents, Draft, Publisher, Renewal, Script, Set, WorldConfig,
+};
 use rustls_reload_testkit::Op as Step;
 
 use super::case::{Act, Case, File, Op, Text};
@@ -24,7 +26,7 @@ pub struct Plan {
     pub contents: Vec<Contents>,
     /// Whether by then everybody has finished what they began, or has died over it.
     pub finished: Vec<bool>,
-    pub weather: Weather,
+    pub weather: WorldConfig,
     pub script: Arc<Script>,
 }
 
@@ -62,14 +64,14 @@ impl Plan {
     /// Lays the steps down. What cannot be done at its place is left out.
     pub fn new(case: &Case) -> Self {
         let publisher = case.publisher;
-        let weather = Weather {
+        let weather = WorldConfig {
             tick: Duration::from_millis(case.tick),
             reuse: case.reuse,
             events: case.events,
-            lull: FOREVER,
+            max_quiet_wait: FOREVER,
             waits: usize::MAX,
             rest: FOREVER,
-            ..Weather::default()
+            ..WorldConfig::default()
         };
         let (paths, set) = (publisher.paths(), sim::full(1, 1));
         let base = publisher.base(&set);
@@ -105,7 +107,7 @@ impl Planner {
                 let set = renewal.next(&self.set, self.number);
                 self.publish(set, part);
             }
-            Act::Dated { tens } => {
+            Act::CertificateValidity { tens } => {
                 self.number += 1;
                 self.publish(sim::full(sim::dated(tens), self.number), 100);
             }

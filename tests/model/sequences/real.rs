@@ -20,7 +20,7 @@ use rustls_reload_testkit::Op as Step;
 use super::{
     case::Act,
     forge::{Forge, Forged, Shows},
-    oracle::{Sight, Tale, Violation, longest},
+    oracle::{CaseHistory, Observation, Violation, longest},
     plan::{Part, Plan},
     server::{self, Log, Port, TIMING, Wrong},
 };
@@ -83,7 +83,7 @@ impl Drop for Ends {
 ///
 /// # Errors
 /// What can be told without the oracle.
-pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<Tale, Violation> {
+pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<CaseHistory, Violation> {
     let dir = tempfile::tempdir().unwrap();
     let mut player = Player::new(plan, dir.path().canonicalize().unwrap(), wrong, port);
     let over = Arc::new(AtomicBool::new(false));
@@ -115,7 +115,7 @@ pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<Tale
     tell(&tally.published, counted(|record| matches!(record, Record::Published { .. })));
     tell(&tally.refused, counted(|record| matches!(record, Record::Told(Event::Refused { .. }))));
     tell(&tally.judged, counted(|record| matches!(record, Record::Judged { .. })));
-    Ok(Tale { history, status, timing: TIMING, events: None, sights: vec![sights] })
+    Ok(CaseHistory { history, status, timing: TIMING, events: None, sights: vec![sights] })
 }
 
 impl<'a> Player<'a> {
@@ -207,7 +207,7 @@ impl<'a> Player<'a> {
 
     /// Waits for the answer to a reload by hand.
     fn answered(&mut self) -> Result<(), Violation> {
-        let deadline = Instant::now() + TIMING.patience + CALM;
+        let deadline = Instant::now() + TIMING.still_changing_after + CALM;
         let Some(asked) = self.asked.take() else { return Ok(()) };
         while !asked.is_finished() {
             if Instant::now() > deadline {
@@ -233,8 +233,8 @@ impl<'a> Player<'a> {
 
     /// Returns when so many looks have ended, or at the deadline; whether they have.
     fn looks(&self, count: u64, deadline: Instant) -> bool {
-        let from = self.server.status().looks;
-        while self.running && self.server.status().looks < from + count {
+        let from = self.server.status().snapshots;
+        while self.running && self.server.status().snapshots < from + count {
             if Instant::now() > deadline {
                 return false;
             }
@@ -252,7 +252,7 @@ impl<'a> Player<'a> {
         let status = self.server.status();
         (same || held || !is_valid(disk))
             && status.differs_since.is_some() != same
-            && status.held_until.is_some() == held
+            && status.deferred_until.is_some() == held
             && status.refused.is_some() != (same || held)
     }
 }
@@ -270,11 +270,11 @@ fn take(root: &Path, step: &Step) {
 const PACE: Duration = Duration::from_millis(2);
 
 /// Handshakes until it is over, by either version in turn; what was seen where that changed, and how many there were.
-fn handshakes(server: &Handle<ServerTls>, over: &AtomicBool) -> Result<(Vec<Sight>, usize), String> {
+fn handshakes(server: &Handle<ServerTls>, over: &AtomicBool) -> Result<(Vec<Observation>, usize), String> {
     let shows = Shows::new(&FORGE);
     let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
         .map(|version| client_of_any(Arc::clone(&shows) as Arc<dyn ResolvesClientCert>, version));
-    let (mut sights, mut count) = (Vec::<Sight>::new(), 0);
+    let (mut sights, mut count) = (Vec::<Observation>::new(), 0);
     // Kept, so that its place is nobody else's.
     let mut last: Option<Arc<Published<ServerTls>>> = None;
     while !over.load(Ordering::SeqCst) {
@@ -283,7 +283,7 @@ fn handshakes(server: &Handle<ServerTls>, over: &AtomicBool) -> Result<(Vec<Sigh
             shake(&now.value.config, &clients[count % clients.len()]).map_err(|error| error.to_string())?;
         count += 1;
         let (generation, object) = (now.generation, Arc::as_ptr(&now).addr());
-        let sight = Sight { generation, object, files: FORGE.shown(&shaken.chain, &shows.asked()) };
+        let sight = Observation { generation, object, files: FORGE.shown(&shaken.chain, &shows.asked()) };
         if sights.last() != Some(&sight) {
             sights.push(sight);
         }

@@ -27,12 +27,12 @@ use rustls_reload_harness::sim::{At, BY_PATH, CA, Contents, EPOCH, Record};
 pub const TIMING: Timing = Timing {
     settle: Duration::from_millis(100),
     shrink_settle: Duration::from_millis(200),
-    tie: Duration::from_millis(40),
+    tie_recheck: Duration::from_millis(40),
     retry: Duration::from_millis(10),
     poll: Duration::from_millis(100),
-    poll_degraded: Duration::from_millis(100),
-    gap: Duration::from_millis(5),
-    patience: Duration::from_secs(5),
+    degraded_poll: Duration::from_millis(100),
+    min_interval: Duration::from_millis(5),
+    still_changing_after: Duration::from_secs(5),
 };
 
 /// What is wrong with a server; the museum's designs that can be put together of the shipped parts.
@@ -128,7 +128,7 @@ impl<F: Fs<File: AsFd>> Fs for Refusing<F> {
     type Dir = F::Dir;
     type File = F::File;
 
-    const PINS: bool = F::PINS;
+    const HAS_DIR_HANDLES: bool = F::HAS_DIR_HANDLES;
 
     fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
         self.0.root(anchor)

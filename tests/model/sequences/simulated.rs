@@ -11,7 +11,7 @@ use rustls_reload_harness::sim::{Design, Record, Schedule, Sim, Value};
 
 use super::{
     case::Act,
-    oracle::{Tale, longest},
+    oracle::{CaseHistory, longest},
     plan::{Part, Plan},
 };
 
@@ -54,7 +54,7 @@ struct Player<D> {
 }
 
 /// Runs a plan through a design.
-pub fn play<D: Design>(plan: &Plan) -> Tale {
+pub fn play<D: Design>(plan: &Plan) -> CaseHistory {
     let timing = Timing::default();
     let turns = Arc::new(Mutex::new(Turns { allowed: 0, due: false, dice: 0, weight: 0 }));
     let sim = Sim::new(&plan.script, timing.settle, plan.weather, turns.clone());
@@ -74,7 +74,7 @@ pub fn play<D: Design>(plan: &Plan) -> Tale {
         }
     }
     let history = player.sim.history();
-    Tale { history, status, timing, events: Some(plan.weather.events), sights: Vec::new() }
+    CaseHistory { history, status, timing, events: Some(plan.weather.events), sights: Vec::new() }
 }
 
 impl<D: Design> Player<D> {
@@ -147,10 +147,10 @@ impl<D: Design> Player<D> {
 
     fn reload(&mut self, number: usize) {
         self.ask(number);
-        let patient = self.sim.now().mono + self.timing.patience + self.timing.poll;
+        let patient = self.sim.now().mono + self.timing.still_changing_after + self.timing.poll;
         while self.asked.is_some() && !self.sim.ended() {
             if self.sim.now().mono > patient {
-                self.sim.note(Record::Stuck("a reload by hand is not answered"));
+                self.sim.note(Record::StopTimeout("a reload by hand is not answered"));
                 return;
             }
             self.turn(self.timing.poll);

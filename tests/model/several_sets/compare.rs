@@ -33,7 +33,7 @@ pub fn all(
     model.sets.iter_mut().for_each(|set| set.fresh = [false; 2]);
     if action == Action::Reload {
         let builds = seen.status.builds - seen.before.builds;
-        let looks = seen.status.looks - seen.before.looks;
+        let looks = seen.status.snapshots - seen.before.snapshots;
         same(|| "the number of looks".to_owned(), looks, model.sets.len() as u64)?;
         if builds > looks {
             return Err(format!("{builds} builds in {looks} looks"));
@@ -50,7 +50,7 @@ fn answers(is: &Reload, wanted: Answer, status: &Status) -> Compared {
     let wanted = match wanted {
         Answer::Reloaded => Reload::Reloaded,
         Answer::Unchanged => Reload::Unchanged,
-        Answer::Deferred(date) => Reload::Held(Duration::from_secs(date)),
+        Answer::Deferred(date) => Reload::Deferred(Duration::from_secs(date)),
         Answer::Refused(set) => match &status.sets[set].refused {
             Some(refused) => Reload::Refused(refused.error.clone()),
             None => return Err(format!("set {set} is not refused, and the answer is {is:?}")),
@@ -63,7 +63,7 @@ fn answers(is: &Reload, wanted: Answer, status: &Status) -> Compared {
 fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
     let (mut generation, mut is_degraded) = (seen.before.generation, seen.before.degraded.is_some());
     let mut facts = vec![Vec::new(); model.sets.len()];
-    let (mut order, mut runs, mut shrunk) = (Vec::new(), Vec::new(), seen.before.shrunk);
+    let (mut order, mut runs, mut shrunk) = (Vec::new(), Vec::new(), seen.before.trust_reduced);
     for event in &seen.events {
         let (set, fact) = match event {
             Event::Published { generation: now, old, new, recovered, set } => {
@@ -80,7 +80,7 @@ fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
                 (set.as_deref(), Fact::Refused(error.layer()))
             }
             Event::Recovered { set } => (set.as_deref(), Fact::Recovered),
-            Event::Held { not_before, set } => (set.as_deref(), Fact::Deferred(not_before.as_secs())),
+            Event::Deferred { not_before, set } => (set.as_deref(), Fact::Deferred(not_before.as_secs())),
             Event::Expiring { certificate, within } => {
                 (Some(certificate.path.as_path()), Fact::Expiring(within.as_secs()))
             }
@@ -101,7 +101,7 @@ fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
                 runs.push("started");
                 continue;
             }
-            Event::TrustShrunk { generation: now, epoch, .. } => {
+            Event::TrustReduced { generation: now, epoch, .. } => {
                 same(|| "the generation of less trust".to_owned(), *now, generation)?;
                 if *epoch > model.epoch {
                     return Err(format!("epoch {epoch} after {}", model.epoch));
@@ -125,11 +125,11 @@ fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
         }
     }
     let [verifies_anew, shuts_out] = std::mem::take(&mut model.verifies_anew);
-    let shrinks = shrunk != seen.before.shrunk;
+    let shrinks = shrunk != seen.before.trust_reduced;
     if shuts_out && !shrinks || shrinks && !verifies_anew {
         return Err(format!("less trust is reported: {shrinks}, clients are shut out: {shuts_out}"));
     }
-    same(|| "the last generation of less trust".to_owned(), seen.status.shrunk, shrunk)?;
+    same(|| "the last generation of less trust".to_owned(), seen.status.trust_reduced, shrunk)?;
     same(|| "degraded by events".to_owned(), is_degraded, model.degraded)?;
     if action == Action::Reload && !order.is_sorted() {
         return Err(format!("the sets answer in the order {order:?}"));
@@ -196,7 +196,7 @@ fn one(seen: &Observation, (number, set): (usize, &Set), action: Action, wall: D
             return Err(format!("refused {} times after {least}", refused.count));
         }
     }
-    same(what("deferred until"), is.held_until.map(|date| date.as_secs()), set.deferred)?;
+    same(what("deferred until"), is.deferred_until.map(|date| date.as_secs()), set.deferred)?;
     same(what("differs"), is.differs_since.is_some(), set.differs)?;
     since(what("differing"), is.differs_since, was.differs_since.filter(|_| !set.fresh[0]), wall)?;
     let nearing = is
@@ -227,8 +227,8 @@ fn whole(status: &Status, model: &Model) -> Compared {
     let sets = &status.sets;
     same(what("the leaf"), &status.leaf, &sets[0].leaf)?;
     same(what("refused"), &status.refused, &sets.iter().find_map(|set| set.refused.clone()))?;
-    let held = sets.iter().filter_map(|set| set.held_until).min();
-    same(what("deferred until"), status.held_until, held)?;
+    let held = sets.iter().filter_map(|set| set.deferred_until).min();
+    same(what("deferred until"), status.deferred_until, held)?;
     let differs = sets.iter().filter_map(|set| set.differs_since).min();
     same(what("differs since"), status.differs_since, differs)?;
     let first =

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use rustls_reload::{Build, Built, Context, Error, Files, Layer, Reloader, watch::MakeWatcher};
-use rustls_reload_harness::sim::Live;
+use rustls_reload_harness::sim::InteractiveWorld;
 use rustls_reload_testkit::described_leaf;
 
 use super::{
@@ -77,7 +77,7 @@ impl Kind for Plain {
         Some(self.content(flaw, window(change, wall, lasts)))
     }
 
-    fn load(&self, live: &mut Live<Whole>, dirs: &[PathBuf], watcher: MakeWatcher) {
+    fn load(&self, live: &mut InteractiveWorld<Whole>, dirs: &[PathBuf], watcher: MakeWatcher) {
         let files = |dir: &PathBuf| ["one", "two"].map(|name| dir.join(name));
         let clock = live.sim().clock();
         let builder = Reloader::builder(files(&dirs[0]), Numbers);
@@ -86,7 +86,7 @@ impl Kind for Plain {
         live.load_by(builder.clock(clock).watcher(Some(watcher))).unwrap();
     }
 
-    fn serves(&mut self, live: &Live<Whole>, model: &Model) -> Result<(), String> {
+    fn serves(&mut self, live: &InteractiveWorld<Whole>, model: &Model) -> Result<(), String> {
         let numbers = |set: &Set| (set.served.number, set.served.leaf.map_or(0, |leaf| leaf.to));
         let wanted: Vec<_> = model.sets.iter().map(numbers).collect();
         let current = live.reloader().current();

@@ -11,7 +11,7 @@ use rustls_reload::{
     Error, Event, Events, Layer, Reload, Status, Timing,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
-use rustls_reload_harness::sim::{EPOCH, Live, SimWatcher, Weather};
+use rustls_reload_harness::sim::{EPOCH, InteractiveWorld, SimWatcher, WorldConfig};
 use rustls_reload_testkit::Op;
 
 use super::{
@@ -80,10 +80,10 @@ pub trait Kind: Sized {
     fn make(&mut self, set: usize, change: Change, wall: u64, served: Option<&Content>) -> Option<Content>;
 
     /// Loads the reloader over the files of these directories.
-    fn load(&self, live: &mut Live<Self::Value>, dirs: &[PathBuf], watcher: MakeWatcher);
+    fn load(&self, live: &mut InteractiveWorld<Self::Value>, dirs: &[PathBuf], watcher: MakeWatcher);
 
     /// Compares what it serves with the model.
-    fn serves(&mut self, live: &Live<Self::Value>, model: &Model) -> Result<(), String>;
+    fn serves(&mut self, live: &InteractiveWorld<Self::Value>, model: &Model) -> Result<(), String>;
 }
 
 /// What is seen of a reloader after a step; a wrong design shows something else.
@@ -106,7 +106,7 @@ struct Place {
 pub struct Play<K: Kind> {
     pub kind: K,
     pub model: Model,
-    pub live: Live<K::Value>,
+    pub live: InteractiveWorld<K::Value>,
     events: Events<K::Value>,
     places: Vec<Place>,
     cut: Arc<Mutex<Vec<bool>>>,
@@ -142,8 +142,8 @@ impl Watcher for Cutting {
         self.0.unwatch(dir);
     }
 
-    fn plans(&mut self) {
-        self.0.plans();
+    fn begin_update(&mut self) {
+        self.0.begin_update();
     }
 }
 
@@ -166,11 +166,11 @@ fn commit(set: usize, number: u64) -> [Op; 2] {
 impl<K: Kind> Play<K> {
     /// Both after the first load and a start.
     pub fn new(kind: K) -> Self {
-        Self::new_in(kind, Weather::default())
+        Self::new_in(kind, WorldConfig::default())
     }
 
     /// The same in a world in which file events may be lost.
-    pub fn new_in(kind: K, weather: Weather) -> Self {
+    pub fn new_in(kind: K, weather: WorldConfig) -> Self {
         Self::loaded(kind, weather).started().unwrap_or_else(|why| panic!("at the start: {why}"))
     }
 
@@ -182,7 +182,7 @@ impl<K: Kind> Play<K> {
     }
 
     /// Both after the first load.
-    pub fn loaded(mut kind: K, weather: Weather) -> Self {
+    pub fn loaded(mut kind: K, weather: WorldConfig) -> Self {
         let wall = EPOCH.wall.as_secs();
         let contents: Vec<_> = kind.first(wall).into_iter().map(Arc::new).collect();
         let (mut base, mut places) = (Vec::new(), Vec::new());
@@ -193,7 +193,7 @@ impl<K: Kind> Play<K> {
             places.push(Place { release: 0, files, content: Arc::clone(content) });
         }
         let dirs: Vec<_> = (0..contents.len()).map(|set| dir(set).join("data")).collect();
-        let mut live = Live::new(&dirs, &base, Timing::default(), weather);
+        let mut live = InteractiveWorld::new(&dirs, &base, Timing::default(), weather);
         let cut = Arc::new(Mutex::new(vec![false; contents.len()]));
         let (sim, flags) = (live.sim().clone(), Arc::clone(&cut));
         let watcher: MakeWatcher = Box::new(move |hints: Hints| {

@@ -16,8 +16,8 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{ClientAuth, Layer, ServerBuilder, ServerReloader, ServerTls, watch::MakeWatcher};
-use rustls_reload_harness::sim::Live;
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_harness::sim::InteractiveWorld;
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use super::{
     model::{Content, Dates, Digest, Model, THRESHOLDS},
@@ -88,7 +88,7 @@ pub enum Wrong {
 /// Keys, authorities and clients, made once for all worlds.
 pub struct Pool {
     servers: Authority,
-    keys: Vec<Identity>,
+    keys: Vec<PrivateKey>,
     authorities: [Authority; 2],
     clients: Vec<Pair>,
 }
@@ -98,10 +98,10 @@ impl Pool {
         let authorities = ["A", "B"].map(Authority::root);
         let client = |(authority, name): &(&str, &str)| {
             let of = &authorities[usize::from(*authority == "B")];
-            of.issue(&Subject::client(name), &Identity::p256())
+            of.issue(&Subject::client(name), &PrivateKey::p256())
         };
         let clients = CLIENTS.iter().map(client).collect();
-        let keys = (0..7).map(|_| Identity::p256()).collect();
+        let keys = (0..7).map(|_| PrivateKey::p256()).collect();
         Arc::new(Self { servers: Authority::root("servers"), keys, authorities, clients })
     }
 }
@@ -291,13 +291,13 @@ impl Kind for Server {
         Some(Content { number: self.made, ..content })
     }
 
-    fn load(&self, live: &mut Live<ServerTls>, dirs: &[PathBuf], watcher: MakeWatcher) {
+    fn load(&self, live: &mut InteractiveWorld<ServerTls>, dirs: &[PathBuf], watcher: MakeWatcher) {
         let builder = self.builder(dirs).expiry_warnings(THRESHOLDS.map(Duration::from_secs));
         let builder = builder.clock(live.sim().clock()).watcher(Some(watcher));
         live.load_by(builder.into_generic().unwrap()).unwrap();
     }
 
-    fn serves(&mut self, live: &Live<ServerTls>, model: &Model) -> Result<(), String> {
+    fn serves(&mut self, live: &InteractiveWorld<ServerTls>, model: &Model) -> Result<(), String> {
         let current = live.reloader().current();
         let epoch = current.value.trust_epoch();
         if epoch != model.epoch {

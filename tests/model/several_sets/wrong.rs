@@ -58,7 +58,7 @@ impl Wrong {
                 _ => true,
             }),
             Self::StateOfTheFirst => {
-                status.held_until = status.sets[0].held_until;
+                status.deferred_until = status.sets[0].deferred_until;
                 status.differs_since = status.sets[0].differs_since;
             }
             Self::RepeatsRefusals => {

@@ -6,9 +6,9 @@ use std::{
 };
 
 use rustls_reload::{Clock, Event, Now, Reload, ServerReloader};
-use rustls_reload_testkit::{Authority, Identity, Subject};
+use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 
-use crate::common::{Keyed, Volume};
+use crate::common::{NamedFile, Volume};
 
 const HOUR: u64 = 3600;
 /// On the wall clock, in seconds; all else counts from there.
@@ -45,10 +45,10 @@ fn reloaded(clock: &Arc<Hand>, moved: (u64, u64)) -> (Volume, ServerReloader, Ar
     let pair = |hours: u64| {
         let at = |seconds: u64| -> SystemTime { UNIX_EPOCH + Duration::from_secs(seconds) };
         let subject = Subject::server("localhost").valid(at(START - HOUR), at(START + hours * HOUR));
-        ca.issue(&subject, &Identity::ed25519())
+        ca.issue(&subject, &PrivateKey::ed25519())
     };
     let (old, new) = (pair(400), pair(5));
-    let files = [&old, &new].map(|pair| -> [Keyed<'_>; 2] {
+    let files = [&old, &new].map(|pair| -> [NamedFile<'_>; 2] {
         [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
     });
     let mut volume = Volume::new(&files[0]);

@@ -6,8 +6,8 @@ use std::{
 };
 
 use rustls_reload::{Clock, Event, Reload, ServerReloader, Timing};
-use rustls_reload_harness::sim::{EPOCH, Live, SimWatcher, Weather};
-use rustls_reload_testkit::{Authority, Identity, Op, Pair, Subject};
+use rustls_reload_harness::sim::{EPOCH, InteractiveWorld, SimWatcher, WorldConfig};
+use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject};
 
 use super::{HOUR, Stage, files, issue};
 use crate::common::{self, Volume, Wall, started};
@@ -23,10 +23,10 @@ fn nearing(event: &Event) -> Option<u64> {
 
 /// The same of everything that is told until it has looked so often.
 fn heard(stage: &mut Stage, looks: u64) -> Vec<u64> {
-    let first = stage.reloader.status().looks;
+    let first = stage.reloader.status().snapshots;
     let start = std::time::Instant::now();
     // What a look leads to is told before the next one begins.
-    while stage.reloader.status().looks < first + looks + 1 {
+    while stage.reloader.status().snapshots < first + looks + 1 {
         assert!(start.elapsed() < common::DEADLINE, "nobody looks");
         std::thread::yield_now();
     }
@@ -126,7 +126,7 @@ fn inv11_who_renews_in_time_hears_nothing_and_who_does_not_hears_it_to_the_look(
     let ca = Authority::root("CA");
     let pair = |from: u32| {
         let at = |days: u32| SystemTime::UNIX_EPOCH + EPOCH.wall + days * day;
-        ca.issue(&Subject::server("localhost").valid(at(from), at(from + 90)), &Identity::ed25519())
+        ca.issue(&Subject::server("localhost").valid(at(from), at(from + 90)), &PrivateKey::ed25519())
     };
     let write = |pair: &Pair| {
         let write = |(path, text): (&str, &String)| {
@@ -137,7 +137,7 @@ fn inv11_who_renews_in_time_hears_nothing_and_who_does_not_hears_it_to_the_look(
     let paths = ["/tls.crt", "/tls.key"].map(Into::into);
     let poll = Duration::from_secs(3600);
     let timing = Timing { poll, ..Timing::default() };
-    let mut live = Live::new(&paths, &write(&pair(0)), timing, Weather::default());
+    let mut live = InteractiveWorld::new(&paths, &write(&pair(0)), timing, WorldConfig::default());
     let sim = live.sim().clone();
     let told = Arc::new(Mutex::new(Vec::new()));
     let (keep, clock) = (Arc::clone(&told), sim.clone());

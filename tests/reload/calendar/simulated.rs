@@ -15,8 +15,8 @@ use rustls_reload::{
     Build, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, ServerBuild, ServerReloader,
     ServerTls, Timing, internal, watch::MakeWatcher,
 };
-use rustls_reload_harness::sim::{self, EPOCH, Live, Sim, SimWatcher, Weather};
-use rustls_reload_testkit::{Authority, Identity, Op, Pair, Subject};
+use rustls_reload_harness::sim::{self, EPOCH, InteractiveWorld, Sim, SimWatcher, WorldConfig};
+use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject};
 
 use crate::common::{Generation, at_time, client, shake};
 
@@ -44,7 +44,7 @@ fn cast() -> &'static Cast {
             if hours < 0 { epoch - by } else { epoch + by }
         };
         let issue = |(from, to)| {
-            ca.issue(&Subject::server("localhost").valid(at(from), at(to)), &Identity::ed25519())
+            ca.issue(&Subject::server("localhost").valid(at(from), at(to)), &PrivateKey::ed25519())
         };
         let pairs: Vec<_> = WINDOWS.into_iter().map(issue).collect();
         let generation = Generation { client: pairs[0].clone(), server: pairs[0].clone(), ca };
@@ -139,7 +139,7 @@ enum Fate {
 
 /// A world, and what the oracle knows of it.
 struct World {
-    live: Live<ServerTls>,
+    live: InteractiveWorld<ServerTls>,
     events: Events<ServerTls>,
     hour: i64,
     disk: usize,
@@ -167,9 +167,9 @@ fn watcher(sim: &Sim) -> MakeWatcher {
 }
 
 /// A world in which the first pair is served, half an hour after its beginning.
-fn live(wrong: Wrong, timing: Timing, watched: bool) -> Live<ServerTls> {
+fn live(wrong: Wrong, timing: Timing, watched: bool) -> InteractiveWorld<ServerTls> {
     let base: Vec<_> = std::iter::once(Op::Mkdir("/tls".into())).chain(write(&cast().pairs[0])).collect();
-    let mut live = Live::new(&paths(), &base, timing, Weather::default());
+    let mut live = InteractiveWorld::new(&paths(), &base, timing, WorldConfig::default());
     let sim = live.sim().clone();
     sim.set_clock(1800);
     let clock: Arc<dyn Clock> =
@@ -213,7 +213,7 @@ impl World {
         let letter = |event: &Event| match event {
             Event::Published { recovered: true, .. } => 'P',
             Event::Published { .. } => 'p',
-            Event::Held { .. } => 'h',
+            Event::Deferred { .. } => 'h',
             Event::Refused { error, .. } if error.layer() == Layer::Validity => 'r',
             Event::Recovered { .. } => 'R',
             Event::Warning { error } if error.layer() == Layer::Validity => 'w',
@@ -238,9 +238,9 @@ impl World {
                 Duration::from_millis(10_100)
             }
         };
-        let first = self.live.reloader().status().looks;
+        let first = self.live.reloader().status().snapshots;
         self.live.until(limit, |_| false);
-        let looks = self.live.reloader().status().looks - first;
+        let looks = self.live.reloader().status().snapshots - first;
         let told = self.told();
         let (disk, fate) = (self.disk, self.judge());
         let expired = self.hour >= WINDOWS[disk].1;
@@ -292,7 +292,8 @@ impl World {
             return Err(format!("{}: generation {}", self.blamed(fate), current.generation));
         }
         let status = self.live.reloader().status();
-        let stands = (status.held_until.is_some(), status.refused.is_some(), status.differs_since.is_some());
+        let stands =
+            (status.deferred_until.is_some(), status.refused.is_some(), status.differs_since.is_some());
         let wanted = (fate == Fate::Held, fate == Fate::Refused, fate != Fate::Served);
         if stands == wanted { Ok(()) } else { Err(format!("INV-11: the status says {stands:?}")) }
     }
@@ -358,7 +359,7 @@ fn each_wrong_calendar_is_caught() {
 }
 
 /// Puts the pair that is valid from the fourth hour on, and returns when it is served, by the wall clock.
-fn served_at(live: &mut Live<ServerTls>, limit: Duration) -> Duration {
+fn served_at(live: &mut InteractiveWorld<ServerTls>, limit: Duration) -> Duration {
     let done = live.until(limit, |reloader| reloader.status().generation == 2);
     assert!(done, "not served: {:#?}", live.reloader().status());
     live.sim().now().wall
@@ -377,7 +378,7 @@ fn inv05_what_is_held_is_served_within_milliseconds_of_its_date_with_no_event_an
         at.as_secs_f64() - date.as_secs_f64()
     );
     // Started, settled, waited.
-    assert!(live.reloader().status().looks < 10, "{}", live.reloader().status().looks);
+    assert!(live.reloader().status().snapshots < 10, "{}", live.reloader().status().snapshots);
 }
 
 #[test]
@@ -385,7 +386,7 @@ fn inv05_a_clock_that_is_set_is_noticed_within_the_poll() {
     for (watched, poll) in [(true, 10), (false, 1)] {
         let mut live = live(Wrong::Nothing, Timing::default(), watched);
         write(&cast().pairs[2]).iter().for_each(|op| live.sim().apply(op).unwrap());
-        live.until(Duration::from_secs(60), |reloader| reloader.status().held_until.is_some());
+        live.until(Duration::from_secs(60), |reloader| reloader.status().deferred_until.is_some());
         live.until(Duration::from_millis(123), |_| false);
         let before = live.sim().now().mono;
         live.sim().set_clock(4 * 3600);
@@ -405,7 +406,7 @@ fn inv12_what_is_held_or_refused_is_looked_at_no_more_often_than_anything_else()
             live.until(Duration::from_secs(60), |_| false);
             let first = live.reloader().status();
             live.until(HOUR / 4, |_| false);
-            let looks = live.reloader().status().looks - first.looks;
+            let looks = live.reloader().status().snapshots - first.snapshots;
             assert!((90..=91).contains(&looks), "{looks} looks in a quarter of an hour, pair {pair}");
             assert_eq!(live.reloader().status().generation, 1);
         }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rcgen::SigningKey as _;
 use rustls_reload::{ClientAuth, ServerReloader, internal::der};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use super::world::{World, someone, spec};
 use crate::common;
 
 /// A list whose issuing distribution point is the name of its issuer, spelt with strings of this type.
-fn at_issuer(ca: &Authority, key: &Identity, tag: u8) -> Vec<u8> {
+fn at_issuer(ca: &Authority, key: &PrivateKey, tag: u8) -> Vec<u8> {
     let tlv = |tag: u8, parts: &[&[u8]]| {
         let content = parts.concat();
         let length = match content.len() {
@@ -89,7 +89,7 @@ fn with_key(ca: &Authority, kind: &[u8], key: &[u8]) -> String {
 
 #[test]
 fn inv14_point_that_is_the_issuer_in_another_spelling_covers() {
-    let (world, key) = (World::new(), Identity::p256());
+    let (world, key) = (World::new(), PrivateKey::p256());
     let ca = Authority::posing("clients", &key);
     world.put("ca/ca.crt", ca.pem.as_bytes());
     let good = someone(&ca);
@@ -165,12 +165,12 @@ fn inv14_list_by_an_intermediate_without_crl_sign_rejects() {
 fn inv14_bundle_with_too_many_cas_of_one_name_is_warned_of() {
     let world = World::new();
     let cas: Vec<_> = (0..102).map(|_| Authority::root("clients")).collect();
-    let last = cas.last().unwrap().issue(&Subject::client("client"), &Identity::p256());
+    let last = cas.last().unwrap().issue(&Subject::client("client"), &PrivateKey::p256());
     let below = cas
         .last()
         .unwrap()
         .intermediate("issuing")
-        .issue_with_chain(&Subject::client("client"), &Identity::p256());
+        .issue_with_chain(&Subject::client("client"), &PrivateKey::p256());
     let bundle = |cas: &[Authority]| cas.iter().map(|ca| ca.pem.as_str()).collect::<String>();
     for (count, shown, let_in, warned) in [
         (90, &below, true, 0),
@@ -189,7 +189,7 @@ fn inv14_bundle_with_too_many_cas_of_one_name_is_warned_of() {
 #[test]
 fn inv14_ca_whose_rsa_key_is_none_is_left_out() {
     let (world, ca) = (World::new(), Authority::root("clients"));
-    let good = ca.issue(&Subject::client("client"), &Identity::p256());
+    let good = ca.issue(&Subject::client("client"), &PrivateKey::p256());
     let rsa = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
     for (last, exponent) in [(0xfe, &[1, 0, 1][..]), (0xff, &[1])] {
         let modulus = [&[0x02, 0x82, 1, 1, 0][..], &[0xcd; 255], &[last]].concat();
@@ -235,7 +235,7 @@ fn inv14_client_below_a_seventh_intermediate_is_refused() {
         for i in 1..count {
             above.push(above[i - 1].intermediate(&format!("{}", i + 1)));
         }
-        let pair = above[count - 1].issue(&Subject::client("client"), &Identity::p256());
+        let pair = above[count - 1].issue(&Subject::client("client"), &PrivateKey::p256());
         let chain = above.iter().rev().fold(pair.chain.clone(), |chain, ca| chain + &ca.pem);
         Pair { chain, ..pair }
     };

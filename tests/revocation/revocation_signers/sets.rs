@@ -20,11 +20,11 @@ fn inv09_release_that_is_taken_back_ends_the_session() {
     world.list("crl.d/2.crl", &ca, &spec(2));
     let server = world.builder().load().unwrap();
     let client = world.client(&held, &TLS13);
-    shake(&server.current(), &client).unwrap();
+    shake(&server.config(), &client).unwrap();
     let now = SystemTime::now();
     world.list("crl.d/2.crl", &ca, &ListSpec { window: (now - 2 * HOUR, now - HOUR), ..spec(3) });
     let answer = server.reload_now();
-    let resumed = shake(&server.current(), &client).is_ok_and(|shaken| shaken.resumed);
+    let resumed = shake(&server.config(), &client).is_ok_and(|shaken| shaken.resumed);
     assert!(
         world.lets_in(&server, &held) || !resumed,
         "{answer:?}: a full handshake is refused since the reload, and a session resumes; epoch {}",

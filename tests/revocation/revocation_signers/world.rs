@@ -9,7 +9,7 @@ use std::{
 
 use rustls::{ClientConfig, version::TLS12, version::TLS13};
 use rustls_reload::{ClientAuth, Event, ServerBuilder, ServerReloader};
-use rustls_reload_testkit::{Authority, Identity, ListSpec, Pair, Subject};
+use rustls_reload_testkit::{Authority, ListSpec, Pair, PrivateKey, Subject};
 
 use crate::common::{client_with, quick, shake};
 
@@ -29,7 +29,7 @@ impl World {
             told: Arc::default(),
         };
         ["tls", "ca", "crl.d", "other.d"].iter().for_each(|dir| fs::create_dir(world.path(dir)).unwrap());
-        let pair = world.server_ca.issue(&Subject::server("localhost"), &Identity::p256());
+        let pair = world.server_ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
         world.put("tls/tls.crt", pair.chain.as_bytes());
         world.put("tls/tls.key", pair.key.as_bytes());
         world
@@ -70,7 +70,7 @@ impl World {
     }
 
     pub(crate) fn told_of_shrinking(&self) -> bool {
-        self.told.lock().unwrap().iter().any(|event| matches!(event, Event::TrustShrunk { .. }))
+        self.told.lock().unwrap().iter().any(|event| matches!(event, Event::TrustReduced { .. }))
     }
 
     pub(crate) fn client(
@@ -84,7 +84,7 @@ impl World {
     /// In a full handshake.
     pub(crate) fn lets_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
         let [old, new] =
-            [&TLS12, &TLS13].map(|version| shake(&server.current(), &self.client(shown, version)).is_ok());
+            [&TLS12, &TLS13].map(|version| shake(&server.config(), &self.client(shown, version)).is_ok());
         assert_eq!(old, new);
         new
     }
@@ -101,11 +101,11 @@ pub(crate) fn unidentified(number: u64) -> ListSpec {
 }
 
 pub(crate) fn someone(of: &Authority) -> Pair {
-    of.issue_with_chain(&Subject::client("client"), &Identity::p256())
+    of.issue_with_chain(&Subject::client("client"), &PrivateKey::p256())
 }
 
 /// A client of `old`, whose key the new CA of the same name has certified: RFC 4210 section 4.4.1, OldWithNew.
 pub(crate) fn of_old_with_new(old: &Authority, new: &Authority) -> Pair {
-    let pair = old.issue(&Subject::client("client"), &Identity::p256());
+    let pair = old.issue(&Subject::client("client"), &PrivateKey::p256());
     Pair { chain: pair.chain + &new.certify_again(old, "clients"), ..pair }
 }

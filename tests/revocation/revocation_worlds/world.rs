@@ -12,7 +12,7 @@ use rustls::{
 };
 use rustls_reload::internal::der;
 use rustls_reload_harness::{RevocationPolicy, client_verifiers};
-use rustls_reload_testkit::{Authority, Crl, HOLD, Identity, ListSpec, Pair, Subject};
+use rustls_reload_testkit::{Authority, Crl, HOLD, ListSpec, Pair, PrivateKey, Subject};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -142,7 +142,7 @@ impl Factory {
     pub(crate) fn new() -> Self {
         let (root, other) = (Authority::seeded("CA", 1), Authority::seeded("CA", 2));
         let (mut certs, mut named, mut of_intermediates) = (Vec::new(), Vec::new(), Vec::new());
-        let key = Identity::seeded(3);
+        let key = PrivateKey::seeded(3);
         for points in POINTS {
             let pair = root.issue_listed_at(&Subject::client("client"), &key, points);
             named.push(pair.leaf.clone());

@@ -14,7 +14,7 @@ use rustls::{
     ClientConfig, ServerConfig, crypto::ring::Ticketer, pki_types::UnixTime, time_provider::TimeProvider,
 };
 use rustls_reload::{ClientAuth, Event, Reload, ServerBuilder, ServerReloader};
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use crate::common::{Handshake, Shaken, client_with, server_in, shake, shake_as};
 
@@ -73,7 +73,7 @@ impl World {
     }
 
     fn pair(&self, name: &str, subject: &Subject) {
-        let pair = self.servers.issue(subject, &Identity::p256());
+        let pair = self.servers.issue(subject, &PrivateKey::p256());
         self.write(&format!("{name}.crt"), &pair.chain);
         self.write(&format!("{name}.key"), &pair.key);
     }
@@ -97,7 +97,7 @@ impl World {
     }
 
     fn issue(&self, name: &str) -> Pair {
-        self.clients.issue(&Subject::client(name), &Identity::p256())
+        self.clients.issue(&Subject::client(name), &PrivateKey::p256())
     }
 
     fn client(&self, shown: Option<&Pair>) -> Arc<ClientConfig> {
@@ -106,7 +106,7 @@ impl World {
 
     /// Whether a client that shows this is let in.
     fn lets_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
-        self.takes(&server.current(), &self.client(Some(shown)))
+        self.takes(&server.config(), &self.client(Some(shown)))
     }
 
     fn takes(&self, server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> bool {
@@ -122,7 +122,7 @@ impl World {
     /// Makes a handshake that succeeds.
     fn connect(&self, server: &ServerReloader, client: &Arc<ClientConfig>) -> Shaken {
         self.handshakes.set(self.handshakes.get() + 1);
-        shake(&server.current(), client).unwrap()
+        shake(&server.config(), client).unwrap()
     }
 }
 
@@ -166,7 +166,7 @@ fn revocation_unknown(world: &World) {
     let other = Authority::root("other");
     world.write("ca.crt", world.clients.pem.clone() + &other.pem);
     world.write("ca.crl", world.list(&[], 9, 1));
-    let unlisted = other.issue(&Subject::client("c"), &Identity::p256());
+    let unlisted = other.issue(&Subject::client("c"), &PrivateKey::p256());
     let listed = world.issue("c");
     let server = world.with_list().load().unwrap();
     assert!(world.lets_in(&server, &listed) && !world.lets_in(&server, &unlisted));
@@ -232,7 +232,7 @@ fn list_of_another_key(world: &World) {
 
 fn leaf_only(world: &World) {
     let between = world.clients.intermediate("between");
-    let client = between.issue_with_chain(&Subject::client("c"), &Identity::p256());
+    let client = between.issue_with_chain(&Subject::client("c"), &PrivateKey::p256());
     world.write("ca.crl", list_of(&between, &[], 9, 1));
     let server = world.with_list().load().unwrap();
     assert!(!world.lets_in(&server, &client), "there is no list that the intermediate could be in");
@@ -249,16 +249,16 @@ fn leaf_only(world: &World) {
 }
 
 fn client_auth(world: &World) {
-    let stranger = Authority::root("stranger").issue(&Subject::client("c"), &Identity::p256());
+    let stranger = Authority::root("stranger").issue(&Subject::client("c"), &PrivateKey::p256());
     let good = world.issue("c");
     for (mode, anonymous) in [(ClientAuth::Optional, true), (ClientAuth::Required, false)] {
         let ca = world.dir.path().join("ca.crt");
         let server = server_in(world.dir.path()).client_ca(ca, mode).load().unwrap();
         assert!(world.lets_in(&server, &good) && !world.lets_in(&server, &stranger));
-        assert_eq!(world.takes(&server.current(), &world.client(None)), anonymous);
+        assert_eq!(world.takes(&server.config(), &world.client(None)), anonymous);
     }
     let server = server_in(world.dir.path()).load().unwrap();
-    assert!(world.takes(&server.current(), &world.client(None)));
+    assert!(world.takes(&server.config(), &world.client(None)));
 }
 
 fn server_names(world: &World) {
@@ -268,7 +268,7 @@ fn server_names(world: &World) {
     let client = world.client(None);
     let answered = |server: &ServerReloader, name: &str| {
         world.handshakes.set(world.handshakes.get() + 1);
-        shake_as(&server.current(), &client, name).map(|found| found.leaf().clone())
+        shake_as(&server.config(), &client, name).map(|found| found.leaf().clone())
     };
     let (lax, strict) = (builder().load().unwrap(), builder().strict_names(true).load().unwrap());
     assert!(answered(&lax, "b.example").is_ok() && answered(&strict, "b.example").is_ok());
@@ -339,7 +339,7 @@ fn sessions_off(world: &World) {
     let server = world.builder().session_cache(0).load().unwrap();
     let client = world.client(Some(&world.issue("c")));
     assert!(!world.resumes(&server, &client) && !world.resumes(&server, &client));
-    assert_eq!(server.current().max_early_data_size, 0, "early data is off");
+    assert_eq!(server.config().max_early_data_size, 0, "early data is off");
 }
 
 /// A session that was made for one name does not resume for another.
@@ -350,7 +350,7 @@ fn sessions_of_a_name(world: &World) {
     let client = world.client(Some(&world.issue("c")));
     let resumes = |name: &str| {
         world.handshakes.set(world.handshakes.get() + 1);
-        shake_as(&server.current(), &client, name).unwrap().resumed
+        shake_as(&server.config(), &client, name).unwrap().resumed
     };
     assert!(!resumes("localhost") && resumes("localhost") && !resumes("b"));
 }
@@ -358,8 +358,8 @@ fn sessions_of_a_name(world: &World) {
 /// A client certificate, or a list, that expires ends no session.
 fn sessions_over_dates(world: &World) {
     let (from, to) = (SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(3600));
-    let short = world.clients.issue(&Subject::client("c").valid(from, to), &Identity::p256());
-    let long = world.clients.issue(&Subject::client("c").valid(from, to + DAY), &Identity::p256());
+    let short = world.clients.issue(&Subject::client("c").valid(from, to), &PrivateKey::p256());
+    let long = world.clients.issue(&Subject::client("c").valid(from, to + DAY), &PrivateKey::p256());
     for (client, list_to) in [(short, to + DAY), (long, to)] {
         world.write("ca.crl", world.clients.crl(&[], (from, list_to), 1).pem);
         let clock = Arc::new(Ahead::default());
@@ -370,7 +370,7 @@ fn sessions_over_dates(world: &World) {
         assert!(!world.resumes(&server, &resuming));
         clock.0.store(7200, Ordering::SeqCst);
         assert!(world.resumes(&server, &resuming));
-        assert!(!world.takes(&server.current(), &fresh));
+        assert!(!world.takes(&server.config(), &fresh));
     }
 }
 
@@ -409,11 +409,11 @@ fn client_ca_gone(world: &World) {
     let server = world.builder().load().unwrap();
     let (other, client) = (Authority::root("other"), world.issue("c"));
     let resuming = world.client(Some(&client));
-    assert!(world.takes(&server.current(), &resuming) && world.resumes(&server, &resuming));
+    assert!(world.takes(&server.config(), &resuming) && world.resumes(&server, &resuming));
     world.write("ca.crt", &other.pem);
     assert!(matches!(server.reload_now(), Reload::Reloaded));
-    assert!(!world.takes(&server.current(), &resuming) && !world.lets_in(&server, &client));
-    let theirs = other.issue(&Subject::client("c"), &Identity::p256());
+    assert!(!world.takes(&server.config(), &resuming) && !world.lets_in(&server, &client));
+    let theirs = other.issue(&Subject::client("c"), &PrivateKey::p256());
     assert!(world.lets_in(&server, &theirs));
     // An unreadable or empty bundle is not a bundle without CAs.
     for broken in ["", "no PEM"] {
@@ -427,12 +427,12 @@ fn client_ca_gone(world: &World) {
 fn handshake_under_way(world: &World) {
     let server = world.builder().load().unwrap();
     let client = world.client(Some(&world.issue("c")));
-    let under_way = Handshake::begin(server.current(), &client).unwrap();
+    let under_way = Handshake::begin(server.config(), &client).unwrap();
     world.write("ca.crt", Authority::root("other").pem);
     assert!(matches!(server.reload_now(), Reload::Reloaded));
     world.handshakes.set(world.handshakes.get() + 1);
     assert!(under_way.end().is_ok());
-    assert!(!world.takes(&server.current(), &client), "its session is not in the new configuration");
+    assert!(!world.takes(&server.config(), &client), "its session is not in the new configuration");
 }
 
 /// A removed CA is reported as removed trust, a renewal of the pair and one more CA are not.
@@ -445,7 +445,7 @@ fn trust_reduced(world: &World) {
         assert!(matches!(server.reload_now(), Reload::Reloaded));
         let mut found = false;
         while let Some(event) = events.next_within(Duration::ZERO) {
-            found |= matches!(*event.event, Event::TrustShrunk { .. });
+            found |= matches!(*event.event, Event::TrustReduced { .. });
         }
         found
     };

@@ -12,7 +12,7 @@ use rustls::{
     pki_types::{PrivateKeyDer, pem::PemObject},
     sign::SigningKey,
 };
-use rustls_reload_testkit::{Identity, armor};
+use rustls_reload_testkit::{PrivateKey, armor};
 
 pub(crate) const KEY_USAGE: &[u8] = &[0x55, 29, 15];
 pub(crate) const ALTERNATIVE: &[u8] = &[0x55, 29, 17];
@@ -134,7 +134,7 @@ pub(crate) enum Signer {
 
 impl Signer {
     pub(crate) fn new() -> (Self, String) {
-        let pem = Identity::p256().pem();
+        let pem = PrivateKey::p256().pem();
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
         (Self::P256(ring::default_provider().key_provider.load_private_key(key).unwrap()), pem)
     }

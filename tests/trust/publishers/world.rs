@@ -12,7 +12,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
     version::TLS13,
 };
-use rustls_reload_testkit::{Authority, Identity, Pair, Subject};
+use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use crate::common::{client_with, replace};
 
@@ -169,11 +169,11 @@ impl World {
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let authorities = Ca::ALL.map(|ca| Authority::root(ca.name()));
         let server = Authority::root("server CA");
-        let pairs = [0, 1].map(|_| server.issue(&Subject::server("localhost"), &Identity::p256()));
+        let pairs = [0, 1].map(|_| server.issue(&Subject::server("localhost"), &PrivateKey::p256()));
         let versions: [&'static SupportedProtocolVersion; 1] = [&TLS13];
         let client = |(ca, bad): &(Ca, bool)| {
             let name = format!("{ca:?} {bad}");
-            let pair = authorities[*ca as usize].issue(&Subject::client(&name), &Identity::p256());
+            let pair = authorities[*ca as usize].issue(&Subject::client(&name), &PrivateKey::p256());
             let config = client_with(&[&server], Some(&pair), &versions);
             (pair, config)
         };

@@ -8,7 +8,7 @@ use std::{
 
 use rustls::{crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey};
 use rustls_reload::internal::der;
-use rustls_reload_testkit::{Authority, HOLD, Identity, ListSpec, Odd, Pair, Subject};
+use rustls_reload_testkit::{Authority, CrlVariant, HOLD, ListSpec, Pair, PrivateKey, Subject};
 
 use super::world::{Anchor, BUNDLES, CLIENTS, Cert, FURTHER, Form, Key, LEAVES, LISTS, Leaf, List, Names};
 
@@ -53,7 +53,7 @@ impl Forge {
             let names = leaf.names.iter().map(|&name| name.to_owned()).collect();
             let subject = Subject { names, ..Subject::server("") };
             let place = u8::from(leaf.renewed);
-            let pair = issuers[usize::from(place)].issue(&subject, &Identity::seeded(8 + place));
+            let pair = issuers[usize::from(place)].issue(&subject, &PrivateKey::seeded(8 + place));
             forge.leaves.insert(leaf, pair);
         }
         forge
@@ -77,7 +77,7 @@ impl Forge {
             Cert::Good => "good.in.test".to_owned(),
             other => format!("{other:?}.test").to_lowercase(),
         };
-        let (now, identity, subject) = (SystemTime::now(), Identity::seeded(seed), Subject::client(&name));
+        let (now, identity, subject) = (SystemTime::now(), PrivateKey::seeded(seed), Subject::client(&name));
         let Some(issuer) = cert.issuer() else {
             return Authority::posing(&name, &identity).issue(&subject, &identity);
         };
@@ -101,7 +101,7 @@ impl Forge {
             ..ListSpec::new(1 + u64::from(list.later))
         };
         let made = authority.list(&spec);
-        if list.delta { authority.odd_crl(&made, Odd::Delta).pem } else { made.pem }
+        if list.delta { authority.odd_crl(&made, CrlVariant::Delta).pem } else { made.pem }
     }
 
     fn serial(&self, cert: Cert) -> Vec<u8> {

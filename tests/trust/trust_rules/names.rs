@@ -116,7 +116,9 @@ fn renew(
     let same = change.is_same(Rule::Right);
     let epochs = built.value.trust_epoch() - served.trust_epoch();
     count.expect(epochs, u64::from(!same), || format!("the epoch: {}", what()));
-    count.expect(built.shrunk.is_some(), false, || format!("names are no trust of clients: {}", what()));
+    count.expect(built.reduced_trust.is_some(), false, || {
+        format!("names are no trust of clients: {}", what())
+    });
     for (name, offering) in &offering {
         let found = offering.offer(&built.value, name);
         count.offered += 1;

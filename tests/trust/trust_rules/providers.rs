@@ -15,7 +15,7 @@ use rustls::{
     version::TLS13,
 };
 use rustls_reload::{Error, Files, HandshakeFailure, Layer, Secret, ServerTls, internal::crl};
-use rustls_reload_testkit::{Authority, Identity, ListSpec, Pair, Subject, armor};
+use rustls_reload_testkit::{Authority, ListSpec, Pair, PrivateKey, Subject, armor};
 
 use super::{
     clients::{client, shake},
@@ -96,11 +96,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let pem = include_str!("../../load/vectors/keys/rsa-2048.pem");
-        let identity = Identity::from_pem(pem);
+        let identity = PrivateKey::from_pem(pem);
         let (root, below) = (Authority::posing("RSA", &identity), Authority::posing("below", &identity));
         let certificate = root.certify_again(&below, "below");
         let clients = CLIENTS.map(|(is_below, revoked)| {
-            let key = Identity::seeded(20 + u8::from(is_below) * 2 + u8::from(revoked));
+            let key = PrivateKey::seeded(20 + u8::from(is_below) * 2 + u8::from(revoked));
             let subject = Subject::client("client.test");
             if !is_below {
                 return root.issue(&subject, &key);
@@ -111,7 +111,7 @@ impl World {
         let servers = Authority::seeded("servers", 6);
         Self {
             other: Authority::seeded("other", 7),
-            server: servers.issue(&Subject::server("a.test"), &Identity::seeded(8)),
+            server: servers.issue(&Subject::server("a.test"), &PrivateKey::seeded(8)),
             key: PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap(),
             root,
             below,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use rustls_reload::{HandshakeFailure, Layer, Lost, ServerTls};
+use rustls_reload::{HandshakeFailure, Layer, RemovedTrust, ServerTls};
 
 use super::{
     count::{Count, halves},
@@ -209,16 +209,22 @@ impl Loaded<'_> {
             let is_in = |state: &State, client| self.verdict(state, client).is_ok();
             CLIENTS.into_iter().filter(move |client| is_in(&from, *client) && !is_in(to, *client))
         };
-        let lost = built.shrunk.as_ref().map(|shrunk| shrunk.lost.clone()).unwrap_or_default();
-        let cas = lost.iter().filter(|lost| matches!(lost, Lost::ClientCa { .. })).count();
-        count.shrunk += usize::from(built.shrunk.is_some());
+        let lost = built.reduced_trust.as_ref().map(|shrunk| shrunk.removed.clone()).unwrap_or_default();
+        let cas = lost.iter().filter(|lost| matches!(lost, RemovedTrust::ClientCa { .. })).count();
+        count.shrunk += usize::from(built.reduced_trust.is_some());
         count.expect(cas, to.lost_cas(&from), || format!("CAs that went: {}: {lost:?}", what()));
         let may_shrink = to.lost_cas(&from) > 0 || !to.forgives(&from, policy);
         let must_shrink = to.lost_cas(&from) > 0 || losers().next().is_some() && may_shrink;
-        let fine = if must_shrink { built.shrunk.is_some() } else { may_shrink || built.shrunk.is_none() };
+        let fine = if must_shrink {
+            built.reduced_trust.is_some()
+        } else {
+            may_shrink || built.reduced_trust.is_none()
+        };
         count.expect(fine, true, || format!("{must_shrink} {may_shrink} {lost:?}: {}", what()));
-        let settled =
-            built.shrunk.as_ref().is_none_or(|shrunk| shrunk.epoch == epochs[1] && !shrunk.lost.is_empty());
+        let settled = built
+            .reduced_trust
+            .as_ref()
+            .is_none_or(|shrunk| shrunk.epoch == epochs[1] && !shrunk.removed.is_empty());
         count.expect(settled, true, || format!("what is told: {}", what()));
         // Sessions of whoever is shut out are the ones that must not go on.
         let accepted: Vec<_> =
@@ -292,7 +298,7 @@ impl Loaded<'_> {
         };
         let epochs = [&self.served, &built.value].map(ServerTls::trust_epoch);
         count.expect(epochs[1], epochs[0] + 2, || format!("the epoch back at {from:?} from {to:?}"));
-        count.shrunk += usize::from(built.shrunk.is_some());
+        count.shrunk += usize::from(built.reduced_trust.is_some());
         if let Some(client) = client {
             self.offer(count, &built.value, &from, client, false);
         }

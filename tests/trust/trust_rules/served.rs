@@ -135,16 +135,16 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
         let shrinks = CLIENTS.into_iter().any(|client| verdict(&from, client) && !verdict(&to, client));
         count.shrunk += usize::from(shrinks);
         let told = std::iter::from_fn(|| events.try_next()).map(|told| told.event);
-        let told = told.filter(|event| matches!(**event, Event::TrustShrunk { .. })).count();
+        let told = told.filter(|event| matches!(**event, Event::TrustReduced { .. })).count();
         count.expect(told, usize::from(shrinks), || format!("events: {}", what()));
         for (accepted, _open) in accepted {
             let accepted = accepted.unwrap();
             let before = accepted.generation();
-            count.expect(reloader.shrank_after(before), shrinks, || format!("status: {}", what()));
-            count.expect(is_ready(accepted.shrunk), shrinks, || format!("draining: {}", what()));
+            count.expect(reloader.trust_reduced_since(before), shrinks, || format!("status: {}", what()));
+            count.expect(is_ready(accepted.trust_reduced), shrinks, || format!("draining: {}", what()));
         }
         let now = reloader.served().generation;
-        count.expect(is_ready(reloader.trust_shrunk(now)), false, || format!("nothing after: {}", what()));
+        count.expect(is_ready(reloader.trust_reduced(now)), false, || format!("nothing after: {}", what()));
         // Who takes the certificate alone gets the new one.
         let config = Arc::new(client(None, &TLS13, &provider.crypto));
         count.full(shake(&resolved, &config, "a.test"), Ok(()), || format!("resolver: {}", what()));

@@ -11,8 +11,8 @@ use rustls::{
     server::ProducesTickets,
 };
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Files, Secret, ServerBuild, ServerReloader, ServerTls, Whole,
-    internal,
+    Build, Built, ClientAuth, Context, Error, Files, InitialBuild, Secret, ServerBuild, ServerReloader,
+    ServerTls, internal,
 };
 
 use super::{
@@ -179,7 +179,7 @@ impl Server {
         sets.into_iter().map(Files::new).collect()
     }
 
-    pub fn first(&mut self, files: &[Files]) -> Result<Whole<ServerTls>, Error> {
+    pub fn first(&mut self, files: &[Files]) -> Result<InitialBuild<ServerTls>, Error> {
         self.build.first(files, wall())
     }
 
@@ -195,7 +195,7 @@ impl Server {
     }
 
     /// Loads a state with the first leaves.
-    pub fn load(&mut self, forge: &Forge, state: &State) -> Result<Whole<ServerTls>, Error> {
+    pub fn load(&mut self, forge: &Forge, state: &State) -> Result<InitialBuild<ServerTls>, Error> {
         let files = self.files(forge, state, &LEAVES[..1]);
         self.first(&files)
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustls_reload::{Event, ServerReloader};
-use rustls_reload_testkit::{Authority, Identity, Subject};
+use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 
 use super::read;
 use crate::common::DEADLINE;
@@ -54,7 +54,7 @@ fn inv05_directory_with_a_path_of_nearly_4096_bytes_is_watched() {
         dir.push("d".repeat(20));
     }
     fs::create_dir_all(&dir).unwrap();
-    let pair = Authority::root("CA").issue(&Subject::server("localhost"), &Identity::p256());
+    let pair = Authority::root("CA").issue(&Subject::server("localhost"), &PrivateKey::p256());
     let (chain, key) = (dir.join("tls.crt"), dir.join("tls.key"));
     fs::write(&chain, &pair.chain).unwrap();
     fs::write(&key, &pair.key).unwrap();

@@ -157,7 +157,7 @@ fn inv11_files_behind_descriptors_are_polled_and_reported_as_such() {
     write(&generations[0].server);
     let open = files.each_ref().map(|path| fs::File::open(path).unwrap());
     let [crt, key] = open.each_ref().map(fd);
-    let timing = Timing { poll_degraded: quick().poll_degraded, ..by_events_only() };
+    let timing = Timing { degraded_poll: quick().degraded_poll, ..by_events_only() };
     let reloader = ServerReloader::builder(crt, key).timing(timing).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();

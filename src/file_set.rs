@@ -11,35 +11,35 @@ use crate::{
     clock::{Clock, Now},
     error::{Error, Layer},
     event::Event,
-    expiry::{Dated, Expiry},
+    expiry::{CertificateValidity, Expiry},
     fs::{Fs, nanos},
-    machine::{Machine, Seen, Timing},
-    snapshot::{self, Files, Look, PathSet},
+    machine::{Machine, ReadOutcome, Timing},
+    snapshot::{self, Files, PathSet, Snapshot},
     status::{Refused, SetStatus},
-    walk::{Motion, Walk},
+    walk::{ChangeKind, Walk},
 };
 
 mod state_hash;
 
 /// One consistent set of files and the walk to them.
-pub(crate) struct Set {
+pub(crate) struct ConsistentRead {
     pub(crate) files: Files,
     walk: Walk,
 }
 
-impl Set {
+impl ConsistentRead {
     /// Returns whether both hold the same bytes, reached the same way, and nothing has moved since
     /// `earlier`.
-    fn is(&self, earlier: &Self) -> bool {
-        self.files == earlier.files && self.walk.held_still_since(&earlier.walk)
+    fn is_unchanged_since(&self, earlier: &Self) -> bool {
+        self.files == earlier.files && self.walk.unchanged_since(&earlier.walk)
     }
 }
 
 /// A file set that is not served.
 struct Candidate {
-    set: Set,
+    set: ConsistentRead,
     /// How the candidate came to be; constant for as long as it is the same.
-    motion: Motion,
+    motion: ChangeKind,
     content: u64,
     /// Identifies the bytes among those of the previous candidate and the last evaluated ones.
     bytes: u64,
@@ -60,18 +60,18 @@ impl From<Error> for Cause {
 }
 
 /// Everything that concerns one file set alone.
-pub(crate) struct Unit<V> {
+pub(crate) struct FileSet<V> {
     pub(crate) paths: PathSet,
     pub(crate) machine: Machine<Cause>,
-    served: Set,
+    served: ConsistentRead,
     candidate: Option<Candidate>,
     /// The previous snapshot, if it was torn.
-    torn: Option<Look>,
+    torn: Option<Snapshot>,
     /// The last rejected or deferred bytes and their number, so that rewriting the same bytes is
     /// not reported again.
-    judged: Option<(Files, u64)>,
+    last_evaluated: Option<(Files, u64)>,
     /// The bytes and the date that were last reported as deferred.
-    held_told: Option<(u64, Duration)>,
+    reported_deferral: Option<(u64, Duration)>,
     /// The value with the candidate in it, once the candidate has passed every check.
     built: Option<Built<V>>,
     /// The number of contents and bytes that were numbered so far.
@@ -82,17 +82,17 @@ pub(crate) struct Unit<V> {
     expiry: Expiry,
 }
 
-impl<V> Unit<V> {
+impl<V> FileSet<V> {
     /// Makes a file set that is served.
-    pub(crate) fn new(paths: PathSet, served: Set, timing: Timing, expiry: Expiry) -> Self {
+    pub(crate) fn new(paths: PathSet, served: ConsistentRead, timing: Timing, expiry: Expiry) -> Self {
         Self {
             paths,
             machine: Machine::new(timing),
             served,
             candidate: None,
             torn: None,
-            judged: None,
-            held_told: None,
+            last_evaluated: None,
+            reported_deferral: None,
             built: None,
             numbers: 0,
             differs_since: None,
@@ -102,24 +102,24 @@ impl<V> Unit<V> {
     }
 
     /// Records how near its end the served leaf is, and returns the event that is due for it.
-    pub(crate) fn nears_its_end(&mut self, status: &mut SetStatus, now: Now) -> Option<Event> {
-        self.expiry.serve(status.leaf.iter().map(|leaf| Dated::leaf(&status.path, leaf)));
+    pub(crate) fn check_expiry(&mut self, status: &mut SetStatus, now: Now) -> Option<Event> {
+        self.expiry.serve(status.leaf.iter().map(|leaf| CertificateValidity::leaf(&status.path, leaf)));
         status.expiring = self.expiry.near(now.wall).pop();
         self.expiry.tell(now).pop().map(Event::from)
     }
 
     /// Takes one snapshot.
-    pub(crate) fn snapshot<F: Fs>(&self, fs: &F) -> Look {
+    pub(crate) fn snapshot<F: Fs>(&self, fs: &F) -> Snapshot {
         snapshot::take_since(fs, &self.paths, Some((&self.served.walk, &self.served.files)))
     }
 
     /// Compares a snapshot of the file set of this number with the served files.
-    pub(crate) fn seen<F: Fs, B: Build<Value = V>>(
+    pub(crate) fn compare<F: Fs, B: Build<Value = V>>(
         &mut self,
         build: &B,
         number: usize,
-        look: Look,
-    ) -> Seen<Cause> {
+        look: Snapshot,
+    ) -> ReadOutcome<Cause> {
         let torn = self.torn.take();
         let files = match look.files {
             Ok(files) => files,
@@ -128,37 +128,37 @@ impl<V> Unit<V> {
                 let failure = failure.clone();
                 let error = if still { failure.for_good() } else { failure.into() };
                 self.torn = Some(look);
-                return Seen::Torn { cause: error.into(), still };
+                return ReadOutcome::Torn { cause: error.into(), still };
             }
-            Err(failure) => return Seen::Failed(Error::from(failure).into()),
+            Err(failure) => return ReadOutcome::Failed(Error::from(failure).into()),
         };
-        let set = Set { files, walk: look.walk };
+        let set = ConsistentRead { files, walk: look.walk };
         if set.files == self.served.files {
             // Equal bytes were reached another way, or touched. There is nothing to publish, but
             // the next change starts from here.
             self.served = set;
             self.candidate = None;
-            (self.judged, self.held_told) = (None, None);
-            return Seen::Served;
+            (self.last_evaluated, self.reported_deferral) = (None, None);
+            return ReadOutcome::Served;
         }
         let shrinks = build.shrinks(number, &self.served.files, &set.files);
         let known = self.candidate.as_ref();
         // A symlink that was read before commits nothing that has changed beneath it since,
         // whatever the timestamps say: the clock may have been set back.
         let motion = match known {
-            _ if !F::PINS => Motion::Loose,
-            Some(old) if set.is(&old.set) => old.motion,
-            Some(old) => set.walk.motion_since(&self.served.walk).max(set.walk.motion_since(&old.set.walk)),
-            None => set.walk.motion_since(&self.served.walk),
+            _ if !F::HAS_DIR_HANDLES => ChangeKind::InPlace,
+            Some(old) if set.is_unchanged_since(&old.set) => old.motion,
+            Some(old) => set.walk.change_since(&self.served.walk).max(set.walk.change_since(&old.set.walk)),
+            None => set.walk.change_since(&self.served.walk),
         };
-        let content = known.filter(|old| set.is(&old.set)).map(|old| old.content);
+        let content = known.filter(|old| set.is_unchanged_since(&old.set)).map(|old| old.content);
         let judged =
-            || self.judged.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
+            || self.last_evaluated.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
         let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(judged);
         let content = content.unwrap_or_else(|| self.number());
         let bytes = bytes.unwrap_or_else(|| self.number());
         self.candidate = Some(Candidate { set, motion, content, bytes });
-        Seen::Changed { content, motion, shrinks }
+        ReadOutcome::Changed { content, motion, shrinks }
     }
 
     fn number(&mut self) -> u64 {
@@ -167,7 +167,7 @@ impl<V> Unit<V> {
     }
 
     /// Records since when the disk and the served files differ.
-    pub(crate) fn looked(&mut self, served: bool, wall: Duration) {
+    pub(crate) fn note_difference(&mut self, served: bool, wall: Duration) {
         if served {
             self.differs_since = None;
         } else {
@@ -177,10 +177,10 @@ impl<V> Unit<V> {
 
     /// Returns the candidate's files and their number, and remembers them as the last evaluated
     /// ones.
-    pub(crate) fn judge(&mut self) -> Option<(Files, u64)> {
+    pub(crate) fn evaluate(&mut self) -> Option<(Files, u64)> {
         let candidate = self.candidate.as_ref()?;
-        self.judged = Some((candidate.set.files.clone(), candidate.bytes));
-        self.judged.clone()
+        self.last_evaluated = Some((candidate.set.files.clone(), candidate.bytes));
+        self.last_evaluated.clone()
     }
 
     /// Makes the cause that rejects these bytes.
@@ -194,67 +194,67 @@ impl<V> Unit<V> {
     }
 
     /// Takes the value to publish, and the files that it makes the served ones.
-    pub(crate) fn take_built(&mut self) -> Option<(Built<V>, Set)> {
+    pub(crate) fn take_built(&mut self) -> Option<(Built<V>, ConsistentRead)> {
         Some((self.built.take()?, self.candidate.take()?.set))
     }
 
     /// Records the served files.
-    pub(crate) fn serves(&mut self, set: Set) {
+    pub(crate) fn note_published(&mut self, set: ConsistentRead) {
         self.served = set;
-        (self.judged, self.held_told) = (None, None);
+        (self.last_evaluated, self.reported_deferral) = (None, None);
         self.differs_since = None;
     }
 
     /// Records a rejection that is about to be reported.
-    pub(crate) fn refuses(&mut self, wall: Duration) {
+    pub(crate) fn note_rejected(&mut self, wall: Duration) {
         self.refused_since = wall;
-        self.held_told = None;
+        self.reported_deferral = None;
     }
 
     /// Records a date that is about to be reported; returns whether it is news for these bytes.
-    pub(crate) fn holds(&mut self, date: Duration) -> bool {
+    pub(crate) fn note_deferred(&mut self, date: Duration) -> bool {
         let held = self.candidate.as_ref().map(|candidate| (candidate.bytes, date));
-        let new = held.is_none() || held != self.held_told;
+        let new = held.is_none() || held != self.reported_deferral;
         if new {
-            self.held_told = held;
+            self.reported_deferral = held;
         }
         new
     }
 
-    pub(crate) fn note(&self, status: &mut SetStatus) {
+    pub(crate) fn write_status(&self, status: &mut SetStatus) {
         let refused = self.machine.refusal().map(|(cause, count)| Refused {
             error: cause.error.clone(),
             since: self.refused_since,
             count,
         });
         // A deferred content is remembered, but is not on disk while a rejection stands.
-        status.held_until = self.machine.held().filter(|_| refused.is_none());
+        status.deferred_until = self.machine.deferred().filter(|_| refused.is_none());
         status.refused = refused;
         status.differs_since = self.differs_since;
     }
 }
 
 /// A file set on its way through the first load.
-pub(crate) enum Starting {
+pub(crate) enum InitialSettle {
     /// Not stable yet, with the previous snapshot.
-    Moving(Option<Before>),
-    Still(Set),
+    Unstable(Option<PreviousRead>),
+    Stable(ConsistentRead),
 }
 
 /// The previous snapshot of the first load.
-pub(crate) enum Before {
+pub(crate) enum PreviousRead {
     /// A consistent snapshot, and since when nothing has moved.
-    Whole(Set, Duration),
+    Consistent(ConsistentRead, Duration),
     /// A torn snapshot, since when it has been torn in the same way, and the pause before the next
     /// one.
-    Torn(Look, Duration, Duration),
+    Torn(Snapshot, Duration, Duration),
 }
 
-impl Starting {
+impl InitialSettle {
     /// Takes one snapshot, and returns the pause before the next one; `None` once the file set is
     /// stable.
     ///
-    /// Where changes can be pinned ([`Fs::PINS`]), files that have not changed for the settle time
+    /// Where changes can be pinned ([`Fs::HAS_DIR_HANDLES`]), files that have not changed for the settle time
     /// count as stable. Otherwise two equal snapshots that far apart are needed. A torn read is
     /// retried for the patience and the settle time together, or until nothing has moved for the
     /// settle time. Any other failure is an error at once. A file set that is not stable within the
@@ -262,7 +262,7 @@ impl Starting {
     ///
     /// # Errors
     /// The cause of the failure, with its path.
-    pub(crate) fn look<F: Fs>(
+    pub(crate) fn take_snapshot<F: Fs>(
         &mut self,
         fs: &F,
         paths: &PathSet,
@@ -270,36 +270,38 @@ impl Starting {
         timing: &Timing,
         start: Duration,
     ) -> Result<Option<Duration>, Error> {
-        let Self::Moving(before) = self else { return Ok(None) };
+        let Self::Unstable(before) = self else { return Ok(None) };
         let now = clock.now();
         let look = snapshot::take(fs, paths);
-        let late = now.mono >= start + timing.patience + timing.settle;
+        let late = now.mono >= start + timing.still_changing_after + timing.settle;
         let files = match look.files {
             Err(ref failure) if failure.is_torn() && !late => {
                 let (old, pause) = match before.take() {
-                    Some(Before::Torn(old, since, pause)) => (Some((old, since)), timing.torn_pause(pause)),
-                    _ => (None, timing.gap),
+                    Some(PreviousRead::Torn(old, since, pause)) => {
+                        (Some((old, since)), timing.torn_pause(pause))
+                    }
+                    _ => (None, timing.min_interval),
                 };
                 let same = old.filter(|(old, _)| look.is_torn_as(old)).map(|(_, since)| since);
                 if same.is_some_and(|since| since + timing.settle <= now.mono) {
                     return Err(failure.clone().for_good());
                 }
                 let since = same.unwrap_or_else(|| clock.now().mono);
-                *before = Some(Before::Torn(look, since, pause));
+                *before = Some(PreviousRead::Torn(look, since, pause));
                 return Ok(Some(pause));
             }
             Err(failure) => return Err(failure.into()),
             Ok(files) => files,
         };
-        let set = Set { files, walk: look.walk };
+        let set = ConsistentRead { files, walk: look.walk };
         // Without change times a file that was copied or renamed here just now may show the time of
         // its original. Only two snapshots then show that no publisher is at work.
-        if F::PINS && is_old(&set.walk, now, timing) {
-            *self = Self::Still(set);
+        if F::HAS_DIR_HANDLES && is_old(&set.walk, now, timing) {
+            *self = Self::Stable(set);
             return Ok(None);
         }
         let since = match &before {
-            Some(Before::Whole(old, since)) if set.is(old) => *since,
+            Some(PreviousRead::Consistent(old, since)) if set.is_unchanged_since(old) => *since,
             _ if late => {
                 let why = "the files do not hold still";
                 return Err(Error::new(Layer::Changing, why).at(paths.name()));
@@ -309,21 +311,21 @@ impl Starting {
             _ => clock.now().mono,
         };
         if now.mono >= since + timing.settle {
-            *self = Self::Still(set);
+            *self = Self::Stable(set);
             return Ok(None);
         }
-        *before = Some(Before::Whole(set, since));
+        *before = Some(PreviousRead::Consistent(set, since));
         Ok(Some((since + timing.settle).saturating_sub(clock.now().mono)))
     }
 }
 
 /// Returns whether nothing of the file set can have changed within the settle time.
 fn is_old(walk: &Walk, now: Now, timing: &Timing) -> bool {
-    walk.newest(timing.tie).is_none_or(|newest| newest + nanos(timing.settle) <= nanos(now.wall))
+    walk.newest(timing.tie_recheck).is_none_or(|newest| newest + nanos(timing.settle) <= nanos(now.wall))
 }
 
 /// Determines the file set that comes next, without asking all of them.
-pub(crate) struct Agenda {
+pub(crate) struct RunQueue {
     /// File sets with a hint, in the order of the hints.
     hinted: VecDeque<usize>,
     is_hinted: Vec<bool>,
@@ -335,7 +337,7 @@ pub(crate) struct Agenda {
     dated: BTreeSet<usize>,
 }
 
-impl Agenda {
+impl RunQueue {
     pub(crate) fn new(units: usize) -> Self {
         Self {
             hinted: VecDeque::new(),
@@ -364,11 +366,11 @@ impl Agenda {
     }
 
     /// Records when the file set has to come back. Called after each of its steps.
-    pub(crate) fn note<V>(&mut self, unit: usize, of: &Unit<V>, now: Now) {
+    pub(crate) fn note<V>(&mut self, unit: usize, of: &FileSet<V>, now: Now) {
         if let Some(at) = self.at[unit].take() {
             self.due.remove(&(at, unit));
         }
-        if of.machine.held().is_some() {
+        if of.machine.deferred().is_some() {
             self.dated.insert(unit);
             return;
         }
@@ -378,7 +380,7 @@ impl Agenda {
     }
 
     /// Returns the file set that has to come back first, and when.
-    pub(crate) fn first<V>(&self, units: &[Unit<V>], now: Now) -> Option<(Duration, usize)> {
+    pub(crate) fn first<V>(&self, units: &[FileSet<V>], now: Now) -> Option<(Duration, usize)> {
         let dated = self.dated.iter().filter_map(|unit| Some((units[*unit].machine.wake(now)?, *unit)));
         self.due.first().copied().into_iter().chain(dated).min()
     }

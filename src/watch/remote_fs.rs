@@ -24,7 +24,7 @@ use std::path::Path;
 /// has 9p, which coreutils calls local (kata-containers/runtime issue 1505: ConfigMap updates over
 /// 9p are not seen). procfs reports nothing about the processes that its directories stand for.
 #[must_use]
-pub fn silent(dir: &Path) -> Option<&'static str> {
+pub fn lacks_remote_events(dir: &Path) -> Option<&'static str> {
     kind_of(dir).and_then(name)
 }
 
@@ -113,14 +113,22 @@ mod tests {
     fn the_file_system_is_asked_for_its_number() {
         let proc_number = kind_of(Path::new("/proc"));
         assert_eq!(proc_number, Some(0x9fa0), "statfs(2): PROC_SUPER_MAGIC");
-        assert_eq!(silent(Path::new("/proc")), Some("procfs"));
-        assert_eq!(silent(Path::new("/proc/self/root")), silent(Path::new("/")), "where it leads");
+        assert_eq!(lacks_remote_events(Path::new("/proc")), Some("procfs"));
+        assert_eq!(
+            lacks_remote_events(Path::new("/proc/self/root")),
+            lacks_remote_events(Path::new("/")),
+            "where it leads"
+        );
     }
 
     #[test]
     fn a_local_directory_is_not_silent_and_neither_is_one_that_is_not_there() {
         let dir = tempfile::tempdir().expect("a directory");
-        assert_eq!(silent(dir.path()), None, "the temporary directory lies on a shared file system");
-        assert_eq!(silent(&dir.path().join("missing")), None);
+        assert_eq!(
+            lacks_remote_events(dir.path()),
+            None,
+            "the temporary directory lies on a shared file system"
+        );
+        assert_eq!(lacks_remote_events(&dir.path().join("missing")), None);
     }
 }

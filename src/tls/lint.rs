@@ -15,15 +15,15 @@ use crate::{
     error::{Error, Layer},
     event::Timestamp,
     fs::Kind,
-    walk::{Entry, Seen, Walk},
-    watch::silent,
+    walk::{Entry, Lookup, Walk},
+    watch::lacks_remote_events,
 };
 
 /// Returns all warnings about files that were accepted; none for files that were rejected, because
 /// their error says more.
 ///
 /// `chains` holds every chain that would be served with its path, the default one first.
-pub(super) fn of(
+pub(super) fn warnings(
     inspection: &Inspection,
     chains: &[(PathBuf, Vec<CertificateDer<'static>>)],
     provider: Option<&CryptoProvider>,
@@ -54,14 +54,14 @@ pub(super) fn of(
     found.extend(mounted(walk, paths, &mount_points()));
     // The start already reported a directory that holds files.
     let told = |dir: &&PathBuf| inspection.warnings.iter().any(|told| told.path() == Some(dir));
-    found.extend(no_events(inspection.watched.iter().filter(|dir| !told(dir)), silent));
+    found.extend(no_events(inspection.watched.iter().filter(|dir| !told(dir)), lacks_remote_events));
     found
 }
 
 /// Returns the file that the path at `index` leads to.
 fn file(walk: &Walk, index: usize) -> Option<&Entry> {
     let entry = &walk.entries[walk.traces.get(index)?.last()?.entry];
-    matches!(&entry.seen, Seen::Node(stat) if stat.kind == Kind::File).then_some(entry)
+    matches!(&entry.seen, Lookup::Node(stat) if stat.kind == Kind::File).then_some(entry)
 }
 
 /// Warns of a leaf that expires within `soon`, and of other certificates of the chain outside their

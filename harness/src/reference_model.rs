@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustls_reload::{
     Now,
     internal::{
-        Motion,
-        machine::{Answer, Content, Effect, Input, Machine, Notice, Seen, Timing, Verdict},
+        ChangeKind,
+        machine::{Answer, ContentId, Effect, Input, Machine, Notice, ReadOutcome, Timing, Verdict},
     },
 };
 
@@ -39,7 +39,7 @@ pub struct Round {
     /// The input.
     pub input: Input<Cause>,
     /// The result of a snapshot, if one is taken.
-    pub seen: Seen<Cause>,
+    pub seen: ReadOutcome<Cause>,
     /// The result of a build, if there is one.
     pub verdict: Verdict<Cause>,
 }
@@ -61,9 +61,9 @@ pub struct Outcome {
     /// Whether a snapshot was taken.
     pub looked: bool,
     /// The content that was built, if any.
-    pub built: Option<Content>,
+    pub built: Option<ContentId>,
     /// The content that was published, if any.
-    pub published: Option<Content>,
+    pub published: Option<ContentId>,
     /// The notices that were reported.
     pub told: Vec<Notice<Cause>>,
     /// The answers to manual reloads.
@@ -86,22 +86,22 @@ enum End {
     Pends(u64),
     /// The content is deferred until its date.
     Held(Duration),
-    Published(Content),
-    NotYet(Content, Duration),
-    Refused(Content, Cause),
+    Published(ContentId),
+    NotYet(ContentId, Duration),
+    Refused(ContentId, Cause),
 }
 
 /// Decides WHICH content is stable or deferred. This part and the others count milliseconds.
 #[derive(Clone, Default)]
 struct Settling {
-    still: Option<(Content, u64, u64)>, // since when, and for how long it has to be stable
-    held: Option<(Content, Duration)>,
+    still: Option<(ContentId, u64, u64)>, // since when, and for how long it has to be stable
+    held: Option<(ContentId, Duration)>,
 }
 
 impl Settling {
     /// Returns the reason that keeps a content from being built; the content has to be stable for
     /// `wait` milliseconds.
-    fn keeps(&mut self, now: Now, content: Content, wait: u64) -> Option<End> {
+    fn keeps(&mut self, now: Now, content: ContentId, wait: u64) -> Option<End> {
         self.held = self.held.filter(|held| held.0 == content);
         if let Some((_, date)) = self.held {
             return (now.wall < date).then_some(End::Held(date));
@@ -127,8 +127,8 @@ impl Settling {
 /// Decides WHEN to retry, and the pause after that.
 #[derive(Clone, Default)]
 struct Retrying {
-    refused: Option<(Cause, Option<Content>, u64, u64)>, // the standing rejection
-    unread: Option<(Cause, u64)>,                        // unreadable files that were not reported
+    refused: Option<(Cause, Option<ContentId>, u64, u64)>, // the standing rejection
+    unread: Option<(Cause, u64)>,                          // unreadable files that were not reported
     at: Option<u64>,
 }
 
@@ -139,7 +139,7 @@ impl Retrying {
         let content = if let End::Refused(content, _) = end { Some(content) } else { None };
         let refused = self.refused;
         let pause = |cause| {
-            let again = |old: &(Cause, Option<Content>, u64, u64)| {
+            let again = |old: &(Cause, Option<ContentId>, u64, u64)| {
                 old.0 == cause || (content.is_some() && old.1 == content)
             };
             let refused = refused.filter(again).map(|old| old.3);
@@ -174,7 +174,7 @@ struct Telling {
 }
 
 impl Telling {
-    fn ends(&mut self, t: u64, end: End, by_hand: bool, held: Option<Content>) -> Option<Notice<Cause>> {
+    fn ends(&mut self, t: u64, end: End, by_hand: bool, held: Option<ContentId>) -> Option<Notice<Cause>> {
         let unread = self.unread.take();
         match end {
             End::Served | End::Published(_) => std::mem::take(self).owes.then_some(Notice::Recovered),
@@ -200,11 +200,11 @@ impl Telling {
             }
             End::Held(date) => {
                 self.moving = None;
-                self.bad.take().map(|_| Notice::Held(date))
+                self.bad.take().map(|_| Notice::Deferred(date))
             }
             End::NotYet(content, date) => {
                 *self = Self { owes: self.owes, ..Self::default() };
-                (held != Some(content)).then_some(Notice::Held(date))
+                (held != Some(content)).then_some(Notice::Deferred(date))
             }
         }
     }
@@ -221,7 +221,7 @@ fn answer(t: u64, asked: u64, end: End) -> Option<Answer<Cause>> {
     match end {
         End::Served => Some(Answer::Unchanged),
         End::Published(_) => Some(Answer::Reloaded),
-        End::NotYet(_, date) => Some(Answer::Held(date)),
+        End::NotYet(_, date) => Some(Answer::Deferred(date)),
         End::Unreadable(cause, _) | End::Refused(_, cause) => Some(Answer::Refused(cause)),
         End::Torn(cause, _) => (t >= asked + 5_000).then_some(Answer::Refused(cause)),
         End::Moves | End::Settles | End::Pends(_) | End::Held(_) => None,
@@ -295,7 +295,7 @@ impl Twins {
 
 impl End {
     /// Returns the content that is built and the content that is published.
-    fn done(self) -> (Option<Content>, Option<Content>) {
+    fn done(self) -> (Option<ContentId>, Option<ContentId>) {
         match self {
             Self::Published(content) => (Some(content), Some(content)),
             Self::NotYet(content, _) | Self::Refused(content, _) => (Some(content), None),
@@ -307,22 +307,22 @@ impl End {
 impl Round {
     /// Returns the result of the round's snapshot.
     fn end(&self, now: Now, twins: &mut Twins) -> End {
-        if let Seen::Torn { cause, still } = self.seen {
+        if let ReadOutcome::Torn { cause, still } = self.seen {
             return twins.tearing.ends(millis(now.mono), cause, still);
         }
         twins.tearing = Tearing::default();
         let (content, motion, shrinks) = match self.seen {
-            Seen::Served => return End::Served,
-            Seen::Failed(cause) | Seen::Torn { cause, .. } => {
+            ReadOutcome::Served => return End::Served,
+            ReadOutcome::Failed(cause) | ReadOutcome::Torn { cause, .. } => {
                 return End::Unreadable(cause, millis(now.mono));
             }
-            Seen::Changed { content, motion, shrinks } => (content, motion, shrinks),
+            ReadOutcome::Changed { content, motion, shrinks } => (content, motion, shrinks),
         };
         let wait = match motion {
-            Motion::Committed => 0,
+            ChangeKind::Atomic => 0,
             _ if shrinks => 5_000,
-            Motion::Tied => 30,
-            Motion::Loose => 500,
+            ChangeKind::AmbiguousTime => 30,
+            ChangeKind::InPlace => 500,
         };
         let refused = twins.retrying.refused.filter(|refused| refused.1 == Some(content));
         let kept = match (twins.asked, refused) {
@@ -379,10 +379,10 @@ impl World {
             let mut next = Vec::new();
             for effect in effects {
                 match effect {
-                    Effect::Look => {
+                    Effect::TakeSnapshot => {
                         assert!(!did.looked, "two looks in one round");
                         did.looked = true;
-                        next.extend(self.machine.step(self.now, Input::Looked(round.seen.clone())));
+                        next.extend(self.machine.step(self.now, Input::SnapshotTaken(round.seen.clone())));
                     }
                     Effect::Build(content) => {
                         did.built = Some(content);
@@ -392,7 +392,7 @@ impl World {
                         did.published = Some(content);
                         did.told.extend(recovered.then_some(Notice::Recovered));
                     }
-                    Effect::Tell(notice) => did.told.push(notice),
+                    Effect::Report(notice) => did.told.push(notice),
                     Effect::Answer(answer) => did.answered.push(answer),
                 }
             }
@@ -427,7 +427,7 @@ impl World {
     ///
     /// # Panics
     /// If nothing is published within the bound.
-    pub fn converges(mut self, motion: Motion) {
+    pub fn converges(mut self, motion: ChangeKind) {
         if self.twins.stopped {
             return;
         }
@@ -437,7 +437,7 @@ impl World {
             let wake = self.machine.wake(self.now).unwrap_or(Duration::MAX);
             assert!(wake <= bound, "no publication within the bound: {:?}", self.machine);
             let pass = wake.saturating_sub(self.now.mono);
-            let seen = Seen::Changed { content: 99, motion, shrinks: false };
+            let seen = ReadOutcome::Changed { content: 99, motion, shrinks: false };
             let round = Round { pass, wall: Wall::Runs, input: Input::Tick, seen, verdict: Verdict::Valid };
             if self.play(&round).published == Some(99) {
                 return;
