@@ -825,7 +825,6 @@ impl ServerReloader {
     /// Returns the configuration to accept the next connection with. Waits for nothing (INV-07).
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.0.note_handshake();
         self.0.with_current(|current| Arc::clone(&current.value.config))
     }
 

@@ -43,6 +43,8 @@ pub fn call(world: &Arc<World>, reloader: usize, kind: Kind) {
 fn release(world: &Arc<World>, reloader: usize, handle: &Handle<Value>, owned: Arc<Reloader<Value>>) {
     if let Some(last) = Arc::into_inner(owned) {
         noted(world, reloader, Kind::Drop, handle, |_| {
+            // The world's handle keeps it alive, so this is what dropping all of them does.
+            let _ = last.stop();
             drop(last);
             Outcome::Done
         });
