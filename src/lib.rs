@@ -31,7 +31,7 @@
 //! loop {
 //!     let socket = accept()?;
 //!     // Returns the configuration that is served at this moment: one atomic load.
-//!     let connection = rustls::ServerConnection::new(tls.current())?;
+//!     let connection = rustls::ServerConnection::new(tls.config())?;
 //! #   drop((socket, connection));
 //! }
 //! # }
@@ -56,7 +56,7 @@
 //! Open connections keep the configuration that they were accepted with. A server decides how much
 //! of each configuration it uses:
 //!
-//! - [`ServerReloader::current`] returns the whole configuration for the next connection.
+//! - [`ServerReloader::config`] returns the whole configuration for the next connection.
 //! - `ServerReloader::acceptor` does the same for tokio (feature `tokio`).
 //! - [`ServerBuilder::on_publish`] hands each new configuration to a server that replaces its own.
 //! - [`ServerReloader::resolver`] is for a server that takes one configuration for life: it rotates

@@ -159,7 +159,7 @@ pub enum Verdict<E> {
 /// An action for the driver. Effects are carried out in the order of the returned list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<E> {
-    /// Take a snapshot and answer with [`Input::Looked`].
+    /// Take a snapshot and answer with [`Input::SnapshotTaken`].
     TakeSnapshot,
     /// Run every check over the content read last and answer with [`Input::Built`].
     Build(ContentId),

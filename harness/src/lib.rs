@@ -1,5 +1,5 @@
 //! The correctness harness of `rustls-reload`: a simulated world and its checkers ([`sim`]), the
-//! reference model of the machine ([`twin`]), the bodies of the fuzz targets ([`fuzz`]), and
+//! reference model of the machine ([`reference_model`]), the bodies of the fuzz targets ([`fuzz`]), and
 //! verifiers of client certificates by the policy.
 #![cfg(not(loom))]
 

@@ -120,7 +120,7 @@ pub struct Stat {
 /// A port to a file system.
 ///
 /// Callers rely on three guarantees. A `Dir` keeps meaning the directory that it was opened on,
-/// whatever is renamed (if [`PINS`](Fs::HAS_DIR_HANDLES)). A `File` keeps its inode (ASM-02). `open` never
+/// whatever is renamed (if [`HAS_DIR_HANDLES`](Fs::HAS_DIR_HANDLES)). A `File` keeps its inode (ASM-02). `open` never
 /// blocks.
 pub trait Fs: Send + 'static {
     /// A handle of an open directory.

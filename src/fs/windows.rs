@@ -41,7 +41,7 @@ impl Fs for WindowsFs {
     type Dir = PathBuf;
     type File = File;
 
-    const PINS: bool = false;
+    const HAS_DIR_HANDLES: bool = false;
 
     fn root(&self, anchor: &Path) -> io::Result<PathBuf> {
         let why = "it names a device or a pipe; give the path of a file on a drive or a share";
@@ -277,7 +277,7 @@ mod tests {
         type Dir = PathBuf;
         type File = File;
 
-        const PINS: bool = false;
+        const HAS_DIR_HANDLES: bool = false;
 
         fn root(&self, anchor: &Path) -> io::Result<PathBuf> {
             WindowsFs.root(anchor)

@@ -96,7 +96,7 @@ impl ServerBuilder {
     /// Other warnings are:
     ///
     /// - a file mounted alone (Linux);
-    /// - a file system known to deliver no events ([`silent`](crate::watch::silent));
+    /// - a file system known to deliver no events ([`lacks_remote_events`](crate::watch::lacks_remote_events));
     /// - a directory that could not be watched;
     /// - a key that every user can read (Unix);
     /// - a chain out of order;

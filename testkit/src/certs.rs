@@ -123,7 +123,7 @@ impl Authority {
         Self::self_signed(name, KeyPair::generate().expect("a key pair"))
     }
 
-    /// Makes a self-signed root with the key of [`Identity::seeded`].
+    /// Makes a self-signed root with the key of [`PrivateKey::seeded`].
     #[must_use]
     pub fn seeded(name: &str, seed: u8) -> Self {
         Self::self_signed(name, seeded(seed))
@@ -141,7 +141,7 @@ impl Authority {
         self.certify(name, KeyPair::generate().expect("a key pair"))
     }
 
-    /// Makes an intermediate with the key of [`Identity::seeded`].
+    /// Makes an intermediate with the key of [`PrivateKey::seeded`].
     #[must_use]
     pub fn intermediate_seeded(&self, name: &str, seed: u8) -> Self {
         self.certify(name, seeded(seed))

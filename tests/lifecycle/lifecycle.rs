@@ -14,8 +14,8 @@ use crate::common::{
     self, Generation, Volume, by_events_only, drain, expect, generations, published, quick, started,
 };
 use rustls_reload::{
-    AlreadyRunning, Build, Built, Context, Error, Event, Events, Files, Handle, Layer, Reload, Published, Reloader,
-    ServerReloader, ServerTls,
+    AlreadyRunning, Build, Built, Context, Error, Event, Events, Files, Handle, Layer, Published, Reload,
+    Reloader, ServerReloader, ServerTls,
 };
 
 fn stopped(events: &mut Events<ServerTls>) {

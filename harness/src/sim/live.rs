@@ -84,7 +84,6 @@ impl<T: Send + Sync + 'static> InteractiveWorld<T> {
     /// # Panics
     /// Before the first load.
     #[allow(clippy::expect_used)] // reason: stated
-    #[must_use]
     pub fn reloader(&self) -> &Reloader<T> {
         self.reloader.as_ref().expect("a first load")
     }
@@ -94,8 +93,8 @@ impl<T: Send + Sync + 'static> InteractiveWorld<T> {
         self.driver.as_mut().expect("a first load")
     }
 
-    /// Starts a worker, which advances in [`Live::until`]. From then on a manual reload is
-    /// [`Live::reload_now`].
+    /// Starts a worker, which advances in [`InteractiveWorld::until`]. From then on a manual reload is
+    /// [`InteractiveWorld::reload_now`].
     pub fn start(&mut self) {
         self.driver().begin();
     }
