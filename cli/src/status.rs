@@ -10,9 +10,9 @@ pub(crate) fn to_json(status: &Status) -> Value {
         "generation": status.generation,
         "leaf": status.leaf.as_ref().map(leaf),
         "served_since": time(status.served_since),
-        "shrunk": status.trust_reduced,
+        "trust_reduced": status.trust_reduced,
         "refused": status.refused.as_ref().map(refused),
-        "held_until": status.deferred_until.map(time),
+        "deferred_until": status.deferred_until.map(time),
         "differs_since": status.differs_since.map(time),
         "expiring": status.expiring.as_ref().map(expiring),
         "sets": status.sets.iter().map(set).collect::<Vec<_>>(),
@@ -38,7 +38,7 @@ fn set(set: &SetStatus) -> Value {
         "generation": set.generation,
         "served_since": time(set.served_since),
         "refused": set.refused.as_ref().map(refused),
-        "held_until": set.deferred_until.map(time),
+        "deferred_until": set.deferred_until.map(time),
         "differs_since": set.differs_since.map(time),
         "expiring": set.expiring.as_ref().map(expiring),
     })
@@ -113,11 +113,17 @@ mod tests {
         let pair = || ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
         let status = degraded_and_refused(dir.path(), [&pair(), &pair()]);
         let json = to_json(&status);
-        // Debug prints each field on a line of its own.
+        // Debug prints each field on a line of its own. These two keys stay what scripts of operators
+        // read.
+        let key = |name: &str| match name {
+            "last_snapshot" => "last_look".to_owned(),
+            "snapshots" => "looks".to_owned(),
+            _ => name.to_owned(),
+        };
         let text = format!("{status:#?}");
         let field = |line: &str| {
             let name = line.strip_prefix("    ")?.split_once(": ")?.0;
-            (!name.starts_with(' ')).then(|| name.to_owned())
+            (!name.starts_with(' ')).then(|| key(name))
         };
         let fields: BTreeSet<_> = text.lines().filter_map(field).collect();
         let keys: BTreeSet<_> = json.as_object().unwrap().keys().cloned().collect();
@@ -133,7 +139,7 @@ mod tests {
             (&json["last_look"], &json["running"]),
             (&json!(time(status.last_snapshot)), &json!(true))
         );
-        assert_eq!((&json["generation"], &json["held_until"]), (&json!(1), &Value::Null));
+        assert_eq!((&json["generation"], &json["deferred_until"]), (&json!(1), &Value::Null));
         assert_eq!(json["leaf"]["names"], json!(["localhost"]));
         assert_eq!(json["watched"], json!([]), "nothing is watched without a watcher");
         // Every directory on the way to the files counts, the root included.

@@ -85,6 +85,8 @@ fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
                 (Some(certificate.path.as_path()), Fact::Expiring(within.as_secs()))
             }
             Event::Expired { certificate } => (Some(certificate.path.as_path()), Fact::Expired),
+            // The model has no say in whether anybody has started it.
+            Event::Warning { error } if error.why().contains("never started") => continue,
             Event::Warning { error } => (error.path(), Fact::Warned(error.layer())),
             Event::Degraded { .. } | Event::Restored => {
                 let now = matches!(event, Event::Degraded { .. });

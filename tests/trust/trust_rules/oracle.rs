@@ -310,16 +310,13 @@ impl State {
         all.filter(|key| !self.trusts(*key) && self.lists().iter().any(|list| list.key == *key)).collect()
     }
 
-    /// The CAs without a list of theirs, where that shuts out their clients: by name, and by key where that takes one.
-    fn without(&self, policy: Policy) -> BTreeSet<(&'static str, Option<Key>)> {
+    /// Returns the keys of CAs without a list of theirs, where that rejects their clients.
+    fn without(&self, policy: Policy) -> BTreeSet<Key> {
         if policy.allow_unknown || self.lists().is_empty() {
             return BTreeSet::new();
         }
         let listed = |key: Key| self.lists().iter().any(|list| list.key == key);
-        let keys = || self.bundle.iter().map(|anchor| anchor.key);
-        let several = |key: Key| keys().any(|other| other != key && other.name() == key.name());
-        let told = |key: Key| (key.name(), several(key).then_some(key));
-        keys().filter(|key| !listed(*key)).map(told).collect()
+        self.bundle.iter().map(|anchor| anchor.key).filter(|key| !listed(*key)).collect()
     }
 
     /// Whether an operator is warned about the lists, where all files are one set.
