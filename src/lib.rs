@@ -58,7 +58,7 @@
 //!
 //! - [`ServerReloader::config`] returns the whole configuration for the next connection.
 //! - `ServerReloader::acceptor` does the same for tokio (feature `tokio`).
-//! - [`ServerBuilder::on_publish`] hands each new configuration to a server that replaces its own.
+//! - [`Handle::on_publish`] hands each configuration to a server that replaces its own.
 //! - [`ServerReloader::resolver`] is for a server that takes one configuration for life: it rotates
 //!   the certificate and nothing else.
 //!
@@ -89,11 +89,27 @@
 //! - `notify` (default): file events. Without it the files are polled every second.
 //! - `tokio`: `Acceptor`, `Reloader::spawn_worker` with a shutdown receiver, `Handle::reload`.
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
-//! - `ring`, `aws-lc-rs`: the crypto provider to use where none is passed and the process has no default.
-//! - `cli`: the binary.
+//! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
 //!
-//! None of them changes what another does. Certificates and publishers for tests of one's own are in
-//! the crate `rustls-reload-testkit`.
+//! No feature changes the behaviour of another. Certificates and publishers for tests of your own are
+//! in the crate `rustls-reload-testkit`.
+//!
+//! # Limits
+//!
+//! [`manual::limits`] lists every limit. The following is not promised:
+//!
+//! - A publisher that rewrites its files one by one may pause for longer than [`Timing::settle`]
+//!   between two writes of one update. Half of that update can then be published, if that half
+//!   passes every check.
+//! - Memory that rustls or the crypto provider hold is not wiped. The buffers of this crate are.
+//! - No open connection is closed because a certificate or a CA has gone. Reduced trust is
+//!   reported, and each connection can wait for that ([`Handle::trust_reduced`]).
+//! - The chain is not verified against any root, nor its names against anything: a client does
+//!   that.
+//! - On Windows no directory is held open, so every change has to settle, and a replaced directory
+//!   or file is noticed by its file id. On platforms other than Unix and Windows it is noticed by
+//!   lengths and times only: see [`fs::PathFs`].
+//! - Where panics abort, a panic in a build step ends the process.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod base64;
