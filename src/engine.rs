@@ -577,6 +577,7 @@ where
     F::File: Send,
 {
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>, now: Now) {
+        self.read.set(now);
         self.wake = Some(Arc::downgrade(shared));
         self.give_up_asked();
         self.queue = RunQueue::new(self.sets.len());

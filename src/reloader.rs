@@ -206,7 +206,8 @@ impl<B: Build> Builder<B> {
 ///
 /// It goes on reloading for as long as it, a clone or a [`Handle`] of it exists, or until
 /// [`stop`](Reloader::stop). Dropping the last of them stops the driver and waits for it as `stop`
-/// does. A callback that captures a handle keeps the reloader alive by that: such a reloader ends by
+/// does, but on a thread of a tokio runtime (feature `tokio`) does not wait. A callback, build step,
+/// clock or value that captures a handle keeps the reloader alive by that: such a reloader ends by
 /// `stop` alone.
 #[must_use = "dropping the last owner stops reloading"]
 pub struct Reloader<T: Send + Sync + 'static> {
@@ -221,9 +222,22 @@ struct Owner<T: Send + Sync + 'static> {
 
 impl<T: Send + Sync + 'static> Drop for Owner<T> {
     fn drop(&mut self) {
-        // A driver that hangs is reported as a warning.
-        let _ = stop(&self.shared, &self.worker, None);
+        // The last owner is often the last connection of a server, on a thread of an executor.
+        if is_on_executor() {
+            self.shared.lock().stop();
+            self.shared.notify();
+        } else if let Err(timeout) = wait_for_stop(&self.shared, &self.worker, None) {
+            self.shared.report_to_subscribers(timeout.into_event());
+        }
     }
+}
+
+/// Returns whether this thread belongs to an executor, where waiting would hold up its tasks.
+fn is_on_executor() -> bool {
+    #[cfg(all(feature = "tokio", not(loom)))]
+    return tokio::runtime::Handle::try_current().is_ok();
+    #[cfg(not(all(feature = "tokio", not(loom))))]
+    false
 }
 
 /// The driver's thread, until a stop has joined it.
@@ -277,6 +291,12 @@ impl fmt::Display for StopTimeout {
 }
 
 impl std::error::Error for StopTimeout {}
+
+impl StopTimeout {
+    fn into_event(self) -> Event {
+        Event::Warning { error: Error::new(crate::Layer::Settings, self.to_string()) }
+    }
+}
 
 impl<T: Send + Sync + 'static> Reloader<T> {
     /// Makes the settings of a reloader that reads these files, as one file set, and builds values
@@ -393,6 +413,19 @@ pub(crate) fn stop<T: Send + Sync + 'static>(
     worker: &Worker,
     only: Option<u64>,
 ) -> Result<(), StopTimeout> {
+    let stopped = wait_for_stop(shared, worker, only);
+    if let Err(timeout) = stopped {
+        shared.report(timeout.into_event());
+    }
+    stopped
+}
+
+/// Stops the driver as [`stop`] does, and reports nothing.
+fn wait_for_stop<T: Send + Sync + 'static>(
+    shared: &Arc<Shared<T>>,
+    worker: &Worker,
+    only: Option<u64>,
+) -> Result<(), StopTimeout> {
     let mut state = shared.lock();
     if only.is_some_and(|only| only != state.runs) {
         return Ok(());
@@ -408,9 +441,6 @@ pub(crate) fn stop<T: Send + Sync + 'static>(
     let deadline = Deadline::after(STOP_LIMIT);
     while state.worker && state.runs == run {
         let Some(left) = deadline.left() else {
-            drop(state);
-            let error = Error::new(crate::Layer::Settings, StopTimeout.to_string());
-            shared.report(Event::Warning { error });
             return Err(StopTimeout);
         };
         state = shared.wait(state, Some(left));
@@ -517,11 +547,13 @@ impl<T: Send + Sync + 'static> Handle<T> {
         PublishedAfter { shared, waiting: Waiting::new(&self.shared), generation }
     }
 
-    /// Calls `observer` with the value served now, before this returns, and with each later one: each
-    /// once, in order, one call after the other, while no lock is held.
+    /// Calls `observer` with the value served now, before this returns, and with each later one: in
+    /// order, none twice, one call after the other, while no lock is held.
     ///
-    /// Later calls are made on the driver's thread; one that comes while the first call lasts is made
-    /// on this thread instead. This suits servers that take each new configuration themselves.
+    /// Later calls are made by the thread that publishes. A publication that comes while the first
+    /// call lasts is delivered by this thread after it; of several such publications, only the
+    /// latest. This suits servers that take each new configuration themselves. A connection that
+    /// waits for [`trust_reduced`](Self::trust_reduced) can be woken before `observer` is called.
     pub fn on_publish(&self, observer: impl Fn(&Arc<Published<T>>) + Send + Sync + 'static) {
         self.shared.on_publish(observer);
     }

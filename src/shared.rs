@@ -5,7 +5,7 @@
 //! under the mutex, and a thread that drives takes it out.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
@@ -69,13 +69,14 @@ struct LateObserver<T> {
     deliveries: Mutex<Deliveries<T>>,
 }
 
-/// Values that an observer has yet to be called with.
+/// The calls of one observer, and the value that waits for it.
 struct Deliveries<T> {
     /// A thread calls the observer.
     running: bool,
-    /// The latest generation that was queued.
+    /// The latest generation that the observer was called with.
     last: u64,
-    queue: VecDeque<Arc<Published<T>>>,
+    /// The latest value that came while a call ran.
+    pending: Option<Arc<Published<T>>>,
 }
 
 /// The engine as an object, so that all other code is generic over the value only.
@@ -310,47 +311,49 @@ impl<T: Send + Sync + 'static> Shared<T> {
         true
     }
 
-    /// Adds an observer of publications and calls it with what is served.
+    /// Adds an observer of publications and calls it with the served value.
     pub(crate) fn on_publish(&self, call: impl Fn(&Arc<Published<T>>) + Send + Sync + 'static) {
-        // It counts as running, so that the driver leaves what it publishes now to this thread.
-        let deliveries = Mutex::new(Deliveries { running: true, last: 0, queue: VecDeque::new() });
+        // It counts as running, so that the driver leaves its publications to this thread.
+        let deliveries = Mutex::new(Deliveries { running: true, last: 0, pending: None });
         let observer = Arc::new(LateObserver { call: Box::new(call), deliveries });
         // First the list, then the cell, so that no publication is missed between the two.
         lock(&self.late).push(Arc::clone(&observer));
-        let mut deliveries = lock(&observer.deliveries);
-        let served = self.cell.load();
-        deliveries.queue.retain(|later| later.generation > served.generation);
-        deliveries.last = deliveries.last.max(served.generation);
-        deliveries.queue.push_front(served);
-        self.deliver_queued(&observer, deliveries);
+        self.call_late(&observer, self.cell.load());
     }
 
-    /// Calls an observer with this value, unless a call of it runs: then that caller goes on with it.
+    /// Calls a late observer with a value. While another thread calls it, that thread goes on with
+    /// the latest value that came meanwhile: one waits at most, however long a call lasts (INV-12).
     fn deliver(&self, observer: &LateObserver<T>, published: &Arc<Published<T>>) {
         let mut deliveries = lock(&observer.deliveries);
-        if published.generation <= deliveries.last {
-            return;
-        }
-        deliveries.last = published.generation;
-        deliveries.queue.push_back(Arc::clone(published));
-        if !std::mem::replace(&mut deliveries.running, true) {
-            self.deliver_queued(observer, deliveries);
+        if std::mem::replace(&mut deliveries.running, true) {
+            let skipped = deliveries.pending.replace(Arc::clone(published));
+            drop(deliveries);
+            self.discard(skipped);
+        } else {
+            drop(deliveries);
+            self.call_late(observer, Arc::clone(published));
         }
     }
 
-    /// Calls an observer with all that is queued, also with what comes meanwhile.
-    fn deliver_queued<'a>(
-        &self,
-        observer: &'a LateObserver<T>,
-        mut deliveries: MutexGuard<'a, Deliveries<T>>,
-    ) {
-        while let Some(next) = deliveries.queue.pop_front() {
+    /// Calls an observer that counts as running, until nothing waits for it.
+    fn call_late(&self, observer: &LateObserver<T>, mut next: Arc<Published<T>>) {
+        loop {
+            let last = {
+                let last = &mut lock(&observer.deliveries).last;
+                std::mem::replace(last, next.generation.max(*last))
+            };
+            if next.generation > last {
+                self.guard("a callback for a publication", || (observer.call)(&next));
+            }
+            self.discard(next);
+            let mut deliveries = lock(&observer.deliveries);
+            let Some(later) = deliveries.pending.take() else {
+                deliveries.running = false;
+                return;
+            };
             drop(deliveries);
-            self.guard("publish", || (observer.call)(&next));
-            self.guard("drop", || drop(next));
-            deliveries = lock(&observer.deliveries);
+            next = later;
         }
-        deliveries.running = false;
     }
 
     /// Notes that somebody sees to reloads.
@@ -366,12 +369,25 @@ impl<T: Send + Sync + 'static> Shared<T> {
             return;
         }
         let shared = Arc::clone(self);
-        let why = "a handshake is served, but reloading was never started: call `start`";
-        let error = Error::new(Layer::Settings, why);
-        if std::thread::Builder::new().spawn(move || shared.report(Event::Warning { error })).is_err() {
+        let report = move || {
+            let state = shared.lock();
+            // A start may have come meanwhile.
+            if state.runs == 0 && state.asked == 0 {
+                drop(state);
+                let why = "a handshake is served, but reloading was never started: call `start`";
+                shared.report(Event::Warning { error: Error::new(Layer::Settings, why) });
+            }
+        };
+        if std::thread::Builder::new().spawn(report).is_err() {
             // A later handshake tries again.
             self.attended.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// Reports an event to subscribers alone: for a thread that must not run callbacks.
+    pub(crate) fn report_to_subscribers(&self, event: Event) {
+        self.lock().events.push(Arc::new(event));
+        self.notify();
     }
 
     /// Reports an event to subscribers, tasks and callbacks.

@@ -23,7 +23,7 @@ use crate::{
 
 impl<T: Send + Sync + 'static> Reloader<T> {
     /// Starts the driver and stops it when `shutdown` turns true. The task ends when the driver has
-    /// ended, also by [`stop`](Reloader::stop) or by dropping the reloader.
+    /// ended, also by [`stop`](Reloader::stop) or when the last owner is dropped.
     ///
     /// A sender that is dropped without a `true` changes nothing: the files are still watched, and
     /// one warning reports it.
@@ -91,8 +91,12 @@ impl<T: Send + Sync + 'static> Handle<T> {
     /// Reloads as [`reload_now`](Handle::reload_now) does, on a thread of its own. Where the system
     /// has no thread left, the reload is rejected with [`Layer::Process`].
     pub async fn reload(&self) -> Reload {
-        let handle = self.clone();
-        match on_thread(move || handle.reload_now()) {
+        // No owner: a caller that has gone keeps nothing going.
+        let shared = Arc::clone(self.shared());
+        match on_thread(move || {
+            shared.attend();
+            shared.reload_now()
+        }) {
             // The thread ends without an answer only if it panics.
             Ok(answer) => answer.await.unwrap_or(Reload::Stopped),
             Err(error) => Reload::Refused(no_thread("a reload by hand", &error)),

@@ -782,16 +782,18 @@ impl ServerBuilder {
     /// goes on meanwhile.
     ///
     /// # Errors
-    /// As `start`.
+    /// As `start`. [`Layer::Panic`] if the load panics.
     #[cfg(all(feature = "tokio", not(loom)))]
     pub async fn start_async(self) -> Result<ServerReloader, Error> {
-        crate::worker::off_executor("the first load", move || self.start()).await?
+        // A caller that has gone meanwhile drops what was loaded, and nothing is started.
+        let reloader = crate::worker::off_executor("the first load", move || self.load()).await??;
+        reloader.start().map_err(StartError::into_error)?;
+        Ok(reloader)
     }
 }
 
-/// Keeps a `ServerConfig` up to date with its files, for as long as it, a clone or anything made of
-/// it (handle, acceptor, resolver) exists. It dereferences to [`Reloader`], which has the remaining
-/// methods.
+/// Keeps a `ServerConfig` up to date with its files, for as long as it, a clone, a handle, an acceptor
+/// or a resolver of it exists. It dereferences to [`Reloader`], which has the remaining methods.
 #[derive(Clone)]
 #[must_use = "dropping the last owner stops reloading"]
 pub struct ServerReloader(Reloader<ServerTls>);

@@ -5,15 +5,18 @@
 use std::{
     io,
     sync::{
-        Arc, Barrier, Mutex, OnceLock,
+        Arc, Barrier, Mutex, OnceLock, Weak,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     thread,
     time::{Duration, Instant},
 };
 
 use crate::common::{self, Generation, Volume, by_events_only, drain, expect, generations, started};
-use rustls_reload::{Acceptor, Event, HANDSHAKE_LIMIT, HandshakeFailure, Layer, Reload, ServerReloader};
+use rustls_reload::{
+    Acceptor, Event, HANDSHAKE_LIMIT, HandshakeFailure, Layer, Reload, STOP_LIMIT, ServerReloader,
+};
 
 /// Returns the acceptor alone, as a function of an application does.
 fn acceptor_of(volume: &Volume) -> Acceptor {
@@ -172,6 +175,103 @@ fn inv13_late_observer_may_reload_and_add_others() {
     });
     assert_eq!(*seen.lock().unwrap(), [1, 2]);
     assert_eq!(inner.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn inv12_late_observer_that_is_slow_gets_the_latest_alone() {
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let reloader = volume.server().load().unwrap();
+    let (begun, begins) = mpsc::channel();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let replaced = thread::scope(|scope| {
+        let observing = reloader.handle();
+        scope.spawn(move || {
+            observing.on_publish(move |published| {
+                begun.send(published.generation).unwrap();
+                gate.lock().unwrap().recv().unwrap();
+            });
+        });
+        assert_eq!(begins.recv_timeout(common::DEADLINE), Ok(1));
+        let replaced: Vec<_> = (1..=5)
+            .map(|round| {
+                volume.publish_in_one_tick(&generations[round % 2].files());
+                assert_eq!(reloader.reload_now(), Reload::Reloaded);
+                Arc::downgrade(&reloader.config())
+            })
+            .collect();
+        let held = replaced.iter().filter(|config| config.upgrade().is_some()).count();
+        assert_eq!(held, 1, "only the served configuration waits for the observer");
+        for generation in [6, 7] {
+            open.send(()).unwrap();
+            if generation == 6 {
+                assert_eq!(begins.recv_timeout(common::DEADLINE), Ok(6));
+            }
+        }
+        replaced
+    });
+    assert_eq!(begins.try_recv(), Err(mpsc::TryRecvError::Empty), "none is delivered twice");
+    drop(replaced);
+}
+
+#[tokio::test]
+async fn inv07_last_owner_on_an_executor_does_not_wait_for_the_driver() {
+    let volume = Volume::of(&Generation::new(0));
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let (ended, ends) = mpsc::channel();
+    let wait = move |event: &Event| {
+        if matches!(event, Event::Stopped) {
+            gate.lock().unwrap().recv().unwrap();
+            ended.send(()).unwrap();
+        }
+    };
+    let acceptor = volume.server().on_event(wait).start_async().await.unwrap().acceptor();
+    let begin = Instant::now();
+    drop(acceptor);
+    assert!(begin.elapsed() < STOP_LIMIT, "it waits for a callback");
+    assert_eq!(ends.try_recv(), Err(mpsc::TryRecvError::Empty));
+    open.send(()).unwrap();
+    ends.recv_timeout(common::DEADLINE).unwrap();
+}
+
+#[tokio::test]
+async fn inv13_reload_that_is_given_up_keeps_nothing_going() {
+    let generations = generations(2);
+    let mut volume = Volume::of(&generations[0]);
+    let (open, gate) = mpsc::channel::<()>();
+    let (begun, begins) = mpsc::channel();
+    // The second build waits, and says which configuration it makes.
+    let made = Arc::new(Mutex::new(Weak::new()));
+    let place = Arc::clone(&made);
+    let mut builds = 0;
+    let wait = move |config: &mut rustls::ServerConfig| {
+        builds += 1;
+        if builds == 2 {
+            let mark = Arc::new(rustls::NoKeyLog {});
+            *place.lock().unwrap() = Arc::downgrade(&mark);
+            config.key_log = mark;
+            begun.send(()).unwrap();
+            gate.recv().unwrap();
+        }
+    };
+    let reloader = volume.server().configure(wait).load().unwrap();
+    // A subscription keeps what is served alive, and nothing going.
+    let events = reloader.events();
+    volume.publish(&generations[1].files());
+    let handle = reloader.handle();
+    let asked = tokio::time::timeout(Duration::ZERO, async move { handle.reload().await }).await;
+    assert!(asked.is_err(), "it waits for the build");
+    begins.recv_timeout(common::DEADLINE).unwrap();
+    drop(reloader);
+    open.send(()).unwrap();
+    let begin = Instant::now();
+    while made.lock().unwrap().upgrade().is_some() {
+        assert!(begin.elapsed() < common::DEADLINE, "it is published after the last owner has gone");
+        tokio::task::yield_now().await;
+    }
+    drop(events);
 }
 
 #[test]
