@@ -3,9 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    error::{Error, Layer},
-    event::{Leaf, RemovedTrust},
-    snapshot::Files,
+    read::snapshot::Files,
+    report::{
+        error::{Error, Layer},
+        event::{Leaf, RemovedTrust},
+    },
 };
 
 /// Builds the published value of file sets: parses, validates, rehearses.

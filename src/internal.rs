@@ -5,47 +5,49 @@
 use std::{hash::Hasher, path::PathBuf, sync::Arc};
 
 use crate::{
-    Build, Builder, Error, Handle, PathSet, Reloader, Resolver, ServerTls, Walk,
+    Build, Builder, Error, Handle, PathSet, Reloader, Walk,
     fs::Fs,
     watch::{self, Hints},
 };
 pub use crate::{
-    event::described_leaf,
+    drive::shared::{ManualReload, Next, Shared, State, WorkerLoop},
     probe::{Probe, StateHash},
-    sha256::digest as sha256,
-    shared::{ManualReload, Next, Shared, State, WorkerLoop},
-    tls::{RevocationPolicy, client_verifiers},
-    walk::ChangeKind,
+    read::walk::ChangeKind,
+    report::event::described_leaf,
+};
+pub use crate::{
+    pki::sha256::digest as sha256,
+    server::{RevocationPolicy, client_verifiers},
 };
 
 /// The reader of revocation lists.
 pub mod crl {
-    pub use crate::crl::*;
+    pub use crate::pki::crl::*;
 }
 
 /// The reader of certificates, and of DER.
 pub mod der {
-    pub use crate::der::*;
+    pub use crate::pki::der::*;
 }
 
 /// The machine, which decides when to look, to build and to publish.
 pub mod machine {
-    pub use crate::machine::*;
+    pub use crate::decide::machine::*;
 }
 
 /// The names that clients ask for, and the pairs that hold them.
 pub mod pairs {
-    pub use crate::tls::pairs::{Names, normalize_dns_name};
+    pub use crate::server::pairs::{Names, normalize_dns_name};
 }
 
 /// The reader of PEM files.
 pub mod pem {
-    pub use crate::pem::*;
+    pub use crate::pki::pem::*;
 }
 
 /// One attempt to read a set of files.
 pub mod snapshot {
-    pub use crate::snapshot::*;
+    pub use crate::read::snapshot::*;
 }
 
 /// As [`Builder::load_from`], with a probe that learns what the reader keeps.
@@ -109,6 +111,6 @@ pub fn ways(set: &PathSet, walk: &Walk) -> Vec<PathBuf> {
 
 /// Returns a resolver that answers with what this handle serves.
 #[must_use]
-pub fn resolver(handle: &Handle<ServerTls>) -> Arc<Resolver> {
-    Arc::new(Resolver(handle.clone()))
+pub fn resolver(handle: &Handle<crate::ServerTls>) -> Arc<crate::Resolver> {
+    Arc::new(crate::Resolver(handle.clone()))
 }

@@ -112,62 +112,51 @@
 //! - Where panics abort, a panic in a build step ends the process.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod base64;
 mod build;
-mod cell;
 mod clock;
-mod crl;
-mod date;
-mod der;
-mod engine;
-mod error;
-mod event;
-mod expiry;
-mod file_set;
+mod decide;
+mod drive;
 pub mod fs;
 #[doc(hidden)]
 pub mod internal;
-mod line;
-mod machine;
 pub mod manual;
-mod pem;
+mod pki;
 mod probe;
-mod reloader;
-mod secret;
-mod sha256;
-mod shared;
-mod snapshot;
-mod status;
+mod read;
+mod report;
+mod server;
 mod sync;
-mod tls;
-#[cfg(feature = "tracing")]
-mod trace;
-mod trust;
-mod walk;
 pub mod watch;
-mod worker;
 
 pub use build::{Build, Built, Context, InitialBuild, TrustReduction};
-pub use cell::{Cell, Published};
 pub use clock::{Clock, Now, SystemClock};
-pub use error::{Error, Layer};
-pub use event::{EVENT_LIMIT, Event, Fingerprint, Leaf, RemovedTrust, Timestamp, WARNING_LIMIT};
-pub use expiry::{CertificateValidity, EXPIRY_WARNINGS, Expiring};
-pub use line::LINE_LIMIT;
-pub use machine::Timing;
-pub use reloader::{
-    Builder, Delivered, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, StartError,
-    StartError::AlreadyRunning, StopTimeout, TrustReduced,
+pub use decide::{
+    machine::Timing,
+    trust::{Epoch, Trust},
 };
-pub use secret::Secret;
-pub use shared::Reload;
-pub use snapshot::{Files, PathSet};
-pub use status::{Refused, SetStatus, Status};
+pub use drive::{
+    cell::{Cell, Published},
+    reloader::{
+        Builder, Delivered, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, StartError,
+        StartError::AlreadyRunning, StopTimeout, TrustReduced,
+    },
+    shared::Reload,
+};
+pub use read::{
+    secret::Secret,
+    snapshot::{Files, PathSet},
+    walk::{Entry, Lookup, Step, Walk, WalkedDir},
+};
+pub use report::{
+    error::{Error, Layer},
+    event::{EVENT_LIMIT, Event, Fingerprint, Leaf, RemovedTrust, Timestamp, WARNING_LIMIT},
+    expiry::{CertificateValidity, EXPIRY_WARNINGS, Expiring},
+    line::LINE_LIMIT,
+    status::{Refused, SetStatus, Status},
+};
 #[cfg(all(feature = "tokio", not(loom)))]
-pub use tls::{Accepted, Acceptor, HANDSHAKE_LIMIT};
-pub use tls::{
+pub use server::{Accepted, Acceptor, HANDSHAKE_LIMIT};
+pub use server::{
     ClientAuth, HandshakeFailure, Inspection, Resolver, SESSION_LIMIT, ServerBuild, ServerBuilder,
     ServerReloader, ServerTls,
 };
-pub use trust::{Epoch, Trust};
-pub use walk::{Entry, Lookup, Step, Walk, WalkedDir};

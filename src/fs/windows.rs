@@ -190,7 +190,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::snapshot::{self, PathSet};
+    use crate::read::snapshot::{self, PathSet};
 
     #[test]
     fn a_path_has_one_literal_spelling_and_one_plain_one() {

@@ -19,8 +19,8 @@ use notify::{
 
 use super::{Hints, Watched, Watcher, lacks_remote_events, port::guarded};
 use crate::{
-    error::{Error, Layer},
     fs::plain,
+    report::error::{Error, Layer},
 };
 
 struct Notify {
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use crate::{
         Build, Built, Context, Event as Told, Events, Reloader, Timing,
-        snapshot::Files,
+        read::snapshot::Files,
         watch::hints::{Hinted, SetIndices, Subscribers},
     };
 

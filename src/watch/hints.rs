@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     fs::{FOLDS_CASE, same_name},
-    snapshot::is_listed,
+    read::snapshot::is_listed,
     sync::{Mutex, MutexGuard, lock},
 };
 

@@ -13,9 +13,9 @@ use std::{
 };
 
 use crate::{
-    error::{Error, Layer},
     fs::FileId,
-    walk::WalkedDir,
+    read::walk::WalkedDir,
+    report::error::{Error, Layer},
 };
 
 #[cfg(all(feature = "notify", not(loom)))]

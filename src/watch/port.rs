@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Hints, MakeWatcher, Watched, Watcher};
-use crate::error::{Error, Layer};
+use crate::report::error::{Error, Layer};
 
 /// A watcher whose panic ends it, and not the driver.
 pub(super) struct Port {
@@ -62,5 +62,5 @@ impl Drop for Port {
 
 /// Runs foreign code; returns `None` if it panicked.
 pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(crate::error::drop_payload).ok()
+    catch_unwind(AssertUnwindSafe(call)).map_err(crate::report::error::drop_payload).ok()
 }

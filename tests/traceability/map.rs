@@ -15,6 +15,12 @@ fn rows(cells: usize) -> Vec<Vec<String>> {
     rows.map(split).filter(|row: &Vec<_>| row.len() == cells).collect()
 }
 
+/// The modules of the map, in its order.
+fn listed() -> Vec<String> {
+    let names = rows(2).into_iter().map(|mut row| row.swap_remove(0));
+    names.filter(|name| !name.starts_with('[') && name != "page" && name != "module").collect()
+}
+
 #[test]
 fn the_map_has_a_line_for_each_module() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -29,10 +35,7 @@ fn the_map_has_a_line_for_each_module() {
             modules.insert(module.trim_end_matches("/mod").to_owned());
         }
     }
-    let pages = |row: &Vec<String>| row[0].starts_with('[');
-    let listed = rows(2).into_iter().filter(|row| !pages(row)).map(|row| row[0].clone());
-    let listed: BTreeSet<_> = listed.filter(|module| module != "page" && module != "module").collect();
-    assert_eq!(listed, modules);
+    assert_eq!(listed().into_iter().collect::<BTreeSet<_>>(), modules);
 }
 
 #[test]
@@ -47,4 +50,56 @@ fn the_map_names_functions_where_they_stand() {
             text.match_indices(&function).any(|(at, _)| text[at + function.len()..].starts_with(['(', '<']));
         assert!(stands, "{} has no {function}", step[1]);
     }
+}
+
+/// Returns the first name of each path in this list of them, or of this one.
+fn first_names(paths: &str) -> Vec<String> {
+    let name = |path: &str| {
+        path.trim_start().chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+    };
+    let Some(list) = paths.strip_prefix('{') else { return vec![name(paths)] };
+    let (mut names, mut depth) = (vec![name(list)], 1);
+    for (at, letter) in list.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 1 => break,
+            '}' => depth -= 1,
+            ',' if depth == 1 => names.push(name(&list[at + 1..])),
+            _ => {}
+        }
+    }
+    // Behind the last comma of a list there is none.
+    names.retain(|name: &String| !name.is_empty());
+    names
+}
+
+#[test]
+fn each_folder_uses_only_those_above_it() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    // Whatever stands at the top of `src` is above whatever the map names later.
+    let order = listed();
+    let place = |name: &str| order.iter().position(|module| module.split('/').next() == Some(name));
+    let (mut open, mut uses) = (vec![src.clone()], 0);
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let file = path.strip_prefix(&src).unwrap().with_extension("");
+        let Some(own) = file.iter().next().and_then(|top| place(top.to_str().unwrap())) else { continue };
+        let text = fs::read_to_string(&path).unwrap();
+        // Unit tests may use everything.
+        let code = if path.ends_with("tests.rs") { "" } else { text.split("mod tests {").next().unwrap() };
+        let code: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let code = code.join("\n");
+        for (at, door) in code.match_indices("crate::") {
+            for name in first_names(&code[at + door.len()..]) {
+                let used = place(&name);
+                let is_above = used.is_some_and(|used| used <= own);
+                assert!(is_above || file.ends_with("internal"), "{} uses `{name}`", path.display());
+                uses += 1;
+            }
+        }
+    }
+    assert!(uses > 100, "only {uses} uses were found");
 }

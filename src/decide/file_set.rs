@@ -1,0 +1,391 @@
+//! One file set: its last good state, its candidate and its machine. File sets share nothing but
+//! the published value.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    build::{Build, Built},
+    clock::{Clock, Now},
+    decide::machine::{Machine, ReadOutcome, Timing},
+    fs::{Fs, nanos},
+    read::{
+        snapshot::{self, Files, PathSet, Snapshot},
+        walk::{ChangeKind, Walk},
+    },
+    report::{
+        error::{Error, Layer},
+        event::Event,
+        expiry::{CertificateValidity, Expiry},
+        status::{Refused, SetStatus},
+    },
+};
+
+mod state_hash;
+
+/// One consistent set of files and the walk to them.
+pub(crate) struct ConsistentRead {
+    pub(crate) files: Files,
+    walk: Walk,
+}
+
+impl ConsistentRead {
+    /// Returns whether both hold the same bytes, reached the same way, and nothing has moved since
+    /// `earlier`.
+    fn is_unchanged_since(&self, earlier: &Self) -> bool {
+        self.files == earlier.files && self.walk.unchanged_since(&earlier.walk)
+    }
+}
+
+/// A file set that is not served.
+struct Candidate {
+    set: ConsistentRead,
+    /// How the candidate came to be; constant for as long as it is the same.
+    motion: ChangeKind,
+    content: u64,
+    /// Identifies the bytes among those of the previous candidate and the last evaluated ones.
+    bytes: u64,
+}
+
+/// A reason for a rejection, and the rejected bytes: the same reason with other bytes is another
+/// rejection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Cause {
+    pub(crate) error: Error,
+    bytes: Option<u64>,
+}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        Self { error, bytes: None }
+    }
+}
+
+/// Everything that concerns one file set alone.
+pub(crate) struct FileSet<V> {
+    pub(crate) paths: PathSet,
+    pub(crate) machine: Machine<Cause>,
+    served: ConsistentRead,
+    candidate: Option<Candidate>,
+    /// The previous snapshot, if it was torn.
+    torn: Option<Snapshot>,
+    /// The last rejected or deferred bytes and their number, so that rewriting the same bytes is
+    /// not reported again.
+    last_evaluated: Option<(Files, u64)>,
+    /// The bytes and the date that were last reported as deferred.
+    reported_deferral: Option<(u64, Duration)>,
+    /// The value with the candidate in it, once the candidate has passed every check.
+    built: Option<Built<V>>,
+    /// The number of contents and bytes that were numbered so far.
+    numbers: u64,
+    differs_since: Option<Duration>,
+    /// When the rejection that stands, or stood last, was reported.
+    refused_since: Duration,
+    expiry: Expiry,
+}
+
+impl<V> FileSet<V> {
+    /// Makes a file set that is served.
+    pub(crate) fn new(paths: PathSet, served: ConsistentRead, timing: Timing, expiry: Expiry) -> Self {
+        Self {
+            paths,
+            machine: Machine::new(timing),
+            served,
+            candidate: None,
+            torn: None,
+            last_evaluated: None,
+            reported_deferral: None,
+            built: None,
+            numbers: 0,
+            differs_since: None,
+            refused_since: Duration::ZERO,
+            expiry,
+        }
+    }
+
+    /// Records how near its end the served leaf is, and returns the event that is due for it.
+    pub(crate) fn check_expiry(&mut self, status: &mut SetStatus, now: Now) -> Option<Event> {
+        self.expiry.serve(status.leaf.iter().map(|leaf| CertificateValidity::leaf(&status.path, leaf)));
+        status.expiring = self.expiry.near(now.wall).pop();
+        self.expiry.tell(now).pop().map(Event::from)
+    }
+
+    /// Takes one snapshot.
+    pub(crate) fn snapshot<F: Fs>(&self, fs: &F) -> Snapshot {
+        snapshot::take_since(fs, &self.paths, Some((&self.served.walk, &self.served.files)))
+    }
+
+    /// Compares a snapshot of the file set of this number with the served files.
+    pub(crate) fn compare<F: Fs, B: Build<Value = V>>(
+        &mut self,
+        build: &B,
+        number: usize,
+        look: Snapshot,
+    ) -> ReadOutcome<Cause> {
+        let torn = self.torn.take();
+        let files = match look.files {
+            Ok(files) => files,
+            Err(ref failure) if failure.is_torn() => {
+                let still = torn.is_some_and(|old| look.is_torn_as(&old));
+                let failure = failure.clone();
+                let error = if still { failure.for_good() } else { failure.into() };
+                self.torn = Some(look);
+                return ReadOutcome::Torn { cause: error.into(), still };
+            }
+            Err(failure) => return ReadOutcome::Failed(Error::from(failure).into()),
+        };
+        let set = ConsistentRead { files, walk: look.walk };
+        if set.files == self.served.files {
+            // Equal bytes were reached another way, or touched. There is nothing to publish, but
+            // the next change starts from here.
+            self.served = set;
+            self.candidate = None;
+            (self.last_evaluated, self.reported_deferral) = (None, None);
+            return ReadOutcome::Served;
+        }
+        let shrinks = build.shrinks(number, &self.served.files, &set.files);
+        let known = self.candidate.as_ref();
+        // A symlink that was read before commits nothing that has changed beneath it since,
+        // whatever the timestamps say: the clock may have been set back.
+        let motion = match known {
+            _ if !F::HAS_DIR_HANDLES => ChangeKind::InPlace,
+            Some(old) if set.is_unchanged_since(&old.set) => old.motion,
+            Some(old) => set.walk.change_since(&self.served.walk).max(set.walk.change_since(&old.set.walk)),
+            None => set.walk.change_since(&self.served.walk),
+        };
+        let content = known.filter(|old| set.is_unchanged_since(&old.set)).map(|old| old.content);
+        let judged =
+            || self.last_evaluated.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
+        let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(judged);
+        let content = content.unwrap_or_else(|| self.number());
+        let bytes = bytes.unwrap_or_else(|| self.number());
+        self.candidate = Some(Candidate { set, motion, content, bytes });
+        ReadOutcome::Changed { content, motion, shrinks }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Records since when the disk and the served files differ.
+    pub(crate) fn note_difference(&mut self, served: bool, wall: Duration) {
+        if served {
+            self.differs_since = None;
+        } else {
+            self.differs_since.get_or_insert(wall);
+        }
+    }
+
+    /// Returns the candidate's files and their number, and remembers them as the last evaluated
+    /// ones.
+    pub(crate) fn evaluate(&mut self) -> Option<(Files, u64)> {
+        let candidate = self.candidate.as_ref()?;
+        self.last_evaluated = Some((candidate.set.files.clone(), candidate.bytes));
+        self.last_evaluated.clone()
+    }
+
+    /// Makes the cause that rejects these bytes.
+    pub(crate) fn refusal(error: Error, bytes: u64) -> Cause {
+        Cause { error, bytes: Some(bytes) }
+    }
+
+    /// Keeps a built value until it is published.
+    pub(crate) fn keep(&mut self, built: Built<V>) {
+        self.built = Some(built);
+    }
+
+    /// Takes the value to publish, and the files that it makes the served ones.
+    pub(crate) fn take_built(&mut self) -> Option<(Built<V>, ConsistentRead)> {
+        Some((self.built.take()?, self.candidate.take()?.set))
+    }
+
+    /// Records the served files.
+    pub(crate) fn note_published(&mut self, set: ConsistentRead) {
+        self.served = set;
+        (self.last_evaluated, self.reported_deferral) = (None, None);
+        self.differs_since = None;
+    }
+
+    /// Records a rejection that is about to be reported.
+    pub(crate) fn note_rejected(&mut self, wall: Duration) {
+        self.refused_since = wall;
+        self.reported_deferral = None;
+    }
+
+    /// Records a date that is about to be reported; returns whether it is news for these bytes.
+    pub(crate) fn note_deferred(&mut self, date: Duration) -> bool {
+        let held = self.candidate.as_ref().map(|candidate| (candidate.bytes, date));
+        let new = held.is_none() || held != self.reported_deferral;
+        if new {
+            self.reported_deferral = held;
+        }
+        new
+    }
+
+    pub(crate) fn write_status(&self, status: &mut SetStatus) {
+        let refused = self.machine.refusal().map(|(cause, count)| Refused {
+            error: cause.error.clone(),
+            since: self.refused_since,
+            count,
+        });
+        // A deferred content is remembered, but is not on disk while a rejection stands.
+        status.deferred_until = self.machine.deferred().filter(|_| refused.is_none());
+        status.refused = refused;
+        status.differs_since = self.differs_since;
+    }
+}
+
+/// A file set on its way through the first load.
+pub(crate) enum InitialSettle {
+    /// Not stable yet, with the previous snapshot.
+    Unstable(Option<PreviousRead>),
+    Stable(ConsistentRead),
+}
+
+/// The previous snapshot of the first load.
+pub(crate) enum PreviousRead {
+    /// A consistent snapshot, and since when nothing has moved.
+    Consistent(ConsistentRead, Duration),
+    /// A torn snapshot, since when it has been torn in the same way, and the pause before the next
+    /// one.
+    Torn(Snapshot, Duration, Duration),
+}
+
+impl InitialSettle {
+    /// Takes one snapshot, and returns the pause before the next one; `None` once the file set is
+    /// stable.
+    ///
+    /// Where changes can be pinned ([`Fs::HAS_DIR_HANDLES`]), files that have not changed for the settle time
+    /// count as stable. Otherwise two equal snapshots that far apart are needed. A torn read is
+    /// retried for the patience and the settle time together, or until nothing has moved for the
+    /// settle time. Any other failure is an error at once. A file set that is not stable within the
+    /// patience and the settle time is an error too.
+    ///
+    /// # Errors
+    /// The cause of the failure, with its path.
+    pub(crate) fn take_snapshot<F: Fs>(
+        &mut self,
+        fs: &F,
+        paths: &PathSet,
+        clock: &dyn Clock,
+        timing: &Timing,
+        start: Duration,
+    ) -> Result<Option<Duration>, Error> {
+        let Self::Unstable(before) = self else { return Ok(None) };
+        let now = clock.now();
+        let look = snapshot::take(fs, paths);
+        let late = now.mono >= start + timing.still_changing_after + timing.settle;
+        let files = match look.files {
+            Err(ref failure) if failure.is_torn() && !late => {
+                let (old, pause) = match before.take() {
+                    Some(PreviousRead::Torn(old, since, pause)) => {
+                        (Some((old, since)), timing.torn_pause(pause))
+                    }
+                    _ => (None, timing.min_interval),
+                };
+                let same = old.filter(|(old, _)| look.is_torn_as(old)).map(|(_, since)| since);
+                if same.is_some_and(|since| since + timing.settle <= now.mono) {
+                    return Err(failure.clone().for_good());
+                }
+                let since = same.unwrap_or_else(|| clock.now().mono);
+                *before = Some(PreviousRead::Torn(look, since, pause));
+                return Ok(Some(pause));
+            }
+            Err(failure) => return Err(failure.into()),
+            Ok(files) => files,
+        };
+        let set = ConsistentRead { files, walk: look.walk };
+        // Without change times a file that was copied or renamed here just now may show the time of
+        // its original. Only two snapshots then show that no publisher is at work.
+        if F::HAS_DIR_HANDLES && is_old(&set.walk, now, timing) {
+            *self = Self::Stable(set);
+            return Ok(None);
+        }
+        let since = match &before {
+            Some(PreviousRead::Consistent(old, since)) if set.is_unchanged_since(old) => *since,
+            _ if late => {
+                let why = "the files do not hold still";
+                return Err(Error::new(Layer::Changing, why).at(paths.name()));
+            }
+            // Counted from the end of this snapshot to the begin of the next: either may be slow
+            // (ASM-05).
+            _ => clock.now().mono,
+        };
+        if now.mono >= since + timing.settle {
+            *self = Self::Stable(set);
+            return Ok(None);
+        }
+        *before = Some(PreviousRead::Consistent(set, since));
+        Ok(Some((since + timing.settle).saturating_sub(clock.now().mono)))
+    }
+}
+
+/// Returns whether nothing of the file set can have changed within the settle time.
+fn is_old(walk: &Walk, now: Now, timing: &Timing) -> bool {
+    walk.newest(timing.tie_recheck).is_none_or(|newest| newest + nanos(timing.settle) <= nanos(now.wall))
+}
+
+/// Determines the file set that comes next, without asking all of them.
+pub(crate) struct RunQueue {
+    /// File sets with a hint, in the order of the hints.
+    hinted: VecDeque<usize>,
+    is_hinted: Vec<bool>,
+    /// When the others have to come back, in monotonic time.
+    due: BTreeSet<(Duration, usize)>,
+    at: Vec<Option<Duration>>,
+    /// File sets that are deferred until a date. The wall clock may be set meanwhile, so they are
+    /// asked each time.
+    dated: BTreeSet<usize>,
+}
+
+impl RunQueue {
+    pub(crate) fn new(units: usize) -> Self {
+        Self {
+            hinted: VecDeque::new(),
+            is_hinted: vec![false; units],
+            due: BTreeSet::new(),
+            at: vec![None; units],
+            dated: BTreeSet::new(),
+        }
+    }
+
+    /// Records a hint for this file set.
+    pub(crate) fn hint(&mut self, unit: usize) {
+        if !std::mem::replace(&mut self.is_hinted[unit], true) {
+            self.hinted.push_back(unit);
+        }
+    }
+
+    pub(crate) fn take_hinted(&mut self) -> Option<usize> {
+        let unit = self.hinted.pop_front()?;
+        self.is_hinted[unit] = false;
+        Some(unit)
+    }
+
+    pub(crate) fn has_hinted(&self) -> bool {
+        !self.hinted.is_empty()
+    }
+
+    /// Records when the file set has to come back. Called after each of its steps.
+    pub(crate) fn note<V>(&mut self, unit: usize, of: &FileSet<V>, now: Now) {
+        if let Some(at) = self.at[unit].take() {
+            self.due.remove(&(at, unit));
+        }
+        if of.machine.deferred().is_some() {
+            self.dated.insert(unit);
+            return;
+        }
+        self.dated.remove(&unit);
+        self.at[unit] = of.machine.wake(now);
+        self.due.extend(self.at[unit].map(|at| (at, unit)));
+    }
+
+    /// Returns the file set that has to come back first, and when.
+    pub(crate) fn first<V>(&self, units: &[FileSet<V>], now: Now) -> Option<(Duration, usize)> {
+        let dated = self.dated.iter().filter_map(|unit| Some((units[*unit].machine.wake(now)?, *unit)));
+        self.due.first().copied().into_iter().chain(dated).min()
+    }
+}

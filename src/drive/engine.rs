@@ -1,0 +1,645 @@
+//! Runs the stages: carries out the decisions of the state machines, one step at a time and without
+//! a thread of its own.
+//!
+//! One engine drives every file set: one file system, one watcher, one thread. A step takes a
+//! snapshot of at most two file sets: the one hinted at first and the one due first. So no file set
+//! waits for a sweep over all of them.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    mem::{self, Discriminant},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Weak,
+    time::Duration,
+};
+
+use crate::{
+    build::{Build, Built, Context, InitialBuild},
+    clock::{Clock, Now},
+    decide::{
+        file_set::{Cause, FileSet, InitialSettle, RunQueue},
+        machine::{Answer, Effect, Input, Notice, ReadOutcome, Timing, Verdict},
+    },
+    drive::shared::{Ask, Drive, Reload, Shared},
+    fs::Fs,
+    probe::Probe,
+    read::{
+        snapshot::{PathSet, Snapshot},
+        walk::Walk,
+    },
+    report::{
+        error::{Error, Layer, drop_payload},
+        event::{self, Event},
+        expiry::{Expiry, Thresholds},
+        status::{Progress, Status},
+    },
+    sync::Arc,
+    watch::{Armed, Hinted, MakeWatcher, Watch},
+};
+
+mod state_hash;
+
+/// Changes of the watch plan after which one step stops following them. The file set is then hinted
+/// at again, so the next step continues soon and without an event.
+const ARM_LIMIT: usize = 8;
+
+/// Everything from the files to the published value.
+pub(crate) struct Engine<F: Fs, B: Build, P: Probe = ()> {
+    fs: F,
+    probe: P,
+    build: B,
+    /// The driver's last reading of the clock.
+    read: Cell<Now>,
+    make_watcher: Option<MakeWatcher>,
+    watch: Option<Watch>,
+    /// When the watcher was made, in monotonic time.
+    watch_made: Duration,
+    /// The last watcher that ended by itself.
+    failed_watcher: Option<FailedWatcher>,
+    sets: Vec<FileSet<B::Value>>,
+    queue: RunQueue,
+    /// The shared state that the watcher wakes, while a worker drives.
+    wake: Option<Weak<Shared<B::Value>>>,
+    /// Faults of the watching, by the file set that met them.
+    faults: BTreeMap<usize, Error>,
+    degraded: Option<(Error, Duration)>,
+    /// File sets that have not answered the manual reload yet. The answers so far are in `answers`.
+    asked: BTreeSet<usize>,
+    answers: BTreeMap<usize, Reload>,
+    /// When the last snapshot ended, by the wall clock.
+    last_look: Duration,
+    looks: u64,
+    builds: u64,
+    /// The number of directories that the last snapshot of each file set walked through.
+    directories: BTreeMap<usize, usize>,
+    running: Running,
+}
+
+/// The step in progress.
+#[derive(Default, Hash)]
+struct Running {
+    unit: usize,
+    input: Option<Discriminant<Input<Cause>>>,
+    /// Whether the units after this one take a step as well.
+    each: bool,
+}
+
+/// A watcher that ended by itself.
+struct FailedWatcher {
+    why: Error,
+    /// Set once its end counts as a fault. That is reported before another watcher is made.
+    noted: bool,
+    /// Earliest time at which the watcher may be recreated, in monotonic time.
+    until: Duration,
+    /// The pause that led to that time.
+    pause: Duration,
+}
+
+/// The results of the first load.
+pub(crate) struct InitialLoad<F: Fs, B: Build, P: Probe> {
+    pub(crate) engine: Engine<F, B, P>,
+    pub(crate) whole: InitialBuild<B::Value>,
+    pub(crate) now: Now,
+    pub(crate) progress: Progress,
+}
+
+impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
+    /// Loads all file sets for the first time: synchronous and strict. [`InitialSettle::take_snapshot`] defines
+    /// when a file set is stable.
+    pub(crate) fn load(
+        (fs, probe): (F, P),
+        sets: Vec<PathSet>,
+        mut build: B,
+        clock: &dyn Clock,
+        timing: Timing,
+        make_watcher: Option<MakeWatcher>,
+        thresholds: Thresholds,
+    ) -> Result<InitialLoad<F, B, P>, Error> {
+        let start = clock.now().mono;
+        let mut starting: Vec<_> = sets.iter().map(|_| InitialSettle::Unstable(None)).collect();
+        loop {
+            let mut pause: Option<Duration> = None;
+            for (set, paths) in starting.iter_mut().zip(&sets) {
+                let wait = set.take_snapshot(&fs, paths, clock, &timing, start)?;
+                pause = pause.into_iter().chain(wait).min();
+            }
+            match pause {
+                Some(pause) => {
+                    state_hash::keep_starting(&probe, (start, pause), &starting);
+                    clock.sleep(pause);
+                }
+                None => break,
+            }
+        }
+        let now = clock.now();
+        let still = starting.into_iter().filter_map(|set| match set {
+            InitialSettle::Stable(set) => Some(set),
+            InitialSettle::Unstable(_) => None,
+        });
+        let still: Vec<_> = still.collect();
+        let files: Vec<_> = still.iter().map(|set| set.files.clone()).collect();
+        let whole = caught(|| build.first(&files, now.wall))?;
+        let count = sets.len() as u64;
+        let expiry = Expiry::new(thresholds);
+        let units: Vec<_> = sets
+            .into_iter()
+            .zip(still)
+            .map(|(paths, set)| FileSet::new(paths, set, timing, expiry.clone()))
+            .collect();
+        let mut engine = Self {
+            fs,
+            probe,
+            build,
+            read: Cell::new(now),
+            make_watcher,
+            watch: None,
+            watch_made: now.mono,
+            failed_watcher: None,
+            queue: RunQueue::new(units.len()),
+            sets: units,
+            wake: None,
+            faults: BTreeMap::new(),
+            degraded: None,
+            asked: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            last_look: now.wall,
+            looks: count,
+            builds: count,
+            directories: BTreeMap::new(),
+            running: Running::default(),
+        };
+        let units = engine.sets.iter().enumerate();
+        units.for_each(|(number, unit)| engine.queue.note(number, unit, now));
+        let progress = Progress::new(now, timing.poll, Duration::ZERO);
+        Ok(InitialLoad { engine, whole, now, progress })
+    }
+
+    /// Reads the clock, as [`Shared::now`].
+    fn now(&self, shared: &Shared<B::Value>) -> Now {
+        let now = shared.now(self.read.get());
+        self.read.set(now);
+        now
+    }
+
+    /// Takes one step of one file set, carries out the effects of its machine, and checks the
+    /// expiry of its leaf. Returns the time of the last stage.
+    ///
+    /// The clock is read once after each stage that takes time and after each callback. The effects
+    /// that follow go by that reading.
+    fn run(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, input: Input<Cause>) -> Now {
+        (self.running.unit, self.running.input) = (unit, Some(mem::discriminant(&input)));
+        let now = self.carry_out(shared, unit, now, input);
+        let near = self.check_expiry(&mut shared.lock().status, unit, now);
+        near.into_iter().for_each(|event| shared.report(event));
+        self.queue.note(unit, &self.sets[unit], now);
+        now
+    }
+
+    /// Returns the expiry event that is due, as [`FileSet::check_expiry`] does. Called at each step,
+    /// since the clock may be set at any time.
+    pub(crate) fn check_expiry(&mut self, status: &mut Status, unit: usize, now: Now) -> Option<Event> {
+        self.sets[unit].check_expiry(&mut status.sets[unit], now)
+    }
+
+    /// Steps the machine and carries out its effects; returns the time of the last stage.
+    fn carry_out(
+        &mut self,
+        shared: &Shared<B::Value>,
+        unit: usize,
+        mut now: Now,
+        input: Input<Cause>,
+    ) -> Now {
+        let mut effects: VecDeque<_> = self.sets[unit].machine.step(now, input).into();
+        let mut noted = false;
+        let mut unpublished = None;
+        while let Some(effect) = effects.pop_front() {
+            noted = false;
+            let answer = match effect {
+                Effect::TakeSnapshot => {
+                    let seen = self.take_snapshot(shared, unit, now);
+                    let began = std::mem::replace(&mut now, self.now(shared));
+                    self.note_difference(unit, &seen, now.wall);
+                    // Noted at once: the build and the callbacks that follow may hang.
+                    let poll = self.sets[unit].machine.poll();
+                    shared.lock().progress = Progress::new(now, poll, now.mono.saturating_sub(began.mono));
+                    Input::SnapshotTaken(seen)
+                }
+                Effect::Build(_) => {
+                    let verdict = self.verdict(shared, unit, now.wall);
+                    now = self.now(shared);
+                    Input::Built(verdict)
+                }
+                Effect::Publish { recovered, .. } => {
+                    if self.publish(shared, unit, now, recovered) {
+                        // The callbacks may have taken any time.
+                        now = self.now(shared);
+                        continue;
+                    }
+                    // The rejection that was reported still stands, and a later start has to know
+                    // it. So the machine goes back to its state before the publication.
+                    if let Some(unpublished) = unpublished {
+                        self.sets[unit].machine = unpublished;
+                    }
+                    self.give_up_asked();
+                    shared.answer(&Reload::Stopped, |status| self.write_status(status, unit));
+                    return now;
+                }
+                Effect::Report(notice) => {
+                    self.report(shared, unit, now.wall, notice);
+                    now = self.now(shared);
+                    continue;
+                }
+                Effect::Answer(answer) => {
+                    if let Some(answer) = self.answered(unit, answer) {
+                        // The caller that gets the answer finds the status that goes with it.
+                        shared.answer(&answer, |status| self.write_status(status, unit));
+                        noted = true;
+                    }
+                    continue;
+                }
+            };
+            let machine = &mut self.sets[unit].machine;
+            unpublished = (answer == Input::Built(Verdict::Valid)).then(|| machine.clone());
+            effects.extend(machine.step(now, answer));
+        }
+        if !noted {
+            self.update_status(shared, unit);
+        }
+        now
+    }
+
+    /// Records the answer of one file set, and returns the answer of all once the last one has
+    /// come.
+    ///
+    /// The first rejection stands for all. Without one, a reload does; without that, the nearest
+    /// date that a file set is deferred until.
+    fn answered(&mut self, unit: usize, answer: Answer<Cause>) -> Option<Reload> {
+        let new = match answer {
+            Answer::Reloaded => Reload::Reloaded,
+            Answer::Unchanged => Reload::Unchanged,
+            Answer::Deferred(date) => Reload::Deferred(date),
+            Answer::Refused(cause) => Reload::Refused(cause.error),
+        };
+        let old = self.answers.insert(unit, new);
+        // A second reload was asked for before all file sets had answered the first. For the first
+        // caller the file set was reloaded.
+        if old == Some(Reload::Reloaded) && self.answers.get(&unit) == Some(&Reload::Unchanged) {
+            self.answers.insert(unit, Reload::Reloaded);
+        }
+        self.asked.remove(&unit);
+        if !self.asked.is_empty() {
+            return None;
+        }
+        let mut all = std::mem::take(&mut self.answers).into_values();
+        let first = all.next()?;
+        Some(all.fold(first, |one, other| match (one, other) {
+            (Reload::Refused(error), _) | (_, Reload::Refused(error)) => Reload::Refused(error),
+            (Reload::Reloaded, _) | (_, Reload::Reloaded) => Reload::Reloaded,
+            (Reload::Deferred(one), Reload::Deferred(other)) => Reload::Deferred(one.min(other)),
+            (Reload::Deferred(date), _) | (_, Reload::Deferred(date)) => Reload::Deferred(date),
+            (_, other) => other,
+        }))
+    }
+
+    fn give_up_asked(&mut self) {
+        self.asked.clear();
+        self.answers.clear();
+    }
+
+    /// Takes a snapshot and arms the watch for it; repeats both while that changes the watch plan.
+    /// First arm, then read: a change in between shows in the next snapshot.
+    fn take_snapshot(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now) -> ReadOutcome<Cause> {
+        // A panic in a snapshot costs a retry, not the driver: the build's comparison and the
+        // watcher are callers' code.
+        let seen = caught(|| {
+            // A snapshot is the last effect of a step, so no other effect is pending.
+            self.keep(shared, &());
+            let mut look = self.sets[unit].snapshot(&self.fs);
+            let mut fault = self.faults.get(&unit).cloned();
+            let mut never_watched = None;
+            for attempt in 1.. {
+                let Some(armed) = self.arm(shared, unit, &look.walk) else {
+                    return Ok(self.compare(unit, look));
+                };
+                // A new fault takes a second snapshot: the directory may not be on the way any
+                // more, and then it need not be watched.
+                let news = armed.fault.is_some() && armed.fault != fault;
+                fault = armed.fault;
+                if !armed.new && !news && armed.gone.is_none() {
+                    break;
+                }
+                if attempt == 1 {
+                    never_watched = armed.gone;
+                } else if never_watched != armed.gone {
+                    never_watched = None;
+                }
+                if attempt > ARM_LIMIT {
+                    match never_watched {
+                        // Every snapshot finds the directory and no attempt can watch it. The
+                        // directory is polled instead, since the loop would otherwise never end.
+                        Some(dir) => {
+                            fault = Some(Error::new(Layer::Watch, "found, but not to be watched").at(dir))
+                        }
+                        // The directories of this snapshot are armed, but may have changed before
+                        // that.
+                        None => self.queue.hint(unit),
+                    }
+                    break;
+                }
+                self.keep(shared, &(attempt, &fault, &never_watched));
+                look = self.sets[unit].snapshot(&self.fs);
+            }
+            self.watching(shared, unit, now, fault);
+            if let Some(dead) = &mut self.failed_watcher {
+                dead.noted = true;
+            }
+            Ok(self.compare(unit, look))
+        });
+        seen.unwrap_or_else(|error| ReadOutcome::Failed(error.into()))
+    }
+
+    /// Records a snapshot that ended at `wall`.
+    fn note_difference(&mut self, unit: usize, seen: &ReadOutcome<Cause>, wall: Duration) {
+        self.looks += 1;
+        self.last_look = wall;
+        self.sets[unit].note_difference(*seen == ReadOutcome::Served, wall);
+    }
+
+    fn compare(&mut self, unit: usize, look: Snapshot) -> ReadOutcome<Cause> {
+        self.directories.insert(unit, look.walk.dirs.len());
+        self.sets[unit].compare::<F, B>(&self.build, unit, look)
+    }
+
+    /// Runs every check over the candidate.
+    fn verdict(&mut self, shared: &Shared<B::Value>, unit: usize, wall: Duration) -> Verdict<Cause> {
+        self.builds += 1;
+        let served = shared.cell.load();
+        let context = Context { wall, served: Some(&served.value), set: unit };
+        let Some((files, bytes)) = self.sets[unit].evaluate() else {
+            return Verdict::Refused(Error::new(Layer::Changing, "nothing to build").into());
+        };
+        match caught(|| self.build.build(&files, &context)) {
+            Err(error) => Verdict::Refused(FileSet::<B::Value>::refusal(error, bytes)),
+            Ok(built) => match built.not_before {
+                Some(date) if date > wall => {
+                    shared.discard(built);
+                    Verdict::NotYet(date)
+                }
+                _ => {
+                    self.sets[unit].keep(built);
+                    Verdict::Valid
+                }
+            },
+        }
+    }
+
+    /// Publishes the built value. Returns `false` if nothing was built or a stop came first.
+    fn publish(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, recovered: bool) -> bool {
+        let Some((built, set)) = self.sets[unit].take_built() else { return false };
+        let Built { value, leaf, warnings, reduced_trust: shrunk, .. } = built;
+        if !shared.publish(unit, value, leaf, shrunk, now, recovered) {
+            return false;
+        }
+        self.sets[unit].note_published(set);
+        event::warnings(warnings).for_each(|warning| shared.report(warning));
+        true
+    }
+
+    fn report(&mut self, shared: &Shared<B::Value>, unit: usize, wall: Duration, notice: Notice<Cause>) {
+        if matches!(notice, Notice::Refused(_)) {
+            self.sets[unit].note_rejected(wall);
+        }
+        self.update_status(shared, unit);
+        if let Notice::Deferred(date) = notice
+            && !self.sets[unit].note_deferred(date)
+        {
+            return;
+        }
+        let (generation, set) = {
+            let status = &shared.lock().status;
+            (status.generation, status.name_of(unit))
+        };
+        shared.report(match notice {
+            Notice::Refused(cause) => Event::Refused { error: cause.error, generation, set },
+            Notice::Recovered => Event::Recovered { set },
+            Notice::Deferred(not_before) => Event::Deferred { not_before, set },
+            Notice::StillChanging => Event::StillChanging { set },
+        });
+    }
+
+    fn update_status(&self, shared: &Shared<B::Value>, unit: usize) {
+        self.write_status(&mut shared.lock().status, unit);
+    }
+
+    fn write_status(&self, status: &mut Status, unit: usize) {
+        self.sets[unit].write_status(&mut status.sets[unit]);
+        status.degraded.clone_from(&self.degraded);
+        status.last_snapshot = self.last_look;
+        status.snapshots = self.looks;
+        status.builds = self.builds;
+        status.directories = self.directories.values().copied().max().unwrap_or_default();
+    }
+
+    /// Watches the directories of a walk. Returns `None` without a worker, when nothing is watched.
+    fn arm(&mut self, shared: &Shared<B::Value>, unit: usize, walk: &Walk) -> Option<Armed> {
+        let wake = Weak::clone(self.wake.as_ref()?);
+        let unwatched = |fault| Some(Armed { fault: Some(fault), ..Armed::default() });
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            none => {
+                let now = shared.now(self.read.get());
+                self.read.set(now);
+                let now = now.mono;
+                if let Some(dead) =
+                    self.failed_watcher.as_ref().filter(|dead| !dead.noted || now < dead.until)
+                {
+                    return unwatched(dead.why.clone());
+                }
+                let hint = move || {
+                    if let Some(shared) = wake.upgrade() {
+                        shared.hint();
+                    }
+                };
+                let made = match &mut self.make_watcher {
+                    Some(make) => Watch::new(make, hint),
+                    None => Err(Error::new(Layer::Watch, "built without file events")),
+                };
+                match made {
+                    Ok(watch) => {
+                        self.watch_made = now;
+                        none.insert(watch)
+                    }
+                    Err(error) => return unwatched(error),
+                }
+            }
+        };
+        let armed = watch.arm(unit, &walk.dirs);
+        if let Some(why) = watch.end() {
+            self.drop_failed_watcher(shared, unit, why.clone());
+            return unwatched(why);
+        }
+        armed.others.iter().for_each(|other| self.queue.hint(*other));
+        let denied = watch.denied();
+        let news = {
+            let state = &mut *shared.lock();
+            for dir in &armed.unwatched {
+                state.watched.remove(dir);
+            }
+            state.watched.extend(armed.watched.iter().cloned());
+            let known = std::mem::replace(&mut state.status.unwatched, denied.iter().cloned().collect());
+            denied.iter().filter(|dir| !known.contains(dir)).cloned().collect::<Vec<_>>()
+        };
+        for dir in news {
+            let why =
+                "it may be searched but not read, and so not be watched: a change of it waits for the poll";
+            shared.report(Event::Warning { error: Error::new(Layer::Watch, why).at(dir) });
+        }
+        Some(armed)
+    }
+
+    /// Drops a watcher that has ended. Where it has lived for less than a poll interval, the next
+    /// one is made after twice the last pause, at most a poll interval.
+    ///
+    /// The given file set has met the end. All others count as unwatched as well, until each has
+    /// armed the next watcher.
+    fn drop_failed_watcher(&mut self, shared: &Shared<B::Value>, unit: usize, why: Error) {
+        self.watch = None;
+        let now = self.now(shared);
+        let timing = self.sets[0].machine.timing();
+        let lived = now.mono.saturating_sub(self.watch_made) >= timing.poll;
+        let last = self.failed_watcher.take().filter(|_| !lived).map(|dead| dead.pause);
+        let pause = last.map_or(timing.retry, |last| last.saturating_mul(2).min(timing.poll));
+        for other in (0..self.sets.len()).filter(|other| *other != unit) {
+            self.faults.insert(other, why.clone());
+            self.sets[other].machine.step(now, Input::Watching(false));
+            self.queue.note(other, &self.sets[other], now);
+        }
+        self.failed_watcher = Some(FailedWatcher { why, noted: false, until: now.mono + pause, pause });
+        let state = &mut *shared.lock();
+        state.watched.clear();
+        state.status.unwatched.clear();
+    }
+
+    /// Records whether everything is watched, and reports a change of that.
+    fn watching(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, fault: Option<Error>) {
+        let watching = fault.is_none();
+        match fault {
+            Some(fault) => drop(self.faults.insert(unit, fault)),
+            None => drop(self.faults.remove(&unit)),
+        }
+        // Only a file set with a fault polls faster.
+        self.sets[unit].machine.step(now, Input::Watching(watching));
+        let event = match (&mut self.degraded, self.faults.values().next().cloned()) {
+            // Reported once, whatever other fault follows before all faults are over. The status
+            // keeps one reason that stands.
+            (Some((known, _)), Some(error)) => {
+                *known = error;
+                return;
+            }
+            (None, Some(error)) => {
+                self.degraded = Some((error.clone(), self.now(shared).wall));
+                Event::Degraded { error }
+            }
+            (Some(_), None) => {
+                self.degraded = None;
+                Event::Restored
+            }
+            (None, None) => return,
+        };
+        self.update_status(shared, unit);
+        shared.report(event);
+    }
+
+    /// Steps the file set that was hinted at first, then the one that is due first.
+    fn next_step(&mut self, shared: &Shared<B::Value>) {
+        let mut now = self.now(shared);
+        let hinted = self.queue.take_hinted();
+        if let Some(unit) = hinted {
+            now = self.run(shared, unit, now, Input::Hint);
+        }
+        let due = self.queue.first(&self.sets, now).filter(|(at, _)| *at <= now.mono);
+        if let Some((_, unit)) = due.filter(|(_, unit)| hinted != Some(*unit)) {
+            self.run(shared, unit, now, Input::Tick);
+        }
+    }
+
+    /// Steps each file set in turn, the first of them at `now`, until the last one or a stop.
+    fn each(&mut self, shared: &Shared<B::Value>, now: Now, input: &Input<Cause>) {
+        self.running.each = true;
+        for unit in 0..self.sets.len() {
+            if shared.lock().stopped {
+                return;
+            }
+            let now = if unit == 0 { now } else { self.now(shared) };
+            self.run(shared, unit, now, input.clone());
+        }
+    }
+}
+
+impl<F: Fs, B: Build, P: Probe> Drive<B::Value> for Engine<F, B, P>
+where
+    F::Dir: Send,
+    F::File: Send,
+{
+    fn begin(&mut self, shared: &Arc<Shared<B::Value>>, now: Now) {
+        self.read.set(now);
+        self.wake = Some(Arc::downgrade(shared));
+        self.give_up_asked();
+        self.queue = RunQueue::new(self.sets.len());
+        self.sets.iter_mut().for_each(|unit| unit.machine.restart());
+        // First arm, then read: a change between the first load and now shows in this snapshot. No
+        // caller asserts that such a change is complete, so it has to settle like any other.
+        self.each(shared, now, &Input::Tick);
+    }
+
+    fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {
+        if ask == Ask::Reload {
+            self.asked.extend(0..self.sets.len());
+            self.each(shared, self.now(shared), &Input::Reload);
+            return;
+        }
+        if ask == Ask::Hint {
+            // A hint without a watcher is about all file sets.
+            let hinted = self.watch.as_ref().map_or(Hinted::All, Watch::take_hinted);
+            match hinted {
+                Hinted::All => (0..self.sets.len()).for_each(|unit| self.queue.hint(unit)),
+                Hinted::Some(units) => units.into_iter().for_each(|unit| self.queue.hint(unit)),
+            }
+        }
+        self.running = Running::default();
+        self.keep(shared, &());
+        self.next_step(shared);
+    }
+
+    fn pause(&self, shared: &Shared<B::Value>) -> Option<Duration> {
+        if self.queue.has_hinted() {
+            return Some(Duration::ZERO);
+        }
+        let now = self.now(shared);
+        self.queue.first(&self.sets, now).map(|(at, _)| at.saturating_sub(now.mono))
+    }
+
+    fn end(&mut self, shared: &Shared<B::Value>) {
+        for unit in 0..self.sets.len() {
+            let now = self.now(shared);
+            self.sets[unit].machine.step(now, Input::Stop);
+        }
+        self.watch = None;
+        self.failed_watcher = None;
+        self.wake = None;
+        self.faults.clear();
+        self.degraded = None;
+        let status = &mut shared.lock().status;
+        (0..self.sets.len()).for_each(|unit| self.write_status(status, unit));
+    }
+}
+
+/// Runs a stage and turns a panic in it into a rejection. The panic message is not repeated: it may
+/// hold anything (INV-10).
+fn caught<T>(stage: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|payload| {
+        drop_payload(payload);
+        Err(Error::new(Layer::Panic, "the build panicked"))
+    })
+}

@@ -1,0 +1,7 @@
+//! Reads the formats of certificates, keys and revocation lists.
+
+pub(crate) mod base64;
+pub(crate) mod crl;
+pub(crate) mod der;
+pub(crate) mod pem;
+pub(crate) mod sha256;

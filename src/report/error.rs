@@ -1,0 +1,173 @@
+//! The one error type: the layer that rejected, the path, the reason.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use crate::report::line;
+
+/// The stage that rejected a candidate. Tests and alerts match on it, never on the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Layer {
+    /// The settings contradict each other; nothing was read.
+    Settings,
+    /// A path could not be resolved, or a file could not be read.
+    Read,
+    /// The files kept changing while they were read, or did not become stable.
+    Changing,
+    /// A file is not PEM, or holds sections that do not belong in it.
+    Pem,
+    /// The private key is missing, ambiguous, malformed or not supported by the crypto provider.
+    Key,
+    /// A certificate of the chain does not parse.
+    Chain,
+    /// The private key does not belong to the leaf.
+    Match,
+    /// A further pair has no name that a client could ask for, or another pair holds one of its
+    /// names.
+    Names,
+    /// A client CA does not parse as a trust anchor.
+    ClientCa,
+    /// A revocation list does not parse, is signed by another key than its issuer's, has expired,
+    /// or is missing.
+    Crl,
+    /// The leaf is outside its validity window.
+    Validity,
+    /// The configuration could not be assembled, or the closure for further settings changed a
+    /// setting that it must not change.
+    Config,
+    /// The rehearsal handshake failed.
+    Rehearsal,
+    /// The build step panicked.
+    Panic,
+    /// The directories could not be watched.
+    Watch,
+    /// The process has reached a limit of its own, such as that of its threads.
+    Process,
+}
+
+impl Layer {
+    /// Returns the name used in messages: lower case, one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Settings => "settings",
+            Self::Read => "read",
+            Self::Changing => "changing",
+            Self::Pem => "pem",
+            Self::Key => "key",
+            Self::Chain => "chain",
+            Self::Match => "match",
+            Self::Names => "names",
+            Self::ClientCa => "client-ca",
+            Self::Crl => "crl",
+            Self::Validity => "validity",
+            Self::Config => "config",
+            Self::Rehearsal => "rehearsal",
+            Self::Panic => "panic",
+            Self::Watch => "watch",
+            Self::Process => "process",
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Drops the payload of a panic. Its drop is the caller's code as well and may panic; the payload
+/// of that panic is leaked.
+pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
+    }
+}
+
+/// A rejection or a warning: the layer, the path, the reason. Two errors are equal when they would
+/// report the same text to an operator.
+///
+/// An error never contains key material (INV-10): messages are made of paths, labels, counts and
+/// names of algorithms.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Error {
+    layer: Layer,
+    path: Option<PathBuf>,
+    why: String,
+}
+
+impl Error {
+    /// Makes an error of `layer` without a path. `why` is lower case, cause then hint, and must
+    /// hold no secret.
+    pub fn new(layer: Layer, why: impl Into<String>) -> Self {
+        Self { layer, path: None, why: why.into() }
+    }
+
+    /// Sets the file that the error is about.
+    #[must_use]
+    pub fn at(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Returns the stage that rejected.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    /// Returns the file that the error is about, where there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Returns the reason without layer and path.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.layer)?;
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", line::shortened_path(line::one_line(path.display()), PATH_SHOWN))?;
+        }
+        f.write_str(&line::shortened(line::one_line(&self.why), WHY_SHOWN))
+    }
+}
+
+/// Bytes of a path in a rendered error, and of its reason: together they leave room in the line of
+/// an event.
+const PATH_SHOWN: usize = 1024;
+const WHY_SHOWN: usize = 2048;
+
+impl std::error::Error for Error {}
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inv11_a_refusal_is_one_line_whatever_the_path() {
+        let error = Error::new(Layer::Read, "cannot find (at /a\r\nCONFIG:RELOADED)")
+            .at("/\nCONFIG:RELOADED [INFO]/é");
+        let line = error.to_string();
+        assert!(!line.contains(char::is_control), "{line:?}");
+        let told = r"read: /\nCONFIG:RELOADED [INFO]/é: cannot find (at /a\r\nCONFIG:RELOADED)";
+        assert_eq!(line, told);
+    }
+}

@@ -1,0 +1,409 @@
+//! Events that a reloader reports to callbacks, subscribers and `tracing`.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::report::{
+    error::Error,
+    expiry::CertificateValidity,
+    line::{LINE_LIMIT, one_line, shortened, shortened_path},
+};
+
+/// Events kept for subscribers. A subscriber that lags further behind loses the oldest and learns
+/// how many it has lost.
+pub const EVENT_LIMIT: usize = 256;
+
+/// Warnings of one value that are reported one by one; one more event counts the others. The limit
+/// is half of [`EVENT_LIMIT`], so that the warnings cannot push the publication before them out of
+/// every subscriber's queue.
+pub const WARNING_LIMIT: usize = EVENT_LIMIT / 2;
+
+/// Removed trust that one line names: a bundle may hold thousands of CAs. The event itself has all
+/// of it.
+const LOST_NAMED: usize = 8;
+
+/// Bytes of one piece of removed trust in a line.
+const LOST_SHOWN: usize = 400;
+
+/// The SHA-256 digest of a DER certificate, printed as `openssl x509 -fingerprint -sha256` prints
+/// it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02X}", if i == 0 { "" } else { ":" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The facts that are reported of an end-entity certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Leaf {
+    /// The digest of the whole certificate.
+    pub fingerprint: Fingerprint,
+    /// The serial number: hexadecimal, upper case, as `openssl x509 -serial` prints it.
+    pub serial: String,
+    /// The DNS names and IP addresses of its subject alternative names, else its common name.
+    pub names: Vec<String>,
+    /// The first second of its validity, since the Unix epoch.
+    pub not_before: Duration,
+    /// The last second of its validity, since the Unix epoch.
+    pub not_after: Duration,
+}
+
+/// Returns the description of a leaf that no certificate stands behind, for a
+/// [`Build`](crate::Build) of a test.
+///
+/// The dates are since the Unix epoch.
+#[must_use]
+pub fn described_leaf(digest: [u8; 32], not_before: Duration, not_after: Duration) -> Leaf {
+    let (serial, names) = (String::new(), Vec::new());
+    Leaf { fingerprint: Fingerprint(digest), serial, names, not_before, not_after }
+}
+
+/// A piece of trust that a publication has removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RemovedTrust {
+    /// A client CA: no CA of the new bundle has its name and public key with the same name
+    /// constraints or none. A CA that was renewed with its key is still trusted, whatever else its
+    /// certificate says.
+    ClientCa {
+        /// The CA's subject, in one line and cut off where it is very long.
+        subject: String,
+        /// The digest of the CA's certificate.
+        fingerprint: Fingerprint,
+    },
+    /// Clients without a certificate, or without a valid one, which were let in before.
+    Unauthenticated,
+    /// Clients of one issuer: its revocation lists name more certificates, or another selection of
+    /// its lists counts than before.
+    Revocation {
+        /// The issuer's name.
+        issuer: String,
+        /// The number of certificates that none of its lists named before.
+        more: usize,
+    },
+    /// Clients that the previous rule about revocation lists let in.
+    RevocationPolicy,
+}
+
+impl fmt::Display for RemovedTrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientCa { subject, fingerprint } => write!(f, "client CA {subject} ({fingerprint})"),
+            Self::Unauthenticated => f.write_str("clients without a valid certificate"),
+            Self::Revocation { issuer, more } => write!(f, "{more} more certificates revoked by {issuer}"),
+            Self::RevocationPolicy => f.write_str("clients of a laxer rule about revocation"),
+        }
+    }
+}
+
+/// An event of a reloader. Events arrive in the order in which they happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A new generation is served.
+    Published {
+        /// The new generation.
+        generation: u64,
+        /// The leaf that was replaced.
+        old: Option<Leaf>,
+        /// The leaf that is served now.
+        new: Option<Leaf>,
+        /// Set where this publication ends a rejection, or a report that the files keep changing.
+        recovered: bool,
+        /// The file set, by its first path; `None` where there is only one file set.
+        set: Option<Arc<Path>>,
+    },
+    /// The generation published just before no longer trusts a client that was trusted before.
+    /// Connections that are older than it may be drained. Neither a renewal nor a first load
+    /// reports this.
+    TrustReduced {
+        /// The generation, which handshakes get already.
+        generation: u64,
+        /// The number of the trust epoch that began with it.
+        epoch: u64,
+        /// The removed trust.
+        lost: Vec<RemovedTrust>,
+    },
+    /// A candidate was rejected; the served configuration stays served.
+    Refused {
+        /// The layer, the file and the reason.
+        error: Error,
+        /// The generation that is still served.
+        generation: u64,
+        /// The file set, by its first path; `None` where there is only one file set.
+        set: Option<Arc<Path>>,
+    },
+    /// A rejection, or the report that the files keep changing, is over: the served bytes are on
+    /// disk again.
+    Recovered {
+        /// The file set, by its first path; `None` where there is only one file set.
+        set: Option<Arc<Path>>,
+    },
+    /// A valid candidate is deferred until its date.
+    Deferred {
+        /// The first second of its validity, and the configured clock skew after that, since the
+        /// Unix epoch.
+        not_before: Duration,
+        /// The file set, by its first path; `None` where there is only one file set.
+        set: Option<Arc<Path>>,
+    },
+    /// A served certificate nears its end. Reported once for each threshold, see
+    /// [`expiry_warnings`](crate::ServerBuilder::expiry_warnings).
+    Expiring {
+        /// The certificate.
+        certificate: CertificateValidity,
+        /// The threshold that the certificate has passed, as a time before its end.
+        within: Duration,
+    },
+    /// A served certificate has expired, and no valid replacement was there in time.
+    Expired {
+        /// The certificate.
+        certificate: CertificateValidity,
+    },
+    /// The files have been changing for so long ([`Timing::still_changing_after`](crate::Timing)) that an
+    /// operator should know.
+    StillChanging {
+        /// The file set, by its first path; `None` where there is only one file set.
+        set: Option<Arc<Path>>,
+    },
+    /// File events are missing in part or altogether; the files are polled instead, every second by
+    /// default.
+    Degraded {
+        /// The reason.
+        error: Error,
+    },
+    /// File events are at work again.
+    Restored,
+    /// The driver is at work, for tests and start-up messages.
+    Started,
+    /// The driver has stopped: nothing is published any more.
+    Stopped,
+    /// A fact that an operator should know and that rejected nothing.
+    Warning {
+        /// The fact.
+        error: Error,
+    },
+}
+
+impl Event {
+    /// Returns the event as a line of the OCSF shorthand, for the kinds that are about the served
+    /// configuration; `None` for all others. A line is at most [`LINE_LIMIT`] bytes long: names
+    /// without room are counted, and texts that are cut say so.
+    #[must_use]
+    pub fn shorthand(&self) -> Option<String> {
+        self.untrimmed_shorthand().map(|line| shortened(one_line(line), LINE_LIMIT))
+    }
+
+    fn untrimmed_shorthand(&self) -> Option<String> {
+        match self {
+            Self::Published { generation, old, new, set, .. } => {
+                let mut line =
+                    "CONFIG:RELOADED [INFO] TLS certificate config reloaded successfully".to_owned();
+                line.push_str(&format!(" [generation:{generation}"));
+                if let Some(new) = new {
+                    line.push_str(&format!(" fingerprint:{} serial:{}", new.fingerprint, new.serial));
+                    line.push_str(&format!(" not_after:{}", Timestamp(new.not_after)));
+                    line.push_str(&names(&new.names));
+                }
+                if let Some(old) = old {
+                    line.push_str(&format!(" replaced:{}", old.fingerprint));
+                }
+                if let Some(set) = set {
+                    line.push_str(&format!(" set:{}", field(&set.to_string_lossy())));
+                }
+                line.push(']');
+                Some(line)
+            }
+            Self::Expiring { certificate, within } => Some(format!(
+                "CONFIG:CERT_EXPIRING [LOW] TLS certificate expires soon: {} [within:{}s fingerprint:{}]",
+                certificate.error("expires"),
+                within.as_secs(),
+                certificate.fingerprint,
+            )),
+            Self::Expired { certificate } => Some(format!(
+                "CONFIG:CERT_EXPIRED [HIGH] TLS certificate has expired: {} [fingerprint:{}]",
+                certificate.error("has expired"),
+                certificate.fingerprint,
+            )),
+            // The error names the file set by its path.
+            Self::Refused { error, generation, .. } => Some(format!(
+                "CONFIG:RELOAD_FAILED [MED] TLS certificate reload failed: {error} [still serving generation:{generation}]"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes of the names of a leaf in a line, and of one name or path.
+const NAMES_SHOWN: usize = 1800;
+const FIELD_SHOWN: usize = 768;
+
+/// Renders the names of a leaf as a field; names without room become a count.
+fn names(of: &[String]) -> String {
+    let mut text = " names:".to_owned();
+    for (i, name) in of.iter().enumerate() {
+        let name = field(name);
+        if text.len() + name.len() > NAMES_SHOWN {
+            text.push_str(&format!(" more_names:{}", of.len() - i));
+            break;
+        }
+        text.push_str(if i == 0 { "" } else { "," });
+        text.push_str(&name);
+    }
+    text
+}
+
+/// Renders a name as part of a field. An attacker may choose the name, so it must not end the field
+/// and begin another.
+fn field(name: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '[' | ']' | '\\');
+    let mut text = String::new();
+    for c in name.chars() {
+        if ends(c) { text.extend(c.escape_unicode()) } else { text.push(c) }
+    }
+    shortened_path(text, FIELD_SHOWN)
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = self.shorthand().unwrap_or_default();
+        if line.is_empty() {
+            self.write_plain(&mut line)?;
+        }
+        f.write_str(&shortened(one_line(line), LINE_LIMIT))
+    }
+}
+
+impl Event {
+    /// Writes an event of a kind without shorthand as plain text of any length.
+    fn write_plain(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::TrustReduced { generation, epoch, lost } => {
+                write!(f, "trust shrank with generation {generation} (epoch {epoch}): gone")?;
+                let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
+                for (i, lost) in named.iter().enumerate() {
+                    let lost = shortened(one_line(lost), LOST_SHOWN);
+                    write!(f, "{} {lost}", if i == 0 { "" } else { "," })?;
+                }
+                match further.len() {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+            Self::Recovered { set } => {
+                write!(f, "recovered: what is served is on disk again{}", Of(set))
+            }
+            Self::Deferred { not_before, set } => {
+                write!(
+                    f,
+                    "held: the new certificate is not served before {}{}",
+                    Timestamp(*not_before),
+                    Of(set)
+                )
+            }
+            Self::StillChanging { set } => {
+                write!(f, "still changing: the files do not hold still{}", Of(set))
+            }
+            Self::Degraded { error } => write!(f, "degraded, polling instead: {error}"),
+            Self::Restored => f.write_str("restored: file events are at work again"),
+            Self::Started => f.write_str("started"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Warning { error } => write!(f, "warning: {error}"),
+            Self::Published { .. } | Self::Refused { .. } | Self::Expiring { .. } | Self::Expired { .. } => {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Renders a file set as the end of a line.
+struct Of<'a>(&'a Option<Arc<Path>>);
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(set) => write!(f, " [set:{}]", field(&set.to_string_lossy())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A moment since the Unix epoch, printed as RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub Duration);
+
+impl Timestamp {
+    /// Converts the moment to the type of the standard library.
+    #[must_use]
+    pub fn system_time(self) -> SystemTime {
+        UNIX_EPOCH + self.0
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (year, month, day) = crate::report::date::civil(seconds / 86_400);
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+/// Makes the warnings of one value into events, at most [`WARNING_LIMIT`] and one that counts the
+/// others.
+pub(crate) fn warnings(mut of: Vec<Error>) -> impl Iterator<Item = Event> {
+    let more = of.len().saturating_sub(WARNING_LIMIT);
+    let others = of.get(WARNING_LIMIT).map(|first| {
+        Error::new(first.layer(), format!("{more} more warnings are left out: an inspection tells them all"))
+    });
+    of.truncate(WARNING_LIMIT);
+    of.into_iter().chain(others).map(|error| Event::Warning { error })
+}
+
+/// The latest events, each with its number.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    events: VecDeque<Arc<Event>>,
+    /// The number of the oldest event kept.
+    first: u64,
+}
+
+impl Ring {
+    pub(crate) fn push(&mut self, event: Arc<Event>) {
+        if self.events.len() == EVENT_LIMIT {
+            self.events.pop_front();
+            self.first += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    /// Returns the number that the next event will have.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    /// Returns the event with number `next`, or the oldest kept and how many were lost before it.
+    pub(crate) fn read(&self, next: u64) -> Option<(Arc<Event>, u64)> {
+        let lost = self.first.saturating_sub(next);
+        let index = usize::try_from(next.max(self.first) - self.first).ok()?;
+        self.events.get(index).map(|event| (Arc::clone(event), lost))
+    }
+}

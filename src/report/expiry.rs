@@ -1,0 +1,465 @@
+//! Reports the nearing end of served certificates: once for each threshold, however often it is
+//! checked.
+//!
+//! 1. Each certificate has a level: the number of thresholds it has passed, plus one once it has
+//!    expired.
+//! 2. A level is reported when it is first reached. Of several levels reached at once only the last
+//!    is reported.
+//! 3. A wrong clock may have caused a report. So where the clock is set back by more than an hour
+//!    before a threshold, the levels from there on can be reached again. No level is reported again
+//!    within a day of the monotonic clock (ASM-03), whatever the wall clock does. A level that is
+//!    due meanwhile is reported after that day.
+//! 4. A certificate keeps its level over reloads and restarts of the driver: it is identified by
+//!    its fingerprint.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    clock::Now,
+    report::{
+        error::{Error, Layer},
+        event::{Event, Fingerprint, Leaf, Timestamp},
+    },
+};
+
+/// Default thresholds before a leaf's end: 30, 7 and 1 days. None of them begins before five sixths
+/// of the validity are over. So an operator who renews when a third is left never gets a report,
+/// however short-lived the certificates are.
+pub const EXPIRY_WARNINGS: [Duration; 3] =
+    [Duration::from_secs(30 * 86_400), Duration::from_secs(7 * 86_400), Duration::from_secs(86_400)];
+
+/// The clock has to be set back by more than this before a threshold counts as not reached. A
+/// smaller step is a correction.
+const MARGIN: Duration = Duration::from_secs(3600);
+
+/// No level of a certificate is reported twice within this time.
+const REPEAT: Duration = Duration::from_secs(86_400);
+
+/// A served certificate and its validity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CertificateValidity {
+    /// A description of the certificate, in words.
+    pub what: Arc<str>,
+    /// The file that holds the certificate, or the first file of its file set.
+    pub path: PathBuf,
+    /// The digest of the whole certificate.
+    pub fingerprint: Fingerprint,
+    /// The first second of its validity, since the Unix epoch.
+    pub not_before: Duration,
+    /// The last second of its validity, since the Unix epoch.
+    pub not_after: Duration,
+}
+
+impl CertificateValidity {
+    /// Describes a certificate in this file, by its digest and its dates.
+    pub(crate) fn new(
+        what: impl Into<Arc<str>>,
+        path: impl Into<PathBuf>,
+        fingerprint: Fingerprint,
+        (not_before, not_after): (Duration, Duration),
+    ) -> Self {
+        Self { what: what.into(), path: path.into(), fingerprint, not_before, not_after }
+    }
+
+    /// Describes the leaf of a file set, in this file.
+    pub(crate) fn leaf(path: &Path, leaf: &Leaf) -> Self {
+        Self::new("the leaf", path, leaf.fingerprint, (leaf.not_before, leaf.not_after))
+    }
+
+    /// Renders the certificate as a warning; `how` connects its description with its end.
+    pub(crate) fn error(&self, how: &str) -> Error {
+        let why = format!("{} {how} at {}", self.what, Timestamp(self.not_after));
+        Error::new(Layer::Validity, why).at(&self.path)
+    }
+}
+
+/// A certificate whose end is near, or over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expiring {
+    /// The certificate.
+    pub certificate: CertificateValidity,
+    /// The shortest threshold that it has passed; `None` once it has expired.
+    pub within: Option<Duration>,
+}
+
+impl From<Expiring> for Event {
+    fn from(Expiring { certificate, within }: Expiring) -> Self {
+        match within {
+            Some(within) => Self::Expiring { certificate, within },
+            None => Self::Expired { certificate },
+        }
+    }
+}
+
+/// The thresholds at which an end is reported.
+#[derive(Clone, Debug)]
+pub(crate) struct Thresholds {
+    /// The thresholds as times before the end, the longest first.
+    before: Vec<Duration>,
+    /// Set where no threshold begins before five sixths of a validity are over.
+    late: bool,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { before: EXPIRY_WARNINGS.to_vec(), late: true }
+    }
+}
+
+impl Thresholds {
+    /// Uses these thresholds for each certificate alike.
+    pub(crate) fn exactly(before: impl IntoIterator<Item = Duration>) -> Self {
+        let mut before: Vec<_> = before.into_iter().collect();
+        before.sort_unstable_by(|a, b| b.cmp(a));
+        before.dedup();
+        Self { before, late: false }
+    }
+
+    /// Returns the threshold of this number for a certificate.
+    fn of(&self, certificate: &CertificateValidity, number: usize) -> Duration {
+        let validity = certificate.not_after.saturating_sub(certificate.not_before);
+        let before = self.before[number];
+        if self.late { before.min(validity / 6) } else { before }
+    }
+
+    /// Returns the number of passed thresholds, plus one once the certificate has expired.
+    fn level(&self, certificate: &CertificateValidity, wall: Duration) -> usize {
+        // The whole last second is valid.
+        if wall.as_secs() > certificate.not_after.as_secs() {
+            return self.before.len() + 1;
+        }
+        let passed = |number: &usize| wall + self.of(certificate, *number) >= certificate.not_after;
+        (0..self.before.len()).filter(passed).count()
+    }
+
+    /// Returns the meaning of a level above 0.
+    fn expiring(&self, certificate: &CertificateValidity, level: usize) -> Expiring {
+        let within = (level <= self.before.len()).then(|| self.of(certificate, level - 1));
+        Expiring { certificate: certificate.clone(), within }
+    }
+}
+
+/// The served certificates, and their reported levels.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expiry {
+    thresholds: Thresholds,
+    served: Vec<Served>,
+}
+
+#[derive(Clone, Debug)]
+struct Served {
+    certificate: CertificateValidity,
+    /// The level reported last, or the lower level that remains after the clock was set back.
+    level: usize,
+    /// When each level was reported last, in monotonic time; the first entry is that of level 1.
+    told: Vec<Option<Duration>>,
+}
+
+impl Expiry {
+    pub(crate) fn new(thresholds: Thresholds) -> Self {
+        Self { thresholds, served: Vec::new() }
+    }
+
+    /// Replaces the served certificates. A certificate that was served before keeps its reported
+    /// levels (4).
+    pub(crate) fn serve(&mut self, certificates: impl IntoIterator<Item = CertificateValidity>) {
+        let old = std::mem::take(&mut self.served);
+        for certificate in certificates {
+            let same = |served: &&Served| {
+                let known = &served.certificate;
+                known.fingerprint == certificate.fingerprint && known.path == certificate.path
+            };
+            if self.served.iter().any(|served| same(&served)) {
+                continue;
+            }
+            let (level, told) = old.iter().find(same).map_or_else(
+                || (0, vec![None; self.thresholds.before.len() + 1]),
+                |known| (known.level, known.told.clone()),
+            );
+            self.served.push(Served { certificate, level, told });
+        }
+    }
+
+    /// Returns the served certificates whose end is near now, or over.
+    pub(crate) fn near(&self, wall: Duration) -> Vec<Expiring> {
+        let near = |served: &Served| {
+            let level = self.thresholds.level(&served.certificate, wall);
+            (level > 0).then(|| self.thresholds.expiring(&served.certificate, level))
+        };
+        self.served.iter().filter_map(near).collect()
+    }
+
+    /// Returns the levels to report now, which count as reported from now on.
+    pub(crate) fn tell(&mut self, now: Now) -> Vec<Expiring> {
+        let Self { thresholds, served } = self;
+        let mut tell = Vec::new();
+        for Served { certificate, level, told } in served {
+            // 1
+            let reached = thresholds.level(certificate, now.wall);
+            // 3. A level that was skipped in favour of a later one has not been reported itself.
+            // Where the later report has turned out to be untrue, the skipped level is still due.
+            let back = thresholds.level(certificate, now.wall.saturating_add(MARGIN));
+            if back < *level {
+                let untold = back > 0 && told[back - 1].is_none();
+                *level = back - usize::from(untold);
+            }
+            if reached <= *level || told[reached - 1].is_some_and(|at| now.mono < at + REPEAT) {
+                continue;
+            }
+            // 2
+            *level = reached;
+            told[reached - 1] = Some(now.mono);
+            tell.push(thresholds.expiring(certificate, reached));
+        }
+        tell
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3600;
+    const DAYS: u64 = 24 * HOUR;
+    const START: u64 = 1_000 * DAYS;
+
+    fn seconds(time: u64) -> Duration {
+        Duration::from_secs(time)
+    }
+
+    /// A certificate of this name, valid for so many days from the start on.
+    fn dated(name: u8, days: u64) -> CertificateValidity {
+        let window = (seconds(START), seconds(START + days * DAYS));
+        CertificateValidity::new("the leaf", "/tls.crt", Fingerprint([name; 32]), window)
+    }
+
+    /// The reporter under test; the wrong designs implement it too.
+    trait Tells {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>);
+        fn tell(&mut self, now: Now) -> Vec<Expiring>;
+    }
+
+    impl Tells for Expiry {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
+            Expiry::serve(self, certificates);
+        }
+
+        fn tell(&mut self, now: Now) -> Vec<Expiring> {
+            Expiry::tell(self, now)
+        }
+    }
+
+    /// Breaks: INV-11. Reports at each check.
+    struct TellsEachLook(Expiry);
+
+    impl Tells for TellsEachLook {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
+            self.0.serve(certificates);
+        }
+
+        fn tell(&mut self, now: Now) -> Vec<Expiring> {
+            self.0.near(now.wall)
+        }
+    }
+
+    /// Breaks: INV-11. Remembers reports by publication, and not by certificate.
+    struct ForgetsAtReload(Expiry);
+
+    impl Tells for ForgetsAtReload {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
+            self.0 = Expiry::new(self.0.thresholds.clone());
+            self.0.serve(certificates);
+        }
+
+        fn tell(&mut self, now: Now) -> Vec<Expiring> {
+            self.0.tell(now)
+        }
+    }
+
+    /// Breaks: INV-11. Reports again whenever the clock passes a threshold again.
+    struct TellsEachTime(Expiry);
+
+    impl Tells for TellsEachTime {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
+            self.0.serve(certificates);
+        }
+
+        fn tell(&mut self, now: Now) -> Vec<Expiring> {
+            self.0.served.iter_mut().for_each(|served| served.told.fill(None));
+            self.0.tell(now)
+        }
+    }
+
+    /// Breaks: INV-11. Never reports a level again, even if a wrong clock caused the report.
+    struct NeverAgain(Expiry);
+
+    impl Tells for NeverAgain {
+        fn serve(&mut self, certificates: Vec<CertificateValidity>) {
+            self.0.serve(certificates);
+        }
+
+        fn tell(&mut self, now: Now) -> Vec<Expiring> {
+            let told: Vec<_> = self.0.served.iter().map(|served| served.told.clone()).collect();
+            let mut tell = self.0.tell(now);
+            let reached = |e: &Expiring| self.0.thresholds.level(&e.certificate, now.wall);
+            tell.retain(|expiring| told.iter().all(|told| told[reached(expiring) - 1].is_none()));
+            tell
+        }
+    }
+
+    /// The reports of a run: monotonic second, name of the certificate, level.
+    type Told = Vec<(u64, u8, usize)>;
+
+    /// Checks every hour, with the wall clock that `wall` computes from the monotonic one. Every
+    /// tenth check serves the same certificates again.
+    fn play(tells: &mut dyn Tells, days: u64, mut wall: impl FnMut(u64) -> u64) -> Told {
+        let certificates = vec![dated(1, 90), dated(2, 365), dated(3, 7)];
+        tells.serve(certificates.clone());
+        let mut all = Vec::new();
+        for mono in (0..days * DAYS).step_by(3600) {
+            if mono % (10 * HOUR) == 0 {
+                tells.serve(certificates.clone());
+            }
+            for Expiring { certificate, within } in
+                tells.tell(Now { mono: seconds(mono), wall: seconds(wall(mono)) })
+            {
+                let level = match within {
+                    Some(within) => (1..=3).filter(|level| within <= of(&certificate, *level)).max(),
+                    None => Some(4),
+                };
+                all.push((mono, certificate.fingerprint.0[0], level.unwrap_or(0)));
+            }
+        }
+        all
+    }
+
+    fn of(certificate: &CertificateValidity, level: usize) -> Duration {
+        Thresholds::default().of(certificate, level - 1)
+    }
+
+    /// Returns when a right clock reaches a level of the certificate of ninety days.
+    fn reached(level: usize) -> u64 {
+        // Fifteen days are a sixth of its validity.
+        [75, 83, 89, 90][level - 1] * DAYS
+    }
+
+    /// Time runs: each level of each certificate is reported once, at the first check after it is
+    /// reached.
+    fn once(tells: &mut dyn Tells) -> Result<(), String> {
+        let told = play(tells, 400, |mono| START + mono);
+        for (name, levels) in [
+            (1, vec![(75 * 24, 1), (83 * 24, 2), (89 * 24, 3), (90 * 24 + 1, 4)]),
+            (2, vec![(335 * 24, 1), (358 * 24, 2), (364 * 24, 3), (365 * 24 + 1, 4)]),
+            // A sixth of a week is 28 hours, so the two longer thresholds coincide.
+            (3, vec![(140, 2), (144, 3), (169, 4)]),
+        ] {
+            let of: Vec<_> = told.iter().filter(|told| told.1 == name).map(|t| (t.0 / HOUR, t.2)).collect();
+            if of != levels {
+                return Err(format!("INV-11: of {name} is told at {of:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The clock is set all the time: no level is reported twice within a day.
+    fn bounded(tells: &mut dyn Tells) -> Result<usize, String> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut draw = move |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let told = play(tells, 400, move |_| START + draw(400 * DAYS));
+        for (i, (mono, name, level)) in told.iter().enumerate() {
+            let twice = |before: &&(u64, u8, usize)| {
+                (before.1, before.2) == (*name, *level) && mono - before.0 < DAYS
+            };
+            if let Some(before) = told[..i].iter().find(twice) {
+                return Err(format!("INV-11: {before:?}, and again at {mono}"));
+            }
+        }
+        Ok(told.len())
+    }
+
+    /// The clock is wrong for a while and right again: each level is reported when it is really
+    /// reached, at most a day late.
+    fn not_lost(tells: &mut dyn FnMut() -> Box<dyn Tells>) -> Result<u32, String> {
+        let mut cases = 0;
+        for (from, lasts, ahead) in (0..92 * 4).flat_map(|quarter| {
+            [(HOUR, 300), (30 * HOUR, 300), (3 * HOUR, 10), (50 * HOUR, 2)]
+                .map(move |(l, a)| (quarter * DAYS / 4, l, a))
+        }) {
+            let wrong = move |mono: u64| (from..from + lasts).contains(&mono);
+            let told =
+                play(&mut *tells(), 100, |mono| START + mono + if wrong(mono) { ahead * DAYS } else { 0 });
+            let truly = |mono: u64| (1..=4).filter(|level| mono >= reached(*level)).max().unwrap_or(0);
+            for level in 1..=4 {
+                let due = reached(level)..=reached(level) + lasts + DAYS + 2 * HOUR;
+                let truly_told = |told: &(u64, u8, usize)| {
+                    due.contains(&told.0) && (level..=truly(told.0)).contains(&told.2)
+                };
+                // Reported too early by a clock that became right again only when the level was
+                // really reached.
+                let early = |told: &(u64, u8, usize)| {
+                    wrong(told.0) && told.2 >= level && from + lasts >= reached(told.2)
+                };
+                if !told.iter().any(|told| told.1 == 1 && (truly_told(told) || early(told))) {
+                    return Err(format!(
+                        "INV-11: level {level} is lost; wrong for {lasts} s from {from}: {told:?}"
+                    ));
+                }
+            }
+            cases += 1;
+        }
+        Ok(cases)
+    }
+
+    /// Checks: INV-11. Engine: generated.
+    #[test]
+    fn inv11_the_end_is_told_once_a_threshold_and_no_clock_has_it_lost_or_repeated() {
+        let right = || Expiry::new(Thresholds::default());
+        assert_eq!(once(&mut right()), Ok(()));
+        let told = bounded(&mut right()).unwrap_or_else(|why| panic!("{why}"));
+        assert!((400..=400 * 12).contains(&told), "{told}");
+        assert_eq!(not_lost(&mut || Box::new(right())), Ok(92 * 4 * 4));
+        assert!(once(&mut TellsEachLook(right())).is_err());
+        assert!(bounded(&mut TellsEachLook(right())).is_err());
+        assert!(once(&mut ForgetsAtReload(right())).is_err());
+        assert!(bounded(&mut TellsEachTime(right())).is_err());
+        let lost = not_lost(&mut || Box::new(NeverAgain(right()))).expect_err("by design");
+        assert!(lost.contains("is lost"), "{lost}");
+    }
+
+    #[test]
+    fn thresholds_that_are_given_count_as_they_are_and_the_usual_ones_no_sooner_than_at_five_sixths() {
+        let day = |days| Duration::from_secs(days * DAYS);
+        let (usual, given) = (Thresholds::default(), Thresholds::exactly([day(2), day(40), day(2)]));
+        assert_eq!([0, 1, 2].map(|number| usual.of(&dated(1, 365), number)), [day(30), day(7), day(1)]);
+        assert_eq!([0, 1, 2].map(|number| usual.of(&dated(1, 90), number)), [day(15), day(7), day(1)]);
+        assert_eq!([0, 1, 2].map(|number| usual.of(&dated(1, 1), number)), [day(1) / 6; 3]);
+        assert_eq!(given.before, [day(40), day(2)]);
+        assert_eq!(given.of(&dated(1, 1), 0), day(40));
+        // A certificate of a day is within both thresholds from the start, which is one report.
+        let mut expiry = Expiry::new(given);
+        expiry.serve([dated(1, 1)]);
+        let now = |hours| Now { mono: seconds(hours * HOUR), wall: seconds(START + hours * HOUR) };
+        let within = |told: Vec<Expiring>| told.into_iter().map(|told| told.within).collect::<Vec<_>>();
+        assert_eq!(within(expiry.tell(now(0))), [Some(day(2))]);
+        assert_eq!(within(expiry.tell(now(24))), []);
+        assert_eq!(within(expiry.near(now(24).wall)), [Some(day(2))]);
+        assert_eq!(within(expiry.tell(now(25))), [None]);
+        assert_eq!(
+            expiry.near(now(25).wall)[0].certificate.error("has expired").why(),
+            "the leaf has expired at 1972-09-28T00:00:00Z"
+        );
+        let none = Thresholds::exactly([]);
+        assert_eq!([0, 24, 25].map(|hours| none.level(&dated(1, 1), now(hours).wall)), [0, 0, 1]);
+    }
+}

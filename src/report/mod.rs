@@ -1,0 +1,10 @@
+//! Says what happened: events, the status, and the error that both carry.
+
+pub(crate) mod date;
+pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod expiry;
+pub(crate) mod line;
+pub(crate) mod status;
+#[cfg(feature = "tracing")]
+pub(crate) mod trace;

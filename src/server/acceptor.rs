@@ -1,0 +1,103 @@
+//! Accepts tokio connections with the configuration that is served at that moment.
+#![cfg(all(feature = "tokio", not(loom)))]
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::builder::ServerTls;
+use crate::drive::{
+    cell::Published,
+    reloader::{Handle, TrustReduced},
+};
+
+/// Time after which [`Acceptor::accept`] gives up a handshake, unless
+/// [another](Acceptor::handshake_timeout) is set.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Accepts TLS connections, each with the configuration that is served when its handshake begins.
+///
+/// Clones share one reloader. A later publication changes no connection that was accepted before
+/// it.
+///
+/// It keeps the reloader going, see [`Reloader`](crate::Reloader).
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    handle: Handle<ServerTls>,
+    limit: Duration,
+}
+
+/// A TLS connection and the publication that it was accepted with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Accepted<IO> {
+    /// The TLS stream, with its handshake complete.
+    pub stream: TlsStream<IO>,
+    /// The publication that the connection was accepted with. A reload does not change it.
+    pub served: Arc<Published<ServerTls>>,
+    /// Resolves once a publication after [`served`](Self::served) reduces trust: a client that was
+    /// accepted before it may be rejected after it.
+    ///
+    /// A reduction during the handshake counts too. The client of this connection may be one of
+    /// those that lost access; a server can close the connection, so that the client has to
+    /// authenticate again.
+    pub trust_reduced: TrustReduced<ServerTls>,
+}
+
+impl<IO> Accepted<IO> {
+    /// Returns the generation that the connection was accepted with.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.served.generation
+    }
+
+    /// Returns the trust epoch that the client was accepted under: [`ServerTls::trust_epoch`].
+    #[must_use]
+    pub fn trust_epoch(&self) -> u64 {
+        self.served.value.trust_epoch()
+    }
+}
+
+impl Acceptor {
+    pub(super) fn new(handle: Handle<ServerTls>) -> Self {
+        Self { handle, limit: HANDSHAKE_LIMIT }
+    }
+
+    /// Sets the time after which a handshake is given up; [`HANDSHAKE_LIMIT`] without it.
+    #[must_use]
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Returns the handle of the reloader.
+    #[must_use]
+    pub fn handle(&self) -> &Handle<ServerTls> {
+        &self.handle
+    }
+
+    /// Performs the handshake of a connection, each call beside all others.
+    ///
+    /// # Errors
+    /// The error of the handshake; [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io)
+    /// returns the reason. [`io::ErrorKind::TimedOut`] if it has not ended within the
+    /// [limit](Self::handshake_timeout).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with its timer.
+    pub async fn accept<IO>(&self, stream: IO) -> io::Result<Accepted<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.handle.note_handshake();
+        let served = self.handle.current();
+        let acceptor = TlsAcceptor::from(Arc::clone(&served.value.config));
+        let stream = tokio::time::timeout(self.limit, acceptor.accept(stream)).await.map_err(|_| {
+            let why = format!("the handshake did not end within {:?}", self.limit);
+            io::Error::new(io::ErrorKind::TimedOut, why)
+        })??;
+        let shrunk = self.handle.trust_reduced(served.generation);
+        Ok(Accepted { stream, served, trust_reduced: shrunk })
+    }
+}

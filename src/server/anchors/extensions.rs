@@ -1,0 +1,158 @@
+//! The extensions of a CA certificate. rustls evaluates only the name constraints.
+
+use crate::pki::der::{self, BOOLEAN, OCTETS, OID, Reader, SEQUENCE};
+
+use super::BIT_STRING;
+
+const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+const KEY_USAGE: &[u8] = &[0x55, 29, 15];
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 29, 37];
+const NETSCAPE_TYPE: &[u8] = &[0x60, 0x86, 0x48, 1, 0x86, 0xf8, 0x42, 1, 1];
+const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
+const ANY_PURPOSE: &[u8] = &[0x55, 29, 37, 0];
+/// Extensions of a CA that this module or rustls evaluates, and extensions that constrain nothing:
+/// key identifiers and alternative names.
+const EVALUATED: &[&[u8]] = &[
+    KEY_USAGE,
+    BASIC_CONSTRAINTS,
+    EXTENDED_KEY_USAGE,
+    NETSCAPE_TYPE,
+    &[0x55, 29, 14],
+    &[0x55, 29, 17],
+    &[0x55, 29, 18],
+    &[0x55, 29, 30],
+    &[0x55, 29, 35],
+];
+
+struct Extension<'a> {
+    id: &'a [u8],
+    critical: bool,
+    value: &'a [u8],
+}
+
+/// The extensions of a certificate; empty for version 1, which has none.
+pub(super) struct Extensions<'a>(Vec<Extension<'a>>);
+
+impl<'a> Extensions<'a> {
+    pub(super) fn of(certificate: &'a [u8]) -> Option<Self> {
+        let mut tbs = Reader(Reader(Reader(certificate).read(SEQUENCE)?).read(SEQUENCE)?);
+        let mut found = Vec::new();
+        while !tbs.0.is_empty() {
+            let (tag, explicit) = tbs.any()?;
+            if tag != EXTENSIONS {
+                continue;
+            }
+            let mut extensions = Reader(Reader(explicit).read(SEQUENCE)?);
+            while !extensions.0.is_empty() {
+                let mut extension = Reader(extensions.read(SEQUENCE)?);
+                let id = extension.read(OID)?;
+                let critical = extension.read_if(BOOLEAN).is_some_and(|value| value != [0]);
+                found.push(Extension { id, critical, value: extension.read(OCTETS)? });
+            }
+        }
+        Some(Self(found))
+    }
+
+    /// Returns the ids of critical extensions that neither rustls nor this module evaluates in a
+    /// client CA.
+    pub(super) fn ignored(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.0.iter().filter(|found| found.critical && !EVALUATED.contains(&found.id)).map(|found| found.id)
+    }
+
+    fn value(&self, id: &[u8]) -> Option<&'a [u8]> {
+        self.0.iter().find(|found| found.id == id).map(|found| found.value)
+    }
+
+    /// Checks that the certificate is a CA that may issue client certificates, by the rules of
+    /// `openssl verify -purpose sslclient`.
+    ///
+    /// 1. A key usage has to allow signing certificates.
+    /// 2. Basic constraints have to say that it is a CA.
+    /// 3. Without basic constraints it has to be self-issued and of version 1, or its key usage or
+    ///    the older Netscape type has to name the task.
+    /// 4. An extended key usage has to allow clients. OpenSSL does not take `anyExtendedKeyUsage`
+    ///    for that; RFC 5280 section 4.2.1.12 does.
+    ///
+    /// # Errors
+    /// Returns the rule that the certificate breaks, in words.
+    pub(super) fn may_issue_clients(&self, certificate: &[u8]) -> Result<(), String> {
+        // 1.
+        let usage = self.value(KEY_USAGE).map(|value| has_bit(value, 0x04));
+        if usage == Some(false) {
+            return Err("its key usage does not allow signing certificates (keyCertSign)".to_owned());
+        }
+        // 2.
+        if let Some(value) = self.value(BASIC_CONSTRAINTS) {
+            let ca = Reader(value).read(SEQUENCE).and_then(|own| Reader(own).read(BOOLEAN));
+            if ca.is_none_or(|ca| ca == [0]) {
+                return Err("it says that it is not a CA's (basicConstraints CA:FALSE)".to_owned());
+            }
+        } else if usage.is_none() && !self.value(NETSCAPE_TYPE).is_some_and(|value| has_bit(value, 0x04)) {
+            // 3.
+            let version_3 = Reader(certificate)
+                .read(SEQUENCE)
+                .and_then(|outer| Reader(outer).read(SEQUENCE))
+                .is_none_or(|tbs| tbs.first() == Some(&VERSION));
+            if version_3 {
+                return Err("it does not say that it is a CA's (no basicConstraints)".to_owned());
+            }
+            if der::fields(certificate).is_none_or(|fields| fields.issuer != fields.subject) {
+                return Err(
+                    "it is of version 1 and not self-issued, so nothing says that it is a CA's".to_owned()
+                );
+            }
+        }
+        // 4.
+        let Some(value) = self.value(EXTENDED_KEY_USAGE) else { return Ok(()) };
+        let mut purposes = Reader(Reader(value).read(SEQUENCE).unwrap_or_default());
+        if std::iter::from_fn(|| purposes.read(OID))
+            .any(|purpose| [CLIENT_AUTH, ANY_PURPOSE].contains(&purpose))
+        {
+            return Ok(());
+        }
+        Err("its extended key usage does not allow client certificates (clientAuth)".to_owned())
+    }
+}
+
+/// Returns whether a bit of the first byte of a bit string is set.
+fn has_bit(value: &[u8], bit: u8) -> bool {
+    Reader(value).read(BIT_STRING).is_some_and(|bits| bits.get(1).is_some_and(|first| first & bit != 0))
+}
+
+/// Formats an object identifier as text: `2.5.29.54`.
+pub(super) fn dotted(id: &[u8]) -> String {
+    let mut arcs = Vec::new();
+    let mut arc = 0_u64;
+    for byte in id {
+        arc = (arc << 7) | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            if arcs.is_empty() {
+                let first = (arc / 40).min(2);
+                arcs.push(first.to_string());
+                arc -= first * 40;
+            }
+            arcs.push(arc.to_string());
+            arc = 0;
+        }
+    }
+    arcs.join(".")
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inv16_an_object_identifier_is_printed_as_openssl_prints_it() {
+        for (id, printed) in [
+            (&[0x2a, 3, 4][..], "1.2.3.4"),
+            (&[0x55, 29, 54], "2.5.29.54"),
+            (&[0x88, 0x37, 3], "2.999.3"),
+            (&[0x2b, 0x24, 3, 3, 2, 8, 1, 1, 7], "1.3.36.3.3.2.8.1.1.7"),
+        ] {
+            assert_eq!(dotted(id), printed);
+        }
+    }
+}

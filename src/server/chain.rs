@@ -1,0 +1,91 @@
+//! Warnings about a chain that is served nevertheless: clients may fail to build a path through it.
+
+use std::path::Path;
+
+use rustls::{crypto::WebPkiSupportedAlgorithms, pki_types::CertificateDer};
+
+use crate::{
+    pki::der::{self, Fields, Reader, SEQUENCE},
+    report::error::{Error, Layer},
+};
+
+const BIT_STRING: u8 = 0x03;
+
+/// Returns a warning for each certificate that the next one in the chain did not issue, and for
+/// each issuer that is not a CA. A leaf that demands a stapled OCSP response gets one too.
+///
+/// TLS 1.2 requires each certificate to certify the one before it (RFC 5246 section 7.4.2). RFC
+/// 8446 lets clients cope with less, and some do not.
+pub(super) fn warnings(
+    path: &Path,
+    chain: &[CertificateDer<'_>],
+    algorithms: Option<&WebPkiSupportedAlgorithms>,
+) -> Vec<Error> {
+    let count = chain.len();
+    let fields: Vec<_> = chain.iter().filter_map(|certificate| der::fields(certificate)).collect();
+    let mut whys = Vec::new();
+    if fields.first().is_some_and(|leaf| leaf.must_staple) {
+        whys.push(
+            "the leaf demands a stapled OCSP response (must-staple, RFC 7633) and none is stapled: \
+             clients that enforce it refuse the handshake; issue it without the TLS feature extension"
+                .to_owned(),
+        );
+    }
+    for (i, pair) in fields.windows(2).enumerate() {
+        let (subject, issuer, number) = (&pair[0], &pair[1], i + 1);
+        if subject.issuer != issuer.subject {
+            whys.push(format!(
+                "certificate {number} of {count} is not issued by the one behind it: some clients \
+                 fail to build the chain"
+            ));
+            continue;
+        }
+        match algorithms.map(|algorithms| signed_by(subject, issuer, algorithms)) {
+            Some(Signed::ByAnotherKey) => whys.push(format!(
+                "certificate {number} of {count} is not signed by the key of the one behind it, \
+                 which only has the issuer's name: clients without the right certificate of that \
+                 name fail to build the chain"
+            )),
+            Some(Signed::InUnknownWay) => whys.push(format!(
+                "the signature of certificate {number} of {count} was not checked: the crypto \
+                 provider knows no algorithm for it with the key of the certificate behind it"
+            )),
+            Some(Signed::ByThisKey) | None => {}
+        }
+        if !issuer.ca {
+            whys.push(format!(
+                "certificate {} of {count} is no CA certificate (basic constraints, RFC 5280 \
+                 section 4.2.1.9), and stands where an issuer has to: clients refuse it as one",
+                number + 1
+            ));
+        }
+    }
+    whys.into_iter().map(|why| Error::new(Layer::Chain, why).at(path)).collect()
+}
+
+/// Whether the expected key signed a certificate, as far as the crypto provider can verify it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signed {
+    ByThisKey,
+    ByAnotherKey,
+    InUnknownWay,
+}
+
+fn signed_by(subject: &Fields<'_>, issuer: &Fields<'_>, algorithms: &WebPkiSupportedAlgorithms) -> Signed {
+    let mut spki = Reader(issuer.public_key);
+    let (Some(kind), Some(bits)) = (spki.read(SEQUENCE), spki.read(BIT_STRING)) else {
+        return Signed::InUnknownWay;
+    };
+    let (Some(key), Some((algorithm, signature))) = (bits.strip_prefix(&[0]), subject.signature) else {
+        return Signed::InUnknownWay;
+    };
+    let known = algorithms.all.iter().filter(|known| {
+        known.signature_alg_id().as_ref() == algorithm && known.public_key_alg_id().as_ref() == kind
+    });
+    let mut verified = known.map(|known| known.verify_signature(key, subject.signed, signature).is_ok());
+    match verified.next() {
+        None => Signed::InUnknownWay,
+        Some(first) if first || verified.any(|ok| ok) => Signed::ByThisKey,
+        Some(_) => Signed::ByAnotherKey,
+    }
+}

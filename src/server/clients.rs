@@ -1,0 +1,158 @@
+//! How clients are verified: by the client CAs and the CRLs of all file sets that are served
+//! together.
+//!
+//! The client CAs and each CRL may come from different publishers, and so from different file sets.
+//! Whenever one file set changes, the CRLs are evaluated again together with the client CAs that
+//! they are to be served with. No client is accepted because one file set lacks a revocation that
+//! another one knows.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::{RootCertStore, crypto::CryptoProvider, pki_types::CertificateDer};
+
+use super::{
+    anchors,
+    builder::ClientAuth,
+    crl::{CrlValidator, Lists, Policy},
+    inspect::InspectionLog,
+    layout::{Layout, SetLayout, missing},
+    trust::ServerTrust,
+};
+use crate::{read::snapshot::Files, report::error::Error};
+
+/// The verification of clients, which is the same for all pairs.
+#[derive(Debug)]
+pub(super) struct Clients {
+    /// `None` where client authentication is off.
+    pub(super) anchors: Option<Anchors>,
+    /// The CRLs that clients are verified against.
+    pub(super) crls: Lists,
+    /// Everything that sessions depend on, except for the names of the pairs.
+    pub(super) trust: ServerTrust,
+    /// The files that this was made of, by file set.
+    sources: Vec<Files>,
+    /// Every warning about the files, whether it was reported or not.
+    warnings: Vec<Error>,
+}
+
+/// The client CAs of a server.
+#[derive(Clone, Debug)]
+pub(super) struct Anchors {
+    /// The path of the bundle.
+    pub(super) path: PathBuf,
+    pub(super) roots: Arc<RootCertStore>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+/// A change of one file set, whose files were `old` before.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    served: &'a Clients,
+    layout: &'a SetLayout,
+    set: usize,
+    old: &'a Files,
+}
+
+/// The settings that clients are verified by, apart from the files.
+pub(super) struct Settings<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) mode: Option<ClientAuth>,
+    pub(super) revocation: Policy,
+    pub(super) provider: &'a Arc<CryptoProvider>,
+    pub(super) wall: Duration,
+    pub(super) found: &'a InspectionLog,
+}
+
+impl Settings<'_> {
+    /// Makes the verification of clients from the files of all file sets.
+    pub(super) fn first(&self, sets: &[Files], warnings: &mut Vec<Error>) -> Result<Arc<Clients>, Error> {
+        let files = |set| sets.get(set).cloned().unwrap_or_else(|| Files::new([]));
+        let sources =
+            self.layout.iter().enumerate().map(|(number, set)| set.of_clients(&files(number))).collect();
+        let clients = self.read(sources, None)?;
+        warnings.extend(clients.warnings.iter().cloned());
+        Ok(Arc::new(clients))
+    }
+
+    /// Makes the verification of clients from these files of one file set, and the served files of
+    /// all others.
+    ///
+    /// Where these files are the served ones too, returns the served verification unchanged: the
+    /// renewal of a pair depends on no other file set.
+    pub(super) fn after(
+        &self,
+        served: &Arc<Clients>,
+        (set, files): (usize, &Files),
+        warnings: &mut Vec<Error>,
+    ) -> Result<Arc<Clients>, Error> {
+        let Some(layout) = self.layout.get(set) else { return Ok(Arc::clone(served)) };
+        let new = layout.of_clients(files);
+        if served.sources.get(set) == Some(&new) {
+            return Ok(Arc::clone(served));
+        }
+        let mut sources = served.sources.clone();
+        let old = std::mem::replace(&mut sources[set], new);
+        let clients = self.read(sources, Some(Change { served, layout, set, old: &old }))?;
+        // A warning about a file of another file set, or about no file, is reported once, not at
+        // each change of this one.
+        let is_own = |warning: &Error| {
+            warning.path().is_some_and(|path| clients.sources[set].iter().any(|(own, _)| own == path))
+        };
+        let new = |warning: &&Error| is_own(warning) || !served.warnings.contains(warning);
+        warnings.extend(clients.warnings.iter().filter(new).cloned());
+        Ok(Arc::new(clients))
+    }
+
+    /// Makes the verification of clients from `sources`; `change` says which file set differs from
+    /// the served ones.
+    fn read(&self, sources: Vec<Files>, change: Option<Change<'_>>) -> Result<Clients, Error> {
+        let served = change.map(|change| change.served);
+        let (mut trust, mut warnings) = (ServerTrust::new(self.mode), Vec::new());
+        let anchors = self.anchors(&sources, served, &mut warnings)?;
+        let crls = match &anchors {
+            None => Lists::default(),
+            Some(Anchors { roots, certificates, .. }) => {
+                trust.cas(roots, certificates);
+                self.found.note(|found| found.client_cas.clone_from(certificates));
+                let of_set = change.map_or_else(Default::default, |change| {
+                    [change.old, &sources[change.set]]
+                        .map(|files| change.layout.lists(files).map(|(path, _)| path).collect::<Vec<_>>())
+                });
+                let court = CrlValidator {
+                    policy: self.revocation,
+                    roots,
+                    provider: self.provider,
+                    wall: self.wall,
+                    served: served.map(|served| &served.crls),
+                    served_roots: served.and_then(|served| served.anchors.as_ref()).map(|old| &old.roots),
+                    of_set: [&of_set[0], &of_set[1]],
+                };
+                let files = self.layout.iter().zip(&sources).flat_map(|(set, files)| set.lists(files));
+                let crls = Lists::read(files, &court, &mut warnings)?;
+                trust.lists(&crls, self.revocation, self.provider.signature_verification_algorithms);
+                self.found.note(|found| found.crls.clone_from(&crls));
+                crls
+            }
+        };
+        Ok(Clients { anchors, crls, trust, sources, warnings })
+    }
+
+    /// Returns the client CAs, or the served ones where the bundle has not changed.
+    fn anchors(
+        &self,
+        sources: &[Files],
+        served: Option<&Clients>,
+        warnings: &mut Vec<Error>,
+    ) -> Result<Option<Anchors>, Error> {
+        if self.mode.is_none() {
+            return Ok(None);
+        }
+        let bundle = self.layout.bundle(sources);
+        if let Some(served) = served.filter(|served| self.layout.bundle(&served.sources) == bundle) {
+            return Ok(served.anchors.clone());
+        }
+        let (path, bytes) = bundle.ok_or_else(missing)?;
+        let (roots, certificates) = anchors::read(self.provider, path, bytes, warnings)?;
+        Ok(Some(Anchors { path: path.to_owned(), roots: Arc::new(roots), certificates }))
+    }
+}

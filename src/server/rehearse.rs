@@ -1,0 +1,227 @@
+//! The last check: a handshake in memory with the very configuration that would be published.
+//!
+//! The server side is a clone without session storage, ticketer, tickets or key log, so that the
+//! rehearsal leaves no trace. In the live storage, 128 rehearsals would evict every user's session.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error as TlsError,
+    ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::{NoServerSessionStorage, ProducesTickets},
+    version,
+};
+
+use super::validate;
+use crate::report::error::{Error, Layer};
+
+/// Limit of flights of a handshake; TLS 1.2 needs four.
+const FLIGHT_LIMIT: usize = 16;
+
+/// Runs a handshake for each enabled version, with `name` as SNI or without SNI, and compares the
+/// presented chain with `chain` byte for byte. Calls `passed` with each version that passes.
+///
+/// A version without a cipher suite in the provider is skipped, because rustls never negotiates it.
+/// With required client authentication a handshake ends once the client has verified the server.
+///
+/// # Errors
+/// [`Layer::Rehearsal`] if a handshake fails, or if no client can send `name`.
+pub(super) fn rehearse(
+    config: &ServerConfig,
+    provider: &Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+    name: Option<&str>,
+    chain: &[CertificateDer<'static>],
+    client_required: bool,
+    mut passed: impl FnMut(&'static str),
+) -> Result<(), Error> {
+    let mut server = config.clone();
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.ticketer = Arc::new(NoTickets);
+    server.send_tls13_tickets = 0;
+    server.max_early_data_size = 0;
+    server.key_log = Arc::new(rustls::NoKeyLog);
+    let server = Arc::new(server);
+    // An IP address makes the client send no SNI.
+    let address = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
+    let server_name = match name {
+        None => address,
+        Some(name) => ServerName::try_from(name.to_owned())
+            .map_err(|_| Error::new(Layer::Rehearsal, format!("no client can ask for {name}")))?,
+    };
+    let has_suite = |version: &SupportedProtocolVersion| {
+        provider.cipher_suites.iter().any(|suite| suite.version().version == version.version)
+    };
+    for version in versions.iter().filter(|version| has_suite(version)) {
+        let label = if version.version == version::TLS12.version { "TLS 1.2" } else { "TLS 1.3" };
+        once(&server, provider, version, &server_name, chain, client_required).map_err(|why| {
+            Error::new(Layer::Rehearsal, format!("a {label} handshake against it failed: {why}"))
+        })?;
+        passed(label);
+    }
+    Ok(())
+}
+
+fn once(
+    server: &Arc<ServerConfig>,
+    provider: &Arc<CryptoProvider>,
+    version: &'static SupportedProtocolVersion,
+    name: &ServerName<'static>,
+    chain: &[CertificateDer<'static>],
+    client_required: bool,
+) -> Result<(), String> {
+    let verifier = Arc::new(Expect {
+        provider: Arc::clone(provider),
+        chain: chain.to_vec(),
+        signed: AtomicBool::new(false),
+    });
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[version])
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>)
+        .with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    // The client offers the server's protocols, so that an ALPN list alone does not fail the
+    // handshake.
+    config.alpn_protocols.clone_from(&server.alpn_protocols);
+    let mut client =
+        ClientConnection::new(Arc::new(config), name.clone()).map_err(|error| error.to_string())?;
+    let mut server = ServerConnection::new(Arc::clone(server)).map_err(|error| error.to_string())?;
+    let mut flight = Vec::new();
+    for _ in 0..FLIGHT_LIMIT {
+        flight.clear();
+        while client.wants_write() {
+            client.write_tls(&mut flight).map_err(|error| error.to_string())?;
+        }
+        let answer = feed(&mut flight, |bytes| {
+            server.read_tls(bytes)?;
+            Ok(server.process_new_packets().map(|_| ()))
+        });
+        let verified = verifier.signed.load(Ordering::Acquire);
+        if client_required && verified {
+            return Ok(());
+        }
+        answer?;
+        while server.wants_write() {
+            server.write_tls(&mut flight).map_err(|error| error.to_string())?;
+        }
+        feed(&mut flight, |bytes| {
+            client.read_tls(bytes)?;
+            Ok(client.process_new_packets().map(|_| ()))
+        })?;
+        let verified = verifier.signed.load(Ordering::Acquire);
+        if verified && (client_required || !(client.is_handshaking() || server.is_handshaking())) {
+            return Ok(());
+        }
+    }
+    Err("it did not come to an end".to_owned())
+}
+
+/// Passes a flight on and empties it.
+fn feed(
+    flight: &mut Vec<u8>,
+    mut take: impl FnMut(&mut &[u8]) -> std::io::Result<Result<(), TlsError>>,
+) -> Result<(), String> {
+    let mut rest = flight.as_slice();
+    while !rest.is_empty() {
+        take(&mut rest).map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    }
+    flight.clear();
+    Ok(())
+}
+
+/// Accepts exactly this chain and verifies the signature. It checks neither names nor dates, about
+/// which other checks and the settings decide.
+#[derive(Debug)]
+struct Expect {
+    provider: Arc<CryptoProvider>,
+    chain: Vec<CertificateDer<'static>>,
+    signed: AtomicBool,
+}
+
+impl Expect {
+    fn check(
+        &self,
+        tls13: bool,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let valid = validate::signature(&self.provider, tls13, message, certificate, signed)?;
+        self.signed.store(true, Ordering::Release);
+        Ok(valid)
+    }
+}
+
+impl ServerCertVerifier for Expect {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let presented = std::iter::once(end_entity).chain(intermediates);
+        if presented.eq(&self.chain) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(TlsError::General("another chain was presented than was validated".to_owned()))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.check(false, message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.check(true, message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        None
+    }
+}
+
+/// Makes no tickets and accepts none.
+#[derive(Debug)]
+pub(super) struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}

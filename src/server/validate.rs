@@ -1,0 +1,95 @@
+//! Checks that need no handshake: every certificate parses, and the key belongs to the leaf.
+
+use std::path::Path;
+
+use rustls::{
+    DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore, crypto::CryptoProvider,
+    pki_types::CertificateDer, server::ParsedCertificate, sign::CertifiedKey,
+};
+
+use crate::{
+    pki::{
+        der,
+        pem::{self, content::Content},
+        sha256,
+    },
+    report::{
+        error::{Error, Layer},
+        event::{Fingerprint, Leaf},
+    },
+};
+
+use super::key;
+
+/// Parses the certificates of a chain, of which there has to be at least one.
+pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let chain = pem::chain(text).map_err(|error| error.at(path))?;
+    for (i, certificate) in chain.iter().enumerate() {
+        let known = der::fields(certificate).is_some();
+        // Roots of version 1 still exist. After the leaf they do no harm, and clients have them as
+        // anchors.
+        let parses = ParsedCertificate::try_from(certificate).is_ok()
+            || i > 0 && RootCertStore::empty().add(certificate.clone()).is_ok();
+        if known && parses {
+            continue;
+        }
+        let line = pem::line_of_certificate(text, i);
+        let version = if i == 0 { " or not X.509 version 3" } else { "" };
+        let what = match Content::of(certificate).filter(|content| *content != Content::Certificate) {
+            Some(other) => format!("is malformed: it looks like {} under a wrong label", other.name()),
+            // rustls reads no longer certificate.
+            None if certificate.len() > 0xffff => "is longer than 65535 bytes".to_owned(),
+            None => format!("is malformed{version}"),
+        };
+        let why = format!("line {line}: certificate {} of {} {what}", i + 1, chain.len());
+        return Err(Error::new(Layer::Chain, why).at(path));
+    }
+    Ok(chain)
+}
+
+/// Checks that the key belongs to the leaf; returns `None` if the provider cannot compare them, so
+/// that the rehearsal decides.
+pub(super) fn matches(
+    provider: &CryptoProvider,
+    certified: &CertifiedKey,
+    chain_path: &Path,
+    key_path: &Path,
+) -> Result<Option<()>, Error> {
+    match certified.keys_match() {
+        Ok(()) => Ok(Some(())),
+        Err(TlsError::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(None),
+        // The comparison takes two encodings of one point for two keys.
+        Err(_) if key::is_compressed(certified) => match key::is_verified(provider, certified) {
+            true => Ok(None),
+            false => Err(Error::new(Layer::Chain, key::COMPRESSED).at(chain_path)),
+        },
+        Err(_) => Err(Error::new(Layer::Match, key::mismatch(certified, chain_path)).at(key_path)),
+    }
+}
+
+/// Returns the description of a leaf that events and the status report.
+pub(super) fn leaf(path: &Path, certificate: &CertificateDer<'_>) -> Result<Leaf, Error> {
+    let fields = der::fields(certificate)
+        .ok_or_else(|| Error::new(Layer::Chain, "the first certificate is malformed").at(path))?;
+    Ok(Leaf {
+        fingerprint: Fingerprint(sha256::digest(certificate)),
+        serial: der::serial_hex(fields.serial),
+        names: fields.names,
+        not_before: fields.not_before,
+        not_after: fields.not_after,
+    })
+}
+
+/// Verifies a handshake signature with the provider's algorithms.
+pub(super) fn signature(
+    provider: &CryptoProvider,
+    tls13: bool,
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<rustls::client::danger::HandshakeSignatureValid, TlsError> {
+    let algorithms = &provider.signature_verification_algorithms;
+    let verify =
+        if tls13 { rustls::crypto::verify_tls13_signature } else { rustls::crypto::verify_tls12_signature };
+    verify(message, certificate, signed, algorithms)
+}
