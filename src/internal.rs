@@ -15,17 +15,20 @@ pub use crate::{
     read::walk::ChangeKind,
     report::event::described_leaf,
 };
+#[cfg(feature = "rustls")]
 pub use crate::{
     pki::sha256::digest as sha256,
     server::{RevocationPolicy, client_verifiers},
 };
 
 /// The reader of revocation lists.
+#[cfg(feature = "rustls")]
 pub mod crl {
     pub use crate::pki::crl::*;
 }
 
 /// The reader of certificates, and of DER.
+#[cfg(feature = "rustls")]
 pub mod der {
     pub use crate::pki::der::*;
 }
@@ -36,11 +39,13 @@ pub mod machine {
 }
 
 /// The names that clients ask for, and the pairs that hold them.
+#[cfg(feature = "rustls")]
 pub mod pairs {
     pub use crate::server::pairs::{Names, normalize_dns_name};
 }
 
 /// The reader of PEM files.
+#[cfg(feature = "rustls")]
 pub mod pem {
     pub use crate::pki::pem::*;
 }
@@ -111,6 +116,7 @@ pub fn ways(set: &PathSet, walk: &Walk) -> Vec<PathBuf> {
 
 /// Returns a resolver that answers with what this handle serves.
 #[must_use]
+#[cfg(feature = "rustls")]
 pub fn resolver(handle: &Handle<crate::ServerTls>) -> Arc<crate::Resolver> {
     Arc::new(crate::Resolver(handle.clone()))
 }

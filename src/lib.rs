@@ -87,6 +87,9 @@
 //! # Features
 //!
 //! - `notify` (default): file events. Without it the files are polled every second.
+//! - `rustls` (default): the server. Without it the crate is the generic [`Reloader`], with neither
+//!   rustls nor a parser of certificates among its dependencies. `tokio`, `ring` and `aws-lc-rs`
+//!   include it.
 //! - `tokio`: `Acceptor`, `Reloader::spawn_worker` with a shutdown receiver, `Handle::reload`.
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
 //! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
@@ -111,6 +114,9 @@
 //!   lengths and times only: see [`fs::PathFs`].
 //! - Where panics abort, a panic in a build step ends the process.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// A few functions of the core have no other caller than the server. The builds with it report dead
+// code in all of the core.
+#![cfg_attr(not(feature = "rustls"), allow(dead_code))]
 
 mod build;
 mod clock;
@@ -120,10 +126,12 @@ pub mod fs;
 #[doc(hidden)]
 pub mod internal;
 pub mod manual;
+#[cfg(feature = "rustls")]
 mod pki;
 mod probe;
 mod read;
 mod report;
+#[cfg(feature = "rustls")]
 mod server;
 mod sync;
 pub mod watch;
@@ -156,6 +164,7 @@ pub use report::{
 };
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use server::{Accepted, Acceptor, HANDSHAKE_LIMIT};
+#[cfg(feature = "rustls")]
 pub use server::{
     ClientAuth, HandshakeFailure, Inspection, Resolver, SESSION_LIMIT, ServerBuild, ServerBuilder,
     ServerReloader, ServerTls,
