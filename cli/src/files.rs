@@ -127,8 +127,8 @@ impl Files {
             (self.crl_unknown == Unknown::Allow, ServerBuilder::allow_unknown_revocation_status),
             (self.crl_leaf_only, ServerBuilder::only_check_end_entity_revocation),
         ];
-        let asked = policies.iter().filter(|(asked, _)| *asked);
-        let builder = asked.fold(builder, |builder, (_, policy)| policy(builder));
+        let selected = policies.iter().filter(|(selected, _)| *selected);
+        let builder = selected.fold(builder, |builder, (_, policy)| policy(builder));
         match &self.client_ca {
             None => builder,
             Some(bundle) => builder.client_ca(

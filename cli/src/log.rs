@@ -395,8 +395,8 @@ mod tests {
     /// Checks: INV-15. Engine: generated, exhaustive over where the second line breaks off.
     #[test]
     fn inv15_counts_of_lost_lines_add_up_wherever_a_write_fails() {
-        let told = "1 log lines were lost here: stderr did not take them in time\n";
-        for at in 1..told.len() + 3 {
+        let line_lost = "1 log lines were lost here: stderr did not take them in time\n";
+        for at in 1..line_lost.len() + 3 {
             let (written, taken) = mpsc::channel();
             let log: &'static Log = Box::leak(Box::new(Log::new(1_000)));
             log.lock().started = true;

@@ -211,16 +211,16 @@ async fn next(
 async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiver<bool>) {
     let Clients { acceptor, handle, counters } = clients;
     let _ = stream.set_nodelay(true);
-    let shaken = tokio::select! {
+    let accepted = tokio::select! {
         () = stopped(&mut stop) => return,
-        shaken = acceptor.accept(stream) => shaken,
+        accepted = acceptor.accept(stream) => accepted,
     };
-    let failure = match &shaken {
+    let failure = match &accepted {
         Ok(_) => None,
         Err(error) => Some(HandshakeFailure::of_io(error)),
     };
     failure.map_or_else(|| counters.completed(), |failure| counters.failed(failure));
-    let Ok(Accepted { stream, served, trust_reduced: shrunk, .. }) = shaken else { return };
+    let Ok(Accepted { stream, served, trust_reduced, .. }) = accepted else { return };
     // Without a client certificate, a connection depends on no client CA.
     let known = stream.get_ref().1.peer_certificates().is_some();
     let mut http = auto::Builder::new(TokioExecutor::new());
@@ -236,9 +236,9 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
         Some(b"h2") => http.http2_only(),
         _ => http.http1_only(),
     };
-    let asked = AtomicBool::new(false);
+    let has_request = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
+        has_request.store(true, Ordering::Relaxed);
         let answer = http::answer(&request, &served, &handle, &counters);
         async {
             let _ = timeout(BODY_LIMIT, pass_over(request.into_body())).await;
@@ -248,10 +248,10 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = serving.as_mut() => return,
-        () = silence(&asked) => return,
+        () = silence(&has_request) => return,
         () = stopped(&mut stop) => {}
         // A client that is still trusted connects again.
-        _ = shrunk, if known => {}
+        _ = trust_reduced, if known => {}
     }
     serving.as_mut().graceful_shutdown();
     let _ = timeout(DRAIN_LIMIT, serving).await;
@@ -265,9 +265,9 @@ async fn pass_over(mut body: Incoming) {
 
 /// Returns if no request comes within [`HEAD_LIMIT`]: hyper pings an h2 client only after its first
 /// bytes.
-async fn silence(asked: &AtomicBool) {
+async fn silence(has_request: &AtomicBool) {
     sleep(HEAD_LIMIT).await;
-    if asked.load(Ordering::Relaxed) {
+    if has_request.load(Ordering::Relaxed) {
         std::future::pending().await
     }
 }

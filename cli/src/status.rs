@@ -48,12 +48,12 @@ fn refused(refused: &Refused) -> Value {
     json!({ "error": error(&refused.error), "since": time(refused.since), "count": refused.count })
 }
 
-fn expiring(near: &Expiring) -> Value {
+fn expiring(expiring: &Expiring) -> Value {
     json!({
-        "path": near.certificate.path.to_string_lossy(),
-        "fingerprint": near.certificate.fingerprint.to_string(),
-        "not_after": time(near.certificate.not_after),
-        "within_seconds": near.within.map(|within| within.as_secs()),
+        "path": expiring.certificate.path.to_string_lossy(),
+        "fingerprint": expiring.certificate.fingerprint.to_string(),
+        "not_after": time(expiring.certificate.not_after),
+        "within_seconds": expiring.within.map(|within| within.as_secs()),
     })
 }
 

@@ -65,7 +65,7 @@ pub struct Outcome {
     /// The content that was published, if any.
     pub published: Option<ContentId>,
     /// The notices that were reported.
-    pub told: Vec<Notice<Cause>>,
+    pub reported: Vec<Notice<Cause>>,
     /// The answers to manual reloads.
     pub answered: Vec<Answer<Cause>>,
 }
@@ -95,15 +95,15 @@ enum End {
 #[derive(Clone, Default)]
 struct Settling {
     still: Option<(ContentId, u64, u64)>, // since when, and for how long it has to be stable
-    held: Option<(ContentId, Duration)>,
+    deferred: Option<(ContentId, Duration)>,
 }
 
 impl Settling {
     /// Returns the reason that keeps a content from being built; the content has to be stable for
     /// `wait` milliseconds.
     fn keeps(&mut self, now: Now, content: ContentId, wait: u64) -> Option<End> {
-        self.held = self.held.filter(|held| held.0 == content);
-        if let Some((_, date)) = self.held {
+        self.deferred = self.deferred.filter(|deferred| deferred.0 == content);
+        if let Some((_, date)) = self.deferred {
             return (now.wall < date).then_some(End::Held(date));
         }
         let known = self.still.filter(|still| still.0 == content);
@@ -116,8 +116,8 @@ impl Settling {
     fn ends(&mut self, now: Now, end: End) {
         match end {
             End::Moves | End::Settles | End::Held(_) => return,
-            End::NotYet(content, date) => self.held = Some((content, date.max(now.wall + ms(50)))),
-            End::Served | End::Published(_) | End::Refused(..) => self.held = None,
+            End::NotYet(content, date) => self.deferred = Some((content, date.max(now.wall + ms(50)))),
+            End::Served | End::Published(_) | End::Refused(..) => self.deferred = None,
             End::Unreadable(..) | End::Torn(..) | End::Pends(_) => {}
         }
         self.still = None;
@@ -174,7 +174,13 @@ struct Telling {
 }
 
 impl Telling {
-    fn ends(&mut self, t: u64, end: End, by_hand: bool, held: Option<ContentId>) -> Option<Notice<Cause>> {
+    fn ends(
+        &mut self,
+        t: u64,
+        end: End,
+        by_hand: bool,
+        deferred: Option<ContentId>,
+    ) -> Option<Notice<Cause>> {
         let unread = self.unread.take();
         match end {
             End::Served | End::Published(_) => std::mem::take(self).owes.then_some(Notice::Recovered),
@@ -193,10 +199,10 @@ impl Telling {
                 None
             }
             End::Torn(..) | End::Moves => {
-                let (since, told) = *self.moving.get_or_insert((t, false));
-                let tell = !told && t >= since + 5_000;
-                (self.moving, self.owes) = (Some((since, told || tell)), self.owes || tell);
-                tell.then_some(Notice::StillChanging)
+                let (since, reported) = *self.moving.get_or_insert((t, false));
+                let report = !reported && t >= since + 5_000;
+                (self.moving, self.owes) = (Some((since, reported || report)), self.owes || report);
+                report.then_some(Notice::StillChanging)
             }
             End::Held(date) => {
                 self.moving = None;
@@ -204,15 +210,15 @@ impl Telling {
             }
             End::NotYet(content, date) => {
                 *self = Self { owes: self.owes, ..Self::default() };
-                (held != Some(content)).then_some(Notice::Deferred(date))
+                (deferred != Some(content)).then_some(Notice::Deferred(date))
             }
         }
     }
 
     fn bad(&mut self, cause: Cause) -> Option<Notice<Cause>> {
-        let tell = self.bad != Some(cause);
+        let report = self.bad != Some(cause);
         (self.bad, self.owes, self.moving) = (Some(cause), true, None);
-        tell.then_some(Notice::Refused(cause))
+        report.then_some(Notice::Refused(cause))
     }
 }
 
@@ -262,25 +268,25 @@ struct Twins {
 }
 
 impl Twins {
-    fn due(&self, now: Now, last_look: Option<Duration>) -> u64 {
-        let Some(last) = last_look.map(millis) else { return 0 };
+    fn due(&self, now: Now, last_snapshot: Option<Duration>) -> u64 {
+        let Some(last) = last_snapshot.map(millis) else { return 0 };
         let poll = if self.degraded { 1_000 } else { 10_000 };
         let poll = if self.hinted || self.asked.is_some() { 0 } else { poll };
-        let Settling { still, held } = self.settling;
-        let date = held.map(|(_, date)| millis(now.mono + date.saturating_sub(now.wall)));
-        let untold = self.telling.unread.map(|since| since + 500);
+        let Settling { still, deferred } = self.settling;
+        let date = deferred.map(|(_, date)| millis(now.mono + date.saturating_sub(now.wall)));
+        let unreported = self.telling.unread.map(|since| since + 500);
         let retry = self.retrying.at;
         let gap = if self.tearing.count > 0 { self.tearing.pause() } else { 5 };
-        let wakes = [Some(last + poll), still.map(|still| still.1 + still.2), retry.or(date), untold];
+        let wakes = [Some(last + poll), still.map(|still| still.1 + still.2), retry.or(date), unreported];
         wakes.into_iter().flatten().min().unwrap_or(u64::MAX).max(last + gap)
     }
 
     /// Returns the expected effects of the snapshot of a round.
-    fn look(&mut self, now: Now, round: &Round) -> Outcome {
+    fn take_snapshot(&mut self, now: Now, round: &Round) -> Outcome {
         let (t, end) = (millis(now.mono), round.end(now, self));
-        let held = self.settling.held.map(|held| held.0);
+        let deferred = self.settling.deferred.map(|deferred| deferred.0);
         self.settling.ends(now, end);
-        let told = self.telling.ends(t, end, self.asked.is_some(), held).into_iter().collect();
+        let reported = self.telling.ends(t, end, self.asked.is_some(), deferred).into_iter().collect();
         self.retrying.ends(
             t,
             end,
@@ -289,7 +295,7 @@ impl Twins {
         let answered: Vec<_> = self.asked.and_then(|asked| answer(t, asked, end)).into_iter().collect();
         self.asked = self.asked.filter(|_| answered.is_empty());
         let (built, published) = end.done();
-        Outcome { looked: true, built, published, told, answered }
+        Outcome { looked: true, built, published, reported, answered }
     }
 }
 
@@ -344,7 +350,7 @@ pub struct World {
     machine: Machine<Cause>,
     twins: Twins,
     now: Now,
-    last_look: Option<Duration>,
+    last_snapshot: Option<Duration>,
 }
 
 impl Default for World {
@@ -358,7 +364,7 @@ impl World {
     #[must_use]
     pub fn new() -> Self {
         let now = Now { mono: ms(0), wall: Duration::from_secs(1_000) };
-        Self { machine: Machine::new(Timing::default()), twins: Twins::default(), now, last_look: None }
+        Self { machine: Machine::new(Timing::default()), twins: Twins::default(), now, last_snapshot: None }
     }
 
     /// Plays a round on both. Returns the effects of the state machine, after asserting that the
@@ -390,9 +396,9 @@ impl World {
                     }
                     Effect::Publish { content, recovered } => {
                         did.published = Some(content);
-                        did.told.extend(recovered.then_some(Notice::Recovered));
+                        did.reported.extend(recovered.then_some(Notice::Recovered));
                     }
-                    Effect::Report(notice) => did.told.push(notice),
+                    Effect::Report(notice) => did.reported.push(notice),
                     Effect::Answer(answer) => did.answered.push(answer),
                 }
             }
@@ -402,21 +408,22 @@ impl World {
         self.twins.stopped |= round.input == Input::Stop;
         self.twins.hinted |= round.input == Input::Hint;
         // A report that watching is degraded, or no longer degraded, makes no snapshot due.
-        let told = matches!(round.input, Input::Watching(_));
-        self.twins.degraded = if told { round.input == Input::Watching(false) } else { self.twins.degraded };
-        let due = self.twins.due(self.now, self.last_look);
-        let due = !told && due <= millis(self.now.mono) || round.input == Input::Reload;
+        let watching = matches!(round.input, Input::Watching(_));
+        self.twins.degraded =
+            if watching { round.input == Input::Watching(false) } else { self.twins.degraded };
+        let due = self.twins.due(self.now, self.last_snapshot);
+        let due = !watching && due <= millis(self.now.mono) || round.input == Input::Reload;
         if due && !self.twins.stopped {
-            self.last_look = Some(self.now.mono);
+            self.last_snapshot = Some(self.now.mono);
             self.twins.hinted = false;
             if round.input == Input::Reload {
                 self.twins.asked.get_or_insert(millis(self.now.mono));
             }
-            want = self.twins.look(self.now, round);
+            want = self.twins.take_snapshot(self.now, round);
         }
         assert_eq!(did, want);
         if let Some(wake) = self.machine.wake(self.now) {
-            let due = self.twins.due(self.now, self.last_look);
+            let due = self.twins.due(self.now, self.last_snapshot);
             let (now, due) = (self.now.mono, ms(due));
             assert_eq!(wake.max(now), due.max(now), "woken at another time than something is due");
         }

@@ -108,8 +108,8 @@ impl<V> FileSet<V> {
     /// Records how near its end the served leaf is, and returns the event that is due for it.
     pub(crate) fn check_expiry(&mut self, status: &mut SetStatus, now: Now) -> Option<Event> {
         self.expiry.serve(status.leaf.iter().map(|leaf| CertificateValidity::leaf(&status.path, leaf)));
-        status.expiring = self.expiry.near(now.wall).pop();
-        self.expiry.tell(now).pop().map(Event::from)
+        status.expiring = self.expiry.expiring(now.wall).pop();
+        self.expiry.report(now).pop().map(Event::from)
     }
 
     /// Takes one snapshot.
@@ -122,21 +122,21 @@ impl<V> FileSet<V> {
         &mut self,
         build: &B,
         number: usize,
-        look: Snapshot,
+        snapshot: Snapshot,
     ) -> ReadOutcome<Cause> {
         let torn = self.torn.take();
-        let files = match look.files {
+        let files = match snapshot.files {
             Ok(files) => files,
             Err(ref failure) if failure.is_torn() => {
-                let still = torn.is_some_and(|old| look.is_torn_as(&old));
+                let still = torn.is_some_and(|old| snapshot.is_torn_as(&old));
                 let failure = failure.clone();
                 let error = if still { failure.for_good() } else { failure.into() };
-                self.torn = Some(look);
+                self.torn = Some(snapshot);
                 return ReadOutcome::Torn { cause: error.into(), still };
             }
             Err(failure) => return ReadOutcome::Failed(Error::from(failure).into()),
         };
-        let set = ConsistentRead { files, walk: look.walk };
+        let set = ConsistentRead { files, walk: snapshot.walk };
         if set.files == self.served.files {
             // Equal bytes were reached another way, or touched. There is nothing to publish, but
             // the next change starts from here.
@@ -156,9 +156,9 @@ impl<V> FileSet<V> {
             None => set.walk.change_since(&self.served.walk),
         };
         let content = known.filter(|old| set.is_unchanged_since(&old.set)).map(|old| old.content);
-        let judged =
+        let evaluated =
             || self.last_evaluated.as_ref().filter(|(files, _)| *files == set.files).map(|(_, bytes)| *bytes);
-        let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(judged);
+        let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(evaluated);
         let content = content.unwrap_or_else(|| self.number());
         let bytes = bytes.unwrap_or_else(|| self.number());
         self.candidate = Some(Candidate { set, motion, content, bytes });
@@ -217,10 +217,10 @@ impl<V> FileSet<V> {
 
     /// Records a date that is about to be reported; returns whether it is news for these bytes.
     pub(crate) fn note_deferred(&mut self, date: Duration) -> bool {
-        let held = self.candidate.as_ref().map(|candidate| (candidate.bytes, date));
-        let new = held.is_none() || held != self.reported_deferral;
+        let deferred = self.candidate.as_ref().map(|candidate| (candidate.bytes, date));
+        let new = deferred.is_none() || deferred != self.reported_deferral;
         if new {
-            self.reported_deferral = held;
+            self.reported_deferral = deferred;
         }
         new
     }
@@ -276,9 +276,9 @@ impl InitialSettle {
     ) -> Result<Option<Duration>, Error> {
         let Self::Unstable(before) = self else { return Ok(None) };
         let now = clock.now();
-        let look = snapshot::take(fs, paths);
+        let snapshot = snapshot::take(fs, paths);
         let late = now.mono >= start + timing.still_changing_after + timing.settle;
-        let files = match look.files {
+        let files = match snapshot.files {
             Err(ref failure) if failure.is_torn() && !late => {
                 let (old, pause) = match before.take() {
                     Some(PreviousRead::Torn(old, since, pause)) => {
@@ -286,18 +286,18 @@ impl InitialSettle {
                     }
                     _ => (None, timing.min_interval),
                 };
-                let same = old.filter(|(old, _)| look.is_torn_as(old)).map(|(_, since)| since);
+                let same = old.filter(|(old, _)| snapshot.is_torn_as(old)).map(|(_, since)| since);
                 if same.is_some_and(|since| since + timing.settle <= now.mono) {
                     return Err(failure.clone().for_good());
                 }
                 let since = same.unwrap_or_else(|| clock.now().mono);
-                *before = Some(PreviousRead::Torn(look, since, pause));
+                *before = Some(PreviousRead::Torn(snapshot, since, pause));
                 return Ok(Some(pause));
             }
             Err(failure) => return Err(failure.into()),
             Ok(files) => files,
         };
-        let set = ConsistentRead { files, walk: look.walk };
+        let set = ConsistentRead { files, walk: snapshot.walk };
         // Without change times a file that was copied or renamed here just now may show the time of
         // its original. Only two snapshots then show that no publisher is at work.
         if F::HAS_DIR_HANDLES && is_old(&set.walk, now, timing) {
@@ -342,27 +342,27 @@ pub(crate) struct RunQueue {
 }
 
 impl RunQueue {
-    pub(crate) fn new(units: usize) -> Self {
+    pub(crate) fn new(sets: usize) -> Self {
         Self {
             hinted: VecDeque::new(),
-            is_hinted: vec![false; units],
+            is_hinted: vec![false; sets],
             due: BTreeSet::new(),
-            at: vec![None; units],
+            at: vec![None; sets],
             dated: BTreeSet::new(),
         }
     }
 
     /// Records a hint for this file set.
-    pub(crate) fn hint(&mut self, unit: usize) {
-        if !std::mem::replace(&mut self.is_hinted[unit], true) {
-            self.hinted.push_back(unit);
+    pub(crate) fn hint(&mut self, set: usize) {
+        if !std::mem::replace(&mut self.is_hinted[set], true) {
+            self.hinted.push_back(set);
         }
     }
 
     pub(crate) fn take_hinted(&mut self) -> Option<usize> {
-        let unit = self.hinted.pop_front()?;
-        self.is_hinted[unit] = false;
-        Some(unit)
+        let set = self.hinted.pop_front()?;
+        self.is_hinted[set] = false;
+        Some(set)
     }
 
     pub(crate) fn has_hinted(&self) -> bool {
@@ -370,22 +370,22 @@ impl RunQueue {
     }
 
     /// Records when the file set has to come back. Called after each of its steps.
-    pub(crate) fn note<V>(&mut self, unit: usize, of: &FileSet<V>, now: Now) {
-        if let Some(at) = self.at[unit].take() {
-            self.due.remove(&(at, unit));
+    pub(crate) fn note<V>(&mut self, set: usize, of: &FileSet<V>, now: Now) {
+        if let Some(at) = self.at[set].take() {
+            self.due.remove(&(at, set));
         }
         if of.machine.deferred().is_some() {
-            self.dated.insert(unit);
+            self.dated.insert(set);
             return;
         }
-        self.dated.remove(&unit);
-        self.at[unit] = of.machine.wake(now);
-        self.due.extend(self.at[unit].map(|at| (at, unit)));
+        self.dated.remove(&set);
+        self.at[set] = of.machine.wake(now);
+        self.due.extend(self.at[set].map(|at| (at, set)));
     }
 
     /// Returns the file set that has to come back first, and when.
-    pub(crate) fn first<V>(&self, units: &[FileSet<V>], now: Now) -> Option<(Duration, usize)> {
-        let dated = self.dated.iter().filter_map(|unit| Some((units[*unit].machine.wake(now)?, *unit)));
+    pub(crate) fn first<V>(&self, sets: &[FileSet<V>], now: Now) -> Option<(Duration, usize)> {
+        let dated = self.dated.iter().filter_map(|set| Some((sets[*set].machine.wake(now)?, *set)));
         self.due.first().copied().into_iter().chain(dated).min()
     }
 }

@@ -274,7 +274,7 @@ pub struct Machine<E> {
     /// it.
     by_hand_next: bool,
     /// When the last snapshot began; `None` before the first one, which is due at once.
-    last_look: Option<Duration>,
+    last_snapshot: Option<Duration>,
     /// A snapshot is due because of a hint.
     hinted: bool,
     settling: Option<Settling>,
@@ -302,7 +302,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             busy: Busy::No,
             by_hand: None,
             by_hand_next: false,
-            last_look: None,
+            last_snapshot: None,
             hinted: false,
             settling: None,
             unsettled: None,
@@ -358,10 +358,10 @@ impl<E: Clone + PartialEq> Machine<E> {
         if self.stopped || self.busy != Busy::No {
             return None;
         }
-        let Some(last_look) = self.last_look else { return Some(now.mono) };
-        let mut wake = last_look + self.poll();
+        let Some(last_snapshot) = self.last_snapshot else { return Some(now.mono) };
+        let mut wake = last_snapshot + self.poll();
         if self.hinted || self.by_hand.is_some() {
-            wake = last_look;
+            wake = last_snapshot;
         }
         for at in [self.settling.map(|still| still.until), self.retry_at].into_iter().flatten() {
             wake = wake.min(at);
@@ -372,7 +372,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         if let (Some((_, date)), None) = (self.deferred, self.retry_at) {
             wake = wake.min(now.mono + date.saturating_sub(now.wall));
         }
-        Some(wake.max(last_look + self.torn.map_or(self.timing.min_interval, |torn| torn.pause)))
+        Some(wake.max(last_snapshot + self.torn.map_or(self.timing.min_interval, |torn| torn.pause)))
     }
 
     /// Takes one step: returns the effects of this input at this time.
@@ -430,7 +430,7 @@ impl<E: Clone + PartialEq> Machine<E> {
     fn take_snapshot(&mut self, now: Now) -> Vec<Effect<E>> {
         self.busy = Busy::Looking;
         self.hinted = false;
-        self.last_look = Some(now.mono);
+        self.last_snapshot = Some(now.mono);
         vec![Effect::TakeSnapshot]
     }
 
@@ -471,7 +471,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             return self.build(content);
         }
         match self.deferred {
-            Some((held, date)) if held == content => {
+            Some((deferred, date)) if deferred == content => {
                 self.retry_at = None;
                 self.unsettled = None;
                 if date <= now.wall {
@@ -507,7 +507,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             Some(still) if still.content == content => {
                 // Counted from the begin of this snapshot, not from its end: a slow one read the
                 // files early on (ASM-05).
-                if self.last_look.is_some_and(|look| still.since + wait <= look) {
+                if self.last_snapshot.is_some_and(|snapshot| still.since + wait <= snapshot) {
                     return self.build(content);
                 }
                 self.settling = Some(Settling { until: still.since + wait, ..still });
@@ -528,7 +528,7 @@ impl<E: Clone + PartialEq> Machine<E> {
                 effects
             }
             Verdict::NotYet(date) => {
-                let known = self.deferred.is_some_and(|(held, _)| held == content);
+                let known = self.deferred.is_some_and(|(deferred, _)| deferred == content);
                 // A date that has passed is checked again soon, not at once and in an endless loop.
                 self.deferred = Some((content, date.max(now.wall + self.timing.retry)));
                 self.refusal = None;
@@ -554,7 +554,10 @@ impl<E: Clone + PartialEq> Machine<E> {
         self.settling = None;
         self.unread = None;
         // Counted from the begin of this snapshot, as where a file set settles.
-        if self.last_look.is_some_and(|look| since < now.mono && since + self.timing.settle <= look) {
+        if self
+            .last_snapshot
+            .is_some_and(|snapshot| since < now.mono && since + self.timing.settle <= snapshot)
+        {
             return self.fail(now, cause, since);
         }
         self.retry_at = Some(now.mono + pause);
@@ -576,7 +579,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         let (count, retry) = old.map_or((1, None), |old| (old.count + 1, Some(old.retry)));
         let stands = self.refusal.as_ref().is_some_and(|refusal| refusal.cause == cause);
         // Counted from the begin of this snapshot, as where a file set settles.
-        let lasts = self.last_look.is_some_and(|look| since + self.timing.settle <= look);
+        let lasts = self.last_snapshot.is_some_and(|snapshot| since + self.timing.settle <= snapshot);
         if stands || self.by_hand.is_some() || lasts {
             let count = if stands { 1 } else { count };
             return self.refuse(now, cause, None, count, retry);
@@ -624,8 +627,8 @@ impl<E: Clone + PartialEq> Machine<E> {
 
     /// Records that the file set moves, and reports that once when it lasts.
     fn unsettled(&mut self, now: Now) -> Vec<Effect<E>> {
-        let (since, told) = *self.unsettled.get_or_insert((now.mono, false));
-        if told || now.mono < since + self.timing.still_changing_after {
+        let (since, reported) = *self.unsettled.get_or_insert((now.mono, false));
+        if reported || now.mono < since + self.timing.still_changing_after {
             return Vec::new();
         }
         self.unsettled = Some((since, true));

@@ -14,7 +14,7 @@ use crate::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Epoch<C, S> {
     number: u64,
-    shrank: u64,
+    last_reduced: u64,
     trust: C,
     sessions: S,
 }
@@ -49,12 +49,12 @@ impl<C: Trust + Clone, S: Clone> Epoch<C, S> {
     ) -> Result<Self, E> {
         // 1.
         let Some(served) = served else {
-            return Ok(Self { number: 1, shrank: 0, trust, sessions: fresh(None)? });
+            return Ok(Self { number: 1, last_reduced: 0, trust, sessions: fresh(None)? });
         };
         if trust != served.trust {
             let number = served.number + 1;
-            let shrank = if trust.shrinks(&served.trust) { number } else { served.shrank };
-            return Ok(Self { number, shrank, trust, sessions: fresh(Some(&served.sessions))? });
+            let last_reduced = if trust.shrinks(&served.trust) { number } else { served.last_reduced };
+            return Ok(Self { number, last_reduced, trust, sessions: fresh(Some(&served.sessions))? });
         }
         // 2.
         let sessions = if kept { served.sessions.clone() } else { fresh(Some(&served.sessions))? };
@@ -70,12 +70,12 @@ impl<C: Trust + Clone, S: Clone> Epoch<C, S> {
 
     /// Returns the latest epoch that trusted less than the one before it; 0 if there was none.
     pub fn last_reduced(&self) -> u64 {
-        self.shrank
+        self.last_reduced
     }
 
     /// Returns whether the trust was reduced since the epoch of this number.
     pub fn reduced_since(&self, number: u64) -> bool {
-        self.shrank > number
+        self.last_reduced > number
     }
 
     /// Returns the trust of this epoch.
@@ -110,19 +110,19 @@ mod tests {
             Ok::<_, Infallible>(made.get())
         };
         let mut served: Option<Epoch<u8, u32>> = None;
-        let mut told = Vec::new();
+        let mut epochs = Vec::new();
         for trust in trusts {
             let Ok(next) = Epoch::after(served.as_ref(), *trust, kept, fresh);
-            told.push((next.number(), next.last_reduced(), *next.sessions()));
+            epochs.push((next.number(), next.last_reduced(), *next.sessions()));
             served = Some(next);
         }
-        told
+        epochs
     }
 
     #[test]
     fn inv09_state_goes_on_while_the_trust_does_and_an_earlier_trust_is_a_new_epoch() {
-        let told = row(&[5, 5, 7, 7, 5, 5, 7], true);
-        assert_eq!(told, [(1, 0, 1), (1, 0, 1), (2, 0, 2), (2, 0, 2), (3, 3, 3), (3, 3, 3), (4, 3, 4)]);
+        let epochs = row(&[5, 5, 7, 7, 5, 5, 7], true);
+        assert_eq!(epochs, [(1, 0, 1), (1, 0, 1), (2, 0, 2), (2, 0, 2), (3, 3, 3), (3, 3, 3), (4, 3, 4)]);
     }
 
     #[test]

@@ -68,8 +68,8 @@ pub(crate) struct Engine<F: Fs, B: Build, P: Probe = ()> {
     asked: BTreeSet<usize>,
     answers: BTreeMap<usize, Reload>,
     /// When the last snapshot ended, by the wall clock.
-    last_look: Duration,
-    looks: u64,
+    last_snapshot: Duration,
+    snapshots: u64,
     builds: u64,
     /// The number of directories that the last snapshot of each file set walked through.
     directories: BTreeMap<usize, usize>,
@@ -79,9 +79,9 @@ pub(crate) struct Engine<F: Fs, B: Build, P: Probe = ()> {
 /// The step in progress.
 #[derive(Default, Hash)]
 struct Running {
-    unit: usize,
+    set: usize,
     input: Option<Discriminant<Input<Cause>>>,
-    /// Whether the units after this one take a step as well.
+    /// Whether the file sets after this one take a step as well.
     each: bool,
 }
 
@@ -142,7 +142,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         let whole = caught(|| build.first(&files, now.wall))?;
         let count = sets.len() as u64;
         let expiry = Expiry::new(thresholds);
-        let units: Vec<_> = sets
+        let file_sets: Vec<_> = sets
             .into_iter()
             .zip(still)
             .map(|(paths, set)| FileSet::new(paths, set, timing, expiry.clone()))
@@ -156,21 +156,21 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             watch: None,
             watch_made: now.mono,
             failed_watcher: None,
-            queue: RunQueue::new(units.len()),
-            sets: units,
+            queue: RunQueue::new(file_sets.len()),
+            sets: file_sets,
             wake: None,
             faults: BTreeMap::new(),
             degraded: None,
             asked: BTreeSet::new(),
             answers: BTreeMap::new(),
-            last_look: now.wall,
-            looks: count,
+            last_snapshot: now.wall,
+            snapshots: count,
             builds: count,
             directories: BTreeMap::new(),
             running: Running::default(),
         };
-        let units = engine.sets.iter().enumerate();
-        units.for_each(|(number, unit)| engine.queue.note(number, unit, now));
+        let numbered = engine.sets.iter().enumerate();
+        numbered.for_each(|(number, set)| engine.queue.note(number, set, now));
         let progress = Progress::new(now, timing.poll, Duration::ZERO);
         Ok(InitialLoad { engine, whole, now, progress })
     }
@@ -187,51 +187,45 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     ///
     /// The clock is read once after each stage that takes time and after each callback. The effects
     /// that follow go by that reading.
-    fn run(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, input: Input<Cause>) -> Now {
-        (self.running.unit, self.running.input) = (unit, Some(mem::discriminant(&input)));
-        let now = self.carry_out(shared, unit, now, input);
-        let near = self.check_expiry(&mut shared.lock().status, unit, now);
-        near.into_iter().for_each(|event| shared.report(event));
-        self.queue.note(unit, &self.sets[unit], now);
+    fn run(&mut self, shared: &Shared<B::Value>, set: usize, now: Now, input: Input<Cause>) -> Now {
+        (self.running.set, self.running.input) = (set, Some(mem::discriminant(&input)));
+        let now = self.carry_out(shared, set, now, input);
+        let expiring = self.check_expiry(&mut shared.lock().status, set, now);
+        expiring.into_iter().for_each(|event| shared.report(event));
+        self.queue.note(set, &self.sets[set], now);
         now
     }
 
     /// Returns the expiry event that is due, as [`FileSet::check_expiry`] does. Called at each step,
     /// since the clock may be set at any time.
-    pub(crate) fn check_expiry(&mut self, status: &mut Status, unit: usize, now: Now) -> Option<Event> {
-        self.sets[unit].check_expiry(&mut status.sets[unit], now)
+    pub(crate) fn check_expiry(&mut self, status: &mut Status, set: usize, now: Now) -> Option<Event> {
+        self.sets[set].check_expiry(&mut status.sets[set], now)
     }
 
     /// Steps the machine and carries out its effects; returns the time of the last stage.
-    fn carry_out(
-        &mut self,
-        shared: &Shared<B::Value>,
-        unit: usize,
-        mut now: Now,
-        input: Input<Cause>,
-    ) -> Now {
-        let mut effects: VecDeque<_> = self.sets[unit].machine.step(now, input).into();
+    fn carry_out(&mut self, shared: &Shared<B::Value>, set: usize, mut now: Now, input: Input<Cause>) -> Now {
+        let mut effects: VecDeque<_> = self.sets[set].machine.step(now, input).into();
         let mut noted = false;
         let mut unpublished = None;
         while let Some(effect) = effects.pop_front() {
             noted = false;
             let answer = match effect {
                 Effect::TakeSnapshot => {
-                    let seen = self.take_snapshot(shared, unit, now);
+                    let seen = self.take_snapshot(shared, set, now);
                     let began = std::mem::replace(&mut now, self.now(shared));
-                    self.note_difference(unit, &seen, now.wall);
+                    self.note_difference(set, &seen, now.wall);
                     // Noted at once: the build and the callbacks that follow may hang.
-                    let poll = self.sets[unit].machine.poll();
+                    let poll = self.sets[set].machine.poll();
                     shared.lock().progress = Progress::new(now, poll, now.mono.saturating_sub(began.mono));
                     Input::SnapshotTaken(seen)
                 }
                 Effect::Build(_) => {
-                    let verdict = self.verdict(shared, unit, now.wall);
+                    let verdict = self.verdict(shared, set, now.wall);
                     now = self.now(shared);
                     Input::Built(verdict)
                 }
                 Effect::Publish { recovered, .. } => {
-                    if self.publish(shared, unit, now, recovered) {
+                    if self.publish(shared, set, now, recovered) {
                         // The callbacks may have taken any time.
                         now = self.now(shared);
                         continue;
@@ -239,32 +233,32 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                     // The rejection that was reported still stands, and a later start has to know
                     // it. So the machine goes back to its state before the publication.
                     if let Some(unpublished) = unpublished {
-                        self.sets[unit].machine = unpublished;
+                        self.sets[set].machine = unpublished;
                     }
                     self.give_up_asked();
-                    shared.answer(&Reload::Stopped, |status| self.write_status(status, unit));
+                    shared.answer(&Reload::Stopped, |status| self.write_status(status, set));
                     return now;
                 }
                 Effect::Report(notice) => {
-                    self.report(shared, unit, now.wall, notice);
+                    self.report(shared, set, now.wall, notice);
                     now = self.now(shared);
                     continue;
                 }
                 Effect::Answer(answer) => {
-                    if let Some(answer) = self.answered(unit, answer) {
+                    if let Some(answer) = self.answered(set, answer) {
                         // The caller that gets the answer finds the status that goes with it.
-                        shared.answer(&answer, |status| self.write_status(status, unit));
+                        shared.answer(&answer, |status| self.write_status(status, set));
                         noted = true;
                     }
                     continue;
                 }
             };
-            let machine = &mut self.sets[unit].machine;
+            let machine = &mut self.sets[set].machine;
             unpublished = (answer == Input::Built(Verdict::Valid)).then(|| machine.clone());
             effects.extend(machine.step(now, answer));
         }
         if !noted {
-            self.update_status(shared, unit);
+            self.update_status(shared, set);
         }
         now
     }
@@ -274,20 +268,20 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     ///
     /// The first rejection stands for all. Without one, a reload does; without that, the nearest
     /// date that a file set is deferred until.
-    fn answered(&mut self, unit: usize, answer: Answer<Cause>) -> Option<Reload> {
+    fn answered(&mut self, set: usize, answer: Answer<Cause>) -> Option<Reload> {
         let new = match answer {
             Answer::Reloaded => Reload::Reloaded,
             Answer::Unchanged => Reload::Unchanged,
             Answer::Deferred(date) => Reload::Deferred(date),
             Answer::Refused(cause) => Reload::Refused(cause.error),
         };
-        let old = self.answers.insert(unit, new);
+        let old = self.answers.insert(set, new);
         // A second reload was asked for before all file sets had answered the first. For the first
         // caller the file set was reloaded.
-        if old == Some(Reload::Reloaded) && self.answers.get(&unit) == Some(&Reload::Unchanged) {
-            self.answers.insert(unit, Reload::Reloaded);
+        if old == Some(Reload::Reloaded) && self.answers.get(&set) == Some(&Reload::Unchanged) {
+            self.answers.insert(set, Reload::Reloaded);
         }
-        self.asked.remove(&unit);
+        self.asked.remove(&set);
         if !self.asked.is_empty() {
             return None;
         }
@@ -309,18 +303,18 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
 
     /// Takes a snapshot and arms the watch for it; repeats both while that changes the watch plan.
     /// First arm, then read: a change in between shows in the next snapshot.
-    fn take_snapshot(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now) -> ReadOutcome<Cause> {
+    fn take_snapshot(&mut self, shared: &Shared<B::Value>, set: usize, now: Now) -> ReadOutcome<Cause> {
         // A panic in a snapshot costs a retry, not the driver: the build's comparison and the
         // watcher are callers' code.
         let seen = caught(|| {
             // A snapshot is the last effect of a step, so no other effect is pending.
             self.keep(shared, &());
-            let mut look = self.sets[unit].snapshot(&self.fs);
-            let mut fault = self.faults.get(&unit).cloned();
+            let mut snapshot = self.sets[set].snapshot(&self.fs);
+            let mut fault = self.faults.get(&set).cloned();
             let mut never_watched = None;
             for attempt in 1.. {
-                let Some(armed) = self.arm(shared, unit, &look.walk) else {
-                    return Ok(self.compare(unit, look));
+                let Some(armed) = self.arm(shared, set, &snapshot.walk) else {
+                    return Ok(self.compare(set, snapshot));
                 };
                 // A new fault takes a second snapshot: the directory may not be on the way any
                 // more, and then it need not be watched.
@@ -343,40 +337,40 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                         }
                         // The directories of this snapshot are armed, but may have changed before
                         // that.
-                        None => self.queue.hint(unit),
+                        None => self.queue.hint(set),
                     }
                     break;
                 }
                 self.keep(shared, &(attempt, &fault, &never_watched));
-                look = self.sets[unit].snapshot(&self.fs);
+                snapshot = self.sets[set].snapshot(&self.fs);
             }
-            self.watching(shared, unit, now, fault);
-            if let Some(dead) = &mut self.failed_watcher {
-                dead.noted = true;
+            self.watching(shared, set, now, fault);
+            if let Some(failed) = &mut self.failed_watcher {
+                failed.noted = true;
             }
-            Ok(self.compare(unit, look))
+            Ok(self.compare(set, snapshot))
         });
         seen.unwrap_or_else(|error| ReadOutcome::Failed(error.into()))
     }
 
     /// Records a snapshot that ended at `wall`.
-    fn note_difference(&mut self, unit: usize, seen: &ReadOutcome<Cause>, wall: Duration) {
-        self.looks += 1;
-        self.last_look = wall;
-        self.sets[unit].note_difference(*seen == ReadOutcome::Served, wall);
+    fn note_difference(&mut self, set: usize, seen: &ReadOutcome<Cause>, wall: Duration) {
+        self.snapshots += 1;
+        self.last_snapshot = wall;
+        self.sets[set].note_difference(*seen == ReadOutcome::Served, wall);
     }
 
-    fn compare(&mut self, unit: usize, look: Snapshot) -> ReadOutcome<Cause> {
-        self.directories.insert(unit, look.walk.dirs.len());
-        self.sets[unit].compare::<F, B>(&self.build, unit, look)
+    fn compare(&mut self, set: usize, snapshot: Snapshot) -> ReadOutcome<Cause> {
+        self.directories.insert(set, snapshot.walk.dirs.len());
+        self.sets[set].compare::<F, B>(&self.build, set, snapshot)
     }
 
     /// Runs every check over the candidate.
-    fn verdict(&mut self, shared: &Shared<B::Value>, unit: usize, wall: Duration) -> Verdict<Cause> {
+    fn verdict(&mut self, shared: &Shared<B::Value>, set: usize, wall: Duration) -> Verdict<Cause> {
         self.builds += 1;
         let served = shared.cell.load();
-        let context = Context { wall, served: Some(&served.value), set: unit };
-        let Some((files, bytes)) = self.sets[unit].evaluate() else {
+        let context = Context { wall, served: Some(&served.value), set };
+        let Some((files, bytes)) = self.sets[set].evaluate() else {
             return Verdict::Refused(Error::new(Layer::Changing, "nothing to build").into());
         };
         match caught(|| self.build.build(&files, &context)) {
@@ -387,7 +381,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                     Verdict::NotYet(date)
                 }
                 _ => {
-                    self.sets[unit].keep(built);
+                    self.sets[set].keep(built);
                     Verdict::Valid
                 }
             },
@@ -395,30 +389,30 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     }
 
     /// Publishes the built value. Returns `false` if nothing was built or a stop came first.
-    fn publish(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, recovered: bool) -> bool {
-        let Some((built, set)) = self.sets[unit].take_built() else { return false };
-        let Built { value, leaf, warnings, reduced_trust: shrunk, .. } = built;
-        if !shared.publish(unit, value, leaf, shrunk, now, recovered) {
+    fn publish(&mut self, shared: &Shared<B::Value>, set: usize, now: Now, recovered: bool) -> bool {
+        let Some((built, read)) = self.sets[set].take_built() else { return false };
+        let Built { value, leaf, warnings, reduced_trust, .. } = built;
+        if !shared.publish(set, value, leaf, reduced_trust, now, recovered) {
             return false;
         }
-        self.sets[unit].note_published(set);
+        self.sets[set].note_published(read);
         event::warnings(warnings).for_each(|warning| shared.report(warning));
         true
     }
 
-    fn report(&mut self, shared: &Shared<B::Value>, unit: usize, wall: Duration, notice: Notice<Cause>) {
+    fn report(&mut self, shared: &Shared<B::Value>, set: usize, wall: Duration, notice: Notice<Cause>) {
         if matches!(notice, Notice::Refused(_)) {
-            self.sets[unit].note_rejected(wall);
+            self.sets[set].note_rejected(wall);
         }
-        self.update_status(shared, unit);
+        self.update_status(shared, set);
         if let Notice::Deferred(date) = notice
-            && !self.sets[unit].note_deferred(date)
+            && !self.sets[set].note_deferred(date)
         {
             return;
         }
         let (generation, set) = {
             let status = &shared.lock().status;
-            (status.generation, status.name_of(unit))
+            (status.generation, status.name_of(set))
         };
         shared.report(match notice {
             Notice::Refused(cause) => Event::Refused { error: cause.error, generation, set },
@@ -428,21 +422,21 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         });
     }
 
-    fn update_status(&self, shared: &Shared<B::Value>, unit: usize) {
-        self.write_status(&mut shared.lock().status, unit);
+    fn update_status(&self, shared: &Shared<B::Value>, set: usize) {
+        self.write_status(&mut shared.lock().status, set);
     }
 
-    fn write_status(&self, status: &mut Status, unit: usize) {
-        self.sets[unit].write_status(&mut status.sets[unit]);
+    fn write_status(&self, status: &mut Status, set: usize) {
+        self.sets[set].write_status(&mut status.sets[set]);
         status.degraded.clone_from(&self.degraded);
-        status.last_snapshot = self.last_look;
-        status.snapshots = self.looks;
+        status.last_snapshot = self.last_snapshot;
+        status.snapshots = self.snapshots;
         status.builds = self.builds;
         status.directories = self.directories.values().copied().max().unwrap_or_default();
     }
 
     /// Watches the directories of a walk. Returns `None` without a worker, when nothing is watched.
-    fn arm(&mut self, shared: &Shared<B::Value>, unit: usize, walk: &Walk) -> Option<Armed> {
+    fn arm(&mut self, shared: &Shared<B::Value>, set: usize, walk: &Walk) -> Option<Armed> {
         let wake = Weak::clone(self.wake.as_ref()?);
         let unwatched = |fault| Some(Armed { fault: Some(fault), ..Armed::default() });
         let watch = match &mut self.watch {
@@ -451,10 +445,10 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 let now = shared.now(self.read.get());
                 self.read.set(now);
                 let now = now.mono;
-                if let Some(dead) =
-                    self.failed_watcher.as_ref().filter(|dead| !dead.noted || now < dead.until)
+                if let Some(failed) =
+                    self.failed_watcher.as_ref().filter(|failed| !failed.noted || now < failed.until)
                 {
-                    return unwatched(dead.why.clone());
+                    return unwatched(failed.why.clone());
                 }
                 let hint = move || {
                     if let Some(shared) = wake.upgrade() {
@@ -474,9 +468,9 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 }
             }
         };
-        let armed = watch.arm(unit, &walk.dirs);
+        let armed = watch.arm(set, &walk.dirs);
         if let Some(why) = watch.end() {
-            self.drop_failed_watcher(shared, unit, why.clone());
+            self.drop_failed_watcher(shared, set, why.clone());
             return unwatched(why);
         }
         armed.others.iter().for_each(|other| self.queue.hint(*other));
@@ -503,14 +497,14 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     ///
     /// The given file set has met the end. All others count as unwatched as well, until each has
     /// armed the next watcher.
-    fn drop_failed_watcher(&mut self, shared: &Shared<B::Value>, unit: usize, why: Error) {
+    fn drop_failed_watcher(&mut self, shared: &Shared<B::Value>, set: usize, why: Error) {
         self.watch = None;
         let now = self.now(shared);
         let timing = self.sets[0].machine.timing();
         let lived = now.mono.saturating_sub(self.watch_made) >= timing.poll;
-        let last = self.failed_watcher.take().filter(|_| !lived).map(|dead| dead.pause);
+        let last = self.failed_watcher.take().filter(|_| !lived).map(|failed| failed.pause);
         let pause = last.map_or(timing.retry, |last| last.saturating_mul(2).min(timing.poll));
-        for other in (0..self.sets.len()).filter(|other| *other != unit) {
+        for other in (0..self.sets.len()).filter(|other| *other != set) {
             self.faults.insert(other, why.clone());
             self.sets[other].machine.step(now, Input::Watching(false));
             self.queue.note(other, &self.sets[other], now);
@@ -522,14 +516,14 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     }
 
     /// Records whether everything is watched, and reports a change of that.
-    fn watching(&mut self, shared: &Shared<B::Value>, unit: usize, now: Now, fault: Option<Error>) {
+    fn watching(&mut self, shared: &Shared<B::Value>, set: usize, now: Now, fault: Option<Error>) {
         let watching = fault.is_none();
         match fault {
-            Some(fault) => drop(self.faults.insert(unit, fault)),
-            None => drop(self.faults.remove(&unit)),
+            Some(fault) => drop(self.faults.insert(set, fault)),
+            None => drop(self.faults.remove(&set)),
         }
         // Only a file set with a fault polls faster.
-        self.sets[unit].machine.step(now, Input::Watching(watching));
+        self.sets[set].machine.step(now, Input::Watching(watching));
         let event = match (&mut self.degraded, self.faults.values().next().cloned()) {
             // Reported once, whatever other fault follows before all faults are over. The status
             // keeps one reason that stands.
@@ -547,7 +541,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             }
             (None, None) => return,
         };
-        self.update_status(shared, unit);
+        self.update_status(shared, set);
         shared.report(event);
     }
 
@@ -555,24 +549,24 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     fn next_step(&mut self, shared: &Shared<B::Value>) {
         let mut now = self.now(shared);
         let hinted = self.queue.take_hinted();
-        if let Some(unit) = hinted {
-            now = self.run(shared, unit, now, Input::Hint);
+        if let Some(set) = hinted {
+            now = self.run(shared, set, now, Input::Hint);
         }
         let due = self.queue.first(&self.sets, now).filter(|(at, _)| *at <= now.mono);
-        if let Some((_, unit)) = due.filter(|(_, unit)| hinted != Some(*unit)) {
-            self.run(shared, unit, now, Input::Tick);
+        if let Some((_, set)) = due.filter(|(_, set)| hinted != Some(*set)) {
+            self.run(shared, set, now, Input::Tick);
         }
     }
 
     /// Steps each file set in turn, the first of them at `now`, until the last one or a stop.
     fn each(&mut self, shared: &Shared<B::Value>, now: Now, input: &Input<Cause>) {
         self.running.each = true;
-        for unit in 0..self.sets.len() {
+        for set in 0..self.sets.len() {
             if shared.lock().stopped {
                 return;
             }
-            let now = if unit == 0 { now } else { self.now(shared) };
-            self.run(shared, unit, now, input.clone());
+            let now = if set == 0 { now } else { self.now(shared) };
+            self.run(shared, set, now, input.clone());
         }
     }
 }
@@ -587,7 +581,7 @@ where
         self.wake = Some(Arc::downgrade(shared));
         self.give_up_asked();
         self.queue = RunQueue::new(self.sets.len());
-        self.sets.iter_mut().for_each(|unit| unit.machine.restart());
+        self.sets.iter_mut().for_each(|set| set.machine.restart());
         // First arm, then read: a change between the first load and now shows in this snapshot. No
         // caller asserts that such a change is complete, so it has to settle like any other.
         self.each(shared, now, &Input::Tick);
@@ -603,8 +597,8 @@ where
             // A hint without a watcher is about all file sets.
             let hinted = self.watch.as_ref().map_or(Hinted::All, Watch::take_hinted);
             match hinted {
-                Hinted::All => (0..self.sets.len()).for_each(|unit| self.queue.hint(unit)),
-                Hinted::Some(units) => units.into_iter().for_each(|unit| self.queue.hint(unit)),
+                Hinted::All => (0..self.sets.len()).for_each(|set| self.queue.hint(set)),
+                Hinted::Some(sets) => sets.into_iter().for_each(|set| self.queue.hint(set)),
             }
         }
         self.running = Running::default();
@@ -621,9 +615,9 @@ where
     }
 
     fn end(&mut self, shared: &Shared<B::Value>) {
-        for unit in 0..self.sets.len() {
+        for set in 0..self.sets.len() {
             let now = self.now(shared);
-            self.sets[unit].machine.step(now, Input::Stop);
+            self.sets[set].machine.step(now, Input::Stop);
         }
         self.watch = None;
         self.failed_watcher = None;
@@ -631,7 +625,7 @@ where
         self.faults.clear();
         self.degraded = None;
         let status = &mut shared.lock().status;
-        (0..self.sets.len()).for_each(|unit| self.write_status(status, unit));
+        (0..self.sets.len()).for_each(|set| self.write_status(status, set));
     }
 }
 

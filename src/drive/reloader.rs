@@ -195,12 +195,12 @@ impl<B: Build> Builder<B> {
         // A build may return fewer leaves than there are file sets; the others have none.
         let leaves = whole.leaves.into_iter().chain(std::iter::repeat(None));
         let mut status = Status::first(names.into_iter().zip(leaves), now.wall);
-        let near: Vec<_> =
+        let expiring: Vec<_> =
             (0..status.sets.len()).filter_map(|set| engine.check_expiry(&mut status, set, now)).collect();
         let shared =
             Arc::new(Shared::new(whole.value, (status, progress), self.observers, clock, Box::new(engine)));
         event::warnings(whole.warnings).for_each(|warning| shared.report(warning));
-        near.into_iter().for_each(|event| shared.report(event));
+        expiring.into_iter().for_each(|event| shared.report(event));
         let owner = Arc::new(Owner { shared: Arc::clone(&shared), worker: Arc::new(Mutex::new(None)) });
         Ok(Reloader { handle: Handle { shared, owner } })
     }
@@ -278,8 +278,8 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Makes the error that no thread was available for this purpose.
-pub(crate) fn no_thread(whom: &str, why: &std::io::Error) -> Error {
-    Error::new(Layer::Process, format!("no thread for {whom}: {why}"))
+pub(crate) fn no_thread(purpose: &str, why: &std::io::Error) -> Error {
+    Error::new(Layer::Process, format!("no thread for {purpose}: {why}"))
 }
 
 /// The driver did not end within [`STOP_LIMIT`]: it hangs in a read, a build or a callback. It
@@ -566,7 +566,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
     /// under it that would be rejected now.
     #[must_use]
     pub fn trust_reduced_since(&self, generation: u64) -> bool {
-        self.shared.lock().status.shrunk_after(generation).is_some()
+        self.shared.lock().status.reduced_after(generation).is_some()
     }
 
     /// Returns a future of the first publication after `generation` that removes trust, for any
@@ -616,7 +616,7 @@ impl<T: Send + Sync + 'static> Future for TrustReduced<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<u64> {
         let Self { waiting, generation } = self.get_mut();
-        waiting.poll(cx.waker(), |state| state.status.shrunk_after(*generation))
+        waiting.poll(cx.waker(), |state| state.status.reduced_after(*generation))
     }
 }
 
@@ -646,8 +646,8 @@ pub struct Delivered {
 impl<T: Send + Sync + 'static> Events<T> {
     /// Returns the next event, if there is one already.
     pub fn try_next(&mut self) -> Option<Delivered> {
-        let told = self.shared.lock().events.read(self.next);
-        told.map(|told| self.take(told))
+        let event = self.shared.lock().events.read(self.next);
+        event.map(|event| self.take(event))
     }
 
     /// Returns the next event; waits for it at most `limit`.
@@ -656,8 +656,8 @@ impl<T: Send + Sync + 'static> Events<T> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
-            if let Some(told) = state.events.read(self.next) {
-                return Some(self.take(told));
+            if let Some(event) = state.events.read(self.next) {
+                return Some(self.take(event));
             }
             state = shared.wait(state, Some(deadline.left()?));
         }

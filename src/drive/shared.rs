@@ -116,7 +116,7 @@ pub struct Shared<T> {
     observers: Observers<T>,
     /// Added after the load; see [`Shared::on_publish`].
     late: Mutex<Vec<Arc<LateObserver<T>>>>,
-    /// Whether anybody has started a driver or reloaded by hand, or was told that nobody has.
+    /// Set once a driver was started or a manual reload was made, or their absence was reported.
     attended: AtomicBool,
     clock: Arc<dyn Clock>,
     state: Mutex<State<T>>,
@@ -164,8 +164,8 @@ pub struct State<T> {
 }
 
 impl<T> State<T> {
-    fn wakers_of(&mut self, whom: WaitKind) -> &mut BTreeMap<u64, Waker> {
-        match whom {
+    fn wakers_of(&mut self, kind: WaitKind) -> &mut BTreeMap<u64, Waker> {
+        match kind {
             WaitKind::All => &mut self.wakers,
             WaitKind::Draining => &mut self.draining,
         }
@@ -260,7 +260,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         set: usize,
         value: T,
         leaf: Option<Leaf>,
-        shrunk: Option<TrustReduction>,
+        reduction: Option<TrustReduction>,
         now: Now,
         recovered: bool,
     ) -> bool {
@@ -287,9 +287,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
             own.differs_since = None;
             own.expiring = None;
             let mut wakers = std::mem::take(&mut state.wakers);
-            let told = Event::Published { generation, old: old_leaf, new: leaf, recovered, set: name };
-            let mut events = vec![told];
-            if let Some(TrustReduction { epoch, removed: lost }) = shrunk {
+            let publication = Event::Published { generation, old: old_leaf, new: leaf, recovered, set: name };
+            let mut events = vec![publication];
+            if let Some(TrustReduction { epoch, removed: lost }) = reduction {
                 state.status.trust_reduced = Some(generation);
                 wakers.append(&mut state.draining);
                 events.push(Event::TrustReduced { generation, epoch, lost });
@@ -358,12 +358,12 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// Notes that somebody sees to reloads.
+    /// Records that a driver or a manual reload sees to reloading.
     pub(crate) fn attend(&self) {
         self.attended.store(true, Ordering::Relaxed);
     }
 
-    /// Reports once that a handshake is served although nobody sees to reloads.
+    /// Reports once that a handshake is served although no driver was ever started.
     ///
     /// The report is made on a thread of its own, because a handshake waits for no callback (INV-07).
     pub(crate) fn note_handshake(self: &Arc<Self>) {

@@ -113,11 +113,11 @@ impl<T: Send + Sync + 'static> Handle<T> {
 /// # Errors
 /// [`Layer::Process`] where the system has no thread left, [`Layer::Panic`] if `work` panics.
 pub(crate) async fn off_executor<R: Send + 'static>(
-    whom: &str,
+    purpose: &str,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, Error> {
-    let result = on_thread(work).map_err(|error| no_thread(whom, &error))?;
-    result.await.map_err(|_| Error::new(Layer::Panic, format!("{whom} panicked")))
+    let result = on_thread(work).map_err(|error| no_thread(purpose, &error))?;
+    result.await.map_err(|_| Error::new(Layer::Panic, format!("{purpose} panicked")))
 }
 
 /// Runs `work` on a thread of its own. tokio's `spawn_blocking` panics where it gets no thread.

@@ -167,7 +167,7 @@ mod tests {
             .at("/\nCONFIG:RELOADED [INFO]/é");
         let line = error.to_string();
         assert!(!line.contains(char::is_control), "{line:?}");
-        let told = r"read: /\nCONFIG:RELOADED [INFO]/é: cannot find (at /a\r\nCONFIG:RELOADED)";
-        assert_eq!(line, told);
+        let expected = r"read: /\nCONFIG:RELOADED [INFO]/é: cannot find (at /a\r\nCONFIG:RELOADED)";
+        assert_eq!(line, expected);
     }
 }

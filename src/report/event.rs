@@ -89,7 +89,7 @@ pub enum RemovedTrust {
         /// The digest of the CA's certificate.
         fingerprint: Fingerprint,
     },
-    /// Clients without a certificate, or without a valid one, which were let in before.
+    /// Clients without a certificate, or without a valid one, which were accepted before.
     Unauthenticated,
     /// Clients of one issuer: its revocation lists name more certificates, or another selection of
     /// its lists counts than before.
@@ -99,7 +99,7 @@ pub enum RemovedTrust {
         /// The number of certificates that none of its lists named before.
         more: usize,
     },
-    /// Clients that the previous rule about revocation lists let in.
+    /// Clients that the previous revocation policy accepted.
     RevocationPolicy,
 }
 

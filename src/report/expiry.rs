@@ -158,7 +158,7 @@ struct Served {
     /// The level reported last, or the lower level that remains after the clock was set back.
     level: usize,
     /// When each level was reported last, in monotonic time; the first entry is that of level 1.
-    told: Vec<Option<Duration>>,
+    reported: Vec<Option<Duration>>,
 }
 
 impl Expiry {
@@ -178,46 +178,46 @@ impl Expiry {
             if self.served.iter().any(|served| same(&served)) {
                 continue;
             }
-            let (level, told) = old.iter().find(same).map_or_else(
+            let (level, reported) = old.iter().find(same).map_or_else(
                 || (0, vec![None; self.thresholds.before.len() + 1]),
-                |known| (known.level, known.told.clone()),
+                |known| (known.level, known.reported.clone()),
             );
-            self.served.push(Served { certificate, level, told });
+            self.served.push(Served { certificate, level, reported });
         }
     }
 
     /// Returns the served certificates whose end is near now, or over.
-    pub(crate) fn near(&self, wall: Duration) -> Vec<Expiring> {
-        let near = |served: &Served| {
+    pub(crate) fn expiring(&self, wall: Duration) -> Vec<Expiring> {
+        let expiring = |served: &Served| {
             let level = self.thresholds.level(&served.certificate, wall);
             (level > 0).then(|| self.thresholds.expiring(&served.certificate, level))
         };
-        self.served.iter().filter_map(near).collect()
+        self.served.iter().filter_map(expiring).collect()
     }
 
     /// Returns the levels to report now, which count as reported from now on.
-    pub(crate) fn tell(&mut self, now: Now) -> Vec<Expiring> {
+    pub(crate) fn report(&mut self, now: Now) -> Vec<Expiring> {
         let Self { thresholds, served } = self;
-        let mut tell = Vec::new();
-        for Served { certificate, level, told } in served {
+        let mut due = Vec::new();
+        for Served { certificate, level, reported } in served {
             // 1
             let reached = thresholds.level(certificate, now.wall);
             // 3. A level that was skipped in favour of a later one has not been reported itself.
             // Where the later report has turned out to be untrue, the skipped level is still due.
             let back = thresholds.level(certificate, now.wall.saturating_add(MARGIN));
             if back < *level {
-                let untold = back > 0 && told[back - 1].is_none();
-                *level = back - usize::from(untold);
+                let unreported = back > 0 && reported[back - 1].is_none();
+                *level = back - usize::from(unreported);
             }
-            if reached <= *level || told[reached - 1].is_some_and(|at| now.mono < at + REPEAT) {
+            if reached <= *level || reported[reached - 1].is_some_and(|at| now.mono < at + REPEAT) {
                 continue;
             }
             // 2
             *level = reached;
-            told[reached - 1] = Some(now.mono);
-            tell.push(thresholds.expiring(certificate, reached));
+            reported[reached - 1] = Some(now.mono);
+            due.push(thresholds.expiring(certificate, reached));
         }
-        tell
+        due
     }
 }
 
@@ -240,94 +240,94 @@ mod tests {
     }
 
     /// The reporter under test; the wrong designs implement it too.
-    trait Tells {
+    trait Reports {
         fn serve(&mut self, certificates: Vec<CertificateValidity>);
-        fn tell(&mut self, now: Now) -> Vec<Expiring>;
+        fn report(&mut self, now: Now) -> Vec<Expiring>;
     }
 
-    impl Tells for Expiry {
+    impl Reports for Expiry {
         fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             Expiry::serve(self, certificates);
         }
 
-        fn tell(&mut self, now: Now) -> Vec<Expiring> {
-            Expiry::tell(self, now)
+        fn report(&mut self, now: Now) -> Vec<Expiring> {
+            Expiry::report(self, now)
         }
     }
 
     /// Breaks: INV-11. Reports at each check.
     struct TellsEachLook(Expiry);
 
-    impl Tells for TellsEachLook {
+    impl Reports for TellsEachLook {
         fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             self.0.serve(certificates);
         }
 
-        fn tell(&mut self, now: Now) -> Vec<Expiring> {
-            self.0.near(now.wall)
+        fn report(&mut self, now: Now) -> Vec<Expiring> {
+            self.0.expiring(now.wall)
         }
     }
 
     /// Breaks: INV-11. Remembers reports by publication, and not by certificate.
     struct ForgetsAtReload(Expiry);
 
-    impl Tells for ForgetsAtReload {
+    impl Reports for ForgetsAtReload {
         fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             self.0 = Expiry::new(self.0.thresholds.clone());
             self.0.serve(certificates);
         }
 
-        fn tell(&mut self, now: Now) -> Vec<Expiring> {
-            self.0.tell(now)
+        fn report(&mut self, now: Now) -> Vec<Expiring> {
+            self.0.report(now)
         }
     }
 
     /// Breaks: INV-11. Reports again whenever the clock passes a threshold again.
     struct TellsEachTime(Expiry);
 
-    impl Tells for TellsEachTime {
+    impl Reports for TellsEachTime {
         fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             self.0.serve(certificates);
         }
 
-        fn tell(&mut self, now: Now) -> Vec<Expiring> {
-            self.0.served.iter_mut().for_each(|served| served.told.fill(None));
-            self.0.tell(now)
+        fn report(&mut self, now: Now) -> Vec<Expiring> {
+            self.0.served.iter_mut().for_each(|served| served.reported.fill(None));
+            self.0.report(now)
         }
     }
 
     /// Breaks: INV-11. Never reports a level again, even if a wrong clock caused the report.
     struct NeverAgain(Expiry);
 
-    impl Tells for NeverAgain {
+    impl Reports for NeverAgain {
         fn serve(&mut self, certificates: Vec<CertificateValidity>) {
             self.0.serve(certificates);
         }
 
-        fn tell(&mut self, now: Now) -> Vec<Expiring> {
-            let told: Vec<_> = self.0.served.iter().map(|served| served.told.clone()).collect();
-            let mut tell = self.0.tell(now);
+        fn report(&mut self, now: Now) -> Vec<Expiring> {
+            let reported: Vec<_> = self.0.served.iter().map(|served| served.reported.clone()).collect();
+            let mut due = self.0.report(now);
             let reached = |e: &Expiring| self.0.thresholds.level(&e.certificate, now.wall);
-            tell.retain(|expiring| told.iter().all(|told| told[reached(expiring) - 1].is_none()));
-            tell
+            due.retain(|expiring| reported.iter().all(|reported| reported[reached(expiring) - 1].is_none()));
+            due
         }
     }
 
     /// The reports of a run: monotonic second, name of the certificate, level.
-    type Told = Vec<(u64, u8, usize)>;
+    type Reported = Vec<(u64, u8, usize)>;
 
     /// Checks every hour, with the wall clock that `wall` computes from the monotonic one. Every
     /// tenth check serves the same certificates again.
-    fn play(tells: &mut dyn Tells, days: u64, mut wall: impl FnMut(u64) -> u64) -> Told {
+    fn play(reports: &mut dyn Reports, days: u64, mut wall: impl FnMut(u64) -> u64) -> Reported {
         let certificates = vec![dated(1, 90), dated(2, 365), dated(3, 7)];
-        tells.serve(certificates.clone());
+        reports.serve(certificates.clone());
         let mut all = Vec::new();
         for mono in (0..days * DAYS).step_by(3600) {
             if mono % (10 * HOUR) == 0 {
-                tells.serve(certificates.clone());
+                reports.serve(certificates.clone());
             }
             for Expiring { certificate, within } in
-                tells.tell(Now { mono: seconds(mono), wall: seconds(wall(mono)) })
+                reports.report(Now { mono: seconds(mono), wall: seconds(wall(mono)) })
             {
                 let level = match within {
                     Some(within) => (1..=3).filter(|level| within <= of(&certificate, *level)).max(),
@@ -351,15 +351,16 @@ mod tests {
 
     /// Time runs: each level of each certificate is reported once, at the first check after it is
     /// reached.
-    fn once(tells: &mut dyn Tells) -> Result<(), String> {
-        let told = play(tells, 400, |mono| START + mono);
+    fn once(reports: &mut dyn Reports) -> Result<(), String> {
+        let reported = play(reports, 400, |mono| START + mono);
         for (name, levels) in [
             (1, vec![(75 * 24, 1), (83 * 24, 2), (89 * 24, 3), (90 * 24 + 1, 4)]),
             (2, vec![(335 * 24, 1), (358 * 24, 2), (364 * 24, 3), (365 * 24 + 1, 4)]),
             // A sixth of a week is 28 hours, so the two longer thresholds coincide.
             (3, vec![(140, 2), (144, 3), (169, 4)]),
         ] {
-            let of: Vec<_> = told.iter().filter(|told| told.1 == name).map(|t| (t.0 / HOUR, t.2)).collect();
+            let of: Vec<_> =
+                reported.iter().filter(|reported| reported.1 == name).map(|t| (t.0 / HOUR, t.2)).collect();
             if of != levels {
                 return Err(format!("INV-11: of {name} is told at {of:?}"));
             }
@@ -368,7 +369,7 @@ mod tests {
     }
 
     /// The clock is set all the time: no level is reported twice within a day.
-    fn bounded(tells: &mut dyn Tells) -> Result<usize, String> {
+    fn bounded(reports: &mut dyn Reports) -> Result<usize, String> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut draw = move |below: u64| {
             state ^= state << 13;
@@ -376,43 +377,46 @@ mod tests {
             state ^= state << 17;
             state % below
         };
-        let told = play(tells, 400, move |_| START + draw(400 * DAYS));
-        for (i, (mono, name, level)) in told.iter().enumerate() {
+        let reported = play(reports, 400, move |_| START + draw(400 * DAYS));
+        for (i, (mono, name, level)) in reported.iter().enumerate() {
             let twice = |before: &&(u64, u8, usize)| {
                 (before.1, before.2) == (*name, *level) && mono - before.0 < DAYS
             };
-            if let Some(before) = told[..i].iter().find(twice) {
+            if let Some(before) = reported[..i].iter().find(twice) {
                 return Err(format!("INV-11: {before:?}, and again at {mono}"));
             }
         }
-        Ok(told.len())
+        Ok(reported.len())
     }
 
     /// The clock is wrong for a while and right again: each level is reported when it is really
     /// reached, at most a day late.
-    fn not_lost(tells: &mut dyn FnMut() -> Box<dyn Tells>) -> Result<u32, String> {
+    fn not_lost(reports: &mut dyn FnMut() -> Box<dyn Reports>) -> Result<u32, String> {
         let mut cases = 0;
         for (from, lasts, ahead) in (0..92 * 4).flat_map(|quarter| {
             [(HOUR, 300), (30 * HOUR, 300), (3 * HOUR, 10), (50 * HOUR, 2)]
                 .map(move |(l, a)| (quarter * DAYS / 4, l, a))
         }) {
             let wrong = move |mono: u64| (from..from + lasts).contains(&mono);
-            let told =
-                play(&mut *tells(), 100, |mono| START + mono + if wrong(mono) { ahead * DAYS } else { 0 });
+            let reported =
+                play(&mut *reports(), 100, |mono| START + mono + if wrong(mono) { ahead * DAYS } else { 0 });
             let truly = |mono: u64| (1..=4).filter(|level| mono >= reached(*level)).max().unwrap_or(0);
             for level in 1..=4 {
                 let due = reached(level)..=reached(level) + lasts + DAYS + 2 * HOUR;
-                let truly_told = |told: &(u64, u8, usize)| {
-                    due.contains(&told.0) && (level..=truly(told.0)).contains(&told.2)
+                let truly_reported = |reported: &(u64, u8, usize)| {
+                    due.contains(&reported.0) && (level..=truly(reported.0)).contains(&reported.2)
                 };
                 // Reported too early by a clock that became right again only when the level was
                 // really reached.
-                let early = |told: &(u64, u8, usize)| {
-                    wrong(told.0) && told.2 >= level && from + lasts >= reached(told.2)
+                let early = |reported: &(u64, u8, usize)| {
+                    wrong(reported.0) && reported.2 >= level && from + lasts >= reached(reported.2)
                 };
-                if !told.iter().any(|told| told.1 == 1 && (truly_told(told) || early(told))) {
+                if !reported
+                    .iter()
+                    .any(|reported| reported.1 == 1 && (truly_reported(reported) || early(reported)))
+                {
                     return Err(format!(
-                        "INV-11: level {level} is lost; wrong for {lasts} s from {from}: {told:?}"
+                        "INV-11: level {level} is lost; wrong for {lasts} s from {from}: {reported:?}"
                     ));
                 }
             }
@@ -426,8 +430,8 @@ mod tests {
     fn inv11_the_end_is_told_once_a_threshold_and_no_clock_has_it_lost_or_repeated() {
         let right = || Expiry::new(Thresholds::default());
         assert_eq!(once(&mut right()), Ok(()));
-        let told = bounded(&mut right()).unwrap_or_else(|why| panic!("{why}"));
-        assert!((400..=400 * 12).contains(&told), "{told}");
+        let reported = bounded(&mut right()).unwrap_or_else(|why| panic!("{why}"));
+        assert!((400..=400 * 12).contains(&reported), "{reported}");
         assert_eq!(not_lost(&mut || Box::new(right())), Ok(92 * 4 * 4));
         assert!(once(&mut TellsEachLook(right())).is_err());
         assert!(bounded(&mut TellsEachLook(right())).is_err());
@@ -450,13 +454,15 @@ mod tests {
         let mut expiry = Expiry::new(given);
         expiry.serve([dated(1, 1)]);
         let now = |hours| Now { mono: seconds(hours * HOUR), wall: seconds(START + hours * HOUR) };
-        let within = |told: Vec<Expiring>| told.into_iter().map(|told| told.within).collect::<Vec<_>>();
-        assert_eq!(within(expiry.tell(now(0))), [Some(day(2))]);
-        assert_eq!(within(expiry.tell(now(24))), []);
-        assert_eq!(within(expiry.near(now(24).wall)), [Some(day(2))]);
-        assert_eq!(within(expiry.tell(now(25))), [None]);
+        let within = |reported: Vec<Expiring>| {
+            reported.into_iter().map(|reported| reported.within).collect::<Vec<_>>()
+        };
+        assert_eq!(within(expiry.report(now(0))), [Some(day(2))]);
+        assert_eq!(within(expiry.report(now(24))), []);
+        assert_eq!(within(expiry.expiring(now(24).wall)), [Some(day(2))]);
+        assert_eq!(within(expiry.report(now(25))), [None]);
         assert_eq!(
-            expiry.near(now(25).wall)[0].certificate.error("has expired").why(),
+            expiry.expiring(now(25).wall)[0].certificate.error("has expired").why(),
             "the leaf has expired at 1972-09-28T00:00:00Z"
         );
         let none = Thresholds::exactly([]);

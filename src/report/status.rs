@@ -109,8 +109,8 @@ pub struct Refused {
 
 impl Status {
     /// Returns the latest generation that reduced the trust, if it came after this one.
-    pub(crate) fn shrunk_after(&self, generation: u64) -> Option<u64> {
-        self.trust_reduced.filter(|shrunk| *shrunk > generation)
+    pub(crate) fn reduced_after(&self, generation: u64) -> Option<u64> {
+        self.trust_reduced.filter(|reduced| *reduced > generation)
     }
 
     /// Makes the status right after the first load of these file sets.
@@ -161,7 +161,7 @@ impl Status {
         sum.refused = sum.sets.iter().find_map(|set| set.refused.clone());
         sum.deferred_until = sum.sets.iter().filter_map(|set| set.deferred_until).min();
         let expiring = sum.sets.iter().filter_map(|set| set.expiring.as_ref());
-        sum.expiring = expiring.min_by_key(|near| near.certificate.not_after).cloned();
+        sum.expiring = expiring.min_by_key(|expiring| expiring.certificate.not_after).cloned();
         sum.differs_since = sum.sets.iter().filter_map(|set| set.differs_since).min();
         sum
     }

@@ -97,7 +97,7 @@ impl Acceptor {
             let why = format!("the handshake did not end within {:?}", self.limit);
             io::Error::new(io::ErrorKind::TimedOut, why)
         })??;
-        let shrunk = self.handle.trust_reduced(served.generation);
-        Ok(Accepted { stream, served, trust_reduced: shrunk })
+        let trust_reduced = self.handle.trust_reduced(served.generation);
+        Ok(Accepted { stream, served, trust_reduced })
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn read(
             .map_err(|error| refused(format!("CA {} of {} is no trust anchor: {error}", i + 1, all.len())))?;
         let Some(anchor) = roots.roots.last() else { continue };
         let named = format!("CA {} of {} ({})", i + 1, all.len(), subject(&anchor.subject));
-        match judge(provider, certificate, anchor) {
+        match evaluate(provider, certificate, anchor) {
             Ok(limits) => {
                 taken.push(certificate.clone());
                 warnings.extend(limits.into_iter().map(|limit| refused(format!("{named} {limit}"))));
@@ -168,7 +168,7 @@ pub(super) fn subject(name: &[u8]) -> String {
 }
 
 /// Returns warnings about a CA that can verify clients, or the reason why it can verify none.
-fn judge(
+fn evaluate(
     provider: &CryptoProvider,
     certificate: &CertificateDer<'_>,
     anchor: &TrustAnchor<'_>,

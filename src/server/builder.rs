@@ -134,8 +134,8 @@ impl Build for ServerBuild {
         // If no pair has changed, the default pair shows that handshakes succeed.
         let changed = set.role.pair().unwrap_or(0);
         let value = self.whole(pairs, clients, Some(served), changed..changed + 1)?;
-        let shrunk = reduction(&value.epoch, &served.epoch);
-        Ok(Built { leaf, warnings, not_before, reduced_trust: shrunk, ..Built::new(value) })
+        let reduced_trust = reduction(&value.epoch, &served.epoch);
+        Ok(Built { leaf, warnings, not_before, reduced_trust, ..Built::new(value) })
     }
 
     fn first(&mut self, sets: &[Files], wall: Duration) -> Result<InitialBuild<ServerTls>, Error> {
@@ -235,7 +235,7 @@ impl ServerBuild {
         wall: Duration,
         warnings: &mut Vec<Error>,
     ) -> Result<Option<Duration>, Error> {
-        dates::judge(&pair.leaf, &pair.path, served, Time { wall, skew: self.clock_skew }, warnings)
+        dates::evaluate(&pair.leaf, &pair.path, served, Time { wall, skew: self.clock_skew }, warnings)
     }
 
     /// Builds the value from all pairs, and rehearses the pairs in `changed`.

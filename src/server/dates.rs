@@ -50,7 +50,7 @@ impl Time {
 ///
 /// # Errors
 /// [`Layer::Validity`]. The message does not depend on the time, so that it is reported once.
-pub(super) fn judge(
+pub(super) fn evaluate(
     leaf: &Leaf,
     path: &Path,
     served: Option<&Leaf>,
@@ -110,7 +110,7 @@ mod tests {
     fn fate(new: &Leaf, served: Option<&Leaf>, wall: u64, skew: u64) -> Fate {
         let seconds = Duration::from_secs;
         let (time, mut warnings) = (Time { wall: seconds(wall), skew: seconds(skew) }, Vec::new());
-        match (judge(new, Path::new("tls.crt"), served, time, &mut warnings), warnings.len()) {
+        match (evaluate(new, Path::new("tls.crt"), served, time, &mut warnings), warnings.len()) {
             (Ok(None), 0) => Fate::Served,
             (Ok(None), 1) => Fate::Warned,
             (Ok(Some(date)), 0) => Fate::Held(date.as_secs()),

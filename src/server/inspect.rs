@@ -146,9 +146,9 @@ impl ServerBuilder {
             let why = "the files have changed since they were loaded: the way to them is another by now";
             inspection.warnings.push(Error::new(Layer::Changing, why));
         }
-        let concerns =
+        let warnings =
             lint::warnings(&inspection, &found.chains, found.provider.as_deref(), found.wall, soon);
-        inspection.warnings.extend(concerns);
+        inspection.warnings.extend(warnings);
         inspection
     }
 }
@@ -160,7 +160,7 @@ impl Inspection {
         let deadline = Deadline::after(START_LIMIT);
         let started = reloader.start().is_ok()
             && std::iter::from_fn(|| events.next_within(deadline.left()?))
-                .any(|told| matches!(*told.event, Event::Started));
+                .any(|delivered| matches!(*delivered.event, Event::Started));
         if !started {
             let why = format!("nothing was watched within {} s", START_LIMIT.as_secs());
             self.warnings.push(Error::new(Layer::Watch, why));
@@ -192,18 +192,18 @@ impl Inspection {
 /// Returns the walk to the files that were loaded, and whether they are still the same.
 fn way(set: Option<&PathSet>, loaded: &[Files]) -> (Walk, bool) {
     let Some(set) = set else { return (Walk::default(), true) };
-    let mut look = snapshot::take(&NativeFs::default(), set);
-    let same = |look: &snapshot::Snapshot| {
-        loaded.is_empty() || look.files.as_ref().is_ok_and(|files| is_same(files, loaded))
+    let mut snapshot = snapshot::take(&NativeFs::default(), set);
+    let same = |snapshot: &snapshot::Snapshot| {
+        loaded.is_empty() || snapshot.files.as_ref().is_ok_and(|files| is_same(files, loaded))
     };
     for _ in 1..LOOK_LIMIT {
-        if same(&look) {
+        if same(&snapshot) {
             break;
         }
-        look = snapshot::take(&NativeFs::default(), set);
+        snapshot = snapshot::take(&NativeFs::default(), set);
     }
-    let same = same(&look);
-    (look.walk, same)
+    let same = same(&snapshot);
+    (snapshot.walk, same)
 }
 
 /// Returns whether the files are those of all file sets together, in any order.

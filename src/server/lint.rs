@@ -57,8 +57,8 @@ pub(super) fn warnings(
     found.extend(readable(&named.key, key.map(|entry| entry.path.as_path())));
     found.extend(mounted(walk, paths, &mount_points()));
     // The start already reported a directory that holds files.
-    let told = |dir: &&PathBuf| inspection.warnings.iter().any(|told| told.path() == Some(dir));
-    found.extend(no_events(inspection.watched.iter().filter(|dir| !told(dir)), lacks_remote_events));
+    let is_reported = |dir: &&PathBuf| inspection.warnings.iter().any(|warning| warning.path() == Some(dir));
+    found.extend(no_events(inspection.watched.iter().filter(|dir| !is_reported(dir)), lacks_remote_events));
     found
 }
 
@@ -71,18 +71,18 @@ fn file(walk: &Walk, index: usize) -> Option<&Entry> {
 /// Warns of a leaf that expires within `soon`, and of other certificates of the chain outside their
 /// validity. The build warns of a leaf outside its own.
 fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Option<Duration>) -> Vec<Error> {
-    let mut told = Vec::new();
+    let mut warnings = Vec::new();
     for (i, certificate) in chain.iter().enumerate() {
         let Some(fields) = der::fields(certificate) else { continue };
         let why = if i == 0 {
-            let near = soon.is_some_and(|soon| fields.not_after < wall.saturating_add(soon));
-            near.then(|| format!("the leaf expires at {}", Timestamp(fields.not_after)))
+            let expires_soon = soon.is_some_and(|soon| fields.not_after < wall.saturating_add(soon));
+            expires_soon.then(|| format!("the leaf expires at {}", Timestamp(fields.not_after)))
         } else {
             outside(&fields, wall).map(|how| format!("certificate {} of {} {how}", i + 1, chain.len()))
         };
-        told.extend(why.map(|why| Error::new(Layer::Validity, why).at(path)));
+        warnings.extend(why.map(|why| Error::new(Layer::Validity, why).at(path)));
     }
-    told
+    warnings
 }
 
 /// Warns of a client CA outside its validity, which rustls ignores (RFC 5280 section 6.2 leaves
@@ -211,14 +211,16 @@ fn os_string(bytes: Vec<u8>) -> OsString {
 
 fn no_events<'a>(
     watched: impl Iterator<Item = &'a PathBuf>,
-    silent: impl Fn(&Path) -> Option<&'static str>,
+    lacks_events: impl Fn(&Path) -> Option<&'static str>,
 ) -> Vec<Error> {
-    let told = watched.filter_map(|dir| {
-        let why =
-            format!("no events of changes made elsewhere on {}: they are found by polling", silent(dir)?);
+    let warnings = watched.filter_map(|dir| {
+        let why = format!(
+            "no events of changes made elsewhere on {}: they are found by polling",
+            lacks_events(dir)?
+        );
         Some(Error::new(Layer::Watch, why).at(dir))
     });
-    told.collect()
+    warnings.collect()
 }
 
 #[cfg(all(test, not(loom)))]
@@ -245,8 +247,8 @@ mod tests {
     #[test]
     fn each_directory_on_a_silent_file_system_is_told() {
         let dirs = ["/", "/net/tls"].map(PathBuf::from);
-        let told = no_events(dirs.iter(), |dir| dir.starts_with("/net").then_some("NFS"));
-        let [only] = told.as_slice() else { panic!("{told:?}") };
+        let warnings = no_events(dirs.iter(), |dir| dir.starts_with("/net").then_some("NFS"));
+        let [only] = warnings.as_slice() else { panic!("{warnings:?}") };
         assert_eq!((only.layer(), only.path()), (Layer::Watch, Some(Path::new("/net/tls"))));
         assert!(only.why().contains("NFS"), "{only}");
     }

@@ -124,11 +124,11 @@ impl Names {
     /// The first name that another holder has, and that holder, which keeps it.
     pub fn give(&mut self, holder: usize, names: &[String]) -> Result<(), (String, usize)> {
         for name in names {
-            let (held, place) = self.place(name);
-            match held.get(place) {
+            let (holders, place) = self.place(name);
+            match holders.get(place) {
                 Some(other) if *other != holder => return Err((name.clone(), *other)),
                 Some(_) => {}
-                None => drop(held.insert(place.into(), holder)),
+                None => drop(holders.insert(place.into(), holder)),
             }
         }
         Ok(())
@@ -136,8 +136,8 @@ impl Names {
 
     fn take(&mut self, names: &[String]) {
         for name in names {
-            let (held, place) = self.place(name);
-            held.remove(place);
+            let (holders, place) = self.place(name);
+            holders.remove(place);
         }
     }
 
@@ -182,7 +182,7 @@ impl Pairs {
             Self { pairs: pairs.into_iter().map(Arc::new).collect(), names: Arc::default(), only: None };
         let mut names = Names::default();
         for (set, pair) in all.pairs.iter().enumerate().skip(1) {
-            names.give(set, &pair.names).map_err(|held| all.held(pair, held))?;
+            names.give(set, &pair.names).map_err(|taken| all.name_taken(pair, taken))?;
         }
         all.names = Arc::new(names);
         all.only = strict.then(Arc::default);
@@ -202,7 +202,7 @@ impl Pairs {
         if set > 0 && old.names != pair.names {
             let mut names = Names::clone(names);
             names.take(&old.names);
-            names.give(set, &pair.names).map_err(|held| all.held(pair, held))?;
+            names.give(set, &pair.names).map_err(|taken| all.name_taken(pair, taken))?;
             all.names = Arc::new(names);
         } else if set == 0 {
             all.restrict();
@@ -220,7 +220,7 @@ impl Pairs {
         }
     }
 
-    fn held(&self, pair: &Pair, (name, other): (String, usize)) -> Error {
+    fn name_taken(&self, pair: &Pair, (name, other): (String, usize)) -> Error {
         let other = self.pairs[other].path.display();
         Error::new(Layer::Names, format!("another pair holds the name {name}: {other}")).at(&pair.path)
     }
@@ -270,8 +270,8 @@ impl Pairs {
             return self.answers(set, name).then(|| name.to_owned());
         };
         // Other pairs may hold some names that a wildcard covers, but not all of them.
-        let held = self.names.exact.len().saturating_add(self.pairs[0].names.len());
-        (0..=held).map(|n| format!("rehearsal-{n}.{parent}")).find(|name| self.answers(set, name))
+        let taken = self.names.exact.len().saturating_add(self.pairs[0].names.len());
+        (0..=taken).map(|n| format!("rehearsal-{n}.{parent}")).find(|name| self.answers(set, name))
     }
 
     fn answers(&self, set: usize, name: &str) -> bool {

@@ -58,8 +58,8 @@ impl Verifier {
         let authorities: Vec<_> = path.intermediate_certificates().collect();
         let anchor = path.anchor().subject_public_key_info.as_ref();
         let certificates = std::iter::once::<&Cert<'_>>(path.end_entity()).chain(authorities.iter().copied());
-        let asked = if self.policy.end_entity_only { 1 } else { usize::MAX };
-        for (place, certificate) in certificates.take(asked).enumerate() {
+        let checked = if self.policy.end_entity_only { 1 } else { usize::MAX };
+        for (place, certificate) in certificates.take(checked).enumerate() {
             let issuer = authorities.get(place);
             let key = issuer.map(|issuer| issuer.subject_public_key_info());
             let key = key.as_ref().map_or(Some(anchor), |key| Reader(key).read(SEQUENCE));
@@ -266,7 +266,7 @@ fn may_sign_lists(certificate: &[u8]) -> bool {
 /// Returns the verifiers that a first load of these files of lists makes at `wall`, by the policy.
 ///
 /// # Errors
-/// What a first load refuses the lists or the roots for.
+/// Returns the reason why a first load rejects the lists or the roots.
 pub fn client_verifiers(
     roots: Arc<RootCertStore>,
     files: &Files,

@@ -69,10 +69,10 @@ impl Cas {
     /// Returns the CAs that may have verified clients that no CA verifies now: their name and key
     /// are gone, or came under other name constraints. Two constraints are not compared; only a CA
     /// without constraints is known to allow everything.
-    fn lost<'a>(&self, served: &'a Self) -> impl Iterator<Item = &'a RemovedTrust> {
+    fn removed<'a>(&self, served: &'a Self) -> impl Iterator<Item = &'a RemovedTrust> {
         let trusts =
             |anchor: &Anchor| self.0.contains_key(anchor) || self.0.contains_key(&anchor.unconstrained());
-        served.0.iter().filter(move |(anchor, _)| !trusts(anchor)).map(|(_, lost)| lost)
+        served.0.iter().filter(move |(anchor, _)| !trusts(anchor)).map(|(_, removed)| removed)
     }
 }
 
@@ -270,20 +270,20 @@ impl ServerTrust {
 
 impl ServerTrust {
     /// Returns the trust that `served` has and this does not.
-    fn lost(&self, served: &Self) -> Vec<RemovedTrust> {
-        let mut lost: Vec<_> = self.cas.lost(&served.cas).cloned().collect();
+    fn removed(&self, served: &Self) -> Vec<RemovedTrust> {
+        let mut removed: Vec<_> = self.cas.removed(&served.cas).cloned().collect();
         if strictness(self.mode) > strictness(served.mode) {
-            lost.push(RemovedTrust::Unauthenticated);
+            removed.push(RemovedTrust::Unauthenticated);
         }
-        lost.extend(self.lost_to_lists(served));
+        removed.extend(self.removed_by_lists(served));
         if self.revocation.is_stricter_than(served.revocation) {
-            lost.push(RemovedTrust::RevocationPolicy);
+            removed.push(RemovedTrust::RevocationPolicy);
         }
-        lost
+        removed
     }
 
     /// Returns the issuers whose CRLs may reject clients that the served CRLs do not.
-    fn lost_to_lists(&self, served: &Self) -> Vec<RemovedTrust> {
+    fn removed_by_lists(&self, served: &Self) -> Vec<RemovedTrust> {
         // Unless an unknown status is allowed, the removal of a CRL rejects the clients that it
         // covered.
         let went = |(canonical, _): &(&Vec<u8>, &Vec<Listed>)| {
@@ -313,16 +313,17 @@ impl ServerTrust {
             let narrower = narrower || came.iter().any(|now| now.grows(was, &gone));
             (more > 0 || narrower).then(|| (&now[0].issuer, more))
         });
-        let told =
+        let revocation =
             |(issuer, more): (&Vec<u8>, usize)| RemovedTrust::Revocation { issuer: name(issuer), more };
-        went.chain(narrowed).map(told).collect()
+        went.chain(narrowed).map(revocation).collect()
     }
 }
 
 /// Returns the trust that is lost when `epoch` replaces `served`, if trust is reduced.
 pub(super) fn reduction(epoch: &TrustEpoch, served: &TrustEpoch) -> Option<TrustReduction> {
-    let shrank = epoch.reduced_since(served.number());
-    shrank.then(|| TrustReduction { epoch: epoch.number(), removed: epoch.trust().lost(served.trust()) })
+    let is_reduced = epoch.reduced_since(served.number());
+    is_reduced
+        .then(|| TrustReduction { epoch: epoch.number(), removed: epoch.trust().removed(served.trust()) })
 }
 
 fn strictness(mode: Option<ClientAuth>) -> u8 {
@@ -337,7 +338,7 @@ impl Trust for ServerTrust {
     /// Returns whether a CA was removed, a CRL grew, was added or was removed, or more is required
     /// of clients. The names of pairs do not count: they are no trust in clients.
     fn shrinks(&self, served: &Self) -> bool {
-        !self.lost(served).is_empty()
+        !self.removed(served).is_empty()
     }
 }
 
@@ -483,36 +484,36 @@ mod tests {
         let lets_in = |bundle: &[Ca], (name, key, constraints, _): Ca| {
             bundle.iter().any(|ca| (ca.0, ca.1) == (name, key) && (ca.2.is_none() || ca.2 == constraints))
         };
-        let (mut shrank, mut same) = (0, 0);
+        let (mut reduced, mut same) = (0, 0);
         for (old, strict) in modes.iter().enumerate() {
             for (new, stricter) in modes.iter().enumerate() {
                 for (had, has) in bundles.iter().flat_map(|had| bundles.iter().map(move |has| (had, has))) {
                     let (served, next) = (trust(*strict, had, 1), trust(*stricter, has, 1));
-                    let lost: BTreeSet<_> =
+                    let removed: BTreeSet<_> =
                         had.iter().filter(|ca| !lets_in(has, **ca)).map(|ca| trusted(*ca)).collect();
-                    let found = next.lost(&served);
+                    let found = next.removed(&served);
                     assert_eq!(found.contains(&RemovedTrust::Unauthenticated), new > old, "{had:?} {has:?}");
                     assert_eq!(
                         found.len(),
-                        lost.len() + usize::from(new > old),
+                        removed.len() + usize::from(new > old),
                         "{had:?} {has:?}: {found:?}"
                     );
-                    assert!(lost.iter().all(|lost| {
-                        had.iter().any(|ca| trusted(*ca) == *lost && found.contains(&gone(*ca)))
+                    assert!(removed.iter().all(|removed| {
+                        had.iter().any(|ca| trusted(*ca) == *removed && found.contains(&gone(*ca)))
                     }));
                     assert_eq!(next.shrinks(&served), !found.is_empty());
                     let all = |bundle: &[Ca]| bundle.iter().map(|ca| trusted(*ca)).collect::<BTreeSet<_>>();
                     assert_eq!(next == served, strict == stricter && all(had) == all(has), "{had:?} {has:?}");
-                    shrank += usize::from(!found.is_empty());
+                    reduced += usize::from(!found.is_empty());
                     same += usize::from(next == served);
                     // Breaks: INV-09, INV-16.
                     // Trust compared by the bytes of certificates loses a CA that was renewed.
                     let by_bytes = had.iter().any(|ca| !has.contains(ca));
-                    assert!(by_bytes || lost.is_empty(), "{had:?} {has:?}");
+                    assert!(by_bytes || removed.is_empty(), "{had:?} {has:?}");
                 }
             }
         }
-        assert!(shrank > 9 * 43 && same > 3 * 43, "{shrank} {same}");
+        assert!(reduced > 9 * 43 && same > 3 * 43, "{reduced} {same}");
     }
 
     const ISSUERS: [&[u8]; 2] = [b"a", b"b"];
@@ -569,9 +570,12 @@ mod tests {
                 let (old, new) = (listing(*was, *policy_was), listing(*now, *policy));
                 let before = let_in(*was, *policy_was);
                 let after = let_in(*now, *policy);
-                let lost = before.iter().any(|client| !after.contains(client));
+                let removed = before.iter().any(|client| !after.contains(client));
                 let shrinks = new.shrinks(&old);
-                assert!(shrinks || !lost, "{was:?} {policy_was:?} to {now:?} {policy:?} shuts somebody out");
+                assert!(
+                    shrinks || !removed,
+                    "{was:?} {policy_was:?} to {now:?} {policy:?} shuts somebody out"
+                );
                 assert!(!shrinks || new != old, "the same trust shrinks");
                 // A change that only removes serial numbers rejects no client.
                 let forgives = policy == policy_was
@@ -580,7 +584,7 @@ mod tests {
                     });
                 assert!(!(shrinks && forgives), "{was:?} to {now:?} shuts nobody out");
                 pairs += 1;
-                needless += usize::from(shrinks && !lost);
+                needless += usize::from(shrinks && !removed);
             }
         }
         // A new CRL is reported, even if it revokes no certificate.

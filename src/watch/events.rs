@@ -83,7 +83,7 @@ pub(crate) fn notify_watcher(hints: Hints) -> Result<Box<dyn Watcher>, Error> {
 impl Notify {
     /// Calls the watcher; returns `None` if it has no thread.
     fn ask<T>(&mut self, question: impl FnOnce(&mut RecommendedWatcher) -> T) -> Option<T> {
-        if self.hints.interest().ended.is_some() {
+        if self.hints.subscriptions().ended.is_some() {
             self.end();
         }
         let watcher = self.watcher.as_mut()?;
@@ -320,7 +320,7 @@ mod tests {
     }
 
     /// Waits until all of these events are reported, in any order.
-    fn told(events: &mut Events<usize>, mut wanted: Vec<fn(&Told) -> bool>) {
+    fn await_events(events: &mut Events<usize>, mut wanted: Vec<fn(&Told) -> bool>) {
         while !wanted.is_empty() {
             let next = events.next_within(Duration::from_secs(20)).expect("all that is waited for is told");
             wanted.retain(|is| !is(&next.event));
@@ -361,7 +361,7 @@ mod tests {
         let reloader = builder.load().expect("loaded");
         let mut events = reloader.events();
         reloader.start().expect("started");
-        told(&mut events, vec![|event| *event == Told::Started]);
+        await_events(&mut events, vec![|event| *event == Told::Started]);
         let is_watched = || reloader.status().watched.contains(&dir.path().to_owned());
         assert!(is_watched());
         let degraded: fn(&Told) -> bool = |event| match event {
@@ -372,11 +372,11 @@ mod tests {
         for round in 1..4 {
             kills.store(true, Ordering::SeqCst);
             write(&"2".repeat(2 * round));
-            told(&mut events, vec![degraded, |event| *event == Told::Restored, published]);
+            await_events(&mut events, vec![degraded, |event| *event == Told::Restored, published]);
             assert!(!kills.load(Ordering::SeqCst) && is_watched());
             // The next poll is an hour away.
             write(&"3".repeat(2 * round + 1));
-            told(&mut events, vec![published]);
+            await_events(&mut events, vec![published]);
             assert_eq!(reloader.current().value, 2 * round + 1);
         }
         reloader.stop().expect("stopped");
@@ -390,21 +390,21 @@ mod tests {
         for asked in [false, true] {
             let dir = tempfile::tempdir().expect("a directory");
             let killed = AtomicBool::new(false);
-            let (told, tells) = mpsc::channel();
+            let (sender, receiver) = mpsc::channel();
             let hints = Hints::new(move || {
                 if !killed.swap(true, Ordering::SeqCst) {
                     resume_unwind(Box::new("planted"));
                 }
-                let _ = told.send(());
+                let _ = sender.send(());
             });
             let names = [("file".into(), SetIndices::default())].into();
-            let concerned = Subscribers { names, ..Subscribers::default() };
-            hints.interest().places.insert(dir.path().to_owned(), concerned);
+            let subscribers = Subscribers { names, ..Subscribers::default() };
+            hints.subscriptions().places.insert(dir.path().to_owned(), subscribers);
             let mut watcher = notify_watcher(hints.clone()).expect("a watcher");
             assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
             std::fs::write(dir.path().join("file"), "text").expect("written");
-            tells.recv_timeout(Duration::from_secs(20)).expect("the end of the thread is told");
-            assert_eq!(hints.interest().ended, Some(NO_THREAD));
+            receiver.recv_timeout(Duration::from_secs(20)).expect("the end of the thread is told");
+            assert_eq!(hints.subscriptions().ended, Some(NO_THREAD));
             if asked {
                 let fault = Error::new(Layer::Watch, NO_THREAD).at(dir.path());
                 assert_eq!(watcher.watch(dir.path()), Err(fault));
@@ -422,7 +422,10 @@ mod tests {
         let wake = Arc::clone(&woken);
         let hints = Hints::new(move || wake.store(true, Ordering::SeqCst));
         let names = [("file".into(), SetIndices::default())].into();
-        hints.interest().places.insert(PathBuf::from("/d"), Subscribers { names, ..Subscribers::default() });
+        hints
+            .subscriptions()
+            .places
+            .insert(PathBuf::from("/d"), Subscribers { names, ..Subscribers::default() });
         let of = |kind| Event::new(kind).add_path("/d/file".into());
         let wakes = |event: notify::Result<Event>| {
             report(&hints, event);
@@ -464,9 +467,9 @@ mod tests {
             (EventKind::Access(AccessKind::Close(AccessMode::Write)), false),
         ] {
             let hints = Hints::new(|| {});
-            hints.interest().places.insert(PathBuf::from("/d"), Subscribers::default());
+            hints.subscriptions().places.insert(PathBuf::from("/d"), Subscribers::default());
             report(&hints, Ok(Event::new(kind).add_path("/d".into())));
-            assert_eq!(hints.interest().stale.contains(Path::new("/d")), moves, "{kind:?}");
+            assert_eq!(hints.subscriptions().stale.contains(Path::new("/d")), moves, "{kind:?}");
         }
     }
 
@@ -528,13 +531,13 @@ mod tests {
             let _ = heard.send(());
         });
         let dirs = ["one", "two"].map(|name| root.join(name));
-        for (unit, dir) in dirs.iter().enumerate() {
+        for (set, dir) in dirs.iter().enumerate() {
             std::fs::create_dir(dir).expect("made");
             std::fs::write(dir.join("file"), "text").expect("written");
-            let mut units = SetIndices::default();
-            units.insert(unit);
-            let names = [("file".into(), units)].into();
-            hints.interest().places.insert(dir.clone(), Subscribers { names, ..Subscribers::default() });
+            let mut sets = SetIndices::default();
+            sets.insert(set);
+            let names = [("file".into(), sets)].into();
+            hints.subscriptions().places.insert(dir.clone(), Subscribers { names, ..Subscribers::default() });
         }
         let mut watcher = notify_watcher(hints.clone()).expect("a watcher");
         assert_eq!(watcher.watch(&root.join("none")), Ok(Watched::Gone));
@@ -543,17 +546,17 @@ mod tests {
         }
         // Removes the file of this set, and returns all sets reported until this one is. No other
         // event reports it.
-        let removed = |unit: usize| {
-            std::fs::remove_file(dirs[unit].join("file")).expect("removed");
-            let mut told = BTreeSet::new();
-            while !told.contains(&unit) {
+        let removed = |set: usize| {
+            std::fs::remove_file(dirs[set].join("file")).expect("removed");
+            let mut hinted = BTreeSet::new();
+            while !hinted.contains(&set) {
                 events.recv_timeout(Duration::from_secs(20)).expect("an event");
                 match hints.take() {
                     Hinted::All => panic!("nothing was lost"),
-                    Hinted::Some(units) => told.extend(units),
+                    Hinted::Some(sets) => hinted.extend(sets),
                 }
             }
-            told
+            hinted
         };
         assert_eq!(removed(0), [0].into());
         watcher.unwatch(&dirs[0]);
@@ -573,13 +576,13 @@ mod tests {
             let _ = woken.send(());
         });
         let mut names = HashMap::new();
-        for unit in 0..2 {
-            let mut units = SetIndices::default();
-            units.insert(unit);
-            names.insert(format!("file{unit}").into(), units);
+        for set in 0..2 {
+            let mut sets = SetIndices::default();
+            sets.insert(set);
+            names.insert(format!("file{set}").into(), sets);
         }
-        let concerned = Subscribers { names, ..Subscribers::default() };
-        hints.interest().places.insert(dir.to_owned(), concerned);
+        let subscribers = Subscribers { names, ..Subscribers::default() };
+        hints.subscriptions().places.insert(dir.to_owned(), subscribers);
         (notify_watcher(hints.clone()).expect("a watcher"), hints, wakes)
     }
 
@@ -603,16 +606,16 @@ mod tests {
         hints.take();
         std::fs::write(aside.join("file0"), "1").expect("written");
         std::fs::write(dir.join("file1"), "1").expect("written");
-        let told = || match hints.take() {
+        let hinted = || match hints.take() {
             Hinted::All => panic!("nothing was lost"),
-            Hinted::Some(units) => units,
+            Hinted::Some(sets) => sets,
         };
-        let mut units = told();
-        while !units.contains(&1) {
+        let mut sets = hinted();
+        while !sets.contains(&1) {
             wakes.recv_timeout(Duration::from_secs(20)).expect("the new directory is heard of");
-            units.extend(told());
+            sets.extend(hinted());
         }
-        assert!(!units.contains(&0), "the old directory is heard of under the name of the new one");
+        assert!(!sets.contains(&0), "the old directory is heard of under the name of the new one");
     }
 
     /// Checks: INV-12.

@@ -19,7 +19,7 @@ use crate::{
 /// Clones report to the same driver.
 #[derive(Clone)]
 pub struct Hints {
-    pub(super) interest: Arc<Mutex<Subscriptions>>,
+    pub(super) subscriptions: Arc<Mutex<Subscriptions>>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Subscriptions {
 /// The file sets that a directory and its names concern.
 #[derive(Default)]
 pub(super) struct Subscribers {
-    pub(super) units: SetIndices,
+    pub(super) sets: SetIndices,
     pub(super) names: HashMap<OsString, SetIndices>,
     /// The file sets that every name concerns that does not begin with a dot.
     pub(super) listing: SetIndices,
@@ -53,7 +53,7 @@ impl Subscribers {
     /// Returns the file sets that a name concerns, which may be spelt in another case than in the
     /// walk.
     fn named(&self, name: &OsStr) -> Option<&SetIndices> {
-        let other = || self.names.iter().find(|(known, _)| same_name(known, name)).map(|(_, units)| units);
+        let other = || self.names.iter().find(|(known, _)| same_name(known, name)).map(|(_, sets)| sets);
         self.names.get(name).or_else(|| FOLDS_CASE.then(other).flatten())
     }
 }
@@ -78,16 +78,16 @@ pub(super) struct SetIndices(Vec<usize>);
 
 impl SetIndices {
     /// Adds a file set; returns whether it was absent.
-    pub(super) fn insert(&mut self, unit: usize) -> bool {
-        let place = self.0.binary_search(&unit);
+    pub(super) fn insert(&mut self, set: usize) -> bool {
+        let place = self.0.binary_search(&set);
         if let Err(place) = place {
-            self.0.insert(place, unit);
+            self.0.insert(place, set);
         }
         place.is_err()
     }
 
-    pub(super) fn remove(&mut self, unit: usize) {
-        if let Ok(place) = self.0.binary_search(&unit) {
+    pub(super) fn remove(&mut self, set: usize) {
+        if let Ok(place) = self.0.binary_search(&set) {
             self.0.remove(place);
         }
     }
@@ -96,8 +96,8 @@ impl SetIndices {
         self.0.is_empty()
     }
 
-    pub(super) fn others(&self, unit: usize) -> impl Iterator<Item = usize> {
-        self.0.iter().copied().filter(move |other| *other != unit)
+    pub(super) fn others(&self, set: usize) -> impl Iterator<Item = usize> {
+        self.0.iter().copied().filter(move |other| *other != set)
     }
 }
 
@@ -110,27 +110,27 @@ pub(crate) enum Hinted {
 impl Hints {
     /// Makes hints that call `wake` for each report that concerns a file set.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { interest: Arc::default(), wake: Arc::new(wake) }
+        Self { subscriptions: Arc::default(), wake: Arc::new(wake) }
     }
 
     /// Reports an event of `path`; `moved` says that it may have been created, removed or renamed.
     pub fn touched(&self, path: &Path, moved: bool) {
         let known = {
-            let Subscriptions { places, stale, hinted, closed: over, .. } = &mut *lock(&self.interest);
-            if *over {
+            let Subscriptions { places, stale, hinted, closed, .. } = &mut *lock(&self.subscriptions);
+            if *closed {
                 return;
             }
             let dir = spelled(places, path);
             if let Some((path, _)) = dir.filter(|_| moved) {
                 stale.insert(path.clone());
             }
-            let dir = dir.map(|(_, place)| &place.units);
+            let dir = dir.map(|(_, place)| &place.sets);
             let place = path.parent().and_then(|dir| places.get(dir)).zip(path.file_name());
             let name = place.and_then(|(place, name)| place.named(name));
             let listing = place.filter(|(place, name)| !place.listing.is_empty() && is_listed(name));
             let listing = listing.map(|(place, _)| &place.listing);
             let known = dir.is_some() || name.is_some() || listing.is_some();
-            hinted.extend(dir.into_iter().chain(name).chain(listing).flat_map(|units| &units.0));
+            hinted.extend(dir.into_iter().chain(name).chain(listing).flat_map(|sets| &sets.0));
             known
         };
         if known {
@@ -142,9 +142,9 @@ impl Hints {
     /// watches as well.
     pub fn lost(&self) {
         let over = {
-            let mut interest = self.interest();
-            (interest.all_stale, interest.all_hinted) = (true, true);
-            interest.closed
+            let mut subscriptions = self.subscriptions();
+            (subscriptions.all_stale, subscriptions.all_hinted) = (true, true);
+            subscriptions.closed
         };
         if !over {
             (self.wake)();
@@ -156,23 +156,23 @@ impl Hints {
     /// The driver drops the watcher, reports that, and polls the files. It makes another watcher
     /// after a delay that grows each time.
     pub fn ended(&self, why: &'static str) {
-        self.interest().ended.get_or_insert(why);
+        self.subscriptions().ended.get_or_insert(why);
         self.lost();
     }
 
     /// Drops what is reported for as long as `muted`.
     pub(crate) fn mute(&self, muted: bool) {
-        self.interest().closed = muted;
+        self.subscriptions().closed = muted;
     }
 
-    pub(super) fn interest(&self) -> MutexGuard<'_, Subscriptions> {
-        lock(&self.interest)
+    pub(super) fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
+        lock(&self.subscriptions)
     }
 
     /// Returns the file sets that events concerned since the last call.
     pub(super) fn take(&self) -> Hinted {
-        let mut interest = self.interest();
-        let hinted = std::mem::take(&mut interest.hinted);
-        if std::mem::take(&mut interest.all_hinted) { Hinted::All } else { Hinted::Some(hinted) }
+        let mut subscriptions = self.subscriptions();
+        let hinted = std::mem::take(&mut subscriptions.hinted);
+        if std::mem::take(&mut subscriptions.all_hinted) { Hinted::All } else { Hinted::Some(hinted) }
     }
 }

@@ -169,7 +169,7 @@ impl Watch {
 
     /// Returns the reason why the watcher has ended, if it has.
     pub(crate) fn end(&self) -> Option<Error> {
-        self.hints.interest().ended.map(|why| Error::new(Layer::Watch, why))
+        self.hints.subscriptions().ended.map(|why| Error::new(Layer::Watch, why))
     }
 
     /// Returns the file sets that events concerned since the last call.
@@ -187,38 +187,38 @@ impl Watch {
     ///    is now. This precedes step 5: the old directory may be watched next under another path,
     ///    and ending the old watch would end that one.
     /// 5. Watch each directory that is not watched, or whose watch is to be renewed.
-    pub(crate) fn arm(&mut self, unit: usize, walked: &[WalkedDir]) -> Armed {
+    pub(crate) fn arm(&mut self, set: usize, walked: &[WalkedDir]) -> Armed {
         let mut armed = Armed::default();
         self.port.begin_update();
         self.drop_dead_watches(&mut armed);
         self.port.begin_update();
-        let plan = plan(walked, |dir| self.shared(unit, dir));
-        if self.plans.len() <= unit {
-            self.plans.resize_with(unit + 1, Vec::new);
+        let plan = plan(walked, |dir| self.shared(set, dir));
+        if self.plans.len() <= set {
+            self.plans.resize_with(set + 1, Vec::new);
         }
-        armed.new = self.listen(unit, &plan);
-        let old = std::mem::take(&mut self.plans[unit]);
-        self.leave(unit, &old, &plan, &mut armed);
+        armed.new = self.listen(set, &plan);
+        let old = std::mem::take(&mut self.plans[set]);
+        self.leave(set, &old, &plan, &mut armed);
         for planned in &plan {
-            self.watch(unit, planned, &mut armed);
+            self.watch(set, planned, &mut armed);
         }
-        self.plans[unit] = plan;
-        armed.others.remove(&unit);
+        self.plans[set] = plan;
+        armed.others.remove(&set);
         armed
     }
 
     /// Step 1. A directory that was moved takes the directories beneath it along.
     fn drop_dead_watches(&mut self, armed: &mut Armed) {
         let (stale, all) = {
-            let mut interest = self.hints.interest();
-            (std::mem::take(&mut interest.stale), std::mem::take(&mut interest.all_stale))
+            let mut subscriptions = self.hints.subscriptions();
+            (std::mem::take(&mut subscriptions.stale), std::mem::take(&mut subscriptions.all_stale))
         };
         let beneath = |dir: &Path| {
             let from = self.places.range::<Path, _>((Bound::Included(dir), Bound::Unbounded));
             from.map(|(path, _)| path).take_while(|path| path.starts_with(dir)).cloned().collect::<Vec<_>>()
         };
-        let dead: BTreeSet<PathBuf> = stale.iter().flat_map(|dir| beneath(dir)).collect();
-        dead.iter().for_each(|path| self.unwatch(path, armed));
+        let dropped: BTreeSet<PathBuf> = stale.iter().flat_map(|dir| beneath(dir)).collect();
+        dropped.iter().for_each(|path| self.unwatch(path, armed));
         // Lost events make every file set take a snapshot.
         self.places.values_mut().for_each(|place| place.needs_rearm |= all);
     }
@@ -236,35 +236,35 @@ impl Watch {
     }
 
     fn call_others(&self, path: &Path, armed: &mut Armed) {
-        let interest = self.hints.interest();
-        let units = interest.places.get(path).map(|concerned| concerned.units.others(usize::MAX));
-        armed.others.extend(units.into_iter().flatten());
+        let subscriptions = self.hints.subscriptions();
+        let sets = subscriptions.places.get(path).map(|subscribers| subscribers.sets.others(usize::MAX));
+        armed.others.extend(sets.into_iter().flatten());
     }
 
     /// Returns the path under which another file set watches this directory.
-    fn shared(&self, unit: usize, dir: &WalkedDir) -> Option<&PathBuf> {
+    fn shared(&self, set: usize, dir: &WalkedDir) -> Option<&PathBuf> {
         let path = self.by_id.get(&dir.id)?;
         let place = self.places.get(path)?;
-        let stands = place.armed.is_some() && place.walkers.others(unit).next().is_some();
+        let stands = place.armed.is_some() && place.walkers.others(set).next().is_some();
         (stands && place.id == dir.id).then_some(path)
     }
 
     /// Step 3. Returns whether a name counts that did not count before: an event of it was dropped.
-    fn listen(&self, unit: usize, plan: &[Planned]) -> bool {
-        let mut interest = self.hints.interest();
+    fn listen(&self, set: usize, plan: &[Planned]) -> bool {
+        let mut subscriptions = self.hints.subscriptions();
         let mut grown = false;
         for planned in plan {
-            let known = interest.places.contains_key(&planned.path);
+            let known = subscriptions.places.contains_key(&planned.path);
             if !known {
-                interest.places.insert(planned.path.clone(), Subscribers::default());
+                subscriptions.places.insert(planned.path.clone(), Subscribers::default());
             }
-            let Some(concerned) = interest.places.get_mut(&planned.path) else { continue };
-            concerned.units.insert(unit);
-            grown |= planned.listed && concerned.listing.insert(unit);
+            let Some(subscribers) = subscriptions.places.get_mut(&planned.path) else { continue };
+            subscribers.sets.insert(set);
+            grown |= planned.listed && subscribers.listing.insert(set);
             for name in &planned.names {
-                grown |= match concerned.names.get_mut(name) {
-                    Some(units) => units.insert(unit),
-                    None => concerned.names.entry(name.clone()).or_default().insert(unit),
+                grown |= match subscribers.names.get_mut(name) {
+                    Some(sets) => sets.insert(set),
+                    None => subscribers.names.entry(name.clone()).or_default().insert(set),
                 };
             }
         }
@@ -273,16 +273,16 @@ impl Watch {
 
     /// Step 4, for the directories that the file set does not subscribe to any more and the paths
     /// at which another directory is now.
-    fn leave(&mut self, unit: usize, old: &[Planned], plan: &[Planned], armed: &mut Armed) {
+    fn leave(&mut self, set: usize, old: &[Planned], plan: &[Planned], armed: &mut Armed) {
         for left in old {
             let now = plan.iter().find(|planned| planned.path == left.path);
             let is_walked = !left.own || now.is_some_and(|now| now.own);
-            self.forget(unit, left, now);
+            self.forget(set, left, now);
             if is_walked {
                 continue;
             }
             let Some(place) = self.places.get_mut(&left.path) else { continue };
-            place.walkers.remove(unit);
+            place.walkers.remove(set);
             if place.walkers.is_empty() {
                 self.unwatch(&left.path, armed);
                 self.call_others(&left.path, armed);
@@ -310,30 +310,30 @@ impl Watch {
     }
 
     /// Ends the file set's subscription to the names of `left` that are not in `now`.
-    fn forget(&self, unit: usize, left: &Planned, now: Option<&Planned>) {
-        let mut interest = self.hints.interest();
-        let Some(concerned) = interest.places.get_mut(&left.path) else { return };
+    fn forget(&self, set: usize, left: &Planned, now: Option<&Planned>) {
+        let mut subscriptions = self.hints.subscriptions();
+        let Some(subscribers) = subscriptions.places.get_mut(&left.path) else { return };
         for name in left.names.iter().filter(|name| now.is_none_or(|now| !now.names.contains(*name))) {
-            if let Some(units) = concerned.names.get_mut(name) {
-                units.remove(unit);
-                if units.is_empty() {
-                    concerned.names.remove(name);
+            if let Some(sets) = subscribers.names.get_mut(name) {
+                sets.remove(set);
+                if sets.is_empty() {
+                    subscribers.names.remove(name);
                 }
             }
         }
         if now.is_none_or(|now| !now.listed) {
-            concerned.listing.remove(unit);
+            subscribers.listing.remove(set);
         }
         if now.is_none() {
-            concerned.units.remove(unit);
-            if concerned.units.is_empty() {
-                interest.places.remove(&left.path);
+            subscribers.sets.remove(set);
+            if subscribers.sets.is_empty() {
+                subscriptions.places.remove(&left.path);
             }
         }
     }
 
     /// Step 5, for one directory of the plan.
-    fn watch(&mut self, unit: usize, planned: &Planned, armed: &mut Armed) {
+    fn watch(&mut self, set: usize, planned: &Planned, armed: &mut Armed) {
         let Planned { path, only_traversed, own, .. } = planned;
         if *own {
             let place = self.places.entry(path.clone()).or_insert_with(|| Place {
@@ -342,7 +342,7 @@ impl Watch {
                 armed: None,
                 needs_rearm: false,
             });
-            place.walkers.insert(unit);
+            place.walkers.insert(set);
         }
         let Some(place) = self.places.get_mut(path) else { return };
         let rearm = std::mem::take(&mut place.needs_rearm);
@@ -603,7 +603,7 @@ mod tests {
         assert_eq!(taken(&notes), ["plans", "plans", "watch /d"]);
         assert!(watch.arm(0, &walked).new, "it ended before the first was buried");
         assert_eq!(taken(&notes), ["plans", "unwatch /d", "plans", "watch /d"]);
-        assert!(watch.hints.interest().stale.contains(Path::new("/d")), "and once more after that");
+        assert!(watch.hints.subscriptions().stale.contains(Path::new("/d")), "and once more after that");
     }
 
     /// Checks: INV-05.
@@ -614,9 +614,9 @@ mod tests {
         let (mut watch, notes) = noting();
         watch.arm(0, &[dir("/one", 2, "crt"), dir("/two", 2, "key")]);
         assert_eq!(taken(&notes), ["watch /one"]);
-        assert_eq!(told(&watch, "/one/crt"), [0], "events name the path that is watched");
-        assert_eq!(told(&watch, "/one/key"), [0], "events name the path that is watched");
-        assert_eq!(told(&watch, "/two/key"), [0; 0]);
+        assert_eq!(hinted(&watch, "/one/crt"), [0], "events name the path that is watched");
+        assert_eq!(hinted(&watch, "/one/key"), [0], "events name the path that is watched");
+        assert_eq!(hinted(&watch, "/two/key"), [0; 0]);
     }
 
     /// Checks: INV-12.
@@ -724,8 +724,8 @@ mod tests {
         taken(&notes);
         watch.arm(1, &[dir("/e", 2, "key")]);
         assert_eq!(taken(&notes), ["watch /e"]);
-        assert_eq!(told(&watch, "/e/key"), [1]);
-        assert_eq!(told(&watch, "/d/key"), [0; 0]);
+        assert_eq!(hinted(&watch, "/e/key"), [1]);
+        assert_eq!(hinted(&watch, "/d/key"), [0; 0]);
     }
 
     /// Checks: INV-12.
@@ -739,10 +739,10 @@ mod tests {
             let payload = dir(&format!("/v/..{round}"), 1_000 + round, "crt");
             watch.arm(0, &[dir("/v", 1, "link"), payload, dir("/renamed", 2_000 + round, "ca")]);
         }
-        let heard = watch.hints.interest().places.len();
+        let heard = watch.hints.subscriptions().places.len();
         assert_eq!((watch.places.len(), watch.by_id.len(), heard), (3, 3, 3));
         watch.arm(0, &[]);
-        let heard = watch.hints.interest().places.len();
+        let heard = watch.hints.subscriptions().places.len();
         assert_eq!((watch.places.len(), watch.by_id.len(), heard), (0, 0, 0));
     }
 
@@ -757,17 +757,17 @@ mod tests {
         let listed = |dir| WalkedDir { listed: Some(1), ..dir };
         watch.arm(0, &[dir("/d", 2, "a")]);
         watch.arm(1, &[dir("/d", 2, "a")]);
-        assert_eq!(told(&watch, "/d/new"), [0; 0]);
+        assert_eq!(hinted(&watch, "/d/new"), [0; 0]);
         assert!(watch.arm(0, &[listed(dir("/d", 2, "a"))]).new, "an event of another name was dropped");
         assert!(!watch.arm(0, &[listed(dir("/d", 2, "a"))]).new);
-        assert_eq!(told(&watch, "/d/new"), [0]);
-        assert_eq!(told(&watch, "/d/.new"), [0; 0]);
+        assert_eq!(hinted(&watch, "/d/new"), [0]);
+        assert_eq!(hinted(&watch, "/d/.new"), [0; 0]);
         watch.arm(0, &[dir("/d", 2, "a")]);
-        assert_eq!(told(&watch, "/d/new"), [0; 0], "not any more");
+        assert_eq!(hinted(&watch, "/d/new"), [0; 0], "not any more");
         let [one, two] = [dir("/one", 3, "a"), dir("/two", 3, "b")];
         for walked in [[one.clone(), listed(two.clone())], [listed(one), two]] {
             watch.arm(0, &walked);
-            assert_eq!(told(&watch, "/one/new"), [0]);
+            assert_eq!(hinted(&watch, "/one/new"), [0]);
         }
     }
 
@@ -809,11 +809,11 @@ mod tests {
     }
 
     /// Returns the file sets that an event of this path wakes.
-    fn told(watch: &Watch, path: &str) -> Vec<usize> {
+    fn hinted(watch: &Watch, path: &str) -> Vec<usize> {
         watch.hints.touched(Path::new(path), false);
         match watch.take_hinted() {
             Hinted::All => panic!("nothing was lost"),
-            Hinted::Some(units) => units.into_iter().collect(),
+            Hinted::Some(sets) => sets.into_iter().collect(),
         }
     }
 
@@ -840,15 +840,15 @@ mod tests {
         watch.arm(1, &[dir("/", 1, "b"), dir("/b", 3, "crt")]);
         watch.arm(2, &[dir("/", 1, "a"), dir("/a", 2, "key")]);
         assert_eq!(taken(&notes), ["watch /", "watch /a", "watch /b"], "each directory once");
-        assert_eq!(told(&watch, "/a/crt"), [0]);
-        assert_eq!(told(&watch, "/a/key"), [2]);
-        assert_eq!(told(&watch, "/b"), [1]);
-        assert_eq!(told(&watch, "/a"), [0, 2]);
-        assert_eq!(told(&watch, "/"), [0, 1, 2]);
+        assert_eq!(hinted(&watch, "/a/crt"), [0]);
+        assert_eq!(hinted(&watch, "/a/key"), [2]);
+        assert_eq!(hinted(&watch, "/b"), [1]);
+        assert_eq!(hinted(&watch, "/a"), [0, 2]);
+        assert_eq!(hinted(&watch, "/"), [0, 1, 2]);
         watch.arm(0, &[dir("/", 1, "b"), dir("/b", 3, "crt")]);
         assert_eq!(taken(&notes), [""; 0], "the other set is still in the one, and the other is watched");
-        assert_eq!(told(&watch, "/a/crt"), [0; 0], "a name that no set looks up");
-        assert_eq!(told(&watch, "/b/crt"), [0, 1]);
+        assert_eq!(hinted(&watch, "/a/crt"), [0; 0], "a name that no set looks up");
+        assert_eq!(hinted(&watch, "/b/crt"), [0, 1]);
         watch.hints.lost();
         assert!(matches!(watch.take_hinted(), Hinted::All));
     }
@@ -863,7 +863,7 @@ mod tests {
         watch.arm(0, &[dir("/one", 2, "crt")]);
         watch.arm(1, &[dir("/two", 2, "crt")]);
         assert_eq!(taken(&notes), ["watch /one"]);
-        assert_eq!(told(&watch, "/one/crt"), [0, 1]);
+        assert_eq!(hinted(&watch, "/one/crt"), [0, 1]);
         let armed = watch.arm(0, &[dir("/other", 3, "crt")]);
         assert_eq!(taken(&notes), ["unwatch /one", "watch /other"]);
         assert_eq!(
@@ -873,8 +873,8 @@ mod tests {
         );
         assert!(watch.arm(1, &[dir("/two", 2, "crt")]).new, "and to look again");
         assert_eq!(taken(&notes), ["watch /two"]);
-        assert_eq!(told(&watch, "/two/crt"), [1]);
-        assert_eq!(told(&watch, "/one/crt"), [0; 0]);
+        assert_eq!(hinted(&watch, "/two/crt"), [1]);
+        assert_eq!(hinted(&watch, "/one/crt"), [0; 0]);
     }
 
     /// Checks: INV-05.
@@ -884,8 +884,8 @@ mod tests {
     #[test]
     fn inv05_a_directory_that_one_set_watches_anew_is_looked_at_by_all_that_listen_to_it() {
         let (mut watch, notes) = noting();
-        for unit in 0..3 {
-            watch.arm(unit, &[dir("/d", 2, "crt")]);
+        for set in 0..3 {
+            watch.arm(set, &[dir("/d", 2, "crt")]);
         }
         watch.hints.touched(Path::new("/d"), true);
         taken(&notes);
@@ -911,6 +911,6 @@ mod tests {
         taken(&notes);
         watch.arm(1, &[dir("/x", 3, "key")]);
         assert_eq!(taken(&notes), ["watch /x"]);
-        assert_eq!(told(&watch, "/x/key"), [1]);
+        assert_eq!(hinted(&watch, "/x/key"), [1]);
     }
 }

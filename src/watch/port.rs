@@ -21,10 +21,10 @@ impl Port {
     pub(super) fn new(make: &mut MakeWatcher, hints: Hints) -> Result<Self, Error> {
         // Reports wake nothing before the watcher is made. A watcher that cannot be made would
         // request a snapshot when it ends, and the attempt after that another one.
-        hints.interest().closed = true;
+        hints.subscriptions().closed = true;
         let made = guarded(|| make(hints.clone()));
         let watcher = Some(made.unwrap_or_else(|| Err(Error::new(Layer::Watch, PANICKED)))?);
-        hints.interest().closed = false;
+        hints.subscriptions().closed = false;
         Ok(Self { watcher, hints })
     }
 
@@ -54,7 +54,7 @@ impl Port {
 impl Drop for Port {
     /// Reports that the watcher still makes wake nothing.
     fn drop(&mut self) {
-        self.hints.interest().closed = true;
+        self.hints.subscriptions().closed = true;
         let watcher = self.watcher.take();
         guarded(|| drop(watcher));
     }

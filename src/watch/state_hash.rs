@@ -23,13 +23,14 @@ impl StateHash for Watch {
 impl StateHash for Hints {
     fn hash_state(&self, mut state: &mut dyn Hasher) {
         self.hash_pending(state);
-        let interest = self.interest();
+        let subscriptions = self.subscriptions();
         let names = |place: &Subscribers| {
             let names: BTreeMap<OsString, SetIndices> =
-                place.names.iter().map(|(name, units)| (name.clone(), units.clone())).collect();
-            (place.units.clone(), place.listing.clone(), names)
+                place.names.iter().map(|(name, sets)| (name.clone(), sets.clone())).collect();
+            (place.sets.clone(), place.listing.clone(), names)
         };
-        let places: BTreeMap<_, _> = interest.places.iter().map(|(dir, place)| (dir, names(place))).collect();
+        let places: BTreeMap<_, _> =
+            subscriptions.places.iter().map(|(dir, place)| (dir, names(place))).collect();
         places.hash(&mut state);
     }
 }
@@ -38,7 +39,7 @@ impl Hints {
     /// Hashes what has been reported and not been taken or seen to yet.
     pub(crate) fn hash_pending(&self, mut state: &mut dyn Hasher) {
         let Subscriptions { places: _, stale, all_stale, hinted, all_hinted, ended, closed: over } =
-            &*self.interest();
+            &*self.subscriptions();
         let stale: BTreeSet<_> = stale.iter().collect();
         (stale, all_stale, hinted, all_hinted, ended, over).hash(&mut state);
     }

@@ -140,9 +140,9 @@ async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
 #[tokio::test(start_paused = true)]
 async fn inv12_handshake_is_cut_at_its_limit() {
     let bench = Bench::new().await;
-    for said in [&b""[..], b"\x16\x03\x01"] {
+    for sent in [&b""[..], b"\x16\x03\x01"] {
         let mut client = TcpStream::connect(bench.server.address).await.unwrap();
-        client.write_all(said).await.unwrap();
+        client.write_all(sent).await.unwrap();
         bench.until_open(1).await;
         let timeouts =
             bench.server.counters.to_json()["handshakes"]["failed"]["timeout"].as_u64().unwrap_or(0);
@@ -157,7 +157,7 @@ async fn inv12_silence_after_the_handshake_is_cut_at_its_limit() {
     let bench = Bench::new().await;
     let (preface, settings) = (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0][..]);
     let begun = [preface, settings].concat();
-    for (alpn, said) in [
+    for (alpn, sent) in [
         ("http/1.1", &b""[..]),
         ("http/1.1", b"GET / HTTP/1.1\r\nHost: l"),
         ("h2", b""),
@@ -165,8 +165,8 @@ async fn inv12_silence_after_the_handshake_is_cut_at_its_limit() {
         ("h2", &begun),
     ] {
         let mut client = bench.connect(alpn, None).await;
-        client.write_all(said).await.unwrap();
-        bench.is_cut_at(Duration::from_secs(30), &format!("{alpn}, {said:?}")).await;
+        client.write_all(sent).await.unwrap();
+        bench.is_cut_at(Duration::from_secs(30), &format!("{alpn}, {sent:?}")).await;
     }
 }
 

@@ -14,25 +14,25 @@ const LINES: usize = 200;
 pub fn server_names(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut names = Names::default();
-    let mut held: Vec<(String, usize)> = Vec::new();
+    let mut holders: Vec<(String, usize)> = Vec::new();
     for line in text.lines().take(LINES) {
         let holder = line.bytes().next().filter(u8::is_ascii_digit).map(|digit| usize::from(digit - b'0'));
         let name = if holder.is_some() { &line[1..] } else { line };
         if let (Some(holder), Some(usable)) = (holder, normalize_dns_name(name)) {
             assert_eq!(normalize_dns_name(&usable).as_ref(), Some(&usable), "not normal yet");
             assert!(usable.eq_ignore_ascii_case(undotted(name)), "another name: {usable}");
-            let taken = held.iter().find(|(known, _)| known.eq_ignore_ascii_case(&usable));
+            let taken = holders.iter().find(|(known, _)| known.eq_ignore_ascii_case(&usable));
             let taken = taken.map(|(_, other)| *other).filter(|other| *other != holder);
             match names.give(holder, std::slice::from_ref(&usable)) {
                 Ok(()) => assert_eq!(taken, None, "{usable} has two holders"),
                 Err((name, other)) => assert_eq!((name, Some(other)), (usable.clone(), taken)),
             }
             if taken.is_none() {
-                held.push((undotted(name).to_owned(), holder));
+                holders.push((undotted(name).to_owned(), holder));
             }
         }
-        for asked in [line, name] {
-            assert_eq!(names.holder(asked), twin(&held, asked), "{asked:?} among {held:?}");
+        for query in [line, name] {
+            assert_eq!(names.holder(query), twin(&holders, query), "{query:?} among {holders:?}");
         }
     }
 }
@@ -42,21 +42,21 @@ fn undotted(name: &str) -> &str {
 }
 
 /// Returns the holder of this name, label by label: first exactly, then by a wildcard.
-fn twin(held: &[(String, usize)], asked: &str) -> Option<usize> {
-    let asked: Vec<&str> = undotted(asked).split('.').collect();
+fn twin(holders: &[(String, usize)], query: &str) -> Option<usize> {
+    let query: Vec<&str> = undotted(query).split('.').collect();
     let matches = |name: &str, wildcard: bool| {
         let labels: Vec<&str> = name.split('.').collect();
-        let same = |(i, (label, asked)): (usize, (&&str, &&str))| {
+        let same = |(i, (label, query)): (usize, (&&str, &&str))| {
             if wildcard && i == 0 {
-                !asked.is_empty() && *asked != "*"
+                !query.is_empty() && *query != "*"
             } else {
-                label.eq_ignore_ascii_case(asked)
+                label.eq_ignore_ascii_case(query)
             }
         };
         (labels[0] == "*") == wildcard
-            && labels.len() == asked.len()
-            && labels.iter().zip(&asked).enumerate().all(same)
+            && labels.len() == query.len()
+            && labels.iter().zip(&query).enumerate().all(same)
     };
-    let find = |wildcard| held.iter().find(|(name, _)| matches(name, wildcard)).map(|(_, holder)| *holder);
+    let find = |wildcard| holders.iter().find(|(name, _)| matches(name, wildcard)).map(|(_, holder)| *holder);
     find(false).or_else(|| find(true))
 }

@@ -49,23 +49,23 @@ pub fn plan_walk(data: &[u8]) {
         (0..=script.byte() % 3).map(|_| Path::new("/").join(path(&mut script))).collect();
     let (tree, sim) = grow(&mut script);
     let Ok(set) = PathSet::new(&paths) else { return };
-    let look = snapshot::take(&sim.fs(), &set);
+    let snapshot = snapshot::take(&sim.fs(), &set);
 
     let mut lookups = Lookups::new();
     let resolved: Vec<_> = set.paths().iter().map(|path| real_path(&tree, path, &mut lookups)).collect();
     let walked = |walk: &Walk| -> Lookups {
         walk.dirs.iter().map(|dir| (dir.path.clone(), dir.names.clone())).collect()
     };
-    assert_eq!(walked(&look.walk), lookups, "other names were looked up: {paths:?}");
-    let planned: BTreeSet<_> = internal::planned(&look.walk).into_iter().collect();
+    assert_eq!(walked(&snapshot.walk), lookups, "other names were looked up: {paths:?}");
+    let planned: BTreeSet<_> = internal::planned(&snapshot.walk).into_iter().collect();
     assert_eq!(
         planned,
         lookups.keys().cloned().collect(),
         "the plan misses a directory, or has one too many"
     );
-    assert!(look.walk.traces.iter().all(|trace| trace.len() <= LOOKUP_LIMIT + 1));
+    assert!(snapshot.walk.traces.iter().all(|trace| trace.len() <= LOOKUP_LIMIT + 1));
 
-    match &look.files {
+    match &snapshot.files {
         Ok(files) => {
             assert_eq!(files.iter().count(), paths.len());
             for ((path, bytes), real) in files.iter().zip(&resolved) {
@@ -81,10 +81,10 @@ pub fn plan_walk(data: &[u8]) {
         }
     }
     // Nothing has changed, so a second, cheaper snapshot has to be equal.
-    if let Ok(files) = &look.files {
-        let again = snapshot::take_since(&sim.fs(), &set, Some((&look.walk, files)));
+    if let Ok(files) = &snapshot.files {
+        let again = snapshot::take_since(&sim.fs(), &set, Some((&snapshot.walk, files)));
         assert_eq!(again.files.as_ref(), Ok(files));
-        assert_eq!(again.walk, look.walk);
+        assert_eq!(again.walk, snapshot.walk);
     }
 }
 

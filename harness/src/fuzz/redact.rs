@@ -37,12 +37,12 @@ pub fn redaction(data: &[u8]) {
     let role = script.pick(&[Role::Key, Role::Chain, Role::ClientCa]);
     let text = edited(key.as_bytes(), &mut script);
     let parsed = pem::key(&text);
-    let mut told = format!("{parsed:?} {:?}", parsed.as_ref().err().map(ToString::to_string));
+    let mut output = format!("{parsed:?} {:?}", parsed.as_ref().err().map(ToString::to_string));
     for error in [pem::chain(&text).err(), pem::ca_bundle(&text).err()].into_iter().flatten() {
-        told.push_str(&format!("{error} {error:?}"));
+        output.push_str(&format!("{error} {error:?}"));
     }
-    told.push_str(&served::told(role, &text));
-    assert!(!windows.occur_in(told.as_bytes()), "a window of the key is told");
+    output.push_str(&served::reported(role, &text));
+    assert!(!windows.occur_in(output.as_bytes()), "a window of the key is told");
 }
 
 fn edited(key: &[u8], script: &mut Script<'_>) -> Vec<u8> {

@@ -71,7 +71,7 @@ struct Served {
     sim: Sim,
     reloader: Reloader<ServerTls>,
     /// Every text that was reported since an input was last applied.
-    told: Arc<Mutex<String>>,
+    reported: Arc<Mutex<String>>,
 }
 
 thread_local! {
@@ -90,11 +90,11 @@ pub fn apply(role: Role, data: &[u8]) -> Reload {
 }
 
 /// Applies an input, and returns every text that results.
-pub(super) fn told(role: Role, data: &[u8]) -> String {
+pub(super) fn reported(role: Role, data: &[u8]) -> String {
     SERVED.with_borrow_mut(|served| {
         let answer = served.apply(role, data);
-        let told = std::mem::take(&mut *served.told.lock().unwrap_or_else(PoisonError::into_inner));
-        format!("{answer:?} {told}")
+        let reported = std::mem::take(&mut *served.reported.lock().unwrap_or_else(PoisonError::into_inner));
+        format!("{answer:?} {reported}")
     })
 }
 
@@ -107,8 +107,8 @@ impl Served {
         let (weather, schedule) = (WorldConfig::default(), Arc::new(Mutex::new(Replay::new(Vec::new()))));
         let script = Script::new(&paths, &base, Vec::new(), &[], None, &weather);
         let sim = Sim::new(&script, Timing::default().settle, weather, schedule);
-        let told = Arc::new(Mutex::new(String::new()));
-        let sink = Arc::clone(&told);
+        let reported = Arc::new(Mutex::new(String::new()));
+        let sink = Arc::clone(&reported);
         let server = ServerReloader::builder(Role::Chain.path(), Role::Key.path());
         let server = if roles.contains(&Role::Crl) { server.crl(Role::Crl.path()) } else { server };
         let reloader = server
@@ -119,23 +119,23 @@ impl Served {
             .clock(sim.clock())
             .watcher(None)
             .on_event(move |event| {
-                let mut told = sink.lock().unwrap_or_else(PoisonError::into_inner);
-                told.push_str(&format!("{event} {event:?} {:?}\n", event.shorthand()));
+                let mut reported = sink.lock().unwrap_or_else(PoisonError::into_inner);
+                reported.push_str(&format!("{event} {event:?} {:?}\n", event.shorthand()));
             })
             .into_generic()
             .and_then(|builder| builder.load_from(sim.fs()))
             .expect("the good set is served");
-        Self { sim, reloader, told }
+        Self { sim, reloader, reported }
     }
 
     fn apply(&mut self, role: Role, data: &[u8]) -> Reload {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let before = self.reloader.current();
         let answer = self.put(role, data);
         let (status, now) = (self.reloader.status(), self.reloader.current());
         {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.push_str(&format!("{status:?}"));
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            reported.push_str(&format!("{status:?}"));
         }
         let same = Arc::ptr_eq(&before, &now);
         match &answer {

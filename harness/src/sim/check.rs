@@ -106,16 +106,16 @@ fn is_alive(run: &Run) -> Verdict {
 /// bytes that were validated.
 fn whole(run: &Run) -> Verdict {
     let mut on_disk: Vec<&Contents> = Vec::new();
-    let mut judged = None;
+    let mut evaluated = None;
     for at in &run.history {
         match &at.record {
             Record::Disk(contents) => on_disk.push(contents),
-            Record::Judged { files, .. } => judged = Some(files),
+            Record::Judged { files, .. } => evaluated = Some(files),
             Record::Published { files, .. } => {
                 if !on_disk.contains(&files) {
                     return broken("INV-01 (a)", format!("never on disk together: {}", show(files)));
                 }
-                if judged != Some(files) {
+                if evaluated != Some(files) {
                     return broken("INV-01 (c)", format!("not what was validated: {}", show(files)));
                 }
             }
@@ -187,8 +187,8 @@ fn settled(stage: &Stage, run: &Run) -> Verdict {
                 stood.push((from, None, contents));
             }
             Record::Published { files, .. } => {
-                let long = |(from, until, held): &(Duration, Option<Duration>, &Contents)| {
-                    *held == files && *from + settle <= until.unwrap_or(at.mono)
+                let long = |(from, until, present): &(Duration, Option<Duration>, &Contents)| {
+                    *present == files && *from + settle <= until.unwrap_or(at.mono)
                 };
                 if !stood.iter().any(long) {
                     return broken("INV-01 (b)", format!("published before it had settled: {}", show(files)));
@@ -306,12 +306,12 @@ fn told_once(run: &Run) -> Verdict {
     let mut published = 1;
     let mut generations = 1;
     let mut standing: Vec<String> = Vec::new();
-    let mut judged: Option<&Contents> = None;
+    let mut evaluated: Option<&Contents> = None;
     let mut trouble = false;
     for at in &run.history {
         match &at.record {
             Record::Published { generation, .. } if *generation > 1 => published = *generation,
-            Record::Judged { files, passed: false } => judged = Some(files),
+            Record::Judged { files, passed: false } => evaluated = Some(files),
             Record::Told(Event::Published { generation, recovered, .. }) => {
                 if *generation != generations + 1 || *generation != published {
                     return broken("INV-11", format!("generation {generation} told after {generations}"));
@@ -329,7 +329,7 @@ fn told_once(run: &Run) -> Verdict {
                 (trouble, standing) = (false, Vec::new());
             }
             Record::Told(Event::Refused { error, .. }) => {
-                let bytes = if error.layer() == Layer::Read { None } else { judged };
+                let bytes = if error.layer() == Layer::Read { None } else { evaluated };
                 let refusal = format!("{error} {}", bytes.map(show).unwrap_or_default());
                 if standing.last() == Some(&refusal) {
                     return broken("INV-11", format!("told twice: {refusal}"));
@@ -394,7 +394,7 @@ fn owner_is_served(run: &Run) -> Verdict {
 #[must_use]
 pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     let timing = Timing::default();
-    let look = Duration::from_millis(100);
+    let snapshot = Duration::from_millis(100);
     let weather = &scenario.weather;
     // Some snapshots of at most a hundred calls each.
     let slow = weather.verb * 300;
@@ -403,12 +403,12 @@ pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     let settle = if shrinks { timing.shrink_settle } else { timing.settle };
     let refused = run.history.iter().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));
     if run.faulted || weather.events == Events::Lost || refused || weather.verb > Duration::ZERO {
-        return settle + timing.poll + timing.poll + look + slow;
+        return settle + timing.poll + timing.poll + snapshot + slow;
     }
     // No event reaches a first load. It finds the last step when its current settle time ends, and
     // waits for another one.
     let waits = if scenario.phase == Phase::FirstLoad { 2 } else { 1 };
-    settle * waits + look
+    settle * waits + snapshot
 }
 
 /// INV-05, INV-06: a valid disk is served within the bound, whatever happened to the events. An

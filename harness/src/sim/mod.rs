@@ -222,7 +222,7 @@ impl Script {
         }
         let changes =
             |range: std::ops::Range<usize>| range.into_iter().any(|i| contents[i] != contents[i + 1]);
-        let amidst = (0..=steps.len())
+        let mid_update = (0..=steps.len())
             .map(|next| {
                 let from = begins.iter().copied().filter(|begin| *begin <= next).max().unwrap_or(0);
                 let to = begins.iter().copied().find(|begin| *begin > next).unwrap_or(steps.len());
@@ -230,7 +230,7 @@ impl Script {
             })
             .collect();
         steps.truncate(crash.unwrap_or(usize::MAX));
-        Arc::new(Self { base, steps, contents, mid_update: amidst, mortal: false })
+        Arc::new(Self { base, steps, contents, mid_update, mortal: false })
     }
 
     /// Lets the publisher die after any step.
@@ -320,8 +320,8 @@ impl Draft {
     #[must_use]
     pub fn script(self) -> Arc<Script> {
         let Self { base, steps, contents, .. } = self;
-        let amidst = vec![false; contents.len()];
-        Arc::new(Script { base, steps, contents, mid_update: amidst, mortal: false })
+        let mid_update = vec![false; contents.len()];
+        Arc::new(Script { base, steps, contents, mid_update, mortal: false })
     }
 }
 
@@ -397,7 +397,7 @@ struct World {
     quiet: bool,
     ended: bool,
     /// Whether the publisher takes no further step.
-    dead: bool,
+    crashed: bool,
     /// Whether the schedule chooses only between moves that the reader can distinguish, where these
     /// are known.
     leaps: bool,
@@ -416,7 +416,7 @@ struct World {
     heard: Vec<u64>,
     /// The number of changes of its subscriptions since then.
     plans: u64,
-    told: u64,
+    reported: u64,
     looks: Vec<u64>,
     at_once: usize,
     waited: usize,
@@ -460,7 +460,7 @@ impl Sim {
             passed: 0,
             quiet: true,
             ended: false,
-            dead: false,
+            crashed: false,
             leaps,
             fine,
             reader: 0,
@@ -469,7 +469,7 @@ impl Sim {
             taken: 0,
             heard: Vec::new(),
             plans: 0,
-            told: 0,
+            reported: 0,
             looks: Vec::new(),
             at_once: 0,
             waited: 0,
@@ -529,9 +529,9 @@ impl Sim {
             history: std::mem::take(&mut world.history),
             choices: std::mem::take(&mut world.choices),
             breached: world.breached,
-            crashed: world.dead,
+            crashed: world.crashed,
             complete: !world.ended,
-            outcome: hash(&(world.told, world.breached)),
+            outcome: hash(&(world.reported, world.breached)),
             looks: std::mem::take(&mut world.looks),
             last_step: world.last_step,
             faulted: false,
@@ -692,9 +692,11 @@ impl World {
             return;
         }
         match &record {
-            Record::Published { generation, files } => self.told = hash(&(self.told, generation, files)),
-            Record::Told(event) => self.told = hash(&(self.told, format!("{event:?}"))),
-            Record::Loaded(result) => self.told = hash(&(self.told, result)),
+            Record::Published { generation, files } => {
+                self.reported = hash(&(self.reported, generation, files))
+            }
+            Record::Told(event) => self.reported = hash(&(self.reported, format!("{event:?}"))),
+            Record::Loaded(result) => self.reported = hash(&(self.reported, result)),
             _ => {}
         }
         self.history.push(At { mono: self.now.mono, record });
@@ -719,7 +721,7 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        self.dead || self.next == self.script.steps.len()
+        self.crashed || self.next == self.script.steps.len()
     }
 
     fn is_over(&self) -> bool {
@@ -739,12 +741,12 @@ impl World {
                 place,
                 (self.reader, self.kept, self.taken),
                 self.log,
-                self.told,
+                self.reported,
                 self.next,
                 self.last_step,
                 self.last_change,
                 self.breached,
-                self.dead,
+                self.crashed,
             ),
             (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
             (self.plans, !self.heard.is_empty(), pending, events, self.interrupt.is_some()),
@@ -793,7 +795,7 @@ impl World {
     /// step of the publisher.
     fn acts(&mut self, act: OwnerAct) {
         self.last_step = self.now.mono;
-        self.told = hash(&(self.told, act, self.next));
+        self.reported = hash(&(self.reported, act, self.next));
         self.note(Record::Owner(act));
     }
 
@@ -856,7 +858,7 @@ impl World {
         }
         if dies {
             self.chose(DEATH);
-            self.dead = true;
+            self.crashed = true;
         } else if !self.is_done() && asks.is_verb() {
             self.chose(0);
         } else if !self.is_done() {
@@ -868,7 +870,7 @@ impl World {
     fn step_and_live(&mut self, place: u8) {
         self.step();
         if self.script.mortal && !self.is_done() {
-            self.dead = self.aside(8 + place, Aside::Death);
+            self.crashed = self.aside(8 + place, Aside::Death);
         }
     }
 
@@ -903,8 +905,8 @@ impl World {
             self.now.mono = to;
             self.at_once = 0;
         }
-        let amidst = self.script.mid_update[self.next];
-        self.breached |= amidst && self.now.mono >= self.last_change + self.settle;
+        let mid_update = self.script.mid_update[self.next];
+        self.breached |= mid_update && self.now.mono >= self.last_change + self.settle;
         while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
             let (_, path, what) = self.late.remove(0);
             self.hear(&path, Some(what));

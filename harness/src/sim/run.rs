@@ -159,12 +159,12 @@ impl Shipped {
         F::File: Send,
         B: Build<Value = Value>,
     {
-        let (told, published) = (sim.clone(), sim.clone());
+        let (reported, published) = (sim.clone(), sim.clone());
         let builder = builder
             .timing(Timing::default())
             .clock(sim.clock())
             .watcher(Some(watcher))
-            .on_event(move |event| told.note(Record::Told(event.clone())))
+            .on_event(move |event| reported.note(Record::Told(event.clone())))
             .on_publish(move |value| {
                 let files = value.value.files.clone();
                 published.note(Record::Published { generation: value.generation, files });

@@ -26,12 +26,13 @@ impl<V> StateHash for FileSet<V> {
         // Numbers matter by what they are compared with: those of the candidate and of what was judged last.
         let content = |number| u64::from(self.candidate.as_ref().is_some_and(|now| now.content == number));
         let bytes = |number: u64| {
-            let judged = self.last_evaluated.as_ref().is_some_and(|(_, judged)| *judged == number);
-            2 * u64::from(judged) + u64::from(self.candidate.as_ref().is_some_and(|now| now.bytes == number))
+            let evaluated = self.last_evaluated.as_ref().is_some_and(|(_, evaluated)| *evaluated == number);
+            2 * u64::from(evaluated)
+                + u64::from(self.candidate.as_ref().is_some_and(|now| now.bytes == number))
         };
         let cause = |cause: &Cause| Cause { error: cause.error.clone(), bytes: cause.bytes.map(bytes) };
         self.candidate.as_ref().map(|now| bytes(now.bytes)).hash(&mut state);
-        self.reported_deferral.map(|(told, date)| (bytes(told), date)).hash(&mut state);
+        self.reported_deferral.map(|(reported, date)| (bytes(reported), date)).hash(&mut state);
         self.machine.renamed(content, cause).hash(&mut state);
         self.differs_since.is_some().hash(&mut state);
     }
@@ -50,14 +51,14 @@ impl StateHash for InitialSettle {
                 (2, since).hash(&mut state);
                 set.hash_state(state);
             }
-            Self::Unstable(Some(PreviousRead::Torn(look, since, pause))) => {
-                (3, since, pause, &look.walk, look.files.as_ref().err()).hash(&mut state);
+            Self::Unstable(Some(PreviousRead::Torn(snapshot, since, pause))) => {
+                (3, since, pause, &snapshot.walk, snapshot.files.as_ref().err()).hash(&mut state);
             }
         }
     }
 }
 
-/// Leaves out when a unit is due, which follows from its machine.
+/// Leaves out when a file set is due, which follows from its machine.
 impl StateHash for RunQueue {
     fn hash_state(&self, mut state: &mut dyn Hasher) {
         self.hinted.hash(&mut state);

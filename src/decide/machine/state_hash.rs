@@ -17,7 +17,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             ..old
         });
         new.unread = new.unread.map(|old| Unread { cause: cause(&old.cause), ..old });
-        new.deferred = new.deferred.map(|(held, date)| (content(held), date));
+        new.deferred = new.deferred.map(|(deferred, date)| (content(deferred), date));
         new
     }
 }
@@ -33,7 +33,7 @@ mod tests {
         read::walk::ChangeKind,
     };
 
-    /// What a machine is after all sorts of things of these names.
+    /// Returns machines after inputs of many kinds, with contents of these names.
     fn states(name: u64) -> Vec<Machine<u64>> {
         let at = |ms| Now { mono: Duration::from_millis(ms), wall: Duration::from_millis(ms) };
         let changed = |content| ReadOutcome::Changed { content, motion: ChangeKind::InPlace, shrinks: false };

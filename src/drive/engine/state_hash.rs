@@ -38,7 +38,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
 /// Leaves out the counters of the status.
 impl<F: Fs, B: Build, P: Probe> StateHash for Engine<F, B, P> {
     fn hash_state(&self, mut state: &mut dyn Hasher) {
-        self.sets.iter().for_each(|unit| unit.hash_state(state));
+        self.sets.iter().for_each(|set| set.hash_state(state));
         self.queue.hash_state(state);
         (&self.faults, &self.degraded, &self.asked).hash(&mut state);
         if let Some(watch) = &self.watch {
@@ -47,7 +47,7 @@ impl<F: Fs, B: Build, P: Probe> StateHash for Engine<F, B, P> {
         }
         self.failed_watcher
             .as_ref()
-            .map(|dead| (&dead.why, dead.noted, dead.until, dead.pause))
+            .map(|failed| (&failed.why, failed.noted, failed.until, failed.pause))
             .hash(&mut state);
     }
 }

@@ -21,7 +21,7 @@ impl<T> StateHash for State<T> {
     }
 }
 
-/// Leaves out a driver that somebody has taken.
+/// Leaves out a driver that a caller has taken.
 impl<T> StateHash for Shared<T> {
     fn hash_state(&self, state: &mut dyn Hasher) {
         let locked = self.lock();

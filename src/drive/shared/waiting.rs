@@ -10,7 +10,7 @@ use crate::sync::Arc;
 /// publications (INV-12).
 pub(crate) struct Waiting<T> {
     shared: Arc<Shared<T>>,
-    whom: WaitKind,
+    kind: WaitKind,
     number: Option<u64>,
 }
 
@@ -24,8 +24,8 @@ impl<T> Waiting<T> {
         Self::of(WaitKind::Draining, shared)
     }
 
-    fn of(whom: WaitKind, shared: &Arc<Shared<T>>) -> Self {
-        Self { shared: Arc::clone(shared), whom, number: None }
+    fn of(kind: WaitKind, shared: &Arc<Shared<T>>) -> Self {
+        Self { shared: Arc::clone(shared), kind, number: None }
     }
 
     /// Returns the result of `ready`, or registers the waker for the next change. Both happen under
@@ -38,7 +38,7 @@ impl<T> Waiting<T> {
         }
         let number = *self.number.get_or_insert(state.waits);
         state.waits = state.waits.max(number + 1);
-        let old = state.wakers_of(self.whom).insert(number, waker);
+        let old = state.wakers_of(self.kind).insert(number, waker);
         drop(state);
         // Dropped without the lock, since a waker's drop is the caller's code.
         drop(old);
@@ -48,7 +48,7 @@ impl<T> Waiting<T> {
 
 impl<T> Drop for Waiting<T> {
     fn drop(&mut self) {
-        let old = self.number.and_then(|number| self.shared.lock().wakers_of(self.whom).remove(&number));
+        let old = self.number.and_then(|number| self.shared.lock().wakers_of(self.kind).remove(&number));
         drop(old);
     }
 }
