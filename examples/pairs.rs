@@ -46,7 +46,7 @@ impl Site {
 
     /// From the rename that commits a renewal until it is served; checked to be that pair's.
     fn renew(&mut self, ca: &Authority, server: &ServerReloader) -> Duration {
-        let (old, generation) = (format!("..{}", self.updates), server.served().generation);
+        let (old, generation) = (format!("..{}", self.updates), server.current().generation);
         self.updates += 1;
         let pair = self.issue(ca);
         let ops = kubelet_update(Path::new(""), &old, &format!("..{}", self.updates), &files(&pair));
@@ -59,7 +59,7 @@ impl Site {
         ops[commit].apply(&self.root).unwrap();
         server.wait_published(generation, Duration::from_secs(30)).expect("served");
         let took = start.elapsed();
-        let served = server.served();
+        let served = server.current();
         let leaf = served.value.leaf_for(Some(&self.name)).expect("answered");
         let new = rustls_reload::internal::der::serial_hex(
             rustls_reload::internal::der::fields(&pair.leaf).unwrap().serial,

@@ -5,7 +5,7 @@
 use std::{hash::Hasher, path::PathBuf, sync::Arc};
 
 use crate::{
-    Build, Builder, Error, Handle, PathSet, Reloader, Walk,
+    Build, Builder, Error, PathSet, Reloader, Walk,
     fs::Fs,
     watch::{self, Hints},
 };
@@ -77,10 +77,10 @@ where
     builder.around(around)
 }
 
-/// Returns what all handles of a reloader and its driver share.
+/// Returns what all clones of a reloader and its driver share.
 #[must_use]
-pub fn shared<T: Send + Sync + 'static>(handle: &Handle<T>) -> &Arc<Shared<T>> {
-    handle.shared()
+pub fn shared<T: Send + Sync + 'static>(reloader: &Reloader<T>) -> &Arc<Shared<T>> {
+    reloader.shared()
 }
 
 /// Makes the watcher that a reloader has where none is given.
@@ -114,9 +114,9 @@ pub fn ways(set: &PathSet, walk: &Walk) -> Vec<PathBuf> {
     set.ways(walk)
 }
 
-/// Returns a resolver that answers with what this handle serves.
+/// Returns a resolver that answers with what this reloader serves.
 #[must_use]
 #[cfg(feature = "rustls")]
-pub fn resolver(handle: &Handle<crate::ServerTls>) -> Arc<crate::Resolver> {
-    Arc::new(crate::Resolver(handle.clone()))
+pub fn resolver(reloader: &crate::ServerReloader) -> Arc<crate::Resolver> {
+    Arc::new(crate::Resolver(reloader.clone()))
 }

@@ -58,7 +58,7 @@
 //!
 //! - [`ServerReloader::config`] returns the whole configuration for the next connection.
 //! - `ServerReloader::acceptor` does the same for tokio (feature `tokio`).
-//! - [`Handle::on_publish`] hands each configuration to a server that replaces its own.
+//! - [`Reloader::on_publish`] hands each configuration to a server that replaces its own.
 //! - [`ServerReloader::resolver`] is for a server that takes one configuration for life: it rotates
 //!   the certificate and nothing else.
 //!
@@ -90,7 +90,7 @@
 //! - `rustls` (default): the server. Without it the crate is the generic [`Reloader`], with neither
 //!   rustls nor a parser of certificates among its dependencies. `tokio`, `ring` and `aws-lc-rs`
 //!   include it.
-//! - `tokio`: `Acceptor`, `Reloader::spawn_worker` with a shutdown receiver, `Handle::reload`.
+//! - `tokio`: `Acceptor`, `Reloader::spawn_worker` with a shutdown receiver, `Reloader::reload`.
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
 //! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
 //!
@@ -106,7 +106,7 @@
 //!   passes every check.
 //! - Memory that rustls or the crypto provider hold is not wiped. The buffers of this crate are.
 //! - No open connection is closed because a certificate or a CA has gone. Reduced trust is
-//!   reported, and each connection can wait for that ([`Handle::trust_reduced`]).
+//!   reported, and each connection can wait for that ([`Reloader::trust_reduced`]).
 //! - The chain is not verified against any root, nor its names against anything: a client does
 //!   that.
 //! - On Windows no directory is held open, so every change has to settle, and a replaced directory
@@ -145,7 +145,7 @@ pub use decide::{
 pub use drive::{
     cell::{Cell, Published},
     reloader::{
-        Builder, Delivered, Events, Handle, PublishedAfter, Reloader, STOP_LIMIT, StartError,
+        Builder, Delivered, Events, PublishedAfter, Reloader, STOP_LIMIT, StartError,
         StartError::AlreadyRunning, StopTimeout, TrustReduced,
     },
     shared::Reload,

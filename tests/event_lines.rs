@@ -35,7 +35,7 @@ fn leaf(names: usize) -> (String, String, Leaf) {
     std::fs::write(path("k"), &pair.key).unwrap();
     let server = ServerReloader::builder(path("c"), path("k"))
         .timing(Timing { settle: Duration::from_millis(20), ..Timing::default() });
-    let leaf = server.load().unwrap().served().value.leaf.clone();
+    let leaf = server.load().unwrap().current().value.leaf.clone();
     (pair.chain, pair.key, leaf)
 }
 

@@ -6,7 +6,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
-use rustls_reload::{Handle, Published, ServerTls, Status, Timestamp};
+use rustls_reload::{Published, ServerReloader, ServerTls, Status, Timestamp};
 
 use crate::{counters::Counters, status};
 
@@ -17,7 +17,7 @@ const JSON: &str = "application/json";
 pub(crate) fn answer<B>(
     request: &Request<B>,
     served: &Published<ServerTls>,
-    handle: &Handle<ServerTls>,
+    reloader: &ServerReloader,
     counters: &Counters,
 ) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -28,11 +28,11 @@ pub(crate) fn answer<B>(
     let mut response = match request.uri().path() {
         "/" => plain(StatusCode::OK, TEXT, connection(served)),
         "/status" => {
-            let mut json = status::to_json(&handle.status());
+            let mut json = status::to_json(&reloader.status());
             counters.to_json().into_iter().for_each(|(key, value)| json[key] = value);
             plain(StatusCode::OK, JSON, format!("{json:#}\n"))
         }
-        "/healthz" => match unhealthy(&handle.status()) {
+        "/healthz" => match unhealthy(&reloader.status()) {
             None => plain(StatusCode::OK, TEXT, "ok\n".to_owned()),
             Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, TEXT, why),
         },

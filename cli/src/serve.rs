@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustls_reload::{Handle, Reload, ServerTls, Timestamp};
+use rustls_reload::{Reload, ServerReloader, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -68,7 +68,7 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
     }
     log_line(format_args!("at most {} connections at a time", server.limit()));
     log_line(format_args!("listening on https://{} (process {})", server.address, std::process::id()));
-    let reloads = tokio::spawn(reload_on_hangup(hangups, server.reloader.handle()));
+    let reloads = tokio::spawn(reload_on_hangup(hangups, server.reloader.clone()));
     let outcome = tokio::select! {
         _ = ending => Ok(()),
         failure = server.ended() => Err(failure),
@@ -99,10 +99,10 @@ async fn end_on_signal(mut ends: Ends, end: oneshot::Sender<()>) {
 
 /// Reloads at each SIGHUP, and logs the result. Events describe the reload itself; the line shows
 /// that the signal arrived.
-async fn reload_on_hangup(mut hangups: Reloads, handle: Handle<ServerTls>) {
+async fn reload_on_hangup(mut hangups: Reloads, reloader: ServerReloader) {
     loop {
         hangups.recv().await;
-        match handle.reload().await {
+        match reloader.reload().await {
             Reload::Reloaded => log_line("SIGHUP: reloaded"),
             Reload::Unchanged => log_line("SIGHUP: unchanged"),
             Reload::Deferred(date) => log_line(format_args!("SIGHUP: held until {}", Timestamp(date))),

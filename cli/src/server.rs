@@ -19,9 +19,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use rustls_reload::{
-    Accepted, Acceptor, Event, Handle, HandshakeFailure, ServerBuilder, ServerReloader, ServerTls,
-};
+use rustls_reload::{Accepted, Acceptor, Event, HandshakeFailure, ServerBuilder, ServerReloader};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
@@ -89,7 +87,7 @@ impl Server {
         let counters = Arc::new(Counters::new(limit));
         let clients = Clients {
             acceptor: reloader.acceptor(),
-            handle: reloader.handle(),
+            reloader: reloader.clone(),
             counters: Arc::clone(&counters),
         };
         let accepting = tokio::spawn(accept(listener, clients, stopped));
@@ -133,7 +131,7 @@ async fn on_thread<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static)
 #[derive(Clone)]
 struct Clients {
     acceptor: Acceptor,
-    handle: Handle<ServerTls>,
+    reloader: ServerReloader,
     counters: Arc<Counters>,
 }
 
@@ -209,7 +207,7 @@ async fn next(
 ///
 /// A handshake that fails is counted by its reason. Later failures are not: the client sees them.
 async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiver<bool>) {
-    let Clients { acceptor, handle, counters } = clients;
+    let Clients { acceptor, reloader, counters } = clients;
     let _ = stream.set_nodelay(true);
     let accepted = tokio::select! {
         () = stopped(&mut stop) => return,
@@ -239,7 +237,7 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
     let has_request = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
         has_request.store(true, Ordering::Relaxed);
-        let answer = http::answer(&request, &served, &handle, &counters);
+        let answer = http::answer(&request, &served, &reloader, &counters);
         async {
             let _ = timeout(BODY_LIMIT, pass_over(request.into_body())).await;
             Ok::<_, Infallible>(answer)

@@ -22,7 +22,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Event, Files, Layer, Reload, Reloader, ServerReloader,
+    Build, Builder, Built, ClientAuth, Context, Error, Event, Files, Layer, Reload, ServerReloader,
     StartError, Timing, TrustReduction,
 };
 use rustls_reload_testkit::{Authority, Op, PrivateKey, Subject, kubelet_first, kubelet_update};
@@ -133,11 +133,11 @@ fn inv12_reloads_by_hand_and_given_up_waits_leave_nothing() {
     let dir = scratch();
     let path = dir.path().join("file");
     fs::write(&path, "first").unwrap();
-    let reloader = Reloader::builder([&path], Words).timing(timing()).watcher(None).load().unwrap();
+    let reloader = Builder::new([&path], Words).timing(timing()).watcher(None).load().unwrap();
     let mut events = reloader.events();
     // By themselves: a publication clears away whoever waits.
     flat("waits that are given up", |_| {
-        let (handle, waker) = (reloader.handle(), Waker::noop());
+        let (handle, waker) = (reloader.clone(), Waker::noop());
         let generation = handle.current().generation;
         let mut context = TaskContext::from_waker(waker);
         assert!(pin!(handle.published(generation)).as_mut().poll(&mut context).is_pending());
@@ -165,7 +165,7 @@ fn inv12_starts_stops_and_refused_starts_leave_nothing() {
     let dir = scratch();
     let path = dir.path().join("file");
     fs::write(&path, "first").unwrap();
-    let reloader = Reloader::builder([&path], Words).timing(timing()).watcher(None).load().unwrap();
+    let reloader = Builder::new([&path], Words).timing(timing()).watcher(None).load().unwrap();
     flat("starts and stops", |round| {
         let mut events = reloader.events();
         reloader.start().unwrap();
@@ -211,7 +211,7 @@ fn inv12_rotations_under_a_worker_with_events_leave_nothing() {
     let mut volume = Volume { root: dir.path().to_owned(), updates: 0 };
     volume.publish("first");
     let path = dir.path().join("volume/file");
-    let reloader = Reloader::builder([&path], Words).timing(timing()).load().unwrap();
+    let reloader = Builder::new([&path], Words).timing(timing()).load().unwrap();
     // Linux takes 10 ms to end a watch: fewer rounds, after many by hand that have filled the table of events. An entry of
     // these tables holds a path, or a set of names, and is larger for that.
     const FEWER: usize = 200;

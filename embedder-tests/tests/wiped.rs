@@ -232,7 +232,7 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
         reloader.start().unwrap();
         for i in 0..30 {
             publish(dir.path(), &pairs[i % 3]);
-            let served = || reloader.served().value.leaf.serial == serial(&pairs[i % 3]);
+            let served = || reloader.current().value.leaf.serial == serial(&pairs[i % 3]);
             while i % 3 == 2 && !served() {
                 events.next_within(Duration::from_secs(20)).expect("it is served in the end");
             }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Builder, Built, Clock, Context, Error, Event, Files, Handle, Layer, Now, Published, Reload,
-    Reloader, Timing,
+    Build, Builder, Built, Clock, Context, Error, Event, Files, Layer, Now, Published, Reload, Reloader,
+    Timing,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 
@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Shipped {
     reloader: Reloader<Whole>,
     /// What the observer is handed; kept here only, so that the reloader does not keep itself alive.
-    _observed: Arc<OnceLock<Handle<Whole>>>,
+    _observed: Arc<OnceLock<Reloader<Whole>>>,
 }
 
 /// What a model changes about the shipped reloader's surroundings.
@@ -40,20 +40,20 @@ impl Shipped {
     pub fn load_in(
         disk: &Disk,
         surroundings: Surroundings,
-        observer: impl Fn(&Handle<Whole>, &Published<Whole>) + Send + Sync + 'static,
+        observer: impl Fn(&Reloader<Whole>, &Published<Whole>) + Send + Sync + 'static,
     ) -> Self {
         let Surroundings { watch, build, bad_shrink } = surroundings;
         let step = Step { disk: disk.clone(), build, bad_shrink };
         // The observer is made before what it observes.
-        let slot: Arc<OnceLock<Handle<Whole>>> = Arc::default();
-        let weak: Weak<OnceLock<Handle<Whole>>> = Arc::downgrade(&slot);
+        let slot: Arc<OnceLock<Reloader<Whole>>> = Arc::default();
+        let weak: Weak<OnceLock<Reloader<Whole>>> = Arc::downgrade(&slot);
         let watcher = watch.map(|mut watch| -> MakeWatcher {
             Box::new(move |hints| {
                 watch(hints);
                 Ok(Box::new(Silent))
             })
         });
-        let reloader = still(Reloader::builder([Disk::PATH], step))
+        let reloader = still(Builder::new([Disk::PATH], step))
             .watcher(watcher)
             .on_publish(move |published| {
                 if let Some(handle) = weak.upgrade().as_ref().and_then(|slot| slot.get()) {
@@ -62,7 +62,7 @@ impl Shipped {
             })
             .load_from(disk.clone())
             .unwrap();
-        let _ = slot.set(reloader.handle());
+        let _ = slot.set(reloader.clone());
         Self { reloader, _observed: slot }
     }
 }
@@ -82,7 +82,7 @@ pub(crate) fn version(files: &Files) -> Result<u64, Error> {
 }
 
 impl Design for Shipped {
-    type Handle = Handle<Whole>;
+    type Handle = Reloader<Whole>;
 
     fn load(
         disk: &Disk,
@@ -92,7 +92,7 @@ impl Design for Shipped {
     }
 
     fn handle(&self) -> Self::Handle {
-        self.reloader.handle()
+        self.reloader.clone()
     }
 
     fn start(&self) -> bool {

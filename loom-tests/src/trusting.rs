@@ -4,7 +4,7 @@
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use rustls_reload::{
-    Build, Built, Context, Epoch, Error, Files, Published, Reload, Reloader, Trust, TrustReduction,
+    Build, Builder, Built, Context, Epoch, Error, Files, Published, Reload, Reloader, Trust, TrustReduction,
 };
 
 use crate::{Disk, shipped};
@@ -135,18 +135,18 @@ pub type ShippedTrust = Reloader<Trusting>;
 
 impl Trusts for ShippedTrust {
     fn load(disk: &Disk, row: &'static [u8]) -> Self {
-        shipped::still(Self::builder([Disk::PATH], Step(row))).load_from(disk.clone()).unwrap()
+        shipped::still(Builder::new([Disk::PATH], Step(row))).load_from(disk.clone()).unwrap()
     }
 
     fn current(&self) -> Arc<Published<Trusting>> {
-        self.handle().current()
+        self.current()
     }
 
     fn reload_now(&self) -> Reload {
-        self.handle().reload_now()
+        self.reload_now()
     }
 
     fn shrunk(&self, generation: u64) -> Shrank {
-        Box::pin(self.handle().trust_reduced(generation))
+        Box::pin(self.trust_reduced(generation))
     }
 }

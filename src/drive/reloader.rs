@@ -46,6 +46,24 @@ pub struct Builder<B: Build> {
 }
 
 impl<B: Build> Builder<B> {
+    /// Makes the settings of a reloader that reads these files, as one file set, and builds values
+    /// with `build`. [`set`](Self::set) adds further file sets.
+    #[must_use]
+    pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>, build: B) -> Self {
+        Self {
+            build,
+            sets: PathSet::new(paths).map(|set| vec![set]),
+            timing: Timing::default(),
+            clock: Arc::new(SystemClock::new()),
+            #[cfg(all(feature = "notify", not(loom)))]
+            make_watcher: Some(Box::new(crate::watch::notify_watcher)),
+            #[cfg(not(all(feature = "notify", not(loom))))]
+            make_watcher: None,
+            observers: Observers::default(),
+            thresholds: Thresholds::default(),
+        }
+    }
+
     /// Adds a file set: it is read, settled and rejected by itself, and keeps its own last good
     /// value. A publication changes one set. The build step gets its index by
     /// [`Context::set`](crate::Context::set), in the order given here, the first being 0.
@@ -201,24 +219,23 @@ impl<B: Build> Builder<B> {
             Arc::new(Shared::new(whole.value, (status, progress), self.observers, clock, Box::new(engine)));
         event::warnings(whole.warnings).for_each(|warning| shared.report(warning));
         expiring.into_iter().for_each(|event| shared.report(event));
-        let owner = Arc::new(Owner { shared: Arc::clone(&shared), worker: Arc::new(Mutex::new(None)) });
-        Ok(Reloader { handle: Handle { shared, owner } })
+        Ok(Reloader(Arc::new(Owner { shared, worker: Arc::new(Mutex::new(None)) })))
     }
 }
 
-/// Keeps a published value up to date with its files.
+/// Keeps a published value up to date with its files: reads it, asks for reloads, waits for
+/// publications, starts and stops. A [`Builder`] loads it. Cheap to clone; all clones are one
+/// reloader.
 ///
-/// It goes on reloading for as long as it, a clone or a [`Handle`] of it exists, or until
-/// [`stop`](Reloader::stop). Dropping the last of them stops the driver and waits for it as `stop`
-/// does, but on a thread of a tokio runtime (feature `tokio`) does not wait. A callback, build step,
-/// clock or value that captures a handle keeps the reloader alive by that: such a reloader ends by
-/// `stop` alone.
-#[must_use = "dropping the last owner stops reloading"]
-pub struct Reloader<T: Send + Sync + 'static> {
-    handle: Handle<T>,
-}
+/// It goes on reloading for as long as a clone of it exists, or until [`stop`](Reloader::stop).
+/// Futures and [`Events`] made of it are no clones. Dropping the last clone stops the driver and
+/// waits for it as `stop` does, but on a thread of a tokio runtime (feature `tokio`) does not wait.
+/// A callback, build step, clock or value that captures a clone keeps the reloader alive by that:
+/// such a reloader ends by `stop` alone.
+#[must_use = "dropping the last clone stops reloading"]
+pub struct Reloader<T: Send + Sync + 'static>(Arc<Owner<T>>);
 
-/// Ends the driver when the last reloader and the last handle are gone.
+/// Ends the driver when the last clone of a reloader is gone.
 struct Owner<T: Send + Sync + 'static> {
     shared: Arc<Shared<T>>,
     worker: Arc<Worker>,
@@ -303,27 +320,6 @@ impl StopTimeout {
 }
 
 impl<T: Send + Sync + 'static> Reloader<T> {
-    /// Makes the settings of a reloader that reads these files, as one file set, and builds values
-    /// with `build`. [`Builder::set`] adds further file sets.
-    pub fn builder<B, P>(paths: impl IntoIterator<Item = P>, build: B) -> Builder<B>
-    where
-        B: Build<Value = T>,
-        P: AsRef<Path>,
-    {
-        Builder {
-            build,
-            sets: PathSet::new(paths).map(|set| vec![set]),
-            timing: Timing::default(),
-            clock: Arc::new(SystemClock::new()),
-            #[cfg(all(feature = "notify", not(loom)))]
-            make_watcher: Some(Box::new(crate::watch::notify_watcher)),
-            #[cfg(not(all(feature = "notify", not(loom))))]
-            make_watcher: None,
-            observers: Observers::default(),
-            thresholds: Thresholds::default(),
-        }
-    }
-
     /// Starts the driver: one thread that watches, takes snapshots, builds and publishes.
     ///
     /// It takes a snapshot once the watch is armed, so a change since the first load is not missed.
@@ -337,9 +333,9 @@ impl<T: Send + Sync + 'static> Reloader<T> {
 
     /// Starts the driver as [`start`](Self::start) does; returns the number of the run.
     pub(crate) fn begin(&self) -> Result<u64, StartError> {
-        self.handle.shared.attend();
-        let mut worker = lock(&self.handle.owner.worker);
-        let shared = &self.handle.shared;
+        let Owner { shared, worker } = &*self.0;
+        shared.attend();
+        let mut worker = lock(worker);
         let (run, stopped) = {
             let mut state = shared.lock();
             let Some(stopped) = state.start() else {
@@ -376,32 +372,106 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// # Errors
     /// [`StopTimeout`] where the driver has not ended in time; that is also reported as a warning.
     pub fn stop(&self) -> Result<(), StopTimeout> {
-        stop(&self.handle.shared, &self.handle.owner.worker, None)
+        stop(&self.0.shared, &self.0.worker, None)
     }
 
     #[cfg(all(feature = "tokio", not(loom)))]
     pub(crate) fn parts(&self) -> (Arc<Shared<T>>, Arc<Worker>) {
-        (Arc::clone(&self.handle.shared), Arc::clone(&self.handle.owner.worker))
+        (Arc::clone(&self.0.shared), Arc::clone(&self.0.worker))
     }
 
-    /// Returns a handle that reads, asks and waits.
+    /// Returns the shared state, which a simulation drives.
+    pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
+        &self.0.shared
+    }
+
+    /// Reports once that handshakes are served although nothing reloads.
+    pub(crate) fn note_handshake(&self) {
+        self.0.shared.note_handshake();
+    }
+
+    /// Returns the value published last, with its generation. Waits for nothing (INV-07).
     #[must_use]
-    pub fn handle(&self) -> Handle<T> {
-        self.handle.clone()
+    pub fn current(&self) -> Arc<Published<T>> {
+        self.0.shared.cell.load()
     }
-}
 
-impl<T: Send + Sync + 'static> std::ops::Deref for Reloader<T> {
-    type Target = Handle<T>;
+    /// Runs `read` on the value published last, without counting a reference to it. `read` must be
+    /// short.
+    pub fn with_current<R>(&self, read: impl FnOnce(&Published<T>) -> R) -> R {
+        self.0.shared.cell.with(read)
+    }
 
-    fn deref(&self) -> &Handle<T> {
-        &self.handle
+    /// Returns the status at this moment, consistent in itself. Works without a driver too.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.shared.status()
+    }
+
+    /// Reloads now and waits for the outcome. The caller asserts that the writing is over: one
+    /// consistent snapshot is enough, and nothing has to settle.
+    ///
+    /// Works without a driver too. From a callback it returns [`Reload::Queued`] at once; once the
+    /// reloader was stopped it returns [`Reload::Stopped`].
+    pub fn reload_now(&self) -> Reload {
+        self.0.shared.attend();
+        self.0.shared.reload_now()
+    }
+
+    /// Waits for a generation after `generation`, at most `limit`, and returns the value published
+    /// last. Returns `None` if no such generation was published in time.
+    pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
+        let deadline = Deadline::after(limit);
+        let mut state = self.0.shared.lock();
+        loop {
+            if state.status.generation > generation {
+                return Some(self.current());
+            }
+            state = self.0.shared.wait(state, Some(deadline.left()?));
+        }
+    }
+
+    /// Returns a future of the first publication after `generation`, for any runtime.
+    pub fn published(&self, generation: u64) -> PublishedAfter<T> {
+        let shared = Arc::clone(&self.0.shared);
+        PublishedAfter { shared, waiting: Waiting::new(&self.0.shared), generation }
+    }
+
+    /// Calls `observer` with the value served now, before this returns, and with each later one: in
+    /// order, none twice, one call after the other, while no lock is held.
+    ///
+    /// Later calls are made by the thread that publishes. A publication that comes while the first
+    /// call lasts is delivered by this thread after it; of several such publications, only the
+    /// latest. This suits servers that take each new configuration themselves. A connection that
+    /// waits for [`trust_reduced`](Self::trust_reduced) can be woken before `observer` is called.
+    pub fn on_publish(&self, observer: impl Fn(&Arc<Published<T>>) + Send + Sync + 'static) {
+        self.0.shared.on_publish(observer);
+    }
+
+    /// Returns whether the trust was reduced since this generation: a client may have been accepted
+    /// under it that would be rejected now.
+    #[must_use]
+    pub fn trust_reduced_since(&self, generation: u64) -> bool {
+        self.0.shared.lock().status.reduced_after(generation).is_some()
+    }
+
+    /// Returns a future of the first publication after `generation` that removes trust, for any
+    /// runtime. No other publication wakes it. It is ready at once if that has happened already.
+    pub fn trust_reduced(&self, generation: u64) -> TrustReduced<T> {
+        TrustReduced { waiting: Waiting::draining(&self.0.shared), generation }
+    }
+
+    /// Subscribes to the events from now on.
+    #[must_use]
+    pub fn events(&self) -> Events<T> {
+        let next = self.0.shared.lock().events.next();
+        Events { shared: Arc::clone(&self.0.shared), next }
     }
 }
 
 impl<T: Send + Sync + 'static> Clone for Reloader<T> {
     fn clone(&self) -> Self {
-        Self { handle: self.handle.clone() }
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -471,116 +541,6 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHa
 #[cfg(loom)]
 fn spawn(work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHandle<()>> {
     Ok(thread::spawn(work))
-}
-
-/// Reads the published value, asks for reloads and waits for publications. Cheap to clone.
-///
-/// A handle keeps the reloader going, see [`Reloader`]; futures and [`Events`] made of it do not.
-pub struct Handle<T: Send + Sync + 'static> {
-    shared: Arc<Shared<T>>,
-    owner: Arc<Owner<T>>,
-}
-
-impl<T: Send + Sync + 'static> Clone for Handle<T> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), owner: Arc::clone(&self.owner) }
-    }
-}
-
-impl<T: Send + Sync + 'static> fmt::Debug for Handle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("status", &self.status()).finish_non_exhaustive()
-    }
-}
-
-impl<T: Send + Sync + 'static> Handle<T> {
-    /// Returns the shared state, which a simulation drives.
-    pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
-        &self.shared
-    }
-
-    /// Reports once that handshakes are served although nothing reloads.
-    pub(crate) fn note_handshake(&self) {
-        self.shared.note_handshake();
-    }
-
-    /// Returns the value published last, with its generation. Waits for nothing (INV-07).
-    #[must_use]
-    pub fn current(&self) -> Arc<Published<T>> {
-        self.shared.cell.load()
-    }
-
-    /// Runs `read` on the value published last, without counting a reference to it. `read` must be
-    /// short.
-    pub fn with_current<R>(&self, read: impl FnOnce(&Published<T>) -> R) -> R {
-        self.shared.cell.with(read)
-    }
-
-    /// Returns the status at this moment, consistent in itself. Works without a driver too.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        self.shared.status()
-    }
-
-    /// Reloads now and waits for the outcome. The caller asserts that the writing is over: one
-    /// consistent snapshot is enough, and nothing has to settle.
-    ///
-    /// Works without a driver too. From a callback it returns [`Reload::Queued`] at once; once the
-    /// reloader was stopped it returns [`Reload::Stopped`].
-    pub fn reload_now(&self) -> Reload {
-        self.shared.attend();
-        self.shared.reload_now()
-    }
-
-    /// Waits for a generation after `generation`, at most `limit`, and returns the value published
-    /// last. Returns `None` if no such generation was published in time.
-    pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
-        let deadline = Deadline::after(limit);
-        let mut state = self.shared.lock();
-        loop {
-            if state.status.generation > generation {
-                return Some(self.current());
-            }
-            state = self.shared.wait(state, Some(deadline.left()?));
-        }
-    }
-
-    /// Returns a future of the first publication after `generation`, for any runtime.
-    pub fn published(&self, generation: u64) -> PublishedAfter<T> {
-        let shared = Arc::clone(&self.shared);
-        PublishedAfter { shared, waiting: Waiting::new(&self.shared), generation }
-    }
-
-    /// Calls `observer` with the value served now, before this returns, and with each later one: in
-    /// order, none twice, one call after the other, while no lock is held.
-    ///
-    /// Later calls are made by the thread that publishes. A publication that comes while the first
-    /// call lasts is delivered by this thread after it; of several such publications, only the
-    /// latest. This suits servers that take each new configuration themselves. A connection that
-    /// waits for [`trust_reduced`](Self::trust_reduced) can be woken before `observer` is called.
-    pub fn on_publish(&self, observer: impl Fn(&Arc<Published<T>>) + Send + Sync + 'static) {
-        self.shared.on_publish(observer);
-    }
-
-    /// Returns whether the trust was reduced since this generation: a client may have been accepted
-    /// under it that would be rejected now.
-    #[must_use]
-    pub fn trust_reduced_since(&self, generation: u64) -> bool {
-        self.shared.lock().status.reduced_after(generation).is_some()
-    }
-
-    /// Returns a future of the first publication after `generation` that removes trust, for any
-    /// runtime. No other publication wakes it. It is ready at once if that has happened already.
-    pub fn trust_reduced(&self, generation: u64) -> TrustReduced<T> {
-        TrustReduced { waiting: Waiting::draining(&self.shared), generation }
-    }
-
-    /// Subscribes to the events from now on.
-    #[must_use]
-    pub fn events(&self) -> Events<T> {
-        let next = self.shared.lock().events.next();
-        Events { shared: Arc::clone(&self.shared), next }
-    }
 }
 
 /// A future of the value that is served once a generation after the given one is published.

@@ -110,7 +110,7 @@ enum WaitKind {
     Draining,
 }
 
-/// The state that all handles and the driver share.
+/// The state that all clones of a reloader and its driver share.
 pub struct Shared<T> {
     pub(crate) cell: Cell<Published<T>>,
     observers: Observers<T>,

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     drive::{
-        reloader::{Handle, Reloader, StartError, no_thread, stop},
+        reloader::{Reloader, StartError, no_thread, stop},
         shared::{Reload, State, Waiting},
     },
     report::{
@@ -89,10 +89,8 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             }
         }))
     }
-}
 
-impl<T: Send + Sync + 'static> Handle<T> {
-    /// Reloads as [`reload_now`](Handle::reload_now) does, on a thread of its own. Where the system
+    /// Reloads as [`reload_now`](Self::reload_now) does, on a thread of its own. Where the system
     /// has no thread left, the reload is rejected with [`Layer::Process`].
     pub async fn reload(&self) -> Reload {
         // No owner: a caller that has gone keeps nothing going.

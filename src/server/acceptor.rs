@@ -6,11 +6,8 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::builder::ServerTls;
-use crate::drive::{
-    cell::Published,
-    reloader::{Handle, TrustReduced},
-};
+use super::builder::{ServerReloader, ServerTls};
+use crate::drive::{cell::Published, reloader::TrustReduced};
 
 /// Time after which [`Acceptor::accept`] gives up a handshake, unless
 /// [another](Acceptor::handshake_timeout) is set.
@@ -24,7 +21,7 @@ pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// It keeps the reloader going, see [`Reloader`](crate::Reloader).
 #[derive(Clone, Debug)]
 pub struct Acceptor {
-    handle: Handle<ServerTls>,
+    reloader: ServerReloader,
     limit: Duration,
 }
 
@@ -60,8 +57,8 @@ impl<IO> Accepted<IO> {
 }
 
 impl Acceptor {
-    pub(super) fn new(handle: Handle<ServerTls>) -> Self {
-        Self { handle, limit: HANDSHAKE_LIMIT }
+    pub(super) fn new(reloader: ServerReloader) -> Self {
+        Self { reloader, limit: HANDSHAKE_LIMIT }
     }
 
     /// Sets the time after which a handshake is given up; [`HANDSHAKE_LIMIT`] without it.
@@ -71,10 +68,9 @@ impl Acceptor {
         self
     }
 
-    /// Returns the handle of the reloader.
-    #[must_use]
-    pub fn handle(&self) -> &Handle<ServerTls> {
-        &self.handle
+    /// Returns the reloader.
+    pub fn reloader(&self) -> &ServerReloader {
+        &self.reloader
     }
 
     /// Performs the handshake of a connection, each call beside all others.
@@ -90,14 +86,14 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.handle.note_handshake();
-        let served = self.handle.current();
+        self.reloader.note_handshake();
+        let served = self.reloader.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&served.value.config));
         let stream = tokio::time::timeout(self.limit, acceptor.accept(stream)).await.map_err(|_| {
             let why = format!("the handshake did not end within {:?}", self.limit);
             io::Error::new(io::ErrorKind::TimedOut, why)
         })??;
-        let trust_reduced = self.handle.trust_reduced(served.generation);
+        let trust_reduced = self.reloader.trust_reduced(served.generation);
         Ok(Accepted { stream, served, trust_reduced })
     }
 }

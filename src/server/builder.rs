@@ -1,7 +1,6 @@
 //! Builds a `ServerConfig` from a certificate chain, a key and, optionally, client CAs and CRLs.
 
 use std::{
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -763,7 +762,7 @@ impl ServerBuilder {
     /// Returns the first fault, with its layer and, where it has one, its path. A leaf outside its
     /// dates is a warning, not an error.
     pub fn load(self) -> Result<ServerReloader, Error> {
-        self.into_generic()?.load().map(ServerReloader)
+        self.into_generic()?.load()
     }
 
     /// Loads the files and starts to reload them: [`load`](Self::load) and
@@ -795,11 +794,9 @@ impl ServerBuilder {
     }
 }
 
-/// Keeps a `ServerConfig` up to date with its files, for as long as it, a clone, a handle, an acceptor
-/// or a resolver of it exists. It dereferences to [`Reloader`], which has the remaining methods.
-#[derive(Clone)]
-#[must_use = "dropping the last owner stops reloading"]
-pub struct ServerReloader(Reloader<ServerTls>);
+/// Keeps a `ServerConfig` up to date with its files, for as long as a clone, an acceptor or a
+/// resolver of it exists.
+pub type ServerReloader = Reloader<ServerTls>;
 
 impl ServerReloader {
     /// Returns a builder for a server with this chain (leaf first) and its key, both in PEM. They
@@ -828,43 +825,24 @@ impl ServerReloader {
     }
 
     /// Returns the configuration to accept the next connection with. Waits for nothing (INV-07).
+    /// [`current`](Self::current) returns it with its generation and leaf.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.0.with_current(|current| Arc::clone(&current.value.config))
-    }
-
-    /// Returns the served configuration with its generation and leaf.
-    #[must_use]
-    pub fn served(&self) -> Arc<Published<ServerTls>> {
-        self.0.current()
+        self.with_current(|current| Arc::clone(&current.value.config))
     }
 
     /// Returns a certificate resolver for servers that take one `ServerConfig` for life;
     /// [`Resolver`] lists its limits.
     #[must_use]
     pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
-        Arc::new(Resolver(self.0.handle()))
+        Arc::new(Resolver(self.clone()))
     }
 
     /// Returns an acceptor of tokio connections.
     #[cfg(all(feature = "tokio", not(loom)))]
     #[must_use]
     pub fn acceptor(&self) -> super::Acceptor {
-        super::acceptor::Acceptor::new(self.0.handle())
-    }
-}
-
-impl std::ops::Deref for ServerReloader {
-    type Target = Reloader<ServerTls>;
-
-    fn deref(&self) -> &Reloader<ServerTls> {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ServerReloader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        super::acceptor::Acceptor::new(self.clone())
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::pairs::SniPair;
 use crate::{
     build::Build,
-    drive::reloader::{Builder, Reloader},
+    drive::reloader::Builder,
     read::snapshot::{FILE_LIMIT, Files, PathSet, absolute, near_limit},
     report::error::{Error, Layer},
 };
@@ -220,7 +220,7 @@ impl Layout {
     /// As [`PathSet::new`].
     pub(super) fn builder<B: Build>(&self, build: B) -> Result<Builder<B>, Error> {
         let [default, others @ ..] = self.0.as_slice() else { return Err(missing()) };
-        let builder = Reloader::builder(&default.files, build).large_from(default.lists);
+        let builder = Builder::new(&default.files, build).large_from(default.lists);
         let builder = default.directories.iter().fold(builder, Builder::directory);
         others.iter().try_fold(builder, |builder, set| {
             let files = PathSet::of(&set.files, &set.directories)?;

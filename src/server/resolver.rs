@@ -7,8 +7,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::builder::ServerTls;
-use crate::drive::reloader::Handle;
+use super::builder::ServerReloader;
 
 /// Answers each handshake with the chain and key served at that moment.
 ///
@@ -19,7 +18,7 @@ use crate::drive::reloader::Handle;
 /// included. Where that matters, disable resumption: `NoServerSessionStorage` as its
 /// `session_storage`, and no ticketer. A server that can take a whole configuration for each
 /// connection should do that instead.
-pub struct Resolver(pub(crate) Handle<ServerTls>);
+pub struct Resolver(pub(crate) ServerReloader);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {

@@ -303,7 +303,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Build, Built, Context, Event as Told, Events, Reloader, Timing,
+        Build, Builder, Built, Context, Event as Told, Events, Timing,
         read::snapshot::Files,
         watch::hints::{Hinted, SetIndices, Subscribers},
     };
@@ -357,7 +357,7 @@ mod tests {
             degraded_poll: Duration::from_millis(100),
             ..Timing::default()
         };
-        let builder = Reloader::builder([&path], Length).timing(timing).watcher(Some(Box::new(make)));
+        let builder = Builder::new([&path], Length).timing(timing).watcher(Some(Box::new(make)));
         let reloader = builder.load().expect("loaded");
         let mut events = reloader.events();
         reloader.start().expect("started");

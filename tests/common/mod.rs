@@ -279,7 +279,7 @@ pub fn wait_for_chain(reloader: &ServerReloader, pair: &Pair) -> u64 {
 
 fn wait_for(reloader: &ServerReloader, wanted: impl Fn(&[CertificateDer<'_>]) -> bool) -> u64 {
     let deadline = Instant::now() + DEADLINE;
-    let mut current = reloader.served();
+    let mut current = reloader.current();
     while !wanted(&presented_by(&current.value.config)) {
         let left = deadline.saturating_duration_since(Instant::now());
         current = reloader

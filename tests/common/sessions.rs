@@ -79,7 +79,7 @@ impl Sessions {
     }
 
     fn take_up(&mut self, files: &[super::NamedFile<'_>], name: &str) {
-        let served = self.reloader.served();
+        let served = self.reloader.current();
         if served.generation == self.current.0 {
             return;
         }

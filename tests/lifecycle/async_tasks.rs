@@ -22,7 +22,7 @@ use std::{
 
 use case::{Case, Driver, Entry, Fate, Meanwhile};
 use course::Reloads;
-use rustls_reload::{Handle, Reload};
+use rustls_reload::{Reload, Reloader};
 use world::Stage;
 
 fn cases() -> Vec<Case> {
@@ -62,12 +62,12 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn shipped(handle: Handle<u64>) -> Pin<Box<dyn Future<Output = Reload>>> {
+fn shipped(handle: Reloader<u64>) -> Pin<Box<dyn Future<Output = Reload>>> {
     Box::pin(async move { handle.reload().await })
 }
 
 /// Breaks: INV-07. Waits for the reload on the executor.
-fn blocking(handle: Handle<u64>) -> Pin<Box<dyn Future<Output = Reload>>> {
+fn blocking(handle: Reloader<u64>) -> Pin<Box<dyn Future<Output = Reload>>> {
     Box::pin(async move { handle.reload_now() })
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::common::{self, DEADLINE, this_test};
-use rustls_reload::{Build, Built, Clock, Context, Error, Files, Reload, Reloader, SystemClock, Timing};
+use rustls_reload::{Build, Builder, Built, Clock, Context, Error, Files, Reload, SystemClock, Timing};
 
 /// Set in a process of its own: the file that holds the seconds by which its wall clock is set.
 const CHILD: &str = "RUSTLS_RELOAD_CLOCKS";
@@ -105,7 +105,7 @@ fn serves_over(steps: &[i64], set: impl Fn(i64)) {
         poll: Duration::from_secs(3600),
         ..Timing::default()
     };
-    let reloader = Reloader::builder([&path], Bytes).timing(timing).load().unwrap();
+    let reloader = Builder::new([&path], Bytes).timing(timing).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
     common::started(&mut events);
@@ -126,7 +126,7 @@ fn serves_over(steps: &[i64], set: impl Fn(i64)) {
             generation = published.generation;
             assert_eq!(published.value, content.as_bytes());
         }
-        assert_eq!(reloader.handle().reload_now(), Reload::Unchanged);
+        assert_eq!(reloader.reload_now(), Reload::Unchanged);
     }
     // Set forward by a day while somebody waits for no longer than a while, and woken by a reload
     // in between.

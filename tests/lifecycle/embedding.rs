@@ -32,13 +32,13 @@ fn inv13_acceptor_alone_keeps_reloading_until_it_is_dropped() {
     let generations = generations(2);
     let mut volume = Volume::of(&generations[0]);
     let acceptor = acceptor_of(&volume);
-    let handle = acceptor.handle();
-    let mut events = handle.events();
+    let reloader = acceptor.reloader();
+    let mut events = reloader.events();
     volume.publish(&generations[1].files());
-    let served = handle.wait_published(1, common::DEADLINE).unwrap();
+    let served = reloader.wait_published(1, common::DEADLINE).unwrap();
     assert_eq!(common::presented_by(&served.value.config)[0], generations[1].server.leaf);
     drop(acceptor.clone());
-    assert!(handle.status().running, "a clone that is dropped stops nothing");
+    assert!(reloader.status().running, "a clone that is dropped stops nothing");
     drop(acceptor);
     expect(&mut events, "stop", is_stopped);
 }
@@ -162,7 +162,7 @@ fn inv13_late_observer_may_reload_and_add_others() {
     volume.publish(&generations[1].files());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let inner = Arc::new(AtomicUsize::new(0));
-    let (noted, counted, handle) = (Arc::clone(&seen), Arc::clone(&inner), reloader.handle());
+    let (noted, counted, handle) = (Arc::clone(&seen), Arc::clone(&inner), reloader.clone());
     reloader.on_publish(move |published| {
         noted.lock().unwrap().push(published.generation);
         if published.generation == 1 {
@@ -186,7 +186,7 @@ fn inv12_late_observer_that_is_slow_gets_the_latest_alone() {
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let replaced = thread::scope(|scope| {
-        let observing = reloader.handle();
+        let observing = reloader.clone();
         scope.spawn(move || {
             observing.on_publish(move |published| {
                 begun.send(published.generation).unwrap();
@@ -260,7 +260,7 @@ async fn inv13_reload_that_is_given_up_keeps_nothing_going() {
     // A subscription keeps what is served alive, and nothing going.
     let events = reloader.events();
     volume.publish(&generations[1].files());
-    let handle = reloader.handle();
+    let handle = reloader.clone();
     let asked = tokio::time::timeout(Duration::ZERO, async move { handle.reload().await }).await;
     assert!(asked.is_err(), "it waits for the build");
     begins.recv_timeout(common::DEADLINE).unwrap();
@@ -355,7 +355,6 @@ fn types_are_what_an_application_state_needs() {
         size_of::<T>()
     }
     assert!(is_state::<ServerReloader>() > 0 && is_state::<Acceptor>() > 0);
-    assert!(is_state::<rustls_reload::Handle<rustls_reload::ServerTls>>() > 0);
     static STATE: OnceLock<ServerReloader> = OnceLock::new();
     assert!(STATE.get().is_none());
 }

@@ -14,8 +14,8 @@ use crate::common::{
     self, Generation, Volume, by_events_only, drain, expect, generations, published, quick, started,
 };
 use rustls_reload::{
-    AlreadyRunning, Build, Built, Context, Error, Event, Events, Files, Handle, Layer, Published, Reload,
-    Reloader, ServerReloader, ServerTls,
+    AlreadyRunning, Build, Builder, Built, Context, Error, Event, Events, Files, Layer, Published, Reload,
+    ServerReloader, ServerTls,
 };
 
 fn stopped(events: &mut Events<ServerTls>) {
@@ -23,7 +23,7 @@ fn stopped(events: &mut Events<ServerTls>) {
 }
 
 /// A place for a handle, for callbacks that are made before there is one.
-type Place = Arc<OnceLock<Handle<ServerTls>>>;
+type Place = Arc<OnceLock<ServerReloader>>;
 
 /// As [`Place`], for those who stop it.
 type Whole = Arc<OnceLock<Weak<ServerReloader>>>;
@@ -74,7 +74,7 @@ fn inv13_nothing_is_published_after_a_stop_and_the_last_stays_readable() {
     // It is not forgotten either.
     reloader.start().unwrap();
     common::wait_for_leaf(&reloader, &new.server);
-    let handle = reloader.handle();
+    let handle = reloader.clone();
     reloader.stop().unwrap();
     drop(reloader);
     assert_eq!(handle.reload_now(), Reload::Stopped);
@@ -210,7 +210,7 @@ fn inv13_a_reload_asked_for_in_a_callback_is_queued_and_then_happens() {
             (reloader, pair)
         };
         let (reloader, last) = reloader;
-        place.get_or_init(|| reloader.handle());
+        place.get_or_init(|| reloader.clone());
         if worker {
             reloader.start().unwrap();
         }
@@ -254,7 +254,7 @@ fn inv01_inv13_a_reload_asked_for_before_a_stop_is_not_carried_out_by_the_next_s
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
     assert_eq!(told.recv_timeout(common::DEADLINE).unwrap(), (Reload::Queued, Ok(())));
     stopped(&mut events);
-    let (writing, generation) = (Instant::now(), reloader.served().generation);
+    let (writing, generation) = (Instant::now(), reloader.current().generation);
     write(&generations[2]);
     reloader.start().unwrap();
     assert!(reloader.wait_published(generation, common::DEADLINE).is_some());
@@ -307,7 +307,7 @@ fn inv03_a_panic_in_any_method_of_a_build_is_a_refusal_and_the_driver_goes_on() 
     let file = tempfile::NamedTempFile::new().unwrap();
     let (in_build, in_shrinks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let build = Panics { in_build: Arc::clone(&in_build), in_shrinks: Arc::clone(&in_shrinks) };
-    let reloader = Reloader::builder([file.path()], build).timing(by_events_only()).load().unwrap();
+    let reloader = Builder::new([file.path()], build).timing(by_events_only()).load().unwrap();
     let mut events = reloader.events();
     let mut length = 0;
     for worker in [false, true] {

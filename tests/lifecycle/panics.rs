@@ -12,8 +12,8 @@ use std::{
 
 use crate::common::{expect, published, quick, refused, replace, started};
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, Reload, Reloader, SystemClock,
-    Timing, watch::MakeWatcher,
+    Build, Builder, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, Reload, Reloader,
+    SystemClock, Timing, watch::MakeWatcher,
 };
 
 /// A payload whose drop panics.
@@ -50,7 +50,7 @@ fn inv15_panic_payload_that_panics_when_dropped_ends_nothing() {
     replace(&path, b"1");
     let make: MakeWatcher = Box::new(|_| panic_any(Bomb));
     let panicked = AtomicBool::new(false);
-    let builder = Reloader::builder([&path], Bytes).timing(quick()).watcher(Some(make));
+    let builder = Builder::new([&path], Bytes).timing(quick()).watcher(Some(make));
     let callback = move |event: &Event| {
         if matches!(event, Event::Published { .. }) && !panicked.swap(true, Ordering::SeqCst) {
             panic_any(Bomb);
@@ -139,7 +139,7 @@ fn inv15_drop_of_a_value_that_a_stop_discards_ends_nothing() {
     let (_dir, path) = file(b"1");
     let build = Fragiles::default();
     let stopped = Arc::clone(&build.stopped);
-    let reloader = Arc::new(Reloader::builder([&path], build).timing(quick()).load().unwrap());
+    let reloader = Arc::new(Builder::new([&path], build).timing(quick()).load().unwrap());
     let mut events = reloader.events();
     reloader.start().unwrap();
     started(&mut events);
@@ -156,7 +156,7 @@ fn inv15_drop_of_a_value_that_a_stop_discards_ends_nothing() {
 #[test]
 fn inv15_drop_of_a_value_that_waits_for_its_date_ends_nothing() {
     let (_dir, path) = file(b"1");
-    let reloader = Reloader::builder([&path], Fragiles::default()).timing(quick()).load().unwrap();
+    let reloader = Builder::new([&path], Fragiles::default()).timing(quick()).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
     started(&mut events);
@@ -210,7 +210,7 @@ fn inv15_clock_that_panics_ends_nothing() {
     for reading in 0.. {
         let (_dir, path) = file(b"1");
         let clock = Failing::new();
-        let builder = Reloader::builder([&path], Bytes).timing(never).clock(Arc::clone(&clock) as _);
+        let builder = Builder::new([&path], Bytes).timing(never).clock(Arc::clone(&clock) as _);
         let reloader = builder.load().unwrap();
         let mut events = reloader.events();
         clock.fail_after(reading);

@@ -13,7 +13,7 @@ use std::{
 
 use crate::common::{DEADLINE, Wall, at_once, quick, replace};
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Files, Handle, Now, Reloader, Status, SystemClock, Timing,
+    Build, Builder, Built, Clock, Context, Error, Event, Files, Now, Reloader, Status, SystemClock, Timing,
     fs::NativeFs, internal::native_watcher, watch::MakeWatcher,
 };
 use rustls_reload_testkit::{InterceptFs, Verb};
@@ -71,7 +71,7 @@ impl Build for Bytes {
 fn reloader(path: &Path, at: At, gate: &Gate) -> (Reloader<Vec<u8>>, Arc<Mutex<Duration>>) {
     // A gate that nobody closes, where it is another place that hangs.
     let gate_at = |here| if at == here { gate.clone() } else { Gate::new().0 };
-    let builder = Reloader::builder([path], Bytes(gate_at(At::Build))).timing(quick());
+    let builder = Builder::new([path], Bytes(gate_at(At::Build))).timing(quick());
     let [event, publication, file_system, watcher] =
         [At::Event, At::Publication, At::FileSystem, At::Watcher].map(gate_at);
     let make: MakeWatcher = Box::new(move |hints| {
@@ -142,7 +142,7 @@ fn inv15_driver_that_hangs_shows_in_the_status_and_recovers() {
             assert!(since >= *called.lock().unwrap(), "{at:?}: an earlier snapshot");
         }
         // The time stands while the driver hangs, whoever asks.
-        assert_eq!(reloader.handle().status().stalled_since, Some(since), "{at:?}");
+        assert_eq!(reloader.status().stalled_since, Some(since), "{at:?}");
         if *at == At::Watcher {
             replace(&path, b"two");
         }
@@ -170,7 +170,7 @@ fn inv15_idle_driver_is_not_stalled_whatever_the_wall_clock() {
     let wall = Wall::new();
     // Polls so long that no pause of this machine lasts for three of them.
     let timing = Timing { poll: Duration::from_secs(7), ..quick() };
-    let builder = Reloader::builder([&path], Bytes(Gate::new().0)).timing(timing);
+    let builder = Builder::new([&path], Bytes(Gate::new().0)).timing(timing);
     let reloader = builder.clock(Arc::clone(&wall) as Arc<dyn Clock>).load().unwrap();
     reloader.start().unwrap();
     until(&reloader, "watched", |status| !status.watched.is_empty());
@@ -211,7 +211,7 @@ fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     let path = dir.path().join("file");
     replace(&path, b"one");
     let clock = Arc::new(Jumping(SystemClock::new(), AtomicU32::new(0)));
-    let (slow, place) = (Arc::clone(&clock), Arc::new(OnceLock::<Handle<Vec<u8>>>::new()));
+    let (slow, place) = (Arc::clone(&clock), Arc::new(OnceLock::<Reloader<Vec<u8>>>::new()));
     let (asked, seen) = mpsc::channel();
     let asks = Arc::clone(&place);
     let hook = move |verb| {
@@ -226,10 +226,10 @@ fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     };
     let short = Duration::from_millis(20);
     let timing = Timing { poll: short, degraded_poll: short, ..quick() };
-    let builder = Reloader::builder([&path], Bytes(Gate::new().0)).timing(timing).watcher(None);
+    let builder = Builder::new([&path], Bytes(Gate::new().0)).timing(timing).watcher(None);
     let fs = InterceptFs::new(NativeFs::default(), Arc::new(hook));
     let reloader = builder.clock(Arc::clone(&clock) as Arc<dyn Clock>).load_from(fs).unwrap();
-    place.get_or_init(|| reloader.handle());
+    place.get_or_init(|| reloader.clone());
     reloader.start().unwrap();
     // The driver's first look is a stall, since nothing was known of the time that it takes. Its
     // second snapshot belongs to it: what cannot be watched is looked at twice.

@@ -3,7 +3,7 @@
 use std::{fs, io::Write, time::Duration};
 
 use crate::common;
-use rustls_reload::{Build, Built, Context, Error, Files, Reloader, Timing};
+use rustls_reload::{Build, Builder, Built, Context, Error, Files, Timing};
 
 /// Publishes the file as it is.
 struct Bytes;
@@ -28,7 +28,7 @@ fn inv01_a_start_in_the_middle_of_a_write_in_place_waits_for_its_end() {
         fs::write(&path, "old one, old two").unwrap();
         // Longer than this test may be held up between its two writes.
         let timing = Timing { settle: Duration::from_secs(2), ..Timing::default() };
-        let reloader = Reloader::builder([&path], Bytes).timing(timing).load().unwrap();
+        let reloader = Builder::new([&path], Bytes).timing(timing).load().unwrap();
         let mut events = reloader.events();
         if again {
             reloader.start().unwrap();

@@ -24,7 +24,7 @@ fn inv13_the_tokio_worker_ends_when_shutdown_turns_true() {
         volume.publish(&generations[1].files());
         let next = tokio::time::timeout(common::DEADLINE, reloader.published(1)).await.unwrap();
         assert_eq!(next.generation, 2);
-        assert_eq!(reloader.handle().reload().await, Reload::Unchanged);
+        assert_eq!(reloader.reload().await, Reload::Unchanged);
         assert!(!worker.is_finished());
         shutdown.send(true).unwrap();
         tokio::time::timeout(common::DEADLINE, worker).await.unwrap().unwrap();

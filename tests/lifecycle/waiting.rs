@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Build, Built, Context, Error, Files, Reloader, Timing};
+use rustls_reload::{Build, Builder, Built, Context, Error, Files, Timing};
 
 struct Bytes;
 
@@ -40,7 +40,7 @@ fn inv12_a_wait_that_is_given_up_leaves_nothing_behind() {
     let path = dir.path().join("file");
     fs::write(&path, "one").unwrap();
     let timing = Timing { settle: Duration::from_millis(1), ..Timing::default() };
-    let reloader = Reloader::builder([&path], Bytes).timing(timing).load().unwrap();
+    let reloader = Builder::new([&path], Bytes).timing(timing).load().unwrap();
 
     let given_up = Arc::new(Woken::default());
     for _ in 0..3 {

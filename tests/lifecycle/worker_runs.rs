@@ -1,6 +1,6 @@
 //! The worker for tokio ends with its own run of the driver and leaves a later one alone. Checks: INV-13.
 
-use rustls_reload::{Build, Built, Context, Error, Files, Reloader};
+use rustls_reload::{Build, Builder, Built, Context, Error, Files};
 
 struct Length;
 
@@ -17,7 +17,7 @@ async fn inv13_a_late_shutdown_leaves_the_next_run_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     std::fs::write(&path, "content").unwrap();
-    let reloader = Reloader::builder([&path], Length).load().unwrap();
+    let reloader = Builder::new([&path], Length).load().unwrap();
     let (shutdown, receiver) = tokio::sync::watch::channel(false);
     let task = reloader.spawn_worker(receiver).unwrap();
     let mut events = reloader.events();

@@ -245,7 +245,7 @@ fn inv13_inv15_without_threads_a_start_and_a_reload_are_refused_and_a_stop_works
         // No more than there are; root of nothing may set no higher limit again, and need not.
         let now = Command::new("sh").args(["-c", &format!("exec {}", allow_threads(1))]).status();
         assert!(now.unwrap().success());
-        let Reload::Refused(error) = one.handle().reload().await else { panic!("a thread all the same") };
+        let Reload::Refused(error) = one.reload().await else { panic!("a thread all the same") };
         assert_eq!(error.layer(), Layer::Process, "{error}");
         assert!(error.why().starts_with("no thread for a reload by hand: "), "{error}");
         for refused in [other.start().unwrap_err(), other.spawn_worker(receiver).unwrap_err()] {

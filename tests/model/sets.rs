@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Files, Reloader, Timing,
+    Build, Builder, Built, Clock, Context, Error, Event, Files, Timing,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 use rustls_reload_harness::sim::{
@@ -159,7 +159,7 @@ fn inv05_a_set_that_never_rests_postpones_no_other() {
             let sim = sim.clone();
             Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints))))
         };
-        let builder = Reloader::builder(&world.sets()[0], world.build(&sim)).set(&world.sets()[1]);
+        let builder = Builder::new(&world.sets()[0], world.build(&sim)).set(&world.sets()[1]);
         live.load_by(builder.clock(sim.clock()).watcher(Some(watcher))).unwrap();
         live.start();
         // Each round writes other bytes, and the last block of each file is missing in between.
@@ -243,7 +243,7 @@ fn inv11_what_a_watcher_that_ended_watched_is_watched_by_the_next_for_every_set(
             clock.sleep(ms(60));
         }
     };
-    let builder = Reloader::builder([&paths[0]], Length).set([&paths[1]]).set([&paths[2]]);
+    let builder = Builder::new([&paths[0]], Length).set([&paths[1]]).set([&paths[2]]);
     live.load_by(builder.clock(sim.clock()).watcher(Some(make)).on_event(slow)).unwrap();
     let mut events = live.reloader().events();
     live.start();

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Build, Built, Context, Error, Files, Reloader, Timing, watch::MakeWatcher};
+use rustls_reload::{Build, Builder, Built, Context, Error, Files, Timing, watch::MakeWatcher};
 use rustls_reload_harness::sim::{InteractiveWorld, SimWatcher, WorldConfig};
 use rustls_reload_testkit::{NamedFile, Op, kubelet_first, kubelet_update};
 
@@ -49,8 +49,7 @@ fn served(
         Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints))))
     };
     let all = Arc::new(Mutex::new(Vec::new()));
-    let builder =
-        Reloader::builder(&paths, Recorded).timing(timing).clock(sim.clock()).watcher(Some(watcher));
+    let builder = Builder::new(&paths, Recorded).timing(timing).clock(sim.clock()).watcher(Some(watcher));
     let builder = builder.on_publish({
         let all = Arc::clone(&all);
         move |published| all.lock().unwrap().push(published.value.clone())

@@ -86,13 +86,13 @@ impl Stage {
 
     /// Lets it look so often, and asserts that nothing else came of it.
     fn looks_in_vain(&mut self, looks: u64) {
-        let (before, start) = (self.reloader.served(), Instant::now());
+        let (before, start) = (self.reloader.current(), Instant::now());
         let first = self.reloader.status().snapshots;
         while self.reloader.status().snapshots < first + looks {
             assert!(start.elapsed() < DEADLINE, "nobody looks: {:#?}", self.reloader.status());
             std::thread::yield_now();
         }
-        assert!(Arc::ptr_eq(&before, &self.reloader.served()));
+        assert!(Arc::ptr_eq(&before, &self.reloader.current()));
         let mut told = common::drain(&mut self.events);
         told.retain(|event| !matches!(**event, Event::Expiring { .. } | Event::Expired { .. }));
         assert_eq!(told, []);
@@ -118,14 +118,14 @@ impl Stage {
 fn inv02_inv03_an_expired_replacement_is_refused_while_the_served_certificate_is_valid() {
     let mut stage = Stage::new((-HOUR, 2 * HOUR), |server| server);
     let old = stage.generation.server.clone();
-    let before = stage.reloader.served();
+    let before = stage.reloader.current();
     let expired = stage.publish((-3 * HOUR, -HOUR));
     let error = refused(&mut stage.events);
     assert_eq!(error.layer(), Layer::Validity);
     assert_eq!(error.path(), Some(stage.volume.path("tls.crt").as_path()));
     assert_eq!(stage.reloader.reload_now(), Reload::Refused(error.clone()));
     stage.looks_in_vain(3);
-    assert!(Arc::ptr_eq(&before, &stage.reloader.served()));
+    assert!(Arc::ptr_eq(&before, &stage.reloader.current()));
     stage.serves(&old, true);
     // Nothing else is written, and the clock is set: to when the served one has expired too.
     stage.wall.set(2 * HOUR + 1);

@@ -17,8 +17,8 @@ use std::{
 
 use crate::common::{DEADLINE, drain, expect, published, quick, refused, started, this_test, wait_for_tick};
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, Reload, Reloader, StartError,
-    Status, SystemClock, Timing,
+    Build, Builder, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, Reload, Reloader,
+    StartError, Status, SystemClock, Timing,
 };
 
 /// Publishes the files as they are; refuses what begins with "bad", and holds what begins with "later".
@@ -47,7 +47,7 @@ fn timing() -> Timing {
 }
 
 fn load(paths: &[&Path], timing: Timing) -> Reloader<Value> {
-    Reloader::builder(paths, Bytes).timing(timing).load().unwrap()
+    Builder::new(paths, Bytes).timing(timing).load().unwrap()
 }
 
 fn wait_until(reloader: &Reloader<Value>, what: &str, done: impl Fn(&Status) -> bool) -> Status {
@@ -252,7 +252,7 @@ fn inv01_a_first_load_between_the_renames_of_two_directories_waits_for_the_secon
     let clock =
         Publisher { clock: SystemClock::new(), done: AtomicBool::new(false), then: move || renew("ca") };
     let timing = Timing { settle, ..timing() };
-    let reloader = Reloader::builder([at("pair/file"), at("ca/file")], Bytes)
+    let reloader = Builder::new([at("pair/file"), at("ca/file")], Bytes)
         .timing(timing)
         .clock(Arc::new(clock))
         .load()
@@ -316,7 +316,7 @@ fn inv13_a_reloader_stays_stopped_when_a_start_gets_no_thread() {
     let path = dir.path().join("file");
     fs::write(&path, "one").unwrap();
     // Nobody joins the watcher's thread, so its stack may be kept for the next one after all.
-    let reloader = Reloader::builder([&path], Bytes).watcher(None).load().unwrap();
+    let reloader = Builder::new([&path], Bytes).watcher(None).load().unwrap();
     reloader.start().unwrap();
     reloader.stop().unwrap();
     let pages = fs::read_to_string("/proc/self/statm").unwrap();
@@ -383,7 +383,7 @@ fn inv01_a_reload_asked_for_before_a_stop_asserts_nothing_at_the_next_start() {
         }
     };
     let timing = Timing { settle: Duration::from_secs(1), ..timing() };
-    let reloader = Reloader::builder(&paths, Bytes).timing(timing).on_event(ask_and_stop).load().unwrap();
+    let reloader = Builder::new(&paths, Bytes).timing(timing).on_event(ask_and_stop).load().unwrap();
     let reloader = Arc::new(reloader);
     place.set(Arc::downgrade(&reloader)).unwrap();
     let mut events = reloader.events();
@@ -427,7 +427,7 @@ fn inv11_a_recovery_that_a_stop_prevented_is_told_after_the_next_start() {
             inside.get().and_then(Weak::upgrade).unwrap().stop().unwrap();
         }
     };
-    let reloader = Arc::new(Reloader::builder([&path], After(stop)).timing(timing()).load().unwrap());
+    let reloader = Arc::new(Builder::new([&path], After(stop)).timing(timing()).load().unwrap());
     place.set(Arc::downgrade(&reloader)).unwrap();
     let mut events = reloader.events();
     fs::write(&path, "bad").unwrap();

@@ -34,8 +34,8 @@ fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {
     assert_eq!((old, new), (&before.leaf, &after.leaf));
     assert_ne!(old, new);
     assert_eq!(after.generation, 2);
-    assert_eq!(reloader.served().generation, 2);
-    assert_eq!(after.leaf.as_ref(), Some(&reloader.served().value.leaf));
+    assert_eq!(reloader.current().generation, 2);
+    assert_eq!(after.leaf.as_ref(), Some(&reloader.current().value.leaf));
     assert_eq!((after.refused, after.differs_since, after.deferred_until), (None, None, None));
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
 }
@@ -57,7 +57,7 @@ fn inv05_the_watcher_serves_what_is_on_disk_and_the_callbacks_hear_of_it() {
     assert_eq!(hears.recv_timeout(common::DEADLINE).unwrap(), Event::Started);
     volume.publish(&new.files());
     let taken = takes.recv_timeout(common::DEADLINE).unwrap();
-    assert!(Arc::ptr_eq(&taken, &reloader.served()));
+    assert!(Arc::ptr_eq(&taken, &reloader.current()));
     assert_eq!(*shake(&taken.value.config, &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
     let heard = hears.recv_timeout(common::DEADLINE).unwrap();
     assert!(matches!(heard, Event::Published { generation: 2, recovered: false, .. }), "{heard:?}");
@@ -99,7 +99,7 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
     common::started(&mut events);
     for (i, Spoil { what, layer, blamed, spoil }) in spoils.into_iter().enumerate() {
         let what = format!("{what}: {}", blamed.unwrap_or("the build"));
-        let before = (reloader.config(), reloader.served(), reloader.status());
+        let before = (reloader.config(), reloader.current(), reloader.status());
         let next = Generation::new(2 * i + 1);
         volume.publish_spoilt(&next.files(), |payload| spoil(payload));
         let error = refused(&mut events);
@@ -111,7 +111,7 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
         }
         assert_eq!(drain(&mut events), [], "{what}: told again");
         assert!(Arc::ptr_eq(&before.0, &reloader.config()), "{what}");
-        assert!(Arc::ptr_eq(&before.1, &reloader.served()), "{what}");
+        assert!(Arc::ptr_eq(&before.1, &reloader.current()), "{what}");
         let status = reloader.status();
         assert_eq!((status.generation, &status.leaf), (before.2.generation, &before.2.leaf), "{what}");
         let stands = status.refused.unwrap_or_else(|| panic!("{what}: no refusal in the status"));
@@ -173,7 +173,7 @@ fn inv11_status_is_never_ahead_of_what_is_served_nor_behind_it() {
             let mut reads = 0_u64;
             while !done.load(Ordering::Relaxed) {
                 let before = reloader.status();
-                let served = reloader.served();
+                let served = reloader.current();
                 let after = reloader.status();
                 assert!((before.generation..=after.generation).contains(&served.generation));
                 if before.generation == after.generation {

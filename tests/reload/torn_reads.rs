@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::common::{self, Volume};
-use rustls_reload::{Error, Event, Events, Layer, Reload, Reloader, Timing, fs::NativeFs};
+use rustls_reload::{Builder, Error, Event, Events, Layer, Reload, Timing, fs::NativeFs};
 use rustls_reload_harness::sim::{
     self, CHAIN, InteractiveWorld, KEY, MarkedBuild, Set, SimWatcher, Value, WorldConfig,
 };
@@ -55,7 +55,7 @@ impl World {
             None => Ok(usize::MAX),
         };
         let watched = sim.clone();
-        let builder = Reloader::builder(&paths, MarkedBuild::new(&sim))
+        let builder = Builder::new(&paths, MarkedBuild::new(&sim))
             .clock(sim.clock())
             .watcher(Some(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&watched, hints))))));
         live.load_through(builder, InterceptFs::new(sim.fs(), Arc::new(hook)))?;

@@ -21,7 +21,7 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
     let mut events = reloader.events();
     reloader.start().unwrap();
     common::started(&mut events);
-    let (current, served) = (reloader.config(), reloader.served());
+    let (current, served) = (reloader.config(), reloader.current());
     let client = client(&generations, &[&TLS13]);
     assert!(!shake(&current, &client).unwrap().resumed);
     let mut looks = reloader.status().snapshots;
@@ -54,7 +54,7 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
         assert_eq!(reloader.reload_now(), Reload::Unchanged, "{what}");
         looks = reloader.status().snapshots;
         assert!(Arc::ptr_eq(&current, &reloader.config()), "{what}");
-        assert!(Arc::ptr_eq(&served, &reloader.served()), "{what}");
+        assert!(Arc::ptr_eq(&served, &reloader.current()), "{what}");
         assert!(shake(&reloader.config(), &client).unwrap().resumed, "{what}: the session is gone");
         assert_eq!(common::drain(&mut events), [], "{what}");
     }

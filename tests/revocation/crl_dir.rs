@@ -77,11 +77,11 @@ fn inv05_what_comes_into_the_directory_goes_or_is_replaced_there_is_served_by_ev
     server.start().unwrap();
     started(&mut events);
     assert_eq!(world.let_in(&server), [true, true]);
-    let epoch = server.served().value.trust_epoch();
+    let epoch = server.current().value.trust_epoch();
     world.put("b.crl", &world.list(2, 1));
     published(&mut events);
     assert_eq!(world.let_in(&server), [false, true], "a list came");
-    assert_eq!(server.served().value.trust_epoch(), epoch + 1);
+    assert_eq!(server.current().value.trust_epoch(), epoch + 1);
     world.put("b.crl", &world.list(3, 2));
     published(&mut events);
     assert_eq!(world.let_in(&server), [false, false], "it was replaced");

@@ -152,18 +152,18 @@ fn grows(kind: Kind, rule: Rule) -> Result<(), String> {
             return Err("INV-08: a session did not resume over a list that lists the same".to_owned());
         }
     }
-    assert_eq!((server.reloader.served().value.trust_epoch(), shrunk(&mut events)), (1, 0));
+    assert_eq!((server.reloader.current().value.trust_epoch(), shrunk(&mut events)), (1, 0));
     // It names one of them.
     assert_eq!(server.publish(&world.files(&world.lists(&[&world.bad], 3)), "localhost"), Reload::Reloaded);
     if let Ok(resumed) = resumed(&server, &clients[0]) {
         return Err(format!("INV-09: a revoked client was let in, resumed: {resumed}"));
     }
     assert_eq!((resumed(&server, &clients[1])?, resumed(&server, &clients[1])?), (false, true));
-    assert_eq!((server.reloader.served().value.trust_epoch(), shrunk(&mut events)), (2, 1));
+    assert_eq!((server.reloader.current().value.trust_epoch(), shrunk(&mut events)), (2, 1));
     // And is forgiven: what was made before is gone for good.
     assert_eq!(server.publish(&world.files(&world.lists(&[], 4)), "localhost"), Reload::Reloaded);
     assert_eq!((resumed(&server, &clients[0])?, resumed(&server, &clients[0])?), (false, true));
-    assert_eq!((server.reloader.served().value.trust_epoch(), shrunk(&mut events)), (3, 0));
+    assert_eq!((server.reloader.current().value.trust_epoch(), shrunk(&mut events)), (3, 0));
     Ok(())
 }
 
@@ -259,7 +259,7 @@ fn inv03_a_list_that_cannot_be_used_is_a_refusal_and_never_no_list() {
     let mut events = reloader.events();
     reloader.start().unwrap();
     common::started(&mut events);
-    let before = reloader.served();
+    let before = reloader.current();
     for Spoil { what, layer, spoil, .. } in broken(&world) {
         volume.publish_spoilt(&world.files(&world.lists(&[], 2)), |payload| spoil(payload));
         let error = refused(&mut events);
@@ -268,7 +268,7 @@ fn inv03_a_list_that_cannot_be_used_is_a_refusal_and_never_no_list() {
             (layer, Some(volume.path("ca.crl").as_path())),
             "{what}: {error}"
         );
-        assert!(Arc::ptr_eq(&before, &reloader.served()), "{what}");
+        assert!(Arc::ptr_eq(&before, &reloader.current()), "{what}");
         assert_eq!(world.let_in(&reloader, [&world.bad, &world.good]), [false, true], "{what}");
         assert_eq!(reloader.status().refused.unwrap().error, error, "{what}");
         // A first load is as strict, but for what is a matter of time or of what was served before.
@@ -293,7 +293,7 @@ fn inv02_what_rustls_cannot_use_is_refused_and_a_list_of_some_certificates_is_on
     let reloader = server(&volume).load().unwrap();
     let usual = list(&world.of.ca, &[&world.bad], 5);
     for odd in CrlVariant::ALL {
-        let before = reloader.served();
+        let before = reloader.current();
         volume.publish_in_one_tick(&world.files(&world.of.ca.odd_crl(&usual, odd).pem));
         let answer = reloader.reload_now();
         match odd {
@@ -313,7 +313,7 @@ fn inv02_what_rustls_cannot_use_is_refused_and_a_list_of_some_certificates_is_on
                     (error.layer(), error.path()),
                     (Layer::Crl, Some(volume.path("ca.crl").as_path()))
                 );
-                assert!(Arc::ptr_eq(&before, &reloader.served()), "{odd:?}");
+                assert!(Arc::ptr_eq(&before, &reloader.current()), "{odd:?}");
             }
         }
     }
@@ -424,7 +424,7 @@ fn inv02_of_several_lists_of_one_ca_the_newest_counts_and_an_older_one_is_told()
     assert_eq!(world.let_in(&reloader, both), [true, true]);
     let told = one(warnings(&reloader));
     assert!(told.contains("is older than the one before it"), "{told}");
-    assert_eq!(reloader.served().value.trust_epoch(), 2);
+    assert_eq!(reloader.current().value.trust_epoch(), 2);
 }
 
 #[test]
@@ -474,7 +474,7 @@ fn inv02_two_cas_of_one_name_and_key_are_both_kept_and_an_expired_one_blocks_not
         volume.publish_in_one_tick(&world.with(bundle, &lists));
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
         assert_eq!(world.let_in(&reloader, both), [false, true], "{epoch}");
-        assert_eq!(reloader.served().value.trust_epoch(), epoch);
+        assert_eq!(reloader.current().value.trust_epoch(), epoch);
     }
     // And with none of them nobody is let in.
     volume.publish_in_one_tick(&world.with(&unrelated, &lists));

@@ -319,7 +319,7 @@ fn inv14_sessions_end_with_what_lists_say_and_not_with_their_order() {
     let client = world.client(&[]);
     let (one, two) = (spec(1).naming(&client.leaf), spec(2).at(A));
     let (server, _) = loaded(world.server(&[&one, &two]));
-    let epoch = || server.served().value.trust_epoch();
+    let epoch = || server.current().value.trust_epoch();
     let put = |i: usize, spec: &ListSpec| {
         world.put(&format!("{i}.crl"), &world.of.ca.list(spec).der);
         assert_eq!(server.reload_now(), Reload::Reloaded);
@@ -351,7 +351,7 @@ fn inv12_list_of_more_than_4_mib_is_served_and_key_of_as_much_refused() {
     // The leaf is renewed beside it, which says nothing of the list.
     world.put("tls.crt", format!("{}\n", world.of.server.chain).as_bytes());
     assert_eq!(server.reload_now(), Reload::Reloaded);
-    assert_eq!(server.served().value.trust_epoch(), 1);
+    assert_eq!(server.current().value.trust_epoch(), 1);
     // Other files keep their limit, and are warned of from 80 % of it on.
     let padded = |length: usize| {
         let mut text = world.of.ca.pem.clone().into_bytes();

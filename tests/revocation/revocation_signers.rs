@@ -39,7 +39,7 @@ fn inv09_newly_revoked_beside_its_serial_by_another_key_ends() {
         assert!(!world.lets_in(&server, &of_old), "a full handshake refuses it");
         let resumed = shake(&server.config(), &client).is_ok_and(|shaken| shaken.resumed);
         assert_eq!(
-            (resumed, server.served().value.trust_epoch(), world.told_of_shrinking()),
+            (resumed, server.current().value.trust_epoch(), world.told_of_shrinking()),
             (false, 2, true),
             "resumed, epoch, told"
         );
@@ -173,7 +173,7 @@ fn inv11_unidentified_list_of_another_key_is_told() {
         world.list("crl.d/issuing.crl", &other, &unidentified(2));
         assert_eq!(server.reload_now(), Reload::Reloaded);
         assert!(!world.lets_in(&server, &good));
-        assert_eq!(server.served().value.trust_epoch(), 2);
+        assert_eq!(server.current().value.trust_epoch(), 2);
         assert!(world.told_of_shrinking(), "warnings: {:?}", world.warnings());
     }
 }
@@ -252,7 +252,7 @@ fn inv11_revoked_beside_its_serial_by_another_key_is_told() {
     world.list("crl.d/old.crl", &old, &spec(2).naming(&bad.leaf));
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert!(!world.lets_in(&server, &bad));
-    assert_eq!(server.served().value.trust_epoch(), 2, "no session resumes");
+    assert_eq!(server.current().value.trust_epoch(), 2, "no session resumes");
     assert!(world.told_of_shrinking(), "an open connection of it is not told");
 }
 

@@ -83,7 +83,7 @@ fn inv10_nothing_that_a_running_reloader_tells_holds_any_of_its_keys() {
         std::fs::write(&key, variant).unwrap();
         let answer = reloader.reload_now();
         refused += usize::from(matches!(answer, Reload::Refused(_)));
-        let status = format!("{answer:?} {:?} {reloader:?} {:?}", reloader.status(), reloader.served());
+        let status = format!("{answer:?} {:?} {reloader:?} {:?}", reloader.status(), reloader.current());
         told.lock().unwrap().push_str(&status);
     }
     let files = Files::new([(key, Secret::from(pair.key.as_bytes()))]);

@@ -171,7 +171,7 @@ fn refusal(number: usize) -> Refusal {
     told.put(all(&error));
     let answer = reloader.reload_now();
     assert!(matches!(answer, Reload::Refused(_)), "{what}: {answer:?}");
-    told.put(format_args!("{answer:?} {:#?} {reloader:?} {:?}", reloader.status(), reloader.served()));
+    told.put(format_args!("{answer:?} {:#?} {reloader:?} {:?}", reloader.status(), reloader.current()));
     drop(reloader);
     // The first load of the same files, and a look beforehand.
     let server = || {

@@ -22,8 +22,8 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Event, Files, Handle, Reload, Reloader, RemovedTrust,
-    ServerBuild, ServerTls, internal,
+    Build, Built, ClientAuth, Context, Error, Event, Files, Reload, Reloader, RemovedTrust, ServerBuild,
+    ServerReloader, ServerTls, internal,
 };
 use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
@@ -92,7 +92,7 @@ impl World {
     fn new(first: &[NamedFile<'_>; 3], client: Arc<ClientConfig>, teller: Teller) -> Self {
         let volume = Volume::new(first);
         let told: Arc<Mutex<Vec<bool>>> = Arc::default();
-        let slot: Arc<OnceLock<Handle<ServerTls>>> = Arc::default();
+        let slot: Arc<OnceLock<ServerReloader>> = Arc::default();
         let tell: Tell = {
             let (told, slot) = (Arc::clone(&told), Arc::clone(&slot));
             Arc::new(move || {
@@ -132,10 +132,10 @@ impl World {
 
 fn loaded<B: Build<Value = ServerTls>>(
     builder: rustls_reload::Builder<B>,
-    slot: &OnceLock<Handle<ServerTls>>,
+    slot: &OnceLock<ServerReloader>,
 ) -> Reloader<ServerTls> {
     let reloader = builder.load().unwrap();
-    let _ = slot.set(reloader.handle());
+    let _ = slot.set(reloader.clone());
     reloader
 }
 
@@ -273,7 +273,7 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
             assert_eq!(server.reload_now(), Reload::Reloaded);
         };
         let connect = |of: usize| {
-            let served = server.served();
+            let served = server.current();
             let held = Handshake::begin(Arc::clone(&served.value.config), &clients[of]).unwrap();
             (served.generation, held)
         };
@@ -297,7 +297,7 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
         let (last, held) = connect(1);
         held.end().unwrap();
         trusting(&all[1].ca.pem, &mut volume);
-        let shrunk = server.served().generation;
+        let shrunk = server.current().generation;
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         assert_eq!(told.as_mut().poll(&mut cx), Poll::Ready(shrunk));
         // It is let in, as it began under the old trust, and told so at once.
@@ -347,7 +347,7 @@ fn inv09_inv11_a_server_that_drains_ends_the_connections_of_a_trust_that_has_gon
             let renewed = |cas: &str, volume: &mut Volume| {
                 let pair = all[1].ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
                 volume.publish_in_one_tick(&files(&pair, cas));
-                server.handle()
+                server.clone()
             };
             // Asks for an echo: whether it came.
             let echo = async |stream: &mut tokio_rustls::client::TlsStream<TcpStream>| {

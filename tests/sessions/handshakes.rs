@@ -59,7 +59,7 @@ fn inv01_inv04_no_handshake_fails_or_mixes_generations_while_fifty_reloads_go_on
                     }
                     gate.wait();
                     // ... and ended after it, as what it began as.
-                    assert_eq!(reloader.served().generation, reload as u64 + 1);
+                    assert_eq!(reloader.current().generation, reload as u64 + 1);
                     let generation = whole(&held.end().unwrap(), generations);
                     assert_eq!(generation, reload - 1, "it ends under its own snapshot");
                     done.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +134,7 @@ fn inv07_the_tokio_acceptor_serves_over_tcp_what_is_served_at_that_moment() {
         };
         let (mut old_client, mut old) = connect().await;
         volume.publish(&generations[1].files());
-        assert_eq!(reloader.handle().reload().await, rustls_reload::Reload::Reloaded);
+        assert_eq!(reloader.reload().await, rustls_reload::Reload::Reloaded);
         let (new_client, new) = connect().await;
         for (i, (client, accepted)) in [(&old_client, &old), (&new_client, &new)].into_iter().enumerate() {
             assert_eq!(accepted.served.generation, i as u64 + 1);

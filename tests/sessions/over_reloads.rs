@@ -85,13 +85,13 @@ fn goes_on(kind: Kind, rule: Rule) -> Result<(), String> {
     let all = generations(2);
     let cas = bundle(&[&all[0], &all[1]]);
     let mut server = Sessions::new(&files(&all[0].server, &cas), "localhost", kind.1, rule);
-    let epoch = server.reloader.served().value.trust_epoch();
+    let epoch = server.reloader.current().value.trust_epoch();
     let client = resuming(&server, &all, kind)?;
     let mut resumed = 0;
     for renewal in 0..20 {
         let pair = renewed(&all[renewal % 2]);
         assert_eq!(server.publish(&files(&pair, &cas), "localhost"), Reload::Reloaded);
-        assert_eq!(server.reloader.served().value.trust_epoch(), epoch, "a renewal is no other trust");
+        assert_eq!(server.reloader.current().value.trust_epoch(), epoch, "a renewal is no other trust");
         let shaken = shake(&server.current(), &client).map_err(|error| error.to_string())?;
         resumed += usize::from(shaken.resumed);
         if shaken.resumed && shaken.client.as_ref() != Some(&all[0].client.leaf) {
@@ -131,7 +131,7 @@ fn inv09_order_and_duplicates_of_client_cas_do_not_matter_and_a_name_does() {
         subject.names.push("other.example".to_owned());
         let more = all[0].ca.issue(&subject, &PrivateKey::from_pem(&pair.key));
         server.publish(&files(&more, &back), "localhost, other.example");
-        assert_eq!(server.reloader.served().value.trust_epoch(), 2);
+        assert_eq!(server.reloader.current().value.trust_epoch(), 2);
         assert!(!shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         // The other order of the names is the same names.
@@ -139,7 +139,7 @@ fn inv09_order_and_duplicates_of_client_cas_do_not_matter_and_a_name_does() {
         let turned = all[0].ca.issue(&subject, &PrivateKey::p256());
         server.publish(&files(&turned, &back), "other.example, localhost");
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
-        assert_eq!(server.reloader.served().generation, 4);
+        assert_eq!(server.reloader.current().generation, 4);
     }
 }
 
@@ -182,7 +182,7 @@ fn inv09_each_name_counts_of_any_kind_and_however_many() {
     for (i, (pair, epoch)) in row.iter().enumerate().skip(1) {
         volume.publish_in_one_tick(&files(pair, &ca.pem));
         assert_eq!(server.reload_now(), Reload::Reloaded, "{i}");
-        assert_eq!(server.served().value.trust_epoch(), *epoch, "{i}");
+        assert_eq!(server.current().value.trust_epoch(), *epoch, "{i}");
     }
 }
 
@@ -193,13 +193,13 @@ fn inv08_equal_bytes_keep_every_kind_of_session_and_tell_nothing() {
         let mut server =
             Sessions::new(&files(&all[0].server, &all[0].ca.pem), "localhost", kind.1, Rule::Shipped);
         let client = resuming(&server, &all, kind).unwrap();
-        let (mut events, before) = (server.reloader.events(), server.reloader.served());
+        let (mut events, before) = (server.reloader.events(), server.reloader.current());
         for _ in 0..5 {
             let answer = server.publish(&files(&all[0].server, &all[0].ca.pem), "localhost");
             assert_eq!(answer, Reload::Unchanged);
             assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         }
-        assert!(Arc::ptr_eq(&before, &server.reloader.served()));
+        assert!(Arc::ptr_eq(&before, &server.reloader.current()));
         assert_eq!(common::drain(&mut events), []);
     }
 }
@@ -232,7 +232,7 @@ fn inv09_a_refused_or_held_candidate_leaves_the_sessions_as_they_are() {
         let pair = &all[0].server;
         let mut server = Sessions::new(&files(pair, &all[0].ca.pem), "localhost", kind.1, Rule::Shipped);
         let client = resuming(&server, &all, kind).unwrap();
-        let before = server.reloader.served();
+        let before = server.reloader.current();
         // Another trust and a key of another pair; another trust and a date to come.
         let mismatch = Pair { key: all[1].server.key.clone(), ..pair.clone() };
         let refused = server.publish(&files(&mismatch, &all[1].ca.pem), "localhost");
@@ -242,14 +242,14 @@ fn inv09_a_refused_or_held_candidate_leaves_the_sessions_as_they_are() {
         let later = all[0].ca.issue(&later, &PrivateKey::p256());
         let held = server.publish(&files(&later, &all[1].ca.pem), "localhost");
         assert!(matches!(held, Reload::Deferred(_)), "{held:?}");
-        assert!(Arc::ptr_eq(&before, &server.reloader.served()));
+        assert!(Arc::ptr_eq(&before, &server.reloader.current()));
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         // Neither was counted: this is the served trust still, and then the one after it.
         server.publish(&files(&renewed(&all[0]), &all[0].ca.pem), "localhost");
-        assert_eq!(server.reloader.served().value.trust_epoch(), 1);
+        assert_eq!(server.reloader.current().value.trust_epoch(), 1);
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         server.publish(&files(pair, &all[1].ca.pem), "localhost");
-        assert_eq!(server.reloader.served().value.trust_epoch(), 2);
+        assert_eq!(server.reloader.current().value.trust_epoch(), 2);
     }
 }
 
@@ -269,7 +269,7 @@ fn inv09_another_kind_of_key_keeps_sessions_of_tls_1_3_and_loses_those_of_tls_1_
         // P-256 and Ed25519 share their suites; RSA has others.
         for (pair, resumes) in pairs.iter().zip([true, kind.0.version == TLS13.version]) {
             assert_eq!(server.publish(&files(pair, &all[0].ca.pem), "localhost"), Reload::Reloaded);
-            assert_eq!(server.reloader.served().value.trust_epoch(), 1);
+            assert_eq!(server.reloader.current().value.trust_epoch(), 1);
             assert_eq!(shake(&server.current(), &client).unwrap().resumed, resumes, "{kind:?}");
         }
     }
@@ -289,7 +289,7 @@ fn inv09_sessions_can_be_kept_from_going_on_over_any_reload() {
             assert!(shake(&server.config(), &client).unwrap().resumed, "reload {reload}");
             volume.publish_in_one_tick(&files(&renewed(&all[0]), &all[0].ca.pem));
             assert_eq!(server.reload_now(), Reload::Reloaded);
-            assert_eq!(server.served().value.trust_epoch(), 1);
+            assert_eq!(server.current().value.trust_epoch(), 1);
         }
     }
 }
@@ -351,9 +351,9 @@ fn inv09_ticket_keys_that_come_back_are_refused_at_the_reload() {
     };
     let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Optional).tickets(make);
     let server = server.load().unwrap();
-    let before = server.served();
+    let before = server.current();
     volume.publish_in_one_tick(&all[1].files());
     let Reload::Refused(error) = server.reload_now() else { panic!("shared ticket keys were served") };
     assert_eq!(error.layer(), Layer::Config, "{error}");
-    assert!(Arc::ptr_eq(&before, &server.served()));
+    assert!(Arc::ptr_eq(&before, &server.current()));
 }

@@ -304,14 +304,14 @@ fn publish(change: &Change, kind: Kind, generation: &Generation) -> After {
     for resumed in [false, true] {
         assert_eq!(shake(&server.current(), &client).unwrap().resumed, resumed, "{}", change.what);
     }
-    let (mut events, before) = (server.reloader.events(), server.reloader.served());
+    let (mut events, before) = (server.reloader.events(), server.reloader.current());
     assert_eq!(server.publish(&files(&generation.server, next), "localhost"), Reload::Reloaded);
     let shaken = shake(&server.current(), &client);
     let lost = std::iter::from_fn(|| events.try_next()).find_map(|told| match &*told.event {
         Event::TrustReduced { lost, .. } => Some(lost.clone()),
         _ => None,
     });
-    let same = server.reloader.served().value.trust_epoch() == before.value.trust_epoch();
+    let same = server.reloader.current().value.trust_epoch() == before.value.trust_epoch();
     assert_eq!(same, change.same, "{}", change.what);
     After {
         let_in: shaken.is_ok(),

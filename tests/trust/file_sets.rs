@@ -138,7 +138,7 @@ fn inv15_broken_lists_refuse_their_set_and_pairs_are_renewed() {
         let mut events = server.events();
         server.start().unwrap();
         started(&mut events);
-        let epoch = server.served().value.trust_epoch();
+        let epoch = server.current().value.trust_epoch();
         spoil(&world);
         let named = expect(&mut events, "a refusal", |event| match event {
             Event::Refused { set, .. } => Some(set.clone()),
@@ -149,7 +149,7 @@ fn inv15_broken_lists_refuse_their_set_and_pairs_are_renewed() {
         world.put_pair(&renewed);
         wait_for_leaf(&server, &renewed);
         assert_eq!(world.both(&server), [false, true], "{what}");
-        assert_eq!(server.served().value.trust_epoch(), epoch, "{what}: a renewal keeps the sessions");
+        assert_eq!(server.current().value.trust_epoch(), epoch, "{what}: a renewal keeps the sessions");
         assert_eq!(refused(&server).map(|(path, _)| path), Some(world.path(dir)), "{what}");
     });
 }
@@ -162,11 +162,11 @@ fn inv14_lists_of_one_directory_count_while_another_is_broken() {
     fs::write(world.path("other.d/NOTES"), "none\n").unwrap();
     assert!(matches!(server.reload_now(), Reload::Refused(_)));
     assert_eq!(world.both(&server), [true, true]);
-    let epoch = server.served().value.trust_epoch();
+    let epoch = server.current().value.trust_epoch();
     world.revoke(&world.bad, 2);
     assert!(matches!(server.reload_now(), Reload::Refused(_)), "the other directory still is");
     assert_eq!(world.both(&server), [false, true]);
-    assert_eq!(server.served().value.trust_epoch(), epoch + 1, "no session outlives the new list");
+    assert_eq!(server.current().value.trust_epoch(), epoch + 1, "no session outlives the new list");
     assert_eq!(refused(&server).map(|(path, _)| path), Some(world.path("other.d")));
 }
 

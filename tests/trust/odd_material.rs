@@ -223,7 +223,7 @@ fn inv02_every_usual_key_is_served_by_every_version_and_never_printed() {
                     match server.load() {
                         Ok(reloader) => {
                             let text = fs::read_to_string(dir.path().join("tls.key")).unwrap();
-                            let out = format!("{:?} {reloader:?}", reloader.served());
+                            let out = format!("{:?} {reloader:?}", reloader.current());
                             let key = pem::key(modern.as_bytes()).unwrap().clone_der();
                             assert!(!leaks(out.as_bytes(), &key, &modern));
                             let lines = text.lines().filter(|line| !line.starts_with('-'));

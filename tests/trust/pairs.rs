@@ -128,7 +128,7 @@ fn inv02_each_name_is_answered_by_the_pair_that_holds_it_exactly_before_by_a_wil
     for (name, which) in ANSWERED {
         is_answered_by(&server, &world, name, which);
     }
-    let served = server.served();
+    let served = server.current();
     let leaf_of = |name: Option<&str>| served.value.leaf_for(name).map(|leaf| leaf.serial.clone());
     let default = leaf_of(None).unwrap();
     assert_eq!(default, served.value.leaf.serial);
@@ -155,9 +155,9 @@ fn inv02_with_strict_names_who_asks_for_nobody_here_is_refused_by_both_versions(
                 "{unknown:?}: shown a certificate"
             );
         }
-        assert_eq!(server.served().value.leaf_for(Some(unknown)), None);
+        assert_eq!(server.current().value.leaf_for(Some(unknown)), None);
     }
-    assert_eq!(server.served().value.leaf_for(None), None);
+    assert_eq!(server.current().value.leaf_for(None), None);
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn inv02_a_candidate_that_takes_the_name_of_another_pair_is_refused_until_that_l
     // Each in turn: the first time the one is refused still, and then the name is free.
     while server.reload_now() != Reload::Unchanged {}
     assert_eq!(answers(&server, &world.ca, "shared.test").unwrap(), world.named.pair.leaf.as_ref());
-    assert_eq!(server.served().generation, 3);
+    assert_eq!(server.current().generation, 3);
     assert_eq!(drain(&mut events).len(), 2, "two publications and nothing else");
 }
 
@@ -330,7 +330,7 @@ fn inv09_a_session_of_one_name_resumes_under_no_other_and_goes_on_over_a_renewal
             assert!(resumes(&server, &client, one), "{case}: the client does offer it");
             assert!(!resumes(&server, &client, another), "{case}: a session of {one} under {another}");
         }
-        let (mixing, old) = (client(), server.served());
+        let (mixing, old) = (client(), server.current());
         assert!(!resumes(&server, &mixing, "named.test"));
         world.given.renew(&world.ca, &["given.test", "exact.named.test", "other.test"]);
         assert_eq!(server.reload_now(), Reload::Reloaded);
@@ -341,7 +341,7 @@ fn inv09_a_session_of_one_name_resumes_under_no_other_and_goes_on_over_a_renewal
         world.named.renew(&world.ca, &["named.test"]);
         assert_eq!(server.reload_now(), Reload::Reloaded);
         assert!(!resumes(&server, &mixing, "named.test"), "{case}: over a change of names");
-        let epochs = (old.value.trust_epoch(), server.served().value.trust_epoch());
+        let epochs = (old.value.trust_epoch(), server.current().value.trust_epoch());
         assert_eq!(epochs, (1, 2));
     }
 }

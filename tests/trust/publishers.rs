@@ -67,7 +67,7 @@ impl Walked for ServerReloader {
     }
 
     fn epoch(&self) -> Option<u64> {
-        Some(self.served().value.trust_epoch())
+        Some(self.current().value.trust_epoch())
     }
 }
 

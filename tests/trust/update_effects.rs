@@ -167,7 +167,7 @@ fn inv03_a_file_that_is_empty_or_cut_keeps_who_is_served_and_let_in() {
     let [old, new] = &renewed_with_the_same_key();
     let mut volume = Volume::of(old);
     let reloader = strict(&volume);
-    let before = reloader.served();
+    let before = reloader.current();
     type Cut = fn(&str) -> usize;
     let cuts: [(&str, Cut); 5] = [
         ("empty", |_| 0),
@@ -187,7 +187,7 @@ fn inv03_a_file_that_is_empty_or_cut_keeps_who_is_served_and_let_in() {
             let Reload::Refused(error) = reloader.reload_now() else { panic!("{name}, {what}: taken") };
             assert!([Layer::Pem, Layer::Key].contains(&error.layer()), "{name}, {what}: {error}");
             assert_eq!(error.path(), Some(volume.path(name).as_path()), "{what}");
-            assert!(Arc::ptr_eq(&before, &reloader.served()));
+            assert!(Arc::ptr_eq(&before, &reloader.current()));
         }
         assert_eq!(let_in(&reloader.config(), &[old], [Some(old), Some(new), None]), [true, false, false]);
     }
@@ -228,7 +228,7 @@ fn inv03_one_malformed_block_in_a_bundle_refuses_all_of_it_and_neither_shrinks_n
     let pems: Vec<&str> = all.iter().map(|generation| generation.ca.pem.as_str()).collect();
     let mut volume = Volume::new(&files(&all[0].server, &pems[..2].concat()));
     let reloader = strict(&volume);
-    let before = reloader.served();
+    let before = reloader.current();
     type Damage = fn(&str) -> String;
     let damages: [(&str, Damage); 5] = [
         ("no base64", |pem| pem.replacen("MI", "*I", 1)),
@@ -250,7 +250,7 @@ fn inv03_one_malformed_block_in_a_bundle_refuses_all_of_it_and_neither_shrinks_n
             let Reload::Refused(error) = reloader.reload_now() else { panic!("{what} at {place}: taken") };
             assert!([Layer::Pem, Layer::ClientCa].contains(&error.layer()), "{what} at {place}: {error}");
             assert_eq!(error.path(), Some(volume.path("ca.crt").as_path()));
-            assert!(Arc::ptr_eq(&before, &reloader.served()));
+            assert!(Arc::ptr_eq(&before, &reloader.current()));
         }
         let shown = [Some(&all[0]), Some(&all[1]), Some(&all[2]), Some(&all[3]), None];
         let seen = let_in(&reloader.config(), &[&all[0]], shown);
@@ -277,7 +277,7 @@ fn inv03_a_client_ca_file_that_is_missing_or_unreadable_never_means_that_there_i
             let mut events = reloader.events();
             reloader.start().unwrap();
             common::started(&mut events);
-            let before = reloader.served();
+            let before = reloader.current();
             volume.publish_spoilt(&new.files(), |payload| {
                 fs::remove_file(payload.join("ca.crt")).unwrap();
                 spoil(&payload.join("ca.crt"));
@@ -288,7 +288,7 @@ fn inv03_a_client_ca_file_that_is_missing_or_unreadable_never_means_that_there_i
                 (Layer::Read, Some(volume.path("ca.crt").as_path())),
                 "{what}"
             );
-            assert!(Arc::ptr_eq(&before, &reloader.served()), "{what}");
+            assert!(Arc::ptr_eq(&before, &reloader.current()), "{what}");
             let wanted = [true, false, mode == ClientAuth::Optional];
             assert_eq!(let_in(&reloader.config(), &[old], [Some(old), Some(new), None]), wanted, "{what}");
             // And once it is there again, the new one.
@@ -357,11 +357,11 @@ fn inv09_two_cas_of_one_name_and_key_are_both_kept_whichever_comes_first() {
         (right.clone() + &left, [true, true, false]),
         (left.clone(), [true, false, false]),
     ] {
-        let epoch = reloader.served().value.trust_epoch();
+        let epoch = reloader.current().value.trust_epoch();
         volume.publish_in_one_tick(&files(&one.server, &bundle));
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
         assert_eq!(let_in(&reloader.config(), &[&one], shown), wanted);
-        assert_eq!(reloader.served().value.trust_epoch(), epoch + 1, "another trust");
+        assert_eq!(reloader.current().value.trust_epoch(), epoch + 1, "another trust");
     }
 }
 

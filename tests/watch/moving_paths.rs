@@ -11,7 +11,7 @@ use std::{
 
 use crate::common::{self, DEADLINE, at_once, by_events_only, started};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustls_reload::{Build, Built, Context, Error, Files, Layer, Reloader, Timing};
+use rustls_reload::{Build, Builder, Built, Context, Error, Files, Layer, Timing};
 
 /// The number in both files, if it is one.
 struct Number;
@@ -235,7 +235,7 @@ fn inv05_a_way_that_changes_at_every_hop_is_followed_by_events_alone() {
         let dir = tempfile::tempdir().unwrap();
         let mut tree = Tree::new(dir.path().canonicalize().unwrap());
         let timing = Timing { settle: Duration::from_millis(30), ..by_events_only() };
-        let reloader = Reloader::builder(tree.files(), Number).timing(timing).load().unwrap();
+        let reloader = Builder::new(tree.files(), Number).timing(timing).load().unwrap();
         let mut events = reloader.events();
         reloader.start().unwrap();
         started(&mut events);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload::{Build, Built, Context, Error, Event, Files, Reloader, Timing};
+use rustls_reload::{Build, Builder, Built, Context, Error, Event, Files, Timing};
 
 struct Bytes;
 
@@ -28,7 +28,7 @@ fn inv11_a_directory_that_is_gone_is_not_told_as_watched() {
     fs::create_dir(&dir).unwrap();
     fs::write(&path, "one").unwrap();
     let timing = Timing { settle: Duration::from_millis(1), ..Timing::default() };
-    let reloader = Reloader::builder([&path], Bytes).timing(timing).load().unwrap();
+    let reloader = Builder::new([&path], Bytes).timing(timing).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
     while *events.next_within(LIMIT).unwrap().event != Event::Started {}

@@ -114,7 +114,7 @@ impl Bench {
     async fn shrink(&self) {
         fs::write(self.dir.path().join("ca.crt"), &self.kept.pem).unwrap();
         let generation = self.server.reloader.status().generation;
-        self.server.reloader.handle().reload().await;
+        self.server.reloader.reload().await;
         assert!(self.server.reloader.trust_reduced_since(generation));
     }
 }

@@ -200,7 +200,7 @@ impl InteractiveWorld {
     /// # Errors
     /// The error of the load.
     pub fn load(&mut self, watcher: Option<MakeWatcher>) -> Result<(), Error> {
-        let builder = Reloader::builder(&self.paths, MarkedBuild::new(&self.sim));
+        let builder = Builder::new(&self.paths, MarkedBuild::new(&self.sim));
         self.load_by(builder.timing(self.timing).clock(self.sim.clock()).watcher(watcher))
     }
 }

@@ -133,7 +133,7 @@ impl Shipped {
         F::File: Send,
     {
         let (dirs, files): (Vec<_>, Vec<_>) = paths.iter().partition(|path| is_dir(path));
-        let builder = Reloader::builder(files, MarkedBuild::new(sim));
+        let builder = Builder::new(files, MarkedBuild::new(sim));
         let builder = dirs.into_iter().fold(builder, Builder::directory);
         Self::load_built(sim, builder, fs, watcher(make_watcher(sim)))
     }
@@ -147,7 +147,7 @@ impl Shipped {
         sets: &[Vec<PathBuf>],
         build: B,
     ) -> Result<Self, String> {
-        let builder = Reloader::builder(&sets[0], build);
+        let builder = Builder::new(&sets[0], build);
         let builder = sets[1..].iter().fold(builder, |builder, set| builder.set(set));
         Self::load_built(sim, builder, sim.fs(), make_watcher(sim))
     }

@@ -1,4 +1,4 @@
-//! Hashes of what the handles and the driver have in common.
+//! Hashes of what the clones of a reloader and its driver have in common.
 
 use std::{
     collections::BTreeMap,

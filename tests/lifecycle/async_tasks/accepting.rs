@@ -212,7 +212,7 @@ fn judge(
     at: usize,
 ) -> Result<usize, String> {
     let acceptor = world.reloader.acceptor();
-    let begun = world.reloader.served().generation;
+    let begun = world.reloader.current().generation;
     let course = accept(&acceptor, config, bytes, |step| {
         if step == at {
             world.update(update);
@@ -221,7 +221,7 @@ fn judge(
     });
     // The configuration is taken when the handshake is polled first.
     let removed = at == 0 && update == Update::Removal;
-    let wanted = if at == 0 { world.reloader.served().generation } else { begun };
+    let wanted = if at == 0 { world.reloader.current().generation } else { begun };
     match course.end {
         End::Dropped => unreachable!("nobody drops it"),
         End::Failed if removed => {}
@@ -248,7 +248,7 @@ fn judge(
             if wanted.is_pending() {
                 // It is let in, so it is drained once its CA goes.
                 world.publish(false, true);
-                let last = world.reloader.served().generation;
+                let last = world.reloader.current().generation;
                 let polled = shrunk.as_mut().poll(&mut cx);
                 if polled != Poll::Ready(last) {
                     return Err(format!("drained: {polled:?}, and its CA has gone with {last}"));
@@ -305,7 +305,7 @@ fn inv12_a_dropped_handshake_keeps_no_configuration() {
     let mut world = World::new(|server| server);
     let config = client_of(&world, &TLS13);
     for at in [0, 1, 3, 5] {
-        let old = Arc::downgrade(&world.reloader.served());
+        let old = Arc::downgrade(&world.reloader.current());
         let course = accept(&world.reloader.acceptor(), &config, 128, |step| step < at);
         assert!(matches!(course.end, End::Dropped) && course.steps == at);
         world.publish(true, true);
@@ -328,7 +328,7 @@ fn inv07_a_handshake_ends_while_a_reload_is_held() {
         });
         gate.arm(stage, false);
         world.volume.publish_in_one_tick(&files(&world.pairs[1], &world.all[0].ca.pem));
-        let handle = world.reloader.handle();
+        let handle = world.reloader.clone();
         let reloading = std::thread::spawn(move || handle.reload_now());
         let start = std::time::Instant::now();
         while !gate.holds() {

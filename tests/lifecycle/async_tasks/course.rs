@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{AlreadyRunning, Handle, Reload};
+use rustls_reload::{AlreadyRunning, Reload, Reloader};
 use tokio::sync::watch;
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
 };
 
 /// The entry point that is tried: the shipped one or a wrong design.
-pub(crate) type Reloads = fn(Handle<u64>) -> Pin<Box<dyn Future<Output = Reload>>>;
+pub(crate) type Reloads = fn(Reloader<u64>) -> Pin<Box<dyn Future<Output = Reload>>>;
 
 impl Case {
     /// Runs the case; a violation is the error.
@@ -35,8 +35,8 @@ impl Case {
         let (shutdown, receiver) = watch::channel(false);
         let mut shutdown = Some(shutdown);
         let task = self.set_up(&world, &ticks, &receiver, &mut threads).await?;
-        let generation = world.handle.status().generation;
-        let looks = world.handle.status().snapshots;
+        let generation = world.reloader.status().generation;
+        let looks = world.reloader.status().snapshots;
         let (held_wanted, wanted) = self.wanted();
 
         // The future, and its first poll.
@@ -44,15 +44,15 @@ impl Case {
         let mut expected_warnings = 0;
         let future: Pin<Box<dyn Future<Output = Output>>> = match self.entry {
             Entry::Reload => {
-                let reload = reloads(world.handle.clone());
+                let reload = reloads(Reloader::clone(&world.reloader));
                 Box::pin(async { Output::Answer(reload.await) })
             }
             Entry::Published => {
-                let published = world.handle.published(generation);
+                let published = world.reloader.published(generation);
                 Box::pin(async { Output::Generation(published.await.generation) })
             }
             Entry::TrustReduced => {
-                let shrunk = world.handle.trust_reduced(generation);
+                let shrunk = world.reloader.trust_reduced(generation);
                 Box::pin(async { Output::Generation(shrunk.await) })
             }
             Entry::Spawn => match (world.reloader.spawn_worker(receiver.clone()), self.may_start()) {
@@ -86,7 +86,7 @@ impl Case {
         if self.fate == Fate::DroppedUnpolled {
             drop(future);
             ticks.some().await;
-            if self.entry == Entry::Reload && world.handle.status().snapshots != looks {
+            if self.entry == Entry::Reload && world.reloader.status().snapshots != looks {
                 return Err("a reload that was never polled has happened".to_owned());
             }
             world.gate.open();
@@ -126,7 +126,7 @@ impl Case {
                 return Err(format!("not timed out: {:?}", future.output));
             }
         }
-        let frozen = world.handle.status().generation;
+        let frozen = world.reloader.status().generation;
         // A registered shutdown publishes nothing either.
         let is_stopped = is_stopped || self.shut_down(&world, &ticks, &threads).await?;
         let dropped = matches!(self.fate, Fate::DroppedWhileHeld | Fate::TimedOut);
@@ -158,10 +158,10 @@ impl Case {
         }
         drop(future);
         if self.worker_goes_on() && matches!(self.meanwhile, Meanwhile::Write | Meanwhile::Shrink) {
-            let served = || world.handle.current().value == world.on_disk();
+            let served = || world.reloader.current().value == world.on_disk();
             ticks.until(served).await.map_err(|()| "the last write is not served".to_owned())?;
         }
-        if is_stopped && !self.starts_again() && world.handle.status().generation != frozen {
+        if is_stopped && !self.starts_again() && world.reloader.status().generation != frozen {
             return Err("published after a stop".to_owned());
         }
         self.tear_down(world, shutdown, task.flatten(), threads, expected_warnings, &ticks).await
@@ -184,7 +184,7 @@ impl Case {
         let task = has_worker.then(|| world.reloader.spawn_worker(receiver.clone()).unwrap());
         if has_worker {
             // The look of the start has ended, too.
-            let running = || world.handle.status().running && world.handle.status().snapshots > 1;
+            let running = || world.reloader.status().running && world.reloader.status().snapshots > 1;
             ticks.until(running).await.map_err(|()| "no start".to_owned())?;
         }
         let held = async || {
@@ -206,7 +206,7 @@ impl Case {
             Driver::ByHand(stage) => {
                 world.gate.arm(stage, false);
                 world.write(false);
-                let handle = world.handle.clone();
+                let handle = Reloader::clone(&world.reloader);
                 threads.push(std::thread::spawn(move || drop(handle.reload_now())));
                 held().await?;
             }
@@ -253,7 +253,7 @@ impl Case {
         threads: &[JoinHandle<()>],
         ticks: &Ticks,
     ) -> Result<(), String> {
-        let handle = world.handle.clone();
+        let handle = Reloader::clone(&world.reloader);
         let is_held = world.gate.holds();
         let probe = std::thread::spawn(move || while is_held && handle.reload_now() != Reload::Stopped {});
         ticks.until(|| probe.is_finished()).await.map_err(|()| "no stop is registered".to_owned())?;
@@ -282,11 +282,11 @@ impl Case {
     async fn settled(self, world: &World, ticks: &Ticks) -> Result<(), String> {
         let (worker, over) = (self.worker_goes_on(), self.is_over() || self.entry == Entry::Shutdown);
         if worker {
-            let handle = world.handle.clone();
+            let handle = Reloader::clone(&world.reloader);
             let probe = std::thread::spawn(move || drop(handle.reload_now()));
             ticks.until(|| probe.is_finished()).await.map_err(|()| "a reload hangs".to_owned())?;
         } else if over || self.meanwhile == Meanwhile::Stop {
-            let ended = || !world.handle.status().running;
+            let ended = || !world.reloader.status().running;
             ticks.until(ended).await.map_err(|()| "the driver does not end".to_owned())?;
         }
         ticks.some().await;
@@ -299,14 +299,14 @@ impl Case {
             (None, Wanted::Pending) => true,
             (Some(Output::Answer(Reload::Reloaded | Reload::Unchanged)), Wanted::Done) => {
                 // Of a look that began after it was asked.
-                world.handle.current().value >= asked_with
+                world.reloader.current().value >= asked_with
             }
             (Some(Output::Answer(answer)), Wanted::Stopped) => *answer == Reload::Stopped,
             (Some(Output::Generation(generation)), Wanted::Done) => {
                 // Handshakes get it by then.
-                *generation <= world.handle.current().generation
+                *generation <= world.reloader.current().generation
             }
-            (Some(Output::TaskEnded), Wanted::Done) => !world.handle.status().running,
+            (Some(Output::TaskEnded), Wanted::Done) => !world.reloader.status().running,
             _ => false,
         };
         if fits { Ok(()) } else { Err(format!("{:?}, wanted {wanted:?}", future.output)) }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Context, Error, Event, Files, Handle, Reloader, Timing, TrustReduction,
+    Build, Builder, Built, Context, Error, Event, Files, Reloader, Timing, TrustReduction,
     fs::Kind,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
@@ -158,7 +158,6 @@ impl Watcher for Told {
 /// The reloader, its disk and its gate.
 pub(crate) struct World {
     pub(crate) reloader: Arc<Reloader<u64>>,
-    pub(crate) handle: Handle<u64>,
     pub(crate) gate: Arc<Gate>,
     /// Of the warnings so far: the text.
     pub(crate) warnings: Arc<Mutex<Vec<String>>>,
@@ -207,7 +206,7 @@ impl World {
         let warnings = Arc::<Mutex<Vec<String>>>::default();
         let (publishing, telling, warned) = (Arc::clone(&gate), Arc::clone(&gate), Arc::clone(&warnings));
         let (stops, also) = (Arc::clone(&reloader), Arc::clone(&reloader));
-        let loaded = Reloader::builder(["/file"], build)
+        let loaded = Builder::new(["/file"], build)
             .timing(timing)
             .watcher(Some(make))
             .on_publish(move |_| publishing.pass(Stage::Publish, || stop(&stops)))
@@ -221,8 +220,7 @@ impl World {
             .unwrap();
         let loaded = Arc::new(loaded);
         let _ = reloader.set(Arc::downgrade(&loaded));
-        let handle = loaded.handle();
-        Self { reloader: loaded, handle, gate, warnings, written, shrinks, hints, token }
+        Self { reloader: loaded, gate, warnings, written, shrinks, hints, token }
     }
 
     /// Writes the file, and returns the value that it holds now. Nobody is told.

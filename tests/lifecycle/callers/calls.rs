@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Handle, Reloader};
+use rustls_reload::Reloader;
 
 use super::{
     history::{Outcome, Record},
@@ -40,7 +40,7 @@ pub fn call(world: &Arc<World>, reloader: usize, kind: Kind) {
 }
 
 /// The last to let go of a reloader drops it.
-fn release(world: &Arc<World>, reloader: usize, handle: &Handle<Value>, owned: Arc<Reloader<Value>>) {
+fn release(world: &Arc<World>, reloader: usize, handle: &Reloader<Value>, owned: Arc<Reloader<Value>>) {
     if let Some(last) = Arc::into_inner(owned) {
         noted(world, reloader, Kind::Drop, handle, |_| {
             // The world's handle keeps it alive, so this is what dropping all of them does.
@@ -55,7 +55,7 @@ fn noted(
     world: &Arc<World>,
     reloader: usize,
     kind: Kind,
-    handle: &Handle<Value>,
+    handle: &Reloader<Value>,
     act: impl FnOnce(usize) -> Outcome,
 ) {
     let call = world.calls.fetch_add(1, Ordering::SeqCst);
@@ -104,7 +104,7 @@ fn by_handle(
     world: &Arc<World>,
     reloader: usize,
     kind: Kind,
-    handle: &Handle<Value>,
+    handle: &Reloader<Value>,
     call: usize,
 ) -> Outcome {
     let site = &world.sites[reloader];
@@ -178,7 +178,7 @@ fn by_handle(
 }
 
 /// A future that waits for what comes after the present generation.
-fn waits(world: &Arc<World>, reloader: usize, handle: &Handle<Value>, shrunk: bool) -> Task {
+fn waits(world: &Arc<World>, reloader: usize, handle: &Reloader<Value>, shrunk: bool) -> Task {
     let generation = handle.current().generation;
     let (later, loss) = (handle.published(generation), handle.trust_reduced(generation));
     let future: super::world::Waited =

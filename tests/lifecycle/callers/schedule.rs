@@ -262,7 +262,7 @@ fn converge(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String
 }
 
 /// Two threads that wait for the next publication, each in its way.
-fn waiters(handle: &rustls_reload::Handle<Value>, seed: u64) -> Vec<mpsc::Receiver<bool>> {
+fn waiters(handle: &rustls_reload::Reloader<Value>, seed: u64) -> Vec<mpsc::Receiver<bool>> {
     if !seed.is_multiple_of(4) {
         return Vec::new();
     }
@@ -284,7 +284,7 @@ fn waiters(handle: &rustls_reload::Handle<Value>, seed: u64) -> Vec<mpsc::Receiv
 }
 
 /// A thread that waits for the next refusal.
-fn refusal(handle: &rustls_reload::Handle<Value>) -> mpsc::Receiver<bool> {
+fn refusal(handle: &rustls_reload::Reloader<Value>) -> mpsc::Receiver<bool> {
     let mut events = handle.events();
     on_thread(move || {
         let mut next = || events.next_within(DEADLINE);

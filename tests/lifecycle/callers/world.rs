@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Clock, Context, Delivered, Error, Event, Events, Files, Handle, Layer, Now, Reloader,
+    Build, Builder, Built, Clock, Context, Delivered, Error, Event, Events, Files, Layer, Now, Reloader,
     SystemClock, Timing, TrustReduction,
 };
 
@@ -99,7 +99,7 @@ pub struct Site {
     phase: Mutex<(Phase, Option<ThreadId>)>,
     scripts: Vec<Mutex<VecDeque<Step>>>,
     pub reloader: Mutex<Option<Arc<Reloader<Value>>>>,
-    pub handle: Mutex<Option<Handle<Value>>>,
+    pub handle: Mutex<Option<Reloader<Value>>>,
     pub subscribers: Mutex<Vec<Subscriber>>,
     pub tasks: Mutex<Vec<Task>>,
     last_attempt: AtomicUsize,
@@ -108,7 +108,7 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn handle(&self) -> Option<Handle<Value>> {
+    pub fn handle(&self) -> Option<Reloader<Value>> {
         self.handle.lock().unwrap().clone()
     }
 
@@ -407,7 +407,7 @@ fn load(world: &Arc<World>, reloader: usize) {
     };
     let [events, publications, second] = [(); 3].map(|()| Arc::clone(world));
     let maker = Maker { world: Arc::clone(world), reloader };
-    let loaded = Reloader::builder(NAMES.map(|name| std::path::Path::new("/").join(name)), maker)
+    let loaded = Builder::new(NAMES.map(|name| std::path::Path::new("/").join(name)), maker)
         .timing(timing)
         .clock(Arc::new(Telling { world: Arc::clone(world), reloader, clock: SystemClock::new() }))
         .watcher(Some(Box::new(disk::watch(world, reloader))))
@@ -426,7 +426,7 @@ fn load(world: &Arc<World>, reloader: usize) {
     let site = &world.sites[reloader];
     let first = Subscriber { events: loaded.events(), told: Vec::new() };
     lock(&site.subscribers).push(first);
-    *lock(&site.handle) = Some(loaded.handle());
+    *lock(&site.handle) = Some(loaded.clone());
     *lock(&site.reloader) = Some(Arc::new(loaded));
 }
 

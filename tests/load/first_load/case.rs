@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Files, Layer, Now, Reloader, SystemClock, Timing, fs::NativeFs,
+    Build, Builder, Built, Clock, Context, Error, Files, Layer, Now, SystemClock, Timing, fs::NativeFs,
 };
 use rustls_reload_testkit::{InterceptFs, Op, Verb};
 
@@ -270,9 +270,9 @@ impl Case {
         };
         let own = NAMES.map(|name| dir.join(name));
         let builder = match self.beside {
-            Beside::Nothing => Reloader::builder(own, Bytes),
-            Beside::Before => Reloader::builder([other], Bytes).set(own),
-            Beside::After | Beside::Torn => Reloader::builder(own, Bytes).set([other]),
+            Beside::Nothing => Builder::new(own, Bytes),
+            Beside::Before => Builder::new([other], Bytes).set(own),
+            Beside::After | Beside::Torn => Builder::new(own, Bytes).set([other]),
         };
         let clock = Arc::new(Paused(SystemClock::new(), Arc::clone(&calls)));
         let loaded = builder

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Build, Built, Context, Error, Files, Reloader, fs::Kind};
+use rustls_reload::{Build, Builder, Built, Context, Error, Files, Reloader, fs::Kind};
 
 use super::{Tried, caught, disk::OneFile};
 use crate::common::DEADLINE;
@@ -74,7 +74,7 @@ impl Shipped {
             buffer[0] = u8::try_from(content.load(Ordering::SeqCst)).unwrap() + 1;
             Ok(1)
         });
-        let builder = Reloader::builder(["/file"], FirstByte(Arc::clone(gate)));
+        let builder = Builder::new(["/file"], FirstByte(Arc::clone(gate)));
         let reloader = builder.on_publish(move |_| telling.pass(Stage::Callback)).load_from(disk).unwrap();
         let write = move || {
             written.fetch_add(1, Ordering::SeqCst);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustls::client::ResolvesClientCert;
-use rustls_reload::{Clock, Event, Handle, Published, Reloader, ServerTls};
+use rustls_reload::{Clock, Event, Published, Reloader, ServerReloader, ServerTls};
 use rustls_reload_harness::sim::{Record, is_valid, not_before};
 use rustls_reload_testkit::Op as Step;
 
@@ -88,7 +88,7 @@ pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<Case
     let mut player = Player::new(plan, dir.path().canonicalize().unwrap(), wrong, port);
     let over = Arc::new(AtomicBool::new(false));
     let client = {
-        let (handle, over) = (player.server.handle(), Arc::clone(&over));
+        let (handle, over) = (player.server.clone(), Arc::clone(&over));
         thread::spawn(move || handshakes(&handle, &over))
     };
     let ends = Ends(over);
@@ -197,7 +197,7 @@ impl<'a> Player<'a> {
     fn ask(&mut self, number: usize) -> Result<(), Violation> {
         self.answered()?;
         self.log.note(Record::Mark("ask", number));
-        let (handle, log) = (self.server.handle(), Arc::clone(&self.log));
+        let (handle, log) = (self.server.clone(), Arc::clone(&self.log));
         self.asked = Some(thread::spawn(move || {
             handle.reload_now();
             log.note(Record::Mark("answer", number));
@@ -270,7 +270,7 @@ fn take(root: &Path, step: &Step) {
 const PACE: Duration = Duration::from_millis(2);
 
 /// Handshakes until it is over, by either version in turn; what was seen where that changed, and how many there were.
-fn handshakes(server: &Handle<ServerTls>, over: &AtomicBool) -> Result<(Vec<Observation>, usize), String> {
+fn handshakes(server: &ServerReloader, over: &AtomicBool) -> Result<(Vec<Observation>, usize), String> {
     let shows = Shows::new(&FORGE);
     let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
         .map(|version| client_of_any(Arc::clone(&shows) as Arc<dyn ResolvesClientCert>, version));

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use rustls_reload::{Build, Built, Context, Error, Files, Layer, Reloader, watch::MakeWatcher};
+use rustls_reload::{Build, Builder, Built, Context, Error, Files, Layer, watch::MakeWatcher};
 use rustls_reload_harness::sim::InteractiveWorld;
 use rustls_reload_testkit::described_leaf;
 
@@ -80,7 +80,7 @@ impl Kind for Plain {
     fn load(&self, live: &mut InteractiveWorld<Whole>, dirs: &[PathBuf], watcher: MakeWatcher) {
         let files = |dir: &PathBuf| ["one", "two"].map(|name| dir.join(name));
         let clock = live.sim().clock();
-        let builder = Reloader::builder(files(&dirs[0]), Numbers);
+        let builder = Builder::new(files(&dirs[0]), Numbers);
         let builder = dirs[1..].iter().fold(builder, |builder, dir| builder.set(files(dir)));
         let builder = builder.expiry_warnings(THRESHOLDS.map(Duration::from_secs));
         live.load_by(builder.clock(clock).watcher(Some(watcher))).unwrap();

@@ -28,7 +28,7 @@ fn inv09_release_that_is_taken_back_ends_the_session() {
     assert!(
         world.lets_in(&server, &held) || !resumed,
         "{answer:?}: a full handshake is refused since the reload, and a session resumes; epoch {}",
-        server.served().value.trust_epoch()
+        server.current().value.trust_epoch()
     );
 }
 

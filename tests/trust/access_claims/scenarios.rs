@@ -279,7 +279,7 @@ fn server_names(world: &World) {
     assert!(
         matches!(answered(&strict, "other.example"), Err(error) if !matches!(error, rustls::Error::InvalidCertificate(_)))
     );
-    assert!(lax.served().value.leaf_for(None).is_some() && strict.served().value.leaf_for(None).is_none());
+    assert!(lax.current().value.leaf_for(None).is_some() && strict.current().value.leaf_for(None).is_none());
 }
 
 fn sessions_over_renewal(world: &World) {

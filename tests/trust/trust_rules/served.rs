@@ -107,7 +107,7 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
         .with_no_client_auth()
         .with_cert_resolver(reloader.resolver());
     let resolved = Arc::new(resolved);
-    let mut epoch = reloader.served().value.trust_epoch();
+    let mut epoch = reloader.current().value.trust_epoch();
     for step in WALK.windows(2) {
         let (from, to) = (state(step[0]), state(step[1]));
         let what = || format!("{from:?} to {to:?}, leaf {:?}", LEAVES[step[1].2]);
@@ -129,7 +129,7 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
         let same = to.is_trust_of(&from, policy, Rule::Right)
             && LEAVES[step[0].2].identity(Rule::Right) == LEAVES[step[1].2].identity(Rule::Right);
         epoch += u64::from(!same);
-        count.expect(reloader.served().value.trust_epoch(), epoch, || format!("the epoch: {}", what()));
+        count.expect(reloader.current().value.trust_epoch(), epoch, || format!("the epoch: {}", what()));
         let verdict =
             |state: &State, client| state.verdict(client, ClientAuth::Optional, policy, Rule::Right).is_ok();
         let shrinks = CLIENTS.into_iter().any(|client| verdict(&from, client) && !verdict(&to, client));
@@ -143,13 +143,13 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
             count.expect(reloader.trust_reduced_since(before), shrinks, || format!("status: {}", what()));
             count.expect(is_ready(accepted.trust_reduced), shrinks, || format!("draining: {}", what()));
         }
-        let now = reloader.served().generation;
+        let now = reloader.current().generation;
         count.expect(is_ready(reloader.trust_reduced(now)), false, || format!("nothing after: {}", what()));
         // Who takes the certificate alone gets the new one.
         let config = Arc::new(client(None, &TLS13, &provider.crypto));
         count.full(shake(&resolved, &config, "a.test"), Ok(()), || format!("resolver: {}", what()));
-        let leaf = reloader.served().value.leaf.fingerprint;
-        let served = reloader.served().value.leaf_for(Some("a.test")).map(|leaf| leaf.fingerprint);
+        let leaf = reloader.current().value.leaf.fingerprint;
+        let served = reloader.current().value.leaf_for(Some("a.test")).map(|leaf| leaf.fingerprint);
         count.expect(served, Some(leaf), || format!("the leaf: {}", what()));
     }
     count
