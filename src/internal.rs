@@ -2,23 +2,37 @@
 //!
 //! None of it is under semantic versioning: any release may change or remove it.
 
-use std::{hash::Hasher, path::PathBuf, sync::Arc};
+use std::{
+    hash::Hasher,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
-    Build, Builder, Error, PathSet, Reloader, Walk,
+    Build, Builder, Error, PathSet, Reloader,
     fs::Fs,
     watch::{self, Hints},
 };
 pub use crate::{
-    drive::shared::{ManualReload, Next, Shared, State, WorkerLoop},
+    decide::trust::{Epoch, Trust},
+    drive::{
+        cell::Cell,
+        shared::{ManualReload, Next, Shared, State, WorkerLoop},
+    },
     probe::{Probe, StateHash},
-    read::walk::ChangeKind,
-    report::event::described_leaf,
+    read::{
+        secret::Secret,
+        walk::{ChangeKind, Entry, Lookup, Step, Walk, WalkedDir},
+    },
+    report::{
+        event::{WARNING_LIMIT, described_leaf},
+        line::LINE_LIMIT,
+    },
 };
 #[cfg(feature = "rustls")]
 pub use crate::{
     pki::sha256::digest as sha256,
-    server::{RevocationPolicy, client_verifiers},
+    server::{RevocationPolicy, ServerBuild, client_verifiers},
 };
 
 /// The reader of revocation lists.
@@ -92,6 +106,12 @@ pub fn native_watcher(hints: Hints) -> Result<Box<dyn watch::Watcher>, Error> {
     watch::notify_watcher(hints)
 }
 
+/// Returns the kind of the file system of `dir`, if it does not report changes made elsewhere.
+#[must_use]
+pub fn lacks_remote_events(dir: &Path) -> Option<&'static str> {
+    watch::lacks_remote_events(dir)
+}
+
 /// Hashes what a watcher has reported and the driver has not taken or seen to yet.
 pub fn hash_pending(hints: &Hints, state: &mut dyn Hasher) {
     hints.hash_pending(state);
@@ -114,9 +134,18 @@ pub fn ways(set: &PathSet, walk: &Walk) -> Vec<PathBuf> {
     set.ways(walk)
 }
 
-/// Returns a resolver that answers with what this reloader serves.
-#[must_use]
+/// Returns the builder of the generic reloader that this server is.
+///
+/// # Errors
+/// [`Layer::Settings`](crate::Layer::Settings) where the settings contradict each other.
 #[cfg(feature = "rustls")]
-pub fn resolver(reloader: &crate::ServerReloader) -> Arc<crate::Resolver> {
-    Arc::new(crate::Resolver(reloader.clone()))
+pub fn generic(server: crate::ServerBuilder) -> Result<Builder<ServerBuild>, Error> {
+    server.into_generic()
+}
+
+/// Returns the walk to each of the paths of an inspection, complete up to the step that failed.
+#[cfg(feature = "rustls")]
+#[must_use]
+pub fn inspected_walk(inspection: &crate::Inspection) -> &Walk {
+    &inspection.walk
 }

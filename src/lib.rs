@@ -138,34 +138,25 @@ pub mod watch;
 
 pub use build::{Build, Built, Context, InitialBuild, TrustReduction};
 pub use clock::{Clock, Now, SystemClock};
-pub use decide::{
-    machine::Timing,
-    trust::{Epoch, Trust},
-};
+pub use decide::machine::Timing;
 pub use drive::{
-    cell::{Cell, Published},
+    cell::Published,
     reloader::{
-        Builder, Delivered, Events, PublishedAfter, Reloader, STOP_LIMIT, StartError,
-        StartError::AlreadyRunning, StopTimeout, TrustReduced,
+        Builder, Delivered, Events, PublishedAfter, Reloader, STOP_LIMIT, StartError, StopTimeout,
+        TrustReduced,
     },
     shared::Reload,
 };
-pub use read::{
-    secret::Secret,
-    snapshot::{Files, PathSet},
-    walk::{Entry, Lookup, Step, Walk, WalkedDir},
-};
+pub use read::snapshot::{Files, PathSet};
 pub use report::{
     error::{Error, Layer},
-    event::{EVENT_LIMIT, Event, Fingerprint, Leaf, RemovedTrust, Timestamp, WARNING_LIMIT},
+    event::{EVENT_LIMIT, Event, Fingerprint, Leaf, RemovedTrust, Timestamp},
     expiry::{CertificateValidity, EXPIRY_WARNINGS, Expiring},
-    line::LINE_LIMIT,
     status::{Refused, SetStatus, Status},
 };
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use server::{Accepted, Acceptor, HANDSHAKE_LIMIT};
 #[cfg(feature = "rustls")]
 pub use server::{
-    ClientAuth, HandshakeFailure, Inspection, Resolver, SESSION_LIMIT, ServerBuild, ServerBuilder,
-    ServerReloader, ServerTls,
+    ClientAuth, HandshakeFailure, Inspection, SESSION_LIMIT, ServerBuilder, ServerReloader, ServerTls,
 };

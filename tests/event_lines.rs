@@ -15,7 +15,8 @@ use std::{
 };
 
 use rustls_reload::{
-    Error, Event, Fingerprint, LINE_LIMIT, Layer, Leaf, Reload, RemovedTrust, ServerReloader, Timing,
+    Error, Event, Fingerprint, Layer, Leaf, Reload, RemovedTrust, ServerReloader, Timing,
+    internal::LINE_LIMIT,
 };
 use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 use tracing::{

@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use rustls_reload::{
-    Files, PathSet, Secret,
+    Files, PathSet,
     fs::NativeFs,
     internal::{
         snapshot::{FILE_LIMIT, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Snapshot, take, take_since},
@@ -401,7 +401,7 @@ fn inv12_a_look_at_what_has_not_changed_looks_nothing_up_again() {
     assert_eq!(made, short);
     // Other bytes that no stat shows, and another way to the same bytes: both cause a second
     // lookup.
-    let files = Files::new([(disk.path("link/file"), Secret::from(&b"TEXT"[..]))]);
+    let files = Files::new([(disk.path("link/file"), b"TEXT")]);
     let lied = Snapshot { walk: first.walk.clone(), files: Ok(files) };
     let (look, made) = calls(&disk, &["link/file"], Some(&lied));
     assert_eq!((texts(&look), &made[..7]), (vec!["text".to_owned()], &short[..]));

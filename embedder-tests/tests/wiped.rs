@@ -30,7 +30,8 @@ use rustls::{
     sign::SigningKey,
 };
 use rustls_reload::{
-    ClientAuth, Layer, Reload, Secret, ServerBuilder, ServerReloader, Timing, internal::der,
+    ClientAuth, Layer, Reload, ServerBuilder, ServerReloader, Timing,
+    internal::{Secret, der},
 };
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject, WINDOW, armor};
 use search::{Window, alone, found, holds_key};

@@ -1,10 +1,10 @@
 //! The verifier that decides about certificates and revocation lists.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use rustls::{RootCertStore, pki_types::CertificateDer, server::danger::ClientCertVerifier};
 pub use rustls_reload::internal::RevocationPolicy;
-use rustls_reload::{Error, Files, Secret, internal};
+use rustls_reload::{Error, Files, internal};
 
 /// The verifiers that a server with these client CAs and files of revocation lists has, by the policy.
 ///
@@ -19,12 +19,7 @@ pub fn client_verifiers(
     for ca in cas {
         roots.add((*ca).clone().into_owned()).expect("a CA");
     }
-    let file = |(i, list): (usize, &&[u8])| {
-        let mut bytes = Secret::zeroed(list.len());
-        bytes.bytes_mut().copy_from_slice(list);
-        (PathBuf::from(format!("/{i}.crl")), bytes)
-    };
-    let files = Files::new(lists.iter().enumerate().map(file));
+    let files = Files::new(lists.iter().enumerate().map(|(i, list)| (format!("/{i}.crl"), *list)));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     internal::client_verifiers(Arc::new(roots), &files, &provider, wall)

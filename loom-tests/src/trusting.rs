@@ -4,7 +4,8 @@
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use rustls_reload::{
-    Build, Builder, Built, Context, Epoch, Error, Files, Published, Reload, Reloader, Trust, TrustReduction,
+    Build, Builder, Built, Context, Error, Files, Published, Reload, Reloader, TrustReduction,
+    internal::{Epoch, Trust},
 };
 
 use crate::{Disk, shipped};

@@ -14,7 +14,7 @@ use loom::{
     sync::{Condvar, Mutex, MutexGuard},
     thread::{JoinHandle, ThreadId, current, spawn},
 };
-use rustls_reload::{Cell, Error, Layer, Published, Reload};
+use rustls_reload::{Error, Layer, Published, Reload, internal::Cell};
 
 use crate::{After, Design, Disk, Whole};
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use loom::sync::{Mutex, MutexGuard};
-use rustls_reload::{Cell, Published, Reload};
+use rustls_reload::{Published, Reload, internal::Cell};
 
 use crate::{
     Disk,

@@ -189,9 +189,15 @@ pub(crate) fn is_listed(name: &OsStr) -> bool {
 pub struct Files(Vec<(PathBuf, Arc<Secret>)>);
 
 impl Files {
-    /// Makes the files of a set from memory, for tests of a build step.
-    pub fn new(files: impl IntoIterator<Item = (PathBuf, Secret)>) -> Self {
-        Self(files.into_iter().map(|(path, bytes)| (path, Arc::new(bytes))).collect())
+    /// Copies the files of a set from memory, for tests of a build step.
+    pub fn new<P: Into<PathBuf>, B: AsRef<[u8]>>(files: impl IntoIterator<Item = (P, B)>) -> Self {
+        let file = |(path, bytes): (P, B)| (path.into(), Arc::new(Secret::from(bytes.as_ref())));
+        Self(files.into_iter().map(file).collect())
+    }
+
+    /// Makes a set without files.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
     }
 
     /// Returns the path and bytes of the file at `index` of the path set.

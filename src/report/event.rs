@@ -205,7 +205,7 @@ pub enum Event {
 
 impl Event {
     /// Returns the event as a line of the OCSF shorthand, for the kinds that are about the served
-    /// configuration; `None` for all others. A line is at most [`LINE_LIMIT`] bytes long: names
+    /// configuration; `None` for all others. A line is at most 4 KiB long: names
     /// without room are counted, and texts that are cut say so.
     #[must_use]
     pub fn shorthand(&self) -> Option<String> {

@@ -36,6 +36,7 @@ use crate::{
         cell::Published,
         reloader::{Builder, Reloader, StartError},
     },
+    fs::Fs,
     pki::{crl, der, pem},
     read::snapshot::Files,
     report::{
@@ -719,12 +720,12 @@ impl ServerBuilder {
         })
     }
 
-    /// Returns a builder of the generic reloader, for a load from another file system.
+    /// Returns a builder of the generic reloader.
     ///
     /// # Errors
     /// [`Layer::Settings`] without a crypto provider, for CRLs without client CAs, and for an SNI
     /// pair without chain, key or name.
-    pub fn into_generic(self) -> Result<Builder<ServerBuild>, Error> {
+    pub(crate) fn into_generic(self) -> Result<Builder<ServerBuild>, Error> {
         if self.client_ca.is_none()
             && let Some(file) = self.crls.first().or(self.crl_dirs.first())
         {
@@ -763,6 +764,17 @@ impl ServerBuilder {
     /// dates is a warning, not an error.
     pub fn load(self) -> Result<ServerReloader, Error> {
         self.into_generic()?.load()
+    }
+
+    /// Loads the files as [`load`](Self::load) does, from another file system, for tests.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn load_from<F>(self, fs: F) -> Result<ServerReloader, Error>
+    where
+        F: Fs<Dir: Send, File: Send>,
+    {
+        self.into_generic()?.load_from(fs)
     }
 
     /// Loads the files and starts to reload them: [`load`](Self::load) and
@@ -831,8 +843,16 @@ impl ServerReloader {
         self.with_current(|current| Arc::clone(&current.value.config))
     }
 
-    /// Returns a certificate resolver for servers that take one `ServerConfig` for life;
-    /// [`Resolver`] lists its limits.
+    /// Returns a certificate resolver for servers that take one `ServerConfig` for life. It answers
+    /// each handshake with the chain and key served at that moment.
+    ///
+    /// A reload changes certificates only. Client CAs, ALPN and session state belong to the
+    /// `ServerConfig` that the resolver is put into and do not change with a reload.
+    ///
+    /// Not promised: sessions of that configuration go on resuming over every reload, a change of
+    /// trust included. Where that matters, disable resumption: `NoServerSessionStorage` as its
+    /// `session_storage`, and no ticketer. A server that can take a whole configuration for each
+    /// connection should do that instead.
     #[must_use]
     pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
         Arc::new(Resolver(self.clone()))

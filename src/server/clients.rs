@@ -66,7 +66,7 @@ pub(super) struct Settings<'a> {
 impl Settings<'_> {
     /// Makes the verification of clients from the files of all file sets.
     pub(super) fn first(&self, sets: &[Files], warnings: &mut Vec<Error>) -> Result<Arc<Clients>, Error> {
-        let files = |set| sets.get(set).cloned().unwrap_or_else(|| Files::new([]));
+        let files = |set| sets.get(set).cloned().unwrap_or_else(Files::none);
         let sources =
             self.layout.iter().enumerate().map(|(number, set)| set.of_clients(&files(number))).collect();
         let clients = self.read(sources, None)?;

@@ -49,7 +49,7 @@ pub struct Inspection {
     /// CRLs and the files found in them come last.
     pub paths: Vec<PathBuf>,
     /// The walk to each of the paths, complete up to the step that failed.
-    pub walk: Walk,
+    pub(crate) walk: Walk,
     /// The lengths in bytes of the files of each file set, which were read together; empty if they
     /// could not be read.
     pub sizes: Vec<Vec<usize>>,
@@ -100,7 +100,7 @@ impl ServerBuilder {
     /// Other warnings are:
     ///
     /// - a file mounted alone (Linux);
-    /// - a file system known to deliver no events ([`lacks_remote_events`](crate::watch::lacks_remote_events));
+    /// - a file system known not to report changes that are made elsewhere, such as NFS;
     /// - a directory that could not be watched;
     /// - a key that every user can read (Unix);
     /// - a chain out of order;

@@ -29,6 +29,5 @@ pub use builder::{ClientAuth, ServerBuild, ServerBuilder, ServerReloader, Server
 pub use crl::Policy as RevocationPolicy;
 pub use failure::HandshakeFailure;
 pub use inspect::Inspection;
-pub use resolver::Resolver;
 pub use revocation::client_verifiers;
 pub use trust::SESSION_LIMIT;

@@ -9,16 +9,9 @@ use rustls::{
 
 use super::builder::ServerReloader;
 
-/// Answers each handshake with the chain and key served at that moment.
-///
-/// A reload changes certificates only. Client CAs, ALPN and session state belong to the
-/// `ServerConfig` that the resolver is put into and do not change with a reload.
-///
-/// Not promised: sessions of that configuration go on resuming over every reload, a change of trust
-/// included. Where that matters, disable resumption: `NoServerSessionStorage` as its
-/// `session_storage`, and no ticketer. A server that can take a whole configuration for each
-/// connection should do that instead.
-pub struct Resolver(pub(crate) ServerReloader);
+/// Answers each handshake with the chain and key served at that moment: see
+/// [`ServerReloader::resolver`].
+pub(super) struct Resolver(pub(super) ServerReloader);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {

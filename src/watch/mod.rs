@@ -30,7 +30,7 @@ pub(crate) use hints::Hinted;
 pub use hints::Hints;
 use hints::{SetIndices, Subscribers};
 use port::Port;
-pub use remote_fs::lacks_remote_events;
+pub(crate) use remote_fs::lacks_remote_events;
 
 /// The result of watching a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -24,7 +24,7 @@ use std::path::Path;
 /// has 9p, which coreutils calls local (kata-containers/runtime issue 1505: ConfigMap updates over
 /// 9p are not seen). procfs reports nothing about the processes that its directories stand for.
 #[must_use]
-pub fn lacks_remote_events(dir: &Path) -> Option<&'static str> {
+pub(crate) fn lacks_remote_events(dir: &Path) -> Option<&'static str> {
     kind_of(dir).and_then(name)
 }
 

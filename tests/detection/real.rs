@@ -171,9 +171,7 @@ impl World for Real {
         let builder = ServerReloader::builder(&self.given[0], &self.given[1])
             .client_ca(&self.given[2], ClientAuth::Required)
             .timing(self.timing)
-            .watcher(Some(self.fate.make_watcher()))
-            .into_generic()
-            .unwrap();
+            .watcher(Some(self.fate.make_watcher()));
         let server = if self.by_path { builder.load_from(PathFs) } else { builder.load() }.unwrap();
         let events = server.events();
         self.server = Some((server, events));

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload::{Cell, Published};
+use rustls_reload::{Published, internal::Cell};
 
 /// A value in many equal parts on the heap, so that a mixture shows, and the count of those that were freed.
 struct Whole {

@@ -14,8 +14,8 @@ use crate::common::{
     self, Generation, Volume, by_events_only, drain, expect, generations, published, quick, started,
 };
 use rustls_reload::{
-    AlreadyRunning, Build, Builder, Built, Context, Error, Event, Events, Files, Layer, Published, Reload,
-    ServerReloader, ServerTls,
+    Build, Builder, Built, Context, Error, Event, Events, Files, Layer, Published, Reload, ServerReloader,
+    ServerTls, StartError,
 };
 
 fn stopped(events: &mut Events<ServerTls>) {
@@ -38,7 +38,7 @@ fn inv13_a_second_start_is_refused_with_a_warning_and_a_start_after_a_stop_works
         reloader.start().unwrap();
         started(&mut events);
         assert!(reloader.status().running);
-        assert!(matches!(reloader.start(), Err(AlreadyRunning)));
+        assert!(matches!(reloader.start(), Err(StartError::AlreadyRunning)));
         let warned = expect(&mut events, "warning", |event| match event {
             Event::Warning { error } => Some(error.clone()),
             _ => None,
@@ -408,7 +408,7 @@ fn inv11_a_subscriber_that_lags_loses_the_oldest_and_is_told_how_many() {
     // One warning each.
     let told = rustls_reload::EVENT_LIMIT + 10;
     for _ in 0..told {
-        assert!(matches!(reloader.start(), Err(AlreadyRunning)));
+        assert!(matches!(reloader.start(), Err(StartError::AlreadyRunning)));
     }
     reloader.stop().unwrap();
     let all: Vec<_> = std::iter::from_fn(|| lags.try_next()).collect();

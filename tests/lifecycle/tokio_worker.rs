@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::{self, Generation, Volume, by_events_only, drain, expect, generations, started};
-use rustls_reload::{AlreadyRunning, Event, Layer, Reload};
+use rustls_reload::{Event, Layer, Reload, StartError};
 use tokio::sync::watch;
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -19,7 +19,7 @@ fn inv13_the_tokio_worker_ends_when_shutdown_turns_true() {
     runtime().block_on(async {
         let (shutdown, receiver) = watch::channel(false);
         let worker = reloader.spawn_worker(receiver.clone()).unwrap();
-        assert!(matches!(reloader.spawn_worker(receiver), Err(AlreadyRunning)));
+        assert!(matches!(reloader.spawn_worker(receiver), Err(StartError::AlreadyRunning)));
         tokio::task::block_in_place(|| started(&mut events));
         volume.publish(&generations[1].files());
         let next = tokio::time::timeout(common::DEADLINE, reloader.published(1)).await.unwrap();

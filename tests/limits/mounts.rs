@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use rustls_reload::{Layer, Reload, ServerReloader, watch::lacks_remote_events};
+use rustls_reload::{Layer, Reload, ServerReloader, internal::lacks_remote_events};
 
 use crate::{
     Told,

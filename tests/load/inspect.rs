@@ -7,7 +7,7 @@ use std::{
 
 use crate::common::{self, Generation, Volume, spoils};
 use rustls_reload::{
-    ClientAuth, Error, Inspection, Layer, ServerReloader,
+    ClientAuth, Error, Inspection, Layer, ServerReloader, internal,
     watch::{MakeWatcher, Watched, Watcher},
 };
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
@@ -102,6 +102,7 @@ fn a_good_set_is_told_as_it_is_loaded_and_watched() {
     let with_ca = |mode| volume.server().client_ca(volume.path("ca.crt"), mode);
     for mode in [ClientAuth::Optional, ClientAuth::Required] {
         let found = with_ca(mode).inspect(14 * DAY);
+        let walk = internal::inspected_walk(&found).clone();
         assert_eq!((found.refused, found.warnings), (None, vec![]));
         assert_eq!(found.paths, ["tls.crt", "tls.key", "ca.crt"].map(|name| volume.path(name)));
         assert_eq!(found.sizes, [files.map(|(_, bytes)| bytes.len())]);
@@ -109,8 +110,8 @@ fn a_good_set_is_told_as_it_is_loaded_and_watched() {
         assert_eq!((found.key, found.matched), (Some("Ed25519"), Some(true)));
         assert_eq!(found.client_cas, [generation.ca.der().clone()]);
         assert_eq!(found.rehearsed, ["TLS 1.3", "TLS 1.2"]);
-        let end = found.walk.traces[1].last().unwrap().entry;
-        assert_eq!(found.walk.entries[end].path, volume.path("..generation_0/tls.key"));
+        let end = walk.traces[1].last().unwrap().entry;
+        assert_eq!(walk.entries[end].path, volume.path("..generation_0/tls.key"));
         // What a running server watches.
         let reloader = with_ca(mode).load().unwrap();
         let mut events = reloader.events();

@@ -10,8 +10,8 @@
 use std::{collections::BTreeMap, fmt::Debug, io::Write, path::Path, sync::Arc, time::Instant};
 
 use rustls_reload::{
-    Build, ClientAuth, Event, Events, Layer, Reload, Reloader, ServerBuild, ServerTls, Timing,
-    internal::{self, pem},
+    Build, ClientAuth, Event, Events, Layer, Reload, Reloader, ServerTls, Timing,
+    internal::{self, ServerBuild, pem},
 };
 use rustls_reload_testkit::Windows;
 
@@ -126,7 +126,7 @@ impl Server {
                 server.timing(Timing { retry: by_events_only().poll, ..by_events_only() }).watcher(None)
             }
         };
-        let reloader = internal::around(server.into_generic().unwrap(), around).load().unwrap();
+        let reloader = internal::around(internal::generic(server).unwrap(), around).load().unwrap();
         let mut events = reloader.events();
         reloader.start().unwrap();
         started(&mut events);

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustls_reload::{
     Error, Event, Layer, Reload, Timing,
     fs::NativeFs,
+    internal,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 use rustls_reload_harness::sim::{
@@ -328,7 +329,7 @@ fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
             };
             // A torn look is tried again for as long as this.
             let timing = Timing { still_changing_after: Duration::from_millis(30), ..by_events_only() };
-            let mut server = volume.server().timing(timing).into_generic().unwrap();
+            let mut server = internal::generic(volume.server().timing(timing)).unwrap();
             let listed = tempfile::tempdir().unwrap();
             if verb == Verb::List {
                 // What is in it concerns nobody without client CAs.

@@ -34,7 +34,7 @@ fn load(
         (volume.server(), volume.path("ca.crt"))
     };
     let server = server.client_ca(ca, ClientAuth::Required).timing(by_events_only());
-    server.into_generic()?.load_from(between(before))
+    server.load_from(between(before))
 }
 
 /// The generation that is served, if pair and client CA are of one.

@@ -165,7 +165,7 @@ fn inv11_a_reload_by_hand_of_what_is_never_opened_is_refused_by_name() {
         Verb::Open if switch.load(Ordering::SeqCst) => Err(ErrorKind::NotFound.into()),
         _ => Ok(usize::MAX),
     };
-    let server = volume.server().timing(common::by_events_only()).into_generic().unwrap();
+    let server = volume.server().timing(common::by_events_only());
     let reloader = server.load_from(InterceptFs::new(NativeFs::default(), Arc::new(hook))).unwrap();
     let (mut events, old) = (reloader.events(), reloader.current());
     fails.store(true, Ordering::SeqCst);

@@ -82,7 +82,7 @@ fn inv12_a_look_at_unchanged_files_asks_no_link_for_its_times() {
     };
     let fs = InterceptFs::new(NativeFs::default(), Arc::new(hook));
     let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
-    let reloader = server.into_generic().unwrap().load_from(fs).unwrap();
+    let reloader = server.load_from(fs).unwrap();
     counts.lock().unwrap().clear();
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     let counts = counts.lock().unwrap();

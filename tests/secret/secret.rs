@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{Event, Files, Reload, Secret, ServerReloader, Timing, internal::pem};
+use rustls_reload::{
+    Event, Files, Reload, ServerReloader, Timing,
+    internal::{Secret, pem},
+};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject, leaks};
 
 fn pair() -> Pair {
@@ -86,7 +89,7 @@ fn inv10_nothing_that_a_running_reloader_tells_holds_any_of_its_keys() {
         let status = format!("{answer:?} {:?} {reloader:?} {:?}", reloader.status(), reloader.current());
         told.lock().unwrap().push_str(&status);
     }
-    let files = Files::new([(key, Secret::from(pair.key.as_bytes()))]);
+    let files = Files::new([(key, pair.key.as_bytes())]);
     let told = format!("{} {files:?}", told.lock().unwrap());
     assert!(refused > 40, "only {refused} refusals");
     assert!(!leaks(told.as_bytes(), &pair.key_der(), &pair.key));

@@ -22,8 +22,9 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Event, Files, Reload, Reloader, RemovedTrust, ServerBuild,
-    ServerReloader, ServerTls, internal,
+    Build, Built, ClientAuth, Context, Error, Event, Files, Reload, Reloader, RemovedTrust, ServerReloader,
+    ServerTls,
+    internal::{self, ServerBuild},
 };
 use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
@@ -102,7 +103,7 @@ impl World {
             })
         };
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
-        let builder = server.into_generic().unwrap();
+        let builder = internal::generic(server).unwrap();
         let reloader = match teller {
             Teller::Shipped => builder.on_event(move |event| {
                 if matches!(event, Event::TrustReduced { .. }) {

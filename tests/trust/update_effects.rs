@@ -13,7 +13,7 @@ use rustls::{
     ClientConfig, ServerConfig, SupportedProtocolVersion,
     version::{TLS12, TLS13},
 };
-use rustls_reload::{ClientAuth, Layer, Reload, ServerReloader, ServerTls, Timing};
+use rustls_reload::{ClientAuth, Layer, Reload, ServerReloader, ServerTls, Timing, internal};
 use rustls_reload_harness::sim::{InteractiveWorld, SimWatcher, WorldConfig};
 use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject, kubelet_first, kubelet_update};
 
@@ -92,7 +92,7 @@ fn simulated(base: &[Op]) -> InteractiveWorld<ServerTls> {
         .client_ca(&paths[2], ClientAuth::Required)
         .clock(sim.clock())
         .watcher(Some(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints))))));
-    live.load_by(server.into_generic().unwrap()).unwrap();
+    live.load_by(internal::generic(server).unwrap()).unwrap();
     live.start();
     live
 }

@@ -9,9 +9,9 @@ use std::{
 };
 
 use rustls_reload::{
-    PathSet, Walk,
+    PathSet,
     fs::NativeFs,
-    internal::{ChangeKind, snapshot},
+    internal::{ChangeKind, Walk, snapshot},
 };
 use rustls_reload_testkit::wait_for_tick;
 

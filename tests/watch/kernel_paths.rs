@@ -16,10 +16,9 @@ use std::{
 use crate::common::this_test;
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat};
 use rustls_reload::{
-    Entry, Error, Lookup, PathSet, Walk,
+    Error, PathSet,
     fs::{FileId, Fs, NativeFs, Stat},
-    internal::snapshot::take,
-    watch::lacks_remote_events,
+    internal::{Entry, Lookup, Walk, lacks_remote_events, snapshot::take},
 };
 
 /// The native port without what it knows of magic links: their text is taken for where they lead.

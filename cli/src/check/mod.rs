@@ -11,10 +11,11 @@ use std::{
 };
 
 use rustls_reload::{
-    Entry, Inspection, Lookup, Step, Timestamp,
+    Inspection, Timestamp,
     internal::{
-        crl,
+        Entry, Lookup, Step, crl,
         der::{self, Fields},
+        inspected_walk,
     },
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -68,7 +69,7 @@ struct Way<'a> {
 }
 
 fn ways<'i>(inspection: &'i Inspection) -> Vec<Way<'i>> {
-    let Inspection { paths, walk, .. } = inspection;
+    let walk = inspected_walk(inspection);
     let way = |(path, trace): (&'i PathBuf, &'i Vec<Step>)| {
         let link = |step: &Step| match &walk.entries[step.entry] {
             Entry { path, seen: Lookup::Link(_, target), .. } => Some((path.as_path(), target.as_path())),
@@ -87,7 +88,7 @@ fn ways<'i>(inspection: &'i Inspection) -> Vec<Way<'i>> {
         let links = trace.iter().filter_map(link).collect();
         Way { path, links, end: last.map(|(_, end)| end.path.as_path()), kind }
     };
-    paths.iter().zip(&walk.traces).map(way).collect()
+    inspection.paths.iter().zip(&walk.traces).map(way).collect()
 }
 
 /// Returns a distinguished name as text, or `-`.

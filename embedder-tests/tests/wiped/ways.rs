@@ -152,7 +152,7 @@ impl<'f> Bench<'f> {
             fs,
             Arc::new(move |verb| (asked.lock().unwrap_or_else(PoisonError::into_inner))(verb)),
         );
-        let reloader = builder(dir.path(), &fault, &told).into_generic().unwrap().load_from(hooked);
+        let reloader = builder(dir.path(), &fault, &told).load_from(hooked);
         let reloader = Arc::new(reloader.unwrap());
         Self { form, dir, reloader, hook, fault, told, ways: 0, refused: 0 }
     }

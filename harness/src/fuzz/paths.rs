@@ -9,9 +9,9 @@ use std::{
 
 use super::Script;
 use rustls_reload::{
-    PathSet, Timing, Walk,
+    PathSet, Timing,
     internal::{
-        self,
+        self, Walk,
         snapshot::{self, LINK_LIMIT, LOOKUP_LIMIT},
     },
 };

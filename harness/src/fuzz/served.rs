@@ -122,8 +122,7 @@ impl Served {
                 let mut reported = sink.lock().unwrap_or_else(PoisonError::into_inner);
                 reported.push_str(&format!("{event} {event:?} {:?}\n", event.shorthand()));
             })
-            .into_generic()
-            .and_then(|builder| builder.load_from(sim.fs()))
+            .load_from(sim.fs())
             .expect("the good set is served");
         Self { sim, reloader, reported }
     }

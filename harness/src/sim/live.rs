@@ -8,10 +8,7 @@ use std::{
 };
 
 use super::{MarkedBuild, Replay, Script, Sim, Value, WorldConfig, stepped::Stepped};
-use rustls_reload::{
-    Build, Builder, Error, Reload, Reloader, Resolver, ServerTls, Timing, fs::Fs, internal,
-    watch::MakeWatcher,
-};
+use rustls_reload::{Build, Builder, Error, Reload, Reloader, Timing, fs::Fs, internal, watch::MakeWatcher};
 use rustls_reload_testkit::Op;
 
 /// A year, which is longer than any test's world.
@@ -180,17 +177,6 @@ impl<T: Send + Sync + 'static> InteractiveWorld<T> {
         }
         neighbour.due = now + neighbour.every;
         neighbour.rounds += 1;
-    }
-}
-
-impl InteractiveWorld<ServerTls> {
-    /// Returns what [`ServerReloader::resolver`](rustls_reload::ServerReloader::resolver) returns.
-    ///
-    /// # Panics
-    /// Before the first load.
-    #[must_use]
-    pub fn resolver(&self) -> Arc<Resolver> {
-        internal::resolver(self.reloader())
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{AlreadyRunning, Reload, Reloader};
+use rustls_reload::{Reload, Reloader, StartError};
 use tokio::sync::watch;
 
 use super::{
@@ -57,7 +57,7 @@ impl Case {
             }
             Entry::Spawn => match (world.reloader.spawn_worker(receiver.clone()), self.may_start()) {
                 (Ok(task), true) => Box::pin(ended(task)),
-                (Err(AlreadyRunning), false) => {
+                (Err(StartError::AlreadyRunning), false) => {
                     expected_warnings += 1;
                     Box::pin(std::future::pending())
                 }

@@ -2,7 +2,8 @@
 
 use rustls::RootCertStore;
 use rustls_reload::{
-    Build, Built, Context, Error, Files, Layer, Secret, ServerBuild, ServerTls, internal::pem,
+    Build, Built, Context, Error, Files, Layer, ServerTls,
+    internal::{ServerBuild, pem},
 };
 
 use super::{
@@ -45,7 +46,7 @@ fn blocks(text: &str) -> Vec<&str> {
 fn with(files: &Files, name: &str, change: impl Fn(&str) -> String) -> Files {
     Files::new(files.iter().map(|(path, bytes)| {
         let changed = std::str::from_utf8(bytes).ok().filter(|_| path.ends_with(name)).map(&change);
-        (path.to_owned(), changed.map_or_else(|| Secret::from(bytes), |text| Secret::from(text.as_bytes())))
+        (path, changed.map_or_else(|| bytes.to_vec(), String::into_bytes))
     }))
 }
 
@@ -100,9 +101,10 @@ fn takes_any_key_without_its_public_part(
 fn takes_what_it_can(build: &mut Lenient, files: &Files, context: &Context<'_, ServerTls>) -> Outcome {
     let built = build.right.build(files, context).or_else(|error| {
         let good = build.good.as_ref().ok_or(error)?;
-        let mixed = files.iter().zip(good.iter()).map(|((path, new), (_, old))| {
-            (path.to_owned(), Secret::from(if path.ends_with(CA) { new } else { old }))
-        });
+        let mixed = files
+            .iter()
+            .zip(good.iter())
+            .map(|((path, new), (_, old))| (path, if path.ends_with(CA) { new } else { old }));
         build.right.build(&Files::new(mixed), context)
     });
     if built.is_ok() {

@@ -15,10 +15,10 @@ use std::{
 };
 
 use rustls_reload::{
-    Clock, Error, Event, Files, Layer, PathSet, Published, Status, Timing, Walk,
+    Clock, Error, Event, Files, Layer, PathSet, Published, Status, Timing,
     fs::Fs,
     internal::{
-        ChangeKind,
+        ChangeKind, Walk,
         machine::{Effect, Input, Machine, Notice, ReadOutcome, Verdict},
         snapshot::{self, Failure, Snapshot},
     },
@@ -189,7 +189,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
             let one = snapshot::take(&self.fs, &PathSet::new([path]).unwrap());
             walk = one.walk;
             match one.files {
-                Ok(file) => files.extend(file.iter().map(|(path, bytes)| (path.to_owned(), bytes.into()))),
+                Ok(file) => files.extend(file.iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec()))),
                 Err(failure) => return Snapshot { walk, files: Err(failure) },
             }
         }
@@ -221,7 +221,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
                     return ReadOutcome::Torn { cause: String::new(), still: false };
                 };
                 let mut files: Vec<_> =
-                    pair.iter().map(|(path, bytes)| (path.to_owned(), bytes.into())).collect();
+                    pair.iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
                 files.push((path.clone(), (&b""[..]).into()));
                 self.seen(Files::new(files), look.walk)
             }
@@ -261,7 +261,9 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         if self.is(Wrong::ComparesTimes) {
             let times = |walk: &Walk| -> Vec<_> {
                 let stats = walk.entries.iter().map(|entry| match &entry.seen {
-                    rustls_reload::Lookup::Node(stat) if stat.kind == rustls_reload::fs::Kind::File => {
+                    rustls_reload::internal::Lookup::Node(stat)
+                        if stat.kind == rustls_reload::fs::Kind::File =>
+                    {
                         stat.mtime
                     }
                     _ => 0,

@@ -15,8 +15,7 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, ClientAuth, Clock, Context, Error, Files, Now, Reloader, Secret, ServerReloader, ServerTls,
-    Timing,
+    Build, Built, ClientAuth, Clock, Context, Error, Files, Now, Reloader, ServerReloader, ServerTls, Timing,
     fs::{Fs, PathFs, Stat, UnixFs},
     internal,
     watch::{Hints, Watched, Watcher},
@@ -191,8 +190,6 @@ impl<B: Build<Value = ServerTls>> Judging<B> {
         match (self.wrong, &self.good) {
             (Wrong::LateCa, Some(good)) => {
                 let mixed = files.iter().take(CA).chain(good.iter().skip(CA));
-                let mixed: Vec<_> =
-                    mixed.map(|(path, bytes)| (path.to_owned(), Secret::from(bytes))).collect();
                 self.build.build(&Files::new(mixed), context)
             }
             (Wrong::PassesAll, Some(good)) => {
@@ -261,13 +258,13 @@ pub fn load(
         timing.poll = Duration::from_secs(86_400);
     }
     let (events, published) = (Arc::clone(log), Arc::clone(log));
-    let mut builder = ServerReloader::builder(&paths[0], &paths[1])
+    let server = ServerReloader::builder(&paths[0], &paths[1])
         .client_ca(&paths[2], ClientAuth::Required)
         .timing(timing)
         .clock(Arc::clone(&log.clock) as Arc<dyn Clock>)
-        .into_generic()?
         .on_event(move |event| events.note(Record::Told(event.clone())))
         .on_publish(move |new| published.publishes(new.generation));
+    let mut builder = internal::generic(server)?;
     if wrong == Wrong::NeverPolls {
         builder = builder.watcher(Some(Box::new(|_: Hints| Ok(Box::new(Deaf) as Box<dyn Watcher>))));
     }

@@ -15,7 +15,9 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
-use rustls_reload::{ClientAuth, Layer, ServerBuilder, ServerReloader, ServerTls, watch::MakeWatcher};
+use rustls_reload::{
+    ClientAuth, Layer, ServerBuilder, ServerReloader, ServerTls, internal, watch::MakeWatcher,
+};
 use rustls_reload_harness::sim::InteractiveWorld;
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
@@ -294,7 +296,7 @@ impl Kind for Server {
     fn load(&self, live: &mut InteractiveWorld<ServerTls>, dirs: &[PathBuf], watcher: MakeWatcher) {
         let builder = self.builder(dirs).expiry_warnings(THRESHOLDS.map(Duration::from_secs));
         let builder = builder.clock(live.sim().clock()).watcher(Some(watcher));
-        live.load_by(builder.into_generic().unwrap()).unwrap();
+        live.load_by(internal::generic(builder).unwrap()).unwrap();
     }
 
     fn serves(&mut self, live: &InteractiveWorld<ServerTls>, model: &Model) -> Result<(), String> {
@@ -323,7 +325,7 @@ impl Kind for Server {
             let fixed = self.fixed.get_or_insert_with(|| {
                 let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
                 let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-                Arc::new(config.with_cert_resolver(live.resolver()))
+                Arc::new(config.with_cert_resolver(live.reloader().resolver()))
             });
             let fixed = Arc::clone(fixed);
             self.shakes(&fixed, model, turn)?;

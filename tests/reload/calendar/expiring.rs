@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls_reload::{Clock, Event, Reload, ServerReloader, Timing};
+use rustls_reload::{Clock, Event, Reload, ServerReloader, Timing, internal};
 use rustls_reload_harness::sim::{EPOCH, InteractiveWorld, SimWatcher, WorldConfig};
 use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject};
 
@@ -149,7 +149,7 @@ fn inv11_who_renews_in_time_hears_nothing_and_who_does_not_hears_it_to_the_look(
             let since = clock.now().wall.saturating_sub(EPOCH.wall);
             keep.lock().unwrap().extend(nearing(event).map(|within| (since, within)));
         });
-    live.load_by(server.into_generic().unwrap()).unwrap();
+    live.load_by(internal::generic(server).unwrap()).unwrap();
     live.start();
     for renewal in 1..=3 {
         live.until(60 * day, |_| false);

@@ -12,8 +12,9 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, ServerBuild, ServerReloader,
-    ServerTls, Timing, internal, watch::MakeWatcher,
+    Build, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, ServerReloader, ServerTls, Timing,
+    internal::{self, ServerBuild},
+    watch::MakeWatcher,
 };
 use rustls_reload_harness::sim::{self, EPOCH, InteractiveWorld, Sim, SimWatcher, WorldConfig};
 use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject};
@@ -178,11 +179,9 @@ fn live(wrong: Wrong, timing: Timing, watched: bool) -> InteractiveWorld<ServerT
     let server = ServerReloader::builder(chain, key)
         .timing(timing)
         .clock(clock)
-        .watcher(watched.then(|| watcher(&sim)))
-        .into_generic()
-        .unwrap();
+        .watcher(watched.then(|| watcher(&sim)));
     let wrapped = |right| WrongBuild { right, wrong, refused: Vec::new() };
-    live.load_by(internal::around(server, wrapped)).unwrap();
+    live.load_by(internal::around(internal::generic(server).unwrap(), wrapped)).unwrap();
     live.start();
     live
 }

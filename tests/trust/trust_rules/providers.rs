@@ -14,7 +14,7 @@ use rustls::{
     sign::CertifiedKey,
     version::TLS13,
 };
-use rustls_reload::{Error, Files, HandshakeFailure, Layer, Secret, ServerTls, internal::crl};
+use rustls_reload::{Error, Files, HandshakeFailure, Layer, ServerTls, internal::crl};
 use rustls_reload_testkit::{Authority, ListSpec, Pair, PrivateKey, Subject, armor};
 
 use super::{
@@ -154,7 +154,7 @@ impl World {
         let other = self.other.list(&ListSpec::new(1)).pem;
         let lists = lists.iter().map(|list| self.list(*list, provider)).chain([other]);
         let named =
-            |(i, pem): (usize, String)| -> (PathBuf, Secret) { file("/lists", &format!("{i}.crl"), &pem) };
+            |(i, pem): (usize, String)| -> (PathBuf, Vec<u8>) { file("/lists", &format!("{i}.crl"), &pem) };
         vec![Files::new(first), Files::new(lists.enumerate().map(named))]
     }
 }

@@ -11,8 +11,8 @@ use rustls::{
     server::ProducesTickets,
 };
 use rustls_reload::{
-    Build, Built, ClientAuth, Context, Error, Files, InitialBuild, Secret, ServerBuild, ServerReloader,
-    ServerTls, internal,
+    Build, Built, ClientAuth, Context, Error, Files, InitialBuild, ServerReloader, ServerTls,
+    internal::{self, ServerBuild},
 };
 
 use super::{
@@ -134,7 +134,7 @@ impl Server {
         builder = if setup.tickets { builder.tickets(setup.provider.ticketer) } else { builder };
         builder = setup.cache.into_iter().fold(builder, |builder, cache| builder.session_cache(cache));
         let slot = Mutex::new(None);
-        let generic = builder.into_generic().unwrap();
+        let generic = internal::generic(builder).unwrap();
         drop(internal::around(generic, |build| {
             *slot.lock().unwrap() = Some(build);
             Nobody
@@ -201,8 +201,8 @@ impl Server {
     }
 }
 
-pub fn file(dir: &str, name: &str, text: &str) -> (PathBuf, Secret) {
-    (PathBuf::from(dir).join(name), Secret::from(text.as_bytes()))
+pub fn file(dir: &str, name: &str, text: &str) -> (PathBuf, Vec<u8>) {
+    (PathBuf::from(dir).join(name), text.into())
 }
 
 fn wall() -> Duration {
