@@ -1,4 +1,5 @@
-//! The smallest FUSE file system that a look can go through: a directory in which every name is a link to one target.
+//! The smallest FUSE file system that a snapshot can read through: a directory in which every name
+//! is a link to one target.
 //!
 //! Numbers and layouts are those of `linux/fuse.h`, protocol 7.31.
 
@@ -16,7 +17,7 @@ const INIT: u32 = 26;
 const INTERRUPT: u32 = 36;
 const BATCH_FORGET: u32 = 42;
 const ENOSYS: i32 = 38;
-/// The kernel wants room for this much at least, whatever it sends.
+/// Size of the buffer for requests. The kernel refuses one below `FUSE_MIN_READ_BUFFER` (8 KiB).
 const READ_LIMIT: usize = 1 << 16;
 const ROOT: u64 = 1;
 const LINK: u64 = 2;
@@ -42,7 +43,7 @@ pub(crate) fn serve_links(device: &mut File, target: &str) -> io::Result<usize> 
         let answer = match opcode {
             FORGET | BATCH_FORGET | INTERRUPT => continue,
             INIT => Ok(init()),
-            // Nothing may be kept: each look asks anew.
+            // The reply has no validity time, so the kernel caches nothing and asks at each lookup.
             GETATTR => Ok([vec![0; 16], attributes(node, target)].concat()),
             LOOKUP => {
                 lookups += 1;
@@ -60,7 +61,7 @@ pub(crate) fn serve_links(device: &mut File, target: &str) -> io::Result<usize> 
         let length = u32::try_from(16 + body.len()).unwrap();
         let header = [&length.to_ne_bytes()[..], &error.to_ne_bytes(), &unique.to_ne_bytes()].concat();
         match device.write_all(&[header, body].concat()) {
-            // ENOENT: nobody waits for it any more.
+            // ENOENT: the request was interrupted, and nobody waits for its reply.
             Err(error) if error.raw_os_error() == Some(2) => {}
             written => written?,
         }

@@ -1,4 +1,4 @@
-//! `check --json` holds what the lines hold.
+//! The object of `check --json` has the same content as the lines of `check`.
 
 use std::{fs, path::Path};
 

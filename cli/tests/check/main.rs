@@ -39,10 +39,10 @@ const LABELS: [&str; 13] = [
     "warning",
 ];
 
-/// Whoever that is: neither root nor the owner of anything here.
+/// A user id that is neither root's nor the owner of any file in these tests.
 const NOBODY: u32 = 65_534;
 
-/// How it ended.
+/// How the command ended, and its output.
 struct Ended {
     code: Option<i32>,
     stdout: String,
@@ -69,7 +69,7 @@ impl Ended {
         self.lines().into_iter().filter(|line| line.0 == label).map(|line| line.1).collect()
     }
 
-    /// That it passed with exactly this one warning.
+    /// Asserts that the command passed with exactly this one warning.
     fn warns(&self, layer: Layer, path: &Path, why: &str) {
         let begin = format!("{layer}: {}: ", path.display());
         let told = self.texts("warning");
@@ -96,7 +96,7 @@ fn pair(days: u32) -> Pair {
     Authority::root("CA").issue(&subject, &PrivateKey::p256())
 }
 
-/// Its files in a directory of their own, for the owner only.
+/// Writes the pair's files into a directory of their own, for the owner only.
 fn plain(pair: &Pair) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
@@ -110,7 +110,8 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// What could not be checked here: on stderr, past the capture of tests that pass.
+/// Reports on stderr a check that was not possible here. The capture of passing tests does not hide
+/// that.
 fn not_done(what: &str) {
     let _ = writeln!(std::io::stderr(), "NOT DONE: {what}");
 }
@@ -190,7 +191,7 @@ fn a_volume_is_told_layer_by_layer_and_passes() {
 /// Checks: INV-10, INV-11.
 #[test]
 fn inv10_inv11_a_broken_set_is_refused_by_the_layer_that_refuses_a_load_after_the_layers_before_it() {
-    // All of them at once: each may have to wait until its files have held still.
+    // All sets run at once, because each may have to wait until its files are stable.
     let running = spoils().into_iter().enumerate().map(|(i, spoil)| {
         let mut volume = Volume::of(&Generation::new(2 * i)).private();
         let next = Generation::new(2 * i + 1);
@@ -214,11 +215,11 @@ fn inv10_inv11_a_broken_set_is_refused_by_the_layer_that_refuses_a_load_after_th
         };
         counted += 1;
         assert_eq!(ended.code, Some(1), "{what}");
-        // The same error a server gives, and nothing else.
+        // `check` prints the error of a server's first load, and nothing else.
         assert_eq!(ended.stderr, format!("rustls-reload: {error}\n"), "{what}");
         assert_eq!(error.layer(), spoil.layer, "{what}");
         assert_eq!(error.path(), spoil.blamed.map(|name| volume.path(name)).as_deref(), "{what}");
-        // What comes last was passed.
+        // The last line names the last layer that passed.
         let last = ended.lines().last().map(|line| line.0);
         let expected = match (spoil.layer, spoil.blamed) {
             (Layer::Read, _) => "  end",
@@ -394,12 +395,12 @@ fn a_key_that_everybody_can_read_is_a_warning() {
 #[test]
 fn a_file_that_is_mounted_alone_is_a_warning() {
     let (dir, from) = (plain(&pair(90)), plain(&pair(90)));
-    // White space is escaped in the list of mounts.
+    // The space in the name is escaped in the list of mounts.
     let path = dir.path().join("mounted alone.crt");
     fs::write(&path, "").unwrap();
     let source = from.path().join("tls.crt");
     fs::copy(dir.path().join("tls.crt"), &source).unwrap();
-    // The shell does nothing but mount, in a namespace that ends with it.
+    // The shell only mounts, in a namespace that ends with it.
     let script = "mount --bind \"$1\" \"$2\" || exit 77; shift 2; exec \"$@\"";
     let mut inside = Command::new("unshare");
     inside.arg(if is_root() { "-m" } else { "-rm" }).args(["sh", "-c", script, "sh"]).args([&source, &path]);
@@ -410,11 +411,11 @@ fn a_file_that_is_mounted_alone_is_a_warning() {
         return not_done(&format!("a file mounted alone: {}", ended.stderr));
     }
     ended.warns(Layer::Watch, &path, "mounted alone");
-    // The same file where it comes from is not.
+    // The file at its original path causes no warning.
     assert_eq!(run(&mut command(dir.path())).code, Some(0));
 }
 
-/// Checks: INV-11. A file system that reports nothing of what is changed elsewhere is known for what it is.
+/// Checks: INV-11. A file system that does not report remote changes is recognised.
 #[test]
 fn inv11_a_file_on_fuse_is_a_warning() {
     let dir = plain(&pair(90));
@@ -423,7 +424,7 @@ fn inv11_a_file_on_fuse_is_a_warning() {
     let Ok(mut device) = File::options().read(true).write(true).open("/dev/fuse") else {
         return not_done("a file on FUSE: no /dev/fuse");
     };
-    // In a namespace that ends with the check, which ends the mount.
+    // The namespace ends with the check, and its end removes the mount.
     let script = "mount -i -n -t fuse -o fd=0,rootmode=40000,user_id=0,group_id=0 none \"$1\" || exit 77; \
                   echo mounted >&2; shift; exec timeout 60 \"$@\" </dev/null";
     let mut inside = Command::new("unshare");
@@ -431,7 +432,7 @@ fn inv11_a_file_on_fuse_is_a_warning() {
     inside.arg(point.join("tls.crt")).arg("--key").arg(dir.path().join("tls.key"));
     inside.stdin(device.try_clone().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let Ok(mut running) = inside.spawn() else { return not_done("a file on FUSE: no unshare") };
-    // It holds the device as well, and the mount would outlive the check.
+    // `inside` holds a copy of the device, with which the mount would outlive the check.
     drop(inside);
     let mut first = String::new();
     let mut stderr = BufReader::new(running.stderr.take().unwrap());
@@ -472,7 +473,7 @@ fn a_directory_that_can_be_searched_but_not_read_is_told_and_is_a_warning_where_
         return not_done("a directory that cannot be read: the temporary directory is private");
     }
     let check = || {
-        // Root reads what it likes, and so becomes somebody else.
+        // Root can read every directory, so the check runs as another user.
         let mut command = Command::new(if is_root() { Path::new("setpriv") } else { &binary });
         if is_root() {
             command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);

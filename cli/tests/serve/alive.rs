@@ -15,12 +15,13 @@ use crate::{
     process::{Silent, ask, command, pair, text, until},
 };
 
-/// A server that nothing else delays ends this long after the signal at most.
+/// Longest time from the signal to the end of a server that waits for nothing else.
 const END: Duration = Duration::from_millis(6_500);
-/// The same after a second signal, whatever the first one waits for.
+/// Longest time from a second signal to the end, whatever the server was waiting for.
 const END_AT_ONCE: Duration = Duration::from_secs(4);
 
-/// A server that has nothing to wait for: its end shows what the machine adds to every end.
+/// A server that has nothing to wait for. The time to its end is the delay that the machine adds to
+/// every end.
 struct Idle {
     server: Silent,
     _volume: Volume,
@@ -35,8 +36,8 @@ impl Idle {
         Self { server, _volume: volume }
     }
 
-    /// Ends both servers by a signal; the other one has to end within `limit` and four times as
-    /// long as this one takes. Returns how long it took.
+    /// Ends both servers by a signal. The other server has to end within `limit` plus four times
+    /// the time of this one. Returns how long the other one took.
     fn ends_with(mut self, other: &mut Silent, limit: Duration, what: &str) -> Duration {
         let ended = std::thread::scope(|scope| {
             let ends = [&mut *other, &mut self.server].map(|server| {
@@ -54,7 +55,7 @@ impl Idle {
     }
 }
 
-/// A pipe that takes nothing more.
+/// Returns a pipe whose buffer is full.
 fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
     let (reader, mut writer) = io::pipe().unwrap();
     fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
@@ -77,7 +78,7 @@ fn inv15_full_stderr_pipe_stops_neither_reloads_nor_sigterm() {
     }
     assert!(server.serves(&generations[2], "/healthz").ends_with("ok\n"));
     Idle::start().ends_with(&mut server, END, "a full pipe");
-    // Nothing has read until now, and nothing writes any more.
+    // The pipe was not read until now, and no writer is left.
     let mut text = Vec::new();
     reader.read_to_end(&mut text).unwrap();
     assert!(text.iter().all(|byte| *byte == b'.'), "the pipe was not full");
@@ -102,7 +103,7 @@ fn inv15_stderr_that_takes_nothing_does_not_end_the_server() {
         server.serves(&generations[0], "/");
         volume.publish(&pair(&generations[1]));
         server.serves(&generations[1], "/");
-        // Behind a pipe the shell is the child.
+        // Where the server is in a pipeline, the child process is the shell and not the server.
         if !what.starts_with("nobody") {
             Idle::start().ends_with(&mut server, END, what);
         }
@@ -123,7 +124,7 @@ fn inv13_sigterm_ends_first_loads_and_servers_whose_parent_blocked_it() {
     ] {
         let log = tempfile::NamedTempFile::new().unwrap();
         let idle = Idle::start();
-        // As old as the settle time takes for still being written.
+        // The file is new, so the settle time treats it as still being written.
         fs::write(volume.path("tls.crt"), &generations[0].server.chain).unwrap();
         let mut server = Silent::start(&volume, wrapper, log.reopen().unwrap());
         if first_load {
@@ -150,7 +151,7 @@ fn inv13_sighup_during_the_first_load_is_a_reload_after_it() {
     server.serves(&generations[0], "/");
 }
 
-/// A file system that answers nothing, mounted on `$0` where only the server sees it.
+/// Mounts a file system that answers no request on `$0`, where only the server sees it.
 const HUNG: [&str; 7] = [
     "unshare",
     "--user",
@@ -172,7 +173,8 @@ fn inv13_sigterm_ends_a_server_that_hangs_in_a_file_system() {
         let line = "NOT CHECKED: a file system that hangs: FUSE is not permitted here\n";
         return io::stderr().lock().write_all(line.as_bytes()).unwrap();
     }
-    // In a first load, in a reload by hand and its driver's, and with a second signal.
+    // The cases: during a first load; during a reload by hand and one of the driver; and with a
+    // second signal.
     at_once(&[(true, false), (false, false), (false, true)], |(first_load, twice)| {
         let dir = tempfile::tempdir().unwrap();
         let (link, good) = (dir.path().join("current"), volume.dir());
@@ -189,7 +191,7 @@ fn inv13_sigterm_ends_a_server_that_hangs_in_a_file_system() {
             server.serves(&generations[0], "/");
             point(hung.path());
             server.signal("-HUP");
-            // Handshakes go on meanwhile.
+            // Handshakes succeed while the reload hangs.
             server.serves(&generations[0], "/healthz");
         }
         let idle = Idle::start();
@@ -201,7 +203,7 @@ fn inv13_sigterm_ends_a_server_that_hangs_in_a_file_system() {
         }
         let within = if *twice { END_AT_ONCE } else { END };
         let took = idle.ends_with(&mut server, within, &format!("first load: {first_load}, twice: {twice}"));
-        // Whether it really hung: an end without that takes no second.
+        // The server really hung: without that, the end takes less than a second.
         assert!(*first_load || *twice || took > Duration::from_secs(4), "{took:?}: {}", text(log.path()));
     });
 }
@@ -213,7 +215,7 @@ fn inv13_second_signal_ends_the_server_at_once() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut server = Silent::start(&volume, &[], log.reopen().unwrap());
     server.serves(&generations[0], "/");
-    // A request whose body never comes is waited for.
+    // The server waits for a request whose body never arrives.
     let mut open = server.connect(&client_of(&generations[0], None), DEADLINE).unwrap();
     open.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n").unwrap();
     let mut other = server.connect(&client_of(&generations[0], None), DEADLINE).unwrap();
@@ -227,7 +229,7 @@ fn inv13_second_signal_ends_the_server_at_once() {
     assert!(text(log.path()).contains("a second signal: ended at once"), "{}", text(log.path()));
 }
 
-/// As many connections as are served at a time.
+/// Opens as many connections as the server accepts at a time.
 fn take_all(server: &Silent, client: &std::sync::Arc<rustls::ClientConfig>) -> Vec<crate::process::Stream> {
     let mut taken = vec![server.connect(client, DEADLINE).unwrap()];
     loop {
@@ -254,21 +256,21 @@ fn inv15_clients_that_take_all_connections_leave_the_descriptors_of_a_reload() {
     assert!(status.contains(&counts) && taken.len() > 30, "{}: {status}", taken.len());
     volume.publish(&pair(&generations[1]));
     until("the update is served", || ask(&mut taken[0], "/status").contains("\"generation\": 2"));
-    // Its place is free once a connection has ended, and not before.
+    // A place becomes free when a connection ends, and not before.
     assert!(server.connect(&client_of(&generations[1], None), Duration::from_millis(300)).is_err());
     drop(taken.pop());
     server.serves(&generations[1], "/");
     assert!(!text(log.path()).contains("cannot accept"), "{}", text(log.path()));
 }
 
-/// A directory so many levels below this one.
+/// Creates a directory this many levels below `root`.
 fn deep(root: &std::path::Path, levels: usize) -> std::path::PathBuf {
     let dir = root.join(["d"].repeat(levels).join("/"));
     fs::create_dir_all(&dir).unwrap();
     dir
 }
 
-/// A look holds each directory on the way open, and none of them is watched.
+/// A snapshot holds every directory on the path open, and none of them is watched.
 #[test]
 fn inv15_unwatched_directories_keep_their_descriptors() {
     let words = ["unshare", "--user", "--map-root-user", "sh", "-c"];
@@ -324,7 +326,7 @@ fn inv15_check_raises_the_limit_on_descriptors_as_serve_does() {
     };
     let (code, why) = check("ulimit -Sn 64 && ulimit -Hn 4096");
     assert!(code != Some(1), "{why}");
-    // Where it may not be raised, that is what is wrong.
+    // Where the limit may not be raised, the error names the lack of descriptors.
     let (code, why) = check("ulimit -n 64");
     assert!(code == Some(1) && why.contains("Too many open files"), "{code:?}: {why}");
 }
@@ -357,7 +359,8 @@ fn inv12_accepting_that_fails_is_logged_when_it_begins_and_ends() {
     assert_eq!(text.matches("accepting again, after ").count(), 1, "{text}");
 }
 
-/// With one thread there is no log, with two no runtime, and so on; from some number on it serves.
+/// With one thread the log cannot start, with two the runtime cannot, and so on. From some number
+/// on the server starts.
 #[test]
 fn inv15_without_threads_a_start_is_one_line_and_exit_code_1() {
     let generations = generations(1);
@@ -367,7 +370,8 @@ fn inv15_without_threads_a_start_is_one_line_and_exit_code_1() {
         let line = "NOT CHECKED: starts without threads: setpriv is not permitted here\n";
         return io::stderr().lock().write_all(line.as_bytes()).unwrap();
     }
-    // The files are only read where all threads were had, and may not be readable then.
+    // The files are read only once all threads exist; the other user may then be unable to read
+    // them.
     at_once(&[1, 2, 3, 4, 5, 6], |number| {
         let (uid, limit) = (format!("--reuid={}", 64_400 + number), format!("--nproc={number}"));
         let wrapper = ["setpriv", &uid, "--regid=64400", "--clear-groups", "prlimit", &limit, "--"];

@@ -1,5 +1,5 @@
-//! Clients that are refused are counted by reason in `/status`, and each reason is logged once a
-//! minute at most. Checks: INV-12, INV-16.
+//! Refused clients are counted by reason in `/status`, and each reason is logged at most once a
+//! minute. Checks: INV-12, INV-16.
 
 use std::{
     io::{Read, Write},
@@ -20,7 +20,7 @@ use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Attempts of each client in each version.
+/// Attempts of each client in each TLS version.
 const TIMES: usize = 3;
 
 #[test]
@@ -65,7 +65,7 @@ fn inv16_refused_clients_are_counted_and_logged_by_reason() {
             assert!(get(client_of(&Generation::new(1), None)).is_err());
             let mut plain = TcpStream::connect(&address).unwrap();
             plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-            // An alert, and the end.
+            // The server sends an alert and closes the connection.
             let _ = plain.read_to_end(&mut Vec::new());
             drop(TcpStream::connect(&address).unwrap());
         }
@@ -93,7 +93,7 @@ fn inv16_refused_clients_are_counted_and_logged_by_reason() {
     }
 }
 
-/// The limit is ten seconds, and so is the time that this takes.
+/// The handshake limit is ten seconds, so this test takes that long.
 #[test]
 fn inv12_silent_client_is_cut_at_the_handshake_limit_and_counted() {
     let of = Generation::new(0);
@@ -108,7 +108,8 @@ fn inv12_silent_client_is_cut_at_the_handshake_limit_and_counted() {
     let took = start.elapsed();
     let asking = Instant::now();
     let status = server.serves(&of, "/status");
-    // What a handshake and an answer take shows what the machine adds to the limit.
+    // The time of one handshake with its answer measures the delay that the machine adds to the
+    // limit.
     let most = Duration::from_secs(12) + 10 * asking.elapsed();
     assert!(took >= Duration::from_secs(9) && took < most, "{took:?}, at most {most:?}");
     assert!(status.contains("\"timeout\": 1"), "{status}");

@@ -1,8 +1,9 @@
-//! Connections that end because a client CA has gone, and those that go on. Checks: INV-08, INV-09.
+//! Tests which connections end when a client CA is removed, and which go on.
+//! Checks: INV-08, INV-09.
 //!
-//! Which CA let a connection in is not asked: once trust has shrunk, every client that has shown a
-//! certificate under the larger trust is asked to come again. A client that showed none goes on, and
-//! so does everybody over a renewal or a larger trust.
+//! The server does not ask which CA a connection was verified with. Once trust has shrunk, it ends
+//! every connection of a client that showed a certificate under the larger trust. A connection
+//! without a client certificate goes on, and a renewal or a larger trust ends none.
 
 use std::{
     io::{Read, Write},
@@ -37,7 +38,7 @@ impl Begun {
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         connection.write_tls(&mut socket).unwrap();
-        // The server has accepted it, with the trust of this moment, once it answers.
+        // The server answers once it has accepted the connection, with the trust of that moment.
         assert_eq!(socket.peek(&mut [0]).unwrap(), 1);
         Self(connection, socket)
     }
@@ -51,7 +52,7 @@ impl Begun {
     }
 }
 
-/// That the server ends the connection by itself, in order.
+/// Asserts that the server closes the connection by itself, in order.
 fn ends(mut stream: Stream, what: &str) {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap_or_else(|why| panic!("{what}: {why}"));
@@ -84,14 +85,15 @@ fn inv09_connections_of_clients_end_when_trust_shrinks_and_others_go_on() {
             assert!(ask(stream, "/").contains("generation: 1\n"), "{when}: {who}");
         }
     };
-    // A renewal, and a larger trust.
+    // Publishes a renewal, and then a larger trust.
     volume.publish(&files(second, &bundle(&[first, second])));
     server.line("CONFIG:RELOADED ");
     goes_on(&mut open, "a renewal");
     volume.publish(&files(second, &bundle(&[first, second, third])));
     server.line("CONFIG:RELOADED ");
     goes_on(&mut open, "a larger trust");
-    // One is half-way through its handshake, and one has an answer to come.
+    // One connection is half-way through its handshake, and one waits for the answer to its
+    // request.
     let begun = Begun::new(&address, &config(Some(second), &TLS13));
     let mut asks = Begun::new(&address, &config(Some(second), &TLS13)).end();
     asks.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n1").unwrap();
@@ -107,7 +109,7 @@ fn inv09_connections_of_clients_end_when_trust_shrinks_and_others_go_on() {
     let mut answer = String::new();
     asks.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
-    // Whoever comes under the smaller trust goes on.
+    // A connection that was accepted under the smaller trust goes on.
     let mut again = Begun::new(&address, &config(Some(first), &TLS13)).end();
     assert!(ask(&mut again, "/").contains("generation: 4\n"));
     volume.publish(&files(first, &bundle(&[first, third])));

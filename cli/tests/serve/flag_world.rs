@@ -1,4 +1,5 @@
-//! The files that `flags` sets before the commands, and what is seen of each command from outside.
+//! The files that `flags` passes to the commands, and what an outside observer sees of each
+//! command.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +30,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Whatever is seen of a command, by name.
+/// Everything observed of a command, by name.
 pub(crate) type Seen = BTreeMap<String, String>;
 
 /// Files of every kind, and the clients that go with them.
@@ -42,9 +43,10 @@ fn pair(ca: &Authority, name: &str, window: (SystemTime, SystemTime)) -> Pair {
     ca.issue(&Subject::server(name).valid(window.0, window.1), &PrivateKey::p256())
 }
 
-/// A client that takes any server, shows this chain to whoever asks for one, and resumes nothing.
+/// A client that accepts any server certificate, shows this chain when asked for one, and resumes
+/// no session.
 ///
-/// TLS 1.2, where a server that refuses says so within the handshake.
+/// The client uses TLS 1.2, in which a server reports a refusal within the handshake.
 fn client(shown: Option<&Pair>) -> Arc<ClientConfig> {
     let ring = rustls::crypto::ring::default_provider();
     Arc::new(match shown {
@@ -80,7 +82,7 @@ impl rustls::client::ResolvesClientCert for Nothing {
 impl World {
     pub(crate) fn new() -> Self {
         let (root, now) = (tempfile::tempdir().unwrap(), SystemTime::now());
-        // Else everybody can read the keys, which is a warning.
+        // Without this, everybody could read the keys, which is a warning.
         fs::set_permissions(root.path(), Permissions::from_mode(0o700)).unwrap();
         let write = |name: &str, bytes: &str| {
             let path = root.path().join(name);
@@ -128,18 +130,18 @@ impl World {
         Self { root, clients }
     }
 
-    /// A word of a command line, with the files of the world by their paths.
+    /// Returns a word of a command line with the files of the world as paths.
     pub(crate) fn word(&self, word: &str) -> String {
         word.replace('@', &format!("{}/", self.root.path().display()))
     }
 
-    /// The text with the files of the world by their names.
+    /// Returns the text with paths in the world replaced by their names.
     fn named(&self, text: &str) -> String {
         text.replace(&format!("{}/", self.root.path().display()), "@")
     }
 }
 
-/// A process that is ended with the test.
+/// A process that is killed when the test ends.
 struct Running(Child);
 
 impl Drop for Running {
@@ -149,7 +151,7 @@ impl Drop for Running {
     }
 }
 
-/// How a command ended that did not do what it is for: its code, and the layer and path that it blames.
+/// How a command that failed has ended: its exit code, and the layer and path that it blames.
 fn ended(world: &World, output: &Output) -> Seen {
     let code = output.status.code().map_or_else(|| "by a signal".to_owned(), |code| code.to_string());
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -163,7 +165,7 @@ fn ended(world: &World, output: &Output) -> Seen {
     )])
 }
 
-/// Runs `serve` with these words and looks at it from all sides.
+/// Runs `serve` with these words and observes it from outside.
 pub(crate) fn serve(world: &World, words: &[String]) -> Seen {
     let mut command = Command::new(BINARY);
     command.arg("serve").args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -178,7 +180,7 @@ pub(crate) fn serve(world: &World, words: &[String]) -> Seen {
     let Some(address) = address else {
         let status = process.0.wait().unwrap();
         if let Some((_, rest)) = told.split_once("cannot listen on ") {
-            // Another process of this machine has the port.
+            // The port is taken by another process of this machine.
             let address = rest.split(": ").next().unwrap();
             return Seen::from([("address".to_owned(), address.to_owned())]);
         }
@@ -217,7 +219,7 @@ pub(crate) fn serve(world: &World, words: &[String]) -> Seen {
     seen
 }
 
-/// By how much the clock may be wrong, as a warning says.
+/// The clock error that a warning names.
 fn skew(told: &str) -> String {
     let at = told.find("may be wrong by").map(|at| told[at..].lines().next().unwrap().to_owned());
     at.unwrap_or_else(|| "-".to_owned())
@@ -225,7 +227,8 @@ fn skew(told: &str) -> String {
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-/// A whole handshake by a client that asks for this name; the alert, if the server refuses.
+/// Makes a whole handshake as a client that asks for this name. Returns the alert if the server
+/// refuses.
 fn shake(address: &str, client: &Arc<ClientConfig>, name: &str) -> Result<Stream, String> {
     let name = match name {
         "none" => ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
@@ -246,7 +249,7 @@ fn shake(address: &str, client: &Arc<ClientConfig>, name: &str) -> Result<Stream
     Ok(StreamOwned::new(connection, stream))
 }
 
-/// The answer to `GET /status`.
+/// Returns the answer to `GET /status`.
 fn ask(stream: &mut Stream) -> Option<Value> {
     stream.write_all(b"GET /status HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
@@ -254,7 +257,7 @@ fn ask(stream: &mut Stream) -> Option<Value> {
     serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
 }
 
-/// Runs `check` with these words; its report is read from the lines and from the object alike.
+/// Runs `check` with these words. Its report is read from its lines or from its object.
 pub(crate) fn check(world: &World, words: &[String]) -> Seen {
     let output = Command::new(BINARY).arg("check").args(words).stdin(Stdio::null()).output().unwrap();
     let mut seen = ended(world, &output);
@@ -300,7 +303,7 @@ pub(crate) fn check(world: &World, words: &[String]) -> Seen {
     seen
 }
 
-/// Runs `demo` with these words until it ends, or until it goes on for longer than without any.
+/// Runs `demo` with these words until it ends. Interrupts it where it prints that it goes on.
 pub(crate) fn demo(words: &[String]) -> Seen {
     let mut command = Command::new(BINARY);
     command.arg("demo").args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -327,7 +330,8 @@ pub(crate) fn demo(words: &[String]) -> Seen {
     seen
 }
 
-/// The flags in the help of a command, and the values of those that take one of a few.
+/// Returns the flags in the help of a command, and the possible values of each flag that lists
+/// them.
 pub(crate) fn flags(command: &str) -> BTreeMap<String, Vec<String>> {
     let output = Command::new(BINARY).args([command, "--help"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

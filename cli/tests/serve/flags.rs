@@ -1,10 +1,11 @@
 //! Every flag of every command has an effect that shows from outside, and a different one without
 //! the flag. Checks: INV-16.
 //!
-//! The flags and the values of those that take one of a few are read from `--help`: one without a row
-//! here fails. A row starts from a command line that is the same for all, changes one thing about it,
-//! and lists exactly what is seen otherwise: by clients over TLS, in `/status`, in the log, in the
-//! report of `check` and in the exit code. Whatever is not listed must not change.
+//! The flags, and the values of flags that list their values, are read from `--help`. A flag or
+//! value without a row here fails. Each row changes one thing of a command line that is the same
+//! for all rows, and lists exactly the observations that differ: by clients over TLS, in `/status`,
+//! in the log, in the report of `check` and in the exit code. An observation that is not listed
+//! must not change.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use crate::{
 /// One flag with its values in one place of the command line; `None` is the command line without it.
 type Setting = (&'static str, Option<&'static [&'static str]>);
 
-/// What is set otherwise, and what is seen otherwise.
+/// The changed settings, and the observations that change with them.
 type Row = (&'static [Setting], &'static [(&'static str, &'static str)]);
 
 /// The command line of `serve` that each row changes. A name that begins with `@` is a file of the
@@ -31,7 +32,8 @@ const SERVE: &[Setting] = &[
     ("--crl-dir", Some(&["@lists"])),
 ];
 
-/// What is seen of it. The names are those that a client asks for, `client` is the one that it shows.
+/// The observations of `SERVE`. A `name` is the server name that a client sends, a `client` the
+/// certificate that it shows.
 const SERVED: &[(&str, &str)] = &[
     ("address", "127.0.0.1"),
     ("client nobody", "in"),
@@ -69,7 +71,7 @@ const SERVE_ROWS: &[Row] = &[
         ],
     ),
     (&[("--listen", Some(&["127.0.0.2:0"]))], &[("address", "127.0.0.2")]),
-    // The default port may be another's here: either way the address is seen.
+    // Another process may have the default port. The address is seen in both cases.
     (&[("--listen", None)], &[("address", "127.0.0.1:8443")]),
     (&[("--listen", Some(&["127.0.0.1"]))], &[("ends", "2")]),
     (&[("--pair", None)], &[("name b.test", "a.test"), ("sets", "a.crt, lists")]),
@@ -146,11 +148,11 @@ const SERVE_ROWS: &[Row] = &[
     // The leaf has been valid for an hour.
     (&[("--clock-skew", Some(&["3500"]))], &[]),
     (&[("--clock-skew", Some(&["3700"]))], &[("warned of dates", "may be wrong by 3700 s")]),
-    // It ends in ten days and a half, after ten days of twenty and a half.
+    // The leaf ends in ten and a half days, after ten of its twenty and a half.
     (&[("--expiry-days", Some(&["10"]))], &[]),
     (&[("--expiry-days", Some(&["11"]))], &[("expiring", "950400 s")]),
     (&[("--expiry-days", Some(&["9,30,11,300"]))], &[("expiring", "950400 s")]),
-    // One that ends in half a day, after 29 of 30.
+    // This leaf ends in half a day, after 29 of its 30 days.
     (
         &[("--cert", Some(&["@late.crt"])), ("--key", Some(&["@late.key"]))],
         &[
@@ -175,7 +177,7 @@ const CHECK: &[Setting] = &[
     ("--crl-dir", Some(&["@lists"])),
 ];
 
-/// What is seen of it.
+/// The observations of the `check` command line.
 const CHECKED: &[(&str, &str)] = &[
     ("ends", "3"),
     ("form", "lines"),
@@ -194,7 +196,7 @@ const CHECKED: &[(&str, &str)] = &[
 const NONE_OF_IT: &str = "no client of it is let in";
 const NONE_ISSUED: &str = "no client whose certificate it issued itself is let in";
 
-/// What a check does not ask: nobody shakes hands with it.
+/// Flags without an effect on a check, which makes no handshake with a client.
 const UNSEEN_BY_CHECK: [&str; 2] = ["--strict-names", "--client-auth"];
 
 const CHECK_ROWS: &[Row] = &[
@@ -202,7 +204,7 @@ const CHECK_ROWS: &[Row] = &[
     (&[("--cert", Some(&["@b.crt"]))], &[("ends", "1: match: @a.key")]),
     (&[("--key", None)], &[("ends", "2")]),
     (&[("--key", Some(&["@b.key"]))], &[("ends", "1: match: @b.key")]),
-    // Two weeks and half a day are not soon.
+    // A leaf that ends in two weeks and half a day causes no warning.
     (
         &[("--cert", Some(&["@later.crt"])), ("--key", Some(&["@later.key"]))],
         &[
@@ -278,7 +280,7 @@ const CHECK_ROWS: &[Row] = &[
     (&[("--client-auth", Some(&["optional"]))], &[]),
     (&[("--client-auth", Some(&["perhaps"]))], &[("ends", "2")]),
     (&[("--clock-skew", Some(&["3500"]))], &[]),
-    // That the leaf ends soon is not added to a warning of its dates.
+    // A warning about the dates of a leaf replaces the warning that it ends soon.
     (
         &[("--clock-skew", Some(&["3700"]))],
         &[("dates for a clock an hour off", "a.crt, b.crt"), ("ends soon", "")],
@@ -297,7 +299,7 @@ const DEMO_ROWS: &[Row] = &[
 
 const DEMONSTRATED: &[(&str, &str)] = &[("ends", "0"), ("good updates", "2"), ("broken updates", "1")];
 
-/// The words of a command line that is changed by a row.
+/// Returns the words of a command line that a row has changed.
 fn words(world: &World, base: &[Setting], changed: &[Setting]) -> Vec<String> {
     let mut settings: Vec<Setting> = base.to_vec();
     for change in changed {
@@ -319,7 +321,8 @@ fn words(world: &World, base: &[Setting], changed: &[Setting]) -> Vec<String> {
     words
 }
 
-/// What a row expects to see: nothing but the end where the command ends early.
+/// Returns the observations that a row expects. Where the command ends early, only its end is
+/// expected.
 fn expected(base: &[(&str, &str)], changed: &[(&str, &str)]) -> Seen {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let ends_early =
@@ -332,8 +335,7 @@ fn expected(base: &[(&str, &str)], changed: &[(&str, &str)]) -> Seen {
     all
 }
 
-/// Each flag of the help has a row with an effect, and so has each value; the value that is the default
-/// has a row that shows that.
+/// Asserts that each flag of the help has a row with an effect, and each of its values a row.
 fn is_complete(command: &str, rows: &[Row]) {
     for (flag, values) in flags(command) {
         let of_flag = || rows.iter().filter(|row| row.0.iter().any(|setting| setting.0 == flag));
@@ -349,7 +351,8 @@ fn is_complete(command: &str, rows: &[Row]) {
     }
 }
 
-/// Runs all rows, a few at a time, and says of each what was seen otherwise than expected.
+/// Runs all rows, several at a time, and reports each observation that differs from the expected
+/// one.
 fn run(base: (&[Setting], &[(&str, &str)]), rows: &[Row], see: impl Fn(&World, &[String]) -> Seen + Sync) {
     let world = World::new();
     let wrong = std::sync::Mutex::new(Vec::new());

@@ -1,7 +1,9 @@
-//! `rustls-reload serve` as a process: no key material on its stdout and stderr nor in its status,
-//! over everything that a look or a check refuses, at the start and while it runs. Checks: INV-10.
-//! `alive` tests the process in its surroundings, `clients` and `drained` what it does about clients,
-//! `places` its limit on connections, `signals` each signal in each phase, `flags` each flag.
+//! Tests `rustls-reload serve` as a process: neither its stdout, its stderr nor its status has key
+//! material, over everything that a read or a check refuses, at the start and while it runs.
+//! Checks: INV-10.
+//! The modules: `alive` tests the process in its surroundings, `clients` and `drained` its
+//! treatment of clients, `places` its limit on connections, `signals` each signal in each phase,
+//! `flags` each flag.
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
 mod alive;
@@ -95,7 +97,7 @@ impl Server {
         Self { process, lines, told: String::new() }
     }
 
-    /// The next line that begins so.
+    /// Returns the next line that begins with `wanted`.
     fn line(&mut self, wanted: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -110,13 +112,13 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     fn address(&mut self) -> String {
         let line = self.line("listening on https://");
         line.split("https://").nth(1).unwrap().split(' ').next().unwrap().to_owned()
     }
 
-    /// What it tells over TLS of its status, to a client that trusts the CA of `served`.
+    /// Requests the status over TLS, as a client that trusts the CA of `served`.
     fn status(&mut self, address: &str, served: &Generation) {
         let name = "localhost".try_into().unwrap();
         let connection = ClientConnection::new(client_of(served, None), name).unwrap();
@@ -165,7 +167,7 @@ fn inv10_nothing_that_a_running_server_prints_holds_a_window_of_any_key_that_it_
     assert!(layers.len() >= 8 && keys.len() > 60, "{layers:?}");
 }
 
-/// The intermediate above the client has no list, for nobody has issued one of the root's.
+/// No list exists for the intermediate above the client, because the root has issued none.
 #[test]
 fn the_intermediates_above_a_client_need_no_list_where_the_flag_says_so() {
     let of = Generation::new(0);
@@ -188,7 +190,8 @@ fn the_intermediates_above_a_client_need_no_list_where_the_flag_says_so() {
     }
 }
 
-/// Starts on spoilt files; how each of them ended, and whether it told a window of the key.
+/// Starts on spoilt files. Returns how each start ended, and whether its output held a window of
+/// the key.
 fn starts(mut command: impl FnMut(&Volume) -> Command) -> Vec<(String, Layer, Output, bool)> {
     let running = refusals().enumerate().map(|(number, Spoil { what, layer, spoil, .. })| {
         let (first, next) = (Generation::new(2 * number), Generation::new(2 * number + 1));
@@ -197,7 +200,7 @@ fn starts(mut command: impl FnMut(&Volume) -> Command) -> Vec<(String, Layer, Ou
         let mut process = command(&volume).spawn().unwrap();
         let mut begun = Vec::new();
         if layer == Layer::Validity {
-            // It starts, with a warning.
+            // The server starts with a warning.
             let mut stderr = BufReader::new(process.stderr.take().unwrap());
             stderr.read_until(b'\n', &mut begun).unwrap();
             process.kill().unwrap();

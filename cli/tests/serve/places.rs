@@ -1,9 +1,10 @@
 //! The limit on connections: a place is given back once its connection has ended, not before and not
 //! later, whatever the connection was busy with and however it ends. Checks: INV-12, INV-15.
 //!
-//! Counted are the sockets of the process, the connections that `/status` has as open, and the clients
-//! that are answered. That a client waits is judged by a connection that has its place already and
-//! is answered many times meanwhile: whoever is accepted too early is accepted within that time.
+//! The test counts the sockets of the process, the open connections in `/status`, and the clients
+//! that get an answer. Whether a client waits is judged beside a connection that already has its
+//! place: that one is answered many times, and a client accepted too early would be accepted within
+//! that time.
 
 use std::{
     fs, io,
@@ -21,29 +22,31 @@ use crate::{
     process::{Stream, ask, command, until},
 };
 
-/// Descriptors of the process: they leave some ten connections.
+/// Limit on the descriptors of the process, which leaves about ten connections.
 const DESCRIPTORS: &str = "--nofile=40:40";
-/// Answers on another connection, in which whoever is accepted too early shows.
+/// Number of answers on another connection, within which a client that is accepted too early is
+/// noticed.
 const ROUNDS: usize = 25;
-/// A case that took longer than this is run again: the server cuts what hangs after ten seconds.
+/// A case that took longer is run again: the server ends hanging connections after ten seconds.
 const IN_TIME: Duration = Duration::from_secs(8);
 
-/// What the connections that take the places are busy with.
+/// Activity of the connections that take the places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Busy {
     /// Nothing was sent.
     Silent,
     /// Half of a client's first message was sent.
     HalfHandshake,
-    /// The handshake is over, and nothing is asked.
+    /// The handshake is complete, and no request was sent.
     Unasked,
     /// One request was answered, and the connection is kept.
     KeptAlive,
-    /// The request's head is not over.
+    /// The request's head is incomplete.
     HalfHead,
-    /// The request's body is not over.
+    /// The request's body is incomplete.
     HalfBody,
-    /// The same, and the client's CA is gone, so that the connection ends with the answer.
+    /// As `HalfBody`, after the client's CA was removed, so that the connection ends with the
+    /// answer.
     Drained,
 }
 
@@ -61,7 +64,7 @@ const ALL: [Busy; 7] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
     Closed,
-    /// By a reset, as the system sends it for a client that closes with something unread.
+    /// By a reset, which the system sends when a client closes with unread data.
     Reset,
     /// With the answer.
     Answered,
@@ -70,13 +73,14 @@ enum Ends {
 fn endings(busy: Busy) -> &'static [Ends] {
     match busy {
         Busy::Silent | Busy::HalfHandshake => &[Ends::Closed],
-        // An answer ends no connection that is kept.
+        // A connection that is kept alive is not ended by an answer.
         Busy::Unasked | Busy::KeptAlive | Busy::HalfHead | Busy::HalfBody => &[Ends::Closed, Ends::Reset],
         Busy::Drained => &[Ends::Answered, Ends::Closed, Ends::Reset],
     }
 }
 
-/// A server, the connection that asks it, and how many sockets it had before its first client.
+/// A server, the connection that requests its status, and the number of sockets before the first
+/// client.
 struct World {
     server: Server,
     volume: Volume,
@@ -121,7 +125,7 @@ impl World {
         Self { server, volume, address, limit, sockets, asks }
     }
 
-    /// The connections that are open, as the server says.
+    /// Returns the number of open connections in the status.
     fn open(&mut self) -> usize {
         let status = ask(&mut self.asks, "/status");
         let (_, open) = status.split_once("\"open\": ").unwrap();
@@ -168,7 +172,7 @@ impl World {
             (Ends::Closed, _) => {}
             (Ends::Reset, holder) => {
                 let Holder::Tls(mut stream) = holder else { panic!("nothing is unread") };
-                // Whatever is asked is answered, and the answer is left where it is.
+                // The server answers the request, and the client leaves the answer unread.
                 let _ = stream.write_all(b"56789\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
                 assert!(stream.sock.peek(&mut [0]).unwrap() > 0);
             }
@@ -201,7 +205,7 @@ fn sockets(process: u32) -> usize {
     targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
-/// A client that has said its first message; whether it was answered.
+/// A client that has sent its first message.
 struct Waiting(TcpStream);
 
 impl Waiting {
@@ -226,7 +230,8 @@ impl Waiting {
     }
 }
 
-/// One kind of connections takes all places; false where the machine was too slow to judge.
+/// Takes all places with one kind of connection. Returns false where the machine was too slow to
+/// judge.
 fn case(generations: &[Generation], busy: Busy) -> bool {
     let mut world = World::new(generations);
     let (limit, begun) = (world.limit, Instant::now());
@@ -253,7 +258,7 @@ fn case(generations: &[Generation], busy: Busy) -> bool {
             return false;
         }
         let served = waiting.iter().position(Waiting::is_answered).unwrap();
-        // It has the place now.
+        // The client has the place now.
         holders.insert(0, Holder::Plain(waiting.swap_remove(served).0));
     }
     drop((holders, waiting));

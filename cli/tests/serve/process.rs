@@ -16,7 +16,7 @@ use crate::common::{DEADLINE, Generation, Volume, client_of};
 
 pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-/// A server at an address that is known before it says so.
+/// A server whose address is known before the server prints it.
 pub(crate) struct Silent {
     pub(crate) process: Child,
     pub(crate) address: String,
@@ -30,14 +30,14 @@ impl Drop for Silent {
 }
 
 impl Silent {
-    /// Starts it behind these words, which end in what runs the rest of the command.
+    /// Starts the server behind these words, which end in a command that runs the rest.
     pub(crate) fn start(volume: &Volume, wrapper: &[&str], stderr: impl Into<Stdio>) -> Self {
         Self::start_at(&volume.dir(), wrapper, stderr)
     }
 
-    /// Starts it with the files in this directory.
+    /// Starts the server with the files in this directory.
     pub(crate) fn start_at(dir: &Path, wrapper: &[&str], stderr: impl Into<Stdio>) -> Self {
-        // Free until somebody takes it.
+        // The port is free until another process takes it.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let process = command(dir, wrapper, &address).stderr(stderr).spawn().unwrap();
         Self { process, address }
@@ -58,8 +58,8 @@ impl Silent {
         });
     }
 
-    /// Waits until a new connection is served this generation's certificate, and returns what it is
-    /// answered.
+    /// Waits until a new connection gets this generation's certificate, and returns the answer on
+    /// it.
     pub(crate) fn serves(&self, generation: &Generation, path: &str) -> String {
         let start = Instant::now();
         loop {
@@ -70,7 +70,7 @@ impl Silent {
         }
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a connection of its own.
     pub(crate) fn get(&self, client: &Arc<ClientConfig>, path: &str) -> std::io::Result<String> {
         let mut stream = self.connect(client, DEADLINE)?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -79,7 +79,7 @@ impl Silent {
         Ok(answer)
     }
 
-    /// A connection whose handshake is over.
+    /// Returns a connection whose handshake is complete.
     pub(crate) fn connect(&self, client: &Arc<ClientConfig>, limit: Duration) -> std::io::Result<Stream> {
         let mut connection =
             ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
@@ -91,11 +91,11 @@ impl Silent {
         Ok(StreamOwned::new(connection, stream))
     }
 
-    /// Waits for its end, and returns how long that took.
+    /// Waits for the end of the process, and returns how long that took.
     pub(crate) fn ends(&mut self) -> (ExitStatus, Duration) {
         let (start, mut ended) = (Instant::now(), None);
         until("the process ends", || {
-            // Whoever spins delays the end.
+            // A loop without a pause would delay the end.
             std::thread::sleep(Duration::from_millis(1));
             ended = self.process.try_wait().unwrap();
             ended.is_some()
@@ -104,7 +104,7 @@ impl Silent {
     }
 }
 
-/// The next answer on a connection that stays open.
+/// Sends a request on a connection that stays open, and returns the answer.
 pub(crate) fn ask(stream: &mut Stream, path: &str) -> String {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
@@ -122,7 +122,8 @@ pub(crate) fn ask(stream: &mut Stream, path: &str) -> String {
     }
 }
 
-/// A server of the pair in the directory; a wrapper's last words run the rest of the command.
+/// The command of a server of the pair in the directory; the wrapper's last words run the rest of
+/// it.
 pub(crate) fn command(dir: &Path, wrapper: &[&str], listen: &str) -> Command {
     let binary = env!("CARGO_BIN_EXE_rustls-reload");
     let mut words = wrapper.to_vec();
@@ -142,7 +143,7 @@ pub(crate) fn until(what: &str, mut reached: impl FnMut() -> bool) {
     }
 }
 
-/// The pair's files alone.
+/// Returns the pair's files without the client CA.
 pub(crate) fn pair(of: &Generation) -> [crate::common::NamedFile<'_>; 2] {
     let [chain, key, _] = of.files();
     [chain, key]

@@ -1,7 +1,7 @@
 //! Every signal, once and twice, in every phase of the process. Checks: INV-13, INV-15.
 //!
-//! Each case ends in something that is seen of the process: a line of its log, an answer, its exit code,
-//! or the signal that it died of.
+//! Each case ends in something observable of the process: a line of its log, an answer, its exit
+//! code, or the signal that ended it.
 
 use std::{
     fs,
@@ -31,9 +31,9 @@ use crate::{
 const SIGNALS: [Signal; 6] =
     [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGPIPE];
 
-/// Cases that run at a time.
+/// Number of cases that run at a time.
 const LANES: usize = 12;
-/// A case whose signals came later than this is run again.
+/// A case whose signals were delivered later than this is run again.
 const IN_TIME: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,23 +45,23 @@ enum Phase {
     HalfUpdate,
     /// A client has sent half of its first message.
     HalfHandshake,
-    /// A signal has asked for the end, and a request is still being answered.
+    /// A signal has requested the end, and a request is still being answered.
     Draining,
 }
 
 const PHASES: [Phase; 5] =
     [Phase::FirstLoad, Phase::Serving, Phase::HalfUpdate, Phase::HalfHandshake, Phase::Draining];
 
-/// What a signal does.
+/// Effect of a signal on the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// One line for each that came alone, and the server goes on.
+    /// One line for each signal that arrived alone, and the server goes on.
     Reloads,
     /// Exit code 0, with nothing cut off.
     Ends,
-    /// Exit code 0, without waiting for anybody.
+    /// Exit code 0, without waiting for any connection.
     EndsAtOnce,
-    /// The system's default action.
+    /// The system's default action for the signal.
     Kills,
     Nothing,
 }
@@ -80,7 +80,7 @@ pub(crate) fn send(process: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(process).unwrap()), signal).unwrap();
 }
 
-/// Runs all jobs, so many at a time.
+/// Runs all jobs, `lanes` at a time.
 pub(crate) fn in_lanes<J: Sync>(jobs: &[J], lanes: usize, run: impl Fn(&J) + Sync) {
     let next = Mutex::new(jobs.iter());
     at_once(&vec![(); lanes], |()| {
@@ -128,7 +128,7 @@ impl Case {
         Stream::new(connection, stream)
     }
 
-    /// Sends the signal once or twice; a reload shows that it has come.
+    /// Sends the signal once or twice. The line of a reload shows that the signal has arrived.
     fn signal(&mut self, phase: Phase, signal: Signal, twice: bool) {
         for _ in 0..1 + usize::from(twice) {
             send(self.id(), signal);
@@ -141,7 +141,7 @@ impl Case {
         }
     }
 
-    /// Waits for the end, however it comes; everything that was printed is read by then.
+    /// Waits for the end. All output has been read by then.
     fn end(&mut self, what: &str) -> std::process::ExitStatus {
         let mut ended = None;
         until(what, || {
@@ -155,7 +155,8 @@ impl Case {
         ended.unwrap()
     }
 
-    /// That the process ends as the effect has it; false where it goes on.
+    /// Asserts that the process ends as the effect requires. Returns false where the process goes
+    /// on.
     fn ends(&mut self, effect: Effect, signal: Signal, what: &str) -> bool {
         match effect {
             Effect::Reloads | Effect::Nothing => return false,
@@ -173,7 +174,7 @@ impl Case {
         true
     }
 
-    /// That it goes on serving this generation, and ends when it is asked to.
+    /// Asserts that the process serves this generation, and ends when it is asked to.
     fn goes_on(mut self, of: &Generation, what: &str) {
         let mut stream = self.connect(of);
         assert!(ask(&mut stream, "/").starts_with("HTTP/1.1 200"), "{what}");
@@ -182,7 +183,7 @@ impl Case {
     }
 }
 
-/// False where the machine was too slow to judge: a first load waits for five seconds.
+/// Returns false where the machine was too slow to judge: a first load waits for five seconds.
 fn first_load(generations: &[Generation], signal: Signal, twice: bool, what: &str) -> bool {
     let begun = Instant::now();
     let mut case = Case::start(&generations[0]);
@@ -256,7 +257,7 @@ fn half_handshake(generations: &[Generation], signal: Signal, twice: bool, what:
         assert!(matches!(stream.read(&mut [0; 16]), Ok(0) | Err(_)), "{what}: it was answered");
         return true;
     }
-    // A machine that was busy for so long has had the limit of handshakes end this one.
+    // On a busy machine the time limit on handshakes may have ended this one.
     if begun.elapsed() < Duration::from_secs(5) {
         stream.write_all(&hello[20..]).unwrap();
         while client.is_handshaking() {
@@ -267,7 +268,7 @@ fn half_handshake(generations: &[Generation], signal: Signal, twice: bool, what:
     true
 }
 
-/// False where the machine was too slow to judge: a drain ends after five seconds.
+/// Returns false where the machine was too slow to judge: a drain ends after five seconds.
 fn draining(generations: &[Generation], signal: Signal, twice: bool, what: &str) -> bool {
     let mut case = Case::start(&generations[0]).serving();
     let mut open = case.connect(&generations[0]);
@@ -277,7 +278,8 @@ fn draining(generations: &[Generation], signal: Signal, twice: bool, what: &str)
     let begun = Instant::now();
     send(case.id(), if twice { Signal::SIGINT } else { Signal::SIGTERM });
     until("the end has begun", || {
-        // Where it never begins, each attempt takes a place, and the last would wait for minutes.
+        // Each attempt takes a place while the drain has not begun; without a pause the last one
+        // would wait for minutes.
         std::thread::sleep(Duration::from_millis(20));
         TcpStream::connect(&case.address).is_err()
     });
@@ -305,7 +307,7 @@ fn serving(generations: &[Generation], signal: Signal, twice: bool, what: &str) 
     if case.ends(effect(Phase::Serving, signal), signal, what) {
         return true;
     }
-    // The connection that was open is open.
+    // The connection that was open before is still open.
     assert!(ask(&mut idle, "/healthz").ends_with("ok\n"), "{what}");
     case.goes_on(&generations[0], what);
     true
@@ -337,7 +339,7 @@ fn inv13_inv15_each_signal_in_each_phase_has_its_effect() {
     println!("{} cases of {} signals in {} phases", cases.len(), SIGNALS.len(), PHASES.len());
 }
 
-/// The demo removes its directory, which holds keys, whatever ends it.
+/// The demo removes its directory, which holds keys, when a signal ends it.
 #[test]
 fn inv13_demo_ended_by_a_signal_leaves_no_directory() {
     at_once(&[Signal::SIGTERM, Signal::SIGINT], |signal| {
