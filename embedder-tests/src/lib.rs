@@ -1,4 +1,4 @@
-//! What the tests beside it share: the provider of this build, a pair of files that nobody here made, a handshake.
+//! Shared by the tests: the provider of this build, a pair of files made by OpenSSL, a handshake.
 
 use std::{path::Path, process::Command, sync::Arc};
 
@@ -9,7 +9,8 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
-/// The provider that the crate is expected to choose by itself; none where none is compiled in.
+/// Returns the provider that the crate is expected to choose by itself, or none where none is
+/// compiled in.
 #[must_use]
 pub fn compiled_in() -> Option<CryptoProvider> {
     #[cfg(feature = "ring")]
@@ -31,7 +32,8 @@ pub fn pair(dir: &Path, key: &str) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-/// Shakes hands with a client that trusts the pair in `dir` and uses `provider`; what it agreed on.
+/// Makes a handshake as a client that trusts the pair in `dir` and uses `provider`. Returns what
+/// was negotiated.
 #[allow(clippy::expect_used)] // reason: a test fails by it
 pub fn shake(
     server: &Arc<ServerConfig>,
@@ -49,7 +51,7 @@ pub fn shake(
     handshake(server, config)
 }
 
-/// Shakes hands with this client; what it agreed on.
+/// Makes a handshake as this client. Returns what was negotiated.
 #[allow(clippy::expect_used)] // reason: a test fails by it
 pub fn handshake(
     server: &Arc<ServerConfig>,
@@ -63,7 +65,7 @@ pub fn handshake(
     Ok((server.protocol_version().expect("a version"), server.handshake_kind().expect("a kind")))
 }
 
-/// Hands over everything that `from` has to send.
+/// Passes on everything that `from` has to send.
 #[allow(clippy::expect_used)] // reason: in memory nothing fails
 fn pass(from: &mut Connection, to: &mut Connection) -> Result<bool, rustls::Error> {
     let mut flight = Vec::new();

@@ -1,5 +1,5 @@
-//! Client CAs by the provider of this build: one is taken exactly where rustls lets its clients in
-//! by that provider.
+//! Client CAs by the provider of this build: a CA is accepted exactly where rustls with that
+//! provider accepts clients of that CA.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
@@ -14,8 +14,8 @@ use rustls::{
 };
 use rustls_reload::{ClientAuth, Layer, ServerReloader, Timing};
 
-/// Each CA with its key by `genpkey`, whether the key is written again with a compressed point, and
-/// whether ring and aws-lc-rs let its clients in.
+/// Each CA: its key by `genpkey`, whether the key is written again with a compressed point, and
+/// whether ring and aws-lc-rs verify its clients.
 const CAS: [(&str, bool, [bool; 2]); 12] = [
     ("-algorithm EC -pkeyopt ec_paramgen_curve:P-256", false, [true, true]),
     ("-algorithm EC -pkeyopt ec_paramgen_curve:P-256", true, [false, true]),
@@ -36,7 +36,7 @@ fn openssl(dir: &Path, args: &str) {
     assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// `ca.crt`, and `client.crt` with `client.key`, in the directory.
+/// Makes `ca.crt`, and `client.crt` with `client.key`, in the directory.
 fn make(dir: &Path, key: &str, compressed: bool) {
     let extensions = "basicConstraints=critical,CA:FALSE\nextendedKeyUsage=clientAuth\n";
     fs::write(dir.join("ext"), extensions).unwrap();
@@ -74,7 +74,7 @@ fn lets_in(server: ServerConfig, dir: &Path, provider: &Arc<CryptoProvider>) -> 
     handshake(&Arc::new(server), client).is_ok()
 }
 
-/// What rustls does by itself with the CA as an anchor.
+/// The configuration of rustls alone, with the CA as a trust anchor.
 fn bare(dir: &Path, provider: &Arc<CryptoProvider>) -> ServerConfig {
     let mut roots = RootCertStore::empty();
     roots.add(certificate(&dir.join("ca.crt"))).unwrap();
@@ -97,7 +97,8 @@ fn inv14_inv16_a_client_ca_is_taken_where_the_provider_verifies_its_clients() {
     let provider = Arc::new(provider);
     let dir = tempfile::tempdir().unwrap();
     pair(dir.path(), "-newkey ec -pkeyopt ec_paramgen_curve:P-256");
-    // Files that were just written are looked at again after the settle time; nobody writes here.
+    // With the default settle time, a load would wait for files that were just written. Here no
+    // writer is left.
     let at_once = Timing { settle: Duration::ZERO, ..Timing::default() };
     for (key, compressed, [ring, aws_lc_rs]) in CAS {
         make(dir.path(), key, compressed);

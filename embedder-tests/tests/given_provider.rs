@@ -1,7 +1,8 @@
-//! The rules about trust in combination, by a provider that is given explicitly while another one is compiled in.
+//! The rules about trust in combination, with a provider that is given explicitly while another one
+//! is compiled in.
 //!
-//! The table is that of the crate's own tests (`tests/trust/trust_rules`), which is about ring. `scripts/providers` runs this one,
-//! which needs both: features `testkit` and `aws-lc-rs`.
+//! The table is that of the crate's own tests (`tests/trust/trust_rules`), which use ring.
+//! `scripts/providers` runs this file, which needs the features `testkit` and `aws-lc-rs`.
 //!
 //! Checks: INV-03, INV-08, INV-09, INV-11, INV-14, INV-16.
 #![cfg(not(loom))]

@@ -1,5 +1,6 @@
-//! Rotations leave nothing behind: this binary's allocator counts the bytes that are held, and a private map that keeps
-//! an entry for each rotation shows as growth. Each rotation is of new bytes, so that nothing is known from before.
+//! Rotations leave nothing behind. This binary's allocator counts the bytes that are held, and a
+//! private map with an entry for each rotation shows as growth. Each rotation has new bytes, so
+//! that no cached result applies.
 //!
 //! Checks: INV-12. Engine: generated.
 #![cfg(not(loom))]
@@ -35,7 +36,7 @@ static ALLOCATOR: Counting = Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is handed on to the system's allocator as it came.
+// SAFETY: every call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.fetch_add(layout.size(), Ordering::Relaxed);
@@ -48,24 +49,24 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's.
         unsafe { System.dealloc(block, layout) }
     }
-    // Reallocation is the trait's own: another block, a copy, and the old one is freed.
+    // The default `realloc` is kept: it allocates another block, copies, and frees the old one.
 }
 
-/// Rounds before the first count: more than there are events kept for subscribers.
+/// Rounds before the first count: more than the number of events kept for subscribers.
 const BEFORE: usize = 300;
 /// Rounds between the first count and the second.
 const ROUNDS: usize = 900;
-/// Bytes that a round may leave. The smallest entry, a number in a vector, is 8 bytes, and a vector that has just been
-/// doubled holds the entries of half the rounds without growing.
+/// Bytes that a round may leave. The smallest entry, a number in a vector, has 8 bytes. A vector
+/// whose capacity has just doubled takes the entries of half the rounds without growing.
 const ALLOWED: usize = 2;
 
-/// One count at a time: the bytes are everybody's.
+/// Admits one test at a time, because the count is of the whole process.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// How many bytes each of many rounds leaves, after the first of them.
+/// Returns how many bytes each round leaves on average, not counting the first rounds.
 fn left_by(first: usize, rounds: usize, mut round: impl FnMut(usize)) -> usize {
     (0..first).for_each(&mut round);
     let before = HELD.load(Ordering::Relaxed);
@@ -79,7 +80,7 @@ fn flat(name: &str, round: impl FnMut(usize)) {
     assert!(left < ALLOWED, "{name}: each round leaves {left} bytes");
 }
 
-/// No wait of a test depends on these; nothing is retried or polled meanwhile.
+/// Timing on which no wait of a test depends: nothing is retried or polled meanwhile.
 fn timing() -> Timing {
     let (none, never) = (Duration::ZERO, Duration::from_secs(3600));
     let gap = Duration::from_micros(50);
@@ -95,7 +96,7 @@ fn timing() -> Timing {
     }
 }
 
-/// Takes what the file says: `good`, `bad`, `later`, `warns` or `shrinks`, and a number.
+/// Reads its result from the file: `good`, `bad`, `later`, `warns` or `shrinks`, and a number.
 struct Words;
 
 impl Build for Words {
@@ -124,7 +125,7 @@ fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// Long enough to wait for what must come.
+/// Long enough for every awaited event.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
@@ -135,7 +136,7 @@ fn inv12_reloads_by_hand_and_given_up_waits_leave_nothing() {
     fs::write(&path, "first").unwrap();
     let reloader = Builder::new([&path], Words).timing(timing()).watcher(None).load().unwrap();
     let mut events = reloader.events();
-    // By themselves: a publication clears away whoever waits.
+    // Waits alone, without publications, because a publication removes all waiters.
     flat("waits that are given up", |_| {
         let (handle, waker) = (reloader.clone(), Waker::noop());
         let generation = handle.current().generation;
@@ -171,7 +172,7 @@ fn inv12_starts_stops_and_refused_starts_leave_nothing() {
         reloader.start().unwrap();
         assert_eq!(reloader.start(), Err(StartError::AlreadyRunning));
         fs::write(&path, format!("good {round:07}")).unwrap();
-        // The worker may have looked already.
+        // The worker may have read the update already.
         assert!(matches!(reloader.reload_now(), Reload::Reloaded | Reload::Unchanged));
         reloader.stop().unwrap();
         assert_eq!(reloader.reload_now(), Reload::Stopped);
@@ -179,7 +180,8 @@ fn inv12_starts_stops_and_refused_starts_leave_nothing() {
     });
 }
 
-/// A Kubernetes volume: each update is a new directory, which is watched in place of the one before.
+/// A Kubernetes volume: each update is a new directory, which is watched instead of the previous
+/// one.
 struct Volume {
     root: PathBuf,
     updates: usize,
@@ -212,8 +214,9 @@ fn inv12_rotations_under_a_worker_with_events_leave_nothing() {
     volume.publish("first");
     let path = dir.path().join("volume/file");
     let reloader = Builder::new([&path], Words).timing(timing()).load().unwrap();
-    // Linux takes 10 ms to end a watch: fewer rounds, after many by hand that have filled the table of events. An entry of
-    // these tables holds a path, or a set of names, and is larger for that.
+    // Linux takes 10 ms to end a watch, so there are fewer rounds here, after many by hand that
+    // have filled the table of events. An entry of these tables holds a path or a set of names, and
+    // is larger for that.
     const FEWER: usize = 200;
     const LARGER: usize = 8 * ALLOWED;
     for round in 0..BEFORE {
@@ -225,7 +228,8 @@ fn inv12_rotations_under_a_worker_with_events_leave_nothing() {
         let generation = reloader.current().generation;
         volume.publish(&format!("more {round:07}"));
         assert!(reloader.wait_published(generation, DEADLINE).is_some(), "{:?}", reloader.status());
-        // The watch of the old directory is given up by the look after the publication, which this one is or follows.
+        // The snapshot after the publication drops the watch of the old directory. This reload
+        // takes that snapshot or follows it.
         assert_eq!(reloader.reload_now(), Reload::Unchanged);
     });
     println!("rotations with events: {left} bytes a round over {FEWER} rounds");
@@ -233,8 +237,8 @@ fn inv12_rotations_under_a_worker_with_events_leave_nothing() {
     reloader.stop().unwrap();
 }
 
-/// Each update has a new leaf, now and then a new client CA and always a new revocation list. The leaf has few hours left,
-/// which is reported of each.
+/// Each update has a new leaf and a new revocation list, and now and then a new client CA. The leaf
+/// ends within hours, which is reported for each.
 #[test]
 fn inv12_rotations_of_a_server_with_client_cas_and_lists_leave_nothing() {
     let _alone = alone();
@@ -248,7 +252,7 @@ fn inv12_rotations_of_a_server_with_client_cas_and_lists_leave_nothing() {
     fs::write(path("more.key"), identities[1].pem()).unwrap();
     let publish = |round: usize| {
         let now = SystemTime::now();
-        // In whole seconds, so that each is another one.
+        // The window changes by whole seconds, so that each certificate differs.
         let window = (now - Duration::from_secs(3600), now + Duration::from_secs(3600 + round as u64 % 60));
         let subject = |name: &str| Subject::server(name).valid(window.0, window.1);
         let set =

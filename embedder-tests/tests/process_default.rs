@@ -1,4 +1,5 @@
-//! The process default is honoured, and one that is passed goes before it. In a process of its own: a default is set once.
+//! The process default provider is honoured, and an explicit provider takes precedence over it.
+//! This test has a process of its own, because a process default can be set only once.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs)] // reason: a test may panic
 
@@ -16,7 +17,7 @@ fn inv02_the_process_default_goes_before_what_is_compiled_in_and_after_what_is_p
     let timing = Timing { settle: Duration::from_millis(20), ..Timing::default() };
     let server =
         || ServerReloader::builder(dir.path().join("tls.crt"), dir.path().join("tls.key")).timing(timing);
-    // Only one suite: no provider is that by itself.
+    // No compiled-in provider has only one suite.
     let mut default = provider.clone();
     default.cipher_suites.truncate(1);
     assert_ne!(default.cipher_suites, provider.cipher_suites);

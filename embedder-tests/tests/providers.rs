@@ -1,6 +1,6 @@
-//! No crypto provider is forced on anybody: the one compiled in, or none, and then it has to be passed.
-//! `scripts/providers` runs these with each. What a process default changes is seen in a process of its own:
-//! `process_default`.
+//! The crate forces no crypto provider on an embedder: it uses the one compiled in, or requires one
+//! to be passed. `scripts/providers` runs these tests with each. The effect of a process default is
+//! tested in a process of its own: `process_default`.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
@@ -17,7 +17,7 @@ use rustls_reload::{Layer, ServerReloader, Timing};
 const KEYS: [&str; 3] =
     ["-newkey rsa:2048", "-newkey ec -pkeyopt ec_paramgen_curve:P-256", "-newkey ed25519"];
 
-/// A directory with a pair whose key is of the first kind that everybody supports.
+/// Returns a directory with a pair whose key is of the first kind that both providers support.
 fn files() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     pair(dir.path(), KEYS[1]);
@@ -25,7 +25,8 @@ fn files() -> tempfile::TempDir {
 }
 
 fn server_in(dir: &tempfile::TempDir) -> rustls_reload::ServerBuilder {
-    // The files were written a moment ago, and a first load waits until they have been still for that long.
+    // The files were written just now, and a first load waits until they have been stable for the
+    // settle time.
     let timing = Timing { settle: Duration::from_millis(20), ..Timing::default() };
     ServerReloader::builder(dir.path().join("tls.crt"), dir.path().join("tls.key")).timing(timing)
 }
@@ -80,8 +81,8 @@ fn openssl(dir: &tempfile::TempDir, args: &str) {
     assert!(run.status.success(), "{args}: {}", String::from_utf8_lossy(&run.stderr));
 }
 
-/// EC keys without their public part, in either form, for each curve: completed and shown in a handshake, or refused by the
-/// name of the curve where the provider does not have it.
+/// EC keys without their public part, in either form, for each curve. The key is completed and
+/// serves a handshake, or is refused with the curve's name where the provider lacks the curve.
 #[test]
 fn inv02_inv16_an_ec_key_without_its_public_part_serves() {
     let Some(provider) = compiled_in() else { return };
@@ -104,7 +105,7 @@ fn inv02_inv16_an_ec_key_without_its_public_part_serves() {
                 Ok(reloader) => {
                     let seen = shake(&reloader.config(), &provider, &TLS13, dir.path());
                     assert!(seen.is_ok(), "{curve}: {seen:?}");
-                    // Another's certificate is no proof.
+                    // The certificate of another key does not match.
                     let own = std::fs::read(dir.path().join("tls.crt")).unwrap();
                     std::fs::write(dir.path().join("tls.crt"), &old).unwrap();
                     assert_eq!(server_in(&dir).load().unwrap_err().layer(), Layer::Match, "{curve}");
@@ -115,7 +116,7 @@ fn inv02_inv16_an_ec_key_without_its_public_part_serves() {
     }
 }
 
-/// A pair on this curve, its key in `full`; returns the certificate of another such pair.
+/// Makes a pair on this curve with its key in `full`. Returns the certificate of another such pair.
 fn pair_of(dir: &tempfile::TempDir, curve: &str) -> Vec<u8> {
     pair(dir.path(), &format!("-newkey ec -pkeyopt ec_paramgen_curve:{curve}"));
     let old = std::fs::read(dir.path().join("tls.crt")).unwrap();
@@ -124,7 +125,8 @@ fn pair_of(dir: &tempfile::TempDir, curve: &str) -> Vec<u8> {
     old
 }
 
-/// A certificate with a compressed point serves where the provider verifies by it, and is refused by that name elsewhere.
+/// A certificate with a compressed point serves where the provider verifies with it, and is refused
+/// elsewhere with an error that names the compressed point.
 #[test]
 fn inv02_inv16_a_compressed_point_in_the_leaf_serves_or_is_named() {
     let Some(provider) = compiled_in() else { return };
@@ -145,7 +147,7 @@ fn inv02_inv16_a_compressed_point_in_the_leaf_serves_or_is_named() {
             println!("{error}");
         }
     }
-    // With the key in the same form there is nothing to complete it from.
+    // The key has only the compressed point as well, so neither file has the uncompressed one.
     std::fs::rename(dir.path().join("short"), dir.path().join("tls.key")).unwrap();
     if let Err(error) = server_in(&dir).load() {
         assert!(error.why().contains("-conv_form uncompressed"), "{error}");
@@ -180,7 +182,8 @@ fn inv02_a_combination_that_cannot_serve_is_an_error_at_the_start() {
     );
     let groupless = Arc::new(CryptoProvider { kx_groups: Vec::new(), ..provider.clone() });
     refused("no key exchange", server().provider(groupless).load(), Layer::Config);
-    // The suites left are for RSA keys, and this one is not: only a handshake shows it.
+    // The remaining suites need an RSA key, and this key is not one: only the rehearsed handshake
+    // fails.
     let mut for_rsa = provider.clone();
     for_rsa.cipher_suites.retain(|suite| format!("{suite:?}").contains("ECDHE_RSA"));
     refused("suites for another key", server().provider(Arc::new(for_rsa)).load(), Layer::Rehearsal);

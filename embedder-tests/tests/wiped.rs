@@ -1,9 +1,10 @@
-//! No buffer of this crate goes back to the allocator with key material in it, and none is moved by growing: this binary's
-//! allocator searches every block for windows of the keys when it is freed or reallocated, on every thread.
+//! No buffer of this crate is freed or reallocated with key material in it. This binary's allocator
+//! searches every block for windows of the keys when it is freed or reallocated, on every thread.
 //!
-//! What rustls and the provider hold is not promised. So that this is no hole to look through, the provider here keeps
-//! nothing: it was given its signers before the search began, knows them by the key it is handed, and wipes that copy.
-//! Left out: what stands in the certificate too (the public key, the names of the algorithm), and the stack.
+//! The crate does not promise that of rustls and the provider. So that their copies hide none of
+//! this crate, the provider here keeps nothing: it gets its signers before the search begins, finds
+//! them by the key that it is handed, and wipes that copy. Left out are bytes that the certificate
+//! contains too (the public key, the names of the algorithm), and the stack.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
@@ -37,7 +38,8 @@ use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject, WINDOW, armor}
 use search::{Window, alone, found, holds_key};
 use zeroize::{Zeroize, Zeroizing};
 
-/// What no block may hold: the windows of these keys, raw and as base64, broken into lines or not.
+/// Returns the windows that no block may hold: of these keys, raw and as base64, with and without
+/// line breaks.
 fn windows(pairs: &[&Pair]) -> Vec<Window> {
     let text = |pem: &str| pem.lines().filter(|line| !line.starts_with('-')).collect::<String>();
     let all = |bytes: &[u8]| {
@@ -61,7 +63,8 @@ fn windows(pairs: &[&Pair]) -> Vec<Window> {
     }
     for pair in pairs {
         let (key, key_text) = (pair.key_der(), text(&pair.key));
-        // What stands before the 32 secret bytes is in every key of its kind; its text may be in any certificate.
+        // The bytes before the 32 secret ones are in every key of its kind, and any certificate may
+        // have their text.
         let at = key.secret_der().windows(2).position(|header| header == [0x04, 0x20]).unwrap() + 2;
         known.extend(all(&key.secret_der()[..at]));
         known.extend(all(&key_text.as_bytes()[..at / 3 * 4]));
@@ -73,7 +76,7 @@ fn windows(pairs: &[&Pair]) -> Vec<Window> {
     windows.into_iter().filter(|window| !known.contains(window) && !plain(window)).collect()
 }
 
-/// A provider that keeps nothing of a key: see above.
+/// A provider that keeps nothing of a key, as the head of this file explains.
 #[derive(Debug)]
 struct Keeps(OnceLock<Vec<(PrivateKeyDer<'static>, Arc<dyn SigningKey>)>>);
 
@@ -94,7 +97,7 @@ impl KeyProvider for Keeps {
     }
 }
 
-/// The pairs of this process: P-256, Ed25519, and P-256 once more.
+/// Returns the pairs of this process: two of P-256 and one of Ed25519.
 fn pairs() -> &'static [Pair] {
     static PAIRS: OnceLock<Vec<Pair>> = OnceLock::new();
     PAIRS.get_or_init(|| {
@@ -114,7 +117,7 @@ fn pairs() -> &'static [Pair] {
     })
 }
 
-/// A key file damaged in every way that leaves some of the key in it.
+/// Returns a key file damaged in every way that leaves some of the key in it.
 fn damaged(key: &str) -> Vec<Vec<u8>> {
     let bytes = key.as_bytes();
     let mut variants: Vec<Vec<u8>> = Vec::new();
@@ -139,7 +142,8 @@ fn serial(pair: &Pair) -> String {
     der::serial_hex(der::fields(&pair.leaf).unwrap().serial)
 }
 
-/// A server of the pair in `dir` and of whoever may be its client, with short delays.
+/// The builder of a server of the pair in `dir`, with short delays and optional client
+/// certificates.
 fn server_in(dir: &Path) -> ServerBuilder {
     let provider = CryptoProvider { key_provider: &KEEPS, ..ring::default_provider() };
     let short = Duration::from_millis(20);
@@ -151,11 +155,13 @@ fn server_in(dir: &Path) -> ServerBuilder {
         .timing(timing)
 }
 
-/// The key of a P-256 pair as a JDK writes it: without the public part, which the build completes from the certificate.
+/// The key of a P-256 pair as a JDK writes it: without the public part, which the build adds from
+/// the certificate.
 fn without_public_part(pair: &Pair) -> String {
     let key = Zeroizing::new(pair.key_der());
     let der = key.secret_der();
-    // RFC 5958: version and algorithm take 24 bytes, the number of 32 bytes stands behind RFC 5915's version.
+    // RFC 5958: version and algorithm take 24 bytes. The secret number of 32 bytes follows the
+    // version of RFC 5915.
     let (algorithm, number) = (&der[3..27], &der[36..68]);
     assert_eq!((&der[27..29], &der[34..36]), (&[4, 0x6d][..], &[4, 32][..]), "another form of PKCS #8");
     let half = [&[0x30, 0x41][..], algorithm, &[4, 0x27, 0x30, 0x25, 2, 1, 1, 4, 32], number].concat();
@@ -163,7 +169,7 @@ fn without_public_part(pair: &Pair) -> String {
     String::from_utf8(armor::encode("PRIVATE KEY", &[half.as_slice()])).unwrap()
 }
 
-/// The files of a pair in a directory of their own; its certificate stands for a client CA.
+/// Writes the chain and the key of a pair into a directory.
 fn publish(dir: &Path, pair: &Pair) {
     fs::write(dir.join("tls.crt"), &pair.chain).unwrap();
     fs::write(dir.join("tls.key"), &pair.key).unwrap();
@@ -196,7 +202,7 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
             Reload::Unchanged => {}
             other => panic!("{what}: {other:?}"),
         };
-        // Good sets, the key beside its chain in one file among them.
+        // Valid sets, some with key and chain in one file.
         for i in 0..12 {
             publish(dir.path(), &pairs[i % 3]);
             if i % 4 == 3 {
@@ -204,13 +210,14 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
             }
             look("a good set");
         }
-        // Keys that are completed from the certificate, and one of another pair.
+        // Keys that are completed from the certificate, and a key of another pair.
         for (pair, half) in [(0, 0), (2, 1), (0, 1)] {
             publish(dir.path(), &pairs[pair]);
             fs::write(path("tls.key"), &halves[half]).unwrap();
             look("a key without its public part");
         }
-        // Every damage; another pair's key; the key where CAs or nothing but certificates are expected; too long a file.
+        // Every damage; another pair's key; the key in the place of CAs or of the chain; too long a
+        // file.
         for variant in &variants {
             fs::write(path("tls.key"), variant).unwrap();
             look("a damaged key");
@@ -228,7 +235,7 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
         look("no chain");
         publish(dir.path(), &pairs[0]);
         look("the end");
-        // Driven by a worker: sets that settle, and those that come in between.
+        // A worker drives the reloads: sets that become stable, and sets replaced before that.
         let mut events = reloader.events();
         reloader.start().unwrap();
         for i in 0..30 {
@@ -240,7 +247,7 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
         }
         reloader.stop().unwrap();
         drop((reloader, events));
-        // A first load that is refused, a closure that panics, and a look beforehand.
+        // A refused first load, a closure that panics, and an inspection.
         for variant in variants.iter().step_by(20) {
             fs::write(path("tls.key"), variant).unwrap();
             drop(server_in(dir.path()).load());
@@ -263,7 +270,8 @@ fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_a
     }
 }
 
-/// A certificate whose serial number is a byte shorter has the names of its algorithms elsewhere in its lines.
+/// A certificate whose serial number is a byte shorter encodes the names of its algorithms at other
+/// offsets of its lines.
 #[test]
 fn no_certificate_is_taken_for_a_key() {
     let _alone = alone();
@@ -277,8 +285,9 @@ fn no_certificate_is_taken_for_a_key() {
     }
 }
 
-/// Breaks: INV-10. Designs seen in the field: a buffer that grows while it is read into, one that is wiped only as far as it
-/// is filled, a decoder that keeps its text, a copy for comparison, and the material in a message.
+/// Breaks: INV-10. Designs from the field: a buffer that grows while it is filled, one that is
+/// wiped only as far as it is filled, a decoder that keeps its text, a copy for comparison, and the
+/// material in a message.
 #[test]
 fn buffers_that_grow_or_are_left_as_they_are_are_found() {
     let _alone = alone();
@@ -311,7 +320,7 @@ fn buffers_that_grow_or_are_left_as_they_are_are_found() {
         let (count, _) = found(wrong);
         assert!(count > 0, "not found: a buffer that {what}");
     }
-    // And one that is right is not.
+    // A correct design is not reported.
     let right = || {
         let mut bytes = Secret::zeroed(pair.key.len());
         fs::File::open(&path).unwrap().read_exact(bytes.bytes_mut()).unwrap();

@@ -1,5 +1,5 @@
-//! Key files of every kind and form, whole and damaged, and the bytes of them that no freed block may
-//! hold.
+//! Key files of every kind and form, whole and damaged, and the bytes of each that no freed block
+//! may hold.
 
 use std::{ops::Range, sync::OnceLock};
 
@@ -12,20 +12,20 @@ use super::search::Window;
 pub(crate) struct Form {
     pub(crate) name: String,
     pub(crate) text: Vec<u8>,
-    /// A chain of the key, or of another one where the key cannot be served anyhow.
+    /// A chain of the key, or of another key where this one cannot be served.
     pub(crate) chain: String,
-    /// The key as the provider is handed it, where it takes it.
+    /// The key as the provider receives it, where a server accepts the form.
     pub(crate) key: Option<PrivateKeyDer<'static>>,
-    /// Whether a server of it starts.
+    /// Whether a server with this key starts.
     pub(crate) is_taken: bool,
-    /// Where the first secret number stands in `text`.
+    /// Position of the first secret number in `text`.
     pub(crate) secret: Range<usize>,
-    /// The file damaged in many ways, by the way.
+    /// Damaged copies of the file, each with the kind of damage.
     pub(crate) damaged: Vec<(&'static str, Vec<u8>)>,
     windows: Vec<Window>,
 }
 
-/// The tag and the content of each element of this DER.
+/// Returns the tag and the content of each element of this DER.
 fn elements(mut der: &[u8]) -> Vec<(u8, &[u8])> {
     let mut found = Vec::new();
     while let [tag, length, rest @ ..] = der {
@@ -49,7 +49,7 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     [&head, content].concat()
 }
 
-/// The bytes that base64 without line breaks stands for.
+/// Decodes base64 without line breaks.
 fn decoded(text: &str) -> Vec<u8> {
     let value = |digit: u8| match digit {
         b'A'..=b'Z' => u32::from(digit - b'A'),
@@ -69,8 +69,8 @@ fn windows_of(bytes: &[u8]) -> impl Iterator<Item = Window> + '_ {
     bytes.windows(WINDOW).map(|window| window.try_into().unwrap())
 }
 
-/// Where the base64 of these bytes of a section's content stands in its text, without the digits that
-/// stand for other bytes too, and the text there, broken into lines or not.
+/// Returns where the text of a section encodes these bytes of its content, leaving out the base64
+/// digits that encode other bytes too, and the text there, with and without line breaks.
 fn in_text(text: &str, bytes: &Range<usize>) -> (Range<usize>, String) {
     let (head, body) = text.split_once('\n').unwrap();
     let width = body.lines().next().unwrap().len();
@@ -81,7 +81,7 @@ fn in_text(text: &str, bytes: &Range<usize>) -> (Range<usize>, String) {
 }
 
 impl Form {
-    /// A form of these secret numbers, each of which stands in the content `der` of the section.
+    /// Makes a form of these secret numbers, each of which is part of the section's content `der`.
     fn new(name: String, label: Option<&str>, der: &[u8], secrets: &[&[u8]], chain: &str) -> Self {
         let text = match label {
             Some(label) => armor::encode(label, &[der]),
@@ -121,14 +121,15 @@ impl Form {
         self
     }
 
-    /// One that is completed from the certificate, so that the provider is handed another form.
+    /// Marks a form that is completed from the certificate, so that the provider receives another
+    /// form.
     fn completed(mut self) -> Self {
         self.is_taken = true;
         self
     }
 }
 
-/// The forms of a PKCS #8 key of a kind that is served.
+/// Returns the forms of a PKCS #8 key of a kind that is served.
 fn forms_of(kind: &str, pem: &str, ca: &Authority) -> Vec<Form> {
     let pair = ca.issue(&Subject::server("localhost"), &PrivateKey::from_pem(pem));
     let whole = pair.key_der();
@@ -179,7 +180,7 @@ fn forms_of(kind: &str, pem: &str, ca: &Authority) -> Vec<Form> {
     ]
 }
 
-/// The file damaged, with all or some of the secret in it.
+/// Returns damaged copies of the file, with all or some of the secret in them.
 fn damaged(text: &[u8], secret: &Range<usize>, label: Option<&str>) -> Vec<(&'static str, Vec<u8>)> {
     let half = usize::midpoint(secret.start, secret.end);
     let mut all = vec![
@@ -219,7 +220,8 @@ fn damaged(text: &[u8], secret: &Range<usize>, label: Option<&str>) -> Vec<(&'st
         all.push((what, format!("{pem}{behind}").into_bytes()));
     }
     all.push(("twice", [text, text].concat()));
-    // Not as a certificate or a list: what stands under such a label is taken for public.
+    // Not relabelled as a certificate or a list, because content under such a label counts as
+    // public.
     for (what, other) in [
         ("as PKCS #1", "RSA PRIVATE KEY"),
         ("as SEC 1", "EC PRIVATE KEY"),
@@ -247,7 +249,7 @@ fn damaged(text: &[u8], secret: &Range<usize>, label: Option<&str>) -> Vec<(&'st
     all
 }
 
-/// Keys that are served by nothing here: of kinds, sizes and curves that the provider lacks.
+/// Keys that no server here accepts: of kinds, sizes and curves that the provider lacks.
 const REFUSED: [(&str, &str); 18] = [
     ("x25519", include_str!("../../../tests/load/vectors/keys/x25519.pem")),
     ("x448", include_str!("../../../tests/load/vectors/keys/x448.pem")),
@@ -268,7 +270,7 @@ const REFUSED: [(&str, &str); 18] = [
     ("dsa", include_str!("../../../tests/load/vectors/keys/dsa.pem")),
     ("dsa-old", include_str!("../../../tests/load/vectors/keys/dsa-old.pem")),
 ];
-/// The secret numbers of a key that nobody here serves.
+/// Returns the secret numbers of a key that no server here accepts.
 fn secrets<'d>(label: &str, der: &'d [u8]) -> Vec<&'d [u8]> {
     let parts = elements(elements(der)[0].1);
     if label == "DSA PRIVATE KEY" {
@@ -276,7 +278,7 @@ fn secrets<'d>(label: &str, der: &'d [u8]) -> Vec<&'d [u8]> {
     }
     let inner = elements(parts[2].1)[0];
     let numbers = if inner.0 == 0x30 { elements(inner.1) } else { vec![inner] };
-    // RFC 5915 has the number behind the version, RFC 8017 behind the public numbers.
+    // RFC 5915 puts the number after the version, RFC 8017 after the public numbers.
     let from = match numbers.len() {
         1 => 0,
         _ if numbers[1].0 == 4 => 1,
@@ -287,7 +289,7 @@ fn secrets<'d>(label: &str, der: &'d [u8]) -> Vec<&'d [u8]> {
     secret.filter(|number| number.len() > WINDOW).collect()
 }
 
-/// All forms, made once.
+/// Returns all forms, which are made once.
 pub(crate) fn forms() -> &'static [Form] {
     static FORMS: OnceLock<Vec<Form>> = OnceLock::new();
     FORMS.get_or_init(|| {
@@ -312,7 +314,7 @@ pub(crate) fn forms() -> &'static [Form] {
     })
 }
 
-/// What no block may hold.
+/// Returns the windows that no block may hold.
 pub(crate) fn windows() -> Vec<Window> {
     let known: std::collections::BTreeSet<Window> =
         forms().iter().flat_map(|form| windows_of(form.chain.as_bytes())).collect();

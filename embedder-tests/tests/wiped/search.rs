@@ -14,7 +14,8 @@ use rustls_reload_testkit::WINDOW;
 
 pub(crate) type Window = [u8; WINDOW];
 
-/// Searches each block that comes back, and then blanks it: what is found was written by whoever had it last.
+/// Searches each block that is freed, and then overwrites it with zeros, so that every match was
+/// written by the block's last owner.
 struct Searching;
 
 #[global_allocator]
@@ -23,15 +24,16 @@ static ALLOCATOR: Searching = Searching;
 static ARMED: AtomicBool = AtomicBool::new(false);
 static SEARCHED: AtomicUsize = AtomicUsize::new(0);
 static FOUND: AtomicUsize = AtomicUsize::new(0);
-/// Who freed the first blocks that were found.
+/// Size, thread and backtrace of the first blocks with key material.
 static WHO: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static WINDOWS: OnceLock<Windows> = OnceLock::new();
 
-/// What is searched for.
+/// The windows to search for.
 struct Windows {
     /// Sorted.
     all: Vec<Window>,
-    /// Whether any of them has this hash: nearly every window of a block has one that none has.
+    /// Whether any of them has this hash. Nearly every window of a block has a hash that none of
+    /// them has.
     hashes: Box<[bool]>,
 }
 
@@ -42,7 +44,7 @@ fn hash(window: &[u8]) -> usize {
     (first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - HASH_BITS)) as usize
 }
 
-/// Sets what is searched for, once.
+/// Sets the windows to search for. Called once.
 pub(crate) fn search_for(mut all: Vec<Window>) {
     all.sort_unstable();
     all.dedup();
@@ -51,7 +53,7 @@ pub(crate) fn search_for(mut all: Vec<Window>) {
     assert!(WINDOWS.set(Windows { all, hashes }).is_ok(), "it is set already");
 }
 
-/// Whether this holds a window of a key.
+/// Returns whether these bytes hold a window of a key.
 pub(crate) fn holds_key(bytes: &[u8]) -> bool {
     let Some(windows) = WINDOWS.get() else { return false };
     let secret = |window: &[u8]| {
@@ -61,13 +63,13 @@ pub(crate) fn holds_key(bytes: &[u8]) -> bool {
     bytes.windows(WINDOW).any(secret)
 }
 
-/// The number of windows that are searched for, and of blocks that were searched.
+/// Returns the number of windows to search for, and of blocks that were searched.
 pub(crate) fn counts() -> (usize, usize) {
     (WINDOWS.get().map_or(0, |windows| windows.all.len()), SEARCHED.load(Ordering::Relaxed))
 }
 
 thread_local! {
-    /// Set while this thread writes down what was found, which allocates.
+    /// Set while this thread records a match, which allocates.
     static WRITING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -87,8 +89,8 @@ fn returned(block: &mut [u8]) {
     block.fill(0);
 }
 
-// SAFETY: every call is handed on to the system's allocator as it came; in between only the block's own bytes are touched,
-// all of which are initialised: they were when the block was handed out.
+// SAFETY: every call is passed on to the system's allocator unchanged. In between, only the block's
+// own bytes are accessed, all of which were initialised when the block was allocated.
 unsafe impl GlobalAlloc for Searching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's.
@@ -96,21 +98,22 @@ unsafe impl GlobalAlloc for Searching {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block is the caller's to give up, of this length, and zeroed at least.
+        // SAFETY: the caller gives up the block, which has this length and was zeroed at least.
         returned(unsafe { std::slice::from_raw_parts_mut(block, layout.size()) });
         // SAFETY: the caller's.
         unsafe { System.dealloc(block, layout) }
     }
-    // Reallocation is the trait's own: another block, a copy, and the old one is freed as above.
+    // The default `realloc` is kept: it allocates another block, copies, and frees the old one as
+    // above.
 }
 
-/// One search at a time: blocks are everybody's.
+/// Admits one search at a time, because it covers blocks of the whole process.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// How many blocks that come back while `run` does hold key material.
+/// Returns how many blocks freed during `run` held key material, and who freed the first of them.
 pub(crate) fn found(run: impl FnOnce()) -> (usize, Vec<String>) {
     let before = FOUND.load(Ordering::Relaxed);
     ARMED.store(true, Ordering::SeqCst);

@@ -1,9 +1,9 @@
 //! Every way out of a read, a parse and a build, taken by every kind and form of a key file.
 //! Checks: INV-10. Engine: generated.
 //!
-//! Each form has a server of its own on a thread of its own, and the files of that server go through
-//! all ways one after another; the search is over all threads. Whatever is reported on the way, in an
-//! answer, an event, a status or an inspection, is kept as text and searched as well.
+//! Each form has a server and a thread of its own, and the files of that server go through all ways
+//! one after another. The search covers all threads. Everything reported on the way, in an answer,
+//! an event, a status or an inspection, is kept as text and searched as well.
 
 use std::{
     cell::Cell,
@@ -40,13 +40,14 @@ use super::{
 };
 
 thread_local! {
-    /// Set while the provider refuses every key that it is handed on this thread.
+    /// Set while the provider refuses every key on this thread.
     pub(crate) static REFUSES: Cell<bool> = const { Cell::new(false) };
-    /// Set while the provider takes every key on this thread for another one, which it does not name.
+    /// Set while the provider returns the signer of another key on this thread, without the key's
+    /// name.
     pub(crate) static EXCHANGES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The signers of all forms, for the provider.
+/// Returns the signers of all forms, for the provider.
 pub(crate) fn signers() -> impl Iterator<Item = (PrivateKeyDer<'static>, Arc<dyn SigningKey>)> {
     let taken = forms().iter().filter_map(|form| form.key.as_ref());
     taken.map(|key| {
@@ -55,7 +56,8 @@ pub(crate) fn signers() -> impl Iterator<Item = (PrivateKeyDer<'static>, Arc<dyn
     })
 }
 
-/// A key that signs and does not say which it is, so that only the rehearsal finds that it is another.
+/// A key that signs but does not return its public key, so that only the rehearsal notices a wrong
+/// key.
 #[derive(Debug)]
 pub(crate) struct Unnamed(pub(crate) Arc<dyn SigningKey>);
 
@@ -69,7 +71,7 @@ impl SigningKey for Unnamed {
     }
 }
 
-/// What goes wrong beside the files.
+/// Faults other than those of the files.
 const NOTHING: u8 = 0;
 const BUILD_PANICS: u8 = 1;
 const OBSERVER_PANICS: u8 = 2;
@@ -79,7 +81,7 @@ type Hook = Box<dyn FnMut(Verb) -> io::Result<usize> + Send>;
 type Failure = fn() -> io::Result<usize>;
 type Change = Box<dyn Fn() + Send>;
 
-/// A server whose calls of the file system ask a hook that can be exchanged.
+/// A server whose file system calls a replaceable hook before each operation.
 struct Bench<'f> {
     form: &'f Form,
     dir: tempfile::TempDir,
@@ -92,14 +94,14 @@ struct Bench<'f> {
     refused: usize,
 }
 
-/// What any of the calls may bring.
+/// Allows a call to return any number of bytes.
 const ALL: usize = usize::MAX;
 
 fn through() -> Hook {
     Box::new(|_| Ok(ALL))
 }
 
-/// The builder of a server of the files in `dir`, with a second pair and a revocation list.
+/// Returns the builder of a server of the files in `dir`, with a second pair and a revocation list.
 fn builder(dir: &std::path::Path, fault: &Arc<AtomicU8>, told: &Arc<Mutex<Vec<String>>>) -> ServerBuilder {
     let short = Duration::from_millis(1);
     let timing = Timing {
@@ -165,13 +167,14 @@ impl<'f> Bench<'f> {
         fs::write(self.path(name), bytes).unwrap();
     }
 
-    /// The chain and the key of the form.
+    /// Writes the chain and the key of the form.
     fn publish(&self) {
         self.put("tls.crt", &self.form.chain);
         self.put("tls.key", &self.form.text);
     }
 
-    /// Takes one way: with these files and this hook, one reload by hand; then all is as it was.
+    /// Takes one way: writes these files, sets this hook, and reloads once by hand. Then restores
+    /// everything.
     fn way(&mut self, what: &str, files: impl FnOnce(&Self), hook: Hook) -> Option<Reload> {
         self.ways += 1;
         files(self);
@@ -207,14 +210,14 @@ impl<'f> Bench<'f> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
-    /// One way that has to be refused by this layer.
+    /// Takes one way that this layer has to refuse.
     fn refused(&mut self, layer: Layer, what: &str, files: impl FnOnce(&Self), hook: Hook) {
         let answer = self.way(what, files, hook);
         let Some(Reload::Refused(error)) = &answer else { panic!("{}: {what}: {answer:?}", self.form.name) };
         assert_eq!(error.layer(), layer, "{}: {what}: {error}", self.form.name);
     }
 
-    /// Ways on which reading ends early.
+    /// Takes the ways on which reading ends early.
     fn reads(&mut self) {
         let Form { text, secret, .. } = self.form;
         let half = usize::midpoint(secret.start, secret.end);
@@ -228,14 +231,14 @@ impl<'f> Bench<'f> {
             for (how, fails) in failing {
                 let (what, whole) = (format!("a read that {how} after {taken} bytes"), taken == text.len());
                 let hook = key_read(taken, fails);
-                // A file that was read whole is not asked for more.
+                // A file that was read whole is not read again.
                 if whole {
                     self.way(&what, Self::publish, hook);
                 } else {
                     self.refused(Layer::Read, &what, Self::publish, hook);
                 }
             }
-            // The file shrinks, grows and is exchanged behind the bytes that were read.
+            // The file shrinks, grows or is replaced after the bytes that were read.
             let key = self.path("tls.key");
             let changes: [(&str, Change); 3] = [
                 (
@@ -278,7 +281,7 @@ impl<'f> Bench<'f> {
         self.refused(Layer::Read, "a file over its limit", long, through());
     }
 
-    /// Each call of the file system fails once, and the files change before it once.
+    /// Lets each call of the file system fail once, and changes the files before each call once.
     fn calls(&mut self) {
         let count = Arc::new(Mutex::new(0));
         let counting = Arc::clone(&count);
@@ -302,7 +305,7 @@ impl<'f> Bench<'f> {
         }
     }
 
-    /// Files of the set that are missing, damaged or in each other's place.
+    /// Takes ways with files of the set missing, damaged or exchanged.
     fn files(&mut self) {
         let Form { damaged, is_taken, .. } = self.form;
         let whole = self.way("nothing is wrong", Self::publish, through());
@@ -339,7 +342,7 @@ impl<'f> Bench<'f> {
             };
             self.way(what, put, through());
         }
-        // The second pair's key, of another certificate there.
+        // The second pair has the key of another certificate.
         self.refused(
             if self.form.is_taken && !self.form.name.contains("without") {
                 Layer::Match
@@ -352,7 +355,7 @@ impl<'f> Bench<'f> {
         );
     }
 
-    /// The layer that refuses the key beside a certificate of another one.
+    /// Returns the layer that refuses the key beside a certificate of another key.
     fn foreign(&self) -> Layer {
         if self.form.name.ends_with("DER") || self.form.name == "dsa-old" {
             Layer::Pem
@@ -363,7 +366,7 @@ impl<'f> Bench<'f> {
         }
     }
 
-    /// What refuses a key that is whole.
+    /// Takes the ways on which a whole key is refused or an observer panics.
     fn builds(&mut self) {
         if !self.form.is_taken {
             return;
@@ -395,7 +398,7 @@ impl<'f> Bench<'f> {
         }
     }
 
-    /// First loads that are refused, and inspections.
+    /// Takes first loads that are refused, and inspections.
     fn loads(&mut self) {
         let load = |bench: &mut Self, what: &str| {
             bench.ways += 1;
@@ -428,7 +431,7 @@ impl<'f> Bench<'f> {
         super::publish(self.dir.path(), &pairs()[0]);
     }
 
-    /// Stops while the key is being read, by the reading thread and by another; then what comes after.
+    /// Stops while the key is being read, from the reading thread and from another one.
     fn stops(self) -> (usize, usize, Vec<String>) {
         let Self { reloader, hook, told, ways, refused, .. } = &self;
         self.publish();
@@ -440,7 +443,7 @@ impl<'f> Bench<'f> {
         let answer = reloader.reload_now();
         assert!(matches!(answer, Reload::Stopped), "{}: {answer:?}", self.form.name);
         assert!(matches!(reloader.reload_now(), Reload::Stopped), "after a stop");
-        // The driver's thread is held in a read until the stop is known.
+        // The driver's thread is held in a read until the stop has begun.
         let ((inside, is_inside), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
         *hook.lock().unwrap() = key_read(self.form.secret.end, move || {
             inside.send(()).unwrap();
@@ -457,7 +460,7 @@ impl<'f> Bench<'f> {
         release.send(()).unwrap();
         stopping.join().unwrap().unwrap();
         *hook.lock().unwrap() = through();
-        // Served by the driver, and dropped while it is.
+        // The driver serves the form, and the reloader is dropped meanwhile.
         let mut events = reloader.events();
         reloader.start().unwrap();
         while !matches!(&*events.next_within(Duration::from_secs(20)).unwrap().event, Event::Started) {}
@@ -470,11 +473,11 @@ impl<'f> Bench<'f> {
     }
 }
 
-/// Lets the key be read up to so many bytes, and then asks `then` once.
+/// Returns a hook that lets the key be read up to `taken` bytes, and then calls `then` once.
 fn key_read(taken: usize, mut then: impl FnMut() -> io::Result<usize> + Send + 'static) -> Hook {
     let mut reads = 0;
     Box::new(move |verb| {
-        // The chain is read first, each file in one call unless it is cut here.
+        // The chain is read before the key. Each file takes one call unless the hook shortens it.
         reads += usize::from(verb == Verb::Read);
         match reads {
             2 if verb == Verb::Read && taken > 0 => Ok(taken),
@@ -488,7 +491,7 @@ fn key_read(taken: usize, mut then: impl FnMut() -> io::Result<usize> + Send + '
     })
 }
 
-/// Asks `then` at the call of this number.
+/// Returns a hook that calls `then` at the call of this number.
 fn at_call(number: usize, mut then: impl FnMut(Verb) -> io::Result<usize> + Send + 'static) -> Hook {
     let mut calls = 0;
     Box::new(move |verb| {
@@ -497,7 +500,8 @@ fn at_call(number: usize, mut then: impl FnMut(Verb) -> io::Result<usize> + Send
     })
 }
 
-/// Takes all ways with this form; the number of ways, of refusals, and all that was reported.
+/// Takes all ways with this form. Returns the number of ways, the number of refusals, and
+/// everything reported.
 fn all_ways(form: &Form, authority: &Authority) -> (usize, usize, Vec<String>) {
     let mut parsed = 0;
     let mut texts: Vec<String> = Vec::new();
@@ -522,7 +526,7 @@ fn all_ways(form: &Form, authority: &Authority) -> (usize, usize, Vec<String>) {
     texts.extend(told);
     let mut counts = (parsed + ways, refused);
     if form.name == "P-256, PKCS #8" {
-        // The port without directory handles has a read of its own.
+        // The port without directory handles has read code of its own.
         let mut bench = Bench::new(form, PathFs, authority);
         bench.reads();
         bench.calls();
@@ -561,7 +565,7 @@ fn inv10_no_way_out_frees_a_block_with_key_material() {
     );
     assert_eq!(count, 0, "{}", who.join("\n\n"));
     for (form, (.., texts)) in forms().iter().zip(&outcomes) {
-        // Of other forms it is not known what in them is public.
+        // The public bytes of other forms are not known.
         let key = form.key.as_ref().filter(|_| form.name.ends_with("PKCS #8"));
         let printed = key.map(|key| Windows::of(key, std::str::from_utf8(&form.text).unwrap()));
         for text in texts {
