@@ -1,8 +1,9 @@
-//! A neighbour of the served files that is written ten thousand times a second: what that costs the server, beside a
-//! program that hears of it through `notify` and does nothing, and what a rotation takes meanwhile.
+//! Measures a server beside a neighbour of its files that is written ten thousand times a second:
+//! its CPU time, compared with a program that receives the same `notify` events and does nothing,
+//! and the duration of a rotation.
 //!
-//! `scripts/chatty` builds and runs it. Its argument is the binary to measure; `chatty write` and `chatty listen` are the
-//! other two processes, which it starts itself.
+//! `scripts/chatty` builds and runs this program. Its argument is the binary to measure. It starts
+//! `chatty write` and `chatty listen` as two more processes.
 #![cfg_attr(not(loom), allow(clippy::print_stdout))] // reason: it reports
 
 #[cfg(loom)]
@@ -30,27 +31,28 @@ mod storm {
         Authority, NamedFile, Op, Pair, PrivateKey, Subject, kubelet_first, kubelet_update, wait_for_tick,
     };
 
-    /// Storms. The CPU time of either depends on how often it is woken for how many events at once, which is for the
-    /// scheduler to say; of the ratios the median counts.
+    /// Number of storms. The CPU time of either process depends on how many events each wake-up
+    /// delivers, which the scheduler decides; so the median of the ratios counts.
     const STORMS: usize = 3;
-    /// How long each storm lasts.
+    /// Duration of each storm.
     const STORM: Duration = Duration::from_secs(10);
-    /// Writes a second.
+    /// Writes per second.
     const RATE: u32 = 10_000;
-    /// A storm of fewer writes a second proves nothing.
+    /// A storm with fewer writes a second is no evidence.
     const LEAST_RATE: f64 = 9_000.0;
-    /// Rotations before the storms and within each.
+    /// Number of rotations before the storms and within each.
     const ROTATIONS: u32 = 40;
-    /// CPU time of the server, as a multiple of the listener's.
+    /// Most CPU time of the server, as a multiple of the listener's.
     const MOST_CPU: f64 = 1.5;
-    /// Looks a second: the gap between two is 5 ms.
+    /// Most snapshots a second: the interval between two is at least 5 ms.
     const MOST_LOOKS: f64 = 200.0;
-    /// The median of the rotations in the storm; where the calm ones take longer, thrice as long as those.
+    /// Most that the median rotation in the storm may take; or three times the calm median, if that
+    /// is longer.
     const ORDINARY: Duration = Duration::from_millis(10);
-    /// The slowest rotation. A machine with other work can hold any of them up for a while; ten times as long, and it
-    /// could have been the poll that noticed it.
+    /// Most that the slowest rotation may take. A machine with other work can delay any of them. At
+    /// ten times this bound, the poll could have noticed the rotation.
     const SLOWEST: Duration = Duration::from_secs(1);
-    /// After that a rotation counts as not served.
+    /// A rotation that takes longer counts as not served.
     const DEADLINE: Duration = Duration::from_secs(20);
 
     type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -74,20 +76,22 @@ mod storm {
         }
     }
 
-    /// The writer: writes a neighbour at the rate, and prints the rate it came to.
+    /// Writes the neighbour at the rate, and prints the rate that was reached.
     fn write(dir: &Path) -> Outcome<()> {
         let neighbour = dir.join("neighbour");
         let start = Instant::now();
         let mut written = 0_u32;
         while start.elapsed() < STORM {
-            // Opened anew each time, but not cut off: that has some file systems wait for the disk.
+            // The file is opened anew each time but not truncated: some file systems wait for the
+            // disk at a truncation.
             let mut file =
                 fs::OpenOptions::new().write(true).create(true).truncate(false).open(&neighbour)?;
             file.write_all(&written.to_ne_bytes())?;
             drop(file);
             written += 1;
             let due = start + STORM * (written / 10) / (STORM.as_secs() as u32 * RATE / 10);
-            // Ten at a time: a pause for each would be shorter than the system can sleep.
+            // Pauses after every ten writes, because a pause for each would be shorter than the
+            // system can sleep.
             if written.is_multiple_of(10) {
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
@@ -96,7 +100,7 @@ mod storm {
         Ok(())
     }
 
-    /// The listener: hears of everything in the directory and does nothing, until its stdin ends.
+    /// Receives every event of the directory and does nothing, until its stdin ends.
     fn listen(dir: &Path) -> Outcome<()> {
         let mut watcher = notify::recommended_watcher(|_| {})?;
         watcher.watch(dir, notify::RecursiveMode::NonRecursive)?;
@@ -105,7 +109,7 @@ mod storm {
         Ok(())
     }
 
-    /// A process that is ended with this.
+    /// A process that is ended when this value is dropped.
     struct Process(Child);
 
     impl Drop for Process {
@@ -116,11 +120,12 @@ mod storm {
     }
 
     impl Process {
-        /// The CPU time of all its threads so far, those that have ended included.
+        /// Returns the CPU time of all its threads so far, including those that have ended.
         fn cpu(&self) -> Outcome<Duration> {
             let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
             let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-            // utime and stime, proc(5): the 14th and 15th field, the first two of which are cut off. In hundredths.
+            // utime and stime are the 14th and 15th field (proc(5)), counted here without the first
+            // two. Their unit is 10 ms.
             let ticks = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
             Ok(Duration::from_millis(10 * ticks))
         }
@@ -138,7 +143,7 @@ mod storm {
         Ok(line.trim().to_owned())
     }
 
-    /// The server and its lines, each with the time it came.
+    /// The server, and its lines with the time at which each arrived.
     struct Server {
         process: Process,
         lines: mpsc::Receiver<(Instant, String)>,
@@ -167,7 +172,7 @@ mod storm {
             Ok(server)
         }
 
-        /// The next line with this in it.
+        /// Returns the next line that contains `wanted`.
         fn line(&self, wanted: &str) -> Outcome<(Instant, String)> {
             let deadline = Instant::now() + DEADLINE;
             loop {
@@ -179,7 +184,7 @@ mod storm {
             }
         }
 
-        /// How often it has looked.
+        /// Returns how many snapshots the server has taken.
         fn looks(&self) -> Outcome<f64> {
             let url = format!("https://{}/status", self.address);
             let output = Command::new("curl").args(["--silent", "--insecure", &url]).output()?;
@@ -219,7 +224,8 @@ mod storm {
             self.authority.issue(&Subject::server("localhost"), &PrivateKey::p256())
         }
 
-        /// Publishes a pair and returns how long it took from the rename until the server told that it is served.
+        /// Publishes a pair. Returns the time from the rename until the server reported it as
+        /// served.
         fn rotate(&mut self, server: &Server) -> Outcome<Duration> {
             let pair = self.pair();
             let old = format!("..{}", self.updates);
@@ -228,7 +234,8 @@ mod storm {
             let mut renamed = Instant::now();
             for op in kubelet_update(Path::new("tls"), &old, &new, &files(&pair)) {
                 if matches!(op, Op::Rename(..)) {
-                    // As every publisher but a test is: slower than the file system's clock.
+                    // Real publishers take longer than a tick of the file system's clock, so this
+                    // one waits for a tick.
                     wait_for_tick(self.root.path())?;
                     renamed = Instant::now();
                 }
@@ -239,14 +246,14 @@ mod storm {
         }
     }
 
-    /// Half of them took at most the first, all but one in a hundred at most the second, all at most the third.
+    /// Returns the median, the 99th percentile and the maximum.
     fn spread(mut took: Vec<Duration>) -> [Duration; 3] {
         took.sort();
         let at = |percent: usize| took[(took.len() * percent).div_ceil(100).max(1) - 1];
         [at(50), at(99), at(100)]
     }
 
-    /// What one storm came to.
+    /// The measurements of one storm.
     struct Storm {
         rate: f64,
         server: Duration,
@@ -275,7 +282,7 @@ mod storm {
         }
     }
 
-    /// Rotates while the neighbour is written, all the time that it is.
+    /// Rotates for as long as the neighbour is written.
     fn storm(
         volume: &mut Volume,
         server: &Server,

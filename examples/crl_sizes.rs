@@ -1,5 +1,5 @@
-//! Prints what it takes to load revocation lists of several sizes, and to renew a leaf beside them. Run by
-//! `scripts/crl-sizes`.
+//! Prints the time and memory for loading revocation lists of several sizes, and for renewing a
+//! leaf beside them. Run by `scripts/crl-sizes`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)] // reason: a measurement
 
 use std::{
@@ -12,14 +12,15 @@ use std::{
 use rustls_reload::{ClientAuth, Reload, ServerReloader, Timing};
 use rustls_reload_testkit::{Authority, ListSpec, PrivateKey, Subject};
 
-/// Memory that this process holds, in MiB: `VmRSS` now, `VmHWM` at most so far.
+/// Returns the memory of this process in MiB: the present one for `VmRSS`, the peak for `VmHWM`.
 fn memory(of: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(of)?.strip_prefix(':')).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
-/// Serial numbers of 16 bytes and in no order, as those of public authorities.
+/// Returns a serial number of 16 bytes. The numbers are in no order, as those of public
+/// authorities.
 fn serial(n: u32) -> (Vec<u8>, Option<u8>) {
     let mixed = (u64::from(n) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
     ([&[0x11_u8; 4][..], &mixed, &n.to_be_bytes()].concat(), None)
@@ -27,7 +28,8 @@ fn serial(n: u32) -> (Vec<u8>, Option<u8>) {
 
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
-    // A process of its own measures: memory that this one has had for making the lists would hide what a load takes.
+    // The measurement runs in a process of its own, because the memory used here for making the
+    // lists would hide what a load takes.
     if let [dir, entries] = &arguments[..] {
         return measure(Path::new(dir), entries);
     }

@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(draining::serve(&listener, tls.acceptor()).await?)
 }
 
-/// What a test runs as well.
+/// Used by a test as well.
 pub(crate) mod draining {
     use rustls_reload::{Accepted, Acceptor};
     use tokio::{
@@ -28,7 +28,7 @@ pub(crate) mod draining {
         net::TcpListener,
     };
 
-    /// Accepts until that fails.
+    /// Accepts connections until accepting fails.
     pub(crate) async fn serve(listener: &TcpListener, acceptor: Acceptor) -> std::io::Result<()> {
         loop {
             let (tcp, _) = listener.accept().await?;
@@ -40,16 +40,17 @@ pub(crate) mod draining {
                 let (mut from, mut to) = tokio::io::split(stream);
                 tokio::select! {
                     () = echo(&mut from, &mut to) => {}
-                    // A renewal does not come here. Whoever is trusted still comes again, and whoever is not cannot.
+                    // A renewal does not end the connection, a reduction of trust does. A client
+                    // that is still trusted can connect again.
                     _ = shrunk => {}
                 }
-                // The client's business.
+                // A failure to shut down concerns only the client.
                 let _ = to.shutdown().await;
             });
         }
     }
 
-    /// Whatever the server is for.
+    /// Echoes: a stand-in for the purpose of the server.
     async fn echo(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
         let _ = copy(from, to).await;
     }

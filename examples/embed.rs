@@ -34,6 +34,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Echoes: a stand-in for the purpose of the server.
 async fn serve(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite) {
     let (mut from, mut to) = tokio::io::split(stream);
-    // A failure here is the client's.
+    // A failure here concerns only the client.
     let _ = copy(&mut from, &mut to).await;
 }

@@ -1,4 +1,5 @@
-//! Many pairs by server name under one reloader, beside a server of one pair: what `scripts/pairs` runs and why is said there.
+//! Measures one reloader with many pairs by server name beside a server of one pair.
+//! `scripts/pairs` runs it and says why.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // reason: a measurement
 
 use std::{
@@ -12,9 +13,9 @@ use rustls_reload_testkit::{
     Authority, NamedFile, Op, Pair, PrivateKey, Subject, kubelet_first, kubelet_update, wait_for_tick,
 };
 
-/// Changes of one pair, each beside a change of the server of one.
+/// Changes of one pair, each measured beside a change in the server of one pair.
 const ROUNDS: usize = 31;
-/// At most so many times what one pair costs.
+/// Limit on the time with many pairs, as a multiple of that with one pair.
 const LIMIT: f64 = 2.0;
 
 /// A pair in a volume of its own.
@@ -44,7 +45,8 @@ impl Site {
         self.root.join(name)
     }
 
-    /// From the rename that commits a renewal until it is served; checked to be that pair's.
+    /// Returns the time from the rename that commits a renewal until it is served, and asserts that
+    /// the served pair is the new one.
     fn renew(&mut self, ca: &Authority, server: &ServerReloader) -> Duration {
         let (old, generation) = (format!("..{}", self.updates), server.current().generation);
         self.updates += 1;
@@ -52,9 +54,11 @@ impl Site {
         let ops = kubelet_update(Path::new(""), &old, &format!("..{}", self.updates), &files(&pair));
         let commit = ops.iter().position(|op| matches!(op, Op::Rename(..))).unwrap();
         ops[..commit].iter().for_each(|op| op.apply(&self.root).unwrap());
-        // What is renamed within one tick of the file system's clock is looked at again 30 ms later.
+        // A rename in the same tick of the file system's clock as the writes is checked again after
+        // 30 ms.
         wait_for_tick(&self.root).unwrap();
-        // Taken before: it may be served before the rename has returned.
+        // The time is taken before the rename, because the pair may be served before the rename
+        // returns.
         let start = Instant::now();
         ops[commit].apply(&self.root).unwrap();
         server.wait_published(generation, Duration::from_secs(30)).expect("served");
@@ -74,7 +78,7 @@ fn files(pair: &Pair) -> [NamedFile<'_>; 2] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
 }
 
-/// The memory of this process that is in use, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -82,7 +86,7 @@ fn resident() -> usize {
     kib.unwrap_or(0) * 1024
 }
 
-/// Loads and starts a server of these; returns it and how long that took.
+/// Loads and starts a server of these sites. Returns it and the time that took.
 fn start(sites: &[Site]) -> (ServerReloader, Duration) {
     let begin = Instant::now();
     let builder = ServerReloader::builder(sites[0].path("tls.crt"), sites[0].path("tls.key"));
@@ -117,7 +121,8 @@ fn main() -> ExitCode {
         let dir = root.join(format!("{count}"));
         std::fs::create_dir(&dir).unwrap();
         let mut sites: Vec<_> = (0..count.max(2)).map(|number| Site::new(&dir, &ca, number)).collect();
-        // What changed within the settle time has to hold still first: no part of the figure.
+        // Waits until the files are older than the settle time, which is not part of the
+        // measurement.
         std::thread::sleep(Duration::from_millis(600));
         let (one, start_one) = start(&single);
         let before = resident();
@@ -126,7 +131,8 @@ fn main() -> ExitCode {
         let (mut of_one, mut of_many) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             let site = 1 + round * 7919 % (sites.len() - 1);
-            // In turn the first of the two: whatever the one before leaves behind is met by both.
+            // The two servers take turns in being first, so that both meet what the other leaves
+            // behind.
             for first in [round % 2 == 0, round % 2 != 0] {
                 if first {
                     of_one.push(single[0].renew(&ca, &one));

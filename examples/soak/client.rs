@@ -1,4 +1,5 @@
-//! Four clients, TLS 1.2 and 1.3, with resumption and without, which go from server to server and note what they are shown.
+//! Four clients, TLS 1.2 and 1.3, with resumption and without, which visit one server after another
+//! and record the set that each presents.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use rustls_reload_harness::sim::Publisher;
 
 use super::{publishers, sets::Forge};
 
-/// What the clients saw.
+/// The observations of all clients.
 #[derive(Default)]
 pub(crate) struct Tally(Mutex<Seen>);
 
@@ -30,7 +31,7 @@ struct Seen {
     full: u64,
     resumed: u64,
     failures: Vec<String>,
-    /// By server: the set that was shown last.
+    /// The set that each server presented last.
     last: BTreeMap<usize, usize>,
     resting: bool,
     over: bool,
@@ -42,7 +43,7 @@ impl Tally {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until what each server was seen to serve last is as it has to be.
+    /// Waits until `done` holds for the sets that the servers presented last.
     pub(crate) fn wait_for(
         &self,
         done: impl Fn(&dyn Fn(usize) -> Option<usize>) -> bool,
@@ -60,7 +61,7 @@ impl Tally {
         Err(format!("not served within {limit:?}; served: {:?}", self.lock().last))
     }
 
-    /// Returns when no handshake is under way, and none begins.
+    /// Returns when no handshake is in progress; none begins until `go_on`.
     pub(crate) fn rest(&self) {
         self.lock().resting = true;
         while self.lock().busy > 0 {
@@ -96,7 +97,7 @@ impl Tally {
     }
 }
 
-/// Shows the certificate of the CA that is asked for, and remembers which that was.
+/// Presents the certificate of the CA that the server asks for, and records which CA that was.
 #[derive(Debug)]
 struct ByHint {
     known: Vec<(Vec<u8>, Arc<CertifiedKey>)>,
@@ -152,7 +153,8 @@ impl Client {
         }
     }
 
-    /// One handshake; the set that was shown, and whether it was resumed.
+    /// Makes one handshake. Returns the set that was presented, and whether the session was
+    /// resumed.
     fn shake(&self, server: usize, port: u16) -> Result<(usize, bool), String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let name = ServerName::try_from("localhost").unwrap();
@@ -178,7 +180,7 @@ impl Client {
     }
 }
 
-/// Starts them.
+/// Starts the four clients.
 pub(crate) fn start(forge: &Arc<Forge>, ports: &[u16], tally: &Arc<Tally>) -> Vec<thread::JoinHandle<()>> {
     let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
     let kinds = versions.into_iter().flat_map(|version| [(version, true), (version, false)]);

@@ -1,5 +1,6 @@
-//! A soak: a server process, a publisher process for each way in which the field publishes, and four clients, for as long
-//! as one likes. `scripts/soak MINUTES` runs it and says what it shows.
+//! A soak test: a server process, a publisher process for each way of publishing found in the
+//! field, and four clients, for as long as asked. `scripts/soak MINUTES` runs it and says what it
+//! shows.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)] // reason: a test, which is called by hand as well
 
@@ -24,19 +25,22 @@ use std::{
 use client::Tally;
 use rustls_reload_harness::sim::Publisher;
 
-/// INV-05's bound with the delays that are shipped: 5 s, and twice the poll; and what a loaded machine may add.
+/// The bound of INV-05 with the default delays is 5 s and twice the poll interval; the rest is for
+/// a loaded machine.
 const BOUND: Duration = Duration::from_secs(60);
-/// What the server's memory may grow by between a fifth of the time and the end: of each reloader it keeps at most three
-/// sets of files, 256 events and the sessions of the present generation, all of which it has by then; the rest is what an
-/// allocator with several arenas makes of it.
+/// Bound on the growth of the server's memory between a fifth of the time and the end. Each
+/// reloader keeps at most three sets of files, 256 events and the sessions of the present
+/// generation, all of which exist by then. The rest is the overhead of an allocator with several
+/// arenas.
 const GROWTH_KIB: u64 = 24 << 10;
 
-/// Who publishes. `release:absolute` differs from `release` in the target of a link only.
+/// The publishers of the test. `release:absolute` is left out: it differs from `release` only in
+/// the target of a link.
 pub(crate) fn publishers() -> Vec<Publisher> {
     Publisher::all(false).into_iter().filter(|publisher| *publisher != Publisher::Release(true)).collect()
 }
 
-/// What the server process holds.
+/// The resources of the server process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Held {
     rss_kib: u64,
@@ -89,7 +93,8 @@ impl Server {
         assert!(sent.success());
     }
 
-    /// Lets it open nothing for so long; whether that could be done.
+    /// Keeps the server from opening any descriptor for this time. Returns whether that was
+    /// possible.
     fn exhaust(&self, time: Duration) -> bool {
         let process = self.process.id().to_string();
         let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
@@ -105,7 +110,8 @@ impl Server {
         done
     }
 
-    /// Publications so far, of all its reloaders, refusals, and of these for want of permission and of descriptors.
+    /// Returns the totals of all reloaders of the server: publications, refusals, and of these for
+    /// lack of permission and of descriptors.
     fn counts(&mut self) -> [u64; 4] {
         writeln!(self.process.stdin.as_mut().unwrap(), "counts").unwrap();
         let mut line = String::new();
@@ -122,7 +128,7 @@ impl Drop for Server {
     }
 }
 
-/// The same without what makes root read everything.
+/// Removes the capabilities with which root may read every file, where that is possible.
 fn bound(command: Command) -> Command {
     let mut bound = Command::new("setpriv");
     bound.arg("--bounding-set=-dac_override,-dac_read_search");
@@ -134,14 +140,14 @@ fn bound(command: Command) -> Command {
     bound
 }
 
-/// This program in another part.
+/// Returns a command that runs this program in another role.
 fn this(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(args).stdout(Stdio::piped());
     command
 }
 
-/// A publisher process, and another in its place whenever it is killed.
+/// Runs a publisher process, and starts another whenever it was killed.
 fn publish(root: &Path, publisher: Publisher, seed: u64, stop: &AtomicBool, counts: &Counts) {
     let mut dice = sets::Dice(seed);
     let mut life = 0;
@@ -150,8 +156,9 @@ fn publish(root: &Path, publisher: Publisher, seed: u64, stop: &AtomicBool, coun
         let args = ["publisher", root.to_str().unwrap(), &publisher.name(), &(seed + life).to_string()];
         let mut process = this(&args).stdin(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap());
-        // Who commits by one rename may be killed at any point: no mixture comes of it. With the others (b) of INV-01 is
-        // over with that, so that there would be nothing to check.
+        // A publisher that commits by one rename may be killed at any point without leaving a
+        // mixture. With any other publisher a kill would end the condition (b) of INV-01, and
+        // nothing would be left to check.
         let lives = Duration::from_millis(200 + dice.roll(4_000));
         let end = publisher.commits_by_rename().then(|| Instant::now() + lives);
         for line in lines.lines() {
@@ -168,7 +175,7 @@ fn publish(root: &Path, publisher: Publisher, seed: u64, stop: &AtomicBool, coun
             }
         }
         if stop.load(Ordering::Relaxed) {
-            // It ends after the update that it is at.
+            // The publisher ends after its present update.
             drop(process.stdin.take());
         } else {
             process.kill().unwrap();
@@ -222,14 +229,14 @@ fn soak(time: Duration) -> Result<(), String> {
         if warm.is_none() && share >= 0.2 {
             warm = Some(Held::of(process));
         }
-        // The server stands still for some seconds, eight times in all.
+        // The server is suspended for some seconds, eight times in all.
         if share * 8.0 >= f64::from(stops) + 0.5 && stops < 8 {
             stops += 1;
             server.signal("-STOP");
             thread::sleep(Duration::from_secs(3).min(time / 20));
             server.signal("-CONT");
         }
-        // And has no descriptors left, twice.
+        // The server has no free descriptors for some seconds, twice in all.
         if share * 2.0 >= f64::from(exhausted) + 0.5 && exhausted < 2 {
             exhausted += 1;
             permitted &= server.exhaust(Duration::from_secs(3));
@@ -243,7 +250,7 @@ fn soak(time: Duration) -> Result<(), String> {
     stop.store(true, Ordering::Relaxed);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 
-    // The last set of all, and it has to be served everywhere.
+    // Publishes the last set, which every server has to serve in the end.
     for publisher in publishers() {
         publisher::anew(&root.join(publisher.name()), publisher, &forge.set(publisher, sets::LAST));
     }
@@ -252,7 +259,7 @@ fn soak(time: Duration) -> Result<(), String> {
     tally.rest();
     let deadline = Instant::now() + Duration::from_secs(15);
     let mut end = Held::of(process);
-    // A watch that is not needed any more goes with the next look.
+    // The next snapshot drops watches that are no longer needed.
     while !end.is_flat(&begin) && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(100));
         end = Held::of(process);
@@ -296,7 +303,8 @@ fn main() {
     match args[..] {
         ["server", root] => server::serve(Path::new(root)),
         ["publisher", root, name, seed] => {
-            // Its end of the pipe closes when it is to end, or when whoever started it is gone.
+            // The pipe's other end closes when the server is to end, or when the process that
+            // started it is gone.
             let end = Arc::new(AtomicBool::new(false));
             let ended = Arc::clone(&end);
             thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A publisher process: it publishes as fast as it goes, until it is killed or told to end.
+//! A publisher process, which publishes as fast as it can until it is killed or asked to end.
 
 use std::{
     fs,
@@ -17,13 +17,13 @@ use super::{
     sets::{self, Dice},
 };
 
-/// Takes a step beneath `root`, absolute links included. One that cannot be taken is left out: whoever died before has
-/// left things behind.
+/// Takes a step beneath `root`, absolute links included. A step that fails is skipped: a killed
+/// predecessor may have left things behind.
 fn take(root: &Path, op: &Op) {
     let _ = op.beneath(root).apply(root);
 }
 
-/// Everything is removed and published as if for the first time.
+/// Removes everything and publishes as if for the first time.
 pub(crate) fn anew(root: &Path, publisher: Publisher, set: &Set) {
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
@@ -33,7 +33,8 @@ pub(crate) fn anew(root: &Path, publisher: Publisher, set: &Set) {
     publisher.base(set).iter().for_each(|op| take(root, op));
 }
 
-/// A file of the set is something else for a while, or cannot be read, and then it is what it was.
+/// Replaces a file of the set by something else, or makes it unreadable, for a while, and restores
+/// it.
 fn fault(root: &Path, publisher: Publisher, dice: &mut Dice) {
     let index = usize::try_from(dice.roll(3)).unwrap();
     let kind = usize::try_from(dice.roll(5)).unwrap();
@@ -56,13 +57,13 @@ fn fault(root: &Path, publisher: Publisher, dice: &mut Dice) {
     take(root, &Op::Rename(aside, path));
 }
 
-/// Publishes until `end`; a line on stdout for each thing that was done.
+/// Publishes until `end` is set. Prints a line for each action.
 pub(crate) fn run(root: &Path, name: &str, seed: u64, end: &AtomicBool) {
     let publisher = publishers().into_iter().find(|publisher| publisher.name() == name).unwrap();
     let (dir, mut dice) = (root.join(name), Dice(seed));
     let sets = sets::count();
     let mut set = dice.roll(sets);
-    // Also where it is the first of all: the directory was removed.
+    // Each publisher process begins by emptying its directory.
     anew(&dir, publisher, &sets::read(root, publisher, set));
     let mut number = 1;
     while !end.load(Ordering::Relaxed) {
@@ -75,7 +76,8 @@ pub(crate) fn run(root: &Path, name: &str, seed: u64, end: &AtomicBool) {
         number += 1;
         publisher.update(number, &next).iter().for_each(|op| take(&dir, op));
         if broken && publisher == Publisher::StepRenew {
-            // It does not write the key: only a chain of another key is broken.
+            // This publisher writes no key, so only a chain of another key makes its set
+            // inconsistent.
             continue;
         }
         let mut out = std::io::stdout().lock();
@@ -83,7 +85,8 @@ pub(crate) fn run(root: &Path, name: &str, seed: u64, end: &AtomicBool) {
         if told.and(out.flush()).is_err() {
             return;
         }
-        // Who writes name by name has to hold still for the settle time, or nothing is ever published.
+        // A publisher without a commit by rename has to pause for the settle time, or no set is
+        // ever published.
         let rest = if publisher.commits_by_rename() { dice.roll(40) } else { 600 + dice.roll(400) };
         thread::sleep(Duration::from_millis(rest));
         if dice.roll(20) == 0 {

@@ -17,7 +17,7 @@ use rustls_reload::{ClientAuth, Event, ServerReloader};
 
 use super::publishers;
 
-/// Serves until stdin ends; the first line on stdout is the ports.
+/// Serves until stdin ends. The first line on stdout has the ports.
 pub(crate) fn serve(root: &Path) {
     let counts = Arc::new(Counts::default());
     let mut ports = String::new();
@@ -49,7 +49,8 @@ pub(crate) fn serve(root: &Path) {
         ports += &format!("{} ", listener.local_addr().unwrap().port());
         thread::spawn(move || {
             for socket in listener.incoming() {
-                // The client is the one who tells of a failure. Without a descriptor it waits until there is one again.
+                // Failed handshakes are reported by the client. Without a free descriptor the
+                // server waits until there is one.
                 match socket {
                     Ok(socket) => drop(answer(&reloader, &socket)),
                     Err(_) => thread::sleep(Duration::from_millis(10)),
@@ -64,7 +65,8 @@ pub(crate) fn serve(root: &Path) {
     }
 }
 
-/// Of all its reloaders: publications, refusals, and of these for want of permission and of descriptors.
+/// Totals of all reloaders: publications, refusals, and of these for lack of permission and of
+/// descriptors.
 #[derive(Default)]
 struct Counts([AtomicU64; 4]);
 

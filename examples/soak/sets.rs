@@ -5,16 +5,16 @@ use std::{collections::HashMap, fs, path::Path};
 use rustls_reload_harness::sim::{Publisher, Set};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
-/// Sets that are published in turn, and [`LAST`].
+/// Number of sets that are published in turn; [`LAST`] is not among them.
 const SETS: usize = 8;
 /// The set that is published at the end.
 pub(crate) const LAST: usize = SETS;
 
-/// Chooses; no two that begin differently go the same way.
+/// A pseudorandom generator. Different seeds give different sequences.
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    /// Below `sides`.
+    /// Returns a number below `sides`.
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -24,10 +24,10 @@ impl Dice {
     }
 }
 
-/// Every set twice: of a CA, key and leaf of its own, and with only the leaf its own.
+/// Every set in two versions: with a CA, key and leaf of its own, and with only a leaf of its own.
 pub(crate) struct Forge {
     sets: Vec<[Set; 2]>,
-    /// Which set a leaf is of.
+    /// The number of the set to which each leaf belongs.
     pub(crate) leaves: HashMap<Vec<u8>, usize>,
     /// Clients of each set's CA.
     pub(crate) clients: Vec<Pair>,
@@ -35,13 +35,13 @@ pub(crate) struct Forge {
 }
 
 impl Forge {
-    /// The set of this number as this publisher has it: `step renew` changes the chain alone.
+    /// Returns the set of this number for this publisher: `step renew` changes the chain alone.
     pub(crate) fn set(&self, publisher: Publisher, number: usize) -> Set {
         self.sets[number][usize::from(publisher == Publisher::StepRenew)].clone()
     }
 }
 
-/// Makes them all.
+/// Makes all sets, leaves and clients.
 pub(crate) fn forge(root: &Path) -> Forge {
     let first = (Authority::root("CA 0"), PrivateKey::p256());
     let (sets, leaves) = (Vec::new(), HashMap::new());
@@ -69,13 +69,13 @@ pub(crate) fn forge(root: &Path) -> Forge {
     forge
 }
 
-/// A set as another process reads it.
+/// Reads a set that another process has written.
 pub(crate) fn read(root: &Path, publisher: Publisher, number: u64) -> Set {
     let way = usize::from(publisher == Publisher::StepRenew);
     [0, 1, 2].map(|index| fs::read(root.join(format!("set-{number}-{way}-{index}"))).unwrap())
 }
 
-/// How many there are to publish in turn.
+/// Returns the number of sets that are published in turn.
 pub(crate) fn count() -> u64 {
     SETS as u64
 }
