@@ -47,11 +47,11 @@ pub struct Round {
 /// A change of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wall {
-    /// It advances with the monotonic clock.
+    /// The wall clock advances with the monotonic clock.
     Runs,
-    /// It is set back by an hour.
+    /// The wall clock is set back by an hour.
     StepsBack,
-    /// It is set to [`DATE`], unless it is past that.
+    /// The wall clock is set to [`DATE`], unless it is past that.
     ReachesDate,
 }
 

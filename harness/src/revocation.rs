@@ -6,10 +6,11 @@ use rustls::{RootCertStore, pki_types::CertificateDer, server::danger::ClientCer
 pub use rustls_reload::internal::RevocationPolicy;
 use rustls_reload::{Error, Files, internal};
 
-/// The verifiers that a server with these client CAs and files of revocation lists has, by the policy.
+/// Makes the verifiers of a server with these client CAs and files of revocation lists, by the
+/// policy.
 ///
 /// # Errors
-/// What a first load refuses the lists for.
+/// The error with which a first load rejects the lists.
 #[allow(clippy::expect_used)] // reason: made by this factory
 pub fn client_verifiers(
     cas: &[&CertificateDer<'_>],

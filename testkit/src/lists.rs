@@ -21,25 +21,25 @@ pub struct Crl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CrlVariant {
-    /// It lists the changes since another CRL (RFC 5280 section 5.2.4).
+    /// Lists the changes since another CRL (RFC 5280 section 5.2.4).
     Delta,
-    /// It also lists certificates of other issuers (section 5.2.5).
+    /// Lists certificates of other issuers too (section 5.2.5).
     Indirect,
-    /// It covers only some reasons of revocation (section 5.2.5).
+    /// Covers only some reasons of revocation (section 5.2.5).
     SomeReasons,
-    /// It covers only certificates of end entities, which is common (section 5.2.5).
+    /// Covers only certificates of end entities, which is common (section 5.2.5).
     EndEntities,
-    /// It covers only certificates of authorities (section 5.2.5).
+    /// Covers only certificates of authorities (section 5.2.5).
     Authorities,
-    /// It has an unknown critical extension.
+    /// Has an unknown critical extension.
     CriticalExtension,
-    /// Its first entry has an unknown critical extension.
+    /// Has an unknown critical extension in its first entry.
     CriticalEntry,
-    /// It has version 1 and no extensions.
+    /// Has version 1 and no extensions.
     Version1,
-    /// It does not say when the next CRL is due.
+    /// Does not say when the next CRL is due.
     NoNextUpdate,
-    /// It has no CRL number.
+    /// Has no CRL number.
     NoNumber,
 }
 

@@ -1,4 +1,5 @@
-//! A port of the simulated world without directory handles: the sim's counterpart of [`PathFs`](rustls_reload::fs::PathFs).
+//! A port of the simulated world without directory handles: the simulated counterpart of
+//! [`PathFs`](rustls_reload::fs::PathFs).
 //!
 //! Every call resolves its whole path anew, on the disk as it is at that instant. There are no
 //! inode numbers, and the change times are the modification times.

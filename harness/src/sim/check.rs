@@ -39,8 +39,8 @@ fn broken<T>(invariant: &'static str, why: impl Into<String>) -> Result<T, Viola
 /// Returns whether one generation is required: the publisher did not die half-way and kept the
 /// assumption that it commits by.
 ///
-/// It is unknown whether a run that ended early keeps it in the rest. Complete runs with that rest,
-/// and with the same reports and publications before it, were checked.
+/// For a run that ended early it is unknown whether its rest keeps that assumption. Complete runs
+/// with that rest, and with the same reports and publications before it, were checked.
 #[must_use]
 pub fn is_bound_to_one_generation(scenario: &Scenario, run: &Run) -> bool {
     let keeps = scenario.publisher.commits_by_rename() || (run.complete && !run.breached);

@@ -35,7 +35,7 @@ pub struct Report {
     pub deaths: BTreeSet<usize>,
     /// A schedule that breaks the assumption and publishes a mixture.
     pub mixture: Option<String>,
-    /// As [`Exhaustive::confused`].
+    /// The count of [`Exhaustive::confused`] at the end of the search.
     pub confused: u64,
     /// The first violation, and the line that replays it.
     pub violation: Option<(Violation, String)>,

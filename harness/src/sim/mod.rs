@@ -426,7 +426,8 @@ struct World {
     watched_files: Vec<usize>,
     ear: Option<Ear>,
     late: Vec<(Duration, PathBuf, What)>,
-    /// What the owner of the reloader may do before a verb or a reading of the clock.
+    /// The act by which the owner of the reloader may interrupt before a verb or a reading of the
+    /// clock.
     interrupt: Option<(OwnerAct, Interrupt)>,
     history: Vec<At>,
 }
@@ -494,7 +495,7 @@ impl Sim {
         SimFs(self.clone())
     }
 
-    /// What tells this world what its reader keeps.
+    /// Returns the probe through which the reader reports the observations that it keeps.
     #[must_use]
     pub fn probe(&self) -> SimProbe {
         SimProbe(self.clone())
@@ -633,7 +634,7 @@ impl Sim {
         self.world().acts(act);
     }
 
-    /// From here on the owner may act before any verb and reading of the clock, once.
+    /// Lets the owner act once from here on, before any verb or reading of the clock.
     fn lets_owner_interrupt(&self, by: Option<(OwnerAct, Interrupt)>) {
         self.world().interrupt = by;
     }
@@ -799,7 +800,7 @@ impl World {
         self.note(Record::Owner(act));
     }
 
-    /// Before a verb or a reading of the clock: the owner acts, if the schedule says so.
+    /// Lets the owner act, if the schedule says so, before a verb or a reading of the clock.
     fn interrupt(&mut self) {
         if !self.quiet
             && !self.ended
@@ -817,7 +818,7 @@ impl World {
         // Without pauses a step moves no clock. The reader may then be taken to ask its clock
         // directly after its last act.
         let idle = matches!(asks, Asks::Time) && self.weather.pause == Duration::ZERO;
-        // The reader asks its clock at the end of each look, build and callback as well.
+        // The reader also asks its clock at the end of each snapshot, build and callback.
         if asks.is_verb() || matches!(asks, Asks::Time) {
             self.interrupt();
         }
@@ -1008,7 +1009,7 @@ impl Hasher for StateHasher {
         let x = self.0.rotate_left(23) ^ word ^ 0x9e37_79b9_7f4a_7c15;
         let wide = u128::from(x) * 0xd6e8_feb8_6659_fd93;
         let (low, high) = (wide & u128::from(u64::MAX), wide >> 64);
-        // Both halves fit.
+        // Each half fits into 64 bits.
         self.0 = (low as u64 ^ high as u64).wrapping_add(x);
     }
 

@@ -475,8 +475,8 @@ fn drive<D: Design>(sim: &Sim, design: &mut D, mut owner: &[OwnerAct]) {
                 continue;
             }
             sim.lets_owner_interrupt(None);
-            // Before the last rest the owner acts in any case, but not before a look that is soon
-            // to follow: that one may publish, and the owner may act within it.
+            // The owner acts before the last rest at the latest. It does not act before a snapshot
+            // that follows soon, because that one may publish and the owner may act within it.
             let is_resting = |pause: Option<Duration>| !runs || pause.is_none_or(|pause| pause > SOON);
             acts = act.filter(|_| turn.is_err_and(is_resting) && sim.is_still());
             if let Err(pause) = turn
@@ -502,7 +502,7 @@ fn drive<D: Design>(sim: &Sim, design: &mut D, mut owner: &[OwnerAct]) {
 /// How long the publisher may run between two observations of an owner whose reloader is stopped.
 const STOPPED: Duration = Duration::from_millis(100);
 
-/// The longest wait for a look at what is to be settled, read again or confirmed.
+/// The longest wait for a snapshot that settles, rereads or confirms files.
 const SOON: Duration = Duration::from_secs(5);
 
 /// Observes the served value, as a handshake between two steps does.

@@ -241,7 +241,7 @@ impl SetsBuild {
     /// Checks the files of one set by themselves.
     ///
     /// # Errors
-    /// As the build of one set.
+    /// The errors of the build of one set.
     pub fn judge(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
         self.inner.mark("set", context.set);
         self.inner.build(files, context)
