@@ -1,6 +1,7 @@
 //! A disk with one file behind one link, and the value built of it.
 //!
-//! The disk is not what is checked, so loom sees little of it: a write, and the beginning of a look.
+//! The models do not check the disk, so loom sees only two of its operations: a write, and the
+//! beginning of a snapshot.
 
 use std::{
     ffi::OsStr,
@@ -14,21 +15,22 @@ use std::{
 
 use rustls_reload::fs::{FileId, Fs, Kind, Stat};
 
-/// Versions kept count of.
+/// Number of versions whose values are counted.
 const VERSIONS: usize = 64;
 
-/// `/link -> dir`, and `dir/file` holding a version; each write replaces the link as well, so that it is committed.
+/// A disk with `/link -> dir`, and `dir/file` holding a version. Each write replaces the link too,
+/// so that it is committed.
 #[derive(Clone)]
 pub struct Disk(Arc<Inner>);
 
 struct Inner {
-    /// What loom sees of the disk: a write and a look at it come one after the other, in both orders.
+    /// Makes loom order a write and the beginning of a snapshot, in both orders.
     #[cfg(loom)]
     order: loom::sync::Mutex<()>,
     version: AtomicU64,
     /// The version whose build panics.
     spoilt: AtomicU64,
-    /// Values alive and values freed, by version modulo a small number.
+    /// Counts of values built and of values freed, by version modulo [`VERSIONS`].
     built: [AtomicUsize; VERSIONS],
     freed: [AtomicUsize; VERSIONS],
 }
@@ -50,14 +52,14 @@ impl Disk {
     /// The path of the file.
     pub const PATH: &str = "/link/file";
 
-    /// Writes `version` unless a later one is there.
+    /// Writes `version` unless a later one is on disk.
     pub fn write(&self, version: u64) {
         #[cfg(loom)]
         drop(self.0.order.lock().unwrap());
         self.0.version.fetch_max(version, SeqCst);
     }
 
-    /// Begins a look: the version found now is the one found until loom switches threads.
+    /// Begins a snapshot. The returned version stays the present one until loom switches threads.
     #[must_use]
     pub fn look(&self) -> u64 {
         #[cfg(loom)]
@@ -69,15 +71,15 @@ impl Disk {
         self.0.version.load(SeqCst)
     }
 
-    /// Lets every build of `version` panic.
+    /// Makes every build of `version` panic.
     pub fn spoil(&self, version: u64) {
         self.0.spoilt.store(version, SeqCst);
     }
 
-    /// The value of `version`.
+    /// Returns the value of `version`.
     ///
     /// # Panics
-    /// Where that version is spoilt.
+    /// If that version is spoilt.
     #[must_use]
     pub fn value(&self, version: u64) -> Whole {
         crate::fallible(version, self.0.spoilt.load(SeqCst));
@@ -85,7 +87,7 @@ impl Disk {
         Whole { first: version, second: version, disk: self.clone() }
     }
 
-    /// A value put together of two halves, which no disk keeps count of.
+    /// Returns a value of two different halves, which no disk counts.
     #[cfg(loom)]
     pub(crate) fn mixture(first: u64, second: u64) -> Whole {
         let mut value = Self::default().value(first);
@@ -93,7 +95,7 @@ impl Disk {
         value
     }
 
-    /// How many values of `version` were built and how many of them were freed.
+    /// Returns how many values of `version` were built, and how many of them were freed.
     #[must_use]
     pub fn counts(&self, version: u64) -> (usize, usize) {
         (self.0.built[slot(version)].load(SeqCst), self.0.freed[slot(version)].load(SeqCst))
@@ -104,7 +106,7 @@ fn slot(version: u64) -> usize {
     usize::try_from(version).unwrap() % VERSIONS
 }
 
-/// A value in two halves that are equal unless it is a mixture.
+/// A value in two halves, which are equal unless the value is a mixture.
 pub struct Whole {
     /// One half.
     pub first: u64,
@@ -114,7 +116,8 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// The version; fails for a mixture and for a value that was freed while somebody holds it.
+    /// Returns the version. Panics for a mixture, and for a value that was freed while it is in
+    /// use.
     #[must_use]
     pub fn version(&self) -> u64 {
         assert_eq!(self.first, self.second, "a mixture");

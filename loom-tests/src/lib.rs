@@ -1,8 +1,9 @@
-//! Small worlds in which every interleaving of the shipped code's threads is tried.
+//! Small worlds in which every interleaving of the threads of the shipped code is run.
 //!
-//! A model's body is written once over [`Design`]. Under `--cfg loom` it runs in every interleaving; otherwise it runs
-//! many times on the standard library's threads. [`Shipped`] is the crate itself; `wrong` holds designs in which one
-//! step is out of order, and the same bodies must fail over them.
+//! A model's body is written once over [`Design`]. Under `--cfg loom` it runs in every
+//! interleaving; otherwise it runs many times on the standard library's threads. [`Shipped`] is the
+//! crate itself. `wrong` has designs in which one step is out of order, for which the same bodies
+//! must fail.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // reason: what fails here is a failed model, and counts are printed
 
@@ -33,33 +34,33 @@ use std::{pin::Pin, sync::Arc};
 /// A future of the first publication after a generation.
 pub type After = Pin<Box<dyn Future<Output = Arc<Published<Whole>>> + Send>>;
 
-/// What a model needs of a reloader, so that a wrong one can stand in its place.
+/// The operations of a reloader that the models use. A wrong design implements them too.
 pub trait Design: Send + Sync + Sized + 'static {
-    /// A design that has loaded `disk` and calls `observer` with each later publication.
+    /// Makes a design that has loaded `disk` and calls `observer` with each later publication.
     fn load(disk: &Disk, observer: impl Fn(&Self::Handle, &Published<Whole>) + Send + Sync + 'static)
     -> Self;
 
-    /// What threads other than the owner's use.
+    /// A handle for the threads other than the owner's.
     type Handle: Clone + Send + Sync + 'static;
 
-    /// A handle.
+    /// Returns a handle.
     fn handle(&self) -> Self::Handle;
-    /// Starts the driver; whether it was not running.
+    /// Starts the driver. Returns false if it was running.
     fn start(&self) -> bool;
-    /// Stops the driver and waits for it; false where that took too long.
+    /// Stops the driver and waits for its end. Returns false if that took too long.
     fn stop(&self) -> bool;
-    /// What a handshake gets.
+    /// Returns the value that a handshake gets.
     fn current(handle: &Self::Handle) -> Arc<Published<Whole>>;
     /// Starts the driver and waits until it has begun.
     fn start_and_begin(&self);
-    /// Whether the driver runs, as the status says.
+    /// Returns whether the status says that the driver runs.
     fn is_running(handle: &Self::Handle) -> bool;
-    /// The generation that the status names.
+    /// Returns the generation that the status names.
     fn status(handle: &Self::Handle) -> u64;
     /// Reloads by hand.
     fn reload_now(handle: &Self::Handle) -> Reload;
     /// Waits for a publication after `generation`.
     fn wait_published(handle: &Self::Handle, generation: u64) -> Option<Arc<Published<Whole>>>;
-    /// The same as a future.
+    /// Returns a future of the first publication after `generation`.
     fn published(handle: &Self::Handle, generation: u64) -> After;
 }

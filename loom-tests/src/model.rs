@@ -1,4 +1,5 @@
-//! Runs a body in every interleaving under loom, or many times on real threads, and says how often.
+//! Runs a body in every interleaving under loom, or many times on real threads, and prints how
+//! often.
 
 use std::{
     pin::pin,
@@ -16,12 +17,13 @@ use loom::sync::{Condvar, Mutex};
 #[cfg(not(loom))]
 use std::sync::{Condvar, Mutex};
 
-/// Runs on real threads; under Miri each seed is another schedule.
+/// Number of runs on real threads. Under Miri each seed is another schedule.
 #[cfg(not(loom))]
 const RUNS: usize = if cfg!(miri) { 2 } else { 2_000 };
 
 thread_local! {
-    /// Threads spawned by the running body. Under loom all threads of a model are one thread of the system.
+    /// Number of threads that the running body has spawned. Under loom all threads of a model run
+    /// on one system thread.
     static SPAWNED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
@@ -36,18 +38,20 @@ pub fn started() {
     SPAWNED.with(|spawned| spawned.set(spawned.get() + 1));
 }
 
-/// Runs `body` and prints how often. A body that spawns fewer than two threads is no model of a race.
+/// Runs `body` and prints how often. Fails if the body spawns fewer than two threads, because then
+/// there is no race.
 ///
 /// # Panics
-/// Where the body does, in any interleaving.
+/// If the body panics in any interleaving.
 pub fn model(name: &str, body: impl Fn() + Send + Sync + 'static) {
     explore(name, None, body);
 }
 
-/// As [`model`], with at most so many preemptions: whoever calls this says why.
+/// Runs `body` as [`model`] does, with at most so many preemptions. Each caller states the reason
+/// for its bound.
 ///
 /// # Panics
-/// Where the body does, in any interleaving tried.
+/// If the body panics in any interleaving that is tried.
 pub fn bounded(name: &str, preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     explore(name, Some(preemptions), body);
 }
@@ -69,7 +73,7 @@ fn explore(name: &str, preemptions: Option<usize>, body: impl Fn() + Send + Sync
 fn counted(runs: &AtomicUsize, body: &impl Fn()) {
     SPAWNED.with(|spawned| spawned.set(0));
     body();
-    // On real threads the count is spread over them; the body is the same.
+    // On real threads each thread has a count of its own, so the sum is not known here.
     let spawned = SPAWNED.with(std::cell::Cell::get);
     assert!(cfg!(not(loom)) || spawned >= 2, "{spawned} threads were spawned: no race");
     runs.fetch_add(1, SeqCst);
@@ -78,7 +82,7 @@ fn counted(runs: &AtomicUsize, body: &impl Fn()) {
 #[cfg(loom)]
 fn run(runs: &Arc<AtomicUsize>, preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
     let runs = Arc::clone(runs);
-    // No bound but the stated one, whatever the environment says.
+    // The stated bound is the only one, whatever environment variables are set.
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions;
     builder.max_permutations = None;
@@ -94,19 +98,20 @@ fn run(runs: &Arc<AtomicUsize>, _: Option<usize>, body: impl Fn() + Send + Sync 
     }
 }
 
-/// Runs `body` over a wrong design in a process of its own, which must end in a panic that says `why`.
+/// Runs `body` over a wrong design in a process of its own, which has to end in a panic whose
+/// message contains `why`.
 ///
-/// A process of its own, because a deadlock under loom can only be ended by the end of the process.
+/// The process is separate, because under loom a deadlock ends only with its process.
 ///
 /// # Panics
-/// Where the wrong design is not caught, or for another reason.
+/// If the wrong design is not caught, or is caught for another reason.
 #[cfg(loom)]
 pub fn must_fail(test: &str, why: &str, body: impl Fn() + Send + Sync + 'static) {
     const CHILD: &str = "LOOM_TESTS_WRONG";
     if std::env::var_os(CHILD).is_some() {
         let runs = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&runs);
-        // The first panic counts: what follows it is the collapse of the execution.
+        // The first panic counts. Later ones are caused by unwinding the execution.
         std::panic::set_hook(Box::new(move |info| {
             use std::io::Write;
             if is_expected(info) {
@@ -132,18 +137,19 @@ pub fn must_fail(test: &str, why: &str, body: impl Fn() + Send + Sync + 'static)
     println!("wrong {test}: caught in permutation {number} ({why})");
 }
 
-/// Runs `body` over the sound design of the wrong ones' shape, so that it is the fault that [`must_fail`] catches.
+/// Runs `body` over the sound design of the same shape, which shows that [`must_fail`] catches the
+/// fault and not the shape.
 ///
-/// Three preemptions are enough for each fault, and so for the lack of one.
+/// Each fault is caught within three preemptions, so the sound design is run with three.
 ///
 /// # Panics
-/// Where the body does.
+/// If the body panics.
 #[cfg(loom)]
 pub fn must_pass(test: &str, body: impl Fn() + Send + Sync + 'static) {
     explore(test, Some(3), body);
 }
 
-/// Keeps the expected panics of a build off the output; any other panic is printed as ever.
+/// Hides the expected panics of a build. Any other panic is printed as usual.
 pub fn quiet() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -156,17 +162,17 @@ pub fn quiet() {
     });
 }
 
-/// How the message of an expected panic begins.
+/// The beginning of the message of an expected panic.
 const EXPECTED: &str = "expected: ";
 
 fn is_expected(info: &std::panic::PanicHookInfo<'_>) -> bool {
     info.payload().downcast_ref::<String>().is_some_and(|text| text.starts_with(EXPECTED))
 }
 
-/// A stage that panics for one version.
+/// A stage of a build that panics for one version.
 ///
 /// # Panics
-/// For `bad`.
+/// If `version` is `bad`.
 pub fn fallible(version: u64, bad: u64) {
     assert!(version != bad, "{EXPECTED}version {bad} cannot be built");
 }
@@ -179,12 +185,12 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// How often it was woken.
+    /// Returns how often it was woken.
     pub fn count(&self) -> usize {
         *self.woken.lock().unwrap()
     }
 
-    /// Waits until it was woken more than `seen` times.
+    /// Waits until it was woken more than `seen` times. Returns the number of wake-ups.
     pub fn wait(&self, seen: usize) -> usize {
         let mut woken = self.woken.lock().unwrap();
         while *woken <= seen {
@@ -201,7 +207,8 @@ impl Wake for Notify {
     }
 }
 
-/// Polls `future` until it is ready, sleeping until it is woken in between; returns how often it was woken.
+/// Polls `future` until it is ready, and sleeps between the wake-ups. Returns the output and the
+/// number of wake-ups.
 pub fn block_on<F: Future>(future: F) -> (F::Output, usize) {
     let notify = Arc::new(Notify::default());
     let waker = Waker::from(Arc::clone(&notify));

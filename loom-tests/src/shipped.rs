@@ -1,4 +1,4 @@
-//! The shipped code, through its public interface, over the small disk.
+//! The shipped code over the small disk, through its public interface.
 
 use std::{
     path::Path,
@@ -14,24 +14,25 @@ use rustls_reload::{
 
 use crate::{After, Design, Disk, Whole};
 
-/// Long enough for the slowest machine; under loom nothing ever expires.
+/// A limit longer than any wait on the slowest machine. Under loom no limit expires.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The shipped reloader.
 pub struct Shipped {
     reloader: Reloader<Whole>,
-    /// What the observer is handed; kept here only, so that the reloader does not keep itself alive.
+    /// The handle that the observer gets. It is kept only here, so that the reloader does not keep
+    /// itself alive.
     _observed: Arc<OnceLock<Reloader<Whole>>>,
 }
 
-/// What a model changes about the shipped reloader's surroundings.
+/// The parts of the shipped reloader's surroundings that a model replaces.
 #[derive(Default)]
 pub struct Surroundings {
-    /// Runs when the watcher is made, on the driver's thread, with what it reports to.
+    /// Runs when the watcher is made, on the driver's thread, with the sink of its hints.
     pub watch: Option<Box<dyn FnMut(Hints) + Send>>,
     /// Runs at the beginning of each build, with the version.
     pub build: Option<Box<dyn FnMut(u64) + Send>>,
-    /// The version whose comparison with what is served panics.
+    /// The version whose comparison with the served files panics.
     pub bad_shrink: Option<u64>,
 }
 
@@ -44,7 +45,7 @@ impl Shipped {
     ) -> Self {
         let Surroundings { watch, build, bad_shrink } = surroundings;
         let step = Step { disk: disk.clone(), build, bad_shrink };
-        // The observer is made before what it observes.
+        // The observer exists before the reloader whose handle it gets.
         let slot: Arc<OnceLock<Reloader<Whole>>> = Arc::default();
         let weak: Weak<OnceLock<Reloader<Whole>>> = Arc::downgrade(&slot);
         let watcher = watch.map(|mut watch| -> MakeWatcher {
@@ -67,7 +68,7 @@ impl Shipped {
     }
 }
 
-/// The same in a time that stands still, without a watcher.
+/// Configures a clock that stands still, and no watcher.
 pub(crate) fn still<B: Build>(builder: Builder<B>) -> Builder<B> {
     builder
         .clock(Arc::new(Still))
@@ -75,7 +76,7 @@ pub(crate) fn still<B: Build>(builder: Builder<B>) -> Builder<B> {
         .watcher(None)
 }
 
-/// The version that these files hold.
+/// Returns the version in these files.
 pub(crate) fn version(files: &Files) -> Result<u64, Error> {
     let bytes = files.get(0).and_then(|(_, bytes)| bytes.try_into().ok());
     bytes.map(u64::from_be_bytes).ok_or_else(|| Error::new(Layer::Config, "not a version"))
@@ -134,7 +135,7 @@ impl Design for Shipped {
     }
 }
 
-/// Makes the value of the version on disk.
+/// A build step that makes the value of the version on disk.
 struct Step {
     disk: Disk,
     build: Option<Box<dyn FnMut(u64) + Send>>,
@@ -160,7 +161,7 @@ impl Build for Step {
     }
 }
 
-/// Time stands still: whatever waits for it would wait for ever.
+/// A clock that stands still, on which every wait lasts for ever.
 struct Still;
 
 impl Clock for Still {
@@ -169,12 +170,13 @@ impl Clock for Still {
     }
 
     fn sleep(&self, _: Duration) {
-        // Only a first load that was torn or is younger than the settle time sleeps, and this disk is neither.
+        // A first load sleeps only for torn files and for files younger than the settle time. This
+        // disk has neither.
         unreachable!("the first load waits");
     }
 }
 
-/// Watches nothing by itself: the model sends the hints.
+/// A watcher without events of its own. The model sends the hints.
 struct Silent;
 
 impl Watcher for Silent {

@@ -1,5 +1,6 @@
-//! Servers whose value is what they trust and where their sessions live: the counting of epochs and the telling are the
-//! crate's, the handshake is as much of rustls as matters for them.
+//! Servers whose value is the trusted CAs and the storage of sessions. The counting of epochs and
+//! the reports are the crate's; the handshake is a model of the part of rustls that matters for
+//! them.
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
@@ -15,7 +16,7 @@ use loom::sync::Mutex;
 #[cfg(not(loom))]
 use std::sync::Mutex;
 
-/// CAs, a bit each; a client is the bit of its CA.
+/// A set of CAs, one bit each. A client is the bit of its CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cas(pub u8);
 
@@ -25,7 +26,7 @@ impl Trust for Cas {
     }
 }
 
-/// A session: whose it is, and the epoch in which the client was verified.
+/// A session: its client, and the epoch in which the client was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
     client: Cas,
@@ -42,13 +43,13 @@ impl Store {
         self.0.lock().unwrap().push(session);
     }
 
-    /// A session of this client.
+    /// Returns a session of this client.
     fn of(&self, client: Cas) -> Option<Session> {
         self.0.lock().unwrap().iter().find(|session| session.client == client).copied()
     }
 }
 
-/// What is published.
+/// The published value.
 pub type Trusting = Epoch<Cas, Arc<Store>>;
 
 /// How a handshake ended.
@@ -58,39 +59,41 @@ pub struct Shaken {
     pub generation: u64,
     /// Whether the client was let in.
     pub let_in: bool,
-    /// Whether a session did that, so that nobody verified the client.
+    /// Whether the handshake resumed a session, so that the client was not verified.
     pub resumed: bool,
 }
 
-/// A future of the generation that shrank the trust.
+/// A future of the generation that reduced the trust.
 pub type Shrank = Pin<Box<dyn Future<Output = u64> + Send>>;
 
-/// What a model of trust needs of a reloader, so that a wrong one can stand in its place.
+/// The operations of a reloader that the models of trust use. A wrong design implements them too.
 pub trait Trusts: Send + Sync + Sized + 'static {
-    /// A design that has loaded `disk` and trusts these CAs by its versions.
+    /// Makes a design that has loaded `disk`; `row` has the trusted CAs of each version.
     fn load(disk: &Disk, row: &'static [u8]) -> Self;
-    /// What a handshake that begins gets.
+    /// Returns the value that a new handshake gets.
     fn current(&self) -> Arc<Published<Trusting>>;
     /// Reloads by hand.
     fn reload_now(&self) -> Reload;
-    /// Waits for the first generation after this one that trusts less.
+    /// Returns a future of the first generation after this one that trusts less.
     fn shrunk(&self, generation: u64) -> Shrank;
 
-    /// What clients of a handshake that began with `served` are verified against.
+    /// Returns the CAs against which the client of a handshake that began with `served` is
+    /// verified.
     fn verifier(&self, served: &Published<Trusting>) -> Cas {
         *served.value.trust()
     }
 
-    /// Where the session of a handshake that began with `served` goes.
+    /// Returns the storage for the session of a handshake that began with `served`.
     fn storage(&self, served: &Published<Trusting>) -> Arc<Store> {
         Arc::clone(served.value.sessions())
     }
 }
 
-/// A handshake of this client from its begin to its end: by a session that is found, else by its certificate.
+/// Makes a whole handshake of this client. It resumes a session if there is one; otherwise the
+/// certificate is verified.
 ///
 /// # Panics
-/// Where a session of another epoch is found.
+/// If a session of another epoch is found.
 pub fn shake<D: Trusts>(design: &D, client: Cas) -> Shaken {
     let served = design.current();
     let (generation, epoch) = (served.generation, served.value.number());
@@ -105,7 +108,7 @@ pub fn shake<D: Trusts>(design: &D, client: Cas) -> Shaken {
     Shaken { generation, let_in, resumed: false }
 }
 
-/// The epoch of the version that is found on disk, and what it shrinks.
+/// Returns the epoch of the version on disk, and whether it reduces the trust.
 pub(crate) fn next(row: &[u8], version: u64, served: Option<&Trusting>) -> (Trusting, bool) {
     let trust = Cas(row[usize::try_from(version).unwrap() - 1]);
     let Ok(epoch) = Epoch::after(served, trust, true, |_| Ok::<_, Infallible>(Arc::default()));

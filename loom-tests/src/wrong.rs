@@ -1,7 +1,9 @@
-//! WRONG DESIGNS, each with one step out of order. They exist to be caught by the models that pass the shipped code.
+//! WRONG DESIGNS, each with one step out of order. The models that pass the shipped code have to
+//! catch them.
 //!
-//! All of them are one small reloader with one [`Fault`]: the shape is the shipped one's, one cell, one mutex, one
-//! condition variable, so that what the models see of it is what they would see of the same mistake there.
+//! All of them are one small reloader with one [`Fault`]. It has the shape of the shipped one, one
+//! cell, one mutex and one condition variable, so that a model observes the fault as it would
+//! there.
 
 use std::{
     marker::PhantomData,
@@ -18,44 +20,48 @@ use rustls_reload::{Error, Layer, Published, Reload, internal::Cell};
 
 use crate::{After, Design, Disk, Whole};
 
-/// Which step is wrong.
+/// The step that is wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is: the models must pass, so that it is the fault that they catch.
+    /// No step. The models have to pass, which shows that they catch the fault and not the shape.
     Sound,
     /// Two cells hold one half of the value each. Breaks: INV-01, INV-04
     TwoCells,
-    /// Each reload stores what it loaded, whoever stored meanwhile. Breaks: INV-04
+    /// Each reload stores the value that it loaded, even if another reload stored meanwhile.
+    /// Breaks: INV-04
     Unserialised,
-    /// The hint is noted and told without the lock that the driver sleeps under. Breaks: INV-05, INV-06
+    /// The hint is set and notified without the lock under which the driver goes to sleep.
+    /// Breaks: INV-05, INV-06
     HintWithoutLock,
-    /// The start guard is not taken back when the driver ends. Breaks: INV-13
+    /// The start guard is not reset when the driver ends. Breaks: INV-13
     GuardNeverReset,
-    /// A stop waits for whatever driver runs, also for one that was started after it. Breaks: INV-13
+    /// A stop waits for whichever driver runs, even for one that was started after it.
+    /// Breaks: INV-13
     StopWaitsForAny,
-    /// The stop flag is read, and the value swapped after the lock was let go. Breaks: INV-13
+    /// The stop flag is read, and the value is swapped after the lock was released. Breaks: INV-13
     CheckThenSwap,
-    /// A waiter looks at the generation, lets the lock go, and registers then. Breaks: INV-11
+    /// A waiter reads the generation, releases the lock, and registers only then. Breaks: INV-11
     RegisterLate,
     /// The generation is stored before the pointer. Breaks: INV-11
     GenerationFirst,
     /// The generation is stored after the pointer, and not under one lock with it. Breaks: INV-11
     GenerationLate,
-    /// A panic in a build ends the driver, which is not put back. Breaks: INV-03
+    /// A panic in a build ends the driver, which is not restored. Breaks: INV-03
     PanicEscapes,
     /// A reload from a callback waits for the driver that calls it. Breaks: INV-13
     CallbackWaits,
-    /// A stop from a callback wakes nobody. Breaks: INV-13
+    /// A stop from a callback wakes no waiter. Breaks: INV-13
     SilentStop,
-    /// A reload by hand that ends wakes nobody, so that a worker that was started meanwhile sleeps on. Breaks: INV-13
+    /// The end of a manual reload wakes no waiter, so that a worker that was started meanwhile
+    /// keeps sleeping. Breaks: INV-13
     SilentRest,
     /// The end of a worker wakes no task. Breaks: INV-13
     SilentEnd,
-    /// A reload by hand takes the answer of the one that it found on its way. Breaks: INV-11
+    /// A manual reload takes the answer of another one that was in progress. Breaks: INV-11
     AnswersOfOthers,
 }
 
-/// The fault as a type, so that a body generic over the design picks it.
+/// The fault as a type parameter of a body that is generic over the design.
 pub trait Pick: Send + Sync + 'static {
     /// The fault.
     const FAULT: Fault;
@@ -68,12 +74,12 @@ struct Inner<P: Pick> {
     cell: Cell<Published<Whole>>,
     other_half: Cell<u64>,
     state: Mutex<State>,
-    /// Outside of the state, for the fault that notes it so.
+    /// A hint outside of the state, for the fault that sets it there.
     hint: Mutex<bool>,
     changed: Condvar,
     worker: Mutex<Option<JoinHandle<()>>>,
     observer: Observer<P>,
-    /// The driver begins by starting a publisher.
+    /// Whether the driver begins by starting a publisher.
     publishes: bool,
 }
 
@@ -89,10 +95,10 @@ struct State {
     wakers: Vec<Waker>,
 }
 
-/// A wrong reloader.
+/// A reloader with the fault `P`.
 pub struct Wrong<P: Pick>(Arc<Inner<P>>);
 
-/// A handle of it.
+/// A handle of a [`Wrong`] reloader.
 pub struct Handle<P: Pick>(Arc<Inner<P>>, PhantomData<P>);
 
 impl<P: Pick> Clone for Handle<P> {
@@ -143,7 +149,7 @@ impl<P: Pick> Inner<P> {
         answer
     }
 
-    /// Lets the next one drive.
+    /// Releases the driver for the next caller.
     fn rest(&self, answer: &Reload) {
         if Self::is(Fault::PanicEscapes) && matches!(answer, Reload::Refused(_)) {
             return;
@@ -157,7 +163,7 @@ impl<P: Pick> Inner<P> {
         }
     }
 
-    /// Looks, builds, publishes.
+    /// Takes a snapshot, builds and publishes.
     fn step(self: &Arc<Self>) -> Reload {
         let version = self.disk.look();
         if self.cell.load().value.first == version {
@@ -237,7 +243,8 @@ impl<P: Pick> Inner<P> {
 }
 
 impl<P: Pick> Wrong<P> {
-    /// A design whose driver begins by starting a publisher, which writes version 2 and sends a hint.
+    /// Makes a design whose driver begins by starting a publisher, which writes version 2 and sends
+    /// a hint.
     pub fn load_watching(disk: &Disk) -> Self {
         Self::make(disk, Box::new(|_, _| {}), true)
     }
@@ -368,7 +375,7 @@ impl<P: Pick> Design for Wrong<P> {
     }
 }
 
-/// Names each fault as a type.
+/// Defines a type for each fault.
 macro_rules! picks {
     ($($name:ident),* $(,)?) => {
         $(

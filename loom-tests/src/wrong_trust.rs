@@ -15,30 +15,32 @@ use crate::{
     trusting::{Cas, Shrank, Store, Trusting, Trusts, next},
 };
 
-/// Which step is wrong.
+/// The step that is wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mistrust {
-    /// None is: the models must pass, so that it is the fault that they catch.
+    /// No step. The models have to pass, which shows that they catch the fault and not the shape.
     Sound,
     /// A session goes to the storage that is served when its handshake ends. Breaks: INV-09
     StorageFollows,
-    /// A client is verified by what is served when its certificate arrives. Breaks: INV-09
+    /// A client is verified against the CAs that are served when its certificate arrives.
+    /// Breaks: INV-09
     VerifierFollows,
-    /// A wait looks whether trust shrank, lets the lock go, and registers then. Breaks: INV-11
+    /// A wait reads whether trust was reduced, releases the lock, and registers only then.
+    /// Breaks: INV-11
     RegistersLate,
-    /// It is told that trust shrank, and the pointer swapped then. Breaks: INV-11
+    /// A reduction of trust is reported before the pointer is swapped. Breaks: INV-11
     TellsFirst,
-    /// Whoever waits for trust to shrink is woken by any publication. Breaks: INV-08
+    /// Any publication wakes the waiters for a reduction of trust. Breaks: INV-08
     WakesAlways,
 }
 
-/// The fault as a type.
+/// The fault as a type parameter.
 pub trait Pick: Send + Sync + 'static {
     /// The fault.
     const FAULT: Mistrust;
 }
 
-/// A wrong reloader.
+/// A reloader of trust with the fault `P`.
 pub struct Mistrusts<P: Pick>(Arc<Inner>, PhantomData<P>);
 
 struct Inner {
@@ -140,7 +142,7 @@ impl<P: Pick> Trusts for Mistrusts<P> {
     }
 }
 
-/// Names each fault as a type.
+/// Defines a type for each fault.
 macro_rules! picks {
     ($($name:ident),* $(,)?) => {
         $(

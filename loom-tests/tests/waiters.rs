@@ -1,5 +1,5 @@
-//! Tasks that wait for a publication come and go: none of them is remembered for longer than it waits, and no limit of a
-//! wait is too long.
+//! Tasks that wait for a publication: the reloader keeps none of them for longer than it waits, and
+//! no limit of a wait is too long.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs)] // reason: what fails here is a failed test
 

@@ -1,5 +1,5 @@
-//! Two callers of a reload by hand against a stop and a start: each answer is true, and nobody waits for ever.
-//! Checks: INV-11, INV-13.
+//! Two callers of a manual reload against a stop and a start: each answer is true, and no call
+//! waits for ever. Checks: INV-11, INV-13.
 //!
 //! Engine: generated.
 
@@ -29,7 +29,8 @@ fn body<D: Design>() {
     assert_eq!(D::status(&design.handle()), last.generation);
 }
 
-/// A worker and two callers take one lock some thirty times together: more preemptions take minutes.
+/// A worker and two callers take one lock some thirty times together, so more preemptions would
+/// take minutes.
 const PREEMPTIONS: usize = 2;
 
 #[test]
@@ -37,7 +38,8 @@ fn inv13_two_manual_reloads_against_stop_and_start() {
     bounded("two reloads by hand against a stop and a start", PREEMPTIONS, body::<Shipped>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{
@@ -56,7 +58,7 @@ mod wrong {
         );
     }
 
-    /// The fault is caught with two preemptions as well, and with three this takes minutes.
+    /// The fault is caught with two preemptions as well, and three would take minutes.
     #[test]
     fn sound() {
         bounded("callers_against_stop_and_start::wrong::sound", PREEMPTIONS, body::<Wrong<Sound>>);

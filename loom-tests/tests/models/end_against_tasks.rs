@@ -1,4 +1,5 @@
-//! Tasks that wait for the end of a worker: each is woken by it, whenever it began to wait. Checks: INV-13.
+//! Tasks that wait for the end of a worker: the end wakes each of them, whenever it began to wait.
+//! Checks: INV-13.
 //!
 //! Engine: generated.
 
@@ -9,7 +10,8 @@ use std::{
 
 use loom_tests::{Design, Disk, Shipped, block_on, bounded, spawn, started};
 
-/// Waits as a task of the shipped worker for tokio does: it registers for any change, and looks whether the driver runs.
+/// Waits as a task of the shipped worker for tokio does: registers for any change, then reads
+/// whether the driver runs.
 async fn ended<D: Design>(handle: D::Handle) {
     let mut change = D::published(&handle, u64::MAX);
     poll_fn(|cx: &mut Context<'_>| {
@@ -31,8 +33,9 @@ fn body<D: Design>() {
     assert!(!D::is_running(&design.handle()));
 }
 
-/// A driver takes its lock a dozen times between start and stop, and each time may wake who waits: complete, that is
-/// millions of permutations. The task that this is for is preempted once, between two looks.
+/// A driver takes its lock a dozen times between start and stop and may wake a waiter each time, so
+/// a complete search has millions of permutations. The fault that this model has to catch needs one
+/// preemption of the task, between two of its reads.
 const PREEMPTIONS: usize = 3;
 
 #[test]
@@ -40,7 +43,8 @@ fn inv13_end_of_a_worker_against_a_task() {
     bounded("end of a worker against a task that waits for it", PREEMPTIONS, body::<Shipped>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

@@ -1,16 +1,16 @@
-//! A hint against the driver that goes to sleep: whenever it comes, the new content gets published. Time stands still,
-//! so no poll makes up for a lost wake-up. Checks: INV-05, INV-06.
+//! A hint against a driver that goes to sleep: the new content is published whenever the hint
+//! arrives. The clock stands still, so no poll hides a lost wake-up. Checks: INV-05, INV-06.
 //!
 //! Engine: generated.
 
 use loom_tests::{Design, Disk, Shipped, Surroundings, bounded, spawn, started};
 
-/// Loads a reloader whose watcher, once it is made, sees a publisher write version 2.
+/// Loads a reloader whose watcher starts a publisher of version 2 once it is made.
 pub(crate) fn load(disk: &Disk) -> Shipped {
     let publisher = disk.clone();
     let watch = Box::new(move |hints: rustls_reload::watch::Hints| {
         let publisher = publisher.clone();
-        // The watcher's own thread.
+        // This thread stands for the watcher's own.
         spawn(move || {
             publisher.write(2);
             hints.lost();
@@ -30,8 +30,9 @@ fn body<D: Design>(load: impl Fn(&Disk) -> D) {
     assert!(design.stop());
 }
 
-/// A driver takes its lock a dozen times between start and stop, and each time may wake who waits: complete, that is
-/// tens of millions of permutations. Every defect seen here so far needed two preemptions at most.
+/// A driver takes its lock a dozen times between start and stop and may wake a waiter each time, so
+/// a complete search has tens of millions of permutations. Every defect found here so far needed at
+/// most two preemptions.
 const PREEMPTIONS: usize = 3;
 
 #[test]
@@ -39,7 +40,8 @@ fn inv06_hint_against_sleep() {
     bounded("hint against the driver going to sleep", PREEMPTIONS, || body(load));
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

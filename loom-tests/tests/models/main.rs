@@ -1,4 +1,5 @@
-//! One race a module, named after it: the model over the shipped code, and the wrong design that it must catch.
+//! Each module is one race and is named after it: the model over the shipped code, and the wrong
+//! design that the model must catch.
 #![allow(clippy::unwrap_used, missing_docs)] // reason: what fails here is a failed model
 
 mod callers_against_stop_and_start;

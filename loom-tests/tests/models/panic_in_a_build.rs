@@ -1,5 +1,5 @@
-//! A build that panics while others read and ask: what was served stays, the same pointer, and the driver lives.
-//! Checks: INV-03.
+//! A build that panics while other threads read and reload: the served pointer stays, and the
+//! driver goes on. Checks: INV-03.
 //!
 //! Engine: generated.
 
@@ -49,7 +49,8 @@ fn inv03_panic_in_a_comparison() {
     model("last good value while a comparison panics", || body(load_shrinking));
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

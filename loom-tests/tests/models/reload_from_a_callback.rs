@@ -1,5 +1,5 @@
-//! A callback that asks for a reload while another thread stops the reloader: neither waits for the other for ever.
-//! Checks: INV-07, INV-13.
+//! A callback that requests a reload while another thread stops the reloader: neither waits for
+//! ever for the other. Checks: INV-07, INV-13.
 //!
 //! Engine: generated.
 
@@ -37,7 +37,8 @@ fn inv13_reload_from_a_callback_while_stopping() {
     model("reload from a callback while stopping", body::<Shipped>);
 }
 
-/// A callback that asks for a reload once, while another thread waits for what that publishes.
+/// A callback requests a reload once, while another thread waits for the publication of that
+/// reload.
 fn queued<D: Design>() {
     let disk = Disk::default();
     let again = disk.clone();
@@ -57,7 +58,8 @@ fn queued<D: Design>() {
     assert!(second == 3 && (first == 2 || first == 3), "{first} and {second}");
 }
 
-/// Two publications in one drive wake two waiters up to five times each: complete, that is millions of permutations.
+/// Two publications in one drive wake two waiters up to five times each, so a complete search has
+/// millions of permutations.
 const PREEMPTIONS: usize = 4;
 
 #[test]
@@ -65,7 +67,7 @@ fn inv07_reload_from_a_callback_is_queued() {
     bounded("reload from a callback against two waiters", PREEMPTIONS, queued::<Shipped>);
 }
 
-/// A callback that stops the reloader and then waits for a thread that has asked for a reload.
+/// A callback stops the reloader and then waits for a thread that has requested a reload.
 fn stop_inside<D: Design>() {
     let disk = Disk::default();
     let slot: Arc<OnceLock<Weak<D>>> = Arc::default();
@@ -89,7 +91,8 @@ fn inv13_stop_from_a_callback_frees_who_waits() {
     model("stop from a callback against two callers", stop_inside::<Shipped>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same bodies over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

@@ -1,5 +1,5 @@
-//! A start while somebody else's reload by hand drives: the worker takes the driver up when that reload has ended.
-//! Checks: INV-13.
+//! A start while another thread's manual reload drives: the worker takes the driver over when that
+//! reload has ended. Checks: INV-13.
 //!
 //! Engine: generated.
 
@@ -7,7 +7,7 @@ use loom_tests::{Design, Disk, Shipped, bounded, spawn, started};
 
 use crate::hint_against_sleep::load;
 
-/// Only a worker that has begun makes the watcher, whose publisher writes version 2.
+/// The watcher's publisher writes version 2. Only a worker that has begun makes the watcher.
 fn body<D: Design>(load: impl Fn(&Disk) -> D) {
     let disk = Disk::default();
     let design = load(&disk);
@@ -21,8 +21,9 @@ fn body<D: Design>(load: impl Fn(&Disk) -> D) {
     assert!(design.stop());
 }
 
-/// The worker, the reload and the publisher take one lock some thirty times together. The defect that this is for needs
-/// two preemptions: one before the reload puts the driver back, and one after the worker has found it taken.
+/// The worker, the reload and the publisher take one lock some thirty times together. The fault
+/// that this model has to catch needs two preemptions: one before the reload puts the driver back,
+/// and one after the worker has found it taken.
 const PREEMPTIONS: usize = 2;
 
 #[test]
@@ -30,7 +31,8 @@ fn inv13_start_against_manual_reload() {
     bounded("start against a reload by hand that drives", PREEMPTIONS, || body::<Shipped>(load));
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

@@ -1,5 +1,5 @@
-//! A start against a start against a stop: one driver at a time, a refused start leaves the running one alone, and a
-//! start after a stop works. Checks: INV-13.
+//! Starts and stops against each other: one driver runs at a time, a refused start leaves the
+//! running driver alone, and a start after a stop works. Checks: INV-13.
 //!
 //! Engine: generated.
 
@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use loom_tests::{Design, Disk, Reload, Shipped, Surroundings, bounded, model, spawn, started};
 
-/// Two starts at once.
+/// Two starts at the same time.
 fn starts<D: Design>() {
     let disk = Disk::default();
     let design = Arc::new(D::load(&disk, |_, _| {}));
@@ -20,7 +20,8 @@ fn starts<D: Design>() {
     assert_eq!(D::current(&design.handle()).value.version(), 1);
 }
 
-/// A start again against a stop of the first: none waits for what the other began.
+/// A second start against a stop of the first driver: neither waits for the driver that the other
+/// began or ended.
 fn restart<D: Design>() {
     let disk = Disk::default();
     let design = Arc::new(D::load(&disk, |_, _| {}));
@@ -30,14 +31,15 @@ fn restart<D: Design>() {
     let stop = spawn(move || other.stop());
     let again = design.start();
     assert!(stop.join().unwrap(), "the stop waits for a driver that it did not stop");
-    // The start came too early, or after the first driver had ended: then a second one runs, or was stopped too.
+    // A start that comes too early is refused. One that comes after the end of the first driver
+    // starts a second, which the stop may have ended too.
     if again {
         started();
     }
     assert!(design.stop());
 }
 
-/// Two stops at once, and a start when both have returned.
+/// Two stops at the same time, and a start when both have returned.
 fn stops<D: Design>() {
     let disk = Disk::default();
     let design = Arc::new(D::load(&disk, |_, _| {}));
@@ -53,11 +55,12 @@ fn stops<D: Design>() {
     assert!(design.stop());
 }
 
-/// A driver takes its lock a dozen times between start and stop, and each time may wake who waits: complete, that is
-/// tens of millions of permutations. Every defect seen here so far needed two preemptions at most.
+/// A driver takes its lock a dozen times between start and stop and may wake a waiter each time, so
+/// a complete search has tens of millions of permutations. Every defect found here so far needed at
+/// most two preemptions.
 const PREEMPTIONS: usize = 3;
 
-/// A start and a stop while a reload by hand drives, which ends only after both.
+/// A start and a stop while a manual reload drives. The reload ends only after both.
 fn while_loading() {
     let disk = Disk::default();
     let slot: Arc<OnceLock<Weak<Shipped>>> = Arc::default();
@@ -99,7 +102,8 @@ fn inv13_stop_against_stop() {
     bounded("stop against stop, then start", PREEMPTIONS, stops::<Shipped>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same bodies over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

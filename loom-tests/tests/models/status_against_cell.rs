@@ -1,5 +1,5 @@
-//! The status against the cell: it names no generation that a handshake does not get yet, and none that a handshake has
-//! left behind. Checks: INV-11.
+//! The status against the cell: the status names no generation that a handshake does not get yet,
+//! and none older than a handshake has got. Checks: INV-11.
 //!
 //! Engine: generated.
 
@@ -32,7 +32,8 @@ fn inv11_status_against_cell() {
     model("status against cell", body::<Shipped>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

@@ -1,5 +1,5 @@
-//! A stop while a load is on its way: nothing is published once the stop has returned, and nobody is told that
-//! something was. Checks: INV-13, INV-11.
+//! A stop during a load: once the stop has returned, nothing is published and no publication is
+//! reported. Checks: INV-13, INV-11.
 //!
 //! Engine: generated.
 
@@ -34,7 +34,8 @@ fn inv13_stop_while_loading() {
     model("stop while loading", body::<Shipped>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

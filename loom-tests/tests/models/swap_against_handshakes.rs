@@ -1,5 +1,6 @@
-//! A swap against two handshakes: each sees one whole value, never an older one after a newer one, and what was
-//! replaced is freed exactly once, when the last of them has let it go. Checks: INV-01, INV-04.
+//! A swap against two handshakes: each sees one whole value, and never an older one after a newer
+//! one. The replaced value is freed exactly once, when its last holder has dropped it.
+//! Checks: INV-01, INV-04.
 //!
 //! Engine: generated.
 
@@ -16,7 +17,7 @@ fn body<D: Design>() {
             let now = D::current(&handle);
             let after = (now.generation, now.value.version());
             assert!(before <= after, "went back from {before:?} to {after:?}");
-            // Still whole, still there.
+            // The held value is still whole and not freed.
             assert_eq!((held.generation, held.value.version()), before);
         })
     };
@@ -38,7 +39,8 @@ fn inv04_swap_against_two_handshakes() {
     model("swap against two handshakes", body::<Shipped>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

@@ -1,6 +1,6 @@
-//! A change of trust against handshakes that began before it: each ends wholly under the trust that it began with, the
-//! session that it stores resumes in that epoch only, and whoever waits for the trust to shrink is woken by that and by
-//! nothing else. Checks: INV-08, INV-09, INV-11.
+//! A change of trust against handshakes that began before it. Each ends wholly under the trust that
+//! it began with, and the session that it stores resumes only in that epoch. A waiter for a
+//! reduction of trust is woken by that and by no other publication. Checks: INV-08, INV-09, INV-11.
 //!
 //! Engine: generated.
 
@@ -15,7 +15,7 @@ const A: Cas = Cas(1);
 const B: Cas = Cas(2);
 const BOTH: u8 = 3;
 
-/// A's CA goes while A and B shake hands, twice each.
+/// The CA of client A is removed while A and B make two handshakes each.
 fn shrinks<D: Trusts>() {
     let disk = Disk::default();
     let design = Arc::new(D::load(&disk, &[BOTH, B.0]));
@@ -24,7 +24,8 @@ fn shrinks<D: Trusts>() {
         let first = shake(&*old, A);
         assert_eq!(first.let_in, first.generation == 1, "half under one trust, half under another");
         if first.generation == 1 {
-            // Let in by a trust that goes: it is told, and then the trust is gone for whoever comes.
+            // The client was verified by the removed trust: the reduction is reported, and later
+            // handshakes get the new trust.
             let (generation, woken) = block_on(old.shrunk(1));
             assert!(generation == 2 && woken <= 1, "woken {woken} times by generation {generation}");
         }
@@ -46,7 +47,8 @@ fn shrinks<D: Trusts>() {
     assert!(shake(&*design, B).let_in);
 }
 
-/// The same two while the certificate is renewed: sessions go on, and nobody is woken.
+/// The two clients make handshakes while the certificate is renewed: sessions resume, and no waiter
+/// is woken.
 fn renews<D: Trusts>() {
     let disk = Disk::default();
     let design = Arc::new(D::load(&disk, &[BOTH, BOTH]));
@@ -73,7 +75,8 @@ fn renews<D: Trusts>() {
     }
 }
 
-/// Four handshakes and their storage beside a reload: complete, that is millions of permutations.
+/// Four handshakes and their storage run beside a reload, so a complete search has millions of
+/// permutations.
 const PREEMPTIONS: usize = 4;
 
 #[test]
@@ -86,7 +89,8 @@ fn inv08_a_renewal_against_handshakes() {
     bounded("renewal against two clients that wait for less trust", PREEMPTIONS, renews::<ShippedTrust>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same bodies over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

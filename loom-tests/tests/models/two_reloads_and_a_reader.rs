@@ -1,5 +1,5 @@
-//! Two reloads by hand and a reader: publications are in order, none is lost, and each caller's answer is true: what it
-//! wrote before it asked is served when it is told so. Checks: INV-04, INV-11.
+//! Two manual reloads and a reader: publications are in order and none is lost. The version that a
+//! caller wrote before its request is served when it gets its answer. Checks: INV-04, INV-11.
 //!
 //! Engine: generated.
 
@@ -30,17 +30,18 @@ fn body<D: Design>() {
     let last = (last.generation, last.value.version());
     assert_eq!(last.1, 3, "the last write is lost");
     assert_eq!(D::status(&design.handle()), last.0);
-    // The generations tell the order; who saw a later one saw no older version.
+    // Generations give the order: an observer of a later generation never sees an older version.
     let mut seen = [(1, 1), told[0].1, told[1].1, reader.join().unwrap(), last];
     seen.sort_unstable();
     assert!(seen.windows(2).all(|two| two[0].1 <= two[1].1), "out of order: {seen:?}");
-    // Each publication is told to somebody who asked; two who asked together may share one.
+    // Each publication is the answer to a request. Two simultaneous requests may share one.
     let reloaded = told.iter().filter(|(answer, _)| *answer == Reload::Reloaded).count() as u64;
     assert!((1..=reloaded).contains(&(last.0 - 1)), "{told:?} and {last:?}");
 }
 
-/// Both callers hand one driver and one lock to and fro, so that the permutations go on for tens of millions. With five
-/// preemptions each caller can be interrupted twice in the other's drive, and the reader put anywhere.
+/// Both callers hand one driver and one lock to and fro, so a complete search has tens of millions
+/// of permutations. With five preemptions each caller can be interrupted twice in the other's
+/// drive, and the reader can be anywhere.
 const PREEMPTIONS: usize = 5;
 
 #[test]
@@ -48,7 +49,8 @@ fn inv04_two_reloads_and_a_reader() {
     bounded("two reloads and a reader", PREEMPTIONS, body::<Shipped>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{

@@ -1,4 +1,4 @@
-//! Waiters on a generation, blocking and as a future: each wakes, none is lost, and a future is woken once.
+//! Waiters on a generation, blocking and as a future: each is woken, and a future is woken once.
 //! Checks: INV-11.
 //!
 //! Engine: generated.
@@ -23,8 +23,9 @@ fn body<D: Design>() {
     assert!(woken <= 1, "woken {woken} times for one publication");
 }
 
-/// A driver takes its lock a dozen times between start and stop, and each time may wake who waits: complete, that is
-/// tens of millions of permutations. Every defect seen here so far needed two preemptions at most.
+/// A driver takes its lock a dozen times between start and stop and may wake a waiter each time, so
+/// a complete search has tens of millions of permutations. Every defect found here so far needed at
+/// most two preemptions.
 const PREEMPTIONS: usize = 3;
 
 #[test]
@@ -32,7 +33,8 @@ fn inv11_waiters_on_a_generation() {
     bounded("waiters on a generation", PREEMPTIONS, body::<Shipped>);
 }
 
-/// The same over wrong designs: they must be caught, and the sound one of the same shape must not.
+/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// the same shape.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{
