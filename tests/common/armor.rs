@@ -2,7 +2,7 @@
 
 use rustls_reload_testkit::armor;
 
-/// A block, 64 characters a line.
+/// Encodes a PEM block with 64 characters in a line.
 pub fn block(label: &str, der: &[u8]) -> String {
     String::from_utf8(armor::encode(label, &[der])).unwrap()
 }

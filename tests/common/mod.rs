@@ -1,5 +1,5 @@
-//! What the tests share: generations of certificates, a directory that rotates as kubelet does, handshakes in memory, and
-//! waiting for an event with a deadline.
+//! Shared by the tests: generations of certificates, a directory that rotates as kubelet does,
+//! handshakes in memory, and waiting for an event with a deadline.
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
 
 pub mod armor;
@@ -44,7 +44,7 @@ macro_rules! this_test {
 }
 pub(crate) use this_test;
 
-/// How long anything may take before a test gives up: generous, because the machine may be loaded.
+/// Longest wait before a test gives up. It is generous, because the machine may be loaded.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Short delays, so that a test of settling does not take seconds.
@@ -61,12 +61,12 @@ pub fn quick() -> Timing {
     }
 }
 
-/// Short delays but no poll worth speaking of: what converges with it converges by events.
+/// Short delays with a poll once an hour, so that every change in a test is noticed by events.
 pub fn by_events_only() -> Timing {
     Timing { poll: Duration::from_secs(3600), ..quick() }
 }
 
-/// One generation: a CA of its own, which signs a server's pair and a client's.
+/// One generation: a CA, and a server's and a client's pair that it has issued.
 pub struct Generation {
     pub ca: Authority,
     pub server: Pair,
@@ -93,12 +93,12 @@ impl Generation {
     }
 }
 
-/// So many generations, numbered from 0.
+/// Makes `count` generations, numbered from 0.
 pub fn generations(count: usize) -> Vec<Generation> {
     (0..count).map(Generation::new).collect()
 }
 
-/// A directory that is published as a Kubernetes volume is.
+/// A directory that is published in the way of a Kubernetes volume.
 pub struct Volume {
     root: tempfile::TempDir,
     updates: usize,
@@ -109,15 +109,16 @@ impl Volume {
         Self::within(tempfile::tempdir().unwrap(), files)
     }
 
-    /// The same in memory, where the system has a file system for that: for tests that publish by the thousand and are
-    /// not about files. On ext4 each file that is made looks for an inode past all that were freed in the last seconds
-    /// (`recently_deleted` in the kernel's fs/ext4/ialloc.c), which took most of their time.
+    /// Makes a volume in memory where the system has a file system for that, for tests that publish
+    /// by the thousand and do not test files. On ext4 each new file searches for an inode that was
+    /// not freed in the last seconds (`recently_deleted` in the kernel's fs/ext4/ialloc.c), which
+    /// took most of their time.
     pub fn in_memory(files: &[NamedFile<'_>]) -> Self {
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         Self::within(root.unwrap(), files)
     }
 
-    /// The same in a directory of the caller's choice.
+    /// Makes a volume in a directory that the caller chooses.
     pub fn within(root: tempfile::TempDir, files: &[NamedFile<'_>]) -> Self {
         let volume = Self { root, updates: 0 };
         platform::publish_first(volume.root.path(), &volume.stamp(), files);
@@ -128,13 +129,14 @@ impl Volume {
         Self::new(&generation.files())
     }
 
-    /// The same in a directory that only its owner gets into: kubelet's files may be read by everybody.
+    /// Makes the directory accessible to its owner only, because kubelet's files are readable for
+    /// everybody.
     pub fn private(self) -> Self {
         platform::make_private(self.root.path());
         self
     }
 
-    /// The directory as a server knows it.
+    /// Returns the path of the volume that a server uses.
     pub fn dir(&self) -> PathBuf {
         self.root.path().join("volume")
     }
@@ -147,30 +149,31 @@ impl Volume {
         format!("..generation_{}", self.updates)
     }
 
-    /// Publishes an update; returns when `..data` was renamed.
+    /// Publishes an update. Returns the time of the rename of `..data`.
     pub fn publish(&mut self, files: &[NamedFile<'_>]) -> Instant {
         self.publish_spoilt(files, |_| {})
     }
 
-    /// The same, with something done to the new directory before it is moved into place.
+    /// Publishes an update whose new directory `spoil` changes before it is moved into place.
     pub fn publish_spoilt(&mut self, files: &[NamedFile<'_>], spoil: impl FnOnce(&Path)) -> Instant {
         let (payload, old) = self.prepare(files, spoil);
         wait_for_tick(&payload);
         self.commit(&old)
     }
 
-    /// The same at full speed: rename and writes may fall into one tick of the file system's clock.
+    /// Publishes without a pause: rename and writes may fall into one tick of the file system's
+    /// clock.
     pub fn publish_in_one_tick(&mut self, files: &[NamedFile<'_>]) -> Instant {
         let (_, old) = self.prepare(files, |_| {});
         self.commit(&old)
     }
 
-    /// Whether the file system's clock cannot tell the last rename from the last write before it.
+    /// Returns whether the last rename and the last write before it have the same time.
     pub fn is_tied(&self) -> bool {
         newest(&self.path(&self.stamp())) == changed(&self.path("..data"))
     }
 
-    /// Everything before the rename; returns the new payload directory and the old stamp.
+    /// Takes the steps before the rename. Returns the new payload directory and the old stamp.
     fn prepare(&mut self, files: &[NamedFile<'_>], spoil: impl FnOnce(&Path)) -> (PathBuf, String) {
         let old = self.stamp();
         self.updates += 1;
@@ -186,19 +189,19 @@ impl Volume {
         renamed
     }
 
-    /// A server of the pair in it, with short delays.
+    /// Returns the builder of a server of the pair in the volume, with short delays.
     pub fn server(&self) -> ServerBuilder {
         server_in(&self.dir())
     }
 }
 
-/// A server of the pair in `dir`, with short delays.
+/// Returns the builder of a server of the pair in `dir`, with short delays.
 pub fn server_in(dir: &Path) -> ServerBuilder {
     ServerReloader::builder(dir.join("tls.crt"), dir.join("tls.key")).timing(quick())
 }
 
-/// Returns once the file system's clock has gone on since anything in `payload` changed, so that what is renamed now is
-/// strictly younger than that.
+/// Waits until the file system's clock has ticked since the last change in `payload`, so that a
+/// rename from now on is strictly younger.
 pub fn wait_for_tick(payload: &Path) {
     let newest = newest(payload);
     let scratch = tempfile::NamedTempFile::new_in(payload.parent().unwrap().parent().unwrap()).unwrap();
@@ -210,20 +213,20 @@ pub fn wait_for_tick(payload: &Path) {
     }
 }
 
-/// When a directory or anything in it last changed.
+/// Returns the time of the last change to a directory or its entries.
 fn newest(dir: &Path) -> i128 {
     let entries = fs::read_dir(dir).unwrap().map(|entry| changed(&entry.unwrap().path()));
     entries.chain([changed(dir)]).max().unwrap()
 }
 
-/// Replaces a file by rename, as careful programs do.
+/// Replaces a file by a rename.
 pub fn replace(path: &Path, bytes: &[u8]) {
     let next = path.with_extension("next");
     fs::write(&next, bytes).unwrap();
     platform::rename(&next, path);
 }
 
-/// Waits for the first event that `pick` takes; panics with what came instead.
+/// Waits for the first event that `pick` accepts. Panics with the events that arrived instead.
 pub fn expect<T: Send + Sync + 'static, R>(
     events: &mut Events<T>,
     what: &str,
@@ -240,7 +243,7 @@ pub fn expect<T: Send + Sync + 'static, R>(
     panic!("no {what} within {DEADLINE:?}; told: {seen:#?}");
 }
 
-/// Waits until the worker has started: the watch is armed and the files were looked at.
+/// Waits until the worker has started: it watches the files and has taken a snapshot.
 pub fn started<T: Send + Sync + 'static>(events: &mut Events<T>) {
     expect(events, "start", |event| matches!(event, Event::Started).then_some(()));
 }
@@ -253,7 +256,7 @@ pub fn published<T: Send + Sync + 'static>(events: &mut Events<T>) -> u64 {
     })
 }
 
-/// Waits for a refusal.
+/// Waits for a refusal and returns its error.
 pub fn refused<T: Send + Sync + 'static>(events: &mut Events<T>) -> rustls_reload::Error {
     expect(events, "refusal", |event| match event {
         Event::Refused { error, .. } => Some(error.clone()),
@@ -261,17 +264,17 @@ pub fn refused<T: Send + Sync + 'static>(events: &mut Events<T>) -> rustls_reloa
     })
 }
 
-/// Everything told so far.
+/// Returns every event reported so far.
 pub fn drain<T: Send + Sync + 'static>(events: &mut Events<T>) -> Vec<Arc<Event>> {
     std::iter::from_fn(|| events.try_next()).map(|told| told.event).collect()
 }
 
-/// Waits until this leaf is what a handshake gets; returns the generation that serves it.
+/// Waits until handshakes get this leaf. Returns the generation that serves it.
 pub fn wait_for_leaf(reloader: &ServerReloader, pair: &Pair) -> u64 {
     wait_for(reloader, |chain| chain.first() == Some(&pair.leaf))
 }
 
-/// Waits until this whole chain is what a handshake gets; returns the generation that serves it.
+/// Waits until handshakes get this whole chain. Returns the generation that serves it.
 pub fn wait_for_chain(reloader: &ServerReloader, pair: &Pair) -> u64 {
     let wanted = rustls_reload::internal::pem::chain(pair.chain.as_bytes()).unwrap();
     wait_for(reloader, |chain| chain == wanted)
@@ -289,12 +292,13 @@ fn wait_for(reloader: &ServerReloader, wanted: impl Fn(&[CertificateDer<'_>]) ->
     current.generation
 }
 
-/// The chain that a new handshake is presented.
+/// Returns the chain that a new handshake gets.
 pub fn presented(reloader: &ServerReloader) -> Vec<CertificateDer<'static>> {
     presented_by(&reloader.config())
 }
 
-/// Runs each job on a thread of its own, for those that wait more than they compute; in the order of the jobs.
+/// Runs each job on a thread of its own, for jobs that wait more than they compute. Returns the
+/// results in the order of the jobs.
 pub fn at_once<J: Sync, T: Send>(jobs: &[J], run: impl Fn(&J) -> T + Sync) -> Vec<T> {
     let run = &run;
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! How the tests publish, where the platforms differ.
+//! The publishing steps that differ between platforms.
 
 use std::{
     fs,
@@ -16,7 +16,8 @@ pub fn symlink(target: impl AsRef<Path>, path: impl AsRef<Path>) {
     std::os::windows::fs::symlink_file(target, path).unwrap();
 }
 
-/// Lets nobody but its owner into a directory; on Windows that is so in a user's temporary directory.
+/// Makes a directory accessible to its owner only. On Windows a user's temporary directory already
+/// is.
 pub fn make_private(dir: &Path) {
     #[cfg(unix)]
     fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
@@ -24,7 +25,8 @@ pub fn make_private(dir: &Path) {
     assert!(dir.is_dir());
 }
 
-/// When an entry itself last changed, in nanoseconds; on Windows, its content.
+/// Returns the time of the last change to an entry itself, in nanoseconds; on Windows, to its
+/// content.
 pub fn changed(path: &Path) -> i128 {
     let meta = fs::symlink_metadata(path).unwrap();
     #[cfg(unix)]
@@ -39,7 +41,8 @@ pub fn changed(path: &Path) -> i128 {
     }
 }
 
-/// Renames. Where the system does not rename as POSIX does, whoever reads the target may be in the way for a moment.
+/// Renames a file. On Windows a reader of the target can make a rename fail for a moment, so it is
+/// tried again.
 pub fn rename(from: &Path, to: &Path) {
     let patience = Duration::from_secs(if cfg!(windows) { 1 } else { 0 });
     let start = Instant::now();
@@ -49,8 +52,8 @@ pub fn rename(from: &Path, to: &Path) {
     }
 }
 
-/// Publishes the first generation of the directory `volume` in `root`: as a Kubernetes volume, and as a plain directory
-/// where links need a right that few have.
+/// Publishes the first generation of the directory `volume` in `root`: as a Kubernetes volume, or
+/// as a plain directory where links need a special right.
 pub fn publish_first(root: &Path, stamp: &str, files: &[NamedFile<'_>]) {
     fs::create_dir(root.join("volume")).unwrap();
     if cfg!(unix) {
@@ -60,7 +63,7 @@ pub fn publish_first(root: &Path, stamp: &str, files: &[NamedFile<'_>]) {
     }
 }
 
-/// Prepares an update up to where it shows; returns the directory of the new files.
+/// Takes the steps of an update before its commit. Returns the directory of the new files.
 pub fn prepare(root: &Path, old: &str, stamp: &str, files: &[NamedFile<'_>]) -> std::path::PathBuf {
     if cfg!(unix) {
         let ops = kubelet_update(Path::new("volume"), old, stamp, files);
@@ -73,7 +76,7 @@ pub fn prepare(root: &Path, old: &str, stamp: &str, files: &[NamedFile<'_>]) -> 
     root.join(stamp)
 }
 
-/// Moves the prepared update into place; what is returned removes the old files.
+/// Moves the prepared update into place. Returns a function that removes the old files.
 pub fn commit(root: &Path, old: &str, stamp: &str) -> impl FnOnce() + use<> {
     let volume = root.join("volume");
     let old = if cfg!(unix) {

@@ -1,4 +1,4 @@
-//! Records that anybody in the process emits through `log` and `tracing`, at every level.
+//! Records that any code in the process emits through `log` and `tracing`, at every level.
 
 use std::{
     fmt::{Debug, Write},
@@ -14,7 +14,7 @@ use tracing::{
     span,
 };
 
-/// A way for records.
+/// The records of one logging facade.
 pub struct Channel {
     heard: AtomicU64,
     warnings: Mutex<Vec<String>>,
@@ -43,14 +43,14 @@ impl Channel {
 
     fn add(&self, warning: Option<String>) {
         self.heard.fetch_add(1, Ordering::SeqCst);
-        // Most are no warning, and those of notify come by the thousand.
+        // Most records are no warnings, and notify emits thousands of them.
         if let Some(warning) = warning {
             self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
         }
     }
 }
 
-/// Listens from now on, for the whole process.
+/// Receives the records of the whole process from now on.
 pub fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

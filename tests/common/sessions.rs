@@ -1,4 +1,5 @@
-//! Servers whose sessions live where a rule puts them: the shipped rule, and wrong ones for the same checkers.
+//! Servers whose rule for the storage of sessions differs: the shipped rule, and wrong ones for the
+//! same checkers.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,42 +17,43 @@ use rustls_reload::{ClientAuth, Reload, SESSION_LIMIT, ServerReloader, internal:
 
 use super::Volume;
 
-/// Where the state of sessions lives.
+/// A rule that chooses the storage of sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Where the crate puts it.
+    /// The rule of the crate.
     Shipped,
-    /// In one place for life. Breaks: INV-09
+    /// One storage for the life of the server. Breaks: INV-09
     SharesAlways,
-    /// In another place at each publication. Breaks: INV-08, INV-09
+    /// A new storage at each publication. Breaks: INV-08, INV-09
     FreshAlways,
-    /// By what is trusted, as if that were hashed: it is back when an earlier trust is. Breaks: INV-09
+    /// A storage for each trust, as if that were hashed: an earlier trust gets its old storage
+    /// back. Breaks: INV-09
     Hashes,
-    /// Counted as the shipped rule counts, with revocation lists left out of what is trusted. Breaks: INV-09
+    /// The shipped rule, but without revocation lists in the trust. Breaks: INV-09
     ForgetsLists,
 }
 
-/// How sessions resume.
+/// A TLS version, and whether sessions resume by tickets.
 pub type Kind = (&'static SupportedProtocolVersion, bool);
 
 /// TLS 1.2 and 1.3, with stored sessions and with tickets.
 pub const KINDS: [Kind; 4] = [(&TLS12, false), (&TLS12, true), (&TLS13, false), (&TLS13, true)];
 
-/// A server that requires client certificates and reloads by hand.
+/// A server that requires client certificates and is reloaded manually.
 pub struct Sessions {
     pub volume: Volume,
     pub reloader: ServerReloader,
     rule: Rule,
     tickets: bool,
-    /// By what the rule goes by.
+    /// The storages by the key that the rule uses.
     states: HashMap<Vec<u8>, Arc<ServerConfig>>,
-    /// What was trusted at the last publication but for revocation lists, and how often that has changed.
+    /// The trust at the last publication without revocation lists, and the number of its changes.
     trusted: (Vec<u8>, u64),
     current: (u64, Arc<ServerConfig>),
 }
 
 impl Sessions {
-    /// Chain, key, client CAs and, if there is one, a file of revocation lists.
+    /// Loads a server of chain, key, client CAs and, if there is a fourth file, revocation lists.
     pub fn new(files: &[super::NamedFile<'_>], name: &str, tickets: bool, rule: Rule) -> Self {
         let volume = Volume::in_memory(files);
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
@@ -65,7 +67,7 @@ impl Sessions {
         this
     }
 
-    /// Publishes these files, and serves them when it returns; `name` is the server's.
+    /// Publishes these files and serves them before it returns. `name` is the server's name.
     pub fn publish(&mut self, files: &[super::NamedFile<'_>], name: &str) -> Reload {
         self.volume.publish_in_one_tick(files);
         let answer = self.reloader.reload_now();
@@ -73,7 +75,7 @@ impl Sessions {
         answer
     }
 
-    /// What the next handshake is shaken with.
+    /// Returns the configuration of the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.1)
     }
@@ -116,14 +118,14 @@ impl Sessions {
     }
 }
 
-/// The client CAs, in whatever order and however often each is there, and the server's name.
+/// Returns the trust: the client CAs, regardless of order and repetition, and the server's name.
 fn trusted(files: &[super::NamedFile<'_>], name: &str) -> Vec<u8> {
     let bundle = rustls_reload::internal::pem::ca_bundle(files[2].1).unwrap();
     let cas: BTreeSet<&[u8]> = bundle.iter().map(AsRef::as_ref).collect();
     cas.into_iter().chain([name.as_bytes()]).collect::<Vec<_>>().concat()
 }
 
-/// The serial numbers that the lists of these files name, list by list.
+/// Returns the serial numbers in the lists of these files, list by list.
 fn revoked(files: &[super::NamedFile<'_>]) -> Vec<u8> {
     let lists = files.get(3).map(|(_, lists)| crl::parse(lists).unwrap()).unwrap_or_default();
     let serials = |list: &CertificateRevocationListDer<'_>| {

@@ -1,4 +1,4 @@
-//! Handshakes in memory, driven by hand, so that one can be held half-way.
+//! Handshakes in memory that the test drives, so that one can be interrupted half-way.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,12 +26,12 @@ pub struct Handshake {
     server: Connection,
 }
 
-/// What a handshake that succeeded agreed on.
+/// The results of a successful handshake.
 #[derive(Debug)]
 pub struct Shaken {
-    /// What the server presented, leaf first.
+    /// The server's certificates, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// What the client presented.
+    /// The client's leaf.
     pub client: Option<CertificateDer<'static>>,
     pub version: ProtocolVersion,
     pub alpn: Option<Vec<u8>>,
@@ -45,12 +45,13 @@ impl Shaken {
 }
 
 impl Handshake {
-    /// Half-way: the server has read the client's hello and made up its answer, which is not on its way yet.
+    /// Begins a handshake: the server has read the client's hello and has its answer ready, but not
+    /// sent.
     pub fn begin(server: Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Result<Self, TlsError> {
         Self::begin_as(server, client, "localhost")
     }
 
-    /// The same by a client that asks for this name, or for none.
+    /// Begins a handshake of a client that sends this server name, or none.
     pub fn begin_as(
         server: Arc<ServerConfig>,
         client: &Arc<ClientConfig>,
@@ -69,7 +70,7 @@ impl Handshake {
         Ok(handshake)
     }
 
-    /// The rest of it, session tickets included.
+    /// Completes the handshake, including session tickets.
     pub fn end(mut self) -> Result<Shaken, TlsError> {
         loop {
             let answered = pass(&mut self.server, &mut self.client)?;
@@ -89,12 +90,12 @@ impl Handshake {
     }
 }
 
-/// A whole handshake.
+/// Makes a whole handshake.
 pub fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Result<Shaken, TlsError> {
     Handshake::begin(Arc::clone(server), client)?.end()
 }
 
-/// The same by a client that asks for this name, or for none.
+/// Makes a whole handshake of a client that sends this server name, or none.
 pub fn shake_as(
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,
@@ -107,7 +108,7 @@ fn owned(chain: Option<&[CertificateDer<'_>]>) -> Option<Vec<CertificateDer<'sta
     chain.map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
 }
 
-/// Hands over everything that `from` has to send.
+/// Passes on everything that `from` has to send.
 fn pass(from: &mut Connection, to: &mut Connection) -> Result<bool, TlsError> {
     let mut flight = Vec::new();
     while from.wants_write() {
@@ -125,8 +126,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// A client that trusts the servers of these generations and shows the certificate of the generation whose CA the server
-/// names.
+/// A client that trusts the servers of these generations, and shows the certificate of the
+/// generation whose CA the server names.
 pub fn client(
     generations: &[Generation],
     versions: &[&'static SupportedProtocolVersion],
@@ -147,12 +148,12 @@ pub fn client(
     Arc::new(config)
 }
 
-/// A client that trusts the servers of one generation and shows the certificate of another, whatever the server asks for.
+/// A client that trusts the servers of one generation and always shows the certificate of another.
 pub fn client_of(trusted: &Generation, shown: Option<&Generation>) -> Arc<ClientConfig> {
     client_showing(&[trusted], shown, rustls::ALL_VERSIONS)
 }
 
-/// The same for several of the first, and with these versions.
+/// A client that trusts the servers of several generations, with these TLS versions.
 pub fn client_showing(
     trusted: &[&Generation],
     shown: Option<&Generation>,
@@ -162,7 +163,7 @@ pub fn client_showing(
     client_with(&trusted, shown.map(|shown| &shown.client), versions)
 }
 
-/// A client that trusts the servers of these CAs and shows this whole chain, whatever the server asks for.
+/// A client that trusts the servers of these CAs and always shows this whole chain.
 pub fn client_with(
     trusted: &[&Authority],
     shown: Option<&Pair>,
@@ -186,7 +187,8 @@ pub fn client_with(
     })
 }
 
-/// The same client by another clock: it judges dates as if it were that time, and each time anew, so it resumes nothing.
+/// Returns the client with a clock that stands at `wall`. The client resumes no sessions, so that
+/// it checks the dates at each handshake.
 pub fn at_time(client: &Arc<ClientConfig>, wall: Duration) -> Arc<ClientConfig> {
     let mut config = client.as_ref().clone();
     config.time_provider = Arc::new(At(wall));
@@ -203,7 +205,8 @@ impl TimeProvider for At {
     }
 }
 
-/// A client that takes any chain whose key the server has, on whatever date, and shows what `shows` chooses.
+/// A client that accepts any chain whose key the server has, regardless of dates, and shows the
+/// certificate that `shows` chooses.
 pub fn client_of_any(
     shows: Arc<dyn ResolvesClientCert>,
     version: &'static SupportedProtocolVersion,
@@ -218,12 +221,12 @@ pub fn client_of_any(
     Arc::new(config)
 }
 
-/// A pair as a client shows it.
+/// Returns a pair in the form that a client shows.
 pub fn certified(leaf: &CertificateDer<'static>, key: PrivateKeyDer<'static>) -> CertifiedKey {
     CertifiedKey::from_der(vec![leaf.clone()], key, &ring::default_provider()).unwrap()
 }
 
-/// Chooses by the names of the CAs that the server asks for.
+/// Chooses a certificate by the CA names in the server's request.
 #[derive(Debug)]
 struct ByHint(Vec<(Vec<u8>, Arc<CertifiedKey>)>);
 
@@ -238,7 +241,7 @@ impl ResolvesClientCert for ByHint {
     }
 }
 
-/// The chain that `server` presents, to a client that would take any and stops there.
+/// Returns the chain that `server` presents to a client that accepts every chain and stops there.
 pub fn presented_by(server: &Arc<ServerConfig>) -> Vec<CertificateDer<'static>> {
     let verifier = Arc::new(Any(provider(), std::sync::Mutex::default()));
     let config = ClientConfig::builder_with_provider(provider())
@@ -252,7 +255,7 @@ pub fn presented_by(server: &Arc<ServerConfig>) -> Vec<CertificateDer<'static>> 
     std::mem::take(&mut *verifier.1.lock().unwrap())
 }
 
-/// Takes any chain and keeps it, once the server has proved that it has the key.
+/// Accepts and records any chain, once the server has proved that it has the key.
 #[derive(Debug)]
 struct Any(Arc<CryptoProvider>, std::sync::Mutex<Vec<CertificateDer<'static>>>);
 

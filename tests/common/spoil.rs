@@ -1,4 +1,4 @@
-//! Sets that are refused, one for each way that a look or a check has of refusing.
+//! Broken sets, one for each way in which a read or a check refuses a set.
 
 use std::{
     fs,
@@ -11,17 +11,17 @@ use rustls_reload_testkit::{CrlVariant, PrivateKey, Subject};
 
 use super::Generation;
 
-/// A way to spoil an update.
+/// A way to break an update.
 pub struct Spoil {
     pub what: &'static str,
-    /// The layer that refuses it in a reload.
+    /// The layer that refuses the set in a reload.
     pub layer: Layer,
-    /// The file that is blamed.
+    /// The file that the error names.
     pub blamed: Option<&'static str>,
     pub spoil: Box<dyn Fn(&Path)>,
 }
 
-/// Spoils this file of the update.
+/// A way that changes this file of the update.
 pub fn spoil(
     what: &'static str,
     layer: Layer,
@@ -32,7 +32,7 @@ pub fn spoil(
     Spoil { what, layer, blamed: Some(blamed), spoil: Box::new(spoil) }
 }
 
-/// Puts other text into the place of a file's.
+/// A way that replaces the content of a file.
 fn text(
     what: &'static str,
     layer: Layer,
@@ -56,7 +56,7 @@ pub fn link(target: &str, path: &Path) {
 
 const GARBAGE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
-/// Everything that a look or a check refuses.
+/// Returns a way for every refusal by a read or a check.
 pub fn spoils() -> Vec<Spoil> {
     let fifo = |path: &Path| {
         instead(path, |path| {
@@ -117,7 +117,7 @@ pub fn spoils() -> Vec<Spoil> {
     spoils
 }
 
-/// Everything that a look or a check refuses because of the file of revocation lists.
+/// Returns a way for every refusal because of the file of revocation lists.
 pub fn crl_spoils() -> Vec<Spoil> {
     let ca = Generation::new(1002).ca;
     let now = SystemTime::now();

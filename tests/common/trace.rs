@@ -1,4 +1,4 @@
-//! What a rehearsal may not leave behind.
+//! Checks that a rehearsal leaves no trace in the configuration.
 
 use std::sync::{
     Arc,
@@ -7,10 +7,10 @@ use std::sync::{
 
 use rustls::{KeyLog, ServerConfig};
 
-/// Sessions that the storage of a configuration has room for.
+/// Number of sessions for which the storage of a configuration has room.
 const ROOM: usize = rustls_reload::SESSION_LIMIT;
 
-/// Counts the secrets that it is told.
+/// A key log that counts its entries.
 #[derive(Debug, Default)]
 struct Counter(AtomicUsize);
 
@@ -20,10 +20,12 @@ impl KeyLog for Counter {
     }
 }
 
-/// Whether a load leaves nothing of its rehearsal in the configuration that it returns: an error says what it left.
+/// Checks that a load leaves no trace of its rehearsal in the configuration that it returns. The
+/// error names the trace.
 ///
-/// It is given the closure for further settings, which sees the configuration before it is rehearsed. That fills the
-/// session storage to the brim, so that one session more pushes out one of those, and counts what the key log is told.
+/// `load` gets a closure for further settings, which sees the configuration before the rehearsal.
+/// The closure fills the session storage, so that one more session evicts an old one, and installs
+/// a key log that counts its entries.
 pub fn leaves_no_trace(
     load: impl FnOnce(Box<dyn FnMut(&mut ServerConfig) + Send>) -> Arc<ServerConfig>,
 ) -> Result<(), String> {
@@ -45,7 +47,7 @@ pub fn leaves_no_trace(
     if logged > 0 {
         return Err(format!("INV-02: the rehearsal told the key log {logged} secrets"));
     }
-    // Neither could have been seen otherwise.
+    // Shows that the storage was full and would have evicted a session.
     storage.put(b"one more".to_vec(), Vec::new());
     assert_eq!(kept(), ROOM - 1, "the storage was not full");
     Ok(())

@@ -1,4 +1,4 @@
-//! A wall clock that is set by hand, beside a monotonic one that runs.
+//! A wall clock that tests set, beside a monotonic clock that runs.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use rustls_reload::{Clock, Now, SystemClock};
 
-/// The wall clock moves only when it is told to.
+/// A clock whose wall time changes only when a test sets it.
 pub struct Wall {
     system: SystemClock,
     start: Duration,
@@ -23,7 +23,7 @@ impl Wall {
         Arc::new(Self { start: system.now().wall, system, moved: AtomicI64::new(0) })
     }
 
-    /// So many seconds after the start, or before it.
+    /// Returns the wall time so many seconds after the start, or before it.
     pub fn at(&self, seconds: i64) -> Duration {
         let by = Duration::from_secs(seconds.unsigned_abs());
         if seconds < 0 { self.start - by } else { self.start + by }
