@@ -1,7 +1,7 @@
-//! Every way in which the files change, ten times in a row, none of them missed: on the real file system with real
-//! handshakes, and in the simulated world, which has to agree.
+//! Every kind of change to the files, ten times in a row, with none missed: on the real file system
+//! with real handshakes, and in the simulated world, whose results have to agree.
 //!
-//! `scripts/detection` runs the same with the default delays.
+//! `scripts/detection` runs these scenarios with the default delays.
 //!
 //! These tests have a process of their own. Some scenarios are measured in milliseconds, and all of
 //! them listen to `log` and `tracing` for the whole process.
@@ -36,13 +36,13 @@ use scenarios::Scenario;
 use simulated::Simulated;
 use world::{Told, World};
 
-/// How many scenarios share the machine now, and whether one has it to itself.
+/// The number of scenarios that run now, and whether one of them runs alone.
 static MACHINE: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
 
 /// A scenario's share of the machine.
 ///
-/// A scenario that is measured in milliseconds has it to itself. Those that wait most of the time
-/// share it, and go first, so that as many as possible wait together.
+/// A scenario that is measured in milliseconds runs alone. Scenarios that mostly wait run together,
+/// and run first, so that as many as possible wait at the same time.
 struct Share {
     alone: bool,
 }
@@ -73,16 +73,16 @@ impl Drop for Share {
     }
 }
 
-/// How often a scenario is tried on a machine that is busy elsewhere, each time with twice the delays: the bounds are
-/// parts of these, and an event that is missed is missed at any scale.
+/// Number of attempts on a busy machine, each with twice the delays of the one before. The bounds
+/// are fractions of the delays, and a missed event is missed at any scale.
 const TRIES: u32 = 6;
 
-/// With the delays that are shipped, which take longer: what `scripts/detection` runs.
+/// Returns whether the default delays are used, as `scripts/detection` does. They take longer.
 fn by_defaults() -> bool {
     std::env::var("DETECTION").is_ok_and(|tier| tier == "defaults")
 }
 
-/// The delays of a scenario, so many times as long as on an idle machine.
+/// Returns the delays of a scenario, scaled for a busy machine.
 fn timing(scenario: &Scenario, scale: u32) -> Timing {
     // Under Wine steps take longer.
     let settle = Duration::from_millis(if cfg!(windows) { 500 } else { 50 });
@@ -102,12 +102,12 @@ fn rounds() -> u32 {
     if by_defaults() { 3 } else { 10 }
 }
 
-/// Prints a line past the capture of `cargo test`: what was measured is always shown.
+/// Prints a line past the capture of `cargo test`, so that measurements are always shown.
 fn say(line: &str) {
     writeln!(std::io::stdout().lock(), "{line}").unwrap();
 }
 
-/// What a scenario came to in one world.
+/// The results of a scenario in one world.
 struct Outcome {
     published: u64,
     told: Vec<Told>,
@@ -115,7 +115,8 @@ struct Outcome {
     tied: Vec<Duration>,
 }
 
-/// Runs it; `Err` where the machine stalled the publisher, so that nothing is said.
+/// Runs a scenario. Returns `Err` where the machine stalled the publisher, so that the run shows
+/// nothing.
 fn go(world: &mut dyn World, scenario: &Scenario) -> Result<Outcome, ()> {
     played(Run::new(world, rounds()), scenario)
 }
@@ -141,7 +142,7 @@ fn median(took: &[Duration]) -> Duration {
     took[took.len() / 2]
 }
 
-/// How long a set may take at this pace, apart from the work itself.
+/// Returns the longest wait for a set at this pace, without the work itself.
 fn wait(pace: Pace, timing: &Timing) -> Duration {
     match pace {
         Pace::Commit | Pace::Soon => Duration::ZERO,
@@ -153,16 +154,17 @@ fn wait(pace: Pace, timing: &Timing) -> Duration {
     }
 }
 
-/// The medians in words; `Err` where one is not within its bound.
+/// Returns the medians as text, or `Err` where one exceeds its bound.
 fn check_real(scenario: &Scenario, scale: u32, outcome: &Outcome) -> Result<String, String> {
     let timing = timing(scenario, scale);
     let mut line = String::new();
     for (pace, took) in &outcome.took {
         let (median, worst) = (median(took), *took.iter().max().unwrap());
         line += &format!("; {pace:?}: median {median:.1?}, worst {worst:.1?} of {}", took.len());
-        // The machine is noisy, so the worst is shown and the median is held to.
+        // On a noisy machine the worst value is only printed, and the bound applies to the median.
         let work = match pace {
-            // Wine has every call pass through one process: this tells an event from the lack of one, and no more.
+            // Wine passes every call through one process, so this bound only tells an event from a
+            // missed one.
             _ if cfg!(windows) => 5_000,
             Pace::Commit => 10,
             _ => 50,
@@ -188,7 +190,7 @@ fn check_simulated(scenario: &Scenario, outcome: &Outcome) -> String {
     for (pace, took) in &outcome.took {
         let (median, worst) = (median(took), *took.iter().max().unwrap());
         line += &format!("; {pace:?}: {median:.1?}, {worst:.1?}");
-        // Work takes no time there.
+        // Work takes no time in the simulation.
         let bound = wait(*pace, &timing) + timing.min_interval;
         assert!(worst <= bound, "{}: {pace:?}: {worst:?}, bound {bound:?}", scenario.name);
     }
@@ -196,10 +198,10 @@ fn check_simulated(scenario: &Scenario, outcome: &Outcome) -> String {
     line
 }
 
-/// Runs it in the real world; what it came to, and its times in words.
+/// Runs a scenario in the real world. Returns its outcome, and its times as text.
 ///
-/// Where the machine is busy elsewhere it is tried again, with longer delays: an event that is missed, or a settle time
-/// where none is due, is there every time.
+/// On a busy machine the scenario is repeated with longer delays. A missed event, or a settle time
+/// where none is due, shows each time.
 fn show(mut world: impl FnMut(Timing) -> Real, scenario: &Scenario, alone: bool) -> (Outcome, String) {
     let _share = Share::take(alone);
     let mut why = String::new();
@@ -216,7 +218,7 @@ fn show(mut world: impl FnMut(Timing) -> Real, scenario: &Scenario, alone: bool)
     panic!("{TRIES} times: {why}");
 }
 
-/// In both worlds.
+/// Runs a scenario in both worlds and checks the results.
 fn holds(scenario: Scenario) {
     let simulated = go(&mut Simulated::new(&scenario, timing(&scenario, 1)), &scenario);
     let simulated = simulated.unwrap_or_else(|()| panic!("time passes only when it is let pass"));
@@ -225,7 +227,8 @@ fn holds(scenario: Scenario) {
         say(&format!("detection {:02} {}: links, simulated only", scenario.number, scenario.name));
         return;
     }
-    // What is held to milliseconds, and a neighbour who writes as fast as that goes.
+    // Scenarios measured in milliseconds run alone, and so does the neighbour that writes without a
+    // pause.
     let alone = simulated.took.contains_key(&Pace::Commit) || scenario.number == 20;
     let (real, real_times) = show(|timing| Real::new(&scenario, timing), &scenario, alone);
     let (Scenario { number, name, .. }, published) = (&scenario, real.published);
@@ -235,7 +238,7 @@ fn holds(scenario: Scenario) {
     assert_eq!(real.told, simulated.told, "{name}: the worlds disagree");
 }
 
-/// Several at once, as far as one need not be alone.
+/// Runs several scenarios at the same time, where they need not run alone.
 fn all_hold(scenarios: &[fn() -> Scenario]) {
     common::at_once(scenarios, |scenario| holds(scenario()));
 }
@@ -300,7 +303,8 @@ fn inv05_inv06_a_directory_missing_at_every_level_of_its_path_is_found_again() {
     holds(scenarios::missing_at_every_level());
 }
 
-/// Scenario 11, injected: the watcher hears nothing of the rotation, then says that it lost events.
+/// Scenario 11, injected: the watcher gets no events of the rotation, then reports that it lost
+/// events.
 #[test]
 fn inv06_an_overflow_of_the_event_queue_during_a_rotation_costs_nothing() {
     holds(scenarios::overflow());
@@ -313,7 +317,7 @@ fn inv05_inv06_a_change_between_the_first_load_and_the_arming_of_the_watch_is_se
     all_hold(&[change_before_the_start, rewritten_before_the_start, change_while_arming]);
 }
 
-/// Scenario 13: a watcher that never speaks.
+/// Scenario 13: a watcher that never reports an event.
 #[test]
 fn inv06_a_file_system_without_events_is_polled() {
     all_hold(&[scenarios::no_events, scenarios::no_events_in_place]);
@@ -374,14 +378,14 @@ fn inv05_a_path_that_changes_its_kind_is_served_again_once_it_is_a_file() {
     holds(scenarios::kinds());
 }
 
-/// Scenario 23: a file mounted alone. It can only be waited for.
+/// Scenario 23, as with a file that is mounted alone: nothing ever changes.
 #[test]
 fn inv05_inv12_files_that_never_change_are_served_and_looked_at_by_the_poll_alone() {
     all_hold(&[|| scenarios::nothing_happens(true), || scenarios::nothing_happens(false)]);
 }
 
-/// The port of platforms without directory handles, on real files: nothing is missed, and nothing is served that has not
-/// settled. How long it takes beyond that is the machine's affair.
+/// The port of platforms without directory handles, on real files: no change is missed, and no set
+/// is served before it has settled. The time beyond that depends on the machine.
 #[cfg(target_os = "linux")]
 #[test]
 fn inv01_inv05_every_change_settles_and_is_served_without_handles() {
@@ -406,7 +410,8 @@ fn inv01_inv05_every_change_settles_and_is_served_without_handles() {
     let _share = Share::take(false);
     common::at_once(&scenarios, |scenario| {
         let scenario = scenario();
-        // A publisher that was held up is given more time: what it takes depends on the machine alone.
+        // A publisher that was held up is given more time, because only the machine decides how
+        // long it takes.
         let tried = (1..=TRIES).find_map(|round| {
             let settle = Duration::from_millis(50) * 2_u32.pow(round);
             let mut world = Real::by_path(&scenario, scenario.timing(Timing { settle, ..common::quick() }));
@@ -426,8 +431,8 @@ fn inv01_inv05_every_change_settles_and_is_served_without_handles() {
     });
 }
 
-/// Scenario 24. What depends on the working directory needs a process of its own, and the simulation has none: there
-/// the path with dots only.
+/// Scenario 24. The working directory belongs to a process, so these paths are tested in a process
+/// of their own. The simulation has no working directory and tests only the path with dots.
 #[test]
 fn inv05_inv06_a_relative_path_a_bare_name_and_a_path_with_dots_are_followed() {
     const NAME: &str = "inv05_inv06_a_relative_path_a_bare_name_and_a_path_with_dots_are_followed";

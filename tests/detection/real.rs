@@ -30,7 +30,7 @@ use super::{
 
 pub struct Real {
     root: PathBuf,
-    /// The paths as the server is given them.
+    /// The paths as the server gets them.
     given: Vec<PathBuf>,
     timing: Timing,
     forge: Forge,
@@ -38,31 +38,32 @@ pub struct Real {
     fate: Fate,
     neighbour: Option<Neighbour>,
     disturbed: u64,
-    /// The server reads through the port that has no directory handles.
+    /// Whether the server reads through the port without directory handles.
     by_path: bool,
     server: Option<(Reloader<ServerTls>, Events<ServerTls>)>,
     told: Vec<Told>,
     published: u64,
-    /// Gone last.
+    /// The last field, so that it is dropped last.
     _dir: Option<tempfile::TempDir>,
 }
 
 impl Real {
-    /// In a temporary directory.
+    /// Makes a world in a temporary directory.
     pub fn new(scenario: &Scenario, timing: Timing) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // On Windows that is a literal path, which nobody is shown.
+        // On Windows the canonical path is a verbatim path (`\\?\C:`), which no operator would
+        // write.
         let root = if cfg!(windows) { dir.path().to_owned() } else { dir.path().canonicalize().unwrap() };
         Self { _dir: Some(dir), ..Self::beneath(root.clone(), &root, scenario, timing) }
     }
 
-    /// The same for a server that reads through the port that has no directory handles.
+    /// Makes a world whose server reads through the port without directory handles.
     #[cfg(target_os = "linux")]
     pub fn by_path(scenario: &Scenario, timing: Timing) -> Self {
         Self { by_path: true, ..Self::new(scenario, timing) }
     }
 
-    /// In the directory `root`, which the server knows as `prefix`.
+    /// Makes a world in the directory `root`, to which the server gets the path `prefix`.
     pub fn beneath(root: PathBuf, prefix: &Path, scenario: &Scenario, timing: Timing) -> Self {
         listen();
         let given = scenario.paths.iter().map(|path| prefix.join(path.strip_prefix("/").unwrap())).collect();
@@ -99,8 +100,8 @@ impl Real {
 }
 
 fn carry_out(root: &Path, op: &Op) {
-    // On Windows an open handle keeps a directory that is removed in its parent, and a file from being replaced; whoever
-    // publishes there tries again.
+    // On Windows an open handle keeps a removed directory in its parent, and keeps a file from
+    // being replaced. A publisher there has to retry.
     let patience = Instant::now() + Duration::from_secs(if cfg!(windows) { 2 } else { 0 });
     while Instant::now() < patience && matches!(op, Op::Rmdir(_) | Op::Rename(..)) {
         if op.beneath(root).apply(root).is_ok() {
@@ -180,7 +181,8 @@ impl World for Real {
     fn start(&mut self) {
         self.listen();
         self.server().start().unwrap();
-        // What is written before it says so is found by its first look, without an event.
+        // A change before the start is reported is found by the start's own snapshot, without an
+        // event.
         self.wait_told(&Told::Started);
     }
 
@@ -230,7 +232,8 @@ impl World for Real {
 
     fn told(&mut self) -> Vec<Told> {
         self.listen();
-        // Nobody logs a warning where nothing is refused and no watch fails; through `log` nobody ever does.
+        // A warning is logged only where a set is refused or a watch fails, and never through
+        // `log`.
         assert!(TRACING.heard() > 0, "each start is an event");
         assert_eq!(LOG.warnings(""), [""; 0]);
         if self.told.iter().all(|told| {
@@ -246,10 +249,10 @@ impl World for Real {
     }
 }
 
-/// A thread that takes the same steps over and over until it is dropped.
+/// A thread that repeats the same steps until it is dropped.
 struct Neighbour {
     rounds: Arc<AtomicU64>,
-    /// Dropped, it ends the thread.
+    /// The thread ends when this is dropped.
     stop: Option<mpsc::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -277,19 +280,19 @@ impl Drop for Neighbour {
     }
 }
 
-/// Makes certificates, each once.
+/// Makes each certificate once.
 struct Forge {
     root: Authority,
     issuer: Authority,
     keys: HashMap<u32, PrivateKey>,
-    /// Of the leaves of a key.
+    /// The usual length of a leaf with each key.
     lengths: HashMap<u32, usize>,
     leaves: HashMap<(u32, u32), String>,
     issuers: HashMap<u32, String>,
     trusts: HashMap<u32, Trust>,
 }
 
-/// Client CAs of one number, and a client that they let in.
+/// The client CAs of one number, and a client that they verify.
 struct Trust {
     pem: String,
     client: Arc<ClientConfig>,
@@ -319,7 +322,8 @@ impl Forge {
     fn leaf(&mut self, set: Set) -> String {
         let key = self.keys.entry(set.key).or_insert_with(PrivateKey::p256);
         let issue = || self.issuer.issue(&Subject::server("localhost"), key).chain;
-        // Signatures vary in length by a byte or two, serial numbers with the key: the usual length of this key.
+        // Signatures vary in length by a byte or two, and serial numbers with the key. This is the
+        // usual length with this key.
         let len = *self.lengths.entry(set.key).or_insert_with(|| {
             let mut lengths = [0; 9].map(|_| issue().len());
             lengths.sort_unstable();
@@ -350,11 +354,12 @@ impl Forge {
         })
     }
 
-    /// A client of the set's own CA is let in and is presented its whole chain.
+    /// Returns whether a client of the set's own CA is accepted and gets the set's whole chain.
     fn is_served(&mut self, config: &Arc<ServerConfig>, set: Set) -> bool {
         let [chain, ..] = self.files(set);
         let wanted: Vec<CertificateDer<'_>> = pem::chain(&chain).unwrap();
-        // Each handshake a full one: what is resumed shows what was, not what is.
+        // Each handshake is a full one, because a resumed session shows the chain of an earlier
+        // handshake.
         let mut client = ClientConfig::clone(&self.trust(set.ca).client);
         client.resumption = rustls::client::Resumption::disabled();
         shake(config, &Arc::new(client)).is_ok_and(|shaken| shaken.chain == wanted)

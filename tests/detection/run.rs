@@ -1,4 +1,4 @@
-//! One scenario in one world: what was done, what was expected of it, how long it took.
+//! One scenario in one world: the steps taken, the events expected, and the times measured.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,28 +7,29 @@ use rustls_reload_testkit::Op;
 
 use super::world::{Files, Set, Told, World};
 
-/// How soon a set has to be served once it is complete.
+/// The time within which a complete set has to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pace {
-    /// Committed by one rename: at once.
+    /// Committed by one rename: served at once.
     Commit,
-    /// Committed, and more is done on the way (a start), or too few of them to speak of milliseconds: no settle time and no
-    /// poll.
+    /// Committed, without a settle time and without a poll, but with further work on the way (a
+    /// start) or too few samples for a bound in milliseconds.
     Soon,
-    /// Written name by name: once it has held still.
+    /// Written name by name: served once it was stable for the settle time.
     Settle,
-    /// Committed, and no event tells: at the next poll.
+    /// Committed without an event: served at the next poll.
     Poll,
-    /// Written name by name, and no event tells.
+    /// Written name by name without an event: served after a poll and the settle time.
     PollSettle,
-    /// Committed, and the watching is known to fail: at the next poll, which is sooner then.
+    /// Committed while watching is known to fail: served at the next degraded poll.
     Degraded,
-    /// Written name by name, and the watching is known to fail.
+    /// Written name by name while watching is known to fail.
     DegradedSettle,
 }
 
 impl Pace {
-    /// The pace of a server whose port has no directory handles: nothing is committed, so all has to settle.
+    /// Returns the pace of a server whose port has no directory handles, for which no rename
+    /// commits and every change has to settle.
     fn settled(self) -> Self {
         match self {
             Self::Commit | Self::Soon | Self::Settle => Self::Settle,
@@ -38,22 +39,23 @@ impl Pace {
     }
 }
 
-/// A scenario under way.
+/// A scenario in progress.
 pub struct Run<'a> {
     pub world: &'a mut dyn World,
     pub rounds: u32,
-    /// What is on disk.
+    /// The set on disk.
     pub set: Set,
-    /// The number used last.
+    /// The last number that was used.
     pub number: u32,
     pub settle: Duration,
-    /// The server holds directories open; else every change has to settle.
+    /// Whether the server holds directories open. Otherwise every change has to settle.
     pub handles: bool,
     pub expected: Vec<Told>,
     pub took: BTreeMap<Pace, Vec<Duration>>,
-    /// Of the commits those that the clock of the file system cannot tell from the last write before them.
+    /// The times of the commits that the clock of the file system cannot distinguish from the last
+    /// write before them.
     pub tied: Vec<Duration>,
-    /// The machine held somebody up, so that nothing can be said: the publisher paused as ASM-05 says that it does not.
+    /// Whether the machine delayed the publisher beyond ASM-05, so that the run shows nothing.
     pub stalled: bool,
     troubled: bool,
 }
@@ -76,14 +78,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The first load and the start, of which nothing is told but the start.
+    /// Performs the first load and the start. Only the start is reported.
     pub fn start(&mut self) {
         self.world.load();
         self.world.start();
         self.expected.push(Told::Started);
     }
 
-    /// The set that follows, new all through.
+    /// Returns the next set, in which every part is new.
     pub fn next(&mut self) -> Set {
         self.number += 1;
         Set::whole(self.number)
@@ -93,25 +95,26 @@ impl<'a> Run<'a> {
         self.world.files(set)
     }
 
-    /// An update that is written name by name.
+    /// Performs an update that is written name by name.
     pub fn write(&mut self, pace: Pace, set: Set, ops: &[Op]) {
         let since = self.steps(ops);
         self.served(pace, set, since);
     }
 
-    /// The steps of an update that is written name by name; returns the time just before the last.
+    /// Takes the steps of an update that is written name by name. Returns the time just before the
+    /// last step.
     pub fn steps(&mut self, ops: &[Op]) -> Duration {
         let (last, rest) = ops.split_last().expect("a step");
         let begin = self.world.now();
         self.world.apply(rest);
         let since = self.world.now();
         self.world.apply(std::slice::from_ref(last));
-        // What lasts for less cannot have held still, nor have been missing, for as long as is told.
+        // A longer pause could pass for stable files, or for missing ones.
         self.stalled |= self.world.now() - begin > self.settle * 4 / 5;
         since
     }
 
-    /// An update that its last rename commits.
+    /// Performs an update that its last rename commits.
     pub fn commit(&mut self, pace: Pace, set: Set, ops: &[Op]) {
         let since = self.moved(ops);
         let tied = self.handles && self.tied(ops);
@@ -122,7 +125,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The steps of an update that its last rename commits; returns the time just before that.
+    /// Takes the steps of an update that its last rename commits. Returns the time just before that
+    /// rename.
     pub fn moved(&mut self, ops: &[Op]) -> Duration {
         let (before, after) = ops.split_at(commit_of(ops));
         self.world.apply(before);
@@ -134,18 +138,18 @@ impl<'a> Run<'a> {
 
     fn tied(&self, ops: &[Op]) -> bool {
         let (before, after) = ops.split_at(commit_of(ops));
-        // The link that is renamed changes with the rename.
+        // The rename changes the link itself too, so the link is left out.
         let beneath = before.iter().filter(|op| !matches!(op, Op::Symlink(..)));
         let newest = beneath.filter_map(|op| self.world.changed(op)).max();
         newest >= self.world.changed(&after[0])
     }
 
-    /// Waits until the set is served, which was complete at `since`; returns how long that took.
+    /// Waits until the set is served, which was complete at `since`. Returns how long that took.
     pub fn served(&mut self, pace: Pace, set: Set, since: Duration) -> Duration {
         self.world.wait_served(set);
         let pace = if self.handles { pace } else { pace.settled() };
         let took = self.world.now() - since;
-        // Where the publisher was held up, it may have been complete long before its last step.
+        // A publisher that was held up may have completed the set long before its last step.
         if pace == Pace::Settle && !self.stalled {
             assert!(took >= self.settle, "served after {took:?}: it did not settle");
         }
@@ -155,7 +159,7 @@ impl<'a> Run<'a> {
         took
     }
 
-    /// Waits until that is told of what is on disk; what was served goes on being served.
+    /// Waits until the refusal of the files on disk is reported. The served set stays.
     pub fn refused(&mut self, layer: Layer) {
         self.told(Told::Refused(layer));
         self.troubled = true;

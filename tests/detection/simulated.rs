@@ -1,4 +1,4 @@
-//! The simulated world: nothing is real but the reloader.
+//! The simulated world, in which only the reloader is real.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,7 +27,7 @@ pub struct Simulated {
     disturbed: u64,
 }
 
-/// The marked blocks of a set.
+/// Returns the marked blocks of a set.
 fn files(set: Set) -> Files {
     let leaf = &sim::full(set.leaf, set.key)[CHAIN][..BLOCK];
     let issuer = &sim::full(set.issuer, set.key)[CHAIN][BLOCK..];
@@ -66,7 +66,7 @@ impl World for Simulated {
     }
 
     fn at(&self, path: &str) -> PathBuf {
-        // On Windows with the drive, as the server knows it.
+        // On Windows the server's path has a drive.
         std::path::absolute(Path::new("/").join(path)).unwrap()
     }
 

@@ -1,4 +1,4 @@
-//! A watcher around another, which fails when a test says so.
+//! A wrapper around a watcher, which fails on request.
 
 use std::{
     collections::BTreeSet,
@@ -11,28 +11,28 @@ use rustls_reload::{
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 
-/// Makes what is wrapped.
+/// Makes the wrapped watcher.
 type Make = Box<dyn Fn(Hints) -> Result<Box<dyn Watcher>, Error> + Send>;
 
-/// What the watcher does and fails to do. Clones are the same.
+/// Controls how the watcher behaves and fails. Clones share the state.
 #[derive(Clone)]
 pub struct Fate(Arc<Mutex<State>>);
 
 struct State {
     make: Make,
     inner: Option<Box<dyn Watcher>>,
-    /// The directories that it watches.
+    /// The watched directories.
     watched: BTreeSet<PathBuf>,
     hints: Option<Hints>,
-    /// There are no watchers to be had.
+    /// Whether no watcher can be made.
     none_left: bool,
-    /// There are no watches to be had.
+    /// Whether no directory can be watched.
     full: bool,
-    /// Every directory can be watched, and nothing is ever heard of any.
+    /// Whether every directory can be watched, but no event arrives.
     deaf: bool,
-    /// Events are lost, and the watches stand.
+    /// Whether events are lost while the watches exist.
     muted: bool,
-    /// Before this directory is watched, this happens.
+    /// A function that runs before this directory is watched.
     before: Option<(PathBuf, Box<dyn FnOnce() + Send>)>,
 }
 
@@ -46,7 +46,7 @@ impl State {
 }
 
 impl Fate {
-    /// All is well with the watcher that `make` makes.
+    /// Makes a wrapper without failures around the watcher that `make` makes.
     pub fn new(make: Make) -> Self {
         Self(Arc::new(Mutex::new(State {
             make,
@@ -65,7 +65,7 @@ impl Fate {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a reloader makes its watcher by.
+    /// Returns the function by which a reloader makes its watcher.
     pub fn make_watcher(&self) -> MakeWatcher {
         let fate = self.clone();
         Box::new(move |hints| {
@@ -79,22 +79,23 @@ impl Fate {
         })
     }
 
-    /// No watcher can be made, or one can again.
+    /// Sets whether making a watcher fails.
     pub fn none_left(&self, none_left: bool) {
         self.lock().none_left = none_left;
     }
 
-    /// No further directory can be watched, or some can again.
+    /// Sets whether watching a further directory fails.
     pub fn full(&self, full: bool) {
         self.lock().full = full;
     }
 
-    /// From here on no event is heard, and nothing says so: the queue is full.
+    /// Drops all events from here on without a notice, as a full queue does.
     pub fn mute(&self) {
         self.lock().set_muted(true);
     }
 
-    /// The same, and each watch is dead. The watcher lives on: that one has ended is told.
+    /// Drops all events and ends each watch. The watcher itself lives on, because its end would be
+    /// reported.
     pub fn deafen(&self) {
         let state = &mut *self.lock();
         state.deaf = true;
@@ -105,7 +106,7 @@ impl Fate {
         }
     }
 
-    /// The watcher says that it lost events, and hears those of the directories that are watched from here on.
+    /// Reports lost events. Events of directories that are watched from here on arrive again.
     pub fn overflow(&self) {
         let hints = {
             let mut state = self.lock();
@@ -116,7 +117,7 @@ impl Fate {
         hints.expect("a watcher").lost();
     }
 
-    /// Does something just before `dir` is watched for the next time.
+    /// Runs a function just before `dir` is next watched.
     pub fn before_watching(&self, dir: PathBuf, what: Box<dyn FnOnce() + Send>) {
         self.lock().before = Some((dir, what));
     }

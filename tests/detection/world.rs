@@ -1,4 +1,4 @@
-//! What a scenario needs of a world, be it the real one or a simulated one.
+//! The operations that a scenario uses of a world, real or simulated.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use rustls_reload_testkit::Op;
 
 use super::watcher::Fate;
 
-/// Chain, key and client CAs, by what they are made of.
+/// Chain, key and client CAs, identified by numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Set {
     /// The number of the leaf. All leaves of a key have one length.
@@ -24,7 +24,7 @@ pub struct Set {
 }
 
 impl Set {
-    /// Of one number all through.
+    /// Returns the set in which every part has this number.
     pub fn whole(number: u32) -> Self {
         Self { leaf: number, key: number, issuer: number, ca: number }
     }
@@ -33,7 +33,7 @@ impl Set {
 /// The bytes of chain, key and client CAs.
 pub type Files = [Vec<u8>; 3];
 
-/// What was told, without the words.
+/// An event without its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Started,
@@ -43,9 +43,9 @@ pub enum Told {
     Refused(Layer),
     Degraded,
     Restored,
-    /// Client CAs went with what was published: no matter of detection, and passed over.
+    /// Client CAs were removed by a publication. The scenarios ignore this event.
     TrustReduced,
-    /// Nothing of this kind is expected of any scenario.
+    /// An event that no scenario expects.
     Else(String),
 }
 
@@ -63,79 +63,79 @@ impl From<&Event> for Told {
     }
 }
 
-/// A file system, a time, and a server whose files lie there.
+/// A file system, a clock, and a server with its files on that file system.
 pub trait World {
     /// The delays of the server.
     fn timing(&self) -> Timing;
 
-    /// Where in the file system this path of a publisher is.
+    /// Returns the place in the file system of a publisher's path.
     fn at(&self, path: &str) -> PathBuf;
 
-    /// The files of a set.
+    /// Returns the files of a set.
     fn files(&mut self, set: Set) -> Files;
 
-    /// Time since the world began.
+    /// Returns the time since the world began.
     fn now(&self) -> Duration;
 
-    /// Takes these steps, one after the other and without a pause.
+    /// Takes these steps without pauses.
     fn apply(&mut self, ops: &[Op]);
 
-    /// The same at some later moment, by whom that is handed to.
+    /// Returns a function that takes these steps when it is called.
     fn later(&self, ops: Vec<Op>) -> Box<dyn FnOnce() + Send>;
 
-    /// Returns when the clock of the file system has ticked.
+    /// Waits until the clock of the file system has ticked.
     fn tick(&mut self);
 
-    /// When an entry last changed, by the clock of the file system.
+    /// Returns the time of the last change to an entry, by the clock of the file system.
     fn changed(&self, op: &Op) -> Option<i128>;
 
-    /// Somebody else takes these steps every so often from here on (without a pause if that is zero); nobody does once
-    /// there are none.
+    /// Makes a neighbour repeat these steps at this interval from here on, without a pause if it is
+    /// zero. Without steps, stops the neighbour.
     fn neighbour(&mut self, every: Duration, ops: Vec<Op>);
 
-    /// How often the neighbour took its steps.
+    /// Returns how often the neighbour has taken its steps.
     fn disturbed(&self) -> u64;
 
-    /// What becomes of the watching.
+    /// Returns the control of the watcher.
     fn fate(&self) -> &Fate;
 
-    /// The first load, also after another server of these files has ended.
+    /// Performs the first load. An earlier server of these files is ended.
     fn load(&mut self);
 
     /// Starts the worker.
     fn start(&mut self);
 
-    /// A reload by hand.
+    /// Reloads manually.
     fn reload(&mut self) -> Reload;
 
-    /// Whether that is what a new client gets.
+    /// Returns whether a new client gets this set.
     fn serves(&mut self, set: Set) -> bool;
 
-    /// Returns once that is what a new client gets.
+    /// Waits until a new client gets this set.
     fn wait_served(&mut self, set: Set);
 
-    /// Returns once this is told, whatever else was not heard before it.
+    /// Waits until this event is reported, and passes over other events.
     fn wait_told(&mut self, told: &Told);
 
-    /// Lets so much time pass, or less if something is published; whether nothing was.
+    /// Lets this much time pass, or less if a set is published. Returns whether none was.
     fn idle(&mut self, time: Duration) -> bool;
 
-    /// Lets so much time pass, in which nothing is published.
+    /// Lets this much time pass and asserts that nothing is published.
     fn pass(&mut self, time: Duration) {
         assert!(self.idle(time), "published while nothing was to be");
     }
 
-    /// What the server says of itself.
+    /// Returns the server's status.
     fn status(&self) -> Status;
 
-    /// What was told so far, by all servers of this world.
+    /// Returns the events so far, of all servers of this world.
     fn told(&mut self) -> Vec<Told>;
 
-    /// Publications after the first loads.
+    /// Returns the number of publications after the first loads.
     fn published(&self) -> u64;
 }
 
-/// The entry that a step puts in its place.
+/// Returns the entry that a step creates or replaces.
 pub fn made(op: &Op) -> Option<&Path> {
     match op {
         Op::Mkdir(path) | Op::Create(path) | Op::Symlink(_, path) | Op::Rename(_, path) => Some(path),

@@ -1,4 +1,4 @@
-//! What changes in the files: as little as can be.
+//! The smallest changes to the content of the files.
 
 use super::*;
 
@@ -20,12 +20,13 @@ pub fn same_size_and_time() -> Scenario {
     })
 }
 
-/// The simulated disk counts whole seconds.
+/// The timestamps of the simulated disk are whole seconds.
 pub fn twice_within_a_second() -> Scenario {
     let scenario = Scenario::of(16, "twice within a second", PLAIN, |run| {
         run.start();
         for _ in 0..run.rounds {
-            // The second before the first has settled, and the third as soon as the second is served.
+            // The second update comes before the first has settled, and the third once the second
+            // is served.
             let (first, second) = (run.next(), run.next());
             let begin = run.world.now();
             let mut ops = rewrite("vol", &run.files(first));
@@ -33,7 +34,7 @@ pub fn twice_within_a_second() -> Scenario {
             run.write(Pace::Settle, second, &ops);
             let third = run.next();
             let ops = rewrite("vol", &run.files(third));
-            // With the delays that are shipped the second has passed by then.
+            // With the default delays a second has passed by then.
             let limit = Duration::from_secs(1);
             run.stalled |= run.settle < limit / 2 && run.world.now() - begin >= limit;
             run.write(Pace::Settle, third, &ops);
@@ -42,7 +43,7 @@ pub fn twice_within_a_second() -> Scenario {
     Scenario { tick: Duration::from_secs(1), ..scenario }
 }
 
-/// One file of the three changes, replaced by rename, and then in a volume.
+/// Changes one of the three files, by a rename, and then in a volume.
 fn only(number: u8, names: [&'static str; 2], index: usize, change: fn(Set, Set) -> Set) -> [Scenario; 2] {
     let path = Path::new("vol").join(NAMES[index]);
     let plain = Scenario::of(number, names[0], PLAIN, move |run| {

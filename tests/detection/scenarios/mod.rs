@@ -1,4 +1,5 @@
-//! The scenarios: who publishes how, and what is expected of it. Nothing here knows which world it is in.
+//! The scenarios: publishers, their steps, and the results expected. They do not depend on the kind
+//! of world.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,18 +29,18 @@ pub use watching::*;
 
 type Base = Box<dyn Fn(&Files) -> Vec<Op>>;
 
-/// A scenario; its paths are absolute, beneath the root of whatever world.
+/// A scenario. Its paths are absolute, beneath the root of any world.
 pub struct Scenario {
     pub number: u8,
     pub name: &'static str,
     pub paths: Vec<PathBuf>,
     /// The first publication.
     pub base: Base,
-    /// A poll is at work; else there is none, and what is served is served because of an event.
+    /// Whether the server polls. Without a poll every change is served because of an event.
     pub is_polled: bool,
-    /// Of the simulated disk's timestamps.
+    /// The resolution of the simulated disk's timestamps.
     pub tick: Duration,
-    /// The simulated disk uses inode numbers again.
+    /// Whether the simulated disk reuses inode numbers.
     pub reuse: bool,
     pub body: Box<dyn Fn(&mut Run<'_>)>,
 }
@@ -64,7 +65,7 @@ impl Scenario {
         }
     }
 
-    /// The files of a publisher.
+    /// Makes a scenario with the files of a publisher.
     fn of(
         number: u8,
         name: &'static str,
@@ -75,7 +76,7 @@ impl Scenario {
         Self { paths: publisher.paths(), ..Self::new(number, name, "", base, body) }
     }
 
-    /// The publisher makes symbolic links, which on Windows is a right that few have.
+    /// Returns whether the publisher makes symbolic links, which on Windows need a special right.
     pub fn has_links(&self) -> bool {
         (self.base)(&[1, 2, 3].map(|byte| vec![byte; 1024])).iter().any(|op| matches!(op, Op::Symlink(..)))
     }
@@ -84,7 +85,7 @@ impl Scenario {
         Self { is_polled: true, ..self }
     }
 
-    /// The delays of the scenario: these, without a poll where none is needed.
+    /// Returns the delays of the scenario: `timing`, without polls where the scenario needs none.
     pub fn timing(&self, timing: Timing) -> Timing {
         if self.is_polled { timing } else { Timing { poll: Duration::from_secs(3600), ..timing } }
     }
@@ -95,7 +96,7 @@ const KUBELET: Publisher = Publisher::Kubelet(ORDERS[0]);
 const RELEASE: Publisher = Publisher::Release(false);
 const PLAIN: Publisher = Publisher::InPlace(ORDERS[0]);
 
-/// The same steps with each file written at once, where a publisher writes it block by block.
+/// Merges the writes of each file into one, where a publisher writes block by block.
 fn whole(ops: Vec<Op>) -> Vec<Op> {
     let mut merged: Vec<Op> = Vec::with_capacity(ops.len());
     for op in ops {
@@ -107,17 +108,17 @@ fn whole(ops: Vec<Op>) -> Vec<Op> {
     merged
 }
 
-/// Truncates and writes.
+/// Returns the steps that truncate and write a file.
 fn write(path: &Path, bytes: &[u8]) -> [Op; 2] {
     [Op::Create(path.to_owned()), Op::Append(path.to_owned(), bytes.to_vec())]
 }
 
-/// Truncates and writes each file.
+/// Returns the steps that truncate and write each file.
 fn rewrite(dir: &str, files: &Files) -> Vec<Op> {
     NAMES.iter().zip(files).flat_map(|(name, bytes)| write(&Path::new(dir).join(name), bytes)).collect()
 }
 
-/// Makes the directory, and those above it from the `from`th on, and fills it.
+/// Returns the steps that make the directory, and its ancestors from the `from`th on, and fill it.
 fn fill(dir: &str, from: usize, files: &Files) -> Vec<Op> {
     let mut dirs: Vec<_> = Path::new(dir).ancestors().collect();
     dirs.reverse();
@@ -130,27 +131,27 @@ fn unlink(dir: &str) -> Vec<Op> {
     NAMES.iter().map(|name| Op::Unlink(Path::new(dir).join(name))).collect()
 }
 
-/// Makes the link `at` point at `target`, by one rename.
+/// Returns the steps that make the link `at` point to `target`, by one rename.
 fn point(at: &str, target: &str) -> Vec<Op> {
     let beside = format!("{at}.next");
     vec![Op::Symlink(target.into(), beside.clone().into()), Op::Rename(beside.into(), at.into())]
 }
 
-/// The next update of a publisher.
+/// Returns the next update of a publisher.
 fn update(run: &mut Run<'_>, publisher: Publisher) -> (Set, Vec<Op>) {
     let set = run.next();
     let files = run.files(set);
     (set, whole(publisher.update(run.number, &files)))
 }
 
-/// An update in the directory itself, of which nothing but the watch on it tells.
+/// Performs an update in the directory itself, which only the watch on that directory reports.
 fn in_place(run: &mut Run<'_>, dir: &str) {
     let set = run.next();
     let ops = rewrite(dir, &run.files(set));
     run.write(Pace::Settle, set, &ops);
 }
 
-/// Rotates ten times in a row, by renames that commit.
+/// Rotates several times in a row, by renames that commit.
 fn committed(publisher: Publisher) -> impl Fn(&mut Run<'_>) {
     move |run| {
         run.start();
@@ -161,7 +162,7 @@ fn committed(publisher: Publisher) -> impl Fn(&mut Run<'_>) {
     }
 }
 
-/// The same, name by name.
+/// Rotates several times in a row, name by name.
 fn settled(publisher: Publisher) -> impl Fn(&mut Run<'_>) {
     move |run| {
         run.start();

@@ -1,4 +1,4 @@
-//! Paths: of another kind, relative, with dots.
+//! Paths that become another kind of file, relative paths, and paths with dots.
 
 use super::*;
 
@@ -16,8 +16,8 @@ pub fn kinds() -> Scenario {
     })
 }
 
-/// What cannot be read in the place of `path` (a FIFO, a link to nothing, one to itself, a file or a directory where the
-/// other is wanted), and how it is removed; `None` for nothing at all.
+/// Returns the steps that put something unreadable at `path` (a FIFO, a dangling link, a link to
+/// itself, or a file and a directory exchanged) and that remove it; `None` for no entry at all.
 fn other(path: &str, kind: usize, is_dir: bool) -> Option<[Op; 2]> {
     let path = || PathBuf::from(path);
     match kind {
@@ -30,7 +30,7 @@ fn other(path: &str, kind: usize, is_dir: bool) -> Option<[Op; 2]> {
     }
 }
 
-/// A file of the set is something else for a while, a different one with each kind.
+/// Replaces a file of the set for a while, a different one for each kind.
 fn file_becomes(run: &mut Run<'_>, kind: usize) {
     let path = format!("vol/{}", NAMES[kind % 3]);
     let other = other(&path, kind, false);
@@ -38,14 +38,15 @@ fn file_becomes(run: &mut Run<'_>, kind: usize) {
     becomes(run, other, |files| rewrite("vol", files));
 }
 
-/// So is the directory.
+/// Replaces the directory for a while.
 fn directory_becomes(run: &mut Run<'_>, kind: usize) {
     let away = format!("away{}", run.number);
     run.steps(&[Op::Rename("vol".into(), away.into())]);
     becomes(run, other("vol", kind, true), |files| fill("vol", 1, files));
 }
 
-/// It is refused, removed again, and what `remake` makes is served.
+/// Waits for the refusal, removes the other entry, and waits until the files that `remake` makes
+/// are served.
 fn becomes(run: &mut Run<'_>, other: Option<[Op; 2]>, remake: impl Fn(&Files) -> Vec<Op>) {
     let mut ops = Vec::new();
     if let Some([make, remove]) = other {
@@ -58,7 +59,7 @@ fn becomes(run: &mut Run<'_>, other: Option<[Op; 2]>, remake: impl Fn(&Files) ->
     run.write(Pace::Settle, set, &ops);
 }
 
-/// The files are links to good files, and are files again.
+/// Replaces the files by links to valid files, and then by files again.
 fn linked_files(run: &mut Run<'_>) {
     let set = run.next();
     let mut ops = fill("elsewhere", 1, &run.files(set));
@@ -72,7 +73,7 @@ fn linked_files(run: &mut Run<'_>) {
     run.write(Pace::Settle, set, &ops);
 }
 
-/// The directory is a link to a good one, and is a directory again.
+/// Replaces the directory by a link to a valid one, and then by a directory again.
 fn linked_directory(run: &mut Run<'_>) {
     let set = run.next();
     let mut ops = fill("beside", 1, &run.files(set));
@@ -85,19 +86,19 @@ fn linked_directory(run: &mut Run<'_>) {
     run.write(Pace::Settle, set, &ops);
 }
 
-/// A path with `.` and `..` in it, of which the simulation knows the absolute ones.
+/// Paths with `.` and `..` in them. The simulation resolves them to absolute ones.
 pub fn dotted() -> Scenario {
     let scenario = Scenario::of(24, "a path with dots", KUBELET, committed(KUBELET));
     let paths = NAMES.iter().map(|name| Path::new("/vol/../vol/.").join(name)).collect();
     Scenario { paths, ..scenario }
 }
 
-/// The same files by paths that begin at the working directory, which is the one above them.
+/// The files by paths that begin at the working directory, which contains the volume.
 pub fn relative(name: &'static str) -> Scenario {
     Scenario::of(24, name, KUBELET, committed(KUBELET))
 }
 
-/// The files in the working directory itself.
+/// The files in the working directory itself, by their bare names.
 pub fn bare() -> Scenario {
     let rotate = |number: u32, files: &Files| {
         let keyed: Vec<_> = NAMES.iter().zip(files).map(|(name, bytes)| (*name, bytes.as_slice())).collect();

@@ -10,7 +10,7 @@ pub fn parent_re_pointed() -> Scenario {
     Scenario::of(2, "parent re-pointed", Publisher::Release(false), |run| {
         run.start();
         for round in 0..run.rounds {
-            // The target relative and absolute by turns; the old one is kept.
+            // The target is relative and absolute in turn. The old release is kept.
             let (set, ops) = update(run, Publisher::Release(round % 2 == 1));
             run.commit(Pace::Commit, set, &ops);
         }
@@ -78,7 +78,8 @@ pub fn removed_for_seconds() -> Scenario {
     })
 }
 
-/// The new directory may have the inode number of the old one, and then nothing but an event tells that it is another.
+/// The new directory may get the inode number of the old one; then only an event shows that it is
+/// another.
 pub fn directory_remade() -> Scenario {
     let scenario = Scenario::of(8, "directory remade", PLAIN, |run| {
         run.start();
@@ -101,7 +102,7 @@ pub fn directory_swapped() -> Scenario {
             run.write(Pace::Settle, set, &ops);
             in_place(run, "vol");
         }
-        // What is done to a directory that was moved away is nobody's business any more.
+        // Changes in the directory that was moved away do not concern the server.
         let (old, files) = (format!("old{}", run.number - 1), run.files(Set::whole(1)));
         run.world.apply(&rewrite(&old, &files));
         assert_eq!(run.world.reload(), Reload::Unchanged);

@@ -1,8 +1,9 @@
-//! What is no news: neighbours, the own reads, nothing at all.
+//! Occurrences that are no change: writes of neighbours, the server's own reads, and nothing at
+//! all.
 
 use super::*;
 
-/// Written, replaced and removed.
+/// Returns the steps of a neighbour: its file is written, replaced and removed.
 fn neighbour(dir: &str) -> Vec<Op> {
     let (file, next) = (Path::new(dir).join("neighbour"), Path::new(dir).join("neighbour.next"));
     let mut ops = write(&next, b"one").to_vec();
@@ -12,7 +13,8 @@ fn neighbour(dir: &str) -> Vec<Op> {
     ops
 }
 
-/// Every 100 ms for so long, then as fast as that goes for a fifth of that; ten rotations during each.
+/// The neighbour acts every 100 ms for `time`, then without a pause for a fifth of that. Ten
+/// rotations happen during each.
 pub fn chatty_neighbour(time: Duration) -> Scenario {
     Scenario::of(20, "chatty neighbour", KUBELET, move |run| {
         run.start();
@@ -28,11 +30,12 @@ pub fn chatty_neighbour(time: Duration) -> Scenario {
             run.world.neighbour(Duration::ZERO, Vec::new());
             let (looks, elapsed) = (run.world.status().snapshots - looks, run.world.now() - begin);
             let times = run.world.disturbed() - before;
-            // Every 100 ms, and a busy machine is late; or a good deal more often.
+            // A neighbour that acts every 100 ms may be late on a busy machine. Without a pause it
+            // acts far more often.
             let tenths = time.as_millis() / 100;
             let least = if every.is_zero() { tenths * 5 } else { tenths / 2 };
             run.stalled |= u128::from(times) <= least;
-            // A rotation is some events in a row; the rest are polls.
+            // A rotation causes at most ten snapshots; the other snapshots are polls.
             let polls = elapsed.div_duration_f64(run.world.timing().poll) as u64 + 1;
             let bound = polls + 10 * u64::from(run.rounds);
             assert!(looks <= bound, "{looks} looks for {} rotations and {polls} polls", run.rounds);
@@ -41,7 +44,7 @@ pub fn chatty_neighbour(time: Duration) -> Scenario {
     .polled()
 }
 
-/// What is written beside the set does not count as the set's moving.
+/// Writes beside the set do not count as changes of the set.
 pub fn chatty_neighbour_in_place() -> Scenario {
     Scenario::of(20, "chatty neighbour, in place", PLAIN, |run| {
         run.start();
@@ -62,7 +65,8 @@ pub fn own_reads() -> Scenario {
             let (set, ops) = update(run, KUBELET);
             run.commit(Pace::Commit, set, &ops);
         }
-        // Were reading the files a hint, each of these would begin a chain of looks, one every few milliseconds.
+        // If reads caused hints, each reload would start a chain of snapshots, a few milliseconds
+        // apart.
         for _ in 0..run.rounds {
             assert_eq!(run.world.reload(), Reload::Unchanged);
         }
@@ -71,10 +75,11 @@ pub fn own_reads() -> Scenario {
     .polled()
 }
 
-/// Half as many polls pass as there are rounds, and nobody looks between them.
+/// Waits for half as many polls as there are rounds, and asserts that there are no snapshots in
+/// between.
 fn quiet(run: &mut Run<'_>) {
     let poll = run.world.timing().poll;
-    // What the last rotation left to be looked at is looked at.
+    // Waits for the snapshots that the last rotation may still cause.
     run.world.pass(poll);
     let (begin, looks) = (run.world.now(), run.world.status().snapshots);
     run.world.pass(poll * run.rounds.div_ceil(2));
@@ -84,7 +89,7 @@ fn quiet(run: &mut Run<'_>) {
     assert!(run.world.serves(run.set));
 }
 
-/// Looks are the poll's, and what is served is served.
+/// Asserts that only the poll takes snapshots, and that the served set stays.
 pub fn nothing_happens(is_heard: bool) -> Scenario {
     let name = if is_heard { "nothing ever happens" } else { "nothing is ever heard" };
     Scenario::of(23, name, PLAIN, move |run| {

@@ -1,14 +1,14 @@
-//! What becomes of the watching: changes before it, lost events, none at all, no watches.
+//! Failures of watching: changes before it begins, lost events, no events, and no watches.
 
 use super::*;
 
-/// With old releases kept, so that nothing but a watch on the link's own directory tells.
+/// Old releases are kept, so that only a watch on the link's own directory reports a change.
 pub fn overflow() -> Scenario {
     Scenario::of(11, "queue overflow", RELEASE, |run| {
         run.start();
         for round in 0..run.rounds {
             let (set, ops) = update(run, RELEASE);
-            // The kernel takes 10 ms for a watch in the place of one that has just ended.
+            // The kernel takes 10 ms to replace a watch that has just ended.
             let pace = if round % 2 == 0 {
                 run.world.fate().mute();
                 Pace::Commit
@@ -18,12 +18,12 @@ pub fn overflow() -> Scenario {
             };
             run.world.pass(Duration::from_millis(20));
             run.moved(&ops);
-            // A look may be under way still, for what was heard before.
+            // A snapshot for earlier events may still be in progress.
             run.stalled |= !run.world.idle(Duration::from_millis(20));
             let since = run.world.now();
             run.world.fate().overflow();
             run.served(pace, set, since);
-            // And by events again.
+            // Later changes are noticed by events again.
             let (set, ops) = update(run, RELEASE);
             run.commit(Pace::Commit, set, &ops);
         }
@@ -43,7 +43,7 @@ pub fn change_before_the_start() -> Scenario {
     })
 }
 
-/// With the old release kept, so that nothing but a second look finds the change.
+/// The old release is kept, so that only a second snapshot finds the change.
 pub fn change_while_arming() -> Scenario {
     Scenario::of(12, "change while arming", RELEASE, |run| {
         for _ in 0..run.rounds {
@@ -123,12 +123,13 @@ pub fn no_watches() -> Scenario {
         run.start();
         for _ in 0..run.rounds {
             run.world.fate().full(true);
-            // The first is told by an event of a directory that is watched still, and cannot watch the new one.
+            // An event of a directory that is still watched reports the first update. The new
+            // directory cannot be watched.
             run.expected.push(Told::Degraded);
             let (set, ops) = update(run, KUBELET);
             run.commit(Pace::Commit, set, &ops);
             assert_eq!(run.world.status().degraded.unwrap().0.layer(), Layer::Watch);
-            // Nothing is heard of the new one.
+            // No events arrive of the new directory.
             let set = Set { leaf: run.number + 500, ..run.set };
             let path = format!("vol/..{}/tls.crt", run.number);
             let ops = write(Path::new(&path), &run.files(set)[0]);
