@@ -71,7 +71,7 @@ fn blocking(handle: Reloader<u64>) -> Pin<Box<dyn Future<Output = Reload>>> {
     Box::pin(async move { handle.reload_now() })
 }
 
-/// Runs all of them, a few at a time; the violations.
+/// Runs all cases, several at a time. Returns the violations.
 fn run(cases: &[Case], reloads: Reloads) -> Vec<String> {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let found = std::sync::Mutex::new(Vec::new());
@@ -81,7 +81,7 @@ fn run(cases: &[Case], reloads: Reloads) -> Vec<String> {
                 while let Some(case) = cases.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
                     if let Err(why) = case.run(reloads, world::HANG) {
                         found.lock().unwrap().push(format!("{case:?}: {why}"));
-                        // The first ones are enough.
+                        // The first violations are enough.
                         next.fetch_add(cases.len() / 4, std::sync::atomic::Ordering::SeqCst);
                     }
                 }

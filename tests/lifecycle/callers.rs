@@ -1,7 +1,8 @@
-//! Several callers, several reloaders and callbacks that call back, on the threads of the system: random schedules of
-//! the whole public interface, and each call while the driver is held in each of its phases.
+//! Several callers, several reloaders, and callbacks that call back, on system threads: random
+//! schedules of the whole public interface, and each call while the driver is held in each of its
+//! phases.
 //!
-//! `CALLERS_SEED` runs one schedule over and over, `CALLERS_SCHEDULES` so many of them.
+//! `CALLERS_SEED` repeats one schedule, and `CALLERS_SCHEDULES` sets the number of schedules.
 //! Checks: INV-01, INV-04, INV-11, INV-13, INV-15. Engine: generated.
 
 mod calls;

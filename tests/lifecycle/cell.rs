@@ -1,5 +1,6 @@
-//! The real cell, which loom cannot see into: readers against a publisher at full speed. `scripts/miri` runs this under
-//! Miri over many seeds, `scripts/tsan` under ThreadSanitizer. Checks: INV-01, INV-04, INV-07.
+//! The real cell, whose inside loom cannot observe: readers against a publisher at full speed.
+//! `scripts/miri` runs this under Miri over many seeds, `scripts/tsan` under ThreadSanitizer.
+//! Checks: INV-01, INV-04, INV-07.
 //!
 //! Engine: generated.
 #![cfg(not(loom))]
@@ -16,7 +17,8 @@ use std::{
 
 use rustls_reload::{Published, internal::Cell};
 
-/// A value in many equal parts on the heap, so that a mixture shows, and the count of those that were freed.
+/// A value in many equal parts on the heap, so that a mixture is noticed, and a counter of freed
+/// values.
 struct Whole {
     parts: Vec<u64>,
     freed: Arc<AtomicU64>,
@@ -37,7 +39,7 @@ impl Whole {
 
 impl Drop for Whole {
     fn drop(&mut self) {
-        // What is read after this is not what was published.
+        // Overwritten so that a read after the drop is noticed.
         self.parts.fill(u64::MAX);
         self.freed.fetch_add(1, SeqCst);
     }
@@ -46,7 +48,7 @@ impl Drop for Whole {
 const PARTS: usize = 8;
 const READERS: usize = 3;
 
-/// How long the publisher goes on, and how many generations it makes at least.
+/// Returns how long the publisher runs, and the least number of generations that it makes.
 fn effort() -> (Duration, u64) {
     if cfg!(miri) {
         return (Duration::ZERO, 12);
@@ -71,7 +73,8 @@ fn inv04_readers_against_a_publisher_at_full_speed() {
                     let generation = if reads.is_multiple_of(2) {
                         let now = cell.load();
                         let generation = Whole::check(&now);
-                        // Kept for a while by some: what is held is neither freed nor changed.
+                        // Some readers hold a value for a while: it must be neither freed nor
+                        // changed.
                         if reads % 64 == reader as u64 * 2 {
                             held = now;
                         }

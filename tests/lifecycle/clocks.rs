@@ -1,9 +1,10 @@
-//! The system's clocks as they are: the wall clock set back for one process, the monotonic one far
-//! ahead in a namespace.
+//! Tests with real clocks of the system: the wall clock is set back for one process, and the
+//! monotonic clock is far ahead in a namespace.
 //!
-//! Nobody sets the machine's clock here. A process of its own gets a library before the C library's
-//! `clock_gettime`, made by the compiler that links Rust programs; `unshare --time` gives another
-//! one its own monotonic clock. Where the system has neither, the test says so.
+//! The machine's own clock is not set. For the wall clock, a child process loads a library before
+//! the C library's `clock_gettime`, made by the compiler that links Rust programs. For the
+//! monotonic clock, `unshare --time` gives a child process a clock of its own. Where the system has
+//! neither, the test says so.
 
 use std::{
     fs,
@@ -15,10 +16,10 @@ use std::{
 use crate::common::{self, DEADLINE, this_test};
 use rustls_reload::{Build, Builder, Built, Clock, Context, Error, Files, Reload, SystemClock, Timing};
 
-/// Set in a process of its own: the file that holds the seconds by which its wall clock is set.
+/// Set in a child process: the file with the seconds by which its wall clock is shifted.
 const CHILD: &str = "RUSTLS_RELOAD_CLOCKS";
 
-/// Adds those seconds to what the system says of the wall clock, and to nothing else.
+/// Adds those seconds to the wall clock and changes no other clock.
 const LIBRARY: &str = r#"
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -43,7 +44,7 @@ fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// Publishes the file as it is.
+/// A build step whose value is the file.
 struct Bytes;
 
 impl Build for Bytes {
@@ -68,7 +69,7 @@ fn inv05_the_clock_reads_both_clocks_of_the_system() {
         assert!(earliest <= now.mono && now.mono <= latest, "{earliest:?} {now:?} {latest:?}");
         assert!(now.mono > last, "it went back or stood still: {last:?}, {now:?}");
         last = now.mono;
-        // The wall clock may be set at any time, by others.
+        // Another program may set the wall clock at any time.
         odd += u32::from(!(first <= now.wall && now.wall <= second));
         let start = Instant::now();
         let pause = Duration::from_micros(700);
@@ -78,7 +79,7 @@ fn inv05_the_clock_reads_both_clocks_of_the_system() {
     assert!(odd <= 1, "{odd} of 20 readings of the wall clock are not the system's");
 }
 
-/// Runs the test of this name in a process of its own, by a command that the process is put behind.
+/// Runs the test of this name in a child process, behind this command.
 fn child(name: &str, shift: &Path, command: &mut Command) -> Output {
     let this = std::env::current_exe().unwrap();
     command.arg(this).args(["--exact", name, "--nocapture", "--test-threads=1"]);
@@ -91,13 +92,14 @@ fn passes(output: &Output) {
     assert!(all[0].contains("SERVED"), "nothing was judged: {all:#?}");
 }
 
-/// Writes the file in place, a while after the last write, with the wall clock set by so many
-/// seconds in between; the reloader serves it as it does with a clock that nobody sets.
+/// Writes the file in place several times, with pauses, and shifts the wall clock by so many
+/// seconds in between. Asserts that the reloader serves each content as with a clock that is not
+/// set.
 fn serves_over(steps: &[i64], set: impl Fn(i64)) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "0").unwrap();
-    // No poll finds a change in the time of a test.
+    // The poll is too slow to find a change during the test.
     let ms = Duration::from_millis;
     let timing = Timing {
         settle: ms(50),
@@ -118,7 +120,7 @@ fn serves_over(steps: &[i64], set: impl Fn(i64)) {
             let content = format!("{number} {text}");
             fs::write(&path, &content).unwrap();
             if before {
-                // The clock is set while it waits for the file to hold still.
+                // The clock is set while the reloader waits for the file to be stable.
                 set(*shift);
             }
             let published = reloader.wait_published(generation, DEADLINE);
@@ -128,8 +130,8 @@ fn serves_over(steps: &[i64], set: impl Fn(i64)) {
         }
         assert_eq!(reloader.reload_now(), Reload::Unchanged);
     }
-    // Set forward by a day while somebody waits for no longer than a while, and woken by a reload
-    // in between.
+    // The clock is set forward by a day while a thread waits with a limit. A reload in between
+    // wakes it.
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| reloader.wait_published(generation, DEADLINE));
         std::thread::sleep(ms(100));
@@ -143,6 +145,7 @@ fn serves_over(steps: &[i64], set: impl Fn(i64)) {
 }
 
 /// Checks: ASM-03, ASM-04. The wall clock is set back and forth by an hour while a file is written
+/// in place.
 /// in place.
 #[test]
 fn inv05_a_wall_clock_set_back_delays_no_reload() {
@@ -177,7 +180,8 @@ fn inv05_a_wall_clock_set_back_delays_no_reload() {
     passes(&child(&this_test!(), &at("shift"), &mut command));
 }
 
-/// Checks: ASM-03. The monotonic clock of a machine that has run for years, beside the same wall
+/// Checks: ASM-03. The monotonic clock has the value of a machine that has run for years; the wall
+/// clock is unchanged.
 /// clock.
 #[test]
 fn inv05_a_monotonic_clock_far_ahead_changes_nothing() {

@@ -1,4 +1,4 @@
-//! Starting, stopping and dropping, from outside, from callbacks and in the midst of a build.
+//! Starts, stops and drops: from outside, from callbacks and in the middle of a build.
 
 use std::{
     sync::{
@@ -22,10 +22,10 @@ fn stopped(events: &mut Events<ServerTls>) {
     expect(events, "stop", |event| matches!(event, Event::Stopped).then_some(()));
 }
 
-/// A place for a handle, for callbacks that are made before there is one.
+/// A slot for a handle, for callbacks that are made before the handle exists.
 type Place = Arc<OnceLock<ServerReloader>>;
 
-/// As [`Place`], for those who stop it.
+/// A slot for the reloader, for callbacks that stop it.
 type Whole = Arc<OnceLock<Weak<ServerReloader>>>;
 
 #[test]
@@ -67,11 +67,11 @@ fn inv13_nothing_is_published_after_a_stop_and_the_last_stays_readable() {
     stopped(&mut events);
     volume.publish(&new.files());
     assert_eq!(reloader.reload_now(), Reload::Stopped);
-    // Two polls long.
+    // Waits for as long as two polls.
     assert!(reloader.wait_published(1, 2 * quick().poll).is_none());
     assert!(Arc::ptr_eq(&served, &reloader.current()));
     assert_eq!(drain(&mut events), []);
-    // It is not forgotten either.
+    // The update is published after the next start.
     reloader.start().unwrap();
     common::wait_for_leaf(&reloader, &new.server);
     let handle = reloader.clone();
@@ -96,7 +96,7 @@ fn inv13_a_stop_in_the_midst_of_a_build_prevents_its_publication_and_says_so() {
         };
         Arc::new(volume.server().timing(by_events_only()).configure(stop_it).load().unwrap())
     };
-    // By hand without a worker, and then with one.
+    // The build is that of a manual reload without a worker, and then of a worker.
     for worker in [false, true] {
         let served = reloader.current();
         if worker {
@@ -188,7 +188,7 @@ fn inv13_dropping_the_last_reference_in_a_callback_does_not_deadlock() {
 
 #[test]
 fn inv13_a_reload_asked_for_in_a_callback_is_queued_and_then_happens() {
-    // Without a worker, and with one.
+    // Once without a worker, and once with one.
     for worker in [false, true] {
         let generations = generations(3);
         let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
@@ -201,7 +201,7 @@ fn inv13_a_reload_asked_for_in_a_callback_is_queued_and_then_happens() {
             let pair = last.server.clone();
             let reload = move |published: &Arc<rustls_reload::Published<ServerTls>>| {
                 if published.generation == 2 {
-                    // In place: without the reload by hand it would have to settle.
+                    // Without the manual reload, a write in place would have to settle.
                     volume.lock().unwrap().publish(&last.files());
                     told.send(place.get().unwrap().reload_now()).unwrap();
                 }
@@ -221,7 +221,8 @@ fn inv13_a_reload_asked_for_in_a_callback_is_queued_and_then_happens() {
     }
 }
 
-/// A reload by hand says that the writing is over; that does not hold for whatever a later start finds.
+/// A manual reload says that the writing is over. That does not apply to files that a later start
+/// finds.
 #[test]
 fn inv01_inv13_a_reload_asked_for_before_a_stop_is_not_carried_out_by_the_next_start() {
     let generations = generations(3);
@@ -250,7 +251,7 @@ fn inv01_inv13_a_reload_asked_for_before_a_stop_is_not_carried_out_by_the_next_s
     reloader.start().unwrap();
     started(&mut events);
     write(&generations[1]);
-    // The stop came after the publication, and often before the answer to it.
+    // The stop came after the publication, and often before the answer to the reload.
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
     assert_eq!(told.recv_timeout(common::DEADLINE).unwrap(), (Reload::Queued, Ok(())));
     stopped(&mut events);
@@ -282,7 +283,7 @@ fn inv13_a_callback_that_panics_ends_neither_the_driver_nor_the_other_callbacks(
     }
 }
 
-/// Publishes lengths; panics wherever it is told to.
+/// A build step whose value is a length, and which panics on request.
 struct Panics {
     in_build: Arc<AtomicBool>,
     in_shrinks: Arc<AtomicBool>,
@@ -332,7 +333,8 @@ fn inv03_a_panic_in_any_method_of_a_build_is_a_refusal_and_the_driver_goes_on() 
     assert_eq!(refusals, 4, "{told:?}");
 }
 
-/// Asks again at once; Wine gives a lock that somebody takes over and over to nobody else for seconds.
+/// Pauses between two requests. Without it, Wine would keep a lock that is taken repeatedly from
+/// other threads for seconds.
 fn pause() {
     if cfg!(windows) { thread::sleep(Duration::from_millis(1)) } else { std::hint::spin_loop() }
 }
@@ -343,7 +345,7 @@ fn inv13_a_stop_that_races_with_starts_ends_its_own_run_only() {
     let reloader = volume.server().load().unwrap();
     let (mut ended, done) = (Ok(()), AtomicBool::new(false));
     thread::scope(|scope| {
-        // Starts again as soon as that is allowed.
+        // This thread starts the reloader again as soon as that is allowed.
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 if !reloader.status().running {
@@ -405,7 +407,7 @@ fn inv11_a_subscriber_that_lags_loses_the_oldest_and_is_told_how_many() {
     let (mut lags, mut follows) = (reloader.events(), reloader.events());
     reloader.start().unwrap();
     started(&mut follows);
-    // One warning each.
+    // Each refused start reports one warning.
     let told = rustls_reload::EVENT_LIMIT + 10;
     for _ in 0..told {
         assert!(matches!(reloader.start(), Err(StartError::AlreadyRunning)));
@@ -414,7 +416,7 @@ fn inv11_a_subscriber_that_lags_loses_the_oldest_and_is_told_how_many() {
     let all: Vec<_> = std::iter::from_fn(|| lags.try_next()).collect();
     assert_eq!(all.len(), rustls_reload::EVENT_LIMIT);
     let lost: u64 = all.iter().map(|told| told.lost).sum();
-    // Besides the warnings: started and stopped.
+    // The other two events are the start and the stop.
     assert_eq!(all.len() as u64 + lost, told as u64 + 2);
     assert_eq!(*all.last().unwrap().event, Event::Stopped);
 }

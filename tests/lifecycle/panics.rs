@@ -1,4 +1,5 @@
-//! Panics in code of others whose payload panics again when it is dropped. Checks: INV-15.
+//! Panics in an embedder's code with a payload that panics again when it is dropped.
+//! Checks: INV-15.
 
 use std::{
     panic::{panic_any, resume_unwind},
@@ -27,7 +28,7 @@ impl Drop for Bomb {
     }
 }
 
-/// The bytes of one file; panics for "bad".
+/// A build step whose value is the file. It panics for "bad".
 struct Bytes;
 
 impl Build for Bytes {
@@ -42,7 +43,7 @@ impl Build for Bytes {
     }
 }
 
-/// Each piece of somebody else's code panics once; after each, an update is served.
+/// Each kind of embedder code panics once, and after each panic an update is served.
 #[test]
 fn inv15_panic_payload_that_panics_when_dropped_ends_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -77,12 +78,12 @@ fn inv15_panic_payload_that_panics_when_dropped_ends_nothing() {
     reloader.stop().unwrap();
 }
 
-/// A panic without the message that a panic prints.
+/// Panics without printing a message.
 fn panics() -> ! {
     resume_unwind(Box::new("by design"))
 }
 
-/// A value whose drop panics where it is built of "bad" bytes.
+/// A value whose drop panics if it was built from "bad" bytes.
 struct Fragile(Vec<u8>);
 
 impl Drop for Fragile {
@@ -93,7 +94,8 @@ impl Drop for Fragile {
     }
 }
 
-/// Values of one file. "bad later" waits for a date; "bad" is stopped by its build.
+/// A build step for one file. The value of "bad later" is deferred to a date; the build of "bad"
+/// stops the reloader.
 #[derive(Default)]
 struct Fragiles {
     stopped: Arc<Mutex<Weak<Reloader<Fragile>>>>,
@@ -116,7 +118,7 @@ impl Build for Fragiles {
     }
 }
 
-/// A file with these bytes, in a directory of its own.
+/// Makes a file with these bytes in a directory of its own.
 fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
@@ -124,7 +126,7 @@ fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-/// Expects the one warning of a panic.
+/// Expects the warning about a panic.
 fn warned<T: Send + Sync + 'static>(events: &mut Events<T>, of: &str) {
     let why = expect(events, "the warning of a panic", |event| match event {
         Event::Warning { error } if error.layer() == Layer::Panic => Some(error.why().to_owned()),
@@ -133,7 +135,7 @@ fn warned<T: Send + Sync + 'static>(events: &mut Events<T>, of: &str) {
     assert_eq!(why, format!("{of} panicked"));
 }
 
-/// A stop comes while the value is built, so it is dropped and not published.
+/// A stop comes during the build, so that the value is dropped and not published.
 #[test]
 fn inv15_drop_of_a_value_that_a_stop_discards_ends_nothing() {
     let (_dir, path) = file(b"1");
@@ -168,7 +170,7 @@ fn inv15_drop_of_a_value_that_waits_for_its_date_ends_nothing() {
     assert_eq!(reloader.stop(), Ok(()));
 }
 
-/// A clock of which one reading panics.
+/// A clock that panics at one reading.
 struct Failing {
     clock: SystemClock,
     readings: AtomicUsize,
@@ -182,7 +184,7 @@ impl Failing {
         Arc::new(Self { clock: SystemClock::new(), readings, fails })
     }
 
-    /// Lets the reading after so many others panic.
+    /// Makes one reading panic, after so many others.
     fn fail_after(&self, readings: usize) {
         self.fails.store(self.readings.load(Ordering::SeqCst) + readings, Ordering::SeqCst);
     }
@@ -201,8 +203,8 @@ impl Clock for Failing {
     }
 }
 
-/// Every reading of the clock in a start, an update by events, a reload by hand and a stop panics
-/// once.
+/// Every reading of the clock during a start, an update by events, a manual reload and a stop
+/// panics once.
 #[test]
 fn inv15_clock_that_panics_ends_nothing() {
     let never = Timing { poll: Duration::from_secs(3600), settle: Duration::ZERO, ..quick() };

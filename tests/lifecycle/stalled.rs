@@ -1,5 +1,5 @@
-//! A driver that hangs shows in the status, computed by the caller that asks for it, and is over
-//! once it goes on. Checks: INV-15.
+//! A driver that hangs shows in the status, which is computed for the caller of `status`, until the
+//! driver goes on. Checks: INV-15.
 
 use std::{
     path::Path,
@@ -18,7 +18,7 @@ use rustls_reload::{
 };
 use rustls_reload_testkit::{InterceptFs, Verb};
 
-/// Hangs each caller until it is opened, once it is closed.
+/// Blocks each caller from when it is closed until it is opened.
 #[derive(Clone)]
 struct Gate {
     closed: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ impl Gate {
     }
 }
 
-/// Where the driver hangs.
+/// The place where the driver hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Event,
@@ -53,7 +53,7 @@ enum At {
     Watcher,
 }
 
-/// The bytes of one file, behind a gate.
+/// A build step whose value is the file, and which passes a gate.
 struct Bytes(Gate);
 
 impl Build for Bytes {
@@ -65,11 +65,11 @@ impl Build for Bytes {
     }
 }
 
-/// A reloader of this file, whose driver hangs at that place once the gate is closed.
+/// Makes a reloader of this file, whose driver hangs at `at` once the gate is closed.
 ///
-/// The time is that of the last call of the file system.
+/// Returns the time of the last file system call, too.
 fn reloader(path: &Path, at: At, gate: &Gate) -> (Reloader<Vec<u8>>, Arc<Mutex<Duration>>) {
-    // A gate that nobody closes, where it is another place that hangs.
+    // Every other place gets a gate that stays open.
     let gate_at = |here| if at == here { gate.clone() } else { Gate::new().0 };
     let builder = Builder::new([path], Bytes(gate_at(At::Build))).timing(quick());
     let [event, publication, file_system, watcher] =
@@ -97,7 +97,7 @@ fn reloader(path: &Path, at: At, gate: &Gate) -> (Reloader<Vec<u8>>, Arc<Mutex<D
     (reloader, called)
 }
 
-/// Waits until the status is as wanted.
+/// Waits until the status is as wanted, and returns it.
 fn until(reloader: &Reloader<Vec<u8>>, what: &str, mut wanted: impl FnMut(&Status) -> bool) -> Status {
     let start = Instant::now();
     loop {
@@ -134,14 +134,15 @@ fn inv15_driver_that_hangs_shows_in_the_status_and_recovers() {
         assert!(status.running, "{at:?}");
         let since = status.stalled_since.unwrap();
         let now = SystemClock::new().now().wall;
-        // Three polls of a degraded driver at least, and nothing from before its start.
+        // The time is after the start, and at least three polls of a degraded driver ago.
         let age = now.saturating_sub(since);
         assert!(since >= begun && age >= 3 * quick().degraded_poll, "{at:?}: {age:?}");
-        // Since the end of the very snapshot that a build or a callback hangs after.
+        // A build or a callback hangs after a snapshot. The stall began no earlier than the end of
+        // that snapshot.
         if matches!(at, At::Build | At::Publication | At::Event) {
             assert!(since >= *called.lock().unwrap(), "{at:?}: an earlier snapshot");
         }
-        // The time stands while the driver hangs, whoever asks.
+        // The time stays while the driver hangs, for every caller.
         assert_eq!(reloader.status().stalled_since, Some(since), "{at:?}");
         if *at == At::Watcher {
             replace(&path, b"two");
@@ -151,7 +152,7 @@ fn inv15_driver_that_hangs_shows_in_the_status_and_recovers() {
         let next = reloader.wait_published(1, DEADLINE).unwrap();
         assert_eq!(next.value, b"two", "{at:?}");
         reloader.stop().unwrap();
-        // For longer than any limit, nothing runs and so nothing is due.
+        // Nothing is due while the reloader is stopped, even for longer than any limit.
         let stopped = Instant::now();
         while stopped.elapsed() < 4 * quick().poll {
             assert_eq!(reloader.status().stalled_since, None, "{at:?}: nothing runs any more");
@@ -160,15 +161,14 @@ fn inv15_driver_that_hangs_shows_in_the_status_and_recovers() {
     });
 }
 
-/// Checks: INV-05, INV-15. A driver that idles is not stalled, and neither is one whose clock is
-/// set.
+/// Checks: INV-05, INV-15. A driver is not stalled while it idles, nor while its clock is set.
 #[test]
 fn inv15_idle_driver_is_not_stalled_whatever_the_wall_clock() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     replace(&path, b"one");
     let wall = Wall::new();
-    // Polls so long that no pause of this machine lasts for three of them.
+    // The polls are so long that no pause of this machine lasts for three of them.
     let timing = Timing { poll: Duration::from_secs(7), ..quick() };
     let builder = Builder::new([&path], Bytes(Gate::new().0)).timing(timing);
     let reloader = builder.clock(Arc::clone(&wall) as Arc<dyn Clock>).load().unwrap();
@@ -178,18 +178,18 @@ fn inv15_idle_driver_is_not_stalled_whatever_the_wall_clock() {
     {
         wall.set(seconds);
         assert_eq!(reloader.status().stalled_since, None, "at {seconds} s");
-        // A snapshot that ends by the changed clock.
+        // This snapshot ends by the changed clock.
         reloader.reload_now();
         wall.set(then);
         assert_eq!(reloader.status().stalled_since, None, "at {then} s");
     }
 }
 
-/// So much passes by a [`Jumping`] clock at each call of the file system that opens: beside it no pause of this machine
-/// matters.
+/// The time by which a [`Jumping`] clock advances at each file system call that opens something.
+/// Pauses of this machine are short beside it.
 const JUMP: Duration = Duration::from_secs(15);
 
-/// A clock that runs, and jumps at each call of the file system that opens.
+/// A clock that runs, and jumps at each file system call that opens something.
 struct Jumping(SystemClock, AtomicU32);
 
 impl Clock for Jumping {
@@ -203,8 +203,8 @@ impl Clock for Jumping {
     }
 }
 
-/// A slow file system is slow, and no more: by this clock each snapshot takes a quarter of a
-/// minute, and three polls are far less.
+/// A slow file system is no stall: by this clock each snapshot takes a quarter of a minute, and
+/// three polls are far less.
 #[test]
 fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     let dir = tempfile::tempdir().unwrap();
@@ -217,7 +217,7 @@ fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     let hook = move |verb| {
         if verb == Verb::Open {
             slow.1.fetch_add(1, Ordering::SeqCst);
-            // In the midst of the snapshot, long after its begin.
+            // This call is in the middle of a snapshot, long after its begin.
             if let Some(handle) = asks.get() {
                 let _ = asked.send(handle.status().stalled_since);
             }
@@ -231,8 +231,9 @@ fn inv15_snapshots_slower_than_three_polls_are_no_stall() {
     let reloader = builder.clock(Arc::clone(&clock) as Arc<dyn Clock>).load_from(fs).unwrap();
     place.get_or_init(|| reloader.clone());
     reloader.start().unwrap();
-    // The driver's first look is a stall, since nothing was known of the time that it takes. Its
-    // second snapshot belongs to it: what cannot be watched is looked at twice.
+    // The driver's first snapshot counts as a stall, because its duration was not known before. The
+    // second snapshot is part of it: the directory cannot be watched, so a snapshot is taken before
+    // and after.
     let next = || seen.recv_timeout(DEADLINE).unwrap();
     assert!([next(), next()].iter().all(Option::is_some));
     assert_eq!([(); 10].map(|()| next()), [None; 10]);

@@ -1,11 +1,11 @@
-//! What a start may publish: it looks at once, but knows nothing of how the files came to be as they are.
+//! A start takes a snapshot at once, but does not know how the files came to be in their state.
 
 use std::{fs, io::Write, time::Duration};
 
 use crate::common;
 use rustls_reload::{Build, Builder, Built, Context, Error, Files, Timing};
 
-/// Publishes the file as it is.
+/// A build step whose value is the file.
 struct Bytes;
 
 impl Build for Bytes {
@@ -21,12 +21,12 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Checks: INV-01 (b)
 #[test]
 fn inv01_a_start_in_the_middle_of_a_write_in_place_waits_for_its_end() {
-    // The first start, and one after a stop.
+    // The first start, and a start after a stop.
     common::at_once(&[false, true], |&again| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bundle");
         fs::write(&path, "old one, old two").unwrap();
-        // Longer than this test may be held up between its two writes.
+        // The settle time is longer than a likely pause of this test between its two writes.
         let timing = Timing { settle: Duration::from_secs(2), ..Timing::default() };
         let reloader = Builder::new([&path], Bytes).timing(timing).load().unwrap();
         let mut events = reloader.events();

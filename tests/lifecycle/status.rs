@@ -1,4 +1,5 @@
-//! What the status says of times: since when something is so stands until it is over, and the last look is the last one.
+//! The times in the status: the begin of a state stays until the state is over, and the last
+//! snapshot is the latest one.
 
 use std::{
     sync::Arc,
@@ -27,7 +28,7 @@ fn inv11_since_when_stands_until_it_is_over_and_the_last_look_goes_on() {
     assert_eq!((first.served_since, first.last_snapshot), (wall.at(0), wall.at(0)));
     let status = looked(10, &Reload::Unchanged);
     assert_eq!((status.differs_since, status.served_since), (None, wall.at(0)));
-    // The chain of one and the key of another.
+    // Publishes the chain of one generation with the key of another.
     volume.publish(&[
         ("tls.crt", generations[1].server.chain.as_bytes()),
         ("tls.key", generations[0].server.key.as_bytes()),
@@ -50,7 +51,8 @@ fn inv11_since_when_stands_until_it_is_over_and_the_last_look_goes_on() {
     assert_eq!(status.served_since, wall.at(50));
 }
 
-/// The refusal in the status is the one told last and not over, since it was told, at every moment.
+/// Compares the refusal in the status with the last reported one that is not over, and its time,
+/// after each step.
 struct Told {
     live: InteractiveWorld,
     events: rustls_reload::Events<sim::Value>,
@@ -67,7 +69,7 @@ impl Told {
         Self { live, events, stands: None }
     }
 
-    /// Does this, and lets so much time pass.
+    /// Takes these steps, and lets this many milliseconds pass.
     fn then(&mut self, ops: &[Op], ms: u64) -> Option<Layer> {
         for op in ops {
             self.live.sim().apply(op).unwrap();
@@ -92,7 +94,8 @@ impl Told {
     }
 }
 
-/// Checks: INV-11. Neither a failure to read that may be over at the next look, nor the time of another refusal.
+/// Checks: INV-11. The status shows neither a failed read that the next snapshot may not see, nor
+/// the time of another refusal.
 #[test]
 fn inv11_the_status_shows_the_refusal_that_was_told_and_when_it_was() {
     let [old, next] = [1, 2].map(|key| sim::full(0, key));
@@ -105,11 +108,13 @@ fn inv11_the_status_shows_the_refusal_that_was_told_and_when_it_was() {
         .into_iter()
         .chain(files.into_iter().flat_map(|(name, bytes)| write(name, bytes)));
     let mut told = Told::new(&base.collect::<Vec<_>>());
-    // Polled once a second: the failure is met a while after it began, and told half a second after that.
+    // With one poll a second, the failure is found a while after it began, and is reported half a
+    // second later.
     assert_eq!(told.then(std::slice::from_ref(&away), 1_400), None);
     assert_eq!(told.then(&[], 1_000), Some(Layer::Read));
     assert_eq!(told.then(std::slice::from_ref(&back), 11_000), None);
-    // The chain of one and the key of another, while the key is away for a look now and then.
+    // The chain of one generation beside the key of another, while the key is missing for a
+    // snapshot now and then.
     assert_eq!(told.then(&write("tls.crt", &next[CHAIN]), 3_000), Some(Layer::Match));
     for _ in 0..40 {
         assert_eq!(told.then(std::slice::from_ref(&away), 330), Some(Layer::Match));
@@ -140,7 +145,7 @@ fn inv11_degraded_says_since_when_and_why_for_as_long_as_it_is_so() {
     let status = reloader.status();
     degraded(&status);
     wall.set(20);
-    // It is polled: two more looks, of which the second began after the clock was set.
+    // Waits for two more polls, of which the second began after the clock was set.
     let start = Instant::now();
     while reloader.status().snapshots < status.snapshots + 2 {
         assert!(start.elapsed() < DEADLINE, "nobody looks: {:#?}", reloader.status());

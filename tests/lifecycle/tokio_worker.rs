@@ -1,4 +1,4 @@
-//! The worker for tokio: ended by its shutdown receiver, and by nothing else.
+//! The worker for tokio, which only its shutdown receiver ends.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn inv13_the_tokio_worker_ends_when_shutdown_turns_true() {
         shutdown.send(true).unwrap();
         tokio::time::timeout(common::DEADLINE, worker).await.unwrap().unwrap();
         assert!(!reloader.status().running);
-        // A start after it works, and a stop ends the task as well.
+        // A start after that works, and a stop ends the task as well.
         let (_shutdown, receiver) = watch::channel(false);
         let worker = reloader.spawn_worker(receiver).unwrap();
         tokio::task::block_in_place(|| reloader.stop()).unwrap();
@@ -56,7 +56,7 @@ fn inv13_a_dropped_shutdown_sender_is_told_once_and_the_watching_goes_on_without
         _ => None,
     });
     assert_eq!(warned.layer(), Layer::Settings);
-    // The only worker thread of the runtime has nothing else to do.
+    // The runtime's only worker thread has no other work.
     let busy = || runtime.metrics().worker_total_busy_duration(0);
     let before = busy();
     let pause = Duration::from_millis(300);
@@ -76,7 +76,7 @@ fn inv13_the_task_of_an_ended_run_leaves_a_later_run_alone() {
     let volume = Volume::of(&Generation::new(0));
     let reloader = volume.server().load().unwrap();
     let mut events = reloader.events();
-    // On a runtime of one thread that is busy, the task learns of the stop only after the next start.
+    // On a busy runtime of one thread, the task notices the stop only after the next start.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (shutdown, receiver) = watch::channel(false);

@@ -1,4 +1,4 @@
-//! What waiting for a publication costs, and for how long.
+//! The memory that waiting for a publication takes, and for how long.
 
 use std::{
     fs,
@@ -33,7 +33,8 @@ impl Wake for Woken {
     }
 }
 
-/// Checks: INV-12. A server may make one such future for each connection, and most end with the connection.
+/// Checks: INV-12. A server may make such a future for each connection, and most are dropped with
+/// their connection.
 #[test]
 fn inv12_a_wait_that_is_given_up_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
@@ -51,7 +52,7 @@ fn inv12_a_wait_that_is_given_up_leaves_nothing_behind() {
     }
     assert_eq!(Arc::strong_count(&given_up), 1, "a waker was kept");
 
-    // One that waits to the end is woken, by the waker that it was polled with last.
+    // A future that waits to the end is woken through the waker of its last poll.
     let (first, last) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
     let mut future = pin!(reloader.published(1));
     for woken in [&first, &last] {

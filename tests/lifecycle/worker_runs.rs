@@ -21,7 +21,7 @@ async fn inv13_a_late_shutdown_leaves_the_next_run_alone() {
     let (shutdown, receiver) = tokio::sync::watch::channel(false);
     let task = reloader.spawn_worker(receiver).unwrap();
     let mut events = reloader.events();
-    // One thread runs all tasks: nothing here lets the worker's task run before it is awaited.
+    // One thread runs all tasks, so the worker's task does not run before it is awaited.
     reloader.stop().unwrap();
     reloader.start().unwrap();
     shutdown.send(true).unwrap();

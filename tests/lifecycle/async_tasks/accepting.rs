@@ -23,7 +23,7 @@ use crate::common::{self, Generation, Volume, client, generations};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
-/// The server's end of a connection: it reads what the test has delivered.
+/// The server's end of a connection, which reads the bytes that the test has delivered.
 #[derive(Clone, Default)]
 struct Wire(Arc<Mutex<[VecDeque<u8>; 2]>>);
 
@@ -79,22 +79,22 @@ enum End {
     Dropped,
 }
 
-/// The end, the leaf that the client was presented, and the steps that it took.
+/// The end of the handshake, the leaf that the client got, and the number of steps.
 struct Course {
     end: End,
     presented: Option<CertificateDer<'static>>,
     steps: usize,
 }
 
-/// Shakes hands with so many bytes a step; `before` is called before each step, and ends it with
-/// `false`.
+/// Makes a handshake with this many bytes per step. `before` is called before each step, and ends
+/// the handshake by returning `false`.
 fn accept(
     acceptor: &Acceptor,
     config: &Arc<ClientConfig>,
     bytes: usize,
     mut before: impl FnMut(usize) -> bool,
 ) -> Course {
-    // The time limit of the acceptor needs a timer; nothing lets its time pass.
+    // The acceptor's time limit needs a timer, whose time never passes here.
     let _timer = TIMER.enter();
     let wire = Wire::default();
     let name = ServerName::try_from("localhost").unwrap();
@@ -118,7 +118,7 @@ fn accept(
         let mut rest = sent.as_slice();
         while !rest.is_empty() {
             client.read_tls(&mut rest).unwrap();
-            // Why it fails shows at the server's end.
+            // The server's end shows the reason of a failure.
             let _ = client.process_new_packets();
         }
         let end = match polled {
@@ -134,14 +134,14 @@ fn accept(
     }
 }
 
-/// What is published within a handshake.
+/// The update that is published during a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Update {
     /// Another leaf, and the same client CAs.
     Renewal,
-    /// Another leaf, and the CA of the client is gone.
+    /// Another leaf, and the client's CA is removed.
     Removal,
-    /// The same, and then it is back again.
+    /// As `Removal`, after which the CA is added again.
     RemovalAndReturn,
 }
 
@@ -149,10 +149,10 @@ struct World {
     volume: Volume,
     reloader: ServerReloader,
     all: Vec<Generation>,
-    /// The leaf of each generation, from the first on, and whether it trusts less than the one
-    /// before.
+    /// The leaf of each generation, from the first on, and whether it trusts less than its
+    /// predecessor.
     published: Vec<(CertificateDer<'static>, bool)>,
-    /// A few pairs of the first CA, taken in turn.
+    /// A few pairs of the first CA, which take turns.
     pairs: Vec<Pair>,
 }
 
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    /// The last generation after `generation` that trusts less than the one before it.
+    /// Returns the last generation after `generation` that trusts less than its predecessor.
     fn shrunk_after(&self, generation: u64) -> Option<u64> {
         let numbered = (1..).zip(&self.published);
         numbered
@@ -203,7 +203,7 @@ fn files<'a>(pair: &'a Pair, cas: &'a str) -> [common::NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", cas.as_bytes())]
 }
 
-/// One handshake with an update before the step `at`; returns its steps.
+/// Makes one handshake with an update before the step `at`. Returns the number of steps.
 fn judge(
     world: &mut World,
     config: &Arc<ClientConfig>,
@@ -219,7 +219,7 @@ fn judge(
         }
         true
     });
-    // The configuration is taken when the handshake is polled first.
+    // The handshake takes its configuration when it is first polled.
     let removed = at == 0 && update == Update::Removal;
     let wanted = if at == 0 { world.reloader.current().generation } else { begun };
     match course.end {
@@ -246,7 +246,7 @@ fn judge(
                 return Err(format!("drained: {polled:?}, wanted {wanted:?}"));
             }
             if wanted.is_pending() {
-                // It is let in, so it is drained once its CA goes.
+                // The client was accepted, so its connection is drained once its CA is removed.
                 world.publish(false, true);
                 let last = world.reloader.current().generation;
                 let polled = shrunk.as_mut().poll(&mut cx);
@@ -263,7 +263,7 @@ fn judge(
     Ok(course.steps)
 }
 
-/// `ASYNC=whole`: a publication before each byte.
+/// Returns whether `ASYNC=whole` is set: a publication before each byte.
 fn is_whole() -> bool {
     std::env::var("ASYNC").is_ok_and(|tier| tier == "whole")
 }
@@ -299,7 +299,8 @@ fn client_of(world: &World, version: &'static SupportedProtocolVersion) -> Arc<C
     Arc::new(config)
 }
 
-/// Checks: INV-12. A client that goes in the midst of its handshake leaves no configuration behind.
+/// Checks: INV-12. A client that leaves in the middle of its handshake leaves no configuration
+/// behind.
 #[test]
 fn inv12_a_dropped_handshake_keeps_no_configuration() {
     let mut world = World::new(|server| server);

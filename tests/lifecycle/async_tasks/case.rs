@@ -1,5 +1,5 @@
-//! The cases, and the model of what each allows: it knows what happens in which order, and none of
-//! the code.
+//! The cases, and the model of the results that each allows. The model knows the order of the
+//! actions and none of the code.
 
 use super::world::Stage;
 
@@ -13,18 +13,18 @@ pub(crate) enum Entry {
     Spawn,
     /// The task of the worker that runs.
     Task,
-    /// The same after its shutdown sender was dropped.
+    /// The task, after its shutdown sender was dropped.
     Orphan,
-    /// The same after its shutdown sender has said so.
+    /// The task, after its shutdown sender has sent `true`.
     Shutdown,
 }
 
-/// Where the driver is when the future is polled first.
+/// The state of the driver when the future is first polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {
-    /// Never started; whoever drives next is held at this stage.
+    /// Never started. The next driver is held at this stage.
     Loaded(Stage),
-    /// It waits for something to do; held at this stage by whatever comes next.
+    /// The driver waits for work. Its next work is held at this stage.
     Idle(Stage),
     /// The worker is held by a change that was reported.
     Held(Stage),
@@ -37,12 +37,12 @@ pub(crate) enum Driver {
     Stopped,
 }
 
-/// What happens while the future is pending and the driver is held.
+/// An action while the future is pending and the driver is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meanwhile {
     Nothing,
     Write,
-    /// A write that trusts less.
+    /// A write that reduces the trust.
     Shrink,
     Stop,
 }
@@ -52,7 +52,7 @@ pub(crate) enum Meanwhile {
 pub(crate) enum Fate {
     DroppedUnpolled,
     DroppedWhileHeld,
-    /// Dropped once the driver has gone on, without another poll.
+    /// Dropped without another poll, after the driver has gone on.
     DroppedLate,
     TimedOut,
     Awaited,
@@ -70,21 +70,22 @@ pub(crate) struct Case {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Pending,
-    /// Any of the results that are not a stop's.
+    /// Any result except that of a stop.
     Done,
-    /// The answer of a reload that a stop came before.
+    /// The answer of a reload that a stop preceded.
     Stopped,
 }
 
 impl Case {
-    /// Whether the combination exists.
+    /// Returns whether the combination exists.
     pub(crate) fn exists(self) -> bool {
         let Self { entry, driver, meanwhile, fate } = self;
         let drives = matches!(entry, Entry::Reload | Entry::Spawn);
         let task = matches!(entry, Entry::Task | Entry::Orphan | Entry::Shutdown);
         let first = meanwhile == Meanwhile::Nothing;
         (match driver {
-            // Only an entry that drives is held there; for the others one stage stands for all.
+            // Only an entry point that drives is held at a stage. For the others one stage stands
+            // for all.
             Driver::Loaded(stage) => !task && (drives || stage == Stage::Build),
             Driver::Idle(stage) => entry == Entry::Reload || stage == Stage::Build,
             Driver::ByHand(_) => !task,
@@ -94,7 +95,7 @@ impl Case {
             && !(entry == Entry::Shutdown && fate == Fate::DroppedUnpolled)
     }
 
-    /// Whether a worker drives once the gate is open.
+    /// Returns whether a worker drives once the gate is open.
     pub(crate) fn worker_goes_on(self) -> bool {
         let starts = self.entry == Entry::Spawn && self.may_start() && self.fate != Fate::DroppedUnpolled;
         (matches!(self.driver, Driver::Idle(_) | Driver::Held(_)) || starts)
@@ -102,7 +103,7 @@ impl Case {
             && self.entry != Entry::Shutdown
     }
 
-    /// Whether the entry point drives itself, or has the worker do so, up to the stage that is held.
+    /// Returns whether the entry point, or the worker on its behalf, drives up to the held stage.
     pub(crate) fn is_held_by_this(self) -> bool {
         match self.entry {
             Entry::Reload => matches!(self.driver, Driver::Loaded(_) | Driver::Idle(_)),
@@ -115,12 +116,13 @@ impl Case {
         matches!(self.driver, Driver::Loaded(_) | Driver::ByHand(_) | Driver::Stopped)
     }
 
-    /// Whether the reloader is stopped before the future is polled first.
+    /// Returns whether the reloader is stopped before the future is first polled.
     pub(crate) fn is_over(self) -> bool {
         matches!(self.driver, Driver::Stopping(_) | Driver::Ending | Driver::Stopped)
     }
 
-    /// The model: the state of the future while the driver is held and once it has gone on.
+    /// Returns the results that the model allows: while the driver is held, and after it has gone
+    /// on.
     pub(crate) fn wanted(self) -> (Wanted, Wanted) {
         use Wanted::{Done, Pending, Stopped};
         let stop = self.meanwhile == Meanwhile::Stop;
@@ -128,7 +130,7 @@ impl Case {
         match self.entry {
             Entry::Reload if self.is_over() => (Stopped, Stopped),
             Entry::Reload => match self.driver {
-                // Its own thread drives, and is held.
+                // The future's own thread drives, and is held.
                 Driver::Loaded(stage) if stop => {
                     (Pending, if stage.is_after_swap() { Done } else { Stopped })
                 }
@@ -145,16 +147,16 @@ impl Case {
                 (Pending, if held || reported { Done } else { Pending })
             }
             Entry::TrustReduced => {
-                // A reload by hand that is held in a read brings what is written meanwhile.
+                // A manual reload that is held in a read finds a write that happens meanwhile.
                 let found = matches!(self.driver, Driver::Held(_) | Driver::Idle(_))
                     || self.driver == Driver::ByHand(Stage::Read);
                 (Pending, if found && self.meanwhile == Meanwhile::Shrink { Done } else { Pending })
             }
             Entry::Spawn | Entry::Task | Entry::Orphan => match self.driver {
-                // Nobody holds the worker: it waits for the driver that another caller's reload
+                // The worker is not held: it waits for the driver, which another caller's reload
                 // has.
                 Driver::Idle(_) | Driver::ByHand(_) | Driver::Stopped if stop => (Done, Done),
-                // A start after a stop.
+                // This is a start after a stop.
                 Driver::Stopped => (Pending, Pending),
                 _ => (Pending, if stop || self.is_over() { Done } else { Pending }),
             },

@@ -1,5 +1,5 @@
-//! One case: an entry point is polled while the driver is held, something happens meanwhile, and
-//! the future has an end.
+//! One case: an entry point is polled while the driver is held, an action follows, and the future
+//! ends.
 
 use std::{
     future::Future,
@@ -18,11 +18,11 @@ use super::{
     world::{Stage, World},
 };
 
-/// The entry point that is tried: the shipped one or a wrong design.
+/// The entry point under test: the shipped one or a wrong design.
 pub(crate) type Reloads = fn(Reloader<u64>) -> Pin<Box<dyn Future<Output = Reload>>>;
 
 impl Case {
-    /// Runs the case; a violation is the error.
+    /// Runs the case. The error describes a violation.
     pub(crate) fn run(self, reloads: Reloads, patience: Duration) -> Result<(), String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(self.on_executor(reloads, patience))
@@ -39,7 +39,7 @@ impl Case {
         let looks = world.reloader.status().snapshots;
         let (held_wanted, wanted) = self.wanted();
 
-        // The future, and its first poll.
+        // Makes the future and polls it once.
         let mut task = Some(task);
         let mut expected_warnings = 0;
         let future: Pin<Box<dyn Future<Output = Output>>> = match self.entry {
@@ -101,7 +101,7 @@ impl Case {
         future.run_for(&ticks).await;
         self.is_held(&world)?;
 
-        // Meanwhile.
+        // Takes the action while the driver is held.
         match self.meanwhile {
             Meanwhile::Nothing => {}
             Meanwhile::Write | Meanwhile::Shrink => {
@@ -127,7 +127,7 @@ impl Case {
             }
         }
         let frozen = world.reloader.status().generation;
-        // A registered shutdown publishes nothing either.
+        // A registered shutdown prevents publications too.
         let is_stopped = is_stopped || self.shut_down(&world, &ticks, &threads).await?;
         let dropped = matches!(self.fate, Fate::DroppedWhileHeld | Fate::TimedOut);
         let mut future = Some(future);
@@ -135,7 +135,7 @@ impl Case {
             future = None;
         }
 
-        // The driver goes on.
+        // Lets the driver go on.
         world.gate.open();
         if let (Some(future), Fate::Awaited) = (&mut future, self.fate) {
             if wanted == Wanted::Pending {
@@ -167,12 +167,12 @@ impl Case {
         self.tear_down(world, shutdown, task.flatten(), threads, expected_warnings, &ticks).await
     }
 
-    /// Whether a start after the stop may publish again.
+    /// Returns whether a start after the stop may publish again.
     fn starts_again(self) -> bool {
         self.entry == Entry::Spawn && self.driver == Driver::Stopped
     }
 
-    /// Brings the driver to its place; returns the task of the worker, where there is one.
+    /// Brings the driver into its state. Returns the task of the worker, if there is one.
     async fn set_up(
         self,
         world: &World,
@@ -183,7 +183,7 @@ impl Case {
         let has_worker = !matches!(self.driver, Driver::Loaded(_) | Driver::ByHand(_));
         let task = has_worker.then(|| world.reloader.spawn_worker(receiver.clone()).unwrap());
         if has_worker {
-            // The look of the start has ended, too.
+            // The snapshot of the start has ended, too.
             let running = || world.reloader.status().running && world.reloader.status().snapshots > 1;
             ticks.until(running).await.map_err(|()| "no start".to_owned())?;
         }
@@ -225,7 +225,7 @@ impl Case {
         Ok(task)
     }
 
-    /// Where the driver has to be held by now, it is, and by nobody's patience.
+    /// Checks that the gate was not opened by its timeout, so that the driver was held until now.
     fn is_held(self, world: &World) -> Result<(), String> {
         if world.gate.was_forced() {
             return Err("the executor was blocked for as long as the driver was held".to_owned());
@@ -233,7 +233,7 @@ impl Case {
         Ok(())
     }
 
-    /// Stops from another thread; returns once the stop is registered.
+    /// Stops from another thread. Returns once the stop is registered.
     async fn stop(
         self,
         world: &World,
@@ -245,7 +245,7 @@ impl Case {
         self.registered(world, threads, ticks).await
     }
 
-    /// Waits for a stop to be registered: from then on a reload is answered although the driver is
+    /// Waits until a stop is registered: from then on reloads are answered although the driver is
     /// held.
     async fn registered(
         self,
@@ -278,7 +278,7 @@ impl Case {
         Ok(registers)
     }
 
-    /// Waits until the driver has nothing more to do.
+    /// Waits until the driver has no more work.
     async fn settled(self, world: &World, ticks: &Ticks) -> Result<(), String> {
         let (worker, over) = (self.worker_goes_on(), self.is_over() || self.entry == Entry::Shutdown);
         if worker {
@@ -298,12 +298,12 @@ impl Case {
             (Some(Output::TimedOut), _) => self.fate == Fate::TimedOut,
             (None, Wanted::Pending) => true,
             (Some(Output::Answer(Reload::Reloaded | Reload::Unchanged)), Wanted::Done) => {
-                // Of a look that began after it was asked.
+                // The snapshot has to begin after the request.
                 world.reloader.current().value >= asked_with
             }
             (Some(Output::Answer(answer)), Wanted::Stopped) => *answer == Reload::Stopped,
             (Some(Output::Generation(generation)), Wanted::Done) => {
-                // Handshakes get it by then.
+                // Handshakes get the generation by then.
                 *generation <= world.reloader.current().generation
             }
             (Some(Output::TaskEnded), Wanted::Done) => !world.reloader.status().running,
@@ -312,7 +312,7 @@ impl Case {
         if fits { Ok(()) } else { Err(format!("{:?}, wanted {wanted:?}", future.output)) }
     }
 
-    /// Ends everything: nothing is left behind, and nothing was reported that has not happened.
+    /// Ends everything. Checks that nothing is left behind and that no event was false.
     async fn tear_down(
         self,
         world: World,
@@ -344,7 +344,7 @@ impl Case {
         }
         let token = world.token();
         drop(world);
-        // A reload whose caller has gone may be about to end on its thread.
+        // A reload whose caller was dropped may still be ending on its thread.
         let freed = ticks.until(|| Arc::strong_count(&token) == 1).await;
         freed.map_err(|()| "something keeps the driver".to_owned())
     }

@@ -1,5 +1,5 @@
-//! A future that is polled by hand on a runtime of one thread, beside a task that shows whether
-//! that thread is blocked.
+//! A future that the test polls on a runtime of one thread, beside a task that shows whether that
+//! thread is blocked.
 
 use std::{
     future::Future,
@@ -16,7 +16,7 @@ use rustls_reload::Reload;
 
 use super::world::HANG;
 
-/// How often the ticker runs while a future is pending and the driver is held.
+/// Number of runs of the ticker while a future is pending and the driver is held.
 const TICKS: usize = 5;
 
 /// The result of a future.
@@ -28,7 +28,7 @@ pub(crate) enum Output {
     TimedOut,
 }
 
-/// A future that is polled only when it was woken, and its result.
+/// A future that is polled only after a wake-up, and its result.
 pub(crate) struct Tried {
     future: Pin<Box<dyn Future<Output = Output>>>,
     pub(crate) wakes: Arc<Wakes>,
@@ -60,7 +60,7 @@ impl Tried {
         }
     }
 
-    /// Whether it is done.
+    /// Polls the future if it was woken. Returns whether it is done.
     pub(crate) fn poll_if_woken(&mut self) -> bool {
         if self.output.is_none() && self.wakes.0.load(Ordering::SeqCst) > self.seen {
             self.poll();
@@ -68,7 +68,7 @@ impl Tried {
         self.output.is_some()
     }
 
-    /// Lets the ticker run while this is pending.
+    /// Lets the ticker run while the future is pending.
     pub(crate) async fn run_for(&mut self, ticks: &Ticks) {
         let end = ticks.0.load(Ordering::SeqCst) + 3 * TICKS;
         while ticks.0.load(Ordering::SeqCst) < end {
@@ -78,7 +78,7 @@ impl Tried {
     }
 }
 
-/// A task beside the one that is tried: it runs whenever nothing blocks the executor.
+/// A task beside the future under test. It runs whenever the executor is not blocked.
 pub(crate) struct Ticks(Arc<AtomicUsize>);
 
 impl Ticks {
@@ -88,7 +88,7 @@ impl Ticks {
         tokio::spawn(async move {
             loop {
                 ticker.fetch_add(1, Ordering::SeqCst);
-                // The other threads need the processor, and this one only says that it could run.
+                // Leaves the processor to the other threads.
                 std::thread::sleep(Duration::from_micros(20));
                 tokio::task::yield_now().await;
             }
@@ -96,7 +96,7 @@ impl Ticks {
         Self(count)
     }
 
-    /// Waits until the ticker has run a few times.
+    /// Waits until the ticker has run several times.
     pub(crate) async fn some(&self) {
         let end = self.0.load(Ordering::SeqCst) + TICKS;
         while self.0.load(Ordering::SeqCst) < end {
@@ -104,7 +104,7 @@ impl Ticks {
         }
     }
 
-    /// Waits until `is` says so, and for no longer than a hang lasts.
+    /// Waits until `is` returns true. Fails after the time that counts as a hang.
     pub(crate) async fn until(&self, mut is: impl FnMut() -> bool) -> Result<(), ()> {
         let start = Instant::now();
         while !is() {

@@ -18,7 +18,7 @@ use rustls_reload::{
 
 use super::disk::OneFile;
 
-/// How long a wait lasts before it counts as a hang; nothing is judged by it otherwise.
+/// Time after which a wait counts as a hang. No other check depends on it.
 pub(crate) const HANG: Duration = Duration::from_secs(20);
 
 /// A stage at which the driver can be held.
@@ -38,13 +38,13 @@ impl Stage {
     /// The stages of a reload.
     pub(crate) const RELOAD: [Self; 4] = [Self::Read, Self::Build, Self::Publish, Self::Event];
 
-    /// Whether the publication has happened by then.
+    /// Returns whether the publication has happened before this stage.
     pub(crate) fn is_after_swap(self) -> bool {
         matches!(self, Self::Publish | Self::Event)
     }
 }
 
-/// Holds the driver once, at one stage, until it is opened.
+/// Holds the driver once, at one stage, until the gate is opened.
 pub(crate) struct Gate {
     state: Mutex<Armed>,
     opened: Condvar,
@@ -53,18 +53,19 @@ pub(crate) struct Gate {
 #[derive(Default)]
 struct Armed {
     at: Option<Stage>,
-    /// The driver stops its own reloader before it waits.
+    /// Whether the driver stops its own reloader before it waits.
     stops: bool,
     holds: bool,
     open: bool,
-    /// Nobody opened it: the executor that was to do so is blocked.
+    /// Whether the gate was opened by its timeout, because the executor that should open it was
+    /// blocked.
     forced: bool,
-    /// How long it waits for that.
+    /// The timeout of the gate.
     patience: Duration,
 }
 
 impl Gate {
-    /// Where nobody opens it, it opens by itself after `patience`.
+    /// Makes a gate that opens by itself after `patience`.
     pub(crate) fn patient(patience: Duration) -> Self {
         Self { state: Mutex::new(Armed { patience, ..Armed::default() }), opened: Condvar::new() }
     }
@@ -82,7 +83,7 @@ impl Gate {
         self.state.lock().unwrap().forced
     }
 
-    /// Lets the driver go on, and holds nobody from here on.
+    /// Lets the driver go on, and holds no later one.
     pub(crate) fn open(&self) {
         let mut state = self.state.lock().unwrap();
         (state.at, state.open) = (None, true);
@@ -113,13 +114,13 @@ impl Gate {
     }
 }
 
-/// Publishes the number of writes.
+/// A build step whose value is the number of writes.
 struct Number {
     gate: Arc<Gate>,
     reloader: Weakly,
-    /// The value that trusts less than the one before it.
+    /// The value that trusts less than its predecessor.
     shrinks: Arc<AtomicU64>,
-    /// Dropped with the driver.
+    /// Freed with the driver.
     _token: Arc<()>,
 }
 
@@ -144,7 +145,7 @@ impl Build for Number {
     }
 }
 
-/// Reports only what the test says.
+/// A watcher that reports only the hints of the test.
 struct Told;
 
 impl Watcher for Told {
@@ -159,7 +160,7 @@ impl Watcher for Told {
 pub(crate) struct World {
     pub(crate) reloader: Arc<Reloader<u64>>,
     pub(crate) gate: Arc<Gate>,
-    /// Of the warnings so far: the text.
+    /// The texts of the warnings so far.
     pub(crate) warnings: Arc<Mutex<Vec<String>>>,
     written: Arc<AtomicU64>,
     shrinks: Arc<AtomicU64>,
@@ -168,7 +169,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Where nobody opens the gate, it opens by itself after `patience`.
+    /// Makes a world whose gate opens by itself after `patience`.
     pub(crate) fn new(patience: Duration) -> Self {
         let gate = Arc::new(Gate::patient(patience));
         let (reloader, shrinks) = (Weakly::default(), Arc::<AtomicU64>::default());
@@ -223,7 +224,7 @@ impl World {
         Self { reloader: loaded, gate, warnings, written, shrinks, hints, token }
     }
 
-    /// Writes the file, and returns the value that it holds now. Nobody is told.
+    /// Writes the file without a hint. Returns its new value.
     pub(crate) fn write(&self, shrinks: bool) -> u64 {
         let value = self.written.fetch_add(1, Ordering::SeqCst) + 1;
         if shrinks {
@@ -236,7 +237,7 @@ impl World {
         self.written.load(Ordering::SeqCst)
     }
 
-    /// Has the watcher report the file.
+    /// Makes the watcher report the file.
     pub(crate) fn hint(&self) {
         let hints = self.hints.lock().unwrap().clone();
         if let Some(hints) = hints {
@@ -244,7 +245,7 @@ impl World {
         }
     }
 
-    /// Whether anything but this still knows of the driver.
+    /// Returns a token whose other owners end with the driver.
     pub(crate) fn token(&self) -> Arc<()> {
         Arc::clone(&self.token)
     }

@@ -1,4 +1,5 @@
-//! Calls of the public interface, each noted at its begin and its end, and judged by itself where that can be.
+//! Calls of the public interface. Each is recorded at its begin and its end, and checked by itself
+//! where that is possible.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -14,7 +15,7 @@ use super::{
     world::{Subscriber, Task, Value, World, calling, drives, flag, lock, poll},
 };
 
-/// A wait that is not judged by whether it is long enough.
+/// A wait of which no check depends on the length.
 const SHORT: Duration = Duration::from_micros(200);
 
 pub fn call(world: &Arc<World>, reloader: usize, kind: Kind) {
@@ -39,11 +40,12 @@ pub fn call(world: &Arc<World>, reloader: usize, kind: Kind) {
     }
 }
 
-/// The last to let go of a reloader drops it.
+/// Gives up a reference to a reloader. The last reference drops the reloader.
 fn release(world: &Arc<World>, reloader: usize, handle: &Reloader<Value>, owned: Arc<Reloader<Value>>) {
     if let Some(last) = Arc::into_inner(owned) {
         noted(world, reloader, Kind::Drop, handle, |_| {
-            // The world's handle keeps it alive, so this is what dropping all of them does.
+            // The world's handle keeps the reloader alive, so this stop stands for dropping the
+            // last handle.
             let _ = last.stop();
             drop(last);
             Outcome::Done
@@ -64,7 +66,7 @@ fn noted(
     lock(&world.going_on).push((call, format!("{name}: {kind:?} of {reloader}, begun in {phase:?}")));
     let going_on = GoingOn(world, call);
     world.history.note(Record::Began { call, reloader, kind, driver, phase });
-    // Between the two records, as all that the call does.
+    // Read between the two records, as everything that the call does.
     let before = handle.current().generation;
     if let Some(caller) = caller_here(world, &name) {
         caller(world, true);
@@ -81,7 +83,7 @@ fn noted(
     world.history.note(Record::Ended { call, outcome, generations });
 }
 
-/// How the thread that calls while a driver is held notes how far it is.
+/// Returns the function by which the thread that calls while a driver is held records its progress.
 fn caller_here(world: &World, name: &str) -> Option<fn(&World, bool)> {
     let calls = name == "caller" && lock(&world.hold).caller.is_some();
     calls.then_some(|world, begins| {
@@ -166,7 +168,7 @@ fn by_handle(
             }
         }
         Kind::Forget => {
-            // Outside of the locks: whatever their drops do.
+            // Dropped outside of the locks, because their drops may call anything.
             let tasks = std::mem::take(&mut *lock(&site.tasks));
             drop(tasks);
             lock(&site.subscribers).truncate(1);
@@ -177,7 +179,7 @@ fn by_handle(
     Outcome::Done
 }
 
-/// A future that waits for what comes after the present generation.
+/// Returns a future of the next publication, or reduction of trust, after the present generation.
 fn waits(world: &Arc<World>, reloader: usize, handle: &Reloader<Value>, shrunk: bool) -> Task {
     let generation = handle.current().generation;
     let (later, loss) = (handle.published(generation), handle.trust_reduced(generation));
@@ -186,7 +188,7 @@ fn waits(world: &Arc<World>, reloader: usize, handle: &Reloader<Value>, shrunk: 
     Task { future, shrunk, generation, flag: flag(world, reloader), wakes: 0, call: 0 }
 }
 
-/// Writes both files, in two steps with something in between.
+/// Writes both files in two steps, and gives way in between.
 pub fn write(world: &Arc<World>, reloader: usize, content: Content, in_place: bool) {
     let site = &world.sites[reloader];
     let number = site.numbers.fetch_add(1, Ordering::SeqCst) + 1;

@@ -1,4 +1,4 @@
-//! Two files in memory, whose readers and watchers tell the world what they do.
+//! Two files in memory. Their readers and watchers report each operation to the world.
 
 use std::{
     ffi::OsStr,
@@ -20,7 +20,7 @@ use super::{history::Record, plan::Hook, world::World};
 
 pub const NAMES: [&str; 2] = ["a", "b"];
 
-/// The content of one inode and when it was written last.
+/// The content of one inode, and the time of its last write.
 struct Inode {
     number: u64,
     content: Mutex<(i128, String)>,
@@ -28,7 +28,7 @@ struct Inode {
 
 struct State {
     files: [Arc<Inode>; 2],
-    /// When a name last changed, and the number of the last inode.
+    /// The time of the last change to a name, and the number of the last inode.
     changed: i128,
     stamp: i128,
     inodes: u64,
@@ -36,7 +36,7 @@ struct State {
 
 pub struct Disk {
     state: Mutex<State>,
-    /// Whoever watches now.
+    /// The present watchers.
     watchers: Mutex<Vec<(usize, Hints)>>,
     made: AtomicUsize,
 }
@@ -138,8 +138,8 @@ impl Fs for Port {
         Ok(stat(&file.inode))
     }
 
-    /// After the last read nothing of the files is read any more, so that who writes in this hook
-    /// comes too late for the attempt.
+    /// After the last read no file is read again, so that a write by this hook comes too late for
+    /// the attempt.
     fn read(&self, file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
         if std::mem::replace(&mut file.read, true) {
             return Ok(0);
@@ -160,7 +160,7 @@ impl Fs for Port {
     }
 }
 
-/// Hears of every write from when it is made until it is dropped.
+/// A watcher that receives every write from its making to its drop.
 struct Listener {
     world: Arc<World>,
     reloader: usize,

@@ -12,10 +12,10 @@ use super::plan::Kind;
 /// The place of a record in the history.
 pub type Tick = usize;
 
-/// Where a driver is, as far as its hooks show.
+/// The state of a driver, as far as its hooks show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nobody drives, or the driver waits.
+    /// No driver runs, or the driver waits.
     Idle,
     /// Between the begin of an attempt to read and its end.
     Look,
@@ -48,7 +48,8 @@ pub enum Verdict {
 
 #[derive(Clone, Debug)]
 pub enum Record {
-    /// `driver`: the caller is inside a callback, build or file system call of the reloader's driver.
+    /// `driver` says that the caller is inside of a callback, build or file system call of the
+    /// reloader's driver.
     Began {
         call: usize,
         reloader: usize,
@@ -56,7 +57,7 @@ pub enum Record {
         driver: bool,
         phase: Phase,
     },
-    /// `generations`: those served at its begin and its end.
+    /// `generations` are those served at the begin and the end of the call.
     Ended {
         call: usize,
         outcome: Outcome,
@@ -78,7 +79,7 @@ pub enum Record {
         texts: [String; 2],
         verdict: Verdict,
     },
-    /// A script panicked inside of a look or build.
+    /// A script panicked inside of a read or build.
     Panicked {
         reloader: usize,
         attempt: Tick,
@@ -93,7 +94,7 @@ pub enum Record {
         event: Event,
     },
     Woken,
-    /// A script or thread has finished what it was doing.
+    /// A script or thread has finished its actions.
     Finished,
 }
 
@@ -115,7 +116,8 @@ impl History {
         self.records.lock().unwrap().clone()
     }
 
-    /// Waits until `pick` finds something, which is asked at each new record; `None` at the deadline.
+    /// Waits until `pick` returns something; it is called at each new record. Returns `None` at the
+    /// deadline.
     pub fn wait_for<R>(&self, limit: Duration, mut pick: impl FnMut(&[Record]) -> Option<R>) -> Option<R> {
         let end = Instant::now() + limit;
         let mut records = self.records.lock().unwrap();
@@ -128,7 +130,7 @@ impl History {
         }
     }
 
-    /// Gives way to another thread until that has noted something, for a moment at most.
+    /// Waits until another thread records something, or until the time limit.
     pub fn give_way(&self, limit: Duration) {
         let records = self.records.lock().unwrap();
         let seen = records.len();

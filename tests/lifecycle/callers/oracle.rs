@@ -1,4 +1,4 @@
-//! What must be true of a history. Knows the promises of the public interface, and none of the code.
+//! The checks of a history. They know the promises of the public interface and none of the code.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ pub struct Called {
     pub call: usize,
     pub reloader: usize,
     pub kind: Kind,
-    /// Made by code that the reloader's driver calls.
+    /// Whether code called by the reloader's driver made the call.
     pub driver: bool,
     pub phase: Phase,
     pub begin: Tick,
     pub end: Tick,
     pub outcome: Outcome,
-    /// The generations served at its begin and its end.
+    /// The generations served at the begin and the end of the call.
     pub generations: [u64; 2],
 }
 
@@ -72,7 +72,7 @@ impl Seen {
         self.calls.iter().filter(move |call| call.reloader == reloader)
     }
 
-    /// The begin of a start that no stop may have undone.
+    /// Returns the begin of a start that no stop can have undone.
     pub fn must_run_since(&self, reloader: usize) -> Option<Tick> {
         let starts = self.of_one(reloader).filter(|call| call.starts());
         let undone = |from| self.of_one(reloader).any(|call| call.stops() && call.end > from);
@@ -83,28 +83,28 @@ impl Seen {
         self.of_one(reloader).any(Called::starts)
     }
 
-    /// Whether it was certainly stopped from `from` on until `to`.
+    /// Returns whether the reloader was certainly stopped from `from` until `to`.
     pub fn is_stopped(&self, reloader: usize, from: Tick, to: Tick) -> bool {
         let undone =
             |stop: &Called| self.of_one(reloader).any(|start| start.starts() && start.during(stop.begin, to));
         self.of_one(reloader).any(|stop| stop.stops() && stop.end < from && !undone(stop))
     }
 
-    /// Whether a stop may explain an answer that came between these.
+    /// Returns whether a stop may explain an answer between these times.
     fn may_be_stopped(&self, reloader: usize, from: Tick, to: Tick) -> bool {
         let undone = |stop: &Called| {
             self.of_one(reloader).any(|start| start.starts() && start.begin > stop.end && start.end < from)
         };
-        // A stop that has not ended by the end of the history does not occur: each is waited for.
+        // Every stop is waited for, so each has ended by the end of the history.
         self.of_one(reloader).any(|stop| stop.stops() && stop.begin < to && !undone(stop))
     }
 
-    /// Whether a stop ended after `tick`, or may have.
+    /// Returns whether a stop ended, or may have ended, after `tick`.
     pub fn stopped_after(&self, reloader: usize, tick: Tick) -> bool {
         self.of_one(reloader).any(|call| call.stops() && call.end > tick)
     }
 
-    /// The numbers that were published, by generation.
+    /// Returns the numbers that were published, by generation.
     fn published(&self, reloader: usize) -> BTreeMap<u64, u64> {
         let published = self.records.iter().filter_map(|record| match record {
             Record::Published { reloader: of, generation, number } if *of == reloader => {
@@ -115,7 +115,7 @@ impl Seen {
         published.chain([(1, 0)]).collect()
     }
 
-    /// Builds of this reloader from attempts that began after `from`, noted before `to`.
+    /// Returns the verdicts, recorded before `to`, of builds whose attempts began after `from`.
     fn builds(&self, reloader: usize, from: Tick, to: Tick) -> impl Iterator<Item = &Verdict> {
         self.records[..to].iter().filter_map(move |record| match record {
             Record::Built { reloader: of, attempt, verdict, .. } if *of == reloader && *attempt > from => {
@@ -125,7 +125,7 @@ impl Seen {
         })
     }
 
-    /// The files as each attempt read them, by its begin.
+    /// Returns the files that each attempt read, by the begin of the attempt.
     fn reads(&self, reloader: usize) -> BTreeMap<Tick, [Option<&str>; 2]> {
         let mut reads = BTreeMap::<Tick, [Option<&str>; 2]>::new();
         for record in &self.records {
@@ -139,7 +139,7 @@ impl Seen {
         reads
     }
 
-    /// Everything that is wrong with what one reloader did.
+    /// Returns every violation by one reloader.
     pub fn violations(&self, reloader: usize) -> Vec<String> {
         let mut wrong = Vec::new();
         for called in self.of_one(reloader) {
@@ -156,7 +156,8 @@ impl Seen {
         wrong
     }
 
-    /// Whether the answer of a reload is one of an attempt to read that began after it was asked for.
+    /// Checks that the answer of a reload is that of an attempt to read that began after the
+    /// request.
     fn reload(&self, called: &Called, answer: &Reload) -> Option<String> {
         let &Called { reloader, begin, end, generations: [before, after], .. } = called;
         let says = |holds: bool, why: &str| (!holds).then(|| why.to_owned());
@@ -173,7 +174,7 @@ impl Seen {
                 Some("nobody has stopped it".to_owned())
             }
             Reload::Stopped => {
-                // Where nothing but this call makes the driver read, whatever was published is its answer.
+                // Where only this call makes the driver read, every publication is its answer.
                 let others = |other: &Called| {
                     other.begin < end
                         && (other.starts()
@@ -225,13 +226,13 @@ impl Seen {
         let stops = || self.of_one(reloader).filter(|other| other.stops());
         match answer {
             Ok(()) => {
-                // A run that nobody may have ended.
+                // A run that no stop can have ended.
                 let runs =
                     |other: &Called| other.end < begin && !stops().any(|stop| stop.during(other.begin, end));
                 others().any(runs).then(|| "a second worker beside the first".to_owned())
             }
             Err(StartError::AlreadyRunning) => {
-                // A stop that is not made by the driver itself waits for the end of the run.
+                // A stop that the driver itself does not make waits for the end of the run.
                 let ended = |other: &Called| {
                     stops().any(|stop| !stop.driver && stop.begin > other.end && stop.end < begin)
                 };
@@ -242,7 +243,7 @@ impl Seen {
         }
     }
 
-    /// The generation that a stop leaves is the generation until the next start.
+    /// Checks that the generation after a stop stays until the next start.
     fn after_stops(&self, reloader: usize) -> Vec<String> {
         let mut wrong = Vec::new();
         for stop in self.of_one(reloader).filter(|call| call.stops()) {
@@ -258,7 +259,8 @@ impl Seen {
         wrong
     }
 
-    /// Generations are consecutive, and each is of one update that was read at once and is valid.
+    /// Checks that generations are consecutive, and that each is one valid update that was read in
+    /// one attempt.
     fn publications(&self, reloader: usize) -> Vec<String> {
         let mut wrong = Vec::new();
         let (mut last, reads) = (1, self.reads(reloader));
@@ -287,7 +289,7 @@ impl Seen {
         wrong
     }
 
-    /// Judges what one subscriber of all events was told, against the callback and the publications.
+    /// Checks the events of a subscriber of all events against the callback and the publications.
     pub fn events(&self, reloader: usize, told: &[std::sync::Arc<Event>]) -> Vec<String> {
         let mut wrong = Vec::new();
         let warns = |event: &Event| matches!(event, Event::Warning { .. });
@@ -297,7 +299,7 @@ impl Seen {
         });
         let mut called_back: Vec<_> = called_back.collect();
         let subscribed: Vec<_> = told.iter().map(|event| &**event).filter(|event| !warns(event)).collect();
-        // Nobody waits for the end of a worker that has dropped its reloader itself.
+        // A worker that has dropped its own reloader ends without anybody waiting for it.
         let unawaited = self.of_one(reloader).any(|call| call.kind == Kind::Drop && call.driver);
         if unawaited {
             called_back.truncate(subscribed.len());
@@ -306,7 +308,7 @@ impl Seen {
             wrong.push(format!("called back with {called_back:#?}, subscribers read {subscribed:#?}"));
         }
         let (mut generation, mut shrunk, mut runs) = (1, None, false);
-        // Refusals since the last event after which the same one is news again.
+        // The refusals since the last event after which an equal one is reported again.
         let mut refused = Vec::new();
         for event in told {
             match &**event {

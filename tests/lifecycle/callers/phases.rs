@@ -1,5 +1,6 @@
-//! Each call in each phase of the driver, a worker or a reload by hand: by another thread while the driver is held there
-//! until the call has returned or sleeps, and by the driver itself.
+//! Each call in each phase of the driver, a worker or a manual reload. It is made by another
+//! thread, while the driver is held there until the call has returned or sleeps, and by the driver
+//! itself.
 
 use std::time::Instant;
 
@@ -12,16 +13,17 @@ use super::{
     schedule::{Coverage, run},
 };
 
-/// Whose driver is held.
+/// The kind of the driver that is held.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Driver {
     Worker,
     ByHand,
 }
 
-/// The hooks in which the driver is held, with the visits of each that come before, and the phase that shows there.
+/// The hooks in which the driver is held, the number of earlier visits of each, and the phase that
+/// is observed there.
 const PLACES: [(Hook, usize, Phase); 9] = [
-    // Before anything is read, and after all is read.
+    // Before the first read, and after the last.
     (Hook::Look, 0, Phase::Look),
     (Hook::Look, 1, Phase::Look),
     (Hook::Build, 0, Phase::Build),
@@ -42,28 +44,29 @@ fn held(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase), ki
     if phase == Phase::Ending && seed.is_multiple_of(2) {
         steps.extend([Action::AwaitStarted.into(), call(Kind::Stop)]);
     } else if phase == Phase::Ending {
-        // By the driver itself, so that no other thread holds the reloader.
+        // The driver itself makes the call, so that no other thread holds the reloader.
         plan.hooks[0][Hook::Event as usize].push(Action::StopAlone.into());
     }
     plan.threads.push(steps);
     let mut caller = vec![Action::AwaitHeld(1).into(), call(kind)];
     if matches!(kind, Kind::Write(..)) {
-        // Whoever asks now asks after the write.
+        // This reload is requested after the write.
         caller.push(call(Kind::Reload));
     }
     plan.threads.push(caller);
     plan
 }
 
-/// A reload that is asked for while a callback, build or read goes on that then stops the reloader, and does not return
-/// before the reload does.
+/// A reload is requested during a callback, build or read, which then stops the reloader and
+/// returns only after the reload.
 fn stopped(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase)) -> Plan {
     let mut plan = held(seed, driver, (hook, skip, phase), Kind::Reload);
     plan.hooks[0][hook as usize] = vec![Step { skip, action: Action::StopAndAwait }];
     plan
 }
 
-/// A reload by hand that a stop ends while it goes on, and a start follows, and another update; once a reload as well.
+/// A manual reload is ended by a stop. A start and another update follow, and for even seeds a
+/// reload.
 fn restarted(seed: u64, place: (Hook, usize, Phase)) -> Plan {
     let mut plan = held(seed, Driver::ByHand, place, Kind::Stop);
     let write = Kind::Write(Content::Good, seed.is_multiple_of(2));
@@ -73,7 +76,8 @@ fn restarted(seed: u64, place: (Hook, usize, Phase)) -> Plan {
     plan
 }
 
-/// The same where the build stops the reloader, so that its value is not published: the start comes while that is dropped.
+/// The build stops the reloader, so that its value is not published. The start comes while that
+/// value is dropped.
 fn discarded(seed: u64) -> Plan {
     let mut plan = held(seed, Driver::ByHand, (Hook::Discard, 0, Phase::Callback), Kind::Start);
     plan.hooks[0][Hook::Build as usize].push(Action::Call(0, Kind::Stop).into());
@@ -82,14 +86,14 @@ fn discarded(seed: u64) -> Plan {
     plan
 }
 
-/// A reload whose update is published, whereupon a callback stops the reloader.
+/// A reload publishes its update, and then a callback stops the reloader.
 fn published() -> Plan {
     let mut plan = held(0, Driver::Worker, (Hook::Look, 0, Phase::Look), Kind::Reload);
     plan.hooks[0][Hook::Publish as usize].push(Action::StopAndAwait.into());
     plan
 }
 
-/// A call by the driver itself.
+/// The driver itself makes a call.
 fn own(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase), kind: Kind) -> Plan {
     let mut plan = held(seed, driver, (hook, skip, phase), kind);
     plan.threads.pop();
@@ -97,7 +101,7 @@ fn own(seed: u64, driver: Driver, (hook, skip, phase): (Hook, usize, Phase), kin
     plan
 }
 
-/// Each call that is asked for while nobody drives, and while a worker waits.
+/// Each call while no driver runs, and while a worker waits.
 fn idle(seed: u64, driver: Driver, kind: Kind) -> Plan {
     let mut plan = Plan::empty(seed, vec![driver == Driver::Worker]);
     let call = |kind| Step::from(Action::Call(0, kind));
@@ -136,7 +140,7 @@ fn inv13_each_call_in_each_phase_returns_and_keeps_its_promise() {
             Err(why) => panic!("{why}"),
         }
     }
-    // Asked for before the worker looks, and answered by what that publishes.
+    // The request comes before the worker reads, and the worker's publication answers it.
     let seen = run(&published()).unwrap();
     let first = seen.calls.iter().find(|called| called.kind == Kind::Reload && !called.driver).unwrap();
     assert_eq!(first.outcome, Outcome::Reload(Reload::Reloaded), "the stop comes after the publication");
@@ -145,7 +149,7 @@ fn inv13_each_call_in_each_phase_returns_and_keeps_its_promise() {
     print("by the driver itself", &coverage.own);
     for ((kind, others), own) in Kind::ALL.iter().zip(&coverage.others).zip(&coverage.own) {
         assert!(others.iter().all(|count| *count > 0), "{kind:?} was not called in each phase: {others:?}");
-        // While it is idle the driver calls nobody.
+        // An idle driver calls no code of the embedder.
         assert!(own[1..].iter().all(|count| *count > 0), "{kind:?} was not called in each phase: {own:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Plans: what each thread and each hook of a schedule does, made from a seed.
+//! Plans of the actions of each thread and each hook of a schedule, made from a seed.
 
 /// SplitMix64, after Steele, Lea and Flood 2014.
 #[derive(Clone, Debug)]
@@ -27,9 +27,9 @@ pub enum Content {
     Bad,
     /// Only the first file is written.
     Half,
-    /// Good, and trusts somebody no longer.
+    /// Valid, and reduces the trust.
     Shrinks,
-    /// Good from a far date on.
+    /// Valid from a distant date on.
     Later,
 }
 
@@ -38,13 +38,13 @@ pub enum Kind {
     Reload,
     Start,
     Stop,
-    /// Drops the reloader; the handles stay.
+    /// Drops the reloader, and keeps the handles.
     Drop,
     Status,
-    /// Subscribes, and reads what every subscriber has to read.
+    /// Subscribes, and reads the events of all subscribers.
     Events,
     Current,
-    /// `wait_published`, for a moment.
+    /// Calls `wait_published` with a short limit.
     Wait,
     /// Polls a future of the next publication.
     Published,
@@ -52,7 +52,7 @@ pub enum Kind {
     Shrunk,
     /// Drops futures and subscribers.
     Forget,
-    /// Writes both files one after the other; in place, or by a rename each.
+    /// Writes both files one after the other, in place if true, or else by one rename each.
     Write(Content, bool),
 }
 
@@ -79,7 +79,7 @@ impl Kind {
             .unwrap()
     }
 
-    /// Whether it may wait for the driver.
+    /// Returns whether the call may wait for the driver.
     fn waits(self) -> bool {
         matches!(self, Self::Reload | Self::Start | Self::Stop | Self::Drop | Self::Wait)
     }
@@ -90,21 +90,23 @@ pub enum Action {
     /// Calls the reloader of this number.
     Call(usize, Kind),
     Panic,
-    /// Waits until another thread does something, for a moment at most.
+    /// Waits for a moment at most until another thread acts.
     GiveWay,
-    /// Holds the driver until the other thread has made its calls, and has returned from the last or sleeps in it.
+    /// Holds the driver until the other thread has made its calls, and has returned from the last
+    /// or sleeps in it.
     Hold,
-    /// Holds the driver so, then stops the reloader, and waits for the return of the other thread.
+    /// Holds the driver in the same way, then stops the reloader, and waits until the other thread
+    /// returns.
     StopAndAwait,
-    /// Stops the reloader once no other thread holds it, so that whoever drops it then is the last.
+    /// Stops the reloader once no other thread holds it, so that a later drop is the last.
     StopAlone,
-    /// Waits until the driver is held, for as many calls.
+    /// Waits until the driver is held for this many calls.
     AwaitHeld(usize),
     /// Waits until the worker has started.
     AwaitStarted,
 }
 
-/// An action, after so many visits of its hook.
+/// An action that is taken after so many visits of its hook.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     pub skip: usize,
@@ -117,7 +119,7 @@ impl From<Action> for Step {
     }
 }
 
-/// Where the code of an embedder is called.
+/// A place where a reloader calls code of the embedder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// A call of the file system.
@@ -129,9 +131,9 @@ pub enum Hook {
     Stopped,
     /// The drop of the watcher.
     Ending,
-    /// A waker.
+    /// A call of a waker.
     Wake,
-    /// The drop of a value by the driver: of one that is replaced, or that is not published after all.
+    /// The drop of a value by the driver, which was replaced or not published.
     Discard,
 }
 
@@ -151,14 +153,14 @@ impl Hook {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
-    /// How many, and which of them are started before the threads begin.
+    /// Which of the reloaders are started before the threads begin; the length is their number.
     pub started: Vec<bool>,
     pub threads: Vec<Vec<Step>>,
-    /// By reloader and hook.
+    /// The steps of each reloader and hook.
     pub hooks: Vec<Vec<Vec<Step>>>,
     /// Whether drivers give way at random.
     pub noise: bool,
-    /// Whether each step in a hook is reached, however long the other threads have ended.
+    /// Whether each step in a hook is reached, even long after the other threads have ended.
     pub complete: bool,
 }
 
@@ -212,8 +214,8 @@ fn write(random: &mut Random) -> Kind {
     Kind::Write(random.pick(&[Good, Good, Good, Bad, Half, Shrinks, Later]), random.below(2) == 0)
 }
 
-/// Whatever may be called there. A callback that waits for another reloader is the embedder's to
-/// order: here it waits for those of higher numbers only.
+/// Returns an action that is allowed in this hook. The embedder has to order callbacks that wait
+/// for other reloaders, so these wait only for reloaders of higher numbers.
 fn in_hook(random: &mut Random, of: usize, count: usize, hook: Hook) -> Action {
     if hook == Hook::Wake {
         return Action::Call(of, random.pick(&[Kind::Status, Kind::Start, Kind::Stop, Kind::Current]));

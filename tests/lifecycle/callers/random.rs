@@ -15,7 +15,7 @@ use super::{
     schedule::{Coverage, run},
 };
 
-/// Schedules that run at the same time: they wait more than they compute.
+/// Number of schedules that run at the same time. They wait more than they compute.
 const LANES: usize = 4;
 
 fn setting(name: &str) -> Option<u64> {
@@ -69,7 +69,7 @@ fn inv13_random_calls_return_and_keep_their_promises() {
     print("by other threads", &coverage.others);
     print("by the driver itself", &coverage.own);
     if one.is_none() {
-        // By chance the rarest of them may be missing; `phases` has each.
+        // By chance the rarest combinations may be missing. `phases` covers each of them.
         let count =
             |table: &[[usize; 5]; 12]| table.as_flattened().iter().filter(|count| **count > 0).count();
         assert!(

@@ -1,4 +1,5 @@
-//! Runs one plan on threads of its own, waits until everything that was asked for has happened, and judges it.
+//! Runs one plan on threads of its own, waits until every requested action has happened, and checks
+//! the history.
 
 use std::{
     sync::{
@@ -20,10 +21,10 @@ use super::{
     world::{Value, World, lock},
 };
 
-/// How long anything may take before the schedule counts as hung: generous, because the machine may be loaded.
+/// Time after which a schedule counts as hung. It is generous, because the machine may be loaded.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How often each kind of call was made in each phase, by other threads and by the driver itself.
+/// Number of calls of each kind in each phase, by other threads and by the driver itself.
 #[derive(Clone, Copy, Default)]
 pub struct Coverage {
     pub others: [[usize; 5]; 12],
@@ -60,15 +61,15 @@ impl Coverage {
     }
 }
 
-/// Runs a plan, and returns what was seen.
+/// Runs a plan, and returns its history.
 ///
 /// # Errors
-/// Whatever was violated, with the plan and the history.
+/// Every violation, with the plan and the history.
 pub fn run(plan: &Plan) -> Result<Seen, String> {
     let (sender, receiver) = mpsc::channel();
     let (world, own) = (World::new(plan), plan.clone());
     let conducted = Arc::clone(&world);
-    // A thread of its own: whatever it calls may hang.
+    // The plan runs on a thread of its own, because its calls may hang.
     let conductor = thread::Builder::new().name("conductor".to_owned()).spawn(move || {
         let result = conduct(&conducted, &own);
         drop(conducted);
@@ -103,7 +104,7 @@ pub fn run(plan: &Plan) -> Result<Seen, String> {
     Err(format!("{plan:#?}\n{}\n\n{}", history.join("\n"), wrong.join("\n")))
 }
 
-/// What each reloader told.
+/// The events of each reloader.
 type Told = Vec<Vec<Arc<Event>>>;
 
 fn conduct(world: &Arc<World>, plan: &Plan) -> Result<Told, String> {
@@ -118,7 +119,7 @@ fn conduct(world: &Arc<World>, plan: &Plan) -> Result<Told, String> {
         let run = move || {
             steps.iter().for_each(|step| world.act(step.action));
             if let (true, Some(caller)) = (caller, &mut lock(&world.hold).caller) {
-                // A drop may have been left to another thread.
+                // The drop may have been left to another thread.
                 caller.left = 0;
             }
             ended.fetch_add(1, Ordering::SeqCst);
@@ -150,7 +151,7 @@ fn conduct(world: &Arc<World>, plan: &Plan) -> Result<Told, String> {
     Ok(told)
 }
 
-/// Waits until what was asked for has happened: reloads that were queued, and starts.
+/// Waits until the queued reloads and the starts have happened.
 fn settle(world: &World, reloader: usize) -> Result<(), String> {
     let seen = Seen::of(world.history.records());
     for asked in seen.of_one(reloader) {
@@ -167,7 +168,7 @@ fn settle(world: &World, reloader: usize) -> Result<(), String> {
         }
     }
     if let Some(since) = seen.must_run_since(reloader) {
-        // The start has succeeded, and so the run before it has said that it has ended.
+        // The start has succeeded, so the run before it has already reported its end.
         let started = |records: &[Record]| {
             let last = records.iter().rev().find_map(|record| match record {
                 Record::Told { reloader: of, event } if *of == reloader => {
@@ -183,7 +184,8 @@ fn settle(world: &World, reloader: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// The last update is served: by itself where a worker runs, by hand where none does, and never after a stop.
+/// Checks that the last update is served: by a running worker without a request, otherwise after a
+/// manual reload, and never after a stop.
 fn converge(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String> {
     let site = &world.sites[reloader];
     let handle = site.handle().unwrap();
@@ -204,10 +206,10 @@ fn converge(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String
     }
     if stopped {
         write(world, reloader, Content::Good, seed.is_multiple_of(2));
-        // The oracle knows that this may have no effect.
+        // The oracle allows this call to have no effect.
         call(world, reloader, Kind::Reload);
         if !is_dropped && seed.is_multiple_of(3) {
-            // Where the driver itself has stopped it, its end was not waited for.
+            // A stop by the driver itself does not wait for the end of its run.
             call(world, reloader, Kind::Stop);
             call(world, reloader, Kind::Start);
             settle(world, reloader)?;
@@ -220,11 +222,11 @@ fn converge(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String
     let panicked =
         |record: &Record| matches!(record, Record::Panicked { reloader: of, .. } if *of == reloader);
     if runs && handle.status().watched.is_empty() && seen.records.iter().any(panicked) {
-        // No look has come to its end yet, and the next retry is an hour away.
+        // No snapshot has been completed yet, and the next retry is an hour away.
         call(world, reloader, Kind::Reload);
     }
     if runs && seed % 4 == 1 {
-        // An event that no publication comes with wakes whoever reads events.
+        // An event without a publication wakes the readers of events, too.
         let refused = refusal(&handle);
         write(world, reloader, Content::Bad, true);
         if !refused.recv_timeout(DEADLINE).unwrap_or_default() {
@@ -261,7 +263,7 @@ fn converge(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String
     Ok(())
 }
 
-/// Two threads that wait for the next publication, each in its way.
+/// Starts two threads that wait for the next publication, each in another way.
 fn waiters(handle: &rustls_reload::Reloader<Value>, seed: u64) -> Vec<mpsc::Receiver<bool>> {
     if !seed.is_multiple_of(4) {
         return Vec::new();
@@ -274,7 +276,7 @@ fn waiters(handle: &rustls_reload::Reloader<Value>, seed: u64) -> Vec<mpsc::Rece
         let mut next = || events.next_within(DEADLINE);
         while let Some(told) = next() {
             if let Event::Published { generation: new, .. } = &*told.event {
-                // The cell is never behind an event.
+                // The cell has the generation of every reported event.
                 return second.current().generation >= *new;
             }
         }
@@ -283,7 +285,7 @@ fn waiters(handle: &rustls_reload::Reloader<Value>, seed: u64) -> Vec<mpsc::Rece
     vec![on_thread(wait), on_thread(read)]
 }
 
-/// A thread that waits for the next refusal.
+/// Starts a thread that waits for the next refusal.
 fn refusal(handle: &rustls_reload::Reloader<Value>) -> mpsc::Receiver<bool> {
     let mut events = handle.events();
     on_thread(move || {
@@ -303,7 +305,7 @@ fn on_thread(work: impl FnOnce() -> bool + Send + 'static) -> mpsc::Receiver<boo
     receiver
 }
 
-/// Stops or drops the reloader: its worker, its watcher and every wait end with it.
+/// Stops or drops the reloader. Its worker, its watcher and every wait have to end.
 fn end(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String> {
     let site = &world.sites[reloader];
     let handle = site.handle().unwrap();
@@ -320,7 +322,8 @@ fn end(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String> {
     }
     for task in &*lock(&site.tasks) {
         let woken = task.flag.count.load(Ordering::SeqCst) > task.wakes;
-        // Polled by a worker that ends, after the last event of that: its end is news as well.
+        // A worker polled the future after its last event; the worker's end has to wake the future
+        // too.
         let ended =
             |called: &&Called| called.call == task.call && called.driver && called.phase == Phase::Ending;
         let due = if task.shrunk {
@@ -344,10 +347,10 @@ fn end(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// What the first subscriber was told; every other one was told an end of the same.
+/// Returns the events of the first subscriber. Each later subscriber got a tail of them.
 fn read_events(world: &World, reloader: usize) -> Result<Vec<Arc<Event>>, String> {
     let mut subscribers = std::mem::take(&mut *lock(&world.sites[reloader].subscribers));
-    // Where the driver itself has dropped the reloader, its worker may still be about to end.
+    // Where the driver itself has dropped the reloader, its worker may still be ending.
     while subscribers.iter_mut().fold(false, |any, subscriber| subscriber.read() | any) {}
     let all = &subscribers[0].told;
     for subscriber in &subscribers {
@@ -365,10 +368,10 @@ fn read_events(world: &World, reloader: usize) -> Result<Vec<Arc<Event>>, String
     Ok(all.iter().map(|told| Arc::clone(&told.event)).collect())
 }
 
-/// Drops everything, and waits until the threads and all that they held are gone.
+/// Drops everything, and waits until all threads and their references are gone.
 fn let_go(world: &Arc<World>) -> Result<(), String> {
     for site in &world.sites {
-        // Outside of the locks: whatever their drops do.
+        // Dropped outside of the locks, because their drops may call anything.
         let tasks = std::mem::take(&mut *lock(&site.tasks));
         drop(tasks);
         let reloader = lock(&site.reloader).take();
@@ -377,7 +380,7 @@ fn let_go(world: &Arc<World>) -> Result<(), String> {
         drop(handle);
     }
     let end = Instant::now() + DEADLINE;
-    // This thread and whoever started it.
+    // The two references left are this thread's and its starter's.
     while Arc::strong_count(world) > 2 {
         if Instant::now() > end {
             return Err(format!("{} references are left", Arc::strong_count(world) - 2));

@@ -1,4 +1,4 @@
-//! Futures that are polled just when something is published.
+//! Futures that are polled at the moment of a publication.
 
 use std::{
     future::Future,
@@ -37,7 +37,8 @@ fn inv13_task_polled_during_a_publication_is_ready_or_woken() {
     let world = World::new(&Plan::empty(0, vec![false]));
     let handle = world.sites[0].handle().unwrap();
     let ends = AtomicBool::new(false);
-    // The generation that the poller has come to: the next publication would wake it if the last one did not.
+    // The generation that the poller has reached. Without this, the next publication could hide a
+    // missed wake-up of the last.
     let reached = AtomicU64::new(0);
     let poll = || {
         let mut polls = 0;
@@ -55,7 +56,7 @@ fn inv13_task_polled_during_a_publication_is_ready_or_woken() {
                 shrunk.as_mut().poll(&mut context).is_ready()
             };
             polls += 1;
-            // Each of these publications shrinks the trust.
+            // Each of these publications reduces the trust.
             let is_due = !is_ready && handle.current().generation > generation;
             let end = Instant::now() + DEADLINE;
             while is_due && !woken.0.load(Ordering::SeqCst) {

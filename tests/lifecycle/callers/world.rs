@@ -1,4 +1,4 @@
-//! The reloaders of one schedule, and the code of an embedder that they call.
+//! The reloaders of one schedule, and the embedder's code that they call.
 
 use std::{
     cell::RefCell,
@@ -27,7 +27,7 @@ use super::{
     schedule::DEADLINE,
 };
 
-/// How long a driver or thread gives way at most. Nothing is judged by it.
+/// Longest time for which a driver or thread gives way. No check depends on it.
 const MOMENT: Duration = Duration::from_micros(300);
 
 pub struct Value {
@@ -38,12 +38,12 @@ pub struct Value {
 
 impl Drop for Value {
     fn drop(&mut self) {
-        // Readers drop values as well.
+        // Readers drop values too, which is no call by the driver.
         let by_hand = FRAMES.with_borrow(
             |frames| matches!(frames.last(), Some(Frame::Call(of, true)) if *of == self.reloader),
         );
         let by_driver = by_hand || thread::current().name() == Some("rustls-reload");
-        // A panic during another one would end the process.
+        // A panic during another panic would end the process.
         if by_driver && !thread::panicking() {
             self.world.hook(self.reloader, Hook::Discard);
         }
@@ -58,9 +58,9 @@ pub struct Task {
     pub shrunk: bool,
     pub generation: u64,
     pub flag: Arc<Flag>,
-    /// Its wakes when it was polled last.
+    /// The number of wake-ups when it was last polled.
     pub wakes: usize,
-    /// The call that polled it last.
+    /// The call that last polled it.
     pub call: usize,
 }
 
@@ -85,7 +85,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Reads what there is; whether that was anything.
+    /// Reads the available events. Returns whether there were any.
     pub fn read(&mut self) -> bool {
         let before = self.told.len();
         self.told.extend(std::iter::from_fn(|| self.events.try_next()));
@@ -103,7 +103,7 @@ pub struct Site {
     pub subscribers: Mutex<Vec<Subscriber>>,
     pub tasks: Mutex<Vec<Task>>,
     last_attempt: AtomicUsize,
-    /// The last number that was written.
+    /// The last number written to the files.
     pub numbers: AtomicU64,
 }
 
@@ -125,9 +125,9 @@ pub struct World {
     pub history: History,
     pub sites: Vec<Site>,
     pub calls: AtomicUsize,
-    /// What is going on now: of each call its number, and in words.
+    /// The calls in progress: the number and the text of each.
     pub going_on: Mutex<Vec<(usize, String)>>,
-    /// Scripts at work.
+    /// The number of scripts in progress.
     pub at_work: AtomicUsize,
     pub violations: Mutex<Vec<String>>,
     pub hold: Mutex<Hold>,
@@ -142,17 +142,17 @@ pub struct Hold {
 }
 
 pub struct Caller {
-    /// How many of the calls for which the driver is held have not returned.
+    /// The number of calls, for which the driver is held, that have not returned.
     pub left: usize,
     pub is_calling: bool,
-    /// Where Linux tells its state.
+    /// The file in which Linux shows the state of the thread.
     pub stat: std::path::PathBuf,
 }
 
 enum Frame {
-    /// In a call of the reloader of this number; whether that is a reload.
+    /// This thread is in a call of this reloader; true if that is a reload.
     Call(usize, bool),
-    /// In code that the reloader of this number calls.
+    /// This thread is in code that this reloader calls.
     Inside(usize),
 }
 
@@ -173,8 +173,8 @@ pub fn calling(reloader: usize, reloads: bool) -> Framed {
     Framed(())
 }
 
-/// Whether this thread drives this reloader: its worker, or a reload by hand, has called what runs here. A thread of
-/// the schedule itself is in a call whenever it is called back.
+/// Returns whether this thread drives this reloader: the calling code runs in its worker or in a
+/// manual reload. A thread of the schedule itself is in a call whenever it is called back.
 pub fn drives(reloader: usize) -> bool {
     FRAMES.with_borrow(|frames| {
         frames.iter().enumerate().any(|(place, frame)| match (frame, place.checked_sub(1)) {
@@ -187,7 +187,7 @@ pub fn drives(reloader: usize) -> bool {
     })
 }
 
-/// Sets the phase of a driver for as long as it lives.
+/// Sets the phase of a driver until it is dropped.
 struct InPhase<'a> {
     site: &'a Site,
     old: Option<(Phase, Option<ThreadId>)>,
@@ -195,7 +195,7 @@ struct InPhase<'a> {
 
 impl<'a> InPhase<'a> {
     fn new(site: &'a Site, reloader: usize, phase: Phase) -> Self {
-        // Somebody else's callback says nothing of the driver.
+        // A callback on a thread that does not drive shows nothing about the driver.
         let new = (phase, Some(thread::current().id()));
         let old = drives(reloader).then(|| std::mem::replace(&mut *site.phase.lock().unwrap(), new));
         Self { site, old }
@@ -249,12 +249,12 @@ impl World {
         let tick = self.history.note(Record::Attempt { reloader });
         site.last_attempt.store(tick, Ordering::SeqCst);
         if site.handle().is_some() {
-            // Until the driver asks what time it is.
+            // The phase ends when the driver reads its clock.
             *site.phase.lock().unwrap() = (Phase::Look, Some(thread::current().id()));
         }
     }
 
-    /// What the code of an embedder does where it is called; nothing during the first load.
+    /// Runs the script of the embedder's code at this hook; none runs during the first load.
     pub fn hook(self: &Arc<Self>, reloader: usize, hook: Hook) {
         FRAMES.with_borrow_mut(|frames| frames.push(Frame::Inside(reloader)));
         let _frame = Framed(());
@@ -276,7 +276,8 @@ impl World {
             _ => {}
         }
         let step = {
-            // Under the lock, so that whoever takes the scripts away knows which go on.
+            // Taken under the lock, so that the thread that removes the scripts knows which are in
+            // progress.
             let mut steps = lock(&site.scripts[hook as usize]);
             let due = match steps.front_mut() {
                 Some(step) if step.skip > 0 => {
@@ -302,7 +303,7 @@ impl World {
     pub fn act(self: &Arc<Self>, action: Action) {
         match action {
             Action::Call(reloader, kind) => super::calls::call(self, reloader, kind),
-            // Without the message that a panic prints.
+            // `resume_unwind` does not print the message of a panic.
             Action::Panic => resume_unwind(Box::new("by design")),
             Action::GiveWay => self.history.give_way(MOMENT),
             Action::Hold => self.hold(),
@@ -317,7 +318,7 @@ impl World {
             Action::StopAndAwait => {
                 self.hold();
                 super::calls::call(self, 0, Kind::Stop);
-                // Whoever waits for a reload does not wait for the end of this callback.
+                // A caller that waits for a reload does not wait for the end of this callback.
                 self.expect("waits in a callback for a call that a stop must end", |_| {
                     lock(&self.hold).caller.as_ref().is_some_and(|caller| caller.left == 0).then_some(())
                 });
@@ -335,7 +336,8 @@ impl World {
         }
     }
 
-    /// Holds the driver until the other thread has made its calls, and has returned from the last or sleeps in it.
+    /// Holds the driver until the other thread has made its calls, and has returned from the last
+    /// or sleeps in it.
     fn hold(&self) {
         lock(&self.hold).held = true;
         self.history.note(Record::Finished);
@@ -344,14 +346,15 @@ impl World {
         }
     }
 
-    /// Waits for what the plan counts on.
+    /// Waits for a condition that the plan relies on.
     fn expect(&self, what: &str, pick: impl FnMut(&[Record]) -> Option<()>) {
         if self.history.wait_for(DEADLINE, pick).is_none() {
             self.violation(format!("{what} in vain"));
         }
     }
 
-    /// Whether the thread that calls while the driver is held has returned, or sleeps in its call.
+    /// Returns whether the thread that calls while the driver is held has returned or sleeps in its
+    /// call.
     fn caller_is_done(&self) -> bool {
         let hold = lock(&self.hold);
         let Some(caller) = &hold.caller else { return false };
@@ -364,12 +367,12 @@ impl World {
         }
     }
 
-    /// Whether every step in a hook has been taken.
+    /// Returns whether every step in a hook has been taken.
     pub fn is_through(&self) -> bool {
         self.sites.iter().flat_map(|site| &site.scripts).all(|steps| lock(steps).is_empty())
     }
 
-    /// Nothing more happens by itself: returns once the scripts at work have ended.
+    /// Removes all scripts. Returns whether those in progress have ended within the limit.
     pub fn take_scripts(&self, limit: Duration) -> bool {
         let all = self.sites.iter().flat_map(|site| &site.scripts);
         all.for_each(|steps| lock(steps).clear());
@@ -391,9 +394,9 @@ impl Drop for AtWork<'_> {
     }
 }
 
-/// Loads a reloader whose callbacks, build, files, watcher and clock are of this world.
+/// Loads a reloader with callbacks, a build, files, a watcher and a clock of this world.
 fn load(world: &Arc<World>, reloader: usize) {
-    // What settles does so at once, and nothing is looked at without a cause that the schedule knows.
+    // Files settle at once, and every snapshot has a cause that the schedule knows.
     let (none, never) = (Duration::ZERO, Duration::from_secs(3600));
     let timing = Timing {
         settle: none,
@@ -430,7 +433,7 @@ fn load(world: &Arc<World>, reloader: usize) {
     *lock(&site.reloader) = Some(Arc::new(loaded));
 }
 
-/// The system's clock; the driver asks it at the end of each look.
+/// The system's clock, which the driver reads at the end of each snapshot.
 struct Telling {
     world: Arc<World>,
     reloader: usize,
@@ -452,7 +455,7 @@ impl Clock for Telling {
     }
 }
 
-/// Makes a value of both files: each says what it is, and both must say the same.
+/// A build step that makes a value of both files. Each file has a number, and both have to agree.
 struct Maker {
     world: Arc<World>,
     reloader: usize,
@@ -500,7 +503,7 @@ fn judge(texts: &[String; 2]) -> Verdict {
     }
 }
 
-/// Polls a future once, and keeps it where it is pending.
+/// Polls a future once, and keeps it if it is pending.
 pub fn poll(world: &Arc<World>, reloader: usize, call: usize, mut task: Task) -> Poll<u64> {
     task.wakes = task.flag.count.load(Ordering::SeqCst);
     task.call = call;
