@@ -1,4 +1,5 @@
-//! No descriptors or threads left: what is served is served, told once, tried again without an event, and got over.
+//! No descriptors or threads are left: the old set stays served, the failure is reported once and
+//! retried without an event, and the server recovers.
 
 use std::{
     fs::{self, File},
@@ -15,10 +16,11 @@ use crate::{
     fill, is_served, serves, until,
 };
 
-/// As many as the test has to fill.
+/// A limit on descriptors that is low enough for the test to use them up.
 const FEW: &[&str] = &["prlimit", "--nofile=96:96"];
 
-/// A volume as kubelet makes it, whose next update is made ready while there are descriptors and committed without any.
+/// A volume laid out as by kubelet. Its next update is prepared while there are descriptors and
+/// committed without any.
 struct Volume {
     root: tempfile::TempDir,
     updates: usize,
@@ -55,7 +57,7 @@ impl Volume {
     }
 }
 
-/// Takes all descriptors that are left but `spare`.
+/// Takes all free descriptors but `spare`.
 fn take_all_but(spare: usize) -> Vec<File> {
     let mut taken = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
@@ -86,15 +88,16 @@ fn inv03_inv05_without_descriptors_the_old_set_is_served_and_the_new_one_once_th
     let taken = take_all_but(0);
     volume.commit();
     told.wait("refused", 1);
-    // No event comes any more: these are retries, each pause twice as long as the one before.
+    // No event arrives any more, so these are retries, each after twice the pause of the one
+    // before.
     let count = || reloader.status().refused.map_or(0, |refused| refused.count);
     let (start, first) = (Instant::now(), count());
     until("three more retries", || count() >= first + 3, || format!("{:#?}", reloader.status()));
-    // In this order: another retry between the two would be one that had no time.
+    // The count is read before the clock: otherwise the time of another retry could be missing.
     let retries = count() - first;
     let took = start.elapsed();
     let first_pause = by_events_only().retry * 2_u32.pow(u32::try_from(first).unwrap() - 1);
-    // All but the first of these pauses passed as a whole.
+    // Every pause but the first lies wholly within the measured time.
     let least: Duration = (1..retries).map(|i| first_pause * 2_u32.pow(u32::try_from(i).unwrap())).sum();
     println!("{retries} retries after the first {first} within {took:?}, at least {least:?} by the back-off");
     assert!(took >= least, "{retries} retries within {took:?}, at least {least:?}");
@@ -119,7 +122,7 @@ fn inv05_however_many_descriptors_are_left_a_reload_ends_well_in_the_end() {
     told.wait("started", 1);
     let idle = held::settled_now();
     let mut refused = 0;
-    // From none until there are enough for a whole look.
+    // From no descriptor until there are enough for a whole snapshot.
     for spare in 0.. {
         let (next, old) = (&generations[spare % 2], reloader.config());
         volume.prepare(next);
@@ -157,7 +160,7 @@ fn inv05_inv11_without_descriptors_for_the_watcher_it_starts_all_the_same_and_re
     let mut volume = Volume::of(&generations[1]);
     let (reloader, told) = server(&volume);
     let idle = held::settled_now();
-    // The watcher takes three, a look some more.
+    // The watcher takes three descriptors, and a snapshot some more.
     for spare in 0..10 {
         let next = &generations[spare % 2];
         let before = told.kinds().len();

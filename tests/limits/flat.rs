@@ -1,4 +1,5 @@
-//! What a reloader holds of the system while it runs: descriptors, inotify watches and threads stay exactly as many.
+//! The number of descriptors, inotify watches and threads of a running reloader stays exactly the
+//! same.
 
 use std::fs;
 
@@ -29,7 +30,7 @@ fn inv12_descriptors_watches_and_threads_are_flat_over_a_thousand_rotations() {
         volume.publish(&next.files());
         serves(&reloader, next);
         if i == 0 || i % 100 == 99 {
-            // The old directory's watch is given up in the look after the publication.
+            // The snapshot after the publication drops the watch of the old directory.
             reloader.reload_now();
             if i == 0 {
                 running = settled_now();
@@ -61,7 +62,7 @@ fn inv12_descriptors_watches_and_threads_are_flat_over_a_hundred_removals_of_the
     let mut running = idle;
     for i in 0..100 {
         let next = &generations[1 + i % 2];
-        // The directory, or its parent as well.
+        // Removes the directory, or its parent as well.
         let gone = if i % 2 == 0 { dir.as_path() } else { dir.parent().unwrap() };
         fs::remove_dir_all(gone).unwrap();
         fs::create_dir_all(&dir).unwrap();

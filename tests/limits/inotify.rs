@@ -1,4 +1,4 @@
-//! No inotify instances or watches left, in a user namespace whose limits are the test's own.
+//! No inotify instances or watches are left, in a user namespace with limits of its own.
 
 use std::{
     fs, thread,
@@ -17,12 +17,12 @@ use crate::{
 const PROBE: &str =
     "echo 64 >/proc/sys/user/max_inotify_instances && echo 64 >/proc/sys/user/max_inotify_watches";
 
-/// Sets how many instances or watches this user namespace may have.
+/// Sets the limit on instances or watches of this user namespace.
 fn allow(what: &str, number: u32) {
     fs::write(format!("/proc/sys/user/max_inotify_{what}"), number.to_string()).unwrap();
 }
 
-/// A server that polls while it is degraded and never else: what it serves after that, it noticed by events.
+/// Loads a server that polls only while it is degraded, so that it notices later updates by events.
 fn server(volume: &Volume) -> (ServerReloader, Told) {
     let (server, told) = Told::by(volume.server().timing(by_events_only()));
     (server.load().unwrap(), told)
@@ -35,7 +35,7 @@ fn rotate(reloader: &ServerReloader, volume: &mut Volume, updates: &[Generation]
     }
 }
 
-/// Degraded from the start: `what` there is none of.
+/// The server is degraded from the start, because there is no `what`.
 fn none_at_the_start(what: &str) {
     let generations = generations(6);
     let mut volume = Volume::of(&generations[0]);
@@ -46,7 +46,7 @@ fn none_at_the_start(what: &str) {
     let degraded = reloader.status().degraded.expect("degraded").0;
     assert_eq!(degraded.layer(), Layer::Watch, "{degraded}");
     println!("told: {degraded}");
-    // Polled every 100 ms, and not for what a watcher says that is not to be had.
+    // The server polls every 100 ms, and takes no snapshot because of the missing watcher.
     let (start, looks) = (Instant::now(), reloader.status().snapshots);
     thread::sleep(Duration::from_millis(500));
     let (looks, took) = (reloader.status().snapshots - looks, start.elapsed());
@@ -110,7 +110,7 @@ fn inv05_inv11_inotify_watches_that_run_out_while_rearming_are_told_once_and_rec
     let (reloader, told) = server(&volume);
     reloader.start().unwrap();
     told.wait("started", 1);
-    // Those in place stay; a directory that is new on the way cannot be watched.
+    // Existing watches stay, but a directory that is new on the path cannot be watched.
     allow("watches", 1);
     rotate(&reloader, &mut volume, &generations[1..4]);
     told.wait("degraded", 1);

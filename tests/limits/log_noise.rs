@@ -1,4 +1,5 @@
-//! A rotation that succeeds emits nothing at WARN or above, whoever emits it. `tests/detection` listens as well.
+//! A successful rotation emits no record at WARN or above, from any crate. `tests/detection` checks
+//! this as well.
 
 #[path = "../common/records.rs"]
 mod records;
@@ -26,8 +27,8 @@ fn make(dir: &Path, generation: &Generation) {
     }
 }
 
-/// A directory is removed with all in it each time, and the watcher's events of that come before those of the next
-/// rotation, which is waited for: after the last one nothing is removed.
+/// Each rotation removes a directory with its files. The events of that removal arrive before those
+/// of the next rotation, which the test waits for. After the last rotation nothing is removed.
 ///
 /// Checks: INV-11, INV-08.
 #[test]
@@ -41,7 +42,7 @@ fn inv11_good_rotations_log_no_warning_through_log_or_tracing() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
 
-    // kubelet's.
+    // A volume as kubelet makes it.
     let mut volume = Volume::of(next(0));
     let reloader = serve(&volume.dir());
     for round in 1..12 {
@@ -50,7 +51,8 @@ fn inv11_good_rotations_log_no_warning_through_log_or_tracing() {
     }
     reloader.stop().unwrap();
 
-    // A link to a release, in which the files lie two directories deep; the last release is removed at once.
+    // A link to a release in which the files are two directories deep. The last release is removed
+    // at once.
     let release = |round: usize| at("releases").join(round.to_string());
     make(&release(0).join("etc/tls"), next(0));
     symlink(release(0), at("current")).unwrap();
@@ -64,7 +66,7 @@ fn inv11_good_rotations_log_no_warning_through_log_or_tracing() {
     }
     reloader.stop().unwrap();
 
-    // A directory in the place of another, which is removed from where it went.
+    // A directory replaces another one, which is then removed from its new place.
     make(&at("live/tls"), next(0));
     let reloader = serve(&at("live/tls"));
     for round in 1..8 {

@@ -1,9 +1,10 @@
-//! What the operating system refuses or does behind one's back, for real: no inotify instances or watches left, no
-//! descriptors or threads left, permissions of a user that is not root, an event queue that overflows, mounts that come
-//! and go. And what a reloader holds of the system, which must stay flat, and what it logs.
+//! Real refusals and side effects of the operating system: no inotify instances, watches,
+//! descriptors or threads left, permissions of a user other than root, an event queue that
+//! overflows, and mounts that come and go. Also the resources of a reloader, which must not grow,
+//! and its log.
 //!
-//! Each test runs in a process of its own, with a limit, a user or a namespace of its own where it needs one. Where that
-//! is not permitted, the test says on stderr that it checked nothing, and why.
+//! Each test runs in a process of its own, with its own limit, user or namespace where it needs
+//! one. Where that is not permitted, the test says on stderr that it checked nothing, and why.
 #![cfg(all(target_os = "linux", not(loom)))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: a test may panic and print
 
@@ -31,19 +32,19 @@ use std::{
 use common::{DEADLINE, Generation};
 use rustls_reload::{Error, Event, ServerBuilder, ServerReloader};
 
-/// Everything that a reloader tells, from its load on.
+/// Every event of a reloader from its load on.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<Event>>>);
 
 impl Told {
-    /// Has the server tell here.
+    /// Returns the builder of a server that reports here.
     fn by(server: ServerBuilder) -> (ServerBuilder, Self) {
         let told = Self::default();
         let keep = told.clone();
         (server.on_event(move |event| keep.0.lock().unwrap().push(event.clone())), told)
     }
 
-    /// The kinds of the events, in order.
+    /// Returns the kinds of the events, in order.
     fn kinds(&self) -> Vec<&'static str> {
         self.0.lock().unwrap().iter().map(kind).collect()
     }
@@ -52,19 +53,20 @@ impl Told {
         self.kinds().iter().filter(|kind| **kind == wanted).count()
     }
 
-    /// Waits until an event of this kind has been told so often.
+    /// Waits until this many events of this kind were reported.
     fn wait(&self, wanted: &str, times: usize) {
         until(&format!("{wanted} told {times} times"), || self.count(wanted) >= times, || self.text());
     }
 
-    /// Waits for these kinds of events in this order, the first so many passed over; fails if others were told.
+    /// Waits for these kinds of events in this order, after the first `passed_over` events. Fails
+    /// if other events were reported.
     fn is(&self, passed_over: usize, wanted: &[&str]) {
         let wanted_all = passed_over + wanted.len();
         until(&format!("{wanted:?}"), || self.kinds().len() >= wanted_all, || self.text());
         assert_eq!(self.kinds()[passed_over..], *wanted, "{}", self.text());
     }
 
-    /// What the last event of these two kinds is about.
+    /// Returns the error of the last refusal or degradation.
     fn last_error(&self) -> Error {
         let told = self.0.lock().unwrap();
         let error = told.iter().rev().find_map(|event| match event {
@@ -95,12 +97,12 @@ fn kind(event: &Event) -> &'static str {
     }
 }
 
-/// Returns once `reached`; panics with what `or` says if that takes too long.
+/// Waits until `reached` returns true. Panics with the text of `or` if that takes too long.
 fn until(what: &str, mut reached: impl FnMut() -> bool, or: impl Fn() -> String) {
     let start = Instant::now();
     while !reached() {
         assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}; instead:\n{}", or());
-        // Neither a status nor /proc raises an event that could be waited for.
+        // Neither a status nor /proc raises an event to wait for.
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -112,12 +114,12 @@ fn fill(dir: &Path, generation: &Generation) {
     }
 }
 
-/// Waits until exactly this leaf is what a handshake gets, and that for good: the files hold nothing else.
+/// Waits until handshakes get exactly this leaf. The files contain no other, so that it stays.
 fn serves(reloader: &ServerReloader, generation: &Generation) {
     common::wait_for_leaf(reloader, &generation.server);
 }
 
-/// Whether a handshake at this moment gets this leaf.
+/// Returns whether a handshake at this moment gets this leaf.
 fn is_served(reloader: &ServerReloader, generation: &Generation) -> bool {
     common::presented(reloader)[0] == generation.server.leaf
 }

@@ -1,4 +1,5 @@
-//! Mounts over what is watched: no event tells of them, so the poll finds them; what happens in them is told by events.
+//! Mounts over watched directories: no event reports a mount, so the poll finds it. Changes inside
+//! of a mount are reported by events.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -25,7 +26,7 @@ fn mount(arguments: &[&str], at: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Takes the mount away, also while a look has a directory in it open.
+/// Removes the mount, even while a snapshot has a directory in it open.
 fn unmount(at: &Path) {
     let output = Command::new("umount").arg("--lazy").arg(at).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -58,7 +59,7 @@ fn inv05_a_directory_mounted_over_the_watched_one_and_unmounted_again_is_served_
         unmount(&dir);
         serves(&reloader, &generations[0]);
     }
-    // One above the other, then both away; and over the parent.
+    // Mounts one directory over the other, removes both, and mounts one over the parent.
     mount(&["--bind", other.to_str().unwrap()], &dir);
     serves(&reloader, &generations[1]);
     mount(&["-t", "tmpfs", "none"], &dir);
@@ -99,7 +100,7 @@ fn inv03_inv11_an_empty_mount_over_the_watched_directory_is_refused_once_until_i
     assert!(is_served(&reloader, &generations[1]));
 }
 
-/// A server that polls once an hour: what it serves without being asked, it noticed by events.
+/// Loads a server that polls once an hour, so that it notices updates by events unless it is asked.
 fn by_events(dir: &Path) -> (ServerReloader, Told) {
     let (server, told) = Told::by(server_in(dir).timing(by_events_only()));
     let reloader = server.load().unwrap();
@@ -119,7 +120,7 @@ fn inv05_after_a_mount_and_after_its_end_events_are_at_work_where_the_files_are(
     let (reloader, told) = by_events(&dir);
     let mut above = Volume::of(&generations[1]);
     mount(&["--bind", above.dir().to_str().unwrap()], &dir);
-    // In place of a poll, which needs no event either.
+    // A manual reload replaces the poll, which needs no event either.
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
     for next in &generations[2..4] {
         above.publish(&next.files());
@@ -132,7 +133,7 @@ fn inv05_after_a_mount_and_after_its_end_events_are_at_work_where_the_files_are(
         below.publish(&next.files());
         serves(&reloader, next);
     }
-    // What goes on in the directory that is no longer there is nobody's business.
+    // Changes in the directory that is no longer mounted there do not concern the server.
     above.publish(&generations[6].files());
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     let published = ["published"; 6];
@@ -156,7 +157,8 @@ fn inv08_a_file_mounted_alone_is_found_by_the_poll_and_stays_what_it_is() {
     told.wait("started", 1);
     mount(&["--bind", source.to_str().unwrap()], &file);
     serves(&reloader, &generations[1]);
-    // Replaced at its source, as kubelet does: the mount keeps the old file, and there is nothing to see.
+    // The file is replaced at its source, as kubelet does. The mount keeps the old file, so the
+    // server sees no change.
     replace(&source, both(&generations[2]).as_bytes());
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     assert_eq!(reloader.status().differs_since, None);
@@ -169,7 +171,7 @@ const FUSE: &[&str] = &["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0
 const FUSE_PROBE: &str = "mount -t tmpfs none /tmp && mkdir /tmp/a && \
     mount -i -t fuse -o fd=0,rootmode=40000,user_id=0,group_id=0 none /tmp/a 0<>/dev/fuse";
 
-/// The process that stands behind a FUSE mount, until that ends: it says how large it is, and nothing else (`linux/fuse.h`).
+/// Serves a FUSE mount until it ends. The file system only reports its size (`linux/fuse.h`).
 fn stands_behind(mut device: File) {
     const STATFS: u32 = 17;
     const INIT: u32 = 26;
@@ -178,19 +180,20 @@ fn stands_behind(mut device: File) {
         let number = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().unwrap());
         assert_eq!(number(0) as usize, length);
         let (error, answer) = match number(4) {
-            // Version 7.12, and the most that is written at once.
+            // Version 7.12, and the most bytes that one request may write.
             INIT => (0_i32, [7_u32, 12, 0, 0, 0, 4096].map(u32::to_ne_bytes).concat()),
             STATFS => (0, vec![0; 80]),
             _ => (-38, Vec::new()),
         };
         let length = 16 + answer.len() as u32;
         let answer = [&length.to_ne_bytes()[..], &error.to_ne_bytes(), &request[8..16], &answer].concat();
-        // Nobody waits for it any more where the mount has ended.
+        // Nobody waits for the reply once the mount has ended.
         let _ = device.write(&answer);
     }
 }
 
-/// Checks: INV-11. Every watch there is accepted, and nothing comes of what the process behind it changes.
+/// Checks: INV-11. Watches there are accepted, but no event reports a change by the serving
+/// process.
 #[test]
 fn inv11_a_fuse_mount_is_silent_and_what_it_lies_over_is_not() {
     if !alone!(MOUNTS, FUSE_PROBE) {
@@ -202,7 +205,8 @@ fn inv11_a_fuse_mount_is_silent_and_what_it_lies_over_is_not() {
     let mut command = Command::new("mount");
     command.args(FUSE).arg(dir.path()).stdin(device.try_clone().unwrap());
     let output = command.output().unwrap();
-    // Its descriptor goes with it, and only then does the device end with the mount.
+    // `command` holds a descriptor of the device. The device ends with the mount only once that is
+    // closed.
     drop(command);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let behind = thread::spawn(move || stands_behind(device));

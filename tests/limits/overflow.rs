@@ -1,4 +1,5 @@
-//! A real overflow of the inotify queue: a server in a process of its own is stopped while more happens than fits.
+//! A real overflow of the inotify queue: a server process is suspended while more events happen
+//! than fit.
 
 use std::{
     fs::{self, File},
@@ -20,10 +21,10 @@ use crate::{
     own, until,
 };
 
-/// Where the server's volume is.
+/// The place of the server's volume.
 const DIR: &str = "LIMITS_DIR";
 
-/// A server process; ended when this is dropped, also while it is stopped.
+/// A server process. It is ended when this is dropped, even while it is suspended.
 struct Server {
     process: Child,
     address: String,
@@ -36,7 +37,7 @@ impl Server {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let address = lines.find_map(|line| Some(line.unwrap().split_once("listening on ")?.1.to_owned()));
         let server = Self { process, address: address.expect("a server that listens") };
-        // What else it says is of no interest, but it must not block on it.
+        // The remaining output is read and dropped, so that the server does not block on it.
         std::thread::spawn(move || lines.for_each(drop));
         server
     }
@@ -51,7 +52,7 @@ impl Server {
         until(&format!("state {state:?}"), || state.contains(&now().as_str()), now);
     }
 
-    /// The leaf that a new connection is served.
+    /// Returns the leaf that a new connection gets.
     fn leaf(&self, client: &Arc<ClientConfig>) -> Vec<u8> {
         let mut tcp = TcpStream::connect(&self.address).unwrap();
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -71,7 +72,7 @@ impl Drop for Server {
     }
 }
 
-/// The server process: serves one handshake after another until nobody holds its stdin any more.
+/// The server process, which serves one handshake after another until its stdin is closed.
 fn serve() {
     let dir = std::env::var_os(DIR).unwrap();
     let reloader = server_in(Path::new(&dir)).timing(by_events_only()).load().unwrap();
@@ -86,12 +87,13 @@ fn serve() {
     });
     for tcp in listener.incoming() {
         let mut tls = ServerConnection::new(reloader.config()).unwrap();
-        // A client that goes away in the middle is its own business.
+        // A client that leaves in the middle of a handshake is no failure of the server.
         let _ = tls.complete_io(&mut tcp.unwrap());
     }
 }
 
-/// A queue of the test's own on the same directory, which overflows where the server's does.
+/// An inotify queue of the test on the same directory, which overflows at the same point as the
+/// server's.
 struct Witness(OwnedFd);
 
 impl Witness {
@@ -102,7 +104,7 @@ impl Witness {
         Self(queue)
     }
 
-    /// Whether it has overflowed, and whether it held anything about this name.
+    /// Returns whether the queue has overflowed, and whether it had an event with this name.
     fn read(&self, name: &str) -> (bool, bool) {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.0, &mut buffer);
@@ -115,7 +117,7 @@ impl Witness {
     }
 }
 
-/// So many files that come and go; neither of their names counts.
+/// Makes and removes this many files. Their names do not concern the server.
 fn noise(dir: &Path, files: usize) {
     for i in 0..files {
         let path = dir.join(format!("neighbour-{i}"));
@@ -145,7 +147,7 @@ fn inv05_inv06_a_rotation_lost_in_an_overflow_is_served_and_later_ones_are_notic
         let first = 1 + 3 * round;
         let witness = Witness::of(&volume.dir());
         server.signal("-STOP", &["T"]);
-        // Two events a file reach the witness, more the server.
+        // Each file causes two events for the witness, and more for the server.
         noise(&volume.dir(), room / 2 + 100);
         volume.publish(&generations[first].files());
         noise(&volume.dir(), 100);

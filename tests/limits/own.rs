@@ -1,5 +1,5 @@
-//! A process of its own for a test: the test binary once more, behind a command that changes a limit, the user or a
-//! namespace.
+//! Runs a test in a process of its own: the test binary again, behind a command that changes a
+//! limit, the user or a namespace.
 
 use std::{
     ffi::OsStr,
@@ -8,16 +8,17 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Set in the process of its own: to the name of the test that runs there.
+/// Set in the child process: the name of the test that runs there.
 const INSIDE: &str = "LIMITS_INSIDE";
 
-/// A user namespace in which one is root: its limits on inotify are one's own.
+/// A user namespace in which the process is root and has its own limits on inotify.
 pub(crate) const USER: &[&str] = &["unshare", "--user", "--map-root-user"];
-/// The same and a mount namespace: what is mounted is gone when the process is.
+/// A user namespace and a mount namespace, so that mounts end with the process.
 pub(crate) const MOUNTS: &[&str] = &["unshare", "--user", "--map-root-user", "--mount"];
 
-/// Whether the test that says this is in the process of its own. If not, it is run there, behind the command given, and
-/// has nothing more to do here; what a shell in that place must be able to do comes last.
+/// Returns whether the calling test is in its child process. If not, runs the test there, behind
+/// the given command, and the caller has nothing more to do. The last argument is a shell command
+/// that has to succeed there.
 macro_rules! alone {
     ($wrapper:expr, $probe:expr) => {{
         let name = $crate::common::this_test!();
@@ -32,12 +33,13 @@ pub(crate) fn is_inside(name: &str) -> bool {
     std::env::var_os(INSIDE).is_some_and(|inside| inside == name)
 }
 
-/// Runs the test in a process of its own, and fails if it fails there. Where that process is not permitted, says so.
+/// Runs the test in a child process, and fails if it fails there. Where that process is not
+/// permitted, says so.
 pub(crate) fn run(name: &str, wrapper: &[&str], exe: &Path, probe: &str) {
     if !permitted(name, wrapper, probe) {
         return;
     }
-    // What hangs there would hang here for ever.
+    // The time limit ends a child process that hangs.
     let wrapper = [&["timeout", "--kill-after=5", "300"], wrapper].concat();
     let output = command(name, &wrapper, exe).output().unwrap();
     let text =
@@ -47,7 +49,7 @@ pub(crate) fn run(name: &str, wrapper: &[&str], exe: &Path, probe: &str) {
     println!("{text}");
 }
 
-/// Starts the test in a process of its own, to be talked to.
+/// Starts the test in a child process with piped stdin and stdout.
 pub(crate) fn start(name: &str, wrapper: &[&str]) -> Child {
     let mut command = command(name, wrapper, &std::env::current_exe().unwrap());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
@@ -63,7 +65,8 @@ fn command(name: &str, wrapper: &[&str], exe: &Path) -> Command {
     command
 }
 
-/// Whether a shell can do what `probe` says behind this command; if not, that is told where nothing captures it.
+/// Returns whether the shell command `probe` succeeds behind this command. If not, reports that
+/// past the capture of output.
 pub(crate) fn permitted(name: &str, wrapper: &[&str], probe: &str) -> bool {
     let words = [wrapper, &["sh", "-c", probe]].concat();
     let why = match Command::new(words[0]).args(&words[1..]).output() {
@@ -72,7 +75,7 @@ pub(crate) fn permitted(name: &str, wrapper: &[&str], probe: &str) -> bool {
         Err(error) => error.to_string(),
     };
     let line = format!("NOT CHECKED: {name}: {} is not permitted here: {why}\n", words.join(" "));
-    // Not by eprintln, which the test binary captures of tests that pass.
+    // `eprintln` would be captured in a test that passes.
     std::io::stderr().lock().write_all(line.as_bytes()).unwrap();
     false
 }

@@ -1,4 +1,4 @@
-//! A user that is not root, who meets what root never does: files and directories that cannot be read.
+//! Tests as a user other than root, for whom files and directories can be unreadable.
 
 use std::{
     fs,
@@ -18,11 +18,11 @@ use crate::{
 
 /// The user `nobody`.
 const NOBODY: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-/// A directory that the test made as root.
+/// Set to a directory that the test made as root.
 const DIR: &str = "LIMITS_DIR";
 
-/// Whether this is the test as the other user. If not, it is run so: from a copy of the test binary that this user can
-/// read, with a directory in which `prepare` made as root what it needs.
+/// Returns whether the test runs as the other user. If not, runs it as that user: from a copy of
+/// the test binary that the user can read, with a directory that `prepare` has filled as root.
 fn is_nobody(name: &str, prepare: impl FnOnce(&Path)) -> bool {
     is_user(name, NOBODY, prepare)
 }
@@ -54,8 +54,9 @@ fn dir() -> PathBuf {
     std::env::var_os(DIR).unwrap().into()
 }
 
-/// A key that cannot be read once it has been swapped in, and then can: changed by another name of the same file, in a
-/// directory that nobody watches. `met` waits until the server has met it.
+/// Publishes a key that cannot be read, and makes it readable later. The mode is changed by another
+/// name of the file, in a directory that is not watched. `met` waits until the server has tried to
+/// read it.
 fn unreadable_key(timing: Timing, met: impl Fn(&ServerReloader, &Told)) -> (ServerReloader, Told) {
     let generations = generations(3);
     let mut volume = Volume::of(&generations[0]);
@@ -84,7 +85,8 @@ fn inv05_a_key_that_is_unreadable_for_a_moment_is_read_later_without_an_event() 
     if !is_nobody(&this_test!(), |_| {}) {
         return;
     }
-    // Nothing is told before the settle time is over, unless the machine is so loaded that it is over.
+    // The long settle time keeps the failure from being reported first, unless the machine is very
+    // loaded.
     let timing = Timing { settle: std::time::Duration::from_secs(2), ..by_events_only() };
     let (_running, told) = unreadable_key(timing, |reloader, _| {
         let met = || reloader.status().refused.is_some_and(|refused| refused.count >= 2);
@@ -134,14 +136,14 @@ fn inv05_inv11_an_ancestor_that_cannot_be_listed_is_told_once_and_the_rest_is_wa
         fill(&release, generation);
     }
     symlink("release-0", &tls).unwrap();
-    // No poll at all: what is beneath that directory is noticed by events.
+    // There is no poll, so that changes beneath that directory are noticed by events.
     let timing = by_events_only();
     let timing = Timing { degraded_poll: timing.poll, ..timing };
     let (server, told) = Told::by(server_in(&tls).timing(timing));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();
     told.wait("started", 1);
-    // The directory that holds the copy of this binary is one as well.
+    // The directory of the copied binary cannot be listed either.
     let unlisted = [dir().parent().unwrap().to_owned(), dir()];
     assert_eq!(reloader.status().unwatched, unlisted);
     println!("told:\n{}", told.text());
@@ -180,17 +182,17 @@ fn inv05_inv11_a_link_re_pointed_in_a_directory_that_cannot_be_listed_is_found_b
         fs::rename(&link, &tls).unwrap();
         serves(&reloader, next);
     }
-    // The directory that holds the copy of this binary only leads there.
+    // The directory of the copied binary is only traversed.
     told.is(0, &["warning", "degraded", "started", "published", "published", "published"]);
     assert_eq!(reloader.status().unwatched, [dir().parent().unwrap()]);
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     chmod(&dir(), 0o711);
 }
 
-/// A user whose threads nobody else's are counted with.
+/// A user without any other process, because a user's threads are counted together.
 const LONELY: &[&str] = &["setpriv", "--reuid=64317", "--regid=64317", "--clear-groups"];
 
-/// The command that allows this process so many threads of its user.
+/// Returns the command that limits the threads of this process's user.
 fn allow_threads(number: usize) -> String {
     format!("prlimit --pid {} --nproc={number}:", std::process::id())
 }
@@ -204,10 +206,11 @@ fn inv05_inv11_without_a_thread_for_the_watcher_it_starts_all_the_same_and_recov
     let mut volume = Volume::of(&generations[0]);
     let (server, told) = Told::by(volume.server().timing(by_events_only()));
     let reloader = server.load().unwrap();
-    // Waits to be told to allow more: no process can be started once there are no threads.
+    // This command waits for a line on stdin to raise the limit, because no process can be started
+    // without threads.
     let later = format!("read _ && exec {}", allow_threads(1_000));
     let mut later = Command::new("sh").args(["-c", &later]).stdin(Stdio::piped()).spawn().unwrap();
-    // As many as there are, and the driver.
+    // Allows the present threads and the driver's.
     let threads = fs::read_dir("/proc/self/task").unwrap().count() + 1;
     let now = Command::new("sh").args(["-c", &format!("exec {}", allow_threads(threads + 1))]).status();
     assert!(now.unwrap().success());
@@ -226,10 +229,11 @@ fn inv05_inv11_without_a_thread_for_the_watcher_it_starts_all_the_same_and_recov
     told.is(3, &["restored", "published", "stopped"]);
 }
 
-/// Checks: INV-13, INV-15. Where tokio's own threads for blocking work would panic.
+/// Checks: INV-13, INV-15. In this state tokio's own threads for blocking work would panic.
 #[test]
 fn inv13_inv15_without_threads_a_start_and_a_reload_are_refused_and_a_stop_works() {
-    // Another user, since the threads of all processes of a user are counted.
+    // This test uses another user, because the threads of all processes of a user are counted
+    // together.
     let user = ["setpriv", "--reuid=64318", "--regid=64318", "--clear-groups"];
     if !is_user(&this_test!(), &user, |_| {}) {
         return;
@@ -242,7 +246,8 @@ fn inv13_inv15_without_threads_a_start_and_a_reload_are_refused_and_a_stop_works
         let (shutdown, receiver) = tokio::sync::watch::channel(false);
         let worker = one.spawn_worker(receiver.clone()).unwrap();
         started(&mut events);
-        // No more than there are; root of nothing may set no higher limit again, and need not.
+        // Allows no further thread. A user without capabilities cannot raise the limit again, and
+        // need not.
         let now = Command::new("sh").args(["-c", &format!("exec {}", allow_threads(1))]).status();
         assert!(now.unwrap().success());
         let Reload::Refused(error) = one.reload().await else { panic!("a thread all the same") };

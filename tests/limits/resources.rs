@@ -1,4 +1,4 @@
-//! Threads, descriptors and watches of a reloader, counted from outside.
+//! Threads, descriptors and watches of a reloader, as the system counts them.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn inv12_inv13_threads_descriptors_and_watches_are_flat_while_it_runs_and_gone_a
             let next = &generations[1 + i % 2];
             volume.publish(&next.files());
             common::wait_for_leaf(&reloader, &next.server);
-            // The old directory's watch is given up in the look after the publication.
+            // The snapshot after the publication drops the watch of the old directory.
             reloader.reload_now();
         }
     };
@@ -32,7 +32,7 @@ fn inv12_inv13_threads_descriptors_and_watches_are_flat_while_it_runs_and_gone_a
         assert!(running.watches > 2 && running.threads > idle.threads, "{running:?}");
         rotate(&mut volume, 20);
         assert_eq!(settled(running), running, "after twenty rotations");
-        // A refused set, over and over.
+        // Publishes a broken set, and reloads repeatedly.
         volume.publish(&generations[1].files());
         reloader.reload_now();
         volume.publish_spoilt(&generations[2].files(), |dir| fs::write(dir.join("tls.key"), "").unwrap());
