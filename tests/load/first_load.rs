@@ -17,8 +17,8 @@ use std::{
 use case::{Beside, Case, Outcome, Pace, Publisher};
 use rustls_reload::Timing;
 
-/// Short enough for a few hundred loads, and longer than a thread is held up as a rule. A publisher
-/// that is held up for longer is given a longer one.
+/// Short enough for a few hundred loads, and longer than the usual pauses of a thread. A publisher
+/// that is held up for longer gets a longer settle time.
 const SETTLE: Duration = Duration::from_millis(120);
 
 fn timing(settle: Duration) -> Timing {
@@ -30,7 +30,8 @@ fn quiet(fresh: bool) -> Case {
     Case { publisher, fresh, at: None, slow: false, pace, beside: Beside::Nothing }
 }
 
-/// Every call of an undisturbed load, and a few more: a load that is disturbed takes longer.
+/// Returns a case for every call of an undisturbed load, and for several more, because a disturbed
+/// load takes longer.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for fresh in [true, false] {
@@ -48,7 +49,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Runs each case, most of which is waiting; hands each outcome on.
+/// Runs all cases, many at a time, because they mostly wait.
 fn each(cases: &[Case], run: impl Fn(&Case) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -93,7 +94,7 @@ fn inv01_a_first_load_takes_no_half_of_an_update() {
     assert!(old > 0 && new > cases.len() / 2 && void < cases.len() / 10, "{old}, {new}, {void}");
 }
 
-/// Breaks: INV-01. A load that does not wait for files to hold still.
+/// Breaks: INV-01. A load that does not wait until the files are stable.
 #[test]
 fn inv01_a_first_load_that_does_not_settle_is_caught() {
     let cases: Vec<_> = cases().into_iter().filter(|case| case.pace == Pace::ByTime && !case.slow).collect();
@@ -106,7 +107,7 @@ fn inv01_a_first_load_that_does_not_settle_is_caught() {
     assert!(halves > 20, "{halves}");
 }
 
-/// Checks: INV-05. The pauses that the loader asks for are judged, not the time that they took.
+/// Checks: INV-05. The requested pauses are checked, not the time that they took.
 #[test]
 fn inv12_a_first_load_of_quiet_files_waits_once_at_most() {
     let old = quiet(false).run(SETTLE, timing(SETTLE));

@@ -1,4 +1,5 @@
-//! An inspection says what a load does: the same refusal, and of what passes everything that a stage found.
+//! An inspection reports the result of a load: the same refusal, and for a set that passes
+//! everything that the stages found.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A pair that is valid for so many days from now.
+/// Makes a pair that is valid for this many days from now.
 fn valid_for(ca: &Authority, days: u32) -> Pair {
     let now = SystemTime::now();
     ca.issue(&Subject::server("localhost").valid(now - DAY, now + days * DAY), &PrivateKey::p256())
@@ -24,7 +25,7 @@ fn layers(warnings: &[Error]) -> Vec<Layer> {
     warnings.iter().map(Error::layer).collect()
 }
 
-/// The warnings of the pair in `dir`, with two weeks for an end that is near.
+/// Returns the warnings about the pair in `dir`, where an end within two weeks is near.
 fn warnings(volume: &Volume) -> Vec<Error> {
     let inspection = volume.server().inspect(14 * DAY);
     assert_eq!(inspection.refused, None);
@@ -40,8 +41,8 @@ fn inv11_a_broken_set_is_refused_with_the_error_of_a_first_load() {
     assert!(counted >= 25, "{counted}");
 }
 
-/// Compares a first load of the broken set of this number with an inspection; `false` where neither
-/// refuses it.
+/// Compares a first load of the broken set of this number with an inspection. Returns `false` where
+/// neither refuses it.
 fn is_refused_alike(i: usize) -> bool {
     let spoil = spoils().swap_remove(i);
     let what = format!("{}: {:?}", spoil.what, spoil.blamed);
@@ -51,13 +52,13 @@ fn is_refused_alike(i: usize) -> bool {
     let (loaded, inspection) = (server().load().err(), server().inspect(Duration::ZERO));
     assert_eq!(inspection.refused, loaded, "{what}");
     if spoil.layer == Layer::Validity {
-        // The one thing that a reload refuses and a first load does not.
+        // Only a reload refuses this set; a first load does not.
         assert_eq!(loaded, None, "{what}");
         assert_eq!(layers(&inspection.warnings), [Layer::Validity], "{what}");
         return false;
     }
     assert_eq!(loaded.map(|error| error.layer()), Some(spoil.layer), "{what}");
-    // What lies behind the stage that refused was not reached, and what lies before it was passed.
+    // Stages after the one that refused were not reached, and stages before it have passed.
     let reached = |layer| spoil.layer == layer;
     let Inspection { sizes, chain, key, matched, client_cas, rehearsed, warnings, watched, .. } = inspection;
     assert_eq!(sizes.is_empty(), reached(Layer::Read), "{what}");
@@ -112,7 +113,7 @@ fn a_good_set_is_told_as_it_is_loaded_and_watched() {
         assert_eq!(found.rehearsed, ["TLS 1.3", "TLS 1.2"]);
         let end = walk.traces[1].last().unwrap().entry;
         assert_eq!(walk.entries[end].path, volume.path("..generation_0/tls.key"));
-        // What a running server watches.
+        // A running server watches the same directories.
         let reloader = with_ca(mode).load().unwrap();
         let mut events = reloader.events();
         reloader.start().unwrap();
@@ -197,7 +198,7 @@ fn a_client_ca_outside_its_dates_is_a_warning() {
     assert!(told.why().ends_with(effect), "{told}");
 }
 
-/// Watches nothing and says of these directories what it is told to.
+/// A watcher that watches nothing, and returns a given result for these directories.
 struct Says(Vec<PathBuf>, Result<Watched, ()>);
 
 impl Watcher for Says {
@@ -226,7 +227,7 @@ fn each_directory_whose_events_are_missing_is_told_once() {
         (told, found.watched, found.unwatched)
     };
     let payload = volume.path("..generation_0");
-    // With a file or a link in it, without, and both.
+    // Directories with a file or a link in them, directories without, and both.
     let holds = vec![volume.dir(), payload];
     let leads = vec![PathBuf::from("/")];
     let (told, watched, unwatched) = inspect(&holds, Err(()));
@@ -240,7 +241,7 @@ fn each_directory_whose_events_are_missing_is_told_once() {
     let (told, watched, _) = inspect(&holds[1..], Ok(Watched::Silent("NFS")));
     assert_eq!(told, holds[1..], "its events are not to be relied on");
     assert!(watched.contains(&holds[1]));
-    // Without any watcher there is one reason for all of them.
+    // Without a watcher there is one warning for all directories.
     let found = volume.server().watcher(None).inspect(DAY);
     assert_eq!((layers(&found.warnings), found.watched), (vec![Layer::Watch], vec![]));
 }

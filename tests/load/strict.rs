@@ -1,4 +1,4 @@
-//! The first load: synchronous and strict, in the words of the layer that refuses and with the path.
+//! The first load is synchronous and strict: its error names the layer that refuses, and the path.
 
 use std::{
     fs,
@@ -48,7 +48,7 @@ impl Files {
     }
 }
 
-/// Asserts who refused, about what, and hands the refusal on for more.
+/// Asserts the layer and the path of a refusal, and returns its error.
 fn refused(load: Result<ServerReloader, Error>, layer: Layer, path: Option<&Path>) -> Error {
     let error = load.expect_err("the first load is strict");
     assert_eq!((error.layer(), error.path()), (layer, path), "{error}");
@@ -140,7 +140,8 @@ fn inv02_every_layer_that_refuses_a_file_is_named_with_its_path() {
     }
 }
 
-/// Checks: INV-11. Who mends the file is told which of them, and that a leaf has to be of version 3; what lies behind need not.
+/// Checks: INV-11. The error names the malformed certificate by its place, and says that a leaf has
+/// to be of version 3. Certificates after the leaf may have another version.
 #[test]
 fn inv11_a_malformed_certificate_is_told_by_its_place() {
     let good = Generation::new(0);
@@ -186,7 +187,7 @@ fn inv09_the_closure_may_not_replace_what_the_reload_owns() {
         ("ticketer", Box::new(|config| config.ticketer = ring::Ticketer::new().unwrap())),
         ("resolver", Box::new(move |config| config.cert_resolver = Arc::clone(&resolver))),
         ("storage", Box::new(move |config| *config = whole.clone())),
-        // All that can be compared is kept; the verifier of client certificates is not.
+        // Every other setting stays comparable; the verifier of client certificates is replaced.
         (
             "verifier",
             Box::new(move |config| {
@@ -229,7 +230,8 @@ fn inv11_a_first_load_outside_its_validity_window_starts_with_a_warning() {
     }
 }
 
-/// Loads a key of the usual kind but does not tell to which certificate it belongs: only the rehearsal can.
+/// Loads a usual key but does not return its public key, so that only the rehearsal notices a wrong
+/// certificate.
 #[derive(Debug)]
 struct Reticent;
 
@@ -278,7 +280,7 @@ fn inv02_chain_and_key_may_be_one_file_and_any_path_may_lead_there() {
     files.write("both.pem", generation.server.chain.clone() + &generation.server.key);
     fs::create_dir(files.path("sub")).unwrap();
     let mut ways = vec![("both.pem", "both.pem"), ("sub/../both.pem", "./both.pem")];
-    // On Windows few may make a link.
+    // On Windows few users may make a link.
     if cfg!(unix) {
         common::platform::symlink("../both.pem", files.path("sub/link.pem"));
         ways.push(("sub/link.pem", "both.pem"));
@@ -289,8 +291,8 @@ fn inv02_chain_and_key_may_be_one_file_and_any_path_may_lead_there() {
     }
 }
 
-/// Checks: INV-02. A handshake names all CAs to the client, in a message of limited length, and the server would write what
-/// is too long all the same.
+/// Checks: INV-02. A handshake names all CAs to the client in a message of limited length, and the
+/// server would send a message that exceeds the limit.
 #[test]
 fn inv02_client_cas_are_served_as_long_as_a_handshake_has_room_for_their_names() {
     let generation = Generation::new(0);
@@ -302,7 +304,7 @@ fn inv02_client_cas_are_served_as_long_as_a_handshake_has_room_for_their_names()
     let long = |bytes: usize| Authority::root(&"x".repeat(bytes));
     let others = [long(20_000), long(20_001), long(20_002)];
     let around = length(&others[0]) - 20_000;
-    // What is left of 64 KiB beside them is a KiB.
+    // The names of the CAs may take 64 KiB less 1 KiB for everything else.
     let taken: usize = others.iter().chain([&generation.ca]).map(length).sum();
     let rest = 65_535 - 1_024 - taken - around;
     let files = Files::of(&generation);

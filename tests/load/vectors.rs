@@ -1,9 +1,10 @@
-//! Files that are wrong in some way, each as the next update of a running server: what is refused is refused by the
-//! expected layer, about the expected file, and the same object goes on being served; then a good update is taken up. What
-//! is in fact acceptable is listed as served, so that nobody tightens it unknowingly.
+//! Files that are wrong in some way, each as the next update of a running server. A refused file is
+//! refused by the expected layer with the expected file, the served object stays, and a valid
+//! update afterwards is served. Files that are in fact acceptable are listed as served, so that a
+//! stricter check is noticed.
 //!
-//! The recipes are applied to sets that are made on the spot, so that nothing expires; only keys lie in `keys`, made once by
-//! `openssl genpkey` and `ssh-keygen`.
+//! The recipes are applied to sets that are made by the test, so that nothing expires. Only the
+//! keys are stored, in `keys`, made once by `openssl genpkey` and `ssh-keygen`.
 //!
 //! Checks: INV-02, INV-03, INV-05, INV-10, INV-11
 
@@ -31,31 +32,31 @@ mod text;
 use crate::common::{DEADLINE, Volume, by_events_only, drain, presented_by, server_in, started};
 use set::{CA, CRT, Set};
 
-/// What has to come of a vector.
+/// The expected result of a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
-    /// This layer refuses it and blames this file.
+    /// This layer refuses it, and the error names this file.
     Refused(Layer, &'static str),
-    /// It is good.
+    /// The update is served.
     Served,
-    /// It is good, and waits for its date.
+    /// The update is valid and deferred to its date.
     Held,
 }
 
-/// Files by their names, made of the good set.
+/// Makes the files of an update from a valid set.
 type Make = Box<dyn Fn(&Set) -> Vec<(&'static str, Vec<u8>)> + Sync>;
 
-/// How it comes into the next update.
+/// The way in which a vector gets into the next update.
 pub(crate) enum Put {
-    /// These files, instead of the good ones of the set.
+    /// These files replace the valid ones of the set.
     Files(Make),
-    /// This is done to the new directory before it is moved into place.
+    /// This function changes the new directory before it is moved into place.
     Dir(Box<dyn Fn(&Path) + Sync>),
-    /// This is done to the volume instead of an update.
+    /// This function changes the volume in place of an update.
     Volume(Box<dyn Fn(&Path) + Sync>),
 }
 
-/// An update that is wrong, or looks so.
+/// An update that is wrong, or looks wrong.
 pub(crate) struct Vector {
     pub(crate) name: String,
     pub(crate) put: Put,
@@ -63,7 +64,7 @@ pub(crate) struct Vector {
 }
 
 impl Vector {
-    /// One file of the set instead of the good one.
+    /// Makes a vector that replaces one file of the set.
     pub(crate) fn file(
         file: &'static str,
         what: &str,
@@ -82,7 +83,7 @@ impl Vector {
     }
 }
 
-/// All of them.
+/// Returns all vectors.
 fn vectors() -> Vec<Vector> {
     let mut all = text::vectors();
     all.extend(chains::vectors());
@@ -93,26 +94,26 @@ fn vectors() -> Vec<Vector> {
     all
 }
 
-/// How a server hears of an update.
+/// The way in which a server notices an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hears {
     ByEvents,
     ByHand,
 }
 
-/// A server that runs, and the sets that it gets in turn.
+/// A running server, and the sets that are published to it in turn.
 struct Server {
     volume: Volume,
     reloader: Reloader<ServerTls>,
     events: Events<ServerTls>,
     hears: Hears,
-    /// The first is served, the second is next.
+    /// The first set is served, the second is the next one.
     sets: [Set; 2],
     secrets: Vec<Windows>,
 }
 
 impl Server {
-    /// A server that builds as `around` says.
+    /// Loads and starts a server whose build step is wrapped by `around`.
     fn run<B: Build<Value = ServerTls>>(hears: Hears, around: impl FnOnce(ServerBuild) -> B) -> Self {
         let sets = [Set::new(0), Set::new(1)];
         let volume = Volume::new(&sets[0].files());
@@ -121,7 +122,7 @@ impl Server {
             .provider(Arc::new(rustls::crypto::ring::default_provider()));
         let server = match hears {
             Hears::ByEvents => server.timing(by_events_only()),
-            // Nothing looks but the hand.
+            // Only a manual reload takes snapshots.
             Hears::ByHand => {
                 server.timing(Timing { retry: by_events_only().poll, ..by_events_only() }).watcher(None)
             }
@@ -135,7 +136,7 @@ impl Server {
         Self { volume, reloader, events, hears, sets, secrets }
     }
 
-    /// Applies a vector, then a good set.
+    /// Applies a vector, and then a valid set.
     fn apply(&mut self, vector: &Vector) -> Result<(), String> {
         let before = self.reloader.current();
         let wanted = self.put(vector);
@@ -182,7 +183,8 @@ impl Server {
         self.recover(came == Reload::Reloaded)
     }
 
-    /// The next set with the vector in it; returns the chain that is to be served if it is good.
+    /// Publishes the next set with the vector in it. Returns the chain to be served if the vector
+    /// is valid.
     fn put(&mut self, vector: &Vector) -> Option<Vec<u8>> {
         let next = &self.sets[1];
         let mut files: BTreeMap<_, _> =
@@ -202,7 +204,7 @@ impl Server {
         files.remove(CRT)
     }
 
-    /// A good set is taken up: the next one, or the first again if the next has been spoilt and served.
+    /// Publishes a valid set: the next one, or the first again if the next was changed and served.
     fn recover(&mut self, spoilt: bool) -> Result<(), String> {
         let before = self.reloader.current();
         if !spoilt {
@@ -221,7 +223,7 @@ impl Server {
         check(status.refused.is_none() && status.deferred_until.is_none(), || format!("{status:?}"))
     }
 
-    /// What came of what is on disk, and what was told of it.
+    /// Returns the result for the files on disk, and the events.
     fn outcome(&mut self) -> Result<(Reload, Vec<Arc<Event>>), String> {
         let by_hand = (self.hears == Hears::ByHand).then(|| self.reloader.reload_now());
         let deadline = Instant::now() + DEADLINE;
@@ -229,7 +231,8 @@ impl Server {
         loop {
             let heard = told.iter().find_map(|event| came_of(event));
             match (&by_hand, heard) {
-                // The driver may have looked a moment before it was asked to: then that is what came of it.
+                // The driver may have taken a snapshot just before the reload. Its event then has
+                // the result.
                 (Some(Reload::Unchanged) | None, Some(came)) => return Ok((came, told)),
                 (Some(came), _) => return Ok((came.clone(), told)),
                 (None, None) => {}
@@ -243,7 +246,7 @@ impl Server {
     }
 }
 
-/// The answer to a reload by hand of which this would be told.
+/// Returns the answer to a manual reload that would cause this event.
 fn came_of(event: &Event) -> Option<Reload> {
     match event {
         Event::Published { .. } => Some(Reload::Reloaded),
@@ -257,11 +260,11 @@ fn check(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(why()) }
 }
 
-/// Servers at work beside each other: most of the time each waits for something to settle.
+/// Number of servers that run at the same time. They mostly wait for settling.
 const SERVERS: usize = 8;
 
-/// Applies the vectors that `picks` picks, in turn to servers that hear of them by events and to servers that are told by
-/// hand. How many, and what failed.
+/// Applies the vectors that `picks` selects, in turn to servers that notice them by events and to
+/// servers that are reloaded manually. Returns their number, and the failures.
 fn apply<B: Build<Value = ServerTls>>(
     picks: impl Fn(&Vector) -> bool,
     around: impl Fn(ServerBuild) -> B + Sync,

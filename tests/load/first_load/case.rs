@@ -15,7 +15,7 @@ use rustls_reload_testkit::{InterceptFs, Op, Verb};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Publisher {
     InPlace,
-    /// In place, and the modification time is set back afterwards, as `cp -p` does.
+    /// In place, and then sets the modification time back, as `cp -p` does.
     InPlaceOldTime,
     RenameEach,
     DeleteAndWrite,
@@ -25,7 +25,7 @@ impl Publisher {
     pub(crate) const ALL: [Self; 4] =
         [Self::InPlace, Self::InPlaceOldTime, Self::RenameEach, Self::DeleteAndWrite];
 
-    /// The writes of an update, in order.
+    /// Returns the writes of an update, in order.
     fn steps(self) -> Vec<Op> {
         let update = |name: &str| {
             let path = PathBuf::from(name);
@@ -53,37 +53,37 @@ fn content(name: &str, update: usize) -> Vec<u8> {
     format!("{name} of update {update}\n").into_bytes()
 }
 
-/// How the steps after the first are paced.
+/// The pace of the steps after the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// At each further call of the loader, or when most of the settle time has passed.
+    /// At each further call of the loader, or after most of the settle time.
     ByCalls,
-    /// When most of the settle time has passed.
+    /// After most of the settle time.
     ByTime,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     pub(crate) publisher: Publisher,
-    /// Whether the files were written just before the load, rather than longer ago than the settle
-    /// time.
+    /// Whether the files were written just before the load. Otherwise they are older than the
+    /// settle time.
     pub(crate) fresh: bool,
-    /// The call of the loader before which the first step happens; none: nothing is written.
+    /// The call of the loader before which the first step happens. Without it nothing is written.
     pub(crate) at: Option<usize>,
-    /// Whether the file system takes most of the settle time for that call.
+    /// Whether that call takes most of the settle time.
     pub(crate) slow: bool,
     pub(crate) pace: Pace,
     pub(crate) beside: Beside,
 }
 
-/// Another set of the same load.
+/// Another file set in the same load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beside {
     Nothing,
-    /// A quiet one, loaded before or after the one that is written.
+    /// A stable set that is loaded before the set under test.
     Before,
     After,
-    /// One that is torn for a while, so that all sets are looked at every few milliseconds.
+    /// A set that is torn for a while, so that all sets are read every few milliseconds.
     Torn,
 }
 
@@ -94,24 +94,24 @@ pub(crate) enum Outcome {
     New,
     Half,
     Refused,
-    /// The publisher was held up for longer than the settle time: nothing is promised then
+    /// The publisher was held up for longer than the settle time, in which case nothing is promised
     /// (ASM-05).
     Void,
 }
 
-/// What the load did.
+/// The actions of the load.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     pub(crate) calls: usize,
     pub(crate) looks: usize,
-    /// The pauses that were asked for.
+    /// The requested pauses.
     pub(crate) pauses: Vec<Duration>,
     /// The longest time between two calls of the file system.
     pub(crate) longest_gap: Duration,
 }
 
-/// Publishes the bytes of all files.
+/// A build step whose value is the bytes of all files.
 struct Bytes;
 
 impl Build for Bytes {
@@ -128,7 +128,7 @@ impl Build for Bytes {
     }
 }
 
-/// The loader's calls, counted, and the publisher that is let in between two of them.
+/// Counts the loader's calls, and lets the publisher act between two of them.
 struct Calls {
     count: usize,
     looks: usize,
@@ -137,9 +137,10 @@ struct Calls {
     longest_gap: Duration,
     at: Option<usize>,
     slow: Duration,
-    /// A file that is written at each call until then.
+    /// A file that is written at each call until this time.
     torn: Option<(PathBuf, Instant)>,
-    /// Lets the publisher take its next step, and waits until it has; none once it has ended.
+    /// Makes the publisher take its next step, and waits for it. `None` once the publisher has
+    /// ended.
     publisher: Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>,
 }
 
@@ -167,7 +168,7 @@ impl Calls {
     }
 }
 
-/// The system's clock, whose pauses are calls of the loader like those of the file system.
+/// The system's clock. Its pauses count as calls of the loader, like those of the file system.
 struct Paused(SystemClock, Arc<Mutex<Calls>>);
 
 impl Clock for Paused {
@@ -181,14 +182,14 @@ impl Clock for Paused {
             calls.pauses.push(pause);
             let last = calls.last;
             calls.call();
-            // A look ends with its own last call.
+            // A snapshot ends with its own last call.
             calls.last = last;
         }
         self.0.sleep(pause);
     }
 }
 
-/// Takes the steps; returns whether it was never held up for as long as the settle time.
+/// Takes the steps. Returns whether no pause was as long as the settle time.
 fn publish(
     dir: &Path,
     steps: Vec<Op>,
@@ -221,7 +222,7 @@ fn publish(
         step.apply(dir).unwrap();
         let after = Instant::now();
         kept &= last.is_none_or(|last| after - last < settle);
-        // The earliest time at which it may have happened.
+        // The step happened at this time or later.
         last = Some(before);
         if asked {
             let _ = done.send(());
@@ -294,14 +295,14 @@ impl Case {
                     Outcome::Half
                 }
             }
-            // A name that is missing for a moment.
+            // A file is missing for a moment.
             Err(error) if self.publisher == Publisher::DeleteAndWrite && error.layer() == Layer::Read => {
                 Outcome::Refused
             }
             Err(error) => panic!("{self:?}: {error}"),
         };
         let mut calls = calls.lock().unwrap();
-        // One that has not begun ends with this.
+        // Dropping the channel ends a publisher that has not begun.
         calls.publisher = None;
         let kept = publisher.join().unwrap();
         Report {

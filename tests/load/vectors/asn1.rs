@@ -1,4 +1,4 @@
-//! A writer of DER and of what is no DER: certificates of which any part may be wrong.
+//! Writes DER, and malformed DER: certificates in which any part may be wrong.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ pub(crate) const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 
-/// A value in the shortest form.
+/// Encodes a value in the shortest form.
 pub(crate) fn value(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let length = &length[length.iter().take_while(|byte| **byte == 0).count()..];
@@ -36,7 +36,7 @@ pub(crate) fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     value(SEQUENCE, &parts.concat())
 }
 
-/// What a value of DER holds, and what is behind it.
+/// Returns the content of a DER value, and the bytes after the value.
 pub(crate) fn open(der: &[u8]) -> (&[u8], &[u8]) {
     let (length, rest) = match der[1] {
         short @ 0..=0x7f => (usize::from(short), &der[2..]),
@@ -48,7 +48,7 @@ pub(crate) fn open(der: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(length)
 }
 
-/// The values that a value holds, each with its head.
+/// Returns the values within a value, each with its head.
 pub(crate) fn parts(der: &[u8]) -> Vec<&[u8]> {
     let mut rest = open(der).0;
     let mut parts = Vec::new();
@@ -81,7 +81,7 @@ pub(crate) fn common_name(tag: u8, text: &[u8]) -> Vec<u8> {
     value(SEQUENCE, &value(SET, &pair))
 }
 
-/// A moment as GeneralizedTime writes it, `20260131235959Z`.
+/// Formats a time as GeneralizedTime, `20260131235959Z`.
 pub(crate) fn written(at: SystemTime) -> String {
     let since = Duration::from_secs(at.duration_since(UNIX_EPOCH).unwrap().as_secs());
     Timestamp(since).to_string().chars().filter(|c| c.is_ascii_digit() || *c == 'Z').collect()
@@ -95,7 +95,8 @@ pub(crate) const fn hours(hours: u64) -> Duration {
     Duration::from_secs(3600 * hours)
 }
 
-/// A certificate, part by part; whoever signed it, the signature is noise: a server does not verify its own.
+/// The parts of a certificate. The signature is random, because a server does not verify its own
+/// certificate.
 pub(crate) struct Certificate {
     pub(crate) version: Vec<u8>,
     pub(crate) serial: Vec<u8>,
@@ -104,19 +105,19 @@ pub(crate) struct Certificate {
     pub(crate) validity: Vec<u8>,
     pub(crate) subject: Vec<u8>,
     pub(crate) key: Vec<u8>,
-    /// Between key and extensions: the unique identifiers.
+    /// The unique identifiers, between key and extensions.
     pub(crate) unique: Vec<u8>,
     pub(crate) extensions: Vec<Vec<u8>>,
-    /// Behind the extensions.
+    /// Bytes after the extensions.
     pub(crate) extra: Vec<u8>,
     pub(crate) outer_algorithm: Vec<u8>,
     pub(crate) signature: Vec<u8>,
-    /// Behind the certificate.
+    /// Bytes after the certificate.
     pub(crate) behind: Vec<u8>,
 }
 
 impl Certificate {
-    /// A good one for the key of the set: version 3, valid for a day, for `localhost`.
+    /// A valid certificate for the key of the set: version 3, valid for a day, for `localhost`.
     pub(crate) fn of(set: &Set) -> Self {
         let leaf = pem::chain(set.chain.as_bytes()).unwrap().remove(0);
         let signed = parts(&leaf)[0];

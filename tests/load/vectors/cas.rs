@@ -1,4 +1,5 @@
-//! Bundles of client CAs: one block that cannot be used refuses them all, for passing it over would change the trust.
+//! Bundles of client CAs. One unusable block makes the whole bundle refused, because leaving it out
+//! would change the trust.
 
 use std::time::SystemTime;
 
@@ -37,7 +38,7 @@ fn authority() -> Vec<u8> {
     extension(asn1::BASIC_CONSTRAINTS, true, &sequence(&[&[asn1::BOOLEAN, 1, 0xff]]))
 }
 
-/// So many CAs whose names take 520 bytes each.
+/// Makes `count` CAs whose names take 520 bytes each.
 fn of_long_names(set: &Set, count: usize) -> String {
     let mut ca = Certificate::of(set);
     ca.extensions = vec![authority()];
@@ -74,7 +75,7 @@ fn bundles() -> Vec<(&'static str, Expect, File)> {
 
 type Change = fn(&mut Certificate);
 
-/// A third certificate behind two good ones.
+/// Vectors with a third certificate after two valid ones.
 fn third() -> Vec<(&'static str, Expect, Change)> {
     vec![
         ("one made by hand", Served, |_| {}),

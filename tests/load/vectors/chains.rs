@@ -1,5 +1,5 @@
-//! Chains whose PEM is in order: of another key, in another order, odd or no certificates, and what a server passes over
-//! because verifying a chain is the client's business.
+//! Chains whose PEM is valid: of another key, in another order, with unusual or malformed
+//! certificates. Also defects that a server does not check, because the client verifies the chain.
 
 use rustls_reload::Layer;
 use rustls_reload_testkit::{Authority, PrivateKey};
@@ -27,7 +27,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
 
 type Change = fn(&mut Certificate);
 
-/// A chain of one certificate, made by hand and then changed.
+/// A chain of one certificate, which is made part by part and then changed.
 fn of_leaf(what: &str, expect: Expect, change: Change) -> Vector {
     Vector::file(CRT, what, expect, move |set| {
         let mut leaf = Certificate::of(set);
@@ -68,7 +68,7 @@ fn orders() -> Vec<Vector> {
     ]
 }
 
-/// Files that do not belong together, or hold more than one thing.
+/// Files that do not belong together, or contain more than one kind of data.
 fn mixtures() -> Vec<Vector> {
     let old = |what: &str, expect, make: fn(&Set, &Set) -> Vec<(&'static str, String)>| {
         Vector::files(what, expect, move |set| {
@@ -110,12 +110,12 @@ fn mixtures() -> Vec<Vector> {
     ]
 }
 
-/// The sequence's parts with the first length written in a longer form than DER allows, or with none.
+/// Replaces the sequence's length by one in a longer form than DER allows, or by none.
 fn relength(der: &[u8], head: &[u8]) -> Vec<u8> {
     [&[asn1::SEQUENCE], head, asn1::open(der).0].concat()
 }
 
-/// Parts of a certificate that are odd or wrong.
+/// Certificates with unusual or wrong parts.
 fn odd() -> Vec<(&'static str, Expect, Change)> {
     vec![
         ("made by hand", Served, |_| {}),
@@ -209,7 +209,7 @@ fn odd() -> Vec<(&'static str, Expect, Change)> {
             leaf.extensions = vec![extension(asn1::SUBJECT_ALT_NAME, false, &sequence(&[&names.concat()]))];
         }),
         ("the key of another curve", NOT_OURS, |leaf| {
-            // secp384r1 in the place of prime256v1.
+            // secp384r1 instead of prime256v1.
             let algorithm = sequence(&[
                 asn1::parts(asn1::parts(&leaf.key)[0])[0],
                 &value(asn1::OID, &[0x2b, 0x81, 4, 0, 0x22]),
@@ -231,7 +231,7 @@ fn odd() -> Vec<(&'static str, Expect, Change)> {
     ]
 }
 
-/// What is wrong with the outermost value, or is no certificate at all.
+/// Certificates whose outermost value is wrong, and data that is no certificate.
 fn outside() -> Vec<Vector> {
     let of_der = |what: &str, expect, make: fn(&[u8]) -> Vec<u8>| {
         Vector::file(CRT, what, expect, move |set| {

@@ -1,4 +1,4 @@
-//! Leaves outside their window, and dates that are none. What is served is always valid.
+//! Leaves outside of their validity, and malformed dates.
 
 use std::time::{Duration, SystemTime};
 
@@ -35,7 +35,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     all
 }
 
-/// Windows by the clock, as authorities issue them.
+/// Validity windows relative to the clock, as authorities issue them.
 fn windows() -> Vec<Vector> {
     let leaf = |what: &str, expect, window: fn(SystemTime) -> (SystemTime, SystemTime)| {
         Vector::file(CRT, what, expect, move |set: &Set| {
@@ -56,7 +56,7 @@ fn windows() -> Vec<Vector> {
     ]
 }
 
-/// Two dates as they are written.
+/// Pairs of encoded dates.
 fn texts() -> Vec<(&'static str, Expect, Vec<u8>, Vec<u8>)> {
     let now = SystemTime::now();
     let utc = |text: &str| value(asn1::UTC_TIME, text.as_bytes());

@@ -1,4 +1,4 @@
-//! Names that lead to no file, or to one that is never read.
+//! Names that lead to no file, or to a file that is never read.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     all
 }
 
-/// What is there instead of a file.
+/// Entries that replace a file.
 fn files() -> Vec<(&'static str, Layer, Spoil)> {
     vec![
         ("missing", Layer::Read, |_| {}),
@@ -60,7 +60,7 @@ fn files() -> Vec<(&'static str, Layer, Spoil)> {
     ]
 }
 
-/// What is done to the link that leads to all files.
+/// Changes of the link that leads to all files.
 fn directories() -> Vec<(&'static str, Spoil)> {
     fn relink(dir: &Path, target: &str) {
         fs::remove_file(dir.join("..data")).unwrap();

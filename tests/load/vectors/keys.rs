@@ -1,4 +1,4 @@
-//! Keys: encrypted, several, of kinds that the provider does not have, malformed within, mislabelled.
+//! Keys: encrypted, several in a file, of kinds that the provider lacks, malformed, mislabelled.
 
 use rustls_reload::Layer;
 
@@ -31,7 +31,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     all
 }
 
-/// Keys that are in order, of which the provider takes some; those do not belong to the leaf.
+/// Valid keys. The provider loads some of them, and none belongs to the leaf.
 fn kinds() -> Vec<(&'static str, Expect, &'static str)> {
     macro_rules! kinds {
         ($($name:literal: $expect:ident),* $(,)?) => {
@@ -74,14 +74,14 @@ fn relabelled(set: &Set, label: &str) -> String {
     set.key.replace("PRIVATE KEY", label)
 }
 
-/// The same numbers as `openssl ec` writes them: the structure inside of PKCS #8.
+/// Returns the key in the form that `openssl ec` writes: the structure within PKCS #8.
 fn sec1(set: &Set) -> Vec<u8> {
     open(parts(set.key_der().secret_der())[2]).0.to_vec()
 }
 
 type File = fn(&Set) -> String;
 
-/// Several things in the file, or one under another label.
+/// Files with several sections, or with a section under another label.
 fn files() -> Vec<(&'static str, Expect, File)> {
     const PARAMETERS: &str = include_str!("keys/ec-parameters.pem");
     const DH: &str = include_str!("keys/dh-parameters.pem");
@@ -132,9 +132,9 @@ fn files() -> Vec<(&'static str, Expect, File)> {
 
 type Content = fn(&[u8]) -> Vec<u8>;
 
-/// PKCS #8 that is malformed within, or does not fit together.
+/// PKCS #8 that is malformed, or whose parts do not match.
 fn contents() -> Vec<(&'static str, Expect, Content)> {
-    /// The parts of PKCS #8, the last of them opened: version, algorithm, the key's own parts.
+    /// Changes the parts of PKCS #8: version, algorithm, and the parts of the key itself.
     fn inner(key: &[u8], change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Vec<u8> {
         let [version, algorithm, private] = parts(key)[..3] else { panic!("PKCS #8 has three parts") };
         let mut own: Vec<_> = parts(open(private).0).into_iter().map(<[u8]>::to_vec).collect();

@@ -1,4 +1,5 @@
-//! Wrong ways to build, which are lenient where the shipped one is strict, or tell of a refusal badly: the vectors catch them.
+//! Wrong build steps, which are more lenient than the shipped one or report refusals badly. The
+//! vectors catch them.
 
 use rustls::RootCertStore;
 use rustls_reload::{
@@ -14,11 +15,11 @@ use super::{
 type Outcome = Result<Built<ServerTls>, Error>;
 type How = fn(&mut Lenient, &Files, &Context<'_, ServerTls>) -> Outcome;
 
-/// Builds in a wrong way by means of the right one.
+/// A wrong build step around the shipped one.
 struct Lenient {
     right: ServerBuild,
     how: How,
-    /// What was good when it was last built.
+    /// The files of the last successful build.
     good: Option<Files>,
 }
 
@@ -30,7 +31,7 @@ impl Build for Lenient {
     }
 }
 
-/// The blocks of a text, each with all that is before it.
+/// Returns the blocks of a text, each with the text before it.
 fn blocks(text: &str) -> Vec<&str> {
     text.split_inclusive("-----\n")
         .collect::<Vec<_>>()
@@ -42,7 +43,7 @@ fn blocks(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The files with the text of one of them changed.
+/// Returns the files with the text of one of them changed.
 fn with(files: &Files, name: &str, change: impl Fn(&str) -> String) -> Files {
     Files::new(files.iter().map(|(path, bytes)| {
         let changed = std::str::from_utf8(bytes).ok().filter(|_| path.ends_with(name)).map(&change);
@@ -50,7 +51,7 @@ fn with(files: &Files, name: &str, change: impl Fn(&str) -> String) -> Files {
     }))
 }
 
-/// Breaks: INV-02. Takes those CAs of a bundle that it can use.
+/// Breaks: INV-02. Uses only those CAs of a bundle that are usable.
 fn passes_over_cas(build: &mut Lenient, files: &Files, context: &Context<'_, ServerTls>) -> Outcome {
     let usable = |block: &&&str| {
         pem::ca_bundle(block.as_bytes()).is_ok_and(|cas| RootCertStore::empty().add(cas[0].clone()).is_ok())
@@ -59,7 +60,7 @@ fn passes_over_cas(build: &mut Lenient, files: &Files, context: &Context<'_, Ser
     build.right.build(&files, context)
 }
 
-/// Breaks: INV-02. Takes the first of several keys.
+/// Breaks: INV-02. Uses the first of several keys.
 fn takes_the_first_key(build: &mut Lenient, files: &Files, context: &Context<'_, ServerTls>) -> Outcome {
     let key = |block: &&&str| pem::key(block.as_bytes()).is_ok();
     let files = with(files, KEY, |text| {
@@ -68,7 +69,8 @@ fn takes_the_first_key(build: &mut Lenient, files: &Files, context: &Context<'_,
     build.right.build(&files, context)
 }
 
-/// Breaks: INV-02. Takes a marker in the dashes of an editor for text, as OpenSSL does, and its section with it.
+/// Breaks: INV-02. Treats a marker with typographic dashes as text, as OpenSSL does, and with it
+/// the whole section.
 fn takes_damaged_markers_for_text(
     build: &mut Lenient,
     files: &Files,
@@ -80,7 +82,7 @@ fn takes_damaged_markers_for_text(
     build.right.build(&files, context)
 }
 
-/// Breaks: INV-02. Takes the certificate's word for whose a key without its public part is.
+/// Breaks: INV-02. Assumes that a key without its public part belongs to the certificate.
 fn takes_any_key_without_its_public_part(
     build: &mut Lenient,
     files: &Files,
@@ -97,7 +99,8 @@ fn takes_any_key_without_its_public_part(
     built
 }
 
-/// Breaks: INV-02, INV-03. Takes of an update what is good, and of the last one what is not.
+/// Breaks: INV-02, INV-03. Combines the valid files of an update with the last good version of the
+/// others.
 fn takes_what_it_can(build: &mut Lenient, files: &Files, context: &Context<'_, ServerTls>) -> Outcome {
     let built = build.right.build(files, context).or_else(|error| {
         let good = build.good.as_ref().ok_or(error)?;
@@ -113,17 +116,17 @@ fn takes_what_it_can(build: &mut Lenient, files: &Files, context: &Context<'_, S
     built
 }
 
-/// Breaks: INV-02. Asks for no dates, as if nothing were served yet.
+/// Breaks: INV-02. Ignores the dates of the leaf, as a first load does.
 fn asks_for_no_dates(build: &mut Lenient, files: &Files, context: &Context<'_, ServerTls>) -> Outcome {
     build.right.build(files, &Context::new(context.wall, None))
 }
 
-/// Breaks: INV-11. Names no file.
+/// Breaks: INV-11. Names no file in the error.
 fn names_no_file(build: &mut Lenient, files: &Files, context: &Context<'_, ServerTls>) -> Outcome {
     build.right.build(files, context).map_err(|error| Error::new(error.layer(), error.why()))
 }
 
-/// Breaks: INV-11. Says of everything that the configuration is wrong.
+/// Breaks: INV-11. Names the layer of the configuration in every error.
 fn names_one_layer(build: &mut Lenient, files: &Files, context: &Context<'_, ServerTls>) -> Outcome {
     build.right.build(files, context).map_err(|error| {
         let path = error.path().map(ToOwned::to_owned).unwrap_or_default();
@@ -131,7 +134,7 @@ fn names_one_layer(build: &mut Lenient, files: &Files, context: &Context<'_, Ser
     })
 }
 
-/// Breaks: INV-10. Repeats what it could not read.
+/// Breaks: INV-10. Repeats the unreadable text in the error.
 fn repeats_the_line(build: &mut Lenient, files: &Files, context: &Context<'_, ServerTls>) -> Outcome {
     build.right.build(files, context).map_err(|error| {
         let path = error.path().map(ToOwned::to_owned).unwrap_or_default();
@@ -142,7 +145,7 @@ fn repeats_the_line(build: &mut Lenient, files: &Files, context: &Context<'_, Se
     })
 }
 
-/// Each, and the vectors of which at least one catches it.
+/// Each wrong build step, with the vectors of which at least one catches it.
 const WRONG: [(&str, How, &[&str]); 9] = [
     ("passes_over_cas", passes_over_cas, &["ca.crt: a malformed block between two"]),
     ("takes_the_first_key", takes_the_first_key, &["tls.key: another key behind it"]),

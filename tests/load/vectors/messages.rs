@@ -1,5 +1,5 @@
-//! Each mistake gives its message, and the command that the message names mends it: it is taken out
-//! of the message and run.
+//! Each mistake gives its message, and the command in the message repairs it. The command is taken
+//! from the message and run.
 
 use std::{
     io::Write,
@@ -14,7 +14,7 @@ use super::{
     set::{CRT, KEY, Set},
 };
 
-/// A file that is wrong.
+/// A wrong file.
 pub(crate) struct Mistake {
     pub(crate) what: &'static str,
     pub(crate) file: &'static str,
@@ -23,24 +23,24 @@ pub(crate) struct Mistake {
     pub(crate) layer: Layer,
     /// Parts of the message.
     pub(crate) says: &'static [&'static str],
-    /// Words that would be untrue.
+    /// Text that would be untrue in the message.
     pub(crate) never: &'static [&'static str],
     pub(crate) make: fn(&Set) -> Vec<u8>,
     pub(crate) mend: Mend,
 }
 
-/// The command that the message names.
+/// The command in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mend {
-    /// No command, or one of a program that is not tried here.
+    /// No command, or a command of a program that is not run here.
     None,
     /// The command makes a file that loads.
     Loads,
-    /// The command makes another key, which loads and belongs to another certificate.
+    /// The command makes another key, which loads but does not match the certificate.
     OtherKey,
 }
 
-/// The output of `openssl` that reads `input`.
+/// Returns the output of `openssl` with this input.
 pub(crate) fn openssl(args: &[&str], input: &[u8]) -> Vec<u8> {
     run(Command::new("openssl").args(args), input)
 }
@@ -52,14 +52,14 @@ pub(crate) fn shell(command: &str, input: &[u8]) -> Vec<u8> {
 fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // The command may end before it has read everything.
+    // The command may end before it has read its whole input.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
-/// Checks a message; the error says which part is missing or untrue.
+/// Checks a message. The error names the part that is missing or untrue.
 fn judge(mistake: &Mistake, error: &Error) -> Result<(), String> {
     let message = error.to_string();
     let missing = mistake.says.iter().find(|part| !message.contains(*part));
@@ -75,7 +75,8 @@ fn judge(mistake: &Mistake, error: &Error) -> Result<(), String> {
     }
 }
 
-/// The first command in a message that makes `new`, with the passphrase that it would ask for.
+/// Returns the first command in a message that makes `new`, extended by the passphrase that it
+/// would prompt for.
 fn command(message: &str) -> Option<String> {
     let mut parts = message.split('`').skip(1).step_by(2);
     let command = parts.find(|part| part.contains("new") && !part.contains("-check"))?;
@@ -90,7 +91,7 @@ fn command(message: &str) -> Option<String> {
     ))
 }
 
-/// The file after the command of its message.
+/// Returns the file that the command in its message makes.
 fn mended(message: &str, file: &[u8]) -> Result<Vec<u8>, String> {
     let command = command(message).ok_or_else(|| format!("no command in: {message}"))?;
     let dir = tempfile::tempdir().unwrap();
@@ -109,7 +110,7 @@ fn mended(message: &str, file: &[u8]) -> Result<Vec<u8>, String> {
     std::fs::read(path("new")).map_err(|error| format!("{command:?} wrote nothing: {error} {why}"))
 }
 
-/// Publishes a file of the next set in this form, and returns the outcome.
+/// Publishes this content as a file of the next set, and returns the result.
 fn outcome(server: &mut Server, file: &'static str, text: &[u8]) -> Result<Reload, String> {
     let text = text.to_vec();
     let vector = Vector::file(file, "as it is", Expect::Served, move |_| text.clone());
@@ -131,7 +132,7 @@ fn apply(server: &mut Server, mistake: &Mistake) -> Result<(), String> {
         format!("a part of the key is reported: {reported}")
     })?;
     let mut came = Reload::Refused(error);
-    // What was encoded twice is decoded twice.
+    // A file that was encoded twice has to be decoded twice.
     for _ in 0..3 {
         let Reload::Refused(error) = &came else { break };
         if mistake.mend == Mend::None || (mistake.mend == Mend::OtherKey && error.layer() == Layer::Match) {
@@ -178,11 +179,11 @@ fn inv16_each_mistake_gets_its_message_and_its_command_mends_it() {
     assert!(mistakes.len() >= 100 && commands >= 50, "{} and {commands}", mistakes.len());
 }
 
-/// A wrong design: the message for a mistake, from the right one.
+/// A wrong design: makes the message for a mistake from the error.
 type Says = fn(&Error) -> String;
 
-/// Breaks: INV-16. Designs seen in the field, which say of every file without an END that it was
-/// cut off, call whatever the provider refuses malformed, or name no line.
+/// Breaks: INV-16. Designs from the field: one calls every file without an END line cut off, one
+/// calls everything that the provider refuses malformed, and one names no line.
 #[test]
 fn inv16_a_message_that_is_untrue_or_names_no_line_is_found() {
     let wrong: [(&str, Says, &[&str]); 3] = [

@@ -1,4 +1,5 @@
-//! Keys that are encrypted, doubled, mislabelled, another's, or of a kind that no provider takes.
+//! Keys that are encrypted, doubled, mislabelled, of another certificate, or of a kind that no
+//! provider loads.
 
 use rustls_reload::Layer;
 
@@ -96,7 +97,7 @@ fn encoded_keys() -> Vec<Mistake> {
     ]
 }
 
-/// Keys that the provider does not take, whole as they are.
+/// Undamaged keys that the provider does not load.
 fn kinds_of_keys() -> Vec<Mistake> {
     macro_rules! kinds {
         ($($name:literal: $mend:ident $says:expr,)*) => {

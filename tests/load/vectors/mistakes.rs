@@ -1,4 +1,4 @@
-//! Files as operators have them by mistake, each with the message that it must give.
+//! Files with mistakes that operators make, each with the message that it must give.
 
 use rustls_reload::{Layer, internal::pem};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::common::armor::{base64, block};
 
-/// Words that are true only of a file that ends too early.
+/// Text that is true only of a file that ends too early.
 pub(crate) const CUT: &[&str] = &["cut off"];
 
 pub(crate) fn mistake(
@@ -23,7 +23,7 @@ pub(crate) fn mistake(
     Mistake { what, file, blamed: file, layer, says, never: CUT, make, mend: Mend::None }
 }
 
-/// A mistake whose message names a command, after which the file loads.
+/// A mistake whose message contains a command that makes a loadable file.
 pub(crate) fn mended(
     what: &'static str,
     file: &'static str,
@@ -51,7 +51,7 @@ fn der_of(text: &str) -> Vec<u8> {
     pem::chain(text.as_bytes()).unwrap()[0].to_vec()
 }
 
-/// The digits of the first section, in lines.
+/// Returns the base64 lines of the first section.
 pub(crate) fn digits(text: &str) -> Vec<u8> {
     let lines = text.lines().skip(1).take_while(|line| !line.starts_with('-'));
     lines.map(|line| format!("{line}\n")).collect::<String>().into()
@@ -186,7 +186,7 @@ fn formats() -> Vec<Mistake> {
     ]
 }
 
-/// Line breaks that were lost or written out on the way.
+/// Line breaks that were lost, or escaped as text.
 fn line_breaks() -> Vec<Mistake> {
     let pem = Layer::Pem;
     vec![
@@ -311,7 +311,7 @@ fn markers() -> Vec<Mistake> {
     ]
 }
 
-/// Sections that hold something else, or belong elsewhere.
+/// Sections with other content, or in the wrong file.
 fn sections() -> Vec<Mistake> {
     const REQUEST: &str = include_str!("keys/request.pem");
     let pem = Layer::Pem;

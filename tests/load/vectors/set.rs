@@ -1,4 +1,4 @@
-//! What vectors are made of.
+//! The valid set from which vectors are made.
 
 use rustls::pki_types::PrivateKeyDer;
 use rustls_reload_testkit::{Authority, NamedFile, PrivateKey, Subject};
@@ -7,15 +7,15 @@ pub(crate) const CRT: &str = "tls.crt";
 pub(crate) const KEY: &str = "tls.key";
 pub(crate) const CA: &str = "ca.crt";
 
-/// A good set, and what it takes to make another of it.
+/// A valid set, and the authorities and the key to make another one.
 pub(crate) struct Set {
     pub(crate) root: Authority,
     pub(crate) issuer: Authority,
     pub(crate) identity: PrivateKey,
-    /// Leaf and intermediate.
+    /// PEM of the leaf and the intermediate.
     pub(crate) chain: String,
     pub(crate) key: String,
-    /// Two client CAs.
+    /// PEM of two client CAs.
     pub(crate) ca: String,
 }
 
@@ -41,7 +41,7 @@ impl Set {
         }
     }
 
-    /// The leaf's block and the intermediate's.
+    /// Returns the blocks of the leaf and of the intermediate.
     pub(crate) fn blocks(&self) -> (&str, &str) {
         self.chain.split_at(self.chain.match_indices("-----BEGIN ").nth(1).unwrap().0)
     }
@@ -51,7 +51,7 @@ impl Set {
     }
 }
 
-/// Whom leaves are for.
+/// Returns the subject of the leaves.
 pub(crate) fn subject() -> Subject {
     Subject::server("localhost")
 }

@@ -1,4 +1,5 @@
-//! What happens to any text file: cut, overwritten, garbled, encoded otherwise, or another file altogether.
+//! Damage that can happen to any text file: cut, overwritten, garbled, encoded differently, or
+//! another file altogether.
 
 use rustls_reload::{Layer, internal::snapshot::FILE_LIMIT};
 
@@ -11,11 +12,11 @@ use crate::common::armor::base64;
 
 const FILES: [&str; 3] = [CRT, KEY, CA];
 
-/// The layer that refuses what stands for itself: sections.
+/// The layer that refuses damaged sections.
 const SECTIONS: [Layer; 3] = [Layer::Pem; 3];
-/// The layer that refuses base64.
+/// The layer that refuses damaged base64.
 const BASE64: [Layer; 3] = [Layer::Pem, Layer::Key, Layer::Pem];
-/// The layer that refuses what is encoded.
+/// The layer that refuses damaged content within the base64.
 const CONTENT: [Layer; 3] = [Layer::Chain, Layer::Key, Layer::ClientCa];
 
 type Edit = fn(&str) -> Vec<u8>;
@@ -35,7 +36,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     for (what, text) in others() {
         let is_known = ["a certification request", "a revocation list", "a public key"].contains(&what);
         for file in FILES {
-            // What is PEM and no key is missing a key.
+            // Known PEM without a key is refused because the key is missing.
             let layer = if file == KEY && is_known { Layer::Key } else { Layer::Pem };
             all.push(Vector::file(file, what, Refused(layer, file), |_| text.to_vec()));
         }
@@ -44,7 +45,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     all
 }
 
-/// The lines of a text, as they are changed.
+/// Returns a text with its lines changed.
 fn lines(text: &str, change: impl FnOnce(&mut Vec<&str>)) -> Vec<u8> {
     let mut lines: Vec<&str> = text.lines().collect();
     change(&mut lines);
@@ -55,7 +56,7 @@ fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
     text.encode_utf16().flat_map(bytes).collect()
 }
 
-/// The first place where `from` stands; base64 of any of the files begins with `MI`.
+/// Replaces the first occurrence of `from`. The base64 in each file begins with `MI`.
 fn in_first_block(text: &str, from: &str, to: &str) -> Vec<u8> {
     text.replacen(from, to, 1).into_bytes()
 }
@@ -79,7 +80,7 @@ fn refused() -> Vec<(&'static str, [Layer; 3], Edit)> {
         }),
         ("the first byte missing", SECTIONS, |text| text[1..].into()),
         ("the first line missing", SECTIONS, |text| lines(text, |lines| _ = lines.remove(0))),
-        // What a crash leaves of a write, or a write of the file before.
+        // Remains of a write after a crash, or of the previous file.
         ("NULs as long as the content", SECTIONS, |text| vec![0; text.len()]),
         ("NULs before the content", SECTIONS, |text| [&[0; 8], text.as_bytes()].concat()),
         ("NULs from the first lines on", SECTIONS, |text| {
@@ -110,7 +111,7 @@ fn refused() -> Vec<(&'static str, [Layer; 3], Edit)> {
             text.lines().map(|line| format!("\t{line}\t\n")).collect::<String>().into()
         }),
         ("other dashes within the block", SECTIONS, |text| lines(text, |lines| lines.insert(2, "-----"))),
-        // Damaged lines around it.
+        // Damaged lines around the base64.
         ("markers in lower case", SECTIONS, |text| text.to_lowercase().into()),
         ("four dashes", SECTIONS, |text| text.replace("-----", "----").into()),
         ("four dashes at the end of the marker", SECTIONS, |text| text.replace("-----\n", "----\n").into()),
@@ -140,7 +141,7 @@ fn refused() -> Vec<(&'static str, [Layer; 3], Edit)> {
         }),
         ("a ruler with a zero in it", SECTIONS, |text| format!("-----\0-----\n{text}").into()),
         ("a ruler of five dashes at the end", SECTIONS, |text| format!("{text}-----").into()),
-        // Encodings, and what other formats make of a text.
+        // Other encodings, and the text as other formats contain it.
         ("two byte order marks", SECTIONS, |text| format!("\u{feff}\u{feff}{text}").into()),
         ("UTF-16, little end first", SECTIONS, |text| utf16(&format!("\u{feff}{text}"), u16::to_le_bytes)),
         ("UTF-16, big end first", SECTIONS, |text| utf16(&format!("\u{feff}{text}"), u16::to_be_bytes)),
@@ -156,7 +157,7 @@ fn refused() -> Vec<(&'static str, [Layer; 3], Edit)> {
             text.lines().filter(|line| !line.starts_with('-')).collect::<String>().into()
         }),
         ("base64 of the text", SECTIONS, |text| base64(text.as_bytes()).into()),
-        // A block that holds something else.
+        // A block with other content.
         ("an empty block", [Layer::Pem, Layer::Key, Layer::Pem], |text| {
             lines(text, |lines| {
                 drop(lines.drain(1..lines.iter().position(|line| line.contains("END")).unwrap()))
@@ -257,7 +258,7 @@ fn others() -> Vec<(&'static str, &'static [u8])> {
     ]
 }
 
-/// What only a chain or a bundle can have.
+/// Vectors that apply only to a chain or a bundle.
 fn of_one_file() -> Vec<Vector> {
     let second = |file: &'static str, what: &str, expect: Expect, put: fn(&str) -> String| {
         Vector::file(file, what, expect, move |set| {
