@@ -1,8 +1,9 @@
-//! Faults of the file system and of the watcher: the n-th call of each verb fails, for n = 1, 2, ... until there is no
-//! n-th call, once as a blip and once until it is mended, in the simulated world and on the real file system.
+//! Faults of the file system and of the watcher: the n-th call of each verb fails, for n = 1, 2,
+//! ... until there is no n-th call. The fault lasts for one call or until it is mended. Both are
+//! run in the simulated world and on the real file system.
 //!
-//! Fault model: a call answers with an error that open(2), stat(2), read(2), readlink(2) or inotify_add_watch(2) know, or
-//! a read is short. What it answers otherwise is the truth.
+//! Fault model: a call fails with an error of open(2), stat(2), read(2), readlink(2) or
+//! inotify_add_watch(2), or a read is short. Every other result is true.
 //!
 //! Engine: generated.
 
@@ -28,11 +29,11 @@ use rustls_reload_harness::sim::{
 };
 use rustls_reload_testkit::{InterceptFs, Verb};
 
-/// How a call fails.
+/// The way in which a call fails.
 #[derive(Clone, Copy, Debug)]
 enum Wrong {
     Errno(Errno),
-    /// A read brings a byte at a time.
+    /// A read returns one byte at a time.
     Short,
 }
 
@@ -49,7 +50,7 @@ const WRONGS: [Wrong; 9] = [
 ];
 
 impl Wrong {
-    /// Whether a call of this verb can fail like that.
+    /// Returns whether a call of this verb can fail in this way.
     fn is_of(self, verb: Verb) -> bool {
         matches!(self, Self::Errno(_)) || verb == Verb::Read
     }
@@ -79,7 +80,8 @@ fn worlds(phase: Phase) -> Vec<Stage> {
         let mut scenario = Scenario::new(publisher, Renewal::SameKey);
         scenario.phase = phase;
         scenario.weather.pause = Duration::from_millis(5);
-        // Until the fault is mended, and a whole bound from there on.
+        // The world goes on until the fault is mended, and for the whole bound of INV-05 after
+        // that.
         scenario.weather.rest += STANDS;
         scenario.prepare()
     };
@@ -91,7 +93,7 @@ fn worlds(phase: Phase) -> Vec<Stage> {
     publishers.into_iter().map(world).chain([keeper]).collect()
 }
 
-/// One run with a fault; `through` puts it where it belongs.
+/// Runs a world with a fault. `through` injects it.
 fn run(
     stage: &Stage,
     seed: u64,
@@ -110,7 +112,7 @@ fn judge(stage: &Stage, run: &Run, what: &str) {
             .collect();
         panic!("{what} in {}: {violation}\n{history:#?}", stage.scenario.name());
     }
-    // Told once, and that it is over.
+    // Degraded watching is reported once, and so is its end.
     let mut degraded = false;
     for at in &run.history {
         let Record::Told(event) = &at.record else { continue };
@@ -132,7 +134,7 @@ struct Row {
     deepest: u64,
 }
 
-/// By the verb.
+/// The counts of each verb.
 type Rows = BTreeMap<String, Row>;
 
 fn sum(parts: Vec<Rows>) -> Rows {
@@ -155,7 +157,7 @@ fn report(title: &str, rows: &Rows) {
     }
 }
 
-/// Sweeps: `one` makes a run with the fault and returns whether it fired.
+/// Tries each n in turn. `one` makes a run with the fault, and returns whether it occurred.
 fn sweep(row: &mut Row, for_good: bool, mut one: impl FnMut(&Arc<Fault>)) {
     for nth in 1.. {
         let fault = Fault::new(nth, for_good);
@@ -206,23 +208,23 @@ fn inv05_it_converges_after_every_fault_of_the_file_system() {
     report("file system", &sum(rows));
 }
 
-/// What the n-th call of a watcher answers.
+/// The fault of the n-th call of a watcher.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Unwatched {
-    /// No watcher is made: no instances left.
+    /// No watcher can be made, because no instances are left.
     NotMade,
-    /// No watches left.
+    /// No watches are left.
     Full,
     Gone,
     Denied,
     Silent,
-    /// It ends, and says so.
+    /// The watcher ends, and reports that.
     Ends,
-    /// It panics, and hears nothing from then on.
+    /// The watcher panics, and receives no event from then on.
     Panics,
 }
 
-/// The world's watcher with a fault in it.
+/// The world's watcher with an injected fault.
 struct FaultyWatcher {
     /// `None` once it has ended.
     watcher: Option<Box<dyn Watcher>>,
@@ -249,10 +251,10 @@ impl Watcher for FaultyWatcher {
             }
             Unwatched::Panics => {
                 self.watcher = None;
-                // Without the words of a panic, of which there are thousands.
+                // `resume_unwind` prints no message; there would be thousands.
                 std::panic::resume_unwind(Box::new("planted"));
             }
-            // What was not watched is not heard of either.
+            // Events of a directory that is not watched do not arrive either.
             _ => watcher.unwatch(dir),
         }
         match self.how {
@@ -269,7 +271,7 @@ impl Watcher for FaultyWatcher {
     }
 }
 
-/// `make`, with a fault in what it makes.
+/// Returns `make` with a fault in the watcher that it makes.
 fn faulty(mut make: MakeWatcher, how: Unwatched, fails: Arc<dyn Fn() -> bool + Send + Sync>) -> MakeWatcher {
     Box::new(move |hints: Hints| {
         if how == Unwatched::NotMade && fails() {
@@ -307,8 +309,8 @@ fn inv05_it_converges_after_every_fault_of_the_watcher() {
     report("watcher", &sum(rows));
 }
 
-/// The same sweep over a reload by hand on the real file system: refused, the old one served by the same pointer, or
-/// reloaded; and once it is mended, reloaded.
+/// Sweeps over a manual reload on the real file system. The result is a refusal with the old object
+/// still served, or a reload. Once the fault is mended, the result is a reload.
 ///
 /// Checks: INV-03, INV-11
 #[test]
@@ -327,12 +329,12 @@ fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
             let hook = move |called: Verb| {
                 if called == verb && mend.fires() { wrong.answer() } else { Ok(usize::MAX) }
             };
-            // A torn look is tried again for as long as this.
+            // Limits the time for which a torn read is retried.
             let timing = Timing { still_changing_after: Duration::from_millis(30), ..by_events_only() };
             let mut server = internal::generic(volume.server().timing(timing)).unwrap();
             let listed = tempfile::tempdir().unwrap();
             if verb == Verb::List {
-                // What is in it concerns nobody without client CAs.
+                // Without client CAs the content of the directory does not matter.
                 std::fs::write(listed.path().join("file"), "file").unwrap();
                 server = server.directory(listed.path());
             }

@@ -1,4 +1,5 @@
-//! Every interleaving of the field's publishers with the reader's verbs, each run judged by the invariants.
+//! Runs every interleaving of the field's publishers with the reader's calls, and judges each run
+//! by the invariants.
 //!
 //! Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-11. `scripts/interleave` covers the larger worlds.
 //!
@@ -18,7 +19,7 @@ use rustls_reload_harness::sim::{
 };
 use table::{is_whole, only, publishers, table, whole_table};
 
-/// What a publisher can renew: `step renew` never writes the key or the CAs.
+/// Returns the renewals that a publisher can make: `step renew` never writes the key or the CAs.
 fn renewals(publisher: Publisher) -> Vec<Renewal> {
     if publisher == Publisher::StepRenew {
         return vec![Renewal::LeafOnly, Renewal::ChainOnly, Renewal::Nothing];
@@ -30,14 +31,16 @@ fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Pauses between two steps: within one tick, beyond one, just under the settle time.
+/// Pauses between two steps in milliseconds: within one tick, longer than one, and slightly shorter
+/// than the settle time.
 const PAUSES: [u64; 3] = [0, 5, 499];
 
-/// Those whose worlds are small enough to be searched to their ends in the quick tier.
+/// Publishers whose worlds are small enough for a complete search in the quick tier.
 const SMALL: [Publisher; 4] =
     [Publisher::StepRenew, Publisher::Release(false), Publisher::Release(true), Publisher::DirSwapped];
 
-/// All of them where the whole space is asked for, or the one that was asked for.
+/// Returns all publishers in the whole tier, or the one that was selected; otherwise the small
+/// ones.
 fn all_or_small() -> Vec<Publisher> {
     if is_whole() || only().is_some() { publishers() } else { SMALL.to_vec() }
 }
@@ -54,7 +57,7 @@ fn inv01_to_inv11_hold_over_every_reload() {
             for pause in PAUSES {
                 for waits in waits() {
                     if is_whole() && (pause, *waits) == (0, 0) {
-                        // Searched to its end elsewhere.
+                        // Another test searches this world completely.
                         continue;
                     }
                     let mut scenario = Scenario::new(publisher, renewal);
@@ -67,8 +70,8 @@ fn inv01_to_inv11_hold_over_every_reload() {
     });
 }
 
-/// The whole space where the publisher takes its steps without a pause: before anything that the reader asks any number of
-/// steps, and after any of them the publisher may die.
+/// Searches completely where the publisher does not pause: before each question of the reader it
+/// takes any number of steps, and it may die after any of them.
 #[test]
 fn inv01_to_inv11_hold_over_every_interleaving_without_a_pause() {
     whole_table("whole, without a pause", all_or_small(), |publisher| {
@@ -123,7 +126,7 @@ fn inv01_a_crash_after_any_step_breaks_one_generation_only() {
         let mut worlds = Vec::new();
         if is_whole() {
             for renewal in renewals(publisher) {
-                // Without a pause and a wait it is searched to its end elsewhere.
+                // Without a pause and a wait, another test searches this world completely.
                 for (pause, waits) in [(0, 1), (5, 0), (5, 1), (499, 0), (499, 1)] {
                     let mut scenario = Scenario::new(publisher, renewal);
                     scenario.mortal = true;
@@ -133,7 +136,8 @@ fn inv01_a_crash_after_any_step_breaks_one_generation_only() {
             }
             return worlds;
         }
-        // A search that is cut off would see the last crashes alone: each gets a world of its own.
+        // A search that is cut off sees only the last crashes, so each crash gets a world of its
+        // own.
         for renewal in renewals(publisher).into_iter().take(2) {
             for crash in 0..Scenario::new(publisher, renewal).steps().0.len() {
                 let mut scenario = Scenario::new(publisher, renewal);
@@ -146,7 +150,7 @@ fn inv01_a_crash_after_any_step_breaks_one_generation_only() {
     });
 }
 
-/// All renewals in small worlds, one in larger ones.
+/// Returns all renewals for small worlds, and one for larger ones.
 fn some_renewals(publisher: Publisher) -> Vec<Renewal> {
     let mut renewals = renewals(publisher);
     if !SMALL.contains(&publisher) {
@@ -155,13 +159,15 @@ fn some_renewals(publisher: Publisher) -> Vec<Renewal> {
     renewals
 }
 
-/// The whole space where the publisher pauses before each step, beyond one tick or just under the settle time, and the reader
-/// takes no rest in between: each of its questions may find any step taken, and any of their times.
+/// Searches completely where the publisher pauses before each step, for longer than a tick or
+/// slightly less than the settle time, and the reader does not wait. Each question of the reader
+/// may find any step taken, at any of these times.
 #[test]
 fn inv01_to_inv11_hold_over_every_interleaving_with_pauses() {
     let mut of = publishers();
     of.retain(|publisher| match is_whole() {
-        // The three that take the most runs without a pause: with pauses no search of them has been seen to its end.
+        // No search with pauses of these three has come to its end. They take the most runs without
+        // pauses, too.
         true => !matches!(publisher, Publisher::InPlaceOldTimes | Publisher::DirRemade | Publisher::Volumes),
         false => *publisher == Publisher::StepRenew,
     });
@@ -181,8 +187,9 @@ fn inv01_to_inv11_hold_over_every_interleaving_with_pauses() {
     });
 }
 
-/// The whole space where the publisher does not pause, and once amidst its steps the reader has nothing to do and waits: for
-/// what is reported, for a file to hold still, for its next poll. After any step the publisher may die.
+/// Searches completely where the publisher does not pause, and the reader waits once amid its
+/// steps: for an event, for a file to be stable, or for its next poll. The publisher may die after
+/// any step.
 #[test]
 fn inv01_to_inv11_hold_over_every_interleaving_with_a_wait() {
     whole_table("whole, with a wait", all_or_small(), |publisher| {
@@ -199,7 +206,8 @@ fn inv01_to_inv11_hold_over_every_interleaving_with_a_wait() {
     });
 }
 
-/// The same for one renewal in a reload, with events that are lost, doubled, late, or said to be lost; the publisher lives.
+/// Searches one renewal in a reload completely, with events that are lost, doubled, late, or
+/// reported as lost. The publisher does not die.
 #[test]
 fn inv06_events_change_the_delay_only_over_every_interleaving_with_a_wait() {
     whole_table("whole, events", all_or_small(), |publisher| {
@@ -216,8 +224,8 @@ fn inv06_events_change_the_delay_only_over_every_interleaving_with_a_wait() {
     });
 }
 
-/// The whole space where the owner of the reloader asks for a reload or stops it, before any step of the loop or any verb
-/// within a step, and starts it again before any later step.
+/// Searches completely where the owner requests a reload or stops the reloader, before any step of
+/// the loop or any call within a step, and starts it again before any later step.
 #[test]
 fn inv13_owner_acts_at_any_moment() {
     use OwnerAct::{Ask, Start, Stop};
@@ -231,7 +239,8 @@ fn inv13_owner_acts_at_any_moment() {
     whole_table("whole, owner acts", of, |publisher| {
         let mut worlds = Vec::new();
         for owner in &owners[..if is_whole() { 5 } else { 2 }] {
-            // Whoever asks for a reload says that the writing is over.
+            // A manual reload says that the writing is over, which only a commit by rename
+            // guarantees.
             if owner.contains(&Ask) && !publisher.commits_by_rename() {
                 continue;
             }
@@ -244,7 +253,8 @@ fn inv13_owner_acts_at_any_moment() {
     });
 }
 
-/// The whole space where a second update begins before the first is read, and the publisher does not pause.
+/// Searches completely where a second update begins before the first is read. The publisher does
+/// not pause.
 #[test]
 fn inv04_a_second_update_over_every_interleaving_without_a_pause() {
     whole_table("whole, two updates", all_or_small(), |publisher| {
@@ -305,7 +315,7 @@ fn inv11_a_refusal_that_stands_is_told_once() {
             let mut scenario = Scenario::new(publisher, Renewal::Broken);
             scenario.renewals.push(Renewal::Nothing);
             scenario.weather.waits = waits;
-            // Both updates are told apart by the wait between them: elsewhere the publisher does not pause.
+            // The wait separates the two updates; elsewhere the publisher does not pause.
             scenario.weather.events = Events::Delivered;
             worlds.push(scenario);
         }
@@ -313,7 +323,7 @@ fn inv11_a_refusal_that_stands_is_told_once() {
     });
 }
 
-/// Replays the line of a violation, from the variable `REPLAY`.
+/// Replays a line that a violation has printed, from the variable `REPLAY`.
 #[test]
 fn replay() {
     replayed::<Shipped>();

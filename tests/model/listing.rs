@@ -1,5 +1,5 @@
-//! A directory of which every file counts, over every interleaving of who keeps it with the reader's verbs: in the simulated
-//! world, each run judged by the invariants.
+//! A directory in which every file counts, in the simulated world: every interleaving of its
+//! publisher with the reader's calls, each judged by the invariants.
 //!
 //! Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-11.
 //!
@@ -29,7 +29,7 @@ use rustls_reload_testkit::{InterceptFs, Op, Verb};
 
 type Caught = (Violation, String);
 
-/// Every schedule up to `limit`, and as many at random where that cut it off.
+/// Runs every schedule up to `limit`, and as many random ones if that does not complete the search.
 fn search(
     stage: &Stage,
     limit: u64,
@@ -56,7 +56,7 @@ fn search(
     Ok((runs + samples, whole))
 }
 
-/// Nothing cut off: without a pause, and nobody waits.
+/// Prepares a world that is searched completely: without a pause or a wait.
 fn small(keeper: Keeper, phase: Phase) -> Stage {
     keeper.prepare(|scenario| {
         scenario.phase = phase;
@@ -64,7 +64,7 @@ fn small(keeper: Keeper, phase: Phase) -> Stage {
     })
 }
 
-/// The same in other weathers, cut off and sampled.
+/// Prepares other worlds of this publisher, which are cut off and sampled.
 fn large(keeper: Keeper) -> Vec<Stage> {
     let mut stages = Vec::new();
     for events in [Events::Delivered, Events::Lost, Events::Late] {
@@ -158,7 +158,7 @@ impl Fs for Lists {
     }
 }
 
-/// For one look: lists a directory once and says the same when it is asked again. Breaks: INV-01
+/// Lists a directory once per snapshot, and repeats that listing later. Breaks: INV-01
 fn lists_once(fs: SimFs) -> Lists {
     let listed: Mutex<Option<Vec<OsString>>> = Mutex::default();
     let list: Box<List> = Box::new(move |fs, dir, each| {
@@ -177,7 +177,8 @@ fn lists_once(fs: SimFs) -> Lists {
     Lists { fs, list }
 }
 
-/// One look in each interleaving with the update: how many were whole, and whether one of these was never on disk.
+/// Takes a snapshot in each interleaving with the update. Returns how many were complete, and
+/// whether one of these was never on disk.
 fn looks<F: Fs>(keeper: Keeper, port: impl Fn(SimFs) -> F) -> (usize, bool) {
     let weather = WorldConfig::default();
     let (dirs, files): (Vec<_>, Vec<_>) =
@@ -201,7 +202,8 @@ fn looks<F: Fs>(keeper: Keeper, port: impl Fn(SimFs) -> F) -> (usize, bool) {
     (whole, wrong)
 }
 
-/// Checks: INV-01. What a look brings was on disk together, the names in the directory included.
+/// Checks: INV-01. The content of a snapshot was on disk together, including the names in the
+/// directory.
 #[test]
 fn inv01_a_look_at_a_directory_brings_what_was_there_together() {
     let mut caught = Vec::new();
@@ -227,7 +229,7 @@ fn file(path: &str) -> [Op; 2] {
     [Op::Create(path.into()), Op::Append(path.into(), path.into())]
 }
 
-/// A look at `/f` and at every file in `/d`.
+/// Takes a snapshot of `/f` and of every file in `/d`.
 fn look(base: impl IntoIterator<Item = Op>) -> Snapshot {
     let all: Vec<_> = file("f").into_iter().chain([Op::Mkdir("d".into())]).chain(base).collect();
     snapshot::take(&world(&all).fs(), &PathSet::new(["/f"]).unwrap().directory("/d").unwrap())
@@ -254,7 +256,7 @@ fn inv01_every_file_and_link_to_one_without_a_dot_is_read_in_the_order_of_the_na
     assert!(dir.listed.is_some() && !dir.only_traversed, "{dir:?}");
 }
 
-/// Checks: INV-03. Never does a directory mean that there is no file.
+/// Checks: INV-03. An unreadable directory is never treated as an empty one.
 #[test]
 fn inv03_a_directory_that_cannot_be_taken_as_it_stands_fails_the_attempt() {
     let many = |count: usize| (0..count).flat_map(|n| file(&format!("d/{n}"))).collect::<Vec<_>>();
@@ -276,7 +278,8 @@ fn inv03_a_directory_that_cannot_be_taken_as_it_stands_fails_the_attempt() {
     assert_eq!(look(many(LISTING_LIMIT)).files.unwrap().iter().count(), LISTING_LIMIT + 1);
 }
 
-/// Checks: INV-12. A file system may name entries without end: it is asked for no more than it takes to refuse them.
+/// Checks: INV-12. A file system may list entries without end. The reader stops at the first entry
+/// beyond its limit.
 #[test]
 fn inv12_a_listing_ends_with_the_first_name_too_many() {
     for (dot, limit) in [("", LISTING_LIMIT), (".", HIDDEN_LIMIT)] {
@@ -297,8 +300,8 @@ fn inv12_a_listing_ends_with_the_first_name_too_many() {
     }
 }
 
-/// How far a change is to be trusted that these steps make of a release with a directory in it, the last of them once the look
-/// has come to the directory, if it is `late`.
+/// Returns the kind of change that these steps make to a release with a directory in it. If `late`,
+/// the last step happens once the snapshot has reached the directory.
 fn motion(steps: &[Op], late: bool) -> ChangeKind {
     let keeper = Keeper::Release;
     let base: Vec<_> = keeper.base().into_iter().chain(file("srv/2/crl.d/c")).collect();
@@ -324,8 +327,8 @@ fn motion(steps: &[Op], late: bool) -> ChangeKind {
     now.walk.change_since(&served)
 }
 
-/// Checks: INV-01. Where the directory moved with all else nothing can follow; where it has other names, or was changed since,
-/// something may.
+/// Checks: INV-01. Where the directory moved together with everything else, the change is complete.
+/// Where it has other names, or was changed later, further changes may follow.
 #[test]
 fn inv01_a_change_of_a_directory_is_complete_only_if_it_moved_with_all_else() {
     let unlink = |path: &str| Op::Unlink(path.into());

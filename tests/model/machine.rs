@@ -1,10 +1,12 @@
-//! The machine against dumb twins, over every sequence of rounds up to a stated depth.
+//! The state machine against simple reference models, over every sequence of rounds up to a stated
+//! depth.
 //!
-//! A round is: time passes, the wall clock may step, something comes in, and if the machine looks, the look ends some
-//! way, and if it builds, the build ends some way. Checks INV-02 to INV-06, INV-08 and INV-11 as far as they are
-//! decided in the machine: it publishes what was built valid and nothing else, never early, never late, and tells each
-//! thing once. After each sequence the disk comes to rest with a valid set, and the machine must publish it within the
-//! bound of INV-05 with no hint at all.
+//! In a round time passes, the wall clock may step, and an input arrives. If the machine takes a
+//! snapshot, the round says how it ends; if the machine builds, the round says how the build ends.
+//! Checks INV-02 to INV-06, INV-08 and INV-11 as far as the machine decides them: it publishes only
+//! contents that were built successfully, neither early nor late, and reports each event once.
+//! After each sequence the disk comes to rest with a valid set, which the machine has to publish
+//! within the bound of INV-05 without any hint.
 //!
 //! Engine: generated. Checks: INV-02, INV-03, INV-04, INV-06, INV-08, INV-11
 
@@ -27,7 +29,7 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Everything a round may be.
+/// Returns every round.
 fn alphabet() -> Vec<Round> {
     let changed = |content, motion, shrinks| ReadOutcome::Changed { content, motion, shrinks };
     let seen = [
@@ -75,7 +77,7 @@ fn alphabet() -> Vec<Round> {
     for input in [Input::Hint, Input::Watching(false), Input::Watching(true)] {
         rounds.push(Round { input, ..idle.clone() });
     }
-    // Enough for a poll of the degraded kind.
+    // Long enough for a degraded poll.
     rounds.push(Round { pass: ms(1_000), input: Input::Tick, ..idle.clone() });
     rounds.push(Round { input: Input::Stop, ..idle });
     rounds
@@ -111,7 +113,7 @@ fn every_sequence_with(
     line.pop();
 }
 
-/// `MACHINE_DEPTH` sets another depth than the quick tier's.
+/// `MACHINE_DEPTH` overrides the depth of the quick tier.
 #[test]
 fn inv05_every_sequence_agrees_with_the_twin_and_converges() {
     let depth = std::env::var("MACHINE_DEPTH").map_or(3, |depth| depth.parse().unwrap());
@@ -135,7 +137,7 @@ fn inv05_every_sequence_agrees_with_the_twin_and_converges() {
     assert_eq!(count, (rounds.len() as u64).pow(u32::try_from(depth).unwrap()));
 }
 
-/// Checks: INV-11. Who asks again does not make the one who asked first wait longer.
+/// Checks: INV-11. A second manual reload does not delay the answer to the first.
 #[test]
 fn inv11_a_second_reload_by_hand_does_not_prolong_the_first() {
     let mut world = World::new();
@@ -151,7 +153,8 @@ fn inv11_a_second_reload_by_hand_does_not_prolong_the_first() {
     assert_eq!(world.play(&torn(1_000, Input::Tick)).answered, [Answer::Refused(1)]);
 }
 
-/// Sequences too long to enumerate: back-off that has grown, patience that runs out. The seed is the replay.
+/// Plays sequences that are too long to enumerate, in which the back-off grows and
+/// `still_changing_after` passes. The seed replays them.
 #[test]
 fn inv05_long_random_sequences_agree_with_the_twin() {
     let rounds = alphabet();
@@ -165,7 +168,8 @@ fn inv05_long_random_sequences_agree_with_the_twin() {
             usize::try_from(state % below as u64).unwrap()
         };
         let mut world = World::new();
-        // A few kinds of rounds only, so that the same thing often happens again and again (swarm testing).
+        // Each sequence uses a few kinds of rounds only, so that the same round often repeats
+        // (swarm testing).
         let few: Vec<_> = (0..4).map(|_| &rounds[draw(rounds.len() - 1)]).collect();
         for _ in 0..length {
             let round = few[draw(few.len())];
@@ -177,7 +181,7 @@ fn inv05_long_random_sequences_agree_with_the_twin() {
     println!("machine: {walks} random sequences of {length} rounds, 0 disagreements");
 }
 
-/// What the machine says of itself, step by step.
+/// Checks the machine's own state step by step.
 #[test]
 fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
     let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
@@ -197,7 +201,8 @@ fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
     assert_eq!(machine.refusal(), Some((&"why", 1)), "what was told stands");
     assert_eq!(machine.wake(now(60)), Some(ms(60)), "it looks as soon as it is asked anything");
     assert_eq!(machine.step(now(60), Input::Tick), [Effect::TakeSnapshot]);
-    // What was refused could be tried again at once, but who stopped may have missed that it was changed in between.
+    // The refused content could be retried at once, but a stopped machine may have missed a change
+    // in between.
     assert_eq!(machine.step(now(60), changed(1, ChangeKind::InPlace)), []);
     assert_eq!(machine.step(now(560), Input::Tick), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(now(560), changed(1, ChangeKind::InPlace)), [Effect::Build(1)]);
@@ -207,7 +212,8 @@ fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
     assert_eq!(machine.deferred(), Some(DATE), "what is held is held");
 }
 
-/// Checks: INV-05. Who starts it again has done something about it, or hopes so: it is tried again as soon as the first time.
+/// Checks: INV-05. A restart resets the pause between retries, because the operator may have
+/// repaired the cause.
 #[test]
 fn inv05_a_restart_begins_the_pauses_of_the_retries_anew() {
     let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
@@ -227,7 +233,7 @@ fn inv05_a_restart_begins_the_pauses_of_the_retries_anew() {
     assert_eq!([look(&mut machine), look(&mut machine)], [50, 100]);
 }
 
-/// Checks: INV-11. One look tells of no time in which nothing moved, however short that has to be.
+/// Checks: INV-11. A single snapshot does not show that files were unchanged for any time.
 #[test]
 fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
     let now = |mono| Now { mono: ms(mono), wall: DATE };
@@ -242,8 +248,8 @@ fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
     assert_eq!(machine.step(now(10), torn(true)), told, "the second, in the same way");
 }
 
-/// Checks: INV-05, INV-11. A look that was on its way began too early for who asks now; the next one answers him, and there are
-/// never two at once.
+/// Checks: INV-05, INV-11. A snapshot in progress began before the request, so the next one answers
+/// it. There are never two snapshots at once.
 #[test]
 fn inv11_a_reload_asked_for_while_busy_is_answered_by_a_look_that_began_later() {
     let now = |mono| Now { mono: ms(mono), wall: DATE };
@@ -258,7 +264,7 @@ fn inv11_a_reload_asked_for_while_busy_is_answered_by_a_look_that_began_later() 
         machine.step(now(3), Input::SnapshotTaken(ReadOutcome::Served)),
         [Effect::Answer(Answer::Unchanged)]
     );
-    // The same during a build.
+    // The request arrives during a build.
     assert_eq!(machine.step(now(10), Input::Hint), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(now(11), changed()), [Effect::Build(1)]);
     assert_eq!(machine.step(now(12), Input::Reload), []);

@@ -1,6 +1,7 @@
-//! A museum of wrong designs: each is caught by the checkers that pass the right one.
+//! Wrong designs, each caught by the checkers that the right design passes.
 //!
-//! The wrong ways seen in the field, and who stands for them; a test keeps the names true:
+//! The wrong designs that were seen in the field, and the mutants that implement them. A test
+//! checks the names:
 //!
 //! | wrong way | breaks | mutants | file |
 //! |---|---|---|---|
@@ -49,8 +50,8 @@ mod waiting;
 
 use design::{Rebuilt, Wrong};
 
-/// The worlds that every design is shown, the right ones too. The last is the only one in which no event arrives: what a
-/// design that never polls is caught by before it is not that it never polls.
+/// Returns the worlds that every design runs in, the right ones included. Events arrive in all but
+/// the last world, so a design that also never polls is caught for another fault before that.
 fn worlds() -> Vec<Scenario> {
     let mut worlds = Vec::new();
     let mut world = |publisher, renewals: &[Renewal], crash, pause: u64, events, waits| {
@@ -75,9 +76,9 @@ fn worlds() -> Vec<Scenario> {
     world(Publisher::LinkedVolume, &[SameKey], None, 5, Delivered, 0);
     world(Publisher::Kubelet(order), &[SameKey], None, 5, Overflowed, 0);
     world(Publisher::Release(false), &[LeafOnly, LeafOnly], None, 5, Delivered, 1);
-    // All files are removed, and the publisher dies.
+    // The publisher removes all files, and then dies.
     world(Publisher::DirRemade, &[SameKey], Some(3), 5, Delivered, 0);
-    // The client CAs are moved to their backup name, and the publisher dies.
+    // The publisher moves the client CAs to their backup name, and then dies.
     world(Publisher::RenameWithBackup, &[SameKey], Some(11), 0, Overflowed, 2);
     world(Publisher::RenamePerFile(order), &[CaOnly], None, 5, Lost, 0);
     worlds
@@ -87,18 +88,19 @@ fn where_events_arrive() -> Vec<Scenario> {
     worlds().into_iter().filter(|world| world.weather.events != Events::Lost).collect()
 }
 
-/// How much was tried until a checker spoke up.
+/// The number of runs before a checker found a violation.
 #[derive(Clone, Copy, Default)]
 struct Tried {
     runs: u64,
-    /// Schedules that the searches among the runs cover: each once, those known to end like another included.
+    /// Schedules that the searches cover, each counted once, including those known to end like
+    /// another.
     searched: u128,
-    /// Schedules drawn at random, a run each.
+    /// Random schedules, one per run.
     drawn: u64,
 }
 
 impl Tried {
-    /// So many runs of an engine that has one schedule a run.
+    /// Counts the runs of an engine with one schedule per run.
     fn runs(runs: u64) -> Self {
         Self { runs, searched: runs.into(), drawn: 0 }
     }
@@ -109,7 +111,7 @@ fn say(line: &str) {
     std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-/// Prints what the columns of [`caught`] are.
+/// Prints the header of the columns of [`caught`].
 fn head() {
     let by = "may be caught by";
     say("searched: schedules covered by the search, each once; drawn: schedules drawn at random, a run each");
@@ -119,7 +121,8 @@ fn head() {
     ));
 }
 
-/// Prints the row of a mutant; an error unless a checker of one of `invariants` spoke up.
+/// Prints the row of a mutant. Returns an error unless a checker of one of `invariants` found a
+/// violation.
 fn caught(
     (name, engine): (&str, &str),
     invariants: &[&str],
@@ -136,7 +139,7 @@ fn caught(
     Err(format!("{name}: not caught, or for another reason: {why}"))
 }
 
-/// Shows `D` the worlds until a checker speaks up.
+/// Runs `D` in these worlds until a checker finds a violation.
 fn show<D: Design>(worlds: Vec<Scenario>) -> (Tried, Result<(), String>) {
     let mut tried = Tried::default();
     for scenario in worlds {
@@ -162,13 +165,13 @@ fn show<D: Design>(worlds: Vec<Scenario>) -> (Tried, Result<(), String>) {
     (tried, Ok(()))
 }
 
-/// Shows `D` the worlds and prints its row.
+/// Runs `D` in these worlds and prints its row.
 fn shown<D: Design>(name: &str, invariants: &[&str], worlds: Vec<Scenario>) -> Result<(), String> {
     let (tried, verdict) = show::<D>(worlds);
     caught((name, "interleave"), invariants, tried, verdict)
 }
 
-/// Each wrong design, and the invariants by which it may be caught.
+/// Defines the wrong designs with the invariants by which each may be caught.
 macro_rules! museum {
     ($($wrong:ident: $($invariant:literal),+;)*) => {
         #[test]
@@ -210,22 +213,22 @@ museum! {
     TellsFirst: "INV-11";
 }
 
-/// The same worlds and checkers pass the right design: they do not catch what is not wrong.
+/// The right designs pass in these worlds, so that the checkers report only faults.
 #[test]
 fn the_right_designs_pass() {
     assert_eq!(show::<Rebuilt<{ Wrong::Nothing as u8 }>>(worlds()).1, Ok(()));
     assert_eq!(show::<sim::Shipped>(worlds()).1, Ok(()));
 }
 
-/// Those that watch wrongly, take no notice of some events, or arm too late never poll either, and that is not what they
-/// are caught by.
+/// A design that never polls passes where events arrive. Designs that watch wrongly, ignore some
+/// events or arm too late never poll either, so another fault is what catches them.
 #[test]
 fn a_design_that_never_polls_passes_where_events_arrive() {
     assert_eq!(show::<Rebuilt<{ Wrong::NeverPolls as u8 }>>(where_events_arrive()).1, Ok(()));
 }
 
-/// Every name in the table at the top is that of a mutant in each file of its row, and no wrong design of this museum is
-/// missing there.
+/// Every name in the table above is a mutant in each file of its row, and the table names every
+/// wrong design here.
 #[test]
 fn the_table_names_every_mutant() {
     let text = include_str!("mutants.rs");
@@ -257,7 +260,7 @@ fn the_table_names_every_mutant() {
     }
 }
 
-/// A mutant that somebody repairs is missed, whatever it is expected to break: the museum then fails.
+/// A repaired mutant counts as missed, whatever it is expected to break, so that this file fails.
 #[test]
 fn a_repaired_mutant_is_missed() {
     let any = ["INV-01", "INV-05", "INV-11"];

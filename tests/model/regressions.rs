@@ -1,4 +1,4 @@
-//! Faults that the interleavings found, each as small as it can be told.
+//! Faults that the interleavings found, each in a small test.
 
 use std::{
     path::PathBuf,
@@ -31,7 +31,8 @@ fn machine() -> Machine<&'static str> {
     Machine::new(Timing::default())
 }
 
-/// Checks: INV-01 (b), ASM-05. The first look of a worker asserts nothing.
+/// Checks: INV-01 (b), ASM-05. The first snapshot of a worker does not say that the writing is
+/// over.
 #[test]
 fn inv01_what_a_start_finds_has_to_settle() {
     let mut machine = machine();
@@ -41,7 +42,8 @@ fn inv01_what_a_start_finds_has_to_settle() {
     assert_eq!(machine.step(at(502), changed(1)), [Effect::Build(1)]);
 }
 
-/// Checks: INV-01 (b), ASM-05. A look that began early and ended late says nothing about the time between.
+/// Checks: INV-01 (b), ASM-05. A snapshot that began early and ended late shows nothing about the
+/// time in between.
 #[test]
 fn inv01_a_slow_look_does_not_stand_for_the_settle_time() {
     let mut machine = machine();
@@ -53,7 +55,8 @@ fn inv01_a_slow_look_does_not_stand_for_the_settle_time() {
     assert_eq!(machine.step(at(906), changed(1)), [Effect::Build(1)]);
 }
 
-/// Checks: INV-11. The refusal stands while an unsettled set, or another failure that is over at once, comes between.
+/// Checks: INV-11. A refusal stands while an unsettled set, or another short failure, comes in
+/// between.
 #[test]
 fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
     let mut machine = machine();
@@ -63,7 +66,7 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
         assert_eq!(machine.step(at(ms), Input::Hint), [Effect::TakeSnapshot]);
         told += usize::from(tells(&machine.step(at(ms), Input::SnapshotTaken(seen))));
     };
-    // Told once it has lasted for the settle time.
+    // The failure is reported once it has lasted for the settle time.
     look(10, ReadOutcome::Failed("gone"));
     look(600, ReadOutcome::Failed("gone"));
     look(700, ReadOutcome::Changed { content: 1, motion: ChangeKind::InPlace, shrinks: false });
@@ -74,8 +77,8 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
     assert_eq!(told, 1);
 }
 
-/// Checks: INV-11. A failure to read that ends before it counts displaces no refusal: what was refused is known, is neither
-/// settled nor told anew, and stands in between.
+/// Checks: INV-11. A short failure to read replaces no refusal: the refused content is known, does
+/// not settle again, is not reported again, and stays the refusal in between.
 #[test]
 fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
     let mut machine = machine();
@@ -95,7 +98,7 @@ fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
     assert_eq!(machine.step(at(5_100), shrunk()), [Effect::Build(1)], "it has held still for long");
     assert_eq!(machine.step(at(5_100), refused), []);
     assert_eq!(machine.refusal(), Some((&"bad", 2)));
-    // One that lasts is told, and is then what stands.
+    // A failure that lasts is reported, and then is the standing refusal.
     for (ms, told) in [(5_200, false), (5_250, false), (5_700, true)] {
         assert_eq!(machine.step(at(ms), Input::Tick), [Effect::TakeSnapshot], "{ms}");
         let effects = machine.step(at(ms), Input::SnapshotTaken(ReadOutcome::Failed("gone")));
@@ -104,8 +107,8 @@ fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
     assert_eq!(machine.refusal(), Some((&"gone", 3)));
 }
 
-/// Checks: INV-11, ASM-05. A look that began early and ended late says nothing about the time between: the name was missing
-/// for a moment.
+/// Checks: INV-11, ASM-05. A snapshot that began early and ended late shows nothing about the time
+/// in between, in which the name was missing only for a moment.
 #[test]
 fn inv11_a_slow_look_does_not_stand_for_a_failure_that_lasts() {
     let mut machine = machine();
@@ -118,7 +121,8 @@ fn inv11_a_slow_look_does_not_stand_for_a_failure_that_lasts() {
     assert_eq!(told, [Effect::Report(Notice::Refused("gone"))]);
 }
 
-/// Checks: INV-11. Whoever removes a file before he writes it again changes the set without a pause all the same.
+/// Checks: INV-11. A publisher that removes a file before each write still counts as changing the
+/// set without a pause.
 #[test]
 fn inv11_a_set_that_never_holds_still_is_told_though_a_file_is_missing_now_and_then() {
     let mut machine = machine();
@@ -132,27 +136,29 @@ fn inv11_a_set_that_never_holds_still_is_told_though_a_file_is_missing_now_and_t
     assert_eq!(told, [(50, Effect::Report(Notice::StillChanging))]);
 }
 
-/// The schedules in which faults showed first, as the violations printed them. What they name is in the commit that
-/// mended it.
+/// The schedules in which faults first appeared, as the violations printed them. The commit that
+/// fixed each fault describes it.
 const LINES: [&str; 7] = [
-    // A directory removed between the look and the watch was told as a degraded watch (INV-11).
+    // A directory removed between snapshot and watch was reported as degraded watching (INV-11).
     "dir-swapped/NewKey/Reload/-/Delivered/false/2/4,0,0,600,26000 r219pr26",
-    // The same, where the directory was made again under the same inode number.
+    // As above, where the directory was made again with the same inode number.
     "dir-remade/NewKey/Reload/-/Delivered/true/1/4,5,0,600,26000 p2r5p2r5pr5pr5pr2pr6prpr5prpr3pr2p",
-    // Events of names that counted only since the last look were ignored until the poll (INV-05).
+    // Events of names that counted only since the last snapshot were ignored until the poll
+    // (INV-05).
     "certbot/SameKey/Reload/10/Delivered/false/0/4,5,0,600,26000 r119p2",
-    // A first load counted the settle time from the begin of a slow look (INV-01 (b)).
+    // A first load counted the settle time from the begin of a slow snapshot (INV-01 (b)).
     "certbot/NewKey/FirstLoad/-/Delivered/false/1/4,499,0,600,26000 r209pr47p2",
-    // A failure was told twice (INV-11).
+    // A failure was reported twice (INV-11).
     "dir-remade/NewKey+NewKey/Reload/-/Delivered/false/0/4,499,0,600,26000 \
      rpr2pr23prpr36pr2pr15pr23pr52pr2pr16pr20pr19pr56pr8pr3pr41p",
-    // A directory that was swapped twice while it was to be watched was told as a degraded watch (INV-11).
+    // A directory that was swapped twice before it was watched was reported as degraded watching
+    // (INV-11).
     "dir-swapped/NewKey+NewKey/Reload/-/Delivered/false/0/4,0,0,600,26000 r43p8r4pr19p8r",
     "dir-swapped/Broken+Nothing/Reload/-/Delivered/false/2/4,0,0,600,26000 r87p7r4pr19p8r",
 ];
 
-/// The lines as they are, and with every length of their longest way of the reader: what a change of the reader's verbs
-/// has moved is among these.
+/// Runs the lines as they are, and with every length of the reader's longest run, because a change
+/// in the reader's calls shifts the schedule.
 #[test]
 fn schedules_that_once_broke_an_invariant_hold() {
     let mut runs = 0;
@@ -169,8 +175,9 @@ fn schedules_that_once_broke_an_invariant_hold() {
     assert!(runs > 500, "{runs}");
 }
 
-/// Checks: INV-01 (b), ASM-05. A first load takes files for still by their timestamps, which can be a tick earlier than the
-/// changes: a publisher that pauses for just under the settle time was taken for one that is done.
+/// Checks: INV-01 (b), ASM-05. A first load judges by timestamps whether files are stable, and
+/// these can be a tick earlier than the changes. A publisher that paused for slightly less than the
+/// settle time counted as finished.
 #[test]
 fn inv01_a_first_load_does_not_take_a_coarse_timestamp_for_the_time_of_a_change() {
     let ms = Duration::from_millis;
@@ -201,7 +208,7 @@ fn inv01_a_first_load_does_not_take_a_coarse_timestamp_for_the_time_of_a_change(
             at_once += usize::from(held == ms(age));
         }
     }
-    // What is older than the settle time and a tick is not waited for.
+    // The load does not wait for files that are older than the settle time and a tick.
     assert!(at_once * 10 > loads, "{at_once} of {loads}");
 }
 
@@ -211,7 +218,8 @@ fn neighbours(line: &str) -> Vec<String> {
     (1..longest + 10).map(|length| line.replacen(&format!("r{longest}"), &format!("r{length}"), 1)).collect()
 }
 
-/// Checks: INV-12. What was refused is built again at the pace of the retries, whatever comes in between.
+/// Checks: INV-12. A refused content is built again at the pace of the retries, whatever happens in
+/// between.
 #[test]
 fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
     let looks = |content| ReadOutcome::Changed { content, motion: ChangeKind::InPlace, shrinks: false };
@@ -233,12 +241,12 @@ fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
                 machine.step(now, Input::Built(Verdict::Refused("bad")));
             }
         }
-        // 50 ms, doubling, within 10 s.
+        // The pauses begin at 50 ms and double, within 10 s.
         assert!((5..=8).contains(&builds), "{builds} builds with {between:?}");
     }
 }
 
-/// Checks: INV-12. A build may fail for another reason each time it is tried, and the files are the same.
+/// Checks: INV-12. A build of unchanged files may fail for another reason each time.
 #[test]
 fn inv12_what_is_refused_for_another_reason_each_time_is_built_again_at_the_pace_of_the_retries() {
     let mut machine = machine();
@@ -260,14 +268,15 @@ fn inv12_what_is_refused_for_another_reason_each_time_is_built_again_at_the_pace
     assert!((5..=8).contains(&builds), "{builds} builds of what did not change within 10 s");
 }
 
-/// Checks: INV-11. What was refused and is there again has come to rest: only what changes from then on goes on changing.
+/// Checks: INV-11. A refused content that is on disk again is stable. Only later changes count as
+/// changing.
 #[test]
 fn inv11_what_was_refused_and_holds_still_is_not_told_to_be_changing() {
     let mut machine = machine();
     machine.step(at(0), Input::Reload);
     machine.step(at(0), changed(1));
     machine.step(at(0), Input::Built(Verdict::Refused("bad")));
-    // Tried again until the next retry is ten seconds away.
+    // Retries until the next one is ten seconds away.
     let mut now = 0;
     while now < 20_000 {
         now = u64::try_from(machine.wake(at(now)).unwrap().as_millis()).unwrap() - 1_000_000;

@@ -1,7 +1,8 @@
-//! Random sequences of everything that publishers, neighbours, administrators and clocks do.
+//! Random sequences of all actions of publishers, neighbours, administrators and clocks.
 //!
-//! One `Case` is a line of text. It is laid down as a plan of steps, which is played on a simulated disk or on a real one,
-//! and one oracle judges what happened. `scripts/sequences` plays the long tiers.
+//! One `Case` is a line of text. It is turned into a plan of steps, which is played on a simulated
+//! disk or on a real one, and one oracle judges the history. `scripts/sequences` plays the long
+//! tiers.
 
 mod case;
 mod forge;
@@ -38,7 +39,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Simulated cases that are drawn from one seed.
+/// Number of simulated cases that are drawn from one seed.
 const PIECE: u64 = 500;
 
 /// Plays a case in a simulated world.
@@ -47,7 +48,7 @@ fn simulate<D: Design>(case: &Case) -> Result<(), Violation> {
     oracle::judge(&plan, &simulated::play::<D>(&plan))
 }
 
-/// What a search came to: cases tried, and the smallest that fails.
+/// The result of a search: the number of cases tried, and the smallest failing one.
 struct Found {
     tried: u64,
     failing: Option<(Case, Violation)>,
@@ -59,22 +60,22 @@ fn really(case: &Case, wrong: server::Wrong, port: Port, tally: &real::Tally) ->
     oracle::judge(&plan, &real::play(&plan, wrong, port, tally)?)
 }
 
-/// How small a case that fails is made.
+/// The limits within which a failing case is shortened.
 #[derive(Clone, Copy)]
 struct Shrinks {
     runs: u32,
-    /// For so long at most.
+    /// The longest time that this may take.
     limit: Duration,
 }
 
 impl Shrinks {
-    /// Those of simulated worlds.
+    /// The limits in simulated worlds.
     const SIMULATED: Self = Self { runs: 4_000, limit: Duration::MAX };
-    /// A case takes seconds.
+    /// The limits on real files, where a case takes seconds.
     const REAL: Self = Self { runs: 400, limit: Duration::from_secs(120) };
 }
 
-/// Tries up to `count` cases from `seed` on, and makes the first that fails as small as it gets.
+/// Tries up to `count` cases from `seed` on, and shortens the first failing one as far as possible.
 fn search(
     seed: u64,
     count: u32,
@@ -85,7 +86,7 @@ fn search(
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    // What was found is kept as a line in regressions.txt.
+    // Failing cases are kept as lines in regressions.txt instead.
     let config = Config {
         cases: count,
         failure_persistence: None,
@@ -100,7 +101,7 @@ fn search(
     });
     let failing = match outcome {
         Ok(()) => None,
-        // On real files it need not fail every time.
+        // On real files a case may fail only sometimes.
         Err(TestError::Fail(why, case)) => Some((case, Violation(why.message().to_owned()))),
         Err(TestError::Abort(why)) => panic!("{why}"),
     };
@@ -115,7 +116,7 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
     let (count, seed) = (number("SEQUENCES_SIMULATED", 3_000), number("SEQUENCES_SEED", 1));
     let (start, next) = (Instant::now(), AtomicU64::new(0));
     let by_path = AtomicU64::new(0);
-    // Each piece has its own seed, so that the cases are the same however many cores share them.
+    // Each piece has its own seed, so that the cases do not depend on the number of cores.
     let pieces = || {
         let cases = case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, u32::MAX);
         loop {
@@ -125,7 +126,7 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
             }
             let seed = seed.wrapping_mul(1_000_003).wrapping_add(first);
             let size = u32::try_from(PIECE.min(count - first)).unwrap();
-            // Every fourth piece goes through a port without directory handles.
+            // Every fourth piece uses a port without directory handles.
             let is_by_path = first / PIECE % 4 == 3;
             let simulate = if is_by_path { simulate::<ByPath> } else { simulate::<Shipped> };
             let found = search(seed, size, &cases, Shrinks::SIMULATED, simulate);
@@ -152,7 +153,7 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
 fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real_files() {
     let count = number("SEQUENCES_REAL", 64);
     let seed = number("SEQUENCES_SEED", 1).wrapping_mul(1_000_003);
-    // Whatever it is that the longest waits show, the shorter ones show with these delays.
+    // Whatever the longest waits would show, shorter waits show as well with these delays.
     let cases = || case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, 130);
     let (next, tally, found) = (AtomicU64::new(0), real::Tally::default(), Mutex::new(Vec::new()));
     let start = Instant::now();
@@ -164,7 +165,7 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real
                     if index >= count {
                         return;
                     }
-                    // Every fourth through the port that has no directory handles.
+                    // Every fourth case uses the port without directory handles.
                     let port = if index % 4 == 3 { Port::ByPath } else { Port::Handles };
                     let play = |case: &Case| really(case, server::Wrong::Nothing, port, &tally);
                     let failing = search(seed.wrapping_add(index), 1, &cases(), Shrinks::REAL, play).failing;
@@ -183,19 +184,19 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real
     assert!(found.lock().unwrap().is_empty(), "{:#?}", found.lock().unwrap());
 }
 
-/// A case in which two files end in the halves of certificates that differ in their signatures alone.
+/// A case in which two files end in halves of certificates that differ only in their signatures.
 #[test]
 fn what_stands_for_two_marked_files_is_never_one() {
     let case = "kubelet:chain-key-ca/Delivered/4/false write:chain:Half@0#1 publish:ChainOnly:100:1@0#2 \
                 write:chain:Half@0#3 publish:ChainOnly:100:1@0#4 write:chain:Half@0#5";
     let plan = Plan::new(&Case::parse(case).unwrap());
-    // A signature is one or two bytes shorter now and then, which hid it.
+    // A signature is sometimes one or two bytes shorter, which could hide the fault.
     for _ in 0..20 {
         assert!(forge::Forge::default().forge(&plan).meanings.len() > 8);
     }
 }
 
-/// The cases that once broke an invariant, in either world.
+/// Returns the cases that once broke an invariant, in either world.
 fn regressions() -> Vec<Case> {
     let lines = include_str!("sequences/regressions.txt").lines();
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -237,7 +238,7 @@ fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold_on_real_files() {
     });
 }
 
-/// A line is the whole case: it fails as the case did, in the same words, as often as one likes.
+/// A line contains the whole case: each replay fails with the violation of the case.
 #[test]
 fn a_replayed_line_is_the_same_run() {
     type NeverSettles = design::Rebuilt<{ design::Wrong::NeverSettles as u8 }>;
@@ -257,7 +258,8 @@ fn a_replayed_line_is_the_same_run() {
     assert!(failed > 5, "{failed}");
 }
 
-/// Replays a line of the variable `REPLAY`, and shows what happened; on real files if `WORLD` is `real`.
+/// Replays a line from the variable `REPLAY` and prints its history; on real files if `WORLD` is
+/// `real`.
 #[test]
 fn replay() {
     let Ok(line) = std::env::var("REPLAY") else { return };

@@ -1,7 +1,8 @@
-//! Several sets under one driver: each is served, refused and settled by itself, and published in one whole.
+//! Several sets under one driver: each is served, refused and settled by itself, and all are
+//! published as one value.
 //!
-//! Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-11. Each set of a simulated run is judged by the
-//! checkers of one, whatever the publisher of the other does meanwhile.
+//! Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-11. In a simulated run the
+//! checkers of one set judge each set, whatever the publisher of the other does.
 //!
 //! Engine: generated.
 
@@ -25,7 +26,8 @@ use rustls_reload_harness::sim::{
 };
 use rustls_reload_testkit::Op;
 
-/// Runs of a search before the rest is sampled; `SETS_RUNS` asks for more of both.
+/// Returns the number of runs after which a search is sampled. `SETS_RUNS` sets another number for
+/// both.
 fn limit() -> u64 {
     std::env::var("SETS_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(12)
 }
@@ -37,7 +39,7 @@ struct Tried {
     violation: Option<(Violation, String)>,
 }
 
-/// Schedules one after the other, and then at random.
+/// Runs schedules in order, and then random ones.
 fn tried<B: Build<Value = Value>>(world: &MultiSetScenario, build: impl Fn(&Sim) -> B) -> Tried {
     let mut tried = Tried::default();
     let mut goes_on = |schedule: Arc<Mutex<dyn Schedule>>| {
@@ -77,7 +79,7 @@ const PAIRS: [(Publisher, Publisher); 5] = [
     (Publisher::DirRemade, Publisher::Release(true)),
 ];
 
-/// Each world, and what it is called.
+/// Returns each world with its name.
 fn worlds() -> Vec<(String, MultiSetScenario)> {
     use Renewal::{Broken, LeafOnly, NewKey, Nothing, SameKey};
     let mut worlds = Vec::new();
@@ -86,7 +88,8 @@ fn worlds() -> Vec<(String, MultiSetScenario)> {
         for turns in [&[0][..], &[1], &[0, 1], &[0, 0, 1]] {
             for events in [Events::Delivered, Events::Overflowed, Events::Lost] {
                 for pause in [0, 5, 300] {
-                    // Lost events are found by the poll, whatever the turns: one order of them says it.
+                    // The poll finds changes without events in any order of turns, so one order is
+                    // enough.
                     if events != Events::Delivered && (turns.len() != 2 || pause == 0) {
                         continue;
                     }
@@ -96,7 +99,7 @@ fn worlds() -> Vec<(String, MultiSetScenario)> {
                         let mut one = scenario(first, mine, pause);
                         one.weather.events = events;
                         let mut other = scenario(second, theirs, pause);
-                        // What is the one's is not the other's.
+                        // The numbers distinguish the files of the two sets.
                         other.first = 100;
                         other.weather = one.weather;
                         let name = format!(
@@ -142,11 +145,11 @@ fn inv01_to_inv11_hold_for_each_of_two_sets_whatever_the_other_does() {
     assert!(outcomes > worlds.len() as u64, "the schedules differ in nothing");
 }
 
-/// Checks: INV-05. However the one is written, the other is served as if it were alone.
+/// Checks: INV-05. A set is served as if it were alone, however the other is written.
 #[test]
 fn inv05_a_set_that_never_rests_postpones_no_other() {
     let settle = Timing::default().settle;
-    // How long the other takes alone: next to nothing where it is committed by one rename.
+    // The longest time of the other set alone: nearly none where one rename commits it.
     for (quiet, bound) in [(Publisher::LinkedVolume, ms(50)), (Publisher::Certbot, settle + ms(100))] {
         let noisy = Scenario::new(Publisher::InPlace(ORDERS[0]), Renewal::SameKey);
         let other = Scenario::new(quiet, Renewal::NewKey);
@@ -162,7 +165,7 @@ fn inv05_a_set_that_never_rests_postpones_no_other() {
         let builder = Builder::new(&world.sets()[0], world.build(&sim)).set(&world.sets()[1]);
         live.load_by(builder.clock(sim.clock()).watcher(Some(watcher))).unwrap();
         live.start();
-        // Each round writes other bytes, and the last block of each file is missing in between.
+        // Each round writes different bytes, and the last block of each file is missing in between.
         let rounds = noisy.steps().0.into_iter().chain(noisy.publisher.update(1, &noisy.sets()[0]));
         live.neighbour(ms(90), rounds.take(5).collect());
         assert!(
@@ -184,7 +187,7 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// The length of the set's file that changed last.
+/// A build step whose value is the length of the file that changed last.
 struct Length;
 
 impl Build for Length {
@@ -195,7 +198,7 @@ impl Build for Length {
     }
 }
 
-/// The world's watcher, which panics once it is told to.
+/// The world's watcher, which panics on request.
 struct Mortal {
     watcher: SimWatcher,
     dies: Arc<AtomicBool>,
@@ -214,7 +217,8 @@ impl Watcher for Mortal {
     }
 }
 
-/// Checks: INV-05, INV-11. The set that met the end of a watcher and the one that makes the next are not the only ones that
+/// Checks: INV-05, INV-11. After the end of a watcher the next one watches for every set, not only
+/// for the set that noticed the end and the one that makes the next.
 /// listened to it.
 #[test]
 fn inv11_what_a_watcher_that_ended_watched_is_watched_by_the_next_for_every_set() {
@@ -236,7 +240,7 @@ fn inv11_what_a_watcher_that_ended_watched_is_watched_by_the_next_for_every_set(
             Ok(Box::new(Mortal { watcher: SimWatcher::new(&sim, hints), dies: Arc::clone(&dies) }))
         })
     };
-    // Who is told that it ended takes longer than the pause until the next is made.
+    // The report of the end takes longer than the pause before the next watcher is made.
     let clock = sim.clock();
     let slow = move |event: &Event| {
         if matches!(event, Event::Degraded { .. }) {
@@ -248,7 +252,8 @@ fn inv11_what_a_watcher_that_ended_watched_is_watched_by_the_next_for_every_set(
     let mut events = live.reloader().events();
     live.start();
     let touched = |path: &str, moved| place.lock().unwrap().as_ref().unwrap().touched(Path::new(path), moved);
-    // The last of them has just been looked at when the poll of the second is due, and the watcher ends then.
+    // The last set has just been read when the poll of the second is due, and the watcher ends
+    // then.
     live.until(ms(9_000), |_| false);
     touched("/c/f", false);
     live.until(ms(980), |_| false);
@@ -270,23 +275,24 @@ fn inv11_what_a_watcher_that_ended_watched_is_watched_by_the_next_for_every_set(
     assert!(live.until(ms(1_000), |reloader| reloader.current().value == 2), "it is not heard of");
 }
 
-/// How a wrong build puts the whole together.
+/// The way in which a wrong build combines the sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
-    /// Breaks: INV-05, INV-11. One bad set blocks all: the whole is good if each set is, as it was seen last.
+    /// Breaks: INV-05, INV-11. One bad set blocks all: the whole passes only if each set passed
+    /// when it was last read.
     BlocksAll,
-    /// Breaks: INV-02, INV-03. A bad set falls to another's certificate.
+    /// Breaks: INV-02, INV-03. A bad set is replaced by another's certificate.
     FallsToTheFirst,
-    /// Breaks: INV-02. What was seen last of a set is taken for its last good.
+    /// Breaks: INV-02. The last read content of a set counts as its last good one.
     TakesTheLastSeen,
-    /// Breaks: INV-01, INV-03. The last good of one set is taken for the other's.
+    /// Breaks: INV-01, INV-03. The last good content of one set is used for the other.
     MixesUp,
 }
 
 struct WrongBuild {
     right: SetsBuild,
     wrong: Wrong,
-    /// The files of each set as they were seen last, and whether they passed.
+    /// The last read files of each set, and whether they passed.
     seen: Vec<Option<(Contents, bool)>>,
     world: Arc<MultiSetScenario>,
 }

@@ -1,10 +1,10 @@
 //! Several sets under one driver, against a model of a few rules over all of them.
 //!
-//! Steps are drawn and enumerated: one or more sets change, and then file events come, a poll
-//! comes, the clock is set, a reload by hand is asked for, or the driver is stopped and started.
-//! After each step everything that can be seen of the reloader is compared: events in order with
-//! their sets and generations, the status of each set and of all, answers, and what is served.
-//! [`plain`] knows nothing of TLS; [`tls`] serves pairs and shakes hands.
+//! Steps are random or enumerated. In a step one or more sets change, and then events arrive, a
+//! poll is due, the clock is set, a manual reload is requested, or the driver is stopped and
+//! started. After each step the whole observable state of the reloader is compared: events in order
+//! with their sets and generations, the status of each set and of all, answers, and the served
+//! value. [`plain`] does not use TLS; [`tls`] serves pairs and makes handshakes.
 //!
 //! Engine: generated.
 //! Checks: INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-09, INV-11, INV-13, INV-14
@@ -23,12 +23,13 @@ use play::{Action, Change, Draws, Kind, Play, Step, each_after_each, fails, play
 use rustls_reload_harness::sim::{Events, WorldConfig};
 use tls::{Pool, Server};
 
-/// `SETS_WALKS` asks for more walks than the quick tier's.
+/// Returns the number of walks; `SETS_WALKS` overrides that of the quick tier.
 fn walks(quick: u64) -> u64 {
     std::env::var("SETS_WALKS").map_or(quick, |walks| walks.parse().unwrap())
 }
 
-/// The steps that change one of these sets in one of these ways, and then do one of these things.
+/// Returns the steps with one of these changes to one of these sets, followed by one of these
+/// actions.
 fn single(sets: &[usize], changes: &[Change], actions: &[Action]) -> Vec<Step> {
     let of = |set: usize| {
         let with = move |change: Change| actions.iter().map(move |action| (vec![(set, change)], *action));
@@ -52,7 +53,7 @@ fn inv11_each_step_after_each_over_three_sets_agrees_with_the_model() {
     );
 }
 
-/// Engine: generated. Each set is found changed by its own poll, whatever the others are doing.
+/// Engine: generated. Each set's change is found by the set's own poll, whatever the others do.
 #[test]
 fn inv06_without_events_each_of_three_sets_is_polled() {
     let start = Instant::now();
@@ -89,8 +90,8 @@ fn servers(pool: &Arc<Pool>) -> [NewServer; 3] {
     ]
 }
 
-/// Engine: generated. What a set of a server decides, each after each: dates, names, keys, client
-/// CAs and lists.
+/// Engine: generated. Every change to a set of a server follows every other: dates, names, keys,
+/// client CAs and lists.
 #[test]
 fn inv02_each_change_after_each_of_pairs_and_clients_agrees_with_the_model() {
     let (start, mut count) = (Instant::now(), 0);
@@ -126,7 +127,7 @@ fn inv02_random_walks_over_pairs_and_their_clients_agree_with_the_model() {
     println!("servers: 3 x {walks} walks of {length} steps, 0 differences in {:.1?}", start.elapsed());
 }
 
-/// How many walks it takes until a wrong design is found.
+/// Returns how many walks it takes to find a wrong design.
 fn found<K: Kind>(loaded: impl Fn() -> Play<K>, sets: usize, changes: &[Change]) -> Option<u64> {
     (1..=60).find(|seed| match loaded().started() {
         Ok(play) => fails(play, &walk(&mut Draws::new(*seed), sets, changes, 30)).is_err(),

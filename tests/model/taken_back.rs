@@ -1,4 +1,5 @@
-//! Updates that a publisher takes back before its settle time is over, or that leave a part of the set where it was.
+//! Updates that a publisher reverts before the settle time is over, or that leave a part of the set
+//! in its place.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use rustls_reload_testkit::Op;
 
 const NAMES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
-/// Two generations with one key, so that a mixture of them passes every check.
+/// Returns two generations with one key, so that their mixtures pass every check.
 fn sets() -> [Set; 2] {
     [full(1, 1), [full(2, 1)[CHAIN].clone(), full(1, 1)[KEY].clone(), full(2, 1)[CA].clone()]]
 }
@@ -47,7 +48,7 @@ fn apply(live: &InteractiveWorld, ops: &[Op]) {
     ops.iter().for_each(|op| live.sim().apply(op).unwrap());
 }
 
-/// Time passes; nothing is published in it.
+/// Lets time pass, and asserts that nothing is published.
 fn nothing_for(live: &mut InteractiveWorld, time: Duration, what: &str) {
     let generation = live.reloader().current().generation;
     let served = live.until(time, |reloader| reloader.current().generation != generation);
@@ -64,8 +65,9 @@ fn serves(live: &InteractiveWorld, set: &Set) -> bool {
         .all(|(file, wanted)| file.as_deref() == Some(wanted))
 }
 
-/// Chain and CAs are renewed, and that is taken back at once; no write comes as late as the settle time after the one
-/// before, and no event tells of any. Two looks a settle time apart see the new chain and the old CAs.
+/// Renews chain and CAs and reverts both at once. No write follows the previous one by as much as
+/// the settle time, and no event arrives. Two snapshots a settle time apart see the new chain and
+/// the old CAs.
 fn taken_back(what: &str, paths: &[PathBuf], base: &[Op], reuse: bool, moves: [Vec<Op>; 4]) {
     let mut live = world(paths, base, WorldConfig { events: Events::Lost, reuse, ..WorldConfig::default() });
     let [chain, ca, ca_back, chain_back] = moves;
@@ -86,12 +88,13 @@ fn taken_back(what: &str, paths: &[PathBuf], base: &[Op], reuse: bool, moves: [V
     assert_eq!(live.reloader().status().differs_since, None, "{what}");
 }
 
-/// Checks: INV-01 (b), INV-06, ASM-05. Bytes that are the same again did not hold still, whatever they were reached by.
+/// Checks: INV-01 (b), INV-06, ASM-05. Bytes that are equal again were not stable, whatever path
+/// leads to them.
 #[test]
 fn inv01_what_was_taken_back_between_two_looks_did_not_hold_still() {
     let [old, new] = sets();
     for reuse in [false, true] {
-        // Links in the place of files, as certbot makes them.
+        // Links instead of files, as certbot makes them.
         let mut base = vec![mkdir("live"), mkdir("archive")];
         for (number, set) in [&old, &new].into_iter().enumerate() {
             base.extend((0..3).flat_map(|i| write(format!("archive/{number}-{}", NAMES[i]), &set[i])));
@@ -106,7 +109,7 @@ fn inv01_what_was_taken_back_between_two_looks_did_not_hold_still() {
             [relink(1, NAMES[CHAIN]), relink(1, NAMES[CA]), relink(0, NAMES[CA]), relink(0, NAMES[CHAIN])];
         taken_back(&format!("links, numbers used again: {reuse}"), &paths, &base, reuse, moves);
     }
-    // A directory for each file, exchanged.
+    // A directory for each file, which is exchanged.
     let mut base = Vec::new();
     for (index, dir) in ["pair", "pair", "ca"].into_iter().enumerate() {
         if index != KEY {
@@ -120,7 +123,7 @@ fn inv01_what_was_taken_back_between_two_looks_did_not_hold_still() {
     let back = |dir: &str| vec![rename(dir, &format!("{dir}.new")), rename(&format!("{dir}.old"), dir)];
     let moves = [there("pair"), there("ca"), back("ca"), back("pair")];
     taken_back("directories", &paths, &base, false, moves);
-    // Files.
+    // Plain files.
     let mut base = vec![mkdir("vol")];
     for (name, (old, new)) in NAMES.iter().zip(old.iter().zip(&new)) {
         base.extend(write(format!("vol/{name}"), old));
@@ -132,7 +135,8 @@ fn inv01_what_was_taken_back_between_two_looks_did_not_hold_still() {
     taken_back("files", &paths, &base, false, moves);
 }
 
-/// Checks: INV-01 (b), ASM-05. What is reached through the link that moved and lies elsewhere, as it was, may be next.
+/// Checks: INV-01 (b), ASM-05. A file that the moved link reaches outside of the new release, and
+/// that is unchanged, may be written next.
 #[test]
 fn inv01_a_release_that_shares_a_file_with_the_one_before_commits_nothing() {
     let [old, new] = sets();

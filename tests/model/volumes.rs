@@ -1,4 +1,4 @@
-//! Files of one set in two volumes: what is served between the two swaps, in a simulated world.
+//! One set in two volumes: the configurations served between the two swaps, in a simulated world.
 //!
 //! Checks: INV-01, ASM-05.
 
@@ -12,10 +12,10 @@ use rustls_reload::{Build, Builder, Built, Context, Error, Files, Timing, watch:
 use rustls_reload_harness::sim::{InteractiveWorld, SimWatcher, WorldConfig};
 use rustls_reload_testkit::{NamedFile, Op, kubelet_first, kubelet_update};
 
-/// The generation of each file: its only byte.
+/// The generation of each file, which is its only byte.
 type Generations = Vec<u8>;
 
-/// Keeps what was published.
+/// A build step whose value is the generations.
 struct Recorded;
 
 impl Build for Recorded {
@@ -32,7 +32,7 @@ fn files<'a>(names: &[&'a str], byte: &'a [u8]) -> Vec<NamedFile<'a>> {
     names.iter().map(|name| (*name, byte)).collect()
 }
 
-/// Everything that is served while these updates are made, with a pause between two of them.
+/// Returns everything that is served during these updates, with a pause between them.
 fn served(
     paths: &[&str],
     base: &[Op],
@@ -71,7 +71,7 @@ fn served(
     all.clone()
 }
 
-/// A pair and a CA bundle in a volume each.
+/// Publishes a pair and a CA bundle in two volumes.
 fn two_volumes(pause: Duration, settle: Duration) -> Vec<Generations> {
     let (pair, trust) = (Path::new("pair"), Path::new("trust"));
     let dirs = [Op::Mkdir("pair".into()), Op::Mkdir("trust".into())];
@@ -92,7 +92,8 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// What the manual says of it, at the default settle time and at a longer one.
+/// Checks the manual's statement about two volumes, with the default settle time and with a longer
+/// one.
 #[test]
 fn inv01_two_volumes_mix_only_beyond_the_settle_time() {
     let settle = Timing::default().settle;
@@ -107,7 +108,7 @@ fn inv01_two_volumes_mix_only_beyond_the_settle_time() {
     }
 }
 
-/// The recipe of the manual: one projected volume has one link for all files.
+/// Checks the manual's recipe: one projected volume has one link for all files.
 #[test]
 fn inv01_one_projected_volume_never_mixes_and_does_not_settle() {
     let (vol, names) = (Path::new("tls"), ["tls.crt", "tls.key", "ca.crt"]);
@@ -115,6 +116,6 @@ fn inv01_one_projected_volume_never_mixes_and_does_not_settle() {
     base.extend(kubelet_first(vol, "..1", &files(&names, &[1])));
     let update = kubelet_update(vol, "..1", "..2", &files(&names, &[2]));
     let paths = ["/tls/tls.crt", "/tls/tls.key", "/tls/ca.crt"];
-    // It is served within a minute, long before the settle time is over.
+    // The update is served within a minute, long before the settle time is over.
     assert_eq!(served(&paths, &base, &[update], ms(100), ms(600_000)), [[2, 2, 2]]);
 }

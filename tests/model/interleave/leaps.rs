@@ -1,4 +1,5 @@
-//! That what a search leaves out is known: states that it has seen, and steps that the reader cannot notice.
+//! Checks that the schedules that a search leaves out have known results: visited states, and steps
+//! that the reader cannot notice.
 
 use std::{
     collections::HashSet,
@@ -16,7 +17,8 @@ use super::{
     table::{asked, is_whole, say, seed},
 };
 
-/// Unpruned schedules of a world, by its share in percent of `INTERLEAVE_UNPRUNED`; the larger worlds come on top.
+/// Returns the number of unpruned schedules of a world, by its share in percent of
+/// `INTERLEAVE_UNPRUNED`. The larger worlds come in addition.
 fn unpruned(share: u64) -> u64 {
     let sum = asked("INTERLEAVE_UNPRUNED").unwrap_or(if is_whole() { 1_000_000 } else { 12_000 });
     (sum * share).div_ceil(100)
@@ -24,7 +26,8 @@ fn unpruned(share: u64) -> u64 {
 
 #[test]
 fn pruning_by_state_loses_no_outcome() {
-    // Of the larger worlds a sample does not reach every outcome, but it must not reach one that the search did not.
+    // In larger worlds a sample does not reach every outcome, but each outcome that it reaches has
+    // to be one of the search.
     let small =
         [(Publisher::StepRenew, 1, 40), (Publisher::DirSwapped, 1, 30), (Publisher::Release(false), 1, 30)];
     let large = [(Publisher::Certbot, 0, 5), (Publisher::InPlace(ORDERS[0]), 0, 5)];
@@ -59,7 +62,7 @@ fn pruning_by_state_loses_no_outcome() {
     say(&format!("unpruned in all: {drawn} schedules, the same outcomes"));
 }
 
-/// No sample: every schedule of the smallest worlds, one by one, to its own end.
+/// Runs every schedule of the smallest worlds to its own end, without sampling.
 #[test]
 fn pruning_by_state_loses_no_look_of_any_schedule() {
     let mut of = vec![(Publisher::StepRenew, 5, 0, Events::Delivered)];
@@ -93,8 +96,8 @@ fn pruning_by_state_loses_no_look_of_any_schedule() {
     }
 }
 
-/// What the filter made of the events is all that a state needs of them. Two updates show it: of the first something is
-/// still pending when the second is reported.
+/// A state depends on events only through the pending hints of the filter. Two updates show that: a
+/// hint of the first is still pending when the second is reported.
 #[test]
 fn states_of_the_same_pending_hints_have_the_same_schedules_whatever_was_reported() {
     for publisher in [Publisher::DirSwapped, Publisher::Release(false)] {
@@ -116,7 +119,7 @@ fn states_of_the_same_pending_hints_have_the_same_schedules_whatever_was_reporte
     }
 }
 
-/// A search that cannot tell many states apart.
+/// A search that confuses many states.
 struct Dim(Exhaustive);
 
 impl Schedule for Dim {
@@ -144,7 +147,7 @@ fn two_states_that_are_taken_for_one_are_found_out() {
     assert!(schedule.lock().unwrap().0.confused > 0);
 }
 
-/// A search that hashes what the reader keeps each time anew.
+/// A search that always computes the hash of the reader's observations again.
 struct Fresh(Exhaustive);
 
 impl Schedule for Fresh {
@@ -194,13 +197,14 @@ fn a_reader_that_keeps_something_else_in_each_run_is_found_out() {
     while search.next_run() {
         kept += 1;
         search.keep(&|| kept);
-        // No state shows it.
+        // No state shows the difference.
         (0..8).for_each(|place| assert!(search.choose(&|| place, 2).is_some()));
         search.end_run(false);
     }
 }
 
-/// The worlds in which a search with leaps is compared with one without: of each kind of publisher, weather and phase.
+/// Returns the worlds in which searches with and without leaps are compared: one for each kind of
+/// publisher, world and phase.
 fn compared() -> Vec<Scenario> {
     let small = [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)];
     let large = [Publisher::Kubelet(ORDERS[0]), Publisher::RenamePerFile(ORDERS[0]), Publisher::LinkedVolume];
@@ -217,7 +221,8 @@ fn compared() -> Vec<Scenario> {
             worlds.push(Scenario { phase: Phase::FirstLoad, ..world(publisher, 0, 0, mortal) });
         }
     }
-    // A pause makes the time tell each step from the next, and late events come by the time: the smallest world for them.
+    // A pause lets the time distinguish each step, and late events depend on the time, so these use
+    // the smallest world.
     for (pause, waits) in [(0, 1), (5, 0), (5, 1), (499, 1)] {
         worlds.push(world(Publisher::StepRenew, pause, waits, true));
     }
@@ -267,10 +272,10 @@ fn a_search_that_leaps_sees_all_that_a_search_without_leaps_sees() {
     assert!(leaping * 3 < plain * 2, "leaping has to be worth its while");
 }
 
-/// Whether it takes a move after the first, by its number and how many there are.
+/// Returns whether a move after the first is kept, by its number and the number of moves.
 type Keeps = fn(usize, usize) -> bool;
 
-/// A search that leaves some leaps out.
+/// A search that leaves out some leaps.
 struct Blind {
     search: Exhaustive,
     keeps: Keeps,
@@ -330,7 +335,8 @@ fn a_search_that_leaps_too_far_is_told_from_one_that_does_not() {
     }
 }
 
-/// A publisher that may die after any step is all publishers that die after a certain one, and the one that lives.
+/// Runs of a publisher that may die after any step are the runs of all publishers that die after a
+/// certain step, and of the one that lives.
 #[test]
 fn a_publisher_that_may_die_shows_what_those_show_that_die_after_each_step() {
     for publisher in [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)] {

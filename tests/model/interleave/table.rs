@@ -1,4 +1,5 @@
-//! Worlds by the dozen: searched on every core, added up per publisher, printed in one order.
+//! Searches many worlds on every core, sums the results per publisher, and prints them in a fixed
+//! order.
 
 use std::{
     collections::HashSet,
@@ -11,23 +12,23 @@ use std::{
 
 use rustls_reload_harness::sim::{self, Design, Publisher, Report, Scenario, Shipped};
 
-/// How much of the space: `INTERLEAVE=whole` is what `scripts/interleave` covers.
+/// Returns whether the whole tier was selected by `INTERLEAVE=whole`, as `scripts/interleave` does.
 pub(crate) fn is_whole() -> bool {
     std::env::var("INTERLEAVE").is_ok_and(|tier| tier == "whole")
 }
 
-/// One publisher alone, by its name in the tables.
+/// Returns the name of the only publisher to run, if one was selected.
 pub(crate) fn only() -> Option<String> {
     std::env::var("INTERLEAVE_PUBLISHER").ok()
 }
 
-/// The number that a variable of this name holds.
+/// Returns the number in the variable of this name.
 pub(crate) fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// A world that takes more runs than this is cut off, and the table says so. Without pauses a world is smaller by far, so
-/// that most of them end within more runs.
+/// Returns the limit of runs for a world. A world that exceeds it is cut off, and the table says
+/// so. Worlds without pauses are far smaller, and a higher limit lets most of them end.
 fn limit(scenario: &Scenario) -> u64 {
     let paused = scenario.weather.pause > Duration::ZERO;
     match is_whole() {
@@ -37,12 +38,13 @@ fn limit(scenario: &Scenario) -> u64 {
     }
 }
 
-/// As many as no world takes that is to be searched to its end; one that does is cut off, and counted as that.
+/// Returns a limit that no completely searched world reaches. A world that exceeds it is cut off
+/// and counted as such.
 fn whole_limit() -> u64 {
     asked("INTERLEAVE_WHOLE_RUNS").unwrap_or(8_000_000)
 }
 
-/// Random schedules for each world that was cut off.
+/// Returns the number of random schedules for each world that was cut off.
 fn samples() -> u64 {
     asked("INTERLEAVE_SAMPLES").unwrap_or(if is_whole() { 100 } else { 60 })
 }
@@ -51,7 +53,7 @@ pub(crate) fn seed() -> u64 {
     asked("INTERLEAVE_SEED").unwrap_or(1)
 }
 
-/// Prints a line past the capture of `cargo test`: a count that falls is a finding, so the counts are always shown.
+/// Prints a line past the capture of `cargo test`, so that a decreasing count is noticed.
 pub(crate) fn say(line: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
@@ -74,7 +76,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Adds a report up; a violation ends the test, and `replay` is the test that replays it.
+    /// Adds a report. A violation ends the test with the line that the test `replay` runs.
     fn take(&mut self, scenario: &str, replay: &str, report: Report) {
         self.violations += u64::from(report.violation.is_some());
         if let Some((violation, line)) = report.violation {
@@ -92,11 +94,12 @@ impl Row {
         self.mixture = self.mixture.take().or(mixture);
     }
 
-    /// Adds what was found in one world.
+    /// Adds the results of one world.
     fn add(&mut self, scenario: &Scenario, replay: &str, found: Found) {
         let name = scenario.name();
         self.took += found.took;
-        // A world in which the publisher dies where the schedule says so is one for each place where it did.
+        // A world in which the schedule chooses the publisher's death counts once for each place of
+        // death.
         let deaths = [&found.report, &found.sample].map(|report| &report.deaths);
         let deaths: HashSet<_> = deaths.into_iter().flatten().collect();
         self.crashes += deaths.len() + usize::from(scenario.crash.is_some());
@@ -106,7 +109,7 @@ impl Row {
         }
     }
 
-    /// The row of one publisher in one line: what was covered, and that nothing was found.
+    /// Formats the row of one publisher: the coverage, and that there was no violation.
     fn summary(&self, title: &str, publisher: &str) -> String {
         let extent = match self.cut {
             0 => "whole".to_owned(),
@@ -139,7 +142,7 @@ impl Row {
     }
 }
 
-/// What a search of one world found, and a sample of it where the search was cut off.
+/// The results of searching one world, and of sampling it where the search was cut off.
 struct Found {
     report: Report,
     sample: Report,
@@ -152,14 +155,15 @@ fn search<D: Design>(scenario: &Scenario, limit: u64, samples: u64) -> Found {
     let report = sim::explore::<D>(&stage, limit);
     let mut sample = Report::default();
     if !report.whole && report.violation.is_none() {
-        // Depth first, a cut-off search has seen one corner only: the rest is sampled.
+        // A search that is cut off has covered only one branch, because it goes depth first. The
+        // rest is sampled.
         sample = sim::sample::<D>(&stage, seed(), samples);
     }
     Found { report, sample, took: start.elapsed() }
 }
 
-/// Does each of these on all cores, one table after the other, and hands the results over in their own order as soon as
-/// all before them are there.
+/// Runs `work` for each item on all cores, one table at a time, and passes each result to `take` in
+/// the order of the items as soon as possible.
 fn in_order<T: Sync, R: Send>(todo: &[T], work: impl Fn(&T) -> R + Sync, take: impl FnMut(&T, R) + Send) {
     static TABLE: Mutex<()> = Mutex::new(());
     let _one = TABLE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -187,7 +191,7 @@ fn in_order<T: Sync, R: Send>(todo: &[T], work: impl Fn(&T) -> R + Sync, take: i
     });
 }
 
-/// The publishers of this tier, or the one that was asked for.
+/// Returns the publishers of this tier, or the selected one.
 pub(crate) fn publishers() -> Vec<Publisher> {
     let named = |publisher: &Publisher| only().is_none_or(|only| publisher.name() == only);
     Publisher::all(is_whole()).into_iter().filter(named).collect()
@@ -198,8 +202,8 @@ pub(crate) fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
     rows::<Shipped>(title, publishers(), worlds, (limit, samples()), "replay", |_, _| {});
 }
 
-/// The same to the end: where the publisher may die it has died after every step but its last. Nothing may be cut off, but
-/// where somebody has asked for a limit of their own; then it is printed.
+/// Explores the scenarios completely. A mortal publisher has died after every step but its last.
+/// Nothing may be cut off, unless a lower limit was set; then that is printed.
 pub(crate) fn whole_table(title: &str, of: Vec<Publisher>, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
     rows::<Shipped>(
         title,
@@ -219,8 +223,8 @@ pub(crate) fn whole_table(title: &str, of: Vec<Publisher>, worlds: impl Fn(Publi
     );
 }
 
-/// The table of another design: each world is searched for at most `runs` runs where the whole space is not asked for, and
-/// sampled as often where that does not reach its end.
+/// Explores another design. Outside of the whole tier each world gets at most `runs` runs, and as
+/// many samples if that does not complete it.
 pub(crate) fn table_of<D: Design>(
     title: &str,
     runs: u64,

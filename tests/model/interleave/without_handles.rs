@@ -1,5 +1,6 @@
-//! The same publishers against a port without directory handles, held to the weaker promises of `Fs::HAS_DIR_HANDLES`: every
-//! published set has been on disk for the settle time, a rename commits nothing, and all else stays as it is.
+//! Runs the publishers against a port without directory handles. It is checked by the weaker
+//! promises of `Fs::HAS_DIR_HANDLES`: every published set was on disk for the settle time, and no
+//! rename commits. All other promises stay.
 
 use rustls_reload_harness::sim::{ByPath, Events, Phase, Publisher, Renewal, Scenario};
 
@@ -8,7 +9,8 @@ use super::{
     table::{is_whole, table_of},
 };
 
-/// Runs of each world in the quick tier, and random schedules of one that is cut off.
+/// Number of runs of each world in the quick tier, and of random schedules of a world that is cut
+/// off.
 const RUNS: u64 = 8;
 
 const REPLAY: &str = "replay_without_handles";
@@ -17,7 +19,7 @@ fn table(title: &str, worlds: impl Fn(Publisher) -> Vec<Scenario>) {
     table_of::<ByPath>(title, RUNS, REPLAY, worlds);
 }
 
-/// One renewal of each publisher in the quick tier, all of them in the whole.
+/// Returns one renewal of each publisher in the quick tier, and all renewals in the whole tier.
 fn some(publisher: Publisher) -> Vec<Renewal> {
     let mut some = renewals(publisher);
     some.truncate(if is_whole() { usize::MAX } else { 1 });
@@ -37,7 +39,7 @@ fn inv01_to_inv11_hold_over_reloads_without_handles() {
         for renewal in some(publisher) {
             worlds.extend(PAUSES.map(|pause| world(publisher, renewal, pause, 1)));
         }
-        // Pauses by which a file is as it was at two looks and was another in between.
+        // With these pauses a file is equal at two snapshots and was different in between.
         worlds.extend([166, 250].map(|pause| {
             let mut scenario = world(publisher, Renewal::LeafOnly, pause, 2);
             scenario.renewals.push(Renewal::Nothing);
@@ -119,7 +121,8 @@ fn inv01_slow_reads_hold_without_handles() {
     });
 }
 
-/// INV-03, INV-11: a set that does not pass is refused, told once, and what is served stays.
+/// INV-03, INV-11: an invalid set is refused, the refusal is reported once, and the served set
+/// stays.
 #[test]
 fn inv03_a_refused_set_keeps_serving_without_handles() {
     table("by path: broken", |publisher| {
@@ -132,7 +135,7 @@ fn inv03_a_refused_set_keeps_serving_without_handles() {
     });
 }
 
-/// Replays the line of a violation, from the variable `REPLAY`.
+/// Replays a line that a violation has printed, from the variable `REPLAY`.
 #[test]
 fn replay_without_handles() {
     super::replayed::<ByPath>();

@@ -11,8 +11,8 @@ use super::{
 
 type Design<const W: u8> = Rebuilt<W, SimPathFs>;
 
-/// A release that its link commits, and a chain that is as it was at two looks a settle time apart and was another in
-/// between.
+/// Worlds with a release that is committed by its link, and with a chain that is equal at two
+/// snapshots a settle time apart and was different in between.
 fn worlds() -> Vec<Scenario> {
     let mut release = Scenario::new(Publisher::Release(false), Renewal::LeafOnly);
     (release.weather.pause, release.weather.waits) = (Duration::from_millis(5), 1);
@@ -38,7 +38,8 @@ fn inv01_each_wrong_design_without_handles_is_caught() {
     assert!(missed.is_empty(), "{missed:#?}");
 }
 
-/// The same worlds and checkers pass the right design, and a commit by a link where directories are held open.
+/// The right design passes in these worlds, and so does a commit by a link where directories are
+/// held open.
 #[test]
 fn inv01_the_right_design_without_handles_passes() {
     assert_eq!(show::<Design<{ Wrong::Nothing as u8 }>>(worlds()).1, Ok(()));

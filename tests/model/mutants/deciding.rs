@@ -1,4 +1,4 @@
-//! Wrong ways to decide when to look, behind the same two methods as the machine.
+//! Wrong rules for taking snapshots, behind the same two methods as the machine.
 
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use rustls_reload::{
 
 use super::{Tried, caught};
 
-/// Decides when to look.
+/// A rule that decides when to take a snapshot.
 trait Decides {
-    /// Something came in; returns whether to look now.
+    /// Takes an input. Returns whether to take a snapshot now.
     fn takes(&mut self, now: Now, hint: bool) -> bool;
-    /// A look found a set that was committed by one rename; returns whether it is published.
+    /// Takes the result of a snapshot: a set that one rename committed. Returns whether it is
+    /// published.
     fn finds(&mut self, now: Now) -> bool;
-    /// When to come back.
+    /// Returns the time of the next call.
     fn wake(&self, now: Now) -> Duration;
 }
 
@@ -39,7 +40,7 @@ impl Decides for Machine<u8> {
     }
 }
 
-/// Breaks: INV-05, INV-06. Waits until nothing was heard for a second, however long that takes.
+/// Breaks: INV-05, INV-06. Waits until no event arrived for a second, without a limit.
 struct QuietPeriod {
     heard: Duration,
 }
@@ -61,7 +62,7 @@ impl Decides for QuietPeriod {
     }
 }
 
-/// Breaks: INV-12. Looks at every event.
+/// Breaks: INV-12. Takes a snapshot at every event.
 struct EveryEvent;
 
 impl Decides for EveryEvent {
@@ -78,7 +79,8 @@ impl Decides for EveryEvent {
     }
 }
 
-/// Hints every `every` for a minute; returns when the first publication came and how many looks there were.
+/// Sends a hint every `every` for a minute. Returns the time of the first publication and the
+/// number of snapshots.
 fn storm(design: &mut dyn Decides, every: Duration) -> (Option<Duration>, u32) {
     let (start, minute) = (Duration::from_secs(100), Duration::from_secs(60));
     let (mut mono, mut hint, mut published, mut looks) = (start, start, None, 0);
@@ -106,7 +108,7 @@ fn prompt(design: &mut dyn Decides) -> Result<(), String> {
 
 fn bounded(design: &mut dyn Decides) -> Result<(), String> {
     let (_, looks) = storm(design, Duration::from_micros(100));
-    // 200 a second, and one at either end.
+    // The bound is 200 snapshots a second, and one at either end.
     if looks <= 60 * 200 + 2 { Ok(()) } else { Err(format!("INV-12: {looks} looks in a minute")) }
 }
 

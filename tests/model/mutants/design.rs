@@ -1,7 +1,8 @@
-//! A design put together of the shipped stages with a plain driver around them, in which one stage can be a wrong one.
+//! A design that combines the shipped stages with a simple driver, and in which one stage can be
+//! wrong.
 //!
-//! With [`Wrong::Nothing`] it is right, and the checkers pass it; each other variant replaces one stage by a design seen in
-//! the field.
+//! With [`Wrong::Nothing`] the design is right and passes the checkers. Each other variant replaces
+//! one stage by a design seen in the field.
 
 use std::{
     collections::{VecDeque, hash_map::DefaultHasher},
@@ -28,11 +29,11 @@ use rustls_reload_harness::sim::{
     CA, CHAIN, Contents, Design, Record, Sim, SimClock, SimFs, SimPathFs, SimWatcher, Value, What, is_valid,
 };
 
-/// Which stage is wrong.
+/// The stage that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Wrong {
-    /// None: the right design.
+    /// No stage: the right design.
     Nothing,
     /// Reads each file by its path and takes a matching key and leaf for a whole set. Breaks: INV-01
     ReadsByPath,
@@ -40,9 +41,10 @@ pub(crate) enum Wrong {
     ReadsAgain,
     /// Publishes at once whenever a directory is new. Breaks: INV-01
     TrustsNewDirectories,
-    /// Publishes at once whatever passes. Breaks: INV-01
+    /// Publishes each set that passes at once. Breaks: INV-01
     NeverSettles,
-    /// Takes a chain that lost its end for a finished one, and what holds still for a moment for settled. Breaks: INV-01
+    /// Treats a chain that lost its end as finished, and a file that was stable for a moment as
+    /// settled. Breaks: INV-01
     SettlesBriefly,
     /// Swaps the pair first, the client CAs after it. Breaks: INV-01, INV-04
     TwoCells,
@@ -52,7 +54,7 @@ pub(crate) enum Wrong {
     NoKeyMatch,
     /// Drops the value when a re-read fails. Breaks: INV-03
     DropsValue,
-    /// Takes a client CA file that cannot be read for an empty one. Breaks: INV-03
+    /// Treats an unreadable file of client CAs as an empty one. Breaks: INV-03
     EmptyCa,
     /// Stores a load of old bytes that ended late. Breaks: INV-04
     Unserialised,
@@ -60,35 +62,36 @@ pub(crate) enum Wrong {
     ComparesLeaf,
     /// Compares modification times alone. Breaks: INV-08
     ComparesTimes,
-    /// Never looks without an event. Breaks: INV-05, INV-06
+    /// Never takes a snapshot without an event. Breaks: INV-05, INV-06
     NeverPolls,
-    /// The same, and watches the parent directories of the paths. Breaks: INV-05, INV-06
+    /// Never polls, and watches only the parent directories of the paths. Breaks: INV-05, INV-06
     WatchesParents,
-    /// The same, and watches the files. Breaks: INV-05, INV-06
+    /// Never polls, and watches the files. Breaks: INV-05, INV-06
     WatchesFiles,
-    /// The same, and loads first, arms the watch afterwards, and does not look again. Breaks: INV-05
+    /// Never polls, loads first, arms the watch afterwards, and takes no further snapshot.
+    /// Breaks: INV-05
     ArmsAfterwards,
-    /// The same, and takes no notice of a removal. Breaks: INV-06
+    /// Never polls, and ignores removals. Breaks: INV-06
     IgnoresRemoval,
-    /// The same, and takes no notice of a rename. Breaks: INV-06
+    /// Never polls, and ignores renames. Breaks: INV-06
     IgnoresRename,
-    /// The same, and takes no notice when events were lost. Breaks: INV-06
+    /// Never polls, and ignores that events were lost. Breaks: INV-06
     IgnoresRescan,
-    /// Takes the start of a worker for a reload by hand. Breaks: INV-01
+    /// Treats the start of a worker as a manual reload. Breaks: INV-01
     StartsByHand,
     /// Publishes at every event. Breaks: INV-08
     PublishesUnchanged,
-    /// Tells a refusal at every retry. Breaks: INV-11
+    /// Reports a refusal at every retry. Breaks: INV-11
     TellsRetries,
-    /// Tells success before the swap. Breaks: INV-11
+    /// Reports success before the swap. Breaks: INV-11
     TellsFirst,
-    /// Takes a re-pointed link for a commit although no directory is held open. Breaks: INV-01
+    /// Treats a re-pointed link as a commit although no directory is held open. Breaks: INV-01
     CommitsWithoutHandles,
-    /// Takes a file for untouched by its path and bytes, whatever its times say. Breaks: INV-01
+    /// Treats a file as unchanged by its path and bytes, regardless of its times. Breaks: INV-01
     KnowsByPath,
 }
 
-/// The designs that do not look without an event.
+/// The designs that take no snapshot without an event.
 const BY_EVENTS: [Wrong; 7] = [
     Wrong::NeverPolls,
     Wrong::WatchesParents,
@@ -116,7 +119,7 @@ impl Port for SimPathFs {
     }
 }
 
-/// The design; `W` is a [`Wrong`], `F` the port that it reads through.
+/// The design. `W` is a [`Wrong`], and `F` the port that it reads through.
 pub(crate) struct Rebuilt<const W: u8, F = SimFs> {
     sim: Sim,
     fs: F,
@@ -132,7 +135,7 @@ pub(crate) struct Rebuilt<const W: u8, F = SimFs> {
     watched: Vec<PathBuf>,
     woken: Arc<AtomicBool>,
     stopped: bool,
-    /// A reload by hand waits for its answer.
+    /// Whether a manual reload waits for its answer.
     asked: bool,
 }
 
@@ -145,7 +148,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         W == wrong as u8
     }
 
-    /// Whether it takes no notice of such an event; `None` is the loss of some.
+    /// Returns whether the design ignores this event; `None` stands for lost events.
     fn ignores(what: Option<What>) -> bool {
         let wrong = match what {
             Some(What::Removed) => Wrong::IgnoresRemoval,
@@ -241,7 +244,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
             walk.dirs.iter().map(|dir| dir.path.clone()).collect()
         };
         let mut new = false;
-        // Every watch is made anew with each look: plain, and right on one thread.
+        // Every watch is set anew at each snapshot, which is simple and correct on one thread.
         for dir in dirs {
             let known = self.watched.contains(&dir);
             if self.watcher.watch(&dir) == Ok(Watched::Armed) && !known {
@@ -441,7 +444,7 @@ impl<const W: u8, F: Port> Design for Rebuilt<W, F> {
         if self.is(Wrong::ArmsAfterwards) {
             let walk = self.take().walk;
             self.arm(&walk);
-            // What was loaded counts as what a look would find now.
+            // The loaded set counts as the result of a snapshot now.
             let now = self.clock.now();
             self.machine.step(now, Input::Tick);
             self.machine.step(now, Input::SnapshotTaken(ReadOutcome::Served));

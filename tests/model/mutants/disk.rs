@@ -1,4 +1,4 @@
-//! A disk with one file, of which the test says what it is and what reading it brings.
+//! A disk with one file, whose kind and content the test determines.
 
 use std::{
     ffi::OsStr,
@@ -12,14 +12,14 @@ use std::{
 
 use rustls_reload::fs::{FileId, Fs, Kind, Stat};
 
-/// What is called for a read: from where on, and into what.
+/// Performs a read at this offset into this buffer.
 pub(crate) type Read = Box<dyn Fn(u64, &mut [u8]) -> io::Result<usize> + Send>;
 
-/// The disk; its file is every name in its only directory.
+/// The disk. Its file is every name in its only directory.
 pub(crate) struct OneFile {
     pub(crate) kind: Kind,
     pub(crate) size: u64,
-    /// Rises whenever the file is written.
+    /// A counter that increases with each write of the file.
     pub(crate) written: Arc<AtomicU64>,
     pub(crate) read: Read,
     /// How often the file was opened.

@@ -1,4 +1,4 @@
-//! A wrong way to read: to the end of whatever is there.
+//! A wrong way to read: to the end of the file, without a limit.
 
 use std::{
     ffi::OsStr,
@@ -25,7 +25,7 @@ fn shipped(disk: &OneFile) {
     snapshot::take(disk, &PathSet::new(["/file"]).unwrap());
 }
 
-/// Breaks: INV-12. Reads to the end of whatever is there.
+/// Breaks: INV-12. Reads to the end of the file.
 fn to_the_end(disk: &OneFile) {
     let Ok(mut file) = disk.root(Path::new("/")).and_then(|root| disk.open(&root, OsStr::new("file"))) else {
         return;
@@ -36,16 +36,16 @@ fn to_the_end(disk: &OneFile) {
     }
 }
 
-/// Reads files that never end; returns how many were tried and whether a limit was kept at each.
+/// Reads files that never end. Returns their number, and whether each read had a limit.
 fn bounded(load: Load) -> (Tried, Result<(), String>) {
     let fifo = Kind::Other("a FIFO");
     let mut tried = 0;
-    // A device may call itself empty; a log may be growing while it is read.
+    // A device may report a size of zero, and a log may grow while it is read.
     for (kind, size, want) in [(Kind::File, 100, 100), (Kind::File, 10 << 30, 0), (fifo, 0, 0)] {
         tried += 1;
         let count = Arc::new(AtomicU64::new(0));
         let read = Arc::clone(&count);
-        // It does end for who is caught.
+        // The file ends for a reader without a limit.
         let disk = OneFile::new(kind, size, move |_, buffer| match read.load(Ordering::SeqCst) {
             read if read > 4 * FILE_LIMIT => Err(io::ErrorKind::QuotaExceeded.into()),
             _ => {

@@ -1,4 +1,4 @@
-//! Wrong ways to rehearse: against what is live.
+//! Wrong ways to rehearse: with live state.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use rustls::{ServerConfig, server::NoServerSessionStorage};
 use super::{Tried, caught};
 use crate::common::{Generation, Volume, client_of, leaves_no_trace, shake};
 
-/// What is done with a configuration before it is published, beyond what is shipped.
+/// A further use of a configuration before it is published.
 type Rehearse = fn(&Arc<ServerConfig>, &Generation);
 
 /// Breaks: INV-02, INV-08. Rehearses against the live session store.

@@ -1,4 +1,4 @@
-//! Wrong ways to publish: readers wait for what is going on.
+//! Wrong ways to publish, in which readers wait for a reload in progress.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use rustls_reload::{Build, Builder, Built, Context, Error, Files, Reloader, fs::
 use super::{Tried, caught, disk::OneFile};
 use crate::common::DEADLINE;
 
-/// Where a reload can be held.
+/// A stage at which a reload can be held.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
     Read,
@@ -23,7 +23,7 @@ enum Stage {
     Callback,
 }
 
-/// Holds a reload at one stage until it is let go.
+/// Holds a reload at one stage until it is released.
 struct Gate {
     at: Stage,
     closed: AtomicBool,
@@ -40,7 +40,7 @@ impl Gate {
     }
 }
 
-/// What is read, and a reload from 1 to 2 that takes as long as somebody lets it.
+/// A value, and a reload that changes it from 1 to 2 and can be held.
 trait Publishes: Send + Sync + 'static {
     fn read(&self) -> u64;
     fn reload(&self);
@@ -64,7 +64,7 @@ impl Build for FirstByte {
 }
 
 impl Shipped {
-    /// The gate is closed once the first load is over.
+    /// Loads the reloader. The gate is closed after the first load.
     fn new(gate: &Arc<Gate>) -> Self {
         let (reading, telling) = (Arc::clone(gate), Arc::clone(gate));
         let mut disk = OneFile::new(Kind::File, 1, |_, _| Ok(0));
@@ -94,7 +94,8 @@ impl Publishes for Shipped {
     }
 }
 
-/// Breaks: INV-07. Holds the readers' lock over one stage: the read of the files, the build, or the callback.
+/// Breaks: INV-07. Holds the readers' lock during one stage: the read of the files, the build, or
+/// the callback.
 struct Locked {
     over: Option<Stage>,
     value: Mutex<u64>,
@@ -120,8 +121,7 @@ impl Publishes for Locked {
     }
 }
 
-/// Reads while a reload is held at a stage. The value that is served at that moment has to come
-/// within `limit`.
+/// Reads while a reload is held at a stage. The served value has to arrive within `limit`.
 fn prompt<P: Publishes>(
     at: Stage,
     limit: Duration,
@@ -154,7 +154,8 @@ fn prompt<P: Publishes>(
 }
 
 fn row(name: &str, over: Option<Stage>, at: Stage) -> Result<(), String> {
-    // A wrong design is waited for in vain; a right one comes as soon as the machine lets it.
+    // A wrong design never answers, so a short limit is enough. A right one gets as much time as a
+    // busy machine needs.
     let limit = if over.is_some() { Duration::from_secs(1) } else { DEADLINE };
     let verdict = prompt(at, limit, |gate| Locked { over, value: Mutex::new(1), gate: Arc::clone(gate) });
     caught((name, "threads"), &["INV-07"], Tried::runs(1), verdict)

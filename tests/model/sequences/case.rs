@@ -1,97 +1,98 @@
-//! What a case is: a publisher, its weather, and what is done one after the other. A case is a line of text.
+//! A case: a publisher, its world, and the operations in order. A case is a line of text.
 
 use std::{fmt, ops::RangeInclusive};
 
 use proptest::prelude::*;
 use rustls_reload_harness::sim::{Events, Publisher, Renewal};
 
-/// Operations of a case at most.
+/// Limit of operations in a case.
 pub const OPS: usize = 40;
 
-/// What happens in one world, from the first load to the end.
+/// The actions in one world, from the first load to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     pub publisher: Publisher,
-    /// What becomes of file events, in a simulated world.
+    /// The treatment of file events in a simulated world.
     pub events: Events,
-    /// Timestamps of a simulated disk are multiples of so many milliseconds.
+    /// Timestamps of a simulated disk are multiples of this number of milliseconds.
     pub tick: u64,
-    /// A simulated disk uses its inode numbers again.
+    /// Whether a simulated disk reuses inode numbers.
     pub reuse: bool,
     pub ops: Vec<Op>,
 }
 
-/// One thing that is done.
+/// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Op {
     pub act: Act,
-    /// Time that passes before it, in hundredths of the settle time.
+    /// The time that passes before the operation, in hundredths of the settle time.
     pub wait: u32,
-    /// How the steps of this operation fall between the verbs of a simulated reader.
+    /// Determines how the steps of this operation fall between the calls of a simulated reader.
     pub salt: u16,
 }
 
 /// A file of the set: chain, key, client CAs.
 pub type File = usize;
 
-/// What is done. Nothing here knows which world it is in.
+/// An action. It does not depend on the kind of world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// The publisher begins an update and takes so many hundredths of its steps, pausing before each; what it had left
-    /// undone before it never finishes.
+    /// The publisher begins an update and takes so many hundredths of its steps, with a pause
+    /// before each. An earlier unfinished update is abandoned.
     Publish {
         renewal: Renewal,
         part: u32,
         pause: u32,
     },
-    /// The same with a leaf that is valid from so many times ten minutes after the beginning.
+    /// A whole update with a leaf that is valid from `tens` times ten minutes after the beginning.
     CertificateValidity {
         tens: u32,
     },
-    /// The publisher takes the steps that it had left.
+    /// The publisher takes its remaining steps.
     GoOn,
-    /// Somebody writes a file in place, block by block.
+    /// A neighbour writes a file in place, block by block.
     Write(File, Text),
-    /// Somebody writes beside a file and renames over it.
+    /// A neighbour writes another file and renames it over this one.
     Replace(File, Text),
-    /// Somebody removes a file.
+    /// A neighbour removes a file.
     Remove(File),
-    /// Somebody moves a file aside and puts a link to it in its place.
+    /// A neighbour moves a file aside and replaces it by a link to it.
     Link(File),
-    /// Somebody replaces the last link on the way to a file by an equal one; on a way without one it is a touch.
+    /// A neighbour replaces the last link on the path to a file by an equal one. Without a link it
+    /// sets the file's time.
     Relink(File),
-    /// Nobody may read a file, or everybody.
+    /// A file is made unreadable, or readable again.
     Mode(File, bool),
-    /// Somebody sets a file's modification time.
+    /// A neighbour sets a file's modification time.
     Touch(File),
-    /// The directory of a file is renamed away, and back.
+    /// The directory of a file is renamed away and back.
     Away(File),
     /// Everything is removed, and the publisher publishes as if for the first time.
     Anew,
-    /// The wall clock is set, by so many minutes.
+    /// The wall clock is shifted by so many minutes.
     Clock(i32),
-    /// A reload by hand, and its answer.
+    /// A manual reload, which waits for its answer.
     Reload,
-    /// The same, and what comes next does not wait for the answer.
+    /// A manual reload. The next operation does not wait for its answer.
     Ask,
     Stop,
     Start,
-    /// Nobody does anything until all is as it has to be.
+    /// No action until the status is as it has to be.
     Calm,
 }
 
-/// What is written by hand.
+/// The text that a neighbour writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
-    /// What was published last.
+    /// The content that was published last.
     Same,
-    /// Half a block of it.
+    /// Half a block of that content.
     Half,
-    /// Nothing.
+    /// An empty file.
     Empty,
-    /// Its first block.
+    /// The first block of that content.
     First,
-    /// What is no block at all.
+    /// Bytes that are no block.
     Junk,
 }
 
@@ -108,12 +109,13 @@ const RENEWALS: [Renewal; 8] = [
     Renewal::Broken,
 ];
 
-/// What is reckoned with in a whole case: each kind but the calm is off in every fourth one (swarm weights).
+/// The kinds of operations in a case. Each kind but the calm is missing from every fourth case
+/// (swarm weights).
 #[derive(Clone, Copy, Debug)]
 pub struct Swarm(pub u32);
 
 impl Act {
-    /// The number of its kind.
+    /// Returns the number of the action's kind.
     fn kind(self) -> u32 {
         match self {
             Self::Publish { part: 100, .. } => 0,
@@ -131,12 +133,12 @@ impl Act {
             Self::Anew => 12,
             Self::Clock(_) => 13,
             Self::Reload | Self::Ask => 14,
-            // One without the other is half a story.
+            // A case with only one of these would show little.
             Self::Stop | Self::Start | Self::Calm => 15,
         }
     }
 
-    /// What the wrong designs of the museum have no notion of: dates.
+    /// Returns whether the action concerns dates, which the driver of the wrong designs ignores.
     pub fn is_about_dates(self) -> bool {
         matches!(self, Self::CertificateValidity { .. } | Self::Clock(_))
     }
@@ -148,7 +150,8 @@ impl Swarm {
     }
 }
 
-/// Any case, of these publishers and events; with pauses of up to `longest` hundredths of the settle time.
+/// Generates cases with these publishers and events, and with pauses of up to `longest` hundredths
+/// of the settle time.
 pub fn cases(
     publishers: Vec<Publisher>,
     events: Vec<Events>,
@@ -247,7 +250,7 @@ impl fmt::Display for Op {
 }
 
 impl Case {
-    /// Reads a line; `None` if it is none.
+    /// Parses a line; `None` if it is malformed.
     pub fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let world: Vec<&str> = words.next()?.split('/').collect();

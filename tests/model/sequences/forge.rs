@@ -1,4 +1,5 @@
-//! Certificates and keys in the place of the blocks of marked files, each made once, and what they mean.
+//! Replaces the blocks of marked files by certificates and keys, each made once, and maps them
+//! back.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,11 +21,11 @@ use crate::common::certified;
 
 type Block = [u8; BLOCK];
 
-/// Valid before every date of a case, and after it.
+/// A validity that begins before every date of a case and ends after it.
 const FROM: Duration = Duration::from_secs(1_700_000_000);
 const TO: Duration = Duration::from_secs(4_000_000_000);
 
-/// What was made so far.
+/// The certificates and keys made so far.
 #[derive(Default)]
 pub struct Forge(Mutex<Made>);
 
@@ -32,10 +33,10 @@ struct Made {
     root: Authority,
     issuer: Authority,
     keys: HashMap<u32, PrivateKey>,
-    /// PEM.
+    /// The PEM of each block.
     texts: HashMap<Block, String>,
     certificates: HashMap<CertificateDer<'static>, Block>,
-    /// A client CA's name, its block, and a client that it has certified.
+    /// The block of each client CA by the CA's name, and a client that it has issued.
     clients: HashMap<Vec<u8>, (Block, Arc<CertifiedKey>)>,
 }
 
@@ -57,7 +58,7 @@ impl Default for Made {
 pub struct Forged {
     pub base: Vec<Step>,
     pub steps: Vec<Step>,
-    /// The marked file that a real one stands for.
+    /// The marked file that corresponds to each real one.
     pub meanings: HashMap<Vec<u8>, Arc<Vec<u8>>>,
 }
 
@@ -66,7 +67,8 @@ impl Forge {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The plan's steps with certificates and keys for blocks. What its paths hold at each moment stays what it is.
+    /// Returns the plan's steps with certificates and keys instead of blocks. The content of the
+    /// paths at each moment stays the same in meaning.
     pub fn forge(&self, plan: &Plan) -> Forged {
         let written = plan.base.iter().chain(&plan.steps).filter_map(|step| match step {
             Step::Append(_, bytes) => Some(bytes.chunks_exact(BLOCK)),
@@ -96,7 +98,8 @@ impl Forge {
         Forged { base, steps, meanings }
     }
 
-    /// The blocks of a chain and of the client CAs of these names; `None` for what was not made here.
+    /// Returns the blocks of a chain, and of the client CAs with these names; `None` for data that
+    /// was not made here.
     pub fn shown(&self, chain: &[CertificateDer<'_>], names: &[Vec<u8>]) -> Contents {
         let made = self.made();
         let join = |blocks: Option<Vec<&Block>>| {
@@ -109,15 +112,17 @@ impl Forge {
 }
 
 impl Made {
-    /// What stands for these bytes: the end of them may be half a block.
+    /// Returns the real text for these bytes, which may end in half a block.
     fn text(&mut self, bytes: &[u8], blocks: &BTreeSet<Block>) -> Vec<u8> {
         let mut text = Vec::new();
         for chunk in bytes.chunks(BLOCK) {
-            // The last that begins so, for it ends a file; any at all where none was written whole.
+            // Half a block is half of the last block with this beginning, or of any block if none
+            // was written whole.
             let whole = blocks.iter().rev().find(|block| block.starts_with(chunk)).copied();
             let whole = whole.unwrap_or_else(|| [chunk, b"001\n"].concat().try_into().unwrap());
             let pem = self.block(whole);
-            // Two certificates of one key and one name differ in their signatures alone, which are at their ends.
+            // Two certificates of one key and one name differ only in their signatures, which are
+            // at their ends.
             let cut = if chunk.len() < BLOCK { (pem.len() / 2).min(60) } else { 0 };
             text.extend_from_slice(&pem.as_bytes()[..pem.len() - cut]);
         }
@@ -134,7 +139,7 @@ impl Made {
 
     fn make(&mut self, block: Block) -> String {
         if block == *JUNK {
-            // Text beside a certificate would be none of its business.
+            // Other text beside a certificate would be ignored.
             return "-----BEGIN RUBBISH-----\n".to_owned();
         }
         let number = |at: usize| std::str::from_utf8(&block[at..at + 3]).unwrap().parse::<u32>().unwrap();
@@ -168,7 +173,8 @@ impl Made {
     }
 }
 
-/// A client that shows what the first CA that is asked for has certified, and remembers which were asked for.
+/// A client that shows the certificate of the first CA in the request, and records the CAs of the
+/// request.
 pub struct Shows {
     forge: Arc<Forge>,
     asked: Mutex<Vec<Vec<u8>>>,
@@ -179,7 +185,7 @@ impl Shows {
         Arc::new(Self { forge: Arc::clone(forge), asked: Mutex::default() })
     }
 
-    /// The names of the CAs that the last handshake asked for.
+    /// Returns the CA names in the request of the last handshake.
     pub fn asked(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }

@@ -1,4 +1,5 @@
-//! The museum's wrong designs in the hands of this engine: each is caught, or it is said why it cannot be.
+//! The wrong designs of `mutants`, tested by this engine: each is caught, or the reason is given
+//! why it cannot be.
 
 use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
@@ -12,13 +13,13 @@ use super::{
     real, really, say, search, server, simulate,
 };
 
-/// Cases tried until a wrong design counts as not caught.
+/// Number of cases after which a wrong design counts as not caught.
 const LIMIT: u32 = 20_000;
-/// The same for a right one.
+/// Number of cases for a right design.
 const REPAIRED: u32 = 3_000;
 
-/// The mutants that this engine does not catch, and why: it plays the reader's whole way from the files to what is served,
-/// on one thread, with marked files for certificates.
+/// The mutants that this engine does not catch, with the reason. It plays the reader's whole way
+/// from the files to the served value, on one thread, with marked files instead of certificates.
 const NOT_CAUGHT: &[(&str, &str)] = &[
     ("CommitsWithoutHandles", "a fault without directory handles; tests/model/mutants/by_path.rs"),
     ("KnowsByPath", "a fault without directory handles; tests/model/mutants/by_path.rs"),
@@ -52,7 +53,7 @@ const NOT_CAUGHT: &[(&str, &str)] = &[
     ("MixesUp", "a world of this engine has one set; tests/model/sets.rs"),
 ];
 
-/// Without dates, of which the museum's driver has no notion.
+/// Returns cases without dates, which the driver of the wrong designs ignores.
 fn cases(events: Vec<Events>) -> impl Strategy<Value = Case> {
     case::cases(Publisher::all(false), events, 1..=12, u32::MAX).prop_map(|mut case| {
         case.ops.retain(|op| !op.act.is_about_dates());
@@ -64,7 +65,8 @@ fn arriving() -> Vec<Events> {
     vec![Events::Delivered, Events::Overflowed]
 }
 
-/// Prints the row of a design; an error unless it is caught by one of `invariants`. That it breaks others as well, it may.
+/// Prints the row of a design. Returns an error unless one of `invariants` catches it; it may break
+/// others as well.
 fn shown<D: Design>(
     name: &str,
     invariants: &[&str],
@@ -88,8 +90,8 @@ fn row(name: &str, found: Found) -> Result<Case, String> {
     Ok(case)
 }
 
-/// The designs that are wrong on real files, and what they are caught by. The other wrong ones of the museum have stages
-/// of their own in the place of the shipped ones, which stand on a simulated disk.
+/// The designs that are wrong on real files, and the violations that catch them. The other wrong
+/// designs replace shipped stages by stages for a simulated disk.
 const ON_REAL_FILES: [(server::Wrong, &str); 4] = [
     (server::Wrong::NeverSettles, "INV-01 (b)"),
     (server::Wrong::NeverPolls, "INV-"),
@@ -97,20 +99,21 @@ const ON_REAL_FILES: [(server::Wrong, &str); 4] = [
     (server::Wrong::PassesAll, "INV-02"),
 ];
 
-/// From this one each of them is caught by its fourth case within three seconds, on a machine with other work too. From
-/// another it may take a minute: what lies between two steps without a pause is seen by luck, and this one soon has pauses.
+/// From this seed each design is caught by its fourth case within three seconds, even on a busy
+/// machine. Another seed may take a minute: the time between two steps without a pause is hit by
+/// chance, and this seed soon has pauses.
 const SEED: u64 = 19;
 
 #[test]
 fn each_wrong_design_on_real_files_is_caught_and_shrinks_to_at_most_six_operations() {
-    // With those who commit by one rename there is nothing unfinished.
+    // A publisher that commits by one rename leaves nothing unfinished.
     let publishers = [Publisher::InPlace(ORDERS[0]), Publisher::Certbot, Publisher::RenamePerFile(ORDERS[0])];
     let cases = || case::cases(publishers.to_vec(), arriving(), 1..=12, 60);
     let cases = &cases;
     let rows: Vec<_> = std::thread::scope(|scope| {
         let threads = ON_REAL_FILES.map(|(wrong, invariant)| {
             scope.spawn(move || {
-                // A case takes seconds: what is small enough is not made smaller.
+                // A case takes seconds, so a small one is not shortened further.
                 let small = Cell::new(false);
                 let play = |case: &Case| {
                     if small.get() {
@@ -139,7 +142,7 @@ fn each_wrong_design_on_real_files_is_caught_and_shrinks_to_at_most_six_operatio
     }
 }
 
-/// Each wrong design, and the invariants by which it may be caught.
+/// Defines the wrong designs with the invariants by which each may be caught.
 macro_rules! museum {
     ($($wrong:ident: $($invariant:literal),+;)*) => {
         fn rows() -> Vec<(&'static str, Result<Case, String>)> {
@@ -183,7 +186,7 @@ museum! {
     TellsFirst: "INV-11";
 }
 
-/// So many operations: a failure that is longer than that is not understood at a glance.
+/// Limit of operations: a longer failure is hard to understand.
 const SMALL: usize = 6;
 
 #[test]
@@ -211,7 +214,7 @@ fn each_wrong_design_is_caught_and_shrinks_to_at_most_six_operations() {
     assert_eq!(here, named, "the museum's table and what is shown here");
 }
 
-/// A mutant that somebody repairs is missed; a design that is right is not caught for anything.
+/// A repaired mutant counts as missed, and a right design is not caught.
 #[test]
 fn a_repaired_design_is_not_caught() {
     let repaired = shown::<Rebuilt<{ Wrong::Nothing as u8 }>>("(repaired)", &["INV"], arriving(), REPAIRED);

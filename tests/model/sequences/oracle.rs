@@ -1,4 +1,4 @@
-//! What may be told of a case, whichever world it was played in: the invariants over one history.
+//! The oracle: the invariants over the history of a case, which apply to both kinds of worlds.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -8,15 +8,15 @@ use rustls_reload_testkit::Op as Step;
 
 use super::{case::Act, plan::Plan};
 
-/// What happened in a case.
+/// The history of a case.
 pub struct CaseHistory {
     pub history: Vec<At>,
-    /// What the server said of itself at the end of each calm, by the number of the operation.
+    /// The status of the server at the end of each calm, by the number of the operation.
     pub status: HashMap<usize, Status>,
     pub timing: Timing,
-    /// What became of file events; `None` where nobody can say.
+    /// The treatment of file events; `None` where it is unknown.
     pub events: Option<Events>,
-    /// What each of the clients saw, in order.
+    /// The observations of each client, in order.
     pub sights: Vec<Vec<Observation>>,
 }
 
@@ -24,13 +24,13 @@ pub struct CaseHistory {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     pub generation: u64,
-    /// Which object was served.
+    /// The identity of the served object.
     pub object: usize,
-    /// What the client was shown; it is not shown the key.
+    /// The files that the client can observe; the key is not among them.
     pub files: Contents,
 }
 
-/// An invariant that does not hold, and what was seen.
+/// A violated invariant with the observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation(pub String);
 
@@ -46,16 +46,17 @@ fn broken(why: impl Into<String>) -> Verdict {
     Err(Violation(why.into()))
 }
 
-/// The bound of INV-05 with everything that may come together: the files only shrink, no event arrives, and a retry has
+/// The bound of INV-05 in the worst case: the files only shrink, no event arrives, and a retry has
 /// just begun to wait.
 pub fn longest(timing: &Timing) -> Duration {
     timing.shrink_settle + timing.poll + timing.poll + LOOK
 }
 
-/// For looks and builds themselves, in simulated worlds: late events and the gaps between looks are in it too.
+/// Time for the snapshots and builds themselves in simulated worlds, including late events and the
+/// intervals between snapshots.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// For what a real file system's timestamps tick by at most, and what a loaded machine adds.
+/// The longest tick of a real file system's timestamps, with the delay of a loaded machine.
 const TICK: Duration = Duration::from_millis(20);
 
 /// Judges a case.
@@ -64,7 +65,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// The first violation.
 pub fn judge(plan: &Plan, tale: &CaseHistory) -> Verdict {
     let faulted = tale.history.iter().any(|at| match &at.record {
-        // Other users of the machine may have taken all watchers there are.
+        // Other users of the machine may have taken all inotify instances.
         Record::Told(Event::Degraded { error }) => {
             tale.events.is_none() && error.to_string().contains("inotify instances")
         }
@@ -93,33 +94,33 @@ pub fn judge(plan: &Plan, tale: &CaseHistory) -> Verdict {
 struct Judge<'a> {
     plan: &'a Plan,
     tale: &'a CaseHistory,
-    /// The port has no directory handles: nothing is committed by a rename.
+    /// Whether the port has no directory handles, so that no rename commits.
     by_path: bool,
-    /// What the paths held, and from when until when.
+    /// The contents of the paths, each with its first and last time.
     stood: Vec<(Duration, Duration, &'a Contents)>,
-    /// A step that changes what the paths hold may have been taken or not.
+    /// Whether a step that changes the contents of the paths may or may not have been taken yet.
     taking: bool,
-    /// When a link was last renamed into the place of a directory: what is written within the same tick is not known to
-    /// be younger.
+    /// The time of the last rename of a link in the place of a directory. A write within the same
+    /// tick may be older or younger.
     renamed: Duration,
-    /// When what came so soon after that began to stand.
+    /// The begin of contents that followed such a rename within a tick.
     tied: Vec<Duration>,
-    /// The last step, or whatever else somebody did: after it the bound of INV-05 begins.
+    /// The last step, or another action, from which the bound of INV-05 counts.
     last_step: Duration,
     running: bool,
     by_hand: bool,
-    /// What was judged by hand: somebody has said that it is finished.
+    /// Contents that were evaluated for a manual reload, which says that they are finished.
     asserted: Vec<&'a Contents>,
-    /// By how much the wall clock was set, in seconds.
+    /// The shift of the wall clock, in seconds.
     clock: i64,
     published: Vec<(Duration, u64, &'a Contents)>,
-    /// Something was told to be wrong and not that it is over.
+    /// Whether trouble was reported and its end was not.
     trouble: bool,
-    /// Something was refused, or the clock was set, since the last calm.
+    /// Whether a refusal was reported or the clock was set since the last calm.
     eventful: bool,
-    /// All is as it has to be, and nothing has changed since.
+    /// Whether the state is as it has to be, and nothing has changed since.
     calm: bool,
-    /// When the last calm ended.
+    /// The end of the last calm.
     calmed: Duration,
 }
 
@@ -150,8 +151,9 @@ impl<'a> Judge<'a> {
         match &at.record {
             Record::Disk(contents) => {
                 self.stands(at.mono);
-                // What was out of reach for a moment and is back as it was has stood all the while; and so has, for all that a
-                // stamp shows, what was written anew with the same bytes within the tick in which it began to stand.
+                // A file that was missing for a moment and is equal again counts as unchanged. As
+                // far as timestamps show, so does a file that was rewritten with equal bytes within
+                // the tick in which it appeared.
                 let whole = |held: &Contents| held.iter().all(Option::is_some);
                 let last = self.stood.iter().rev().find(|(.., held)| whole(held));
                 let tick = self.plan.weather.tick;
@@ -163,14 +165,15 @@ impl<'a> Judge<'a> {
                 let since = before.map_or(at.mono, |(from, ..)| *from);
                 self.stood.push((since, at.mono, contents));
                 self.tied.extend((at.mono < self.renamed + TICK).then_some(since));
-                // On a simulated disk it is taken with that.
+                // On a simulated disk the record and the step happen together.
                 self.taking = self.tale.events.is_none();
                 self.calm = false;
             }
             Record::Step(index) => {
                 self.last_step = at.mono;
                 self.renames(at.mono, *index);
-                // What is not served settles anew when it is touched, and why it cannot be read may change.
+                // Unserved files settle anew when they are touched, and the reason why they cannot
+                // be read may change.
                 let disk = self.stood.last().map(|(.., disk)| *disk);
                 self.calm &= disk == self.published.last().map(|(.., files)| *files);
             }
@@ -191,11 +194,11 @@ impl<'a> Judge<'a> {
     fn mark(&mut self, mono: Duration, what: &str, number: usize) -> Verdict {
         match what {
             "start" => (self.running, self.last_step) = (true, mono),
-            // Whoever asked has been answered with that.
+            // The stop has answered every request.
             "stop" => (self.running, self.by_hand) = (false, false),
             "ask" => self.by_hand = true,
             "answer" => self.by_hand = false,
-            // A real step is noted before it is taken, and this when it has been.
+            // On real files a step is recorded before it is taken, and this record follows it.
             "taken" => {
                 self.stands(mono);
                 self.taking = false;
@@ -215,14 +218,15 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// What was there until now was there until now; and so may be what was there before a step that may not be taken yet.
+    /// Extends the present contents to this time, and also the contents before a step that may not
+    /// be taken yet.
     fn stands(&mut self, mono: Duration) {
         let last = if self.taking { 2 } else { 1 };
         self.stood.iter_mut().rev().take(last).for_each(|(_, until, _)| *until = mono);
     }
 
-    /// INV-01 (b), INV-11: what is judged is a finished update, or has stood for the settle time (which breaks ASM-05), or
-    /// somebody has said that it is finished.
+    /// Checks INV-01 (b) and INV-11: evaluated contents are a finished update, or have stood for
+    /// the settle time (which breaks ASM-05), or belong to a manual reload.
     fn finished(&mut self, mono: Duration, files: &'a Contents) -> Verdict {
         self.stands(mono);
         if self.by_hand {
@@ -237,7 +241,7 @@ impl<'a> Judge<'a> {
             self.stood.iter().any(long)
         };
         let asserted = self.asserted.contains(&files);
-        // Both looks came after it was there, and they are a settle time apart.
+        // Both snapshots came after the content appeared, and they are a settle time apart.
         let settled = |(from, _, held): &(Duration, Duration, &Contents)| {
             *held == files && *from + self.tale.timing.settle <= mono
         };
@@ -257,8 +261,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// How long what began to stand then has to stand to count as finished. On real files whoever looks and whoever notes
-    /// may be late, so that ASM-05 and ASM-06 are kept only where they are kept with room.
+    /// Returns how long contents that appeared then have to stand to count as finished. On real
+    /// files the reader and the recorder may be late, so that ASM-05 and ASM-06 need a margin.
     fn enough(&self, from: Duration) -> Duration {
         let timing = &self.tale.timing;
         match self.tale.events {
@@ -276,7 +280,7 @@ impl<'a> Judge<'a> {
             if date > self.wall(mono) {
                 return broken("INV-02: published before its date");
             }
-            // That the date came is what has changed.
+            // The date has been reached, which is the change.
             self.calm &= date <= self.wall(self.calmed);
         }
         Ok(())
@@ -303,7 +307,7 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// INV-05, INV-08, INV-11, at the end of a calm.
+    /// Checks INV-05, INV-08 and INV-11 at the end of a calm.
     fn is_calm(&self, mono: Duration, number: usize) -> Verdict {
         let (Some((since, _, disk)), Some((published, generation, served))) =
             (self.stood.last(), self.published.last())
@@ -341,13 +345,14 @@ impl<'a> Judge<'a> {
         broken(format!("INV-11: the disk is served: {same}, generation {generation}; status says {says:?}"))
     }
 
-    /// INV-05, where every event arrives and nothing else happened: the settle time, and that is it.
+    /// Checks INV-05 where every event arrives and nothing else happened: only the settle time
+    /// passes.
     fn in_time(&self, published: Duration, due: Duration) -> Verdict {
         let late = published.saturating_sub(self.last_step.max(due));
         let timing = &self.tale.timing;
         let prompt = matches!(self.tale.events, Some(Events::Delivered | Events::Doubled | Events::Late));
         let bound = match self.tale.events {
-            // The machine may be loaded.
+            // On real files the machine may be loaded.
             None => return Ok(()),
             Some(_) if self.eventful || !prompt => longest(timing),
             Some(_) if self.shrank() => timing.shrink_settle + LOOK,
@@ -359,7 +364,7 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Whether the last publication lacks an end of the one before it.
+    /// Returns whether a file of the last publication is a shorter beginning of its predecessor.
     fn shrank(&self) -> bool {
         let [.., (_, _, old), (_, _, new)] = self.published[..] else { return false };
         old.iter().zip(new).any(|files| match files {
@@ -368,8 +373,8 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// INV-01, INV-03, INV-04 as a client sees them: generations never go back, each is one object, and it is what was
-    /// published under its number.
+    /// Checks INV-01, INV-03 and INV-04 as a client observes them: generations never decrease, each
+    /// is one object, and its files are those published under its number.
     fn sees(&self, sights: &[Observation]) -> Verdict {
         let mut last: Option<&Observation> = None;
         for sight in sights {
@@ -393,7 +398,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The blocks of a set, in short.
+/// Formats the blocks of a set briefly.
 pub fn show(files: &Contents) -> String {
     let file = |bytes: &Option<std::sync::Arc<Vec<u8>>>| match bytes {
         None => "-".to_owned(),

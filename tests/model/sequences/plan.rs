@@ -1,4 +1,5 @@
-//! The steps of a case, laid down before it is run: both worlds take the same ones.
+//! The steps of a case, determined before it is run, so that both kinds of worlds take the same
+//! ones.
 
 use std::{
     ops::Range,
@@ -17,14 +18,14 @@ use super::case::{Act, Case, File, Op, Text};
 /// A case with its steps.
 pub struct Plan {
     pub paths: Vec<PathBuf>,
-    /// What was there before the case.
+    /// The steps before the case.
     pub base: Vec<Step>,
     pub parts: Vec<Part>,
     /// Every step, in order.
     pub steps: Vec<Step>,
-    /// What the paths hold before each step and after the last.
+    /// The contents of the paths before each step and after the last.
     pub contents: Vec<Contents>,
-    /// Whether by then everybody has finished what they began, or has died over it.
+    /// Whether by then every update has been finished or abandoned.
     pub finished: Vec<bool>,
     pub weather: WorldConfig,
     pub script: Arc<Script>,
@@ -35,33 +36,33 @@ pub struct Plan {
 pub struct Part {
     pub op: Op,
     pub steps: Range<usize>,
-    /// Before each step, in hundredths of the settle time.
+    /// The pause before each step, in hundredths of the settle time.
     pub pause: u32,
 }
 
-/// No case goes on for longer.
+/// A time longer than any case.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What comes after every case: calm as things are, then a publication of something new, and calm.
+/// The operations after every case: a calm, a publication of new files, a start, and a calm.
 const ENDING: [Act; 4] = [Act::Calm, Act::Anew, Act::Start, Act::Calm];
 
 struct Planner {
     publisher: Publisher,
     draft: Draft,
-    /// Of the publisher's directories, or whatever it numbers.
+    /// The number of the publisher's last directory.
     stamp: u32,
-    /// Of what is published.
+    /// The number of the last publication.
     number: u32,
-    /// What was published last, or is being.
+    /// The set that was published last, or is being published.
     set: Set,
-    /// What the publisher has not done yet of its update, and whether that matters to what the paths hold.
+    /// The publisher's remaining steps, and whether they matter to the contents of the paths.
     left: Vec<Step>,
     open: bool,
     finished: Vec<bool>,
 }
 
 impl Plan {
-    /// Lays the steps down. What cannot be done at its place is left out.
+    /// Determines the steps. Steps that would fail at their place are left out.
     pub fn new(case: &Case) -> Self {
         let publisher = case.publisher;
         let weather = WorldConfig {
@@ -133,7 +134,7 @@ impl Planner {
         Part { op, steps: from..self.draft.steps().len(), pause }
     }
 
-    /// The publisher does not go on with what it had begun.
+    /// Abandons the publisher's unfinished update.
     fn die(&mut self) {
         self.left.clear();
         self.open = false;
@@ -164,8 +165,9 @@ impl Planner {
         (self.left, self.open) = (left, open);
     }
 
-    /// Takes a whole update. It is finished once the paths hold what they hold in the end; with `by_rename` all along, for
-    /// then they hold either all of it or nothing of it.
+    /// Takes a whole update. It counts as finished once the paths have their final contents. With
+    /// `by_rename` it counts as finished throughout, because then the paths have either all of it
+    /// or nothing of it.
     fn take(&mut self, steps: Vec<Step>, by_rename: bool) {
         let first = self.finished.len();
         for step in steps {
@@ -182,7 +184,7 @@ impl Planner {
         self.finished[done.min(contents.len())..].fill(true);
     }
 
-    /// What a publisher that died has left behind and its next run clears away first.
+    /// Returns the entries that a dead publisher may have left, which its next run removes first.
     fn stale(&self) -> Vec<PathBuf> {
         let names = match self.publisher {
             Publisher::Kubelet(_) | Publisher::KubeletAfterCrash | Publisher::KubeletLateChmod => {
@@ -196,13 +198,13 @@ impl Planner {
         names.iter().map(PathBuf::from).collect()
     }
 
-    /// A file of the set, as the publisher knows it.
+    /// Returns a file of the set by the publisher's own path.
     fn path(&self, file: File) -> PathBuf {
         let path = &self.publisher.paths()[file];
         path.strip_prefix("/").unwrap_or(path).to_owned()
     }
 
-    /// The link that is renamed to commit an update, or else the file.
+    /// Returns the link whose rename commits an update, or else the file.
     fn pivot(&self, file: File) -> PathBuf {
         let path = self.path(file);
         match self.publisher {
@@ -258,7 +260,7 @@ impl Planner {
     }
 }
 
-/// A block that is of no kind.
+/// A block of an unknown kind.
 pub const JUNK: &[u8; BLOCK] = b"rubbish\n";
 
 fn write(path: &Path, bytes: &[u8]) -> Vec<Step> {
@@ -273,7 +275,7 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Renamed away, and back.
+/// Returns the steps that rename a file away and back.
 fn aside(path: &Path) -> Vec<Step> {
     let aside = beside(path, ".aside");
     vec![Step::Rename(path.to_owned(), aside.clone()), Step::Rename(aside, path.to_owned())]

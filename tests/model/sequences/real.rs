@@ -1,5 +1,5 @@
-//! The real world: a temporary directory, the system's watcher, certificates, a driver of its own, and a client that
-//! handshakes all the while.
+//! The real world: a temporary directory, the system's watcher, certificates, a driver, and clients
+//! that make handshakes throughout.
 
 use std::{
     collections::HashMap,
@@ -26,10 +26,10 @@ use super::{
 };
 use crate::common::{client_of_any, shake};
 
-/// How long a calm may take on a loaded machine.
+/// The longest time of a calm on a loaded machine.
 const CALM: Duration = Duration::from_secs(30);
 
-/// What was done in all cases, to be told.
+/// Totals over all cases, for the report.
 #[derive(Default)]
 pub struct Tally {
     pub operations: AtomicU64,
@@ -53,7 +53,7 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// A file made for one case stands for the same in the next.
+/// Certificates made for one case are reused in the next.
 static FORGE: LazyLock<Arc<Forge>> = LazyLock::new(Arc::default);
 
 struct Player<'a> {
@@ -63,14 +63,14 @@ struct Player<'a> {
     log: Arc<Log>,
     server: Reloader<ServerTls>,
     running: bool,
-    /// Somebody waits for the answer to a reload by hand.
+    /// A thread that waits for the answer to a manual reload.
     asked: Option<JoinHandle<()>>,
-    /// The step that is taken next.
+    /// The number of the next step.
     next: usize,
     calm: Duration,
 }
 
-/// Dropped, it ends the client.
+/// Ends the clients when it is dropped.
 struct Ends(Arc<AtomicBool>);
 
 impl Drop for Ends {
@@ -82,7 +82,7 @@ impl Drop for Ends {
 /// Plays a plan.
 ///
 /// # Errors
-/// What can be told without the oracle.
+/// A violation that is found without the oracle.
 pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<CaseHistory, Violation> {
     let dir = tempfile::tempdir().unwrap();
     let mut player = Player::new(plan, dir.path().canonicalize().unwrap(), wrong, port);
@@ -119,7 +119,7 @@ pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<Case
 }
 
 impl<'a> Player<'a> {
-    /// With the first load.
+    /// Makes the player and performs the first load.
     fn new(plan: &'a Plan, root: PathBuf, wrong: Wrong, port: Port) -> Self {
         let forged = FORGE.forge(plan);
         forged.base.iter().for_each(|step| take(&root, step));
@@ -144,7 +144,7 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// Whoever waits for an answer has one then.
+    /// Stops the server. After that every pending request has an answer.
     fn stop(&mut self) -> Result<(), Violation> {
         if self.running {
             self.running = false;
@@ -182,7 +182,8 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// What is to come is written down before, for somebody may see it before whoever does it has written.
+    /// The new contents are recorded before the step, because an observer may see them before the
+    /// publisher could record them.
     fn step(&mut self, index: usize) {
         let Plan { contents, .. } = self.plan;
         self.log.note(Record::Step(index));
@@ -205,7 +206,7 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// Waits for the answer to a reload by hand.
+    /// Waits for the answer to a manual reload.
     fn answered(&mut self) -> Result<(), Violation> {
         let deadline = Instant::now() + TIMING.still_changing_after + CALM;
         let Some(asked) = self.asked.take() else { return Ok(()) };
@@ -218,7 +219,7 @@ impl<'a> Player<'a> {
         asked.join().map_err(|_| Violation("INV-03: a reload by hand panics".to_owned()))
     }
 
-    /// Returns when all is as it has to be and has been looked at since, or when that lasts too long.
+    /// Waits until the status is as it has to be, after further snapshots, or until the time limit.
     fn calm(&mut self) {
         let deadline = Instant::now() + self.calm;
         // The first of them may have begun before the last step.
@@ -226,12 +227,12 @@ impl<'a> Player<'a> {
         if !self.running || !seen {
             return;
         }
-        // By then whatever has to hold still has held still.
+        // After this time every file that has to be stable is stable.
         thread::sleep(TIMING.shrink_settle + TIMING.settle);
         while self.looks(3, deadline) && !self.is_right() {}
     }
 
-    /// Returns when so many looks have ended, or at the deadline; whether they have.
+    /// Waits for this many snapshots, or until the deadline. Returns whether they were taken.
     fn looks(&self, count: u64, deadline: Instant) -> bool {
         let from = self.server.status().snapshots;
         while self.running && self.server.status().snapshots < from + count {
@@ -243,7 +244,7 @@ impl<'a> Player<'a> {
         true
     }
 
-    /// Whether the status says of the files what there is to say.
+    /// Returns whether the status describes the files correctly.
     fn is_right(&self) -> bool {
         let disk = &self.plan.contents[self.next];
         let same = *disk == self.log.published();
@@ -257,7 +258,8 @@ impl<'a> Player<'a> {
     }
 }
 
-/// Takes a step. What nobody may read its owner may still write, whoever that is.
+/// Takes a step. The owner of a file that is made unreadable can still write it, even without being
+/// root.
 fn take(root: &Path, step: &Step) {
     let step = match step {
         Step::Chmod(path, 0) => Step::Chmod(path.clone(), 0o200),
@@ -266,16 +268,17 @@ fn take(root: &Path, step: &Step) {
     step.apply(root).unwrap_or_else(|error| panic!("{step:?}: {error}"));
 }
 
-/// A breath between two handshakes: the machine belongs to others too.
+/// The pause between two handshakes, which leaves the processor to others.
 const PACE: Duration = Duration::from_millis(2);
 
-/// Handshakes until it is over, by either version in turn; what was seen where that changed, and how many there were.
+/// Makes handshakes until `over`, with both versions in turn. Returns the observations that differ
+/// from their predecessor, and the number of handshakes.
 fn handshakes(server: &ServerReloader, over: &AtomicBool) -> Result<(Vec<Observation>, usize), String> {
     let shows = Shows::new(&FORGE);
     let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
         .map(|version| client_of_any(Arc::clone(&shows) as Arc<dyn ResolvesClientCert>, version));
     let (mut sights, mut count) = (Vec::<Observation>::new(), 0);
-    // Kept, so that its place is nobody else's.
+    // Kept so that no other object can get its address.
     let mut last: Option<Arc<Published<ServerTls>>> = None;
     while !over.load(Ordering::SeqCst) {
         let now = server.current();

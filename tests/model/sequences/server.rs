@@ -1,4 +1,5 @@
-//! The server of a case on real files: the shipped reloader with witnesses around it, and with what is wrong of it.
+//! The server of a case on real files: the shipped reloader with recorders around it, and with one
+//! fault if wanted.
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use rustls_reload::{
 };
 use rustls_reload_harness::sim::{At, BY_PATH, CA, Contents, EPOCH, Record};
 
-/// The delays that the cases are played with: a tenth to a fiftieth of those that are shipped.
+/// The delays of the cases: a tenth to a fiftieth of the default ones.
 pub const TIMING: Timing = Timing {
     settle: Duration::from_millis(100),
     shrink_settle: Duration::from_millis(200),
@@ -34,24 +35,25 @@ pub const TIMING: Timing = Timing {
     still_changing_after: Duration::from_secs(5),
 };
 
-/// What is wrong with a server; the museum's designs that can be put together of the shipped parts.
+/// The fault of a server: the wrong designs that can be made of shipped parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
     Nothing,
-    /// Publishes at once whatever passes. Breaks: INV-01
+    /// Publishes each set that passes at once. Breaks: INV-01
     NeverSettles,
-    /// Hears of nothing and does not look by itself. Breaks: INV-05, INV-06
+    /// Gets no event and does not poll. Breaks: INV-05, INV-06
     NeverPolls,
-    /// Puts the client CAs of the set before into each value. Breaks: INV-01
+    /// Puts the client CAs of the previous set into each value. Breaks: INV-01
     LateCa,
-    /// Takes a refusal for a success and serves on what it has as something new. Breaks: INV-02
+    /// Treats a refusal as a success, and publishes its old content as a new one. Breaks: INV-02
     PassesAll,
 }
 
-/// Both clocks of a case. The wall clock stands where a simulated world begins, and is set as there.
+/// Both clocks of a case. The wall clock begins as in a simulated world, and is set in the same
+/// way.
 pub struct Stepped {
     start: Instant,
-    /// In seconds.
+    /// The shift of the wall clock in seconds.
     by: AtomicI64,
 }
 
@@ -76,11 +78,11 @@ impl Clock for Stepped {
     }
 }
 
-/// What is written down, by whoever is at it.
+/// The history of a case, recorded by all its threads.
 pub struct Log {
     pub clock: Arc<Stepped>,
     history: Mutex<Vec<At>>,
-    /// What passed last, and what was published last.
+    /// The contents that passed last, and those that were published last.
     passed: Mutex<(Contents, Contents)>,
 }
 
@@ -89,29 +91,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Log {
-    /// An empty one, whose clock begins to run.
+    /// Makes an empty history, whose clock starts now.
     pub fn new() -> Self {
         let clock = Arc::new(Stepped { start: Instant::now(), by: AtomicI64::new(0) });
         Self { clock, history: Mutex::default(), passed: Mutex::default() }
     }
 
     pub fn note(&self, record: Record) {
-        // Under the lock, so that times are in order.
+        // Taken under the lock, so that the times are in order.
         let mut history = lock(&self.history);
         history.push(At { mono: self.clock.now().mono, record });
     }
 
-    /// What was published last.
+    /// Returns the contents that were published last.
     pub fn published(&self) -> Contents {
         lock(&self.passed).1.clone()
     }
 
-    /// What was written down.
+    /// Returns the records.
     pub fn history(&self) -> Vec<At> {
         lock(&self.history).clone()
     }
 
-    /// What passed last is published.
+    /// Records that the contents that passed last are published.
     pub fn publishes(&self, generation: u64) {
         let mut passed = lock(&self.passed);
         passed.1 = passed.0.clone();
@@ -119,7 +121,7 @@ impl Log {
     }
 }
 
-/// The system's files, of which root is refused what it would be refused if it were anybody else.
+/// The system's files, with the refusals that another user than root would get.
 #[derive(Clone)]
 struct Refusing<F>(F);
 
@@ -168,19 +170,19 @@ impl<F: Fs<File: AsFd>> Fs for Refusing<F> {
     }
 }
 
-/// The shipped build, with a witness, and with what is wrong of it.
+/// The shipped build step with a recorder, and with one fault if wanted.
 struct Judging<B> {
     build: B,
     log: Arc<Log>,
     meanings: HashMap<Vec<u8>, Arc<Vec<u8>>>,
     wrong: Wrong,
-    /// What passed last.
+    /// The files that passed last.
     good: Option<Files>,
 }
 
 impl<B: Build<Value = ServerTls>> Judging<B> {
     fn meaning(&self, files: &Files) -> Contents {
-        // What no step has left there means itself, and was never on disk.
+        // A content that no step has written maps to itself. It was never on disk.
         let meaning =
             |bytes: &[u8]| self.meanings.get(bytes).cloned().unwrap_or_else(|| Arc::new(bytes.to_vec()));
         files.iter().map(|(_, bytes)| Some(meaning(bytes))).collect()
@@ -219,7 +221,7 @@ impl<B: Build<Value = ServerTls>> Build for Judging<B> {
     }
 }
 
-/// Hears of nothing.
+/// A watcher that reports nothing.
 struct Deaf;
 
 impl Watcher for Deaf {
@@ -233,13 +235,13 @@ impl Watcher for Deaf {
 /// The port that a server reads through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
-    /// The one of this platform.
+    /// The port of this platform.
     Handles,
-    /// The one of platforms without directory handles.
+    /// The port of platforms without directory handles.
     ByPath,
 }
 
-/// The first load of a server whose files mean what `meanings` says.
+/// Performs the first load of a server whose files correspond to marked files by `meanings`.
 ///
 /// # Errors
 /// The refusal.

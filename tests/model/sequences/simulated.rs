@@ -1,4 +1,4 @@
-//! The simulated world: a million times a real one, and every instant of it is known.
+//! The simulated world, which is far faster than the real one, and in which every instant is known.
 
 use std::{
     collections::HashMap,
@@ -15,13 +15,13 @@ use super::{
     plan::{Part, Plan},
 };
 
-/// Who goes next: the publisher takes no more steps than it is allowed to.
+/// Chooses who goes next. The publisher takes at most the allowed steps.
 struct Turns {
     allowed: usize,
-    /// The publisher goes next, whatever the dice say.
+    /// Whether the publisher goes next in any case.
     due: bool,
     dice: u64,
-    /// How fast the publisher is, of 256.
+    /// The publisher's weight out of 256.
     weight: u64,
 }
 
@@ -45,15 +45,15 @@ struct Player<D> {
     sim: Sim,
     turns: Arc<Mutex<Turns>>,
     design: D,
-    /// What a handshake got last.
+    /// The value of the last handshake.
     served: Option<Arc<Published<Value>>>,
     running: bool,
-    /// Somebody waits for the answer to a reload by hand, with this operation.
+    /// The operation of a manual reload that waits for its answer.
     asked: Option<usize>,
     timing: Timing,
 }
 
-/// Runs a plan through a design.
+/// Runs a plan on a design.
 pub fn play<D: Design>(plan: &Plan) -> CaseHistory {
     let timing = Timing::default();
     let turns = Arc::new(Mutex::new(Turns { allowed: 0, due: false, dice: 0, weight: 0 }));
@@ -157,7 +157,8 @@ impl<D: Design> Player<D> {
         }
     }
 
-    /// The publisher takes so many steps, each at a moment that the dice choose, and before the reader has nothing to do.
+    /// Lets the publisher take this many steps, each at a random moment before the reader runs out
+    /// of work.
     fn steps(&mut self, count: usize) {
         self.turns().allowed = count;
         while self.turns().allowed > 0 && !self.sim.ended() {
@@ -168,7 +169,7 @@ impl<D: Design> Player<D> {
         }
     }
 
-    /// Time passes, in which the reader goes on.
+    /// Lets time pass, in which the reader goes on.
     fn go_on(&mut self, time: Duration) {
         let end = self.sim.now().mono + time;
         loop {
@@ -180,7 +181,8 @@ impl<D: Design> Player<D> {
         }
     }
 
-    /// The reader takes its step, or else time passes until it has one, and not more than `limit`.
+    /// Lets the reader take a step. Without one, lets time pass until there is one, for at most
+    /// `limit`.
     fn turn(&mut self, limit: Duration) {
         if !self.running {
             self.sim.idle(Some(limit));
@@ -196,7 +198,7 @@ impl<D: Design> Player<D> {
         }
     }
 
-    /// The reader takes its step, if it has one.
+    /// Lets the reader take a step, if one is due.
     fn work(&mut self) -> bool {
         self.sim.begin_step(&|| 0);
         let works = self.design.turn().is_ok();
@@ -204,7 +206,7 @@ impl<D: Design> Player<D> {
         works
     }
 
-    /// A handshake; what it got is noted where that is something new.
+    /// Makes a handshake, and records its value if that is new.
     fn observe(&mut self) {
         self.answer();
         let current = self.design.current();

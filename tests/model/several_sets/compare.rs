@@ -1,4 +1,4 @@
-//! The comparison of what is seen of a reloader after a step with the model.
+//! Compares the observation of a reloader after a step with the model.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use super::{
 
 type Compared = Result<(), String>;
 
-/// Says what differs, unless it is equal.
+/// Returns an error that describes the difference, unless both are equal.
 fn same<T: PartialEq + std::fmt::Debug>(what: impl FnOnce() -> String, is: T, wanted: T) -> Compared {
     if is == wanted { Ok(()) } else { Err(format!("{} is {is:?} in place of {wanted:?}", what())) }
 }
 
-/// Compares everything; the model then takes what it cannot know: the numbers of generations.
+/// Compares everything. The model then takes over the generation numbers, which it cannot know.
 pub fn all(
     seen: &Observation,
     model: &mut Model,
@@ -59,7 +59,8 @@ fn answers(is: &Reload, wanted: Answer, status: &Status) -> Compared {
     same(|| "the answer".to_owned(), is, &wanted)
 }
 
-/// Events in order: those of each set are the model's, and generations have no gap.
+/// Compares the events in order: those of each set with the model's, and the generations, which
+/// have no gap.
 fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
     let (mut generation, mut is_degraded) = (seen.before.generation, seen.before.degraded.is_some());
     let mut facts = vec![Vec::new(); model.sets.len()];
@@ -85,7 +86,7 @@ fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
                 (Some(certificate.path.as_path()), Fact::Expiring(within.as_secs()))
             }
             Event::Expired { certificate } => (Some(certificate.path.as_path()), Fact::Expired),
-            // The model has no say in whether anybody has started it.
+            // The model does not know whether the reloader was started.
             Event::Warning { error } if error.why().contains("never started") => continue,
             Event::Warning { error } => (error.path(), Fact::Warned(error.layer())),
             Event::Degraded { .. } | Event::Restored => {
@@ -145,7 +146,7 @@ fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
     same(|| "the generation".to_owned(), seen.status.generation, generation)
 }
 
-/// Whether the facts are those that are wanted, with or without each that is uncertain.
+/// Returns whether the facts are the expected ones, with or without each uncertain one.
 fn agree(wanted: &[Fact], facts: &[Fact]) -> bool {
     let Some((fact, rest)) = wanted.split_first() else { return facts.is_empty() };
     let is_next = |fact: &Fact| facts.first() == Some(fact) && agree(rest, &facts[1..]);
@@ -155,12 +156,12 @@ fn agree(wanted: &[Fact], facts: &[Fact]) -> bool {
     }
 }
 
-/// An error that refuses a set names a file of it.
+/// Checks that an error of a set names one of its files.
 fn is_of(error: &Error, set: Option<&std::path::Path>) -> Compared {
     same(|| format!("the set of {error}"), error.path().and_then(set_of), set.and_then(set_of))
 }
 
-/// The status of one set.
+/// Compares the status of one set.
 fn one(seen: &Observation, (number, set): (usize, &Set), action: Action, wall: Duration) -> Compared {
     let (was, is) = (&seen.before.sets[number], &seen.status.sets[number]);
     let own = |event: &&Event| matches!(event, Event::Published { set, .. } if set.as_deref().and_then(set_of) == Some(number));
@@ -210,7 +211,7 @@ fn one(seen: &Observation, (number, set): (usize, &Set), action: Action, wall: D
     same(what("how near the end is"), nearing, wanted)
 }
 
-/// A time that was noted before stands, and a new one is of this step.
+/// Checks that a time recorded before stays, and that a new one belongs to this step.
 fn since(what: impl Fn() -> String, is: Option<Duration>, was: Option<Duration>, wall: Duration) -> Compared {
     // The longest step takes eleven seconds and a jump of the clock.
     let early = wall.saturating_sub(Duration::from_secs(86_400 * 6 / 5 + 30));
@@ -223,7 +224,7 @@ fn since(what: impl Fn() -> String, is: Option<Duration>, was: Option<Duration>,
     }
 }
 
-/// What the status says of all sets together.
+/// Compares the status of all sets together.
 fn whole(status: &Status, model: &Model) -> Compared {
     let what = |what: &'static str| move || format!("of all sets, {what}");
     let sets = &status.sets;

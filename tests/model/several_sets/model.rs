@@ -1,9 +1,9 @@
 //! The reference model of several sets: a few rules over all of them, which share no code with the
 //! engine.
 //!
-//! A set is a place on disk, a served content and some memory of what was reported. The rules know
-//! no file event, no thread and no delay. They say what each set serves and reports once the reader
-//! has looked, and what that makes of the whole.
+//! A set is a place on disk, a served content and some memory of the reports. The rules know no
+//! file event, no thread and no delay. They determine what each set serves and reports after a
+//! snapshot, and the state of the whole.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,7 +12,7 @@ use rustls_reload::Layer;
 /// The digest of a leaf.
 pub type Digest = [u8; 32];
 
-/// Seconds before the end of a leaf at which that is reported, the longest first.
+/// Seconds before the end of a leaf at which the end is reported, the longest first.
 pub const THRESHOLDS: [u64; 2] = [2 * DAY, DAY];
 /// Seconds of a day.
 pub const DAY: u64 = 86_400;
@@ -25,24 +25,24 @@ pub struct Dates {
     pub to: u64,
 }
 
-/// What the files of a set hold.
+/// The content of a set's files.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
-    /// Equal for equal bytes only.
+    /// Equal only for equal bytes.
     pub number: u64,
-    /// The layer that refuses it whatever else is served.
+    /// The layer that refuses the content, whatever else is served.
     pub flaw: Option<Layer>,
     pub leaf: Option<Dates>,
-    /// The names that clients ask for, of a pair.
+    /// The server names of a pair.
     pub names: BTreeSet<&'static str>,
-    /// The authorities that clients may be of.
+    /// The authorities of accepted clients.
     pub trusted: BTreeSet<&'static str>,
-    /// The clients that are refused all the same.
+    /// The clients that are refused although their authority is trusted.
     pub revoked: BTreeSet<&'static str>,
     pub files: Vec<(&'static str, Vec<u8>)>,
 }
 
-/// One thing that is reported of one set.
+/// A report about one set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     Published {
@@ -56,22 +56,22 @@ pub enum Fact {
     Deferred(u64),
     Expiring(u64),
     Expired,
-    /// Reported, or not: a retry may come before or after a step that reports the end of what is
-    /// replaced.
+    /// May be reported or not: a retry may come before or after a step that reports the end of the
+    /// replaced leaf.
     Perhaps(Box<Fact>),
 }
 
-/// What a reload by hand comes to, of one set or of all.
+/// The answer to a manual reload, for one set or for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// By this set.
+    /// Refused by this set.
     Refused(usize),
     Reloaded,
     Deferred(u64),
     Unchanged,
 }
 
-/// What is decided about a content beside everything that is served.
+/// The decision about a content, given everything that is served.
 enum Fate {
     Served { warned: bool },
     Deferred(u64),
@@ -84,51 +84,50 @@ pub struct Set {
     /// `None` while a file is missing.
     pub disk: Option<Arc<Content>>,
     pub served: Arc<Content>,
-    /// The refusal that was reported and stands: its layer, and which content or directory it is
-    /// of.
+    /// The reported refusal that stands: its layer, and the number of its content or directory.
     pub refused: Option<(Layer, u64)>,
-    /// Directories of the set so far: a missing file is named in the one that it is missing in.
+    /// The number of directories so far, because the report of a missing file names its directory.
     directories: u64,
     pub deferred: Option<u64>,
-    /// The content and the date that were reported last to be deferred.
+    /// The content and the date of the last reported deferral.
     deferral: Option<(u64, u64)>,
-    /// Something was reported to be wrong, and not yet that it is over.
+    /// Whether trouble was reported and its end was not.
     owes: bool,
     pub differs: bool,
-    /// The difference, and the refusal, began since the last comparison.
+    /// Whether the difference, and the refusal, began since the last comparison.
     pub fresh: [bool; 2],
-    /// How near the end is: the threshold, or `None` once the leaf has expired.
+    /// The last reported threshold before the end; `None` inside once the leaf has expired.
     pub nearing: Option<Option<u64>>,
-    /// How many thresholds were reported of the served leaf.
+    /// The number of thresholds that were reported of the served leaf.
     level: usize,
-    /// The watcher refuses to watch directories of the set that it does not watch yet.
+    /// Whether the watcher refuses to watch further directories of the set.
     pub cut: bool,
     armed: bool,
     pub fault: bool,
-    /// Reported since the last comparison.
+    /// The reports since the last comparison.
     pub facts: Vec<Fact>,
-    /// The same of the end of the served leaf, which each step reports of; when a retry is due is
-    /// beyond the model.
+    /// The reports about the end of the served leaf, which each step may make. The time of a retry
+    /// is beyond the model.
     pub ends: Vec<Fact>,
 }
 
-/// All sets, and what they are together.
+/// All sets, and their state together.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub sets: Vec<Set>,
     pub running: bool,
     /// The wall clock, in seconds.
     pub wall: u64,
-    /// What sessions are made under.
+    /// The number of the epoch in which sessions are made.
     pub epoch: u64,
     pub degraded: bool,
-    /// Since the last comparison, how clients are verified has changed, and somebody is shut out by
-    /// that.
+    /// Whether the verification of clients has changed since the last comparison, and whether that
+    /// excludes a client.
     pub verifies_anew: [bool; 2],
 }
 
 impl Model {
-    /// The model after the first load of these contents.
+    /// Returns the model after the first load of these contents.
     pub fn new(contents: &[Arc<Content>], wall: u64) -> Self {
         let set = |content: &Arc<Content>| Set {
             disk: Some(Arc::clone(content)),
@@ -155,15 +154,15 @@ impl Model {
         model
     }
 
-    /// The publisher of a set has replaced its directory.
+    /// Replaces the directory of a set.
     pub fn put(&mut self, set: usize, content: Option<Arc<Content>>) {
         let own = &mut self.sets[set];
         (own.disk, own.armed) = (content, false);
         own.directories += 1;
     }
 
-    /// Looks at every set until that changes nothing any more: one may be decided by what another
-    /// serves.
+    /// Takes snapshots of every set until nothing changes, because the decision about one may
+    /// depend on what another serves.
     pub fn settle(&mut self) {
         for _ in 0..=self.sets.len() {
             for set in 0..self.sets.len() {
@@ -172,7 +171,7 @@ impl Model {
         }
     }
 
-    /// Looks once at each set in order, and answers for all.
+    /// Takes one snapshot of each set in order, and returns the answer for all.
     pub fn reload(&mut self) -> Answer {
         let answers: Vec<_> = (0..self.sets.len()).map(|set| self.look(set)).collect();
         let refused = answers.iter().find(|answer| matches!(answer, Answer::Refused(_)));
@@ -188,7 +187,7 @@ impl Model {
         }
     }
 
-    /// Nothing is watched any more, and nothing is published before a start.
+    /// Stops: no directory is watched, and nothing is published until a start.
     pub fn stop(&mut self) {
         (self.running, self.degraded) = (false, false);
         self.sets.iter_mut().for_each(|set| (set.armed, set.fault) = (false, false));
@@ -220,7 +219,7 @@ impl Model {
         self.degraded = self.sets.iter().any(|set| set.fault);
     }
 
-    /// The served bytes are on disk.
+    /// Handles that the served bytes are on disk.
     fn rest(&mut self, set: usize) -> Answer {
         let own = &mut self.sets[set];
         if own.owes {
@@ -284,7 +283,7 @@ impl Model {
         }
         let Some(new) = content.leaf else { return Fate::Served { warned: false } };
         let (is_early, is_over) = (self.wall < new.from, self.wall > new.to);
-        // The set's own leaf decides, and no other's.
+        // Only the set's own leaf decides.
         let served = self.sets[set].served.leaf;
         let is_worse = served.is_some_and(|served| self.wall <= served.to && new.to < served.to);
         if is_over && is_worse {
@@ -298,7 +297,7 @@ impl Model {
         if is_early { Fate::Deferred(new.from) } else { Fate::Served { warned: is_over } }
     }
 
-    /// Reports how near the end of the served leaf is: each threshold once.
+    /// Reports each threshold before the end of the served leaf once.
     fn note_end(&mut self, set: usize) {
         let wall = self.wall;
         let own = &mut self.sets[set];
@@ -313,8 +312,8 @@ impl Model {
         }
     }
 
-    /// The set whose leaf a client gets that names this server, or none; `None` for a client that
-    /// is refused.
+    /// Returns the set whose leaf a client with this server name, or without one, gets; `None` for
+    /// a client that is refused.
     pub fn answering(&self, name: Option<&str>, strict: bool) -> Option<usize> {
         let exactly = |name: &str, set: &Set| set.served.names.contains(name);
         let behind_wildcard = |name: &str, set: &Set| {

@@ -1,4 +1,4 @@
-//! Three sets of any files: a build that knows nothing of TLS.
+//! Three sets of plain files, with a build step that does not use TLS.
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
@@ -13,10 +13,10 @@ use super::{
 
 pub const SETS: usize = 3;
 
-/// The number of each set's content, and the last second of its validity.
+/// The number and the last valid second of each set's content.
 type Whole = Vec<(u64, u64)>;
 
-/// Every change that such a set can have.
+/// The changes that such a set can have.
 pub const CHANGES: [Change; 9] = [
     Change::Renewed,
     Change::Broken,
@@ -29,7 +29,7 @@ pub const CHANGES: [Change; 9] = [
     Change::Mended,
 ];
 
-/// Contents that are numbers with dates.
+/// Makes contents that are numbers with dates.
 #[derive(Default)]
 pub struct Plain {
     made: u64,
@@ -49,16 +49,17 @@ impl Plain {
     }
 }
 
-/// How long the renewals of a set last, in turn: the ends of the sets come in every order.
+/// Returns the validity of a set's next renewal. It varies, so that the ends of the sets come in
+/// every order.
 pub fn lasts(set: usize, number: u64) -> u64 {
     [3, 5, 9][(set + usize::try_from(number).unwrap()) % 3] * DAY
 }
 
-/// The validity of a content of this kind.
+/// Returns the validity of a content of this kind.
 pub fn window(change: Change, wall: u64, lasts: u64) -> (u64, u64) {
     match change {
         Change::Expired => (wall - 10 * DAY, wall - 3600),
-        // One jump of the clock reaches the one and not the other.
+        // One jump of the clock reaches the earlier date and not the later one.
         Change::NotYetValid => (wall + if lasts < 5 * DAY { DAY } else { 2 * DAY }, wall + 10 * DAY),
         _ => (wall - 3600, wall + lasts),
     }
@@ -98,7 +99,7 @@ impl Kind for Plain {
     }
 }
 
-/// The whole is the number of each set.
+/// A build step whose value is the number of each set.
 struct Numbers;
 
 impl Build for Numbers {

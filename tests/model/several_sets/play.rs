@@ -1,5 +1,5 @@
-//! Steps played on the shipped reloader in a simulated world and on the model, which are compared
-//! after each.
+//! Plays steps on the shipped reloader in a simulated world and on the model, and compares both
+//! after each step.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,12 +19,12 @@ use super::{
     model::{Answer, Content, DAY, Model},
 };
 
-/// A change of one set, before the reader does anything.
+/// A change of one set, before the reader acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A good renewal.
+    /// A valid renewal.
     Renewed,
-    /// Files that no check lets pass; other bytes each time.
+    /// Files that fail the checks, with different bytes each time.
     Broken,
     Expired,
     NotYetValid,
@@ -32,30 +32,30 @@ pub enum Change {
     OtherNames,
     /// A file is missing.
     Missing,
-    /// The served bytes again.
+    /// The served bytes are written again.
     Back,
-    /// The bytes on disk again, in a new directory.
+    /// The bytes on disk are written again, in a new directory.
     Again,
-    /// From now on no further directory of the set can be watched.
+    /// No further directory of the set can be watched from now on.
     Cut,
     /// Directories of the set can be watched again.
     Mended,
 }
 
-/// What happens after the changes.
+/// The action after the changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// File events are at work, and a short time passes.
+    /// File events arrive, and a short time passes.
     Hint,
-    /// A poll and every retry come.
+    /// A poll and every retry are due.
     Tick,
-    /// The clock is set forward, past an end or a begin.
+    /// The clock is set forward, past the begin or end of a validity.
     Clock,
     /// A reload by hand.
     Reload,
     /// A stop and a start.
     Restart,
-    /// The same, and the clock is set forward in between.
+    /// A stop and a start, and the clock is set forward in between.
     RestartLater,
 }
 
@@ -66,27 +66,27 @@ impl Action {
 
 pub type Step = (Vec<(usize, Change)>, Action);
 
-/// How far the clock is set forward: less than the shortest renewal lasts.
+/// The time by which the clock is set forward: less than the shortest validity of a renewal.
 const JUMP: u64 = DAY + DAY / 5;
 
-/// The kind of reloader under test: its contents, and further promises of it.
+/// The kind of reloader under test: its contents, and its further promises.
 pub trait Kind: Sized {
     type Value: Send + Sync + 'static;
 
-    /// The first contents, one of each set.
+    /// Returns the first contents, one for each set.
     fn first(&mut self, wall: u64) -> Vec<Content>;
 
-    /// A content of this kind; `None` where the set has none such.
+    /// Makes a content of this kind; `None` if the set has no such content.
     fn make(&mut self, set: usize, change: Change, wall: u64, served: Option<&Content>) -> Option<Content>;
 
     /// Loads the reloader over the files of these directories.
     fn load(&self, live: &mut InteractiveWorld<Self::Value>, dirs: &[PathBuf], watcher: MakeWatcher);
 
-    /// Compares what it serves with the model.
+    /// Compares the served value with the model.
     fn serves(&mut self, live: &InteractiveWorld<Self::Value>, model: &Model) -> Result<(), String>;
 }
 
-/// What is seen of a reloader after a step; a wrong design shows something else.
+/// The observable state of a reloader after a step. A wrong design shows another one.
 #[derive(Clone, Debug)]
 pub struct Observation {
     pub before: Status,
@@ -95,7 +95,7 @@ pub struct Observation {
     pub answer: Option<Reload>,
 }
 
-/// What is on disk for a set.
+/// The files of a set on disk.
 struct Place {
     release: u64,
     files: Vec<&'static str>,
@@ -114,20 +114,20 @@ pub struct Play<K: Kind> {
     spoil: Option<Spoil>,
 }
 
-/// Shows an observation as a wrong design would.
+/// Changes an observation into that of a wrong design.
 pub type Spoil = Box<dyn FnMut(&mut Observation)>;
 
-/// The directory of a set.
+/// Returns the directory of a set.
 pub fn dir(set: usize) -> PathBuf {
     PathBuf::from(format!("/s{set}"))
 }
 
-/// The set whose directory a path is in.
+/// Returns the set whose directory contains a path.
 pub fn set_of(path: &Path) -> Option<usize> {
     path.iter().nth(1)?.to_str()?.strip_prefix('s')?.parse().ok()
 }
 
-/// The world's watcher, which refuses new directories of the sets that are cut.
+/// The world's watcher, which refuses new directories of sets that are cut.
 struct Cutting(SimWatcher, Arc<Mutex<Vec<bool>>>);
 
 impl Watcher for Cutting {
@@ -147,7 +147,7 @@ impl Watcher for Cutting {
     }
 }
 
-/// The steps that put a release in the place of another behind the link `data` of a directory.
+/// Returns the steps that replace a release behind the link `data` of a directory.
 fn release(set: usize, number: u64, content: &Content, missing: bool) -> (Vec<Op>, Vec<&'static str>) {
     let at = |name: &str| dir(set).join(format!("r{number}")).join(name);
     let mut ops = vec![Op::Mkdir(at(""))];
@@ -164,24 +164,24 @@ fn commit(set: usize, number: u64) -> [Op; 2] {
 }
 
 impl<K: Kind> Play<K> {
-    /// Both after the first load and a start.
+    /// Makes both, after the first load and a start.
     pub fn new(kind: K) -> Self {
         Self::new_in(kind, WorldConfig::default())
     }
 
-    /// The same in a world in which file events may be lost.
+    /// Makes both in a world in which file events may be lost.
     pub fn new_in(kind: K, weather: WorldConfig) -> Self {
         Self::loaded(kind, weather).started().unwrap_or_else(|why| panic!("at the start: {why}"))
     }
 
-    /// Starts both; returns how they differ, if they do.
+    /// Starts both. The error describes the difference.
     pub fn started(mut self) -> Result<Self, String> {
         self.start();
         self.compare(None, Action::Restart)?;
         Ok(self)
     }
 
-    /// Both after the first load.
+    /// Makes both, after the first load.
     pub fn loaded(mut kind: K, weather: WorldConfig) -> Self {
         let wall = EPOCH.wall.as_secs();
         let contents: Vec<_> = kind.first(wall).into_iter().map(Arc::new).collect();
@@ -203,12 +203,12 @@ impl<K: Kind> Play<K> {
         let model = Model::new(&contents, wall);
         let (events, status) = (live.reloader().events(), live.reloader().status());
         let mut play = Self { kind, model, live, events, places, cut, status, spoil: None };
-        // Reported by the load, to nobody yet.
+        // The load has reported these when nobody was subscribed.
         play.model.sets.iter_mut().for_each(|set| set.ends.clear());
         play
     }
 
-    /// From now on its observations are those of a wrong design.
+    /// Makes all further observations those of a wrong design.
     pub fn spoilt(mut self, spoil: Spoil) -> Self {
         self.spoil = Some(spoil);
         self
@@ -216,7 +216,7 @@ impl<K: Kind> Play<K> {
 
     /// Plays a step on both.
     ///
-    /// Returns how they differ, if they do.
+    /// The error describes the difference.
     pub fn step(&mut self, (changes, action): &Step) -> Result<(), String> {
         for (set, change) in changes {
             self.change(*set, *change);
@@ -287,14 +287,14 @@ impl<K: Kind> Play<K> {
         self.model.put(set, (!is_missing).then_some(content));
     }
 
-    /// A whole new directory takes the place of the old one by one rename.
+    /// Replaces the whole directory by one rename.
     fn put(&mut self, set: usize, content: &Arc<Content>, is_missing: bool) {
         let number = self.places[set].release + 1;
         let (ops, files) = release(set, number, content, is_missing);
         let new = Place { release: number, files, content: Arc::clone(content) };
         let old = std::mem::replace(&mut self.places[set], new);
         self.apply(&ops);
-        // The rename is later than what it commits by more than a tick (ASM-06).
+        // The rename comes more than a tick after the writes that it commits (ASM-06).
         self.live.pass(Duration::from_millis(8));
         self.apply(&commit(set, number));
         let at = |name: &str| dir(set).join(format!("r{}", old.release)).join(name);
@@ -326,7 +326,7 @@ impl<K: Kind> Play<K> {
     }
 }
 
-/// Numbers that look random and are the same in every run.
+/// Pseudorandom numbers, equal in every run.
 pub struct Draws(u64);
 
 impl Draws {
@@ -342,7 +342,7 @@ impl Draws {
     }
 }
 
-/// Steps of a few kinds, over and over (swarm testing).
+/// Returns random steps of a few kinds, which often repeat (swarm testing).
 pub fn walk(draws: &mut Draws, sets: usize, changes: &[Change], length: usize) -> Vec<Step> {
     let few: Vec<_> = (0..4).map(|_| changes[draws.below(changes.len())]).collect();
     let actions: Vec<_> = (0..3).map(|_| Action::ALL[draws.below(Action::ALL.len())]).collect();
@@ -357,18 +357,18 @@ pub fn walk(draws: &mut Draws, sets: usize, changes: &[Change], length: usize) -
     (0..length).map(|_| step()).collect()
 }
 
-/// Each step directly after each, itself included: a de Bruijn sequence.
+/// Returns a sequence in which each step follows each, itself included: a de Bruijn sequence.
 pub fn each_after_each(steps: &[Step]) -> Vec<Step> {
     let count = steps.len();
     let from = |first| std::iter::once(first).chain((first + 1..count).flat_map(move |next| [first, next]));
     (0..count).flat_map(from).chain([0]).map(|place| steps[place].clone()).collect()
 }
 
-/// Plays these steps; panics with those that are left of them once none can be left out.
+/// Plays these steps. Panics with a minimal failing sequence.
 pub fn plays<K: Kind>(new: &dyn Fn() -> Play<K>, steps: &[Step]) {
     let Err((length, mut last)) = fails(new(), steps) else { return };
     let mut few = steps[..length].to_vec();
-    // The last few do most often.
+    // The last few steps are most often enough.
     let end = (0..6).map(|power| few[length - length.min(1 << power)..].to_vec());
     if let Some((end, why)) = end.filter_map(|end| Some((end.clone(), fails(new(), &end).err()?.1))).next() {
         (few, last) = (end, why);
@@ -385,7 +385,7 @@ pub fn plays<K: Kind>(new: &dyn Fn() -> Play<K>, steps: &[Step]) {
     panic!("the model differs after {few:?}: {last}");
 }
 
-/// How many steps it takes until they differ, and how they do.
+/// Plays steps until both differ. Returns the number of steps, and the difference.
 pub fn fails<K: Kind>(mut play: Play<K>, steps: &[Step]) -> Result<(), (usize, String)> {
     for (count, step) in (1..).zip(steps) {
         let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play.step(step)));

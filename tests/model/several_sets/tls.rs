@@ -1,5 +1,5 @@
-//! Sets of a server: pairs by name, client CAs and revocation lists, each by a publisher of its
-//! own.
+//! The sets of a server: pairs by name, client CAs and revocation lists, each with its own
+//! publisher.
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::common::{client_of_any, shake_as};
 
-/// Every change that a set of a server can have.
+/// The changes that a set of a server can have.
 pub const CHANGES: [Change; 9] = [
     Change::Renewed,
     Change::Broken,
@@ -41,49 +41,50 @@ pub const CHANGES: [Change; 9] = [
     Change::Again,
 ];
 
-/// The names of each pair, and those that it takes instead. A name that a further pair holds is
-/// taken by no other.
+/// The names of each pair, and the names after a change. A name of a further pair belongs to no
+/// other pair.
 const NAMES: [[&[&str]; 2]; 3] = [
     [&["d.test", "a.test"], &["d2.test", "x.test"]],
     [&["a.test", "*.w.test"], &["a2.test", "x.test"]],
     [&["c.test", "x.test"], &["c.test", "y.w.test"]],
 ];
 
-/// Names that clients ask for.
+/// The server names in handshakes.
 const ASKED: [&str; 9] =
     ["d.test", "d2.test", "a.test", "a2.test", "q.w.test", "y.w.test", "c.test", "x.test", "other.test"];
 
-/// The clients: their authority and their own name.
+/// The clients: authority and own name.
 const CLIENTS: [(&str, &str); 4] = [("A", "a1"), ("A", "a2"), ("B", "b1"), ("B", "b2")];
 
-/// What a set of a server holds.
+/// The role of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// The names are among [`NAMES`] at this place.
+    /// A pair with the names at this place of [`NAMES`].
     Pair(usize),
     ClientCas,
     Lists,
 }
 
-/// A server with these sets.
+/// A server with these roles.
 pub struct Server {
     roles: &'static [Role],
     strict: bool,
     wrong: Option<Wrong>,
     made: u64,
     pool: Arc<Pool>,
-    /// A configuration for life around the resolver.
+    /// The first configuration of the resolver, kept for the life of the server.
     fixed: Option<Arc<ServerConfig>>,
 }
 
-/// A server that is set up in a wrong way.
+/// A server with wrong settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// Breaks: INV-02. Names that no pair holds are answered.
+    /// Breaks: INV-02. Clients that ask for an unknown name get an answer.
     AnswersAll,
-    /// Breaks: INV-14. Nobody whom the lists of another publisher name is refused.
+    /// Breaks: INV-14. The lists of another publisher refuse no client.
     NoLists,
-    /// Breaks: INV-09. Names are given and not those of the leaf, which a renewal changes.
+    /// Breaks: INV-09. The names are given explicitly, not taken from the leaf, and so a renewal
+    /// does not change them.
     FirstNames,
 }
 
@@ -118,12 +119,12 @@ fn digest(der: &[u8]) -> Digest {
 }
 
 impl Server {
-    /// A default pair and two further ones.
+    /// A server with a default pair and two further ones.
     pub fn of_pairs(pool: &Arc<Pool>, strict: bool) -> Self {
         Self::new(pool, &[Role::Pair(0), Role::Pair(1), Role::Pair(2)], strict)
     }
 
-    /// Two pairs, client CAs and their revocation lists.
+    /// A server with two pairs, client CAs and their revocation lists.
     pub fn of_clients(pool: &Arc<Pool>) -> Self {
         Self::new(pool, &[Role::Pair(0), Role::Pair(1), Role::ClientCas, Role::Lists], false)
     }
@@ -142,8 +143,8 @@ impl Server {
 
     fn pair(&self, place: usize, change: Change, wall: u64, served: Option<&Content>) -> Content {
         let (from, to) = window(change, wall, lasts(place, self.made));
-        // A leaf that waits for its time takes no other names then: no order of two sets is left to
-        // that.
+        // A deferred leaf keeps its names, so that the result does not depend on the order of two
+        // sets.
         let kept = served.filter(|_| matches!(change, Change::Expired | Change::NotYetValid));
         let names: BTreeSet<_> = match kept {
             Some(served) => served.names.clone(),
@@ -172,7 +173,7 @@ impl Server {
         };
         let authority = |name: &&str| &self.pool.authorities[usize::from(*name == "B")];
         let pems: String = trusted.iter().map(|name| authority(name).pem.as_str()).collect();
-        // A line before the first section makes other bytes of the same trust.
+        // A line before the first section makes other bytes with the same trust.
         let text = format!("# {}\n{pems}", self.made);
         let trusted = trusted.iter().copied().collect();
         Content { trusted, ..Self::file(change, self.made, ("ca.crt", text)) }
@@ -199,7 +200,7 @@ impl Server {
         Content { revoked, ..Self::file(change, self.made, ("lists.pem", text)) }
     }
 
-    /// One file of text, which is broken where the change says so.
+    /// Makes a text file, which is broken if the change requires it.
     fn file(change: Change, number: u64, (name, text): (&'static str, String)) -> Content {
         let is_broken = change == Change::Broken;
         let text = if is_broken { format!("{number}\n-----BEGIN") } else { text };
@@ -235,14 +236,14 @@ impl Server {
         self.roles.iter().position(|other| *other == role)
     }
 
-    /// Whether the model lets a client in: by its authority, and by no list.
+    /// Returns whether the model accepts a client: by its authority, and if no list revokes it.
     fn lets_in(&self, model: &Model, (authority, name): (&str, &str)) -> bool {
         let mut served = model.sets.iter().map(|set| &set.served);
         served.clone().any(|content| content.trusted.contains(authority))
             && !served.any(|content| content.revoked.contains(name))
     }
 
-    /// Shakes hands by one name and version, as one client.
+    /// Makes a handshake with one name and version, as one client.
     fn shakes(&self, config: &Arc<ServerConfig>, model: &Model, turn: usize) -> Result<(), String> {
         let names = [&ASKED[..], &[""]].concat();
         let name = names[turn % names.len()];
@@ -285,7 +286,7 @@ impl Kind for Server {
         self.made += 1;
         let content = match self.roles[set] {
             Role::Pair(place) => self.pair(place, change, wall, served),
-            // These have no dates that a reload looks at here.
+            // A reload checks no dates of these roles.
             _ if matches!(change, Change::Expired | Change::NotYetValid) => return None,
             Role::ClientCas => self.client_cas(change),
             Role::Lists => self.lists(change, wall),

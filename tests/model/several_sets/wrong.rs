@@ -1,4 +1,4 @@
-//! Wrong designs, by what they would show: each is found by the comparison.
+//! Wrong designs, by their observable state. The comparison has to find each.
 
 use rustls_reload::{Event, Reload};
 
@@ -7,20 +7,19 @@ use super::play::{Observation, Spoil, set_of};
 /// A wrong design of several sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// Breaks: INV-16. A refusal comes with the generation of its set, and not with the one that is
-    /// served.
+    /// Breaks: INV-16. A refusal names the generation of its set instead of the served one.
     GenerationOfTheSet,
-    /// Breaks: INV-11. The nearing end of a further set is not reported.
+    /// Breaks: INV-11. The near end of a further pair is not reported.
     EndOfTheFirst,
-    /// Breaks: INV-11. The whole has the state of the first set alone.
+    /// Breaks: INV-11. The whole has the state of the first set.
     StateOfTheFirst,
-    /// Breaks: INV-11. A refusal is reported as long as it stands.
+    /// Breaks: INV-11. A standing refusal is reported repeatedly.
     RepeatsRefusals,
-    /// Breaks: INV-11. The answer is that of the set that answered first.
+    /// Breaks: INV-11. The answer is that of the first set that answered.
     FirstAnswer,
-    /// Breaks: INV-11. Since when disk and served differ is never forgotten.
+    /// Breaks: INV-11. The time since which disk and served files differ is never reset.
     DiffersForEver,
-    /// Breaks: INV-11. What is over in one set is reported as over in the first.
+    /// Breaks: INV-11. The end of trouble in one set is reported for the first set.
     RecoversTheFirst,
 }
 
@@ -35,7 +34,7 @@ impl Wrong {
         Self::RecoversTheFirst,
     ];
 
-    /// Shows what is seen as this design would.
+    /// Returns the function that shows an observation as this design would.
     pub fn spoil(self) -> Spoil {
         Box::new(move |seen| self.show(seen))
     }
