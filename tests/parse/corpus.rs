@@ -1,6 +1,8 @@
-//! The committed corpus of the fuzz targets: each input through its body, and each seed as its generator makes it.
+//! Runs the committed corpus of the fuzz targets through their bodies, and compares each seed with
+//! its generator.
 //!
-//! `FUZZ_CORPUS` names a directory with more of them, a subdirectory for each target: what fuzzing found.
+//! `FUZZ_CORPUS` names a directory with further inputs that fuzzing found, with a subdirectory for
+//! each target.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +15,8 @@ fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
 }
 
-/// The inputs in a directory, in the order of their names; none where there is no such directory.
+/// Returns the inputs in a directory, in the order of their names; none if there is no such
+/// directory.
 fn inputs(dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<_> =
         std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
@@ -40,7 +43,7 @@ fn inv12_the_fuzz_bodies_pass_over_their_corpus() {
     }
 }
 
-/// `UPDATE_CORPUS=1` writes them.
+/// `UPDATE_CORPUS=1` writes the seeds.
 #[test]
 fn every_seed_is_what_its_generator_makes() {
     let corpus = fuzz().join("corpus");

@@ -1,5 +1,5 @@
-//! Revocation lists as files: what is accepted, what is refused, and what is read of them, against who wrote them and
-//! against openssl.
+//! Revocation lists as files: which are accepted, which are refused, and which fields are read. The
+//! fields are compared with those of the issuer and with OpenSSL's.
 
 use std::{
     cmp::Ordering,
@@ -96,7 +96,7 @@ fn inv02_openssl_reads_the_same_of_a_list() {
     assert_eq!(Some(issuer), der::name(fields.issuer));
     let serials: Vec<_> = fields.revoked.iter().map(|serial| der::serial_hex(serial)).collect();
     assert_eq!(after("Serial Number:"), serials);
-    // And what openssl writes as PEM is what is read here as PEM.
+    // The PEM that OpenSSL writes has to be readable here.
     let pem =
         Command::new("openssl").args(["crl", "-inform", "DER", "-text", "-in"]).arg(&path).output().unwrap();
     assert_eq!(crl::parse(&pem.stdout).unwrap(), [crl.der]);
@@ -149,7 +149,8 @@ fn of_two_lists_the_one_issued_later_is_the_newer_and_else_the_one_with_the_grea
     }
 }
 
-/// A third reader, which shares no code with this one, over every list of the corpus and lists of any size.
+/// Compares with a third reader, which shares no code with this one, over every list of the corpus
+/// and lists of any size.
 #[test]
 fn inv02_another_parser_reads_the_same_dates_serials_and_number() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/crl_parse");
@@ -179,7 +180,7 @@ fn inv02_another_parser_reads_the_same_dates_serials_and_number() {
     println!("lists compared: {}", lists.len());
 }
 
-/// `0` is the tag of a SEQUENCE.
+/// `0` is the tag byte of a SEQUENCE in DER.
 #[test]
 fn inv02_pem_lists_behind_text_that_begins_with_zero_are_read() {
     let window = (SystemTime::now() - Duration::from_secs(60), SystemTime::now() + Duration::from_secs(3600));

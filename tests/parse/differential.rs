@@ -1,8 +1,10 @@
-//! What is accepted as a key, a chain or client CAs, against OpenSSL; and the reader of certificates against x509-parser.
+//! Compares the accepted keys, chains and client CAs with those of OpenSSL, and the reader of
+//! certificates with x509-parser.
 //!
-//! What is accepted here is accepted there, with the same certificates, the same public key and the same names, but for a
-//! short list of forms. What is refused here and accepted there is refused for a reason on another short list; each reason
-//! is looked for in the input itself, not in the message.
+//! An input that is accepted here is accepted there, with the same certificates, public key and
+//! names, except for a short list of forms. An input that is refused here and accepted there is
+//! refused for a reason on another short list. Each reason is looked for in the input itself, not
+//! in the message.
 //!
 //! The inputs are the committed seeds of the fuzz targets, the keys of `tests/load/vectors`, and edits of both. `scripts/differential`
 //! adds public vectors and what fuzzing found, by these:
@@ -32,25 +34,25 @@ use inputs::Input;
 
 const ROLES: [Role; 3] = [Role::Key, Role::Chain, Role::ClientCa];
 
-/// What either side makes of an input.
+/// The result of reading an input on either side.
 #[derive(Debug, PartialEq, Eq)]
 enum Read {
     Refused,
-    /// The public half, as a SubjectPublicKeyInfo.
+    /// The public key, as a SubjectPublicKeyInfo.
     Key(Vec<u8>),
     /// The certificates, in the order of the file.
     Certificates(Vec<Vec<u8>>),
 }
 
-/// How an input in one role came out.
+/// The result of comparing one input in one role.
 enum Outcome {
     Agree,
-    /// For a reason on one of the lists.
+    /// The sides differ for a listed reason.
     Listed(&'static str),
     Unexplained(String),
 }
 
-/// What a server makes of a file, leaving aside whether it fits to the other files.
+/// Returns how a server reads a file, regardless of its other files.
 fn ours(role: Role, text: &[u8]) -> Read {
     let accepted = match fuzz::apply(role, text) {
         Reload::Refused(error) => !matches!(
@@ -67,7 +69,8 @@ fn ours(role: Role, text: &[u8]) -> Read {
         _ if !accepted => Read::Refused,
         Role::Key => {
             let key = pem::key(text).unwrap().clone_der();
-            // A key that is completed from its certificate is refused by the layer that compares the two; alone it says nothing.
+            // A key that is completed from its certificate is refused by the layer that compares
+            // the two. The key alone has no public part.
             let key = ring::default_provider().key_provider.load_private_key(key);
             key.map_or(Read::Refused, |key| Read::Key(key.public_key().unwrap().to_vec()))
         }
@@ -100,7 +103,7 @@ fn compare(role: Role, input: &Input) -> Outcome {
     }
 }
 
-/// What is told of a certificate is what OpenSSL prints.
+/// Compares the fields of a certificate with those that OpenSSL prints.
 fn fields(certificate: &[u8]) -> Result<(), String> {
     let Some(fields) = der::fields(certificate) else { return Ok(()) };
     let printed = openssl::print(certificate);
@@ -112,7 +115,7 @@ fn fields(certificate: &[u8]) -> Result<(), String> {
     ];
     for (name, told) in told {
         let theirs = printed.get(name).ok_or_else(|| format!("{name} is told and not printed"))?;
-        // Dates before 1970 count as 1970, as stated.
+        // Dates before 1970 are read as 1970, as documented.
         let before = name.starts_with("not") && theirs.as_str() < "1970";
         if told != *theirs && !before {
             return Err(format!("{name}: told {told}, printed {theirs}"));
@@ -128,8 +131,8 @@ fn fields(certificate: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// What cannot be printed stands as one mark: how many there are, and which control characters are printed after all, is
-/// each reader's own affair.
+/// Replaces unprintable characters by one mark. The readers may differ in their number, and in the
+/// control characters that they print.
 fn printable(name: &str) -> String {
     let mut text: Vec<char> =
         name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();

@@ -1,4 +1,4 @@
-//! What is read by both sides.
+//! The inputs for both sides.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ pub(crate) struct Input {
     pub(crate) text: Vec<u8>,
 }
 
-/// The files in a directory and below, in the order of their names.
+/// Returns the files in a directory and below, in the order of their names.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
@@ -27,7 +27,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// All files; each content once.
+/// Returns all files, each content once.
 fn contents() -> Vec<Input> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut dirs: Vec<PathBuf> = ["pem_parse", "chain_parse", "key_parse", "ca_bundle", "der_fields"]
@@ -43,7 +43,7 @@ fn contents() -> Vec<Input> {
         assert!(!files.is_empty(), "no inputs in {}", dir.display());
         for path in files {
             let text = std::fs::read(&path).unwrap();
-            // Larger ones say nothing more, and each is read by several processes.
+            // Larger files show nothing more, and each file is read by several processes.
             if text.len() <= 1 << 16 && seen.insert(text.clone()) {
                 found.push(Input { name: path.display().to_string(), text });
             }
@@ -52,16 +52,16 @@ fn contents() -> Vec<Input> {
     found
 }
 
-/// How many edits are wanted.
+/// Returns the number of edits.
 pub(crate) fn edits() -> usize {
     std::env::var("DIFFERENTIAL_EDITS").map_or(60, |edits| edits.parse().unwrap())
 }
 
-/// Every file as PEM, the edits behind.
+/// Returns every file as PEM, followed by the edits.
 pub(crate) fn texts() -> Vec<Input> {
     let mut texts = Vec::new();
     for Input { name, text } in contents() {
-        // DER, and what fuzzing made of it: as each of what it may be.
+        // DER, and inputs that fuzzing derived from it, get every label that they may have.
         if text.first() == Some(&0x30) {
             for label in ["CERTIFICATE", "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"] {
                 texts.push(Input { name: format!("{name} as {label}"), text: block(label, &text).into() });
@@ -74,7 +74,7 @@ pub(crate) fn texts() -> Vec<Input> {
     texts
 }
 
-/// Every certificate.
+/// Returns every certificate.
 pub(crate) fn certificates() -> Vec<Vec<u8>> {
     let mut found: Vec<_> =
         contents().into_iter().map(|input| input.text).filter(|text| text.first() == Some(&0x30)).collect();
@@ -86,7 +86,7 @@ pub(crate) fn certificates() -> Vec<Vec<u8>> {
     found
 }
 
-/// xorshift.
+/// A pseudorandom generator (xorshift).
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -102,7 +102,8 @@ impl Dice {
     }
 }
 
-/// One of the texts with something exchanged, put in, taken out or doubled, in its lines or in what they encode.
+/// Returns one of the texts with a part replaced, inserted, removed or doubled, in its lines or in
+/// the bytes that they encode.
 fn edited(number: u64, texts: &[Input]) -> Input {
     let mut dice = Dice::new(number);
     let Input { name, text } = &texts[dice.below(texts.len())];
@@ -116,7 +117,7 @@ fn edited(number: u64, texts: &[Input]) -> Input {
             2 => text.extend_from_within(at..end),
             3 => text.truncate(at),
             _ => {
-                // A letter of base64 for another: bytes of what is encoded.
+                // Another letter of base64 changes the encoded bytes.
                 const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
                 if let Some(byte) = text.get_mut(at).filter(|byte| byte.is_ascii_alphanumeric()) {
                     *byte = LETTERS[dice.below(64)];
