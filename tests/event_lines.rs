@@ -1,5 +1,5 @@
-//! Each event is one line of at most [`LINE_LIMIT`] bytes, whatever names, paths and messages it is
-//! about, and says how much was left out. The same line goes to callbacks and to `tracing`.
+//! Each event is one line of at most [`LINE_LIMIT`] bytes, for all names, paths and messages, and
+//! states how much was left out. Callbacks and `tracing` get the same line.
 //!
 //! These tests have a process of their own. While one thread has a subscriber, `tracing` switches a
 //! callsite off for all threads if a thread without a subscriber reaches it first.
@@ -40,15 +40,15 @@ fn leaf(names: usize) -> (String, String, Leaf) {
     (pair.chain, pair.key, leaf)
 }
 
-/// Paths and messages of every length around the limits, of one character each that is escaped or
-/// not.
+/// Returns paths and messages of every length around the limits. Each consists of one character,
+/// escaped or not.
 fn texts() -> Vec<String> {
     let lengths = [0, 1, 700, 767, 768, 769, 1023, 1024, 1025, 2047, 2048, 2049, 4096, 70_000];
     let characters = ["a", "/", "\u{e9}", "\u{1f512}", "\n", "[", " "];
     lengths.iter().flat_map(|length| characters.map(|c| c.repeat(*length))).collect()
 }
 
-/// Every kind of event that has a text of somebody else in it.
+/// Returns every kind of event that contains text from outside.
 fn events(text: &str, leaf: &Leaf) -> Vec<Event> {
     let set: Option<Arc<Path>> = Some(Path::new(text).into());
     let error = || Error::new(Layer::Rehearsal, text).at(text);
@@ -110,7 +110,7 @@ fn inv11_names_that_have_no_room_are_counted() {
     let more: usize = rest.trim_end_matches(']').parse().unwrap();
     assert_eq!(shown.split(',').count() + more, 1024, "{line}");
     assert!(shown.split(',').all(|name| name.ends_with(".test")), "a name was cut: {line}");
-    // The reason and the end of the line stay where a path is long.
+    // A long path is shortened, but the reason and the end of the line stay.
     let long = "/long".repeat(1000) + "/tls.crt";
     let error = Error::new(Layer::Pem, "line 7: the reason").at(&long);
     let line = Event::Refused { error, generation: 3, set: None }.to_string();
@@ -121,7 +121,7 @@ fn inv11_names_that_have_no_room_are_counted() {
     assert_eq!(shown.len() - marker.len() + left_out.parse::<usize>().unwrap(), long.len(), "{line}");
 }
 
-/// Keeps the messages of `tracing`.
+/// Records the messages of `tracing`.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<String>>>);
 
@@ -155,7 +155,7 @@ impl Subscriber for Kept {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// Escapes make names longer, and leave the count its room.
+/// Escaping makes names longer, and still leaves room for the count.
 #[test]
 fn inv11_escaped_names_leave_room_for_the_count_of_lost_trust() {
     for name in ["\n", "\u{1}", "\u{85}"] {

@@ -1,4 +1,4 @@
-//! From the rename of `..data` to the first handshake that serves the new leaf.
+//! Measures the time from the rename of `..data` to the first handshake with the new leaf.
 //!
 //! The test has a process of its own, because the work of other tests would add to its times.
 #![cfg(not(loom))]
@@ -20,7 +20,7 @@ use rustls_reload::{ServerReloader, Timing};
 
 const ROTATIONS: usize = 40;
 
-/// Rotates once and shakes hands until the new leaf is served.
+/// Makes handshakes until the new leaf is served. Returns the time since the rename.
 fn rotate(reloader: &ServerReloader, next: &Generation, renamed: Instant) -> Duration {
     while common::presented(reloader)[0] != next.server.leaf {
         assert!(renamed.elapsed() < common::DEADLINE, "not served: {:#?}", reloader.status());
@@ -35,7 +35,7 @@ fn report(what: &str, mut took: Vec<Duration>) -> Duration {
     median
 }
 
-/// A thread that sleeps over and over, and measures how much too late this machine wakes it.
+/// A thread that sleeps repeatedly and measures how late this machine wakes it.
 struct Lateness {
     over: Arc<AtomicBool>,
     thread: thread::JoinHandle<Duration>,
@@ -63,7 +63,7 @@ impl Lateness {
     }
 }
 
-/// One after the other, so that they do not load the machine for each other.
+/// Measures one mode after the other, so that neither adds load to the other.
 #[test]
 fn inv05_a_new_leaf_is_served_within_milliseconds_of_the_rename() {
     let generations = generations(2 * ROTATIONS + 1);
@@ -79,12 +79,13 @@ fn inv05_a_new_leaf_is_served_within_milliseconds_of_the_rename() {
     let strict = report("strictly committed", strict.collect());
     let mut ties = 0;
     let tied = tied.iter().map(|next| {
-        // The files of the set and no others: what is written after them does not tie it.
+        // Publishes only the files of the set: a later write of another file would not be a tie.
         let renamed = volume.publish_in_one_tick(&next.files()[..2]);
         let took = rotate(&reloader, next, renamed);
         if volume.is_tied() {
             ties += 1;
-            // Nobody can tell yet whether the writing was over before the rename: ASM-06 asks for a second look.
+            // The order of the last write and the rename is unknown, so ASM-06 requires a second
+            // snapshot.
             assert!(took >= Timing::default().tie_recheck, "a tie was published after {took:?}");
         }
         took
@@ -92,8 +93,8 @@ fn inv05_a_new_leaf_is_served_within_milliseconds_of_the_rename() {
     let tied = report("in one tick", tied.collect());
     println!("{ties} of them tied");
     assert!(ties > 0, "nothing was tied");
-    // An event wakes some threads in turn, each as late as this machine is at present. On an idle one a settle time (500 ms)
-    // or a poll (10 s) is another matter.
+    // An event wakes several threads in turn, each as late as this machine is at present. On an
+    // idle machine a settle time (500 ms) or a poll (10 s) would far exceed the bound.
     let late = lateness.worst();
     println!("a thread was woken up to {late:?} too late");
     let most = Duration::from_millis(100) + 4 * late;
