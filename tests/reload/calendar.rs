@@ -1,7 +1,7 @@
-//! The calendar: certificates that have expired or are not valid yet, and clocks that are set.
+//! Certificates that have expired or are not valid yet, and clocks that are set.
 //!
-//! Here with real files, a wall clock that is set by hand, and clients that go by that clock; in [`simulated`] over many
-//! calendars, to the millisecond, and against wrong designs.
+//! These tests use real files, a wall clock that the test sets, and clients with that clock.
+//! [`simulated`] tests many calendars to the millisecond, and wrong designs.
 
 mod callbacks;
 mod expiring;
@@ -22,12 +22,12 @@ use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 const HOUR: i64 = 3600;
 
-/// Short delays: what waits for the clock to be set waits for the poll.
+/// Short delays: the poll notices that the clock was set.
 fn timing() -> Timing {
     Timing { poll: Duration::from_millis(40), ..common::quick() }
 }
 
-/// A server that runs, by a clock set by hand. All times are seconds after its first load.
+/// A running server with a clock that the test sets. All times are seconds after its first load.
 struct Stage {
     wall: Arc<Wall>,
     generation: Generation,
@@ -58,14 +58,15 @@ impl Stage {
         Self { wall, generation, volume, reloader, events }
     }
 
-    /// Publishes a pair that is valid in this window.
+    /// Publishes a pair with this validity.
     fn publish(&mut self, window: (i64, i64)) -> Pair {
         let pair = issue(&self.generation.ca, &self.wall, window);
         self.volume.publish(&files(&pair));
         pair
     }
 
-    /// What a handshake of either version gets, and whether a client that goes by the server's clock takes it.
+    /// Asserts that handshakes of both versions get this pair, and whether a client with the
+    /// server's clock accepts it.
     fn serves(&self, pair: &Pair, taken: bool) {
         assert_eq!(common::presented(&self.reloader)[0], pair.leaf);
         for version in [&TLS12, &TLS13] {
@@ -84,7 +85,7 @@ impl Stage {
         }
     }
 
-    /// Lets it look so often, and asserts that nothing else came of it.
+    /// Waits for so many snapshots, and asserts that they changed and reported nothing.
     fn looks_in_vain(&mut self, looks: u64) {
         let (before, start) = (self.reloader.current(), Instant::now());
         let first = self.reloader.status().snapshots;
@@ -127,7 +128,7 @@ fn inv02_inv03_an_expired_replacement_is_refused_while_the_served_certificate_is
     stage.looks_in_vain(3);
     assert!(Arc::ptr_eq(&before, &stage.reloader.current()));
     stage.serves(&old, true);
-    // Nothing else is written, and the clock is set: to when the served one has expired too.
+    // No file is written. The clock is set to a time at which the served leaf has expired too.
     stage.wall.set(2 * HOUR + 1);
     published(&mut stage.events);
     assert_eq!(stage.warned(), error, "served for want of a better one");
@@ -143,7 +144,7 @@ fn inv05_an_expired_replacement_is_served_once_the_clock_is_set_back_to_when_it_
     stage.wall.set(-2 * HOUR);
     assert_eq!(published(&mut stage.events), 2);
     stage.serves(&expired, true);
-    // It stays, whatever the clock says next.
+    // The leaf stays served, whatever the clock says next.
     for hours in [-4, 0, 3] {
         stage.wall.set(hours * HOUR);
         stage.looks_in_vain(3);
@@ -160,7 +161,7 @@ fn inv05_a_replacement_that_is_not_valid_yet_is_held_and_served_at_its_date_with
     assert_eq!(date.as_secs(), stage.wall.at(HOUR).as_secs());
     assert_eq!(stage.reloader.status().deferred_until, Some(date));
     assert_eq!(stage.reloader.reload_now(), Reload::Deferred(date));
-    // Up to the last second before it, and back again.
+    // Sets the clock up to the last second before the date, and back again.
     for seconds in [1, HOUR - 1, -HOUR, HOUR - 1] {
         stage.wall.set(seconds);
         stage.looks_in_vain(3);
@@ -178,7 +179,7 @@ fn inv03_a_held_replacement_that_expires_before_it_is_served_is_refused() {
     let old = stage.generation.server.clone();
     let new = stage.publish((HOUR, 2 * HOUR));
     let date = stage.held();
-    // Past all of its time at once, and back.
+    // Sets the clock past the whole validity, and back.
     stage.wall.set(3 * HOUR);
     assert_eq!(refused(&mut stage.events).layer(), Layer::Validity);
     assert_eq!(stage.reloader.status().deferred_until, None);
@@ -203,7 +204,7 @@ fn inv05_of_two_expired_certificates_the_new_one_is_served_with_a_warning() {
         assert_eq!(stage.warned().layer(), Layer::Validity);
         stage.serves(&last, false);
     }
-    // And a valid one goes before all of them.
+    // A valid leaf is preferred to all of them.
     last = stage.publish((-HOUR, HOUR));
     published(&mut stage.events);
     stage.serves(&last, true);
@@ -237,11 +238,12 @@ fn inv02_a_clock_that_may_be_wrong_has_a_certificate_served_only_once_every_cloc
     stage.wall.set(HOUR + 600);
     published(&mut stage.events);
     stage.serves(&new, true);
-    // Ten minutes before it ends it may have ended.
+    // With the clock error, a leaf counts as expired ten minutes before its end.
     stage.wall.set(2 * HOUR);
     stage.publish((HOUR, 2 * HOUR + 500));
     assert_eq!(refused(&mut stage.events).layer(), Layer::Validity);
-    // The served one may be valid for ten minutes after its end, by a clock that is ahead: no reason to take that.
+    // By a clock that is ahead, the served leaf may be valid for ten minutes after its end, so it
+    // is not replaced yet.
     stage.wall.set(9 * HOUR + 500);
     stage.looks_in_vain(3);
     stage.wall.set(9 * HOUR + 601);

@@ -21,7 +21,8 @@ use rustls_reload::{
     StartError, Status, SystemClock, Timing,
 };
 
-/// Publishes the files as they are; refuses what begins with "bad", and holds what begins with "later".
+/// A build step whose value is the files. It refuses files that begin with "bad", and defers those
+/// that begin with "later".
 struct Bytes;
 
 type Value = Vec<String>;
@@ -62,7 +63,7 @@ fn wait_until(reloader: &Reloader<Value>, what: &str, done: impl Fn(&Status) -> 
     }
 }
 
-/// Waits until the files were looked at twice more: at least one of these looks began after the call.
+/// Waits for two more snapshots: at least one of them began after the call.
 fn looked_at(reloader: &Reloader<Value>) {
     let looks = reloader.status().snapshots;
     wait_until(reloader, "look", |status| status.snapshots >= looks + 2);
@@ -81,7 +82,7 @@ fn is_refusal(event: &Event) -> bool {
     matches!(event, Event::Refused { .. })
 }
 
-/// Checks: INV-11. What a reload by hand told stands when the driver starts.
+/// Checks: INV-11. A refusal that a manual reload reported stands when the driver starts.
 #[test]
 fn inv11_a_start_does_not_repeat_a_refusal_that_stands() {
     let dir = tempfile::tempdir().unwrap();
@@ -96,7 +97,7 @@ fn inv11_a_start_does_not_repeat_a_refusal_that_stands() {
     assert_eq!(count(&mut events, is_refusal), 1);
 }
 
-/// Checks: INV-11. Recovery is told, also where a start came between.
+/// Checks: INV-11. A recovery is reported even if a start came in between.
 #[test]
 fn inv11_a_recovery_across_a_start_is_told() {
     let dir = tempfile::tempdir().unwrap();
@@ -112,7 +113,7 @@ fn inv11_a_recovery_across_a_start_is_told() {
     assert_eq!(count(&mut events, |event| matches!(event, Event::Recovered { .. })), 1);
 }
 
-/// Checks: INV-11. What is held is not refused any more once it is readable again.
+/// Checks: INV-11. A deferred content is no longer refused once it can be read again.
 #[test]
 fn inv11_a_refusal_that_is_over_does_not_stand_beside_what_is_held() {
     let dir = tempfile::tempdir().unwrap();
@@ -129,7 +130,7 @@ fn inv11_a_refusal_that_is_over_does_not_stand_beside_what_is_held() {
     fs::rename(&live, &away).unwrap();
     refused(&mut events);
     fs::rename(&away, &live).unwrap();
-    // That it is held again is reported, once.
+    // The new deferral is reported once.
     expect(&mut events, "hold", |event| matches!(event, Event::Deferred { .. }).then_some(()));
     let status = wait_until(&reloader, "date", |status| status.deferred_until.is_some());
     assert_eq!(status.refused, None);
@@ -137,7 +138,7 @@ fn inv11_a_refusal_that_is_over_does_not_stand_beside_what_is_held() {
     assert_eq!(count(&mut events, |event| matches!(event, Event::Deferred { .. })), 0);
 }
 
-/// Checks: INV-08, INV-11. The same bytes, touched, are held as they were.
+/// Checks: INV-08, INV-11. Deferred bytes stay deferred when their file is touched.
 #[test]
 fn inv08_touching_what_is_held_tells_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -156,7 +157,8 @@ fn inv08_touching_what_is_held_tells_nothing() {
     assert_eq!(drain(&mut events), []);
 }
 
-/// Checks: INV-11. The bytes that were refused, written once more: a look in between sees half of them.
+/// Checks: INV-11. The refused bytes are written again, and a snapshot in between sees half of
+/// them.
 #[test]
 fn inv11_refused_bytes_that_are_written_again_are_not_told_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -176,7 +178,8 @@ fn inv11_refused_bytes_that_are_written_again_are_not_told_again() {
     assert_eq!(count(&mut events, is_refusal), 0);
 }
 
-/// Checks: INV-01 (b), ASM-05. A link moves the pair, and the client CAs beside it follow: that is no single rename.
+/// Checks: INV-01 (b), ASM-05. A link moves the pair, and the client CAs beside it follow, which is
+/// no single rename.
 #[test]
 fn inv01_a_link_that_moves_a_part_of_the_set_commits_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -205,7 +208,7 @@ fn inv01_a_link_that_moves_a_part_of_the_set_commits_nothing() {
     assert_eq!(reloader.current().generation, 2);
 }
 
-/// Moves the second directory when the load waits for the first time.
+/// Moves the second directory when the load first waits.
 struct Publisher<F> {
     clock: SystemClock,
     done: AtomicBool,
@@ -225,7 +228,8 @@ impl<F: Fn() + Send + Sync> Clock for Publisher<F> {
     }
 }
 
-/// Checks: INV-01 (b), ASM-05. Old files in a directory that was moved into place a moment ago have changed a moment ago.
+/// Checks: INV-01 (b), ASM-05. Old files in a directory that was just moved into place count as
+/// just changed.
 #[test]
 fn inv01_a_first_load_between_the_renames_of_two_directories_waits_for_the_second() {
     let dir = tempfile::tempdir().unwrap();
@@ -268,7 +272,7 @@ impl Wake for Bomb {
     }
 }
 
-/// Checks: INV-05, INV-13. A task's waker is the caller's code, as a callback is.
+/// Checks: INV-05, INV-13. A task's waker is code of the caller, as a callback is.
 #[test]
 fn inv13_a_waker_that_panics_does_not_end_the_driver() {
     let dir = tempfile::tempdir().unwrap();
@@ -289,11 +293,13 @@ fn inv13_a_waker_that_panics_does_not_end_the_driver() {
     reloader.start().unwrap();
 }
 
-/// Checks: INV-13. A start after a stop that got no thread has started nothing: the reloader is stopped as it was.
+/// Checks: INV-13. A start after a stop that gets no thread changes nothing: the reloader stays
+/// stopped.
 #[test]
 fn inv13_a_reloader_stays_stopped_when_a_start_gets_no_thread() {
     if std::env::var_os("NO_THREADS").is_none() {
-        // A process of its own has room for anything but another stack; none of this size is kept for reuse.
+        // A child process has no room for another stack, and no stack of this size is kept for
+        // reuse.
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([&this_test!(), "--exact", "--nocapture"])
             .env("NO_THREADS", "1")
@@ -315,7 +321,8 @@ fn inv13_a_reloader_stays_stopped_when_a_start_gets_no_thread() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "one").unwrap();
-    // Nobody joins the watcher's thread, so its stack may be kept for the next one after all.
+    // The watcher's thread is not joined, so its stack could be kept for the next one. This
+    // reloader has no watcher.
     let reloader = Builder::new([&path], Bytes).watcher(None).load().unwrap();
     reloader.start().unwrap();
     reloader.stop().unwrap();
@@ -335,7 +342,7 @@ fn inv13_a_reloader_stays_stopped_when_a_start_gets_no_thread() {
     assert_eq!(reloader.current().generation, 1);
 }
 
-/// Checks: INV-01 (b), ASM-05. A directory that was made anew and got its mode last was not renamed.
+/// Checks: INV-01 (b), ASM-05. A new directory whose mode was set last was not renamed.
 #[test]
 fn inv01_a_directory_that_changes_its_mode_commits_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -350,7 +357,7 @@ fn inv01_a_directory_that_changes_its_mode_commits_nothing() {
     reloader.start().unwrap();
     started(&mut events);
     fs::remove_dir_all(&live).unwrap();
-    // So that the new directory has another inode.
+    // Makes the new directory get another inode.
     fs::create_dir(dir.path().join("other")).unwrap();
     fs::create_dir(&live).unwrap();
     write("crt", "new");
@@ -364,10 +371,11 @@ fn inv01_a_directory_that_changes_its_mode_commits_nothing() {
     assert_eq!(reloader.current().generation, 2);
 }
 
-/// Who stops a reloader from within it.
+/// The reloader, for code that stops it from within.
 type Place = Arc<OnceLock<Weak<Reloader<Value>>>>;
 
-/// Checks: INV-01 (b), INV-13. Who asks for a reload says that the writing is over, and says it of that moment.
+/// Checks: INV-01 (b), INV-13. A manual reload says that the writing is over at that moment, and
+/// not later.
 #[test]
 fn inv01_a_reload_asked_for_before_a_stop_asserts_nothing_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -400,7 +408,7 @@ fn inv01_a_reload_asked_for_before_a_stop_asserts_nothing_at_the_next_start() {
     assert_eq!(reloader.current().generation, 2);
 }
 
-/// Builds as [`Bytes`] does, and does something else first.
+/// Runs a function, and then builds as [`Bytes`] does.
 struct After<F>(F);
 
 impl<F: FnMut() + Send + 'static> Build for After<F> {
@@ -412,7 +420,7 @@ impl<F: FnMut() + Send + 'static> Build for After<F> {
     }
 }
 
-/// Checks: INV-11. What was told to be wrong stands while a stop keeps what would end it from being published.
+/// Checks: INV-11. Reported trouble stands while a stop prevents the publication that would end it.
 #[test]
 fn inv11_a_recovery_that_a_stop_prevented_is_told_after_the_next_start() {
     let dir = tempfile::tempdir().unwrap();

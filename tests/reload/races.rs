@@ -1,4 +1,5 @@
-//! Changes at one chosen moment of a look, by a file system that lets a publisher in between two system calls.
+//! Changes at one chosen moment of a snapshot, by a file system that calls a publisher between two
+//! system calls.
 //!
 //! Engine: generated.
 
@@ -11,7 +12,7 @@ use rustls_reload_testkit::{InterceptFs, Verb};
 /// Called with the number of the call, before each call.
 type Before = Box<dyn FnMut(usize) + Send>;
 
-/// The real file system, with somebody let in before each call.
+/// Returns the real file system, with `before` called before each of its calls.
 fn between(before: impl FnMut(usize) + Send + 'static) -> InterceptFs<NativeFs> {
     let calls: Mutex<(usize, Before)> = Mutex::new((0, Box::new(before)));
     let hook = move |_: Verb| {
@@ -23,12 +24,13 @@ fn between(before: impl FnMut(usize) + Send + 'static) -> InterceptFs<NativeFs> 
     InterceptFs::new(NativeFs::default(), Arc::new(hook))
 }
 
-/// A server of the volume that verifies clients, on a file system with somebody between its calls.
+/// Loads a server that verifies clients, on a file system with `before` called before each of its
+/// calls.
 fn load(
     volume: &Mutex<Volume>,
     before: impl FnMut(usize) + Send + 'static,
 ) -> Result<Reloader<ServerTls>, Error> {
-    // The lock is not held while it loads: the publisher needs it.
+    // The lock is released before the load, because the publisher needs it.
     let (server, ca) = {
         let volume = volume.lock().unwrap();
         (volume.server(), volume.path("ca.crt"))
@@ -37,7 +39,7 @@ fn load(
     server.load_from(between(before))
 }
 
-/// The generation that is served, if pair and client CA are of one.
+/// Returns the generation that is served, if pair and client CA are of one generation.
 fn served(reloader: &Reloader<ServerTls>, generations: &[Generation]) -> usize {
     let config = &reloader.current().value.config;
     let client = common::client(generations, &[&rustls::version::TLS13]);
@@ -50,7 +52,7 @@ fn served(reloader: &Reloader<ServerTls>, generations: &[Generation]) -> usize {
     server
 }
 
-/// How many calls an undisturbed look takes.
+/// Returns the number of calls of an undisturbed snapshot.
 fn calls_of_a_look() -> usize {
     let volume = Mutex::new(Volume::of(&Generation::new(0)));
     let count = Arc::new(Mutex::new(0));
@@ -62,17 +64,18 @@ fn calls_of_a_look() -> usize {
     after - before
 }
 
-/// A publisher: moves what it is given from one generation to the next.
+/// Moves a volume from one generation to the next.
 type Publish = fn(&mut Volume, &Generation);
 
-/// Lets `publish` in at each call of a look by hand in turn, and asserts that whatever comes of it is whole.
+/// Calls `publish` at each call of a manual reload's snapshot in turn, and asserts that each result
+/// is whole.
 fn at_each_moment(publish: Publish) {
     let calls = calls_of_a_look();
     let generations = Arc::new(generations(2));
     let mut outcomes = [0, 0];
     for moment in 1..=calls {
         let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
-        // How many calls are left until it happens.
+        // The number of calls until it happens.
         let left = Arc::new(Mutex::new(None::<usize>));
         let (inner, counter, all) = (Arc::clone(&volume), Arc::clone(&left), Arc::clone(&generations));
         let before = move |_: usize| {
@@ -89,12 +92,12 @@ fn at_each_moment(publish: Publish) {
         assert_eq!(*left.lock().unwrap(), None, "it did not happen");
         match (&answer, served(&reloader, &generations)) {
             (Reload::Reloaded, 1) => outcomes[1] += 1,
-            // It came after the last call that could have told.
+            // The update came after the last call that could have noticed it.
             (Reload::Unchanged, 0) => outcomes[0] += 1,
             (answer, served) => panic!("at call {moment} of {calls}: {answer:?}, serving {served}"),
         }
         let told = drain(&mut events);
-        // The CA changes as well, and that is told.
+        // The CA changes as well, which is reported.
         let may_be = |event: &Event| matches!(event, Event::Published { .. } | Event::TrustReduced { .. });
         assert!(told.iter().all(|event| may_be(event)), "{moment}: {told:?}");
     }

@@ -1,4 +1,5 @@
-//! A reload that succeeds, and one that fails at each layer that can refuse: what is served then stays the same object.
+//! A reload that succeeds, and reloads that fail at each layer that can refuse: the served object
+//! stays the same.
 
 use std::{
     sync::{
@@ -85,7 +86,8 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
             assert!(!panics.load(Ordering::SeqCst), "by design");
         }
     };
-    // A long poll and retry: what is told once is so although it is looked at often, by hand.
+    // With a long poll and retry, only manual reloads take snapshots, and the refusal is reported
+    // once.
     let timing = Timing { poll: Duration::from_secs(3600), ..quick() };
     let reloader = volume
         .server()
@@ -105,7 +107,7 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
         let error = refused(&mut events);
         assert_eq!(error.layer(), layer, "{what}: {error}");
         assert_eq!(error.path(), blamed.map(|name| volume.path(name)).as_deref(), "{what}: {error}");
-        // Asked again it says the same, and tells nobody.
+        // Further reloads return the same error, and report nothing.
         for _ in 0..2 {
             assert_eq!(reloader.reload_now(), Reload::Refused(error.clone()), "{what}");
         }
@@ -118,7 +120,7 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
         assert_eq!(stands.error, error, "{what}");
         assert!(stands.count >= 3, "{what}: met {} times", stands.count);
         assert!(status.differs_since.is_some(), "{what}");
-        // And then a good set.
+        // Publishes a valid set.
         fails.store(false, Ordering::SeqCst);
         panics.store(false, Ordering::SeqCst);
         if blamed.is_some() {
@@ -131,7 +133,7 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
             assert!(recovered, "{what}");
             assert_eq!(common::presented(&reloader)[0], good.server.leaf);
         } else {
-            // What failed lay outside the files: a retry takes the same files up, with no event.
+            // The failure was outside of the files, so a retry without an event succeeds.
             let served = published(&mut events);
             assert_eq!(served, before.2.generation + 1, "{what}");
             assert_eq!(common::presented(&reloader)[0], next.server.leaf);
@@ -218,7 +220,7 @@ fn inv05_a_leaf_that_is_not_yet_valid_is_held_and_served_at_its_date_without_an_
     let reloader = volume.server().timing(common::by_events_only()).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
-    // What a first look may take; Wine takes longer.
+    // Longer than the time of a first snapshot, which takes longer under Wine.
     let from = SystemTime::now() + Duration::from_secs(if cfg!(windows) { 10 } else { 3 });
     let subject = Subject::server("localhost").valid(from, from + Duration::from_secs(3600));
     new.server = new.ca.issue(&subject, &PrivateKey::p256());

@@ -1,12 +1,12 @@
-//! Volumes that rotate at full speed, with another client CA, and without events. One after the other, ten times in a row:
-//! `tests/detection`.
+//! Volumes that rotate without a pause, with another client CA, or without events.
+//! `tests/detection` tests ten rotations one after the other.
 
 use std::time::Duration;
 
 use crate::common::{self, Generation, Volume, client_of, generations, published, shake};
 use rustls_reload::{ClientAuth, Event, Timing};
 
-/// The default delays, but no poll to help.
+/// The default delays with a poll once an hour, so that events have to arrive.
 fn defaults_by_events_only() -> Timing {
     Timing { poll: Duration::from_secs(3600), ..Timing::default() }
 }
@@ -39,7 +39,7 @@ fn inv09_a_new_client_ca_is_trusted_and_the_old_one_no_longer() {
     let clients = [&old, &new].map(|shown| client_of(&old, Some(shown)));
     let accepted = || clients.each_ref().map(|client| shake(&reloader.config(), client).is_ok());
     assert_eq!(accepted(), [true, false]);
-    // The pair stays.
+    // The pair is unchanged.
     let mut files = old.files();
     files[2].1 = new.ca.pem.as_bytes();
     volume.publish(&files);

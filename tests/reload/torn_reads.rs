@@ -1,7 +1,8 @@
-//! Files that no look reads whole: because somebody writes them without a pause, or because what is found cannot be opened.
+//! Files that no snapshot reads whole, because they are written without a pause, or because a found
+//! file cannot be opened.
 //!
-//! Both look alike at first, and end differently: the one is told as still changing and is served once it holds still; in
-//! the other nothing moves, and it is refused.
+//! Both begin alike and end differently. Files that change are reported as still changing, and are
+//! served once they are stable. Files that do not change are refused.
 
 use std::{
     io::ErrorKind,
@@ -30,10 +31,10 @@ fn write(name: &str, bytes: &[u8]) -> [Op; 2] {
     [Op::Create(at(name)), Op::Append(at(name), bytes.to_vec())]
 }
 
-/// Called before each verb: says how it fails, or does something first.
+/// Called before each call. Returns how the call fails, or acts first.
 type Before = Box<dyn FnMut(Verb) -> Option<ErrorKind> + Send>;
 
-/// A worker in a simulated world, with somebody before each of its verbs.
+/// A worker in a simulated world, with a function called before each of its calls.
 struct World {
     live: InteractiveWorld,
     events: Events<Value>,
@@ -71,7 +72,7 @@ impl World {
         ops.iter().for_each(|op| self.live.sim().apply(op).unwrap());
     }
 
-    /// Lets time pass; returns how many looks there were.
+    /// Lets time pass. Returns the number of snapshots.
     fn pass(&mut self, ms: u64) -> u64 {
         let before = self.live.reloader().status().snapshots;
         self.live.until(Duration::from_millis(ms), |_| false);
@@ -86,7 +87,7 @@ impl World {
         served.value.files.iter().zip(set).all(|(file, wanted)| file.as_deref() == Some(wanted))
     }
 
-    /// What was told since this was asked last, in short.
+    /// Returns the events since the last call, in short.
     fn told(&mut self) -> Vec<&'static str> {
         let short = |event: &Event| match event {
             Event::StillChanging { .. } => "still changing",
@@ -100,7 +101,7 @@ impl World {
     }
 }
 
-/// A world in which this verb fails while the switch is on.
+/// Makes a world in which this call fails while the switch is on.
 fn failing(verb: Verb, kind: ErrorKind) -> (World, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&fails);
@@ -108,11 +109,11 @@ fn failing(verb: Verb, kind: ErrorKind) -> (World, Arc<AtomicBool>) {
     (World::loaded(|_| Box::new(hook)).unwrap(), fails)
 }
 
-/// What was found and is gone, or stale, when it is opened.
+/// A file or directory was found, and is gone or stale when it is opened.
 const FAULTS: [(Verb, ErrorKind); 5] = [
     (Verb::Open, ErrorKind::NotFound),
     (Verb::Open, ErrorKind::StaleNetworkFileHandle),
-    // A lease that its holder keeps.
+    // Another process holds a lease and keeps it.
     (Verb::Open, ErrorKind::WouldBlock),
     (Verb::OpenDir, ErrorKind::NotFound),
     (Verb::OpenDir, ErrorKind::StaleNetworkFileHandle),
@@ -137,7 +138,7 @@ fn inv11_what_is_found_and_never_opened_is_refused_by_name_and_looked_at_less_an
         let named = if verb == Verb::Open { "/v/tls.crt" } else { "/v" };
         assert_eq!(error.path(), Some(named.as_ref()), "{error}");
         assert!(error.why().contains("cannot open"), "{error}");
-        // 50 ms doubling up to 10 s.
+        // The pauses begin at 50 ms and double up to 10 s.
         let later = world.pass(60_000);
         assert!(later <= 8 + 6, "{verb:?} {kind:?}: {later} looks");
         println!(
@@ -153,8 +154,9 @@ fn inv11_what_is_found_and_never_opened_is_refused_by_name_and_looked_at_less_an
     }
 }
 
-/// Checks: INV-03, INV-11. The same on the real file system, by a reload by hand: it is refused after the settle time, by
-/// name, and told; and once it can be opened it is recovered from.
+/// Checks: INV-03, INV-11. A manual reload on the real file system: the set is refused after the
+/// settle time, the error names the file, and the refusal is reported. Once the file can be opened,
+/// the reload succeeds.
 #[test]
 fn inv11_a_reload_by_hand_of_what_is_never_opened_is_refused_by_name() {
     let generations = common::generations(2);
@@ -186,7 +188,7 @@ fn inv11_a_reload_by_hand_of_what_is_never_opened_is_refused_by_name() {
     assert_eq!(reloader.status().refused, None);
 }
 
-/// Checks: INV-11. A first load is strict, and ends once it is plain that nobody is at work.
+/// Checks: INV-11. A first load is strict, and ends once it is clear that no publisher is at work.
 #[test]
 fn inv11_a_first_load_of_what_is_never_opened_names_it() {
     for (verb, kind) in FAULTS {
@@ -196,7 +198,7 @@ fn inv11_a_first_load_of_what_is_never_opened_names_it() {
     }
 }
 
-/// Somebody who appends to the chain whenever it is read, for as long as the switch is on.
+/// Makes a world in which the chain is extended at each read while the switch is on.
 fn growing() -> (World, Arc<AtomicBool>) {
     let grows = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&grows);
@@ -212,8 +214,8 @@ fn growing() -> (World, Arc<AtomicBool>) {
     (world.unwrap(), grows)
 }
 
-/// Checks: INV-01, INV-05, INV-11, INV-12. Nobody says that it cannot be read: it moves. Once it holds still it is served as
-/// soon as anything that was written in place.
+/// Checks: INV-01, INV-05, INV-11, INV-12. The file changes, so it is not reported as unreadable.
+/// Once it is stable it is served as soon as any file that was written in place.
 #[test]
 fn inv11_a_file_that_grows_for_ever_is_still_changing_and_served_once_it_holds_still() {
     let (mut world, grows) = growing();

@@ -1,4 +1,4 @@
-//! Bytes that did not change: nothing is published, nothing is told, sessions go on resuming.
+//! Bytes that did not change: nothing is published or reported, and sessions go on resuming.
 
 use std::{
     collections::HashMap,
@@ -45,7 +45,7 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
     ];
     for (what, touch) in touches {
         touch(&mut volume);
-        // It was noticed, so that silence means something.
+        // A snapshot was taken, so that the absence of events has a meaning.
         let deadline = std::time::Instant::now() + common::DEADLINE;
         while reloader.status().snapshots == looks {
             assert!(std::time::Instant::now() < deadline, "{what}: nobody looked");
@@ -58,7 +58,7 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
         assert!(shake(&reloader.config(), &client).unwrap().resumed, "{what}: the session is gone");
         assert_eq!(common::drain(&mut events), [], "{what}");
     }
-    // The next real change is the next thing that is told.
+    // The next real change causes the next event.
     common::replace(&volume.path("tls.crt"), generations[1].server.chain.as_bytes());
     common::replace(&volume.path("tls.key"), generations[1].server.key.as_bytes());
     let told = expect(&mut events, "anything", |event| Some(event.clone()));
@@ -69,7 +69,8 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
     );
 }
 
-/// Checks: INV-12. What an idle server costs: each file is asked for once, and a link only for where it leads.
+/// Checks: INV-12. The cost of an idle server: each file is looked up once, and of each link only
+/// the target is read.
 #[test]
 fn inv12_a_look_at_unchanged_files_asks_no_link_for_its_times() {
     let generation = &generations(1)[0];
@@ -87,7 +88,8 @@ fn inv12_a_look_at_unchanged_files_asks_no_link_for_its_times() {
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     let counts = counts.lock().unwrap();
     let of = |verb| counts.get(&verb).copied().unwrap_or(0);
-    // Three files; `tls.crt`, `tls.key`, `ca.crt` and `..data` are links, and the way to the volume may hold more.
+    // There are three files. `tls.crt`, `tls.key`, `ca.crt` and `..data` are links, and the path to
+    // the volume may have more.
     for verb in [Verb::Stat, Verb::Open, Verb::StatFile, Verb::Read] {
         assert_eq!(of(verb), 3, "{verb:?} of {counts:?}");
     }

@@ -1,5 +1,5 @@
-//! Paths and files as only Windows has them: other spellings of a name, devices, long paths, files that are kept open.
-//! `scripts/windows` runs them.
+//! Paths and files that only Windows has: other spellings of a name, devices, long paths, and files
+//! that are kept open. `scripts/windows` runs these tests.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -35,7 +35,8 @@ impl Pair {
     }
 }
 
-/// Two updates are served although nothing polls, where the server knows the pair's directory under this path.
+/// Asserts that two updates are served without a poll, where the server gets the pair's directory
+/// by this path.
 fn is_followed(pair: &Pair, dir: &Path, names: [&str; 2]) {
     let [chain, key] = names.map(|name| dir.join(name));
     let server = ServerReloader::builder(chain, key).timing(by_events_only()).load().unwrap();
@@ -52,7 +53,7 @@ fn is_followed(pair: &Pair, dir: &Path, names: [&str; 2]) {
 
 const NAMES: [&str; 2] = ["tls.crt", "tls.key"];
 
-/// Checks: INV-05, INV-06. Events name a file as its directory does.
+/// Checks: INV-05, INV-06. Events name a file in the spelling of its directory.
 #[test]
 fn inv05_names_in_another_case_are_followed_by_events() {
     let pair = Pair::of(&Generation::new(0), "Dir");
@@ -75,14 +76,14 @@ fn inv05_a_directory_remade_in_another_case_is_followed() {
         fs::create_dir(&pair.dir).unwrap();
         pair.publish(&next);
         common::wait_for_leaf(&server, &next.server);
-        // In the new directory, which is heard of.
+        // The update happens in the new directory, which is watched.
         let next = Generation::new(number + 10);
         pair.publish(&next);
         common::wait_for_leaf(&server, &next.server);
     }
 }
 
-/// Checks: INV-05. Of longer paths a directory cannot be opened by its plain name.
+/// Checks: INV-05. A directory with a longer path cannot be opened by its plain name.
 #[test]
 fn inv05_files_beyond_260_characters_are_followed_by_events() {
     let long: PathBuf = std::iter::repeat_n("x".repeat(100), 4).collect();
@@ -91,7 +92,7 @@ fn inv05_files_beyond_260_characters_are_followed_by_events() {
     is_followed(&pair, &pair.dir, NAMES);
 }
 
-/// Checks: INV-05, INV-11. A literal path is one more spelling; people are shown the plain one.
+/// Checks: INV-05, INV-11. A verbatim path is another spelling; messages show the plain one.
 #[test]
 fn inv05_a_literal_path_is_followed_and_shown_plain() {
     let pair = Pair::of(&Generation::new(0), "dir");
@@ -104,7 +105,7 @@ fn inv05_a_literal_path_is_followed_and_shown_plain() {
     assert_eq!(refused.path(), Some(&*pair.dir.join("tls.key")), "{refused}");
 }
 
-/// Checks: INV-12. A device may never end, and opening a pipe takes a connection from its server.
+/// Checks: INV-12. A device may be endless, and opening a pipe uses up a connection of its server.
 #[test]
 fn inv12_devices_and_pipes_are_refused_and_never_opened() {
     let pair = Pair::of(&Generation::new(0), "dir");
@@ -127,7 +128,8 @@ fn inv12_devices_and_pipes_are_refused_and_never_opened() {
     }
 }
 
-/// Checks: INV-12. In a directory, which name is a device depends on the version of Windows; a literal path has none.
+/// Checks: INV-12. Whether a name in a directory is a device depends on the version of Windows. A
+/// verbatim path names no device.
 #[test]
 fn inv12_a_device_name_in_a_directory_is_no_device() {
     let pair = Pair::of(&Generation::new(0), "dir");
@@ -138,7 +140,7 @@ fn inv12_a_device_name_in_a_directory_is_no_device() {
     }
 }
 
-/// Checks: INV-03, INV-05. Who writes a file may keep it to himself for that time; it is no refusal.
+/// Checks: INV-03, INV-05. A writer may lock a file while it writes, which is no refusal.
 #[test]
 fn inv05_a_file_kept_open_by_its_publisher_is_served_once_closed() {
     let (old, new) = (Generation::new(0), Generation::new(1));
@@ -162,14 +164,14 @@ fn inv05_a_file_kept_open_by_its_publisher_is_served_once_closed() {
     }
 }
 
-/// Checks: INV-05. The first load waits for who is writing, as it does for files that move.
+/// Checks: INV-05. The first load waits for a writer, as it does for files that change.
 #[test]
 fn inv05_a_first_load_waits_for_a_file_kept_open_by_its_publisher() {
     let pair = Pair::of(&Generation::new(0), "dir");
     let [chain, key] = NAMES.map(|name| pair.dir.join(name));
     let open = OpenOptions::new().write(true).share_mode(0).open(&key).unwrap();
     let closing = thread::spawn(move || {
-        // Long enough for the first look, and less than the settle time.
+        // Long enough for the first snapshot, and shorter than the settle time.
         thread::sleep(Duration::from_millis(100));
         drop(open);
     });
@@ -178,8 +180,8 @@ fn inv05_a_first_load_waits_for_a_file_kept_open_by_its_publisher() {
     assert!(server.is_ok(), "{:?}", server.err());
 }
 
-/// Checks: INV-05. A file cannot be replaced while it is read, where the system does not rename as POSIX does: that is over
-/// before a publisher's next attempt.
+/// Checks: INV-05. Without POSIX renames a file cannot be replaced while it is read. The read is
+/// over before a publisher's next attempt.
 #[test]
 fn inv05_a_pair_replaced_without_pause_keeps_no_publisher_waiting() {
     let pair = Pair::of(&Generation::new(0), "dir");

@@ -1,4 +1,5 @@
-//! Publishers that do not commit by one rename: nothing half-written is served, and all of them converge.
+//! Publishers without a commit by one rename: no half-written set is served, and all of them
+//! converge.
 
 use std::{
     fs::{self, File},
@@ -31,7 +32,7 @@ impl Dir {
         self.path().join(name)
     }
 
-    /// Both files in place, one after the other.
+    /// Writes both files in place, one after the other.
     fn write(&self, pair: &Pair) {
         fs::write(self.file("tls.crt"), &pair.chain).unwrap();
         fs::write(self.file("tls.key"), &pair.key).unwrap();
@@ -48,7 +49,7 @@ fn pairs(count: usize) -> Vec<Pair> {
     generations(count).into_iter().map(|generation: Generation| generation.server).collect()
 }
 
-/// A leaf and the two intermediates above it.
+/// Makes a leaf and the two intermediates above it.
 fn long_chain(name: &str) -> Pair {
     let root = Authority::root(name);
     let outer = root.intermediate("outer");
@@ -57,11 +58,11 @@ fn long_chain(name: &str) -> Pair {
     Pair { chain: pair.chain + &outer.pem, ..pair }
 }
 
-/// The blocks of a chain: a file cut after any of them is valid.
+/// Returns the blocks of a chain. A file that is cut after any of them is valid.
 fn blocks(chain: &str) -> Vec<&str> {
     let end = "-----END CERTIFICATE-----";
     let blocks: Vec<_> = chain.split_inclusive(end).collect();
-    // What follows the last END line is a line break, which belongs to it.
+    // The line break after the last END line belongs to its block.
     blocks[..blocks.len() - 1].to_vec()
 }
 
@@ -73,26 +74,26 @@ struct Pauses {
 }
 
 impl Pauses {
-    /// Notes a write.
+    /// Records a write.
     fn wrote(&mut self) {
         let pause = self.last.map_or(Duration::ZERO, |last| last.elapsed());
         self.longest = self.longest.max(pause);
         self.last = Some(Instant::now());
     }
 
-    /// Notes a write, and dawdles before the next.
+    /// Records a write, and pauses before the next one.
     fn dawdle(&mut self) {
         self.wrote();
         std::thread::sleep(DAWDLE);
     }
 
-    /// Notes the last write of an update.
+    /// Records the last write of an update.
     fn done(&mut self) {
         self.wrote();
         self.last = None;
     }
 
-    /// Writes a chain block by block, the key being there.
+    /// Writes a chain block by block. The key is written already.
     fn write_chain(&mut self, path: &Path, chain: &str) {
         let mut file = File::create(path).unwrap();
         for block in blocks(chain) {
@@ -104,7 +105,7 @@ impl Pauses {
     }
 }
 
-/// Settles long enough for a writer that dawdles on a loaded machine.
+/// Delays that are long enough for a slow writer on a loaded machine.
 fn patient() -> Timing {
     Timing {
         settle: Duration::from_millis(300),
@@ -114,8 +115,8 @@ fn patient() -> Timing {
 }
 const DAWDLE: Duration = Duration::from_millis(40);
 
-/// Runs `test` until its writer's pauses were all as short as ASM-05 asks (a machine that stalls is not the product's
-/// fault), and asserts that it published chains of these lengths and no others.
+/// Repeats `test` until all pauses of its writer were as short as ASM-05 requires, because a
+/// machine may stall. Asserts that it published chains of these lengths and no others.
 fn assert_publishes(lengths: &[usize], mut test: impl FnMut(&mut Pauses) -> Arc<Mutex<Vec<usize>>>) {
     for _ in 0..5 {
         let mut pauses = Pauses::default();
@@ -129,7 +130,7 @@ fn assert_publishes(lengths: &[usize], mut test: impl FnMut(&mut Pauses) -> Arc<
     panic!("the machine stalls all the time");
 }
 
-/// Follows what is published: how long each chain is.
+/// Starts a server, and records the length of each published chain.
 fn lengths(dir: &Dir) -> (ServerReloader, Arc<Mutex<Vec<usize>>>) {
     let lengths = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&lengths);
@@ -146,20 +147,21 @@ fn lengths(dir: &Dir) -> (ServerReloader, Arc<Mutex<Vec<usize>>>) {
 #[test]
 fn inv01_a_directory_made_again_and_filled_slowly_is_never_served_with_a_cut_chain() {
     assert_publishes(&[3, 3, 3], |pauses| {
-        // The first chain is the shortest, so that no rule about shrinking helps.
+        // The first chain is the shortest, so that the rule about shrinking does not help.
         let dir = Dir::of(&pairs(1)[0]);
         let (reloader, lengths) = lengths(&dir);
         reloader.start().unwrap();
         for name in ["a", "b", "c"] {
             let pair = long_chain(name);
-            // Removed, its inode number may be used again at once; moved away, it cannot be.
+            // The inode number of a removed directory may be reused at once, that of a moved one
+            // cannot.
             if name == "a" {
                 fs::remove_dir_all(dir.path()).unwrap();
             } else {
                 fs::rename(dir.path(), dir.0.path().join(name)).unwrap();
             }
             fs::create_dir(dir.path()).unwrap();
-            // Key first: from the first block on, chain and key match.
+            // The key comes first, so that chain and key match from the first block on.
             fs::write(dir.file("tls.key"), &pair.key).unwrap();
             pauses.dawdle();
             pauses.write_chain(&dir.file("tls.crt"), &pair.chain);
@@ -271,7 +273,7 @@ fn inv05_a_directory_removed_and_made_again_without_a_pause_converges_and_is_sti
     let dir = Dir::of(&pairs[0]);
     let reloader = dir.start(by_events_only());
     for round in 0..5 {
-        // So fast that an inode may be used again before anybody looks.
+        // The rounds are so fast that an inode may be reused before the next snapshot.
         for _ in 0..20 {
             fs::remove_dir_all(dir.path()).unwrap();
             fs::create_dir(dir.path()).unwrap();

@@ -1,4 +1,5 @@
-//! A clock that moves while a callback runs: what is told of the end of the leaf goes by the time after it.
+//! A clock that moves while a callback runs: reports about the end of the leaf use the time after
+//! the callback.
 
 use std::{
     sync::{Arc, Mutex},
@@ -11,10 +12,10 @@ use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 use crate::common::{NamedFile, Volume};
 
 const HOUR: u64 = 3600;
-/// On the wall clock, in seconds; all else counts from there.
+/// The start on the wall clock in seconds, from which all other times count.
 const START: u64 = 1_800_000_000;
 
-/// Stands where it was set: monotonic seconds, and those of the wall clock after the start.
+/// A clock that the test sets: the monotonic seconds, and the wall clock's seconds after the start.
 struct Hand(Mutex<(u64, u64)>);
 
 impl Hand {
@@ -38,8 +39,9 @@ impl Clock for Hand {
     }
 }
 
-/// A server whose leaf ends in days, reloaded by hand to one that ends five hours after the start; two hours before that it is
-/// told. The clock is set to `moved` while the publication is. Returns at which monotonic times it was told.
+/// Reloads a server manually from a leaf that ends in days to one that ends five hours after the
+/// start. The end is reported two hours before it. The publication sets the clock to `moved`.
+/// Returns the monotonic times of the reports.
 fn reloaded(clock: &Arc<Hand>, moved: (u64, u64)) -> (Volume, ServerReloader, Arc<Mutex<Vec<u64>>>) {
     let ca = Authority::root("CA");
     let pair = |hours: u64| {
@@ -87,7 +89,7 @@ fn inv11_a_threshold_that_passes_in_a_callback_is_told_by_this_reload() {
 fn inv11_a_slow_callback_has_no_threshold_told_twice_within_a_day() {
     let clock = Hand::at(0, 4 * HOUR);
     let (_volume, reloader, told) = reloaded(&clock, (HOUR / 2, 4 * HOUR + HOUR / 2));
-    // Set back and forth: a day counts from when it was told, not from before the callback.
+    // The clock is set back and forth. A day counts from the report, not from before the callback.
     for (mono, wall) in [(23 * HOUR, 0), (24 * HOUR, 4 * HOUR)] {
         clock.set(mono, wall);
         reloader.reload_now();

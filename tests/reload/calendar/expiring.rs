@@ -1,4 +1,4 @@
-//! What is told of the served leaf as its end comes near.
+//! Reports about the near end of the served leaf.
 
 use std::{
     sync::{Arc, Mutex},
@@ -12,7 +12,7 @@ use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject};
 use super::{HOUR, Stage, files, issue};
 use crate::common::{self, Volume, Wall, started};
 
-/// What is told of the end: the threshold in seconds, 0 for the end itself.
+/// Returns the threshold of a report in seconds, or 0 for the end itself.
 fn nearing(event: &Event) -> Option<u64> {
     match event {
         Event::Expiring { within, .. } => Some(within.as_secs()),
@@ -21,11 +21,11 @@ fn nearing(event: &Event) -> Option<u64> {
     }
 }
 
-/// The same of everything that is told until it has looked so often.
+/// Returns the thresholds of all reports until so many snapshots were taken.
 fn heard(stage: &mut Stage, looks: u64) -> Vec<u64> {
     let first = stage.reloader.status().snapshots;
     let start = std::time::Instant::now();
-    // What a look leads to is told before the next one begins.
+    // Reports of a snapshot come before the next one begins.
     while stage.reloader.status().snapshots < first + looks + 1 {
         assert!(start.elapsed() < common::DEADLINE, "nobody looks");
         std::thread::yield_now();
@@ -39,14 +39,16 @@ fn inv11_the_end_of_the_served_leaf_is_told_once_a_threshold_and_stands_in_the_s
     let hours = |hours: u64| Duration::from_secs(3600 * hours);
     let mut stage = Stage::new((-HOUR, 10 * HOUR), |server| server.expiry_warnings([hours(2), hours(5)]));
     assert_eq!((heard(&mut stage, 2), stage.reloader.status().expiring), (vec![], None));
-    // The clock passes a threshold, the same once more, both ends of the second one, and the end of the leaf.
+    // The clock passes a threshold, the same one again, both sides of the second one, and the end
+    // of the leaf.
     for (seconds, told, within) in [
         (5 * HOUR, vec![5 * 3600], Some(hours(5))),
         (8 * HOUR - 1, vec![], Some(hours(5))),
         (8 * HOUR, vec![2 * 3600], Some(hours(2))),
         (10 * HOUR, vec![], Some(hours(2))),
         (10 * HOUR + 1, vec![0], None),
-        // Set back: it is told how it is, and that it was so is not told again.
+        // After the clock is set back, the status shows the present state, and no report is
+        // repeated.
         (5 * HOUR, vec![], Some(hours(5))),
         (10 * HOUR + 1, vec![], None),
     ] {
@@ -61,7 +63,7 @@ fn inv11_the_end_of_the_served_leaf_is_told_once_a_threshold_and_stands_in_the_s
             (leaf.fingerprint, leaf.not_after)
         );
     }
-    // The same leaf with other bytes around it, and another start: nothing new.
+    // The same leaf in other bytes, and another start, are not reported again.
     let old = stage.generation.server.clone();
     let commented = Pair { chain: format!("a comment\n{}", old.chain), ..old };
     stage.volume.publish(&files(&commented));
@@ -71,7 +73,7 @@ fn inv11_the_end_of_the_served_leaf_is_told_once_a_threshold_and_stands_in_the_s
     started(&mut stage.events);
     assert_eq!(heard(&mut stage, 3), Vec::<u64>::new());
     assert_eq!(stage.reloader.status().expiring.unwrap().within, None);
-    // A new leaf is another matter.
+    // A new leaf has thresholds of its own.
     let wall = Arc::clone(&stage.wall);
     stage.publish((9 * HOUR, 40 * HOUR));
     common::published(&mut stage.events);
@@ -93,7 +95,7 @@ fn inv11_a_leaf_near_its_end_is_told_at_the_first_load_and_at_a_reload_by_hand_t
             volume.server().clock(Arc::clone(&wall) as Arc<dyn Clock>).on_event(observer).load().unwrap();
         (volume, reloader, std::mem::take(&mut *told.lock().unwrap()))
     };
-    // A sixth of its validity is left, and less: 1 h of 11 h.
+    // A sixth of the validity or less is left: 1 h of 11 h.
     let (volume, reloader, lines) = load(&pairs[0]);
     let [line] = &lines[..] else { panic!("{lines:?}") };
     let start = format!(
@@ -109,7 +111,8 @@ fn inv11_a_leaf_near_its_end_is_told_at_the_first_load_and_at_a_reload_by_hand_t
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     let lines = std::mem::take(&mut *told.lock().unwrap());
     assert!(matches!(&lines[..], [line] if line.starts_with("CONFIG:CERT_EXPIRED [HIGH] ")), "{lines:?}");
-    // One that has expired starts with both: that it is served all the same, and that it has expired.
+    // An expired leaf is reported twice at the start: that it is served anyway, and that it has
+    // expired.
     let (_volume, reloader, lines) = load(&pairs[1]);
     let [warning, expired] = &lines[..] else { panic!("{lines:?}") };
     assert!(
@@ -119,7 +122,8 @@ fn inv11_a_leaf_near_its_end_is_told_at_the_first_load_and_at_a_reload_by_hand_t
     assert_eq!(reloader.status().expiring.unwrap().within, None);
 }
 
-/// Ninety days of simulated time with the thresholds that are shipped, renewed when a third is left and once not.
+/// Ninety days of simulated time with the default thresholds: one leaf is renewed when a third is
+/// left, the other is not.
 #[test]
 fn inv11_who_renews_in_time_hears_nothing_and_who_does_not_hears_it_to_the_look() {
     let day = Duration::from_secs(86_400);

@@ -1,5 +1,6 @@
-//! Many calendars in a simulated world: publishers and whoever sets the clock take turns, and after each turn what is
-//! served, told and looked at is what a dumb oracle says. Wrong designs are caught by the same checks.
+//! Many calendars in a simulated world. Publishers and changes of the clock take turns. After each
+//! turn a simple oracle checks the served leaf, the events and the number of snapshots. The same
+//! checks catch wrong designs.
 
 use std::{
     path::PathBuf,
@@ -26,10 +27,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Leaves, by the hours of their first and last second after the beginning of a world.
 const WINDOWS: [(i64, i64); 6] = [(-10, 10), (-10, 4), (4, 20), (-20, -5), (-30, -15), (12, 40)];
 
-/// What the clock is set to: the half hours after these.
+/// The hours to which the clock is set, plus half an hour.
 const HOURS: [i64; 7] = [-26, -17, -7, 0, 7, 15, 45];
 
-/// The same pairs for all worlds, and clients of either version that trust them.
+/// The pairs of all worlds, and clients of either version that trust them.
 struct Cast {
     pairs: Vec<Pair>,
     clients: [Arc<ClientConfig>; 2],
@@ -54,19 +55,19 @@ fn cast() -> &'static Cast {
     })
 }
 
-/// Ways to get the calendar wrong.
+/// Wrong ways to treat dates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
     Nothing,
-    /// Serves whatever parses, whether its time has come or not. Breaks: INV-02
+    /// Serves every leaf that parses, regardless of its dates. Breaks: INV-02
     ServesEarly,
-    /// Keeps what it holds for ever. Breaks: INV-05
+    /// Defers for ever. Breaks: INV-05
     HoldsForGood,
-    /// Takes an expired leaf for a valid one. Breaks: INV-02, INV-03
+    /// Treats an expired leaf as a valid one. Breaks: INV-02, INV-03
     ServesExpired,
-    /// Never asks again about what it has refused. Breaks: INV-05
+    /// Never retries a refused leaf. Breaks: INV-05
     RefusesForGood,
-    /// Reads the wall clock once and counts on by the other. Breaks: INV-05
+    /// Reads the wall clock once, and then adds the monotonic time. Breaks: INV-05
     ReadsTheClockOnce,
     /// Names the present time in a refusal. Breaks: INV-11
     TellsTheTime,
@@ -107,7 +108,7 @@ impl Build for WrongBuild {
     }
 }
 
-/// Does not see the clock being set.
+/// A clock that does not notice changes of the wall clock.
 struct Unset(Arc<sim::SimClock>);
 
 impl Clock for Unset {
@@ -121,16 +122,16 @@ impl Clock for Unset {
     }
 }
 
-/// What happens in a turn.
+/// An action of a turn.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
-    /// This pair is written.
+    /// Writes this pair.
     Put(usize),
-    /// The clock is set to the half hour after this one.
+    /// Sets the clock to half an hour after this hour.
     Set(i64),
 }
 
-/// What becomes of what is on disk.
+/// The expected treatment of the pair on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Served,
@@ -138,7 +139,7 @@ enum Fate {
     Refused,
 }
 
-/// A world, and what the oracle knows of it.
+/// A world, with the state of the oracle.
 struct World {
     live: InteractiveWorld<ServerTls>,
     events: Events<ServerTls>,
@@ -147,7 +148,7 @@ struct World {
     served: usize,
     generation: u64,
     fate: Fate,
-    /// A refusal was told, and not yet that it is over.
+    /// Whether a refusal was reported and its end was not.
     owes: bool,
 }
 
@@ -167,7 +168,7 @@ fn watcher(sim: &Sim) -> MakeWatcher {
     Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints))))
 }
 
-/// A world in which the first pair is served, half an hour after its beginning.
+/// Makes a world in which the first pair is served, half an hour after its beginning.
 fn live(wrong: Wrong, timing: Timing, watched: bool) -> InteractiveWorld<ServerTls> {
     let base: Vec<_> = std::iter::once(Op::Mkdir("/tls".into())).chain(write(&cast().pairs[0])).collect();
     let mut live = InteractiveWorld::new(&paths(), &base, timing, WorldConfig::default());
@@ -193,7 +194,7 @@ impl World {
         Self { live, events, hour: 0, disk: 0, served: 0, generation: 1, fate: Fate::Served, owes: false }
     }
 
-    /// What the table of the policy says of what is on disk.
+    /// Returns the treatment of the pair on disk by the table of the policy.
     fn judge(&self) -> Fate {
         let ((from, to), (_, served_to)) = (WINDOWS[self.disk], WINDOWS[self.served]);
         match self.hour {
@@ -204,10 +205,10 @@ impl World {
         }
     }
 
-    /// What is told of a turn: a letter an event.
+    /// Returns the events of a turn, one letter each.
     fn told(&mut self) -> String {
         let told = std::iter::from_fn(|| self.events.try_next());
-        // Leaves of all ages are served here; what is told of that is another matter.
+        // Leaves of all ages are served here; the reports about their end are tested elsewhere.
         let told = told.filter(|told| !matches!(*told.event, Event::Expiring { .. } | Event::Expired { .. }));
         let letter = |event: &Event| match event {
             Event::Published { recovered: true, .. } => 'P',
@@ -233,7 +234,7 @@ impl World {
             Turn::Set(hour) => {
                 sim.set_clock((hour - self.hour) * 3600);
                 self.hour = hour;
-                // The poll, and what the look takes.
+                // The poll interval, and the time of a snapshot.
                 Duration::from_millis(10_100)
             }
         };
@@ -262,14 +263,14 @@ impl World {
         if told != want {
             return Err(format!("INV-11: told {told:?} instead of {want:?}"));
         }
-        // A few while it settles, then the retries with ever longer pauses, then the poll.
+        // Several snapshots while it settles, then retries with growing pauses, then the poll.
         if looks > 16 {
             return Err(format!("INV-12: {looks} looks in {limit:?}"));
         }
         Ok(())
     }
 
-    /// What is served, and whether a client by the same clock takes it.
+    /// Checks the served leaf, and whether a client with the same clock accepts it.
     fn check(&self, fate: Fate) -> Result<(), String> {
         let current = self.live.reloader().current();
         let position = |leaf: &[u8]| cast().pairs.iter().position(|pair| *pair.leaf == *leaf);
@@ -297,7 +298,7 @@ impl World {
         if stands == wanted { Ok(()) } else { Err(format!("INV-11: the status says {stands:?}")) }
     }
 
-    /// The invariant that is broken where something else is served than should be.
+    /// Returns the invariant that is broken where a wrong leaf is served.
     fn blamed(&self, fate: Fate) -> &'static str {
         match fate {
             Fate::Served => "INV-05",
@@ -307,7 +308,7 @@ impl World {
     }
 }
 
-/// So many worlds of so many turns each; the seed is the replay. Returns how many turns there were.
+/// Plays so many worlds of so many turns. A seed replays its world. Returns the number of turns.
 fn calendars(wrong: Wrong, seeds: u64, turns: usize) -> Result<u64, String> {
     let mut taken = 0;
     for seed in 1..=seeds {
@@ -357,7 +358,7 @@ fn each_wrong_calendar_is_caught() {
     }
 }
 
-/// Puts the pair that is valid from the fourth hour on, and returns when it is served, by the wall clock.
+/// Waits until the pair that is valid from the fourth hour on is served. Returns the wall time.
 fn served_at(live: &mut InteractiveWorld<ServerTls>, limit: Duration) -> Duration {
     let done = live.until(limit, |reloader| reloader.status().generation == 2);
     assert!(done, "not served: {:#?}", live.reloader().status());
@@ -376,7 +377,7 @@ fn inv05_what_is_held_is_served_within_milliseconds_of_its_date_with_no_event_an
         "{:?}",
         at.as_secs_f64() - date.as_secs_f64()
     );
-    // Started, settled, waited.
+    // The snapshots are those of the start, of the settling and of the wait.
     assert!(live.reloader().status().snapshots < 10, "{}", live.reloader().status().snapshots);
 }
 
