@@ -1,5 +1,6 @@
-//! Revocation lists from a directory, on real files with the system's watcher and real handshakes: what comes, goes and is
-//! replaced counts, and never does the directory mean that nobody is revoked.
+//! Revocation lists from a directory, on real files with the system's watcher and real handshakes.
+//! Added, removed and replaced files count, and a directory never stands for having no revoked
+//! certificates.
 
 use std::{
     fs,
@@ -40,7 +41,7 @@ impl World {
         self.root.path().join("crl.d")
     }
 
-    /// The list of this number, which revokes so many of the clients.
+    /// Returns the list of this number, which revokes the first `revoked` clients.
     fn list(&self, number: u64, revoked: usize) -> String {
         let (now, later) = (SystemTime::now(), Duration::from_secs(number));
         let leaves: Vec<_> = self.clients[..revoked].iter().map(|pair| &pair.leaf).collect();
@@ -56,7 +57,7 @@ impl World {
         server.crl_dir(self.dir())
     }
 
-    /// Whether each client is let in, which is the same in both versions.
+    /// Returns whether each client is let in, which is the same in both versions.
     fn let_in(&self, server: &ServerReloader) -> [bool; 2] {
         let [old, new] = [&TLS12, &TLS13].map(|version| {
             let shakes = |pair| shake(&server.config(), &client_with(&[&self.of.ca], Some(pair), &[version]));
@@ -67,7 +68,7 @@ impl World {
     }
 }
 
-/// Checks: INV-05, INV-02. No poll is worth speaking of: a name that nobody has looked up wakes.
+/// Checks: INV-05, INV-02. There is no poll, so the event of a new name has to wake the reloader.
 #[test]
 fn inv05_what_comes_into_the_directory_goes_or_is_replaced_there_is_served_by_events() {
     let world = World::new();
@@ -88,19 +89,20 @@ fn inv05_what_comes_into_the_directory_goes_or_is_replaced_there_is_served_by_ev
     fs::remove_file(world.dir().join("b.crl")).unwrap();
     published(&mut events);
     assert_eq!(world.let_in(&server), [true, true], "it went");
-    // Written under its own name, in two parts: half a list is not judged.
+    // The list is written under its own name in two parts. Half a list is not evaluated.
     let list = world.list(4, 1);
     fs::write(world.dir().join("c.crl"), &list[..list.len() / 2]).unwrap();
     fs::write(world.dir().join("c.crl"), &list).unwrap();
     published(&mut events);
     assert_eq!(world.let_in(&server), [false, true]);
-    // What does not count.
+    // These entries do not count.
     fs::write(world.dir().join(".c.crl.tmp"), "nothing").unwrap();
     fs::create_dir(world.dir().join("lost+found")).unwrap();
     assert!(matches!(server.reload_now(), Reload::Unchanged));
 }
 
-/// Checks: INV-05. A Kubernetes volume that gets a key more: `..data` moves first, and the name of its own comes behind.
+/// Checks: INV-05. A Kubernetes volume gets another key: `..data` moves first, and the key's own
+/// name follows.
 #[test]
 fn inv05_a_volume_that_gets_a_list_more_is_served() {
     let world = World::new();
@@ -122,7 +124,8 @@ fn inv05_a_volume_that_gets_a_list_more_is_served() {
     assert_eq!(world.let_in(&server), [false, false]);
 }
 
-/// Checks: INV-02, INV-03, INV-11. Never no list; told by layer and path, and over once the directory is right again.
+/// Checks: INV-02, INV-03, INV-11. The directory never counts as having no list. The error names
+/// layer and path, and recovery follows once the directory is valid again.
 #[test]
 fn inv03_a_directory_that_is_not_all_lists_is_refused_and_what_is_served_stays() {
     let garbage = |dir: &Path| fs::write(dir.join("b.crl"), "nobody\n").unwrap();
@@ -177,7 +180,7 @@ fn a_directory_of_lists_without_client_cas_is_an_error_of_the_settings() {
     assert_eq!((error.layer(), error.path()), (Layer::Settings, Some(world.dir().as_path())));
 }
 
-/// What an inspection tells of a directory, and of each file in it.
+/// An inspection reports a directory and each file in it.
 #[test]
 fn an_inspection_goes_the_way_to_the_directory_and_to_each_file_in_it() {
     let world = World::new();

@@ -1,4 +1,5 @@
-//! What a directory of revocation lists may not cost or hide: on real files, with the system's watcher.
+//! Limits on the cost of a directory of revocation lists, and errors that it must not hide: on real
+//! files, with the system's watcher.
 
 use std::{
     ffi::OsStr,
@@ -51,7 +52,8 @@ impl World {
     }
 }
 
-/// Checks: INV-11, INV-12. An authority's old lists may lie beside the new one, as many as a directory may hold.
+/// Checks: INV-11, INV-12. An authority's old lists may stay beside the new one, up to the limit of
+/// a directory.
 #[test]
 fn inv11_old_lists_in_the_directory_push_no_publication_out_of_the_events() {
     let world = World::new();
@@ -71,7 +73,7 @@ fn inv11_old_lists_in_the_directory_push_no_publication_out_of_the_events() {
     assert!(told.iter().any(|event| is_published(event)), "of {} events none is the publication", told.len());
 }
 
-/// Lists of other authorities, with a thousand entries each.
+/// Writes lists of other authorities, with a thousand entries each.
 fn put_others(world: &World, numbers: std::ops::Range<usize>) {
     let now = SystemTime::now();
     let leaves = vec![&world.client.leaf; 1000];
@@ -82,15 +84,17 @@ fn put_others(world: &World, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// The processor time of this thread so far, or the time that passed where the system does not say.
+/// Returns the processor time of this thread so far, or the elapsed time where the system does not
+/// report it.
 fn spent(since: Instant) -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
     nanos.map_or(since.elapsed(), Duration::from_nanos)
 }
 
-/// Checks: INV-05, INV-12. Each list is compared with each, and read once: what is revoked waits for a time that grows with
-/// the number of lists, and not with its square. What others do to the machine counts in neither of the times compared.
+/// Checks: INV-05, INV-12. Each list is compared with each and read once. The time until a
+/// revocation counts grows with the number of lists, not with its square. Other work of the machine
+/// is part of neither measured time.
 #[test]
 fn inv05_time_to_judge_a_directory_grows_with_its_lists() {
     let world = World::new();
@@ -107,11 +111,11 @@ fn inv05_time_to_judge_a_directory_grows_with_its_lists() {
         took.push(spent(begun) - start);
     }
     println!("64 and 512 lists: {took:?}");
-    // Eight times the lists; sixty-four times the comparisons.
+    // Eight times the lists have sixty-four times the comparisons.
     assert!(took[1] < took[0] * 24, "{took:?}");
 }
 
-/// Checks: INV-05. No poll is worth speaking of.
+/// Checks: INV-05. There is no poll, so events have to wake the reloader.
 #[test]
 fn inv05_a_name_that_begins_or_ceases_to_count_wakes() {
     let world = World::new();
@@ -126,13 +130,13 @@ fn inv05_a_name_that_begins_or_ceases_to_count_wakes() {
     published(&mut events);
     fs::rename(path("b.crl"), path(".b.crl")).unwrap();
     published(&mut events);
-    // A directory in its place, and back.
+    // A new directory replaces the old one, and the old one returns.
     fs::rename(world.dir(), world.root.path().join("old")).unwrap();
     assert_eq!(refused(&mut events).path(), Some(world.dir().as_path()));
     fs::create_dir(world.dir()).unwrap();
     world.put("c.crl", &world.list(3));
     published(&mut events);
-    // A link in its place, pointed elsewhere.
+    // A link replaces the directory, and then points elsewhere.
     fs::rename(world.dir(), world.root.path().join("first")).unwrap();
     symlink("first", world.dir()).unwrap();
     fs::create_dir(world.root.path().join("second")).unwrap();
@@ -142,13 +146,13 @@ fn inv05_a_name_that_begins_or_ceases_to_count_wakes() {
     published(&mut events);
     fs::write(world.root.path().join("second/d.crl"), world.list(5)).unwrap();
     published(&mut events);
-    // A socket.
+    // A socket is no list.
     let socket = std::os::unix::net::UnixListener::bind(path("s")).unwrap();
     assert_eq!(refused(&mut events).path(), Some(path("s").as_path()));
     drop(socket);
 }
 
-/// Checks: INV-11. Whoever may put a file there chooses its name.
+/// Checks: INV-11. A user who may add a file chooses its name.
 #[test]
 fn inv11_the_name_of_a_list_writes_no_line_of_a_log() {
     let world = World::new();
@@ -171,7 +175,7 @@ fn inv11_the_name_of_a_list_writes_no_line_of_a_log() {
     assert!(!status.contains(char::is_control), "{status}");
 }
 
-/// Checks: INV-12. Files without a byte on disk may be as long as a number can say.
+/// Checks: INV-12. Sparse files may have any length without using space on disk.
 #[cfg(target_os = "linux")]
 #[test]
 fn inv12_files_of_any_length_are_refused_by_the_limit() {
@@ -187,7 +191,8 @@ fn inv12_files_of_any_length_are_refused_by_the_limit() {
     assert_eq!((error.layer(), error.path()), (Layer::Read, Some(world.dir().as_path())), "{error}");
 }
 
-/// Checks: INV-09. Lists that are issued in one second are told apart by their numbers, whatever lies between them.
+/// Checks: INV-09. Lists that are issued in one second are ordered by their numbers, whatever comes
+/// between them.
 #[test]
 fn inv09_a_list_without_a_number_does_not_put_an_older_one_first() {
     let world = World::new();

@@ -1,4 +1,5 @@
-//! Revocation lists in front of real handshakes: whom they refuse, what refuses them, and that no session outlives them.
+//! Revocation lists, tested by real handshakes: which clients they refuse, which lists are refused,
+//! and that no session outlives them.
 
 use std::{
     fs,
@@ -27,13 +28,13 @@ use rustls_reload_testkit::{Authority, Crl, CrlVariant, Pair, PrivateKey, Subjec
 const HOUR: Duration = Duration::from_secs(3600);
 const VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
-/// An hour ago and in an hour, some seconds later.
+/// Returns a validity from an hour ago until an hour from now, shifted by some seconds.
 fn window(later: u64) -> (SystemTime, SystemTime) {
     let (now, later) = (SystemTime::now(), Duration::from_secs(later));
     (now - HOUR + later, now + HOUR + later)
 }
 
-/// Two hours ago and an hour ago.
+/// Returns a validity from two hours ago until an hour ago.
 fn over() -> (SystemTime, SystemTime) {
     (SystemTime::now() - 2 * HOUR, SystemTime::now() - HOUR)
 }
@@ -49,7 +50,7 @@ fn leaves<'a>(pairs: &[&'a Pair]) -> Vec<&'a CertificateDer<'static>> {
 /// A CA, a server, and clients of it.
 struct World {
     of: Generation,
-    /// One that lists revoke here, and one that they do not.
+    /// A client that lists revoke here, and one that they do not.
     bad: Pair,
     good: Pair,
 }
@@ -74,12 +75,12 @@ impl World {
         list(&self.of.ca, revoked, number).pem
     }
 
-    /// A client that shows this pair.
+    /// Returns a client that shows this pair.
     fn client(&self, shown: &Pair, kind: Kind) -> Arc<ClientConfig> {
         client_with(&[&self.of.ca], Some(shown), &[kind.0])
     }
 
-    /// Whether each of them is let in, which is the same in both versions.
+    /// Returns whether each of them is let in, which is the same in both versions.
     fn let_in<const N: usize>(&self, server: &ServerReloader, shown: [&Pair; N]) -> [bool; N] {
         let [old, new] = VERSIONS.map(|version| {
             shown.map(|shown| {
@@ -92,12 +93,12 @@ impl World {
     }
 }
 
-/// A server that requires certificates, and is given the lists in `ca.crl`.
+/// Returns the builder of a server that requires client certificates and has the lists in `ca.crl`.
 fn server(volume: &Volume) -> ServerBuilder {
     volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).crl(volume.path("ca.crl"))
 }
 
-/// A server, and the warnings about revocation lists that it has told.
+/// A server, and the warnings about revocation lists that it has reported.
 struct Telling(ServerReloader, Arc<Mutex<Vec<String>>>);
 
 impl Deref for Telling {
@@ -120,7 +121,7 @@ fn telling(server: ServerBuilder) -> Telling {
     Telling(server.load().unwrap(), told)
 }
 
-/// What was told since this was last asked.
+/// Returns the warnings since the last call.
 fn warnings(server: &Telling) -> Vec<String> {
     std::mem::take(&mut *server.1.lock().unwrap())
 }
@@ -130,7 +131,7 @@ fn one(mut all: Vec<String>) -> String {
     all.remove(0)
 }
 
-/// What a list that grows, and one that is only issued anew, do to the sessions of two clients.
+/// Checks the sessions of two clients when a list is issued anew, and when it revokes one of them.
 fn grows(kind: Kind, rule: Rule) -> Result<(), String> {
     let world = World::new();
     let mut server = Sessions::new(&world.files(&world.lists(&[], 1)), "localhost", kind.1, rule);
@@ -141,7 +142,7 @@ fn grows(kind: Kind, rule: Rule) -> Result<(), String> {
     for client in &clients {
         assert_eq!((resumed(&server, client), resumed(&server, client)), (Ok(false), Ok(true)));
     }
-    // Issued anew, with other dates and another number: a pure renewal.
+    // The list is issued anew with another date and number, which is only a renewal.
     let mut events = server.reloader.events();
     let shrunk = |events: &mut Events<ServerTls>| {
         common::drain(events).iter().filter(|event| matches!(***event, Event::TrustReduced { .. })).count()
@@ -153,14 +154,14 @@ fn grows(kind: Kind, rule: Rule) -> Result<(), String> {
         }
     }
     assert_eq!((server.reloader.current().value.trust_epoch(), shrunk(&mut events)), (1, 0));
-    // It names one of them.
+    // The list revokes one of them.
     assert_eq!(server.publish(&world.files(&world.lists(&[&world.bad], 3)), "localhost"), Reload::Reloaded);
     if let Ok(resumed) = resumed(&server, &clients[0]) {
         return Err(format!("INV-09: a revoked client was let in, resumed: {resumed}"));
     }
     assert_eq!((resumed(&server, &clients[1])?, resumed(&server, &clients[1])?), (false, true));
     assert_eq!((server.reloader.current().value.trust_epoch(), shrunk(&mut events)), (2, 1));
-    // And is forgiven: what was made before is gone for good.
+    // The revocation is withdrawn. Earlier sessions stay invalid.
     assert_eq!(server.publish(&world.files(&world.lists(&[], 4)), "localhost"), Reload::Reloaded);
     assert_eq!((resumed(&server, &clients[0])?, resumed(&server, &clients[0])?), (false, true));
     assert_eq!((server.reloader.current().value.trust_epoch(), shrunk(&mut events)), (3, 0));
@@ -171,7 +172,8 @@ fn grows(kind: Kind, rule: Rule) -> Result<(), String> {
 fn inv09_a_client_that_a_list_comes_to_name_is_refused_and_its_sessions_with_it() {
     for kind in KINDS {
         assert_eq!(grows(kind, Rule::Shipped), Ok(()), "{kind:?}");
-        // The same check catches who leaves the lists out of the trust, and who makes fresh state at each renewal.
+        // The check also catches the rule that ignores lists, and the rule that makes new storage
+        // at each renewal.
         let why = grows(kind, Rule::ForgetsLists).unwrap_err();
         println!("ForgetsLists, {:?}, tickets {}: {why}", kind.0.version, kind.1);
         assert_eq!(why, "INV-09: a revoked client was let in, resumed: true", "{kind:?}");
@@ -197,13 +199,13 @@ fn inv05_a_list_that_grows_on_disk_counts_without_a_restart() {
         assert_eq!(lost, one_more);
     };
     assert_eq!(world.let_in(&server, [&world.bad, &world.good]), [true, true]);
-    // In DER this time.
+    // The list is in DER here.
     volume.publish(&world.files(&list(&world.of.ca, &[&world.bad], 2).der));
     published(&mut events);
     shrunk(&mut events);
     assert_eq!(world.let_in(&server, [&world.bad, &world.good]), [false, true]);
     assert_eq!(warnings(&server), [""; 0]);
-    // Alone, and in place.
+    // The list is replaced alone, and in place.
     common::replace(
         &fs::canonicalize(volume.path("ca.crl")).unwrap(),
         world.lists(&[&world.bad, &world.good], 3).as_bytes(),
@@ -213,7 +215,7 @@ fn inv05_a_list_that_grows_on_disk_counts_without_a_restart() {
     assert_eq!(world.let_in(&server, [&world.bad, &world.good]), [false, false]);
 }
 
-/// What is put into the place of a good file of lists.
+/// Returns the ways to break a valid file of lists.
 fn broken(world: &World) -> Vec<Spoil> {
     let put = |what, layer, bytes: Vec<u8>| {
         spoil(what, layer, "ca.crl", move |path| fs::write(path, &bytes).unwrap())
@@ -271,7 +273,7 @@ fn inv03_a_list_that_cannot_be_used_is_a_refusal_and_never_no_list() {
         assert!(Arc::ptr_eq(&before, &reloader.current()), "{what}");
         assert_eq!(world.let_in(&reloader, [&world.bad, &world.good]), [false, true], "{what}");
         assert_eq!(reloader.status().refused.unwrap().error, error, "{what}");
-        // A first load is as strict, but for what is a matter of time or of what was served before.
+        // A first load is as strict, except about dates and about lists that were served before.
         let first = server(&volume).load().map(|server| world.let_in(&server, [&world.bad, &world.good]));
         match (what, first) {
             ("expired" | "of a stranger alone", first) => {
@@ -301,7 +303,8 @@ fn inv02_what_rustls_cannot_use_is_refused_and_a_list_of_some_certificates_is_on
                 assert_eq!(answer, Reload::Reloaded, "{odd:?}");
                 assert_eq!(world.let_in(&reloader, [&world.bad, &world.good]), [false, true], "{odd:?}");
             }
-            // Neither covers the clients, who name no distribution point, so that of none of them the revocation is known.
+            // Neither list covers the clients, whose certificates name no distribution point, so
+            // that their status is unknown.
             CrlVariant::EndEntities | CrlVariant::Authorities => {
                 assert_eq!(answer, Reload::Reloaded, "{odd:?}");
                 assert_eq!(world.let_in(&reloader, [&world.bad, &world.good]), [false, false], "{odd:?}");
@@ -327,7 +330,7 @@ fn inv02_an_expired_list_lets_nobody_in_unless_that_is_allowed_and_never_takes_t
     let strict = telling(server(&volume));
     let lenient = telling(server(&volume).ignore_revocation_expiration());
     let both = [&world.bad, &world.good];
-    // A first load: nobody, or whoever is not revoked.
+    // After a first load either no client is let in, or every client that is not revoked.
     for (server, accepted, how) in [
         (&strict, [false, false], "no client of it is let in"),
         (&lenient, [false, true], "it counts all the same"),
@@ -336,7 +339,8 @@ fn inv02_an_expired_list_lets_nobody_in_unless_that_is_allowed_and_never_takes_t
         let told = one(warnings(server));
         assert!(told.contains("has expired at") && told.ends_with(how), "{told}");
     }
-    // Another one that has expired as well: with a warning. One that has not: with none. And never back.
+    // Another expired list replaces it with a warning, and a valid list without one. A valid list
+    // is never replaced by an expired one.
     let rows = [(expired(2), true, 1), (world.lists(&[&world.bad], 3), true, 0), (expired(4), false, 0)];
     for (i, (lists, taken, told)) in rows.iter().enumerate() {
         volume.publish_in_one_tick(&world.files(lists));
@@ -369,14 +373,14 @@ fn inv02_clients_of_a_ca_without_a_list_are_refused_unless_that_is_allowed() {
     let told = one(warnings(&strict));
     assert!(told.contains("CN=CA 1") && told.ends_with("no client of it is let in"), "{told}");
     assert_eq!(warnings(&lenient), [""; 0]);
-    // The list of somebody who is not in the bundle changes nothing of that, and is no list of anybody else's.
+    // A list of a CA outside of the bundle changes nothing, and counts as the list of no other CA.
     volume.publish_in_one_tick(&world.with(&bundle, &format!("{foreign}{ours}")));
     for server in [&strict, &lenient] {
         assert_eq!(server.reload_now(), Reload::Reloaded);
     }
     assert_eq!(world.let_in(&strict, all), [false, true, false]);
     assert_eq!(world.let_in(&lenient, all), [false, true, true]);
-    // A CA that had one loses it never, whatever is allowed.
+    // A CA whose list was served never loses it, whatever the policy allows.
     volume.publish_in_one_tick(&world.with(&bundle, &foreign));
     for server in [&strict, &lenient] {
         let Reload::Refused(error) = server.reload_now() else { panic!("a list was lost") };
@@ -401,7 +405,8 @@ fn inv02_an_intermediate_is_asked_for_as_well_unless_only_the_clients_own_certif
     assert_eq!(world.let_in(&lenient, clients), [true, true, false]);
     assert_eq!(world.let_in(&strict, [&revoked]), [false]);
     assert_eq!(world.let_in(&lenient, [&revoked]), [false]);
-    // Signed by another key than the intermediate's, which is known only once a client sends it: it lets nobody in.
+    // The list is signed by another key than the intermediate's, which is known only once a client
+    // sends it. The clients stay refused.
     let forged = [world.lists(&[], 2), list(&Authority::root("fine"), &[], 2).pem].concat();
     volume.publish_in_one_tick(&world.files(&forged));
     assert_eq!(strict.reload_now(), Reload::Reloaded);
@@ -418,7 +423,7 @@ fn inv02_of_several_lists_of_one_ca_the_newest_counts_and_an_older_one_is_told()
     assert_eq!(world.let_in(&reloader, both), [false, true]);
     let told = one(warnings(&reloader));
     assert!(told.contains("a newer revocation list of CN=CA 0 for the same certificates"), "{told}");
-    // Who publishes the files goes back to an earlier update as a whole.
+    // The publisher reverts to an earlier update as a whole.
     volume.publish_in_one_tick(&world.files(&lists[0]));
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
     assert_eq!(world.let_in(&reloader, both), [true, true]);
@@ -432,7 +437,8 @@ fn inv01_a_file_of_lists_that_has_lost_its_end_has_to_hold_still_for_longer() {
     let (world, other) = (World::new(), Generation::new(1));
     let bundle = format!("{}{}", world.of.ca.pem, other.ca.pem);
     let (one, two) = (world.lists(&[], 1), list(&other.ca, &[], 1).pem);
-    // The list of an authority that is not in the bundle may go; whether it was cut off nobody can tell at once.
+    // The list of an authority outside of the bundle may be removed. The remaining file looks like
+    // one that was cut off, so it has to be stable for longer.
     let stranger = list(&Authority::root("stranger"), &[], 1).pem;
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes) in world.with(&bundle, &format!("{one}{two}{stranger}")) {
@@ -467,7 +473,7 @@ fn inv02_two_cas_of_one_name_and_key_are_both_kept_and_an_expired_one_blocks_not
     let reloader = server(&volume).allow_unknown_revocation_status().load().unwrap();
     let both = [&world.bad, &world.good];
     assert_eq!(world.let_in(&reloader, both), [false, true]);
-    // Either of the two carries the clients of both, so the trust changes with the other CA only.
+    // Each of the two verifies the clients of both, so only another CA changes the trust.
     let bundles =
         [format!("{expired}{valid}{}", world.of.ca.pem), valid.clone(), format!("{valid}{unrelated}")];
     for (epoch, bundle) in [2, 2, 3].into_iter().zip(&bundles) {
@@ -476,7 +482,7 @@ fn inv02_two_cas_of_one_name_and_key_are_both_kept_and_an_expired_one_blocks_not
         assert_eq!(world.let_in(&reloader, both), [false, true], "{epoch}");
         assert_eq!(reloader.current().value.trust_epoch(), epoch);
     }
-    // And with none of them nobody is let in.
+    // With neither of them no client is let in.
     volume.publish_in_one_tick(&world.with(&unrelated, &lists));
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
     assert_eq!(world.let_in(&reloader, both), [false, false]);

@@ -1,4 +1,5 @@
-//! Several revocation lists of one issuer in front of real handshakes: shards, keys, names and sizes.
+//! Several revocation lists of one issuer, tested by real handshakes: shards, keys, names and
+//! sizes.
 //!
 //! Checks: INV-14.
 
@@ -17,7 +18,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const A: &str = "http://crl.example/a";
 const B: &str = "http://crl.example/b";
 
-/// A server whose files lie in a directory of their own.
+/// A server whose files are in a directory of their own.
 struct World {
     dir: tempfile::TempDir,
     of: Generation,
@@ -38,7 +39,7 @@ impl World {
         common::replace(&self.dir.path().join(name), bytes);
     }
 
-    /// A server with these lists, each in a file of its own, in this order.
+    /// Returns the builder of a server with these lists, each in a file of its own, in this order.
     fn server(&self, lists: &[&ListSpec]) -> ServerBuilder {
         let lists: Vec<_> = lists.iter().map(|spec| self.of.ca.list(spec).der.to_vec()).collect();
         self.server_of(&lists)
@@ -53,12 +54,12 @@ impl World {
         (0..lists.len()).fold(server, |server, i| server.crl(dir.join(format!("{i}.crl"))))
     }
 
-    /// A client with a key of its own: the factory makes serial numbers of keys.
+    /// Makes a client with a key of its own, because the factory derives serial numbers from keys.
     fn client(&self, points: &[&str]) -> Pair {
         self.of.ca.issue_listed_at(&Subject::client("client"), &PrivateKey::p256(), points)
     }
 
-    /// Whether a client with this pair is let in, which is the same in both versions.
+    /// Returns whether a client with this pair is let in, which is the same in both versions.
     fn lets_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
         let [old, new] = [&TLS12, &TLS13].map(|version| {
             shake(&server.config(), &client_with(&[&self.of.ca], Some(shown), &[version])).is_ok()
@@ -68,7 +69,7 @@ impl World {
     }
 }
 
-/// An empty list, the later one with the higher number.
+/// Describes an empty list. A later list has a higher number.
 fn spec(number: u64) -> ListSpec {
     let now = SystemTime::now();
     ListSpec { window: (now - HOUR + Duration::from_secs(number), now + HOUR), ..ListSpec::new(number) }
@@ -144,7 +145,7 @@ fn inv14_expired_shard_refuses_only_whom_no_other_covers() {
         let effect = "a certificate that it covers, and no other valid list does, is refused";
         assert!(told.len() == 1 && told[0].ends_with(effect), "{told:?}");
     }
-    // Alone, and of all certificates, it leaves nobody.
+    // Alone, and with all certificates in its scope, it refuses every client.
     let (server, told) =
         loaded(world.server(&[&ListSpec { window: over, ..spec(1) }]).allow_unknown_revocation_status());
     assert!(told.len() == 1 && told[0].ends_with("no client of it is let in"), "{told:?}");
@@ -197,7 +198,8 @@ fn inv14_list_of_intermediate_by_another_key_counts_for_nobody() {
         [&first, &twin].map(|of| of.issue_with_chain(&Subject::client("client"), &PrivateKey::p256()));
     let root = world.of.ca.list(&spec(1)).der.to_vec();
     let list = |of: &Authority, spec: ListSpec| of.list(&spec).der.to_vec();
-    // The list of one authority says nothing of the other's, not even where unknown is allowed.
+    // The list of one authority does not count for the other, not even where an unknown status is
+    // allowed.
     let only_first = [root.clone(), list(&first, spec(1))];
     for server in
         [world.server_of(&only_first), world.server_of(&only_first).allow_unknown_revocation_status()]
@@ -205,7 +207,7 @@ fn inv14_list_of_intermediate_by_another_key_counts_for_nobody() {
         let (server, _) = loaded(server);
         assert_eq!([&of_first, &of_twin].map(|client| world.lets_in(&server, client)), [true, false]);
     }
-    // With a list of each, both work, and each refuses its own.
+    // With a list of each, both accept clients, and each list refuses clients of its own authority.
     let both = [root.clone(), list(&first, spec(1)), list(&twin, spec(2).naming(&of_first.leaf))];
     let (server, _) = loaded(world.server_of(&both));
     assert_eq!([&of_first, &of_twin].map(|client| world.lets_in(&server, client)), [true, true]);
@@ -228,14 +230,14 @@ fn inv14_two_cas_of_one_name_have_their_own_lists() {
     let revoked = theirs_listed(spec(2).naming(&theirs.leaf));
     let (server, _) = loaded(world.server_of(&[ours_listed.clone(), revoked]));
     assert_eq!(let_in(&server), [true, false]);
-    // A CA whose key has no list is told apart from the one of its name that has.
+    // The CA whose key has no list is distinguished from the CA of the same name that has one.
     let (server, told) = loaded(world.server_of(std::slice::from_ref(&ours_listed)));
     assert_eq!(let_in(&server), [true, false]);
     assert!(
         told.len() == 1 && told[0].contains("no revocation list of CN=CA 0 with the public key"),
         "{told:?}"
     );
-    // It cannot lose its list to the other's.
+    // The CA cannot lose its list to the other's.
     let (server, _) = loaded(world.server_of(&[ours_listed.clone(), theirs_listed(spec(2))]));
     world.put("1.crl", &ours_listed);
     let Reload::Refused(error) = server.reload_now() else { panic!("a list was lost") };
@@ -305,7 +307,7 @@ fn inv14_list_under_other_spelling_counts_by_its_key() {
             );
         }
     }
-    // Of another key it is no list of that CA.
+    // Signed by another key it is no list of that CA.
     let issuer = Some(name(0x13, b"CA 0"));
     let forged = Authority::root("CA 0").list(&ListSpec { issuer, ..spec(1) }).der.to_vec();
     let (server, told) = loaded(world.server_of(&[forged]));
@@ -324,11 +326,11 @@ fn inv14_sessions_end_with_what_lists_say_and_not_with_their_order() {
         world.put(&format!("{i}.crl"), &world.of.ca.list(spec).der);
         assert_eq!(server.reload_now(), Reload::Reloaded);
     };
-    // Issued anew, and in the other order: the same.
+    // The lists are issued anew and exchange their order, which changes no trust.
     put(1, &ListSpec { number: 7, ..spec(7).at(A) });
     put(0, &ListSpec { number: 9, ..spec(9).naming(&client.leaf) });
     assert_eq!(epoch(), 1);
-    // A list more that names somebody, or covers others.
+    // Another list that revokes a certificate, or covers other certificates, changes the trust.
     let other = world.client(&[]).leaf;
     put(1, &spec(8).at(A).naming(&other));
     assert_eq!(epoch(), 2);
@@ -348,11 +350,11 @@ fn inv12_list_of_more_than_4_mib_is_served_and_key_of_as_much_refused() {
     let (server, told) = loaded(world.server_of(&[list]));
     assert_eq!([&bad, &good].map(|client| world.lets_in(&server, client)), [false, true]);
     assert!(told.len() == 1 && told[0].contains("bytes are a large file"), "{told:?}");
-    // The leaf is renewed beside it, which says nothing of the list.
+    // The leaf is renewed beside the list, which changes no trust.
     world.put("tls.crt", format!("{}\n", world.of.server.chain).as_bytes());
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert_eq!(server.current().value.trust_epoch(), 1);
-    // Other files keep their limit, and are warned of from 80 % of it on.
+    // Other files keep their limit, with a warning from 80 % of it on.
     let padded = |length: usize| {
         let mut text = world.of.ca.pem.clone().into_bytes();
         text.resize(length, b'\n');

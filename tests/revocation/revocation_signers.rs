@@ -1,5 +1,5 @@
-//! Whose list a revocation list is, in front of real handshakes: lists of intermediates, of several keys of one name, of
-//! former keys, and of several sets.
+//! The signer of a revocation list, tested by real handshakes: lists of intermediates, of several
+//! keys of one name, of former keys, and of several sets.
 //!
 //! Checks: INV-09, INV-11, INV-14, INV-16.
 
@@ -15,15 +15,15 @@ use rustls_reload::Reload;
 use rustls_reload_testkit::{Authority, ListSpec, PrivateKey, Subject};
 use world::{HOUR, World, of_old_with_new, someone, spec, unidentified};
 
-/// Two keys of one intermediate count serial numbers from 1. The list of one key newly names a number that the list of the
-/// other key has named for long.
+/// Two keys of one intermediate number their certificates from 1. The list of one key newly revokes
+/// a serial number that the list of the other key revoked long ago.
 #[test]
 fn inv09_newly_revoked_beside_its_serial_by_another_key_ends() {
     for (version, spec) in [(&TLS12, spec as fn(u64) -> ListSpec), (&TLS13, unidentified), (&TLS13, spec)] {
         let (world, root) = (World::new(), Authority::root("root"));
         world.put("ca/ca.crt", root.pem.as_bytes());
         let [old, new] = ["issuing"; 2].map(|name| root.intermediate(name));
-        // The factory makes serial numbers of keys.
+        // The factory derives serial numbers from keys.
         let key = PrivateKey::p256();
         let [of_old, of_new] = [&old, &new].map(|of| of.issue_with_chain(&Subject::client("client"), &key));
         world.list("crl.d/root.crl", &root, &spec(1));
@@ -62,7 +62,8 @@ fn inv14_last_list_of_an_intermediate_stays_if_unknown_passes() {
     assert!(!world.lets_in(&server, &bad), "{answer:?} {:?}", world.warnings());
 }
 
-/// The same without the setting: its clients are refused, and all other lists go on being renewed.
+/// Without the setting the clients of the intermediate are refused, and all other lists can still
+/// be renewed.
 #[test]
 fn inv14_lost_list_of_an_intermediate_refuses_its_clients() {
     let (world, root) = (World::new(), Authority::root("root"));
@@ -85,7 +86,8 @@ fn inv14_lost_list_of_an_intermediate_refuses_its_clients() {
     assert!(!world.lets_in(&server, &good) && !world.lets_in(&server, &direct));
 }
 
-/// A CA that rolled its key over: the new one is in the bundle, clients of the old one send its certificate by the new.
+/// A CA changed its key: the new one is in the bundle, and clients of the old one send its
+/// certificate by the new one.
 #[test]
 fn inv14_list_of_a_former_key_stays() {
     let (world, [old, new]) = (World::new(), ["clients"; 2].map(Authority::root));
@@ -135,7 +137,8 @@ fn inv14_list_of_a_removed_ca_locks_out_nobody() {
     assert_eq!(why, None, "{answer:?}, warnings: {:?}", world.warnings());
 }
 
-/// By an identifier of its key, the list is known for another's: all clients of the first key would be refused.
+/// By its key identifier the list belongs to another key. If it replaced the list of the first key,
+/// all clients of that key would be refused.
 #[test]
 fn inv14_list_of_another_key_replaces_none_of_an_intermediate() {
     let (world, root) = (World::new(), Authority::root("root"));
@@ -150,13 +153,13 @@ fn inv14_list_of_another_key_replaces_none_of_an_intermediate() {
     world.list("crl.d/issuing.crl", &other, &spec(2));
     assert!(matches!(lax.reload_now(), Reload::Refused(_)));
     assert!(world.lets_in(&lax, &good));
-    // Where what is unknown is refused, nobody gets in by that.
+    // Where an unknown status is refused, this lets no client in.
     assert_eq!(strict.reload_now(), Reload::Reloaded);
     assert!(!world.lets_in(&strict, &good));
 }
 
-/// Without an identifier nobody knows whose the new list is before a client comes. That of an intermediate whose clients
-/// came is known by them.
+/// Without a key identifier the signer of the new list is unknown before a client connects. The
+/// list of an intermediate whose clients have connected is known by them.
 #[test]
 fn inv11_unidentified_list_of_another_key_is_told() {
     for allow_unknown in [false, true] {
@@ -178,7 +181,7 @@ fn inv11_unidentified_list_of_another_key_is_told() {
     }
 }
 
-/// The way to retire an intermediate where clients of unknown status are let in.
+/// This is how to retire an intermediate where clients of unknown status are let in.
 #[test]
 fn inv14_expired_list_of_an_intermediate_can_be_removed() {
     for strict in [true, false] {
@@ -200,7 +203,8 @@ fn inv14_expired_list_of_an_intermediate_can_be_removed() {
     }
 }
 
-/// Client CAs and lists are one set here: what a CA issued goes with it.
+/// Client CAs and lists are one set here, so the lists of an intermediate can be removed with its
+/// CA.
 #[test]
 fn inv14_list_of_an_intermediate_can_go_with_its_ca() {
     let (world, [root, other]) = (World::new(), ["root", "other"].map(Authority::root));
@@ -220,7 +224,7 @@ fn inv14_list_of_an_intermediate_can_go_with_its_ca() {
     assert!(world.warnings().iter().any(|said| said.contains("no revocation list of CN=issuing any more")));
 }
 
-/// The CA is gone, so its list may go; a start goes without it as well.
+/// The CA is removed, so its list may be removed. A start works without it as well.
 #[test]
 fn inv14_list_of_a_removed_ca_can_be_taken_away() {
     let (world, [old, new]) = (World::new(), ["clients"; 2].map(Authority::root));
@@ -239,7 +243,8 @@ fn inv14_list_of_a_removed_ca_can_be_taken_away() {
     assert_eq!(answer, Reload::Reloaded);
 }
 
-/// The lists of the CA of the bundle and of the key that it had before: one newly names a number that the other names.
+/// The bundle's CA and its former key have a list each: one newly revokes a serial number that the
+/// other revokes.
 #[test]
 fn inv11_revoked_beside_its_serial_by_another_key_is_told() {
     let (world, [old, new]) = (World::new(), ["clients"; 2].map(Authority::root));
@@ -256,7 +261,8 @@ fn inv11_revoked_beside_its_serial_by_another_key_is_told() {
     assert!(world.told_of_shrinking(), "an open connection of it is not told");
 }
 
-/// Two keys of one intermediate; the valid list of the one says nothing of the other's, which has expired.
+/// An intermediate has two keys. The valid list of one does not count for the other, whose list has
+/// expired.
 #[test]
 fn inv14_expired_list_of_one_of_two_keys_replaces_no_valid_one() {
     let (world, root) = (World::new(), Authority::root("root"));
@@ -275,7 +281,7 @@ fn inv14_expired_list_of_one_of_two_keys_replaces_no_valid_one() {
     assert!(world.lets_in(&server, &good), "{answer:?}, warnings: {:?}", world.warnings());
 }
 
-/// The list of one key goes; the other's stays as it was.
+/// The list of one key is removed; that of the other is unchanged.
 #[test]
 fn inv16_list_that_did_not_change_is_not_said_to_be_older() {
     let (world, root) = (World::new(), Authority::root("root"));

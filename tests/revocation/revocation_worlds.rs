@@ -1,8 +1,8 @@
-//! Every small world of revocation lists: whom the verifier lets in is what RFC 5280 section 6.3.3 says, and where
-//! `openssl verify` says something else, it says why.
+//! Every small world of revocation lists: the verifier decides as RFC 5280 section 6.3.3 does, and
+//! where `openssl verify` decides differently, the reason is known.
 //!
-//! Checks: INV-14. `REVOCATION_WORLDS=all` asks about every policy, and openssl about every world; see
-//! `scripts/revocation-worlds`.
+//! Checks: INV-14. `REVOCATION_WORLDS=all` runs every policy, and asks openssl about every world;
+//! see `scripts/revocation-worlds`.
 
 mod model;
 mod openssl;
@@ -21,17 +21,17 @@ fn all() -> bool {
     std::env::var("REVOCATION_WORLDS").is_ok_and(|value| value == "all")
 }
 
-/// How answers differ from the reference.
+/// Counts of answers that differ from the reference.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Score {
     worlds: usize,
     handshakes: usize,
     different: usize,
-    /// Clients that are let in and should not be.
+    /// Clients that are let in and should be refused.
     fail_open: usize,
 }
 
-/// Asks about every certificate in worlds of these policies.
+/// Asks about every certificate in worlds with these policies.
 fn score(
     factory: &Factory,
     policies: &[RevocationPolicy],
@@ -58,7 +58,8 @@ fn score(
 fn inv14_every_small_world_is_decided_as_rfc_5280_says() {
     let factory = Factory::new();
     let policies = policies();
-    // Two of them combined, and the client's own certificate alone, are left for the long tier.
+    // The long tier adds combinations of two policies, and the check of the client's own
+    // certificate alone.
     let policies = if all() { &policies[..] } else { &policies[..3] };
     let (mut worlds, mut handshakes) = (0, 0);
     let sets = list_sets();
@@ -88,12 +89,13 @@ fn inv14_every_small_world_is_decided_as_rfc_5280_says() {
             (worlds, handshakes) = (worlds + asked.0, handshakes + asked.1);
         }
     });
-    // Past the capture of tests that pass.
+    // Printed past the capture of passing tests.
     let _ = writeln!(std::io::stderr(), "revocation: {worlds} worlds, {handshakes} decisions, fail-open = 0");
     assert_eq!(handshakes, 8 * policies.len() * (24 + 2 * 24 * 24));
 }
 
-/// The verifier of rustls given the lists, the newest first: the design that this one took the place of. Breaks: INV-14
+/// The verifier of rustls with the lists ordered from the newest on: the design that the present
+/// one replaced. Breaks: INV-14
 fn stock(factory: &Factory, world: &World<'_>) -> Arc<dyn ClientCertVerifier> {
     let mut lists: Vec<&List> = world.lists.iter().collect();
     lists.sort_by_key(|list| !list.later);
@@ -116,7 +118,7 @@ fn stock(factory: &Factory, world: &World<'_>) -> Arc<dyn ClientCertVerifier> {
 #[test]
 fn inv14_stock_verifier_with_newest_list_first_is_caught() {
     let factory = Factory::new();
-    // The kinds of scope that it takes.
+    // These are the kinds of scope that it accepts.
     let takes = |list: &List| !matches!(list.kind.scope, world::Scope::Users | world::Scope::Authorities);
     let mut fail_open = 0;
     for lists in list_sets().iter().filter(|lists| lists.iter().all(takes)).step_by(5) {

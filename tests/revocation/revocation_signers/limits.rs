@@ -1,4 +1,4 @@
-//! What rustls-webpki asks of the certificates of a client, and of which CAs it makes nothing.
+//! Requirements of rustls-webpki on the certificates of a client, and CAs that it cannot use.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 use super::world::{World, someone, spec};
 use crate::common;
 
-/// A list whose issuing distribution point is the name of its issuer, spelt with strings of this type.
+/// Returns a list whose issuing distribution point is the name of its issuer, in strings of this
+/// type.
 fn at_issuer(ca: &Authority, key: &PrivateKey, tag: u8) -> Vec<u8> {
     let tlv = |tag: u8, parts: &[&[u8]]| {
         let content = parts.concat();
@@ -30,7 +31,7 @@ fn at_issuer(ca: &Authority, key: &PrivateKey, tag: u8) -> Vec<u8> {
     let aki = tlv(0x30, &[&tlv(6, &[&[0x55, 29, 35]]), &tlv(4, &[&[0x30, 3, 0x80, 1, 1]])]);
     let template = ca.list(&spec(1)).der;
     let fields = rustls_reload::internal::crl::fields(&template).unwrap();
-    // The dates of the template.
+    // The dates come from the template.
     let at = fields.signed.windows(fields.issuer.len()).position(|bytes| bytes == fields.issuer).unwrap();
     let dates = &fields.signed[at + fields.issuer.len()..][..30];
     let algorithm = tlv(0x30, &[fields.algorithm]);
@@ -41,7 +42,7 @@ fn at_issuer(ca: &Authority, key: &PrivateKey, tag: u8) -> Vec<u8> {
     tlv(0x30, &[&signed, &algorithm, &tlv(3, &[&[0], &signature])])
 }
 
-/// An authority of `rcgen`, for what the factory does not make.
+/// Parameters of an authority of `rcgen`, for certificates that the factory does not make.
 fn params(name: &str, usages: &[rcgen::KeyUsagePurpose]) -> rcgen::CertificateParams {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -50,7 +51,7 @@ fn params(name: &str, usages: &[rcgen::KeyUsagePurpose]) -> rcgen::CertificatePa
     params
 }
 
-/// A server with this bundle, what it warned of, and whether this client is let in.
+/// Loads a server with this bundle. Returns whether this client is let in, and the warnings.
 fn with_bundle(world: &World, bundle: &str, shown: &Pair) -> (Option<bool>, Vec<String>) {
     world.put("ca/ca.crt", bundle.as_bytes());
     let told = Arc::clone(&world.told);
@@ -62,7 +63,8 @@ fn with_bundle(world: &World, bundle: &str, shown: &Pair) -> (Option<bool>, Vec<
     (server.map(|server| world.lets_in(&server, shown)), world.warnings())
 }
 
-/// The certificate of this CA with another public key: nobody verifies how an anchor is signed.
+/// Returns the certificate of this CA with another public key. The signature of an anchor is not
+/// verified.
 fn with_key(ca: &Authority, kind: &[u8], key: &[u8]) -> String {
     let der = ca.der().as_ref();
     let fields = der::fields(der).unwrap();
@@ -102,7 +104,8 @@ fn inv14_point_that_is_the_issuer_in_another_spelling_covers() {
     assert!(world.lets_in(&server(0x13), &good), "PrintableString: {:?}", world.warnings());
 }
 
-/// RFC 5280 section 6.1.4 (n) has it allow signing certificates. The same certificate in the bundle is left out.
+/// RFC 5280 section 6.1.4 (n) requires that its key usage allows signing certificates. The same
+/// certificate in the bundle is left out.
 #[test]
 fn inv14_key_usage_of_an_intermediate_is_not_looked_at() {
     use rcgen::KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
@@ -124,7 +127,7 @@ fn inv14_key_usage_of_an_intermediate_is_not_looked_at() {
     assert!(world.lets_in(&server.load().unwrap(), &shown));
 }
 
-/// RFC 5280 section 6.3.3 (f). With the bit the same lists accept the client.
+/// RFC 5280 section 6.3.3 (f). With the key usage bit the same lists accept the client.
 #[test]
 fn inv14_list_by_an_intermediate_without_crl_sign_rejects() {
     use rcgen::KeyUsagePurpose::{CrlSign, KeyCertSign};
@@ -149,7 +152,7 @@ fn inv14_list_by_an_intermediate_without_crl_sign_rejects() {
         world.put("ca/ca.crt", root.self_signed(&root_key).unwrap().pem().as_bytes());
         let root = rcgen::Issuer::new(root, root_key);
         let above = middle.signed_by(&middle_key, &root).unwrap();
-        // The factory signs no list by a certificate without the bit.
+        // The factory signs no list with a certificate that lacks the bit.
         let signer = rcgen::Issuer::new(params("middle", &[KeyCertSign, CrlSign]), middle_key);
         let leaf = client.signed_by(&key, &signer).unwrap();
         let shown =
@@ -160,7 +163,8 @@ fn inv14_list_by_an_intermediate_without_crl_sign_rejects() {
     }
 }
 
-/// rustls-webpki gives up after 100 signatures. A CA that is renewed under its name with new keys, as of SPIRE, has many.
+/// rustls-webpki gives up after 100 signatures. A CA that is renewed with new keys under one name,
+/// as in SPIRE, has many.
 #[test]
 fn inv14_bundle_with_too_many_cas_of_one_name_is_warned_of() {
     let world = World::new();

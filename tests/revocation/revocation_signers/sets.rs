@@ -1,4 +1,4 @@
-//! Lists of several sets and files, and what a list beside another one does.
+//! Lists of several sets and files, and the effect of a list beside another one.
 
 use std::{fs, time::SystemTime};
 
@@ -9,7 +9,8 @@ use rustls_reload_testkit::{Authority, HOLD, ListSpec};
 use super::world::{HOUR, World, someone, spec};
 use crate::common::{quick, shake};
 
-/// What is on hold is refused again once the list that released it is replaced by one that has expired.
+/// A certificate on hold is refused again once the list that released it is replaced by an expired
+/// one.
 #[test]
 fn inv09_release_that_is_taken_back_ends_the_session() {
     let (world, ca) = (World::new(), Authority::root("clients"));
@@ -32,7 +33,8 @@ fn inv09_release_that_is_taken_back_ends_the_session() {
     );
 }
 
-/// The same with the CA of the bundle is `inv14_a_set_keeps_its_list_of_a_ca_unless_another_is_as_new`.
+/// `inv14_a_set_keeps_its_list_of_a_ca_unless_another_is_as_new` tests the same with a CA of the
+/// bundle.
 #[test]
 fn inv14_set_keeps_its_list_of_an_intermediate() {
     let (world, root) = (World::new(), Authority::root("root"));
@@ -73,7 +75,7 @@ fn inv14_hold_is_released_by_any_valid_newer_list() {
     );
 }
 
-/// The usual bundle of a PKI in two steps: the root alone, whose clients send the intermediate.
+/// The usual bundle of a PKI with two levels: the root alone, whose clients send the intermediate.
 #[test]
 fn inv16_leaf_only_warnings_are_true_of_a_root() {
     let (world, root) = (World::new(), Authority::root("root"));
@@ -123,7 +125,8 @@ fn inv14_forged_list_does_not_excuse_another() {
     assert!(world.builder().load().is_err(), "{:?}", world.warnings());
 }
 
-/// Other shards do not say who is revoked now, and the older list would come to count.
+/// Other shards do not show which certificates are revoked now, and the older list would count
+/// again.
 #[test]
 fn inv14_shard_does_not_stand_in_for_a_list_that_went() {
     let (world, ca) = (World::new(), Authority::root("clients"));
@@ -138,7 +141,7 @@ fn inv14_shard_does_not_stand_in_for_a_list_that_went() {
     assert!(!world.lets_in(&server, &bad), "{answer:?} {:?}", world.warnings());
 }
 
-/// A start knows no earlier lists.
+/// A start does not know earlier lists.
 #[test]
 fn inv16_restart_takes_a_lost_list_that_a_reload_refuses() {
     let (world, ca) = (World::new(), Authority::root("clients"));
@@ -155,7 +158,7 @@ fn inv16_restart_takes_a_lost_list_that_a_reload_refuses() {
     assert!(world.lets_in(&start().unwrap(), &bad));
 }
 
-/// A CA without a list, of the bundle's publisher; another publisher issues another CA's list anew, every hour.
+/// The bundle has a CA without a list. Another publisher issues another CA's list anew, every hour.
 #[test]
 fn inv11_warning_about_a_ca_without_a_list_is_given_once() {
     let (world, [ca, bare]) = (World::new(), ["clients", "bare"].map(Authority::root));
@@ -168,7 +171,8 @@ fn inv11_warning_about_a_ca_without_a_list_is_given_once() {
     assert_eq!(world.warnings(), Vec::<String>::new());
 }
 
-/// Bundle and list are of one publisher. A CA gets another name with its key, and both come in one update.
+/// One publisher has bundle and list. A CA gets another name and keeps its key, and both files come
+/// in one update.
 #[test]
 fn inv14_ca_renamed_with_its_key_is_taken() {
     let (world, ca) = (World::new(), Authority::root("before"));

@@ -1,4 +1,4 @@
-//! A server whose client CAs and lists lie in directories of their own, and clients of it.
+//! A server with client CAs and lists in directories of their own, and its clients.
 
 use std::{
     fs,
@@ -49,7 +49,7 @@ impl World {
         self.put(name, &of.list(spec).der);
     }
 
-    /// With the lists of one directory.
+    /// Returns the builder of a server with the lists of one directory.
     pub(crate) fn builder(&self) -> ServerBuilder {
         let told = Arc::clone(&self.told);
         ServerReloader::builder(self.path("tls/tls.crt"), self.path("tls/tls.key"))
@@ -81,7 +81,7 @@ impl World {
         client_with(&[&self.server_ca], Some(shown), &[version])
     }
 
-    /// In a full handshake.
+    /// Returns whether a full handshake lets this client in.
     pub(crate) fn lets_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
         let [old, new] =
             [&TLS12, &TLS13].map(|version| shake(&server.config(), &self.client(shown, version)).is_ok());
@@ -95,7 +95,7 @@ pub(crate) fn spec(number: u64) -> ListSpec {
     ListSpec { window: (now - 3 * HOUR + Duration::from_secs(number), now + HOUR), ..ListSpec::new(number) }
 }
 
-/// The same without the identifier of the key that signs it.
+/// Describes a list without the identifier of the key that signs it.
 pub(crate) fn unidentified(number: u64) -> ListSpec {
     ListSpec { identified: false, ..spec(number) }
 }
@@ -104,7 +104,8 @@ pub(crate) fn someone(of: &Authority) -> Pair {
     of.issue_with_chain(&Subject::client("client"), &PrivateKey::p256())
 }
 
-/// A client of `old`, whose key the new CA of the same name has certified: RFC 4210 section 4.4.1, OldWithNew.
+/// Makes a client of `old`, whose key the new CA of the same name has certified: RFC 4210
+/// section 4.4.1, OldWithNew.
 pub(crate) fn of_old_with_new(old: &Authority, new: &Authority) -> Pair {
     let pair = old.issue(&Subject::client("client"), &PrivateKey::p256());
     Pair { chain: pair.chain + &new.certify_again(old, "clients"), ..pair }

@@ -1,4 +1,5 @@
-//! What `openssl verify -extended_crl` says of the same worlds, and why it says something else.
+//! The answers of `openssl verify -extended_crl` in the same worlds, and the reasons for the
+//! differences.
 
 use std::{collections::BTreeMap, fs, process::Command};
 
@@ -15,14 +16,15 @@ use super::{
 pub(crate) struct Found {
     pub(crate) asked: usize,
     agreed: usize,
-    /// By reason, how often openssl lets in a client who is refused here.
+    /// By reason, how often openssl lets a client in that is refused here.
     laxer: BTreeMap<&'static str, usize>,
-    /// By reason, how often it refuses one who is let in here.
+    /// By reason, how often openssl refuses a client that is let in here.
     stricter: BTreeMap<&'static str, usize>,
     pub(crate) unexplained: Vec<String>,
 }
 
-/// Why openssl lets in whom this refuses. It takes the best list that covers a certificate, the latest of equals.
+/// Returns why openssl lets a client in that is refused here. It uses the best list that covers a
+/// certificate, and the latest of equal ones.
 fn laxer(lists: &[List], cert: &Cert) -> Option<&'static str> {
     let ours = || lists.iter().filter(|list| !list.kind.other_key && list.kind.names != Names::Nobody);
     if ours().any(|list| !covers(&list.kind, cert)) {
@@ -36,7 +38,8 @@ fn laxer(lists: &[List], cert: &Cert) -> Option<&'static str> {
         .then_some("an older list that names the certificate is passed over beside a later one")
 }
 
-/// Why openssl refuses whom this lets in: with `-crl_check_all` it asks for the revocation of the anchor, too.
+/// Returns why openssl refuses a client that is let in here: with `-crl_check_all` it also requires
+/// the status of the anchor.
 fn stricter(lists: &[List], all: bool) -> Option<&'static str> {
     let anchor = Cert { authority: true, points: &[] };
     let named_by_nobody = |list: &List| List { kind: Kind { names: Names::Nobody, ..list.kind }, ..*list };
@@ -57,7 +60,7 @@ pub(crate) fn compare<'a>(factory: &Factory, sets: impl Iterator<Item = &'a Vec<
     let chains: Vec<_> = factory.certs.iter().map(|(_, chain)| chain).collect();
     let intermediates: Vec<_> = chains.iter().flat_map(|chain| &chain[1..]).collect();
     let untrusted = put("untrusted.pem", &encode("CERTIFICATE", &intermediates));
-    // The certificate that is asked about by itself, which is the last of the chain, or the whole chain.
+    // The queried certificate alone, which is the last of the chain, or the whole chain.
     let targets = |all: bool| -> Vec<_> {
         let asked =
             |chain: &Vec<CertificateDer<'static>>| chain[if all { 0 } else { chain.len() - 1 }].clone();

@@ -35,12 +35,12 @@ pub(crate) struct Kind {
     pub(crate) scope: Scope,
     pub(crate) names: Names,
     pub(crate) expired: bool,
-    /// Signed by the other authority of the issuer's name.
+    /// Whether the other authority with the issuer's name signed it.
     pub(crate) other_key: bool,
 }
 
 impl Kind {
-    /// Whether both are about the same certificates.
+    /// Returns whether both cover the same certificates.
     pub(crate) fn like(&self, other: &Self) -> bool {
         (self.scope, self.other_key) == (other.scope, other.other_key)
     }
@@ -50,7 +50,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct List {
     pub(crate) kind: Kind,
-    /// Whether it is the later one by date and number.
+    /// Whether it is the later list by date and number.
     pub(crate) later: bool,
 }
 
@@ -69,7 +69,7 @@ pub(crate) enum Answer {
     Unknown,
 }
 
-/// The certificate that is asked about: a client's own, or the intermediate above it.
+/// The certificate in question: a client's own, or the intermediate above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cert {
     pub(crate) authority: bool,
@@ -83,7 +83,7 @@ const POINTS: [&[&str]; 4] = [
     &["http://crl.example/a", "http://crl.example/b"],
 ];
 
-/// All kinds of lists: each scope with each content and date, and some of the other key.
+/// Returns all kinds of lists: each scope with each content and date, and some of the other key.
 pub(crate) fn kinds() -> Vec<Kind> {
     let scopes =
         [Scope::All, Scope::Users, Scope::Authorities, Scope::At(POINTS[1][0]), Scope::At(POINTS[2][0])];
@@ -104,7 +104,7 @@ pub(crate) fn kinds() -> Vec<Kind> {
     kinds
 }
 
-/// Every list alone, and every two of them in either order of loading and of issue.
+/// Returns every list alone, and every two of them in either order of loading and of issue.
 pub(crate) fn list_sets() -> Vec<Vec<List>> {
     let kinds = kinds();
     let list = |kind: &Kind, later| List { kind: *kind, later };
@@ -126,15 +126,15 @@ pub(crate) fn policies() -> Vec<RevocationPolicy> {
     (0..8).map(bits).collect()
 }
 
-/// The real things.
+/// The real certificates and lists.
 pub(crate) struct Factory {
     pub(crate) root: Authority,
     pub(crate) other: Authority,
-    /// Each certificate with the chain that its client sends, the client's own first.
+    /// Each certificate with the chain that its client sends, the client's own certificate first.
     pub(crate) certs: Vec<(Cert, Vec<CertificateDer<'static>>)>,
     /// Each kind of list, the earlier one first.
     lists: Vec<(Kind, [Crl; 2])>,
-    /// Of each intermediate, a list that names nobody.
+    /// An empty list of each intermediate.
     pub(crate) of_intermediates: Vec<Crl>,
 }
 
@@ -178,7 +178,7 @@ impl Factory {
         &both[usize::from(list.later)]
     }
 
-    /// The verifiers of these lists, by the policy.
+    /// Returns the verifiers with these lists, by the policy.
     pub(crate) fn verifiers(
         &self,
         lists: &[List],
@@ -189,7 +189,7 @@ impl Factory {
     }
 }
 
-/// What a verifier makes of a chain.
+/// Returns the answer of a verifier for a chain.
 pub(crate) fn ask(verifier: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>]) -> Answer {
     match verifier.verify_client_cert(&chain[0], &chain[1..], UnixTime::now()) {
         Ok(_) => Answer::In,
