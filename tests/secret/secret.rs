@@ -1,5 +1,6 @@
-//! No key material in anything that is printed or told: over every cut, every flipped character and every exchanged
-//! character of a key file, through the whole build, with every text that comes out searched for windows of the key.
+//! No key material in any printed or reported text. Each cut, each flipped character and each
+//! replaced character of a key file goes through the whole build, and every resulting text is
+//! searched for windows of the key.
 
 use std::{
     sync::{Arc, Mutex},
@@ -16,7 +17,7 @@ fn pair() -> Pair {
     Authority::root("root").issue(&Subject::server("example.test"), &PrivateKey::p256())
 }
 
-/// Damaged variants of a key file, each with the key still in it in whole or in part.
+/// Returns damaged copies of a key file, each with all or a part of the key in it.
 fn damaged(key: &str) -> Vec<Vec<u8>> {
     let bytes = key.as_bytes();
     let mut variants = Vec::new();
@@ -31,7 +32,7 @@ fn damaged(key: &str) -> Vec<Vec<u8>> {
     }
     variants.push([bytes, bytes].concat());
     variants.push(key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY").into_bytes());
-    // The key where a label, a comment or nothing but itself is expected.
+    // The key in the place of a label, of a comment, or alone.
     let body: String = key.lines().filter(|line| !line.starts_with('-')).collect();
     variants.push(body.clone().into_bytes());
     for marker in
@@ -96,13 +97,13 @@ fn inv10_nothing_that_a_running_reloader_tells_holds_any_of_its_keys() {
     println!("refusals by a running reloader: {refused}, {} bytes searched", told.len());
 }
 
-/// Checks: INV-10. Whoever is given that memory next finds no key in it.
+/// Checks: INV-10. The next user of the memory finds no key in it.
 #[cfg(target_os = "linux")]
 #[test]
 fn inv10_a_secret_is_wiped_before_its_memory_is_given_back() {
     use std::{fs::File, os::unix::fs::FileExt as _};
     let memory = File::open("/proc/self/mem").unwrap();
-    // An allocator writes the beginning of what it is given back, and may give it to another thread.
+    // An allocator overwrites the beginning of freed memory, and may give it to another thread.
     let text = [0x5a; 4096];
     let is_text_at = |address: usize| {
         let mut bytes = [0; 4096];
@@ -116,9 +117,9 @@ fn inv10_a_secret_is_wiped_before_its_memory_is_given_back() {
         assert!(is_text_at(address));
         drop(secret);
         assert!(!is_text_at(address));
-        // What nobody wipes is found.
+        // Memory that is not wiped is found.
         let plain = Box::new(text);
-        // Nobody reads it, so that the compiler may leave it out.
+        // The text is not read elsewhere, so `black_box` keeps the compiler from omitting it.
         let address = std::hint::black_box(&plain).as_ptr() as usize;
         drop(plain);
         left += usize::from(is_text_at(address));
@@ -126,7 +127,7 @@ fn inv10_a_secret_is_wiped_before_its_memory_is_given_back() {
     assert!(left > 0, "this allocator leaves nothing, so that nothing is checked");
 }
 
-/// Breaks: INV-10. A design seen in the field prints what it could not parse.
+/// Breaks: INV-10. A design from the field prints the text that it could not parse.
 #[test]
 fn a_message_that_repeats_a_line_of_the_key_is_found() {
     let pair = pair();

@@ -1,5 +1,6 @@
-//! No key material in anything that is told, over every refusal there is: events as text and as `Debug`, the OCSF shorthand,
-//! `tracing`, answers, status, what an inspection finds, and a panic whose message is the key.
+//! No key material in any report, over every refusal: events as text and as `Debug`, the OCSF
+//! shorthand, `tracing`, answers, status, the findings of an inspection, and a panic whose message
+//! is the key.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +21,7 @@ use tracing::{
     span,
 };
 
-/// Everything that was told, however it was told.
+/// Everything that was reported in any way.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<String>>);
 
@@ -34,7 +35,7 @@ impl Told {
     }
 }
 
-/// Writes every event's fields down.
+/// Records the fields of every event.
 impl Subscriber for Told {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
@@ -63,8 +64,9 @@ impl Subscriber for Told {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// Tracing's subscriber and the panic hook are the process's, so both are set once, for all tests here. What a hook is told
-/// is the panicking closure's own doing, not this crate's: it is kept apart.
+/// The tracing subscriber and the panic hook belong to the process, so both are set once for all
+/// tests. The message that the hook gets is the panicking closure's, not this crate's, and so it is
+/// kept apart.
 fn process() -> &'static (Told, Told) {
     static PROCESS: std::sync::LazyLock<(Told, Told)> = std::sync::LazyLock::new(Default::default);
     static ONCE: Once = Once::new();
@@ -79,7 +81,8 @@ fn process() -> &'static (Told, Told) {
     &PROCESS
 }
 
-/// What is wrong besides what the files can show: the closure replaces what it must not, or panics with the key.
+/// Further faults that files cannot show: the closure replaces a setting of the crate, or panics
+/// with the key as its message.
 fn further(fails: &Arc<AtomicBool>, panics: &Arc<AtomicBool>) -> [Spoil; 2] {
     [("a closure that replaces the storage", Layer::Config, fails), ("a panic", Layer::Panic, panics)].map(
         |(what, layer, flag)| {
@@ -89,7 +92,7 @@ fn further(fails: &Arc<AtomicBool>, panics: &Arc<AtomicBool>) -> [Spoil; 2] {
     )
 }
 
-/// The key at the ends of a text and in its midst is still found.
+/// Returns whether the text holds a window of the key.
 fn holds(text: &str, generation: &Generation) -> bool {
     let pair = &generation.server;
     leaks(text.as_bytes(), &pair.key_der(), &pair.key)
@@ -110,26 +113,25 @@ fn inv10_nothing_told_of_any_refusal_holds_a_window_of_the_old_or_the_new_key() 
     println!("{searched} bytes told and {} traced over refusals by {layers:?}", text.len());
     assert!(layers.len() >= 9, "{layers:?}");
     assert!(text.contains("RELOAD_FAILED") && text.len() > 5_000, "tracing was told nothing");
-    // The closure did panic with the key: what the search looks for was there to be found.
+    // The closure did panic with the key, so that the search had something to find.
     assert!(hooked.text().contains("-----BEGIN PRIVATE KEY-----"), "{:?}", hooked.text());
 }
 
-/// Every refusal there is, and the flags that two of them set.
+/// Returns a way for every refusal, and the flags that two of them set.
 fn all_spoils() -> (Vec<Spoil>, [Arc<AtomicBool>; 2]) {
     let flags: [Arc<AtomicBool>; 2] = Default::default();
     let [fails, panics] = &flags;
     (spoils().into_iter().chain(further(fails, panics)).collect(), flags)
 }
 
-/// What a refusal came to.
+/// The results of a refusal.
 struct Refusal {
     layer: Layer,
     generations: [Generation; 2],
     searched: usize,
 }
 
-/// Has a reloader refuse the spoilt update of this number, and searches everything that it says of
-/// that.
+/// Makes a reloader refuse the broken update of this number, and searches every report about it.
 fn refusal(number: usize) -> Refusal {
     let (spoils, [fails, panics]) = all_spoils();
     let Spoil { what, layer, spoil, .. } = spoils.into_iter().nth(number).unwrap();
@@ -173,7 +175,7 @@ fn refusal(number: usize) -> Refusal {
     assert!(matches!(answer, Reload::Refused(_)), "{what}: {answer:?}");
     told.put(format_args!("{answer:?} {:#?} {reloader:?} {:?}", reloader.status(), reloader.current()));
     drop(reloader);
-    // The first load of the same files, and a look beforehand.
+    // The same files in a first load, and in an inspection.
     let server = || {
         volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).configure(configure.clone())
     };
@@ -190,7 +192,8 @@ fn refusal(number: usize) -> Refusal {
     Refusal { layer, searched: text.len(), generations: [old, new] }
 }
 
-/// Breaks: INV-10. Designs seen in the field: the refusal repeats what a panic said, or the line that does not parse.
+/// Breaks: INV-10. Designs from the field: a refusal repeats the message of a panic, or the line
+/// that does not parse.
 #[test]
 fn a_refusal_that_repeats_the_panic_or_the_line_is_found() {
     let generation = Generation::new(0);
