@@ -1,7 +1,8 @@
-//! Trust that shrinks is told, once handshakes get the smaller trust, and to each connection that was let in before; a
-//! renewal, a larger trust and what is refused or held tell nobody.
+//! Reduced trust is reported once handshakes get the smaller trust, and to each connection that was
+//! let in before. A renewal, a larger trust, a refused update and a deferred one are not reported
+//! as reduced trust.
 
-/// The server that the example shows.
+/// The server of the example.
 #[path = "../../examples/drain.rs"]
 #[allow(dead_code)] // reason: its `main` is the example's
 mod example;
@@ -34,12 +35,12 @@ fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
 }
 
-/// The CAs of these generations in one bundle.
+/// Returns the CAs of these generations in one bundle.
 fn bundle(generations: &[&Generation]) -> String {
     generations.iter().map(|generation| generation.ca.pem.as_str()).collect()
 }
 
-/// What `openssl` calls the CA of this generation.
+/// Returns the fingerprint of this generation's CA by `openssl`.
 fn fingerprint(of: &Generation) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &of.ca.pem).unwrap();
@@ -48,20 +49,21 @@ fn fingerprint(of: &Generation) -> String {
     String::from_utf8(output.stdout).unwrap().trim().split_once('=').unwrap().1.to_owned()
 }
 
-/// Who tells that trust shrank, and when.
+/// The part that reports reduced trust, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Teller {
     /// The crate, by an event.
     Shipped,
-    /// Whoever publishes, whatever it is. Breaks: INV-08, INV-11
+    /// Every publication reports it. Breaks: INV-08, INV-11
     AtEachPublication,
-    /// The build, which knows it first: before it is served, and where it never will be. Breaks: INV-11
+    /// The build reports it, before the value is served and even where it never will be.
+    /// Breaks: INV-11
     WhileBuilding,
 }
 
 type Tell = Arc<dyn Fn() + Send + Sync>;
 
-/// A build that tells.
+/// A build step that reports reduced trust.
 struct Tells(ServerBuild, Tell);
 
 impl Build for Tells {
@@ -80,11 +82,11 @@ impl Build for Tells {
     }
 }
 
-/// A server whose teller has a client of the first CA try to get in whenever it tells.
+/// A server. At each report a client of the first CA makes a handshake.
 struct World {
     volume: Volume,
     reloader: Reloader<ServerTls>,
-    /// Whether that client got in, each time.
+    /// Whether that client was let in, at each report.
     told: Arc<Mutex<Vec<bool>>>,
     teller: Teller,
 }
@@ -97,7 +99,7 @@ impl World {
         let tell: Tell = {
             let (told, slot) = (Arc::clone(&told), Arc::clone(&slot));
             Arc::new(move || {
-                // Without a handle it is the first load that tells, and nobody has been let in.
+                // Without a handle the first load reports, when no client has been let in yet.
                 let gets_in = slot.get().map(|handle| shake(&handle.current().value.config, &client).is_ok());
                 told.lock().unwrap().push(gets_in.unwrap_or(true));
             })
@@ -123,7 +125,7 @@ impl World {
         Self { reloader: loaded(reloader, &slot), volume, told, teller }
     }
 
-    /// Publishes and reloads; what was told by that.
+    /// Publishes and reloads. Returns the answer, and the results at the reports.
     fn publish(&mut self, files: &[NamedFile<'_>; 3]) -> (Reload, Vec<bool>) {
         self.volume.publish_in_one_tick(files);
         let answer = self.reloader.reload_now();
@@ -140,7 +142,7 @@ fn loaded<B: Build<Value = ServerTls>>(
     reloader
 }
 
-/// A row of publications, each told or not as it has to be.
+/// Checks for a series of publications whether each is reported as it has to be.
 fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(), String> {
     let all = generations(3);
     let pair = &all[0].server;
@@ -176,7 +178,7 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
     assert!(shake(&world.reloader.current().value.config, &client).is_ok(), "nothing has gone so far");
 
     let mut events = world.reloader.events();
-    // A CA less; then it comes back, and goes again in exchange for a third one, with a renewal at the same time.
+    // A CA is removed, then added again, and then replaced by a third one, together with a renewal.
     let steps: [(&Pair, &[usize], &[usize]); 3] =
         [(&named, &[1], &[0]), (&named, &[0, 1], &[]), (&renewed, &[2], &[0, 1])];
     for (pair, served, gone) in steps {
@@ -202,7 +204,7 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
         }
         let [shrunk] = rest else { panic!("told: {rest:?}") };
         let Event::TrustReduced { lost, .. } = &**shrunk else { panic!("told: {shrunk:?}") };
-        // In the order of their bytes, which is nobody's.
+        // Sorted, because the order of the report has no meaning.
         wanted.sort_unstable();
         let mut named: Vec<_> = lost
             .iter()
@@ -249,7 +251,7 @@ fn inv11_who_tells_while_it_is_built_is_caught_by_whom_a_handshake_lets_in() {
     }
 }
 
-/// Counts how often it is woken.
+/// Counts its wake-ups.
 #[derive(Default)]
 struct Count(AtomicUsize);
 
@@ -259,7 +261,7 @@ impl Wake for Count {
     }
 }
 
-/// Checks: INV-11, INV-08. Connections that stay open over a row of publications.
+/// Checks: INV-11, INV-08. Connections stay open over a series of publications.
 #[test]
 fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_nothing_else() {
     let all = generations(2);
@@ -278,7 +280,7 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
             let held = Handshake::begin(Arc::clone(&served.value.config), &clients[of]).unwrap();
             (served.generation, held)
         };
-        // One that is shaken before, one that has begun before and ends after, and what each is told by.
+        // One handshake is complete before the change, one begins before it and ends after it.
         let (first, held) = connect(0);
         held.end().unwrap();
         let (_, begun) = connect(0);
@@ -301,14 +303,15 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
         let shrunk = server.current().generation;
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         assert_eq!(told.as_mut().poll(&mut cx), Poll::Ready(shrunk));
-        // It is let in, as it began under the old trust, and told so at once.
+        // The client is let in, because its handshake began under the old trust, and the reduction
+        // is reported to it at once.
         assert_eq!(begun.end().unwrap().client.unwrap(), all[0].client.leaf);
         for older in [first, last] {
             assert!(server.trust_reduced_since(older));
             assert_eq!(pin!(server.trust_reduced(older)).poll(&mut cx), Poll::Ready(shrunk));
         }
         assert!(shake(&server.config(), &clients[0]).is_err());
-        // Who comes now is none of these, whatever is renewed.
+        // A connection that begins now is not affected, whatever is renewed.
         let (young, held) = connect(1);
         held.end().unwrap();
         let mut told = pin!(server.trust_reduced(young));
@@ -317,7 +320,7 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
         trusting(&both, &mut volume);
         assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
         assert_eq!((count.0.load(Ordering::SeqCst), server.status().trust_reduced), (1, Some(shrunk)));
-        // Waits that were given up are forgotten.
+        // Waits that were dropped keep no waker.
         for _ in 0..100 {
             assert_eq!(pin!(server.trust_reduced(young)).poll(&mut cx), Poll::Pending);
         }
@@ -326,7 +329,7 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
     }
 }
 
-/// Checks: INV-11, INV-09. The example's server, over TCP.
+/// Checks: INV-11, INV-09. The server of the example, over TCP.
 #[test]
 fn inv09_inv11_a_server_that_drains_ends_the_connections_of_a_trust_that_has_gone_and_no_other() {
     use tokio::{
@@ -350,7 +353,7 @@ fn inv09_inv11_a_server_that_drains_ends_the_connections_of_a_trust_that_has_gon
                 volume.publish_in_one_tick(&files(&pair, cas));
                 server.clone()
             };
-            // Asks for an echo: whether it came.
+            // Sends a message, and returns whether its echo arrived.
             let echo = async |stream: &mut tokio_rustls::client::TlsStream<TcpStream>| {
                 stream.write_all(b"still").await?;
                 let mut heard = [0; 5];
@@ -359,7 +362,7 @@ fn inv09_inv11_a_server_that_drains_ends_the_connections_of_a_trust_that_has_gon
                 std::io::Result::Ok(())
             };
             let connect = async |of: usize| {
-                // Either CA's client has to verify the servers of the second.
+                // Clients of both CAs trust the servers of the second generation.
                 let client = common::client_showing(&[&all[1]], Some(&all[of]), &[version]);
                 let tcp = TcpStream::connect(address).await?;
                 let name = "localhost".try_into().unwrap();

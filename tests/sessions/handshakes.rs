@@ -1,4 +1,4 @@
-//! Handshakes while the configuration is swapped beneath them: none fails, none mixes two generations.
+//! Handshakes while the configuration is swapped: none fails, and none mixes two generations.
 
 use std::sync::{
     Arc, Barrier,
@@ -11,10 +11,11 @@ use rustls_reload::{ClientAuth, Timing};
 
 const RELOADS: usize = 50;
 const THREADS: usize = 2;
-/// Begun and ended by each thread around each reload, besides the one that is held over it.
+/// Number of handshakes that each thread makes around each reload, besides the one that it holds
+/// over it.
 const AROUND: usize = 4;
 
-/// Which generation a handshake belongs to; panics if its two halves belong to two.
+/// Returns the generation of a handshake. Panics if its two sides belong to different ones.
 fn whole(shaken: &Shaken, generations: &[Generation]) -> usize {
     let server = generations.iter().position(|g| g.server.leaf == *shaken.leaf()).unwrap();
     let client = shaken.client.as_ref().expect("required");
@@ -44,11 +45,11 @@ fn inv01_inv04_no_handshake_fails_or_mixes_generations_while_fifty_reloads_go_on
                 let clients = [client(generations, &[&TLS12]), client(generations, &[&TLS13])];
                 let mut newest = 0;
                 for reload in 1..=RELOADS {
-                    // Half-way before the swap ...
+                    // One handshake is half-way before the swap.
                     let before = reloader.config();
                     let held = Handshake::begin(before, &clients[(thread + reload) % 2]).unwrap();
                     gate.wait();
-                    // ... some while it goes on ...
+                    // Several handshakes are made during the swap.
                     for i in 0..AROUND {
                         let shaken = common::shake(&reloader.config(), &clients[i % 2]).unwrap();
                         let generation = whole(&shaken, generations);
@@ -58,7 +59,7 @@ fn inv01_inv04_no_handshake_fails_or_mixes_generations_while_fifty_reloads_go_on
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                     gate.wait();
-                    // ... and ended after it, as what it began as.
+                    // The first one ends after the swap, in the generation that it began with.
                     assert_eq!(reloader.current().generation, reload as u64 + 1);
                     let generation = whole(&held.end().unwrap(), generations);
                     assert_eq!(generation, reload - 1, "it ends under its own snapshot");
@@ -142,7 +143,7 @@ fn inv07_the_tokio_acceptor_serves_over_tcp_what_is_served_at_that_moment() {
             let shown = accepted.stream.get_ref().1.peer_certificates().unwrap();
             assert_eq!(shown[0], generations[i].client.leaf);
         }
-        // A connection opened before still works.
+        // A connection that was opened before still works.
         old_client.write_all(b"still").await.unwrap();
         let mut heard = [0; 5];
         old.stream.read_exact(&mut heard).await.unwrap();

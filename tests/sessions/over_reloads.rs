@@ -1,4 +1,5 @@
-//! Sessions over reloads: they go on over a renewal, and none of them outlives what it was made under.
+//! Sessions over reloads: they go on over a renewal, and none outlives the trust that it was made
+//! under.
 
 use std::{process::Command, sync::Arc};
 
@@ -16,22 +17,22 @@ use rustls::{
 use rustls_reload::{ClientAuth, Layer, Reload};
 use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
-/// A chain, its key and a bundle of client CAs.
+/// Returns a chain, its key and a bundle of client CAs as files.
 fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
 }
 
-/// The CAs of these generations in one bundle.
+/// Returns the CAs of these generations in one bundle.
 fn bundle(generations: &[&Generation]) -> String {
     generations.iter().map(|generation| generation.ca.pem.as_str()).collect()
 }
 
-/// Another certificate for the server of this generation, with another key.
+/// Makes another certificate with another key for the server of this generation.
 fn renewed(generation: &Generation) -> Pair {
     generation.ca.issue(&Subject::server("localhost"), &PrivateKey::p256())
 }
 
-/// A client that has shaken hands once in full and once by resumption.
+/// Returns a client that has made one full handshake and one by resumption.
 fn resuming(server: &Sessions, of: &[Generation], kind: Kind) -> Result<Arc<ClientConfig>, String> {
     let client = client(of, &[kind.0]);
     for resumed in [false, true] {
@@ -43,7 +44,8 @@ fn resuming(server: &Sessions, of: &[Generation], kind: Kind) -> Result<Arc<Clie
     Ok(client)
 }
 
-/// A client of a CA that is then taken away, and given back: what it may do is said by the error.
+/// Makes sessions of a client whose CA is then removed and added again. The error describes a
+/// session that resumed wrongly.
 fn outlives(kind: Kind, rule: Rule) -> Result<(), String> {
     let all = generations(2);
     let (one, two) = all.split_at(1);
@@ -69,7 +71,8 @@ fn outlives(kind: Kind, rule: Rule) -> Result<(), String> {
 fn inv09_a_session_does_not_resume_once_its_client_ca_is_gone_nor_when_it_is_back() {
     for kind in KINDS {
         assert_eq!(outlives(kind, Rule::Shipped), Ok(()), "{kind:?}");
-        // The same check catches who shares both, and who goes by what is trusted instead of counting.
+        // The check also catches the rule that shares the storage, and the rule that identifies it
+        // by the trust instead of counting.
         for rule in [Rule::SharesAlways, Rule::Hashes] {
             let why = outlives(kind, rule).unwrap_err();
             println!("{rule:?}, {:?}, tickets {}: {why}", kind.0.version, kind.1);
@@ -80,7 +83,8 @@ fn inv09_a_session_does_not_resume_once_its_client_ca_is_gone_nor_when_it_is_bac
     }
 }
 
-/// Whether sessions go on over renewals of the same names, by another CA and with another key.
+/// Checks that sessions go on over renewals with the same names, by another CA and with another
+/// key.
 fn goes_on(kind: Kind, rule: Rule) -> Result<(), String> {
     let all = generations(2);
     let cas = bundle(&[&all[0], &all[1]]);
@@ -126,7 +130,8 @@ fn inv09_order_and_duplicates_of_client_cas_do_not_matter_and_a_name_does() {
         let client = resuming(&server, &all, kind).unwrap();
         server.publish(&files(pair, &back), "localhost");
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
-        // The same key, the same CA, and one name more: a session of the leaf that had it not is none of this one.
+        // The key and the CA are the same, with one more name: sessions of the leaf without the
+        // name do not resume.
         let mut subject = Subject::server("localhost");
         subject.names.push("other.example".to_owned());
         let more = all[0].ca.issue(&subject, &PrivateKey::from_pem(&pair.key));
@@ -134,7 +139,7 @@ fn inv09_order_and_duplicates_of_client_cas_do_not_matter_and_a_name_does() {
         assert_eq!(server.reloader.current().value.trust_epoch(), 2);
         assert!(!shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
-        // The other order of the names is the same names.
+        // Another order of the names makes no difference.
         subject.names.reverse();
         let turned = all[0].ca.issue(&subject, &PrivateKey::p256());
         server.publish(&files(&turned, &back), "other.example, localhost");
@@ -147,7 +152,7 @@ fn inv09_order_and_duplicates_of_client_cas_do_not_matter_and_a_name_does() {
 fn inv09_each_name_counts_of_any_kind_and_however_many() {
     let ca = &generations(1)[0].ca;
     let many = |last: &str| {
-        // More than are told of a leaf.
+        // More names than an event lists.
         let mut subject = Subject::server("localhost");
         subject.names.extend((0..1100).map(|i| format!("host-{i}.example")).chain([last.to_owned()]));
         ca.issue(&subject, &PrivateKey::p256())
@@ -169,7 +174,7 @@ fn inv09_each_name_counts_of_any_kind_and_however_many() {
         (many("b.example"), 2),
         (named("spiffe://a/b"), 3),
         (named("spiffe://a/c"), 4),
-        // Without alternative names the common names are, and without any the subject is.
+        // Without alternative names the common names count, and without common names the subject.
         (made("/O=1/CN=localhost", ""), 5),
         (made("/O=2/CN=localhost", ""), 5),
         (made("/O=2/CN=other", ""), 6),
@@ -211,7 +216,7 @@ fn inv09_a_handshake_begun_before_a_change_of_trust_ends_under_it_and_plants_no_
         let both = bundle(&[&all[0], &all[1]]);
         let pair = &all[0].server;
         let mut server = Sessions::new(&files(pair, &both), "localhost", kind.1, Rule::Shipped);
-        // One that begins in full, and one that begins by resumption.
+        // One client begins a full handshake, and one begins by resumption.
         let clients = [client(&all[..1], &[kind.0]), resuming(&server, &all[..1], kind).unwrap()];
         let held = clients.each_ref().map(|client| Handshake::begin(server.current(), client).unwrap());
         server.publish(&files(pair, &all[1].ca.pem), "localhost");
@@ -233,7 +238,8 @@ fn inv09_a_refused_or_held_candidate_leaves_the_sessions_as_they_are() {
         let mut server = Sessions::new(&files(pair, &all[0].ca.pem), "localhost", kind.1, Rule::Shipped);
         let client = resuming(&server, &all, kind).unwrap();
         let before = server.reloader.current();
-        // Another trust and a key of another pair; another trust and a date to come.
+        // One candidate has another trust and a key of another pair; the other has another trust
+        // and a date in the future.
         let mismatch = Pair { key: all[1].server.key.clone(), ..pair.clone() };
         let refused = server.publish(&files(&mismatch, &all[1].ca.pem), "localhost");
         assert!(matches!(refused, Reload::Refused(_)), "{refused:?}");
@@ -244,7 +250,8 @@ fn inv09_a_refused_or_held_candidate_leaves_the_sessions_as_they_are() {
         assert!(matches!(held, Reload::Deferred(_)), "{held:?}");
         assert!(Arc::ptr_eq(&before, &server.reloader.current()));
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
-        // Neither was counted: this is the served trust still, and then the one after it.
+        // Neither candidate counted: the next publication is in the served trust, and the one after
+        // it in the next.
         server.publish(&files(&renewed(&all[0]), &all[0].ca.pem), "localhost");
         assert_eq!(server.reloader.current().value.trust_epoch(), 1);
         assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
@@ -253,8 +260,8 @@ fn inv09_a_refused_or_held_candidate_leaves_the_sessions_as_they_are() {
     }
 }
 
-/// Not a matter of trust: a session of TLS 1.2 is bound to the kind of the key by its cipher suite, and those of TLS 1.3
-/// are not.
+/// This is independent of trust: the cipher suite binds a session of TLS 1.2 to the kind of the
+/// key, which is not so in TLS 1.3.
 #[test]
 fn inv09_another_kind_of_key_keeps_sessions_of_tls_1_3_and_loses_those_of_tls_1_2() {
     let all = generations(1);
@@ -346,7 +353,7 @@ fn inv09_ticket_keys_that_come_back_are_refused_at_the_reload() {
     let mut made = 0;
     let make = move || {
         made += 1;
-        // Two at the start, and then the first again.
+        // The first two ticketers are new, as at the start; the third is the first one again.
         if made == 2 { Ticketer::new() } else { Ok(Arc::clone(&first)) }
     };
     let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Optional).tickets(make);

@@ -1,5 +1,5 @@
-//! A hundred clients that come again and again while the pair is renewed: each of them resumes each time, as long as the
-//! cache has room for their sessions, and none once its CA is gone.
+//! A hundred clients connect repeatedly while the pair is renewed. Each of them resumes each time,
+//! as long as the cache has room for their sessions, and none resumes once its CA is removed.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use rustls_reload::{ClientAuth, Reload, ServerReloader};
 use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
 const CLIENTS: usize = 100;
-/// How often each of them comes.
+/// Number of handshakes of each client.
 const ROUNDS: usize = 5;
-/// Handshakes between two renewals: about what a core does in 10 ms.
+/// Number of handshakes between two renewals: about the work of a core in 10 ms.
 const BETWEEN: usize = 10;
 
 fn clients(of: &Generation, kind: Kind) -> Vec<Arc<ClientConfig>> {
@@ -23,13 +23,13 @@ fn clients(of: &Generation, kind: Kind) -> Vec<Arc<ClientConfig>> {
     (0..CLIENTS).map(|_| client(of, &[kind.0])).collect()
 }
 
-/// Pairs of one name to renew with.
+/// Makes pairs of one name, for the renewals.
 fn pairs(of: &Generation) -> Vec<Pair> {
     let subject = Subject::server("localhost");
     (0..8).map(|_| of.ca.issue(&subject, &PrivateKey::p256())).collect()
 }
 
-/// How many of the handshakes of all rounds but the first are resumed, and over how many renewals.
+/// Returns how many handshakes of all rounds but the first are resumed, and the number of renewals.
 fn rate(all: &[Generation], kind: Kind, rule: Rule) -> (usize, usize) {
     let (pairs, cas) = (pairs(&all[0]), all[0].ca.pem.clone() + &all[1].ca.pem);
     let files = |pair: &'_ Pair, cas: &'_ str| {
@@ -54,7 +54,7 @@ fn rate(all: &[Generation], kind: Kind, rule: Rule) -> (usize, usize) {
             assert!(round > 0 || resumed == 0);
         }
     }
-    // The CA of all of them goes.
+    // The CA of all clients is removed.
     assert_eq!(publish(&mut server, &pairs[0], &all[1].ca.pem), Reload::Reloaded);
     let let_in = clients.iter().filter(|client| shake(&server.current(), client).is_ok()).count();
     assert!(rule != Rule::Shipped || let_in == 0, "{let_in} let in after their CA was removed");
@@ -80,7 +80,8 @@ fn inv08_inv09_a_hundred_clients_resume_over_renewals_and_none_of_them_after_its
     assert_eq!(resumed, 0, "ten renewals lie between two handshakes of a client");
 }
 
-/// How many of a hundred clients of TLS 1.3 resume in the third round, with room for so many sessions.
+/// Returns how many of a hundred clients of TLS 1.3 resume in the third round, with room for this
+/// many sessions.
 fn with_room(all: &[Generation], sessions: usize) -> usize {
     let mut volume = Volume::of(&all[0]);
     let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);

@@ -1,7 +1,9 @@
-//! The rule of resumption over random rows of renewals, changes of trust and handshakes, some of them held over a reload:
-//! what the server does against an oracle that counts epochs. Checks: INV-08, INV-09, INV-11.
+//! The rule of resumption over random series of renewals, changes of trust and handshakes, some of
+//! which last over a reload. An oracle that counts epochs checks the server.
+//! Checks: INV-08, INV-09, INV-11.
 //!
-//! Engine: generated. `RESUMPTION_CASES` says how many rows for each kind of session, `RESUMPTION_SEED` which.
+//! Engine: generated. `RESUMPTION_CASES` sets the number of series for each kind of session,
+//! `RESUMPTION_SEED` their seed.
 
 use std::{
     cell::Cell,
@@ -23,29 +25,29 @@ use rustls::{ClientConfig, Error as TlsError, pki_types::CertificateDer, version
 use rustls_reload::{Event, Events, Reload, ServerTls};
 use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
-/// Tickets of one server that rustls's client keeps.
+/// Number of tickets of one server that rustls's client keeps.
 const KEPT: usize = 8;
 const CLIENTS: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// A new certificate of the same names, with another key, by either CA.
+    /// A new certificate with the same names and another key, by either CA.
     Renew(usize),
     /// Another set of client CAs, in either order.
     Trust(&'static [usize]),
-    /// The certificate has this name as well, or not.
+    /// The certificate has this name as well, or does not.
     Name(bool),
-    /// The lists of both CAs name their client or do not, and are so new.
+    /// The lists of both CAs revoke their client or do not, and have this issue.
     Revoke([bool; CLIENTS], usize),
-    /// The same bytes.
+    /// Equal bytes are written again.
     Rewrite,
-    /// Another trust with a key of somebody else.
+    /// Another trust with the key of another pair.
     Broken,
-    /// A client shakes hands.
+    /// A client makes a handshake.
     Shake(usize),
-    /// A client begins to, and ends once something else has happened.
+    /// A client begins a handshake, which ends after other operations.
     Hold(usize),
-    /// The handshake that was held longest ends.
+    /// The handshake that was begun first ends.
     End,
 }
 
@@ -64,16 +66,16 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Pairs of each set of names.
+/// Number of pairs for each set of names.
 const PAIRS: usize = 4;
-/// Revocation lists that name the same: with other dates and numbers.
+/// Number of revocation lists with equal entries, and with different dates and numbers.
 const ISSUES: usize = 3;
 
-/// What all rows have in common: making keys takes longest.
+/// Shared by all series, because making keys takes the most time.
 struct Stock {
     cas: Vec<Generation>,
     pairs: [Vec<Pair>; 2],
-    /// Of each CA, naming nobody or its client.
+    /// The lists of each CA: empty ones, and ones that revoke its client.
     lists: Vec<[Vec<String>; 2]>,
 }
 
@@ -93,10 +95,10 @@ static STOCK: LazyLock<Stock> = LazyLock::new(|| {
     Stock { cas, pairs, lists }
 });
 
-/// What is trusted: the CAs, in order, whether there is a second name, and whose client is revoked.
+/// The trust: the CAs in order, whether there is a second name, and which clients are revoked.
 type Trusted = (Vec<usize>, bool, [bool; CLIENTS]);
 
-/// The oracle: a session resumes in the epoch that it was made in, and epochs are counted.
+/// The oracle: a session resumes only in the epoch that it was made in, and epochs are counted.
 struct Oracle {
     epoch: u64,
     trusted: Trusted,
@@ -108,7 +110,7 @@ impl Oracle {
         self.trusted = trusted;
     }
 
-    /// Whether a CA goes with it, or a list comes to name somebody.
+    /// Returns whether a CA is removed, or a list newly revokes a client.
     fn shrinks(&self, trusted: &Trusted) -> bool {
         self.trusted.0.iter().any(|ca| !trusted.0.contains(ca))
             || self.trusted.2.iter().zip(trusted.2).any(|(was, now)| now && !was)
@@ -119,13 +121,13 @@ impl Oracle {
     }
 }
 
-/// A client and the epochs of the sessions that it has, the one that it offers next last.
+/// A client and the epochs of its sessions, with the one that it offers next at the end.
 struct Client {
     config: Arc<ClientConfig>,
     sessions: Vec<u64>,
 }
 
-/// A handshake that has begun: whose it is, in which epoch, and how it has to end.
+/// A handshake that has begun: its client, its epoch, and its expected end.
 struct Begun {
     handshake: Result<Handshake, TlsError>,
     client: usize,
@@ -145,12 +147,12 @@ struct World {
     held: Vec<Begun>,
     events: Events<ServerTls>,
     seen: Seen,
-    /// How often trust shrank.
+    /// The number of reductions of trust.
     shrank: usize,
 }
 
-/// How handshakes ended, so that a row that tried nothing is seen: resumed, in full with a session of another epoch, in
-/// full with none, refused.
+/// The numbers of handshakes by their end: resumed, in full with a session of another epoch, in
+/// full without a session, refused. A series that tests nothing is noticed by them.
 type Seen = [usize; 4];
 
 impl World {
@@ -181,10 +183,10 @@ impl World {
         let mut trusted = self.oracle.trusted.clone();
         match op {
             Op::Renew(pair) => self.pair = *pair,
-            // The order is the publisher's, and says nothing about trust.
+            // The order of the CAs does not change the trust.
             Op::Trust(cas) => trusted.0 = cas.to_vec(),
             Op::Name(more) => trusted.1 = *more,
-            // Nor do the dates of a list.
+            // The dates of a list do not change the trust.
             Op::Revoke(revoked, issue) => (trusted.2, self.issue) = (*revoked, *issue),
             Op::Rewrite => {}
             Op::Broken => return self.broken(),
@@ -214,7 +216,7 @@ impl World {
         }
     }
 
-    /// Whether it was told that trust shrank, and of which epoch: if and only if it did.
+    /// Checks that a reduction of trust is reported with its epoch if and only if there was one.
     fn told(&mut self, shrinks: bool) -> Result<(), String> {
         let shrunk = common::drain(&mut self.events).into_iter().filter_map(|event| match *event {
             Event::TrustReduced { epoch, .. } => Some(epoch),
@@ -275,14 +277,15 @@ impl World {
             return Err("INV-09: the session of somebody else".into());
         }
         let sessions = &mut self.clients[client].sessions;
-        // Two tickets for each handshake of TLS 1.3, in the place of one of the others.
+        // Each handshake of TLS 1.3 brings two tickets, which replace the oldest ones.
         sessions.extend([epoch, epoch]);
         sessions.drain(..sessions.len().saturating_sub(KEPT));
         Ok(())
     }
 }
 
-/// Runs `with` on the files of a pair and what is trusted, and the names by which a wrong rule may go.
+/// Runs `with` on the files of a pair and a trust, and on the names by which a wrong rule may
+/// decide.
 fn with_files<R>(
     pair: usize,
     issue: usize,
@@ -303,7 +306,8 @@ fn with_files<R>(
     with(&files, if *more { "both" } else { "one" })
 }
 
-/// Shows a rule so many rows, and says how they ended and how often trust shrank; the error is that of the shortest row that it was caught by.
+/// Runs a rule on many series. Returns their number, how the handshakes ended, and the number of
+/// reductions of trust. The error is that of the shortest series that catches the rule.
 fn rows(kind: Kind, rule: Rule, longest: usize) -> Result<(u32, Seen, usize), String> {
     let number = |name: &str, default| std::env::var(name).map_or(default, |set| set.parse().unwrap());
     let (cases, seed) = (number("RESUMPTION_CASES", 24), number("RESUMPTION_SEED", 1));
@@ -344,7 +348,8 @@ fn inv08_inv09_sessions_resume_in_their_epoch_and_in_no_other() {
 
 #[test]
 fn each_wrong_rule_is_caught() {
-    // Each version and each place for sessions once: the shorter rows of `tests/sessions/over_reloads.rs` go over all four.
+    // Each version and each storage of sessions is used once here. The shorter series of
+    // `tests/sessions/over_reloads.rs` cover all four.
     let rules = [
         (Rule::SharesAlways, "INV-09"),
         (Rule::Hashes, "INV-09"),
