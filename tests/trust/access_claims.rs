@@ -20,10 +20,10 @@ use crate::common;
 use scenarios::SCENARIOS;
 
 const CLAIMS: &str = include_str!("access_claims/claims.txt");
-/// A sentence that speaks of clients and claims nothing about who is let in.
+/// The label of sentences that mention clients without a claim about access.
 const NONE: &str = "none";
 
-/// The listed sentences, each with its scenario.
+/// Returns the listed sentences, each with its scenario.
 fn listed() -> BTreeMap<String, String> {
     let lines = CLAIMS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let split = |line: &str| {
@@ -38,7 +38,7 @@ fn say(count: &str) {
     let _ = writeln!(std::io::stderr(), "{count}");
 }
 
-/// Whether this is a test as FILE::FUNCTION.
+/// Returns whether `name` is a test in the form FILE::FUNCTION.
 fn is_a_test(name: &str) -> bool {
     let Some((file, function)) = name.split_once("::") else { return false };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -81,7 +81,8 @@ fn inv16_each_scenario_makes_the_handshakes_that_its_sentences_claim() {
     say(&format!("access: {} scenarios, {handshakes} handshakes", counts.len()));
 }
 
-/// Checks: INV-16. Engine: generated. Each sentence is found under each word that speaks of access.
+/// Checks: INV-16. Engine: generated. A sentence with any word about access is found in each kind
+/// of text.
 #[test]
 fn inv16_a_new_sentence_about_access_is_found_in_each_kind_of_text() {
     let mut found = 0;

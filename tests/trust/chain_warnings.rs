@@ -1,4 +1,4 @@
-//! Warnings about a chain are true: each one is compared with the handshake of a client that has the root.
+//! Checks that warnings about a chain are true, by the handshake of a client that has the root.
 //!
 //! Checks: INV-16
 
@@ -14,8 +14,8 @@ const NOT_ISSUED: &str = "is not issued by the one behind it";
 const NOT_CHECKED: &str = "was not checked";
 const MUST_STAPLE: &str = "must-staple";
 
-/// Whether a client that has `root` and nothing else completes a handshake with `pair`, and the
-/// warnings of `check`.
+/// Returns whether a client that trusts only `root` completes a handshake with `pair`, and the
+/// warnings of an inspection.
 fn outcome(root: &Authority, pair: &Pair) -> (bool, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let paths = write(dir.path(), "tls", pair);
@@ -55,12 +55,12 @@ fn inv16_each_chain_warning_agrees_with_the_handshake_of_a_client() {
     let stranger = root.intermediate("Other CA");
     let other_root = Authority::root("Root");
     let leaf = leaf_of(&issuer);
-    // The certificate of an end entity in the place of an issuer's: its holder has a key that signs.
+    // The certificate of an end entity instead of an issuer's. Its holder has a key that can sign.
     let end_entity = PrivateKey::p256();
     let posing = root.issue(&Subject::server("Posing CA"), &end_entity);
     let posed = Authority::posing("Posing CA", &end_entity);
     let must_staple = issuer.issue_must_staple(&Subject::server("localhost"), &PrivateKey::p256());
-    // (chain, whether the client takes it, warnings)
+    // The rows: chain, whether the client accepts it, warnings.
     let rows: [(&str, Pair, bool, &[&str]); 10] = [
         ("the issuer", behind(&leaf, &[&issuer.pem]), true, &[]),
         ("the issuer and the root", behind(&leaf, &[&issuer.pem, &root.pem]), true, &[]),
@@ -83,7 +83,7 @@ fn inv16_each_chain_warning_agrees_with_the_handshake_of_a_client() {
     }
 }
 
-/// OpenSSL verifies each certificate of a chain by the one behind it as the warnings say.
+/// OpenSSL verifies each certificate of a chain by the next one, as the warnings say.
 #[test]
 fn inv16_openssl_verify_fails_where_another_key_is_reported() {
     let root = Authority::root("Root");
@@ -106,7 +106,7 @@ fn inv16_openssl_verify_fails_where_another_key_is_reported() {
     }
 }
 
-/// `check` warns of every chain that would be served, not of the default pair's alone.
+/// An inspection warns about every served chain, not only about the default pair's.
 #[test]
 fn inv16_the_chain_of_a_further_pair_is_warned_of_at_its_path() {
     let root = Authority::root("Root");

@@ -24,17 +24,18 @@ fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
 }
 
-/// A server that requires a client of this bundle, and what it warned of.
+/// Loads a server that requires a client of this bundle. Returns it and its warnings.
 fn server(generation: &Generation, bundle: &str) -> Result<(ServerReloader, Vec<Error>), Error> {
     let volume = Volume::in_memory(&files(&generation.server, bundle)).private();
-    // Files that were just written are looked at again after the settle time; nobody writes here.
+    // With the default settle time, a load would wait for files that were just written. Here no
+    // writer is left.
     let at_once = Timing { settle: Duration::ZERO, tie_recheck: Duration::ZERO, ..common::quick() };
     let server = || volume.server().timing(at_once).client_ca(volume.path("ca.crt"), ClientAuth::Required);
     let loaded = server().load()?;
     Ok((loaded, server().inspect(Duration::ZERO).warnings))
 }
 
-/// Whether the server lets a client in, asked with each version of the protocol.
+/// Returns whether the server lets a client in, with each version of the protocol.
 fn lets_in(config: &Arc<ServerConfig>, generation: &Generation, client: &Pair) -> bool {
     let answers = [&rustls::version::TLS12, &rustls::version::TLS13].map(|version| {
         let client = client_with(&[&generation.ca], Some(client), &[version]);
@@ -44,7 +45,7 @@ fn lets_in(config: &Arc<ServerConfig>, generation: &Generation, client: &Pair) -
     answers[0]
 }
 
-/// What the command says of the client.
+/// Returns whether the `openssl` command accepts the client.
 fn openssl_lets_in(dir: &Path, row: &Row) -> bool {
     for (name, text) in [("ca", &row.ca), ("client", &row.client.chain), ("between", &row.between)] {
         fs::write(dir.join(name), text).unwrap();
@@ -55,7 +56,7 @@ fn openssl_lets_in(dir: &Path, row: &Row) -> bool {
         .success()
 }
 
-/// The configuration that rustls makes of the CA by itself.
+/// Returns the configuration of rustls alone with the CA.
 fn bare(generation: &Generation, row: &Row) -> Arc<ServerConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(pem::ca_bundle(row.ca.as_bytes()).unwrap().remove(0)).unwrap();
@@ -69,7 +70,7 @@ fn bare(generation: &Generation, row: &Row) -> Arc<ServerConfig> {
     Arc::new(config.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(resolver)))
 }
 
-/// What became of a row.
+/// The results of a row.
 struct Seen {
     name: &'static str,
     openssl: bool,
@@ -81,7 +82,7 @@ fn see(dir: &Path, generation: &Generation, row: &Row) -> Seen {
     let name = row.name;
     let openssl = openssl_lets_in(dir, row);
     let rustls = lets_in(&bare(generation, row), generation, &row.client);
-    // Beside a CA that nothing is wrong with, and alone.
+    // The CA is loaded beside a valid one, and then alone.
     let beside = format!("{}{}", generation.ca.pem, row.ca);
     let (both, warnings) = server(generation, &beside).unwrap();
     assert!(lets_in(&both.config(), generation, &generation.client), "{name}: the CA beside it");
@@ -124,7 +125,7 @@ fn see(dir: &Path, generation: &Generation, row: &Row) -> Seen {
     Seen { name, openssl, rustls, here }
 }
 
-/// Rows in which OpenSSL and this differ, for a reason that the manual gives.
+/// Rows in which OpenSSL and this crate differ, for a reason that the manual gives.
 const EXCUSED: [&str; 4] = [
     "pathLen 0, another CA between",
     "extended key usage any",
@@ -132,9 +133,9 @@ const EXCUSED: [&str; 4] = [
     "CA:TRUE, the client's own certificate",
 ];
 
-/// The rows that a way to look at anchors gets wrong: someone is let in without a word whom OpenSSL
-/// refuses, or is refused without a word whom it lets in; or a CA is left out by which OpenSSL and
-/// rustls both let clients in.
+/// Returns the rows that a way to check anchors gets wrong: a client is let in without a warning
+/// that OpenSSL refuses, or is refused without a warning that OpenSSL accepts; or a CA is left out
+/// by which OpenSSL and rustls both accept clients.
 fn wrong(rows: &[Seen], look: impl Fn(&Seen) -> &'static str) -> Vec<&'static str> {
     let is_wrong = |row: &&Seen| match look(row) {
         "lets in" => !row.openssl,
@@ -160,8 +161,8 @@ fn inv14_inv16_each_kind_of_client_ca_is_as_the_manual_says() {
     let written: Vec<_> = manual.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert_eq!(written, table, "{}", table.join("\n"));
     assert_eq!(wrong(&seen, |row| row.here), [""; 0]);
-    // Breaks: INV-14. An anchor that is checked by parsing only: whatever rustls does with it is
-    // served.
+    // Breaks: INV-14. An anchor that is checked only by parsing it: rustls alone decides about its
+    // clients.
     let parsed = wrong(&seen, |row| word(row.rustls));
     println!("an anchor checked by parsing only: {parsed:?}");
     assert!(
@@ -169,7 +170,7 @@ fn inv14_inv16_each_kind_of_client_ca_is_as_the_manual_says() {
             .iter()
             .all(|row| parsed.contains(row))
     );
-    // Breaks: INV-16. The dates of a client CA taken for those of its clients, as in an earlier
+    // Breaks: INV-16. The dates of a client CA count as those of its clients, as in an earlier
     // warning.
     let claimed = seen.iter().filter(|row| ["expired", "not valid yet"].contains(&row.name));
     assert!(claimed.clone().count() == 2 && claimed.into_iter().all(|row| row.here == "lets in, warns"));
@@ -184,7 +185,7 @@ fn inv03_inv14_a_reload_to_a_bundle_of_no_use_keeps_the_old_one() {
     let before = reloader.config();
     let (signer, _) = Signer::new();
     let bundles = [
-        // The server's own certificate in the place of the CA's.
+        // The server's own certificate instead of the CA's.
         generation.server.chain.clone(),
         authority("compressed", &signer, &signer.reshaped(2), &[basic(true, None)])
             + &authority(
@@ -209,13 +210,12 @@ fn inv03_inv14_a_reload_to_a_bundle_of_no_use_keeps_the_old_one() {
     }
 }
 
-/// A client CA before and after: the bundles, and whether each client that the first lets in is let
-/// in by the second.
+/// A client CA before and after a change: the bundles, and a client that the first bundle lets in.
 struct Change {
     what: &'static str,
     bundles: [String; 2],
     client: Pair,
-    /// Whether the anchors are the same.
+    /// Whether the anchors are equal.
     same: bool,
 }
 
@@ -289,7 +289,7 @@ fn changes() -> Vec<Change> {
     ]
 }
 
-/// What a server does at a change, with each kind of session.
+/// The results of a change, with each kind of session.
 struct After {
     let_in: bool,
     resumed: bool,
@@ -321,8 +321,8 @@ fn publish(change: &Change, kind: Kind, generation: &Generation) -> After {
     }
 }
 
-/// Whether a comparison of trust agrees with handshakes: a client that is refused now was reported,
-/// and nothing is reported while the anchors are the same.
+/// Checks that a comparison of trust agrees with handshakes: a client that is refused now was
+/// reported, and nothing is reported while the anchors are equal.
 fn agrees(change: &Change, seen: &After, reported: bool) -> Result<(), &'static str> {
     match (reported, seen.let_in) {
         (false, false) => Err("a client is refused and nothing was reported"),
@@ -395,6 +395,6 @@ fn inv16_a_hostile_subject_of_a_client_ca_stays_in_one_short_line() {
     for line in &lines {
         assert!(line.len() < 600 && !line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line}");
     }
-    // The trust that shrank, the warning, and the refusal twice.
+    // The lines are the reduced trust, the warning, and the refusal twice.
     assert_eq!(lines.len(), 4, "{lines:#?}");
 }

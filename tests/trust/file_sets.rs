@@ -1,5 +1,5 @@
-//! One example of each way in which one publisher could stop another: broken files in one set, changes in the other, and real
-//! handshakes for who is let in.
+//! One example of each way in which one publisher could stop another: files of one set are broken,
+//! the other set changes, and real handshakes show which clients are let in.
 //!
 //! Checks: INV-03, INV-09, INV-11, INV-14, INV-15.
 
@@ -18,7 +18,8 @@ use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A server's CA, a client CA with two clients, and four directories: pair, client CAs, two of revocation lists.
+/// A server's CA, a client CA with two clients, and four directories: pair, client CAs, and two
+/// with revocation lists.
 struct World {
     root: tempfile::TempDir,
     server_ca: Authority,
@@ -47,7 +48,7 @@ impl World {
 
     fn put(&self, name: &str, text: &str) {
         let path = self.path(name);
-        // Not beside it: in a directory of lists that would be one more file.
+        // Written elsewhere, because in a directory of lists it would be another list.
         let next = self.path("next");
         fs::write(&next, text).unwrap();
         fs::rename(next, path).unwrap();
@@ -62,7 +63,7 @@ impl World {
         self.put("tls/tls.key", &pair.key);
     }
 
-    /// A new list of the client CA, that names this client.
+    /// Writes a new list of the client CA that revokes this client.
     fn revoke(&self, client: &Pair, number: u64) {
         self.put("crl.d/own.crl", &list(&self.ca, &[client], number));
     }
@@ -78,7 +79,7 @@ impl World {
         shake(&server.config(), &client).is_ok()
     }
 
-    /// Whether the bad one and the good one are let in.
+    /// Returns whether the bad client and the good client are let in.
     fn both(&self, server: &ServerReloader) -> [bool; 2] {
         [&self.bad, &self.good].map(|shown| self.let_in(server, shown))
     }
@@ -90,7 +91,7 @@ fn list(of: &Authority, revoked: &[&Pair], number: u64) -> String {
     of.crl(&leaves, (now - HOUR + later, now + HOUR), number).pem
 }
 
-/// The path of the set that is refused, and why; one set only.
+/// Returns the path and the error of the only refused set.
 fn refused(server: &ServerReloader) -> Option<(PathBuf, Error)> {
     let status = server.status();
     let mut all =
@@ -103,8 +104,8 @@ fn refused(server: &ServerReloader) -> Option<(PathBuf, Error)> {
 
 type Spoil<'a> = (&'a str, &'a str, &'a (dyn Fn(&World) + Sync));
 
-/// Checks: INV-15. Each by its own publisher, with the driver at work: the set is named in event and status, and the
-/// server's certificate is renewed meanwhile.
+/// Checks: INV-15. Each set has its own publisher, and the driver runs. Event and status name the
+/// refused set, and the server's certificate is renewed meanwhile.
 #[test]
 fn inv15_broken_lists_refuse_their_set_and_pairs_are_renewed() {
     let write = |name: &'static str, text: &'static str| {
@@ -154,7 +155,8 @@ fn inv15_broken_lists_refuse_their_set_and_pairs_are_renewed() {
     });
 }
 
-/// Two directories of lists: what is broken in one keeps no list of the other from counting.
+/// There are two directories of lists. A broken file in one does not keep the lists of the other
+/// from counting.
 #[test]
 fn inv14_lists_of_one_directory_count_while_another_is_broken() {
     let world = World::new();
@@ -182,7 +184,8 @@ fn inv14_a_client_is_revoked_while_the_pair_is_broken() {
     assert_eq!(refused(&server).map(|(path, _)| path), Some(world.path("tls/tls.crt")));
 }
 
-/// Without the setting the bundle refuses the pair that came with it; with it each goes on by itself.
+/// Without the setting the bundle refuses the pair that came with it. With it each is loaded by
+/// itself.
 #[test]
 fn inv15_broken_client_cas_keep_no_pair_only_where_separate() {
     for separate in [false, true] {
@@ -197,7 +200,7 @@ fn inv15_broken_client_cas_keep_no_pair_only_where_separate() {
         let set = if separate { "ca/ca.crt" } else { "tls/tls.crt" };
         assert_eq!(refused(&server).map(|(path, _)| path), Some(world.path(set)));
         assert_eq!(world.both(&server), [true, true], "who is let in is decided by the last good bundle");
-        // The other way round: a pair that is broken keeps no CA from being trusted, where they are apart.
+        // With separate sets, a broken pair does not keep a CA from being trusted.
         let more = Authority::root("more");
         world.put("ca/ca.crt", &format!("{}{}", world.ca.pem, more.pem));
         world.put("crl.d/more.crl", &list(&more, &[], 1));
@@ -208,7 +211,7 @@ fn inv15_broken_client_cas_keep_no_pair_only_where_separate() {
     }
 }
 
-/// The events of revocation lists that the reloader has reported, since this was last asked.
+/// Returns the warnings about revocation lists since the last call.
 fn warnings(told: &Mutex<Vec<String>>) -> Vec<String> {
     std::mem::take(&mut *told.lock().unwrap())
 }
@@ -227,7 +230,7 @@ fn reporting(server: ServerBuilder) -> (ServerReloader, Arc<Mutex<Vec<String>>>)
     (server, told)
 }
 
-/// Returns the keys of the CAs of this name that have no list, as these warnings have it.
+/// Returns the keys of the CAs of this name that have no list according to these warnings.
 fn without_list(said: &[String], name: &str) -> Vec<String> {
     let begin = format!("there is no revocation list of CN={name} with the public key ");
     let key = |said: &String| {
@@ -238,7 +241,7 @@ fn without_list(said: &[String], name: &str) -> Vec<String> {
     said.iter().filter_map(key).collect()
 }
 
-/// Each key that a CA gets is reported once while it has no list: nobody whom it issues is let in.
+/// Each key of a CA without a list is reported once. Its clients are not let in.
 #[test]
 fn inv11_missing_list_is_reported_for_each_key_of_a_ca() {
     let world = World::new();
@@ -258,8 +261,9 @@ fn inv11_missing_list_is_reported_for_each_key_of_a_ca() {
     }
 }
 
-/// A CA gets another key under its old name. Its clients are refused until a list comes that the key has signed; the old
-/// key's, whom nobody trusts any more, as well; and the set of the CAs is not refused.
+/// A CA gets another key under its old name. Its clients are refused until a list signed by the new
+/// key arrives. Clients of the old key, which is no longer trusted, are refused too. The set of the
+/// CAs is not refused.
 #[test]
 fn inv14_clients_of_a_rekeyed_ca_wait_for_its_list() {
     let world = World::new();
@@ -274,19 +278,20 @@ fn inv14_clients_of_a_rekeyed_ca_wait_for_its_list() {
     let why = "the revocation list of CN=clients is not signed by any CA of that name";
     assert!(about_list.contains(why) && about_list.contains("own.crl"), "{about_list}");
     assert_eq!(without_list(std::slice::from_ref(about_ca), "clients").len(), 1, "{about_ca}");
-    // Other lists are taken meanwhile, and so is the old one issued anew.
+    // Other lists are accepted meanwhile, and so is the reissued list of the old key.
     world.revoke(&world.bad, 2);
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert!(!world.let_in(&server, &client));
     world.put("crl.d/new.crl", &list(&rekeyed, &[], 1));
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert_eq!((world.let_in(&server, &client), world.both(&server)), (true, [false, false]));
-    // A start takes it as well: the old list is beside one that counts.
+    // A start accepts the files as well, because the old list is beside one that counts.
     let again = world.builder().load().unwrap();
     assert_eq!((world.let_in(&again, &client), world.both(&again)), (true, [false, false]));
 }
 
-/// The other order: the list of the new key is refused while the old one is trusted, and taken once the new one is.
+/// In the other order, the list of the new key is refused while the old key is trusted, and
+/// accepted once the new key is.
 #[test]
 fn inv14_a_list_of_a_key_that_is_not_trusted_yet_waits() {
     let world = World::new();
@@ -319,13 +324,13 @@ fn inv14_clients_of_a_new_ca_wait_for_its_list() {
     world.put("other.d/more.crl", &list(&more, &[], 1));
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert!(world.let_in(&server, &client));
-    // A CA that goes may leave its list behind.
+    // A removed CA may leave its list behind.
     world.put("ca/ca.crt", &more.pem);
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert_eq!((world.let_in(&server, &client), world.both(&server)), (true, [false, false]));
 }
 
-/// Two publishers have lists of one CA: neither forgets what it alone knows.
+/// Two publishers have lists of one CA. Each keeps the revocations that only it has.
 #[test]
 fn inv14_a_set_keeps_its_list_of_a_ca_unless_another_is_as_new() {
     let world = World::new();
@@ -346,7 +351,7 @@ fn inv14_a_set_keeps_its_list_of_a_ca_unless_another_is_as_new() {
     assert_eq!((world.both(&server), refused(&server)), ([false, true], None));
 }
 
-/// Warnings about the files of one set are no matter of a change of another.
+/// Warnings about the files of one set do not concern a change of another.
 #[test]
 fn inv08_a_renewed_pair_repeats_no_warning_about_lists() {
     let world = World::new();
@@ -363,7 +368,8 @@ fn inv08_a_renewed_pair_repeats_no_warning_about_lists() {
     assert!(warnings(&told).concat().contains("older.crl"), "of its own set it does");
 }
 
-/// Files beside the client CAs are in their set, others are sets by directory, and one setting joins them all.
+/// Files beside the client CAs belong to their set, others form a set for each directory, and one
+/// setting joins them all.
 #[test]
 fn inv03_lists_form_sets_by_their_directories() {
     let world = World::new();
@@ -387,7 +393,7 @@ fn inv03_lists_form_sets_by_their_directories() {
     assert_eq!(names(world.builder().crls_with_client_ca(true)), paths(&["tls/tls.crt"]));
     let both = world.builder().separate_client_ca(true).crls_with_client_ca(true);
     assert_eq!(names(both), paths(&separate));
-    // A further pair keeps its place, in front of the sets of clients.
+    // A further pair keeps its place before the sets of clients.
     let pair = world.server_ca.issue(&Subject::server("a.test"), &PrivateKey::p256());
     world.put("further.crt", &pair.chain);
     world.put("further.key", &pair.key);

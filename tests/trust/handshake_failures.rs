@@ -1,5 +1,5 @@
-//! Each reason for a failed handshake comes of a real handshake that fails for it, in TLS 1.2 and
-//! 1.3. Checks: INV-16.
+//! Each reason for a failed handshake is tested by a real handshake that fails for it, in TLS 1.2
+//! and 1.3. Checks: INV-16.
 
 use std::{
     collections::BTreeSet,
@@ -41,7 +41,7 @@ type Version = &'static SupportedProtocolVersion;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A CA made with rcgen itself, for certificates that the factory does not make.
+/// A CA made with rcgen directly, for certificates that the factory does not make.
 struct Ca {
     issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
@@ -62,7 +62,7 @@ impl Ca {
         Self::new("Root", KeyPair::generate().unwrap(), |_| {})
     }
 
-    /// A client of it.
+    /// Makes a client of this CA.
     fn client(&self, change: impl FnOnce(&mut CertificateParams)) -> (CertificateDer<'static>, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["client.test".to_owned()]).unwrap();
@@ -82,7 +82,7 @@ fn der(key: &KeyPair) -> PrivateKeyDer<'static> {
     PrivatePkcs8KeyDer::from(key.serialize_der()).into()
 }
 
-/// A server whose clients this verifies, or that asks for none.
+/// A server whose clients this verifier checks, or that requests no certificate.
 fn server(of: &Generation, version: Version, verifier: Option<Arc<dyn ClientCertVerifier>>) -> ServerConfig {
     let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
     let config = match verifier {
@@ -102,7 +102,7 @@ fn verifier(
     verifier.enforce_revocation_expiration().build().unwrap()
 }
 
-/// A client that trusts the server and shows this, whatever key belongs to it.
+/// A client that trusts the server and shows this certificate, whichever key belongs to it.
 fn client(
     of: &Generation,
     provider: Arc<CryptoProvider>,
@@ -120,7 +120,7 @@ fn client(
         .with_client_cert_resolver(Arc::new(shown))
 }
 
-/// Runs a handshake and returns the result of the server's side.
+/// Makes a handshake and returns the result of the server's side.
 fn shake(server: ServerConfig, client: Arc<ClientConfig>) -> Result<(), TlsError> {
     let mut server = ServerConnection::new(Arc::new(server)).unwrap();
     let mut client = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
@@ -141,7 +141,7 @@ fn shake(server: ServerConfig, client: Arc<ClientConfig>) -> Result<(), TlsError
         let mut rest = answer.as_slice();
         while !rest.is_empty() {
             client.read_tls(&mut rest).unwrap();
-            // A client that gives up says so by an alert, which is sent next.
+            // A client that gives up reports it by an alert, which is sent next.
             if client.process_new_packets().is_err() {
                 break;
             }
@@ -153,7 +153,7 @@ fn shake(server: ServerConfig, client: Arc<ClientConfig>) -> Result<(), TlsError
     }
 }
 
-/// Handshakes that fail because of what the client shows.
+/// Returns handshakes that fail because of the client's certificate.
 fn by_certificate(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)> {
     let of = Generation::new(0);
     let ca = Ca::root();
@@ -199,7 +199,7 @@ fn by_certificate(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsErro
     ]
 }
 
-/// Handshakes that fail because of revocation lists.
+/// Returns handshakes that fail because of revocation lists.
 fn by_list(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)> {
     let (of, other) = (Generation::new(0), Authority::root("Other"));
     let now = SystemTime::now();
@@ -214,12 +214,12 @@ fn by_list(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)> {
         (Revoked, with(of.ca.crl(&[&of.client.leaf], window, 1))),
         (RevocationUnknown, with(other.crl(&[], window, 1))),
         (RevocationListExpired, with(of.ca.crl(&[], over, 1))),
-        // A list by the same name and another key.
+        // A list with the same issuer name, signed by another key.
         (RevocationListUnusable, with(Authority::root("CA 0").crl(&[], window, 1))),
     ]
 }
 
-/// Verifies nobody, and says no more than that.
+/// A verifier that refuses every client with a general error.
 #[derive(Debug)]
 struct Nobody(Arc<dyn ClientCertVerifier>);
 
@@ -260,7 +260,7 @@ impl ClientCertVerifier for Nobody {
     }
 }
 
-/// Has no certificate for anybody.
+/// A resolver without a certificate.
 #[derive(Debug)]
 struct Nothing;
 
@@ -270,7 +270,7 @@ impl ResolvesServerCert for Nothing {
     }
 }
 
-/// Does not know the time.
+/// A clock that does not know the time.
 #[derive(Debug)]
 struct NoClock;
 
@@ -280,7 +280,7 @@ impl TimeProvider for NoClock {
     }
 }
 
-/// The algorithms of ring without those of this scheme.
+/// Returns the algorithms of ring without those of this scheme.
 fn without(scheme: SignatureScheme) -> WebPkiSupportedAlgorithms {
     let whole = ring::default_provider().signature_verification_algorithms;
     let gone = whole.mapping.iter().find(|(of, _)| *of == scheme).unwrap().1[0].signature_alg_id();
@@ -288,7 +288,7 @@ fn without(scheme: SignatureScheme) -> WebPkiSupportedAlgorithms {
     WebPkiSupportedAlgorithms { all: left.leak(), mapping: whole.mapping }
 }
 
-/// Handshakes that fail because of settings of the two sides.
+/// Returns handshakes that fail because of the settings of the two sides.
 fn by_setting(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)> {
     let of = Generation::new(0);
     let own = || verifier(of.ca.der(), Vec::new());
@@ -298,7 +298,7 @@ fn by_setting(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)>
         change(&mut server);
         shake(server, Arc::new(shown(provider())))
     };
-    // The client's CA has a key that the server's provider verifies nothing of.
+    // The client's CA has a key whose signatures the server's provider cannot verify.
     let ed25519 = Ca::new("Ed25519", KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(), |_| {});
     let mut roots = RootCertStore::empty();
     roots.add(ed25519.der.clone()).unwrap();
@@ -313,7 +313,7 @@ fn by_setting(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)>
     let split = |of_client: bool| {
         let mut split = ring::default_provider();
         let mut first = true;
-        // Both sides have one suite of this version, and not the same.
+        // Each side has one suite of this version, and they differ.
         split
             .cipher_suites
             .retain(|suite| suite.version() == version && (std::mem::take(&mut first) != of_client));
@@ -356,7 +356,7 @@ fn inv16_each_reason_is_that_of_a_handshake_that_fails_for_it() {
         for (wanted, ended) in all {
             let Err(error) = ended else { panic!("{wanted:?} in {version:?}: it succeeded") };
             assert_eq!(HandshakeFailure::of(&error), wanted, "{version:?}: {error:?}");
-            // As tokio-rustls wraps it, and somebody else once more.
+            // The error is wrapped as by tokio-rustls, and once more as by another library.
             let wrapped = io::Error::new(io::ErrorKind::InvalidData, error);
             assert_eq!(HandshakeFailure::of_io(&wrapped), wanted, "{version:?}");
             let twice = io::Error::other(wrapped);
@@ -367,7 +367,8 @@ fn inv16_each_reason_is_that_of_a_handshake_that_fails_for_it() {
     assert_eq!(names.len(), 23, "two reasons share a name: {names:?}");
 }
 
-/// Sends these bytes instead of a handshake and goes, or stays; what the acceptor ends with.
+/// Sends these bytes instead of a handshake, and then leaves or stays. Returns the acceptor's
+/// failure.
 async fn says(acceptor: &rustls_reload::Acceptor, bytes: &[u8], stays: bool) -> HandshakeFailure {
     let (mut client, server) = tokio::io::duplex(4096);
     client.write_all(bytes).await.unwrap();
@@ -390,7 +391,7 @@ async fn inv16_reasons_of_clients_that_speak_no_tls_or_go_or_wait() {
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", true, NotTls),
         (b"SSH-2.0-OpenSSH_9.9\r\n", true, NotTls),
         (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", true, NotTls),
-        // A hello that ends in its own length, and one of no version.
+        // A hello that ends within its length field, and one with an unknown version.
         (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", true, Protocol),
         (b"\x16\x09\x01\x00\x05\x01\x00\x00\x01\x00", true, Protocol),
         (b"", false, ConnectionLost),

@@ -46,7 +46,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("server-dates", server_dates),
 ];
 
-/// A directory with a pair, a client CA and whatever a scenario adds.
+/// A directory with a pair, a client CA and the further files of a scenario.
 pub(crate) struct World {
     dir: tempfile::TempDir,
     servers: Authority,
@@ -82,7 +82,7 @@ impl World {
         fs::write(self.dir.path().join(name), bytes).unwrap();
     }
 
-    /// A list of the client CA that names these clients, due in so many days.
+    /// Returns a list of the client CA that revokes these clients and is due in so many days.
     fn list(&self, revoked: &[&Pair], days: i64, number: u64) -> Vec<u8> {
         list_of(&self.clients, revoked, days, number)
     }
@@ -91,7 +91,7 @@ impl World {
         server_in(self.dir.path()).client_ca(self.dir.path().join("ca.crt"), ClientAuth::Required)
     }
 
-    /// The same with the revocation lists of `ca.crl`.
+    /// Returns the builder with the revocation lists of `ca.crl`.
     fn with_list(&self) -> ServerBuilder {
         self.builder().crl(self.dir.path().join("ca.crl"))
     }
@@ -104,7 +104,7 @@ impl World {
         client_with(&[&self.servers], shown, rustls::ALL_VERSIONS)
     }
 
-    /// Whether a client that shows this is let in.
+    /// Returns whether a client that shows this pair is let in.
     fn lets_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
         self.takes(&server.config(), &self.client(Some(shown)))
     }
@@ -114,7 +114,7 @@ impl World {
         shake(server, client).is_ok()
     }
 
-    /// Whether the next handshake of this client resumes.
+    /// Returns whether the next handshake of this client resumes.
     fn resumes(&self, server: &ServerReloader, client: &Arc<ClientConfig>) -> bool {
         self.connect(server, client).resumed
     }
@@ -142,7 +142,8 @@ fn window(from: i64, to: i64) -> (SystemTime, SystemTime) {
     (at(from), at(to))
 }
 
-/// Clients of a CA that has expired, or is not valid yet, are let in: rustls asks no anchor's dates.
+/// Clients of a CA that has expired, or is not valid yet, are let in, because rustls does not check
+/// an anchor's dates.
 fn dates_of_client_cas(world: &World) {
     let client = world.issue("c");
     for (from, to) in [(-99, -9), (9, 99), (-9, 99)] {
@@ -172,7 +173,7 @@ fn revocation_unknown(world: &World) {
     assert!(world.lets_in(&server, &listed) && !world.lets_in(&server, &unlisted));
     let server = world.with_list().allow_unknown_revocation_status().load().unwrap();
     assert!(world.lets_in(&server, &listed) && world.lets_in(&server, &unlisted));
-    // Without any list nothing is asked.
+    // Without any list the status is not checked.
     let server = world.builder().load().unwrap();
     assert!(world.lets_in(&server, &unlisted));
 }
@@ -182,7 +183,7 @@ fn list_expired(world: &World) {
     world.write("ca.crl", world.list(&[&bad], -1, 1));
     let server = world.with_list().load().unwrap();
     assert!(!world.lets_in(&server, &good) && !world.lets_in(&server, &bad));
-    // Allowing what is unknown is another matter.
+    // Allowing an unknown status does not allow an expired list.
     let server = world.with_list().allow_unknown_revocation_status().load().unwrap();
     assert!(!world.lets_in(&server, &good));
     let server = world.with_list().ignore_revocation_expiration().load().unwrap();
@@ -195,7 +196,8 @@ fn list_expired(world: &World) {
     assert!(world.lets_in(&server, &good));
 }
 
-/// An older list than the served one is taken: what was revoked in between is let in again.
+/// An older list than the served one is accepted, and clients that were revoked in between are let
+/// in again.
 fn list_older(world: &World) {
     let bad = world.issue("bad");
     world.write("ca.crl", world.list(&[&bad], 9, 2));
@@ -242,7 +244,7 @@ fn leaf_only(world: &World) {
     let why = "no client whose certificate it issued itself is let in";
     let inspection = world.with_list().only_check_end_entity_revocation().inspect(Duration::ZERO);
     assert!(inspection.warnings.iter().any(|warning| warning.why().contains(why)), "{inspection:?}");
-    // The list of the CA itself has expired: the same holds.
+    // The list of the CA itself has expired, with the same result.
     world.write("ca.crl", [list_of(&between, &[], 9, 1), world.list(&[], -1, 1)].concat());
     let server = world.with_list().only_check_end_entity_revocation().load().unwrap();
     assert!(world.lets_in(&server, &client) && !world.lets_in(&server, &world.issue("direct")));
@@ -273,7 +275,7 @@ fn server_names(world: &World) {
     let (lax, strict) = (builder().load().unwrap(), builder().strict_names(true).load().unwrap());
     assert!(answered(&lax, "b.example").is_ok() && answered(&strict, "b.example").is_ok());
     assert!(answered(&lax, "localhost").is_ok() && answered(&strict, "localhost").is_ok());
-    // A client that names somebody else gets the default pair, whose name it does not take.
+    // A client that asks for another name gets the default pair, whose name it does not accept.
     let invalid = |outcome| matches!(outcome, Err(rustls::Error::InvalidCertificate(_)));
     assert!(invalid(answered(&lax, "other.example")));
     assert!(
@@ -301,7 +303,8 @@ fn sessions_over_renewal(world: &World) {
     }
 }
 
-/// No session goes on over another client CA, another revoked client or another name, also taken back.
+/// No session resumes over another client CA, another revoked client or another name, even once
+/// that is reverted.
 fn sessions_over_trust(world: &World) {
     let other = Authority::root("other");
     let (client, gone) = (world.issue("c"), world.issue("gone"));
@@ -355,7 +358,7 @@ fn sessions_of_a_name(world: &World) {
     assert!(!resumes("localhost") && resumes("localhost") && !resumes("b"));
 }
 
-/// A client certificate, or a list, that expires ends no session.
+/// The expiry of a client certificate or of a list ends no session.
 fn sessions_over_dates(world: &World) {
     let (from, to) = (SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(3600));
     let short = world.clients.issue(&Subject::client("c").valid(from, to), &PrivateKey::p256());
@@ -374,7 +377,7 @@ fn sessions_over_dates(world: &World) {
     }
 }
 
-/// The clock of a server, so many seconds ahead.
+/// A server's clock that is ahead by so many seconds.
 #[derive(Debug, Default)]
 struct Ahead(AtomicU64);
 
@@ -385,7 +388,7 @@ impl TimeProvider for Ahead {
     }
 }
 
-/// A configuration around `resolver()` keeps its sessions, also over a change of trust.
+/// A configuration around `resolver()` keeps its sessions, even over a change of trust.
 fn resolver(world: &World) {
     let server = world.builder().load().unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -435,7 +438,7 @@ fn handshake_under_way(world: &World) {
     assert!(!world.takes(&server.config(), &client), "its session is not in the new configuration");
 }
 
-/// A removed CA is reported as removed trust, a renewal of the pair and one more CA are not.
+/// A removed CA is reported as removed trust. A renewal of the pair and another CA are not.
 fn trust_reduced(world: &World) {
     let server = world.builder().load().unwrap();
     let client = world.issue("c");
@@ -458,7 +461,7 @@ fn trust_reduced(world: &World) {
     assert!(reduced(&server) && !world.lets_in(&server, &client));
 }
 
-/// A client whose clock is right refuses a leaf outside its dates, which a first load serves.
+/// A client with a correct clock refuses a leaf outside of its dates, which a first load serves.
 fn server_dates(world: &World) {
     for (from, to, taken) in [(-9, -1, false), (1, 9, false), (-9, 9, true)] {
         let (from, to) = window(from, to);

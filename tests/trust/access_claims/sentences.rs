@@ -1,4 +1,4 @@
-//! The sentences of the project that speak of who is let in.
+//! The sentences of the project about access.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Words of which a sentence about access has one.
+/// Each of these words makes a sentence one about access.
 pub(crate) const SPEAK_OF_ACCESS: [&str; 10] = [
     "let in",
     "lets in",
@@ -19,7 +19,7 @@ pub(crate) const SPEAK_OF_ACCESS: [&str; 10] = [
     "resuming",
     "resumption",
 ];
-/// Words about somebody who connects, and about what becomes of them: one of each is about access.
+/// A word about a client together with one about its outcome makes a sentence one about access.
 pub(crate) const SOMEBODY: [&str; 4] = ["client", "nobody", "handshake", "certificate"];
 pub(crate) const OUTCOMES: [&str; 6] = ["refuse", "refusing", "reject", "accepted", "accepts", "revoked"];
 
@@ -30,7 +30,7 @@ pub(crate) fn speaks_of_access(sentence: &str) -> bool {
     has(&SPEAK_OF_ACCESS) || has(&SOMEBODY) && has(&OUTCOMES)
 }
 
-/// Each sentence about access in what ships and in what people read, with its file.
+/// Returns each sentence about access in the code that ships and in the documents, with its file.
 pub(crate) fn about_access() -> BTreeMap<String, PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let texts = ["src", "cli/src", "README.md", "SECURITY.md"];
@@ -48,7 +48,8 @@ pub(crate) fn about_access() -> BTreeMap<String, PathBuf> {
         let text = fs::read_to_string(&path).unwrap();
         let sentences = match path.extension().and_then(|end| end.to_str()) {
             Some("rs") => of_code(&text),
-            // The rows of these tables are tried by tests of their own: tests/trust/client_cas, tests/load/vectors.
+            // Other tests cover the rows of these tables: tests/trust/client_cas,
+            // tests/load/vectors.
             Some("md") if path.ends_with("client_cas.md") || path.ends_with("inputs.md") => {
                 let mut sentences = of_prose(&text);
                 sentences.retain(|sentence| !sentence.starts_with("| "));
@@ -64,7 +65,7 @@ pub(crate) fn about_access() -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// The sentences of comments and of string literals; unit tests are left out.
+/// Returns the sentences of comments and of string literals, without unit tests.
 pub(crate) fn of_code(text: &str) -> Vec<String> {
     let code: Vec<_> = text.lines().take_while(|line| line.trim() != "mod tests {").collect();
     let (mut paragraphs, mut comment) = (Vec::new(), String::new());
@@ -82,10 +83,10 @@ pub(crate) fn of_code(text: &str) -> Vec<String> {
     paragraphs.iter().flat_map(|text| of_prose(text)).chain(literals(&rest.join("\n"))).collect()
 }
 
-/// The sentences of Markdown: of each paragraph, item and row by itself.
+/// Returns the sentences of Markdown, for each paragraph, item and row.
 pub(crate) fn of_prose(text: &str) -> Vec<String> {
     let (mut found, mut paragraph) = (Vec::new(), String::new());
-    // A block of code or a drawing says nothing about access.
+    // Code blocks and drawings contain no claims about access.
     let mut fenced = false;
     let prose = text.lines().filter(|line| {
         let fence = line.trim_start().starts_with("```");
@@ -106,14 +107,15 @@ pub(crate) fn of_prose(text: &str) -> Vec<String> {
     found
 }
 
-/// The sentences of string literals, joined where a backslash ends a line.
+/// Returns the sentences of string literals. A backslash at the end of a line joins it with the
+/// next.
 fn literals(code: &str) -> Vec<String> {
     let (mut found, mut literal) = (Vec::new(), None::<String>);
     let mut rest = code.chars().peekable();
     while let Some(c) = rest.next() {
         match (&mut literal, c) {
             (None, '\'') => {
-                // A character, which may be a quote; a lifetime has none behind it.
+                // A character literal may be a quote. A lifetime has no closing quote.
                 let mut ahead = rest.clone();
                 let first = ahead.next();
                 let second = ahead.next();
@@ -139,7 +141,7 @@ fn literals(code: &str) -> Vec<String> {
     found
 }
 
-/// Splits at the ends of sentences and clauses; white space counts as one space.
+/// Splits a text at the ends of sentences and clauses. White space counts as one space.
 fn split(text: &str) -> Vec<String> {
     let words: Vec<_> = text.split_whitespace().collect();
     let (mut found, mut sentence) = (Vec::new(), Vec::new());

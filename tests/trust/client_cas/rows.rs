@@ -1,4 +1,4 @@
-//! One client CA a row, as in the table of the manual, with a client that it issued.
+//! One client CA for each row of the manual's table, with a client that it issued.
 
 use std::{fs, path::Path};
 
@@ -25,10 +25,10 @@ const EXCLUDED: u8 = 0xa1;
 
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// The CA's certificate, PEM.
+    /// PEM of the CA's certificate.
     pub(crate) ca: String,
     pub(crate) client: Pair,
-    /// Between them, PEM.
+    /// PEM of the certificates between both.
     pub(crate) between: String,
 }
 
@@ -36,7 +36,7 @@ fn client(chain: &[u8], key: String) -> Pair {
     Pair { chain: pem(chain), key, leaf: CertificateDer::from(chain.to_vec()) }
 }
 
-/// A client's certificate, with these names beside the usual.
+/// Makes a client's certificate with these names beside the usual ones.
 pub(crate) fn issued(ca: &Signer, issuer: &str, names: &[u8]) -> Pair {
     let (own, key) = Signer::new();
     let public = own.public();
@@ -74,7 +74,7 @@ impl Issued<'_> {
     }
 }
 
-/// A CA of that name with this key and these extensions.
+/// Makes a CA with this name, this key and these extensions.
 pub(crate) fn authority(name: &str, signer: &Signer, key: &[u8], extensions: &[Extension]) -> String {
     let certificate =
         Certificate { version_3: true, serial: 1, issuer: name, subject: name, dates: NOW, key, extensions };
@@ -125,7 +125,7 @@ fn dated(name: &'static str, dates: [&str; 2]) -> Row {
     Row { name, ca: pem(&ca.signed_by(&signer)), client: issued(&signer, name, &[]), between: String::new() }
 }
 
-/// A CA that may issue no further CA, one that it issued all the same, and a client of that.
+/// Makes a CA that may not issue a CA, a CA that it issued anyway, and a client of the latter.
 fn too_long(name: &'static str) -> Row {
     let ((signer, _), (lower, _)) = (Signer::new(), Signer::new());
     let (key, extensions) = (lower.public(), [basic(true, None), key_cert_sign()]);
@@ -145,7 +145,7 @@ fn too_long(name: &'static str) -> Row {
     Row { name, ca, client, between }
 }
 
-/// A client's certificate that signs itself, put into the bundle as it is.
+/// Makes a client's self-signed certificate, which the bundle contains.
 fn own(name: &'static str, ca: bool) -> Row {
     let (signer, key) = Signer::new();
     let (public, extensions) = (signer.public(), [basic(ca, None), purposes(&[CLIENT_AUTH])]);
@@ -178,18 +178,18 @@ fn rsa(name: &'static str, bits: usize) -> Row {
     let found = (1..=127).find_map(|serial| {
         let issued = leaf(name, &[], &public, serial);
         let unsigned = issued.signed_by(&Signer::Rsa(vec![0]));
-        // The signed part is the first value within.
+        // The signed part is the first value of the certificate.
         let tbs = within(&unsigned);
         let (ca, signature) = rsa_for(&digest(tbs), bits)?;
         Some((ca, issued.signed_by(&Signer::Rsa(signature))))
     });
     let (public, leaf) = found.unwrap();
-    // Nobody verifies what an anchor is signed with.
+    // The signature of an anchor is not verified.
     let ca = authority(name, &Signer::Rsa(vec![0; 256]), &public, &[basic(true, None)]);
     Row { name, ca, client: client(&leaf, key), between: String::new() }
 }
 
-/// The first value in a SEQUENCE, with its tag and length.
+/// Returns the first value in a SEQUENCE, with its tag and length.
 fn within(sequence: &[u8]) -> &[u8] {
     // Lengths of 128 and more begin with the number of their bytes.
     let header = |value: &[u8]| 2 + usize::from(value[1].saturating_sub(0x80));
@@ -201,7 +201,7 @@ fn within(sequence: &[u8]) -> &[u8] {
     &first[..header(first) + length]
 }
 
-/// What only the command makes: `key` are the arguments of genpkey.
+/// Makes a row that only the `openssl` command can make; `key` are the arguments of genpkey.
 fn by_command(dir: &Path, name: &'static str, key: &str, digest: &str) -> Row {
     let dir = dir.join(name.replace(' ', "-"));
     fs::create_dir(&dir).unwrap();
@@ -233,8 +233,8 @@ fn by_command(dir: &Path, name: &'static str, key: &str, digest: &str) -> Row {
     }
 }
 
-/// Name constraints: of subtrees of this tag, one base; what is behind the base is for no one to
-/// understand.
+/// Makes name constraints with subtrees of this tag and one base. The bytes after the base have no
+/// meaning.
 fn subtree(subtrees: u8, base: &[u8], behind: &[u8]) -> [Extension; 2] {
     let subtrees = der(subtrees, &[&der(0x30, &[base, behind])]);
     [basic(true, None), (CONSTRAINTS, true, der(0x30, &[&subtrees]))]

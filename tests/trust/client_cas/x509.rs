@@ -1,4 +1,4 @@
-//! Certificates byte by byte, for what no certificate factory writes.
+//! Encodes certificates byte by byte, for forms that no certificate factory writes.
 
 use std::{
     path::Path,
@@ -26,7 +26,7 @@ const ECDSA_SHA256: &[u8] = &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3
 const RSA: &[u8] = &[0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
 const RSA_SHA256: &[u8] = &[0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11, 5, 0];
 
-/// A value under a tag.
+/// Encodes a value with this tag.
 pub(crate) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let length = u16::try_from(content.len()).unwrap();
@@ -40,7 +40,7 @@ pub(crate) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     der
 }
 
-/// An extension: its identifier, whether it is critical, its value.
+/// An extension: identifier, whether it is critical, value.
 pub(crate) type Extension = (&'static [u8], bool, Vec<u8>);
 
 pub(crate) fn extension(id: &'static [u8], value: Vec<u8>) -> Extension {
@@ -53,7 +53,7 @@ pub(crate) fn basic(ca: bool, path: Option<u8>) -> Extension {
     (BASIC, true, der(0x30, &[&ca, &path]))
 }
 
-/// `unused` bits of the byte are none.
+/// Encodes a bit string in which `unused` bits of the byte are not used.
 pub(crate) fn bits(id: &'static [u8], unused: u8, byte: u8) -> Extension {
     extension(id, der(3, &[&[unused, byte]]))
 }
@@ -67,8 +67,8 @@ pub(crate) fn purposes(ids: &[&[u8]]) -> Extension {
     extension(PURPOSES, der(0x30, &[&ids]))
 }
 
-/// A name of the common name alone: a `UTF8String`, or a `PrintableString` where that stands before
-/// it.
+/// Encodes a name with only a common name: as a `UTF8String`, or as a `PrintableString` if
+/// `printable:` precedes it.
 pub(crate) fn name(common: &str) -> Vec<u8> {
     let value = match common.strip_prefix("printable:") {
         Some(common) => der(0x13, &[common.as_bytes()]),
@@ -77,7 +77,7 @@ pub(crate) fn name(common: &str) -> Vec<u8> {
     der(0x30, &[&der(0x31, &[&der(0x30, &[&der(6, &[&[0x55, 4, 3]]), &value])])])
 }
 
-/// Dates that are past, present and to come.
+/// Dates in the past, around the present and in the future.
 pub(crate) const PAST: [&str; 2] = ["200101000000Z", "210101000000Z"];
 pub(crate) const NOW: [&str; 2] = ["200101000000Z", "491231000000Z"];
 pub(crate) const FUTURE: [&str; 2] = ["480101000000Z", "491231000000Z"];
@@ -94,7 +94,7 @@ pub(crate) struct Certificate<'a> {
 }
 
 impl Certificate<'_> {
-    /// Signed by this key: its algorithm is part of what is signed.
+    /// Signs with this key, whose algorithm is part of the signed content.
     pub(crate) fn signed_by(&self, signer: &Signer) -> Vec<u8> {
         let algorithm = if matches!(signer, Signer::Rsa(_)) { RSA_SHA256 } else { ECDSA_SHA256 };
         let dates = self.dates.map(|date| der(0x17, &[date.as_bytes()])).concat();
@@ -126,7 +126,7 @@ impl Certificate<'_> {
     }
 }
 
-/// A P-256 key, or the signature of an RSA key that was made for it.
+/// A P-256 key, or the signature of an RSA key that was made for the message.
 pub(crate) enum Signer {
     P256(Arc<dyn SigningKey>),
     Rsa(Vec<u8>),
@@ -148,7 +148,7 @@ impl Signer {
         }
     }
 
-    /// The public key.
+    /// Returns the public key.
     pub(crate) fn public(&self) -> Vec<u8> {
         match self {
             Self::P256(key) => key.public_key().unwrap().to_vec(),
@@ -156,8 +156,8 @@ impl Signer {
         }
     }
 
-    /// The public key in another form of its point (SEC 1 section 2.3.3), or, under 4, beside the
-    /// curve.
+    /// Returns the public key with another form of its point (SEC 1 section 2.3.3), or, for 4, with
+    /// a point that is not on the curve.
     pub(crate) fn reshaped(&self, form: u8) -> Vec<u8> {
         let public = self.public();
         let point = &public[public.len() - 65..];
@@ -172,9 +172,9 @@ impl Signer {
     }
 }
 
-/// An RSA public key of so many bits (of which `bits % 3` is 2) that verifies a signature, with
-/// SHA-256, of a message of this digest: 6 times a power of two, cubed, less the encoded message
-/// (RFC 8017 section 9.2). `None` for an even digest.
+/// Makes an RSA public key with this many bits (`bits % 3` is 2) that verifies a signature, with
+/// SHA-256, of a message with this digest: 6 times a power of two, cubed, less the encoded message
+/// (RFC 8017 section 9.2). Returns `None` for an even digest.
 pub(crate) fn rsa_for(digest: &[u8], bits: usize) -> Option<(Vec<u8>, Vec<u8>)> {
     assert_eq!(bits % 3, 2);
     let length = bits.div_ceil(8);
@@ -212,19 +212,19 @@ pub(crate) fn openssl(dir: &Path, args: &str) -> Output {
     Command::new("openssl").args(args.split_whitespace()).current_dir(dir).output().expect("openssl")
 }
 
-/// Does so where it has to succeed.
+/// Runs `openssl`, which has to succeed.
 pub(crate) fn made(dir: &Path, args: &str) {
     let output = openssl(dir, args);
     assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The SHA-256 digest of a certificate, as the command prints it.
+/// Returns the SHA-256 digest of a certificate in the format of the `openssl` command.
 pub(crate) fn fingerprint(certificate: &[u8]) -> String {
     let digest = digest(certificate);
     digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
-/// SHA-256.
+/// Returns the SHA-256 digest of a message.
 pub(crate) fn digest(message: &[u8]) -> Vec<u8> {
     let suite = ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().unwrap();
     suite.common.hash_provider.hash(message).as_ref().to_vec()
