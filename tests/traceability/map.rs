@@ -1,4 +1,4 @@
-//! The manual's map names every module, and each function where it stands.
+//! Checks that the manual's map names every module, and each function with its file.
 
 use std::{
     collections::BTreeSet,
@@ -8,7 +8,7 @@ use std::{
 
 const MAP: &str = include_str!("../../src/manual/map.md");
 
-/// The cells of the map's rows that have this many, without their backquotes.
+/// Returns the cells of the map's rows with this number of cells, without backquotes.
 fn rows(cells: usize) -> Vec<Vec<String>> {
     let rows = MAP.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let split = |row: &str| row.split(" | ").map(|cell| cell.trim_matches('`').to_owned()).collect();

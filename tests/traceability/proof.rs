@@ -1,6 +1,6 @@
-//! The link between the promises and their proof: every invariant has an example test, a generated test and a mutant,
-//! no text names an unknown one, the table in the manual is what the code says, and each file belongs to a stage of
-//! `scripts/mutants`.
+//! Checks the link between the promises and their proof. Every invariant has an example test, a
+//! generated test and a mutant. No text names an unknown id, and the table in the manual agrees
+//! with the code. Each file belongs to a stage of `scripts/mutants`.
 //!
 //! How a test says what it checks: its name begins with the ids (`inv03_...`, `inv01_inv02_...`), or its file has a line
 //! `Checks: INV-01, INV-02`. A generated test (exhaustive, property, fuzz or loom) has a line `Engine: generated` in its
@@ -14,14 +14,14 @@ use std::{
 
 const COLUMNS: [&str; 3] = ["examples", "generated", "mutants"];
 
-/// By id and by column: the files.
+/// The files, by id and by column.
 type Table = BTreeMap<String, BTreeMap<&'static str, BTreeSet<String>>>;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All text files of the project that people read.
+/// Returns all text files of the project that people read.
 fn files() -> Vec<PathBuf> {
     let mut open: Vec<_> = [
         "src",
@@ -57,14 +57,14 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
 }
 
-/// The ids that the manual defines.
+/// Returns the ids that the manual defines.
 fn defined() -> Vec<String> {
     let manual = read(&root().join("src/manual/invariants.md"));
     let ids = manual.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
     ids.filter(|id| id.starts_with("INV-") || id.starts_with("ASM-")).map(str::to_owned).collect()
 }
 
-/// The ids in a line of text.
+/// Returns the ids in a line of text.
 fn named(text: &str) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     for prefix in ["INV-", "ASM-"] {
@@ -78,7 +78,7 @@ fn named(text: &str) -> BTreeSet<String> {
     ids
 }
 
-/// The ids that a test's name begins with.
+/// Returns the ids at the beginning of a test's name.
 fn in_name(line: &str) -> BTreeSet<String> {
     let line = line.trim_start();
     let name = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ").unwrap_or_default();
@@ -106,7 +106,7 @@ fn shown(path: &Path) -> String {
 fn table() -> Table {
     let mut table: Table = defined().into_iter().map(|id| (id, BTreeMap::new())).collect();
     for path in files().iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {
-        // This file speaks about the marks themselves.
+        // This file describes the marks themselves.
         if path.ends_with(file!()) {
             continue;
         }
@@ -175,7 +175,7 @@ fn no_text_names_an_unknown_id() {
     }
 }
 
-/// `UPDATE_PROOF=1` writes it.
+/// `UPDATE_PROOF=1` writes the table.
 #[test]
 fn the_table_in_the_manual_is_what_the_code_says() {
     let path = root().join("src/manual/proof.md");
@@ -188,7 +188,7 @@ fn the_table_in_the_manual_is_what_the_code_says() {
     assert!(old == text, "stale: run UPDATE_PROOF=1 cargo test --test traceability; new: {stale:#?}");
 }
 
-/// Where the code of the library and of the binary is.
+/// The folders with the code of the library and of the binary.
 const CODE: [&str; 2] = ["src", "cli/src"];
 
 /// Returns the files of the code, without the tests in it.
@@ -207,7 +207,7 @@ fn stages() -> Vec<Vec<String>> {
     rows.lines().map(|row| row.split_whitespace().map(str::to_owned).collect()).collect()
 }
 
-/// Whether a stage may name these tests: a file of tests, or unit tests.
+/// Returns whether a stage may name this test: a file of tests, or unit tests.
 fn is_test(name: &str) -> bool {
     let modules = || {
         let executables = std::fs::read_dir(root().join("tests")).unwrap();

@@ -1,10 +1,10 @@
-//! The README shows what compiles: its program is the example's, and its commands are the ones that CI runs.
+//! Checks that the README's program is the example's, and that CI runs the README's commands.
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../examples/embed.rs");
 const CI: &str = include_str!("../../.ci/run");
 
-/// The first block of the README fenced as `kind`.
+/// Returns the first block of the README fenced as `kind`.
 fn block(kind: &str) -> &'static str {
     let (_, rest) = README.split_once(&format!("```{kind}\n")).unwrap_or_default();
     rest.split_once("```").unwrap_or_default().0
@@ -25,7 +25,7 @@ fn the_readmes_commands_are_run_by_ci() {
     let commands: Vec<_> = block("sh").lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(commands.len(), 2, "two commands: {commands:?}");
     for command in commands {
-        // CI insists on the lock file.
+        // CI requires the lock file.
         let locked = command.replacen("cargo run", "cargo run --locked", 1);
         let locked = locked.replacen("cargo test", "cargo test --locked", 1);
         assert!(CI.lines().any(|line| line == format!("step {locked}")), "not run: {command}");
