@@ -48,7 +48,7 @@ fn inv11_bare_key_of_a_curve_the_provider_lacks_is_unsupported() {
     let p256 = dirs[0].path();
     drop(load(p256, &p256.join("tls.key")).unwrap());
     for (dir, (curve, _)) in dirs.iter().zip(curves).skip(1) {
-        // Also where the key is of another pair: whether it is cannot be found out.
+        // The key of another pair gets the same error, because it cannot be compared.
         for key in [dir.path(), p256] {
             let error = load(dir.path(), &key.join("tls.key")).err().unwrap();
             let why = error.to_string();

@@ -1,5 +1,5 @@
-//! PEM and DER: what is accepted, what is refused and by which layer, and the fuzz bodies over
-//! every cut of real files. The committed corpus is the matter of `tests/parse/corpus.rs`.
+//! PEM and DER: the accepted inputs, the refused ones with their layer, and the fuzz bodies over
+//! every cut of real files. `tests/parse/corpus.rs` tests the committed corpus.
 
 use std::process::Command;
 
@@ -90,8 +90,8 @@ fn inv02_pem_that_others_pass_over_is_refused_by_the_layer_it_belongs_to() {
     }
 }
 
-/// As `cat` joins files that begin with a byte order mark, and as others leave what nobody sees: neither a section nor text
-/// beside the sections.
+/// `cat` joins files that begin with a byte order mark, and other tools leave unprinted bytes. A
+/// section after such bytes is neither a section nor text beside the sections.
 #[test]
 fn inv03_a_section_behind_a_byte_that_is_not_printed_is_refused() {
     let chain = pair().chain;
@@ -109,19 +109,20 @@ fn inv03_a_section_behind_a_byte_that_is_not_printed_is_refused() {
     ];
     for mark in marks {
         let joined = [chain.as_bytes(), mark, chain.as_bytes()].concat();
-        // Also where that section was not written to its end, or not even its first dashes were.
+        // The error is the same where that section, or even its first dashes, were not written to
+        // their end.
         let begun = chain.len() + mark.len();
         for text in [&joined[..], &joined[..begun + 40], &joined[..begun + 5], &joined[..begun + 3]] {
             let why = pem::chain(text).unwrap_err().to_string();
             assert!(why.contains("not printed, before dashes"), "{mark:x?}: {why}");
         }
     }
-    // What is printed is text (RFC 7468 section 2).
+    // Printed characters before the dashes make the line text (RFC 7468 section 2).
     let titled = format!("a -----BEGIN line\n{chain}");
     assert_eq!(pem::chain(titled.as_bytes()), pem::chain(chain.as_bytes()));
 }
 
-/// Text in lines of dashes is text (RFC 7468 section 2) unless a damaged marker may hide in it.
+/// Lines of dashes are text (RFC 7468 section 2), unless a damaged marker may hide in them.
 #[test]
 fn inv02_rulers_are_text_and_damaged_markers_are_not() {
     let chain = pair().chain;
@@ -185,7 +186,7 @@ fn inv02_rulers_are_text_and_damaged_markers_are_not() {
     }
 }
 
-/// Engine: generated. Whatever byte is another, nothing is called cut off that ends where it did.
+/// Engine: generated. Whichever byte is changed, no file that still has its end is called cut off.
 #[test]
 fn inv16_cut_off_is_said_of_cut_files_only() {
     let pair = pair();
@@ -209,7 +210,8 @@ fn inv16_cut_off_is_said_of_cut_files_only() {
     assert!(said > whole.len() && refused > whole.len(), "{said} and {refused} of {}", whole.len());
 }
 
-/// Checks: INV-03. A crash may leave a file of its length of which only the begin was written; the rest is zeros.
+/// Checks: INV-03. After a crash a file may have its full length although only its beginning was
+/// written; the rest is zeros.
 #[test]
 fn inv03_a_file_that_is_zeros_from_somewhere_on_is_refused_unless_that_is_between_two_sections() {
     let chain = pair().chain;
@@ -248,8 +250,8 @@ fn inv02_a_key_file_holds_exactly_one_usable_key() {
     }
 }
 
-/// What a comparison with another parser found: a month that there is not, before 1970, and extensions of which the end
-/// is missing, which were taken for none.
+/// Regression tests from a comparison with another parser: a date before 1970 in a month that does
+/// not exist, and truncated extensions that counted as none.
 #[test]
 fn inv11_neither_a_date_that_there_is_not_nor_extensions_that_are_cut_off_are_passed_over() {
     let pair = pair();
@@ -300,7 +302,8 @@ fn inv02_a_key_between_two_labels_or_behind_white_space_is_refused() {
     }
 }
 
-/// A file that is cut off within the first dashes of a section is not whole, one that ends with other text is.
+/// A file that ends within the first dashes of a section is not whole. A file that ends with other
+/// text is.
 #[test]
 fn inv01_dashes_at_the_end_of_a_file_are_the_beginning_of_something() {
     let chain = pair().chain;
@@ -323,7 +326,8 @@ fn inv12_a_file_has_a_limited_number_of_sections() {
     assert_eq!(error.layer(), Layer::Pem, "{error}");
 }
 
-/// Whoever mends the file is told where; a label that is none is not repeated, for it may be a part of a key.
+/// The error names the place of the fault. It does not repeat an unknown label, which may be a part
+/// of a key.
 #[test]
 fn inv10_inv11_a_refusal_names_what_is_a_label_and_nothing_else() {
     let chain = pair().chain;
@@ -348,7 +352,7 @@ fn inv10_inv11_a_refusal_names_what_is_a_label_and_nothing_else() {
     assert!(of(&pair().leaf) && !of(b"text"));
 }
 
-/// The reader of certificate fields against OpenSSL.
+/// Compares the reader of certificate fields with OpenSSL.
 #[test]
 fn inv11_the_fields_told_are_those_that_openssl_reads() {
     let dir = tempfile::tempdir().unwrap();
@@ -381,7 +385,7 @@ fn inv11_the_fields_told_are_those_that_openssl_reads() {
     }
 }
 
-/// The same of its names, and of whether it is a CA's.
+/// Compares the reader's names, and whether the certificate is a CA's, with OpenSSL.
 #[test]
 fn inv11_the_names_told_are_those_that_openssl_reads() {
     let dir = tempfile::tempdir().unwrap();
@@ -422,7 +426,7 @@ fn inv11_the_names_told_are_those_that_openssl_reads() {
         assert_eq!(der::name(fields.issuer).as_ref(), Some(&told));
         assert_eq!(fields.ca, ca, "{subject}");
         for cut in 1..fields.subject.len() {
-            // A cut between two parts leaves a shorter name.
+            // A cut between two parts of the name leaves a shorter name.
             assert!(der::name(&fields.subject[..cut]).is_none_or(|short| told.starts_with(&short)));
         }
     }

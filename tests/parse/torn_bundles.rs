@@ -1,10 +1,10 @@
-//! Bundles that a crash or an overwriting writer has left with the remains of a section, never a
-//! shorter bundle, and what is said of them. Checks: INV-02.
+//! Bundles that a crash or an overwriting writer has left with the remains of a section. They never
+//! count as a shorter bundle, and their error is true. Checks: INV-02.
 
 use rustls_reload::internal::pem;
 use rustls_reload_testkit::Authority;
 
-/// A bundle of two CAs, and where the second begins.
+/// Returns a bundle of two CAs, and the start of the second.
 fn bundle(between: &str) -> (String, usize) {
     let [a, b] = ["A", "B"].map(|name| Authority::root(name).pem);
     let start = a.len() + between.len();
@@ -26,14 +26,14 @@ fn inv02_zeros_from_begin_into_end_line_are_refused() {
         }
     }
     assert!(holes > 600, "{holes}");
-    // The dashes may as well stand behind the zeros, or between them.
+    // The dashes may come after the zeros or between them.
     for line in ["\0\0-", "-\0-", "\0 -\0", "- \0\0CERTIFICATE", "--BEGIN\0\0"] {
         let text = bundle.clone() + line + "\n";
         assert!(pem::ca_bundle(text.as_bytes()).is_err(), "{line:?}");
     }
 }
 
-/// A section that nobody decodes may not swallow another one.
+/// An ignored section must not swallow another one.
 #[test]
 fn inv02_zeros_in_a_section_that_is_passed_over_are_refused() {
     let [ca, swallowed] = ["A", "B"].map(|name| Authority::root(name).pem);
@@ -47,7 +47,7 @@ fn inv02_zeros_in_a_section_that_is_passed_over_are_refused() {
     assert!(why.contains("zeros"), "{why}");
 }
 
-/// Binary files have lines of zeros and dashes as well, and are called what they are.
+/// Binary files have lines of zeros and dashes too, and the error names their format.
 #[test]
 fn inv11_zeros_beside_dashes_in_other_formats_name_the_format() {
     let text = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
@@ -59,8 +59,8 @@ fn inv11_zeros_beside_dashes_in_other_formats_name_the_format() {
     assert!(why.contains("DER"), "{why}");
 }
 
-/// A writer that does not truncate has come as far as these letters of the `BEGIN` line, and the
-/// end of an older file follows.
+/// A writer that does not truncate has reached these letters of the `BEGIN` line, and the end of an
+/// older file follows.
 #[test]
 fn inv02_an_older_tail_behind_the_begin_of_a_line_is_refused() {
     let (bundle, begin) = bundle("");
@@ -70,7 +70,7 @@ fn inv02_an_older_tail_behind_the_begin_of_a_line_is_refused() {
         for begun in 1..=10 {
             for from in 0..end.len() - 1 {
                 let line = &bundle[begin..begin + begun];
-                // A ruler.
+                // These combinations are rulers.
                 let is_ruler = begun <= 5 && from >= end.len() - 6 || begun == 5 && from == 0;
                 let text = bundle[..begin].to_owned() + line + &end[from..];
                 let read = pem::ca_bundle(text.as_bytes());

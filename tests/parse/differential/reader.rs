@@ -1,4 +1,5 @@
-//! The reader of certificates against x509-parser, in this process: thousands of edits a second.
+//! Compares the reader of certificates with x509-parser in this process: thousands of edits a
+//! second.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use super::{
     openssl, say,
 };
 
-/// What both tell of a certificate.
+/// The fields that both readers return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Told {
     serial: Vec<u8>,
@@ -32,7 +33,7 @@ struct Told {
 
 fn ours(certificate: &[u8]) -> Option<Told> {
     let fields = der::fields(certificate)?;
-    // A common name stands in for names that are not there.
+    // Without alternative names our reader returns the common name.
     let names = if fields.alternative.is_some() { fields.names } else { Vec::new() };
     Some(Told {
         serial: fields.serial.to_vec(),
@@ -47,7 +48,7 @@ fn ours(certificate: &[u8]) -> Option<Told> {
     })
 }
 
-/// And whether an extension was passed over as malformed.
+/// Returns the fields by x509-parser, and whether it skipped an extension as malformed.
 fn theirs(certificate: &[u8]) -> Result<(Told, bool), X509Error> {
     let (rest, found) = X509Certificate::from_der(certificate).map_err(|error| match error {
         x509_parser::nom::Err::Error(error) | x509_parser::nom::Err::Failure(error) => error,
@@ -83,7 +84,7 @@ fn theirs(certificate: &[u8]) -> Result<(Told, bool), X509Error> {
     Ok((told, passed_over))
 }
 
-/// The content of a value.
+/// Returns the content of a DER value.
 fn der_content(der: &[u8]) -> &[u8] {
     let head = if der[1] < 0x80 { 2 } else { 2 + usize::from(der[1] & 0x7f) };
     &der[head..]
@@ -100,7 +101,8 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// Why x509-parser refuses what is read here: where the reader does not look, since rustls does.
+/// Returns why x509-parser refuses a certificate that our reader reads: it checks fields that our
+/// reader leaves to rustls.
 fn to_read(certificate: &[u8], error: &X509Error) -> Option<&'static str> {
     match error {
         X509Error::InvalidDate if certificate.windows(3).any(|window| window == b"60Z") => {
@@ -124,7 +126,7 @@ fn to_read(certificate: &[u8], error: &X509Error) -> Option<&'static str> {
     }
 }
 
-/// Why both read a certificate and tell something else of it.
+/// Returns why both read a certificate with different fields.
 fn to_differ(ours: &Told, theirs: &Told) -> Option<&'static str> {
     let cut = |ours: &[u8], theirs: &[u8]| ours != theirs && ours.starts_with(theirs);
     if cut(&ours.issuer, &theirs.issuer) || cut(&ours.subject, &theirs.subject) {
@@ -135,13 +137,13 @@ fn to_differ(ours: &Told, theirs: &Told) -> Option<&'static str> {
         .then_some("read otherwise: an authority by a boolean that is neither (X.690 11.1)")
 }
 
-/// Whether rustls takes it for a leaf or for an anchor.
+/// Returns whether rustls accepts the certificate as a leaf or as an anchor.
 fn rustls_reads(certificate: &[u8]) -> bool {
     let certificate = CertificateDer::from(certificate);
     ParsedCertificate::try_from(&certificate).is_ok() || RootCertStore::empty().add(certificate).is_ok()
 }
 
-/// One of the certificates with some bytes changed.
+/// Returns one of the certificates with some bytes changed.
 fn edited(number: usize, all: &[Vec<u8>]) -> Vec<u8> {
     let mut dice = Dice::new(number as u64);
     let mut certificate = all[dice.below(all.len())].clone();
@@ -160,11 +162,11 @@ fn edited(number: usize, all: &[Vec<u8>]) -> Vec<u8> {
     certificate
 }
 
-/// How a certificate came out.
+/// The result of comparing one certificate.
 enum Outcome {
     Both,
     Neither,
-    /// For a listed reason.
+    /// Both differ for a listed reason.
     Listed(&'static str),
     Unexplained(String),
 }
@@ -173,15 +175,16 @@ fn compare(certificate: &[u8]) -> Outcome {
     let reason = match (ours(certificate), theirs(certificate)) {
         (None, Err(_)) => return Outcome::Neither,
         (Some(mut ours), Ok((mut theirs, passed_over))) => {
-            // Names that would break out of a line are replaced here, and those that are not ASCII are left out there.
+            // Our reader replaces names that would break out of a line, and x509-parser omits names
+            // that are not ASCII.
             let plain = |name: &String| name.len() < 256 && name.bytes().all(|byte| byte.is_ascii_graphic());
             ours.names.retain(plain);
             theirs.names.retain(plain);
-            // Where no name is of a kind that is told, the common name is.
+            // Our reader returns the common name where no alternative name is of a returned kind.
             if theirs.names.is_empty() {
                 ours.names.clear();
             }
-            // x509-parser leaves out what follows the bits of a public key.
+            // x509-parser omits bytes after the bits of a public key.
             if ours.public_key.starts_with(&theirs.public_key) {
                 ours.public_key.clone_from(&theirs.public_key);
             }
@@ -199,7 +202,7 @@ fn compare(certificate: &[u8]) -> Outcome {
         }
         (None, Ok((_, true))) => Ok("read there: an extension is malformed, and passed over there"),
         (None, Ok((theirs, _))) if theirs.serial.is_empty() => Ok("read there: no serial"),
-        // Its parser does not look at the class of a tag, for one.
+        // One example: its parser ignores the class of a tag.
         (None, Ok(_)) if !rustls_reads(certificate) => Ok("read there: rustls refuses it as well"),
         (None, Ok(_)) if !openssl::reads(certificate) => Ok("read there: OpenSSL refuses it as well"),
         (None, Ok((theirs, _))) => Err(format!("read there only {theirs:?}")),

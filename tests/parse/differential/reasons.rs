@@ -1,4 +1,5 @@
-//! Why one side takes what the other does not. Each reason is found in the input, or by somebody else's reading of it.
+//! Reasons why one side accepts an input that the other refuses. Each reason is found in the input,
+//! or by a third reader.
 
 use rustls::{RootCertStore, pki_types::CertificateDer, server::ParsedCertificate};
 use rustls_reload::internal::{der, pem};
@@ -8,7 +9,7 @@ use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
 use super::{Read, openssl};
 use crate::common::armor::block;
 
-/// Why a file is refused here that OpenSSL takes.
+/// Returns why a file is refused here that OpenSSL accepts.
 pub(crate) fn to_refuse(role: Role, text: &[u8], theirs: &Read) -> Option<&'static str> {
     let labels = labels(text);
     match (role, theirs) {
@@ -50,7 +51,7 @@ fn to_refuse_key(text: &[u8], labels: &[String], public: &[u8]) -> Option<&'stat
     {
         return Some("a key without its public half, or with a compressed one");
     }
-    // RFC 8017 appendix A.1.2: version 1 is of more than two primes.
+    // RFC 8017 appendix A.1.2: version 1 stands for more than two primes.
     if der.windows(5).any(|window| window == [2, 1, 1, 2, 0x82]) {
         return Some("an RSA key of more than two primes");
     }
@@ -60,7 +61,7 @@ fn to_refuse_key(text: &[u8], labels: &[String], public: &[u8]) -> Option<&'stat
         );
     }
     let label = labels.iter().find(|label| label.ends_with("PRIVATE KEY"))?;
-    // Behind the version, PKCS #8 has a sequence, PKCS #1 a number, SEC 1 a string.
+    // After the version, PKCS #8 has a sequence, PKCS #1 a number, and SEC 1 a string.
     let form = match version_and_next(&der) {
         Some((_, 0x30)) => "PRIVATE KEY",
         Some((_, 0x02)) => "RSA PRIVATE KEY",
@@ -76,7 +77,7 @@ fn to_refuse_key(text: &[u8], labels: &[String], public: &[u8]) -> Option<&'stat
     (rewritten != Some(der)).then_some("a key that OpenSSL itself would write in another form")
 }
 
-/// The number at the start of a sequence, and the tag of what follows it.
+/// Returns the number at the start of a sequence, and the tag of the next value.
 fn version_and_next(der: &[u8]) -> Option<(u8, u8)> {
     let length = *der.get(1)?;
     let head = if length < 0x80 { 2 } else { 2 + usize::from(length & 0x7f) };
@@ -88,7 +89,7 @@ fn is_certificate(label: &str) -> bool {
     matches!(label, "CERTIFICATE" | "X509 CERTIFICATE")
 }
 
-/// The manual's table of inputs: sections that are passed over beside a pair.
+/// Returns whether the manual's table of inputs lists a section as ignored beside a pair.
 fn is_beside(label: &str) -> bool {
     let keys = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"];
     let others = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", "X509 CRL"];
@@ -98,16 +99,16 @@ fn is_beside(label: &str) -> bool {
         || label.ends_with("PUBLIC KEY")
 }
 
-/// Whether a line of dashes may be a marker that is damaged.
+/// Returns whether a line of dashes may be a damaged marker.
 fn hides(line: &str) -> bool {
     let text = line.trim_start_matches('-').trim_start();
     text.starts_with(['B', 'b', 'E', 'e']) || !line.chars().all(|c| matches!(c, ' '..='~'))
 }
 
-/// What a SubjectPublicKeyInfo is of.
+/// The algorithm of a SubjectPublicKeyInfo.
 struct Kind<'a> {
     provided: bool,
-    /// Of an elliptic curve.
+    /// The point of an elliptic curve.
     point: Option<&'a [u8]>,
 }
 
@@ -133,7 +134,8 @@ fn kind(public: &[u8]) -> Option<Kind<'_>> {
     })
 }
 
-/// Whether OpenSSL takes a certificate for a CA's that may issue clients, and the provider has its key.
+/// Returns whether OpenSSL accepts a certificate as a CA for clients, and the provider supports its
+/// key.
 fn issues_clients(certificate: &[u8]) -> bool {
     let spki =
         X509Certificate::from_der(certificate).map(|(_, read)| read.tbs_certificate.subject_pki.raw.to_vec());
@@ -179,7 +181,7 @@ fn to_refuse_certificates(role: Role, labels: &[String], all: &[Vec<u8>]) -> Opt
     not_all_read()
 }
 
-/// By the digits between the markers, which all have their partners.
+/// Decides by the base64 between the markers, each of which has its partner.
 fn to_refuse_base64(text: &[u8], all: &[Vec<u8>]) -> Option<&'static str> {
     let mut is_inside = false;
     let body = text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| {
@@ -196,7 +198,7 @@ fn to_refuse_base64(text: &[u8], all: &[Vec<u8>]) -> Option<&'static str> {
     (body.len() > digits).then_some("bytes behind a certificate in its section: OpenSSL passes over them")
 }
 
-/// Why a file is taken here that OpenSSL refuses, or of which it reads something else.
+/// Returns why a file is accepted here that OpenSSL refuses or reads differently.
 pub(crate) fn to_accept(role: Role, text: &[u8], ours: &Read, theirs: &Read) -> Option<&'static str> {
     let certificates = match role {
         Role::Key => return to_accept_key(text, ours, theirs),
@@ -223,7 +225,7 @@ fn to_accept_key(text: &[u8], ours: &Read, theirs: &Read) -> Option<&'static str
     if *theirs != Read::Refused {
         return None;
     }
-    // The same text in lines as OpenSSL would write them.
+    // Rewrites the text with the line breaks that OpenSSL would write.
     let lines = text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty());
     let lines: Vec<u8> = lines.flat_map(|line| [line, b"\n"].concat()).collect();
     if openssl::read(Role::Key, &lines) == *ours {
@@ -241,14 +243,16 @@ fn to_accept_key(text: &[u8], ours: &Read, theirs: &Read) -> Option<&'static str
     (!digits.is_multiple_of(4)).then_some("base64 without its padding")
 }
 
-/// The labels of all sections; `None` where a line of dashes is no marker, or has no partner.
+/// Returns the labels of all sections; `None` where a line of dashes is no marker, or has no
+/// partner.
 fn labels(text: &[u8]) -> Option<Vec<String>> {
     let text = String::from_utf8_lossy(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)).into_owned();
     let (mut found, mut open) = (Vec::new(), None);
     let blank = |edge: char| edge.is_ascii_whitespace();
     let mut lines = text.split(['\n', '\r']).map(|line| line.trim_matches(blank)).peekable();
     while let Some(line) = lines.next() {
-        // For OpenSSL a marker behind a byte order mark is text, so that two files that `cat` joined are the first of them.
+        // For OpenSSL a marker after a byte order mark is text, so it reads only the first of two
+        // files that `cat` joined.
         let plain = line.trim_matches(|edge: char| !edge.is_ascii_graphic());
         let marker = |from| line.strip_prefix(from).and_then(|rest: &str| rest.strip_suffix("-----"));
         match (marker("-----BEGIN "), marker("-----END ")) {
@@ -258,9 +262,9 @@ fn labels(text: &[u8]) -> Option<Vec<String>> {
                 open = None;
             }
             (Some(_), _) | (_, Some(_)) => return None,
-            // A ruler is text where no marker can hide behind it.
+            // A ruler is text if no marker can hide in it.
             _ if plain.starts_with("-----") && (open.is_some() || hides(line)) => return None,
-            // The first dashes of a marker that was not written to its end.
+            // The file ends in the first dashes of a marker.
             _ if lines.peek().is_none() && !plain.is_empty() && plain.bytes().all(|byte| byte == b'-') => {
                 return None;
             }
