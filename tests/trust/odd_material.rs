@@ -1,4 +1,5 @@
-//! Odd but valid certificates, keys, providers and bundles, against what is stated and what OpenSSL says of the same bytes.
+//! Unusual but valid certificates, keys, providers and bundles, compared with the documentation and
+//! with OpenSSL.
 
 use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use rustls_reload::{
 };
 use rustls_reload_testkit::leaks;
 
-/// What `openssl` prints.
+/// Returns the output of `openssl`.
 fn openssl(dir: &Path, args: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in args.split_whitespace() {
@@ -26,7 +27,7 @@ fn openssl(dir: &Path, args: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A self-signed pair in `dir` made by `openssl req` with these arguments.
+/// Makes a self-signed pair in `dir` by `openssl req` with these arguments.
 fn pair(dir: &Path, args: &str) {
     openssl(
         dir,
@@ -85,7 +86,7 @@ fn inv11_a_common_name_of_any_string_type_is_told_as_text() {
             failed.push(format!("{kind}: told {told:?}"));
         }
     }
-    // BMPString and UniversalString, which openssl no longer chooses by itself.
+    // BMPString and UniversalString, which OpenSSL no longer chooses by itself.
     for kind in ["BMP", "T61", "UNIV"] {
         fs::write(dir.path().join("cnf"), "[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=xxxxxxxx\n")
             .unwrap();
@@ -99,7 +100,8 @@ fn inv11_a_common_name_of_any_string_type_is_told_as_text() {
             _ => "Bücher",
         };
         let value = der_of(wanted);
-        // The subject of a certificate with a name of the same length, exchanged in place; the signature does not matter.
+        // The subject of a certificate with a name of equal length is replaced in place. The
+        // signature does not matter.
         let place = format!("/CN={}", "x".repeat(value.len() - 2));
         openssl(
             dir.path(),
@@ -146,7 +148,7 @@ fn inv11_a_name_forges_neither_a_line_nor_a_field_of_it() {
     let line = told.shorthand().unwrap();
     println!("{line}");
     assert!(!line.contains(['\u{2028}', '\u{202e}']), "{line:?}");
-    // The words of the bracket are its fields and nothing else.
+    // The words in the brackets are exactly the fields.
     let fields = line.split_once(" [generation:").unwrap().1.strip_suffix(']').unwrap();
     let keys: Vec<_> = fields.split(' ').skip(1).filter_map(|field| field.split(':').next()).collect();
     assert_eq!(keys, ["fingerprint", "serial", "not_after", "names", "replaced"], "{line}");
@@ -172,7 +174,7 @@ fn inv02_providers_that_serve_are_not_refused() {
     for (name, bytes) in generation.files() {
         fs::write(dir.path().join(name), bytes).unwrap();
     }
-    // Only suites with SHA-384, as CNSA wants them.
+    // Only suites with SHA-384, as CNSA requires.
     let mut provider = ring::default_provider();
     provider.cipher_suites.retain(|suite: &SupportedCipherSuite| format!("{suite:?}").contains("SHA384"));
     assert_eq!(provider.cipher_suites.len(), 3);
@@ -198,7 +200,8 @@ fn inv02_every_usual_key_is_served_by_every_version_and_never_printed() {
     ] {
         for old_form in [false, true] {
             pair(dir.path(), key);
-            // The same numbers in the form of which it is known what is the public half: a certificate shows that.
+            // The key as PKCS #8, in which the public part is known, so that the certificate does
+            // not count as a leak.
             let modern = fs::read_to_string(dir.path().join("tls.key")).unwrap();
             if old_form {
                 if key.contains("ed25519") {
@@ -295,7 +298,7 @@ fn inv11_dates_and_names_of_odd_certificates_are_those_that_openssl_reads() {
         let printed = openssl(dir.path(), "x509 -in tls.crt -noout -dates -dateopt iso_8601");
         let date = |date| rustls_reload::Timestamp(date).to_string().replace('T', " ");
         let told = format!("notBefore={}\nnotAfter={}\n", date(fields.not_before), date(fields.not_after));
-        // Dates before 1970 count as 1970, as stated.
+        // Dates before 1970 are read as 1970, as documented.
         let printed = printed.replace("1950-", "1970-").replace("1969-", "1970-");
         if printed != told {
             failed.push(format!("{told} openssl {printed}"));
@@ -323,7 +326,7 @@ fn inv02_the_last_second_of_a_validity_counts_to_its_end() {
         .on_event(move |event| keep.lock().unwrap().push(event.to_string()))
         .load()
         .unwrap();
-    // That it ends is told, and not that it has.
+    // The near end is reported, not that the leaf has expired.
     let told = told.lock().unwrap();
     assert!(matches!(&told[..], [line] if line.starts_with("CONFIG:CERT_EXPIRING ")), "{told:?}");
 }
@@ -338,7 +341,7 @@ fn inv02_a_version_that_the_provider_has_no_suite_for_is_not_enabled() {
     for tls13 in [true, false] {
         let mut provider = ring::default_provider();
         provider.cipher_suites.retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)) == tls13);
-        // rustls takes it, and so do its clients.
+        // rustls accepts it, and so do its clients.
         let server = server_in(dir.path()).provider(Arc::new(provider));
         let config = server.load().unwrap().config();
         let shaken = shake(&config, &client_of(&generation, None)).unwrap();
@@ -346,7 +349,8 @@ fn inv02_a_version_that_the_provider_has_no_suite_for_is_not_enabled() {
     }
 }
 
-/// As `openssl x509 -req -signkey` without extensions makes roots: RFC 5280 has those too, and clients pass them over.
+/// Roots that `openssl x509 -req -signkey` makes without extensions have version 1. RFC 5280 allows
+/// them, and clients ignore them.
 #[test]
 fn inv02_a_version_1_root_behind_the_leaf_is_not_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -371,7 +375,7 @@ fn inv02_a_version_1_root_behind_the_leaf_is_not_refused() {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let client = Arc::new(client);
-    // What rustls serves by itself, and a client verifies.
+    // rustls alone serves this chain, and a client verifies it.
     let key = pem::key(&fs::read(dir.path().join("tls.key")).unwrap()).unwrap().clone_der();
     let plain = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -382,7 +386,7 @@ fn inv02_a_version_1_root_behind_the_leaf_is_not_refused() {
     assert_eq!(shake(&Arc::new(plain), &client).unwrap().chain, chain);
     let reloader = server_in(dir.path()).load().unwrap();
     assert_eq!(shake(&reloader.config(), &client).unwrap().chain, chain);
-    // The leaf itself has to be of version 3: no rustls client takes another.
+    // The leaf itself has to be of version 3, because no rustls client accepts another.
     let as_leaf = server_in(dir.path());
     fs::write(dir.path().join("tls.crt"), root).unwrap();
     fs::copy(dir.path().join("ca.key"), dir.path().join("tls.key")).unwrap();

@@ -1,4 +1,5 @@
-//! Several pairs by server name, with real handshakes: who is answered by which, and what a bad one costs the others.
+//! Several pairs by server name, with real handshakes: which pair serves a client, and the effect
+//! of a bad pair on the others.
 
 use std::{
     path::Path,
@@ -20,7 +21,7 @@ use rustls::{
 use rustls_reload::{Event, Layer, Reload, ServerBuilder, ServerReloader};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
-/// A CA, and a pair of it for these names in a volume of its own.
+/// A pair for these names in a volume of its own.
 struct Site {
     pair: Pair,
     volume: Volume,
@@ -41,7 +42,7 @@ impl Site {
         self.volume.path("tls.key")
     }
 
-    /// Puts a pair for these names in the place of its own.
+    /// Replaces the pair by one for these names.
     fn renew(&mut self, ca: &Authority, names: &[&str]) {
         self.pair = issue(ca, names);
         self.volume.publish(&files(&self.pair));
@@ -57,7 +58,7 @@ fn files(pair: &Pair) -> [NamedFile<'_>; 2] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
 }
 
-/// A default pair, and two further ones: one by the names of its leaf, one by given names.
+/// A default pair and two further ones: one with the names of its leaf, one with given names.
 struct World {
     ca: Authority,
     default: Site,
@@ -91,7 +92,8 @@ impl World {
     }
 }
 
-/// Which pair answers a client that names this server, by both protocol versions.
+/// Returns the leaf that a client with this server name gets, which is the same in both protocol
+/// versions.
 fn answers(server: &ServerReloader, ca: &Authority, name: &str) -> Result<Vec<u8>, rustls::Error> {
     let mut leaves = Vec::new();
     for version in [&TLS12, &TLS13] {
@@ -108,16 +110,17 @@ fn is_answered_by(server: &ServerReloader, world: &World, name: &str, which: &st
     assert!(leaf == world.site(which).pair.leaf.as_ref(), "{name} is not answered by {which}");
 }
 
-/// Names that the leaf of the pair has, so that a client takes it: exactly, by a wildcard, by a given name.
+/// Names in the leaf of their pair, so that a client accepts it: exact names, wildcards and given
+/// names.
 const ANSWERED: [(&str, &str); 7] = [
     ("default.test", "default"),
     ("named.test", "named"),
     ("NAMED.test", "named"),
     ("upper.test", "named"),
-    // The default pair's leaf has it too: a further pair comes first.
+    // The default pair's leaf has the name too. A further pair takes precedence.
     ("a.named.test", "named"),
     ("given.test", "given"),
-    // Exactly before the wildcard of another.
+    // An exact name takes precedence over another pair's wildcard.
     ("exact.named.test", "given"),
 ];
 
@@ -132,7 +135,8 @@ fn inv02_each_name_is_answered_by_the_pair_that_holds_it_exactly_before_by_a_wil
     let leaf_of = |name: Option<&str>| served.value.leaf_for(name).map(|leaf| leaf.serial.clone());
     let default = leaf_of(None).unwrap();
     assert_eq!(default, served.value.leaf.serial);
-    // Two labels are none of a wildcard's, and a name of the leaf that was not given is not held.
+    // A wildcard does not match two labels. Where names are given, other names of the leaf do not
+    // count.
     for unknown in ["b.a.named.test", "other.test", "unknown.test", "test"] {
         assert_eq!(leaf_of(Some(unknown)).as_ref(), Some(&default), "{unknown}");
     }
@@ -185,7 +189,7 @@ fn inv02_names_that_cannot_be_served_are_an_error_at_the_start_naming_the_pair()
     }
     let missing = refused(server().pair(&chain, world.given.volume.path("missing.key")));
     assert_eq!(missing.layer(), Layer::Read);
-    // The same name twice: the wildcard of one and a name beneath it are two names.
+    // A name may be given only once. A wildcard and a name that it matches count as two names.
     let twice = refused(world.builder().pair_for(["given.test"], world.named.chain(), world.named.key()));
     assert_eq!((twice.layer(), twice.path()), (Layer::Names, Some(&*world.named.chain())));
     let nameless = Site::new(&world.ca, &["10.0.0.1"]);
@@ -218,7 +222,7 @@ fn inv03_a_bad_pair_keeps_its_own_last_good_and_neither_blocks_the_others_nor_fa
     for (name, which) in ANSWERED {
         is_answered_by(&server, &world, name, which);
     }
-    // The others go on while it stands.
+    // The other pairs can be renewed while the refusal stands.
     world.named.renew(&world.ca, &["named.test", "*.named.test", "upper.test"]);
     let set = expect(&mut events, "a publication", |event| match event {
         Event::Published { set, recovered: false, .. } => Some(set.clone()),
@@ -238,7 +242,7 @@ fn inv03_a_bad_pair_keeps_its_own_last_good_and_neither_blocks_the_others_nor_fa
         Some(Layer::Match),
         "the whole says so as well"
     );
-    // And it recovers by itself.
+    // The refused pair recovers by itself.
     world.given.renew(&world.ca, &["given.test", "exact.named.test"]);
     let set = expect(&mut events, "a publication", |event| match event {
         Event::Published { set, recovered: true, .. } => Some(set.clone()),
@@ -265,14 +269,14 @@ fn inv02_a_candidate_that_takes_the_name_of_another_pair_is_refused_until_that_l
     assert_eq!(refused(&mut events).layer(), Layer::Names);
     assert_eq!(answers(&server, &world.ca, "shared.test").unwrap(), other.pair.leaf.as_ref());
     other.renew(&world.ca, &["first.test"]);
-    // Each in turn: the first time the one is refused still, and then the name is free.
+    // The sets are read in turn: first one is still refused, and after that the name is free.
     while server.reload_now() != Reload::Unchanged {}
     assert_eq!(answers(&server, &world.ca, "shared.test").unwrap(), world.named.pair.leaf.as_ref());
     assert_eq!(server.current().generation, 3);
     assert_eq!(drain(&mut events).len(), 2, "two publications and nothing else");
 }
 
-/// A client's store that offers any session to any server, as no honest client does.
+/// A client's store that offers any session to any server, which no honest client does.
 #[derive(Debug, Default)]
 struct Mixing(Mutex<(Option<Tls12ClientSessionValue>, Vec<Tls13ClientSessionValue>)>);
 
@@ -304,7 +308,8 @@ impl ClientSessionStore for Mixing {
     }
 }
 
-/// Checks: INV-09. RFC 6066 section 3: no session under another name than it was made for, whatever the client offers.
+/// Checks: INV-09. RFC 6066 section 3: no session resumes under another name than its own, whatever
+/// the client offers.
 #[test]
 fn inv09_a_session_of_one_name_resumes_under_no_other_and_goes_on_over_a_renewal_of_any_pair() {
     for (version, tickets) in KINDS {
@@ -321,7 +326,7 @@ fn inv09_a_session_of_one_name_resumes_under_no_other_and_goes_on_over_a_renewal
             shake_as(&server.config(), client, name).unwrap().resumed
         };
         let case = format!("{:?}, tickets: {tickets}", version.version);
-        // Also where both names are one pair's.
+        // The rule also holds where both names belong to one pair.
         for (one, another) in
             [("named.test", "given.test"), ("default.test", "named.test"), ("named.test", "x.named.test")]
         {

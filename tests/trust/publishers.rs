@@ -1,9 +1,9 @@
-//! Three publishers, each with a set of its own: whatever they do, and in whatever order, each set stays at its last good, and
-//! who is let in is decided over all sets that are served together.
+//! Three publishers, each with a set of its own. Whatever they do in any order, each set stays at
+//! its last good version, and all served sets together decide which clients are let in.
 //!
-//! A walk goes through every pair of changes, one behind the other. After each change real handshakes of all clients are
-//! compared with an oracle that shares no code with the product. Wrong designs are walked through by the same check.
-//! `PUBLISHERS_ALL=1` walks with two CAs however the files are sorted into sets.
+//! A walk makes every ordered pair of changes. After each change the real handshakes of all clients
+//! are compared with an oracle that shares no code with the product. The same check walks through
+//! wrong designs. `PUBLISHERS_ALL=1` walks with two CAs in every sorting of the files into sets.
 //!
 //! Checks: INV-03, INV-09, INV-14, INV-15.
 //!
@@ -22,14 +22,14 @@ use rustls_reload::{ClientAuth, ServerReloader};
 use world::{CLIENTS, Change, State, Tls, World};
 use wrong::{Design, Rule};
 
-/// How the parts are sorted into sets.
+/// The sorting of the parts into sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sorting {
-    /// The default: pair and client CAs, lists.
+    /// The default: pair and client CAs in one set, lists in another.
     Lists,
-    /// The client CAs are a set of their own as well.
+    /// Each part is a set of its own.
     Three,
-    /// Pair, client CAs with lists.
+    /// The pair is one set, client CAs and lists another.
     Clients,
     /// One set.
     Together,
@@ -47,12 +47,12 @@ impl Sorting {
     }
 }
 
-/// A server under the walk.
+/// A server during the walk.
 trait Walked {
-    /// Takes up what is on disk; returns whether each set is refused, where the server can say.
+    /// Reloads from disk. Returns whether each set is refused, if the server knows.
     fn reload(&mut self, disk: &State) -> Option<Vec<bool>>;
     fn config(&self) -> Arc<ServerConfig>;
-    /// The number of the trust, where it has one.
+    /// Returns the number of the trust epoch, if there is one.
     fn epoch(&self) -> Option<u64>;
 }
 
@@ -81,7 +81,8 @@ fn shipped(world: &World, sorting: Sorting, allow_unknown: bool) -> ServerReload
     server.timing(quick()).load().unwrap()
 }
 
-/// A walk over all ordered pairs of changes: an Eulerian circuit of the complete graph with loops.
+/// Returns a walk over all ordered pairs of changes: an Eulerian circuit of the complete graph with
+/// loops.
 fn walk(changes: &[Change]) -> Vec<Change> {
     let mut left: Vec<Vec<usize>> = vec![(0..changes.len()).collect(); changes.len()];
     let (mut stack, mut circuit) = (vec![0], Vec::new());
@@ -95,7 +96,8 @@ fn walk(changes: &[Change]) -> Vec<Change> {
     circuit.into_iter().map(|change| changes[change]).collect()
 }
 
-/// Walks, and compares after each step: what is refused, which certificate is served, who is let in, and the sessions' epoch.
+/// Walks, and compares after each step: the refused sets, the served certificate, the clients that
+/// are let in, and the epoch of the sessions.
 fn walked(
     world: &World,
     server: &mut dyn Walked,
@@ -124,7 +126,7 @@ fn walked(
             let shaken = shake(&server.config(), world.client(client));
             handshakes += 1;
             match (&shaken, expected) {
-                // A session that goes on has the certificate that it was made with.
+                // A resumed session has the certificate that it was made with.
                 (Ok(shaken), true) if shaken.resumed || shaken.leaf() == world.leaf(pair) => {}
                 (Ok(_), true) => return Err(at("INV-03: another certificate is served")),
                 (Err(_), false) => {}

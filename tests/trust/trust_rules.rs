@@ -1,8 +1,9 @@
 //! The rules about trust in combination: client CAs, revocation lists, policies, modes, names, sessions and providers.
 //!
-//! One table over small worlds. An oracle of plain booleans, written from the manual and RFC 5280, says of each combination
-//! which handshake ends how, which reload is taken, which session goes on over it, and whose trust it takes away. Handshakes
-//! in memory and the shipped build step have to agree. `TRUST_RULES=all` tries every policy and more reloads.
+//! One table over small worlds. An oracle with plain booleans, written from the manual and
+//! RFC 5280, decides for each combination how each handshake ends, which reload is accepted, which
+//! session goes on over it, and which clients lose trust. Handshakes in memory and the shipped
+//! build step have to agree with it. `TRUST_RULES=all` tries every policy and more reloads.
 //!
 //! Checks: INV-02, INV-03, INV-08, INV-09, INV-11, INV-14, INV-16.
 

@@ -1,4 +1,5 @@
-//! What the field's broken and odd updates may not do to who is let in and how: with handshakes of either version.
+//! Effects that broken and unusual updates must not have on which clients are let in, with
+//! handshakes of either version.
 
 use std::{
     fs,
@@ -19,18 +20,18 @@ use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject, kubelet_fi
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
-/// A chain, its key and a bundle of client CAs.
+/// Returns a chain, its key and a bundle of client CAs as files.
 fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [NamedFile<'a>; 3] {
     [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes()), ("ca.crt", bundle.as_bytes())]
 }
 
-/// A server of the volume that requires client certificates.
+/// Loads a server of the volume that requires client certificates.
 fn strict(volume: &Volume) -> ServerReloader {
     volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).load().unwrap()
 }
 
-/// Whether clients with the certificates of these are let in (`None` is a client without one): the same by either version, as
-/// full handshakes.
+/// Returns whether clients with the certificates of these generations are let in (`None` is a
+/// client without one). The result has to be the same in both versions, with full handshakes.
 fn let_in<const N: usize>(
     server: &Arc<ServerConfig>,
     trusted: &[&Generation],
@@ -50,7 +51,7 @@ fn let_in<const N: usize>(
     })
 }
 
-/// Two generations of which the second has the key of the first, another leaf and another client CA.
+/// Makes two generations. The second has the key of the first, another leaf and another client CA.
 fn renewed_with_the_same_key() -> [Generation; 2] {
     let mut both = [Generation::new(0), Generation::new(1)];
     let identity = PrivateKey::p256();
@@ -60,7 +61,7 @@ fn renewed_with_the_same_key() -> [Generation; 2] {
     both
 }
 
-/// The generation that is served, by either version, if leaf and client CA are of one.
+/// Returns the served generation, in both versions, if leaf and client CA are of one.
 fn served(server: &Arc<ServerConfig>, generations: &[Generation; 2]) -> Result<usize, String> {
     let [one, two] = generations;
     let mut seen = None;
@@ -83,7 +84,7 @@ fn at(name: &str) -> PathBuf {
     Path::new("/volume").join(name)
 }
 
-/// A server that requires client certificates on a simulated disk, driven by hand.
+/// Makes a server on a simulated disk that requires client certificates and is driven by the test.
 fn simulated(base: &[Op]) -> InteractiveWorld<ServerTls> {
     let paths = ["tls.crt", "tls.key", "ca.crt"].map(at);
     let mut live = InteractiveWorld::new(&paths, base, Timing::default(), WorldConfig::default());
@@ -103,13 +104,14 @@ fn in_place((name, bytes): NamedFile<'_>) -> [Op; 3] {
     [Op::Create(at(name)), Op::Append(at(name), one.to_vec()), Op::Append(at(name), two.to_vec())]
 }
 
-/// Writes a file beside its place and renames it.
+/// Writes a file under another name and renames it.
 fn replaced((name, bytes): NamedFile<'_>) -> [Op; 3] {
     let next = at(&format!("{name}.next"));
     [Op::Create(next.clone()), Op::Append(next.clone(), bytes.to_vec()), Op::Rename(next, at(name))]
 }
 
-/// Carries an update out with a pause after each step; whatever is served after each is whole, and the new set in the end.
+/// Performs an update with a pause after each step. Asserts that the served set is whole after each
+/// step, and is the new one in the end.
 fn stays_whole(
     base: &[Op],
     update: &[Op],
@@ -129,7 +131,7 @@ fn stays_whole(
     }
 }
 
-/// A set that passes the comparison of key and leaf though it is half an old one.
+/// The set passes the comparison of key and leaf although half of it is old.
 #[test]
 fn inv01_a_renewal_that_keeps_its_key_is_never_served_beside_the_client_ca_of_another_generation() {
     let generations = renewed_with_the_same_key();
@@ -141,7 +143,7 @@ fn inv01_a_renewal_that_keeps_its_key_is_never_served_beside_the_client_ca_of_an
     let update = |order: [usize; 3], way: fn(NamedFile<'_>) -> [Op; 3]| -> Vec<Op> {
         order.into_iter().flat_map(|i| way(new.files()[i])).collect()
     };
-    // The longest pause is such that two changes that can be seen are less than the settle time apart (ASM-05).
+    // With the longest pause, two visible changes are less than the settle time apart (ASM-05).
     let mut updates: Vec<(&[Op], Vec<Op>, u64)> = Vec::new();
     for order in orders {
         updates.extend([(&plain[..], update(order, in_place), 450), (&plain, update(order, replaced), 150)]);
@@ -157,7 +159,8 @@ fn inv01_a_renewal_that_keeps_its_key_is_never_served_beside_the_client_ca_of_an
         }
     }
     println!("{moments} moments of updates that keep the key, none of them mixed");
-    // The same check sees the mixture that a publisher who pauses for longer makes: key and leaf do belong together.
+    // The check also finds the mixture that a publisher with longer pauses makes, in which key and
+    // leaf match.
     let mixed = stays_whole(&plain, &update([0, 1, 2], replaced), 450, &generations).unwrap_err();
     assert!(mixed.starts_with("mixed"), "{mixed}");
 }
@@ -196,7 +199,8 @@ fn inv03_a_file_that_is_empty_or_cut_keeps_who_is_served_and_let_in() {
     assert_eq!(let_in(&reloader.config(), &[new], [Some(old), Some(new), None]), [false, true, false]);
 }
 
-/// What is cut off after an END line is whole PEM: only that it changes further tells that it is not finished.
+/// A file that is cut off after an END line is valid PEM. Only a later change shows that it is not
+/// finished.
 #[test]
 fn inv01_a_bundle_that_is_cut_after_an_end_line_is_not_served_while_its_writer_is_slow() {
     let all = generations(3);
@@ -240,7 +244,7 @@ fn inv03_one_malformed_block_in_a_bundle_refuses_all_of_it_and_neither_shrinks_n
         ("another label", |pem| pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE")),
         ("no END line", |pem| pem.replace("-----END CERTIFICATE-----", "")),
     ];
-    // The bundle grows by the third; one of the other two, or of what comes behind, is damaged.
+    // The bundle gets a third CA. One of the other two, or the data after them, is damaged.
     for (what, damage) in damages {
         for place in 0..4 {
             let damaged = damage(pems[place]);
@@ -291,7 +295,7 @@ fn inv03_a_client_ca_file_that_is_missing_or_unreadable_never_means_that_there_i
             assert!(Arc::ptr_eq(&before, &reloader.current()), "{what}");
             let wanted = [true, false, mode == ClientAuth::Optional];
             assert_eq!(let_in(&reloader.config(), &[old], [Some(old), Some(new), None]), wanted, "{what}");
-            // And once it is there again, the new one.
+            // Once the file is there again, the new set is served.
             volume.publish(&new.files());
             common::published(&mut events);
             let wanted = [false, true, mode == ClientAuth::Optional];
@@ -336,7 +340,8 @@ fn inv05_an_unrelated_ca_that_has_expired_does_not_hold_up_a_reload() {
     }
 }
 
-/// Certificates of one CA that differ in what they allow: whoever takes two of one name and key for one keeps either.
+/// Certificates of one CA that differ in their permissions: an implementation that merges CAs of
+/// one name and key keeps only one of them.
 #[test]
 fn inv09_two_cas_of_one_name_and_key_are_both_kept_whichever_comes_first() {
     let one = Generation::new(0);
@@ -382,7 +387,7 @@ fn inv09_a_ca_that_is_removed_is_trusted_no_longer_and_the_others_are() {
     }
 }
 
-/// What a handshake shows of the settings that are not files.
+/// Returns the settings outside of the files that a handshake shows.
 fn shows(server: &Arc<ServerConfig>, one: &Generation) -> Vec<String> {
     let mut seen = Vec::new();
     for version in VERSIONS {

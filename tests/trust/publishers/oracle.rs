@@ -1,8 +1,9 @@
-//! The oracle: which sets are taken, and who is let in by those. It shares no code with the product, and reads no file.
+//! The oracle: which sets are accepted, and which clients they let in. It shares no code with the
+//! product, and reads no file.
 
 use super::world::{Bundle, CLIENTS, Ca, List, Lists, State, Tls};
 
-/// A part of what is served, by its publisher.
+/// A part of the served files with one publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     Tls,
@@ -11,7 +12,7 @@ pub enum Part {
 }
 
 impl State {
-    /// The same with these parts of another state.
+    /// Returns this state with the given parts of another state.
     pub fn with(self, parts: &[Part], other: &Self) -> Self {
         let has = |part| parts.contains(&part);
         Self {
@@ -29,14 +30,14 @@ impl State {
         if let Lists::Good(lists) = self.lists { lists } else { &[] }
     }
 
-    /// Whether each part is whole, looked at alone.
+    /// Returns whether each part is valid by itself.
     fn is_whole(&self) -> bool {
         matches!(self.tls, Tls::Good(_))
             && matches!(self.bundle, Bundle::Good(_))
             && matches!(self.lists, Lists::Good(_))
     }
 
-    /// Whether a CA of this name is trusted.
+    /// Returns whether a CA of this name is trusted.
     fn trusts(&self, name: &str) -> bool {
         self.cas().iter().any(|ca| ca.name() == name)
     }
@@ -45,12 +46,13 @@ impl State {
         self.listed().iter().any(|list| list.ca == ca)
     }
 
-    /// Whether a set may be taken that makes this of what is `served`.
+    /// Returns whether this state may replace `served`.
     ///
-    /// 1. Every part is whole. 2. A list under the name of a trusted CA is signed by one, or there is another that is, or it
-    ///    takes the place of none that is: it was served before, or only such lists were. 3. No key loses the last list that
-    ///    it has signed, unless it is not trusted, and what is unknown is refused, or it was trusted before, or some CA goes in
-    ///    the same step.
+    /// 1. Every part is valid. 2. A list under the name of a trusted CA is signed by such a CA, or
+    /// another list is, or it replaces no such list: it was served before, or only such lists were.
+    /// 3. No key loses the last list that it has signed, unless it is not trusted and one of these
+    /// holds: an unknown status is refused, it was trusted before, or some CA is removed in the
+    /// same step.
     fn may_follow(&self, served: &Self, retired: &[Ca], allow_unknown: bool) -> bool {
         let of = |lists: &'static [List], name: &'static str| {
             lists.iter().filter(move |list| list.ca.name() == name)
@@ -73,11 +75,11 @@ impl State {
                 || !self.cas().contains(&list.ca)
                     && (!allow_unknown || retired.contains(&list.ca) || loses_a_ca)
         };
-        // 1. 2. 3.
+        // Rules 1, 2 and 3.
         self.is_whole() && self.listed().iter().all(known) && served.listed().iter().all(kept)
     }
 
-    /// Whether a client is let in.
+    /// Returns whether a client is let in.
     pub fn lets_in(&self, client: usize, allow_unknown: bool) -> bool {
         let (ca, bad) = CLIENTS[client];
         if !self.cas().contains(&ca) {
@@ -86,20 +88,20 @@ impl State {
         let mut own = self.listed().iter().filter(|list| list.ca == ca).peekable();
         match (own.peek(), allow_unknown) {
             (None, false) => false,
-            // A list of its issuer's name that another key has signed counts as none.
+            // A list with the issuer's name that another key has signed does not count.
             (None, true) => true,
             _ => !own.any(|list| list.revokes && bad),
         }
     }
 }
 
-/// The state that is served, by the rule: the last good of each set, of all that fits together.
+/// The expected state: the last good version of each set, of all that fit together.
 #[derive(Clone, Debug)]
 pub struct Oracle {
     sets: Vec<Vec<Part>>,
     pub served: State,
     pub disk: State,
-    /// The CAs that were trusted while a list of theirs was served, and are not any more.
+    /// CAs that were trusted while their list was served, and are no longer trusted.
     retired: Vec<Ca>,
     allow_unknown: bool,
     /// Whether each set on disk is refused.
@@ -118,7 +120,7 @@ impl Oracle {
         }
     }
 
-    /// Takes each set from the disk that may be taken, one after the other.
+    /// Accepts each acceptable set from disk, one after the other.
     pub fn reload(&mut self) {
         for (set, parts) in self.sets.iter().enumerate() {
             let candidate = self.served.with(parts, &self.disk);

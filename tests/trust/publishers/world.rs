@@ -1,4 +1,5 @@
-//! The small world: three publishers, all that each of them may have put on disk, and the clients.
+//! The small world: three publishers, all states that each of them may put on disk, and the
+//! clients.
 
 use std::{
     fs,
@@ -16,14 +17,14 @@ use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use crate::common::{client_with, replace};
 
-/// A CA by its key: the first two have one name.
+/// A CA by its key. The first two have one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ca {
     A,
-    /// The same name with another key.
+    /// The name of `A` with another key.
     Rekeyed,
     B,
-    /// No CA of any bundle: a stranger who signs lists under the name of the first two.
+    /// A signer outside of every bundle, which signs lists under the name of the first two.
     Stranger,
 }
 
@@ -35,7 +36,7 @@ impl Ca {
     }
 }
 
-/// A revocation list: who signed it, and whether it names the bad client of that CA.
+/// A revocation list: the CA that signed it, and whether it revokes the bad client of that CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct List {
     pub ca: Ca,
@@ -51,9 +52,9 @@ const fn list(ca: Ca, revokes: bool) -> List {
 pub enum Lists {
     /// One file for each list.
     Good(&'static [List]),
-    /// Two good lists and a file that is none.
+    /// Two valid lists, and a file that is no list.
     Stray,
-    /// One list has been written in part.
+    /// One list is incomplete.
     Half,
     Empty,
     Gone,
@@ -67,7 +68,7 @@ pub enum Bundle {
     Empty,
 }
 
-/// A state of chain and key: the number of a pair, or a chain with another's key.
+/// A state of chain and key: the number of a pair, or a chain with the key of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
     Good(usize),
@@ -82,7 +83,7 @@ pub enum Change {
     Lists(Lists),
 }
 
-/// The state on disk, or the state that is served.
+/// The state on disk, or the served state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     pub tls: Tls,
@@ -97,11 +98,11 @@ impl State {
         lists: Lists::Good(&[list(Ca::A, true), list(Ca::B, false)]),
     };
 
-    /// The same without the CA B.
+    /// The initial state without the CA B.
     pub const ONE_CA: Self =
         Self { tls: Tls::Good(0), bundle: Bundle::Good(&[Ca::A]), lists: Lists::Good(&[list(Ca::A, true)]) };
 
-    /// The changes that lead from this state to others; without B, those that do not mention it.
+    /// Returns the changes from this state. In a world without B, those that do not mention B.
     pub fn changes(&self) -> Vec<Change> {
         let is_one = *self == Self::ONE_CA;
         let mentions_b = |change: &Change| match change {
@@ -121,7 +122,7 @@ impl State {
     }
 }
 
-/// Every change that there is in the world.
+/// All changes in the world.
 pub const CHANGES: [Change; 24] = [
     Change::Tls(Tls::Good(0)),
     Change::Tls(Tls::Good(1)),
@@ -149,7 +150,7 @@ pub const CHANGES: [Change; 24] = [
     Change::Lists(Lists::Good(&[list(Ca::Stranger, false), list(Ca::B, false)])),
 ];
 
-/// The clients: of each CA one that its lists may name and one that they never do.
+/// The clients: for each CA one that its lists may revoke, and one that they never revoke.
 pub const CLIENTS: [(Ca, bool); 6] =
     [(Ca::A, true), (Ca::A, false), (Ca::Rekeyed, true), (Ca::Rekeyed, false), (Ca::B, true), (Ca::B, false)];
 
@@ -159,12 +160,12 @@ pub struct World {
     authorities: [Authority; 4],
     pairs: [Pair; 2],
     clients: Vec<(Pair, Arc<ClientConfig>)>,
-    /// The lists of each CA: without an entry, and with one.
+    /// The lists of each CA: an empty one, and one with an entry.
     lists: Vec<[String; 2]>,
 }
 
 impl World {
-    /// The world with this state on disk.
+    /// Makes the world with this state on disk.
     pub fn new(state: &State) -> Self {
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let authorities = Ca::ALL.map(|ca| Authority::root(ca.name()));
@@ -206,7 +207,7 @@ impl World {
         &self.clients[number].1
     }
 
-    /// The bytes of a bundle.
+    /// Returns the content of a bundle.
     pub fn bundle(&self, bundle: Bundle) -> String {
         match bundle {
             Bundle::Good(cas) => cas.iter().map(|ca| self.authorities[*ca as usize].pem.as_str()).collect(),
@@ -215,12 +216,12 @@ impl World {
         }
     }
 
-    /// A revocation list, PEM.
+    /// Returns a revocation list in PEM.
     pub fn list(&self, list: List) -> &str {
         &self.lists[list.ca as usize][usize::from(list.revokes)]
     }
 
-    /// Puts it on disk, as its publisher does.
+    /// Writes the change to disk as its publisher does.
     pub fn put(&self, change: Change) {
         match change {
             Change::Tls(tls) => {
@@ -262,7 +263,7 @@ impl World {
     }
 }
 
-/// A list of this authority; one that revokes is the newer one.
+/// Makes a list of this authority. A list that revokes is the newer one.
 fn signed(by: &Authority, client: &Pair, revokes: bool) -> String {
     let revoked: Vec<_> = revokes.then_some(&client.leaf).into_iter().collect();
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));

@@ -1,4 +1,4 @@
-//! Designs of a server with three sets, each wrong in one way, with rustls's own verifier behind them.
+//! Servers with three sets, each wrong in one way, with rustls's own verifier.
 
 use std::sync::Arc;
 
@@ -19,19 +19,19 @@ use crate::common::certified;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     Right,
-    /// A set of lists is built beside the client CAs of the first load. Breaks: INV-14
+    /// Builds a set of lists with the client CAs of the first load. Breaks: INV-14
     ForgetsTheServedCas,
-    /// A directory of lists that is broken, empty or gone counts as one without lists. Breaks: INV-14
+    /// Treats a broken, empty or missing directory of lists as one without lists. Breaks: INV-14
     BrokenListsAreNone,
-    /// The whole is built from all files as they are on disk, each good one taken alone. Breaks: INV-14
+    /// Builds the whole from all files on disk that are valid by themselves. Breaks: INV-14
     TakesTheLastSeen,
-    /// Lists that no CA has signed go, and with the last of them the check. Breaks: INV-14
+    /// Drops lists that no CA has signed, and with the last of them the check. Breaks: INV-14
     DropsListsOfOtherKeys,
-    /// A broken file anywhere refuses all sets. Breaks: INV-14, INV-15
+    /// Refuses all sets for one broken file. Breaks: INV-14, INV-15
     OneSet,
 }
 
-/// A server by one of the rules.
+/// A server with one of the rules.
 pub struct Design<'a> {
     world: &'a World,
     rule: Rule,
@@ -85,7 +85,8 @@ impl Walked for Design<'_> {
     }
 }
 
-/// rustls's own verifier, with the lists that a CA of the bundle has signed before all others.
+/// Configures rustls's own verifier, with the lists that a CA of the bundle has signed before all
+/// others.
 fn config(world: &World, state: &State, rule: Rule) -> Arc<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
     let mut roots = RootCertStore::empty();

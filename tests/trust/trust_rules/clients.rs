@@ -1,4 +1,4 @@
-//! Clients that take any server, and keep their sessions for as long as a test wants to offer them.
+//! Clients that accept any server, and keep their sessions for as long as a test offers them.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
-/// A client that resumes nothing.
+/// Returns a client that resumes nothing.
 pub fn client(
     shown: Option<Arc<CertifiedKey>>,
     version: &'static SupportedProtocolVersion,
@@ -36,7 +36,7 @@ pub fn client(
     config
 }
 
-/// The client with sessions of its own, which it offers to a server of any name.
+/// Returns the client with sessions of its own, which it offers to a server of any name.
 pub fn remembering(client: &ClientConfig) -> (Arc<ClientConfig>, Arc<Sessions>) {
     let sessions = Arc::new(Sessions::default());
     let mut config = client.clone();
@@ -44,13 +44,14 @@ pub fn remembering(client: &ClientConfig) -> (Arc<ClientConfig>, Arc<Sessions>) 
     (Arc::new(config), sessions)
 }
 
-/// The sessions of one client with one server, whatever name it asked for. A session of TLS 1.2 is offered as often as it is
-/// wanted, a ticket of TLS 1.3 once.
+/// The sessions of one client with one server, for all names. A session of TLS 1.2 is offered
+/// repeatedly, a ticket of TLS 1.3 once.
 #[derive(Default)]
 pub struct Sessions {
     tls12: Mutex<Option<Tls12ClientSessionValue>>,
     tls13: Mutex<Vec<Tls13ClientSessionValue>>,
-    /// Nothing more is kept: what was offered and refused stays the session of the server that made it.
+    /// Whether further sessions are dropped, so that a session that was offered and refused remains
+    /// one of the server that made it.
     sealed: Mutex<bool>,
 }
 
@@ -59,7 +60,7 @@ impl Sessions {
         *self.sealed.lock().unwrap() = true;
     }
 
-    /// Whether there is one to offer.
+    /// Returns whether there is a session to offer.
     pub fn is_left(&self) -> bool {
         self.tls12.lock().unwrap().is_some() || !self.tls13.lock().unwrap().is_empty()
     }
@@ -105,10 +106,10 @@ impl ClientSessionStore for Sessions {
     }
 }
 
-/// Shakes hands in memory, asking for this name; returns whether a session was resumed.
+/// Makes a handshake in memory with this server name. Returns whether a session was resumed.
 ///
 /// # Errors
-/// The server's error: a client that takes any server has none before.
+/// The server's error, because a client that accepts any server has none before.
 pub fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &str) -> Result<bool, TlsError> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client: Connection = ClientConnection::new(Arc::clone(client), name).unwrap().into();
@@ -125,7 +126,7 @@ pub fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &str)
     Ok(server.handshake_kind() == Some(HandshakeKind::Resumed))
 }
 
-/// Hands over everything that `from` has to send.
+/// Passes on everything that `from` has to send.
 fn pass(from: &mut Connection, to: &mut Connection, flight: &mut Vec<u8>) -> Result<bool, TlsError> {
     flight.clear();
     while from.wants_write() {
@@ -139,7 +140,7 @@ fn pass(from: &mut Connection, to: &mut Connection, flight: &mut Vec<u8>) -> Res
     Ok(!flight.is_empty())
 }
 
-/// Takes any chain and any signature: the server is shown to be right elsewhere, and this is about its clients.
+/// Accepts any chain and any signature. Other tests check the server; these are about its clients.
 #[derive(Debug)]
 struct TakesAny(Arc<CryptoProvider>);
 

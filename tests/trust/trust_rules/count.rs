@@ -1,29 +1,30 @@
-//! The numbers of a table, and the answers in it that were wrong.
+//! The counts of a table, and its wrong answers.
 
 use std::{collections::BTreeMap, fmt, io::Write as _};
 
-/// Wrong answers that are shown.
+/// Number of wrong answers that are printed.
 const SHOWN: usize = 12;
 
 #[derive(Debug, Default)]
 pub struct Count {
     /// Rows of the whole table.
     pub combinations: usize,
-    /// Rows that were not tried: by the rules they cannot differ from one that was, or rows of their kind take turns.
+    /// Rows that were not tried: by the rules they cannot differ from a tried one, or rows of their
+    /// kind take turns.
     pub pruned: usize,
     pub handshakes: usize,
-    /// Refusals of clients, by their reason.
+    /// Refusals of clients, by reason.
     pub refusals: BTreeMap<&'static str, usize>,
     pub loads: usize,
     pub reloads: usize,
     pub refused_reloads: usize,
     pub warned: usize,
-    /// Reloads that took trust from somebody.
+    /// Reloads that reduced the trust.
     pub shrunk: usize,
-    /// Sessions that were offered, and those that were resumed.
+    /// Sessions that were offered, and sessions that were resumed.
     pub offered: usize,
     pub resumed: usize,
-    /// Clients that were let in and should not have been, by a full handshake or by a session.
+    /// Clients that were let in and should have been refused, by a full handshake or by a session.
     pub fail_open: usize,
     wrong: usize,
     shown: Vec<String>,
@@ -59,10 +60,10 @@ impl Count {
         self.shown.extend(shown);
     }
 
-    /// Prints the numbers, past the capture of tests that pass.
+    /// Prints the counts, past the capture of passing tests.
     ///
     /// # Panics
-    /// For an answer that was wrong.
+    /// If an answer was wrong.
     pub fn close(&self, what: &str) {
         assert!(self.wrong == 0, "{what}: {} wrong answers:\n{}", self.wrong, self.shown.join("\n"));
         assert_eq!(self.fail_open, 0, "{what}");
@@ -87,7 +88,7 @@ impl Count {
     }
 }
 
-/// Runs each part on one of two threads, and adds up.
+/// Runs the parts on two threads, and adds up their counts.
 pub fn halves<T: Sync>(parts: &[T], run: impl Fn(&T) -> Count + Sync) -> Count {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || {

@@ -1,4 +1,4 @@
-//! Everything in the worlds as files and keys, each made once.
+//! The files and keys of the worlds, each made once.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use super::world::{Anchor, BUNDLES, CLIENTS, Cert, FURTHER, Form, Key, LEAVES, L
 const POINT: &str = "http://crl.test/shard";
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Certificates, lists and keys; all keys are Ed25519, which is fastest.
+/// Certificates, lists and keys. All keys are Ed25519, which is the fastest.
 pub struct Forge {
     authorities: HashMap<Key, Authority>,
     anchors: HashMap<Anchor, String>,
@@ -65,7 +65,7 @@ impl Forge {
             Form::First => authority.pem.clone(),
             Form::Renewed => authority.twin(anchor.key.name(), (now - HOUR, now + 9 * HOUR)),
             Form::Expired => authority.twin(anchor.key.name(), (now - 9 * HOUR, now - HOUR)),
-            // Issued by another CA: nothing but its name, key and constraints counts.
+            // Issued by another CA: only its name, key and constraints count.
             Form::Constrained => {
                 self.authorities[&Key::B].certify_again_for(authority, anchor.key.name(), "in.test")
             }
@@ -124,7 +124,7 @@ impl Forge {
         &self.leaves[leaf]
     }
 
-    /// The chain and key of a client.
+    /// Returns the chain and key of a client.
     pub fn shown(&self, cert: Cert, provider: &CryptoProvider) -> Arc<CertifiedKey> {
         let pair = &self.certs[&cert];
         let chain = rustls_reload::internal::pem::chain(pair.chain.as_bytes()).unwrap();

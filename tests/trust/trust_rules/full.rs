@@ -22,7 +22,7 @@ use super::{
 
 pub const VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&TLS12], &[&TLS13]];
 
-/// Each client, by the place of its version.
+/// The configuration of each client, by the index of its version.
 pub type Clients = HashMap<(Client, usize), ClientConfig>;
 
 pub fn clients(forge: &Forge, provider: &Provider) -> Clients {
@@ -36,7 +36,7 @@ pub fn clients(forge: &Forge, provider: &Provider) -> Clients {
     made
 }
 
-/// All states of lists, none configured among them.
+/// Returns all states of lists, including that without lists.
 pub fn lists() -> impl Iterator<Item = Option<Lists>> {
     LISTS.into_iter().map(Some).chain([None])
 }
@@ -53,7 +53,7 @@ impl Count {
         self.expect(found, wanted, what);
     }
 
-    /// Notes whether a build warned about revocation lists.
+    /// Records whether a build warned about revocation lists.
     pub fn warnings(&mut self, warnings: &[rustls_reload::Error]) -> bool {
         let warned = warnings.iter().any(|warning| warning.layer() == Layer::Crl);
         self.warned += usize::from(warned);
@@ -61,13 +61,14 @@ impl Count {
     }
 }
 
-/// Whether the lists and the policy are asked about this client at all: by the rules, they are the last that is.
+/// Returns whether lists and policy matter for this client. By the rules they decide last.
 fn asks_lists(state: &State, client: Client, mode: ClientAuth) -> bool {
     let without = State { lists: None, ..*state };
     client.is_some() && without.verdict(client, mode, Policy::default(), Rule::Right).is_ok()
 }
 
-/// Whether a policy stands for all of those under which a client has the same verdict: one of them does, by turns.
+/// Returns whether a policy represents all those under which a client has the same verdict. They
+/// take turns.
 fn is_representative(state: &State, client: Client, mode: ClientAuth, policy: usize, salt: usize) -> bool {
     let verdicts = Policy::all().map(|policy| state.verdict(client, mode, policy, Rule::Right));
     let alike: Vec<_> = (0..verdicts.len()).filter(|p| verdicts[*p] == verdicts[policy]).collect();
@@ -82,7 +83,8 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
         let mut count = Count::default();
         for mode in MODES {
             for (p, policy) in policies.into_iter().enumerate() {
-                // Without a list the policy decides nothing; and whoever has a certificate is verified alike in both modes.
+                // Without a list the policy does not matter, and a certificate is verified in the
+                // same way in both modes.
                 let is_first = p == 0;
                 let is_lax = policy.allow_unknown && policy.use_expired && !policy.leaf_only;
                 let is_asked = mode == ClientAuth::Required || is_first || is_lax || everything();
@@ -136,7 +138,8 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
     })
 }
 
-/// The served configuration hours later, when every list has expired and no certificate has.
+/// Returns the served configuration hours later, when every list has expired and no certificate
+/// has.
 fn later(served: &ServerTls) -> Arc<ServerConfig> {
     let mut config = ServerConfig::clone(&served.config);
     config.time_provider = Arc::new(Later);
@@ -153,7 +156,7 @@ impl TimeProvider for Later {
     }
 }
 
-/// Loads a state; `None` where that is refused.
+/// Loads a state; `None` if it is refused.
 pub fn load(
     count: &mut Count,
     server: &mut Server,
@@ -181,7 +184,7 @@ pub fn load(
     }
 }
 
-/// Whether the handshakes that are tried tell a wrong rule from the right one.
+/// Returns whether the tried handshakes distinguish a wrong rule from the right one.
 pub fn sees(rule: Rule) -> bool {
     BUNDLES.into_iter().any(|bundle| {
         let states = lists().map(|lists| State { bundle, lists }).filter(State::loads);

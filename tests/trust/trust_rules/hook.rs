@@ -1,4 +1,5 @@
-//! The closure for further settings: it may not take away what sessions and trust stand on, at the start or at a reload.
+//! The closure for further settings must not replace what sessions and trust depend on, at the
+//! start or at a reload.
 
 use std::sync::{
     Arc, Mutex,
@@ -17,14 +18,15 @@ use super::{
     world::{BUNDLES, Cert, LEAVES, LISTS, State},
 };
 
-/// What the closure does, beside what is always fine.
+/// The change that the closure makes, besides changes that are always allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
     Nothing,
     ReplacesStorage,
     ReplacesTicketer,
     ReplacesResolver,
-    /// A whole configuration of its own, with the served parts that can be read back: clients are no longer asked.
+    /// Replaces the whole configuration, with the served parts that can be read back. Clients are
+    /// no longer asked for a certificate.
     ReplacesVerifier,
     AllowsEarlyData,
 }
@@ -69,7 +71,7 @@ pub fn table(forge: &'static Forge, provider: &Provider) -> Count {
     let (mut count, clients) = (Count::default(), clients(forge, provider));
     let state = State { bundle: BUNDLES[1], lists: Some(LISTS[6]) };
     let revoked = State { lists: Some(LISTS[7]), ..state };
-    // From which run of the closure on it does that: the first load, or the reload.
+    // `from` is the first run of the closure that makes the change: the first load, or the reload.
     for (does, from, kind) in Does::ALL
         .into_iter()
         .flat_map(|does| Kind::ALL.into_iter().flat_map(move |kind| [(does, 0, kind), (does, 1, kind)]))
@@ -117,7 +119,8 @@ pub fn table(forge: &'static Forge, provider: &Provider) -> Count {
                     count.expect(error.layer(), Layer::Config, what);
                 }
             }
-            // Whatever came of the reload, the sessions of the served configuration are as they were.
+            // Whatever the result of the reload, the sessions of the served configuration are
+            // unchanged.
             count.offered += 1;
             let found = offering.offer(&served, "a.test");
             count.resumed += usize::from(found == Ok(true));

@@ -1,4 +1,4 @@
-//! A key exchange that costs nothing and protects nothing: no rule about trust depends on it.
+//! A key exchange that is fast and protects nothing. No rule about trust depends on it.
 
 use rustls::{
     Error, NamedGroup,
@@ -7,7 +7,7 @@ use rustls::{
 
 const LENGTH: usize = 32;
 
-/// The group, under the name of one that everybody takes.
+/// The group, with the name of one that every client accepts.
 #[derive(Debug)]
 pub struct Open;
 

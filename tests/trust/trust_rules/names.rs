@@ -1,4 +1,4 @@
-//! Names of the pairs, and the settings of sessions: which session goes on over which renewal.
+//! The names of the pairs, and the settings of sessions: which session goes on over which renewal.
 
 use rustls_reload::{ClientAuth, HandshakeFailure, ServerTls};
 
@@ -14,11 +14,11 @@ use super::{
 };
 
 const STATE: State = State { bundle: BUNDLES[1], lists: Some(LISTS[6]) };
-/// Names that clients ask for.
+/// The server names in handshakes.
 const ASKED: [&str; 9] =
     ["a.test", "b.test", "x.a.test", "x.b.test", "f.test", "g.test", "x.f.test", "x.y.f.test", "other.test"];
 
-/// A change of one leaf, by its place, among those of the default pair or of the further one.
+/// A change of one leaf, by its index in those of the default pair or of the further pair.
 #[derive(Clone, Copy, Debug)]
 struct Change {
     set: usize,
@@ -36,7 +36,7 @@ fn changes() -> Vec<Change> {
 }
 
 impl Change {
-    /// The leaves before and after it.
+    /// Returns the leaves before and after the change.
     fn leaves(&self) -> [[Leaf; 2]; 2] {
         match self.set {
             0 => [[self.from, FURTHER[0]], [self.to, FURTHER[0]]],
@@ -50,7 +50,7 @@ impl Change {
     }
 }
 
-/// The modes of client authentication, with a client that each lets in.
+/// The modes of client authentication, each with a client that it lets in.
 const MODES: [(Option<ClientAuth>, Client); 3] =
     [(None, None), (Some(ClientAuth::Optional), None), (Some(ClientAuth::Required), Some(Cert::Good))];
 
@@ -63,7 +63,8 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
             for (m, (mode, shown)) in MODES.into_iter().enumerate() {
                 for strict in [false, true] {
                     count.combinations += 1;
-                    // Modes and strict names are asked about by turns: the rules about names know neither.
+                    // Modes and strict names take turns, because the rules about names do not
+                    // depend on them.
                     if (m + usize::from(strict) * 3 + c + kind.place()) % 3 != 0 {
                         count.pruned += 1;
                         continue;
@@ -103,7 +104,7 @@ fn renew(
     count.loads += 1;
     let config = &clients[&(shown, kind.place())];
     let offering = ["a.test", "f.test"].map(|name| (name, Offering::new(config, &served, name)));
-    // A session is for one name, whatever else its pair has.
+    // A session is bound to one name, even if its pair has others.
     let crossed = offering[0].1.offer(&served, "f.test");
     count.offered += 1;
     count.expect(crossed, Ok(false), || format!("under another name: {}", what()));
@@ -136,7 +137,8 @@ fn renew(
     count.full(found, wanted, || format!("{name} from {}", what()));
 }
 
-/// Compares the leaf that a name leads to with the rules: the further pair's, else the default one's.
+/// Compares the leaf for a name with the rules: that of the further pair, or else of the default
+/// one.
 fn answers(count: &mut Count, server: &ServerTls, [default, further]: &[Leaf; 2], strict: bool, name: &str) {
     let found = server.leaf_for(Some(name)).map(|leaf| leaf.names.contains(&"f.test".to_owned()));
     let wanted = match (further.answers(name), strict && !default.answers(name)) {
@@ -147,7 +149,8 @@ fn answers(count: &mut Count, server: &ServerTls, [default, further]: &[Leaf; 2]
     count.expect(found, wanted, || format!("{name} of {default:?} and {further:?}, strict: {strict}"));
 }
 
-/// Sessions by the settings: whether they go on over reloads, how many are stored, and whether there are tickets.
+/// Tests the settings of sessions: whether they go on over reloads, how many are stored, and
+/// whether there are tickets.
 fn settings(forge: &Forge, provider: &Provider, clients: &Clients) -> Count {
     let mut count = Count::default();
     let leaves = [LEAVES[0], LEAVES[1]];
@@ -192,7 +195,7 @@ fn settings(forge: &Forge, provider: &Provider, clients: &Clients) -> Count {
     count
 }
 
-/// Whether the changes that are tried tell a wrong rule from the right one.
+/// Returns whether the tried changes distinguish a wrong rule from the right one.
 pub fn sees(rule: Rule) -> bool {
     changes().iter().any(|change| change.is_same(rule) != change.is_same(Rule::Right))
 }

@@ -1,6 +1,7 @@
-//! The rules, as the manual and RFC 5280 have them, over the names of things: no byte of DER, and no code of the product.
+//! The rules of the manual and of RFC 5280 over plain names, without DER and without code of the
+//! product.
 //!
-//! Each wrong rule is one bug that somebody could write; the table has to tell it from the right one.
+//! Each wrong rule is a possible bug, and the table has to distinguish it from the right one.
 
 use std::collections::BTreeSet;
 
@@ -12,49 +13,49 @@ use super::world::{Anchor, Cert, Client, Form, Key, Leaf, List, Names, Policy, S
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     Right,
-    /// What is allowed for an unknown status is allowed for an expired list. Breaks: INV-14
+    /// Allows an expired list where an unknown status is allowed. Breaks: INV-14
     UnknownExcusesExpiry,
-    /// Lists that count although they have expired cover everybody. Breaks: INV-14
+    /// Treats every certificate as covered by expired lists that count. Breaks: INV-14
     ExpiredExcusesUnknown,
-    /// Only the client's own certificate is asked about, whatever the setting. Breaks: INV-14
+    /// Checks only the client's own certificate, regardless of the setting. Breaks: INV-14
     LeafOnly,
-    /// A list counts by its issuer's name, whoever signed it. Breaks: INV-14
+    /// Accepts a list by its issuer's name, whichever key signed it. Breaks: INV-14
     ListsByName,
-    /// A list names only certificates that it covers. Breaks: INV-14
+    /// Lets a list revoke only certificates that it covers. Breaks: INV-14
     ShardsHide,
-    /// The first list of an issuer decides. Breaks: INV-14
+    /// Lets the first list of an issuer decide. Breaks: INV-14
     FirstList,
-    /// Clients without a certificate are let in where one is required. Breaks: INV-14
+    /// Lets clients without a certificate in where one is required. Breaks: INV-14
     AlwaysOptional,
-    /// An optional certificate may be any. Breaks: INV-14
+    /// Accepts any optional certificate. Breaks: INV-14
     OptionalTakesAny,
-    /// CAs are compared by name alone. Breaks: INV-09
+    /// Compares CAs by name alone. Breaks: INV-09
     CasByName,
-    /// CAs are compared without their name constraints. Breaks: INV-09
+    /// Compares CAs without their name constraints. Breaks: INV-09
     CasWithoutConstraints,
-    /// CAs are compared by the bytes of their certificates. Breaks: INV-08, INV-09
+    /// Compares CAs by the bytes of their certificates. Breaks: INV-08, INV-09
     CasByBytes,
-    /// Revocation lists are no part of the trust. Breaks: INV-09
+    /// Ignores revocation lists in the trust. Breaks: INV-09
     ListsForgotten,
-    /// Lists of another scope are the same. Breaks: INV-09
+    /// Treats lists of different scopes as equal. Breaks: INV-09
     ListsWithoutScope,
-    /// Lists that are issued anew are others. Breaks: INV-08
+    /// Treats reissued lists as different. Breaks: INV-08
     ListsByIssue,
-    /// IP addresses are no names. Breaks: INV-09
+    /// Ignores IP addresses among the names. Breaks: INV-09
     AddressesForgotten,
-    /// Names behind a wildcard are no names. Breaks: INV-09
+    /// Ignores wildcards among the names. Breaks: INV-09
     WildcardsForgotten,
-    /// The names of further pairs are none. Breaks: INV-09
+    /// Ignores the names of further pairs. Breaks: INV-09
     FurtherForgotten,
-    /// A leaf that was renewed has other names. Breaks: INV-08
+    /// Treats a renewed leaf as one with other names. Breaks: INV-08
     LeavesByBytes,
-    /// A list may go. Breaks: INV-03, INV-14
+    /// Accepts that a list is removed. Breaks: INV-03, INV-14
     ListsMayGo,
-    /// An expired list may replace a valid one. Breaks: INV-14
+    /// Accepts an expired list in place of a valid one. Breaks: INV-14
     ExpiredMayReplace,
-    /// A list of another key may replace one of a CA. Breaks: INV-14
+    /// Accepts a list of another key in place of a CA's list. Breaks: INV-14
     OthersMayReplace,
-    /// Nobody is told of lists that shut out clients. Breaks: INV-11
+    /// Does not report lists that exclude clients. Breaks: INV-11
     ListsNeverShrink,
 }
 
@@ -97,8 +98,8 @@ impl State {
         self.bundle.iter().any(|anchor| anchor.key.name() == name)
     }
 
-    /// Whether the entry of this list refuses the certificate: one on hold does, until a later valid list of the same CA and
-    /// scope is without it (RFC 5280 section 5.3.1).
+    /// Returns whether the entry of this list refuses the certificate. An entry on hold does, until
+    /// a later valid list of the same CA and scope omits it (RFC 5280 section 5.3.1).
     fn refuses(&self, list: &List, cert: Cert, policy: Policy) -> bool {
         let releases = |other: &List| {
             (other.key, other.shard) == (list.key, list.shard)
@@ -132,7 +133,8 @@ impl State {
                 false => Err(HandshakeFailure::RevocationListExpired),
             };
         }
-        // A list in the name of an intermediate that another key has signed: nobody knows whose it is.
+        // Another key has signed a list in the name of an intermediate, so that its signer is
+        // unknown.
         let is_unsigned = |list: &List| {
             list.key != issuer && list.key.name() == issuer.name() && !self.trusts(issuer) && covers(list)
         };
@@ -182,13 +184,13 @@ impl State {
         Ok(())
     }
 
-    /// The state once all of its lists have expired.
+    /// Returns the state in which all of its lists have expired.
     pub fn aged(&self) -> Self {
         let expired = self.lists().iter().map(|list| List { expired: true, ..*list });
         Self { lists: self.lists.map(|_| &*Box::leak(expired.collect())), ..*self }
     }
 
-    /// The client CAs as far as sessions depend on them: name, key and name constraints.
+    /// Returns the client CAs as far as sessions depend on them: name, key and name constraints.
     pub fn cas(&self, rule: Rule) -> BTreeSet<(Option<Key>, &'static str, Form)> {
         let form = |anchor: &Anchor| match (anchor.form, rule) {
             (form, Rule::CasByBytes) => form,
@@ -199,10 +201,11 @@ impl State {
         self.bundle.iter().map(|anchor| (key(anchor), anchor.key.name(), form(anchor))).collect()
     }
 
-    /// The serial numbers that the lists refuse, by key and scope. Lists of a key that is no CA's stay apart.
+    /// Returns the serial numbers that the lists refuse, by key and scope. Lists of a key that is
+    /// no CA's are separate.
     fn listed(&self, policy: Policy, rule: Rule) -> Vec<((Key, bool), BTreeSet<Cert>)> {
         let mut listed: Vec<((Key, bool), BTreeSet<Cert>)> = Vec::new();
-        // One list in two files is one.
+        // One list in two files counts once.
         let lists: BTreeSet<&List> = self.lists().iter().filter(|_| rule != Rule::ListsForgotten).collect();
         for list in lists {
             let refused = list.named().iter().filter(|cert| self.refuses(list, **cert, policy)).copied();
@@ -216,7 +219,7 @@ impl State {
         listed
     }
 
-    /// Whether sessions go on from `served` to this.
+    /// Returns whether sessions go on from `served` to this state.
     pub fn is_trust_of(&self, served: &Self, policy: Policy, rule: Rule) -> bool {
         let issues = |state: &Self| state.lists().iter().copied().collect::<BTreeSet<_>>();
         self.cas(rule) == served.cas(rule)
@@ -224,7 +227,7 @@ impl State {
             && (rule != Rule::ListsByIssue || issues(self) == issues(served))
     }
 
-    /// The CAs of `served` by which somebody was let in who is no longer.
+    /// Returns the number of CAs of `served` whose clients are no longer let in.
     pub fn lost_cas(&self, served: &Self) -> usize {
         let cas = self.cas(Rule::Right);
         let trusts =
@@ -232,20 +235,21 @@ impl State {
         served.cas(Rule::Right).into_iter().filter(|ca| !cas.contains(ca) && !trusts(*ca)).count()
     }
 
-    /// Whether this has the lists of `served`, by key and scope, and none of them refuses more than it did.
+    /// Returns whether this state has the lists of `served`, by key and scope, and none of them
+    /// refuses more than before.
     pub fn forgives(&self, served: &Self, policy: Policy) -> bool {
         let (new, old) = (self.listed(policy, Rule::Right), served.listed(policy, Rule::Right));
         new.len() == old.len()
             && new.iter().zip(&old).all(|(new, old)| new.0 == old.0 && new.1.is_subset(&old.1))
     }
 
-    /// Whether a first load takes these files.
+    /// Returns whether a first load accepts these files.
     pub fn loads(&self) -> bool {
         !self.lists().iter().any(|list| list.delta)
             && self.lists().iter().all(|list| !self.is_foreign(list) || self.signs_another(list))
     }
 
-    /// Whether the list is in the name of a CA of the bundle, and of another key.
+    /// Returns whether the list is in the name of a CA of the bundle, and signed by another key.
     fn is_foreign(&self, list: &List) -> bool {
         self.knows(list.key.name()) && !self.trusts(list.key)
     }
@@ -258,12 +262,13 @@ impl State {
         self.lists().iter().filter(move |list| list.key.name() == name)
     }
 
-    /// Whether a reload takes these files in the place of the served ones (the table of the manual's page on design).
+    /// Returns whether a reload accepts these files in place of the served ones (the table of the
+    /// manual's page on design).
     ///
-    /// `retired` are the keys that were CAs' and have lists still.
+    /// `retired` are the keys that were CAs' and still have lists.
     pub fn follows(&self, served: &Self, retired: &BTreeSet<Key>, policy: Policy, rule: Rule) -> bool {
         let was_served = |list: &List| served.lists().contains(list);
-        // A list of another key replaces none of a CA.
+        // A list of another key replaces no list of a CA.
         let replaces_none = |list: &List| {
             let mut old = served.of(list.key.name()).peekable();
             old.peek().is_some() && old.all(|old| served.is_foreign(old))
@@ -275,7 +280,8 @@ impl State {
                 || replaces_none(list)
                 || rule == Rule::OthersMayReplace
         };
-        // A list that has expired replaces none that is valid, and comes in nobody's place.
+        // An expired list replaces no valid list. A new one is accepted only beside a valid one, or
+        // in place of an expired one.
         let about = |list: &List, other: &List| (other.key, other.shard) == (list.key, list.shard);
         let valid = |of: &Self, list: &List| of.lists().iter().any(|o| about(list, o) && !o.expired);
         let over = |list: &List| served.lists().iter().any(|old| old.key == list.key && old.expired);
@@ -303,7 +309,7 @@ impl State {
             && served.lists().iter().all(kept)
     }
 
-    /// The keys that are no CA's any more and were while a list of theirs was served.
+    /// Returns the keys that are no longer a CA's and were while their list was served.
     pub fn retires(&self, served: &Self, retired: &BTreeSet<Key>) -> BTreeSet<Key> {
         let left = served.lists().iter().map(|list| list.key).filter(|key| served.trusts(*key));
         let all = left.chain(retired.iter().copied());
@@ -319,7 +325,7 @@ impl State {
         self.bundle.iter().map(|anchor| anchor.key).filter(|key| !listed(*key)).collect()
     }
 
-    /// Whether an operator is warned about the lists, where all files are one set.
+    /// Returns whether an operator is warned about the lists, where all files are one set.
     pub fn warns(&self, served: Option<&Self>, policy: Policy) -> bool {
         let about = |list: &List, other: &List| (other.key, other.shard) == (list.key, list.shard);
         let lists = || self.lists().iter();
@@ -352,14 +358,14 @@ impl State {
     }
 }
 
-/// Whether a publisher may put `new` in the place of its list beside one of another publisher: no set loses the list of an
-/// authority of which no other set has one as new.
+/// Returns whether a publisher may replace its list `old` by `new` beside the list of another
+/// publisher: no set loses the list of an authority unless another set has one as new.
 pub fn keeps(old: &List, new: &List, other: &List) -> bool {
     new.key == old.key || other.key != old.key || other.later >= old.later
 }
 
 impl Leaf {
-    /// The names that sessions depend on.
+    /// Returns the names that sessions depend on.
     pub fn identity(&self, rule: Rule) -> BTreeSet<&'static str> {
         let is_address = |name: &str| name.parse::<std::net::IpAddr>().is_ok();
         let counts = |name: &&str| match rule {
@@ -371,7 +377,7 @@ impl Leaf {
         self.names.iter().copied().filter(counts).chain(renewed).collect()
     }
 
-    /// Whether a client that asks for this name gets the pair, where only names count.
+    /// Returns whether a client with this server name gets the pair, where only names count.
     pub fn answers(&self, name: &str) -> bool {
         let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
         let is_dns = |held: &&str| held.parse::<std::net::IpAddr>().is_err();

@@ -1,5 +1,5 @@
-//! Providers that verify fewer algorithms than the one that is compiled in: certificates and lists are verified by the one
-//! that the server was given.
+//! Providers that verify fewer algorithms than the compiled-in one. Certificates and lists are
+//! verified by the provider that the server was given.
 
 use std::{
     path::PathBuf,
@@ -31,13 +31,13 @@ const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];
 const RSA_SHA256: u8 = 11;
 const RSA_SHA512: u8 = 13;
 
-/// What the provider of a server verifies.
+/// The algorithms that the provider of a server verifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verifies {
     Everything,
-    /// No signature by RSA with SHA-512.
+    /// Everything but RSA with SHA-512.
     NoSha512,
-    /// No signature by RSA.
+    /// Everything but RSA.
     NoRsa,
 }
 
@@ -52,7 +52,7 @@ impl Verifies {
         }
     }
 
-    /// The provider with what is left of its algorithms.
+    /// Returns the provider with the remaining algorithms.
     fn of(self, provider: &Provider) -> Provider {
         let WebPkiSupportedAlgorithms { all, mapping } = provider.crypto.signature_verification_algorithms;
         let left: Vec<_> = all.iter().copied().filter(|algorithm| self.takes(*algorithm)).collect();
@@ -72,7 +72,7 @@ impl Verifies {
     }
 }
 
-/// A list by a key of RSA: who issues it, with which digest, and whether it names that one's revoked client.
+/// A list signed by an RSA key: its issuer, the digest, and whether it revokes the issuer's client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct List {
     below: bool,
@@ -80,13 +80,14 @@ struct List {
     revokes: bool,
 }
 
-/// The clients of the root, and of the intermediate below it: one that lists revoke, and one that they do not.
+/// The clients of the root and of the intermediate below it: of each one that lists revoke, and one
+/// that they do not.
 const CLIENTS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
 struct World {
     root: Authority,
     below: Authority,
-    /// A CA that every provider takes, with a list of its own.
+    /// A CA that every provider supports, with a list of its own.
     other: Authority,
     clients: [Pair; 4],
     server: Pair,
@@ -129,7 +130,8 @@ impl World {
         if !list.sha512 {
             return made.pem;
         }
-        // The list with the other algorithm's identifier, which is as long, and a signature by it.
+        // Replaces the algorithm identifier by the other one, which has the same length, and the
+        // signature by one of that algorithm.
         let mut der = made.der.to_vec();
         let places: Vec<_> = der.windows(RSA.len()).enumerate().filter(|(_, bytes)| *bytes == RSA).collect();
         let places: Vec<_> = places.into_iter().map(|(at, _)| at + RSA.len()).collect();
@@ -159,9 +161,9 @@ impl World {
     }
 }
 
-/// The rules: whether the lists load, and which end a client's handshake has.
+/// The rule: whether the lists load.
 fn loads(lists: &[List], verifies: Verifies) -> bool {
-    // A CA that is left out is none, so that its list is nobody's.
+    // A CA that is left out does not count, so that its list belongs to no CA.
     verifies == Verifies::NoRsa || lists.iter().all(|list| list.below || is_verified(*list, verifies))
 }
 
@@ -188,7 +190,7 @@ fn verdict(lists: &[List], verifies: Verifies, policy: Policy, (below, revoked):
     if below && !policy.leaf_only { status(false, false) } else { Ok(()) }
 }
 
-/// Whether a reload takes the list of the root in the place of another.
+/// Returns whether a reload accepts the new lists in place of the old ones.
 fn follows(new: &[List], old: &[List], verifies: Verifies, policy: Policy) -> bool {
     let has = |lists: &[List], below| lists.iter().any(|list| list.below == below);
     // Without RSA both are lists of authorities that only clients send.

@@ -1,4 +1,5 @@
-//! Reloads from every state to every other one that differs in one part, and to some that differ in both.
+//! Reloads from every state to every other one that differs in one part, and to some that differ in
+//! both.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,10 +16,10 @@ use super::{
     world::{BUNDLES, CLIENTS, Client, LEAVES, LISTS, List, MODES, Names, Policy, State},
 };
 
-/// The layouts in which one state follows another in one step wherever one part changes.
+/// The layouts in which one state can follow another in one step if one part changes.
 const LAYOUTS: [Layout; 4] = [Layout::One, Layout::Lists, Layout::Three, Layout::Clients];
 
-/// All that the rules say of a reload under one policy.
+/// The result of a reload under one policy, by the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {
     follows: bool,
@@ -43,11 +44,11 @@ fn outcome(from: &State, to: &State, policy: Policy, rule: Rule) -> Outcome {
     }
 }
 
-/// The states that one state is reloaded to, and whether both parts change.
+/// Returns the states to which one state is reloaded, and whether both parts change.
 fn targets(b: usize, l: usize) -> Vec<(State, bool)> {
     let from = LISTS[l];
-    // Each change of the bundle beside every second set of lists; each change of lists under two bundles and a third, which
-    // goes by turns.
+    // Each change of the bundle is tried with every second set of lists. Each change of lists is
+    // tried with two bundles, and with a third that varies.
     let bundles =
         BUNDLES.into_iter().enumerate().filter(|(n, _)| (b + l + n).is_multiple_of(2) || everything());
     let mut all: Vec<_> = bundles.map(|(_, bundle)| (State { bundle, lists: Some(from) }, false)).collect();
@@ -64,11 +65,12 @@ fn targets(b: usize, l: usize) -> Vec<(State, bool)> {
     all
 }
 
-/// The policies under which a reload is tried: of the outcomes that the rules know two by turns, each with one policy.
+/// Returns the policies under which a reload is tried: two of the outcomes in turn, each with one
+/// policy.
 fn policies(from: &State, to: &State, salt: usize) -> Vec<Policy> {
     let mut kinds: Vec<(Outcome, Vec<Policy>)> = Vec::new();
     for policy in Policy::all() {
-        // The table of full handshakes has every verdict.
+        // The table of full handshakes covers every verdict.
         let outcome = Outcome { verdicts: Vec::new(), ..outcome(from, to, policy, Rule::Right) };
         match kinds.iter_mut().find(|(known, _)| *known == outcome) {
             Some((_, alike)) => alike.push(policy),
@@ -83,7 +85,7 @@ fn policies(from: &State, to: &State, salt: usize) -> Vec<Policy> {
     kinds.into_iter().take(2).map(|(_, alike)| alike[salt % alike.len()]).collect()
 }
 
-/// A server with one state served, and the sessions that clients have of it.
+/// A server that serves one state, and the clients' sessions in it.
 struct Loaded<'a> {
     server: Server,
     setup: Setup,
@@ -153,7 +155,7 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
     count
 }
 
-/// Loads a state that loads; whether it warns is known where all files are one set.
+/// Loads a valid state. Whether it warns is known where all files are one set.
 fn load_into(
     count: &mut Count,
     server: &mut Server,
@@ -169,7 +171,8 @@ fn load_into(
 }
 
 impl Loaded<'_> {
-    /// The set in which the two states differ; the first of those that decide about clients where they do not.
+    /// Returns the set in which the two states differ; if they do not, the first set that decides
+    /// about clients.
     fn set(&self, to: &State) -> usize {
         let of = self.setup.layout.of_clients();
         if self.state.bundle == to.bundle { of[of.len() - 1] } else { of[0] }
@@ -179,7 +182,7 @@ impl Loaded<'_> {
         state.verdict(client, self.setup.mode.unwrap(), self.setup.policy, Rule::Right)
     }
 
-    /// Reloads to another state by a change of this set, and compares all that comes of it with the rules.
+    /// Reloads to another state by a change of this set, and compares all results with the rules.
     fn reload(&mut self, count: &mut Count, to: &State, set: usize, salt: usize) {
         let (from, policy, layout) = (self.state, self.setup.policy, self.setup.layout);
         let what = || format!("{from:?} to {to:?}, {policy:?}, {layout:?}");
@@ -196,7 +199,7 @@ impl Loaded<'_> {
                 return;
             }
         };
-        // Nothing is said anew of files that did not change.
+        // Unchanged files cause no new warning.
         if layout == Layout::One && *to != from {
             let warned = count.warnings(&built.warnings);
             let wanted = to.warns(Some(&from), policy);
@@ -226,7 +229,7 @@ impl Loaded<'_> {
             .as_ref()
             .is_none_or(|shrunk| shrunk.epoch == epochs[1] && !shrunk.removed.is_empty());
         count.expect(settled, true, || format!("what is told: {}", what()));
-        // Sessions of whoever is shut out are the ones that must not go on.
+        // Sessions of excluded clients must not go on.
         let accepted: Vec<_> =
             CLIENTS.into_iter().filter(|client| self.verdict(&from, *client).is_ok()).collect();
         let mut offering: Vec<_> = losers().take(1).collect();
@@ -237,7 +240,7 @@ impl Loaded<'_> {
         for client in offering {
             self.offer(count, &built.value, to, client, same);
         }
-        // Whoever comes to be let in is let in by the very verifier that was made now.
+        // The newly built verifier lets newly accepted clients in.
         let gains =
             |client: &Client| self.verdict(&from, *client).is_err() && self.verdict(to, *client).is_ok();
         let mut newcomers: Vec<_> = CLIENTS.into_iter().filter(gains).take(1).collect();
@@ -254,7 +257,7 @@ impl Loaded<'_> {
         }
     }
 
-    /// Offers a session of the served state to another one.
+    /// Offers a session of the served state to another state.
     fn offer(&mut self, count: &mut Count, server: &ServerTls, to: &State, client: Client, goes_on: bool) {
         let place = self.kind.place();
         let (from, kind, policy) = (self.state, self.kind, self.setup.policy);
@@ -267,13 +270,14 @@ impl Loaded<'_> {
         let what = || format!("a session of {client:?}, {kind:?}, {policy:?}, {from:?} to {to:?}");
         count.offered += 1;
         count.resumed += usize::from(matches!(found, Ok(true)));
-        // An expired list refuses new clients and ends no session: the trust is the same.
+        // An expired list refuses new clients and ends no session, because the trust is unchanged.
         count.fail_open += usize::from(found == Ok(true) && !goes_on && verdict.is_err());
         let wanted = if goes_on { Ok(true) } else { verdict.map(|()| false) };
         count.expect(found.map_err(|error| HandshakeFailure::of(&error)), wanted, what);
     }
 
-    /// Goes back to the served state: that is a new trust, and no session of the first one goes on.
+    /// Goes back to the served state, which is a new trust in which no session of the first one
+    /// goes on.
     fn back(
         &mut self,
         count: &mut Count,
@@ -305,7 +309,8 @@ impl Loaded<'_> {
     }
 }
 
-/// Two directories of lists, each of a publisher of its own: the first one changes, the other has one list more.
+/// Tests two directories of lists with a publisher each: the first one changes, the other has one
+/// more list.
 fn publishers(forge: &Forge, provider: &Provider, clients: &Clients) -> Count {
     let plain =
         |list: &&List| !list.shard && !list.delta && list.key.name() != "I" && list.names != Names::Held;
@@ -354,7 +359,7 @@ fn publishers(forge: &Forge, provider: &Provider, clients: &Clients) -> Count {
     })
 }
 
-/// Whether the states that are tried tell a wrong rule from the right one.
+/// Returns whether the tried states distinguish a wrong rule from the right one.
 pub fn sees(rule: Rule) -> bool {
     let states = || (0..BUNDLES.len()).flat_map(|b| (0..LISTS.len()).map(move |l| (b, l)));
     states().any(|(b, l)| {

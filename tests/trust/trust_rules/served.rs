@@ -1,4 +1,5 @@
-//! The shipped reloader over real files: each change of trust is reported once, and drains whom it has to drain.
+//! The shipped reloader with real files: each change of trust is reported once, and ends exactly
+//! the connections that it has to end.
 
 use std::{
     fs,
@@ -23,9 +24,9 @@ use super::{
     world::{BUNDLES, CLIENTS, Cert, Client, LEAVES, LISTS, Leaf, Policy, State},
 };
 
-/// What is published one behind the other, under an optional client certificate.
+/// The states that are published one after the other, with an optional client certificate.
 const WALK: [(usize, usize, usize); 14] = [
-    // Bundle, lists, leaf.
+    // The columns are bundle, lists and leaf.
     (1, 6, 0),
     (1, 6, 1),
     (1, 7, 1),
@@ -54,7 +55,7 @@ fn write(dir: &Path, forge: &Forge, state: &State, leaf: &Leaf) {
     files.into_iter().for_each(|(name, text)| fs::write(dir.join(name), text).unwrap());
 }
 
-/// Ends a handshake from the client's side, and keeps the connection open.
+/// Completes a handshake on the client's side, and keeps the connection open.
 async fn connect(config: Arc<ClientConfig>, mut stream: DuplexStream) -> DuplexStream {
     let mut client = ClientConnection::new(config, ServerName::try_from("a.test").unwrap()).unwrap();
     let mut bytes = [0; 4096];
@@ -88,7 +89,7 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
         lists: Some(LISTS[lists]),
     };
     write(dir.path(), forge, &state(WALK[0]), &LEAVES[WALK[0].2]);
-    // Nobody writes while a file is read.
+    // Files are not written while they are read, so they need not settle.
     let timing = Timing { settle: Duration::ZERO, shrink_settle: Duration::ZERO, ..Timing::default() };
     let policy = Policy { allow_unknown: true, ..Policy::default() };
     let path = |name| dir.path().join(name);
@@ -145,7 +146,7 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
         }
         let now = reloader.current().generation;
         count.expect(is_ready(reloader.trust_reduced(now)), false, || format!("nothing after: {}", what()));
-        // Who takes the certificate alone gets the new one.
+        // A client of the resolver alone gets the new certificate.
         let config = Arc::new(client(None, &TLS13, &provider.crypto));
         count.full(shake(&resolved, &config, "a.test"), Ok(()), || format!("resolver: {}", what()));
         let leaf = reloader.current().value.leaf.fingerprint;

@@ -1,4 +1,4 @@
-//! The build step of the shipped server, given bytes in the place of files.
+//! The build step of the shipped server, with bytes instead of files.
 
 use std::{
     path::PathBuf,
@@ -27,23 +27,23 @@ pub struct Provider {
     pub ticketer: fn() -> Result<Arc<dyn ProducesTickets>, TlsError>,
 }
 
-/// How the files are sorted into sets.
+/// The sorting of the files into sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// Pair, client CAs and lists together.
+    /// Pair, client CAs and lists in one set.
     One,
-    /// Lists in a directory of their own.
+    /// Lists in a set of their own.
     Lists,
-    /// Each part by itself.
+    /// Each part in a set of its own.
     Three,
-    /// The pair, and client CAs with their lists.
+    /// The pair in one set, and client CAs with their lists in another.
     Clients,
-    /// Lists in two directories: the first one of each state, and the others.
+    /// Lists in two directories: the first list of each state in one, the others in the second.
     TwoPublishers,
 }
 
 impl Layout {
-    /// The sets in which client CAs and lists are, without repeats.
+    /// Returns the sets with client CAs and lists, without repeats.
     pub fn of_clients(self) -> &'static [usize] {
         match self {
             Self::One => &[0],
@@ -72,7 +72,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Both versions, required client certificates, all in one set.
+    /// Returns settings with both versions, required client certificates, and one set.
     pub fn new(provider: &Provider) -> Self {
         Self {
             provider: provider.clone(),
@@ -90,7 +90,7 @@ impl Setup {
     }
 }
 
-/// Sessions of TLS 1.3 that a client gets from each handshake: each is good for one attempt.
+/// The number of TLS 1.3 sessions that a client gets from each handshake. Each can be offered once.
 pub const TICKETS: usize = 16;
 
 /// A server between two loads.
@@ -105,7 +105,7 @@ impl Server {
         Self::configured(setup, |config| config.send_tls13_tickets = TICKETS)
     }
 
-    /// The server with this closure for further settings.
+    /// Makes the server with this closure for further settings.
     pub fn configured(setup: &Setup, configure: impl FnMut(&mut ServerConfig) + Send + 'static) -> Self {
         let mut builder = ServerReloader::builder("/tls/tls.crt", "/tls/tls.key")
             .provider(Arc::clone(&setup.provider.crypto))
@@ -143,7 +143,7 @@ impl Server {
         Self { build, layout: setup.layout, mode: setup.mode }
     }
 
-    /// The files of all sets.
+    /// Returns the files of all sets.
     pub fn files(&self, forge: &Forge, state: &State, leaves: &[Leaf]) -> Vec<Files> {
         let pair = |dir: &str, leaf: &Leaf| {
             let pair = forge.leaf(leaf);
@@ -209,7 +209,7 @@ fn wall() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
 }
 
-/// Builds nothing: it stands where the build step was taken out.
+/// A placeholder for the build step that was taken out.
 struct Nobody;
 
 impl Build for Nobody {

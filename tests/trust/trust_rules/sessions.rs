@@ -26,7 +26,7 @@ impl Kind {
         matches!(self, Self::Tls12Ticket | Self::Tls13Ticket)
     }
 
-    /// The place of its version.
+    /// Returns the index of its version.
     pub fn place(self) -> usize {
         usize::from(matches!(self, Self::Tls13Stored | Self::Tls13Ticket))
     }
@@ -43,10 +43,10 @@ pub struct Offering {
 }
 
 impl Offering {
-    /// Makes sessions with this server, under this name.
+    /// Makes sessions with this server under this name.
     ///
     /// # Panics
-    /// Where the client is refused.
+    /// If the client is refused.
     pub fn new(client: &ClientConfig, server: &ServerTls, name: &str) -> Self {
         let (client, sessions) = remembering(client);
         shake(&server.config, &client, name).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -54,12 +54,12 @@ impl Offering {
         Self { client, sessions }
     }
 
-    /// Whether there is a session left to offer.
+    /// Returns whether there is a session left to offer.
     pub fn is_left(&self) -> bool {
         self.sessions.is_left()
     }
 
-    /// Offers one; returns whether it was resumed.
+    /// Offers a session. Returns whether it was resumed.
     pub fn offer(&self, server: &ServerTls, name: &str) -> Result<bool, rustls::Error> {
         shake(&server.config, &self.client, name)
     }

@@ -8,12 +8,12 @@ use rustls_reload::ClientAuth;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     A,
-    /// Another key under the name of A.
+    /// Another key under the name of `A`.
     Rekeyed,
     B,
-    /// An intermediate that A has issued.
+    /// An intermediate that `A` has issued.
     I,
-    /// Another key under the name of I, which issues nobody.
+    /// Another key under the name of `I`, which has issued no certificate.
     Stranger,
 }
 
@@ -27,13 +27,13 @@ impl Key {
     }
 }
 
-/// A certificate of a CA, by what differs from its first one.
+/// A certificate of a CA, by its difference from the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Form {
     First,
     Renewed,
     Expired,
-    /// Good for names beneath `in.test` only.
+    /// Valid only for names beneath `in.test`.
     Constrained,
 }
 
@@ -72,9 +72,9 @@ pub const BUNDLES: [Bundle; 10] = [
 pub enum Names {
     Nobody,
     Revoked,
-    /// One, and only on hold.
+    /// One certificate, and only on hold.
     Held,
-    /// Another one.
+    /// Another certificate.
     Good,
 }
 
@@ -82,13 +82,13 @@ pub enum Names {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct List {
     pub key: Key,
-    /// Covers only the certificates that name its distribution point.
+    /// Whether it covers only certificates with its distribution point.
     pub shard: bool,
     pub names: Names,
     pub expired: bool,
-    /// The later issue, by date and number.
+    /// Whether it is the later issue by date and number.
     pub later: bool,
-    /// A delta list, which no server takes.
+    /// Whether it is a delta list, which no server accepts.
     pub delta: bool,
 }
 
@@ -140,7 +140,7 @@ impl List {
         Self { delta: true, ..self }
     }
 
-    /// The certificates whose serial numbers it has.
+    /// Returns the certificates whose serial numbers it contains.
     pub fn named(&self) -> &'static [Cert] {
         match (self.names, self.key) {
             (Names::Nobody, _) => &[],
@@ -148,7 +148,8 @@ impl List {
             (Names::Good, _) => &[Cert::Good],
             (Names::Revoked, Key::A) if self.shard => &[Cert::Sharded, Cert::Revoked],
             (Names::Revoked, Key::A) => &[Cert::Revoked, Cert::I],
-            // Serial numbers of certificates that the other key of the name has issued.
+            // The serial numbers are those of certificates that the other key of the name has
+            // issued.
             (Names::Revoked, Key::Rekeyed) => &[Cert::Good, Cert::Revoked],
             (Names::Revoked, Key::B) => &[Cert::RevokedB],
             (Names::Revoked, Key::I) => &[Cert::RevokedBelow],
@@ -202,25 +203,25 @@ pub const LISTS: [Lists; 34] = [
     &[A.naming_good()],
 ];
 
-/// A certificate that a list can name.
+/// A certificate that a list can revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cert {
-    /// Of A, beneath `in.test`.
+    /// Issued by `A`, with a name beneath `in.test`.
     Good,
-    /// Of A, with the distribution point of the shards.
+    /// Issued by `A`, with the distribution point of the shards.
     Sharded,
-    /// Of A, and some lists hold it.
+    /// Issued by `A`, and on hold in some lists.
     Held,
-    /// Of A, and some lists name it.
+    /// Issued by `A`, and revoked by some lists.
     Revoked,
-    /// Of A, and expired.
+    /// Issued by `A`, and expired.
     Expired,
     Below,
     RevokedBelow,
     GoodRekeyed,
     GoodB,
     RevokedB,
-    /// Of nobody but itself.
+    /// Signed by its own key.
     SelfSigned,
     /// The intermediate.
     I,
@@ -238,7 +239,7 @@ impl Cert {
     }
 }
 
-/// A client by its certificate; `None` has none.
+/// A client by its certificate; `None` for a client without one.
 pub type Client = Option<Cert>;
 
 pub const CLIENTS: [Client; 12] = [
@@ -276,7 +277,7 @@ impl Policy {
 
 pub const MODES: [ClientAuth; 2] = [ClientAuth::Required, ClientAuth::Optional];
 
-/// The files that decide about clients. `None` as lists: no file of lists is configured.
+/// The files that decide about clients. Without lists no file of lists is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
     pub bundle: Bundle,
@@ -289,7 +290,7 @@ impl State {
     }
 }
 
-/// The names of a server's leaf, by the certificate's text, and whether a renewal of them has another issuer and key.
+/// The names in a server's leaf, and whether a renewal has another issuer and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Leaf {
     pub names: &'static [&'static str],
@@ -300,7 +301,7 @@ const fn leaf(names: &'static [&'static str]) -> Leaf {
     Leaf { names, renewed: false }
 }
 
-/// The first name of each is one that clients ask for.
+/// The first name of each is a server name that clients use.
 pub const LEAVES: [Leaf; 10] = [
     leaf(&["a.test"]),
     Leaf { names: &["a.test"], renewed: true },
@@ -314,7 +315,7 @@ pub const LEAVES: [Leaf; 10] = [
     Leaf { names: &["a.test", "10.0.0.1"], renewed: true },
 ];
 
-/// Leaves of the further pair, by its place among them.
+/// The leaves of the further pair, by index.
 pub const FURTHER: [Leaf; 6] = [
     leaf(&["f.test"]),
     Leaf { names: &["f.test"], renewed: true },
