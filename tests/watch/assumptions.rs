@@ -1,4 +1,4 @@
-//! What the invariants assume of the file system, tried on the real one.
+//! The assumptions of the invariants about the file system, tested on the real one.
 
 use std::{
     fs,
@@ -15,7 +15,8 @@ use rustls_reload::{
 };
 use rustls_reload_testkit::wait_for_tick;
 
-/// Runs `write` over and over while `read` does, until both have run often enough to tell; returns how often each ran.
+/// Runs `write` repeatedly while `read` does, until both have run often enough. Returns how often
+/// each ran.
 fn against(write: impl Fn(u64) + Sync, read: impl Fn()) -> (u64, u64) {
     let writes = AtomicU64::new(0);
     let done = AtomicBool::new(false);
@@ -121,7 +122,8 @@ fn asm06_a_link_that_was_pointed_at_a_finished_release_shows_as_committed() {
 #[test]
 fn asm06_an_absolute_link_that_was_pointed_at_a_finished_release_shows_as_committed() {
     let dir = tempfile::tempdir().unwrap();
-    // The way to the release leads through the directory of the link again, which changes as the link does.
+    // The path to the release leads through the link's directory again, which changes with the
+    // link.
     let point = |number: u32| {
         symlink(dir.path().join(number.to_string()), dir.path().join("next")).unwrap();
         fs::rename(dir.path().join("next"), dir.path().join("current")).unwrap();

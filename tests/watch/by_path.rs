@@ -1,7 +1,8 @@
-//! The port without directory handles, call by call: whatever is at a path, the port says of it what `std::fs` says.
+//! The port without directory handles, call by call: for everything at a path, the port returns
+//! what `std::fs` returns.
 //!
-//! Checks: INV-12, INV-16. Every call is made at everything that a name can be, and again where that was replaced by
-//! everything else after the directory was opened.
+//! Checks: INV-12, INV-16. Every call is made on every kind of entry, and again after another kind
+//! has replaced the entry since the directory was opened.
 //!
 //! Engine: generated.
 
@@ -25,7 +26,7 @@ use rustls_reload::{
 };
 use rustls_reload_testkit::{InterceptFs, Op};
 
-/// What can be at a name.
+/// A kind of entry at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Thing {
     Missing,
@@ -61,8 +62,8 @@ const THINGS: [Thing; 12] = [
 const NAME: &str = "name";
 const BYTES: &[u8] = b"some bytes";
 
-/// Puts a thing at `name` in the directory. A FIFO is held open by the handle that is returned, so that a port which opens
-/// it does not wait for a writer: that is then seen to be wrong, and not to hang.
+/// Makes an entry `name` in the directory. The returned handle holds a FIFO open, so that a port
+/// that opens it is seen to be wrong and does not hang.
 #[must_use]
 fn make(dir: &Path, thing: Thing) -> Option<fs::File> {
     let at = dir.join(NAME);
@@ -100,7 +101,8 @@ fn remove(dir: &Path) {
     }
 }
 
-/// A directory with a file and a directory for links to lead to; the things are put into its `in`.
+/// A directory with a file and a directory as targets of links. The entries are made in its
+/// subdirectory `in`.
 struct Place {
     root: tempfile::TempDir,
 }
@@ -120,12 +122,12 @@ impl Place {
     }
 }
 
-/// What an answer comes to, where an error is its kind.
+/// Reduces the error of a result to its kind.
 fn said<T>(answer: io::Result<T>) -> Result<T, ErrorKind> {
     answer.map_err(|error| error.kind())
 }
 
-/// What `std` says of the entry itself.
+/// Returns the stat of the entry itself by `std`.
 fn stat_by_std(path: &Path) -> Result<Stat, ErrorKind> {
     said(fs::symlink_metadata(path).map(|found| stat_of(&found)))
 }
@@ -137,7 +139,7 @@ fn stat_of(found: &fs::Metadata) -> Stat {
         kind if kind.is_symlink() => Kind::Link,
         _ => Kind::Other("not a regular file"),
     };
-    // From the numbers of the system, and not from the same conversion.
+    // Computed from the system's numbers, not by the port's conversion.
     let mtime = i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec());
     Stat { kind, id: FileId { dev: 0, ino: 0 }, size: found.len(), mtime, ctime: mtime }
 }
@@ -152,7 +154,7 @@ fn names(fs: &PathFs, dir: &PathBuf) -> Result<Vec<OsString>, ErrorKind> {
     said(listed.map(|()| names))
 }
 
-/// All calls about `name` in the directory, against what is there according to `std`.
+/// Compares all calls about `name` in the directory with `std`.
 fn check(dir: &PathBuf, name: &OsStr, what: &str) {
     let (port, at) = (PathFs, dir.join(name));
     let stat = stat_by_std(&at);
@@ -171,7 +173,7 @@ fn check(dir: &PathBuf, name: &OsStr, what: &str) {
         names
     });
     assert_eq!(names(&port, &at), listed, "{what}: list");
-    // Whoever has read enough is asked no more.
+    // The callback that returns `false` is not called again.
     let mut asked = 0;
     let first = port.list(&at, &mut |_| {
         asked += 1;
@@ -193,7 +195,7 @@ fn check(dir: &PathBuf, name: &OsStr, what: &str) {
         Err(error) => Err(error),
     };
     let opened = said(port.open(dir, name));
-    // Before anything is read of it: what is no file may never end.
+    // The port refuses such an entry before it reads, because reading may never end.
     if matches!(stat.map(|stat| stat.kind), Ok(Kind::Link | Kind::Other(_))) {
         assert!(opened.is_err(), "{what}: opened");
     }
@@ -216,7 +218,7 @@ fn inv16_each_call_by_path_says_what_std_says() {
     for thing in THINGS {
         let _held = make(&place.dir(), thing);
         check(&place.dir(), OsStr::new(NAME), &format!("{thing:?}"));
-        // The same through a directory that is a link, and beneath a name that is the thing.
+        // The same checks through a link to the directory, and below a name that is the entry.
         let link = place.root.path().join("link");
         std::os::unix::fs::symlink("in", &link).unwrap();
         check(&link, OsStr::new(NAME), &format!("{thing:?} through a link"));
@@ -234,7 +236,7 @@ fn inv16_each_call_by_path_says_what_std_says() {
     assert_eq!(said(PathFs.stat_dir(&"/".into())), stat_by_std(Path::new("/")));
 }
 
-/// A `Dir` is a path: everything that is asked of it is about what is there now, whatever was there when it was opened.
+/// A `Dir` is a path: every call is about the present entry, not about the one that was opened.
 #[test]
 fn inv16_each_call_by_path_is_about_what_is_there_now() {
     let place = Place::new();
@@ -252,7 +254,7 @@ fn inv16_each_call_by_path_is_about_what_is_there_now() {
             if let Ok(dir) = opened {
                 check(&dir, OsStr::new("a"), &what);
             }
-            // An open file keeps its inode (ASM-02), which is not the one that is there now.
+            // An open file keeps its inode (ASM-02), which is not the present entry's.
             if let Some(mut file) = file.filter(|_| is_file) {
                 let mut bytes = vec![0; 64];
                 assert_eq!(PathFs.read(&mut file, &mut bytes).unwrap() as u64, size, "{what}");
@@ -262,7 +264,7 @@ fn inv16_each_call_by_path_is_about_what_is_there_now() {
     }
 }
 
-/// Who may not is who `std` says may not: nobody, where root asks.
+/// Compares the permissions with `std`, which refuses nothing to root.
 #[test]
 fn inv16_each_call_by_path_says_who_may_not() {
     let place = Place::new();
@@ -275,7 +277,7 @@ fn inv16_each_call_by_path_says_who_may_not() {
     }
 }
 
-/// What a snapshot makes of it: the same files, or a failure of the same kind, as through directory handles.
+/// A snapshot has the same files as through directory handles, or a failure of the same kind.
 #[test]
 fn inv12_a_snapshot_by_path_reads_what_one_by_handles_reads() {
     let place = Place::new();
@@ -298,14 +300,15 @@ fn inv12_a_snapshot_by_path_reads_what_one_by_handles_reads() {
     }
 }
 
-/// A directory with two files of this text.
+/// Makes a directory with two files of this text.
 fn fill(dir: &Path, text: &str) {
     fs::create_dir(dir).unwrap();
     ["x", "y"].iter().for_each(|name| fs::write(dir.join(name), text).unwrap());
 }
 
-/// Before each call of a snapshot in turn the directory of both files is replaced, by a link or by another directory. Both
-/// can be read at any time, so whatever is read is whole, or else torn: nothing is said to be unreadable.
+/// Before each call of a snapshot in turn, the directory of both files is replaced by a link or by
+/// another directory. Both can be read at any time, so the result is whole or torn, and never
+/// unreadable.
 #[test]
 fn inv01_inv16_a_snapshot_by_path_amid_a_replacement_is_whole_or_torn() {
     let mut taken = [0; 3];

@@ -21,10 +21,10 @@ use rustls_reload::{
     internal::{Entry, Lookup, Walk, lacks_remote_events, snapshot::take},
 };
 
-/// The native port without what it knows of magic links: their text is taken for where they lead.
+/// The native port without its treatment of magic links: their text counts as their target.
 struct ByText {
     fs: NativeFs,
-    /// Whether the system is asked where a whole path leads.
+    /// Whether the port asks the system for the target of a whole path.
     asks: bool,
 }
 
@@ -75,7 +75,7 @@ impl Fs for ByText {
     }
 }
 
-/// The bytes that a snapshot reads at `path`, and the way there.
+/// Returns the bytes that a snapshot reads at `path`, and its walk.
 fn snapshot<F: Fs>(fs: &F, path: &Path) -> (Result<Vec<u8>, Error>, Walk) {
     let look = take(fs, &PathSet::new([path]).unwrap());
     let bytes = look.files.map(|files| files.get(0).unwrap().1.to_vec());
@@ -96,7 +96,7 @@ fn fd(file: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/dev/fd/{}", file.as_raw_fd()))
 }
 
-/// The refusal of a path that ends at something of this kind.
+/// Returns the refusal of a path that ends at an entry of this kind.
 fn refusal(path: &Path, kind: &str) -> String {
     let at = Path::new("/proc/self/fd").join(path.file_name().unwrap());
     format!(
@@ -127,7 +127,7 @@ fn inv01_open_descriptor_is_read_whatever_lies_at_its_text() {
             assert_eq!(read(Path::new(&path)).unwrap(), text.as_bytes(), "{path}");
         }
     }
-    // The directory of a descriptor, wherever it has been moved.
+    // The directory of a descriptor, after it has been moved.
     fs::create_dir(at("dir")).unwrap();
     fs::write(at("dir/file"), "moved").unwrap();
     let moved = File::open(at("dir")).unwrap();
@@ -162,7 +162,7 @@ fn inv01_links_of_this_process_lead_where_open_follows_them() {
     assert!(told.contains("more than 40 links to follow"), "{told}");
 }
 
-/// Checks: INV-01. A directory whose files are all of the set may be a descriptor's.
+/// Checks: INV-01. A directory in which every file counts may be that of a descriptor.
 #[test]
 fn inv01_directory_behind_a_descriptor_is_listed_and_read() {
     let dir = tempfile::tempdir().unwrap();
@@ -237,7 +237,7 @@ fn inv16_standard_input_is_read_from_a_file_only() {
     }
 }
 
-/// Checks: INV-01. path_resolution(7): a trailing slash or dot wants a directory before it.
+/// Checks: INV-01. path_resolution(7): a trailing slash or dot requires a directory before it.
 #[test]
 fn inv01_file_named_as_a_directory_is_refused_as_by_open() {
     let dir = tempfile::tempdir().unwrap();
@@ -258,7 +258,8 @@ fn inv01_file_named_as_a_directory_is_refused_as_by_open() {
     }
 }
 
-/// Checks: INV-01, INV-16. proc_sys_fs(5), protected_symlinks: only where it is on does the kernel refuse.
+/// Checks: INV-01, INV-16. proc_sys_fs(5), protected_symlinks: the kernel refuses only where that
+/// is on.
 #[test]
 fn inv01_link_of_another_user_in_a_sticky_directory_is_as_for_open() {
     use std::os::unix::fs::{PermissionsExt, lchown};

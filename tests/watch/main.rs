@@ -1,4 +1,4 @@
-//! Tests of the way from a path to its file, and of the watching of that way.
+//! Tests of path resolution, and of watching the directories on a path.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 

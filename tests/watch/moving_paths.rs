@@ -1,4 +1,5 @@
-//! A way to the files whose every hop is moved, removed, re-pointed and changed in kind, at random and by events alone.
+//! A path whose every component is moved, removed, re-pointed and changed in kind at random. Only
+//! events report it.
 //!
 //! Engine: generated.
 
@@ -13,7 +14,7 @@ use crate::common::{self, DEADLINE, at_once, by_events_only, started};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustls_reload::{Build, Builder, Built, Context, Error, Files, Layer, Timing};
 
-/// The number in both files, if it is one.
+/// A build step whose value is the number in both files.
 struct Number;
 
 impl Build for Number {
@@ -31,7 +32,7 @@ impl Build for Number {
 const HOPS: [&str; 3] = ["a", "b", "c"];
 const FILES: [&str; 2] = ["crt", "key"];
 
-/// What somebody does to the way; each ends with the next number in both files.
+/// A change of the path. Each ends with the next number in both files.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Rewrite,
@@ -57,7 +58,7 @@ struct Tree {
     root: PathBuf,
     number: u64,
     names: u64,
-    /// What was moved out of the way, by its hop.
+    /// The directories that were moved away, each with its component.
     old: Vec<(usize, PathBuf)>,
 }
 
@@ -70,7 +71,7 @@ impl Tree {
         tree
     }
 
-    /// The way up to this hop.
+    /// Returns the path up to this component.
     fn hop(&self, hop: usize) -> PathBuf {
         HOPS[..=hop].iter().fold(self.root.clone(), |path, name| path.join(name))
     }
@@ -84,7 +85,7 @@ impl Tree {
         self.root.join("store").join(format!("{kind}{}", self.names))
     }
 
-    /// Makes what stands for a hop, with all beneath it.
+    /// Makes the directory of a component with everything beneath it.
     fn fill(&self, dir: &Path, hop: usize) {
         fs::create_dir(dir).unwrap();
         if hop < 2 {
@@ -166,7 +167,7 @@ impl Tree {
         }
     }
 
-    /// Writes what the way may have lost on the way.
+    /// Writes the files that the change may have removed.
     fn rewrite(&self, number: &str) {
         for file in self.files() {
             if fs::write(&file, number).is_err() {
@@ -177,8 +178,8 @@ impl Tree {
         }
     }
 
-    /// A link's target that leads to `dir` from anywhere, for a link in any hop: relative ones start at a directory of
-    /// their own.
+    /// Returns the target of a link that leads to `dir`, for a link in any component. Relative
+    /// targets start at a directory of their own.
     fn target(&mut self, dir: &Path, target: Target) -> PathBuf {
         let name = dir.file_name().unwrap();
         match target {
@@ -223,8 +224,8 @@ fn pick(state: &mut u64) -> Act {
     }
 }
 
-/// Checks: INV-05, INV-12. Whatever was done, the next change is seen as well, no watch is left behind, and nothing costs
-/// more than a settle time: there is no poll.
+/// Checks: INV-05, INV-12. After each change the next one is noticed, no watch is left behind, and
+/// no change takes longer than a settle time. There is no poll.
 #[test]
 fn inv05_a_way_that_changes_at_every_hop_is_followed_by_events_alone() {
     let rounds = std::env::var("TREE_ROUNDS").map_or(75, |rounds| rounds.parse().unwrap());

@@ -1,4 +1,4 @@
-//! What the status says of the watching.
+//! The status of watching.
 
 use std::{
     fs,
@@ -40,7 +40,7 @@ fn inv11_a_directory_that_is_gone_is_not_told_as_watched() {
     let deadline = Instant::now() + LIMIT;
     while reloader.status().watched.contains(&dir) {
         assert!(Instant::now() < deadline, "{:?}", reloader.status());
-        // Looks raise no event: the status has to be asked.
+        // Snapshots raise no event, so the status is polled.
         std::thread::yield_now();
     }
     assert!(reloader.status().watched.contains(&dir.parent().unwrap().to_owned()));

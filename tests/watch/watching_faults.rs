@@ -1,4 +1,5 @@
-//! What happens between a walk and the watch that is armed for it, made certain by a watcher that is slow at the right moment.
+//! Changes between a walk and the arming of its watches, produced by a watcher that is slow at the
+//! right moment.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,10 +17,10 @@ use rustls_reload::{
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 
-/// Called with each directory before it is watched; says whether it can be.
+/// Called with each directory before it is watched. Returns whether it can be watched.
 type Before = Arc<Mutex<dyn FnMut(&Path) -> bool + Send>>;
 
-/// Watches nothing.
+/// A watcher that watches nothing.
 struct Slow(Before);
 
 impl Watcher for Slow {
@@ -31,7 +32,7 @@ impl Watcher for Slow {
     fn unwatch(&mut self, _: &Path) {}
 }
 
-/// A watcher, and a place for the hints that it was given.
+/// Returns a watcher, and a slot for its hints.
 fn slow(before: impl FnMut(&Path) -> bool + Send + 'static) -> (MakeWatcher, Arc<Mutex<Option<Hints>>>) {
     let before: Before = Arc::new(Mutex::new(before));
     let place = Arc::new(Mutex::new(None));
@@ -52,7 +53,7 @@ fn inv11_a_directory_that_is_gone_before_it_is_watched_is_not_told_as_degraded()
     let updates: Vec<_> = generations[1..].iter().map(|g| g.server.clone()).collect();
     let mut rest = updates.clone().into_iter();
     let mut volume = volume;
-    // The payload directory is replaced, twice, just when it is about to be watched.
+    // The payload directory is replaced twice, just before it is watched.
     let (watcher, _) = slow(move |watched| {
         if watched.parent() == Some(&dir)
             && path.exists()
@@ -79,7 +80,7 @@ fn inv11_a_directory_that_is_gone_before_it_is_watched_is_not_told_as_degraded()
 
 #[test]
 fn inv05_updates_that_keep_pace_with_the_arming_leave_the_last_one_served_and_watched() {
-    // More than are followed within one look.
+    // More updates than one snapshot follows.
     let generations = generations(16);
     let volume = Volume::of(&generations[0]);
     let builder = volume.server().timing(by_events_only());
@@ -99,7 +100,7 @@ fn inv05_updates_that_keep_pace_with_the_arming_leave_the_last_one_served_and_wa
     common::wait_for_leaf(&reloader, &last);
 }
 
-/// Says of one directory that it is gone, for as long as it is told to.
+/// A watcher that reports one directory as gone while the switch is on.
 struct Blind(PathBuf, Arc<AtomicBool>);
 
 impl Watcher for Blind {
@@ -111,7 +112,8 @@ impl Watcher for Blind {
     fn unwatch(&mut self, _: &Path) {}
 }
 
-/// Checks: INV-05, INV-11. A directory that every look finds and no watch does is polled sooner, and that is told.
+/// Checks: INV-05, INV-11. A directory that every snapshot finds and no watch does is polled at the
+/// degraded interval, which is reported.
 #[test]
 fn inv11_a_directory_that_is_there_and_never_to_be_watched_is_told_as_degraded() {
     let volume = Volume::of(&generations(1)[0]);
@@ -133,7 +135,7 @@ fn inv11_a_directory_that_is_there_and_never_to_be_watched_is_told_as_degraded()
     assert!(reloader.status().watched.contains(&dir));
 }
 
-/// How a watcher ends whose directories are all watched.
+/// The way in which a watcher with all directories watched ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Says,
@@ -160,7 +162,8 @@ impl Watcher for Mortal {
     }
 }
 
-/// Checks: INV-05, INV-11, INV-13. It is told once, the files are polled meanwhile, another is made, and that is told.
+/// Checks: INV-05, INV-11, INV-13. The end is reported once, the files are polled meanwhile, a new
+/// watcher is made, and that is reported.
 #[test]
 fn inv05_a_watcher_that_ends_is_told_and_made_anew() {
     for end in [End::Says, End::Panics] {
@@ -187,7 +190,7 @@ fn inv05_a_watcher_that_ends_is_told_and_made_anew() {
             End::Says => hints.ended("it ended"),
             End::Panics => {
                 panics.store(true, Ordering::SeqCst);
-                // Every directory is to be watched anew.
+                // Every directory has to be watched anew.
                 hints.lost();
             }
         }
@@ -229,7 +232,7 @@ fn is_of_trust(event: &Event) -> bool {
     matches!(event, Event::TrustReduced { .. })
 }
 
-/// Ends as soon as it is asked anything.
+/// A watcher that ends at its first call.
 struct Stillborn(Hints);
 
 impl Watcher for Stillborn {
@@ -241,7 +244,8 @@ impl Watcher for Stillborn {
     fn unwatch(&mut self, _: &Path) {}
 }
 
-/// Checks: INV-11, INV-12. Watchers that end one after the other are made less and less often, and that is told once.
+/// Checks: INV-11, INV-12. Watchers that end one after the other are made at growing intervals, and
+/// that is reported once.
 #[test]
 fn inv12_watchers_that_end_at_once_are_made_less_and_less_often() {
     let volume = Volume::of(&generations(1)[0]);
@@ -262,7 +266,7 @@ fn inv12_watchers_that_end_at_once_are_made_less_and_less_often() {
         std::thread::yield_now();
     }
     let (made, took) = (made.load(Ordering::SeqCst), start.elapsed());
-    // 20 ms, doubling: so many within that time, and the first.
+    // The pauses begin at 20 ms and double; the first watcher comes in addition.
     let most = (took.as_millis() / 20 + 1).ilog2() as usize + 2;
     assert!((2..=most).contains(&made), "{made} watchers in {took:?}, at most {most}");
     let told = drain(&mut events);
@@ -270,14 +274,15 @@ fn inv12_watchers_that_end_at_once_are_made_less_and_less_often() {
     assert_eq!((degraded, told.len()), (1, 2), "{told:?}");
 }
 
-/// Loses events whenever it is asked to watch one directory, and the last time of a look finds that gone; then it is well.
+/// A watcher that loses events whenever one directory is to be watched, and reports the directory
+/// as gone at the last attempt of a step. After that it works.
 struct Hectic {
     dir: PathBuf,
     asked: Arc<AtomicUsize>,
     hints: Hints,
 }
 
-/// The looks of one step while the plan changes (`limits.md`).
+/// The number of snapshots in one step while the plan changes (`limits.md`).
 const LOOKS: usize = 9;
 
 impl Watcher for Hectic {
@@ -295,7 +300,8 @@ impl Watcher for Hectic {
     fn unwatch(&mut self, _: &Path) {}
 }
 
-/// Checks: INV-11. What one attempt of many found gone is looked at again, and nobody is told that it cannot be watched.
+/// Checks: INV-11. A directory that only one of many attempts found gone is checked again, and is
+/// not reported as unwatchable.
 #[test]
 fn inv11_a_directory_that_was_gone_once_amid_lost_events_is_not_told_as_degraded() {
     let volume = Volume::of(&generations(1)[0]);
@@ -361,7 +367,7 @@ fn inv06_a_directory_found_to_be_another_is_watched_anew_without_an_event() {
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     assert!(watched.lock().unwrap().contains(&dir));
     watched.lock().unwrap().clear();
-    // The same names and bytes in another directory: the old watch is with the old one.
+    // Another directory has the same names and bytes. The old watch is on the old directory.
     let next = volume.path("next");
     std::fs::create_dir(&next).unwrap();
     for name in ["tls.crt", "tls.key"] {
@@ -373,7 +379,8 @@ fn inv06_a_directory_found_to_be_another_is_watched_anew_without_an_event() {
     assert_eq!(*watched.lock().unwrap(), [dir]);
 }
 
-/// Checks: INV-12. The platform's watcher says that it has ended where there is none to be had, since its handler is dropped.
+/// Checks: INV-12. The platform's watcher reports its end where none can be made, because its
+/// handler is dropped.
 #[test]
 fn inv12_a_watcher_that_ends_before_it_is_made_asks_for_no_look() {
     let volume = Volume::of(&generations(1)[0]);
@@ -398,7 +405,7 @@ fn inv12_a_watcher_that_ends_before_it_is_made_asks_for_no_look() {
     );
 }
 
-/// The platform's watcher, and something happens before a directory is watched.
+/// The platform's watcher, with a function that runs before a directory is watched.
 struct Late(Before, Box<dyn Watcher>);
 
 impl Watcher for Late {
@@ -412,7 +419,8 @@ impl Watcher for Late {
     }
 }
 
-/// Checks: INV-05. What takes the place of a directory between the look and the watch may be a link to one that is watched.
+/// Checks: INV-05. A link that replaces a directory between snapshot and watch may lead to a
+/// watched directory.
 #[cfg(unix)]
 #[test]
 fn inv05_a_link_in_the_place_of_a_directory_that_is_to_be_watched_leaves_the_others_heard() {

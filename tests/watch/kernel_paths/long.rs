@@ -1,4 +1,4 @@
-//! Paths that are longer than the system takes, or nearly so.
+//! Paths that are longer than the system accepts, or nearly so.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 use super::read;
 use crate::common::DEADLINE;
 
-/// A path to the same directory that `open(2)` does not take.
+/// Returns a path to the directory that `open(2)` does not accept.
 fn long(dir: &Path) -> PathBuf {
     let name = "d".repeat(250);
     fs::create_dir(dir.join(&name)).unwrap();
@@ -24,8 +24,8 @@ fn long(dir: &Path) -> PathBuf {
     long
 }
 
-/// Checks: INV-01. Whether the system would follow a link (`nosymfollow`, `fs.protected_symlinks`)
-/// can be asked by a path only.
+/// Checks: INV-01. Only a path lookup shows whether the system would follow a link (`nosymfollow`,
+/// `fs.protected_symlinks`).
 #[test]
 fn inv01_link_on_a_path_longer_than_the_system_takes_is_refused() {
     let root = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ fn inv01_link_on_a_path_longer_than_the_system_takes_is_refused() {
     }
 }
 
-/// Checks: INV-05. A watch whose name within notify would be too long is made by the path itself.
+/// Checks: INV-05. A watch whose name within notify would be too long uses the path itself.
 #[test]
 fn inv05_directory_with_a_path_of_nearly_4096_bytes_is_watched() {
     let root = tempfile::tempdir().unwrap();

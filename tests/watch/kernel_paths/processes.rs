@@ -1,4 +1,4 @@
-//! Files of another process: in its working directory, and in a mount namespace that only it has.
+//! Files of another process: in its working directory, and in its own mount namespace.
 
 use std::{
     fs,
@@ -17,17 +17,18 @@ use crate::common::{
     DEADLINE, Volume, by_events_only, generations, quick, server_in, started, this_test, wait_for_leaf,
 };
 
-/// A process that does nothing until it is dropped.
+/// A process that sleeps until it is dropped.
 struct Other(Child);
 
 impl Other {
-    /// One with this working directory.
+    /// Starts a process with this working directory.
     fn in_dir(dir: &Path) -> Self {
         Self(Command::new("sleep").arg("600").current_dir(dir).spawn().unwrap())
     }
 
-    /// One in a mount namespace of its own, in which a file system in memory is mounted on `dir` with these options;
-    /// `None`, and a line about that, where it is not permitted.
+    /// Starts a process in a mount namespace of its own, in which a file system in memory is
+    /// mounted on `dir` with these options. Returns `None` and prints a line where that is not
+    /// permitted.
     fn mounting(dir: &Path, options: &str) -> Option<Self> {
         let script = "mount -t tmpfs -o \"$1\" none \"$0\" && echo ready && exec sleep 600";
         let mut command = Command::new("unshare");
@@ -43,12 +44,12 @@ impl Other {
         None
     }
 
-    /// Its link of this name in procfs.
+    /// Returns its link of this name in procfs.
     fn link(&self, name: &str) -> PathBuf {
         Path::new("/proc").join(self.0.id().to_string()).join(name)
     }
 
-    /// A path as that process resolves it.
+    /// Returns a path as that process resolves it.
     fn root(&self, path: &Path) -> PathBuf {
         self.link("root").join(path.strip_prefix("/").unwrap())
     }
@@ -61,7 +62,7 @@ impl Drop for Other {
     }
 }
 
-/// Rotates `volume`, which a server knows as `dir`, by events alone and in handshakes.
+/// Rotates `volume`, which the server gets as `dir`, by events alone, and checks it by handshakes.
 fn rotates(volume: &mut Volume, dir: &Path) {
     let generations = generations(3);
     volume.publish(&generations[0].files());
@@ -87,7 +88,7 @@ fn inv05_rotation_beneath_the_cwd_of_a_process_is_served_by_events() {
     let root = volume.dir().parent().unwrap().to_owned();
     let other = Other::in_dir(&root);
     rotates(&mut volume, &other.link("cwd").join("volume"));
-    // The directory itself, and one that only the kernel knows the way up from.
+    // The directory itself, and one whose parent only the kernel knows.
     let [direct, beside] = [root.join("volume"), root.join("beside")];
     fs::create_dir(&beside).unwrap();
     let other = Other::in_dir(&direct);
@@ -102,27 +103,28 @@ fn inv05_rotation_in_another_mount_namespace_is_served_by_events() {
     let decoy = Volume::of(&generations(1)[0]);
     let root = decoy.dir().parent().unwrap().to_owned();
     let Some(other) = Other::mounting(&root, "mode=0755") else { return };
-    // Of the same path here, which is what the text of the links says.
+    // By the text of the link `root`, this path would lead to the decoy's directory.
     let inside = tempfile::Builder::new().prefix("inside").tempdir_in(other.root(&root)).unwrap();
     let mut volume = Volume::within(inside, &generations(1)[0].files());
     let dir = volume.dir();
     assert!(dir.starts_with("/proc"));
     rotates(&mut volume, &dir);
-    // Up to the root of that namespace, and no further.
+    // The path goes up to the root of that namespace, and no further.
     let up = other.root(&root).join("../".repeat(20)).join(dir.strip_prefix(other.link("root")).unwrap());
     rotates(&mut volume, &up);
     assert!(read(&other.root(&decoy.dir()).join("tls.crt")).is_err(), "there is none in that namespace");
     drop(volume);
 }
 
-/// Checks: INV-16. proc_pid_root(5): it takes the rights of ptrace(2), which nobody has over process 1.
+/// Checks: INV-16. proc_pid_root(5): the link requires the rights of ptrace(2), which this user
+/// does not have over process 1.
 #[test]
 fn inv16_link_of_a_process_out_of_reach_is_refused_by_its_cause() {
     const INSIDE: &str = "KERNEL_PATHS_NOBODY";
     if std::env::var_os(INSIDE).is_some() {
         return println!("SAID {}", read(Path::new("/proc/1/root/etc/passwd")).unwrap_err());
     }
-    // Where another user gets at it.
+    // The other user can read the copy there.
     let dir = tempfile::tempdir().unwrap();
     let exe = dir.path().join("test");
     fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
@@ -131,7 +133,7 @@ fn inv16_link_of_a_process_out_of_reach_is_refused_by_its_cause() {
     let nobody: &[&str] = if root { &["setpriv", "--reuid=65534", "--clear-groups"] } else { &["env"] };
     let mut command = Command::new(nobody[0]);
     command.args(&nobody[1..]).arg(&exe).args([&this_test!(), "--exact", "--nocapture"]).env(INSIDE, "1");
-    // Where another test has started a process meanwhile, that may still hold the copy open for writing.
+    // Another test may have started a process meanwhile that still holds the copy open for writing.
     let busy = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("Text file busy");
     let deadline = Instant::now() + DEADLINE;
     let runs = std::iter::repeat_with(|| command.current_dir("/").output().unwrap());
@@ -143,7 +145,8 @@ fn inv16_link_of_a_process_out_of_reach_is_refused_by_its_cause() {
     assert_eq!(said, format!("read: /proc/1/root/etc/passwd: {why}"));
 }
 
-/// Checks: INV-05, INV-11. No event comes through a link of procfs to a file, and the status says so.
+/// Checks: INV-05, INV-11. No event arrives through a link of procfs to a file, and the status says
+/// so.
 #[test]
 fn inv11_files_behind_descriptors_are_polled_and_reported_as_such() {
     let generations = generations(2);

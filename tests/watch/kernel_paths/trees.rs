@@ -1,4 +1,4 @@
-//! Random small trees of directories, files and links, open descriptors among these, compared with `open(2)`.
+//! Compares random small trees of directories, files, links and open descriptors with `open(2)`.
 //!
 //! Engine: generated.
 
@@ -33,7 +33,7 @@ impl Random {
     }
 }
 
-/// A tree and what is open of it.
+/// A tree and its open files.
 struct Tree {
     root: PathBuf,
     open: Vec<File>,
@@ -73,7 +73,7 @@ impl Tree {
         tree
     }
 
-    /// The open file keeps its content, and its name may be another's.
+    /// Replaces a file. The open file keeps its content, and its name may get another one.
     fn replace(path: &Path, random: &mut Random) {
         let kind = random.below(4);
         if kind < 3 {
@@ -83,12 +83,12 @@ impl Tree {
             fs::write(path, "another").unwrap();
         }
         if kind == 2 {
-            // Where the text of the descriptor's link leads.
+            // The text of the descriptor's link is this path.
             fs::write(format!("{} (deleted)", path.display()), "decoy").unwrap();
         }
     }
 
-    /// A path, from anywhere to anywhere: of a link or to be opened.
+    /// Returns a path from any place to any place: for a link or to be opened.
     fn path(&self, random: &mut Random) -> PathBuf {
         let root = self.root.display();
         let mut path = match random.below(8) {
@@ -116,23 +116,23 @@ impl Tree {
     }
 }
 
-/// How the snapshots of a port compare with the kernel.
+/// Counts of snapshots of a port in comparison with the kernel.
 #[derive(Debug, Default)]
 struct Tally {
     read: usize,
-    /// The kernel reads it through procfs.
+    /// Paths that the kernel reads through procfs.
     magic: usize,
     refused: usize,
-    /// Beyond the limit of names looked up.
+    /// Paths beyond the limit of looked-up names.
     limited: usize,
-    /// Another file's bytes.
+    /// Paths for which the snapshot has another file's bytes.
     wrong: Vec<String>,
-    /// The kernel reads it and the snapshot does not, or the other way round.
+    /// Paths that only the kernel or only the snapshot can read.
     differ: Vec<String>,
 }
 
 fn compare<F: Fs>(fs: &F, trees: usize, seed: u64) -> Tally {
-    // In memory: nothing here is about the disk.
+    // In memory, because the disk does not matter here.
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let (mut tally, mut random) = (Tally::default(), Random(seed));
     for number in 0..trees {
@@ -168,7 +168,7 @@ fn inv01_generated_path_is_read_as_by_open_or_refused_by_both() {
     println!("{trees} trees: {tally:?}");
 }
 
-/// The text of a magic link is not where it leads.
+/// The text of a magic link is not its target.
 // Breaks: INV-01
 #[test]
 fn inv01_magic_links_taken_by_their_text_are_caught() {
@@ -176,7 +176,8 @@ fn inv01_magic_links_taken_by_their_text_are_caught() {
     assert!(!tally.wrong.is_empty() && !tally.differ.is_empty(), "{tally:#?}");
 }
 
-/// Checks: INV-01. Whatever a walk does not know of the kernel's ways: it is held to what the kernel reaches.
+/// Checks: INV-01. Whatever the walk does not know about links, its result is compared with the
+/// file that the kernel reaches.
 #[test]
 fn inv01_walk_that_misreads_links_never_serves_another_file() {
     let tally = compare(&ByText { fs: NativeFs::default(), asks: true }, 400, 1);
