@@ -21,7 +21,8 @@ pub fn compiled_in() -> Option<CryptoProvider> {
     None
 }
 
-/// Writes `tls.crt` and `tls.key` of a self-signed pair for `localhost`, made by `openssl req` with these arguments.
+/// Writes `tls.crt` and `tls.key` of a self-signed pair for `localhost`, made by `openssl req` with
+/// these arguments.
 #[allow(clippy::expect_used)] // reason: tests cannot go on without a pair
 pub fn pair(dir: &Path, key: &str) {
     let args = "req -x509 -days 30 -nodes -keyout tls.key -out tls.crt -subj /CN=localhost \

@@ -214,9 +214,9 @@ fn inv12_rotations_under_a_worker_with_events_leave_nothing() {
     volume.publish("first");
     let path = dir.path().join("volume/file");
     let reloader = Builder::new([&path], Words).timing(timing()).load().unwrap();
-    // Linux takes 10 ms to end a watch, so there are fewer rounds here, after many by hand that
-    // have filled the table of events. An entry of these tables holds a path or a set of names, and
-    // is larger for that.
+    // Linux takes 10 ms to end a watch, so there are fewer rounds here, after many manual reloads
+    // that have filled the table of events. An entry of these tables holds a path or a set of
+    // names, and is larger for that.
     const FEWER: usize = 200;
     const LARGER: usize = 8 * ALLOWED;
     for round in 0..BEFORE {

@@ -57,7 +57,7 @@ pub trait Design: Send + Sync + Sized + 'static {
     fn is_running(handle: &Self::Handle) -> bool;
     /// Returns the generation that the status names.
     fn status(handle: &Self::Handle) -> u64;
-    /// Reloads by hand.
+    /// Reloads manually.
     fn reload_now(handle: &Self::Handle) -> Reload;
     /// Waits for a publication after `generation`.
     fn wait_published(handle: &Self::Handle, generation: u64) -> Option<Arc<Published<Whole>>>;

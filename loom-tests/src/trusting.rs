@@ -72,7 +72,7 @@ pub trait Trusts: Send + Sync + Sized + 'static {
     fn load(disk: &Disk, row: &'static [u8]) -> Self;
     /// Returns the value that a new handshake gets.
     fn current(&self) -> Arc<Published<Trusting>>;
-    /// Reloads by hand.
+    /// Reloads manually.
     fn reload_now(&self) -> Reload;
     /// Returns a future of the first generation after this one that trusts less.
     fn shrunk(&self, generation: u64) -> Shrank;

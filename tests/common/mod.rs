@@ -34,7 +34,8 @@ use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use platform::changed;
 
-/// Returns the full name of the test that calls this, as the arguments of the test executable want it.
+/// Returns the full name of the calling test, in the form that the test executable takes as an
+/// argument.
 macro_rules! this_test {
     () => {{
         fn here() {}

@@ -1,4 +1,5 @@
-//! The worker for tokio ends with its own run of the driver and leaves a later one alone. Checks: INV-13.
+//! The worker for tokio ends with its own run of the driver and leaves a later run alone.
+//! Checks: INV-13.
 
 use rustls_reload::{Build, Builder, Built, Context, Error, Files};
 

@@ -141,7 +141,8 @@ fn inv11_a_set_that_never_holds_still_is_told_though_a_file_is_missing_now_and_t
 const LINES: [&str; 7] = [
     // A directory removed between snapshot and watch was reported as degraded watching (INV-11).
     "dir-swapped/NewKey/Reload/-/Delivered/false/2/4,0,0,600,26000 r219pr26",
-    // As above, where the directory was made again with the same inode number.
+    // A directory removed between snapshot and watch and made again with the same inode number was
+    // reported as degraded watching (INV-11).
     "dir-remade/NewKey/Reload/-/Delivered/true/1/4,5,0,600,26000 p2r5p2r5pr5pr5pr2pr6prpr5prpr3pr2p",
     // Events of names that counted only since the last snapshot were ignored until the poll
     // (INV-05).

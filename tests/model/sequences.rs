@@ -153,7 +153,7 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
 fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real_files() {
     let count = number("SEQUENCES_REAL", 64);
     let seed = number("SEQUENCES_SEED", 1).wrapping_mul(1_000_003);
-    // Whatever the longest waits would show, shorter waits show as well with these delays.
+    // Every fault that the longest waits would show, shorter waits show as well with these delays.
     let cases = || case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, 130);
     let (next, tally, found) = (AtomicU64::new(0), real::Tally::default(), Mutex::new(Vec::new()));
     let start = Instant::now();

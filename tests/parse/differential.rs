@@ -6,11 +6,12 @@
 //! refused for a reason on another short list. Each reason is looked for in the input itself, not
 //! in the message.
 //!
-//! The inputs are the committed seeds of the fuzz targets, the keys of `tests/load/vectors`, and edits of both. `scripts/differential`
-//! adds public vectors and what fuzzing found, by these:
+//! The inputs are the committed seeds of the fuzz targets, the keys of `tests/load/vectors`, and
+//! edits of both. `scripts/differential` adds public vectors and inputs that fuzzing found, by
+//! these variables:
 //!
 //! - `DIFFERENTIAL_DIRS`: more directories with inputs, separated by colons.
-//! - `DIFFERENTIAL_EDITS`: so many edits.
+//! - `DIFFERENTIAL_EDITS`: the number of edits.
 
 mod inputs;
 mod openssl;

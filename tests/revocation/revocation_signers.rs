@@ -46,7 +46,7 @@ fn inv09_newly_revoked_beside_its_serial_by_another_key_ends() {
     }
 }
 
-/// "A list that a CA had and has no more is a refusal" (design).
+/// A reload that would lose a CA's last list is refused, even where an unknown status is allowed.
 #[test]
 fn inv14_last_list_of_an_intermediate_stays_if_unknown_passes() {
     let (world, root) = (World::new(), Authority::root("root"));
@@ -103,7 +103,7 @@ fn inv14_list_of_a_former_key_stays() {
     assert!(!world.lets_in(&server, &bad), "{answer:?}, warnings: {:?}", world.warnings());
 }
 
-/// "A list that has expired, while the served one has not: refused."
+/// A reload does not replace a valid list of a former key by an expired one.
 #[test]
 fn inv14_expired_list_of_a_former_key_replaces_no_valid_one() {
     let (world, [old, new]) = (World::new(), ["clients"; 2].map(Authority::root));
@@ -120,8 +120,8 @@ fn inv14_expired_list_of_a_former_key_replaces_no_valid_one() {
     assert!(world.lets_in(&server, &good), "{answer:?}, warnings: {:?}", world.warnings());
 }
 
-/// "A CA is removed, and its list stays: taken; the list counts for nobody." "With `allow_unknown_revocation_status` a CA
-/// without any list is no reason to refuse its clients."
+/// The list of a removed CA counts for no client. Where an unknown status is allowed, clients of a
+/// CA without any list are let in.
 #[test]
 fn inv14_list_of_a_removed_ca_locks_out_nobody() {
     let (world, [old, new]) = (World::new(), ["clients"; 2].map(Authority::root));

@@ -175,7 +175,7 @@ fn refusal(number: usize) -> Refusal {
     assert!(matches!(answer, Reload::Refused(_)), "{what}: {answer:?}");
     told.put(format_args!("{answer:?} {:#?} {reloader:?} {:?}", reloader.status(), reloader.current()));
     drop(reloader);
-    // The same files in a first load, and in an inspection.
+    // These files are also refused in a first load, and in an inspection.
     let server = || {
         volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).configure(configure.clone())
     };

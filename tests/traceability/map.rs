@@ -68,7 +68,7 @@ fn first_names(paths: &str) -> Vec<String> {
             _ => {}
         }
     }
-    // Behind the last comma of a list there is none.
+    // A trailing comma leaves an empty name.
     names.retain(|name: &String| !name.is_empty());
     names
 }
@@ -76,7 +76,7 @@ fn first_names(paths: &str) -> Vec<String> {
 #[test]
 fn each_folder_uses_only_those_above_it() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    // Whatever stands at the top of `src` is above whatever the map names later.
+    // `place` is the position in the map. A module may use itself and the modules listed before it.
     let order = listed();
     let place = |name: &str| order.iter().position(|module| module.split('/').next() == Some(name));
     let (mut open, mut uses) = (vec![src.clone()], 0);

@@ -2,9 +2,10 @@
 //! generated test and a mutant. No text names an unknown id, and the table in the manual agrees
 //! with the code. Each file belongs to a stage of `scripts/mutants`.
 //!
-//! How a test says what it checks: its name begins with the ids (`inv03_...`, `inv01_inv02_...`), or its file has a line
-//! `Checks: INV-01, INV-02`. A generated test (exhaustive, property, fuzz or loom) has a line `Engine: generated` in its
-//! doc comment, or its file has one at the top. A mutant has a line `Breaks: INV-01`.
+//! A test names its invariants: the name begins with the ids (`inv03_...`, `inv01_inv02_...`), or
+//! its file has a line `Checks: INV-01, INV-02`. A generated test (exhaustive, property, fuzz or
+//! loom) has a line `Engine: generated` in its doc comment, or its file has one at the top. A
+//! mutant has a line `Breaks: INV-01`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

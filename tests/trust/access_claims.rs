@@ -1,9 +1,9 @@
-//! Every sentence about who is let in, refused or resumed is listed, and proven by handshakes.
+//! Every sentence about access is listed, and proven by handshakes.
 //!
-//! `claims.txt` has one line for each sentence of the code, the manual and the README that speaks of
-//! access, with the scenario that makes the handshakes, or with another test that does. A sentence
-//! without a line fails, and so does a line without a sentence. A sentence that claims nothing is
-//! listed under `none`.
+//! `claims.txt` has one line for each sentence of the code, the manual and the README about access,
+//! with the scenario that makes the handshakes, or with another test that does. A sentence without
+//! a line fails, and so does a line without a sentence. A sentence without a claim is listed under
+//! `none`.
 //!
 //! Checks: INV-16
 

@@ -1,4 +1,5 @@
-//! The rules about trust in combination: client CAs, revocation lists, policies, modes, names, sessions and providers.
+//! The rules about trust in combination: client CAs, revocation lists, policies, modes, names,
+//! sessions and providers.
 //!
 //! One table over small worlds. An oracle with plain booleans, written from the manual and
 //! RFC 5280, decides for each combination how each handshake ends, which reload is accepted, which

@@ -218,7 +218,7 @@ fn inv16_each_call_by_path_says_what_std_says() {
     for thing in THINGS {
         let _held = make(&place.dir(), thing);
         check(&place.dir(), OsStr::new(NAME), &format!("{thing:?}"));
-        // The same checks through a link to the directory, and below a name that is the entry.
+        // Repeats the checks through a link to the directory, and below a name that is the entry.
         let link = place.root.path().join("link");
         std::os::unix::fs::symlink("in", &link).unwrap();
         check(&link, OsStr::new(NAME), &format!("{thing:?} through a link"));

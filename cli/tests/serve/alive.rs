@@ -173,7 +173,7 @@ fn inv13_sigterm_ends_a_server_that_hangs_in_a_file_system() {
         let line = "NOT CHECKED: a file system that hangs: FUSE is not permitted here\n";
         return io::stderr().lock().write_all(line.as_bytes()).unwrap();
     }
-    // The cases: during a first load; during a reload by hand and one of the driver; and with a
+    // The cases: during a first load; during a manual reload and one of the driver; and with a
     // second signal.
     at_once(&[(true, false), (false, false), (false, true)], |(first_load, twice)| {
         let dir = tempfile::tempdir().unwrap();
@@ -396,7 +396,7 @@ fn inv15_without_threads_a_start_is_one_line_and_exit_code_1() {
     });
 }
 
-/// `check` writes to a pipe that nobody reads to the end.
+/// `check` writes to a pipe that is not read to the end.
 #[test]
 fn inv15_check_into_a_closed_pipe_does_not_panic() {
     let generations = generations(1);

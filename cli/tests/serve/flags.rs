@@ -14,7 +14,8 @@ use crate::{
     signals::in_lanes,
 };
 
-/// One flag with its values in one place of the command line; `None` is the command line without it.
+/// One flag with its values at one place of the command line; `None` stands for the command line
+/// without the flag.
 type Setting = (&'static str, Option<&'static [&'static str]>);
 
 /// The changed settings, and the observations that change with them.

@@ -1,5 +1,5 @@
-//! The limit on connections: a place is given back once its connection has ended, not before and not
-//! later, whatever the connection was busy with and however it ends. Checks: INV-12, INV-15.
+//! The limit on connections: a place is given back once its connection has ended, not before and
+//! not later, whatever the connection was busy with and however it ends. Checks: INV-12, INV-15.
 //!
 //! The test counts the sockets of the process, the open connections in `/status`, and the clients
 //! that get an answer. Whether a client waits is judged beside a connection that already has its
@@ -45,8 +45,8 @@ enum Busy {
     HalfHead,
     /// The request's body is incomplete.
     HalfBody,
-    /// As `HalfBody`, after the client's CA was removed, so that the connection ends with the
-    /// answer.
+    /// The state of `HalfBody`, after the client's CA was removed, so that the connection ends with
+    /// the answer.
     Drained,
 }
 

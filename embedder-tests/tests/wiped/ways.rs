@@ -173,7 +173,7 @@ impl<'f> Bench<'f> {
         self.put("tls.key", &self.form.text);
     }
 
-    /// Takes one way: writes these files, sets this hook, and reloads once by hand. Then restores
+    /// Takes one way: writes these files, sets this hook, and reloads once manually. Then restores
     /// everything.
     fn way(&mut self, what: &str, files: impl FnOnce(&Self), hook: Hook) -> Option<Reload> {
         self.ways += 1;

@@ -38,7 +38,7 @@ fn inv13_two_manual_reloads_against_stop_and_start() {
     bounded("two reloads by hand against a stop and a start", PREEMPTIONS, body::<Shipped>);
 }
 
-/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

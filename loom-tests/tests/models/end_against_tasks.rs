@@ -43,7 +43,7 @@ fn inv13_end_of_a_worker_against_a_task() {
     bounded("end of a worker against a task that waits for it", PREEMPTIONS, body::<Shipped>);
 }
 
-/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

@@ -40,7 +40,7 @@ fn inv06_hint_against_sleep() {
     bounded("hint against the driver going to sleep", PREEMPTIONS, || body(load));
 }
 
-/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

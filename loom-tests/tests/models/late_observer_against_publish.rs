@@ -1,5 +1,5 @@
-//! An observer that is added while generations are published: it sees the generation served then or a later one, each at
-//! most once, in order, and the last one in any case. Checks: INV-11.
+//! An observer that is added while generations are published gets the generation served then or a
+//! later one. It gets each at most once, in order, and the last one in any case. Checks: INV-11.
 //!
 //! Engine: generated.
 

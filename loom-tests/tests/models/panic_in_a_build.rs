@@ -49,7 +49,7 @@ fn inv03_panic_in_a_comparison() {
     model("last good value while a comparison panics", || body(load_shrinking));
 }
 
-/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

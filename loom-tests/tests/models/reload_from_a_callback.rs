@@ -91,7 +91,7 @@ fn inv13_stop_from_a_callback_frees_who_waits() {
     model("stop from a callback against two callers", stop_inside::<Shipped>);
 }
 
-/// The same bodies over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the bodies over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

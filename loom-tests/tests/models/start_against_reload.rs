@@ -31,7 +31,7 @@ fn inv13_start_against_manual_reload() {
     bounded("start against a reload by hand that drives", PREEMPTIONS, || body::<Shipped>(load));
 }
 
-/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

@@ -102,7 +102,7 @@ fn inv13_stop_against_stop() {
     bounded("stop against stop, then start", PREEMPTIONS, stops::<Shipped>);
 }
 
-/// The same bodies over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the bodies over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

@@ -34,7 +34,7 @@ fn inv13_stop_while_loading() {
     model("stop while loading", body::<Shipped>);
 }
 
-/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

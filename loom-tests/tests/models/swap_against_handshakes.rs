@@ -39,7 +39,7 @@ fn inv04_swap_against_two_handshakes() {
     model("swap against two handshakes", body::<Shipped>);
 }
 
-/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

@@ -89,7 +89,7 @@ fn inv08_a_renewal_against_handshakes() {
     bounded("renewal against two clients that wait for less trust", PREEMPTIONS, renews::<ShippedTrust>);
 }
 
-/// The same bodies over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the bodies over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

@@ -49,7 +49,7 @@ fn inv04_two_reloads_and_a_reader() {
     bounded("two reloads and a reader", PREEMPTIONS, body::<Shipped>);
 }
 
-/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

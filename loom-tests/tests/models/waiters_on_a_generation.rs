@@ -33,7 +33,7 @@ fn inv11_waiters_on_a_generation() {
     bounded("waiters on a generation", PREEMPTIONS, body::<Shipped>);
 }
 
-/// The same body over wrong designs: the model must catch them, and must pass the sound design of
+/// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
 /// the same shape.
 #[cfg(loom)]
 mod wrong {

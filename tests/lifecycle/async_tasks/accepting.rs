@@ -141,7 +141,7 @@ enum Update {
     Renewal,
     /// Another leaf, and the client's CA is removed.
     Removal,
-    /// As `Removal`, after which the CA is added again.
+    /// The change of `Removal`, after which the CA is added again.
     RemovalAndReturn,
 }
 

@@ -51,7 +51,7 @@ pub enum Action {
     Tick,
     /// The clock is set forward, past the begin or end of a validity.
     Clock,
-    /// A reload by hand.
+    /// A manual reload.
     Reload,
     /// A stop and a start.
     Restart,
@@ -203,7 +203,7 @@ impl<K: Kind> Play<K> {
         let model = Model::new(&contents, wall);
         let (events, status) = (live.reloader().events(), live.reloader().status());
         let mut play = Self { kind, model, live, events, places, cut, status, spoil: None };
-        // The load has reported these when nobody was subscribed.
+        // The load has reported these before there was a subscriber.
         play.model.sets.iter_mut().for_each(|set| set.ends.clear());
         play
     }

@@ -63,7 +63,7 @@ fn inv11_the_end_of_the_served_leaf_is_told_once_a_threshold_and_stands_in_the_s
             (leaf.fingerprint, leaf.not_after)
         );
     }
-    // The same leaf in other bytes, and another start, are not reported again.
+    // An equal leaf in other bytes, and another start, are not reported again.
     let old = stage.generation.server.clone();
     let commented = Pair { chain: format!("a comment\n{}", old.chain), ..old };
     stage.volume.publish(&files(&commented));

@@ -51,7 +51,8 @@ fn inv14_set_keeps_its_list_of_an_intermediate() {
     assert!(!world.lets_in(&server, &bad), "{answer:?} {:?}", world.warnings());
 }
 
-/// "A valid list of the same CA, key and scope releases it by a higher number and no earlier date of issue."
+/// A certificate on hold is released by any valid list of the same CA, key and scope with a higher
+/// number and no earlier date of issue.
 #[test]
 fn inv14_hold_is_released_by_any_valid_newer_list() {
     let (world, ca) = (World::new(), Authority::root("clients"));
@@ -99,7 +100,7 @@ fn inv16_leaf_only_warnings_are_true_of_a_root() {
     assert_eq!((said.len(), all), (2, 2), "{said:?}");
 }
 
-/// A set goes back to a list that another set has too. "An older one than the served one is taken, with a warning."
+/// A set goes back to an older list, which another set has too.
 #[test]
 fn inv16_list_that_lies_in_two_sets_is_not_said_to_be_gone() {
     let (world, ca) = (World::new(), Authority::root("clients"));
@@ -113,7 +114,8 @@ fn inv16_list_that_lies_in_two_sets_is_not_said_to_be_gone() {
     assert!(!is_false, "{answer:?}");
 }
 
-/// "So does a list that names a CA of the bundle and is not signed by it, where no other list of that name is" (`crl`).
+/// A list in the name of a CA of the bundle that is not signed by it is refused where no other list
+/// has that name.
 #[test]
 fn inv14_forged_list_does_not_excuse_another() {
     let (world, [ca, forger]) = (World::new(), ["clients"; 2].map(Authority::root));

@@ -1,4 +1,5 @@
-//! Small worlds: two authorities of one name, an intermediate, eight certificates, and every list of a few kinds.
+//! Small worlds: two authorities of one name, an intermediate, eight certificates, and every list
+//! of several kinds.
 
 use std::{
     sync::Arc,

@@ -119,8 +119,8 @@ pub fn table(forge: &'static Forge, provider: &Provider) -> Count {
                     count.expect(error.layer(), Layer::Config, what);
                 }
             }
-            // Whatever the result of the reload, the sessions of the served configuration are
-            // unchanged.
+            // The sessions of the served configuration are unchanged, whatever the result of the
+            // reload.
             count.offered += 1;
             let found = offering.offer(&served, "a.test");
             count.resumed += usize::from(found == Ok(true));

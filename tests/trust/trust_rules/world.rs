@@ -1,4 +1,5 @@
-//! The small worlds: client CA bundles, revocation lists, policies, clients, and names of the server's leaves.
+//! The small worlds: client CA bundles, revocation lists, policies, clients, and names of the
+//! server's leaves.
 
 use std::fmt;
 

@@ -97,7 +97,8 @@ fn inv05_rotation_beneath_the_cwd_of_a_process_is_served_by_events() {
     rotates(&mut volume, &other.link("cwd").join("../volume"));
 }
 
-/// Checks: INV-05, INV-01. Kubernetes documents `/proc/PID/root` for pods that share a process namespace.
+/// Checks: INV-05, INV-01. Kubernetes documents `/proc/PID/root` for pods that share a process
+/// namespace.
 #[test]
 fn inv05_rotation_in_another_mount_namespace_is_served_by_events() {
     let decoy = Volume::of(&generations(1)[0]);
