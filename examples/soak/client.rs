@@ -120,7 +120,7 @@ impl ResolvesClientCert for ByHint {
 
 struct Client {
     resolver: Arc<ByHint>,
-    /// One for each server, so that a session is kept for each.
+    /// The client has one configuration for each server, so that a session is kept for each.
     configs: Vec<Arc<ClientConfig>>,
     leaves: std::collections::HashMap<Vec<u8>, usize>,
 }

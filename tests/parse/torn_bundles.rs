@@ -70,7 +70,7 @@ fn inv02_an_older_tail_behind_the_begin_of_a_line_is_refused() {
         for begun in 1..=10 {
             for from in 0..end.len() - 1 {
                 let line = &bundle[begin..begin + begun];
-                // These combinations are rulers.
+                // Such a line is a ruler, which is text: it has only dashes, or ten dashes before `END`.
                 let is_ruler = begun <= 5 && from >= end.len() - 6 || begun == 5 && from == 0;
                 let text = bundle[..begin].to_owned() + line + &end[from..];
                 let read = pem::ca_bundle(text.as_bytes());

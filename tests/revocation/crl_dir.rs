@@ -95,7 +95,7 @@ fn inv05_what_comes_into_the_directory_goes_or_is_replaced_there_is_served_by_ev
     fs::write(world.dir().join("c.crl"), &list).unwrap();
     published(&mut events);
     assert_eq!(world.let_in(&server), [false, true]);
-    // These entries do not count.
+    // A file whose name begins with a dot and a directory are not read as lists.
     fs::write(world.dir().join(".c.crl.tmp"), "nothing").unwrap();
     fs::create_dir(world.dir().join("lost+found")).unwrap();
     assert!(matches!(server.reload_now(), Reload::Unchanged));

@@ -202,7 +202,7 @@ fn compare(certificate: &[u8]) -> Outcome {
         }
         (None, Ok((_, true))) => Ok("read there: an extension is malformed, and passed over there"),
         (None, Ok((theirs, _))) if theirs.serial.is_empty() => Ok("read there: no serial"),
-        // One example: its parser ignores the class of a tag.
+        // For example, x509-parser ignores the class of a tag.
         (None, Ok(_)) if !rustls_reads(certificate) => Ok("read there: rustls refuses it as well"),
         (None, Ok(_)) if !openssl::reads(certificate) => Ok("read there: OpenSSL refuses it as well"),
         (None, Ok((theirs, _))) => Err(format!("read there only {theirs:?}")),
