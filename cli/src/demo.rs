@@ -23,7 +23,7 @@ use self::{
     client::{Client, Connection},
     publisher::{Publisher, Update},
 };
-use crate::{Failure, log::log_line, server::Server, signals::Ends};
+use crate::{Failure, log::log_line, server::Server, signals::ShutdownSignals};
 
 /// Limit for each thing that the demo waits for. Each takes milliseconds, and at most ten seconds
 /// where no event arrives.
@@ -41,21 +41,21 @@ pub(crate) struct Args {
 
 pub(crate) async fn demo(args: Args) -> Result<(), Failure> {
     // A signal must not leave the directory behind.
-    let mut ends = Ends::new()?;
+    let mut shutdown = ShutdownSignals::new()?;
     let dir = private_dir()?;
     let mut demo = tokio::select! {
         demo = Demo::start(dir.path()) => demo?,
-        () = ends.recv() => return Err("ended before anything was seen".into()),
+        () = shutdown.recv() => return Err("ended before anything was seen".into()),
     };
     tokio::select! {
         outcome = demo.three_updates() => outcome?,
-        () = ends.recv() => return Err("ended before everything was seen".into()),
+        () = shutdown.recv() => return Err("ended before everything was seen".into()),
     }
     if args.keep {
         report(format_args!("\ngoing on every {} s until ctrl-c", KEEP_PAUSE.as_secs()))?;
         tokio::select! {
             outcome = demo.keep_on() => outcome?,
-            () = ends.recv() => {}
+            () = shutdown.recv() => {}
         }
     }
     demo.server.stop().await;

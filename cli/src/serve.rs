@@ -11,7 +11,7 @@ use crate::{
     limits,
     log::{self, log_line},
     server::{END_LIMIT, Server},
-    signals::{Ends, Reloads},
+    signals::{ReloadSignals, ShutdownSignals},
 };
 
 /// Time from the first signal to the end of the process, whatever hangs: [`END_LIMIT`] and a second
@@ -46,9 +46,9 @@ fn host_and_port(text: &str) -> Result<String, &'static str> {
 
 pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
     // First of all: from here on no signal ends the process half-way through something.
-    let (ends, hangups) = (Ends::new()?, Reloads::new()?);
+    let (shutdown, hangups) = (ShutdownSignals::new()?, ReloadSignals::new()?);
     let (end, mut ending) = oneshot::channel();
-    tokio::spawn(end_on_signal(ends, end));
+    tokio::spawn(end_on_signal(shutdown, end));
     limits::raise();
     let mut builder = args.files.builder().on_event(|event| log_line(event));
     if let Some(days) = args.expiry_days {
@@ -83,12 +83,12 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
 /// [`LAST_LIMIT`].
 ///
 /// Runs as a task of its own, since the task that serves may wait for a driver that hangs.
-async fn end_on_signal(mut ends: Ends, end: oneshot::Sender<()>) {
-    ends.recv().await;
+async fn end_on_signal(mut shutdown: ShutdownSignals, end: oneshot::Sender<()>) {
+    shutdown.recv().await;
     // The receiver is dropped only when the server has ended.
     let _ = end.send(());
     tokio::select! {
-        () = ends.recv() => log_line("a second signal: ended at once"),
+        () = shutdown.recv() => log_line("a second signal: ended at once"),
         () = tokio::time::sleep(LAST_LIMIT) => {
             log_line(format_args!("ended {} s after the signal: something hangs", LAST_LIMIT.as_secs()));
         }
@@ -99,7 +99,7 @@ async fn end_on_signal(mut ends: Ends, end: oneshot::Sender<()>) {
 
 /// Reloads at each SIGHUP, and logs the result. Events describe the reload itself; the line shows
 /// that the signal arrived.
-async fn reload_on_hangup(mut hangups: Reloads, reloader: ServerReloader) {
+async fn reload_on_hangup(mut hangups: ReloadSignals, reloader: ServerReloader) {
     loop {
         hangups.recv().await;
         match reloader.reload().await {

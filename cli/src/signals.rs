@@ -19,7 +19,7 @@ pub(crate) fn unblock() -> io::Result<()> {
 }
 
 /// Signals that end the process: SIGTERM and SIGINT on Unix, ctrl-c elsewhere.
-pub(crate) struct Ends {
+pub(crate) struct ShutdownSignals {
     #[cfg(unix)]
     term: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -27,13 +27,13 @@ pub(crate) struct Ends {
 }
 
 /// The signal that asks for a reload: SIGHUP on Unix, none elsewhere.
-pub(crate) struct Reloads {
+pub(crate) struct ReloadSignals {
     #[cfg(unix)]
     hup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-impl Ends {
+impl ShutdownSignals {
     pub(crate) fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         // A write to stderr raises SIGXFSZ where stderr is a file at its size limit (RLIMIT_FSIZE).
@@ -51,7 +51,7 @@ impl Ends {
 }
 
 #[cfg(not(unix))]
-impl Ends {
+impl ShutdownSignals {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {})
     }
@@ -65,7 +65,7 @@ impl Ends {
 }
 
 #[cfg(unix)]
-impl Reloads {
+impl ReloadSignals {
     pub(crate) fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { hup: signal(SignalKind::hangup())? })
@@ -79,7 +79,7 @@ impl Reloads {
 }
 
 #[cfg(not(unix))]
-impl Reloads {
+impl ReloadSignals {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {})
     }

@@ -343,14 +343,14 @@ struct LookedUp {
 }
 
 /// An entry whose name is not opened as a directory at once.
-struct Found {
+struct EntryLookup {
     seen: Lookup,
     node: Option<usize>,
     followed: bool,
     stop: Option<EntryError>,
 }
 
-impl Found {
+impl EntryLookup {
     fn new(seen: Lookup, stop: Option<EntryError>) -> Self {
         Self { seen, node: None, followed: false, stop }
     }
@@ -643,12 +643,12 @@ impl<F: Fs> Attempt<'_, F> {
         let was = earlier.filter(|entry| entry.path == path).map(|entry| &entry.seen);
         let was_link = matches!(was, Some(Lookup::Link(..)));
         let mut assumed = false;
-        let Found { seen, node, followed, stop } =
+        let EntryLookup { seen, node, followed, stop } =
             if let Some((stat, opened)) = self.directory(parent, name, &path, as_directory && !was_link) {
-                Found { node: Some(opened), ..Found::new(Lookup::Node(stat), None) }
+                EntryLookup { node: Some(opened), ..EntryLookup::new(Lookup::Node(stat), None) }
             } else if let Some(link) = was.and_then(|was| self.same_link(parent, name, was)) {
                 assumed = true;
-                Found::new(link, None)
+                EntryLookup::new(link, None)
             } else {
                 self.entry(parent, name, &path)
             };
@@ -677,28 +677,30 @@ impl<F: Fs> Attempt<'_, F> {
     }
 
     /// Stats `name`, and reads or follows it if it is a symlink.
-    fn entry(&mut self, parent: usize, name: &OsStr, path: &Path) -> Found {
+    fn entry(&mut self, parent: usize, name: &OsStr, path: &Path) -> EntryLookup {
         let dir = &self.nodes[parent].dir;
         let link = match self.fs.stat(dir, name) {
             Ok(stat) if stat.kind == Kind::Link => stat,
-            Ok(stat) => return Found::new(Lookup::Node(stat), None),
+            Ok(stat) => return EntryLookup::new(Lookup::Node(stat), None),
             Err(error) => {
                 let stop = EntryError::Fault(path.to_owned(), describe("find", &error));
-                return Found::new(Lookup::Nothing, Some(stop));
+                return EntryLookup::new(Lookup::Nothing, Some(stop));
             }
         };
         if self.fs.has_magic_links(dir) {
             return match follow(self.fs, dir, name) {
                 Ok((stat, to)) => {
                     let node = (stat.kind == Kind::Dir).then(|| self.node(to, stat, path, true));
-                    Found { seen: Lookup::Node(stat), node, followed: true, stop: None }
+                    EntryLookup { seen: Lookup::Node(stat), node, followed: true, stop: None }
                 }
-                Err(error) => Found::new(Lookup::Node(link), Some(not_followed(path, &error))),
+                Err(error) => EntryLookup::new(Lookup::Node(link), Some(not_followed(path, &error))),
             };
         }
         match self.fs.read_link(dir, name) {
-            Ok(target) => Found::new(Lookup::Link(link, target), None),
-            Err(error) => Found::new(Lookup::Node(link), Some(gone_or_fault(path, "read the link", &error))),
+            Ok(target) => EntryLookup::new(Lookup::Link(link, target), None),
+            Err(error) => {
+                EntryLookup::new(Lookup::Node(link), Some(gone_or_fault(path, "read the link", &error)))
+            }
         }
     }
 

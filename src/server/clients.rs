@@ -118,7 +118,7 @@ impl Settings<'_> {
                     [change.old, &sources[change.set]]
                         .map(|files| change.layout.lists(files).map(|(path, _)| path).collect::<Vec<_>>())
                 });
-                let court = CrlValidator {
+                let validator = CrlValidator {
                     policy: self.revocation,
                     roots,
                     provider: self.provider,
@@ -128,7 +128,7 @@ impl Settings<'_> {
                     of_set: [&of_set[0], &of_set[1]],
                 };
                 let files = self.layout.iter().zip(&sources).flat_map(|(set, files)| set.lists(files));
-                let crls = Lists::read(files, &court, &mut warnings)?;
+                let crls = Lists::read(files, &validator, &mut warnings)?;
                 trust.lists(&crls, self.revocation, self.provider.signature_verification_algorithms);
                 self.found.note(|found| found.crls.clone_from(&crls));
                 crls

@@ -172,17 +172,17 @@ impl Lists {
     /// publisher.
     pub(super) fn read<'a>(
         files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
-        court: &CrlValidator<'_>,
+        validator: &CrlValidator<'_>,
         warnings: &mut Vec<Error>,
     ) -> Result<Self, Error> {
         let (mut lists, mut sizes) = (Self::default(), Vec::new());
         for (path, file) in files {
             let lists_of = |file| -> Result<Vec<_>, Error> {
                 // A served CRL is indexed already, and knows which of the keys asked for signed it.
-                if let Some(served) = court.served_as(file) {
+                if let Some(served) = validator.served_as(file) {
                     return Ok(vec![served]);
                 }
-                let parsed = crl::parse(file)?.into_iter().map(|der| match court.served_as(&der) {
+                let parsed = crl::parse(file)?.into_iter().map(|der| match validator.served_as(&der) {
                     Some(served) => Ok(served),
                     None => Parsed::new(der).map(Arc::new).map_err(|why| Error::new(Layer::Crl, why)),
                 });
@@ -191,34 +191,34 @@ impl Lists {
             for parsed in lists_of(file).map_err(|error| error.at(path))? {
                 // 1.
                 let same = lists.0.iter().find(|other| other.parsed.der == parsed.der);
-                let list = court.admit(path, same.map_or(parsed, |same| Arc::clone(&same.parsed)));
+                let list = validator.admit(path, same.map_or(parsed, |same| Arc::clone(&same.parsed)));
                 // A CRL in the files of several file sets belongs to each of them.
                 if !lists.0.iter().any(|other| other.path == path && other.is_same_file(&list)) {
                     lists.0.push(list);
                 }
             }
-            court.large(path, file.len(), warnings);
+            validator.large(path, file.len(), warnings);
             sizes.push((path, file.len()));
         }
         together(&sizes, warnings);
         for list in lists.0.iter().filter(|list| list.foreign) {
-            court.foreign(list, &lists, warnings)?;
+            validator.foreign(list, &lists, warnings)?;
         }
         // 2.
-        lists.release(court, warnings);
+        lists.release(validator, warnings);
         // 3.
-        let served = court.served.map(|served| court.again(served, &lists));
-        let court = &CrlValidator { served: served.as_ref(), ..*court };
+        let served = validator.served.map(|served| validator.reapplied(served, &lists));
+        let validator = &CrlValidator { served: served.as_ref(), ..*validator };
         for list in &lists.0 {
-            court.expired(list, &lists, warnings)?;
+            validator.expired(list, &lists, warnings)?;
         }
         // 4.
-        court.lost(&lists, warnings)?;
-        court.kept(&lists)?;
+        validator.lost(&lists, warnings)?;
+        validator.kept(&lists)?;
         // 5.
-        court.rolled_back(&lists, warnings);
-        court.without(&lists, warnings);
-        court.spelt(&lists, warnings);
+        validator.rolled_back(&lists, warnings);
+        validator.missing_lists(&lists, warnings);
+        validator.misspelled_issuers(&lists, warnings);
         Ok(lists)
     }
 
@@ -228,8 +228,8 @@ impl Lists {
     ///
     /// Nothing is released where the key is known only to the clients that send it: anybody could
     /// have made the newer CRL.
-    fn release(&mut self, court: &CrlValidator<'_>, warnings: &mut Vec<Error>) {
-        let counts = |list: &List| court.policy.ignore_expiration || !list.is_expired(court.wall);
+    fn release(&mut self, validator: &CrlValidator<'_>, warnings: &mut Vec<Error>) {
+        let counts = |list: &List| validator.policy.ignore_expiration || !list.is_expired(validator.wall);
         for i in 0..self.0.len() {
             let older = &self.0[i];
             let is_newer = |list: &&List| list.is_about(older) && list.parsed.is_newer_than(&older.parsed);
@@ -287,7 +287,7 @@ impl CrlValidator<'_> {
 
     /// Returns the served CRLs with their signers found anew among the CAs that are served with
     /// `lists`.
-    fn again(&self, served: &Lists, lists: &Lists) -> Lists {
+    fn reapplied(&self, served: &Lists, lists: &Lists) -> Lists {
         let again = |old: &List| {
             let List { signer, foreign, retired, .. } =
                 match lists.0.iter().find(|list| list.is_same_file(old)) {
@@ -377,7 +377,7 @@ impl CrlValidator<'_> {
                 .anchors(&list.parsed.canonical)
                 .any(|anchor| list.signer.key() != Some(&*anchor.subject_public_key_info))
             {
-                false => self.shuts_out(),
+                false => self.effect_of_no_list(),
                 true if self.policy.end_entity_only => {
                     "no client whose certificate the CA of this name that signed it issued itself is let in"
                 }
@@ -424,7 +424,7 @@ impl CrlValidator<'_> {
     }
 
     /// Returns what happens to the clients of a CA without a CRL in force.
-    fn shuts_out(&self) -> &'static str {
+    fn effect_of_no_list(&self) -> &'static str {
         // Above an intermediate, the CA issued only certificates that are not checked then.
         match self.policy.end_entity_only {
             false => "no client of it is let in",
@@ -433,7 +433,7 @@ impl CrlValidator<'_> {
     }
 
     /// Warns of CAs without a CRL.
-    fn without(&self, lists: &Lists, warnings: &mut Vec<Error>) {
+    fn missing_lists(&self, lists: &Lists, warnings: &mut Vec<Error>) {
         if self.policy.allow_unknown || lists.0.is_empty() {
             return;
         }
@@ -453,14 +453,14 @@ impl CrlValidator<'_> {
                 "there is no revocation list of {} with the public key {}: {}",
                 name(subject),
                 Fingerprint(sha256::digest(&webpki::spki_for_anchor(anchor))),
-                self.shuts_out()
+                self.effect_of_no_list()
             );
             warnings.push(Error::new(Layer::Crl, why));
         }
     }
 
     /// Warns of CRLs whose issuer name is a CA's name in another encoding.
-    fn spelt(&self, lists: &Lists, warnings: &mut Vec<Error>) {
+    fn misspelled_issuers(&self, lists: &Lists, warnings: &mut Vec<Error>) {
         for list in &lists.0 {
             let mut others = self.anchors(&list.parsed.canonical).map(|anchor| &*anchor.subject).peekable();
             let Some(subject) = others.peek().copied() else { continue };

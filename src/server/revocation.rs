@@ -274,7 +274,7 @@ pub fn client_verifiers(
     wall: Duration,
 ) -> Result<impl Fn(Policy) -> Arc<dyn ClientCertVerifier> + use<>, Error> {
     // Each handshake evaluates a release from hold again, by the policy of its verifier.
-    let court = super::crl::CrlValidator {
+    let validator = super::crl::CrlValidator {
         policy: Policy { ignore_expiration: true, ..Policy::default() },
         roots: &roots,
         provider,
@@ -283,10 +283,10 @@ pub fn client_verifiers(
         served_roots: None,
         of_set: [&[]; 2],
     };
-    let lists = Lists::read(files.iter(), &court, &mut Vec::new())?;
+    let lists = Lists::read(files.iter(), &validator, &mut Vec::new())?;
     let (of_roots, provider) = (Arc::clone(&roots), Arc::clone(provider));
     let stock = rustls::server::WebPkiClientVerifier::builder_with_provider(of_roots, provider);
-    let algorithms = court.provider.signature_verification_algorithms;
+    let algorithms = validator.provider.signature_verification_algorithms;
     let stock = stock.build().map_err(|error| Error::new(Layer::ClientCa, error.to_string()))?;
     Ok(move |policy| {
         let (stock, roots) = (Arc::clone(&stock), Arc::clone(&roots));

@@ -336,14 +336,14 @@ fn is_dir(path: &Path) -> bool {
 }
 
 /// The receiver of file events.
-enum Ear {
+enum EventSink {
     /// The shipped filter.
     Hints(Hints),
     /// A listener that receives all events, and `None` if some were lost.
     All(Arc<dyn Fn(Option<What>) + Send + Sync>),
 }
 
-impl Ear {
+impl EventSink {
     fn hears(&self, path: &Path, what: What) {
         match self {
             Self::Hints(hints) => hints.touched(path, what != What::Written),
@@ -424,7 +424,7 @@ struct World {
     /// Files that are watched themselves: their events are reported even if their directory is not
     /// watched.
     watched_files: Vec<usize>,
-    ear: Option<Ear>,
+    sink: Option<EventSink>,
     late: Vec<(Duration, PathBuf, What)>,
     /// The act by which the owner of the reloader may interrupt before a verb or a reading of the
     /// clock.
@@ -476,7 +476,7 @@ impl Sim {
             waited: 0,
             watches: Vec::new(),
             watched_files: Vec::new(),
-            ear: None,
+            sink: None,
             late: Vec::new(),
             interrupt: None,
             history: Vec::new(),
@@ -755,7 +755,7 @@ impl World {
     }
 
     fn pending(&self) -> Option<u64> {
-        self.ear.as_ref().and_then(Ear::pending)
+        self.sink.as_ref().and_then(EventSink::pending)
     }
 
     fn choose(&mut self, place: u8, options: usize) -> Option<usize> {
@@ -917,10 +917,10 @@ impl World {
     /// Lets the watcher report. The report is in the state until the reader's next step begins,
     /// whose digest includes it.
     fn hear(&mut self, path: &Path, what: Option<What>) {
-        let Some(ear) = &self.ear else { return };
+        let Some(sink) = &self.sink else { return };
         match what {
-            Some(what) => ear.hears(path, what),
-            None => ear.lost(),
+            Some(what) => sink.hears(path, what),
+            None => sink.lost(),
         }
         let heard = hash(&(self.plans, path, what));
         if let Err(place) = self.heard.binary_search(&heard) {
@@ -975,7 +975,7 @@ impl World {
             None => return,
         };
         match self.weather.events {
-            _ if self.ear.is_none() => {}
+            _ if self.sink.is_none() => {}
             Events::Delivered => self.hear(&path, Some(happened.what)),
             Events::Lost => {}
             Events::Doubled => (0..2).for_each(|_| self.hear(&path, Some(happened.what))),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Ear, Sim, StateHasher, What, World,
+    EventSink, Sim, StateHasher, What, World,
     disk::{Disk, ROOT},
     hash, over,
     partial_order_reduction::Asks,
@@ -201,7 +201,7 @@ impl SimWatcher {
     /// Makes the watcher of this world, which reports to `hints`.
     #[must_use]
     pub fn new(sim: &Sim, hints: Hints) -> Self {
-        sim.world().ear = Some(Ear::Hints(hints));
+        sim.world().sink = Some(EventSink::Hints(hints));
         Self(sim.clone())
     }
 
@@ -209,7 +209,7 @@ impl SimWatcher {
     /// lost.
     #[must_use]
     pub fn unfiltered(sim: &Sim, listener: impl Fn(Option<What>) + Send + Sync + 'static) -> Self {
-        sim.world().ear = Some(Ear::All(std::sync::Arc::new(listener)));
+        sim.world().sink = Some(EventSink::All(std::sync::Arc::new(listener)));
         Self(sim.clone())
     }
 
@@ -261,7 +261,7 @@ impl Drop for SimWatcher {
         let mut world = self.0.world();
         world.watches.clear();
         world.watched_files.clear();
-        world.ear = None;
+        world.sink = None;
     }
 }
 

@@ -290,12 +290,12 @@ impl Scenario {
     /// [`Scenario::parse`] reads.
     #[must_use]
     pub fn name(&self) -> String {
-        let WorldConfig { tick, reuse, events, pause, verb, max_quiet_wait: lull, waits, rest } =
-            self.weather;
+        let WorldConfig { tick, reuse, events, pause, verb, max_quiet_wait, waits, rest } = self.weather;
         let renewals: Vec<_> = self.renewals.iter().map(|renewal| format!("{renewal:?}")).collect();
         let never = if self.mortal { "any" } else { "-" };
         let crash = self.crash.map_or(never.to_owned(), |step| step.to_string());
-        let times = [tick, pause, verb, lull, rest].map(|time| time.as_millis().to_string()).join(",");
+        let times =
+            [tick, pause, verb, max_quiet_wait, rest].map(|time| time.as_millis().to_string()).join(",");
         let (publisher, renewals) = (self.publisher.name(), renewals.join("+"));
         let owner: String = self.owner.iter().map(|act| format!("/{act:?}")).collect();
         format!("{publisher}/{renewals}/{:?}/{crash}/{events:?}/{reuse}/{waits}/{times}{owner}", self.phase)
@@ -317,7 +317,7 @@ impl Scenario {
             .split(',')
             .map(|time| time.parse().ok().map(Duration::from_millis))
             .collect::<Option<_>>()?;
-        let [tick, pause, verb, lull, rest] = times[..] else { return None };
+        let [tick, pause, verb, max_quiet_wait, rest] = times[..] else { return None };
         Some(Self {
             publisher: Publisher::all(true).into_iter().find(|known| known.name() == publisher)?,
             renewals: renewals.split('+').map(renewal).collect::<Option<_>>()?,
@@ -334,7 +334,7 @@ impl Scenario {
                 events: Events::ALL.into_iter().find(|known| format!("{known:?}") == events)?,
                 pause,
                 verb,
-                max_quiet_wait: lull,
+                max_quiet_wait,
                 waits: waits.parse().ok()?,
                 rest,
             },
