@@ -317,14 +317,14 @@ impl Round {
             return twins.tearing.ends(millis(now.mono), cause, still);
         }
         twins.tearing = Tearing::default();
-        let (content, motion, shrinks) = match self.seen {
+        let (content, kind, shrinks) = match self.seen {
             ReadOutcome::Served => return End::Served,
             ReadOutcome::Failed(cause) | ReadOutcome::Torn { cause, .. } => {
                 return End::Unreadable(cause, millis(now.mono));
             }
-            ReadOutcome::Changed { content, motion, shrinks } => (content, motion, shrinks),
+            ReadOutcome::Changed { content, kind, shrinks } => (content, kind, shrinks),
         };
-        let wait = match motion {
+        let wait = match kind {
             ChangeKind::Atomic => 0,
             _ if shrinks => 5_000,
             ChangeKind::AmbiguousTime => 30,
@@ -434,7 +434,7 @@ impl World {
     ///
     /// # Panics
     /// If nothing is published within the bound.
-    pub fn converges(mut self, motion: ChangeKind) {
+    pub fn converges(mut self, kind: ChangeKind) {
         if self.twins.stopped {
             return;
         }
@@ -444,7 +444,7 @@ impl World {
             let wake = self.machine.wake(self.now).unwrap_or(Duration::MAX);
             assert!(wake <= bound, "no publication within the bound: {:?}", self.machine);
             let pass = wake.saturating_sub(self.now.mono);
-            let seen = ReadOutcome::Changed { content: 99, motion, shrinks: false };
+            let seen = ReadOutcome::Changed { content: 99, kind, shrinks: false };
             let round = Round { pass, wall: Wall::Runs, input: Input::Tick, seen, verdict: Verdict::Valid };
             if self.play(&round).published == Some(99) {
                 return;

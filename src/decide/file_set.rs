@@ -43,7 +43,7 @@ impl ConsistentRead {
 struct Candidate {
     set: ConsistentRead,
     /// How the candidate came to be; constant for as long as it is the same.
-    motion: ChangeKind,
+    kind: ChangeKind,
     content: u64,
     /// Identifies the bytes among those of the previous candidate and the last evaluated ones.
     bytes: u64,
@@ -149,9 +149,9 @@ impl<V> FileSet<V> {
         let known = self.candidate.as_ref();
         // A symlink that was read before commits nothing that has changed beneath it since,
         // whatever the timestamps say: the clock may have been set back.
-        let motion = match known {
+        let kind = match known {
             _ if !F::HAS_DIR_HANDLES => ChangeKind::InPlace,
-            Some(old) if set.is_unchanged_since(&old.set) => old.motion,
+            Some(old) if set.is_unchanged_since(&old.set) => old.kind,
             Some(old) => set.walk.change_since(&self.served.walk).max(set.walk.change_since(&old.set.walk)),
             None => set.walk.change_since(&self.served.walk),
         };
@@ -161,8 +161,8 @@ impl<V> FileSet<V> {
         let bytes = known.filter(|old| old.set.files == set.files).map(|old| old.bytes).or_else(evaluated);
         let content = content.unwrap_or_else(|| self.number());
         let bytes = bytes.unwrap_or_else(|| self.number());
-        self.candidate = Some(Candidate { set, motion, content, bytes });
-        ReadOutcome::Changed { content, motion, shrinks }
+        self.candidate = Some(Candidate { set, kind, content, bytes });
+        ReadOutcome::Changed { content, kind, shrinks }
     }
 
     fn number(&mut self) -> u64 {

@@ -129,7 +129,7 @@ pub enum ReadOutcome<E> {
         /// The number of what was read.
         content: ContentId,
         /// How far the change can be trusted to be complete.
-        motion: ChangeKind,
+        kind: ChangeKind,
         /// The candidate only lacks an end of the served bytes.
         shrinks: bool,
     },
@@ -451,7 +451,7 @@ impl<E: Clone + PartialEq> Machine<E> {
                 self.answer(&mut effects, Answer::Unchanged);
                 effects
             }
-            ReadOutcome::Changed { content, motion, shrinks } => self.changed(now, content, motion, shrinks),
+            ReadOutcome::Changed { content, kind, shrinks } => self.changed(now, content, kind, shrinks),
             ReadOutcome::Torn { cause, still } => {
                 let pause = torn.map_or(self.timing.min_interval, |torn| self.timing.torn_pause(torn.pause));
                 let since = torn.filter(|_| still).map_or(now.mono, |torn| torn.since);
@@ -465,7 +465,7 @@ impl<E: Clone + PartialEq> Machine<E> {
         }
     }
 
-    fn changed(&mut self, now: Now, content: ContentId, motion: ChangeKind, shrinks: bool) -> Vec<Effect<E>> {
+    fn changed(&mut self, now: Now, content: ContentId, kind: ChangeKind, shrinks: bool) -> Vec<Effect<E>> {
         self.unread = None;
         if self.by_hand.is_some() {
             return self.build(content);
@@ -496,7 +496,7 @@ impl<E: Clone + PartialEq> Machine<E> {
             self.unsettled = None;
             return Vec::new();
         }
-        let wait = match motion {
+        let wait = match kind {
             ChangeKind::Atomic => return self.build(content),
             _ if shrinks => self.timing.shrink_settle,
             ChangeKind::AmbiguousTime => self.timing.tie_recheck,

@@ -302,7 +302,7 @@ fn inv12_a_listing_ends_with_the_first_name_too_many() {
 
 /// Returns the kind of change that these steps make to a release with a directory in it. If `late`,
 /// the last step happens once the snapshot has reached the directory.
-fn motion(steps: &[Op], late: bool) -> ChangeKind {
+fn change_kind(steps: &[Op], late: bool) -> ChangeKind {
     let keeper = Keeper::Release;
     let base: Vec<_> = keeper.base().into_iter().chain(file("srv/2/crl.d/c")).collect();
     let sim = world(&base);
@@ -335,12 +335,12 @@ fn inv01_a_change_of_a_directory_is_complete_only_if_it_moved_with_all_else() {
     let swap = || Op::Rename("srv/next".into(), "srv/current".into());
     let [b, c, old] = ["srv/2/crl.d/b", "srv/2/crl.d/c", "srv/1/crl.d/a"].map(unlink);
     let moved = [b.clone(), c.clone(), swap()];
-    assert_eq!(motion(&moved, false), ChangeKind::Atomic, "as many names, and older than the link");
-    assert_eq!(motion(&[b.clone(), swap()], false), ChangeKind::InPlace, "a name more");
+    assert_eq!(change_kind(&moved, false), ChangeKind::Atomic, "as many names, and older than the link");
+    assert_eq!(change_kind(&[b.clone(), swap()], false), ChangeKind::InPlace, "a name more");
     for late in [false, true] {
         let since = [b.clone(), swap(), c.clone()];
-        assert_eq!(motion(&since, late), ChangeKind::InPlace, "a name less since the link");
+        assert_eq!(change_kind(&since, late), ChangeKind::InPlace, "a name less since the link");
     }
     let beside = [file("srv/1/crl.d/b").to_vec(), vec![old]].concat();
-    assert_eq!(motion(&beside, false), ChangeKind::InPlace, "in the very directory");
+    assert_eq!(change_kind(&beside, false), ChangeKind::InPlace, "in the very directory");
 }

@@ -31,7 +31,7 @@ const fn ms(ms: u64) -> Duration {
 
 /// Returns every round.
 fn alphabet() -> Vec<Round> {
-    let changed = |content, motion, shrinks| ReadOutcome::Changed { content, motion, shrinks };
+    let changed = |content, kind, shrinks| ReadOutcome::Changed { content, kind, shrinks };
     let seen = [
         ReadOutcome::Served,
         ReadOutcome::Torn { cause: 1, still: false },
@@ -86,8 +86,8 @@ fn alphabet() -> Vec<Round> {
 fn every_sequence(world: &World, rounds: &[Round], depth: usize, line: &mut Vec<usize>, count: &mut u64) {
     if depth == 0 {
         *count += 1;
-        for motion in [ChangeKind::Atomic, ChangeKind::InPlace] {
-            world.clone().converges(motion);
+        for kind in [ChangeKind::Atomic, ChangeKind::InPlace] {
+            world.clone().converges(kind);
         }
         return;
     }
@@ -186,7 +186,7 @@ fn inv05_long_random_sequences_agree_with_the_twin() {
 fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
     let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
     let changed =
-        |content, motion| Input::SnapshotTaken(ReadOutcome::Changed { content, motion, shrinks: false });
+        |content, kind| Input::SnapshotTaken(ReadOutcome::Changed { content, kind, shrinks: false });
     let mut machine = Machine::new(Timing::default());
     assert_eq!((machine.timing(), machine.refusal(), machine.deferred()), (Timing::default(), None, None));
     assert_eq!(machine.wake(now(0)), Some(ms(0)));
@@ -254,7 +254,7 @@ fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
 fn inv11_a_reload_asked_for_while_busy_is_answered_by_a_look_that_began_later() {
     let now = |mono| Now { mono: ms(mono), wall: DATE };
     let changed = || {
-        Input::SnapshotTaken(ReadOutcome::Changed { content: 1, motion: ChangeKind::Atomic, shrinks: false })
+        Input::SnapshotTaken(ReadOutcome::Changed { content: 1, kind: ChangeKind::Atomic, shrinks: false })
     };
     let mut machine: Machine<&str> = Machine::new(Timing::default());
     assert_eq!(machine.step(now(0), Input::Tick), [Effect::TakeSnapshot]);

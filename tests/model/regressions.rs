@@ -24,7 +24,7 @@ fn at(ms: u64) -> Now {
 }
 
 fn changed(content: u64) -> Input<&'static str> {
-    Input::SnapshotTaken(ReadOutcome::Changed { content, motion: ChangeKind::InPlace, shrinks: false })
+    Input::SnapshotTaken(ReadOutcome::Changed { content, kind: ChangeKind::InPlace, shrinks: false })
 }
 
 fn machine() -> Machine<&'static str> {
@@ -69,7 +69,7 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
     // The failure is reported once it has lasted for the settle time.
     look(10, ReadOutcome::Failed("gone"));
     look(600, ReadOutcome::Failed("gone"));
-    look(700, ReadOutcome::Changed { content: 1, motion: ChangeKind::InPlace, shrinks: false });
+    look(700, ReadOutcome::Changed { content: 1, kind: ChangeKind::InPlace, shrinks: false });
     look(800, ReadOutcome::Failed("gone"));
     look(1400, ReadOutcome::Failed("other"));
     look(1500, ReadOutcome::Failed("gone"));
@@ -83,7 +83,7 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
 fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
     let mut machine = machine();
     let shrunk = || {
-        Input::SnapshotTaken(ReadOutcome::Changed { content: 1, motion: ChangeKind::InPlace, shrinks: true })
+        Input::SnapshotTaken(ReadOutcome::Changed { content: 1, kind: ChangeKind::InPlace, shrinks: true })
     };
     machine.step(at(0), Input::Hint);
     machine.step(at(0), shrunk());
@@ -223,7 +223,7 @@ fn neighbours(line: &str) -> Vec<String> {
 /// between.
 #[test]
 fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
-    let looks = |content| ReadOutcome::Changed { content, motion: ChangeKind::InPlace, shrinks: false };
+    let looks = |content| ReadOutcome::Changed { content, kind: ChangeKind::InPlace, shrinks: false };
     let torn = ReadOutcome::Torn { cause: "torn", still: false };
     for between in [torn, looks(2), ReadOutcome::Failed("gone")] {
         let mut machine = machine();
@@ -251,7 +251,7 @@ fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
 #[test]
 fn inv12_what_is_refused_for_another_reason_each_time_is_built_again_at_the_pace_of_the_retries() {
     let mut machine = machine();
-    let looks = ReadOutcome::Changed { content: 1, motion: ChangeKind::InPlace, shrinks: false };
+    let looks = ReadOutcome::Changed { content: 1, kind: ChangeKind::InPlace, shrinks: false };
     machine.step(at(0), Input::Reload);
     machine.step(at(0), Input::SnapshotTaken(looks.clone()));
     machine.step(at(0), Input::Built(Verdict::Refused("one")));

@@ -40,13 +40,13 @@ pub fn machine_steps(data: &[u8]) {
         }
         world.play(&round(&mut script));
     }
-    for motion in [ChangeKind::Atomic, ChangeKind::AmbiguousTime, ChangeKind::InPlace] {
-        world.clone().converges(motion);
+    for kind in [ChangeKind::Atomic, ChangeKind::AmbiguousTime, ChangeKind::InPlace] {
+        world.clone().converges(kind);
     }
 }
 
 fn round(script: &mut Script<'_>) -> Round {
-    let changed = |content, motion, shrinks| ReadOutcome::Changed { content, motion, shrinks };
+    let changed = |content, kind, shrinks| ReadOutcome::Changed { content, kind, shrinks };
     let pass = script.pick(&[5, 0, 1, 4, 30, 50, 60, 495, 500, 1_000, 5_000, 10_000]);
     // A stop ends everything, so it is rare.
     let input = match script.byte() {
@@ -63,14 +63,14 @@ fn round(script: &mut Script<'_>) -> Round {
         _ => Wall::ReachesDate,
     };
     let (content, shrinks) = (u64::from(script.byte() % 3) + 1, script.byte() & 1 == 1);
-    let motion = script.pick(&[ChangeKind::Atomic, ChangeKind::AmbiguousTime, ChangeKind::InPlace]);
+    let kind = script.pick(&[ChangeKind::Atomic, ChangeKind::AmbiguousTime, ChangeKind::InPlace]);
     let seen = script.pick(&[
-        changed(content, motion, shrinks),
+        changed(content, kind, shrinks),
         ReadOutcome::Served,
         ReadOutcome::Torn { cause: 1, still: false },
         ReadOutcome::Failed(2),
         ReadOutcome::Failed(3),
-        changed(content, motion, shrinks),
+        changed(content, kind, shrinks),
         ReadOutcome::Torn { cause: 2, still: true },
         ReadOutcome::Torn { cause: 2, still: true },
     ]);

@@ -18,7 +18,7 @@ impl<V> StateHash for FileSet<V> {
         if let Some(candidate) = &self.candidate {
             candidate.set.hash_state(state);
         }
-        self.candidate.as_ref().map(|candidate| candidate.motion).hash(&mut state);
+        self.candidate.as_ref().map(|candidate| candidate.kind).hash(&mut state);
         self.torn.as_ref().map(|torn| (&torn.walk, torn.files.as_ref().err())).hash(&mut state);
         if let Some((files, _)) = &self.last_evaluated {
             files.iter().for_each(|file| file.hash(&mut state));

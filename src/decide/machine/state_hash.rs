@@ -36,7 +36,7 @@ mod tests {
     /// Returns machines after inputs of many kinds, with contents of these names.
     fn states(name: u64) -> Vec<Machine<u64>> {
         let at = |ms| Now { mono: Duration::from_millis(ms), wall: Duration::from_millis(ms) };
-        let changed = |content| ReadOutcome::Changed { content, motion: ChangeKind::InPlace, shrinks: false };
+        let changed = |content| ReadOutcome::Changed { content, kind: ChangeKind::InPlace, shrinks: false };
         let mut machine = Machine::new(Timing::default());
         let mut states = Vec::new();
         for (ms, seen, verdict) in [

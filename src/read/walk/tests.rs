@@ -179,12 +179,12 @@ fn inv01_a_link_to_a_directory_commits_what_is_older_and_leads_to_other_files() 
     loose(|now| now.traces.iter_mut().for_each(|trace| trace[0].as_directory = false));
     assert_eq!(served.change_since(&served), ChangeKind::InPlace, "nothing was moved");
     // Every file in the directory counts: the directory is as old as its files.
-    for (changed, motion) in
+    for (changed, kind) in
         [(15, ChangeKind::Atomic), (16, ChangeKind::AmbiguousTime), (17, ChangeKind::InPlace)]
     {
         let mut now = swapped();
         now.note_listing(Path::new("/2"), FileId { dev: 1, ino: 2 }, changed);
-        assert_eq!(now.change_since(&served), motion, "{changed}");
+        assert_eq!(now.change_since(&served), kind, "{changed}");
     }
 }
 

@@ -29,7 +29,7 @@ impl Decides for Machine<u8> {
     }
 
     fn finds(&mut self, now: Now) -> bool {
-        let seen = ReadOutcome::Changed { content: 1, motion: ChangeKind::Atomic, shrinks: false };
+        let seen = ReadOutcome::Changed { content: 1, kind: ChangeKind::Atomic, shrinks: false };
         self.step(now, Input::SnapshotTaken(seen));
         let effects = self.step(now, Input::Built(Verdict::Valid));
         effects.iter().any(|effect| matches!(effect, Effect::Publish { .. }))

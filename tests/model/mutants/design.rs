@@ -292,7 +292,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         let at_once = self.is(Wrong::NeverSettles);
         let new_dir = self.is(Wrong::TrustsNewDirectories)
             && walk.dirs.iter().any(|dir| self.served.1.dirs.iter().all(|old| old.id != dir.id));
-        let motion = if at_once || new_dir {
+        let kind = if at_once || new_dir {
             ChangeKind::Atomic
         } else if F::HAS_DIR_HANDLES || self.is(Wrong::CommitsWithoutHandles) {
             walk.change_since(&self.served.1)
@@ -307,7 +307,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         let content = known.map_or(self.numbers + 1, |(.., content)| *content);
         self.numbers = self.numbers.max(content);
         self.candidate = Some((files, walk, content));
-        ReadOutcome::Changed { content, motion, shrinks }
+        ReadOutcome::Changed { content, kind, shrinks }
     }
 
     fn build(&mut self) -> Verdict<String> {
