@@ -37,9 +37,9 @@ fn files(set: Set) -> Files {
 
 impl Simulated {
     pub fn new(scenario: &Scenario, timing: Timing) -> Self {
-        let weather = WorldConfig { tick: scenario.tick, reuse: scenario.reuse, ..WorldConfig::default() };
+        let config = WorldConfig { tick: scenario.tick, reuse: scenario.reuse, ..WorldConfig::default() };
         let base = (scenario.base)(&files(Set::whole(1)));
-        let live = InteractiveWorld::new(&scenario.paths, &base, timing, weather);
+        let live = InteractiveWorld::new(&scenario.paths, &base, timing, config);
         let sim = live.sim().clone();
         let fate = Fate::new(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints)))));
         Self {

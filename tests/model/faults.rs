@@ -79,16 +79,16 @@ fn worlds(phase: Phase) -> Vec<Stage> {
     let world = |publisher| {
         let mut scenario = Scenario::new(publisher, Renewal::SameKey);
         scenario.phase = phase;
-        scenario.weather.pause = Duration::from_millis(5);
+        scenario.config.pause = Duration::from_millis(5);
         // The world goes on until the fault is mended, and for the whole bound of INV-05 after
         // that.
-        scenario.weather.rest += STANDS;
+        scenario.config.rest += STANDS;
         scenario.prepare()
     };
     let keeper = Keeper::Adds.prepare(|scenario| {
         scenario.phase = phase;
-        scenario.weather.pause = Duration::from_millis(5);
-        scenario.weather.rest += STANDS;
+        scenario.config.pause = Duration::from_millis(5);
+        scenario.config.rest += STANDS;
     });
     publishers.into_iter().map(world).chain([keeper]).collect()
 }
@@ -108,14 +108,16 @@ fn judge(stage: &Stage, run: &Run, what: &str) {
         let history: Vec<_> = run
             .history
             .iter()
-            .filter(|at| matches!(at.record, Record::Told(_) | Record::Published { .. } | Record::Step(_)))
+            .filter(|at| {
+                matches!(at.record, Record::Reported(_) | Record::Published { .. } | Record::Step(_))
+            })
             .collect();
         panic!("{what} in {}: {violation}\n{history:#?}", stage.scenario.name());
     }
     // Degraded watching is reported once, and so is its end.
     let mut degraded = false;
     for at in &run.history {
-        let Record::Told(event) = &at.record else { continue };
+        let Record::Reported(event) = &at.record else { continue };
         match event {
             Event::Degraded { error } => assert!(!std::mem::replace(&mut degraded, true), "{what}: {error}"),
             Event::Restored => assert!(std::mem::take(&mut degraded), "{what}: restored from nothing"),

@@ -61,7 +61,7 @@ fn inv01_to_inv11_hold_over_every_reload() {
                         continue;
                     }
                     let mut scenario = Scenario::new(publisher, renewal);
-                    (scenario.weather.pause, scenario.weather.waits) = (millis(pause), *waits);
+                    (scenario.config.pause, scenario.config.waits) = (millis(pause), *waits);
                     worlds.push(scenario);
                 }
             }
@@ -80,7 +80,7 @@ fn inv01_to_inv11_hold_over_every_interleaving_without_a_pause() {
             for phase in [Phase::FirstLoad, Phase::Reload] {
                 let mut scenario = Scenario::new(publisher, renewal);
                 (scenario.phase, scenario.mortal) = (phase, true);
-                (scenario.weather.pause, scenario.weather.waits) = (Duration::ZERO, 0);
+                (scenario.config.pause, scenario.config.waits) = (Duration::ZERO, 0);
                 worlds.push(scenario);
             }
         }
@@ -96,7 +96,7 @@ fn inv01_to_inv11_hold_over_every_first_load() {
             for pause in PAUSES {
                 let mut scenario = Scenario::new(publisher, renewal);
                 scenario.phase = Phase::FirstLoad;
-                (scenario.weather.pause, scenario.weather.waits) = (millis(pause), 1);
+                (scenario.config.pause, scenario.config.waits) = (millis(pause), 1);
                 worlds.push(scenario);
             }
         }
@@ -111,8 +111,8 @@ fn inv06_lost_doubled_late_and_overflowed_events_change_the_delay_only() {
         for events in Events::ALL {
             for pause in PAUSES {
                 let mut scenario = Scenario::new(publisher, renewals(publisher)[0]);
-                (scenario.weather.pause, scenario.weather.waits) = (millis(pause), 1);
-                scenario.weather.events = events;
+                (scenario.config.pause, scenario.config.waits) = (millis(pause), 1);
+                scenario.config.events = events;
                 worlds.push(scenario);
             }
         }
@@ -130,7 +130,7 @@ fn inv01_a_crash_after_any_step_breaks_one_generation_only() {
                 for (pause, waits) in [(0, 1), (5, 0), (5, 1), (499, 0), (499, 1)] {
                     let mut scenario = Scenario::new(publisher, renewal);
                     scenario.mortal = true;
-                    (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
+                    (scenario.config.pause, scenario.config.waits) = (millis(pause), waits);
                     worlds.push(scenario);
                 }
             }
@@ -142,7 +142,7 @@ fn inv01_a_crash_after_any_step_breaks_one_generation_only() {
             for crash in 0..Scenario::new(publisher, renewal).steps().0.len() {
                 let mut scenario = Scenario::new(publisher, renewal);
                 scenario.crash = Some(crash);
-                (scenario.weather.pause, scenario.weather.waits) = (millis(5), 0);
+                (scenario.config.pause, scenario.config.waits) = (millis(5), 0);
                 worlds.push(scenario);
             }
         }
@@ -178,7 +178,7 @@ fn inv01_to_inv11_hold_over_every_interleaving_with_pauses() {
                 for pause in [5, 499] {
                     let mut scenario = Scenario::new(publisher, renewal);
                     scenario.phase = phase;
-                    (scenario.weather.pause, scenario.weather.waits) = (millis(pause), 0);
+                    (scenario.config.pause, scenario.config.waits) = (millis(pause), 0);
                     worlds.push(scenario);
                 }
             }
@@ -198,7 +198,7 @@ fn inv01_to_inv11_hold_over_every_interleaving_with_a_wait() {
             for phase in [Phase::FirstLoad, Phase::Reload] {
                 let mut scenario = Scenario::new(publisher, renewal);
                 (scenario.phase, scenario.mortal) = (phase, true);
-                (scenario.weather.pause, scenario.weather.waits) = (Duration::ZERO, 1);
+                (scenario.config.pause, scenario.config.waits) = (Duration::ZERO, 1);
                 worlds.push(scenario);
             }
         }
@@ -215,8 +215,8 @@ fn inv06_events_change_the_delay_only_over_every_interleaving_with_a_wait() {
         for events in Events::ALL {
             if events != Events::Delivered {
                 let mut scenario = Scenario::new(publisher, renewals(publisher)[0]);
-                (scenario.weather.pause, scenario.weather.waits) = (Duration::ZERO, 1);
-                scenario.weather.events = events;
+                (scenario.config.pause, scenario.config.waits) = (Duration::ZERO, 1);
+                scenario.config.events = events;
                 worlds.push(scenario);
             }
         }
@@ -245,7 +245,7 @@ fn inv13_owner_acts_at_any_moment() {
                 continue;
             }
             let mut scenario = Scenario::new(publisher, renewals(publisher)[0]);
-            (scenario.weather.pause, scenario.weather.waits) = (Duration::ZERO, 0);
+            (scenario.config.pause, scenario.config.waits) = (Duration::ZERO, 0);
             scenario.owner = owner.to_vec();
             worlds.push(scenario);
         }
@@ -262,7 +262,7 @@ fn inv04_a_second_update_over_every_interleaving_without_a_pause() {
         let world = |second| {
             let mut scenario = Scenario::new(publisher, first);
             scenario.renewals.push(second);
-            (scenario.weather.pause, scenario.weather.waits) = (Duration::ZERO, 0);
+            (scenario.config.pause, scenario.config.waits) = (Duration::ZERO, 0);
             scenario
         };
         vec![world(first), world(second)]
@@ -277,7 +277,7 @@ fn inv04_a_second_update_begins_before_the_first_is_read() {
             for second in [renewals(publisher)[0], renewals(publisher)[1]] {
                 let mut scenario = Scenario::new(publisher, renewals(publisher)[0]);
                 scenario.renewals.push(second);
-                (scenario.weather.pause, scenario.weather.waits) = (millis(pause), 0);
+                (scenario.config.pause, scenario.config.waits) = (millis(pause), 0);
                 worlds.push(scenario);
             }
         }
@@ -293,10 +293,10 @@ fn inv01_slow_reads_and_inode_numbers_used_again() {
             for phase in [Phase::FirstLoad, Phase::Reload] {
                 let mut scenario = Scenario::new(publisher, renewals(publisher)[0]);
                 scenario.phase = phase;
-                scenario.weather.reuse = true;
-                (scenario.weather.pause, scenario.weather.verb) = (millis(pause), millis(verb));
-                scenario.weather.rest += millis(verb) * 300;
-                scenario.weather.waits = 1;
+                scenario.config.reuse = true;
+                (scenario.config.pause, scenario.config.verb) = (millis(pause), millis(verb));
+                scenario.config.rest += millis(verb) * 300;
+                scenario.config.waits = 1;
                 worlds.push(scenario);
             }
         }
@@ -314,9 +314,9 @@ fn inv11_a_refusal_that_stands_is_told_once() {
         for waits in [2, 3] {
             let mut scenario = Scenario::new(publisher, Renewal::Broken);
             scenario.renewals.push(Renewal::Nothing);
-            scenario.weather.waits = waits;
+            scenario.config.waits = waits;
             // The wait separates the two updates; elsewhere the publisher does not pause.
-            scenario.weather.events = Events::Delivered;
+            scenario.config.events = Events::Delivered;
             worlds.push(scenario);
         }
         worlds
@@ -355,7 +355,7 @@ fn a_replayed_line_is_the_same_run() {
         (Exhaustive::default(), 5, true),
     ] {
         let mut scenario = Scenario::new(Publisher::StepRenew, Renewal::LeafOnly);
-        (scenario.weather.pause, scenario.weather.waits, scenario.mortal) = (millis(pause), 1, mortal);
+        (scenario.config.pause, scenario.config.waits, scenario.mortal) = (millis(pause), 1, mortal);
         let stage = scenario.prepare();
         let schedule = Arc::new(Mutex::new(search));
         let mut complete = 0;

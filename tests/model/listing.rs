@@ -60,7 +60,7 @@ fn search(
 fn small(keeper: Keeper, phase: Phase) -> Stage {
     keeper.prepare(|scenario| {
         scenario.phase = phase;
-        (scenario.weather.pause, scenario.weather.waits) = (Duration::ZERO, 0);
+        (scenario.config.pause, scenario.config.waits) = (Duration::ZERO, 0);
     })
 }
 
@@ -70,8 +70,8 @@ fn large(keeper: Keeper) -> Vec<Stage> {
     for events in [Events::Delivered, Events::Lost, Events::Late] {
         for pause in [5, 499] {
             stages.push(keeper.prepare(|scenario| {
-                scenario.weather.events = events;
-                (scenario.weather.pause, scenario.weather.waits) = (Duration::from_millis(pause), 1);
+                scenario.config.events = events;
+                (scenario.config.pause, scenario.config.waits) = (Duration::from_millis(pause), 1);
             }));
         }
     }
@@ -99,9 +99,9 @@ fn hold_with(keeper: Keeper) {
         println!("{keeper:?}, {phase:?}: {runs} runs, nothing cut off, 0 violations");
     }
     for stage in large(keeper) {
-        let weather = stage.scenario.weather;
+        let config = stage.scenario.config;
         if let Err((violation, line)) = search(&stage, 60, shipped) {
-            panic!("{violation}\n{keeper:?} {weather:?} {line}");
+            panic!("{violation}\n{keeper:?} {config:?} {line}");
         }
     }
 }
@@ -180,15 +180,15 @@ fn lists_once(fs: SimFs) -> Lists {
 /// Takes a snapshot in each interleaving with the update. Returns how many were complete, and
 /// whether one of these was never on disk.
 fn looks<F: Fs>(keeper: Keeper, port: impl Fn(SimFs) -> F) -> (usize, bool) {
-    let weather = WorldConfig::default();
+    let config = WorldConfig::default();
     let (dirs, files): (Vec<_>, Vec<_>) =
         keeper.paths().into_iter().partition(|path| path.to_str().unwrap().ends_with('/'));
     let set = dirs.iter().try_fold(PathSet::new(files).unwrap(), PathSet::directory).unwrap();
-    let script = sim::Script::new(&keeper.paths(), &keeper.base(), keeper.update(), &[0], None, &weather);
+    let script = sim::Script::new(&keeper.paths(), &keeper.base(), keeper.update(), &[0], None, &config);
     let schedule = Arc::new(Mutex::new(Exhaustive::default()));
     let (mut whole, mut wrong) = (0, false);
     while schedule.lock().unwrap().next_run() {
-        let sim = Sim::new(&script, Duration::from_secs(1), weather, schedule.clone());
+        let sim = Sim::new(&script, Duration::from_secs(1), config, schedule.clone());
         sim.release();
         let look = snapshot::take(&port(sim.fs()), &set);
         schedule.lock().unwrap().end_run(false);
@@ -220,9 +220,9 @@ fn inv01_a_look_at_a_directory_brings_what_was_there_together() {
 }
 
 fn world(base: &[Op]) -> Sim {
-    let weather = WorldConfig::default();
-    let script = sim::Script::new(&[], base, Vec::new(), &[], None, &weather);
-    Sim::new(&script, Duration::from_secs(1), weather, Arc::new(Mutex::new(Replay::new(Vec::new()))))
+    let config = WorldConfig::default();
+    let script = sim::Script::new(&[], base, Vec::new(), &[], None, &config);
+    Sim::new(&script, Duration::from_secs(1), config, Arc::new(Mutex::new(Replay::new(Vec::new()))))
 }
 
 fn file(path: &str) -> [Op; 2] {

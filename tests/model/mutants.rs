@@ -57,8 +57,8 @@ fn worlds() -> Vec<Scenario> {
     let mut world = |publisher, renewals: &[Renewal], crash, pause: u64, events, waits| {
         let mut scenario = Scenario::new(publisher, renewals[0]);
         (scenario.renewals, scenario.crash) = (renewals.to_vec(), crash);
-        scenario.weather.pause = Duration::from_millis(pause);
-        (scenario.weather.events, scenario.weather.waits) = (events, waits);
+        scenario.config.pause = Duration::from_millis(pause);
+        (scenario.config.events, scenario.config.waits) = (events, waits);
         worlds.push(scenario);
     };
     use Events::{Delivered, Lost, Overflowed};
@@ -85,7 +85,7 @@ fn worlds() -> Vec<Scenario> {
 }
 
 fn where_events_arrive() -> Vec<Scenario> {
-    worlds().into_iter().filter(|world| world.weather.events != Events::Lost).collect()
+    worlds().into_iter().filter(|world| world.config.events != Events::Lost).collect()
 }
 
 /// The number of runs before a checker found a violation.

@@ -65,8 +65,8 @@ fn tried<B: Build<Value = Value>>(world: &MultiSetScenario, build: impl Fn(&Sim)
 fn scenario(publisher: Publisher, renewals: &[Renewal], pause: u64) -> Scenario {
     let mut scenario = Scenario::new(publisher, renewals[0]);
     scenario.renewals = renewals.to_vec();
-    scenario.weather.pause = Duration::from_millis(pause);
-    scenario.weather.waits = 1;
+    scenario.config.pause = Duration::from_millis(pause);
+    scenario.config.waits = 1;
     scenario
 }
 
@@ -97,11 +97,11 @@ fn worlds() -> Vec<(String, MultiSetScenario)> {
                         [(&own[..1], &[SameKey][..]), (&own[..], &[Broken]), (&own[..1], &[Nothing])]
                     {
                         let mut one = scenario(first, mine, pause);
-                        one.weather.events = events;
+                        one.config.events = events;
                         let mut other = scenario(second, theirs, pause);
                         // The numbers distinguish the files of the two sets.
                         other.first = 100;
-                        other.weather = one.weather;
+                        other.config = one.config;
                         let name = format!(
                             "{} and {} {theirs:?} {turns:?} {events:?} {pause} ms",
                             first.name(),
@@ -156,7 +156,7 @@ fn inv05_a_set_that_never_rests_postpones_no_other() {
         let world = MultiSetScenario::new(&[noisy.clone(), other.clone()], &[0]);
         let base: Vec<_> =
             [&noisy, &other].into_iter().flat_map(|one| one.publisher.base(&one.sets()[0])).collect();
-        let mut live = InteractiveWorld::new(&world.sets().concat(), &base, Timing::default(), noisy.weather);
+        let mut live = InteractiveWorld::new(&world.sets().concat(), &base, Timing::default(), noisy.config);
         let sim = live.sim().clone();
         let watcher: MakeWatcher = {
             let sim = sim.clone();

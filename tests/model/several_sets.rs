@@ -57,10 +57,10 @@ fn inv11_each_step_after_each_over_three_sets_agrees_with_the_model() {
 #[test]
 fn inv06_without_events_each_of_three_sets_is_polled() {
     let start = Instant::now();
-    let weather = WorldConfig { events: Events::Lost, ..WorldConfig::default() };
+    let config = WorldConfig { events: Events::Lost, ..WorldConfig::default() };
     let steps = single(&[0, 1, 2], &CHANGES[..7], &[Action::Tick]);
     let steps = each_after_each(&steps);
-    plays(&|| Play::new_in(Plain::default(), weather), &steps);
+    plays(&|| Play::new_in(Plain::default(), config), &steps);
     println!(
         "without events: {} steps, each after each, 0 differences in {:.1?}",
         steps.len(),

@@ -36,8 +36,8 @@ fn rename(from: &str, to: &str) -> Op {
     Op::Rename(from.into(), to.into())
 }
 
-fn world(paths: &[PathBuf], base: &[Op], weather: WorldConfig) -> InteractiveWorld {
-    let mut live = InteractiveWorld::new(paths, base, Timing::default(), weather);
+fn world(paths: &[PathBuf], base: &[Op], config: WorldConfig) -> InteractiveWorld {
+    let mut live = InteractiveWorld::new(paths, base, Timing::default(), config);
     let sim = live.sim().clone();
     live.load(Some(Box::new(move |hints| Ok(Box::new(SimWatcher::new(&sim, hints)))))).unwrap();
     live.start();

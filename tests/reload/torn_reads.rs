@@ -47,8 +47,8 @@ impl World {
         let files = sim::full(0, 1);
         let base = NAMES.iter().zip(&files).flat_map(|(name, bytes)| write(name, bytes));
         let base: Vec<_> = [Op::Mkdir("v".into())].into_iter().chain(base).collect();
-        let weather = WorldConfig { verb: Duration::from_micros(100), ..WorldConfig::default() };
-        let mut live = InteractiveWorld::new(&paths, &base, Timing::default(), weather);
+        let config = WorldConfig { verb: Duration::from_micros(100), ..WorldConfig::default() };
+        let mut live = InteractiveWorld::new(&paths, &base, Timing::default(), config);
         let sim = live.sim().clone();
         let before = Mutex::new(before(&sim));
         let hook = move |verb| match (before.lock().unwrap())(verb) {

@@ -128,10 +128,10 @@ fn real_path(tree: &Tree, path: &Path, lookups: &mut Lookups) -> Option<PathBuf>
 /// Makes the entries of the input, on a disk and in a tree.
 #[allow(clippy::expect_used)] // reason: every step is made where it can be taken
 fn grow(script: &mut Script<'_>) -> (Tree, Sim) {
-    let weather = WorldConfig::default();
-    let stage = sim::Script::new(&[], &[], Vec::new(), &[], None, &weather);
+    let config = WorldConfig::default();
+    let stage = sim::Script::new(&[], &[], Vec::new(), &[], None, &config);
     let sim =
-        Sim::new(&stage, Timing::default().settle, weather, Arc::new(Mutex::new(Replay::new(Vec::new()))));
+        Sim::new(&stage, Timing::default().settle, config, Arc::new(Mutex::new(Replay::new(Vec::new()))));
     let (mut tree, mut dirs) = (Tree::new(), vec![PathBuf::from("/")]);
     while !script.is_over() && tree.len() < NODE_LIMIT {
         let kind = script.byte();

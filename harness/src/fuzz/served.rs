@@ -104,9 +104,9 @@ impl Served {
         let mut base = vec![Op::Mkdir("/tls".into())];
         base.extend(roles.iter().flat_map(|role| write(role.path(), role.good())));
         let paths: Vec<_> = roles.iter().map(|role| role.path().to_owned()).collect();
-        let (weather, schedule) = (WorldConfig::default(), Arc::new(Mutex::new(Replay::new(Vec::new()))));
-        let script = Script::new(&paths, &base, Vec::new(), &[], None, &weather);
-        let sim = Sim::new(&script, Timing::default().settle, weather, schedule);
+        let (config, schedule) = (WorldConfig::default(), Arc::new(Mutex::new(Replay::new(Vec::new()))));
+        let script = Script::new(&paths, &base, Vec::new(), &[], None, &config);
+        let sim = Sim::new(&script, Timing::default().settle, config, schedule);
         let reported = Arc::new(Mutex::new(String::new()));
         let sink = Arc::clone(&reported);
         let server = ServerReloader::builder(Role::Chain.path(), Role::Key.path());

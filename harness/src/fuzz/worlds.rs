@@ -132,13 +132,13 @@ fn scenario(script: &mut Script<'_>) -> Scenario {
     let steps = scenario.steps().0.len();
     scenario.crash = Some(script.below(2 * steps)).filter(|crash| *crash < steps);
     scenario.phase = script.pick(&[Phase::Reload, Phase::FirstLoad]);
-    let weather = &mut scenario.weather;
-    weather.events = script.pick(&Events::ALL);
-    weather.reuse = script.byte() & 1 == 1;
-    weather.tick = ms(script.pick(&[4, 1, 10]));
-    weather.pause = ms(script.pick(&[0, 1, 5, 30, 300, 499]));
-    weather.verb = ms(script.pick(&[0, 0, 0, 1, 20]));
-    weather.waits = usize::from(script.byte() % 4);
-    weather.rest += weather.verb * 300 + STANDS;
+    let config = &mut scenario.config;
+    config.events = script.pick(&Events::ALL);
+    config.reuse = script.byte() & 1 == 1;
+    config.tick = ms(script.pick(&[4, 1, 10]));
+    config.pause = ms(script.pick(&[0, 1, 5, 30, 300, 499]));
+    config.verb = ms(script.pick(&[0, 0, 0, 1, 20]));
+    config.waits = usize::from(script.byte() % 4);
+    config.rest += config.verb * 300 + STANDS;
     scenario
 }

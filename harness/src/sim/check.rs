@@ -110,7 +110,7 @@ fn whole(run: &Run) -> Verdict {
     for at in &run.history {
         match &at.record {
             Record::Disk(contents) => on_disk.push(contents),
-            Record::Judged { files, .. } => evaluated = Some(files),
+            Record::Evaluated { files, .. } => evaluated = Some(files),
             Record::Published { files, .. } => {
                 if !on_disk.contains(&files) {
                     return broken("INV-01 (a)", format!("never on disk together: {}", show(files)));
@@ -174,7 +174,7 @@ fn is_by_path(run: &Run) -> bool {
 /// A timestamp is up to one tick earlier than its change. Bytes that return within the tick in
 /// which they first appeared therefore count as unchanged.
 fn settled(stage: &Stage, run: &Run) -> Verdict {
-    let settle = Timing::default().settle.saturating_sub(stage.scenario.weather.tick);
+    let settle = Timing::default().settle.saturating_sub(stage.scenario.config.tick);
     let mut stood: Vec<(Duration, Option<Duration>, &Contents)> = Vec::new();
     for at in &run.history {
         match &at.record {
@@ -204,7 +204,7 @@ fn settled(stage: &Stage, run: &Run) -> Verdict {
 /// Unreadable files may be reported, because they last.
 fn nothing_unfinished_is_judged(run: &Run) -> Verdict {
     for at in &run.history {
-        if let Record::Told(Event::Refused { error, .. }) = &at.record
+        if let Record::Reported(Event::Refused { error, .. }) = &at.record
             && error.layer() != Layer::Read
         {
             return broken("INV-11", format!("an unfinished set was judged: {error}"));
@@ -218,7 +218,7 @@ fn valid(run: &Run) -> Verdict {
     let mut passed = false;
     for at in &run.history {
         match &at.record {
-            Record::Judged { passed: now, .. } => passed = *now,
+            Record::Evaluated { passed: now, .. } => passed = *now,
             Record::Published { files, .. } if !passed || !is_valid(files) => {
                 return broken("INV-02", format!("published without passing: {}", show(files)));
             }
@@ -290,8 +290,8 @@ fn still(run: &Run) -> Verdict {
                 }
                 served = Some(files);
             }
-            Record::Told(Event::Started | Event::Stopped) => {}
-            Record::Told(event) if states == 1 && !run.faulted => {
+            Record::Reported(Event::Started | Event::Stopped) => {}
+            Record::Reported(event) if states == 1 && !run.faulted => {
                 return broken("INV-08", format!("told while nothing changed: {event}"));
             }
             _ => {}
@@ -311,8 +311,8 @@ fn told_once(run: &Run) -> Verdict {
     for at in &run.history {
         match &at.record {
             Record::Published { generation, .. } if *generation > 1 => published = *generation,
-            Record::Judged { files, passed: false } => evaluated = Some(files),
-            Record::Told(Event::Published { generation, recovered, .. }) => {
+            Record::Evaluated { files, passed: false } => evaluated = Some(files),
+            Record::Reported(Event::Published { generation, recovered, .. }) => {
                 if *generation != generations + 1 || *generation != published {
                     return broken("INV-11", format!("generation {generation} told after {generations}"));
                 }
@@ -322,13 +322,13 @@ fn told_once(run: &Run) -> Verdict {
                 generations = *generation;
                 (trouble, standing) = (false, Vec::new());
             }
-            Record::Told(Event::Recovered { .. }) => {
+            Record::Reported(Event::Recovered { .. }) => {
                 if !trouble {
                     return broken("INV-11", "recovery from nothing was told");
                 }
                 (trouble, standing) = (false, Vec::new());
             }
-            Record::Told(Event::Refused { error, .. }) => {
+            Record::Reported(Event::Refused { error, .. }) => {
                 let bytes = if error.layer() == Layer::Read { None } else { evaluated };
                 let refusal = format!("{error} {}", bytes.map(show).unwrap_or_default());
                 if standing.last() == Some(&refusal) {
@@ -338,9 +338,9 @@ fn told_once(run: &Run) -> Verdict {
                 trouble = true;
             }
             // Earlier rejections are over, although the served bytes are not on disk yet.
-            Record::Told(Event::Deferred { .. }) => standing.clear(),
-            Record::Told(Event::StillChanging { .. }) => trouble = true,
-            Record::Told(Event::Degraded { error }) if !run.faulted => {
+            Record::Reported(Event::Deferred { .. }) => standing.clear(),
+            Record::Reported(Event::StillChanging { .. }) => trouble = true,
+            Record::Reported(Event::Degraded { error }) if !run.faulted => {
                 return broken("INV-11", format!("degraded though the watcher is healthy: {error}"));
             }
             _ => {}
@@ -395,14 +395,14 @@ fn owner_is_served(run: &Run) -> Verdict {
 pub fn bound(scenario: &Scenario, run: &Run) -> Duration {
     let timing = Timing::default();
     let snapshot = Duration::from_millis(100);
-    let weather = &scenario.weather;
+    let config = &scenario.config;
     // Some snapshots of at most a hundred calls each.
-    let slow = weather.verb * 300;
+    let slow = config.verb * 300;
     let crashed = scenario.crash.is_some() || run.crashed;
     let shrinks = crashed || scenario.renewals.contains(&Renewal::Shrink) || run.breached;
     let settle = if shrinks { timing.shrink_settle } else { timing.settle };
-    let refused = run.history.iter().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));
-    if run.faulted || weather.events == Events::Lost || refused || weather.verb > Duration::ZERO {
+    let refused = run.history.iter().any(|at| matches!(at.record, Record::Reported(Event::Refused { .. })));
+    if run.faulted || config.events == Events::Lost || refused || config.verb > Duration::ZERO {
         return settle + timing.poll + timing.poll + snapshot + slow;
     }
     // No event reaches a first load. It finds the last step when its current settle time ends, and
@@ -425,7 +425,7 @@ fn converges(scenario: &Scenario, run: &Run) -> Verdict {
     });
     let (Some(disk), Some((published, files))) = (disk, served) else { return Ok(()) };
     if !is_valid(disk) {
-        let refused = records().any(|at| matches!(at.record, Record::Told(Event::Refused { .. })));
+        let refused = records().any(|at| matches!(at.record, Record::Reported(Event::Refused { .. })));
         return if refused {
             Ok(())
         } else {

@@ -135,8 +135,7 @@ impl Keeper {
         let mut scenario = Scenario::new(Publisher::StepRenew, renewal);
         set(&mut scenario);
         let paths = self.paths();
-        let script =
-            Script::new(&paths, &self.base(), self.update(), &[0], scenario.crash, &scenario.weather);
+        let script = Script::new(&paths, &self.base(), self.update(), &[0], scenario.crash, &scenario.config);
         Stage { scenario, sets: Vec::new(), paths, script }
     }
 }

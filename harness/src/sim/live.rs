@@ -39,11 +39,11 @@ impl<T: Send + Sync + 'static> InteractiveWorld<T> {
     /// # Panics
     /// If a step of `base` fails.
     #[must_use]
-    pub fn new(paths: &[PathBuf], base: &[Op], timing: Timing, weather: WorldConfig) -> Self {
-        let weather = WorldConfig { rest: FOREVER, ..weather };
-        let script = Script::new(paths, base, Vec::new(), &[], None, &weather);
+    pub fn new(paths: &[PathBuf], base: &[Op], timing: Timing, config: WorldConfig) -> Self {
+        let config = WorldConfig { rest: FOREVER, ..config };
+        let script = Script::new(paths, base, Vec::new(), &[], None, &config);
         let schedule = Arc::new(Mutex::new(Replay::new(Vec::new())));
-        let sim = Sim::new(&script, timing.settle, weather, schedule);
+        let sim = Sim::new(&script, timing.settle, config, schedule);
         Self { sim, paths: paths.to_vec(), timing, driver: None, reloader: None, neighbour: None }
     }
 

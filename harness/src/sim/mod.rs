@@ -130,7 +130,7 @@ pub enum Record {
     /// The paths have these contents from here on.
     Disk(Contents),
     /// A build ended.
-    Judged {
+    Evaluated {
         /// The files that were built.
         files: Contents,
         /// Whether they passed.
@@ -146,7 +146,7 @@ pub enum Record {
         files: Contents,
     },
     /// An event was reported.
-    Told(Event),
+    Reported(Event),
     /// The value that a handshake gets now.
     Served {
         /// The generation's number.
@@ -206,9 +206,9 @@ impl Script {
         mut steps: Vec<Op>,
         begins: &[usize],
         crash: Option<usize>,
-        weather: &WorldConfig,
+        config: &WorldConfig,
     ) -> Arc<Self> {
-        let mut disk = Disk::new(weather.tick, weather.reuse);
+        let mut disk = Disk::new(config.tick, config.reuse);
         let mut wall = EPOCH.wall.saturating_sub(Duration::from_secs(3600));
         for op in base {
             disk.apply(op, wall).expect("a base that can be set up");
@@ -263,8 +263,8 @@ impl Draft {
     /// # Panics
     /// If a step of `base` fails.
     #[must_use]
-    pub fn new(paths: &[PathBuf], base: &[Op], weather: &WorldConfig) -> Self {
-        let base = Script::new(paths, base, Vec::new(), &[], None, weather).base.clone();
+    pub fn new(paths: &[PathBuf], base: &[Op], config: &WorldConfig) -> Self {
+        let base = Script::new(paths, base, Vec::new(), &[], None, config).base.clone();
         let contents = vec![read(paths, &base)];
         Self { disk: base.clone(), base, paths: paths.to_vec(), steps: Vec::new(), contents }
     }
@@ -388,7 +388,7 @@ struct World {
     last_change: Duration,
     settle: Duration,
     breached: bool,
-    weather: WorldConfig,
+    config: WorldConfig,
     schedule: Arc<Mutex<dyn Schedule>>,
     choices: Vec<usize>,
     /// Occasions for a step between two calls, or for a death, that passed since the last choice.
@@ -438,12 +438,12 @@ impl Sim {
     pub fn new(
         script: &Arc<Script>,
         settle: Duration,
-        weather: WorldConfig,
+        config: WorldConfig,
         schedule: Arc<Mutex<dyn Schedule>>,
     ) -> Self {
         let (leaps, fine) = {
             let schedule = schedule.lock().unwrap_or_else(PoisonError::into_inner);
-            (schedule.leaps() && weather.verb == Duration::ZERO && !weather.reuse, schedule.is_fine())
+            (schedule.leaps() && config.verb == Duration::ZERO && !config.reuse, schedule.is_fine())
         };
         let mut world = World {
             disk_hash: 0,
@@ -455,7 +455,7 @@ impl Sim {
             last_change: EPOCH.mono,
             settle,
             breached: false,
-            weather,
+            config,
             schedule,
             choices: Vec::new(),
             passed: 0,
@@ -564,8 +564,8 @@ impl Sim {
     pub fn is_ending(&self) -> bool {
         let world = self.world();
         // The rest of this snapshot, the pause and the retry take some fifty calls each.
-        let looks = world.weather.verb * 100 + Duration::from_millis(100);
-        world.is_done() && world.now.mono + looks >= world.last_step + world.weather.rest
+        let looks = world.config.verb * 100 + Duration::from_millis(100);
+        world.is_done() && world.now.mono + looks >= world.last_step + world.config.rest
     }
 
     /// Returns the current time.
@@ -696,7 +696,7 @@ impl World {
             Record::Published { generation, files } => {
                 self.reported = hash(&(self.reported, generation, files))
             }
-            Record::Told(event) => self.reported = hash(&(self.reported, format!("{event:?}"))),
+            Record::Reported(event) => self.reported = hash(&(self.reported, format!("{event:?}"))),
             Record::Loaded(result) => self.reported = hash(&(self.reported, result)),
             _ => {}
         }
@@ -726,7 +726,7 @@ impl World {
     }
 
     fn is_over(&self) -> bool {
-        self.ended || (self.is_done() && self.now.mono >= self.last_step + self.weather.rest)
+        self.ended || (self.is_done() && self.now.mono >= self.last_step + self.config.rest)
     }
 
     /// Returns the hash of everything that the rest of the run depends on, and of the reports so
@@ -817,7 +817,7 @@ impl World {
     fn give_way(&mut self, asks: Asks<'_>) {
         // Without pauses a step moves no clock. The reader may then be taken to ask its clock
         // directly after its last act.
-        let idle = matches!(asks, Asks::Time) && self.weather.pause == Duration::ZERO;
+        let idle = matches!(asks, Asks::Time) && self.config.pause == Duration::ZERO;
         // The reader also asks its clock at the end of each snapshot, build and callback.
         if asks.is_verb() || matches!(asks, Asks::Time) {
             self.interrupt();
@@ -832,7 +832,7 @@ impl World {
         let (is_verb, place) = (asks.is_verb(), asks.place());
         while !self.ended && !self.is_done() {
             // A reader that never idles must not starve the publisher for ever.
-            let starved = is_verb && self.now.mono >= self.last_step + self.weather.rest;
+            let starved = is_verb && self.now.mono >= self.last_step + self.config.rest;
             let steps = starved
                 || if is_verb { self.choose(place, 2) == Some(1) } else { self.aside(place, Aside::Step) };
             if !steps {
@@ -877,14 +877,14 @@ impl World {
 
     /// Lets a call take its time.
     fn pass_verb(&mut self) {
-        self.advance(self.now.mono + self.weather.verb);
+        self.advance(self.now.mono + self.config.verb);
     }
 
     /// Lets either the publisher step or time pass up to `wake`.
     fn wait_or_step(&mut self, wake: Duration) -> bool {
         let may_wait = self.is_done()
-            || (self.waited < self.weather.waits
-                && self.now.mono < self.last_step + self.weather.max_quiet_wait);
+            || (self.waited < self.config.waits
+                && self.now.mono < self.last_step + self.config.max_quiet_wait);
         let may_step = !self.is_done();
         let options = usize::from(may_wait) + usize::from(may_step);
         match self.choose(1, options) {
@@ -930,7 +930,7 @@ impl World {
 
     #[allow(clippy::expect_used)] // reason: a scenario whose step fails is a bug of the scenario
     fn step(&mut self) {
-        let due = (self.last_step + self.weather.pause).max(self.now.mono);
+        let due = (self.last_step + self.config.pause).max(self.now.mono);
         self.advance(due);
         let script = Arc::clone(&self.script);
         self.note(Record::Step(self.next));
@@ -949,7 +949,7 @@ impl World {
         let happened = self.disk.apply(op, self.now.wall)?;
         self.at_once = 0;
         // Open descriptors matter only to the numbering of new inodes.
-        let numbering = self.weather.reuse.then_some(&self.disk);
+        let numbering = self.config.reuse.then_some(&self.disk);
         self.disk_hash = hash(&(self.disk_hash, self.disk.stamp(self.now.wall), numbering));
         Ok(happened)
     }
@@ -974,7 +974,7 @@ impl World {
             None if happened.node.is_some_and(|node| self.watched_files.contains(&node)) => PathBuf::new(),
             None => return,
         };
-        match self.weather.events {
+        match self.config.events {
             _ if self.sink.is_none() => {}
             Events::Delivered => self.hear(&path, Some(happened.what)),
             Events::Lost => {}

@@ -108,7 +108,7 @@ impl<'a> Ahead<'a> {
         match asks {
             Asks::Disk(peek) => peek(&self.disk),
             // A late event arrives when its time comes.
-            Asks::Hints | Asks::Plan if self.world.weather.events == Events::Late => {
+            Asks::Hints | Asks::Plan if self.world.config.events == Events::Late => {
                 hash(&(self.reported, self.now))
             }
             Asks::Hints | Asks::Plan => self.reported as u64,
@@ -119,8 +119,8 @@ impl<'a> Ahead<'a> {
 
     #[allow(clippy::expect_used)] // reason: a scenario whose step fails is a bug of the scenario
     fn step(&mut self) {
-        let World { script, weather, now, watched_files, .. } = self.world;
-        let due = (self.last_step + weather.pause).max(self.now);
+        let World { script, config, now, watched_files, .. } = self.world;
+        let due = (self.last_step + config.pause).max(self.now);
         let wall = now.wall + (due - now.mono);
         let op = &script.steps[self.world.next + self.steps];
         for happened in self.disk.apply(op, wall).expect("a step that can be taken") {

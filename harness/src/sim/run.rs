@@ -98,7 +98,7 @@ impl Build for MarkedBuild {
     fn build(&mut self, files: &Files, _: &Context<'_, Value>) -> Result<Built<Value>, Error> {
         let files: Contents = files.iter().map(|(_, bytes)| Some(Arc::new(bytes.to_vec()))).collect();
         let passed = is_valid(&files);
-        self.sim.note(Record::Judged { files: files.clone(), passed });
+        self.sim.note(Record::Evaluated { files: files.clone(), passed });
         if passed {
             let mut built = Built::new(Value { files });
             built.not_before = not_before(&built.value.files);
@@ -164,7 +164,7 @@ impl Shipped {
             .timing(Timing::default())
             .clock(sim.clock())
             .watcher(Some(watcher))
-            .on_event(move |event| reported.note(Record::Told(event.clone())))
+            .on_event(move |event| reported.note(Record::Reported(event.clone())))
             .on_publish(move |value| {
                 let files = value.value.files.clone();
                 published.note(Record::Published { generation: value.generation, files });
@@ -266,14 +266,14 @@ pub struct Scenario {
     /// The acts of the reloader's owner meanwhile, in this order.
     pub owner: Vec<OwnerAct>,
     /// All other properties.
-    pub weather: WorldConfig,
+    pub config: WorldConfig,
 }
 
 impl Scenario {
     /// Describes a reload without a crash in a default world.
     #[must_use]
     pub fn new(publisher: Publisher, renewal: Renewal) -> Self {
-        let weather = WorldConfig::default();
+        let config = WorldConfig::default();
         Self {
             publisher,
             renewals: vec![renewal],
@@ -282,7 +282,7 @@ impl Scenario {
             phase: Phase::Reload,
             first: 1,
             owner: Vec::new(),
-            weather,
+            config,
         }
     }
 
@@ -290,7 +290,7 @@ impl Scenario {
     /// [`Scenario::parse`] reads.
     #[must_use]
     pub fn name(&self) -> String {
-        let WorldConfig { tick, reuse, events, pause, verb, max_quiet_wait, waits, rest } = self.weather;
+        let WorldConfig { tick, reuse, events, pause, verb, max_quiet_wait, waits, rest } = self.config;
         let renewals: Vec<_> = self.renewals.iter().map(|renewal| format!("{renewal:?}")).collect();
         let never = if self.mortal { "any" } else { "-" };
         let crash = self.crash.map_or(never.to_owned(), |step| step.to_string());
@@ -328,7 +328,7 @@ impl Scenario {
                 .find(|known| format!("{known:?}") == phase)?,
             first: 1,
             owner: owner.iter().map(act).collect::<Option<_>>()?,
-            weather: WorldConfig {
+            config: WorldConfig {
                 tick,
                 reuse: reuse.parse().ok()?,
                 events: Events::ALL.into_iter().find(|known| format!("{known:?}") == events)?,
@@ -370,7 +370,7 @@ impl Scenario {
         let sets = self.sets();
         let paths = self.publisher.paths();
         let base = self.publisher.base(&sets[0]);
-        let mut script = Script::new(&paths, &base, steps, &begins, self.crash, &self.weather);
+        let mut script = Script::new(&paths, &base, steps, &begins, self.crash, &self.config);
         if self.mortal {
             script = script.mortal();
         }
@@ -427,7 +427,7 @@ pub fn run_loaded<D: Design>(
     load: impl FnOnce(&Sim, &[PathBuf]) -> Result<D, String>,
 ) -> Run {
     let Stage { scenario, paths, script, .. } = stage;
-    let sim = Sim::new(script, Timing::default().settle, scenario.weather, schedule);
+    let sim = Sim::new(script, Timing::default().settle, scenario.config, schedule);
     if scenario.phase == Phase::FirstLoad {
         sim.release();
     }

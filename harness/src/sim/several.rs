@@ -35,7 +35,7 @@ impl MultiSetScenario {
     /// If a step fails.
     #[must_use]
     pub fn new(scenarios: &[Scenario], turns: &[usize]) -> Self {
-        let weather = scenarios[0].weather;
+        let config = scenarios[0].config;
         let mut left: Vec<_> = scenarios.iter().map(|scenario| scenario.steps().0.into_iter()).collect();
         for (scenario, steps) in scenarios.iter().zip(&mut left) {
             if let Some(crash) = scenario.crash {
@@ -60,7 +60,7 @@ impl MultiSetScenario {
         let paths: Vec<_> = scenarios.iter().flat_map(|scenario| scenario.publisher.paths()).collect();
         let base: Vec<_> =
             parts.iter().flat_map(|stage| stage.scenario.publisher.base(&stage.sets[0])).collect();
-        let script = Script::new(&paths, &base, steps, &[], None, &weather);
+        let script = Script::new(&paths, &base, steps, &[], None, &config);
         let whole = Stage { scenario: scenarios[0].clone(), sets: Vec::new(), paths, script };
         Self { parts, whole, owners }
     }
@@ -150,7 +150,7 @@ impl MultiSetScenario {
                     judges = *of;
                     continue;
                 }
-                Record::Judged { .. } if judges == set => at.record.clone(),
+                Record::Evaluated { .. } if judges == set => at.record.clone(),
                 Record::Published { generation, files } => {
                     let files = own(files);
                     let new = served.as_ref() != Some(&files);
@@ -162,9 +162,11 @@ impl MultiSetScenario {
                     }
                     Record::Published { generation: number, files }
                 }
-                Record::Told(event) => match of_set(event) {
-                    None if matches!(event, Event::Started | Event::Stopped) => Record::Told(event.clone()),
-                    Some(Some(of)) if of == name => Record::Told(renumbered(event, &numbers)),
+                Record::Reported(event) => match of_set(event) {
+                    None if matches!(event, Event::Started | Event::Stopped) => {
+                        Record::Reported(event.clone())
+                    }
+                    Some(Some(of)) if of == name => Record::Reported(renumbered(event, &numbers)),
                     Some(Some(_)) => continue,
                     _ => {
                         let why = format!("told of no set: {event}");

@@ -89,7 +89,7 @@ pub enum Record {
         generation: u64,
         number: u64,
     },
-    Told {
+    Reported {
         reloader: usize,
         event: Event,
     },

@@ -294,7 +294,7 @@ impl Seen {
         let mut wrong = Vec::new();
         let warns = |event: &Event| matches!(event, Event::Warning { .. });
         let called_back = self.records.iter().filter_map(|record| match record {
-            Record::Told { reloader: of, event } if *of == reloader && !warns(event) => Some(event),
+            Record::Reported { reloader: of, event } if *of == reloader && !warns(event) => Some(event),
             _ => None,
         });
         let mut called_back: Vec<_> = called_back.collect();

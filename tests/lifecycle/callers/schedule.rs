@@ -171,7 +171,7 @@ fn settle(world: &World, reloader: usize) -> Result<(), String> {
         // The start has succeeded, so the run before it has already reported its end.
         let started = |records: &[Record]| {
             let last = records.iter().rev().find_map(|record| match record {
-                Record::Told { reloader: of, event } if *of == reloader => {
+                Record::Reported { reloader: of, event } if *of == reloader => {
                     matches!(event, Event::Started | Event::Stopped).then(|| *event == Event::Started)
                 }
                 _ => None,

@@ -330,7 +330,8 @@ impl World {
                 lock(&self.hold).caller = Some(Caller { left, is_calling: false, stat });
             }
             Action::AwaitStarted => self.expect("waits for a start", |records| {
-                let starts = |record: &Record| matches!(record, Record::Told { event: Event::Started, .. });
+                let starts =
+                    |record: &Record| matches!(record, Record::Reported { event: Event::Started, .. });
                 records.iter().any(starts).then_some(())
             }),
         }
@@ -415,7 +416,7 @@ fn load(world: &Arc<World>, reloader: usize) {
         .clock(Arc::new(Telling { world: Arc::clone(world), reloader, clock: SystemClock::new() }))
         .watcher(Some(Box::new(disk::watch(world, reloader))))
         .on_event(move |event| {
-            events.history.note(Record::Told { reloader, event: event.clone() });
+            events.history.note(Record::Reported { reloader, event: event.clone() });
             events.hook(reloader, if *event == Event::Stopped { Hook::Stopped } else { Hook::Event });
         })
         .on_publish(move |published| {

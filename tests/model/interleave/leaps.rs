@@ -38,7 +38,7 @@ fn pruning_by_state_loses_no_outcome() {
             continue;
         }
         let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
-        scenario.weather.waits = waits;
+        scenario.config.waits = waits;
         let stage = scenario.prepare();
         let start = Instant::now();
         let whole = sim::explore::<Shipped>(&stage, u64::MAX);
@@ -74,8 +74,8 @@ fn pruning_by_state_loses_no_look_of_any_schedule() {
         for phase in [Phase::FirstLoad, Phase::Reload] {
             for mortal in [false, true] {
                 let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
-                (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
-                (scenario.phase, scenario.mortal, scenario.weather.events) = (phase, mortal, events);
+                (scenario.config.pause, scenario.config.waits) = (millis(pause), waits);
+                (scenario.phase, scenario.mortal, scenario.config.events) = (phase, mortal, events);
                 let name = scenario.name();
                 let stage = scenario.prepare();
                 let pruned = sim::explore::<Shipped>(&stage, u64::MAX);
@@ -103,7 +103,7 @@ fn states_of_the_same_pending_hints_have_the_same_schedules_whatever_was_reporte
     for publisher in [Publisher::DirSwapped, Publisher::Release(false)] {
         let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
         scenario.renewals.push(Renewal::ChainOnly);
-        scenario.weather.waits = 0;
+        scenario.config.waits = 0;
         let name = scenario.name();
         let stage = scenario.prepare();
         let coarse = sim::explore::<Shipped>(&stage, u64::MAX);
@@ -210,7 +210,7 @@ fn compared() -> Vec<Scenario> {
     let large = [Publisher::Kubelet(ORDERS[0]), Publisher::RenamePerFile(ORDERS[0]), Publisher::LinkedVolume];
     let world = |publisher, pause, waits, mortal| {
         let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
-        (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
+        (scenario.config.pause, scenario.config.waits) = (millis(pause), waits);
         scenario.mortal = mortal;
         scenario
     };
@@ -229,7 +229,7 @@ fn compared() -> Vec<Scenario> {
     for events in Events::ALL {
         for (pause, waits) in [(0, 1), (5, 1), (15, 0)] {
             let mut scenario = world(Publisher::StepRenew, pause, waits, false);
-            scenario.weather.events = events;
+            scenario.config.events = events;
             worlds.push(scenario);
         }
     }
@@ -344,7 +344,7 @@ fn a_publisher_that_may_die_shows_what_those_show_that_die_after_each_step() {
             let search = |mortal, crash| {
                 let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
                 (scenario.mortal, scenario.crash, scenario.phase) = (mortal, crash, phase);
-                scenario.weather.waits = 0;
+                scenario.config.waits = 0;
                 let report = sim::explore::<Shipped>(&scenario.prepare(), u64::MAX);
                 assert!(report.whole && report.violation.is_none());
                 report

@@ -30,7 +30,7 @@ pub(crate) fn asked(name: &str) -> Option<u64> {
 /// Returns the limit of runs for a world. A world that exceeds it is cut off, and the table says
 /// so. Worlds without pauses are far smaller, and a higher limit lets most of them end.
 fn limit(scenario: &Scenario) -> u64 {
-    let paused = scenario.weather.pause > Duration::ZERO;
+    let paused = scenario.config.pause > Duration::ZERO;
     match is_whole() {
         true if paused => asked("INTERLEAVE_PAUSED_RUNS").unwrap_or(300),
         true => asked("INTERLEAVE_RUNS").unwrap_or(500),

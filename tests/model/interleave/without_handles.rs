@@ -28,7 +28,7 @@ fn some(publisher: Publisher) -> Vec<Renewal> {
 
 fn world(publisher: Publisher, renewal: Renewal, pause: u64, waits: usize) -> Scenario {
     let mut scenario = Scenario::new(publisher, renewal);
-    (scenario.weather.pause, scenario.weather.waits) = (millis(pause), waits);
+    (scenario.config.pause, scenario.config.waits) = (millis(pause), waits);
     scenario
 }
 
@@ -43,7 +43,7 @@ fn inv01_to_inv11_hold_over_reloads_without_handles() {
         worlds.extend([166, 250].map(|pause| {
             let mut scenario = world(publisher, Renewal::LeafOnly, pause, 2);
             scenario.renewals.push(Renewal::Nothing);
-            scenario.weather.events = Events::Lost;
+            scenario.config.events = Events::Lost;
             scenario
         }));
         worlds
@@ -98,7 +98,7 @@ fn inv06_events_change_the_delay_only_without_handles() {
         let mut worlds = Vec::new();
         for events in [Events::Lost, Events::Late, Events::Overflowed] {
             let mut scenario = world(publisher, renewals(publisher)[0], 5, 1);
-            scenario.weather.events = events;
+            scenario.config.events = events;
             worlds.push(scenario);
         }
         worlds
@@ -112,8 +112,8 @@ fn inv01_slow_reads_hold_without_handles() {
         for (verb, pause) in [(1, 7), (20, 5), (20, 300)] {
             for phase in [Phase::FirstLoad, Phase::Reload] {
                 let mut scenario = Scenario { phase, ..world(publisher, renewals(publisher)[0], pause, 1) };
-                scenario.weather.verb = millis(verb);
-                scenario.weather.rest += millis(verb) * 300;
+                scenario.config.verb = millis(verb);
+                scenario.config.rest += millis(verb) * 300;
                 worlds.push(scenario);
             }
         }

@@ -15,11 +15,11 @@ type Design<const W: u8> = Rebuilt<W, SimPathFs>;
 /// snapshots a settle time apart and was different in between.
 fn worlds() -> Vec<Scenario> {
     let mut release = Scenario::new(Publisher::Release(false), Renewal::LeafOnly);
-    (release.weather.pause, release.weather.waits) = (Duration::from_millis(5), 1);
+    (release.config.pause, release.config.waits) = (Duration::from_millis(5), 1);
     let mut twice = Scenario::new(Publisher::StepRenew, Renewal::LeafOnly);
     twice.renewals.push(Renewal::Nothing);
-    (twice.weather.pause, twice.weather.waits) = (Duration::from_millis(166), 2);
-    twice.weather.events = Events::Lost;
+    (twice.config.pause, twice.config.waits) = (Duration::from_millis(166), 2);
+    twice.config.events = Events::Lost;
     vec![release, twice]
 }
 

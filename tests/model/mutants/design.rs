@@ -282,7 +282,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         if self.same(&files, &walk) {
             if self.is(Wrong::PublishesUnchanged) {
                 let passed = contents(&files);
-                self.sim.note(Record::Judged { files: passed.clone(), passed: true });
+                self.sim.note(Record::Evaluated { files: passed.clone(), passed: true });
                 self.swap(passed, false);
             }
             self.served = (files, walk);
@@ -321,13 +321,13 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
             checked[CA].clone_from(&self.current.value.files[CA]);
         }
         let passed = is_valid(&checked) || self.is(Wrong::NoKeyMatch);
-        self.sim.note(Record::Judged { files, passed });
+        self.sim.note(Record::Evaluated { files, passed });
         if passed {
             return Verdict::Valid;
         }
         if self.is(Wrong::TellsRetries) {
             let error = Error::new(Layer::Match, "the set does not pass");
-            self.sim.note(Record::Told(Event::Refused {
+            self.sim.note(Record::Reported(Event::Refused {
                 error,
                 generation: self.current.generation,
                 set: None,
@@ -360,14 +360,15 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         self.swap(bytes, recovered);
         if self.is(Wrong::Unserialised) && self.late.is_none() {
             self.late = Some(before.clone());
-            self.sim.note(Record::Judged { files: before.clone(), passed: true });
+            self.sim.note(Record::Evaluated { files: before.clone(), passed: true });
             self.swap(before, false);
         }
     }
 
     fn swap(&mut self, files: Contents, recovered: bool) {
         let generation = self.current.generation + 1;
-        let told = Record::Told(Event::Published { generation, old: None, new: None, recovered, set: None });
+        let told =
+            Record::Reported(Event::Published { generation, old: None, new: None, recovered, set: None });
         if self.is(Wrong::TellsFirst) {
             self.sim.note(told.clone());
         }
@@ -379,7 +380,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
     }
 
     fn tell(&self, notice: Notice<String>) {
-        self.sim.note(Record::Told(match notice {
+        self.sim.note(Record::Reported(match notice {
             Notice::Refused(why) => {
                 let layer = if why.contains("does not pass") { Layer::Match } else { Layer::Read };
                 Event::Refused {
@@ -402,7 +403,7 @@ impl<const W: u8, F: Port> Design for Rebuilt<W, F> {
         let look = snapshot::take(&fs, &paths);
         let files = look.files.map_err(|failure| failure.to_string())?;
         let bytes = contents(&files);
-        sim.note(Record::Judged { files: bytes.clone(), passed: is_valid(&bytes) });
+        sim.note(Record::Evaluated { files: bytes.clone(), passed: is_valid(&bytes) });
         let woken = Arc::new(AtomicBool::new(false));
         let wake = Arc::clone(&woken);
         let hear = move |what| {

@@ -84,7 +84,7 @@ impl Forge {
             real.collect()
         };
         let (base, steps) = (real(&plan.base), real(&plan.steps));
-        let mut draft = Draft::new(&plan.paths, &base, &plan.weather);
+        let mut draft = Draft::new(&plan.paths, &base, &plan.config);
         for step in &steps {
             assert!(draft.take(step.clone()), "a step of the plan: {step:?}");
         }

@@ -66,7 +66,7 @@ const TICK: Duration = Duration::from_millis(20);
 pub fn judge(plan: &Plan, tale: &CaseHistory) -> Verdict {
     let faulted = tale.history.iter().any(|at| match &at.record {
         // Other users of the machine may have taken all inotify instances.
-        Record::Told(Event::Degraded { error }) => {
+        Record::Reported(Event::Degraded { error }) => {
             tale.events.is_none() && error.to_string().contains("inotify instances")
         }
         _ => false,
@@ -156,7 +156,7 @@ impl<'a> Judge<'a> {
                 // the tick in which it appeared.
                 let whole = |held: &Contents| held.iter().all(Option::is_some);
                 let last = self.stood.iter().rev().find(|(.., held)| whole(held));
-                let tick = self.plan.weather.tick;
+                let tick = self.plan.config.tick;
                 let same = |(from, _, held): &&(Duration, Duration, &Contents)| {
                     *held == contents && at.mono < *from + tick
                 };
@@ -177,14 +177,14 @@ impl<'a> Judge<'a> {
                 let disk = self.stood.last().map(|(.., disk)| *disk);
                 self.calm &= disk == self.published.last().map(|(.., files)| *files);
             }
-            Record::Judged { files, .. } => self.finished(at.mono, files)?,
+            Record::Evaluated { files, .. } => self.finished(at.mono, files)?,
             Record::Published { generation, files } => {
                 if *generation > 1 {
                     self.publishes(at.mono, files)?;
                 }
                 self.published.push((at.mono, *generation, files));
             }
-            Record::Told(event) => self.tells(event)?,
+            Record::Reported(event) => self.tells(event)?,
             Record::Mark(what, number) => self.mark(at.mono, what, *number)?,
             _ => {}
         }

@@ -27,7 +27,7 @@ pub struct Plan {
     pub contents: Vec<Contents>,
     /// Whether by then every update has been finished or abandoned.
     pub finished: Vec<bool>,
-    pub weather: WorldConfig,
+    pub config: WorldConfig,
     pub script: Arc<Script>,
 }
 
@@ -65,7 +65,7 @@ impl Plan {
     /// Determines the steps. Steps that would fail at their place are left out.
     pub fn new(case: &Case) -> Self {
         let publisher = case.publisher;
-        let weather = WorldConfig {
+        let config = WorldConfig {
             tick: Duration::from_millis(case.tick),
             reuse: case.reuse,
             events: case.events,
@@ -76,7 +76,7 @@ impl Plan {
         };
         let (paths, set) = (publisher.paths(), sim::full(1, 1));
         let base = publisher.base(&set);
-        let draft = Draft::new(&paths, &base, &weather);
+        let draft = Draft::new(&paths, &base, &config);
         let mut planner = Planner {
             publisher,
             draft,
@@ -93,7 +93,7 @@ impl Plan {
         planner.die();
         let Planner { draft, finished, .. } = planner;
         let (steps, contents) = (draft.steps().to_vec(), draft.contents().to_vec());
-        Self { paths, base, parts, steps, contents, finished, weather, script: draft.script() }
+        Self { paths, base, parts, steps, contents, finished, config, script: draft.script() }
     }
 }
 

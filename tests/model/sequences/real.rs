@@ -113,8 +113,8 @@ pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<Case
     tell(&tally.operations, plan.parts.len());
     tell(&tally.handshakes, count);
     tell(&tally.published, counted(|record| matches!(record, Record::Published { .. })));
-    tell(&tally.refused, counted(|record| matches!(record, Record::Told(Event::Refused { .. }))));
-    tell(&tally.judged, counted(|record| matches!(record, Record::Judged { .. })));
+    tell(&tally.refused, counted(|record| matches!(record, Record::Reported(Event::Refused { .. }))));
+    tell(&tally.judged, counted(|record| matches!(record, Record::Evaluated { .. })));
     Ok(CaseHistory { history, status, timing: TIMING, events: None, sights: vec![sights] })
 }
 

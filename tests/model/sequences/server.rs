@@ -212,7 +212,7 @@ impl<B: Build<Value = ServerTls>> Build for Judging<B> {
             lock(&self.log.passed).0.clone_from(&marked);
             self.good = Some(files.clone());
         }
-        self.log.note(Record::Judged { files: marked, passed });
+        self.log.note(Record::Evaluated { files: marked, passed });
         verdict
     }
 
@@ -264,7 +264,7 @@ pub fn load(
         .client_ca(&paths[2], ClientAuth::Required)
         .timing(timing)
         .clock(Arc::clone(&log.clock) as Arc<dyn Clock>)
-        .on_event(move |event| events.note(Record::Told(event.clone())))
+        .on_event(move |event| events.note(Record::Reported(event.clone())))
         .on_publish(move |new| published.publishes(new.generation));
     let mut builder = internal::generic(server)?;
     if wrong == Wrong::NeverPolls {

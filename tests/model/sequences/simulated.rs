@@ -57,7 +57,7 @@ struct Player<D> {
 pub fn play<D: Design>(plan: &Plan) -> CaseHistory {
     let timing = Timing::default();
     let turns = Arc::new(Mutex::new(Turns { allowed: 0, due: false, dice: 0, weight: 0 }));
-    let sim = Sim::new(&plan.script, timing.settle, plan.weather, turns.clone());
+    let sim = Sim::new(&plan.script, timing.settle, plan.config, turns.clone());
     let design = D::load(&sim, &plan.paths).unwrap_or_else(|why| panic!("a base that can be loaded: {why}"));
     let first = design.current();
     sim.note(Record::Published { generation: first.generation, files: first.value.files.clone() });
@@ -74,7 +74,7 @@ pub fn play<D: Design>(plan: &Plan) -> CaseHistory {
         }
     }
     let history = player.sim.history();
-    CaseHistory { history, status, timing, events: Some(plan.weather.events), sights: Vec::new() }
+    CaseHistory { history, status, timing, events: Some(plan.config.events), sights: Vec::new() }
 }
 
 impl<D: Design> Player<D> {

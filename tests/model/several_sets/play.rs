@@ -170,8 +170,8 @@ impl<K: Kind> Play<K> {
     }
 
     /// Makes both in a world in which file events may be lost.
-    pub fn new_in(kind: K, weather: WorldConfig) -> Self {
-        Self::loaded(kind, weather).started().unwrap_or_else(|why| panic!("at the start: {why}"))
+    pub fn new_in(kind: K, config: WorldConfig) -> Self {
+        Self::loaded(kind, config).started().unwrap_or_else(|why| panic!("at the start: {why}"))
     }
 
     /// Starts both. The error describes the difference.
@@ -182,7 +182,7 @@ impl<K: Kind> Play<K> {
     }
 
     /// Makes both, after the first load.
-    pub fn loaded(mut kind: K, weather: WorldConfig) -> Self {
+    pub fn loaded(mut kind: K, config: WorldConfig) -> Self {
         let wall = EPOCH.wall.as_secs();
         let contents: Vec<_> = kind.first(wall).into_iter().map(Arc::new).collect();
         let (mut base, mut places) = (Vec::new(), Vec::new());
@@ -193,7 +193,7 @@ impl<K: Kind> Play<K> {
             places.push(Place { release: 0, files, content: Arc::clone(content) });
         }
         let dirs: Vec<_> = (0..contents.len()).map(|set| dir(set).join("data")).collect();
-        let mut live = InteractiveWorld::new(&dirs, &base, Timing::default(), weather);
+        let mut live = InteractiveWorld::new(&dirs, &base, Timing::default(), config);
         let cut = Arc::new(Mutex::new(vec![false; contents.len()]));
         let (sim, flags) = (live.sim().clone(), Arc::clone(&cut));
         let watcher: MakeWatcher = Box::new(move |hints: Hints| {
