@@ -59,8 +59,8 @@
 //! - [`ServerReloader::config`] returns the whole configuration for the next connection.
 //! - `ServerReloader::acceptor` does the same for tokio (feature `tokio`).
 //! - [`Reloader::on_publish`] hands each configuration to a server that replaces its own.
-//! - [`ServerReloader::resolver`] is for a server that takes one configuration for life: it rotates
-//!   the certificate and nothing else.
+//! - [`ServerReloader::rotating_config`] is for a server that takes one configuration for life. No
+//!   session of it resumes.
 //!
 //! # How it works
 //!

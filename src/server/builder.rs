@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier,
     crypto::CryptoProvider,
     server::{ProducesTickets, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
@@ -66,6 +66,10 @@ pub struct ServerTls {
     pub(super) resolver: Arc<Pairs>,
     clients: Arc<Clients>,
     pub(super) epoch: TrustEpoch,
+    /// The verifier of `config`, which cannot be read back from it.
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    /// The first step of `config`, for configurations with another verifier.
+    pub(super) unverified: ConfigBuilder<ServerConfig, WantsVerifier>,
 }
 
 impl ServerTls {
@@ -254,12 +258,15 @@ impl ServerBuild {
             }
             _ => WebPkiClientVerifier::no_client_auth(),
         };
-        let config = self.config(verifier, &resolver, epoch.sessions())?;
+        let unverified = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&self.versions)
+            .map_err(|error| Error::new(Layer::Config, error.to_string()))?;
+        let config = self.config(unverified.clone(), &verifier, &resolver, epoch.sessions())?;
         for pair in changed {
             self.rehearse(&config, &resolver, pair)?;
         }
         let leaf = resolver.get(0).ok_or_else(nothing)?.leaf.clone();
-        Ok(ServerTls { config: Arc::new(config), leaf, resolver, clients, epoch })
+        Ok(ServerTls { config: Arc::new(config), leaf, resolver, clients, epoch, verifier, unverified })
     }
 
     /// Rehearses one pair.
@@ -323,15 +330,14 @@ impl ServerBuild {
     /// [`configure`](ServerBuilder::configure).
     fn config(
         &mut self,
-        verifier: Arc<dyn ClientCertVerifier>,
+        unverified: ConfigBuilder<ServerConfig, WantsVerifier>,
+        verifier: &Arc<dyn ClientCertVerifier>,
         resolver: &Arc<Pairs>,
         sessions: &Sessions,
     ) -> Result<ServerConfig, Error> {
         let resolver = Arc::clone(resolver) as Arc<dyn ResolvesServerCert>;
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&self.versions)
-            .map_err(|error| Error::new(Layer::Config, error.to_string()))?
-            .with_client_cert_verifier(Arc::clone(&verifier))
+        let mut config = unverified
+            .with_client_cert_verifier(Arc::clone(verifier))
             .with_cert_resolver(Arc::clone(&resolver));
         config.alpn_protocols.clone_from(&self.alpn);
         sessions.put_into(&mut config);
@@ -343,7 +349,7 @@ impl ServerBuild {
             ("session storage", sessions.stored_by(&config)),
             ("ticketer", sessions.ticketed_by(&config)),
             ("certificate resolver", Arc::ptr_eq(&resolver, &config.cert_resolver)),
-            ("client verifier", Arc::strong_count(&verifier) > 1),
+            ("client verifier", Arc::strong_count(verifier) > 1),
         ];
         let why = match kept.iter().find(|(_, kept)| !kept) {
             Some((what, _)) => {
@@ -843,16 +849,37 @@ impl ServerReloader {
         self.with_current(|current| Arc::clone(&current.value.config))
     }
 
-    /// Returns a certificate resolver for servers that take one `ServerConfig` for life. It answers
-    /// each handshake with the chain and key served at that moment.
+    /// Returns one configuration for a server that takes a `ServerConfig` once and keeps it
+    /// (actix-web, poem, salvo, warp, rocket). Certificate, client CAs and CRLs rotate inside it.
+    ///
+    /// A server that takes a configuration for each connection should use [`config`](Self::config)
+    /// instead. This one differs from it in three ways:
+    ///
+    /// - **No session resumes**, so each handshake verifies its client. A stored session or a ticket
+    ///   would outlive the trust that it was made under.
+    /// - One handshake can see two generations: the certificate of the one served at its first
+    ///   message, and the client CAs and CRLs of that one or a later one. A client is never accepted
+    ///   by a trust that was replaced before the handshake began.
+    /// - A client is sent no names of acceptable CAs. A client with several certificates has to know
+    ///   which one to present.
+    ///
+    /// ALPN, protocol versions and further settings are those of the configuration served at this
+    /// call. It keeps the reloader going, see [`Reloader`](crate::Reloader).
+    #[must_use]
+    pub fn rotating_config(&self) -> Arc<ServerConfig> {
+        super::rotating::config(self)
+    }
+
+    /// Returns a certificate resolver for a `ServerConfig` of your own that is kept for life, where
+    /// [`rotating_config`](Self::rotating_config) does not suit. It answers each handshake with the
+    /// chain and key served at that moment.
     ///
     /// A reload changes certificates only. Client CAs, ALPN and session state belong to the
     /// `ServerConfig` that the resolver is put into and do not change with a reload.
     ///
     /// Not promised: sessions of that configuration go on resuming over every reload, a change of
     /// trust included. Where that matters, disable resumption: `NoServerSessionStorage` as its
-    /// `session_storage`, and no ticketer. A server that can take a whole configuration for each
-    /// connection should do that instead.
+    /// `session_storage`, and no ticketer.
     #[must_use]
     pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
         Arc::new(Resolver(self.clone()))

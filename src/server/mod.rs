@@ -19,6 +19,7 @@ mod rehearse;
 mod resolver;
 mod revocation;
 mod revocation_list;
+mod rotating;
 mod signer;
 mod trust;
 mod validate;

@@ -10,3 +10,4 @@ mod handshakes;
 mod over_reloads;
 mod renewals;
 mod resumption;
+mod rotating_config;

@@ -1,0 +1,102 @@
+//! One configuration for servers that take a `ServerConfig` once and keep it.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error as TlsError, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    pki_types::{CertificateDer, UnixTime},
+    server::{
+        NoServerSessionStorage,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+
+use super::{builder::ServerReloader, resolver::Resolver};
+
+/// Makes a configuration that answers each handshake with what `reloader` serves at that moment.
+///
+/// It keeps no session: a stored session or a ticket of it would say nothing about the trust that
+/// it was made under, and a resumed handshake verifies no client.
+pub(super) fn config(reloader: &ServerReloader) -> Arc<ServerConfig> {
+    let served = reloader.current();
+    let from = &served.value.config;
+    let verifier = ServedClients { reloader: reloader.clone(), first: Arc::clone(&served.value.verifier) };
+    let mut config = (served.value.unverified.clone())
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(Resolver(reloader.clone())));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    (config.send_tls13_tickets, config.max_tls13_tickets) = (0, 0);
+    // Everything else that the embedder's closure can have set.
+    config.ignore_client_order = from.ignore_client_order;
+    config.max_fragment_size = from.max_fragment_size;
+    config.alpn_protocols.clone_from(&from.alpn_protocols);
+    config.key_log = Arc::clone(&from.key_log);
+    config.enable_secret_extraction = from.enable_secret_extraction;
+    config.send_half_rtt_data = from.send_half_rtt_data;
+    config.require_ems = from.require_ems;
+    config.time_provider = Arc::clone(&from.time_provider);
+    config.cert_compressors.clone_from(&from.cert_compressors);
+    config.cert_compression_cache = Arc::clone(&from.cert_compression_cache);
+    config.cert_decompressors.clone_from(&from.cert_decompressors);
+    Arc::new(config)
+}
+
+/// Verifies clients as the configuration does that is served when they present their certificate.
+struct ServedClients {
+    reloader: ServerReloader,
+    /// Answers what no reload changes: signature schemes, and whether clients need a certificate.
+    first: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientCertVerifier for ServedClients {
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        self.reloader.current().value.verifier.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    /// Names no CA: rustls wants names that live as long as the configuration.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn offer_client_auth(&self) -> bool {
+        self.first.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.first.client_auth_mandatory()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.first.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.first.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.first.supported_verify_schemes()
+    }
+}
+
+impl fmt::Debug for ServedClients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServedClients").finish_non_exhaustive()
+    }
+}
