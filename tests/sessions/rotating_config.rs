@@ -48,7 +48,6 @@ impl World {
             .server()
             .client_ca(volume.path("ca.crt"), ClientAuth::Required)
             .crl(volume.path("ca.crl"))
-            .alpn(["h2"])
             .load()
             .unwrap();
         let mut config = reloader.rotating_config().as_ref().clone();
@@ -87,7 +86,6 @@ fn rotates(change: fn(&mut ServerConfig), version: &'static SupportedProtocolVer
     for _ in 0..2 {
         let shaken = shake(&world.config, &old).map_err(why)?;
         assert_eq!(*shaken.leaf(), world.all[0].server.leaf);
-        assert_eq!(shaken.alpn.as_deref(), Some(b"h2".as_slice()));
     }
     assert!(shake(&world.config, &new).is_err(), "a CA that is not there yet");
     assert!(shake(&world.config, &stranger).is_err(), "without a certificate");
@@ -167,6 +165,7 @@ fn one_configuration_has_the_further_settings_of_the_builder() {
     let reloader = world
         .volume
         .server()
+        .alpn(["h2"])
         .configure(|config| {
             config.ignore_client_order = true;
             config.max_fragment_size = Some(1000);
@@ -189,6 +188,7 @@ fn one_configuration_has_the_further_settings_of_the_builder() {
     };
     assert_eq!(shown(&once), (true, Some(1000), true, true, true));
     assert_eq!(shown(&once), shown(&of));
+    assert_eq!(once.alpn_protocols, [b"h2"]);
     assert!(Arc::ptr_eq(&once.key_log, &of.key_log) && Arc::ptr_eq(&once.time_provider, &of.time_provider));
     assert!(!once.session_storage.can_cache() && !once.ticketer.enabled());
     assert_eq!(once.send_tls13_tickets, 0);

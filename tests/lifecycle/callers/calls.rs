@@ -20,46 +20,23 @@ const SHORT: Duration = Duration::from_micros(200);
 
 pub fn call(world: &Arc<World>, reloader: usize, kind: Kind) {
     let site = &world.sites[reloader];
-    let Some(handle) = site.handle() else { return };
+    let Some(owned) = site.owned() else { return };
     match kind {
-        Kind::Start | Kind::Stop => {
-            let Some(owned) = lock(&site.reloader).clone() else { return };
-            noted(world, reloader, kind, &handle, |_| match kind {
-                Kind::Start => Outcome::Start(owned.start()),
-                _ => Outcome::Stop(owned.stop()),
-            });
-            release(world, reloader, &handle, owned);
-        }
-        Kind::Drop => {
-            let taken = lock(&site.reloader).take();
-            if let Some(owned) = taken {
-                release(world, reloader, &handle, owned);
-            }
-        }
-        _ => noted(world, reloader, kind, &handle, |call| by_handle(world, reloader, kind, &handle, call)),
+        Kind::Start => noted(world, reloader, kind, |_| Outcome::Start(owned.start())),
+        Kind::Stop => noted(world, reloader, kind, |_| Outcome::Stop(owned.stop())),
+        Kind::Drop => drop(lock(&site.reloader).take()),
+        _ => noted(world, reloader, kind, |call| by_handle(world, reloader, kind, &owned, call)),
     }
-}
-
-/// Gives up a reference to a reloader. The last reference drops the reloader.
-fn release(world: &Arc<World>, reloader: usize, handle: &Reloader<Value>, owned: Arc<Reloader<Value>>) {
+    // Whoever gives up the last reference drops the reloader.
     if let Some(last) = Arc::into_inner(owned) {
-        noted(world, reloader, Kind::Drop, handle, |_| {
-            // The world's handle keeps the reloader alive, so this stop stands for dropping the
-            // last handle.
-            let _ = last.stop();
+        noted(world, reloader, Kind::Drop, |_| {
             drop(last);
             Outcome::Done
         });
     }
 }
 
-fn noted(
-    world: &Arc<World>,
-    reloader: usize,
-    kind: Kind,
-    handle: &Reloader<Value>,
-    act: impl FnOnce(usize) -> Outcome,
-) {
+fn noted(world: &Arc<World>, reloader: usize, kind: Kind, act: impl FnOnce(usize) -> Outcome) {
     let call = world.calls.fetch_add(1, Ordering::SeqCst);
     let (driver, phase) = (drives(reloader), world.sites[reloader].phase());
     let name = std::thread::current().name().unwrap_or("?").to_owned();
@@ -67,7 +44,7 @@ fn noted(
     let going_on = GoingOn(world, call);
     world.history.note(Record::Began { call, reloader, kind, driver, phase });
     // Read between the two records, as everything that the call does.
-    let before = handle.current().generation;
+    let before = world.sites[reloader].status().generation;
     if let Some(caller) = caller_here(world, &name) {
         caller(world, true);
     }
@@ -79,7 +56,7 @@ fn noted(
         caller(world, false);
     }
     drop(going_on);
-    let generations = [before, handle.current().generation];
+    let generations = [before, world.sites[reloader].status().generation];
     world.history.note(Record::Ended { call, outcome, generations });
 }
 

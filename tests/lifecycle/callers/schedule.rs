@@ -188,12 +188,11 @@ fn settle(world: &World, reloader: usize) -> Result<(), String> {
 /// manual reload, and never after a stop.
 fn converge(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String> {
     let site = &world.sites[reloader];
-    let handle = site.handle().unwrap();
     let seen = Seen::of(world.history.records());
     let now = seen.records.len();
     let is_dropped = lock(&site.reloader).is_none();
     let mut runs = seen.must_run_since(reloader).is_some();
-    if runs && !handle.status().running {
+    if runs && !site.status().running {
         return Err(format!("reloader {reloader} is started and does not run"));
     }
     let mut stopped = seen.is_stopped(reloader, now, now);
@@ -219,6 +218,7 @@ fn converge(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String
     if stopped {
         return Ok(());
     }
+    let handle = site.owned().unwrap();
     let panicked =
         |record: &Record| matches!(record, Record::Panicked { reloader: of, .. } if *of == reloader);
     if runs && handle.status().watched.is_empty() && seen.records.iter().any(panicked) {
@@ -308,14 +308,13 @@ fn on_thread(work: impl FnOnce() -> bool + Send + 'static) -> mpsc::Receiver<boo
 /// Stops or drops the reloader. Its worker, its watcher and every wait have to end.
 fn end(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String> {
     let site = &world.sites[reloader];
-    let handle = site.handle().unwrap();
     let seen = Seen::of(world.history.records());
     let runs = seen.must_run_since(reloader).is_some();
     let is_dropped = lock(&site.reloader).is_none();
     if !is_dropped {
         call(world, reloader, if seed.is_multiple_of(2) { Kind::Stop } else { Kind::Drop });
     }
-    let status = handle.status();
+    let status = site.status();
     if !is_dropped && (status.running || site.disk.watchers() > 0 || !status.watched.is_empty()) {
         let watchers = site.disk.watchers();
         return Err(format!("reloader {reloader} is stopped, with {watchers} watchers: {status:?}"));
@@ -327,7 +326,7 @@ fn end(world: &Arc<World>, reloader: usize, seed: u64) -> Result<(), String> {
         let ended =
             |called: &&Called| called.call == task.call && called.driver && called.phase == Phase::Ending;
         let due = if task.shrunk {
-            handle.trust_reduced_since(task.generation)
+            status.trust_reduced > Some(task.generation)
         } else {
             runs || status.generation > task.generation
                 || (!is_dropped && seen.of_one(reloader).any(|called| ended(&called)))
@@ -376,8 +375,8 @@ fn let_go(world: &Arc<World>) -> Result<(), String> {
         drop(tasks);
         let reloader = lock(&site.reloader).take();
         drop(reloader);
-        let handle = lock(&site.handle).take();
-        drop(handle);
+        let shared = lock(&site.shared).take();
+        drop(shared);
     }
     let end = Instant::now() + DEADLINE;
     // The two references left are this thread's and its starter's.

@@ -35,7 +35,7 @@ impl Wake for Woken {
 fn inv13_task_polled_during_a_publication_is_ready_or_woken() {
     const PUBLICATIONS: usize = 1_000;
     let world = World::new(&Plan::empty(0, vec![false]));
-    let handle = world.sites[0].handle().unwrap();
+    let handle = world.sites[0].owned().unwrap();
     let ends = AtomicBool::new(false);
     // The generation that the poller has reached. Without this, the next publication could hide a
     // missed wake-up of the last.

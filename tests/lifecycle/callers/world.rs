@@ -17,7 +17,7 @@ use std::{
 
 use rustls_reload::{
     Build, Builder, Built, Clock, Context, Delivered, Error, Event, Events, Files, Layer, Now, Reloader,
-    SystemClock, Timing, TrustReduction,
+    Status, SystemClock, Timing, TrustReduction, internal::Shared,
 };
 
 use super::{
@@ -98,8 +98,10 @@ pub struct Site {
     pub disk: Disk,
     phase: Mutex<(Phase, Option<ThreadId>)>,
     scripts: Vec<Mutex<VecDeque<Step>>>,
+    /// Every clone of it is counted, so that whoever drops the last one notes that.
     pub reloader: Mutex<Option<Arc<Reloader<Value>>>>,
-    pub handle: Mutex<Option<Reloader<Value>>>,
+    /// Shows what the reloader serves, and does not keep it alive.
+    pub shared: Mutex<Option<Arc<Shared<Value>>>>,
     pub subscribers: Mutex<Vec<Subscriber>>,
     pub tasks: Mutex<Vec<Task>>,
     last_attempt: AtomicUsize,
@@ -108,8 +110,20 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn handle(&self) -> Option<Reloader<Value>> {
-        self.handle.lock().unwrap().clone()
+    /// The reloader, unless it was dropped.
+    pub fn owned(&self) -> Option<Arc<Reloader<Value>>> {
+        lock(&self.reloader).clone()
+    }
+
+    pub fn is_loaded(&self) -> bool {
+        lock(&self.shared).is_some()
+    }
+
+    /// The status of a loaded reloader, also of one that was dropped.
+    pub fn status(&self) -> Status {
+        let shared = Arc::clone(lock(&self.shared).as_ref().unwrap());
+        let state = shared.lock();
+        state.status()
     }
 
     pub fn phase(&self) -> Phase {
@@ -220,7 +234,7 @@ impl World {
                 .map(|steps| Mutex::new(steps.iter().copied().collect()))
                 .collect(),
             reloader: Mutex::default(),
-            handle: Mutex::default(),
+            shared: Mutex::default(),
             subscribers: Mutex::default(),
             tasks: Mutex::default(),
             last_attempt: AtomicUsize::new(0),
@@ -248,7 +262,7 @@ impl World {
         let site = &self.sites[reloader];
         let tick = self.history.note(Record::Attempt { reloader });
         site.last_attempt.store(tick, Ordering::SeqCst);
-        if site.handle().is_some() {
+        if site.is_loaded() {
             // The phase ends when the driver reads its clock.
             *site.phase.lock().unwrap() = (Phase::Look, Some(thread::current().id()));
         }
@@ -259,7 +273,7 @@ impl World {
         FRAMES.with_borrow_mut(|frames| frames.push(Frame::Inside(reloader)));
         let _frame = Framed(());
         let site = &self.sites[reloader];
-        if site.handle().is_none() {
+        if !site.is_loaded() {
             return;
         }
         let phase = match hook {
@@ -430,7 +444,7 @@ fn load(world: &Arc<World>, reloader: usize) {
     let site = &world.sites[reloader];
     let first = Subscriber { events: loaded.events(), told: Vec::new() };
     lock(&site.subscribers).push(first);
-    *lock(&site.handle) = Some(loaded.clone());
+    *lock(&site.shared) = Some(Arc::clone(rustls_reload::internal::shared(&loaded)));
     *lock(&site.reloader) = Some(Arc::new(loaded));
 }
 
