@@ -223,6 +223,13 @@ impl<B: Build> Builder<B> {
     }
 }
 
+impl<B: Build> fmt::Debug for Builder<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sets, timing, .. } = self;
+        f.debug_struct("Builder").field("sets", sets).field("timing", timing).finish_non_exhaustive()
+    }
+}
+
 /// Keeps a published value up to date with its files: reads it, asks for reloads, waits for
 /// publications, starts and stops. A [`Builder`] loads it. Cheap to clone; all clones are one
 /// reloader.
@@ -295,8 +302,8 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Makes the error that no thread was available for this purpose.
-pub(crate) fn no_thread(purpose: &str, why: &std::io::Error) -> Error {
-    Error::new(Layer::Process, format!("no thread for {purpose}: {why}"))
+pub(crate) fn no_thread(purpose: &str, why: std::io::Error) -> Error {
+    Error::new(Layer::Process, format!("no thread for {purpose}: {why}")).caused_by(why)
 }
 
 /// The driver did not end within [`STOP_LIMIT`]: it hangs in a read, a build or a callback. It
@@ -358,7 +365,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 state.stopped |= stopped;
                 drop(state);
                 shared.notify();
-                return Err(StartError::NoThread(no_thread("the reload worker", &error)));
+                return Err(StartError::NoThread(no_thread("the reload worker", error)));
             }
         }
         Ok(run)
@@ -580,6 +587,12 @@ impl<T: Send + Sync + 'static> Future for TrustReduced<T> {
     }
 }
 
+impl<T> fmt::Debug for PublishedAfter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublishedAfter").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
 impl<T> fmt::Debug for TrustReduced<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrustReduced").field("generation", &self.generation).finish_non_exhaustive()
@@ -591,6 +604,12 @@ impl<T> fmt::Debug for TrustReduced<T> {
 pub struct Events<T> {
     shared: Arc<Shared<T>>,
     next: u64,
+}
+
+impl<T> fmt::Debug for Events<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("next", &self.next).finish_non_exhaustive()
+    }
 }
 
 /// An event, and the number of events lost before it.

@@ -101,7 +101,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         }) {
             // The thread ends without an answer only if it panics.
             Ok(answer) => answer.await.unwrap_or(Reload::Stopped),
-            Err(error) => Reload::Refused(no_thread("a reload by hand", &error)),
+            Err(error) => Reload::Refused(no_thread("a reload by hand", error)),
         }
     }
 }
@@ -114,7 +114,7 @@ pub(crate) async fn off_executor<R: Send + 'static>(
     purpose: &str,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, Error> {
-    let result = on_thread(work).map_err(|error| no_thread(purpose, &error))?;
+    let result = on_thread(work).map_err(|error| no_thread(purpose, error))?;
     result.await.map_err(|_| Error::new(Layer::Panic, format!("{purpose} panicked")))
 }
 

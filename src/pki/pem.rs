@@ -94,7 +94,7 @@ pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, E
 /// [`Layer::Key`] for no key, more than one, or an encrypted one; [`Layer::Pem`] for a damaged
 /// file.
 pub fn key(text: &[u8]) -> Result<Key, Error> {
-    let refused = |line: usize, why: &str| Err(Error::new(Layer::Key, format!("line {line}: {why}")));
+    let refused = |line: usize, why: &str| Err(Error::on_line(Layer::Key, line, why));
     let sections = sections(text)?;
     let mut found: Option<&Section<'_>> = None;
     for section in &sections {
@@ -179,12 +179,8 @@ fn none(sections: &[Section<'_>], layer: Layer, wanted: &str) -> Error {
         _ if first.label.ends_with("PUBLIC KEY") => ": a public key alone is of no use here",
         _ => "",
     };
-    let why = format!(
-        "line {}: no {wanted} in the file, it begins with a section {}{hint}",
-        first.line,
-        quoted(first.label)
-    );
-    Error::new(layer, why)
+    let why = format!("no {wanted} in the file, it begins with a section {}{hint}", quoted(first.label));
+    Error::on_line(layer, first.line, why)
 }
 
 fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
@@ -207,9 +203,8 @@ fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
         }
         _ => "",
     };
-    let why =
-        format!("line {}: a section {} where {wanted} is wanted{hint}", section.line, quoted(section.label));
-    Error::new(Layer::Pem, why)
+    let why = format!("a section {} where {wanted} is wanted{hint}", quoted(section.label));
+    Error::on_line(Layer::Pem, section.line, why)
 }
 
 /// Quotes the label, if it consists of the characters of labels. A damaged file may have anything

@@ -34,7 +34,7 @@ use crate::{
         secret::Secret,
         walk::{self, Lookup, Step, Walk},
     },
-    report::error::{Error, Layer},
+    report::error::{Error, Layer, SystemError},
 };
 
 /// The largest file read, in bytes (4 MiB). A Kubernetes Secret holds at most 1 MiB; Debian's whole
@@ -236,6 +236,8 @@ pub enum Failure {
         at: PathBuf,
         /// The reason, in words.
         why: String,
+        /// The system's error, where there is one.
+        source: Option<SystemError>,
     },
 }
 
@@ -270,9 +272,9 @@ impl From<Failure> for Error {
             Failure::Torn { at, .. } => {
                 Self::new(Layer::Changing, "the files change while they are read").at(at)
             }
-            Failure::Unreadable { path, at, why } if path == at => Self::new(Layer::Read, why).at(path),
-            Failure::Unreadable { path, at, why } => {
-                Self::new(Layer::Read, format!("{why} (at {})", at.display())).at(path)
+            Failure::Unreadable { path, at, why, source } => {
+                let way = if path == at { String::new() } else { format!(" (at {})", at.display()) };
+                Self::new(Layer::Read, why + &way).at(path).with_source(source)
             }
         }
     }
@@ -382,15 +384,25 @@ enum Resolved {
 /// A failure at one entry, before it is known which path of the set was being resolved.
 enum EntryError {
     Torn(PathBuf, String),
-    Fault(PathBuf, String),
+    Fault(PathBuf, String, Option<SystemError>),
 }
 
 impl EntryError {
+    /// Makes the fault of an entry that is not as it should be.
+    fn fault(at: impl Into<PathBuf>, why: impl Into<String>) -> Self {
+        Self::Fault(at.into(), why.into(), None)
+    }
+
+    /// Makes the fault of an entry at which a call failed.
+    fn failed(at: impl Into<PathBuf>, verb: &str, error: io::Error) -> Self {
+        Self::Fault(at.into(), describe(verb, &error), Some(error.into()))
+    }
+
     /// Makes the failure of this path.
     fn of(self, path: &Path) -> Failure {
         match self {
             Self::Torn(at, why) => Failure::Torn { at, why },
-            Self::Fault(at, why) => Failure::Unreadable { path: path.to_owned(), at, why },
+            Self::Fault(at, why, source) => Failure::Unreadable { path: path.to_owned(), at, why, source },
         }
     }
 }
@@ -467,8 +479,8 @@ impl<F: Fs> Attempt<'_, F> {
         let Node { path, stat, .. } = &self.nodes[node];
         // Recorded also if the listing fails, so that the directory stays watched.
         self.walk.note_listing(path, stat.id, stat.ctime);
-        let fault = |why: String| EntryError::Fault(path.clone(), why).of(dir);
-        let names = self.names(node).map_err(|error| fault(describe("list", &error)))?;
+        let fault = |why: String| EntryError::fault(path, why).of(dir);
+        let names = self.names(node).map_err(|error| EntryError::failed(path, "list", error).of(dir))?;
         let too_many = (names.len() > LISTING_LIMIT)
             .then(|| fault(format!("there are more than {LISTING_LIMIT} names in it")));
         let nothing = fault("there is no file in it".to_owned());
@@ -492,7 +504,7 @@ impl<F: Fs> Attempt<'_, F> {
         match failed {
             Some(failure) => Err(failure),
             None if found.len() == before => Err(nothing),
-            None if bytes > LISTED_BYTES_LIMIT => Err(EntryError::Fault(dir.to_owned(), why).of(dir)),
+            None if bytes > LISTED_BYTES_LIMIT => Err(EntryError::fault(dir, why).of(dir)),
             None => Ok(()),
         }
     }
@@ -522,8 +534,8 @@ impl<F: Fs> Attempt<'_, F> {
         let wanted = "a directory where a regular file is wanted";
         match self.resolve(path, false)? {
             Resolved::File(index) => Ok(index),
-            Resolved::Dir(at) => Err(EntryError::Fault(at, wanted.to_owned())),
-            Resolved::Opened(_) => Err(EntryError::Fault(path.to_owned(), wanted.to_owned())),
+            Resolved::Dir(at) => Err(EntryError::fault(at, wanted)),
+            Resolved::Opened(_) => Err(EntryError::fault(path, wanted)),
         }
     }
 
@@ -567,7 +579,7 @@ impl<F: Fs> Attempt<'_, F> {
             let at = || self.walk.entries[index].path.clone();
             if lookups > LOOKUP_LIMIT {
                 let why = format!("more than {LOOKUP_LIMIT} names to look up: a link loop?");
-                return Err(EntryError::Fault(at(), why));
+                return Err(EntryError::fault(at(), why));
             }
             if let Some(trace) = self.walk.traces.last_mut() {
                 trace.push(Step { entry: index, as_directory });
@@ -576,7 +588,7 @@ impl<F: Fs> Attempt<'_, F> {
             links += usize::from(matches!(seen, Lookup::Link(..)) || self.entries[index].followed);
             if links > LINK_LIMIT {
                 let why = format!("more than {LINK_LIMIT} links to follow: a link loop?");
-                return Err(EntryError::Fault(at(), why));
+                return Err(EntryError::fault(at(), why));
             }
             match seen {
                 Lookup::Link(_, target) => {
@@ -603,9 +615,9 @@ impl<F: Fs> Attempt<'_, F> {
                         }
                         _ => "",
                     };
-                    return Err(EntryError::Fault(at(), why + hint));
+                    return Err(EntryError::fault(at(), why + hint));
                 }
-                Lookup::Nothing => return Err(EntryError::Fault(at(), "cannot be looked up".to_owned())),
+                Lookup::Nothing => return Err(EntryError::fault(at(), "cannot be looked up")),
             }
         }
         if wants_dir {
@@ -620,7 +632,7 @@ impl<F: Fs> Attempt<'_, F> {
         if let Some(index) = self.nodes.iter().position(|node| node.path == anchor) {
             return Ok(index);
         }
-        let fault = |error| EntryError::Fault(anchor.to_owned(), describe("open", &error));
+        let fault = |error| EntryError::failed(anchor, "open", error);
         let dir = self.fs.root(anchor).map_err(fault)?;
         let stat = self.fs.stat_dir(&dir).map_err(fault)?;
         Ok(self.node(dir, stat, anchor, false))
@@ -683,7 +695,7 @@ impl<F: Fs> Attempt<'_, F> {
             Ok(stat) if stat.kind == Kind::Link => stat,
             Ok(stat) => return EntryLookup::new(Lookup::Node(stat), None),
             Err(error) => {
-                let stop = EntryError::Fault(path.to_owned(), describe("find", &error));
+                let stop = EntryError::failed(path, "find", error);
                 return EntryLookup::new(Lookup::Nothing, Some(stop));
             }
         };
@@ -693,13 +705,13 @@ impl<F: Fs> Attempt<'_, F> {
                     let node = (stat.kind == Kind::Dir).then(|| self.node(to, stat, path, true));
                     EntryLookup { seen: Lookup::Node(stat), node, followed: true, stop: None }
                 }
-                Err(error) => EntryLookup::new(Lookup::Node(link), Some(not_followed(path, &error))),
+                Err(error) => EntryLookup::new(Lookup::Node(link), Some(not_followed(path, error))),
             };
         }
         match self.fs.read_link(dir, name) {
             Ok(target) => EntryLookup::new(Lookup::Link(link, target), None),
             Err(error) => {
-                EntryLookup::new(Lookup::Node(link), Some(gone_or_fault(path, "read the link", &error)))
+                EntryLookup::new(Lookup::Node(link), Some(gone_or_fault(path, "read the link", error)))
             }
         }
     }
@@ -713,11 +725,8 @@ impl<F: Fs> Attempt<'_, F> {
         let dir = self
             .fs
             .open_dir(&self.nodes[looked.parent].dir, &looked.name)
-            .map_err(|error| gone_or_fault(&path, "open", &error))?;
-        let stat = self
-            .fs
-            .stat_dir(&dir)
-            .map_err(|error| EntryError::Fault(path.clone(), describe("stat", &error)))?;
+            .map_err(|error| gone_or_fault(&path, "open", error))?;
+        let stat = self.fs.stat_dir(&dir).map_err(|error| EntryError::failed(&path, "stat", error))?;
         let is_it = |seen: &Stat| seen.id == stat.id && stat.kind == Kind::Dir;
         if !matches!(&self.walk.entries[index].seen, Lookup::Node(seen) if is_it(seen)) {
             return Err(EntryError::Torn(path, "found, but another directory is opened".to_owned()));
@@ -735,20 +744,20 @@ impl<F: Fs> Attempt<'_, F> {
         } else {
             self.fs.open(dir, &looked.name)
         };
-        opened.map_err(|error| gone_or_fault(&self.walk.entries[index].path, "open", &error))
+        opened.map_err(|error| gone_or_fault(&self.walk.entries[index].path, "open", error))
     }
 
     fn read(&self, index: usize, mut file: F::File, limit: u64) -> Result<Secret, EntryError> {
         let walk::Entry { path, seen } = &self.walk.entries[index];
-        let fault = |verb, error: &io::Error| EntryError::Fault(path.clone(), describe(verb, error));
-        let stat = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
+        let fault = |verb, error| EntryError::failed(path, verb, error);
+        let stat = self.fs.stat_file(&file).map_err(|error| fault("stat", error))?;
         if *seen != Lookup::Node(stat) {
             let why = "found, but another file is opened, or one of another length or time";
             return Err(EntryError::Torn(path.clone(), why.to_owned()));
         }
         if stat.size > limit {
             let why = format!("{} bytes are more than the limit of {limit}", stat.size);
-            return Err(EntryError::Fault(path.clone(), why));
+            return Err(EntryError::fault(path, why));
         }
         // Allocated once at its final size. If the file has grown meanwhile, the second lookup
         // shows it.
@@ -759,17 +768,17 @@ impl<F: Fs> Attempt<'_, F> {
                 Ok(0) => {
                     // Shorter than its stat says: cut off meanwhile, or a file that never had that
                     // length.
-                    let now = self.fs.stat_file(&file).map_err(|error| fault("stat", &error))?;
+                    let now = self.fs.stat_file(&file).map_err(|error| fault("stat", error))?;
                     let why = format!("{} bytes fewer than its length can be read", rest.len());
                     let path = path.clone();
                     return Err(if now == stat {
-                        EntryError::Fault(path, why)
+                        EntryError::fault(path, why)
                     } else {
                         EntryError::Torn(path, why)
                     });
                 }
                 Ok(n) => rest = &mut rest[n..],
-                Err(error) => return Err(fault("read", &error)),
+                Err(error) => return Err(fault("read", error)),
             }
         }
         Ok(bytes)
@@ -835,9 +844,9 @@ impl<F: Fs> Attempt<'_, F> {
                     }
                     let why = "the path leads through a link and is longer than the system takes, so that the \
                                system cannot be asked where it leads: a shorter path is needed";
-                    EntryError::Fault(path.clone(), why.to_owned())
+                    EntryError::fault(path, why)
                 }
-                Err(error) => not_reached(path, &error),
+                Err(error) => not_reached(path, error),
             };
             return Err(stop.of(path));
         }
@@ -897,7 +906,7 @@ fn moved(at: &Path) -> Failure {
 
 /// Makes the failure of a name that was there a moment ago. If it is gone or of another kind now,
 /// the set is moving.
-fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> EntryError {
+fn gone_or_fault(path: &Path, verb: &str, error: io::Error) -> EntryError {
     use io::ErrorKind::{
         InvalidInput, NotADirectory, NotFound, ResourceBusy, StaleNetworkFileHandle, WouldBlock,
     };
@@ -906,18 +915,19 @@ fn gone_or_fault(path: &Path, verb: &str, error: &io::Error) -> EntryError {
         // a lease (fcntl(2)) would block until its holder, which this open has notified, has given
         // the lease back.
         NotFound | NotADirectory | InvalidInput | ResourceBusy | StaleNetworkFileHandle | WouldBlock => {
-            EntryError::Torn(path.to_owned(), format!("found, but {}", describe(verb, error)))
+            EntryError::Torn(path.to_owned(), format!("found, but {}", describe(verb, &error)))
         }
-        _ => EntryError::Fault(path.to_owned(), describe(verb, error)),
+        _ => EntryError::failed(path, verb, error),
     }
 }
 
 /// Makes the failure of a magic link that the system does not follow.
-fn not_followed(path: &Path, error: &io::Error) -> EntryError {
+fn not_followed(path: &Path, error: io::Error) -> EntryError {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
     match gone_or_fault(path, "follow the link", error) {
-        EntryError::Fault(at, why) if error.kind() == io::ErrorKind::PermissionDenied => {
+        EntryError::Fault(at, why, source) if denied => {
             let hint = "links of another process take the rights of its user, or CAP_SYS_PTRACE";
-            EntryError::Fault(at, format!("{why}: {hint}"))
+            EntryError::Fault(at, format!("{why}: {hint}"), source)
         }
         stop => stop,
     }
@@ -925,12 +935,12 @@ fn not_followed(path: &Path, error: &io::Error) -> EntryError {
 
 /// Makes the failure of a path that this walk has followed to its end, and that the system does not
 /// follow.
-fn not_reached(path: &Path, error: &io::Error) -> EntryError {
+fn not_reached(path: &Path, error: io::Error) -> EntryError {
     match gone_or_fault(path, "follow the path as the system does", error) {
-        EntryError::Fault(at, why) => {
+        EntryError::Fault(at, why, source) => {
             let hint = "perhaps it leads through a link of another user in a sticky directory \
                         (fs.protected_symlinks), or through a link on a mount with nosymfollow";
-            EntryError::Fault(at, format!("{why}: {hint}"))
+            EntryError::Fault(at, format!("{why}: {hint}"), source)
         }
         stop => stop,
     }

@@ -3,8 +3,11 @@
 use std::{
     any::Any,
     fmt,
+    hash::{Hash, Hasher},
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::report::line;
@@ -89,8 +92,9 @@ pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// A rejection or a warning: the layer, the path, the reason. Two errors are equal when they would
-/// report the same text to an operator.
+/// A rejection or a warning: the layer, the path, the line, the reason, and the system's error
+/// behind it. Two errors are equal when they would report the same text to an operator, and the
+/// system's errors are of one kind.
 ///
 /// An error never contains key material (INV-10): messages are made of paths, labels, counts and
 /// names of algorithms.
@@ -98,20 +102,64 @@ pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
 pub struct Error {
     layer: Layer,
     path: Option<PathBuf>,
+    line: Option<usize>,
     why: String,
+    source: Option<SystemError>,
+}
+
+/// An error of the system. Two are equal if they are of one kind.
+#[derive(Clone, Debug)]
+pub struct SystemError(Arc<io::Error>);
+
+impl From<io::Error> for SystemError {
+    fn from(error: io::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl PartialEq for SystemError {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.kind() == other.0.kind()
+    }
+}
+
+impl Eq for SystemError {}
+
+impl Hash for SystemError {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.kind().hash(state);
+    }
 }
 
 impl Error {
     /// Makes an error of `layer` without a path. `why` is lower case, cause then hint, and must
     /// hold no secret.
     pub fn new(layer: Layer, why: impl Into<String>) -> Self {
-        Self { layer, path: None, why: why.into() }
+        Self { layer, path: None, line: None, why: why.into(), source: None }
+    }
+
+    /// Makes an error of `layer` about this line of a file; the reason begins with it.
+    pub(crate) fn on_line(layer: Layer, line: usize, why: impl fmt::Display) -> Self {
+        Self { line: Some(line), ..Self::new(layer, format!("line {line}: {why}")) }
     }
 
     /// Sets the file that the error is about.
     #[must_use]
     pub fn at(mut self, path: impl AsRef<Path>) -> Self {
         self.path = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Sets the system's error that caused this one. The reason has to say it too.
+    #[must_use]
+    pub fn caused_by(mut self, error: io::Error) -> Self {
+        self.source = Some(error.into());
+        self
+    }
+
+    /// Sets the system's error behind a failure to read.
+    pub(crate) fn with_source(mut self, source: Option<SystemError>) -> Self {
+        self.source = source;
         self
     }
 
@@ -125,6 +173,18 @@ impl Error {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// Returns the line of the file that the error is about, where there is one; the first is 1.
+    #[must_use]
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+
+    /// Returns the kind of the system's error behind this one, where there is one.
+    #[must_use]
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        self.source.as_ref().map(|source| source.0.kind())
     }
 
     /// Returns the reason without layer and path.
@@ -149,11 +209,16 @@ impl fmt::Display for Error {
 const PATH_SHOWN: usize = 1024;
 const WHY_SHOWN: usize = 2048;
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &*source.0 as _)
+    }
+}
 
-impl From<Error> for std::io::Error {
+/// Keeps the kind of the system's error; an error without one is of the kind `Other`.
+impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
-        Self::other(error)
+        Self::new(error.io_kind().unwrap_or(io::ErrorKind::Other), error)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Builds a `ServerConfig` from a certificate chain, a key and, optionally, client CAs and CRLs.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -408,6 +409,19 @@ pub struct ServerBuilder {
     strict_names: bool,
     further: Vec<Set>,
     pub(super) found: InspectionLog,
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { chain, key, client_ca, crls, crl_dirs, .. } = self;
+        f.debug_struct("ServerBuilder")
+            .field("chain", chain)
+            .field("key", key)
+            .field("client_ca", client_ca)
+            .field("crls", crls)
+            .field("crl_dirs", crl_dirs)
+            .finish_non_exhaustive()
+    }
 }
 
 type Set = Box<dyn FnOnce(Builder<ServerBuild>) -> Builder<ServerBuild> + Send>;

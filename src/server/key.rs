@@ -27,7 +27,7 @@ pub(super) fn load(
     (chain_path, leaf): (&Path, &CertificateDer<'_>),
 ) -> Result<Arc<dyn SigningKey>, Error> {
     let key = pem::key(text).map_err(|error| error.at(path))?;
-    let refused = |layer, why: String| Error::new(layer, format!("line {}: {why}", key.line())).at(path);
+    let refused = |layer, why: String| Error::on_line(layer, key.line(), why).at(path);
     let Some(half) = HalfKey::of(key.der(), provider) else {
         // The provider's message is not repeated: nothing rules out that it quotes the key
         // (INV-10).

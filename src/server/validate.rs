@@ -41,8 +41,8 @@ pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'stat
             None if certificate.len() > 0xffff => "is longer than 65535 bytes".to_owned(),
             None => format!("is malformed{version}"),
         };
-        let why = format!("line {line}: certificate {} of {} {what}", i + 1, chain.len());
-        return Err(Error::new(Layer::Chain, why).at(path));
+        let why = format!("certificate {} of {} {what}", i + 1, chain.len());
+        return Err(Error::on_line(Layer::Chain, line, why).at(path));
     }
     Ok(chain)
 }

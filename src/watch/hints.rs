@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::{OsStr, OsString},
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,6 +22,12 @@ use crate::{
 pub struct Hints {
     pub(super) subscriptions: Arc<Mutex<Subscriptions>>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Hints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hints").finish_non_exhaustive()
+    }
 }
 
 /// The subscriptions of the file sets, and the reports that were not taken yet.

@@ -15,7 +15,8 @@ use std::{
 
 use crate::common::{self, Generation, Volume, by_events_only, drain, expect, generations, started};
 use rustls_reload::{
-    Acceptor, Event, HANDSHAKE_LIMIT, HandshakeFailure, Layer, Reload, STOP_LIMIT, ServerReloader,
+    Acceptor, Build, Builder, Built, ClientAuth, Context, Error, Event, Files, HANDSHAKE_LIMIT,
+    HandshakeFailure, Layer, Reload, STOP_LIMIT, ServerReloader, watch::Hints,
 };
 
 /// Returns the acceptor alone, as a function of an application does.
@@ -329,6 +330,56 @@ async fn inv03_async_start_returns_the_error_of_the_load() {
     let error = common::server_in(dir.path()).start_async().await.unwrap_err();
     let error = io::Error::from(error);
     assert!(error.to_string().contains("tls.crt"), "{error}");
+}
+
+#[test]
+fn inv11_error_keeps_the_systems_error_and_the_line() {
+    use std::error::Error as _;
+
+    let volume = Volume::of(&Generation::new(0));
+    let (chain, key) = (volume.path("tls.crt"), volume.path("tls.key"));
+    let missing = ServerReloader::builder(volume.path("missing"), &key).load().unwrap_err();
+    assert_eq!((missing.layer(), missing.line()), (Layer::Read, None));
+    assert_eq!(missing.io_kind(), Some(io::ErrorKind::NotFound));
+    let source = missing.source().and_then(|source| source.downcast_ref::<io::Error>());
+    assert_eq!(source.map(io::Error::kind), missing.io_kind());
+    assert_eq!(io::Error::from(missing).kind(), io::ErrorKind::NotFound);
+
+    let exchanged = ServerReloader::builder(&chain, &chain).load().unwrap_err();
+    assert_eq!((exchanged.layer(), exchanged.line()), (Layer::Key, Some(1)));
+    assert!(exchanged.io_kind().is_none() && exchanged.source().is_none());
+    assert!(exchanged.why().starts_with("line 1: "), "{exchanged}");
+    assert_eq!(io::Error::from(exchanged).kind(), io::ErrorKind::Other);
+}
+
+#[test]
+fn inv11_builders_waits_and_watchers_have_a_debug_form() {
+    let server = format!(
+        "{:?}",
+        ServerReloader::builder("/tls/a.crt", "/tls/a.key").client_ca("/tls/a.ca", ClientAuth::Required)
+    );
+    assert!(["a.crt", "a.key", "a.ca", "Required"].iter().all(|part| server.contains(part)), "{server}");
+    let generic = format!("{:?}", Builder::new(["/tls/file"], Nobody));
+    assert!(generic.contains("/tls/file") && generic.contains("settle"), "{generic}");
+
+    let volume = Volume::of(&Generation::new(0));
+    let reloader = volume.server().watcher(None).load().unwrap();
+    assert!(format!("{reloader:?}").contains("generation: 1"), "{reloader:?}");
+    assert_eq!(format!("{:?}", reloader.published(7)), "PublishedAfter { generation: 7, .. }");
+    assert_eq!(format!("{:?}", reloader.trust_reduced(7)), "TrustReduced { generation: 7, .. }");
+    assert!(format!("{:?}", reloader.events()).starts_with("Events { next: "));
+    assert_eq!(format!("{:?}", Hints::new(|| {})), "Hints { .. }");
+}
+
+/// Builds nothing.
+struct Nobody;
+
+impl Build for Nobody {
+    type Value = ();
+
+    fn build(&mut self, _: &Files, _: &Context<'_, ()>) -> Result<Built<()>, Error> {
+        Ok(Built::new(()))
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -111,7 +111,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
             Err(boundary::ZEROS) if found.is_empty() && open.is_none() && !holds(text, b"-----BEGIN ") => {
                 return Err(Error::new(Layer::Pem, foreign::describe(text)));
             }
-            Err(why) => return Err(Error::new(Layer::Pem, format!("line {number}: {why}"))),
+            Err(why) => return Err(Error::on_line(Layer::Pem, number, why)),
         }
     }
     // 3.
@@ -174,7 +174,7 @@ pub(super) fn decode(section: &Section<'_>, layer: Layer, name: &str) -> Result<
     let (line, why) = not_base64(section);
     let begins =
         if line == section.line { String::new() } else { format!(" (begins on line {})", section.line) };
-    Err(Error::new(layer, format!("line {line}: {name}{begins} is not valid base64: {why}")))
+    Err(Error::on_line(layer, line, format!("{name}{begins} is not valid base64: {why}")))
 }
 
 /// Returns the bytes between the first and the last line of a section. Each of the two has to begin
@@ -236,7 +236,7 @@ fn odd_line(section: &Section<'_>) -> Option<(usize, &'static str)> {
 }
 
 fn damaged(line: usize, label: &str, how: &str) -> Error {
-    Error::new(Layer::Pem, format!("line {line}: a section {} {how}", quoted(label)))
+    Error::on_line(Layer::Pem, line, format!("a section {} {how}", quoted(label)))
 }
 
 pub(super) fn holds(text: &[u8], what: &[u8]) -> bool {
