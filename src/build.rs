@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use crate::{
     read::snapshot::Files,
     report::{
-        error::{Error, Layer},
+        error::{Error, Layer, Warning},
         event::{Leaf, RemovedTrust},
     },
 };
@@ -98,7 +98,7 @@ pub struct Built<T> {
     /// The leaf that events and the status show for the file set; `None` where there is none.
     pub leaf: Option<Leaf>,
     /// Warnings to report: facts that an operator should know and that reject nothing.
-    pub warnings: Vec<Error>,
+    pub warnings: Vec<Warning>,
     /// The value is not published before this time, since the Unix epoch by the wall clock. Ignored
     /// at the first load.
     pub not_before: Option<Duration>,
@@ -133,7 +133,7 @@ pub struct InitialBuild<T> {
     /// The leaf of each file set, in the order of the sets; a missing entry counts as `None`.
     pub leaves: Vec<Option<Leaf>>,
     /// Warnings to report, as in [`Built::warnings`].
-    pub warnings: Vec<Error>,
+    pub warnings: Vec<Warning>,
 }
 
 impl<T> InitialBuild<T> {

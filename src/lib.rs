@@ -149,7 +149,7 @@ pub use drive::{
 };
 pub use read::snapshot::{Files, PathSet};
 pub use report::{
-    error::{Error, Layer},
+    error::{Error, Layer, Warning},
     event::{EVENT_LIMIT, Event, Fingerprint, Leaf, RemovedTrust, Timestamp},
     expiry::{CertificateValidity, EXPIRY_WARNINGS, Expiring},
     status::{Refused, SetStatus, Status},

@@ -66,7 +66,7 @@ fn events(text: &str, leaf: &Leaf) -> Vec<Event> {
         Event::Deferred { not_before: Duration::MAX / 4, set: set.clone() },
         Event::StillChanging { set },
         Event::Degraded { error: error() },
-        Event::Warning { error: error() },
+        Event::Warning { warning: error().into() },
     ];
     let many = (0..20).map(|_| lost(text.to_owned()));
     let one = RemovedTrust::ClientCa { subject: text.to_owned(), fingerprint: Fingerprint([0xff; 32]) };
@@ -256,7 +256,7 @@ fn inv15_tracing_subscriber_that_panics_ends_nothing() {
             assert_eq!(reloader.status().generation, generation);
         }
         let warned = std::iter::from_fn(|| events.try_next()).filter(|told| match &*told.event {
-            Event::Warning { error } => error.why() == "a subscriber of `tracing` panicked",
+            Event::Warning { warning } => warning.why() == "a subscriber of `tracing` panicked",
             _ => false,
         });
         assert_eq!(warned.count(), 2);

@@ -1,8 +1,8 @@
 //! The status as JSON, field by field as in `Status`. Times are RFC 3339, absent values are null.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use rustls_reload::{Error, Expiring, Leaf, Refused, SetStatus, Status, Timestamp};
+use rustls_reload::{Error, Expiring, Layer, Leaf, Refused, SetStatus, Status, Timestamp, Warning};
 use serde_json::{Value, json};
 
 pub(crate) fn to_json(status: &Status) -> Value {
@@ -68,11 +68,15 @@ fn leaf(leaf: &Leaf) -> Value {
 }
 
 pub(crate) fn error(error: &Error) -> Value {
-    json!({
-        "layer": error.layer().name(),
-        "path": error.path().map(|path| path.to_string_lossy()),
-        "why": error.why(),
-    })
+    reason(error.layer(), error.path(), error.why())
+}
+
+pub(crate) fn warning(warning: &Warning) -> Value {
+    reason(warning.layer(), warning.path(), warning.why())
+}
+
+fn reason(layer: Layer, path: Option<&Path>, why: &str) -> Value {
+    json!({ "layer": layer.name(), "path": path.map(|path| path.to_string_lossy()), "why": why })
 }
 
 fn time(since_epoch: Duration) -> String {

@@ -24,7 +24,7 @@ use std::{
 
 use rustls_reload::{
     Build, Builder, Built, ClientAuth, Context, Error, Event, Files, Layer, Reload, ServerReloader,
-    StartError, Timing, TrustReduction,
+    StartError, Timing, TrustReduction, Warning,
 };
 use rustls_reload_testkit::{Authority, Op, PrivateKey, Subject, kubelet_first, kubelet_update};
 
@@ -110,7 +110,7 @@ impl Build for Words {
             Some("bad") => return Err(Error::new(Layer::Config, text).at(path)),
             Some("panics") => std::panic::resume_unwind(Box::new("by design")),
             Some("later") => built.not_before = Some(context.wall + Duration::from_secs(86_400)),
-            Some("warns") => built.warnings.push(Error::new(Layer::Config, text).at(path)),
+            Some("warns") => built.warnings.push(Warning::new(Layer::Config, text).at(path)),
             Some("shrinks") => {
                 built.reduced_trust =
                     Some(TrustReduction { epoch: context.wall.as_secs(), removed: Vec::new() })

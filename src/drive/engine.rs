@@ -29,7 +29,7 @@ use crate::{
         walk::Walk,
     },
     report::{
-        error::{Error, Layer, drop_payload},
+        error::{Error, Layer, Warning, drop_payload},
         event::{self, Event},
         expiry::{Expiry, Thresholds},
         status::{Progress, Status},
@@ -487,7 +487,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         for dir in news {
             let why =
                 "it may be searched but not read, and so not be watched: a change of it waits for the poll";
-            shared.report(Event::Warning { error: Error::new(Layer::Watch, why).at(dir) });
+            shared.report(Event::Warning { warning: Warning::new(Layer::Watch, why).at(dir) });
         }
         Some(armed)
     }

@@ -22,7 +22,7 @@ use crate::{
     probe::Probe,
     read::snapshot::PathSet,
     report::{
-        error::{Error, Layer},
+        error::{Error, Layer, Warning},
         event::{self, Event},
         expiry::Thresholds,
         status::Status,
@@ -322,7 +322,7 @@ impl std::error::Error for StopTimeout {}
 
 impl StopTimeout {
     fn into_event(self) -> Event {
-        Event::Warning { error: Error::new(Layer::Settings, self.to_string()) }
+        Event::Warning { warning: Warning::new(Layer::Settings, self.to_string()) }
     }
 }
 
@@ -349,8 +349,8 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 drop(state);
                 drop(worker);
                 let running = StartError::AlreadyRunning;
-                let error = Error::new(Layer::Settings, running.to_string());
-                shared.report(Event::Warning { error });
+                let warning = Warning::new(Layer::Settings, running.to_string());
+                shared.report(Event::Warning { warning });
                 return Err(running);
             };
             (state.runs, stopped)

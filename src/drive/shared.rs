@@ -19,7 +19,7 @@ use crate::{
     drive::cell::{Cell, Published},
     probe::StateHash,
     report::{
-        error::{Error, Layer, drop_payload},
+        error::{Error, Layer, Warning, drop_payload},
         event::{Event, Leaf, Ring},
         status::{Progress, Status},
     },
@@ -377,7 +377,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             if state.runs == 0 && state.asked == 0 {
                 drop(state);
                 let why = "a handshake is served, but reloading was never started: call `start`";
-                shared.report(Event::Warning { error: Error::new(Layer::Settings, why) });
+                shared.report(Event::Warning { warning: Warning::new(Layer::Settings, why) });
             }
         };
         if std::thread::Builder::new().spawn(report).is_err() {
@@ -438,8 +438,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
     fn guard(&self, what: &str, call: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
             drop_payload(payload);
-            let error = Error::new(Layer::Panic, format!("{what} panicked"));
-            self.lock().events.push(Arc::new(Event::Warning { error }));
+            let warning = Warning::new(Layer::Panic, format!("{what} panicked"));
+            self.lock().events.push(Arc::new(Event::Warning { warning }));
             self.notify();
         }
     }

@@ -19,7 +19,7 @@ use crate::{
         shared::{Reload, State, Waiting},
     },
     report::{
-        error::{Error, Layer},
+        error::{Error, Layer, Warning},
         event::Event,
     },
     sync::Arc,
@@ -65,7 +65,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
                 let watches = |state: &State<T>| runs(state) && !state.stopped;
                 if watches(&shared.lock()) {
                     let why = "the shutdown sender was dropped; the files go on being watched";
-                    shared.report(Event::Warning { error: Error::new(Layer::Settings, why) });
+                    shared.report(Event::Warning { warning: Warning::new(Layer::Settings, why) });
                 }
                 poll_fn(ended).await;
                 return;

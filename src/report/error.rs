@@ -1,4 +1,4 @@
-//! The one error type: the layer that rejected, the path, the reason.
+//! The error of a rejection, and the warning that rejects nothing: layer, path, reason.
 
 use std::{
     any::Any,
@@ -92,8 +92,7 @@ pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// A rejection or a warning: the layer, the path, the line, the reason, and the system's error
-/// behind it. Two errors are equal when they would report the same text to an operator, and the
+/// A rejection: the layer, the path, the line, the reason, and the system's error behind it. Two errors are equal when they would report the same text to an operator, and the
 /// system's errors are of one kind.
 ///
 /// An error never contains key material (INV-10): messages are made of paths, labels, counts and
@@ -191,6 +190,57 @@ impl Error {
     #[must_use]
     pub fn why(&self) -> &str {
         &self.why
+    }
+}
+
+/// A fact that an operator should know and that rejects nothing: the layer that it concerns, the
+/// path, the reason.
+///
+/// As an [`Error`] it never contains key material (INV-10).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Warning(Error);
+
+impl Warning {
+    /// Makes a warning of `layer` without a path. `why` is as in [`Error::new`].
+    pub fn new(layer: Layer, why: impl Into<String>) -> Self {
+        Self(Error::new(layer, why))
+    }
+
+    /// Sets the file or directory that the warning is about.
+    #[must_use]
+    pub fn at(self, path: impl AsRef<Path>) -> Self {
+        Self(self.0.at(path))
+    }
+
+    /// Returns the layer that the warning concerns.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        self.0.layer()
+    }
+
+    /// Returns the file or directory that the warning is about, where there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path()
+    }
+
+    /// Returns the reason without layer and path.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        self.0.why()
+    }
+}
+
+/// Makes the warning that this error is tolerated.
+impl From<Error> for Warning {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

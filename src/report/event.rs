@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::report::{
-    error::Error,
+    error::{Error, Warning},
     expiry::CertificateValidity,
     line::{LINE_LIMIT, one_line, shortened, shortened_path},
 };
@@ -199,7 +199,7 @@ pub enum Event {
     /// A fact that an operator should know and that rejected nothing.
     Warning {
         /// The fact.
-        error: Error,
+        warning: Warning,
     },
 }
 
@@ -326,7 +326,7 @@ impl Event {
             Self::Restored => f.write_str("restored: file events are at work again"),
             Self::Started => f.write_str("started"),
             Self::Stopped => f.write_str("stopped"),
-            Self::Warning { error } => write!(f, "warning: {error}"),
+            Self::Warning { warning } => write!(f, "warning: {warning}"),
             Self::Published { .. } | Self::Refused { .. } | Self::Expiring { .. } | Self::Expired { .. } => {
                 Ok(())
             }
@@ -369,13 +369,16 @@ impl fmt::Display for Timestamp {
 
 /// Makes the warnings of one value into events, at most [`WARNING_LIMIT`] and one that counts the
 /// others.
-pub(crate) fn warnings(mut of: Vec<Error>) -> impl Iterator<Item = Event> {
+pub(crate) fn warnings(mut of: Vec<Warning>) -> impl Iterator<Item = Event> {
     let more = of.len().saturating_sub(WARNING_LIMIT);
     let others = of.get(WARNING_LIMIT).map(|first| {
-        Error::new(first.layer(), format!("{more} more warnings are left out: an inspection tells them all"))
+        Warning::new(
+            first.layer(),
+            format!("{more} more warnings are left out: an inspection tells them all"),
+        )
     });
     of.truncate(WARNING_LIMIT);
-    of.into_iter().chain(others).map(|error| Event::Warning { error })
+    of.into_iter().chain(others).map(|warning| Event::Warning { warning })
 }
 
 /// The latest events, each with its number.

@@ -22,7 +22,7 @@ use rustls::{
 use self::extensions::{Extensions, dotted};
 use crate::{
     pki::pem,
-    report::error::{Error, Layer},
+    report::error::{Error, Layer, Warning},
 };
 
 /// Bytes of client CA names, each with its two-byte length. The server names all CAs to the client
@@ -76,10 +76,11 @@ pub(super) fn read(
     provider: &CryptoProvider,
     path: &Path,
     bundle: &[u8],
-    warnings: &mut Vec<Error>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Error> {
     let all = pem::ca_bundle(bundle).map_err(|error| error.at(path))?;
     let refused = |why: String| Error::new(Layer::ClientCa, why).at(path);
+    let warning = |why: String| Warning::new(Layer::ClientCa, why).at(path);
     let (mut roots, mut taken, mut left_out) = (RootCertStore::empty(), Vec::new(), Vec::new());
     for (i, certificate) in all.iter().enumerate() {
         roots
@@ -90,7 +91,7 @@ pub(super) fn read(
         match evaluate(provider, certificate, anchor) {
             Ok(limits) => {
                 taken.push(certificate.clone());
-                warnings.extend(limits.into_iter().map(|limit| refused(format!("{named} {limit}"))));
+                warnings.extend(limits.into_iter().map(|limit| warning(format!("{named} {limit}"))));
             }
             Err(why) => {
                 roots.roots.pop();
@@ -107,9 +108,9 @@ pub(super) fn read(
     warnings.extend(
         left_out
             .into_iter()
-            .map(|(named, why)| refused(format!("{named} is left out, so no client is let in by it: {why}"))),
+            .map(|(named, why)| warning(format!("{named} is left out, so no client is let in by it: {why}"))),
     );
-    warnings.extend(crowded(&roots).map(refused));
+    warnings.extend(crowded(&roots).map(warning));
     // rustls would encode names that are too long, with a wrong length.
     let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + 2).sum();
     if names > NAMES_LIMIT {

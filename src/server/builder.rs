@@ -41,7 +41,7 @@ use crate::{
     pki::{crl, der, pem},
     read::snapshot::Files,
     report::{
-        error::{Error, Layer},
+        error::{Error, Layer, Warning},
         event::{Event, Leaf},
     },
     watch::MakeWatcher,
@@ -238,7 +238,7 @@ impl ServerBuild {
         pair: &Pair,
         served: Option<&Leaf>,
         wall: Duration,
-        warnings: &mut Vec<Error>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Option<Duration>, Error> {
         dates::evaluate(&pair.leaf, &pair.path, served, Time { wall, skew: self.clock_skew }, warnings)
     }

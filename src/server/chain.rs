@@ -6,7 +6,7 @@ use rustls::{crypto::WebPkiSupportedAlgorithms, pki_types::CertificateDer};
 
 use crate::{
     pki::der::{self, Fields, Reader, SEQUENCE},
-    report::error::{Error, Layer},
+    report::error::{Layer, Warning},
 };
 
 const BIT_STRING: u8 = 0x03;
@@ -20,7 +20,7 @@ pub(super) fn warnings(
     path: &Path,
     chain: &[CertificateDer<'_>],
     algorithms: Option<&WebPkiSupportedAlgorithms>,
-) -> Vec<Error> {
+) -> Vec<Warning> {
     let count = chain.len();
     let fields: Vec<_> = chain.iter().filter_map(|certificate| der::fields(certificate)).collect();
     let mut whys = Vec::new();
@@ -60,7 +60,7 @@ pub(super) fn warnings(
             ));
         }
     }
-    whys.into_iter().map(|why| Error::new(Layer::Chain, why).at(path)).collect()
+    whys.into_iter().map(|why| Warning::new(Layer::Chain, why).at(path)).collect()
 }
 
 /// Whether the expected key signed a certificate, as far as the crypto provider can verify it.

@@ -18,7 +18,10 @@ use super::{
     layout::{Layout, SetLayout, missing},
     trust::ServerTrust,
 };
-use crate::{read::snapshot::Files, report::error::Error};
+use crate::{
+    read::snapshot::Files,
+    report::error::{Error, Warning},
+};
 
 /// The verification of clients, which is the same for all pairs.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(super) struct Clients {
     /// The files that this was made of, by file set.
     sources: Vec<Files>,
     /// Every warning about the files, whether it was reported or not.
-    warnings: Vec<Error>,
+    warnings: Vec<Warning>,
 }
 
 /// The client CAs of a server.
@@ -65,7 +68,7 @@ pub(super) struct Settings<'a> {
 
 impl Settings<'_> {
     /// Makes the verification of clients from the files of all file sets.
-    pub(super) fn first(&self, sets: &[Files], warnings: &mut Vec<Error>) -> Result<Arc<Clients>, Error> {
+    pub(super) fn first(&self, sets: &[Files], warnings: &mut Vec<Warning>) -> Result<Arc<Clients>, Error> {
         let files = |set| sets.get(set).cloned().unwrap_or_else(Files::none);
         let sources =
             self.layout.iter().enumerate().map(|(number, set)| set.of_clients(&files(number))).collect();
@@ -83,7 +86,7 @@ impl Settings<'_> {
         &self,
         served: &Arc<Clients>,
         (set, files): (usize, &Files),
-        warnings: &mut Vec<Error>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Arc<Clients>, Error> {
         let Some(layout) = self.layout.get(set) else { return Ok(Arc::clone(served)) };
         let new = layout.of_clients(files);
@@ -95,10 +98,10 @@ impl Settings<'_> {
         let clients = self.read(sources, Some(Change { served, layout, set, old: &old }))?;
         // A warning about a file of another file set, or about no file, is reported once, not at
         // each change of this one.
-        let is_own = |warning: &Error| {
+        let is_own = |warning: &Warning| {
             warning.path().is_some_and(|path| clients.sources[set].iter().any(|(own, _)| own == path))
         };
-        let new = |warning: &&Error| is_own(warning) || !served.warnings.contains(warning);
+        let new = |warning: &&Warning| is_own(warning) || !served.warnings.contains(warning);
         warnings.extend(clients.warnings.iter().filter(new).cloned());
         Ok(Arc::new(clients))
     }
@@ -142,7 +145,7 @@ impl Settings<'_> {
         &self,
         sources: &[Files],
         served: Option<&Clients>,
-        warnings: &mut Vec<Error>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Option<Anchors>, Error> {
         if self.mode.is_none() {
             return Ok(None);

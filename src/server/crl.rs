@@ -27,7 +27,7 @@ use crate::{
     pki::{crl, der, sha256},
     read::snapshot::{FILE_LIMIT, LIST_FILE_LIMIT, LISTED_BYTES_LIMIT, near_limit},
     report::{
-        error::{Error, Layer},
+        error::{Error, Layer, Warning},
         event::{Fingerprint, Timestamp},
     },
 };
@@ -173,7 +173,7 @@ impl Lists {
     pub(super) fn read<'a>(
         files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
         validator: &CrlValidator<'_>,
-        warnings: &mut Vec<Error>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Self, Error> {
         let (mut lists, mut sizes) = (Self::default(), Vec::new());
         for (path, file) in files {
@@ -228,7 +228,7 @@ impl Lists {
     ///
     /// Nothing is released where the key is known only to the clients that send it: anybody could
     /// have made the newer CRL.
-    fn release(&mut self, validator: &CrlValidator<'_>, warnings: &mut Vec<Error>) {
+    fn release(&mut self, validator: &CrlValidator<'_>, warnings: &mut Vec<Warning>) {
         let counts = |list: &List| validator.policy.ignore_expiration || !list.is_expired(validator.wall);
         for i in 0..self.0.len() {
             let older = &self.0[i];
@@ -242,7 +242,7 @@ impl Lists {
                 older.issuer(),
                 newest.path.display()
             );
-            warnings.push(Error::new(Layer::Crl, why).at(&older.path));
+            warnings.push(Warning::new(Layer::Crl, why).at(&older.path));
             let mut released = BTreeMap::new();
             for newer in newer.filter(|list| counts(list)) {
                 for span in older.parsed.released_by(&newer.parsed) {
@@ -305,7 +305,7 @@ impl CrlValidator<'_> {
     /// It passes with a warning beside a CRL of that name that they signed, and where it was served
     /// before the CAs changed. It also passes where they signed none of the served CRLs of that
     /// name. It covers none of the CAs' clients.
-    fn foreign(&self, list: &List, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
+    fn foreign(&self, list: &List, lists: &Lists, warnings: &mut Vec<Warning>) -> Result<(), Error> {
         let others = lists.of(&list.parsed.canonical).any(|other| other.signer.key().is_some());
         let replaces_none = |served: &Lists| {
             let mut old = served.of(&list.parsed.canonical).peekable();
@@ -321,7 +321,7 @@ impl CrlValidator<'_> {
         }
         // The warning about CAs without a CRL says what happens to their clients.
         let why = format!("the revocation list of {} is not signed by any CA of that name", list.issuer());
-        warnings.push(Error::new(Layer::Crl, why).at(&list.path));
+        warnings.push(Warning::new(Layer::Crl, why).at(&list.path));
         Ok(())
     }
 
@@ -332,7 +332,7 @@ impl CrlValidator<'_> {
 
     /// Warns of a file near its limit and, at the first load, of one that is near or above the
     /// limit of other files.
-    fn large(&self, path: &Path, length: usize, warnings: &mut Vec<Error>) {
+    fn large(&self, path: &Path, length: usize, warnings: &mut Vec<Warning>) {
         let large = || {
             let why = format!(
                 "{length} bytes are a large file of revocation lists: while a reload changes it, it is in memory several \
@@ -341,11 +341,11 @@ impl CrlValidator<'_> {
             (self.served.is_none() && near_limit(FILE_LIMIT, length).is_some()).then_some(why)
         };
         let why = near_limit(LIST_FILE_LIMIT, length).or_else(large);
-        warnings.extend(why.map(|why| Error::new(Layer::Crl, why).at(path)));
+        warnings.extend(why.map(|why| Warning::new(Layer::Crl, why).at(path)));
     }
 
     /// Applies the rule about dates: an expired CRL does not replace a valid one, as with a leaf.
-    fn expired(&self, list: &List, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
+    fn expired(&self, list: &List, lists: &Lists, warnings: &mut Vec<Warning>) -> Result<(), Error> {
         let valid = |lists: &Lists, about: &dyn Fn(&List) -> bool| {
             lists.of(&list.parsed.canonical).any(|other| about(other) && !other.is_expired(self.wall))
         };
@@ -386,13 +386,13 @@ impl CrlValidator<'_> {
         } else {
             "a certificate that it covers, and no other valid list does, is refused"
         };
-        warnings.push(Error::new(Layer::Crl, format!("{why}: {effect}")).at(&list.path));
+        warnings.push(Warning::new(Layer::Crl, format!("{why}: {effect}")).at(&list.path));
         Ok(())
     }
 
     /// Warns of CRLs older than the served ones. A publisher may roll back to an earlier update as
     /// a whole, so they are not rejected. Clients that were revoked in between are accepted again.
-    fn rolled_back(&self, lists: &Lists, warnings: &mut Vec<Error>) {
+    fn rolled_back(&self, lists: &Lists, warnings: &mut Vec<Warning>) {
         for list in lists.0.iter().filter(|list| std::ptr::eq(*list, lists.newest(list))) {
             let Some(served) = self.served.and_then(|served| {
                 served.0.iter().find(|old| old.is_about(list)).map(|old| served.newest(old))
@@ -418,7 +418,7 @@ impl CrlValidator<'_> {
                     number(&new.number),
                     number(&old.number),
                 );
-                warnings.push(Error::new(Layer::Crl, why).at(&list.path));
+                warnings.push(Warning::new(Layer::Crl, why).at(&list.path));
             }
         }
     }
@@ -433,7 +433,7 @@ impl CrlValidator<'_> {
     }
 
     /// Warns of CAs without a CRL.
-    fn missing_lists(&self, lists: &Lists, warnings: &mut Vec<Error>) {
+    fn missing_lists(&self, lists: &Lists, warnings: &mut Vec<Warning>) {
         if self.policy.allow_unknown || lists.0.is_empty() {
             return;
         }
@@ -455,12 +455,12 @@ impl CrlValidator<'_> {
                 Fingerprint(sha256::digest(&webpki::spki_for_anchor(anchor))),
                 self.effect_of_no_list()
             );
-            warnings.push(Error::new(Layer::Crl, why));
+            warnings.push(Warning::new(Layer::Crl, why));
         }
     }
 
     /// Warns of CRLs whose issuer name is a CA's name in another encoding.
-    fn misspelled_issuers(&self, lists: &Lists, warnings: &mut Vec<Error>) {
+    fn misspelled_issuers(&self, lists: &Lists, warnings: &mut Vec<Warning>) {
         for list in &lists.0 {
             let mut others = self.anchors(&list.parsed.canonical).map(|anchor| &*anchor.subject).peekable();
             let Some(subject) = others.peek().copied() else { continue };
@@ -480,13 +480,13 @@ impl CrlValidator<'_> {
                  CA's certificate",
                 name(subject)
             );
-            warnings.push(Error::new(Layer::Crl, why).at(&list.path));
+            warnings.push(Warning::new(Layer::Crl, why).at(&list.path));
         }
     }
 }
 
 /// Warns of directories whose files are near the limit for all files of one directory.
-fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Error>) {
+fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Warning>) {
     let mut sums: BTreeMap<&Path, (usize, usize)> = BTreeMap::new();
     for (path, size) in sizes {
         let (count, sum) = sums.entry(path.parent().unwrap_or(path)).or_default();
@@ -495,7 +495,7 @@ fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Error>) {
     for (dir, (_, sum)) in sums.into_iter().filter(|(_, (count, _))| *count > 1) {
         let why = near_limit(LISTED_BYTES_LIMIT, sum)
             .map(|why| format!("the revocation lists in it together: {why}"));
-        warnings.extend(why.map(|why| Error::new(Layer::Crl, why).at(dir)));
+        warnings.extend(why.map(|why| Warning::new(Layer::Crl, why).at(dir)));
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     pki::der,
-    report::error::{Error, Layer},
+    report::error::{Error, Layer, Warning},
 };
 
 impl CrlValidator<'_> {
@@ -15,7 +15,7 @@ impl CrlValidator<'_> {
     /// The CRL of an intermediate or of a former key may be removed, with a warning, where clients
     /// of unknown status are rejected. Elsewhere it may be removed with a CA of the bundle, and
     /// once it has expired.
-    pub(super) fn lost(&self, lists: &Lists, warnings: &mut Vec<Error>) -> Result<(), Error> {
+    pub(super) fn lost(&self, lists: &Lists, warnings: &mut Vec<Warning>) -> Result<(), Error> {
         for served in self.served.into_iter().flat_map(Lists::all) {
             let named = lists.of(&served.parsed.canonical);
             let mut left = named.clone().filter(|list| list.signer.is_same(&served.signer)).peekable();
@@ -39,14 +39,14 @@ impl CrlValidator<'_> {
                 }
                 // A CA whose key was replaced has CRLs of its new key.
                 let is_replaced = served.retired && named.clone().next().is_some();
-                warnings.extend((!is_replaced).then(|| gone(why)));
+                warnings.extend((!is_replaced).then(|| gone(why).into()));
             } else if !left.any(|list| list.parsed.scope == served.parsed.scope) {
                 let why = format!(
                     "a revocation list of {} is gone, and there is no other for the same certificates: who was named by \
                      it alone is revoked no more, and the status of who was covered by it alone is unknown",
                     served.issuer()
                 );
-                warnings.push(Error::new(Layer::Crl, why).at(served.path()));
+                warnings.push(Warning::new(Layer::Crl, why).at(served.path()));
             }
         }
         Ok(())

@@ -15,7 +15,7 @@
 use std::{path::Path, time::Duration};
 
 use crate::report::{
-    error::{Error, Layer},
+    error::{Error, Layer, Warning},
     event::{Leaf, Timestamp},
 };
 
@@ -55,7 +55,7 @@ pub(super) fn evaluate(
     path: &Path,
     served: Option<&Leaf>,
     time: Time,
-    warnings: &mut Vec<Error>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Option<Duration>, Error> {
     let early = time.wall < time.begins(leaf);
     if !early && !time.may_be_over(leaf) {
@@ -65,7 +65,7 @@ pub(super) fn evaluate(
     match served {
         Some(_) if early => return Ok(Some(time.begins(leaf))),
         Some(served) if !time.is_over(served) && leaf.not_after < served.not_after => return Err(outside),
-        _ => warnings.push(outside),
+        _ => warnings.push(outside.into()),
     }
     Ok(None)
 }

@@ -26,7 +26,7 @@ use crate::{
         walk::{Walk, WalkedDir},
     },
     report::{
-        error::{Error, Layer},
+        error::{Error, Layer, Warning},
         event::Event,
     },
     sync::{Deadline, Mutex, lock},
@@ -78,7 +78,7 @@ pub struct Inspection {
     pub refused: Option<Error>,
     /// Findings that do not fail a load and that an operator should know. Each has a layer and,
     /// where it concerns a file or directory, a path.
-    pub warnings: Vec<Error>,
+    pub warnings: Vec<Warning>,
     /// The paths of the key and the client CAs.
     pub(super) named: Named,
 }
@@ -144,7 +144,7 @@ impl ServerBuilder {
         }
         if !same && inspection.refused.is_none() {
             let why = "the files have changed since they were loaded: the way to them is another by now";
-            inspection.warnings.push(Error::new(Layer::Changing, why));
+            inspection.warnings.push(Warning::new(Layer::Changing, why));
         }
         let warnings =
             lint::warnings(&inspection, &found.chains, found.provider.as_deref(), found.wall, soon);
@@ -163,7 +163,7 @@ impl Inspection {
                 .any(|delivered| matches!(*delivered.event, Event::Started));
         if !started {
             let why = format!("nothing was watched within {} s", START_LIMIT.as_secs());
-            self.warnings.push(Error::new(Layer::Watch, why));
+            self.warnings.push(Warning::new(Layer::Watch, why));
             return;
         }
         let status = reloader.status();
@@ -181,11 +181,11 @@ impl Inspection {
             for dir in self.walk.dirs.iter().filter(|dir| dir.path != named) {
                 if !self.walk.dirs.iter().any(|other| twin(dir, other) && is_known(other)) {
                     let why = format!("not watched either, as {}", named.display());
-                    self.warnings.push(Error::new(Layer::Watch, why).at(&dir.path));
+                    self.warnings.push(Warning::new(Layer::Watch, why).at(&dir.path));
                 }
             }
         }
-        self.warnings.push(fault);
+        self.warnings.push(fault.into());
     }
 }
 
@@ -229,7 +229,7 @@ pub(super) struct Findings {
     pub(super) matched: Option<bool>,
     pub(super) client_cas: Vec<CertificateDer<'static>>,
     pub(super) crls: Lists,
-    pub(super) warnings: Vec<Error>,
+    pub(super) warnings: Vec<Warning>,
     pub(super) rehearsed: Vec<&'static str>,
 }
 

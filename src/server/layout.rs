@@ -12,7 +12,7 @@ use crate::{
     build::Build,
     drive::reloader::Builder,
     read::snapshot::{FILE_LIMIT, Files, PathSet, absolute, near_limit},
-    report::error::{Error, Layer},
+    report::error::{Error, Layer, Warning},
 };
 
 /// The purpose of a file set.
@@ -126,14 +126,14 @@ impl SetLayout {
     }
 
     /// Warns of files near their limit, except for CRLs, which have a limit of their own.
-    pub(super) fn near_limits(&self, files: &Files) -> Vec<Error> {
+    pub(super) fn near_limits(&self, files: &Files) -> Vec<Warning> {
         let near = |(index, (path, bytes)): (usize, (&Path, &[u8]))| {
             let layer = match index {
                 _ if self.is_chain(index) => Layer::Chain,
                 _ if self.is_key(index) => Layer::Key,
                 _ => Layer::ClientCa,
             };
-            near_limit(FILE_LIMIT, bytes.len()).map(|why| Error::new(layer, why).at(path))
+            near_limit(FILE_LIMIT, bytes.len()).map(|why| Warning::new(layer, why).at(path))
         };
         files.iter().take(self.lists).enumerate().filter_map(near).collect()
     }

@@ -17,7 +17,7 @@ use crate::{
     },
     read::walk::{Entry, Lookup, Walk},
     report::{
-        error::{Error, Layer},
+        error::{Layer, Warning},
         event::Timestamp,
     },
     watch::lacks_remote_events,
@@ -33,7 +33,7 @@ pub(super) fn warnings(
     provider: Option<&CryptoProvider>,
     wall: Duration,
     soon: Duration,
-) -> Vec<Error> {
+) -> Vec<Warning> {
     if inspection.refused.is_some() {
         return Vec::new();
     }
@@ -70,7 +70,7 @@ fn file(walk: &Walk, index: usize) -> Option<&Entry> {
 
 /// Warns of a leaf that expires within `soon`, and of other certificates of the chain outside their
 /// validity. The build warns of a leaf outside its own.
-fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Option<Duration>) -> Vec<Error> {
+fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Option<Duration>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (i, certificate) in chain.iter().enumerate() {
         let Some(fields) = der::fields(certificate) else { continue };
@@ -80,21 +80,21 @@ fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Option
         } else {
             outside(&fields, wall).map(|how| format!("certificate {} of {} {how}", i + 1, chain.len()))
         };
-        warnings.extend(why.map(|why| Error::new(Layer::Validity, why).at(path)));
+        warnings.extend(why.map(|why| Warning::new(Layer::Validity, why).at(path)));
     }
     warnings
 }
 
 /// Warns of a client CA outside its validity, which rustls ignores (RFC 5280 section 6.2 leaves
 /// that open).
-fn client_ca(path: &Path, certificate: &CertificateDer<'_>, wall: Duration) -> Option<Error> {
+fn client_ca(path: &Path, certificate: &CertificateDer<'_>, wall: Duration) -> Option<Warning> {
     let fields = der::fields(certificate)?;
     let why = format!(
         "the client CA {} {}: rustls does not look at the dates of a client CA, so no client is refused for that",
         anchors::subject(fields.subject),
         outside(&fields, wall)?
     );
-    Some(Error::new(Layer::ClientCa, why).at(path))
+    Some(Warning::new(Layer::ClientCa, why).at(path))
 }
 
 /// Warns of a CRL that expires within `soon`, of one whose issue date is in the future, and of one
@@ -105,7 +105,7 @@ fn revocation(
     bundle: &[CertificateDer<'_>],
     wall: Duration,
     soon: Duration,
-) -> Vec<Error> {
+) -> Vec<Warning> {
     let Some(list) = crl::fields(list) else { return Vec::new() };
     let canonical = der::canonical_name(list.issuer);
     let known = |ca: &CertificateDer<'_>| {
@@ -122,7 +122,7 @@ fn revocation(
                 .to_owned()
         }),
     ];
-    whys.into_iter().flatten().map(|why| Error::new(Layer::Crl, why).at(path)).collect()
+    whys.into_iter().flatten().map(|why| Warning::new(Layer::Crl, why).at(path)).collect()
 }
 
 fn outside(fields: &Fields<'_>, wall: Duration) -> Option<String> {
@@ -138,7 +138,7 @@ fn outside(fields: &Fields<'_>, wall: Duration) -> Option<String> {
 /// Warns of a key that every user can read: its mode allows that, and each directory on the way
 /// lets every user through.
 #[cfg(unix)]
-fn readable(path: &Path, file: Option<&Path>) -> Option<Error> {
+fn readable(path: &Path, file: Option<&Path>) -> Option<Warning> {
     use std::os::unix::fs::MetadataExt;
     let file = file?;
     // A symlink in a resolved path is one of procfs, which needs more rights than its mode says.
@@ -149,24 +149,24 @@ fn readable(path: &Path, file: Option<&Path>) -> Option<Error> {
     let where_it_is = || if file == path { String::new() } else { format!(" (at {})", file.display()) };
     everybody.then(|| {
         let why = format!("everybody on this machine can read the private key{}", where_it_is());
-        Error::new(Layer::Key, why).at(path)
+        Warning::new(Layer::Key, why).at(path)
     })
 }
 
 #[cfg(not(unix))]
-fn readable(_: &Path, _: Option<&Path>) -> Option<Error> {
+fn readable(_: &Path, _: Option<&Path>) -> Option<Warning> {
     None
 }
 
 /// Warns of files that are mount points: a rename over the file at its source never becomes visible
 /// here.
-fn mounted(walk: &Walk, paths: &[PathBuf], points: &[PathBuf]) -> Vec<Error> {
+fn mounted(walk: &Walk, paths: &[PathBuf], points: &[PathBuf]) -> Vec<Warning> {
     let alone = |(i, path): (usize, &PathBuf)| {
         let file = file(walk, i)?;
         points.contains(&file.path).then(|| {
             let why = "the file is mounted alone (subPath, or a bind mount of one file): what replaces it never shows \
                        here; mount its directory instead";
-            Error::new(Layer::Watch, why).at(path)
+            Warning::new(Layer::Watch, why).at(path)
         })
     };
     paths.iter().enumerate().filter_map(alone).collect()
@@ -212,13 +212,13 @@ fn os_string(bytes: Vec<u8>) -> OsString {
 fn no_events<'a>(
     watched: impl Iterator<Item = &'a PathBuf>,
     lacks_events: impl Fn(&Path) -> Option<&'static str>,
-) -> Vec<Error> {
+) -> Vec<Warning> {
     let warnings = watched.filter_map(|dir| {
         let why = format!(
             "no events of changes made elsewhere on {}: they are found by polling",
             lacks_events(dir)?
         );
-        Some(Error::new(Layer::Watch, why).at(dir))
+        Some(Warning::new(Layer::Watch, why).at(dir))
     });
     warnings.collect()
 }

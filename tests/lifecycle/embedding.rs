@@ -82,8 +82,8 @@ fn accept(reloader: &ServerReloader) {
 /// Returns the first warning about a start that is missing.
 fn missing_start(event: &Event) -> Option<()> {
     match event {
-        Event::Warning { error } if error.why().contains("never started") => {
-            assert_eq!(error.layer(), Layer::Settings);
+        Event::Warning { warning } if warning.why().contains("never started") => {
+            assert_eq!(warning.layer(), Layer::Settings);
             Some(())
         }
         _ => None,
@@ -292,7 +292,7 @@ fn inv15_late_observer_that_panics_is_reported_and_called_again() {
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     let panics = drain(&mut events)
         .iter()
-        .filter(|event| matches!(***event, Event::Warning { ref error } if error.layer() == Layer::Panic))
+        .filter(|event| matches!(***event, Event::Warning { ref warning } if warning.layer() == Layer::Panic))
         .count();
     assert_eq!(panics, 2);
 }

@@ -40,7 +40,7 @@ fn inv13_a_second_start_is_refused_with_a_warning_and_a_start_after_a_stop_works
         assert!(reloader.status().running);
         assert!(matches!(reloader.start(), Err(StartError::AlreadyRunning)));
         let warned = expect(&mut events, "warning", |event| match event {
-            Event::Warning { error } => Some(error.clone()),
+            Event::Warning { warning } => Some(warning.clone()),
             _ => None,
         });
         assert_eq!(warned.layer(), Layer::Settings);

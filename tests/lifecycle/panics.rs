@@ -129,7 +129,7 @@ fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 /// Expects the warning about a panic.
 fn warned<T: Send + Sync + 'static>(events: &mut Events<T>, of: &str) {
     let why = expect(events, "the warning of a panic", |event| match event {
-        Event::Warning { error } if error.layer() == Layer::Panic => Some(error.why().to_owned()),
+        Event::Warning { warning } if warning.layer() == Layer::Panic => Some(warning.why().to_owned()),
         _ => None,
     });
     assert_eq!(why, format!("{of} panicked"));

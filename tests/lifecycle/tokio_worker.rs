@@ -52,7 +52,7 @@ fn inv13_a_dropped_shutdown_sender_is_told_once_and_the_watching_goes_on_without
     started(&mut events);
     drop(shutdown);
     let warned = expect(&mut events, "warning", |event| match event {
-        Event::Warning { error } => Some(error.clone()),
+        Event::Warning { warning } => Some(warning.clone()),
         _ => None,
     });
     assert_eq!(warned.layer(), Layer::Settings);

@@ -8,7 +8,7 @@ use std::{
 
 use crate::common::{self, Generation, Volume, spoils};
 use rustls_reload::{
-    ClientAuth, Error, Inspection, Layer, ServerReloader, internal,
+    ClientAuth, Error, Inspection, Layer, ServerReloader, Warning, internal,
     watch::{MakeWatcher, Watched, Watcher},
 };
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
@@ -21,12 +21,12 @@ fn valid_for(ca: &Authority, days: u32) -> Pair {
     ca.issue(&Subject::server("localhost").valid(now - DAY, now + days * DAY), &PrivateKey::p256())
 }
 
-fn layers(warnings: &[Error]) -> Vec<Layer> {
-    warnings.iter().map(Error::layer).collect()
+fn layers(warnings: &[Warning]) -> Vec<Layer> {
+    warnings.iter().map(Warning::layer).collect()
 }
 
 /// Returns the warnings about the pair in `dir`, where an end within two weeks is near.
-fn warnings(volume: &Volume) -> Vec<Error> {
+fn warnings(volume: &Volume) -> Vec<Warning> {
     let inspection = volume.server().inspect(14 * DAY);
     assert_eq!(inspection.refused, None);
     inspection.warnings

@@ -219,14 +219,14 @@ fn inv11_a_first_load_outside_its_validity_window_starts_with_a_warning() {
         let reloader = files.server().on_event(observer).load().unwrap();
         assert_eq!(common::presented(&reloader)[0], generation.server.leaf);
         let told = told.lock().unwrap();
-        let [Event::Warning { error }, rest @ ..] = told.as_slice() else { panic!("told: {told:?}") };
+        let [Event::Warning { warning }, rest @ ..] = told.as_slice() else { panic!("told: {told:?}") };
         match rest {
             [] if from > now => {}
             [Event::Expired { .. }] if to < now => {}
             other => panic!("told: {other:?}"),
         }
-        assert_eq!(error.layer(), Layer::Validity);
-        assert_eq!(error.path(), Some(files.path("tls.crt").as_path()));
+        assert_eq!(warning.layer(), Layer::Validity);
+        assert_eq!(warning.path(), Some(files.path("tls.crt").as_path()));
     }
 }
 

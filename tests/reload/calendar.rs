@@ -107,9 +107,9 @@ impl Stage {
         })
     }
 
-    fn warned(&mut self) -> rustls_reload::Error {
+    fn warned(&mut self) -> rustls_reload::Warning {
         expect(&mut self.events, "a warning", |event| match event {
-            Event::Warning { error } => Some(error.clone()),
+            Event::Warning { warning } => Some(warning.clone()),
             _ => None,
         })
     }
@@ -131,7 +131,7 @@ fn inv02_inv03_an_expired_replacement_is_refused_while_the_served_certificate_is
     // No file is written. The clock is set to a time at which the served leaf has expired too.
     stage.wall.set(2 * HOUR + 1);
     published(&mut stage.events);
-    assert_eq!(stage.warned(), error, "served for want of a better one");
+    assert_eq!(stage.warned(), error.into(), "served for want of a better one");
     stage.serves(&expired, false);
     assert_eq!(stage.reloader.status().refused, None);
 }

@@ -113,8 +113,8 @@ fn telling(server: ServerBuilder) -> Telling {
     let told = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&told);
     let server = server.on_event(move |event| match event {
-        Event::Warning { error } if error.layer() == Layer::Crl => {
-            sink.lock().unwrap().push(error.to_string())
+        Event::Warning { warning } if warning.layer() == Layer::Crl => {
+            sink.lock().unwrap().push(warning.to_string())
         }
         _ => {}
     });

@@ -79,10 +79,10 @@ fn loaded(server: ServerBuilder) -> (ServerReloader, Vec<String>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&told);
     let server = server.on_event(move |event| {
-        if let Event::Warning { error } = event
-            && error.layer() == Layer::Crl
+        if let Event::Warning { warning } = event
+            && warning.layer() == Layer::Crl
         {
-            sink.lock().unwrap().push(error.to_string());
+            sink.lock().unwrap().push(warning.to_string());
         }
     });
     let server = server.load().unwrap();
@@ -364,8 +364,8 @@ fn inv12_list_of_more_than_4_mib_is_served_and_key_of_as_much_refused() {
     let warned = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&warned);
     let server = world.server(&[&ListSpec::new(1)]).on_event(move |event| {
-        if let Event::Warning { error } = event {
-            sink.lock().unwrap().push(error.to_string());
+        if let Event::Warning { warning } = event {
+            sink.lock().unwrap().push(warning.to_string());
         }
     });
     drop(server.load().unwrap());

@@ -15,7 +15,7 @@ use crate::common::{
 use rows::{CLIENT_AUTH, Row, SERVER_AUTH, authority, rows};
 use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier, sign::CertifiedKey};
 use rustls_reload::{
-    ClientAuth, Error, Event, Layer, Reload, RemovedTrust, ServerReloader, Timing, internal::pem,
+    ClientAuth, Error, Event, Layer, Reload, RemovedTrust, ServerReloader, Timing, Warning, internal::pem,
 };
 use rustls_reload_testkit::Pair;
 use x509::{Signer, basic, key_cert_sign, openssl, purposes};
@@ -25,7 +25,7 @@ fn files<'a>(pair: &'a Pair, bundle: &'a str) -> [NamedFile<'a>; 3] {
 }
 
 /// Loads a server that requires a client of this bundle. Returns it and its warnings.
-fn server(generation: &Generation, bundle: &str) -> Result<(ServerReloader, Vec<Error>), Error> {
+fn server(generation: &Generation, bundle: &str) -> Result<(ServerReloader, Vec<Warning>), Error> {
     let volume = Volume::in_memory(&files(&generation.server, bundle)).private();
     // With the default settle time, a load would wait for files that were just written. Here no
     // writer is left.

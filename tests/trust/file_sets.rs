@@ -220,8 +220,8 @@ fn reporting(server: ServerBuilder) -> (ServerReloader, Arc<Mutex<Vec<String>>>)
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let sink = Arc::clone(&told);
     let server = server.on_event(move |event| match event {
-        Event::Warning { error } if error.layer() == Layer::Crl => {
-            sink.lock().unwrap().push(error.to_string())
+        Event::Warning { warning } if warning.layer() == Layer::Crl => {
+            sink.lock().unwrap().push(warning.to_string())
         }
         _ => {}
     });

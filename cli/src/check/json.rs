@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::{Way, name, role, ways};
-use crate::status::error;
+use crate::status::{error, warning};
 
 /// Returns what `check` found; `result` is `passed`, `warnings` or `refused`, as the exit code
 /// says.
@@ -24,7 +24,7 @@ pub(super) fn of(inspection: &Inspection) -> Value {
     json!({
         "result": result,
         "refused": refused.as_ref().map(error),
-        "warnings": warnings.iter().map(error).collect::<Vec<_>>(),
+        "warnings": warnings.iter().map(warning).collect::<Vec<_>>(),
         "paths": ways(inspection).iter().map(way).collect::<Vec<_>>(),
         "sizes": sizes,
         "chain": certificates("chain", chain),

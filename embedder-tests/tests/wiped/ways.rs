@@ -407,8 +407,9 @@ impl<'f> Bench<'f> {
             let found =
                 builder(bench.dir.path(), &bench.fault, &bench.told).inspect(Duration::from_secs(1 << 30));
             bench.note(format!("{found:?}"));
-            for told in found.warnings.iter().chain(&found.refused) {
-                bench.note(told.to_string());
+            let refused = found.refused.iter().map(ToString::to_string);
+            for told in found.warnings.iter().map(ToString::to_string).chain(refused) {
+                bench.note(told);
             }
             bench.fault.store(NOTHING, Ordering::Relaxed);
             REFUSES.set(false);

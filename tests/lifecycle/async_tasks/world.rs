@@ -214,7 +214,7 @@ impl World {
             .on_event(move |event| match event {
                 Event::Published { .. } => telling.pass(Stage::Event, || stop(&also)),
                 Event::Stopped => telling.pass(Stage::Stopped, || {}),
-                Event::Warning { error } => warned.lock().unwrap().push(error.why().to_owned()),
+                Event::Warning { warning } => warned.lock().unwrap().push(warning.why().to_owned()),
                 _ => {}
             })
             .load_from(disk)

@@ -87,8 +87,8 @@ fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
             }
             Event::Expired { certificate } => (Some(certificate.path.as_path()), Fact::Expired),
             // The model does not know whether the reloader was started.
-            Event::Warning { error } if error.why().contains("never started") => continue,
-            Event::Warning { error } => (error.path(), Fact::Warned(error.layer())),
+            Event::Warning { warning } if warning.why().contains("never started") => continue,
+            Event::Warning { warning } => (warning.path(), Fact::Warned(warning.layer())),
             Event::Degraded { .. } | Event::Restored => {
                 let now = matches!(event, Event::Degraded { .. });
                 same(|| format!("before {event}, degraded"), is_degraded, !now)?;

@@ -127,7 +127,7 @@ impl Build for Numbers {
             if served.is_some_and(|end| wall <= end && number(2) < end) {
                 return Err(why);
             }
-            built.warnings.push(why);
+            built.warnings.push(why.into());
         }
         built.not_before = (wall < number(1)).then(|| at(number(1)));
         built.leaf = Some(described_leaf(digest, at(number(1)), at(number(2))));

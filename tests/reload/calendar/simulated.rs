@@ -216,7 +216,7 @@ impl World {
             Event::Deferred { .. } => 'h',
             Event::Refused { error, .. } if error.layer() == Layer::Validity => 'r',
             Event::Recovered { .. } => 'R',
-            Event::Warning { error } if error.layer() == Layer::Validity => 'w',
+            Event::Warning { warning } if warning.layer() == Layer::Validity => 'w',
             _ => '?',
         };
         told.map(|told| letter(&told.event)).collect()

@@ -63,7 +63,7 @@ impl World {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let told = std::mem::take(&mut *self.told.lock().unwrap());
         let warning = |event| match event {
-            Event::Warning { error } => Some(error.to_string()),
+            Event::Warning { warning } => Some(warning.to_string()),
             _ => None,
         };
         told.into_iter().filter_map(warning).collect()

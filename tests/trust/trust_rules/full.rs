@@ -54,7 +54,7 @@ impl Count {
     }
 
     /// Records whether a build warned about revocation lists.
-    pub fn warnings(&mut self, warnings: &[rustls_reload::Error]) -> bool {
+    pub fn warnings(&mut self, warnings: &[rustls_reload::Warning]) -> bool {
         let warned = warnings.iter().any(|warning| warning.layer() == Layer::Crl);
         self.warned += usize::from(warned);
         warned
