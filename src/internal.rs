@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+#[cfg(feature = "rustls")]
+pub use crate::server::{RevocationPolicy, ServerBuild, client_verifiers};
 use crate::{
     Build, Builder, Error, PathSet, Reloader,
     fs::Fs,
@@ -29,11 +31,13 @@ pub use crate::{
         line::LINE_LIMIT,
     },
 };
+
+/// Returns the SHA-256 digest that fingerprints are.
 #[cfg(feature = "rustls")]
-pub use crate::{
-    pki::sha256::digest as sha256,
-    server::{RevocationPolicy, ServerBuild, client_verifiers},
-};
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    hmac_sha256::Hash::hash(bytes)
+}
 
 /// The reader of revocation lists.
 #[cfg(feature = "rustls")]

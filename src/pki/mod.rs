@@ -4,4 +4,3 @@ pub(crate) mod base64;
 pub(crate) mod crl;
 pub(crate) mod der;
 pub(crate) mod pem;
-pub(crate) mod sha256;

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use hmac_sha256::Hash;
 use rustls::{
     RootCertStore,
     crypto::CryptoProvider,
@@ -24,7 +25,7 @@ use super::{
     signer::Signer,
 };
 use crate::{
-    pki::{crl, der, sha256},
+    pki::{crl, der},
     read::snapshot::{FILE_LIMIT, LIST_FILE_LIMIT, LISTED_BYTES_LIMIT, near_limit},
     report::{
         error::{Error, Layer, Warning},
@@ -452,7 +453,7 @@ impl CrlValidator<'_> {
             let why = format!(
                 "there is no revocation list of {} with the public key {}: {}",
                 name(subject),
-                Fingerprint(sha256::digest(&webpki::spki_for_anchor(anchor))),
+                Fingerprint(Hash::hash(&webpki::spki_for_anchor(anchor))),
                 self.effect_of_no_list()
             );
             warnings.push(Warning::new(Layer::Crl, why));

@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use hmac_sha256::Hash;
 use rustls::{
     Error as TlsError, RootCertStore, ServerConfig,
     crypto::WebPkiSupportedAlgorithms,
@@ -29,7 +30,7 @@ use super::{
 use crate::{
     build::TrustReduction,
     decide::trust::{Epoch, Trust},
-    pki::{der, sha256},
+    pki::der,
     report::{
         error::{Error, Layer},
         event::{Fingerprint, RemovedTrust},
@@ -229,7 +230,7 @@ impl ServerTrust {
         for (anchor, certificate) in roots.roots.iter().zip(certificates) {
             let ca = || RemovedTrust::ClientCa {
                 subject: anchors::subject(&anchor.subject),
-                fingerprint: Fingerprint(sha256::digest(certificate)),
+                fingerprint: Fingerprint(Hash::hash(certificate)),
             };
             self.cas.0.entry(Anchor::of(anchor)).or_insert_with(ca);
         }
@@ -434,7 +435,7 @@ mod tests {
 
     fn gone((name, _, _, certificate): Ca) -> RemovedTrust {
         let subject = super::super::crl::name(&subject(name));
-        RemovedTrust::ClientCa { subject, fingerprint: Fingerprint(sha256::digest(&[certificate])) }
+        RemovedTrust::ClientCa { subject, fingerprint: Fingerprint(Hash::hash(&[certificate])) }
     }
 
     /// Encodes `CN=` and a letter.

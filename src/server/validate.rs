@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hmac_sha256::Hash;
 use rustls::{
     DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore, crypto::CryptoProvider,
     pki_types::CertificateDer, server::ParsedCertificate, sign::CertifiedKey,
@@ -11,7 +12,6 @@ use crate::{
     pki::{
         der,
         pem::{self, content::Content},
-        sha256,
     },
     report::{
         error::{Error, Layer},
@@ -72,7 +72,7 @@ pub(super) fn leaf(path: &Path, certificate: &CertificateDer<'_>) -> Result<Leaf
     let fields = der::fields(certificate)
         .ok_or_else(|| Error::new(Layer::Chain, "the first certificate is malformed").at(path))?;
     Ok(Leaf {
-        fingerprint: Fingerprint(sha256::digest(certificate)),
+        fingerprint: Fingerprint(Hash::hash(certificate)),
         serial: der::serial_hex(fields.serial),
         names: fields.names,
         not_before: fields.not_before,

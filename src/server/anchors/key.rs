@@ -5,6 +5,7 @@
 //! key only if it verifies the same kind of signature by a key of another size or form. Nothing is
 //! concluded about a provider that verifies neither.
 
+use hmac_sha256::Hash;
 use rustls::{
     NamedGroup,
     crypto::CryptoProvider,
@@ -12,10 +13,7 @@ use rustls::{
 };
 
 use super::{BIT_STRING, extensions::dotted};
-use crate::pki::{
-    der::{INTEGER, OID, Reader, SEQUENCE},
-    sha256,
-};
+use crate::pki::der::{INTEGER, OID, Reader, SEQUENCE};
 
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
@@ -142,11 +140,11 @@ fn takes_rsa_of(algorithm: &dyn SignatureVerificationAlgorithm, bits: usize) -> 
     if algorithm.signature_alg_id() != alg_id::RSA_PKCS1_SHA256 || !(512..=65_536).contains(&bits) {
         return false;
     }
-    let message = (0..=u8::MAX).find(|message| sha256::digest(&[*message])[31] & 1 == 1).unwrap_or_default();
+    let message = (0..=u8::MAX).find(|message| Hash::hash(&[*message])[31] & 1 == 1).unwrap_or_default();
     let mut encoded = vec![0xff; length];
     (encoded[0], encoded[1]) = (0, 1);
     let digest = length - 32;
-    encoded[digest..].copy_from_slice(&sha256::digest(&[message]));
+    encoded[digest..].copy_from_slice(&Hash::hash(&[message]));
     encoded[digest - SHA256_INFO.len()..digest].copy_from_slice(SHA256_INFO);
     encoded[digest - SHA256_INFO.len() - 1] = 0;
     // 64, 125 and 216 each reach into the upper half of their 6, 7 or 8 bits. The remainder of the
