@@ -64,7 +64,7 @@ mod storm {
             ["write", dir] => write(Path::new(dir)).map(|()| true),
             ["listen", dir] => listen(Path::new(dir)).map(|()| true),
             [server] => measure(Path::new(server)),
-            _ => Err("one argument is wanted: the binary to measure".into()),
+            _ => Err("expected one argument: the binary to measure".into()),
         };
         match outcome {
             Ok(true) => ExitCode::SUCCESS,

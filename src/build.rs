@@ -55,7 +55,7 @@ pub trait Build: Send + 'static {
             next.warnings.extend(warnings);
             whole = Some(next);
         }
-        whole.ok_or_else(|| Error::new(Layer::Settings, "no sets: there is nothing to load"))
+        whole.ok_or_else(|| Error::new(Layer::Settings, "no file sets: there is nothing to load"))
     }
 
     /// Returns whether the candidate only lacks an end of the served bytes, as a write in progress

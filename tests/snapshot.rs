@@ -174,13 +174,13 @@ fn inv12_links_and_names_are_followed_up_to_their_limits_and_refused_beyond() {
         disk.link(&format!("link{i}"), &format!("link{}", i + 1));
     }
     assert_eq!(texts(&disk.look(&["link40"])), ["end"]);
-    let why = "more than 40 links to follow: a link loop?".to_owned();
+    let why = "more than 40 links to follow: perhaps a link loop".to_owned();
     assert_eq!(failed(&disk.look(&["link41"])), (disk.path("link1"), false, why));
     disk.mkdir("a");
     let on_the_way = disk.root.components().count() - 1;
     let names = |count: usize| "a/../".repeat(count - on_the_way - 1) + "link0";
     assert_eq!(texts(&disk.look(&[&names(512)])), ["end"]);
-    let why = "more than 512 names to look up: a link loop?".to_owned();
+    let why = "more than 512 names to look up: perhaps a link loop".to_owned();
     assert_eq!(failed(&disk.look(&[&names(513)])), (disk.path("link0"), false, why));
 }
 
@@ -196,16 +196,17 @@ fn inv11_what_is_no_file_or_no_directory_is_named_where_it_lies() {
     disk.link("fifo", "to_fifo");
     mknodat(CWD, disk.path("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
     for (name, at, why) in [
-        ("to_dir", "dir", "a directory where a regular file is wanted"),
-        ("dir/.", "dir/.", "a directory where a regular file is wanted"),
-        ("dir/..", "dir/..", "a directory where a regular file is wanted"),
-        ("to_file/name", "file", "a regular file where a directory is wanted"),
+        ("to_dir", "dir", "a directory where a regular file is expected"),
+        ("dir/.", "dir/.", "a directory where a regular file is expected"),
+        ("dir/..", "dir/..", "a directory where a regular file is expected"),
+        ("to_file/name", "file", "a regular file where a directory is expected"),
         (
             "to_fifo",
             "fifo",
-            "a pipe where a regular file is wanted: each reload reads again, so write the content to a regular file",
+            "a pipe where a regular file is expected: each reload reads the file again, so write the \
+             content to a regular file",
         ),
-        ("to_fifo/name", "fifo", "a pipe where a directory is wanted"),
+        ("to_fifo/name", "fifo", "a pipe where a directory is expected"),
         ("to_dir/none", "dir/none", "cannot find: No such file or directory (os error 2)"),
         ("none/name", "none", "cannot find: No such file or directory (os error 2)"),
     ] {
@@ -279,7 +280,7 @@ fn inv01_what_moves_between_two_look_ups_tears_the_attempt() {
         let there = Arc::clone(&disk);
         // All files are open, and the last is about to be read.
         let look = disk.look_before(&names, None, (Verb::Read, 2), move || happens(&there));
-        let why = "another at each look-up".to_owned();
+        let why = "replaced between two lookups".to_owned();
         assert_eq!(failed(&look), (disk.path(at), true, why), "{at}");
         assert!(look.files.is_err_and(|failure| failure.is_torn()));
     }
@@ -306,7 +307,7 @@ fn inv11_a_name_that_is_found_after_all_tears_the_attempt() {
     let there = Arc::clone(&disk);
     // The symlink is about to be looked up again.
     let look = disk.look_before(&["link"], None, (Verb::ReadLink, 2), move || there.write("none", ""));
-    assert_eq!(failed(&look), (disk.path("none"), true, "another at each look-up".to_owned()));
+    assert_eq!(failed(&look), (disk.path("none"), true, "replaced between two lookups".to_owned()));
     assert!(!failed(&disk.look(&["none/more"])).1, "it is a file, and stays one");
 }
 
@@ -339,7 +340,7 @@ fn inv01_a_file_that_is_another_once_it_is_open_is_not_read() {
     disk.write("file", "text");
     let there = Arc::clone(&disk);
     let look = disk.look_before(&["file"], None, (Verb::Open, 1), move || there.write("file", "longer text"));
-    let why = "found, but another file is opened, or one of another length or time".to_owned();
+    let why = "the file was replaced or changed between its lookup and its open".to_owned();
     assert_eq!(failed(&look), (disk.path("file"), true, why));
 }
 
@@ -444,7 +445,7 @@ fn inv01_what_was_a_link_is_read_as_what_it_is_now() {
         there.rename("link", "three");
         there.rename("two", "link");
     });
-    let why = "found, but another directory is opened".to_owned();
+    let why = "the directory was replaced between its lookup and its open".to_owned();
     assert_eq!(failed(&look), (disk.path("link"), true, why));
 }
 
@@ -483,7 +484,7 @@ fn inv11_two_attempts_are_torn_alike_only_where_nothing_has_moved() {
     let told = |failure: Failure| (failure.clone().for_good().to_string(), failure.to_string());
     let path = disk.path("file").display().to_string();
     let why = "found, but cannot open: entity not found";
-    let changing = format!("changing: {path}: the files change while they are read");
+    let changing = format!("changing: {path}: the files changed while they were read");
     assert_eq!(told(first.files.expect_err("torn")), (format!("read: {path}: {why}"), changing));
 }
 
@@ -522,7 +523,7 @@ fn a_directory_is_its_files_in_the_order_of_their_names_behind_all_paths() {
             there.write("d/late", "4");
         }
     });
-    assert_eq!(failed(&look), (disk.path("d"), true, "another at each look-up".to_owned()));
+    assert_eq!(failed(&look), (disk.path("d"), true, "replaced between two lookups".to_owned()));
     // A file that cannot be read fails the attempt, and is named by its path.
     disk.link("none", "d/nowhere");
     let told = look_in_d(&disk, &["f"], |_| {}).1.files.expect_err("it failed").to_string();

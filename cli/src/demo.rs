@@ -34,7 +34,7 @@ const KEEP_PAUSE: Duration = Duration::from_secs(3);
 /// Arguments of `demo`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Then go on publishing every three seconds until ctrl-c
+    /// Afterwards keep publishing every three seconds until ctrl-c
     #[arg(long)]
     keep: bool,
 }
@@ -45,14 +45,14 @@ pub(crate) async fn demo(args: Args) -> Result<(), Failure> {
     let dir = private_dir()?;
     let mut demo = tokio::select! {
         demo = Demo::start(dir.path()) => demo?,
-        () = shutdown.recv() => return Err("ended before anything was seen".into()),
+        () = shutdown.recv() => return Err("a signal ended the demo before its first observation".into()),
     };
     tokio::select! {
         outcome = demo.three_updates() => outcome?,
-        () = shutdown.recv() => return Err("ended before everything was seen".into()),
+        () = shutdown.recv() => return Err("a signal ended the demo before its last observation".into()),
     }
     if args.keep {
-        report(format_args!("\ngoing on every {} s until ctrl-c", KEEP_PAUSE.as_secs()))?;
+        report(format_args!("\npublishing every {} s until ctrl-c", KEEP_PAUSE.as_secs()))?;
         tokio::select! {
             outcome = demo.keep_on() => outcome?,
             () = shutdown.recv() => {}
@@ -102,8 +102,8 @@ impl Demo {
             server.reloader.status().watched.len()
         ))?;
         report(format_args!(
-            "look yourself (--keep leaves the time to):\n  openssl s_client -connect {address} -servername localhost \
-             -CAfile {} </dev/null | openssl x509 -noout -serial -enddate\n",
+            "watch it yourself (with --keep there is time for it):\n  openssl s_client -connect {address} \
+             -servername localhost -CAfile {} </dev/null | openssl x509 -noout -serial -enddate\n",
             publisher.ca_file().display(),
         ))?;
         let client = Client::new(publisher.authority(), "localhost", address)?;
@@ -125,7 +125,9 @@ impl Demo {
             "the connection opened first is still served generation 1",
         )?;
         report(format_args!(
-            "\nok: two good updates were served, the broken one was refused and told while the old pair went on,\n\
+            "\n\
+             ok: two good updates were served, the broken one was rejected and reported while the old pair \
+             stayed served,\n\
              and the connection opened before them still answers"
         ))
     }
@@ -175,15 +177,15 @@ impl Demo {
         let after = renamed.elapsed();
         let leaf = self.client.connect().await?.leaf;
         self.row(update.name(), &new.leaf, Some(after), &leaf)?;
-        let Event::Refused { error, generation, .. } = refused else { return Err("not a refusal".into()) };
+        let Event::Refused { error, generation, .. } = refused else { return Err("not a rejection".into()) };
         let layer = match update {
             Update::ForeignKey => Layer::Match,
             _ => Layer::Pem,
         };
         expect(leaf == self.served, "the old leaf is served")?;
-        expect(generation == self.generation, "the generation stands")?;
-        expect(error.layer() == layer, "the layer that should refuse it did")?;
-        expect(self.server.reloader.status().refused.is_some(), "the status has the refusal")
+        expect(generation == self.generation, "the generation is unchanged")?;
+        expect(error.layer() == layer, "the expected layer rejected it")?;
+        expect(self.server.reloader.status().refused.is_some(), "the status has the rejection")
     }
 
     /// Waits for the first event that `wanted` takes.
@@ -197,7 +199,7 @@ impl Demo {
                     return Ok(event);
                 }
                 let other = matches!(event, Event::Published { .. } | Event::Refused { .. });
-                expect(!other, "nothing else is published or refused")?;
+                expect(!other, "nothing else is published or rejected")?;
             }
             Err("the events have ended".into())
         };

@@ -1,11 +1,12 @@
-//! The files of a server, as arguments: the same for all commands, so that what was checked is what is served.
+//! The files of a server, as arguments. All commands share them, so that `check` loads what `serve`
+//! serves.
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use rustls_reload::{ClientAuth, ServerBuilder, ServerReloader};
 
-/// What to serve.
+/// Arguments that name the files and the settings of a server.
 #[derive(clap::Args)]
 pub(crate) struct Files {
     /// The certificate chain, PEM, leaf first
@@ -14,11 +15,11 @@ pub(crate) struct Files {
     /// The private key of the leaf, PEM; it may be the same file
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// A further pair for clients that name one of its servers, by the names given or by those of its leaf; can be given
-    /// several times
+    /// An additional pair, for clients whose SNI is one of the given names, or without names one of
+    /// its leaf's; repeatable
     #[arg(long, value_name = "CERT,KEY[,NAME...]", value_parser = pair)]
     pair: Vec<Pair>,
-    /// Refuse clients that name no server, or one that no pair holds, instead of showing them the first pair
+    /// Reject clients that send no SNI, or one that matches no pair, instead of serving the first pair
     #[arg(long)]
     strict_names: bool,
     /// The CAs that client certificates are verified against, PEM
@@ -26,71 +27,73 @@ pub(crate) struct Files {
     client_ca: Option<PathBuf>,
     /// Load the client CAs as a file set of their own, not with the first pair
     ///
-    /// A broken bundle then does not keep the certificate from being renewed, nor a broken certificate the bundle.
-    /// The revocation lists in the directory of the bundle are in its set.
+    /// A broken bundle then does not block the renewal of the certificate, nor a broken certificate
+    /// that of the bundle. The revocation lists in the directory of the bundle are in its set.
     #[arg(long, requires = "client_ca")]
     separate_client_ca: bool,
-    /// A file of revocation lists of those CAs, DER or PEM; can be given several times
+    /// A file of revocation lists of those CAs, DER or PEM; repeatable
     ///
-    /// A file in the directory of the client CAs is in their set. The files of any other directory are a file set of their
-    /// own: a broken one refuses that set only. Directories are compared as they are given; links are not followed.
+    /// A file in the directory of the client CAs is in their set. The files of any other directory
+    /// are a file set of their own: a broken file rejects that set only. Directories are compared as
+    /// they are given; links are not followed.
     #[arg(long, value_name = "FILE", requires = "client_ca", group = "crls")]
     crl: Vec<PathBuf>,
-    /// A directory of which every file is one of revocation lists, names that begin with a dot left out; can be given several
-    /// times
+    /// A directory of revocation lists, except files whose names begin with a dot; repeatable
     ///
-    /// Each directory is a file set of its own: a broken file in it refuses that set only.
+    /// Each directory is a file set of its own: a broken file in it rejects that set only.
     #[arg(long, value_name = "DIR", requires = "client_ca", group = "crls")]
     crl_dir: Vec<PathBuf>,
     /// Load all revocation lists in one file set with the client CAs, wherever they are
     #[arg(long, requires = "crls")]
     crls_with_client_ca: bool,
-    /// What becomes of clients that only expired revocation lists cover, or whose intermediate only such lists cover
+    /// Policy for clients that only expired revocation lists cover, or whose intermediate only such
+    /// lists cover
     #[arg(long, value_enum, requires = "crls", default_value = "refuse")]
     crl_expired: Expired,
-    /// What becomes of clients that no revocation list covers, or whose intermediate none covers
+    /// Policy for clients that no revocation list covers, or whose intermediate none covers
     #[arg(long, value_enum, requires = "crls", default_value = "refuse")]
     crl_unknown: Unknown,
-    /// Ask for the revocation of the client's own certificate only, not of the intermediates above it
+    /// Check the revocation of the client's own certificate only, not of its intermediates
     #[arg(long, requires = "crls")]
     crl_leaf_only: bool,
-    /// What is asked of clients
+    /// Whether a client needs a certificate
     #[arg(long, value_enum, requires = "client_ca", default_value = "required")]
     client_auth: Mode,
-    /// By how many seconds this machine's clock may be wrong, either way
+    /// Seconds by which this machine's clock may be wrong, in either direction
     ///
-    /// A new certificate is taken up so much after its notBefore, and refused as expired so much before its notAfter: it is
-    /// served only once it is valid whatever the time really is. The dates of client certificates and of revocation lists go
-    /// by the clock as it is.
+    /// A new certificate is published that long after its notBefore at the earliest, and rejected as
+    /// expired from that long before its notAfter. So it is served only while it is valid by the true
+    /// time. The dates of client certificates and of revocation lists are compared with the clock as
+    /// it is.
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     clock_skew: u32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
-    /// A client may have a certificate; if it has one, that is verified
+    /// A client may present a certificate; if it does, the certificate is verified
     Optional,
-    /// A client without a valid certificate is refused
+    /// A client without a valid certificate is rejected
     Required,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Expired {
-    /// They are refused
+    /// They are rejected
     Refuse,
-    /// The list counts as before
+    /// An expired list is used like a valid one
     Use,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Unknown {
-    /// They are refused
+    /// They are rejected
     Refuse,
-    /// They are let in
+    /// They are accepted
     Allow,
 }
 
-/// A further pair; without names it has those of its leaf.
+/// An additional pair. Without names it has those of its leaf.
 #[derive(Clone)]
 struct Pair {
     cert: PathBuf,
@@ -104,12 +107,12 @@ fn pair(text: &str) -> Result<Pair, &'static str> {
         (Some(cert), Some(key)) if !cert.is_empty() && !key.is_empty() => {
             Ok(Pair { cert: cert.into(), key: key.into(), names: parts.map(str::to_owned).collect() })
         }
-        _ => Err("a chain and its key are wanted, as in CERT,KEY or CERT,KEY,a.example,*.b.example"),
+        _ => Err("expected a chain and its key, as in CERT,KEY or CERT,KEY,a.example,*.b.example"),
     }
 }
 
 impl Files {
-    /// The settings of a server of these files.
+    /// Returns the builder of a server of these files.
     pub(crate) fn builder(&self) -> ServerBuilder {
         let skew = Duration::from_secs(self.clock_skew.into());
         let builder = ServerReloader::builder(&self.cert, &self.key).clock_skew(skew);

@@ -47,7 +47,7 @@ pub(crate) fn answer<B>(
 /// Returns why the next change of the files would not be served; `None` if it would.
 fn unhealthy(status: &Status) -> Option<String> {
     match status.stalled_since {
-        _ if !status.running => Some("the files are not watched\n".to_owned()),
+        _ if !status.running => Some("reloading does not run: no change of the files is served\n".to_owned()),
         Some(since) => {
             Some(format!("reloading hangs: no snapshot of the files has ended since {}\n", Timestamp(since)))
         }
@@ -98,7 +98,7 @@ mod tests {
         fs::write(&key, &pair.key).unwrap();
         let reloader = ServerReloader::builder(&chain, &key).load().unwrap();
         let mut status = reloader.status();
-        assert_eq!(unhealthy(&status).unwrap(), "the files are not watched\n");
+        assert_eq!(unhealthy(&status).unwrap(), "reloading does not run: no change of the files is served\n");
         status.running = true;
         assert_eq!(unhealthy(&status), None);
         status.stalled_since = Some(Duration::from_secs(1_700_000_000));

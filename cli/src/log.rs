@@ -115,7 +115,7 @@ impl Log {
                 text.push('\n');
             }
             if lost > 0 {
-                text += &format!("{lost} log lines were lost here: stderr did not take them in time\n");
+                text += &format!("{lost} log lines were lost here: stderr did not accept them in time\n");
             }
             let count = text.len();
             text += &line;
@@ -332,7 +332,7 @@ mod tests {
         let all: String = taken.try_iter().collect();
         let mut wanted = vec![
             "first".to_owned(),
-            "989 log lines were lost here: stderr did not take them in time".to_owned(),
+            "989 log lines were lost here: stderr did not accept them in time".to_owned(),
         ];
         wanted.extend((989..1_000).map(|number| format!("line {number}")));
         assert_eq!(all.lines().collect::<Vec<_>>(), wanted);
@@ -395,7 +395,7 @@ mod tests {
     /// Checks: INV-15. Engine: generated, exhaustive over where the second line breaks off.
     #[test]
     fn inv15_counts_of_lost_lines_add_up_wherever_a_write_fails() {
-        let line_lost = "1 log lines were lost here: stderr did not take them in time\n";
+        let line_lost = "1 log lines were lost here: stderr did not accept them in time\n";
         for at in 1..line_lost.len() + 3 {
             let (written, taken) = mpsc::channel();
             let log: &'static Log = Box::leak(Box::new(Log::new(1_000)));
@@ -409,7 +409,7 @@ mod tests {
             }
             let text: String = taken.try_iter().collect();
             let counts = text.lines().filter_map(|line| {
-                line.strip_suffix(" log lines were lost here: stderr did not take them in time")
+                line.strip_suffix(" log lines were lost here: stderr did not accept them in time")
             });
             let sum: u64 = counts.map(|count| count.parse::<u64>().unwrap()).sum();
             assert_eq!((sum, log.lock().queue.lost_in_all), (2, 2), "{at}: {text:?}");

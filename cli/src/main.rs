@@ -38,37 +38,43 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  ended as asked: by SIGTERM or SIGINT, the check passed without a warning, or the demo saw everything it promises
-  1  failed: the load was refused, the address is not free, the demo saw something else
+const EXIT_CODES: &str = "Exit codes:
+  0  success: ended by SIGTERM or SIGINT, check passed without \
+                          warnings, or demo saw what it promises
+  1  failure: the load was rejected, the \
+                          address is in use, or demo saw something else
   2  the arguments are wrong
-  3  the check passed, with warnings
+  3  \
+                          check passed, with warnings
 
-The reports of check and demo go to stdout, everything else to stderr.";
+The reports of check and demo go to stdout, \
+                          everything else to stderr.";
 
 #[derive(Subcommand)]
 enum Command {
     #[command(after_help = EXIT_CODES)]
-    /// Serve HTTPS and tell on stderr of each reload and each refusal
+    /// Serve HTTPS, and report each reload and each rejection on stderr
     ///
-    /// `GET /` tells what its connection was served, `GET /status` everything as JSON (paths
-    /// included), `GET /healthz` whether the files are watched and no snapshot of them is overdue.
-    /// SIGHUP looks at once and takes what it finds for finished.
+    /// `GET /` returns the certificate and generation of its connection, `GET /status` the whole
+    /// status as JSON (paths included), `GET /healthz` 200 while reloading runs and no
+    /// snapshot of them is overdue, else 503. SIGHUP reloads at once, without waiting until the
+    /// files are unchanged for the settle time.
     Serve(serve::Args),
     #[command(after_help = EXIT_CODES)]
-    /// Tell what a server of these files would load and watch, and what is wrong with them
+    /// Report what a server would load from these files and watch, and what is wrong with them
     ///
-    /// Loads the files as `serve` does and tells layer by layer what was found: the links to each file, the certificates,
-    /// the kind of the key, whether they match, the client CAs and their revocation lists, a handshake in memory, the
-    /// directories watched. A refusal comes last, naming layer and path. Warnings tell what a server would start with all the same.
+    /// Loads the files as `serve` does and reports layer by layer: the links to each file, the
+    /// certificates, the kind of the key, whether they match, the client CAs and their revocation
+    /// lists, a handshake in memory, and the watched directories. A rejection comes last and names
+    /// layer and path. A server starts in spite of warnings.
     Check(check::Args),
     #[cfg(feature = "demo")]
     #[command(after_help = EXIT_CODES)]
-    /// Rotate a throw-away certificate under a running server, with a client looking on
+    /// Rotate a throw-away certificate under a running server while a client connects
     ///
-    /// Serves a throw-away pair on loopback, from a temporary directory laid out as kubelet does, and publishes a good, a
-    /// broken and a good update. Succeeds only if the client saw what is promised.
+    /// Serves a throw-away pair on loopback, from a temporary directory laid out as kubelet does,
+    /// and publishes a good, a broken and a good update. Succeeds only if the client saw the good
+    /// ones and never the broken one.
     Demo(demo::Args),
 }
 
@@ -89,7 +95,7 @@ fn main() -> ExitCode {
 
 fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     signals::unblock()?;
-    log::start().map_err(|error| format!("no thread for the log: {error}"))?;
+    log::start().map_err(|error| format!("cannot start the thread of the log: {error}"))?;
     let log_panic = panic::take_hook();
     // Without a thread tokio panics, and then waits for ever for the threads that it has. The hook
     // ends the process first.

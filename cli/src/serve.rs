@@ -23,12 +23,12 @@ const LAST_LIMIT: Duration = END_LIMIT.saturating_add(Duration::from_secs(1));
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443", value_parser = host_and_port)]
     listen: String,
-    /// Tell when the served certificate ends within so many days, once for each of these
+    /// Days before the end of the served certificate at which to report it, each once
     ///
-    /// Unless it is given: 30, 7 and 1, but not before five sixths of a certificate's validity are over.
+    /// The default is 30, 7 and 1, but not before five sixths of a certificate's validity are over.
     #[arg(long, value_name = "DAYS", value_delimiter = ',')]
     expiry_days: Option<Vec<u32>>,
 }
@@ -40,7 +40,7 @@ fn host_and_port(text: &str) -> Result<String, &'static str> {
         text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
     match port {
         Some(Ok(_)) => Ok(text.to_owned()),
-        _ => Err("an address and a port are wanted, as in 127.0.0.1:8443 or [::1]:8443"),
+        _ => Err("expected an address and a port, as in 127.0.0.1:8443 or [::1]:8443"),
     }
 }
 
@@ -64,7 +64,10 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
         log_line(format_args!("watching {}", dir.display()));
     }
     for dir in status.unwatched {
-        log_line(format_args!("not watching {}: it may be searched but not read", dir.display()));
+        log_line(format_args!(
+            "not watching {}: it may be searched but not read, the next poll finds its changes",
+            dir.display()
+        ));
     }
     log_line(format_args!("at most {} connections at a time", server.limit()));
     log_line(format_args!("listening on https://{} (process {})", server.address, std::process::id()));
@@ -88,9 +91,10 @@ async fn end_on_signal(mut shutdown: ShutdownSignals, end: oneshot::Sender<()>) 
     // The receiver is dropped only when the server has ended.
     let _ = end.send(());
     tokio::select! {
-        () = shutdown.recv() => log_line("a second signal: ended at once"),
+        () = shutdown.recv() => log_line("second signal: the process ends at once"),
         () = tokio::time::sleep(LAST_LIMIT) => {
-            log_line(format_args!("ended {} s after the signal: something hangs", LAST_LIMIT.as_secs()));
+            let limit = LAST_LIMIT.as_secs();
+            log_line(format_args!("the server did not end within {limit} s of the signal: the process ends"));
         }
     }
     log::flush();
@@ -105,8 +109,8 @@ async fn reload_on_hangup(mut hangups: ReloadSignals, reloader: ServerReloader) 
         match reloader.reload().await {
             Reload::Reloaded => log_line("SIGHUP: reloaded"),
             Reload::Unchanged => log_line("SIGHUP: unchanged"),
-            Reload::Deferred(date) => log_line(format_args!("SIGHUP: held until {}", Timestamp(date))),
-            Reload::Refused(error) => log_line(format_args!("SIGHUP: refused: {error}")),
+            Reload::Deferred(date) => log_line(format_args!("SIGHUP: deferred until {}", Timestamp(date))),
+            Reload::Refused(error) => log_line(format_args!("SIGHUP: rejected: {error}")),
             other => log_line(format_args!("SIGHUP: {other:?}")),
         }
     }

@@ -102,7 +102,7 @@ impl Server {
     /// Returns if the server ends by itself, which is a bug.
     pub(crate) async fn ended(&mut self) -> Failure {
         match (&mut self.accepting).await {
-            Ok(()) => "the server has ended by itself".into(),
+            Ok(()) => "the server ended without a signal".into(),
             Err(error) => error.into(),
         }
     }
@@ -123,7 +123,7 @@ impl Server {
 async fn on_thread<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Failure> {
     let (sender, receiver) = oneshot::channel();
     let spawned = thread::Builder::new().name("start".to_owned()).spawn(move || drop(sender.send(work())));
-    spawned.map_err(|error| format!("no thread for the start: {error}"))?;
+    spawned.map_err(|error| format!("cannot start the thread of the first load: {error}"))?;
     Ok(receiver.await?)
 }
 
@@ -157,7 +157,7 @@ async fn accept(listener: TcpListener, clients: Clients, mut stop: watch::Receiv
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(END_LIMIT, all).await.is_err() {
-        log_line(format_args!("{} connections did not end in time and are cut", connections.len()));
+        log_line(format_args!("{} connections did not end in time and are closed", connections.len()));
         connections.shutdown().await;
     }
 }
@@ -178,7 +178,9 @@ async fn next(
             Ok((stream, _)) => {
                 if failures > 0 {
                     let seconds = start.elapsed().as_secs_f32();
-                    log_line(format_args!("accepting again, after {failures} failures in {seconds:.1} s"));
+                    log_line(format_args!(
+                        "accepting connections again, after {failures} failures in {seconds:.1} s"
+                    ));
                 }
                 return Some((stream, permit));
             }
@@ -191,7 +193,8 @@ async fn next(
             Err(error) => {
                 if failures == 0 {
                     log_line(format_args!(
-                        "cannot accept connections: {error}; trying again until that is over"
+                        "cannot accept connections: {error}; retrying until it works, open connections stay \
+                         served"
                     ));
                 }
                 failures += 1;

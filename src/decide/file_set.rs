@@ -307,7 +307,7 @@ impl InitialSettle {
         let since = match &before {
             Some(PreviousRead::Consistent(old, since)) if set.is_unchanged_since(old) => *since,
             _ if late => {
-                let why = "the files do not hold still";
+                let why = "the files keep changing";
                 return Err(Error::new(Layer::Changing, why).at(paths.name()));
             }
             // Counted from the end of this snapshot to the begin of the next: either may be slow

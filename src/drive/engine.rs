@@ -333,7 +333,13 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                         // Every snapshot finds the directory and no attempt can watch it. The
                         // directory is polled instead, since the loop would otherwise never end.
                         Some(dir) => {
-                            fault = Some(Error::new(Layer::Watch, "found, but not to be watched").at(dir))
+                            fault = Some(
+                                Error::new(
+                                    Layer::Watch,
+                                    "each snapshot finds the directory, but it cannot be watched",
+                                )
+                                .at(dir),
+                            )
                         }
                         // The directories of this snapshot are armed, but may have changed before
                         // that.
@@ -457,7 +463,10 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 };
                 let made = match &mut self.make_watcher {
                     Some(make) => Watch::new(make, hint),
-                    None => Err(Error::new(Layer::Watch, "built without file events")),
+                    None => Err(Error::new(
+                        Layer::Watch,
+                        "no watcher is configured, or the feature `notify` is off",
+                    )),
                 };
                 match made {
                     Ok(watch) => {
@@ -485,8 +494,8 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             denied.iter().filter(|dir| !known.contains(dir)).cloned().collect::<Vec<_>>()
         };
         for dir in news {
-            let why =
-                "it may be searched but not read, and so not be watched: a change of it waits for the poll";
+            let why = "the directory may be searched but not read, so it cannot be watched: the next poll \
+                       finds its changes";
             shared.report(Event::Warning { warning: Warning::new(Layer::Watch, why).at(dir) });
         }
         Some(armed)

@@ -314,7 +314,12 @@ pub struct StopTimeout;
 
 impl fmt::Display for StopTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the reload worker did not end within {} s and was left behind", STOP_LIMIT.as_secs())
+        write!(
+            f,
+            "the reload worker did not end within {} s: a read, a build or a callback hangs. It publishes \
+             nothing any more",
+            STOP_LIMIT.as_secs()
+        )
     }
 }
 

@@ -376,7 +376,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
             // A start may have come meanwhile.
             if state.runs == 0 && state.asked == 0 {
                 drop(state);
-                let why = "a handshake is served, but reloading was never started: call `start`";
+                let why = "handshakes are served, but reloading was never started, so no change of the \
+                           files is served: call `start`";
                 shared.report(Event::Warning { warning: Warning::new(Layer::Settings, why) });
             }
         };

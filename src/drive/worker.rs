@@ -101,7 +101,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         }) {
             // The thread ends without an answer only if it panics.
             Ok(answer) => answer.await.unwrap_or(Reload::Stopped),
-            Err(error) => Reload::Refused(no_thread("a reload by hand", error)),
+            Err(error) => Reload::Refused(no_thread("a manual reload", error)),
         }
     }
 }

@@ -102,8 +102,8 @@ pub fn key(text: &[u8]) -> Result<Key, Error> {
             Kind::Key => {
                 if let Some(first) = found {
                     let why = format!(
-                        "a second private key, beside that of line {}: which one is meant is not guessed, leave one in the \
-                         file (`openssl pkey -in old -out new` writes the first)",
+                        "a second private key, the first one is on line {}: leave one in the file (`openssl \
+                         pkey -in old -out new` writes the first)",
                         first.line
                     );
                     return refused(section.line, &why);
@@ -120,8 +120,8 @@ pub fn key(text: &[u8]) -> Result<Key, Error> {
         if holds(section.text, b"ENCRYPTED") {
             return refused(section.line, ENCRYPTED);
         }
-        let why = "the private key has the header lines of an encryption and is not encrypted: remove the lines between BEGIN \
-                   and the base64";
+        let why = "the private key has the header lines of an encrypted key and is not encrypted: remove \
+                   the lines between BEGIN and the base64";
         return refused(section.line, why);
     }
     let der = decode(section, Layer::Key, "the private key")?;
@@ -171,12 +171,12 @@ fn none(sections: &[Section<'_>], layer: Layer, wanted: &str) -> Error {
     let Some(first) = sections.first() else { return Error::new(layer, format!("no {wanted} in the file")) };
     let hint = match (first.kind(), layer) {
         (Kind::Key | Kind::EncryptedKey, Layer::Pem) | (Kind::Certificate, Layer::Key) => {
-            ": were the paths of the certificate and the key exchanged?"
+            ": perhaps the paths of the certificate and the key are exchanged"
         }
         _ if first.label.ends_with("REQUEST") && layer == Layer::Pem => {
-            ": the certificate is what the CA answers to the request"
+            ": a certificate request is no certificate, the CA returns the certificate for it"
         }
-        _ if first.label.ends_with("PUBLIC KEY") => ": a public key alone is of no use here",
+        _ if first.label.ends_with("PUBLIC KEY") => ": a public key alone cannot be used here",
         _ => "",
     };
     let why = format!("no {wanted} in the file, it begins with a section {}{hint}", quoted(first.label));
@@ -186,7 +186,8 @@ fn none(sections: &[Section<'_>], layer: Layer, wanted: &str) -> Error {
 fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
     let hint = match section.label {
         "TRUSTED CERTIFICATE" => {
-            ": its trust settings would be passed over, `openssl x509 -in old -out new` writes the certificate without them"
+            ": its trust settings would be ignored, `openssl x509 -in old -out new` writes the certificate \
+             without them"
         }
         "PKCS7" | "CMS" | "PKCS #7 SIGNED DATA" => {
             ": `openssl pkcs7 -print_certs -in old -out new` writes its certificates"
@@ -203,7 +204,7 @@ fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
         }
         _ => "",
     };
-    let why = format!("a section {} where {wanted} is wanted{hint}", quoted(section.label));
+    let why = format!("a section {} where {wanted} is expected{hint}", quoted(section.label));
     Error::on_line(Layer::Pem, section.line, why)
 }
 

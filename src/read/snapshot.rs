@@ -173,9 +173,8 @@ pub(crate) fn absolute(path: impl AsRef<Path>) -> Result<PathBuf, Error> {
 /// Returns the warning about a file whose length has reached 80 % of its limit: beyond the limit,
 /// each update is rejected.
 pub(crate) fn near_limit(limit: u64, length: usize) -> Option<String> {
-    (length as u64 >= limit / 5 * 4).then(|| {
-        format!("{length} bytes are close to the limit of {limit}: with more than that, updates are refused")
-    })
+    (length as u64 >= limit / 5 * 4)
+        .then(|| format!("{length} bytes are close to the limit of {limit}: above it, updates are rejected"))
 }
 
 /// Returns whether an entry of this name belongs to the set where all files of its directory do.
@@ -270,7 +269,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Torn { at, .. } => {
-                Self::new(Layer::Changing, "the files change while they are read").at(at)
+                Self::new(Layer::Changing, "the files changed while they were read").at(at)
             }
             Failure::Unreadable { path, at, why, source } => {
                 let way = if path == at { String::new() } else { format!(" (at {})", at.display()) };
@@ -377,7 +376,7 @@ enum Resolved {
     File(usize),
     /// The node of a directory, where one is wanted.
     Opened(usize),
-    /// A directory where a regular file is wanted.
+    /// A directory where a regular file is expected.
     Dir(PathBuf),
 }
 
@@ -531,7 +530,7 @@ impl<F: Fs> Attempt<'_, F> {
 
     /// Walks one path to the entry of its file.
     fn file(&mut self, path: &Path) -> Result<usize, EntryError> {
-        let wanted = "a directory where a regular file is wanted";
+        let wanted = "a directory where a regular file is expected";
         match self.resolve(path, false)? {
             Resolved::File(index) => Ok(index),
             Resolved::Dir(at) => Err(EntryError::fault(at, wanted)),
@@ -578,7 +577,7 @@ impl<F: Fs> Attempt<'_, F> {
             let index = self.look_up(parent, &name, as_directory)?;
             let at = || self.walk.entries[index].path.clone();
             if lookups > LOOKUP_LIMIT {
-                let why = format!("more than {LOOKUP_LIMIT} names to look up: a link loop?");
+                let why = format!("more than {LOOKUP_LIMIT} names to look up: perhaps a link loop");
                 return Err(EntryError::fault(at(), why));
             }
             if let Some(trace) = self.walk.traces.last_mut() {
@@ -587,7 +586,7 @@ impl<F: Fs> Attempt<'_, F> {
             let seen = &self.walk.entries[index].seen;
             links += usize::from(matches!(seen, Lookup::Link(..)) || self.entries[index].followed);
             if links > LINK_LIMIT {
-                let why = format!("more than {LINK_LIMIT} links to follow: a link loop?");
+                let why = format!("more than {LINK_LIMIT} links to follow: perhaps a link loop");
                 return Err(EntryError::fault(at(), why));
             }
             match seen {
@@ -606,12 +605,12 @@ impl<F: Fs> Attempt<'_, F> {
                 Lookup::Node(stat) if stat.kind == Kind::Dir => return Ok(Resolved::Dir(at())),
                 Lookup::Node(stat) => {
                     let wanted = if as_directory { "a directory" } else { "a regular file" };
-                    let why = format!("{} where {wanted} is wanted", stat.kind.name());
+                    let why = format!("{} where {wanted} is expected", stat.kind.name());
                     // A pipe or device may never return the same bytes twice, or may wait for a
                     // writer.
                     let hint = match stat.kind {
                         Kind::Other(_) if !as_directory => {
-                            ": each reload reads again, so write the content to a regular file"
+                            ": each reload reads the file again, so write the content to a regular file"
                         }
                         _ => "",
                     };
@@ -672,7 +671,7 @@ impl<F: Fs> Attempt<'_, F> {
         stop.map_or(Ok(self.entries.len() - 1), Err)
     }
 
-    /// Opens `name` where a directory is wanted. Most often it is one, and needs no stat before.
+    /// Opens `name` where a directory is expected. Most often it is one, and needs no stat before.
     fn directory(&mut self, parent: usize, name: &OsStr, path: &Path, wanted: bool) -> Option<(Stat, usize)> {
         let dir = wanted.then(|| self.fs.open_dir(&self.nodes[parent].dir, name).ok()).flatten()?;
         // Where it is not pinned another entry may have taken its place since.
@@ -729,7 +728,10 @@ impl<F: Fs> Attempt<'_, F> {
         let stat = self.fs.stat_dir(&dir).map_err(|error| EntryError::failed(&path, "stat", error))?;
         let is_it = |seen: &Stat| seen.id == stat.id && stat.kind == Kind::Dir;
         if !matches!(&self.walk.entries[index].seen, Lookup::Node(seen) if is_it(seen)) {
-            return Err(EntryError::Torn(path, "found, but another directory is opened".to_owned()));
+            return Err(EntryError::Torn(
+                path,
+                "the directory was replaced between its lookup and its open".to_owned(),
+            ));
         }
         let node = self.node(dir, stat, &path, self.entries[index].name == "..");
         self.entries[index].node = Some(node);
@@ -752,7 +754,7 @@ impl<F: Fs> Attempt<'_, F> {
         let fault = |verb, error| EntryError::failed(path, verb, error);
         let stat = self.fs.stat_file(&file).map_err(|error| fault("stat", error))?;
         if *seen != Lookup::Node(stat) {
-            let why = "found, but another file is opened, or one of another length or time";
+            let why = "the file was replaced or changed between its lookup and its open";
             return Err(EntryError::Torn(path.clone(), why.to_owned()));
         }
         if stat.size > limit {
@@ -834,7 +836,7 @@ impl<F: Fs> Attempt<'_, F> {
                 Ok(None) => continue,
                 Ok(Some(id)) if id == stat.id => continue,
                 Ok(Some(_)) => {
-                    let why = "found, but the system's own resolution of this path reaches another file";
+                    let why = "the system resolves this path to another file than this walk did";
                     EntryError::Torn(path.clone(), why.to_owned())
                 }
                 // The path was short enough until the working directory came before it.
@@ -842,8 +844,8 @@ impl<F: Fs> Attempt<'_, F> {
                     if !self.has_link(*index) {
                         continue;
                     }
-                    let why = "the path leads through a link and is longer than the system takes, so that the \
-                               system cannot be asked where it leads: a shorter path is needed";
+                    let why = "the path leads through a link and is longer than the system accepts, so its \
+                               target cannot be verified: use a shorter path";
                     EntryError::fault(path, why)
                 }
                 Err(error) => not_reached(path, error),
@@ -901,7 +903,7 @@ fn parts(path: &Path) -> impl Iterator<Item = Part> + '_ {
 
 /// Makes the failure of an entry that differs at its second lookup.
 fn moved(at: &Path) -> Failure {
-    Failure::Torn { at: at.to_owned(), why: "another at each look-up".to_owned() }
+    Failure::Torn { at: at.to_owned(), why: "replaced between two lookups".to_owned() }
 }
 
 /// Makes the failure of a name that was there a moment ago. If it is gone or of another kind now,

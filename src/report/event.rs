@@ -109,7 +109,9 @@ impl fmt::Display for RemovedTrust {
             Self::ClientCa { subject, fingerprint } => write!(f, "client CA {subject} ({fingerprint})"),
             Self::Unauthenticated => f.write_str("clients without a valid certificate"),
             Self::Revocation { issuer, more } => write!(f, "{more} more certificates revoked by {issuer}"),
-            Self::RevocationPolicy => f.write_str("clients of a laxer rule about revocation"),
+            Self::RevocationPolicy => {
+                f.write_str("clients that only the previous, laxer revocation policy accepted")
+            }
         }
     }
 }
@@ -297,7 +299,7 @@ impl Event {
     fn write_plain(&self, f: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::TrustReduced { generation, epoch, lost } => {
-                write!(f, "trust shrank with generation {generation} (epoch {epoch}): gone")?;
+                write!(f, "trust shrank with generation {generation} (epoch {epoch}), no longer trusted:")?;
                 let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
                 for (i, lost) in named.iter().enumerate() {
                     let lost = shortened(one_line(lost), LOST_SHOWN);
@@ -309,21 +311,28 @@ impl Event {
                 }
             }
             Self::Recovered { set } => {
-                write!(f, "recovered: what is served is on disk again{}", Of(set))
+                write!(f, "recovered: the files on disk are the served ones again{}", Of(set))
             }
             Self::Deferred { not_before, set } => {
                 write!(
                     f,
-                    "held: the new certificate is not served before {}{}",
+                    "deferred: the new certificate is not served before {}, the previous one stays served{}",
                     Timestamp(*not_before),
                     Of(set)
                 )
             }
             Self::StillChanging { set } => {
-                write!(f, "still changing: the files do not hold still{}", Of(set))
+                write!(
+                    f,
+                    "still changing: the files keep changing and are not loaded, the previous ones stay \
+                     served{}",
+                    Of(set)
+                )
             }
-            Self::Degraded { error } => write!(f, "degraded, polling instead: {error}"),
-            Self::Restored => f.write_str("restored: file events are at work again"),
+            Self::Degraded { error } => {
+                write!(f, "degraded: file events are missing, the files are polled instead: {error}")
+            }
+            Self::Restored => f.write_str("restored: file events work again"),
             Self::Started => f.write_str("started"),
             Self::Stopped => f.write_str("stopped"),
             Self::Warning { warning } => write!(f, "warning: {warning}"),
@@ -374,7 +383,7 @@ pub(crate) fn warnings(mut of: Vec<Warning>) -> impl Iterator<Item = Event> {
     let others = of.get(WARNING_LIMIT).map(|first| {
         Warning::new(
             first.layer(),
-            format!("{more} more warnings are left out: an inspection tells them all"),
+            format!("{more} more warnings are left out: an inspection lists all of them"),
         )
     });
     of.truncate(WARNING_LIMIT);

@@ -4,7 +4,7 @@
 //! rustls keeps the name, the public key and the name constraints of a trust anchor and ignores the
 //! rest of its certificate. A certificate that is not a CA would therefore issue clients. A CA
 //! whose key no algorithm verifies, or whose constraints rustls does not implement, would lock all
-//! of its clients out. Both kinds are left out here, with a warning that names them. A bundle of
+//! of its clients out. Both kinds are ignored here, with a warning that names them. A bundle of
 //! which no certificate is left is rejected.
 
 mod constraints;
@@ -81,11 +81,11 @@ pub(super) fn read(
     let all = pem::ca_bundle(bundle).map_err(|error| error.at(path))?;
     let refused = |why: String| Error::new(Layer::ClientCa, why).at(path);
     let warning = |why: String| Warning::new(Layer::ClientCa, why).at(path);
-    let (mut roots, mut taken, mut left_out) = (RootCertStore::empty(), Vec::new(), Vec::new());
+    let (mut roots, mut taken, mut ignored) = (RootCertStore::empty(), Vec::new(), Vec::new());
     for (i, certificate) in all.iter().enumerate() {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| refused(format!("CA {} of {} is no trust anchor: {error}", i + 1, all.len())))?;
+        roots.add(certificate.clone()).map_err(|error| {
+            refused(format!("CA {} of {} cannot be a trust anchor: {error}", i + 1, all.len()))
+        })?;
         let Some(anchor) = roots.roots.last() else { continue };
         let named = format!("CA {} of {} ({})", i + 1, all.len(), subject(&anchor.subject));
         match evaluate(provider, certificate, anchor) {
@@ -95,20 +95,23 @@ pub(super) fn read(
             }
             Err(why) => {
                 roots.roots.pop();
-                left_out.push((named, why));
+                ignored.push((named, why));
             }
         }
     }
     if taken.is_empty() {
-        let (given, further) = left_out.split_at(left_out.len().min(REASONS));
+        let (given, further) = ignored.split_at(ignored.len().min(REASONS));
         let given: Vec<_> = given.iter().map(|(named, why)| format!("{named}: {why}")).collect();
         let more = if further.is_empty() { String::new() } else { format!("; and {} more", further.len()) };
-        return Err(refused(format!("no CA of the bundle can let a client in: {}{more}", given.join("; "))));
+        return Err(refused(format!(
+            "no CA of the bundle can be used, so no client certificate would be accepted: {}{more}",
+            given.join("; ")
+        )));
     }
     warnings.extend(
-        left_out
-            .into_iter()
-            .map(|(named, why)| warning(format!("{named} is left out, so no client is let in by it: {why}"))),
+        ignored.into_iter().map(|(named, why)| {
+            warning(format!("{named} is ignored, so no client is accepted by it: {why}"))
+        }),
     );
     warnings.extend(crowded(&roots).map(warning));
     // rustls would encode names that are too long, with a wrong length.
@@ -130,8 +133,8 @@ fn crowded(roots: &RootCertStore) -> impl Iterator<Item = String> {
     counts.into_iter().filter(|(_, count)| *count > SAME_NAME_LIMIT).map(|(name, count)| {
         format!(
             "the bundle has {count} CAs with the subject {}: rustls gives up on a client after 100 \
-             signatures, and tries them in their order. A client of one further behind may be \
-             refused, so keep {SAME_NAME_LIMIT} of a name at most",
+             signatures, and tries them in their order. A client of a later one may be rejected, so keep \
+             {SAME_NAME_LIMIT} of a name at most",
             subject(name)
         )
     })
@@ -182,15 +185,16 @@ fn evaluate(
         let kinds = constraints::unsupported(names)?;
         if !kinds.is_empty() {
             limits.push(format!(
-                "has name constraints that rustls cannot apply, on {}: by this CA it lets in no client whose chain has a \
-                 name of that kind, whatever the name",
+                "has name constraints that rustls cannot apply, on {}: by this CA it accepts no client \
+                 whose chain has a name of that kind, whatever the name",
                 kinds.join(" and ")
             ));
         }
     }
     limits.extend(extensions.ignored().map(|id| {
         format!(
-            "has the critical extension {}, which rustls ignores in a client CA: no client is refused for it",
+            "has the critical extension {}, which rustls ignores in a client CA: no client is rejected for \
+             it",
             dotted(id)
         )
     }));

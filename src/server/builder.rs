@@ -279,7 +279,7 @@ impl ServerBuild {
         let Some(pair) = pairs.get(place) else { return Ok(()) };
         let asks_by_name = place > 0 || self.strict_names;
         if let Some(name) = pairs.unroutable_name(place).filter(|_| asks_by_name) {
-            let why = format!("a client that names {name} would not get this pair");
+            let why = format!("a client that requests {name} would not get this pair");
             return Err(Error::new(Layer::Rehearsal, why).at(&pair.path));
         }
         let name = if asks_by_name { pairs.example(place) } else { None };
@@ -434,7 +434,7 @@ impl ServerBuilder {
     /// [`separate_client_ca`](Self::separate_client_ca) makes it a set of its own.
     ///
     /// A certificate that may not issue clients (CA:FALSE, for example), and a CA by which rustls
-    /// can verify no client, are left out with a warning. A bundle of nothing else rejects its file
+    /// can verify no client, are ignored with a warning. A bundle of nothing else rejects its file
     /// set. The dates of a CA are ignored. The manual has a table:
     /// [`client_cas`](crate::manual::client_cas).
     #[must_use]
@@ -749,7 +749,7 @@ impl ServerBuilder {
         if self.client_ca.is_none()
             && let Some(file) = self.crls.first().or(self.crl_dirs.first())
         {
-            let why = "a revocation list without client CAs: there are no clients to refuse";
+            let why = "a revocation list without client CAs: no client certificate would be verified";
             return Err(Error::new(Layer::Settings, why).at(file));
         }
         let layout = self.layout()?;

@@ -26,8 +26,8 @@ pub(super) fn warnings(
     let mut whys = Vec::new();
     if fields.first().is_some_and(|leaf| leaf.must_staple) {
         whys.push(
-            "the leaf demands a stapled OCSP response (must-staple, RFC 7633) and none is stapled: \
-             clients that enforce it refuse the handshake; issue it without the TLS feature extension"
+            "the leaf demands a stapled OCSP response (must-staple, RFC 7633) and none is stapled: clients \
+             that enforce it reject the handshake; issue it without the TLS feature extension"
                 .to_owned(),
         );
     }
@@ -35,27 +35,27 @@ pub(super) fn warnings(
         let (subject, issuer, number) = (&pair[0], &pair[1], i + 1);
         if subject.issuer != issuer.subject {
             whys.push(format!(
-                "certificate {number} of {count} is not issued by the one behind it: some clients \
-                 fail to build the chain"
+                "certificate {number} of {count} is not issued by the next one: some clients fail to build \
+                 the chain"
             ));
             continue;
         }
         match algorithms.map(|algorithms| signed_by(subject, issuer, algorithms)) {
             Some(Signed::ByAnotherKey) => whys.push(format!(
-                "certificate {number} of {count} is not signed by the key of the one behind it, \
-                 which only has the issuer's name: clients without the right certificate of that \
-                 name fail to build the chain"
+                "certificate {number} of {count} is not signed by the key of the next one, which only has \
+                 the issuer's name: clients without the right certificate of that name fail to build the \
+                 chain"
             )),
             Some(Signed::InUnknownWay) => whys.push(format!(
-                "the signature of certificate {number} of {count} was not checked: the crypto \
-                 provider knows no algorithm for it with the key of the certificate behind it"
+                "the signature of certificate {number} of {count} was not checked: the crypto provider \
+                 knows no algorithm for it with the key of the next certificate"
             )),
             Some(Signed::ByThisKey) | None => {}
         }
         if !issuer.ca {
             whys.push(format!(
-                "certificate {} of {count} is no CA certificate (basic constraints, RFC 5280 \
-                 section 4.2.1.9), and stands where an issuer has to: clients refuse it as one",
+                "certificate {} of {count} is no CA certificate (basic constraints, RFC 5280 section \
+                 4.2.1.9), and stands where an issuer has to: clients reject it as an issuer",
                 number + 1
             ));
         }

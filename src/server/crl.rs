@@ -238,8 +238,8 @@ impl Lists {
             let newest = newer.clone().max_by_key(|list| (list.parsed.this_update, list.parsed.magnitude()));
             let Some(newest) = newest.filter(|_| older.signer.key().is_some()) else { continue };
             let why = format!(
-                "a newer revocation list of {} for the same certificates lies in {}: this one still refuses each \
-                 certificate that it names, but for those on hold that a valid newer one has released",
+                "a newer revocation list of {} for the same certificates lies in {}: this one still rejects \
+                 each certificate that it names, except those on hold that a valid newer one has released",
                 older.issuer(),
                 newest.path.display()
             );
@@ -380,12 +380,13 @@ impl CrlValidator<'_> {
             {
                 false => self.effect_of_no_list(),
                 true if self.policy.end_entity_only => {
-                    "no client whose certificate the CA of this name that signed it issued itself is let in"
+                    "each client is rejected whose certificate the CA of this name that signed it issued \
+                     itself"
                 }
-                true => "no client of the CA of this name that signed it is let in",
+                true => "each client of the CA of this name that signed it is rejected",
             }
         } else {
-            "a certificate that it covers, and no other valid list does, is refused"
+            "a client certificate that it covers, and no other valid list does, is rejected"
         };
         warnings.push(Warning::new(Layer::Crl, format!("{why}: {effect}")).at(&list.path));
         Ok(())
@@ -429,7 +430,7 @@ impl CrlValidator<'_> {
         // Above an intermediate, the CA issued only certificates that are not checked then.
         match self.policy.end_entity_only {
             false => "no client of it is let in",
-            true => "no client whose certificate it issued itself is let in",
+            true => "each client whose certificate it issued itself is rejected",
         }
     }
 

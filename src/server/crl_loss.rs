@@ -31,7 +31,7 @@ impl CrlValidator<'_> {
                 let is_over = !self.policy.ignore_expiration && served.is_expired(self.wall);
                 if self.policy.allow_unknown && !is_over && !served.retired && !self.lost_a_ca() {
                     let how = if self.policy.ignore_expiration {
-                        "only a restart goes on without it"
+                        "only a restart accepts its removal"
                     } else {
                         "remove it once it has expired"
                     };
@@ -42,8 +42,9 @@ impl CrlValidator<'_> {
                 warnings.extend((!is_replaced).then(|| gone(why).into()));
             } else if !left.any(|list| list.parsed.scope == served.parsed.scope) {
                 let why = format!(
-                    "a revocation list of {} is gone, and there is no other for the same certificates: who was named by \
-                     it alone is revoked no more, and the status of who was covered by it alone is unknown",
+                    "a revocation list of {} is gone, and no other covers the same certificates: a \
+                     certificate that only it named is no longer revoked, and the status of one that only \
+                     it covered is unknown",
                     served.issuer()
                 );
                 warnings.push(Warning::new(Layer::Crl, why).at(served.path()));

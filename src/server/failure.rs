@@ -30,7 +30,7 @@ pub enum HandshakeFailure {
     UnknownIssuer,
     /// A signature is wrong: one of the client's chain, or the client's proof that it has the key.
     BadSignature,
-    /// A certificate of the client's chain is not made for client authentication.
+    /// A certificate of the client's chain does not allow client authentication.
     WrongPurpose,
     /// A certificate of the client's chain has a critical extension that the verifier does not
     /// know.
@@ -56,7 +56,7 @@ pub enum HandshakeFailure {
     NoCommonAlgorithm,
     /// Client and server have no application protocol (ALPN) in common.
     NoCommonProtocol,
-    /// The server has no certificate for the name that the client asked for.
+    /// The server has no certificate for the server name that the client sent.
     UnknownName,
     /// The first bytes were not TLS: plain HTTP, for example.
     NotTls,
@@ -257,12 +257,14 @@ impl fmt::Display for HandshakeFailure {
             }
             Self::UnknownIssuer => "the client's chain leads to none of the client CAs",
             Self::BadSignature => "a signature of the client is wrong",
-            Self::WrongPurpose => "a certificate of the client's chain is not made for client authentication",
+            Self::WrongPurpose => "a certificate of the client's chain does not allow client authentication",
             Self::CriticalExtension => {
                 "a certificate of the client's chain has an unknown critical extension"
             }
             Self::NameConstraint => "a name in the client's chain is outside of a CA's name constraints",
-            Self::NotAnIssuer => "the client's leaf is a CA's certificate, or one above it may not issue it",
+            Self::NotAnIssuer => {
+                "the client's leaf is a CA certificate, or a certificate above it may not issue it"
+            }
             Self::MalformedCertificate => "a certificate of the client's chain is malformed",
             Self::UnsupportedAlgorithm => {
                 "a key or signature of the client's chain is of an unsupported algorithm"
@@ -276,9 +278,9 @@ impl fmt::Display for HandshakeFailure {
                 "no cipher suite, key exchange group or signature scheme in common with the client"
             }
             Self::NoCommonProtocol => "no application protocol in common with the client",
-            Self::UnknownName => "no certificate for the name that the client asked for",
+            Self::UnknownName => "no certificate for the server name that the client sent",
             Self::NotTls => "the client does not speak TLS",
-            Self::Protocol => "the client's messages are malformed or against the protocol",
+            Self::Protocol => "the client's messages are malformed or violate the protocol",
             Self::ConnectionLost => "the connection ended before the handshake",
             Self::TimedOut => "the handshake took too long",
             Self::Other => "none of the known reasons",

@@ -61,7 +61,7 @@ pub struct Inspection {
     /// rehearsal decides. `None` if they do not match or an earlier stage failed.
     pub matched: Option<bool>,
     /// The client CAs that are trusted; empty unless the bundle passes. A warning names each CA
-    /// that is left out.
+    /// that is ignored.
     pub client_cas: Vec<CertificateDer<'static>>,
     /// The CRLs in force, each with its file; empty unless all of them pass.
     pub crls: Vec<(PathBuf, CertificateRevocationListDer<'static>)>,
@@ -143,7 +143,7 @@ impl ServerBuilder {
             Ok(reloader) => inspection.watch(&reloader),
         }
         if !same && inspection.refused.is_none() {
-            let why = "the files have changed since they were loaded: the way to them is another by now";
+            let why = "the files have changed since they were loaded: their paths lead to other files now";
             inspection.warnings.push(Warning::new(Layer::Changing, why));
         }
         let warnings =
@@ -162,7 +162,7 @@ impl Inspection {
             && std::iter::from_fn(|| events.next_within(deadline.left()?))
                 .any(|delivered| matches!(*delivered.event, Event::Started));
         if !started {
-            let why = format!("nothing was watched within {} s", START_LIMIT.as_secs());
+            let why = format!("the driver did not watch the files within {} s", START_LIMIT.as_secs());
             self.warnings.push(Warning::new(Layer::Watch, why));
             return;
         }
@@ -180,7 +180,7 @@ impl Inspection {
             let twin = |a: &WalkedDir, b: &WalkedDir| a.path == b.path || a.id == b.id && a.id.ino != 0;
             for dir in self.walk.dirs.iter().filter(|dir| dir.path != named) {
                 if !self.walk.dirs.iter().any(|other| twin(dir, other) && is_known(other)) {
-                    let why = format!("not watched either, as {}", named.display());
+                    let why = format!("not watched either, for the same reason as {}", named.display());
                     self.warnings.push(Warning::new(Layer::Watch, why).at(&dir.path));
                 }
             }
@@ -256,6 +256,6 @@ pub(super) fn kind(key: &dyn SigningKey) -> &'static str {
         SignatureAlgorithm::ECDSA if signs(SignatureScheme::ECDSA_NISTP384_SHA384) => "ECDSA P-384",
         SignatureAlgorithm::ECDSA if signs(SignatureScheme::ECDSA_NISTP521_SHA512) => "ECDSA P-521",
         SignatureAlgorithm::ECDSA => "ECDSA",
-        _ => "of a kind without a name here",
+        _ => "of an unknown kind",
     }
 }

@@ -90,7 +90,7 @@ fn dates(path: &Path, chain: &[CertificateDer<'_>], wall: Duration, soon: Option
 fn client_ca(path: &Path, certificate: &CertificateDer<'_>, wall: Duration) -> Option<Warning> {
     let fields = der::fields(certificate)?;
     let why = format!(
-        "the client CA {} {}: rustls does not look at the dates of a client CA, so no client is refused for that",
+        "the client CA {} {}: rustls ignores the dates of a client CA, so no client is rejected for them",
         anchors::subject(fields.subject),
         outside(&fields, wall)?
     );
@@ -115,10 +115,11 @@ fn revocation(
     let due = list.next_update.filter(|next| wall < *next && *next < wall.saturating_add(soon));
     let whys = [
         due.map(|next| format!("the revocation list expires at {}", Timestamp(next))),
-        (wall < list.this_update).then(|| format!("the revocation list is of {}", Timestamp(list.this_update))),
+        (wall < list.this_update)
+            .then(|| format!("the revocation list is dated in the future, {}", Timestamp(list.this_update))),
         (!known).then(|| {
-            "the revocation list is of none of the client CAs: it counts for clients that send an intermediate of its \
-             issuer's name, and is verified then"
+            "the revocation list is of none of the client CAs: it applies to clients that send an \
+             intermediate of its issuer's name, and is verified in their handshake"
                 .to_owned()
         }),
     ];
@@ -148,7 +149,11 @@ fn readable(path: &Path, file: Option<&Path>) -> Option<Warning> {
     let everybody = allows(file, 0o004) && file.ancestors().skip(1).all(|dir| allows(dir, 0o001));
     let where_it_is = || if file == path { String::new() } else { format!(" (at {})", file.display()) };
     everybody.then(|| {
-        let why = format!("everybody on this machine can read the private key{}", where_it_is());
+        let why = format!(
+            "every user of this machine can read the private key{}: remove that right, for example with \
+             `chmod o-r`",
+            where_it_is()
+        );
         Warning::new(Layer::Key, why).at(path)
     })
 }
@@ -164,8 +169,8 @@ fn mounted(walk: &Walk, paths: &[PathBuf], points: &[PathBuf]) -> Vec<Warning> {
     let alone = |(i, path): (usize, &PathBuf)| {
         let file = file(walk, i)?;
         points.contains(&file.path).then(|| {
-            let why = "the file is mounted alone (subPath, or a bind mount of one file): what replaces it never shows \
-                       here; mount its directory instead";
+            let why = "the file is mounted alone (subPath, or a bind mount of one file): a replacement at \
+                       its source never appears here; mount its directory instead";
             Warning::new(Layer::Watch, why).at(path)
         })
     };
@@ -214,10 +219,8 @@ fn no_events<'a>(
     lacks_events: impl Fn(&Path) -> Option<&'static str>,
 ) -> Vec<Warning> {
     let warnings = watched.filter_map(|dir| {
-        let why = format!(
-            "no events of changes made elsewhere on {}: they are found by polling",
-            lacks_events(dir)?
-        );
+        let why =
+            format!("{} reports no events of changes made elsewhere: polling finds them", lacks_events(dir)?);
         Some(Warning::new(Layer::Watch, why).at(dir))
     });
     warnings.collect()

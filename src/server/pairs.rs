@@ -64,12 +64,12 @@ impl SniPair {
         }
         let Some(given) = &self.names else { return Ok(self) };
         if given.is_empty() {
-            return Err(refused("a pair for no name would answer nobody".to_owned()));
+            return Err(refused("a pair without names would never be selected".to_owned()));
         }
         let mut names: Vec<String> = Vec::with_capacity(given.len());
         for name in given {
             let normalized = normalize_dns_name(name).ok_or_else(|| {
-                refused(format!("{name:?} is not a DNS name, nor one behind a wildcard for one label"))
+                refused(format!("{name:?} is not a DNS name, nor a wildcard for one label of a DNS name"))
             })?;
             if names.contains(&normalized) {
                 return Err(refused(format!("the name {normalized} is given twice")));
@@ -222,7 +222,7 @@ impl Pairs {
 
     fn name_taken(&self, pair: &Pair, (name, other): (String, usize)) -> Error {
         let other = self.pairs[other].path.display();
-        Error::new(Layer::Names, format!("another pair holds the name {name}: {other}")).at(&pair.path)
+        Error::new(Layer::Names, format!("another pair has the name {name}: {other}")).at(&pair.path)
     }
 
     pub(super) fn get(&self, set: usize) -> Option<&Arc<Pair>> {
@@ -297,7 +297,7 @@ impl ResolvesServerCert for Always {
 
 /// Returns the error for an SNI pair without a name.
 pub(super) fn nameless(path: &Path) -> Error {
-    let why = "the leaf has no DNS name among its subject alternative names: nobody could ask for it";
+    let why = "the leaf has no DNS name among its subject alternative names: no client could request it";
     Error::new(Layer::Names, why).at(path)
 }
 

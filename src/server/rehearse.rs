@@ -53,7 +53,7 @@ pub(super) fn rehearse(
     let server_name = match name {
         None => address,
         Some(name) => ServerName::try_from(name.to_owned())
-            .map_err(|_| Error::new(Layer::Rehearsal, format!("no client can ask for {name}")))?,
+            .map_err(|_| Error::new(Layer::Rehearsal, format!("no client can request {name}")))?,
     };
     let has_suite = |version: &SupportedProtocolVersion| {
         provider.cipher_suites.iter().any(|suite| suite.version().version == version.version)
@@ -61,7 +61,7 @@ pub(super) fn rehearse(
     for version in versions.iter().filter(|version| has_suite(version)) {
         let label = if version.version == version::TLS12.version { "TLS 1.2" } else { "TLS 1.3" };
         once(&server, provider, version, &server_name, chain, client_required).map_err(|why| {
-            Error::new(Layer::Rehearsal, format!("a {label} handshake against it failed: {why}"))
+            Error::new(Layer::Rehearsal, format!("a {label} handshake in memory failed: {why}"))
         })?;
         passed(label);
     }
@@ -121,7 +121,7 @@ fn once(
             return Ok(());
         }
     }
-    Err("it did not come to an end".to_owned())
+    Err("it did not complete".to_owned())
 }
 
 /// Passes a flight on and empties it.

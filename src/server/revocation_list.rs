@@ -59,15 +59,15 @@ impl Parsed {
         let malformed = || "the revocation list is malformed".to_owned();
         let fields = crl::fields(&der).ok_or_else(malformed)?;
         if !fields.version_2 {
-            return Err("the revocation list is of version 1: rustls takes version 2 only".to_owned());
+            return Err("the revocation list is of version 1: rustls accepts version 2 only".to_owned());
         }
         let next_update =
-            fields.next_update.ok_or("the revocation list does not say when the next one is due")?;
+            fields.next_update.ok_or("the revocation list has no nextUpdate, the date of the next one")?;
         let scope = fields.scope.map_or_else(|| Some(Scope::default()), Scope::read).ok_or_else(malformed)?;
         // Rejects delta CRLs, indirect CRLs, CRLs for some reasons only, and unknown critical
         // extensions.
         supported(&der, &fields, &scope)
-            .map_err(|error| format!("rustls does not take the revocation list: {error:?}"))?;
+            .map_err(|error| format!("rustls rejects the revocation list: {error:?}"))?;
         let index = |serials: &[&[u8]]| -> Option<Vec<Span>> {
             let span = |serial: &&[u8]| {
                 let at = range(&der, serial);

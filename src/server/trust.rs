@@ -412,7 +412,7 @@ impl Resumption {
         // an error at the start.
         let other = served.map_or_else(ticketer, |served| Ok(Arc::clone(&served.ticketer)))?;
         if other.encrypt(PROBE).is_some_and(|ticket| fresh.decrypt(&ticket).is_some()) {
-            let why = "the ticketer that was made takes the tickets of another: it needs keys of its own";
+            let why = "the new ticketer accepts the tickets of another one: it needs keys of its own";
             return Err(Error::new(Layer::Config, why));
         }
         Ok(Sessions { storage, ticketer: fresh })

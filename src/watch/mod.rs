@@ -361,7 +361,7 @@ impl Watch {
                         return;
                     }
                     Ok(Watched::Denied) => {
-                        let why = "it may be searched but not read, and so not be watched";
+                        let why = "the directory may be searched but not read, so it cannot be watched";
                         armed.fault = Some(Error::new(Layer::Watch, why).at(path));
                         return;
                     }
@@ -377,7 +377,7 @@ impl Watch {
             }
         };
         if let Some(kind) = missing_events.filter(|_| !only_traversed && armed.fault.is_none()) {
-            let why = format!("{kind} does not report what is changed elsewhere");
+            let why = format!("{kind} does not report changes made elsewhere");
             armed.fault = Some(Error::new(Layer::Watch, why).at(path));
         }
     }
@@ -677,13 +677,13 @@ mod tests {
         assert_eq!((watch.denied(), fault), (&BTreeSet::from(["/d".into()]), None));
         for walked in [&holds[..], &both] {
             let (watch, fault) = answered(Watched::Denied, walked);
-            let why = "watch: /d: it may be searched but not read, and so not be watched";
+            let why = "watch: /d: the directory may be searched but not read, so it cannot be watched";
             assert_eq!((watch.denied(), fault.as_deref()), (&BTreeSet::new(), Some(why)));
         }
         assert_eq!(answered(Watched::Silent("NFS"), &on_the_way).1, None);
         for walked in [&holds[..], &both] {
             let (watch, fault) = answered(Watched::Silent("NFS"), walked);
-            let why = "watch: /d: NFS does not report what is changed elsewhere";
+            let why = "watch: /d: NFS does not report changes made elsewhere";
             assert_eq!((watch.denied(), fault.as_deref()), (&BTreeSet::new(), Some(why)));
         }
     }

@@ -252,7 +252,7 @@ fn inv13_inv15_without_threads_a_start_and_a_reload_are_refused_and_a_stop_works
         assert!(now.unwrap().success());
         let Reload::Refused(error) = one.reload().await else { panic!("a thread all the same") };
         assert_eq!(error.layer(), Layer::Process, "{error}");
-        assert!(error.why().starts_with("no thread for a reload by hand: "), "{error}");
+        assert!(error.why().starts_with("no thread for a manual reload: "), "{error}");
         for refused in [other.start().unwrap_err(), other.spawn_worker(receiver).unwrap_err()] {
             let StartError::NoThread(error) = refused else { panic!("{refused}") };
             assert!(error.why().starts_with("no thread for the reload worker: "), "{error}");

@@ -194,7 +194,7 @@ fn a_client_ca_outside_its_dates_is_a_warning() {
     let [told] = found.warnings.as_slice() else { panic!("{:?}", found.warnings) };
     assert_eq!((told.layer(), told.path()), (Layer::ClientCa, Some(volume.path("ca.crt").as_path())));
     assert!(told.why().starts_with("the client CA CN=Old Root has expired at "), "{told}");
-    let effect = "rustls does not look at the dates of a client CA, so no client is refused for that";
+    let effect = "rustls ignores the dates of a client CA, so no client is rejected for them";
     assert!(told.why().ends_with(effect), "{told}");
 }
 

@@ -265,7 +265,7 @@ fn inv03_a_directory_that_cannot_be_taken_as_it_stands_fails_the_attempt() {
         (file("d/.hidden").to_vec(), "/d", "there is no file in it"),
         (vec![Op::Mkdir("d/sub".into())], "/d", "there is no file in it"),
         (vec![Op::Rmdir("d".into())], "/d", "cannot find"),
-        ([vec![Op::Rmdir("d".into())], file("d").to_vec()].concat(), "/d", "where a directory is wanted"),
+        ([vec![Op::Rmdir("d".into())], file("d").to_vec()].concat(), "/d", "where a directory is expected"),
         ([file("d/a").to_vec(), vec![link("nowhere", "d/b")]].concat(), "/d/b", "cannot find"),
         ([file("d/a").to_vec(), vec![Op::Mkfifo("d/b".into())]].concat(), "/d/b", "a pipe where"),
         (many(LISTING_LIMIT + 1), "/d", "more than 1024 names"),

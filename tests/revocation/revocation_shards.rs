@@ -142,7 +142,7 @@ fn inv14_expired_shard_refuses_only_whom_no_other_covers() {
         let (server, told) = loaded(server);
         let let_in = [&of_a, &of_b, &of_both].map(|client| world.lets_in(&server, client));
         assert_eq!(let_in, [false, true, true], "{allows_unknown}");
-        let effect = "a certificate that it covers, and no other valid list does, is refused";
+        let effect = "a client certificate that it covers, and no other valid list does, is rejected";
         assert!(told.len() == 1 && told[0].ends_with(effect), "{told:?}");
     }
     // Alone, and with all certificates in its scope, it refuses every client.

@@ -8,9 +8,9 @@ use crate::common::{client_with, quick, shake};
 use rustls_reload::{Layer, ServerReloader};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
-const ANOTHER_KEY: &str = "is not signed by the key of the one behind it";
+const ANOTHER_KEY: &str = "is not signed by the key of the next one";
 const NO_CA: &str = "is no CA certificate";
-const NOT_ISSUED: &str = "is not issued by the one behind it";
+const NOT_ISSUED: &str = "is not issued by the next one";
 const NOT_CHECKED: &str = "was not checked";
 const MUST_STAPLE: &str = "must-staple";
 

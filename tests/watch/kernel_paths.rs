@@ -100,8 +100,8 @@ fn fd(file: &impl AsRawFd) -> PathBuf {
 fn refusal(path: &Path, kind: &str) -> String {
     let at = Path::new("/proc/self/fd").join(path.file_name().unwrap());
     format!(
-        "read: {}: {kind} where a regular file is wanted: each reload reads again, so write the content to a regular \
-         file (at {})",
+        "read: {}: {kind} where a regular file is expected: each reload reads the file again, so write the \
+         content to a regular file (at {})",
         path.display(),
         at.display()
     )
@@ -200,7 +200,7 @@ fn inv16_descriptor_that_is_no_file_is_refused_by_its_kind() {
     }
     let dir = File::open("/").unwrap();
     let told = read(&fd(&dir)).unwrap_err().to_string();
-    assert!(told.contains(": a directory where a regular file is wanted"), "{told}");
+    assert!(told.contains(": a directory where a regular file is expected"), "{told}");
     let closed = fd(&{ File::open("/dev/null").unwrap() }.as_raw_fd());
     let told = read(&closed.with_file_name("1000000")).unwrap_err().to_string();
     assert!(told.contains("cannot find: No such file or directory"), "{told}");
@@ -249,7 +249,7 @@ fn inv01_file_named_as_a_directory_is_refused_as_by_open() {
     for name in ["file/", "file/.", "file//", "slash", "dot", "file/..", "file/../file", "here/file/"] {
         assert!(fs::read(at(name)).is_err(), "{name}");
         let told = read(&at(name)).unwrap_err().to_string();
-        assert!(told.contains("a regular file where a directory is wanted"), "{name}: {told}");
+        assert!(told.contains("a regular file where a directory is expected"), "{name}: {told}");
     }
     for name in ["file", "./file", "here/./here//file", "here/../here/file"] {
         let name =

@@ -30,9 +30,10 @@ const WARNED: u8 = 3;
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
-    /// Warn where the leaf expires within so many days
+    /// Warn if a leaf or a revocation list expires within this number of days
     ///
-    /// ACME clients renew a certificate of 90 days when 30 are left: at 14 something has been failing for two weeks.
+    /// ACME clients renew a certificate of 90 days when 30 are left. At 14, renewals have probably
+    /// been failing for two weeks.
     #[arg(long, value_name = "DAYS", default_value = "14")]
     warn_days: u32,
     /// Print one JSON object instead of lines
@@ -79,7 +80,7 @@ fn ways<'i>(inspection: &'i Inspection) -> Vec<Way<'i>> {
         let kind = last.and_then(|(step, end)| {
             let is_listed = walk.dirs.iter().any(|dir| dir.listed.is_some() && dir.path == end.path);
             match &end.seen {
-                Lookup::Node(_) if is_listed => Some("a directory: each file in it counts"),
+                Lookup::Node(_) if is_listed => Some("a directory: each file in it is loaded"),
                 // `as_directory` says that more names were to follow: the lookup stopped there.
                 Lookup::Node(stat) if !step.as_directory => Some(stat.kind.name()),
                 _ => None,
@@ -99,11 +100,11 @@ fn name(der: &[u8]) -> String {
 /// Returns the role of the certificate at a place of the chain or of the client CAs.
 fn role(label: &str, place: usize, fields: &Fields<'_>) -> &'static str {
     match (label, place) {
-        ("chain", 0) if fields.ca => "leaf, although a CA's",
+        ("chain", 0) if fields.ca => "leaf, although a CA certificate",
         ("chain", 0) => "leaf",
         _ if fields.issuer == fields.subject => "root",
         _ if fields.ca => "intermediate",
-        _ => "no CA's",
+        _ => "no CA certificate",
     }
 }
 
@@ -114,7 +115,7 @@ impl<W: Write> Report<W> {
         self.ways(inspection)?;
         for sizes in &inspection.sizes {
             let sizes: Vec<_> = sizes.iter().map(usize::to_string).collect();
-            self.line("snapshot", format_args!("{} bytes, read together", sizes.join(", ")))?;
+            self.line("snapshot", format_args!("{} bytes, read in one snapshot", sizes.join(", ")))?;
         }
         self.certificates("chain", &inspection.chain)?;
         if let Some(kind) = inspection.key {
@@ -134,7 +135,7 @@ impl<W: Write> Report<W> {
             self.line("watch", dir.display())?;
         }
         for dir in &inspection.unwatched {
-            let why = "may be searched but not read: a change of the way through it waits for the poll";
+            let why = "may be searched but not read: the next poll finds changes of a path through it";
             self.line("unwatched", format_args!("{}, {why}", dir.display()))?;
         }
         for warning in &inspection.warnings {

@@ -58,7 +58,7 @@ fn json_of_a_passing_pair_holds_every_line() {
     assert!(paths.iter().all(|way| way["kind"] == "a regular file" && way["links"] == Value::Array(vec![])));
     let [sizes] = object["sizes"].as_array().unwrap().as_slice() else { panic!("{object}") };
     let sizes: Vec<_> = sizes.as_array().unwrap().iter().map(Value::to_string).collect();
-    assert_eq!(lines.texts("snapshot"), [format!("{} bytes, read together", sizes.join(", "))]);
+    assert_eq!(lines.texts("snapshot"), [format!("{} bytes, read in one snapshot", sizes.join(", "))]);
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn a_volume_is_told_layer_by_layer_and_passes() {
     assert!(ended.texts("  link").contains(&format!("{dir}/..data -> ..generation_0").as_str()));
     let sizes = [pair.chain.len(), pair.key.len(), clients.pem.len(), list.der.len()];
     let sizes = sizes.map(|size| size.to_string()).join(", ");
-    assert_eq!(ended.texts("snapshot"), [format!("{sizes} bytes, read together")]);
+    assert_eq!(ended.texts("snapshot"), [format!("{sizes} bytes, read in one snapshot")]);
     let [leaf, issuer] = ended.texts("chain")[..] else { panic!("{}", ended.stdout) };
     let told = rustls_reload::ServerReloader::builder(volume.path("tls.crt"), volume.path("tls.key"));
     let told = told.load().unwrap().status().leaf.unwrap();
@@ -285,7 +285,7 @@ fn what_is_wrong_with_a_revocation_list_is_a_warning_or_the_refusal_of_a_load() 
     let ours = list(&clients, now - DAY, 90);
     let cases = [
         (list(&clients, now - DAY, 3), "ca.crl", "the revocation list expires at "),
-        (list(&clients, now + DAY, 90), "ca.crl", "the revocation list is of "),
+        (list(&clients, now + DAY, 90), "ca.crl", "the revocation list is dated in the future, "),
         (clients.crl(&[], (now - 2 * DAY, now - DAY), 1).pem, "ca.crl", " has expired at "),
         (
             ours.clone() + &list(&Authority::root("other"), now - DAY, 90),
@@ -335,7 +335,7 @@ fn inv16_check_shows_which_files_were_read_together() {
         let ended = run(command.args(flags));
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{flags:?}");
         let lines: Vec<_> =
-            sets.iter().map(|sizes| format!("{} bytes, read together", sizes.join(", "))).collect();
+            sets.iter().map(|sizes| format!("{} bytes, read in one snapshot", sizes.join(", "))).collect();
         assert_eq!(ended.texts("snapshot"), lines, "{flags:?}");
     }
 }
@@ -362,7 +362,7 @@ fn the_flags_say_what_becomes_of_clients_with_an_expired_list_or_none() {
         assert!(check(&expired, flags).contains(nobody), "{flags:?}");
     }
     // Clients below an intermediate are let in then.
-    let leaf_only = "no client whose certificate it issued itself is let in";
+    let leaf_only = "each client whose certificate it issued itself is rejected";
     assert!(check(&expired, &["--crl-leaf-only"]).contains(leaf_only));
     assert!(check(&expired, &["--crl-expired", "use"]).contains(all_the_same));
     for flags in [&[][..], &["--crl-unknown", "refuse"], &["--crl-expired", "use"]] {
@@ -387,7 +387,7 @@ fn a_key_that_everybody_can_read_is_a_warning() {
     if !lets_everybody_through(dir.path()) {
         return not_done("a key that everybody can read: the temporary directory is private");
     }
-    run(&mut command(dir.path())).warns(Layer::Key, &key, "everybody");
+    run(&mut command(dir.path())).warns(Layer::Key, &key, "every user");
     fs::set_permissions(&key, mode(0o640)).unwrap();
     assert_eq!(run(&mut command(dir.path())).code, Some(0), "a group may read it");
 }

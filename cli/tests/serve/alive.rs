@@ -226,7 +226,7 @@ fn inv13_second_signal_ends_the_server_at_once() {
     until("the end has begun", refused);
     assert!(server.process.try_wait().unwrap().is_none(), "it did not wait for the request");
     idle.ends_with(&mut server, END_AT_ONCE, "a second signal");
-    assert!(text(log.path()).contains("a second signal: ended at once"), "{}", text(log.path()));
+    assert!(text(log.path()).contains("second signal: the process ends at once"), "{}", text(log.path()));
 }
 
 /// Opens as many connections as the server accepts at a time.
@@ -353,10 +353,10 @@ fn inv12_accepting_that_fails_is_logged_when_it_begins_and_ends() {
     });
     allow("512:");
     server.serves(&generations[0], "/");
-    until("the end is logged", || text(log.path()).contains("accepting again, after "));
+    until("the end is logged", || text(log.path()).contains("accepting connections again, after "));
     let text = text(log.path());
     assert_eq!(text.matches("cannot accept connections: ").count(), 1, "{text}");
-    assert_eq!(text.matches("accepting again, after ").count(), 1, "{text}");
+    assert_eq!(text.matches("accepting connections again, after ").count(), 1, "{text}");
 }
 
 /// With one thread the log cannot start, with two the runtime cannot, and so on. From some number

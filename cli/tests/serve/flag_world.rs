@@ -312,7 +312,7 @@ pub(crate) fn demo(words: &[String]) -> Seen {
     let mut stdout = BufReader::new(process.0.stdout.take().unwrap());
     let mut seen = Seen::new();
     while stdout.read_line(&mut told).unwrap() > 0 {
-        if told.lines().last().unwrap().starts_with("going on every 3 s") {
+        if told.lines().last().unwrap().starts_with("publishing every 3 s") {
             seen.insert("goes on".to_owned(), "yes".to_owned());
             super::signals::send(process.0.id(), nix::sys::signal::Signal::SIGINT);
         }

@@ -195,7 +195,7 @@ const CHECKED: &[(&str, &str)] = &[
 ];
 
 const NONE_OF_IT: &str = "no client of it is let in";
-const NONE_ISSUED: &str = "no client whose certificate it issued itself is let in";
+const NONE_ISSUED: &str = "each client whose certificate it issued itself is rejected";
 
 /// Flags without an effect on a check, which makes no handshake with a client.
 const UNSEEN_BY_CHECK: [&str; 2] = ["--strict-names", "--client-auth"];

@@ -153,7 +153,7 @@ fn inv10_nothing_that_a_running_server_prints_holds_a_window_of_any_key_that_it_
         assert!(line.contains(&format!("failed: {}: ", layer.name())), "{what}: {line}");
         layers.insert(layer);
         server.hang_up();
-        server.line("SIGHUP: refused: ");
+        server.line("SIGHUP: rejected: ");
         server.status(&address, &good);
         good = Generation::new(2 * number + 2);
         keys.push(windows(&good));

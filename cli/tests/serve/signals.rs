@@ -135,7 +135,7 @@ impl Case {
             if effect(phase, signal) == Effect::Reloads && phase != Phase::FirstLoad {
                 let line = self.server.line("SIGHUP: ");
                 let wanted =
-                    if phase == Phase::HalfUpdate { "SIGHUP: refused: match" } else { "SIGHUP: unchanged" };
+                    if phase == Phase::HalfUpdate { "SIGHUP: rejected: match" } else { "SIGHUP: unchanged" };
                 assert!(line.starts_with(wanted), "{phase:?}: {line}");
             }
         }
@@ -166,7 +166,7 @@ impl Case {
                 let told = &self.server.told;
                 assert_eq!(status.code(), Some(0), "{what}: {status}: {told}");
                 assert!(!told.contains("did not end in time"), "{what}: {told}");
-                let at_once = told.contains("a second signal: ended at once");
+                let at_once = told.contains("second signal: the process ends at once");
                 assert!(at_once || effect == Effect::Ends, "{what}: {told}");
             }
         }

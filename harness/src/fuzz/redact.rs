@@ -42,7 +42,7 @@ pub fn redaction(data: &[u8]) {
         output.push_str(&format!("{error} {error:?}"));
     }
     output.push_str(&served::reported(role, &text));
-    assert!(!windows.occur_in(output.as_bytes()), "a window of the key is told");
+    assert!(!windows.occur_in(output.as_bytes()), "a window of the key is reported");
 }
 
 fn edited(key: &[u8], script: &mut Script<'_>) -> Vec<u8> {

@@ -139,14 +139,14 @@ impl Served {
         let same = Arc::ptr_eq(&before, &now);
         match &answer {
             Reload::Refused(error) => {
-                assert!(same, "refused, and something else is served: {error}");
-                assert!(role.is_refused_by(error.layer()), "{role:?} is refused by another layer: {error}");
+                assert!(same, "rejected, and something else is served: {error}");
+                assert!(role.is_refused_by(error.layer()), "{role:?} is rejected by another layer: {error}");
                 let blamed = if error.layer() == Layer::Match { Role::Key } else { role };
                 assert_eq!(error.path(), Some(blamed.path()), "another file is blamed: {error}");
                 assert_eq!(status.refused.as_ref().map(|refused| &refused.error), Some(error));
             }
             Reload::Deferred(date) => {
-                assert!(same && *date > self.sim.now().wall, "held, and served: {date:?}")
+                assert!(same && *date > self.sim.now().wall, "deferred, and served: {date:?}")
             }
             Reload::Unchanged => assert!(same && data == role.good(), "other bytes count as unchanged"),
             Reload::Reloaded => {
@@ -156,7 +156,7 @@ impl Served {
                     assert_eq!(now.value.leaf.fingerprint, Fingerprint(internal::sha256(&chain[0])));
                 }
             }
-            other => panic!("{other:?} of a reload by hand"),
+            other => panic!("{other:?} of a manual reload"),
         }
         let back = self.put(role, role.good());
         let kept = answer != Reload::Reloaded;

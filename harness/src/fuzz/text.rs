@@ -64,7 +64,10 @@ pub fn ca_bundle(data: &[u8]) {
     let each = bundle.iter().all(anchor);
     match answer {
         Reload::Refused(error) if each => {
-            let first = format!("no CA of the bundle can let a client in: CA 1 of {} (", bundle.len());
+            let first = format!(
+                "no CA of the bundle can be used, so no client certificate would be accepted: CA 1 of {} (",
+                bundle.len()
+            );
             assert!(error.why().starts_with(&first), "rustls reads each certificate of it: {error}");
         }
         answer => assert_eq!(

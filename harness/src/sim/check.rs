@@ -207,7 +207,7 @@ fn nothing_unfinished_is_judged(run: &Run) -> Verdict {
         if let Record::Reported(Event::Refused { error, .. }) = &at.record
             && error.layer() != Layer::Read
         {
-            return broken("INV-11", format!("an unfinished set was judged: {error}"));
+            return broken("INV-11", format!("an unfinished set was evaluated: {error}"));
         }
     }
     Ok(())
@@ -292,7 +292,7 @@ fn still(run: &Run) -> Verdict {
             }
             Record::Reported(Event::Started | Event::Stopped) => {}
             Record::Reported(event) if states == 1 && !run.faulted => {
-                return broken("INV-08", format!("told while nothing changed: {event}"));
+                return broken("INV-08", format!("reported while nothing changed: {event}"));
             }
             _ => {}
         }
@@ -314,17 +314,20 @@ fn told_once(run: &Run) -> Verdict {
             Record::Evaluated { files, passed: false } => evaluated = Some(files),
             Record::Reported(Event::Published { generation, recovered, .. }) => {
                 if *generation != generations + 1 || *generation != published {
-                    return broken("INV-11", format!("generation {generation} told after {generations}"));
+                    return broken("INV-11", format!("generation {generation} reported after {generations}"));
                 }
                 if *recovered != trouble {
-                    return broken("INV-11", format!("recovery told: {recovered}, trouble told: {trouble}"));
+                    return broken(
+                        "INV-11",
+                        format!("recovery reported: {recovered}, trouble reported: {trouble}"),
+                    );
                 }
                 generations = *generation;
                 (trouble, standing) = (false, Vec::new());
             }
             Record::Reported(Event::Recovered { .. }) => {
                 if !trouble {
-                    return broken("INV-11", "recovery from nothing was told");
+                    return broken("INV-11", "a recovery was reported and nothing was wrong before it");
                 }
                 (trouble, standing) = (false, Vec::new());
             }
@@ -332,7 +335,7 @@ fn told_once(run: &Run) -> Verdict {
                 let bytes = if error.layer() == Layer::Read { None } else { evaluated };
                 let refusal = format!("{error} {}", bytes.map(show).unwrap_or_default());
                 if standing.last() == Some(&refusal) {
-                    return broken("INV-11", format!("told twice: {refusal}"));
+                    return broken("INV-11", format!("reported twice: {refusal}"));
                 }
                 standing.push(refusal);
                 trouble = true;
@@ -347,7 +350,7 @@ fn told_once(run: &Run) -> Verdict {
         }
     }
     if run.complete && generations != published {
-        return broken("INV-11", format!("generation {published} was not told"));
+        return broken("INV-11", format!("generation {published} was not reported"));
     }
     Ok(())
 }
@@ -374,14 +377,14 @@ fn owner_is_served(run: &Run) -> Verdict {
             Record::Answered { is_served } if asked => {
                 asked = false;
                 if *is_served && served.is_some_and(|files| !since_asked.contains(&files)) {
-                    return broken("INV-11", "a reload by hand is answered by an older look");
+                    return broken("INV-11", "a manual reload is answered by an older snapshot");
                 }
             }
             _ => {}
         }
     }
     if run.complete && asked {
-        return broken("INV-11", "a reload by hand is not answered");
+        return broken("INV-11", "a manual reload is not answered");
     }
     Ok(())
 }
@@ -429,7 +432,7 @@ fn converges(scenario: &Scenario, run: &Run) -> Verdict {
         return if refused {
             Ok(())
         } else {
-            broken("INV-11", "the disk cannot be served and nothing tells so")
+            broken("INV-11", "the disk cannot be served and nothing reports it")
         };
     }
     if disk != files {
@@ -462,7 +465,7 @@ fn status(run: &Run) -> Verdict {
     let same = disk == files;
     if status.differs_since.is_some() == same || status.refused.is_some() == same {
         let says = (status.differs_since.is_some(), status.refused.is_some());
-        return broken("INV-11", format!("disk is served: {same}, status says differs, refused: {says:?}"));
+        return broken("INV-11", format!("disk is served: {same}, status says differs, rejected: {says:?}"));
     }
     Ok(())
 }

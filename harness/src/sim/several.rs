@@ -169,7 +169,7 @@ impl MultiSetScenario {
                     Some(Some(of)) if of == name => Record::Reported(renumbered(event, &numbers)),
                     Some(Some(_)) => continue,
                     _ => {
-                        let why = format!("told of no set: {event}");
+                        let why = format!("reported without a set: {event}");
                         return Err(Violation { invariant: "INV-11", why });
                     }
                 },

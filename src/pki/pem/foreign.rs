@@ -46,8 +46,8 @@ const TEXTS: &[(&[u8], &str)] = &[
     (b"apiVersion:", MANIFEST),
     (b"kind:", MANIFEST),
     (b"---\n", "it looks like YAML: take the PEM out of its fields"),
-    (b"ssh-", "it looks like a public key of SSH, which TLS has no use for"),
-    (b"ecdsa-sha2-", "it looks like a public key of SSH, which TLS has no use for"),
+    (b"ssh-", "it looks like a public key of SSH, which TLS cannot use"),
+    (b"ecdsa-sha2-", "it looks like a public key of SSH, which TLS cannot use"),
 ];
 
 const JSON: &str = "it looks like JSON: take the PEM out of its fields, for instance with `jq -r .data.certificate old > new` \
@@ -116,8 +116,8 @@ pub(super) fn hidden(text: &[u8]) -> Option<String> {
     let from = text[..at].iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map_or(0, |at| at + 1);
     let before = text[from..at].trim_ascii();
     let why = if holds(text, b"\\n") {
-        "its line breaks are written out as \\n: `printf '%b\\n' \"$(cat old)\" > new` makes line breaks of them, and what stands \
-         before BEGIN has to go"
+        "its line breaks are written out as \\n: `printf '%b\\n' \"$(cat old)\" > new` makes line breaks of \
+         them; then remove the text before BEGIN"
     } else if before.last().is_some_and(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
         "a quote stands before it: `tr -d \"\\\"'\" < old > new` removes quotes"
     } else if before.starts_with(b"#") || before.starts_with(b"//") || before.starts_with(b";") {
@@ -125,7 +125,7 @@ pub(super) fn hidden(text: &[u8]) -> Option<String> {
     } else {
         "other text stands before it: the line has to begin with its dashes"
     };
-    Some(format!("line {line}: a BEGIN that does not count: {why}"))
+    Some(format!("line {line}: this BEGIN line is ignored: {why}"))
 }
 
 /// Describes base64 without `BEGIN` and `END` lines: of PEM, of DER, or of base64.

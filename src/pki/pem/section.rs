@@ -226,7 +226,7 @@ fn odd_line(section: &Section<'_>) -> Option<(usize, &'static str)> {
             b'-' if holds(line, b"END ") => "it looks like a damaged END line",
             b'-' | b'_' => "it has - or _, as base64url has",
             b':' => "it looks like a header line: remove the lines between BEGIN and the base64",
-            b'#' => "it looks like a comment, which may stand before BEGIN and behind END only",
+            b'#' => "it looks like a comment, which is allowed only before BEGIN and after END",
             b'\\' => "it looks like line breaks written out as \\n",
             _ => "a character that base64 does not have",
         };

@@ -17,7 +17,7 @@ const EXCLUDED: u8 = 0xa1;
 /// Returns the reason why rustls accepts no client of such a CA at all: constraints that are
 /// malformed or on directory names.
 pub(super) fn unsupported(constraints: &[u8]) -> Result<Vec<&'static str>, String> {
-    let malformed = || "its name constraints are malformed: rustls lets in no client by such a CA".to_owned();
+    let malformed = || "its name constraints are malformed: rustls accepts no client by such a CA".to_owned();
     let mut kinds = Vec::new();
     let mut rest = Reader(constraints);
     for subtrees in [PERMITTED, EXCLUDED].into_iter().filter_map(|tag| rest.read_if(tag)).collect::<Vec<_>>()
@@ -35,8 +35,8 @@ pub(super) fn unsupported(constraints: &[u8]) -> Result<Vec<&'static str>, Strin
                 (0x87, _) => "IP addresses",
                 (0xa4, _) => {
                     return Err(
-                        "it has name constraints on directory names, which rustls cannot apply: it lets in no client by \
-                         such a CA"
+                        "it has name constraints on directory names, which rustls cannot apply: it accepts \
+                         no client by such a CA"
                             .to_owned(),
                     );
                 }

@@ -87,7 +87,7 @@ impl<'a> Extensions<'a> {
         if let Some(value) = self.value(BASIC_CONSTRAINTS) {
             let ca = Reader(value).read(SEQUENCE).and_then(|own| Reader(own).read(BOOLEAN));
             if ca.is_none_or(|ca| ca == [0]) {
-                return Err("it says that it is not a CA's (basicConstraints CA:FALSE)".to_owned());
+                return Err("it is marked as no CA certificate (basicConstraints CA:FALSE)".to_owned());
             }
         } else if usage.is_none() && !self.value(NETSCAPE_TYPE).is_some_and(|value| has_bit(value, 0x04)) {
             // 3.
@@ -96,11 +96,12 @@ impl<'a> Extensions<'a> {
                 .and_then(|outer| Reader(outer).read(SEQUENCE))
                 .is_none_or(|tbs| tbs.first() == Some(&VERSION));
             if version_3 {
-                return Err("it does not say that it is a CA's (no basicConstraints)".to_owned());
+                return Err("it is not marked as a CA certificate (no basicConstraints)".to_owned());
             }
             if der::fields(certificate).is_none_or(|fields| fields.issuer != fields.subject) {
                 return Err(
-                    "it is of version 1 and not self-issued, so nothing says that it is a CA's".to_owned()
+                    "it is of version 1 and not self-issued, so nothing marks it as a CA certificate"
+                        .to_owned(),
                 );
             }
         }

@@ -147,7 +147,7 @@ pub(super) fn refused(key: &PrivateKeyDer<'_>, provider: &CryptoProvider) -> Str
 fn other(oid: &[u8]) -> String {
     let name = name(oid);
     if name == "Ed25519" {
-        return format!("the crypto provider refuses the private key (Ed25519): {CHECK}");
+        return format!("the crypto provider rejects the private key (Ed25519): {CHECK}");
     }
     format!("the crypto provider does not support the private key, {name}: {NEW_EC}")
 }
@@ -160,7 +160,7 @@ fn rsa(der: &[u8]) -> Option<String> {
         .read(INTEGER)?
         .iter()
         .try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add(u64::from(*byte)));
-    let kind = format!("the crypto provider refuses the private key (RSA, {bits} bits)");
+    let kind = format!("the crypto provider rejects the private key (RSA, {bits} bits)");
     Some(match (bits, exponent) {
         (..2048, _) => format!("{kind}: it is too small, at least 2048 bits are needed: {NEW_RSA}"),
         (_, Some(small @ ..65_537)) => {
@@ -198,7 +198,7 @@ fn sec1(der: &[u8], outer: Option<&mut Reader<'_>>, provider: &CryptoProvider) -
     };
     Some(match curve {
         Ok(curve) if curve.is_in(provider) => {
-            format!("the crypto provider refuses the private key (EC, {}): {CHECK}", curve.name)
+            format!("the crypto provider rejects the private key (EC, {}): {CHECK}", curve.name)
         }
         Ok(curve) => unsupported("the private key", curve),
         Err(EXPLICIT) => {

@@ -316,16 +316,12 @@ fn sections() -> Vec<Mistake> {
     const REQUEST: &str = include_str!("keys/request.pem");
     let pem = Layer::Pem;
     vec![
-        mistake("the key as the chain", CRT, pem, &["line 1", "no certificate", "exchanged?"], |set| {
+        mistake("the key as the chain", CRT, pem, &["line 1", "no certificate", "exchanged"], |set| {
             set.key.clone().into()
         }),
-        mistake(
-            "the chain as the key",
-            KEY,
-            Layer::Key,
-            &["line 1", "no private key", "exchanged?"],
-            |set| set.chain.clone().into(),
-        ),
+        mistake("the chain as the key", KEY, Layer::Key, &["line 1", "no private key", "exchanged"], |set| {
+            set.chain.clone().into()
+        }),
         mistake(
             "a request as the chain",
             CRT,

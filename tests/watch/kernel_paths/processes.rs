@@ -167,7 +167,7 @@ fn inv11_files_behind_descriptors_are_polled_and_reported_as_such() {
     reloader.start().unwrap();
     started(&mut events);
     let (fault, _) = reloader.status().degraded.expect("it polls more often");
-    assert_eq!(fault.to_string(), "watch: /proc/self/fd: procfs does not report what is changed elsewhere");
+    assert_eq!(fault.to_string(), "watch: /proc/self/fd: procfs does not report changes made elsewhere");
     write(&generations[1].server);
     wait_for_leaf(&reloader, &generations[1].server);
 }

@@ -382,7 +382,7 @@ fn play(played: &Played, is_started: bool) {
         if !is_idle || world.acts.len() > acts {
             continue;
         }
-        assert!(world.asked.is_empty(), "a reload by hand is not answered");
+        assert!(world.asked.is_empty(), "a manual reload is not answered");
         assert!(!world.wanted, "a reload from a callback is lost");
         assert_eq!(shared.lock().status.running, world.begun, "the status says whether it runs");
         assert!(!world.stopped || !world.started, "a stop does not end the worker");
@@ -589,7 +589,7 @@ fn inv13_start_during_a_manual_reload_is_taken_up_after_it() {
             next
         });
     });
-    assert_eq!(is_waiting.recv_timeout(DEADLINE), Ok(()), "a reload by hand drives");
+    assert_eq!(is_waiting.recv_timeout(DEADLINE), Ok(()), "a manual reload drives");
     // The worker holds the lock until it sleeps.
     drop(shared.lock());
     go_on.send(()).expect("it drives");
