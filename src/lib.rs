@@ -57,7 +57,8 @@
 //! of each configuration it uses:
 //!
 //! - [`ServerReloader::config`] returns the whole configuration for the next connection.
-//! - `ServerReloader::acceptor` does the same for tokio (feature `tokio`).
+//! - `ServerReloader::incoming` accepts TLS connections from a listener of tokio (feature `tokio`), for
+//!   tonic, and for axum (feature `axum`). `ServerReloader::acceptor` makes one handshake.
 //! - [`Reloader::on_publish`] hands each configuration to a server that replaces its own.
 //! - [`ServerReloader::rotating_config`] is for a server that takes one configuration for life. No
 //!   session of it resumes.
@@ -90,7 +91,9 @@
 //! - `rustls` (default): the server. Without it the crate is the generic [`Reloader`], with neither
 //!   rustls nor a parser of certificates among its dependencies. `tokio`, `ring` and `aws-lc-rs`
 //!   include it.
-//! - `tokio`: `Acceptor`, `Reloader::spawn_worker` with a shutdown receiver, `Reloader::reload`.
+//! - `tokio`: `Incoming`, `Acceptor`, `Reloader::spawn_worker` with a shutdown receiver,
+//!   `Reloader::reload`.
+//! - `axum`: `Incoming` is a listener of `axum::serve`.
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
 //! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
 //!
@@ -154,8 +157,10 @@ pub use report::{
     expiry::{CertificateValidity, EXPIRY_WARNINGS, Expiring},
     status::{Refused, SetStatus, Status},
 };
+#[cfg(all(feature = "axum", not(loom)))]
+pub use server::ConnectionInfo;
 #[cfg(all(feature = "tokio", not(loom)))]
-pub use server::{Accepted, Acceptor, HANDSHAKE_LIMIT};
+pub use server::{Accepted, Acceptor, FailedHandshake, HANDSHAKE_LIMIT, Incoming, Listener, MAX_HANDSHAKES};
 #[cfg(feature = "rustls")]
 pub use server::{
     ClientAuth, HandshakeFailure, Inspection, SESSION_LIMIT, ServerBuilder, ServerReloader, ServerTls,

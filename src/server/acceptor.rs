@@ -4,10 +4,9 @@
 use std::{io, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 
-use super::builder::{ServerReloader, ServerTls};
-use crate::drive::{cell::Published, reloader::TrustReduced};
+use super::{accepted::Accepted, builder::ServerReloader};
 
 /// Time after which [`Acceptor::accept`] gives up a handshake, unless
 /// [another](Acceptor::handshake_timeout) is set.
@@ -23,37 +22,6 @@ pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 pub struct Acceptor {
     reloader: ServerReloader,
     limit: Duration,
-}
-
-/// A TLS connection and the publication that it was accepted with.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Accepted<IO> {
-    /// The TLS stream, with its handshake complete.
-    pub stream: TlsStream<IO>,
-    /// The publication that the connection was accepted with. A reload does not change it.
-    pub served: Arc<Published<ServerTls>>,
-    /// Resolves once a publication after [`served`](Self::served) reduces trust: a client that was
-    /// accepted before it may be rejected after it.
-    ///
-    /// A reduction during the handshake counts too. The client of this connection may be one of
-    /// those that lost access; a server can close the connection, so that the client has to
-    /// authenticate again.
-    pub trust_reduced: TrustReduced<ServerTls>,
-}
-
-impl<IO> Accepted<IO> {
-    /// Returns the generation that the connection was accepted with.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.served.generation
-    }
-
-    /// Returns the trust epoch that the client was accepted under: [`ServerTls::trust_epoch`].
-    #[must_use]
-    pub fn trust_epoch(&self) -> u64 {
-        self.served.value.trust_epoch()
-    }
 }
 
 impl Acceptor {
@@ -94,6 +62,6 @@ impl Acceptor {
             io::Error::new(io::ErrorKind::TimedOut, why)
         })??;
         let trust_reduced = self.reloader.trust_reduced(served.generation);
-        Ok(Accepted { stream, served, trust_reduced })
+        Ok(Accepted { stream, peer_addr: (), served, trust_reduced })
     }
 }

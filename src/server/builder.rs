@@ -826,8 +826,8 @@ impl ServerBuilder {
     }
 }
 
-/// Keeps a `ServerConfig` up to date with its files, for as long as a clone, an acceptor or a
-/// resolver of it exists.
+/// Keeps a `ServerConfig` up to date with its files, for as long as a clone, an `Incoming`, an acceptor
+/// or a resolver of it exists.
 pub type ServerReloader = Reloader<ServerTls>;
 
 impl ServerReloader {
@@ -904,6 +904,15 @@ impl ServerReloader {
     #[must_use]
     pub fn acceptor(&self) -> super::Acceptor {
         super::acceptor::Acceptor::new(self.clone())
+    }
+
+    /// Accepts TLS connections from a `tokio::net::TcpListener` or another [`Listener`]: each
+    /// handshake beside all others, with limits.
+    ///
+    /// [`Listener`]: super::Listener
+    #[cfg(all(feature = "tokio", not(loom)))]
+    pub fn incoming<L: super::Listener>(&self, listener: L) -> super::Incoming<L> {
+        super::Incoming::new(listener, self.acceptor())
     }
 }
 

@@ -1,8 +1,10 @@
 //! Builds a rustls `ServerConfig` from the files of a server. Outside of this module only types of
 //! `rustls::pki_types` are used.
 
+mod accepted;
 mod acceptor;
 mod anchors;
+mod axum;
 mod builder;
 mod chain;
 mod clients;
@@ -10,6 +12,7 @@ mod crl;
 mod crl_loss;
 mod dates;
 mod failure;
+mod incoming;
 mod inspect;
 mod key;
 mod layout;
@@ -25,10 +28,16 @@ mod trust;
 mod validate;
 
 #[cfg(all(feature = "tokio", not(loom)))]
-pub use acceptor::{Accepted, Acceptor, HANDSHAKE_LIMIT};
+pub use accepted::Accepted;
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use acceptor::{Acceptor, HANDSHAKE_LIMIT};
+#[cfg(all(feature = "axum", not(loom)))]
+pub use axum::ConnectionInfo;
 pub use builder::{ClientAuth, ServerBuild, ServerBuilder, ServerReloader, ServerTls};
 pub use crl::Policy as RevocationPolicy;
 pub use failure::HandshakeFailure;
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use incoming::{FailedHandshake, Incoming, Listener, MAX_HANDSHAKES};
 pub use inspect::Inspection;
 pub use revocation::client_verifiers;
 pub use trust::SESSION_LIMIT;

@@ -10,6 +10,7 @@ mod callers;
 mod cell;
 mod clocks;
 mod embedding;
+mod incoming;
 mod lifecycle;
 mod panics;
 mod stalled;
