@@ -16,33 +16,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .on_event(|event| eprintln!("{event}"))
         .start_async()
         .await?;
-    let listener = TcpListener::bind("127.0.0.1:8443").await?;
-    Ok(draining::serve(&listener, tls.acceptor()).await?)
+    draining::serve(tls.incoming(TcpListener::bind("127.0.0.1:8443").await?)).await;
+    Ok(())
 }
 
 /// Used by a test as well.
 pub(crate) mod draining {
-    use rustls_reload::{Accepted, Acceptor};
+    use rustls_reload::{Accepted, Incoming};
     use tokio::{
         io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy},
         net::TcpListener,
     };
 
-    /// Accepts connections until accepting fails.
-    pub(crate) async fn serve(listener: &TcpListener, acceptor: Acceptor) -> std::io::Result<()> {
-        loop {
-            let (tcp, _) = listener.accept().await?;
-            let acceptor = acceptor.clone();
+    /// Serves each connection in a task of its own.
+    pub(crate) async fn serve(mut incoming: Incoming<TcpListener>) {
+        while let Some(Accepted { stream, trust_reduced, .. }) = incoming.accept().await {
             tokio::spawn(async move {
-                let Ok(Accepted { stream, trust_reduced: shrunk, .. }) = acceptor.accept(tcp).await else {
-                    return;
-                };
                 let (mut from, mut to) = tokio::io::split(stream);
                 tokio::select! {
                     () = echo(&mut from, &mut to) => {}
                     // A renewal does not end the connection, a reduction of trust does. A client
                     // that is still trusted can connect again.
-                    _ = shrunk => {}
+                    _ = trust_reduced => {}
                 }
                 // A failure to shut down concerns only the client.
                 let _ = to.shutdown().await;

@@ -3,10 +3,10 @@
 //!
 //! `cargo run --features tokio,ring --example embed -- tls.crt tls.key`
 
-use std::{env::args_os, error::Error, time::Duration};
+use std::{env::args_os, error::Error};
 
 use rustls_reload::ServerReloader;
-use tokio::{io::copy, net::TcpListener, time::sleep};
+use tokio::{io::copy, net::TcpListener};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -15,20 +15,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // README: begin
     let reloader = ServerReloader::builder(chain, key).alpn(["http/1.1"]).start_async().await?;
-    let (acceptor, listener) = (reloader.acceptor(), TcpListener::bind("127.0.0.1:8443").await?);
-    loop {
-        let Ok((tcp, _)) = listener.accept().await else {
-            sleep(Duration::from_millis(50)).await; // No descriptor is free, for example.
-            continue;
-        };
-        let acceptor = acceptor.clone();
-        tokio::spawn(async move {
-            // A client that sends nothing is given up after 10 s.
-            let Ok(tls) = acceptor.accept(tcp).await else { return };
-            serve(tls.stream).await;
-        });
+    let listener = TcpListener::bind("127.0.0.1:8443").await?;
+    let mut incoming = reloader.incoming(listener).on_failed_handshake(|failed| {
+        eprintln!("{}: {}", failed.peer_addr, failed.reason);
+    });
+    // Handshakes run beside each other. A client that sends nothing is given up after 10 s.
+    while let Some(connection) = incoming.accept().await {
+        tokio::spawn(serve(connection));
     }
     // README: end
+    Ok(())
 }
 
 /// Echoes: a stand-in for the purpose of the server.

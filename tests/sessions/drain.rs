@@ -346,8 +346,7 @@ fn inv09_inv11_a_server_that_drains_ends_the_connections_of_a_trust_that_has_gon
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let acceptor = server.acceptor();
-            let serving = tokio::spawn(async move { example::draining::serve(&listener, acceptor).await });
+            let serving = tokio::spawn(example::draining::serve(server.incoming(listener)));
             let renewed = |cas: &str, volume: &mut Volume| {
                 let pair = all[1].ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
                 volume.publish_in_one_tick(&files(&pair, cas));
