@@ -21,9 +21,8 @@ use super::{builder::ServerReloader, resolver::Resolver};
 pub(super) fn config(reloader: &ServerReloader) -> Arc<ServerConfig> {
     let served = reloader.current();
     let from = &served.value.config;
-    let verifier = ServedClients { reloader: reloader.clone(), first: Arc::clone(&served.value.verifier) };
     let mut config = (served.value.unverified.clone())
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_client_cert_verifier(Arc::new(ServedClients(reloader.clone())))
         .with_cert_resolver(Arc::new(Resolver(reloader.clone())));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     (config.send_tls13_tickets, config.max_tls13_tickets) = (0, 0);
@@ -43,10 +42,15 @@ pub(super) fn config(reloader: &ServerReloader) -> Arc<ServerConfig> {
 }
 
 /// Verifies clients as the configuration does that is served when they present their certificate.
-struct ServedClients {
-    reloader: ServerReloader,
-    /// Answers what no reload changes: signature schemes, and whether clients need a certificate.
-    first: Arc<dyn ClientCertVerifier>,
+///
+/// It keeps no verifier, which would keep the CRLs of its generation. Signature schemes, and whether
+/// clients need a certificate, are the same in each generation.
+struct ServedClients(ServerReloader);
+
+impl ServedClients {
+    fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        self.0.with_current(|served| Arc::clone(&served.value.verifier))
+    }
 }
 
 impl ClientCertVerifier for ServedClients {
@@ -56,7 +60,7 @@ impl ClientCertVerifier for ServedClients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, TlsError> {
-        self.reloader.current().value.verifier.verify_client_cert(end_entity, intermediates, now)
+        self.verifier().verify_client_cert(end_entity, intermediates, now)
     }
 
     /// Names no CA: rustls wants names that live as long as the configuration.
@@ -65,11 +69,11 @@ impl ClientCertVerifier for ServedClients {
     }
 
     fn offer_client_auth(&self) -> bool {
-        self.first.offer_client_auth()
+        self.verifier().offer_client_auth()
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.first.client_auth_mandatory()
+        self.verifier().client_auth_mandatory()
     }
 
     fn verify_tls12_signature(
@@ -78,7 +82,7 @@ impl ClientCertVerifier for ServedClients {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.first.verify_tls12_signature(message, certificate, signed)
+        self.verifier().verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -87,16 +91,51 @@ impl ClientCertVerifier for ServedClients {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.first.verify_tls13_signature(message, certificate, signed)
+        self.verifier().verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.first.supported_verify_schemes()
+        self.verifier().supported_verify_schemes()
     }
 }
 
 impl fmt::Debug for ServedClients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServedClients").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "ring", not(loom)))]
+#[allow(clippy::expect_used)] // reason: a test
+mod tests {
+    use std::{fs, sync::Arc};
+
+    use rustls_reload_testkit::{Authority, PrivateKey, Subject};
+
+    use crate::{ClientAuth, Reload, ServerReloader};
+
+    /// Checks: INV-12.
+    ///
+    /// CRLs may hold 64 MiB. The configuration for life keeps those that are served, and no others.
+    #[test]
+    fn inv12_replaced_trust_is_freed_while_one_configuration_lives() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [chain, key, bundle] = ["tls.crt", "tls.key", "ca.crt"].map(|name| dir.path().join(name));
+        let write = |name| {
+            let ca = Authority::root(name);
+            let pair = ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
+            for (path, text) in [(&chain, &pair.chain), (&key, &pair.key), (&bundle, &ca.pem)] {
+                fs::write(path, text).expect("a file");
+            }
+        };
+        write("CA 1");
+        let builder = ServerReloader::builder(&chain, &key).client_ca(&bundle, ClientAuth::Required);
+        let reloader = builder.load().expect("a server");
+        let config = reloader.rotating_config();
+        let replaced = Arc::downgrade(&reloader.current().value.verifier);
+        write("CA 2");
+        assert_eq!(reloader.reload_now(), Reload::Reloaded);
+        assert!(replaced.upgrade().is_none(), "the verifier of the first load is kept");
+        drop(config);
     }
 }
