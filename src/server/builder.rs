@@ -864,16 +864,19 @@ impl ServerReloader {
     }
 
     /// Returns one configuration for a server that takes a `ServerConfig` once and keeps it
-    /// (actix-web, poem, salvo, warp, rocket). Certificate, client CAs and CRLs rotate inside it.
+    /// (actix-web, trillium, xitca-web). Certificate, client CAs and CRLs rotate inside it.
     ///
     /// A server that takes a configuration for each connection should use [`config`](Self::config)
     /// instead. This one differs from it in three ways:
     ///
     /// - **No session resumes**, so each handshake verifies its client. A stored session or a ticket
     ///   would outlive the trust that it was made under.
-    /// - One handshake can see two generations: the certificate of the one served at its first
-    ///   message, and the client CAs and CRLs of that one or a later one. A client is never accepted
-    ///   by a trust that was replaced before the handshake began.
+    /// - One handshake can see two generations: the certificate of the one served when the server
+    ///   reads the client's hello (the second hello, where the server asked for one), and the client
+    ///   CAs and CRLs of that one or a later one. A client is never accepted by a trust that was
+    ///   replaced before the handshake began. A connection does not know its generation: a server
+    ///   that waits for [`trust_reduced`](Self::trust_reduced) has to take the generation of
+    ///   [`current`](Self::current) before the handshake begins.
     /// - A client is sent no names of acceptable CAs. A client with several certificates has to know
     ///   which one to present.
     ///
