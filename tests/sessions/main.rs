@@ -10,4 +10,5 @@ mod handshakes;
 mod over_reloads;
 mod renewals;
 mod resumption;
+mod rotating_clients;
 mod rotating_config;

@@ -14,6 +14,7 @@ use rustls::{
     crypto::ring::Ticketer,
     pki_types::CertificateDer,
     server::ServerSessionMemoryCache,
+    time_provider::DefaultTimeProvider,
     version::{TLS12, TLS13},
 };
 use rustls_reload::{ClientAuth, Reload, ServerReloader};
@@ -67,12 +68,12 @@ impl World {
     }
 }
 
-fn list(of: &Generation, revoked: &[&CertificateDer<'_>], number: u64) -> String {
+pub(super) fn list(of: &Generation, revoked: &[&CertificateDer<'_>], number: u64) -> String {
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
     of.ca.crl(revoked, (now - hour, now + hour), number).pem
 }
 
-fn files<'a>(of: &'a Generation, list: &'a str) -> [NamedFile<'a>; 4] {
+pub(super) fn files<'a>(of: &'a Generation, list: &'a str) -> [NamedFile<'a>; 4] {
     let [chain, key, bundle] = of.files();
     [chain, key, bundle, ("ca.crl", list.as_bytes())]
 }
@@ -173,6 +174,7 @@ fn one_configuration_has_the_further_settings_of_the_builder() {
             config.send_half_rtt_data = true;
             config.require_ems = true;
             config.key_log = Arc::new(rustls::KeyLogFile::new());
+            config.time_provider = Arc::new(DefaultTimeProvider);
         })
         .load()
         .unwrap();
@@ -190,6 +192,7 @@ fn one_configuration_has_the_further_settings_of_the_builder() {
     assert_eq!(shown(&once), shown(&of));
     assert_eq!(once.alpn_protocols, [b"h2"]);
     assert!(Arc::ptr_eq(&once.key_log, &of.key_log) && Arc::ptr_eq(&once.time_provider, &of.time_provider));
+    assert!(Arc::ptr_eq(&once.cert_compression_cache, &of.cert_compression_cache));
     assert!(!once.session_storage.can_cache() && !once.ticketer.enabled());
     assert_eq!(once.send_tls13_tickets, 0);
     // Without client CAs nobody is asked for a certificate.
