@@ -298,6 +298,13 @@ pub fn presented(reloader: &ServerReloader) -> Vec<CertificateDer<'static>> {
     presented_by(&reloader.config())
 }
 
+/// Returns the result of `call`, made on a thread of its own, so that a hang is a failure.
+pub fn in_time<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || drop(tell.send(call())));
+    told.recv_timeout(DEADLINE).unwrap()
+}
+
 /// Runs each job on a thread of its own, for jobs that wait more than they compute. Returns the
 /// results in the order of the jobs.
 pub fn at_once<J: Sync, T: Send>(jobs: &[J], run: impl Fn(&J) -> T + Sync) -> Vec<T> {

@@ -11,6 +11,7 @@ mod cell;
 mod clocks;
 mod embedding;
 mod incoming;
+mod late_observers;
 mod lifecycle;
 mod panics;
 mod stalled;
