@@ -102,7 +102,7 @@ pub struct Built<T> {
     /// The value is not published before this time, since the Unix epoch by the wall clock. Ignored
     /// at the first load.
     pub not_before: Option<Duration>,
-    /// Set where the value no longer trusts a client that the served value trusts. Ignored at the
+    /// Set where the value no longer trusts a peer that the served value trusts. Ignored at the
     /// first load.
     pub reduced_trust: Option<TrustReduction>,
 }

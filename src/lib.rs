@@ -1,5 +1,5 @@
-//! Swaps a running rustls server's certificate, key and client CAs when their files change: no
-//! restart, no failed handshake, no mixture of two updates.
+//! Swaps a running rustls server's certificate, key and client CAs when their files change, and a
+//! client's identity and roots: no restart, no failed handshake, no mixture of two updates.
 //!
 //! - **Whole.** A configuration is published as a whole. Its bytes were on disk together at one
 //!   instant, and belong to one update of their publisher. The bytes that passed the checks are the
@@ -53,6 +53,17 @@
 //! name its servers. Files of one publisher form one file set, which is accepted or rejected as a
 //! whole and keeps its own last good state.
 //!
+//! A client ([`ClientReloader`]) rotates its identity and the roots that it verifies servers by:
+//!
+//! | changed files | new handshakes | sessions |
+//! |---|---|---|
+//! | identity, same certificates and key file | go on as before | keep resuming |
+//! | identity, any other change | show the new certificate | start afresh |
+//! | roots, same names, keys and constraints | use the new bundle | keep resuming |
+//! | roots, any other change | use the new bundle | start afresh |
+//!
+//! [`manual::clients`] has the rule in full, and says what to give to which client.
+//!
 //! Open connections keep the configuration that they were accepted with. A server decides how much
 //! of each configuration it uses:
 //!
@@ -88,10 +99,10 @@
 //! # Features
 //!
 //! - `notify` (default): file events. Without it the files are polled every second.
-//! - `rustls` (default): the server. Without it the crate is the generic [`Reloader`], with neither
-//!   rustls nor a parser of certificates among its dependencies. `tokio`, `ring` and `aws-lc-rs`
-//!   include it.
-//! - `tokio`: `Incoming`, `Acceptor`, `Reloader::spawn_worker` with a shutdown receiver,
+//! - `rustls` (default): the server and the client. Without it the crate is the generic
+//!   [`Reloader`], with neither rustls nor a parser of certificates among its dependencies. `tokio`,
+//!   `ring` and `aws-lc-rs` include it.
+//! - `tokio`: `Incoming`, `Acceptor`, `Connector`, `Reloader::spawn_worker` with a shutdown receiver,
 //!   `Reloader::reload`.
 //! - `axum`: `Incoming` is a listener of `axum::serve`.
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
@@ -124,6 +135,8 @@
 #![cfg_attr(not(feature = "rustls"), allow(rustdoc::broken_intra_doc_links))]
 
 mod build;
+#[cfg(feature = "rustls")]
+mod client;
 mod clock;
 mod decide;
 mod drive;
@@ -142,6 +155,10 @@ mod sync;
 pub mod watch;
 
 pub use build::{Build, Built, Context, InitialBuild, TrustReduction};
+#[cfg(feature = "rustls")]
+pub use client::{ClientBuilder, ClientReloader, ClientTls};
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use client::{Connected, Connector};
 pub use clock::{Clock, Now, SystemClock};
 pub use decide::machine::Timing;
 pub use drive::{

@@ -2,6 +2,8 @@
 
 #[doc = include_str!("embedding.md")]
 pub mod embedding {}
+#[doc = include_str!("clients.md")]
+pub mod clients {}
 #[doc = include_str!("binary.md")]
 pub mod binary {}
 #[doc = include_str!("design.md")]

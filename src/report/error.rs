@@ -33,8 +33,10 @@ pub enum Layer {
     /// A further pair has no name that a client could ask for, or another pair holds one of its
     /// names.
     Names,
-    /// A client CA does not parse as a trust anchor.
+    /// A client CA does not parse as a trust anchor, or no CA of the bundle can verify a client.
     ClientCa,
+    /// A root does not parse as a trust anchor, or no root of the bundle can verify a server.
+    RootCa,
     /// A revocation list does not parse, is signed by another key than its issuer's, has expired,
     /// or is missing.
     Crl,
@@ -67,6 +69,7 @@ impl Layer {
             Self::Match => "match",
             Self::Names => "names",
             Self::ClientCa => "client-ca",
+            Self::RootCa => "root-ca",
             Self::Crl => "crl",
             Self::Validity => "validity",
             Self::Config => "config",

@@ -89,6 +89,15 @@ pub enum RemovedTrust {
         /// The digest of the CA's certificate.
         fingerprint: Fingerprint,
     },
+    /// A root of a client: no root of the new bundles has its name and public key with the same name
+    /// constraints or none. A root that was renewed with its key is still trusted, whatever else its
+    /// certificate says.
+    RootCa {
+        /// The root's subject, in one line and cut off where it is very long.
+        subject: String,
+        /// The digest of the root's certificate.
+        fingerprint: Fingerprint,
+    },
     /// Clients without a certificate, or without a valid one, which were accepted before.
     Unauthenticated,
     /// Clients of one issuer: its revocation lists name more certificates, or another selection of
@@ -107,6 +116,7 @@ impl fmt::Display for RemovedTrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClientCa { subject, fingerprint } => write!(f, "client CA {subject} ({fingerprint})"),
+            Self::RootCa { subject, fingerprint } => write!(f, "root {subject} ({fingerprint})"),
             Self::Unauthenticated => f.write_str("clients without a valid certificate"),
             Self::Revocation { issuer, more } => write!(f, "{more} more certificates revoked by {issuer}"),
             Self::RevocationPolicy => {
@@ -133,7 +143,7 @@ pub enum Event {
         /// The file set, by its first path; `None` where there is only one file set.
         set: Option<Arc<Path>>,
     },
-    /// The generation published just before no longer trusts a client that was trusted before.
+    /// The generation published just before no longer trusts a peer that was trusted before.
     /// Connections that are older than it may be drained. Neither a renewal nor a first load
     /// reports this.
     TrustReduced {

@@ -1,15 +1,17 @@
-//! The client CAs of a bundle: which of them rustls can verify a client by, and which may issue
-//! client certificates.
+//! The CAs of a bundle: which of them rustls can verify a peer by, and which may issue the
+//! certificates of such a peer. The peers of a server are clients, and the peers of a client are
+//! servers.
 //!
 //! rustls keeps the name, the public key and the name constraints of a trust anchor and ignores the
-//! rest of its certificate. A certificate that is not a CA would therefore issue clients. A CA
-//! whose key no algorithm verifies, or whose constraints rustls does not implement, would lock all
-//! of its clients out. Both kinds are ignored here, with a warning that names them. A bundle of
+//! rest of its certificate. A certificate that is not a CA would therefore issue peers. A CA whose
+//! key no algorithm verifies, or whose constraints rustls does not implement, would lock all of its
+//! peers out. Both kinds are ignored here, with a warning that names them. A bundle of
 //! which no certificate is left is rejected.
 
 mod constraints;
 mod extensions;
 mod key;
+mod peers;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,9 +22,10 @@ use rustls::{
 };
 
 use self::extensions::{Extensions, dotted};
+pub(crate) use self::peers::Peers;
 use crate::{
     pki::pem,
-    report::error::{Error, Layer, Warning},
+    report::error::{Error, Warning},
 };
 
 /// Bytes of client CA names, each with its two-byte length. The server names all CAs to the client
@@ -41,17 +44,17 @@ const SAME_NAME_LIMIT: usize = 90;
 
 const BIT_STRING: u8 = 0x03;
 
-/// The part of a client CA that rustls verifies clients by. Two certificates with the same anchor
-/// verify the same clients.
+/// The part of a CA that rustls verifies peers by. Two certificates with the same anchor verify the
+/// same peers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Anchor {
+pub(crate) struct Anchor {
     subject: Vec<u8>,
     key: Vec<u8>,
     constraints: Option<Vec<u8>>,
 }
 
 impl Anchor {
-    pub(super) fn of(anchor: &TrustAnchor<'_>) -> Self {
+    pub(crate) fn of(anchor: &TrustAnchor<'_>) -> Self {
         Self {
             subject: anchor.subject.to_vec(),
             key: anchor.subject_public_key_info.to_vec(),
@@ -59,28 +62,29 @@ impl Anchor {
         }
     }
 
-    /// Returns the anchor with the same name and key and no constraints, which accepts every client
+    /// Returns the anchor with the same name and key and no constraints, which accepts every peer
     /// that this one does.
-    pub(super) fn unconstrained(&self) -> Self {
+    pub(crate) fn unconstrained(&self) -> Self {
         Self { constraints: None, ..self.clone() }
     }
 }
 
-/// Returns the anchors and certificates of a bundle that can verify a client, in the order of the
+/// Returns the anchors and certificates of a bundle that can verify such peers, in the order of the
 /// bundle.
 ///
 /// # Errors
-/// [`Layer::ClientCa`] for a malformed certificate, for names that do not fit into a handshake
-/// message, and for a bundle without a usable CA.
-pub(super) fn read(
+/// The peers' [layer](Peers::layer) for a malformed certificate, for names that do not fit into a
+/// handshake message, and for a bundle without a usable CA.
+pub(crate) fn read(
+    peers: Peers,
     provider: &CryptoProvider,
     path: &Path,
     bundle: &[u8],
     warnings: &mut Vec<Warning>,
 ) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Error> {
     let all = pem::ca_bundle(bundle).map_err(|error| error.at(path))?;
-    let refused = |why: String| Error::new(Layer::ClientCa, why).at(path);
-    let warning = |why: String| Warning::new(Layer::ClientCa, why).at(path);
+    let refused = |why: String| Error::new(peers.layer(), why).at(path);
+    let warning = |why: String| Warning::new(peers.layer(), why).at(path);
     let (mut roots, mut taken, mut ignored) = (RootCertStore::empty(), Vec::new(), Vec::new());
     for (i, certificate) in all.iter().enumerate() {
         roots.add(certificate.clone()).map_err(|error| {
@@ -88,7 +92,7 @@ pub(super) fn read(
         })?;
         let Some(anchor) = roots.roots.last() else { continue };
         let named = format!("CA {} of {} ({})", i + 1, all.len(), subject(&anchor.subject));
-        match evaluate(provider, certificate, anchor) {
+        match evaluate(peers, provider, certificate, anchor) {
             Ok(limits) => {
                 taken.push(certificate.clone());
                 warnings.extend(limits.into_iter().map(|limit| warning(format!("{named} {limit}"))));
@@ -103,20 +107,16 @@ pub(super) fn read(
         let (given, further) = ignored.split_at(ignored.len().min(REASONS));
         let given: Vec<_> = given.iter().map(|(named, why)| format!("{named}: {why}")).collect();
         let more = if further.is_empty() { String::new() } else { format!("; and {} more", further.len()) };
-        return Err(refused(format!(
-            "no CA of the bundle can be used, so no client certificate would be accepted: {}{more}",
-            given.join("; ")
-        )));
+        return Err(refused(format!("{}: {}{more}", peers.none_usable(), given.join("; "))));
     }
     warnings.extend(
-        ignored.into_iter().map(|(named, why)| {
-            warning(format!("{named} is ignored, so no client is accepted by it: {why}"))
-        }),
+        ignored.into_iter().map(|(named, why)| warning(format!("{named} {}: {why}", peers.ignored()))),
     );
-    warnings.extend(crowded(&roots).map(warning));
-    // rustls would encode names that are too long, with a wrong length.
+    warnings.extend(crowded(peers, &roots).map(warning));
+    // A server names its client CAs; rustls would encode names that are too long, with a wrong
+    // length.
     let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + 2).sum();
-    if names > NAMES_LIMIT {
+    if peers == Peers::Clients && names > NAMES_LIMIT {
         return Err(refused(format!(
             "the names of the CAs take {names} bytes; a handshake has room for {NAMES_LIMIT}"
         )));
@@ -125,19 +125,15 @@ pub(super) fn read(
 }
 
 /// Warns of each name that more CAs share than rustls reliably tries.
-fn crowded(roots: &RootCertStore) -> impl Iterator<Item = String> {
+fn crowded(peers: Peers, roots: &RootCertStore) -> impl Iterator<Item = String> {
     let mut counts = BTreeMap::<&[u8], usize>::new();
     for anchor in &roots.roots {
         *counts.entry(&anchor.subject).or_default() += 1;
     }
-    counts.into_iter().filter(|(_, count)| *count > SAME_NAME_LIMIT).map(|(name, count)| {
-        format!(
-            "the bundle has {count} CAs with the subject {}: rustls gives up on a client after 100 \
-             signatures, and tries them in their order. A client of a later one may be rejected, so keep \
-             {SAME_NAME_LIMIT} of a name at most",
-            subject(name)
-        )
-    })
+    counts
+        .into_iter()
+        .filter(|(_, count)| *count > SAME_NAME_LIMIT)
+        .map(move |(name, count)| peers.crowded(count, &subject(name), SAME_NAME_LIMIT))
 }
 
 /// Returns whether the new bundle may be a truncated copy of the old one: it has fewer anchors, and
@@ -146,7 +142,7 @@ fn crowded(roots: &RootCertStore) -> impl Iterator<Item = String> {
 /// The comparison is by anchors, not by bytes. A CA that was renewed in place does not hide that
 /// the CAs after it are missing. A renewed certificate whose predecessor was removed loses no
 /// anchor.
-pub(super) fn lost_its_end(old: &[CertificateDer<'static>], new: &[CertificateDer<'static>]) -> bool {
+pub(crate) fn lost_its_end(old: &[CertificateDer<'static>], new: &[CertificateDer<'static>]) -> bool {
     let anchors = |certificates: &[CertificateDer<'static>]| {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates.iter().cloned());
@@ -163,7 +159,7 @@ pub(super) fn lost_its_end(old: &[CertificateDer<'static>], new: &[CertificateDe
 }
 
 /// Returns the subject of a CA for messages: one line of limited length.
-pub(super) fn subject(name: &[u8]) -> String {
+pub(crate) fn subject(name: &[u8]) -> String {
     let name = super::crl::name(name);
     match name.char_indices().nth(SUBJECT_LIMIT) {
         Some((at, _)) => format!("{}...", &name[..at]),
@@ -171,33 +167,24 @@ pub(super) fn subject(name: &[u8]) -> String {
     }
 }
 
-/// Returns warnings about a CA that can verify clients, or the reason why it can verify none.
+/// Returns warnings about a CA that can verify such peers, or the reason why it can verify none.
 fn evaluate(
+    peers: Peers,
     provider: &CryptoProvider,
     certificate: &CertificateDer<'_>,
     anchor: &TrustAnchor<'_>,
 ) -> Result<Vec<String>, String> {
     let extensions = Extensions::of(certificate).ok_or("the certificate is malformed")?;
-    extensions.may_issue_clients(certificate)?;
+    extensions.may_issue(peers, certificate)?;
     key::verifies(provider, &anchor.subject_public_key_info)?;
     let mut limits = Vec::new();
     if let Some(names) = anchor.name_constraints.as_ref() {
-        let kinds = constraints::unsupported(names)?;
+        let kinds = constraints::unsupported(peers, names)?;
         if !kinds.is_empty() {
-            limits.push(format!(
-                "has name constraints that rustls cannot apply, on {}: by this CA it accepts no client \
-                 whose chain has a name of that kind, whatever the name",
-                kinds.join(" and ")
-            ));
+            limits.push(peers.limited(&kinds.join(" and ")));
         }
     }
-    limits.extend(extensions.ignored().map(|id| {
-        format!(
-            "has the critical extension {}, which rustls ignores in a client CA: no client is rejected for \
-             it",
-            dotted(id)
-        )
-    }));
+    limits.extend(extensions.ignored().map(|id| peers.extension(&dotted(id))));
     Ok(limits)
 }
 

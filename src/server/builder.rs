@@ -11,16 +11,14 @@ use rustls::{
     ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier,
     crypto::CryptoProvider,
     server::{ProducesTickets, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
-    sign::CertifiedKey,
 };
 
 use super::{
-    anchors,
+    anchors, chain,
     clients::{Anchors, Clients, Settings},
     crl::{Lists, Policy},
     dates::{self, Time},
-    inspect::{InspectionLog, kind},
-    key,
+    inspect::InspectionLog,
     layout::{Given, Layout, SetLayout, SetRole, missing},
     pairs::{self, Always, Pair, Pairs, SniPair},
     rehearse::rehearse,
@@ -38,7 +36,7 @@ use crate::{
         reloader::{Builder, Reloader, StartError},
     },
     fs::Fs,
-    pki::{crl, der, pem},
+    pki::{crl, pem},
     read::snapshot::Files,
     report::{
         error::{Error, Layer, Warning},
@@ -175,18 +173,8 @@ impl Build for ServerBuild {
         let mut changed = same_paths(served, candidate).filter(|(_, old, new)| old != new);
         changed.any(|(index, old, new)| match (pem::chain(old), pem::chain(new)) {
             (Ok(old), Ok(new)) if set.is_client_ca(index) => anchors::lost_its_end(&old, &new),
-            (Ok(old), Ok(new)) if !set.is_key(index) => {
-                let fewer = new.len() < old.len();
-                let same_issuer = || {
-                    let issuer = |chain: &[rustls::pki_types::CertificateDer<'_>]| {
-                        der::fields(&chain[0]).map(|fields| fields.issuer.to_vec())
-                    };
-                    issuer(&old) == issuer(&new)
-                };
-                fewer
-                    && (old.starts_with(&new)
-                        || (set.is_chain(index) && old[1..].starts_with(&new[1..]) && same_issuer()))
-            }
+            (Ok(old), Ok(new)) if set.is_chain(index) => chain::lost_its_end(&old, &new),
+            (Ok(old), Ok(new)) if !set.is_key(index) => new.len() < old.len() && old.starts_with(&new),
             _ => lost_its_end(old, new),
         })
     }
@@ -195,21 +183,15 @@ impl Build for ServerBuild {
 impl ServerBuild {
     /// Loads the pair in these files: everything parses, and key and leaf belong together.
     fn pair(&self, set: &SetLayout, files: &Files) -> Result<Pair, Error> {
-        let [(chain_path, chain), (key_path, key)] = set.pair(files)?;
         let none = InspectionLog::default();
         let found = if set.role == SetRole::Default { &self.found } else { &none };
-        let chain = validate::chain(chain_path, chain)?;
-        found.note(|found| found.chain.clone_from(&chain));
+        let pair = set.pair(files)?;
+        let (key, leaf) = validate::pair(&self.provider, pair, found)?;
+        let chain_path = pair[0].0;
         self.found.note(|found| {
             found.provider = Some(Arc::clone(&self.provider));
-            found.chains.push((chain_path.to_owned(), chain.clone()));
+            found.chains.push((chain_path.to_owned(), key.cert.clone()));
         });
-        let leaf = validate::leaf(chain_path, &chain[0])?;
-        let key = key::load(&self.provider, (key_path, key), (chain_path, &chain[0]))?;
-        found.note(|found| found.key = Some(kind(&*key)));
-        let key = Arc::new(CertifiedKey::new(chain, key));
-        let matches = validate::matches(&self.provider, &key, chain_path, key_path)?;
-        found.note(|found| found.matched = Some(matches.is_some()));
         let given = match set.role {
             SetRole::Pair(further) => self.pairs.get(further).and_then(|further| further.names.clone()),
             _ => None,
@@ -753,10 +735,7 @@ impl ServerBuilder {
             return Err(Error::new(Layer::Settings, why).at(file));
         }
         let layout = self.layout()?;
-        let provider = self.provider.or_else(default_provider).ok_or_else(|| {
-            let why = "no crypto provider: pass one, install a process default, or enable feature ring or aws-lc-rs";
-            Error::new(Layer::Settings, why)
-        })?;
+        let provider = self.provider.map_or_else(default_provider, Ok)?;
         let pairs = self.pairs.into_iter().map(SniPair::checked).collect::<Result<Vec<_>, _>>()?;
         let build = ServerBuild {
             provider,
@@ -920,16 +899,23 @@ impl ServerReloader {
 }
 
 /// Returns the process default, else the provider that was compiled in.
-fn default_provider() -> Option<Arc<CryptoProvider>> {
+///
+/// # Errors
+/// [`Layer::Settings`] where there is neither.
+pub(crate) fn default_provider() -> Result<Arc<CryptoProvider>, Error> {
     if let Some(provider) = CryptoProvider::get_default() {
-        return Some(Arc::clone(provider));
+        return Ok(Arc::clone(provider));
     }
     #[cfg(feature = "ring")]
-    return Some(Arc::new(rustls::crypto::ring::default_provider()));
+    return Ok(Arc::new(rustls::crypto::ring::default_provider()));
     #[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))]
-    return Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    return Ok(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
-    None
+    {
+        let why =
+            "no crypto provider: pass one, install a process default, or enable feature ring or aws-lc-rs";
+        Err(Error::new(Layer::Settings, why))
+    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -63,6 +63,16 @@ pub(super) fn warnings(
     whys.into_iter().map(|why| Warning::new(Layer::Chain, why).at(path)).collect()
 }
 
+/// Returns whether the new chain may be a truncated copy of the old one: it has fewer certificates,
+/// and they are the first ones of the old chain, but perhaps for a leaf renewed by the same issuer.
+pub(crate) fn lost_its_end(old: &[CertificateDer<'static>], new: &[CertificateDer<'static>]) -> bool {
+    let ([old_leaf, old_rest @ ..], [new_leaf, new_rest @ ..]) = (old, new) else { return false };
+    let issuer = |leaf: &CertificateDer<'_>| der::fields(leaf).map(|fields| fields.issuer.to_vec());
+    new.len() < old.len()
+        && old_rest.starts_with(new_rest)
+        && (old_leaf == new_leaf || issuer(old_leaf) == issuer(new_leaf))
+}
+
 /// Whether the expected key signed a certificate, as far as the crypto provider can verify it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signed {

@@ -11,7 +11,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use rustls::{RootCertStore, crypto::CryptoProvider, pki_types::CertificateDer};
 
 use super::{
-    anchors,
+    anchors::{self, Peers},
     builder::ClientAuth,
     crl::{CrlValidator, Lists, Policy},
     inspect::InspectionLog,
@@ -155,7 +155,7 @@ impl Settings<'_> {
             return Ok(served.anchors.clone());
         }
         let (path, bytes) = bundle.ok_or_else(missing)?;
-        let (roots, certificates) = anchors::read(self.provider, path, bytes, warnings)?;
+        let (roots, certificates) = anchors::read(Peers::Clients, self.provider, path, bytes, warnings)?;
         Ok(Some(Anchors { path: path.to_owned(), roots: Arc::new(roots), certificates }))
     }
 }

@@ -21,9 +21,9 @@ use crate::report::{
 
 /// The wall clock's time, and by how much it may be wrong in either direction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Time {
-    pub(super) wall: Duration,
-    pub(super) skew: Duration,
+pub(crate) struct Time {
+    pub(crate) wall: Duration,
+    pub(crate) skew: Duration,
 }
 
 impl Time {
@@ -50,7 +50,7 @@ impl Time {
 ///
 /// # Errors
 /// [`Layer::Validity`]. The message does not depend on the time, so that it is reported once.
-pub(super) fn evaluate(
+pub(crate) fn evaluate(
     leaf: &Leaf,
     path: &Path,
     served: Option<&Leaf>,

@@ -217,7 +217,7 @@ fn is_same(files: &Files, sets: &[Files]) -> bool {
 
 /// The findings of the stages of one build.
 #[derive(Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     /// The files of each file set that is inspected.
     pub(super) files: Vec<Files>,
     pub(super) wall: Duration,
@@ -235,7 +235,7 @@ pub(super) struct Findings {
 
 /// Records the findings of a build step; records nothing unless the build is inspected.
 #[derive(Clone, Default)]
-pub(super) struct InspectionLog(Option<Arc<Mutex<Findings>>>);
+pub(crate) struct InspectionLog(Option<Arc<Mutex<Findings>>>);
 
 impl InspectionLog {
     pub(super) fn note(&self, note: impl FnOnce(&mut Findings)) {

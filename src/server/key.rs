@@ -102,7 +102,7 @@ pub(super) const COMPRESSED: &str = "the public key of certificate 1 is a compre
 
 /// Returns whether the provider verifies a signature of this key by the leaf's public key as it is
 /// encoded.
-pub(super) fn is_verified(provider: &CryptoProvider, key: &CertifiedKey) -> bool {
+pub(crate) fn is_verified(provider: &CryptoProvider, key: &CertifiedKey) -> bool {
     let algorithms = &provider.signature_verification_algorithms;
     let spki = key.cert.first().and_then(public_key).unwrap_or_default();
     let verified = || {

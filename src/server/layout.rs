@@ -241,12 +241,12 @@ impl Layout {
 }
 
 /// Returns the error for a file set that has fewer files than its layout.
-pub(super) fn missing() -> Error {
+pub(crate) fn missing() -> Error {
     Error::new(Layer::Settings, "a path is missing")
 }
 
 /// Returns the directory that stands for the publisher of a file.
-fn parent(file: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn parent(file: &Path) -> Result<PathBuf, Error> {
     let file = absolute(file)?;
     Ok(file.parent().map_or_else(|| file.clone(), Path::to_owned))
 }

@@ -2,30 +2,30 @@
 //! `rustls::pki_types` are used.
 
 mod accepted;
-mod acceptor;
-mod anchors;
+pub(crate) mod acceptor;
+pub(crate) mod anchors;
 mod axum;
-mod builder;
-mod chain;
+pub(crate) mod builder;
+pub(crate) mod chain;
 mod clients;
 mod crl;
 mod crl_loss;
-mod dates;
+pub(crate) mod dates;
 mod failure;
 mod incoming;
-mod inspect;
-mod key;
-mod layout;
+pub(crate) mod inspect;
+pub(crate) mod key;
+pub(crate) mod layout;
 mod lint;
 pub(crate) mod pairs;
-mod rehearse;
+pub(crate) mod rehearse;
 mod resolver;
 mod revocation;
 mod revocation_list;
 mod rotating;
 mod signer;
-mod trust;
-mod validate;
+pub(crate) mod trust;
+pub(crate) mod validate;
 
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use accepted::Accepted;

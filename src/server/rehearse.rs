@@ -22,7 +22,7 @@ use super::validate;
 use crate::report::error::{Error, Layer};
 
 /// Limit of flights of a handshake; TLS 1.2 needs four.
-const FLIGHT_LIMIT: usize = 16;
+pub(crate) const FLIGHT_LIMIT: usize = 16;
 
 /// Runs a handshake for each enabled version, with `name` as SNI or without SNI, and compares the
 /// presented chain with `chain` byte for byte. Calls `passed` with each version that passes.
@@ -55,17 +55,27 @@ pub(super) fn rehearse(
         Some(name) => ServerName::try_from(name.to_owned())
             .map_err(|_| Error::new(Layer::Rehearsal, format!("no client can request {name}")))?,
     };
-    let has_suite = |version: &SupportedProtocolVersion| {
-        provider.cipher_suites.iter().any(|suite| suite.version().version == version.version)
-    };
-    for version in versions.iter().filter(|version| has_suite(version)) {
-        let label = if version.version == version::TLS12.version { "TLS 1.2" } else { "TLS 1.3" };
+    for (version, label) in negotiable(provider, versions) {
         once(&server, provider, version, &server_name, chain, client_required).map_err(|why| {
             Error::new(Layer::Rehearsal, format!("a {label} handshake in memory failed: {why}"))
         })?;
         passed(label);
     }
     Ok(())
+}
+
+/// Returns the versions that rustls can negotiate with this provider, each with its name.
+pub(crate) fn negotiable(
+    provider: &CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+) -> impl Iterator<Item = (&'static SupportedProtocolVersion, &'static str)> {
+    let has_suite = |version: &&SupportedProtocolVersion| {
+        provider.cipher_suites.iter().any(|suite| suite.version().version == version.version)
+    };
+    let label = |version: &SupportedProtocolVersion| {
+        if version.version == version::TLS12.version { "TLS 1.2" } else { "TLS 1.3" }
+    };
+    versions.iter().copied().filter(has_suite).map(move |version| (version, label(version)))
 }
 
 fn once(
@@ -125,7 +135,7 @@ fn once(
 }
 
 /// Passes a flight on and empties it.
-fn feed(
+pub(crate) fn feed(
     flight: &mut Vec<u8>,
     mut take: impl FnMut(&mut &[u8]) -> std::io::Result<Result<(), TlsError>>,
 ) -> Result<(), String> {

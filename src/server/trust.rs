@@ -61,19 +61,38 @@ pub(super) fn subject_names(leaf: &CertificateDer<'_>) -> SubjectNames {
     Arc::new(names.unwrap_or_else(|| BTreeSet::from([(0, leaf.to_vec())])))
 }
 
-/// The client CAs that are trusted, and the report of each for its removal. Order, duplicates and
-/// the parts of a certificate that rustls ignores do not matter.
+/// The CAs that are trusted, and the report of each for its removal. Order, duplicates and the parts
+/// of a certificate that rustls ignores do not matter.
 #[derive(Clone, Debug, Default)]
-struct Cas(BTreeMap<Anchor, RemovedTrust>);
+pub(crate) struct Cas(BTreeMap<Anchor, Option<RemovedTrust>>);
 
 impl Cas {
-    /// Returns the CAs that may have verified clients that no CA verifies now: their name and key
-    /// are gone, or came under other name constraints. Two constraints are not compared; only a CA
+    /// Adds the CAs of a bundle, each with its certificate. `removed` makes the report of a CA's
+    /// removal, from its subject and the digest of its certificate.
+    pub(crate) fn add(
+        &mut self,
+        roots: &RootCertStore,
+        certificates: &[CertificateDer<'_>],
+        removed: impl Fn(String, Fingerprint) -> RemovedTrust,
+    ) {
+        for (anchor, certificate) in roots.roots.iter().zip(certificates) {
+            let report = || removed(anchors::subject(&anchor.subject), Fingerprint(Hash::hash(certificate)));
+            self.0.entry(Anchor::of(anchor)).or_insert_with(|| Some(report()));
+        }
+    }
+
+    /// Adds anchors that are trusted for ever, so that none of them has a report.
+    pub(crate) fn always(&mut self, roots: &RootCertStore) {
+        self.0.extend(roots.roots.iter().map(|anchor| (Anchor::of(anchor), None)));
+    }
+
+    /// Returns the CAs that may have verified peers that no CA verifies now: their name and key are
+    /// gone, or came under other name constraints. Two constraints are not compared; only a CA
     /// without constraints is known to allow everything.
-    fn removed<'a>(&self, served: &'a Self) -> impl Iterator<Item = &'a RemovedTrust> {
+    pub(crate) fn removed<'a>(&self, served: &'a Self) -> impl Iterator<Item = &'a RemovedTrust> {
         let trusts =
             |anchor: &Anchor| self.0.contains_key(anchor) || self.0.contains_key(&anchor.unconstrained());
-        served.0.iter().filter(move |(anchor, _)| !trusts(anchor)).map(|(_, removed)| removed)
+        served.0.iter().filter(move |(anchor, _)| !trusts(anchor)).filter_map(|(_, removed)| removed.as_ref())
     }
 }
 
@@ -227,13 +246,8 @@ impl ServerTrust {
 
     /// Adds these client CAs, each with its certificate.
     pub(super) fn cas(&mut self, roots: &RootCertStore, certificates: &[CertificateDer<'_>]) {
-        for (anchor, certificate) in roots.roots.iter().zip(certificates) {
-            let ca = || RemovedTrust::ClientCa {
-                subject: anchors::subject(&anchor.subject),
-                fingerprint: Fingerprint(Hash::hash(certificate)),
-            };
-            self.cas.0.entry(Anchor::of(anchor)).or_insert_with(ca);
-        }
+        self.cas
+            .add(roots, certificates, |subject, fingerprint| RemovedTrust::ClientCa { subject, fingerprint });
     }
 
     /// Adds the revocations of these CRLs, under the options of `revocation`.

@@ -1,6 +1,6 @@
 //! Checks that need no handshake: every certificate parses, and the key belongs to the leaf.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use hmac_sha256::Hash;
 use rustls::{
@@ -19,10 +19,33 @@ use crate::{
     },
 };
 
-use super::key;
+use super::{
+    inspect::{InspectionLog, kind},
+    key,
+};
+
+/// A file's path and bytes.
+pub(crate) type NamedBytes<'a> = (&'a Path, &'a [u8]);
+
+/// Loads a chain and its key: everything parses, and key and leaf belong together.
+pub(crate) fn pair(
+    provider: &CryptoProvider,
+    [(chain_path, chain), (key_path, key)]: [NamedBytes<'_>; 2],
+    found: &InspectionLog,
+) -> Result<(Arc<CertifiedKey>, Leaf), Error> {
+    let chain = self::chain(chain_path, chain)?;
+    found.note(|found| found.chain.clone_from(&chain));
+    let leaf = leaf(chain_path, &chain[0])?;
+    let key = key::load(provider, (key_path, key), (chain_path, &chain[0]))?;
+    found.note(|found| found.key = Some(kind(&*key)));
+    let key = Arc::new(CertifiedKey::new(chain, key));
+    let matches = matches(provider, &key, chain_path, key_path)?;
+    found.note(|found| found.matched = Some(matches.is_some()));
+    Ok((key, leaf))
+}
 
 /// Parses the certificates of a chain, of which there has to be at least one.
-pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain = pem::chain(text).map_err(|error| error.at(path))?;
     for (i, certificate) in chain.iter().enumerate() {
         let known = der::fields(certificate).is_some();
@@ -49,7 +72,7 @@ pub(super) fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'stat
 
 /// Checks that the key belongs to the leaf; returns `None` if the provider cannot compare them, so
 /// that the rehearsal decides.
-pub(super) fn matches(
+fn matches(
     provider: &CryptoProvider,
     certified: &CertifiedKey,
     chain_path: &Path,
@@ -81,7 +104,7 @@ pub(super) fn leaf(path: &Path, certificate: &CertificateDer<'_>) -> Result<Leaf
 }
 
 /// Verifies a handshake signature with the provider's algorithms.
-pub(super) fn signature(
+pub(crate) fn signature(
     provider: &CryptoProvider,
     tls13: bool,
     message: &[u8],

@@ -1,23 +1,24 @@
 //! The name constraints of a CA that rustls cannot apply.
 
+use super::Peers;
 use crate::pki::der::{Reader, SEQUENCE};
 
 const PERMITTED: u8 = 0xa0;
 const EXCLUDED: u8 = 0xa1;
 
-/// Returns the kinds of names for which rustls rejects every client of a CA with these name
+/// Returns the kinds of names for which rustls rejects every peer of a CA with these name
 /// constraints.
 ///
 /// rustls-webpki implements constraints on DNS names and IP addresses, where they are well-formed.
 /// It evaluates all subtrees for each certificate below the CA, so a subtree that it cannot read
-/// makes it reject every client. A constraint on directory names has the same effect, because every
+/// makes it reject every peer. A constraint on directory names has the same effect, because every
 /// certificate has a subject.
 ///
 /// # Errors
-/// Returns the reason why rustls accepts no client of such a CA at all: constraints that are
+/// Returns the reason why rustls accepts no peer of such a CA at all: constraints that are
 /// malformed or on directory names.
-pub(super) fn unsupported(constraints: &[u8]) -> Result<Vec<&'static str>, String> {
-    let malformed = || "its name constraints are malformed: rustls accepts no client by such a CA".to_owned();
+pub(super) fn unsupported(peers: Peers, constraints: &[u8]) -> Result<Vec<&'static str>, String> {
+    let malformed = || peers.malformed_constraints().to_owned();
     let mut kinds = Vec::new();
     let mut rest = Reader(constraints);
     for subtrees in [PERMITTED, EXCLUDED].into_iter().filter_map(|tag| rest.read_if(tag)).collect::<Vec<_>>()
@@ -33,13 +34,7 @@ pub(super) fn unsupported(constraints: &[u8]) -> Result<Vec<&'static str>, Strin
                 (0x82, _) => "DNS names",
                 (0x87, network) if is_network(network) => continue,
                 (0x87, _) => "IP addresses",
-                (0xa4, _) => {
-                    return Err(
-                        "it has name constraints on directory names, which rustls cannot apply: it accepts \
-                         no client by such a CA"
-                            .to_owned(),
-                    );
-                }
+                (0xa4, _) => return Err(peers.constrained_directories().to_owned()),
                 (0x86, _) => "URIs",
                 (0x81, _) => "e-mail addresses",
                 (0xa0, _) => "other names",

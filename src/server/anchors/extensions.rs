@@ -2,7 +2,7 @@
 
 use crate::pki::der::{self, BOOLEAN, OCTETS, OID, Reader, SEQUENCE};
 
-use super::BIT_STRING;
+use super::{BIT_STRING, Peers};
 
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
@@ -10,6 +10,7 @@ const KEY_USAGE: &[u8] = &[0x55, 29, 15];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 29, 37];
 const NETSCAPE_TYPE: &[u8] = &[0x60, 0x86, 0x48, 1, 0x86, 0xf8, 0x42, 1, 1];
+const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
 const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 const ANY_PURPOSE: &[u8] = &[0x55, 29, 37, 0];
 /// Extensions of a CA that this module or rustls evaluates, and extensions that constrain nothing:
@@ -56,7 +57,7 @@ impl<'a> Extensions<'a> {
     }
 
     /// Returns the ids of critical extensions that neither rustls nor this module evaluates in a
-    /// client CA.
+    /// CA.
     pub(super) fn ignored(&self) -> impl Iterator<Item = &'a [u8]> {
         self.0.iter().filter(|found| found.critical && !EVALUATED.contains(&found.id)).map(|found| found.id)
     }
@@ -65,19 +66,19 @@ impl<'a> Extensions<'a> {
         self.0.iter().find(|found| found.id == id).map(|found| found.value)
     }
 
-    /// Checks that the certificate is a CA that may issue client certificates, by the rules of
-    /// `openssl verify -purpose sslclient`.
+    /// Checks that the certificate is a CA that may issue such peers' certificates, by the rules of
+    /// `openssl verify -purpose sslclient` (or `sslserver`).
     ///
     /// 1. A key usage has to allow signing certificates.
     /// 2. Basic constraints have to say that it is a CA.
     /// 3. Without basic constraints it has to be self-issued and of version 1, or its key usage or
     ///    the older Netscape type has to name the task.
-    /// 4. An extended key usage has to allow clients. OpenSSL does not take `anyExtendedKeyUsage`
+    /// 4. An extended key usage has to allow these peers. OpenSSL does not take `anyExtendedKeyUsage`
     ///    for that; RFC 5280 section 4.2.1.12 does.
     ///
     /// # Errors
     /// Returns the rule that the certificate breaks, in words.
-    pub(super) fn may_issue_clients(&self, certificate: &[u8]) -> Result<(), String> {
+    pub(super) fn may_issue(&self, peers: Peers, certificate: &[u8]) -> Result<(), String> {
         // 1.
         let usage = self.value(KEY_USAGE).map(|value| has_bit(value, 0x04));
         if usage == Some(false) {
@@ -108,12 +109,18 @@ impl<'a> Extensions<'a> {
         // 4.
         let Some(value) = self.value(EXTENDED_KEY_USAGE) else { return Ok(()) };
         let mut purposes = Reader(Reader(value).read(SEQUENCE).unwrap_or_default());
-        if std::iter::from_fn(|| purposes.read(OID))
-            .any(|purpose| [CLIENT_AUTH, ANY_PURPOSE].contains(&purpose))
-        {
+        let (own, why) = match peers {
+            Peers::Clients => {
+                (CLIENT_AUTH, "its extended key usage does not allow client certificates (clientAuth)")
+            }
+            Peers::Servers => {
+                (SERVER_AUTH, "its extended key usage does not allow server certificates (serverAuth)")
+            }
+        };
+        if std::iter::from_fn(|| purposes.read(OID)).any(|purpose| [own, ANY_PURPOSE].contains(&purpose)) {
             return Ok(());
         }
-        Err("its extended key usage does not allow client certificates (clientAuth)".to_owned())
+        Err(why.to_owned())
     }
 }
 

@@ -1,0 +1,91 @@
+//! One configuration for life: its verifier and its resolver ask for what is served.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
+    client::{
+        ResolvesClientCert, Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    sign::CertifiedKey,
+};
+
+use super::{builder::ClientReloader, trust::Sessions};
+
+/// Returns the served configuration with a verifier and a resolver that follow the reloader, and
+/// without resumption.
+pub(super) fn config(reloader: &ClientReloader) -> ClientConfig {
+    let mut config = reloader.current().value.config.as_ref().clone();
+    let live = Arc::new(Live(reloader.clone()));
+    config.resumption = Resumption::disabled();
+    config.client_auth_cert_resolver = Arc::clone(&live) as Arc<dyn ResolvesClientCert>;
+    config.dangerous().set_certificate_verifier(live);
+    config
+}
+
+/// Verifies servers and shows the identity by what is served when it is asked.
+struct Live(ClientReloader);
+
+impl Live {
+    fn served<R>(&self, ask: impl FnOnce(&Sessions) -> R) -> R {
+        ask(self.0.current().value.epoch.sessions())
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for Live {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        self.0.note_handshake();
+        self.served(|served| served.verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.served(|served| served.verifier.verify_tls12_signature(message, certificate, signed))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.served(|served| served.verifier.verify_tls13_signature(message, certificate, signed))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.served(|served| served.verifier.supported_verify_schemes())
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        self.served(|served| served.verifier.requires_raw_public_keys())
+    }
+}
+
+impl ResolvesClientCert for Live {
+    fn resolve(&self, hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.served(|served| served.resolver.resolve(hints, schemes))
+    }
+
+    fn has_certs(&self) -> bool {
+        self.served(|served| served.resolver.has_certs())
+    }
+}
