@@ -21,8 +21,10 @@ use rustls_reload::{ClientAuth, Reload, ServerReloader};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
+type Design = (&'static str, fn(&mut ServerConfig));
+
 /// The configuration as it ships, and with a session state of the server's own put into it.
-const DESIGNS: [(&str, fn(&mut ServerConfig)); 3] = [
+const DESIGNS: [Design; 3] = [
     ("shipped", |_| {}),
     ("with stored sessions", |config| {
         config.session_storage = ServerSessionMemoryCache::new(16);

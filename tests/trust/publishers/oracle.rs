@@ -48,11 +48,12 @@ impl State {
 
     /// Returns whether this state may replace `served`.
     ///
-    /// 1. Every part is valid. 2. A list under the name of a trusted CA is signed by such a CA, or
-    /// another list is, or it replaces no such list: it was served before, or only such lists were.
+    /// 1. Every part is valid.
+    /// 2. A list under the name of a trusted CA is signed by such a CA, or another list is, or it
+    ///    replaces no such list: it was served before, or only such lists were.
     /// 3. No key loses the last list that it has signed, unless it is not trusted and one of these
-    /// holds: an unknown status is refused, it was trusted before, or some CA is removed in the
-    /// same step.
+    ///    holds: an unknown status is refused, it was trusted before, or some CA is removed in the
+    ///    same step.
     fn may_follow(&self, served: &Self, retired: &[Ca], allow_unknown: bool) -> bool {
         let of = |lists: &'static [List], name: &'static str| {
             lists.iter().filter(move |list| list.ca.name() == name)
