@@ -436,7 +436,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     /// Calls the embedder's code. A panic in it ends neither the driver nor what comes after the
     /// call: it is reported as a warning.
-    fn guard(&self, what: &str, call: impl FnOnce()) {
+    pub(crate) fn guard(&self, what: &str, call: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
             drop_payload(payload);
             let warning = Warning::new(Layer::Panic, format!("{what} panicked"));

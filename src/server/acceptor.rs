@@ -41,6 +41,11 @@ impl Acceptor {
         &self.reloader
     }
 
+    /// Calls code of the embedder: a panic in it is reported, and goes no further.
+    pub(super) fn guard(&self, name: &str, call: &dyn Fn()) {
+        self.reloader.shared().guard(name, call);
+    }
+
     /// Performs the handshake of a connection, each call beside all others.
     ///
     /// # Errors

@@ -35,6 +35,10 @@ pub const MAX_HANDSHAKES: usize = 512;
 /// one before: a descriptor that becomes free wakes nobody.
 const ACCEPT_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
+/// Connections in a row that can have been aborted before a pause: more than wait in a system's
+/// queue, unless a listener of the embedder's fails so for ever.
+const MAX_ABORTED: u32 = 4096;
+
 /// A source of connections: TCP and Unix listeners of tokio, or one of your own.
 pub trait Listener {
     /// A connection without TLS.
@@ -47,7 +51,8 @@ pub trait Listener {
     ///
     /// # Errors
     /// An error ends nothing. [`Incoming`] asks again: at once if the error is about one client
-    /// (the connection was reset, refused or aborted), else after a pause.
+    /// (the connection was reset, refused or aborted), else, and after 4096 such errors in a row,
+    /// after a pause.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Addr)>>;
 
     /// Returns the address that the listener is bound to.
@@ -123,7 +128,7 @@ type OnAcceptError = Box<dyn Fn(&io::Error) + Send + Sync>;
 ///   to accept to [`on_accept_error`](Self::on_accept_error). Accepting is then tried again after
 ///   10 ms, doubling up to 1 s.
 /// - **Stop.** [`close`](Self::close) closes the listener and finishes the handshakes under way;
-///   dropping closes the listener and gives them up. Connections that were taken stay open.
+///   dropping closes the listener and gives them up, with those that have ended and were not taken. Connections that were taken stay open.
 ///
 /// It accepts only while it is polled, and has to be polled within a tokio runtime with its timer.
 /// It keeps the reloader going, see [`Reloader`](crate::Reloader); its connections do not.
@@ -140,6 +145,8 @@ pub struct Incoming<L: Listener> {
     pause: Option<Pin<Box<Sleep>>>,
     /// The length of the next pause.
     next_pause: Duration,
+    /// Errors about one client since the last connection or the last empty queue.
+    aborted: u32,
     on_failed_handshake: OnFailedHandshake<L::Addr>,
     on_accept_error: OnAcceptError,
 }
@@ -153,6 +160,7 @@ impl<L: Listener> Incoming<L> {
             handshakes: JoinSet::new(),
             pause: None,
             next_pause: ACCEPT_PAUSES[0],
+            aborted: 0,
             on_failed_handshake: Box::new(|_| {}),
             on_accept_error: Box::new(|_| {}),
         }
@@ -175,7 +183,8 @@ impl<L: Listener> Incoming<L> {
     }
 
     /// Calls `observer` with each handshake that failed, in the task that polls. It replaces the
-    /// observer set before.
+    /// observer set before. A panic in it (`eprintln!` without a reader of stderr) is reported as a
+    /// warning to subscribers, and accepting goes on.
     pub fn on_failed_handshake(
         mut self,
         observer: impl Fn(&FailedHandshake<'_, L::Addr>) + Send + Sync + 'static,
@@ -185,7 +194,8 @@ impl<L: Listener> Incoming<L> {
     }
 
     /// Calls `observer` with each failure to accept, in the task that polls: no descriptor is free,
-    /// for example. It replaces the observer set before.
+    /// for example. It replaces the observer set before. A panic in it does no more than one in
+    /// [`on_failed_handshake`](Self::on_failed_handshake).
     pub fn on_accept_error(mut self, observer: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
         self.on_accept_error = Box::new(observer);
         self
@@ -224,7 +234,8 @@ impl<L: Listener> Incoming<L> {
                 Poll::Ready(Some(Ok((peer, Err(error))))) => {
                     let reason = HandshakeFailure::of_io(&error);
                     let failed = FailedHandshake { peer_addr: &peer, reason, error: &error };
-                    (self.on_failed_handshake)(&failed);
+                    let observer = || (self.on_failed_handshake)(&failed);
+                    self.acceptor.guard("the observer of failed handshakes", &observer);
                     continue;
                 }
                 // The runtime ends, and has dropped the handshake.
@@ -248,9 +259,13 @@ impl<L: Listener> Incoming<L> {
             self.pause = None;
         }
         let Some(listener) = &mut self.listener else { return Poll::Pending };
-        match ready!(listener.poll_accept(cx)) {
+        let Poll::Ready(accepted) = listener.poll_accept(cx) else {
+            self.aborted = 0;
+            return Poll::Pending;
+        };
+        match accepted {
             Ok((stream, peer)) => {
-                self.next_pause = ACCEPT_PAUSES[0];
+                (self.next_pause, self.aborted) = (ACCEPT_PAUSES[0], 0);
                 let acceptor = self.acceptor.clone();
                 self.handshakes.spawn(async move {
                     let accepted = contain_panic(acceptor.accept(stream)).await;
@@ -258,14 +273,21 @@ impl<L: Listener> Incoming<L> {
                 });
             }
             Err(error) => {
-                (self.on_accept_error)(&error);
-                if is_about_one_client(&error) {
+                let at_once = is_about_one_client(&error) && self.aborted < MAX_ABORTED;
+                if at_once {
+                    self.aborted += 1;
+                } else {
+                    self.pause = Some(Box::pin(sleep(self.next_pause)));
+                    self.next_pause = (2 * self.next_pause).min(ACCEPT_PAUSES[1]);
+                }
+                // After the pause is set, and guarded: whatever an observer does, accepting goes on.
+                let observer = || (self.on_accept_error)(&error);
+                self.acceptor.guard("the observer of accept errors", &observer);
+                if at_once {
                     // Other tasks run first, however many such connections wait.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                self.pause = Some(Box::pin(sleep(self.next_pause)));
-                self.next_pause = (2 * self.next_pause).min(ACCEPT_PAUSES[1]);
             }
         }
         Poll::Ready(())

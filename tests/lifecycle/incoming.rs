@@ -22,7 +22,7 @@ use std::{
 use futures_core::Stream;
 use rustls::{KeyLog, version::TLS13};
 use rustls_reload::{
-    ClientAuth, Event, HANDSHAKE_LIMIT, HandshakeFailure, Incoming, Listener, Reload, ServerReloader,
+    ClientAuth, Event, HANDSHAKE_LIMIT, HandshakeFailure, Incoming, Layer, Listener, Reload, ServerReloader,
 };
 use rustls_reload_testkit::Pair;
 use tokio::{
@@ -135,6 +135,63 @@ async fn inv15_connections_aborted_in_the_queue_cost_no_pause() {
     let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
     assert!(accepted.is_some() && shaken.is_ok());
     assert_eq!((sender.counters.errors(), begin.elapsed()), (300, Duration::ZERO));
+}
+
+/// A listener of the embedder's that fails in this way for ever would otherwise keep a core busy.
+#[tokio::test(start_paused = true)]
+async fn inv12_errors_about_clients_without_an_end_are_slowed_down() {
+    let (generation, reloader) = server();
+    let config = client(std::slice::from_ref(&generation), &[&TLS13]);
+    let (sender, listener) = queue();
+    let mut incoming = reloader.incoming(listener);
+    for _ in 0..5_000 {
+        sender.fail(io::ErrorKind::ConnectionReset.into());
+    }
+    rest(&mut incoming, Duration::from_millis(9)).await;
+    assert_eq!(sender.counters.errors(), 4097, "the last of them begins a pause");
+    // An empty queue shows that they have ended.
+    rest(&mut incoming, Duration::from_secs(3600)).await;
+    assert_eq!(sender.counters.errors(), 5_000);
+    for _ in 0..4_000 {
+        sender.fail(io::ErrorKind::ConnectionReset.into());
+    }
+    let (client, begin) = (sender.connect(), Instant::now());
+    let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
+    assert!(accepted.is_some() && shaken.is_ok());
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+/// `eprintln!` panics where nobody reads stderr any more, and any client can make a handshake fail.
+#[tokio::test(start_paused = true)]
+async fn inv15_observer_that_panics_ends_no_accepting() {
+    let (generation, reloader) = server();
+    let mut events = reloader.events();
+    let config = client(std::slice::from_ref(&generation), &[&TLS13]);
+    let (sender, listener) = queue();
+    let mut incoming = reloader
+        .incoming(listener)
+        .on_failed_handshake(|_| std::panic::resume_unwind(Box::new("stderr is gone")))
+        .on_accept_error(|_| std::panic::resume_unwind(Box::new("stderr is gone")));
+    drop(sender.connect());
+    sender.fail(io::Error::from_raw_os_error(NO_DESCRIPTOR));
+    let (client, begin) = (sender.connect(), Instant::now());
+    let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
+    assert!(accepted.is_some() && shaken.is_ok());
+    assert!(begin.elapsed() >= Duration::from_millis(10), "the pause is kept");
+    let mut warned = Vec::new();
+    while let Some(delivered) = events.try_next() {
+        // The missing start of this reloader is reported as well.
+        if let Event::Warning { warning } = &*delivered.event
+            && warning.layer() == Layer::Panic
+        {
+            warned.push(warning.why().to_owned());
+        }
+    }
+    warned.sort();
+    assert_eq!(
+        warned,
+        ["the observer of accept errors panicked", "the observer of failed handshakes panicked"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
