@@ -7,6 +7,9 @@
 //! | not valid yet | served, with a warning | deferred until it is | deferred until it is |
 //! | expired | served, with a warning | rejected | served, with a warning |
 //!
+//! A leaf that is served already is evaluated as at the first load when another file of its set
+//! changes: a CA that is removed does not wait for its date.
+//!
 //! A clock that may be wrong by some skew makes all of this more careful. The new leaf counts as
 //! valid only if it is valid at every possible true time. The served leaf counts as expired only if
 //! it has expired at every possible true time. In between, a leaf that outlives the served one is

@@ -340,6 +340,31 @@ fn inv05_an_unrelated_ca_that_has_expired_does_not_hold_up_a_reload() {
     }
 }
 
+/// The CA is gone from the files, and waiting for the date would go on accepting its clients.
+#[test]
+fn inv05_client_cas_do_not_wait_for_the_date_of_a_leaf_that_is_served() {
+    let (all, hour) = (generations(2), Duration::from_secs(3600));
+    let now = SystemTime::now();
+    let subject = Subject::server("localhost").valid(now + hour, now + 9 * hour);
+    let early = all[0].ca.issue(&subject, &PrivateKey::p256());
+    let both = format!("{}{}", all[0].ca.pem, all[1].ca.pem);
+    let mut volume = Volume::new(&files(&early, &both));
+    let server = strict(&volume);
+    let later = (now + 2 * hour).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let accepts = |shown: &Generation| {
+        let client = client_showing(&[&all[0]], Some(shown), rustls::ALL_VERSIONS);
+        shake(&server.config(), &common::at_time(&client, later)).is_ok()
+    };
+    assert!(accepts(&all[0]) && accepts(&all[1]));
+    volume.publish(&files(&early, &all[1].ca.pem));
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert!(!accepts(&all[0]) && accepts(&all[1]));
+    // Another leaf that is early is waited for, as ever.
+    let next = all[0].ca.issue(&subject, &PrivateKey::p256());
+    volume.publish(&files(&next, &all[1].ca.pem));
+    assert!(matches!(server.reload_now(), Reload::Deferred(_)));
+}
+
 /// Certificates of one CA that differ in their permissions: an implementation that merges CAs of
 /// one name and key keeps only one of them.
 #[test]
