@@ -100,7 +100,12 @@ impl Build for ClientBuild {
         let (mut identity, mut not_before) = (served.identity.clone(), None);
         if let Some(pair) = set.identity(files)? {
             let new = self.identity(pair, served.identity.as_ref())?;
-            not_before = self.check_dates(&new, served.leaf.as_ref(), context.wall, &mut warnings)?;
+            // A leaf that is served already is waited for no more: roots may have to go.
+            let before = served.leaf.as_ref().filter(|old| old.fingerprint != new.leaf.fingerprint);
+            not_before = self.check_dates(&new, before, context.wall, &mut warnings)?;
+            if served.identity.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &new)) {
+                warnings.extend(unfit(&new));
+            }
             identity = Some(new);
         }
         let leaf = identity.as_ref().filter(|_| set.purpose(0) == Purpose::Chain).map(|own| own.leaf.clone());
@@ -120,6 +125,7 @@ impl Build for ClientBuild {
             let own = set.identity(files)?.map(|pair| self.identity(pair, None)).transpose()?;
             if let Some(own) = &own {
                 self.check_dates(own, None, wall, &mut warnings)?;
+                warnings.extend(unfit(own));
             }
             leaves.push(own.as_ref().map(|own| own.leaf.clone()));
             identity = own.or(identity);
@@ -139,6 +145,16 @@ impl Build for ClientBuild {
             _ => lost_its_end(old, new),
         })
     }
+}
+
+/// Warns of an identity that servers reject, which the rehearsal cannot show: it has no server's
+/// verifier.
+fn unfit(identity: &Identity) -> Option<Warning> {
+    let leaf = identity.key.cert.first()?;
+    let why = "the extended key usage of the first certificate does not allow clients (clientAuth): a \
+               server that verifies clients as rustls and OpenSSL do rejects it; ask the CA for a \
+               certificate with clientAuth";
+    (!anchors::is_for(Peers::Clients, leaf)).then(|| Error::new(Layer::Chain, why).at(&identity.path).into())
 }
 
 impl ClientBuild {

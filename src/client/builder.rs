@@ -116,7 +116,7 @@ impl ClientBuilder {
     /// ```
     #[must_use]
     pub fn root_store(mut self, roots: RootCertStore) -> Self {
-        self.root_store = Some(roots);
+        self.root_store.get_or_insert_with(RootCertStore::empty).extend(roots.roots);
         self
     }
 

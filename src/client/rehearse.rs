@@ -56,10 +56,10 @@ pub(super) fn rehearse(
     client.resumption = Resumption::disabled();
     client.enable_early_data = false;
     client.key_log = Arc::new(rustls::NoKeyLog);
-    let Some(identity) = identity else {
-        return hello(client)
-            .map_err(|why| Error::new(Layer::Rehearsal, format!("its first message failed: {why}")));
-    };
+    // With the verifier that is to be published, which the handshakes below do without.
+    hello(client.clone())
+        .map_err(|why| Error::new(Layer::Rehearsal, format!("its first message failed: {why}")))?;
+    let Some(identity) = identity else { return Ok(()) };
     client.dangerous().set_certificate_verifier(Arc::new(AnyServer(Arc::clone(provider))));
     let (client, mut rehearsed) = (Arc::new(client), false);
     for (version, label) in

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme,
     client::{
         ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -17,8 +17,11 @@ use super::{builder::ClientReloader, trust::Sessions};
 /// Returns the served configuration with a verifier and a resolver that follow the reloader, and
 /// without resumption.
 pub(super) fn config(reloader: &ClientReloader) -> ClientConfig {
-    let mut config = reloader.current().value.config.as_ref().clone();
-    let live = Arc::new(Live(reloader.clone()));
+    let served = reloader.current();
+    let mut config = served.value.config.as_ref().clone();
+    // rustls's own verifier names no CA, and a verifier of the embedder's is never replaced.
+    let hints = served.value.epoch.sessions().verifier.root_hint_subjects().map(<[_]>::to_vec);
+    let live = Arc::new(Live { reloader: reloader.clone(), hints });
     config.resumption = Resumption::disabled();
     config.client_auth_cert_resolver = Arc::clone(&live) as Arc<dyn ResolvesClientCert>;
     config.dangerous().set_certificate_verifier(live);
@@ -26,11 +29,14 @@ pub(super) fn config(reloader: &ClientReloader) -> ClientConfig {
 }
 
 /// Verifies servers and shows the identity by what is served when it is asked.
-struct Live(ClientReloader);
+struct Live {
+    reloader: ClientReloader,
+    hints: Option<Vec<DistinguishedName>>,
+}
 
 impl Live {
     fn served<R>(&self, ask: impl FnOnce(&Sessions) -> R) -> R {
-        ask(self.0.current().value.epoch.sessions())
+        ask(self.reloader.current().value.epoch.sessions())
     }
 }
 
@@ -49,7 +55,7 @@ impl ServerCertVerifier for Live {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        self.0.note_handshake();
+        self.reloader.note_handshake();
         self.served(|served| served.verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now))
     }
 
@@ -73,6 +79,10 @@ impl ServerCertVerifier for Live {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.served(|served| served.verifier.supported_verify_schemes())
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.hints.as_deref()
     }
 
     fn requires_raw_public_keys(&self) -> bool {

@@ -167,6 +167,12 @@ pub(crate) fn subject(name: &[u8]) -> String {
     }
 }
 
+/// Returns whether the extended key usage of a leaf, if it has one, allows it for such peers.
+/// `anyExtendedKeyUsage` does so for neither rustls nor OpenSSL.
+pub(crate) fn is_for(peers: Peers, leaf: &CertificateDer<'_>) -> bool {
+    Extensions::of(leaf).is_none_or(|extensions| extensions.allows(peers, false))
+}
+
 /// Returns warnings about a CA that can verify such peers, or the reason why it can verify none.
 fn evaluate(
     peers: Peers,

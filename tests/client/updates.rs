@@ -264,3 +264,76 @@ fn inv08_the_same_bytes_publish_nothing_and_sessions_go_on() {
         }
     }
 }
+
+/// The root is gone from the files, and waiting for the date would go on trusting it.
+#[test]
+fn inv05_roots_do_not_wait_for_the_date_of_an_identity_that_is_served() {
+    let all = generations(2);
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let subject = Subject::client("client 0").valid(now + hour, now + 9 * hour);
+    let early = all[0].ca.issue(&subject, &PrivateKey::p256());
+    let mut volume = Volume::in_memory(&files(&early, &bundle(&[&all[0], &all[1]])));
+    let client = client(&volume).load().unwrap();
+    let server = server(&all[0].server, &[], KINDS[2]);
+    assert!(shake(&server, &client.config()).is_ok());
+    volume.publish(&files(&early, &bundle(&[&all[1]])));
+    assert_eq!(client.reload_now(), Reload::Reloaded);
+    assert!(shake(&server, &client.config()).is_err());
+    // Another identity that is early is waited for, as ever.
+    let next = all[0].ca.issue(&subject, &PrivateKey::p256());
+    volume.publish(&files(&next, &bundle(&[&all[1]])));
+    assert!(matches!(client.reload_now(), Reload::Deferred(_)));
+}
+
+/// The rehearsal has no verifier of a server, and takes such an identity.
+#[test]
+fn inv16_an_identity_that_servers_reject_is_warned_of() {
+    let own = Generation::new(0);
+    let warned = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keep = Arc::clone(&warned);
+    let mut volume = Volume::new(&files(&own.client, &own.ca.pem));
+    let client = client(&volume)
+        .on_event(move |event| {
+            if let Event::Warning { warning } = event {
+                keep.lock().unwrap().push(warning.clone());
+            }
+        })
+        .load()
+        .unwrap();
+    let accepts = |client: &ClientReloader| {
+        KINDS.map(|kind| shake(&server(&own.server, &[&own.ca], kind), &client.config()).is_ok())
+    };
+    assert_eq!(accepts(&client), [true; 4]);
+    assert!(warned.lock().unwrap().is_empty());
+    let for_servers = own.ca.issue(&Subject::server("client 0"), &PrivateKey::p256());
+    // The second time only the roots change, and nothing new is to be said.
+    for roots in [own.ca.pem.clone(), own.ca.pem.repeat(2)] {
+        volume.publish(&files(&for_servers, &roots));
+        assert_eq!(client.reload_now(), Reload::Reloaded);
+        assert_eq!(accepts(&client), [false; 4]);
+        let warned = warned.lock().unwrap();
+        let [warning] = warned.as_slice() else { panic!("{warned:?}") };
+        assert_eq!((warning.layer(), warning.path()), (Layer::Chain, Some(&*volume.path("tls.crt"))));
+        assert!(warning.why().contains("clientAuth"), "{warning}");
+    }
+}
+
+#[test]
+fn the_root_stores_of_several_calls_add_up() {
+    let all = generations(2);
+    let store = |of: &Generation| {
+        let mut store = rustls::RootCertStore::empty();
+        store.add(of.ca.der().clone()).unwrap();
+        store
+    };
+    let volume = Volume::new(&files(&all[0].client, &all[0].ca.pem));
+    let client = ClientReloader::builder()
+        .identity(volume.path("tls.crt"), volume.path("tls.key"))
+        .root_store(store(&all[0]))
+        .root_store(store(&all[1]))
+        .load()
+        .unwrap();
+    for of in &all {
+        assert!(shake(&server(&of.server, &[], KINDS[2]), &client.config()).is_ok());
+    }
+}

@@ -107,20 +107,27 @@ impl<'a> Extensions<'a> {
             }
         }
         // 4.
-        let Some(value) = self.value(EXTENDED_KEY_USAGE) else { return Ok(()) };
-        let mut purposes = Reader(Reader(value).read(SEQUENCE).unwrap_or_default());
-        let (own, why) = match peers {
-            Peers::Clients => {
-                (CLIENT_AUTH, "its extended key usage does not allow client certificates (clientAuth)")
-            }
-            Peers::Servers => {
-                (SERVER_AUTH, "its extended key usage does not allow server certificates (serverAuth)")
-            }
-        };
-        if std::iter::from_fn(|| purposes.read(OID)).any(|purpose| [own, ANY_PURPOSE].contains(&purpose)) {
+        if self.allows(peers, true) {
             return Ok(());
         }
+        let why = match peers {
+            Peers::Clients => "its extended key usage does not allow client certificates (clientAuth)",
+            Peers::Servers => "its extended key usage does not allow server certificates (serverAuth)",
+        };
         Err(why.to_owned())
+    }
+
+    /// Returns whether the extended key usage, if there is one, allows these peers; `any` says
+    /// whether `anyExtendedKeyUsage` does.
+    pub(super) fn allows(&self, peers: Peers, any: bool) -> bool {
+        let Some(value) = self.value(EXTENDED_KEY_USAGE) else { return true };
+        let own = match peers {
+            Peers::Clients => CLIENT_AUTH,
+            Peers::Servers => SERVER_AUTH,
+        };
+        let mut purposes = Reader(Reader(value).read(SEQUENCE).unwrap_or_default());
+        std::iter::from_fn(|| purposes.read(OID))
+            .any(|purpose| purpose == own || (any && purpose == ANY_PURPOSE))
     }
 }
 
