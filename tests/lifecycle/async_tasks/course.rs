@@ -99,6 +99,10 @@ impl Case {
             ticks.until(held).await.map_err(|()| "what it drives is not held".to_owned())?;
         }
         future.run_for(&ticks).await;
+        if self.entry == Entry::Shutdown && matches!(self.driver, Driver::Idle(_)) {
+            // A write before the stop would have the driver held, and the stop wait for it.
+            self.refuses_reloads(&world, &ticks).await?;
+        }
         self.is_held(&world)?;
 
         // Takes the action while the driver is held.
@@ -253,15 +257,21 @@ impl Case {
         threads: &[JoinHandle<()>],
         ticks: &Ticks,
     ) -> Result<(), String> {
-        let handle = Reloader::clone(&world.reloader);
         let is_held = world.gate.holds();
-        let probe = std::thread::spawn(move || while is_held && handle.reload_now() != Reload::Stopped {});
-        ticks.until(|| probe.is_finished()).await.map_err(|()| "no stop is registered".to_owned())?;
-        if !is_held {
+        if is_held {
+            self.refuses_reloads(world, ticks).await?;
+        } else {
             let last = threads.last().unwrap();
             ticks.until(|| last.is_finished()).await.map_err(|()| "the stop hangs".to_owned())?;
         }
         Ok(())
+    }
+
+    /// Waits until reloads are answered by the stop.
+    async fn refuses_reloads(self, world: &World, ticks: &Ticks) -> Result<(), String> {
+        let reloader = Reloader::clone(&world.reloader);
+        let probe = std::thread::spawn(move || while reloader.reload_now() != Reload::Stopped {});
+        ticks.until(|| probe.is_finished()).await.map_err(|()| "no stop is registered".to_owned())
     }
 
     /// Waits for a shutdown to be registered.
