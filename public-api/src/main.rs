@@ -4,7 +4,7 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let json = std::env::args_os().nth(1).ok_or("usage: rustls-reload-public-api RUSTDOC_JSON")?;
-    // What every type has, or derives, says nothing about this crate.
+    // Items that every type has, or derives, say nothing about this crate.
     let api = public_api::Builder::from_rustdoc_json(json)
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)

@@ -100,9 +100,7 @@ impl Build for ClientBuild {
         let (mut identity, mut not_before) = (served.identity.clone(), None);
         if let Some(pair) = set.identity(files)? {
             let new = self.identity(pair, served.identity.as_ref())?;
-            // A leaf that is served already is waited for no more: roots may have to go.
-            let before = served.leaf.as_ref().filter(|old| old.fingerprint != new.leaf.fingerprint);
-            not_before = self.check_dates(&new, before, context.wall, &mut warnings)?;
+            not_before = self.check_dates(&new, served.leaf.as_ref(), context.wall, &mut warnings)?;
             if served.identity.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &new)) {
                 warnings.extend(unfit(&new));
             }

@@ -54,7 +54,7 @@ pub(super) struct SetRoots {
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
-/// Whom a client trusts, and who it is.
+/// The roots that a client trusts, and its identity.
 pub(super) struct ClientTrust {
     roots: Cas,
     /// One object for as long as the identity is the same.

@@ -128,8 +128,6 @@ impl Build for ServerBuild {
         let (mut leaf, mut not_before) = (None, None);
         if let Some(pair) = &pair {
             leaf = Some(pair.leaf.clone());
-            // A leaf that is served already is waited for no more: client CAs may have to go.
-            let before = before.filter(|old| old.fingerprint != pair.leaf.fingerprint);
             not_before = self.judge_dates(pair, before, context.wall, &mut warnings)?;
         }
         let pairs = match (set.role.pair(), pair) {

@@ -65,7 +65,8 @@ pub(crate) fn evaluate(
         return Ok(None);
     }
     let outside = Error::new(Layer::Validity, outside(leaf, early, time.skew)).at(path);
-    match served {
+    // Another file of the set has changed, a CA that has to go perhaps. Waiting would keep both.
+    match served.filter(|served| served.fingerprint != leaf.fingerprint) {
         Some(_) if early => return Ok(Some(time.begins(leaf))),
         Some(served) if !time.is_over(served) && leaf.not_after < served.not_after => return Err(outside),
         _ => warnings.push(outside.into()),
@@ -110,7 +111,13 @@ mod tests {
         Refused,
     }
 
+    /// Returns the result for a leaf that is not the served one.
     fn fate(new: &Leaf, served: Option<&Leaf>, wall: u64, skew: u64) -> Fate {
+        let other = |served: &Leaf| Leaf { fingerprint: Fingerprint([1; 32]), ..served.clone() };
+        fate_after(new, served.map(other).as_ref(), wall, skew)
+    }
+
+    fn fate_after(new: &Leaf, served: Option<&Leaf>, wall: u64, skew: u64) -> Fate {
         let seconds = Duration::from_secs;
         let (time, mut warnings) = (Time { wall: seconds(wall), skew: seconds(skew) }, Vec::new());
         match (evaluate(new, Path::new("tls.crt"), served, time, &mut warnings), warnings.len()) {
@@ -170,6 +177,18 @@ mod tests {
         ] {
             let served = [None, Some(&served), Some(&expired), Some(&future)];
             assert_eq!(served.map(|served| fate(new, served, 10, 0)), fates, "{new:?}");
+        }
+    }
+
+    /// Checks: INV-05. Engine: generated.
+    #[test]
+    fn inv05_a_leaf_that_is_served_is_neither_waited_for_nor_rejected() {
+        for (from, to, wall) in
+            (2..6).flat_map(|from| (from..6).flat_map(move |to| (0..9).map(move |wall| (from, to, wall))))
+        {
+            let leaf = leaf(from, to);
+            let again = fate_after(&leaf, Some(&leaf), wall, 1.min(wall));
+            assert_eq!(again, fate(&leaf, None, wall, 1.min(wall)), "{leaf:?} at {wall}");
         }
     }
 

@@ -34,7 +34,7 @@ const DIRECTORY: u8 = 0xa4;
 const EMAIL: u8 = 0x81;
 const URI: u8 = 0x86;
 
-/// What becomes of the servers of a root.
+/// The outcome for the servers of a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Accepted,

@@ -1,4 +1,4 @@
-//! What a builder of a client takes, and what the rehearsal of its configuration finds.
+//! Settings that the builder of a client takes or rejects, and faults that its rehearsal finds.
 
 use std::{
     fs,
@@ -9,10 +9,13 @@ use std::{
 };
 
 use rustls::{
-    KeyLog, RootCertStore, SignatureAlgorithm, SignatureScheme,
-    client::{ClientSessionMemoryCache, Resumption, WebPkiServerVerifier},
+    DigitallySignedStruct, DistinguishedName, KeyLog, RootCertStore, SignatureAlgorithm, SignatureScheme,
+    client::{
+        ClientSessionMemoryCache, Resumption, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, KeyProvider, ring},
-    pki_types::PrivateKeyDer,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
     sign::{Signer, SigningKey},
     version::{TLS12, TLS13},
 };
@@ -273,4 +276,96 @@ fn inv02_chain_and_key_of_a_client_may_be_one_file() {
     let client = builder.timing(quick()).load().unwrap();
     let shaken = shake(&server(&own.server, &[&own.ca], KINDS[2]), &client.config()).unwrap();
     assert_eq!(shaken.client, Some(own.client.leaf));
+}
+
+/// A verifier of the embedder's that says which CAs it knows, and which schemes it takes.
+#[derive(Debug)]
+struct Particular {
+    stock: Arc<WebPkiServerVerifier>,
+    schemes: Vec<SignatureScheme>,
+    names: Vec<DistinguishedName>,
+}
+
+impl ServerCertVerifier for Particular {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.stock.verify_server_cert(end_entity, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.stock.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.stock.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        Some(&self.names)
+    }
+}
+
+/// Loads a client with an identity whose verifier takes these schemes.
+fn particular(own: &Generation, schemes: &[SignatureScheme]) -> Result<ClientReloader, Error> {
+    let volume = Volume::in_memory(&files(&own.client, &own.ca.pem));
+    let mut roots = RootCertStore::empty();
+    roots.add(own.ca.der().clone()).unwrap();
+    let names = roots.subjects();
+    let provider = Arc::new(ring::default_provider());
+    let stock = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+    let verifier = Arc::new(Particular { stock, schemes: schemes.to_vec(), names });
+    ClientReloader::builder()
+        .identity(volume.path("tls.crt"), volume.path("tls.key"))
+        .verifier(verifier)
+        .timing(quick())
+        .load()
+}
+
+/// The handshakes of the rehearsal do without the verifier, so they do not show it.
+#[test]
+fn inv02_a_first_message_that_no_server_reads_is_rejected_also_with_an_identity() {
+    let own = Generation::new(0);
+    let error = rejected(particular(&own, &[]));
+    assert_eq!(error.layer(), Layer::Rehearsal, "{error}");
+    let client = particular(&own, &[SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
+    assert!(shake(&server(&own.server, &[&own.ca], KINDS[2]), &client.config()).is_ok());
+}
+
+#[test]
+fn inv16_the_configuration_for_life_names_the_cas_that_the_verifier_names() {
+    let own = Generation::new(0);
+    let client = particular(&own, &[SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
+    let named = |config: Arc<rustls::ClientConfig>| {
+        let mut connection = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+        let (mut flight, mut acceptor) = (Vec::new(), rustls::server::Acceptor::default());
+        connection.write_tls(&mut flight).unwrap();
+        acceptor.read_tls(&mut flight.as_slice()).unwrap();
+        let accepted = acceptor.accept().unwrap().unwrap();
+        let hello = accepted.client_hello();
+        let names = hello.certificate_authorities().unwrap_or_default();
+        names.iter().map(|name| name.as_ref().to_vec()).collect::<Vec<_>>()
+    };
+    let each = named(client.config());
+    assert_eq!(each.len(), 1);
+    assert_eq!(named(Arc::new(client.rotating_config())), each);
 }

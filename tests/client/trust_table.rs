@@ -287,7 +287,7 @@ const CHANGES: [Change; 6] = [
     Change::Broken,
 ];
 
-/// What all sequences have in common: making keys takes longest.
+/// Keys and certificates that all sequences share, since making keys takes longest.
 struct Stock {
     all: Vec<Generation>,
     /// The server's CA, another one, and both.

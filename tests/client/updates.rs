@@ -115,7 +115,7 @@ fn inv01_a_bundle_that_lacks_its_end_waits_for_it_and_reduces_no_trust() {
 fn inv03_each_broken_update_of_a_client_keeps_what_is_served_and_is_told_once() {
     let first = Generation::new(0);
     let mut volume = Volume::new(&files(&first.client, &first.ca.pem));
-    // What is told once is so although it is looked at often, by hand.
+    // Each event is reported once, however many manual reloads look at the same files.
     let timing = Timing { poll: Duration::from_secs(3600), ..quick() };
     let client = client(&volume).timing(timing).load().unwrap();
     let mut events = client.events();

@@ -1,4 +1,4 @@
-//! What is said about the CAs of a bundle, which depends on whom they verify.
+//! Texts about the CAs of a bundle, which depend on the peers that these verify.
 
 use crate::report::error::Layer;
 

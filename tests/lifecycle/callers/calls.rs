@@ -27,7 +27,7 @@ pub fn call(world: &Arc<World>, reloader: usize, kind: Kind) {
         Kind::Drop => drop(lock(&site.reloader).take()),
         _ => noted(world, reloader, kind, |call| by_handle(world, reloader, kind, &owned, call)),
     }
-    // Whoever gives up the last reference drops the reloader.
+    // The caller that gives up the last reference drops the reloader.
     if let Some(last) = Arc::into_inner(owned) {
         noted(world, reloader, Kind::Drop, |_| {
             drop(last);

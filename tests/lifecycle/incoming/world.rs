@@ -30,7 +30,7 @@ pub struct Queue {
     counters: Arc<Counters>,
 }
 
-/// What an `Incoming` has done with a queue.
+/// Counts of what an `Incoming` has taken from a queue.
 #[derive(Default)]
 pub struct Counters {
     /// Connections that it accepted.
