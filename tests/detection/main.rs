@@ -32,6 +32,7 @@ use std::{
 use real::Real;
 use run::{Pace, Run};
 use rustls_reload::Timing;
+use rustls_reload_harness::settings;
 use scenarios::Scenario;
 use simulated::Simulated;
 use world::{Told, World};
@@ -79,7 +80,7 @@ const TRIES: u32 = 6;
 
 /// Returns whether the default delays are used, as `scripts/detection` does. They take longer.
 fn by_defaults() -> bool {
-    std::env::var("DETECTION").is_ok_and(|tier| tier == "defaults")
+    settings::is("DETECTION", "defaults")
 }
 
 /// Returns the delays of a scenario, scaled for a busy machine.

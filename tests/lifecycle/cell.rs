@@ -53,7 +53,8 @@ fn effort() -> (Duration, u64) {
     if cfg!(miri) {
         return (Duration::ZERO, 12);
     }
-    let millis = std::env::var("CELL_STRESS_MS").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
+    let millis =
+        std::env::var("CELL_STRESS_MS").map_or(500, |text| text.parse().expect("a number of milliseconds"));
     (Duration::from_millis(millis), 1_000)
 }
 

@@ -22,7 +22,10 @@ use rustls_reload::{
         machine::{Answer, Effect, Input, Machine, Notice, ReadOutcome, Verdict},
     },
 };
-use rustls_reload_harness::reference_model::{DATE, Round, Wall, World};
+use rustls_reload_harness::{
+    reference_model::{DATE, Round, Wall, World},
+    settings,
+};
 
 /// A whole number of milliseconds.
 const fn ms(ms: u64) -> Duration {
@@ -116,7 +119,7 @@ fn every_sequence_with(
 /// `MACHINE_DEPTH` overrides the depth of the quick tier.
 #[test]
 fn inv05_every_sequence_agrees_with_the_twin_and_converges() {
-    let depth = std::env::var("MACHINE_DEPTH").map_or(3, |depth| depth.parse().unwrap());
+    let depth = settings::number("MACHINE_DEPTH", 3);
     let rounds = alphabet();
     let from = |first: usize| {
         let mut count = 0;

@@ -27,16 +27,15 @@ use case::Case;
 use oracle::Violation;
 use plan::Plan;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use rustls_reload_harness::sim::{ByPath, Design, Events, Publisher, Shipped};
+use rustls_reload_harness::{
+    settings::{self, number},
+    sim::{ByPath, Design, Events, Publisher, Shipped},
+};
 use server::Port;
 
 /// Prints a line past the capture of `cargo test`.
 fn say(line: &str) {
     std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 /// Number of simulated cases that are drawn from one seed.
@@ -113,7 +112,7 @@ fn search(
 /// Engine: generated.
 #[test]
 fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simulated_worlds() {
-    let (count, seed) = (number("SEQUENCES_SIMULATED", 3_000), number("SEQUENCES_SEED", 1));
+    let (count, seed) = (number("SEQUENCES_SIMULATED", 3_000), number::<u64>("SEQUENCES_SEED", 1));
     let (start, next) = (Instant::now(), AtomicU64::new(0));
     let by_path = AtomicU64::new(0);
     // Each piece has its own seed, so that the cases do not depend on the number of cores.
@@ -152,7 +151,7 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
 #[test]
 fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real_files() {
     let count = number("SEQUENCES_REAL", 64);
-    let seed = number("SEQUENCES_SEED", 1).wrapping_mul(1_000_003);
+    let seed = number::<u64>("SEQUENCES_SEED", 1).wrapping_mul(1_000_003);
     // Every fault that the longest waits would show, shorter waits show as well with these delays.
     let cases = || case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, 130);
     let (next, tally, found) = (AtomicU64::new(0), real::Tally::default(), Mutex::new(Vec::new()));
@@ -264,8 +263,8 @@ fn a_replayed_line_is_the_same_run() {
 fn replay() {
     let Ok(line) = std::env::var("REPLAY") else { return };
     let plan = Plan::new(&Case::parse(&line).expect("a case"));
-    let real = std::env::var("WORLD").is_ok_and(|world| world == "real");
-    let by_path = std::env::var("PORT").is_ok_and(|port| port == "path");
+    let real = settings::is("WORLD", "real");
+    let by_path = settings::is("PORT", "path");
     let tale = if real {
         let port = if by_path { Port::ByPath } else { Port::Handles };
         real::play(&plan, server::Wrong::Nothing, port, &real::Tally::default())

@@ -20,16 +20,19 @@ use rustls_reload::{
     Build, Builder, Built, Clock, Context, Error, Event, Files, Timing,
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
-use rustls_reload_harness::sim::{
-    Contents, Events, Exhaustive, InteractiveWorld, MultiSetScenario, ORDERS, Publisher, Renewal, Replay,
-    Sampled, Scenario, Schedule, SetsBuild, Sim, SimWatcher, Value, Violation, WorldConfig,
+use rustls_reload_harness::{
+    settings,
+    sim::{
+        Contents, Events, Exhaustive, InteractiveWorld, MultiSetScenario, ORDERS, Publisher, Renewal, Replay,
+        Sampled, Scenario, Schedule, SetsBuild, Sim, SimWatcher, Value, Violation, WorldConfig,
+    },
 };
 use rustls_reload_testkit::Op;
 
 /// Returns the number of runs after which a search is sampled. `SETS_RUNS` sets another number for
 /// both.
 fn limit() -> u64 {
-    std::env::var("SETS_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(12)
+    settings::number("SETS_RUNS", 12)
 }
 
 #[derive(Default)]

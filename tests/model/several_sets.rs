@@ -20,12 +20,15 @@ use std::{sync::Arc, time::Instant};
 
 use plain::{CHANGES, Plain, SETS};
 use play::{Action, Change, Draws, Kind, Play, Step, each_after_each, fails, plays, walk};
-use rustls_reload_harness::sim::{Events, WorldConfig};
+use rustls_reload_harness::{
+    settings,
+    sim::{Events, WorldConfig},
+};
 use tls::{Pool, Server};
 
 /// Returns the number of walks; `SETS_WALKS` overrides that of the quick tier.
 fn walks(quick: u64) -> u64 {
-    std::env::var("SETS_WALKS").map_or(quick, |walks| walks.parse().unwrap())
+    settings::number("SETS_WALKS", quick)
 }
 
 /// Returns the steps with one of these changes to one of these sets, followed by one of these

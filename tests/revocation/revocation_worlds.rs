@@ -14,11 +14,11 @@ use rustls::{
     pki_types::CertificateRevocationListDer,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use rustls_reload_harness::RevocationPolicy;
+use rustls_reload_harness::{RevocationPolicy, settings};
 use world::{Answer, Cert, Factory, List, World, ask, list_sets, policies};
 
 fn all() -> bool {
-    std::env::var("REVOCATION_WORLDS").is_ok_and(|value| value == "all")
+    settings::is("REVOCATION_WORLDS", "all")
 }
 
 /// Counts of answers that differ from the reference.

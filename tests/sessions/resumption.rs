@@ -23,6 +23,7 @@ use proptest::{
 };
 use rustls::{ClientConfig, Error as TlsError, pki_types::CertificateDer, version::TLS13};
 use rustls_reload::{Event, Events, Reload, ServerTls};
+use rustls_reload_harness::settings;
 use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 
 /// Number of tickets of one server that rustls's client keeps.
@@ -309,8 +310,8 @@ fn with_files<R>(
 /// Runs a rule on many series. Returns their number, how the handshakes ended, and the number of
 /// reductions of trust. The error is that of the shortest series that catches the rule.
 fn rows(kind: Kind, rule: Rule, longest: usize) -> Result<(u32, Seen, usize), String> {
-    let number = |name: &str, default| std::env::var(name).map_or(default, |set| set.parse().unwrap());
-    let (cases, seed) = (number("RESUMPTION_CASES", 24), number("RESUMPTION_SEED", 1));
+    let (cases, seed) =
+        (settings::number("RESUMPTION_CASES", 24), settings::number::<u32>("RESUMPTION_SEED", 1));
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
     let seed: Vec<u8> = seed.to_le_bytes().into_iter().cycle().take(32).collect();
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);

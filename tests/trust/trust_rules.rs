@@ -28,12 +28,13 @@ use std::sync::{Arc, LazyLock};
 use forge::Forge;
 use oracle::Rule;
 use rustls::crypto::ring;
+use rustls_reload_harness::settings;
 use server::Provider;
 
 static FORGE: LazyLock<Forge> = LazyLock::new(Forge::new);
 
 fn everything() -> bool {
-    std::env::var("TRUST_RULES").is_ok_and(|value| value == "all")
+    settings::is("TRUST_RULES", "all")
 }
 
 fn provider() -> Provider {

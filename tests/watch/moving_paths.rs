@@ -13,6 +13,7 @@ use std::{
 use crate::common::{self, DEADLINE, at_once, by_events_only, started};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustls_reload::{Build, Builder, Built, Context, Error, Files, Layer, Timing};
+use rustls_reload_harness::settings;
 
 /// A build step whose value is the number in both files.
 struct Number;
@@ -228,8 +229,8 @@ fn pick(state: &mut u64) -> Act {
 /// no change takes longer than a settle time. There is no poll.
 #[test]
 fn inv05_a_way_that_changes_at_every_hop_is_followed_by_events_alone() {
-    let rounds = std::env::var("TREE_ROUNDS").map_or(75, |rounds| rounds.parse().unwrap());
-    let first = std::env::var("TREE_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let rounds = settings::number("TREE_ROUNDS", 75);
+    let first = settings::number("TREE_SEED", 1);
     let seeds: Vec<u64> = (first..first + 6).collect();
     let slowest = at_once(&seeds, |&seed| {
         let mut slowest = Duration::ZERO;

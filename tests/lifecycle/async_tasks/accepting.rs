@@ -15,6 +15,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_reload::{Accepted, Acceptor, ClientAuth, Event, Reload, ServerBuilder, ServerReloader};
+use rustls_reload_harness::settings;
 use rustls_reload_testkit::{Pair, PrivateKey, Subject};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -265,7 +266,7 @@ fn judge(
 
 /// Returns whether `ASYNC=whole` is set: a publication before each byte.
 fn is_whole() -> bool {
-    std::env::var("ASYNC").is_ok_and(|tier| tier == "whole")
+    settings::is("ASYNC", "whole")
 }
 
 /// Checks: INV-04, INV-09, INV-11. Engine: generated

@@ -9,6 +9,8 @@ use std::{
     time::Instant,
 };
 
+use rustls_reload_harness::settings;
+
 use super::{
     history::Phase,
     plan::{Kind, Plan},
@@ -17,10 +19,6 @@ use super::{
 
 /// Number of schedules that run at the same time. They wait more than they compute.
 const LANES: usize = 4;
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap())
-}
 
 pub fn print(title: &str, table: &[[usize; 5]; 12]) {
     println!("{title}: {:?}", Phase::ALL);
@@ -32,9 +30,9 @@ pub fn print(title: &str, table: &[[usize; 5]; 12]) {
 /// Engine: generated.
 #[test]
 fn inv13_random_calls_return_and_keep_their_promises() {
-    let (count, one) = match setting("CALLERS_SEED") {
+    let (count, one) = match settings::set_number("CALLERS_SEED") {
         Some(seed) => (1_000, Some(seed)),
-        None => (setting("CALLERS_SCHEDULES").unwrap_or(1_500), None),
+        None => (settings::number("CALLERS_SCHEDULES", 1_500), None),
     };
     let start = Instant::now();
     let (next, coverage, failed) = (AtomicU64::new(0), Mutex::new(Coverage::default()), Mutex::new(None));

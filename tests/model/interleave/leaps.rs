@@ -7,20 +7,23 @@ use std::{
     time::Instant,
 };
 
-use rustls_reload_harness::sim::{
-    self, Aside, Events, Exhaustive, Move, ORDERS, Phase, Publisher, Renewal, Report, Scenario, Schedule,
-    Shipped,
+use rustls_reload_harness::{
+    settings,
+    sim::{
+        self, Aside, Events, Exhaustive, Move, ORDERS, Phase, Publisher, Renewal, Report, Scenario, Schedule,
+        Shipped,
+    },
 };
 
 use super::{
     millis,
-    table::{asked, is_whole, say, seed},
+    table::{is_whole, say, seed},
 };
 
 /// Returns the number of unpruned schedules of a world, by its share in percent of
 /// `INTERLEAVE_UNPRUNED`. The larger worlds come in addition.
 fn unpruned(share: u64) -> u64 {
-    let sum = asked("INTERLEAVE_UNPRUNED").unwrap_or(if is_whole() { 1_000_000 } else { 12_000 });
+    let sum = settings::number("INTERLEAVE_UNPRUNED", if is_whole() { 1_000_000 } else { 12_000 });
     (sum * share).div_ceil(100)
 }
 

@@ -10,11 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls_reload_harness::sim::{self, Design, Publisher, Report, Scenario, Shipped};
+use rustls_reload_harness::{
+    settings::{self, number},
+    sim::{self, Design, Publisher, Report, Scenario, Shipped},
+};
 
 /// Returns whether the whole tier was selected by `INTERLEAVE=whole`, as `scripts/interleave` does.
 pub(crate) fn is_whole() -> bool {
-    std::env::var("INTERLEAVE").is_ok_and(|tier| tier == "whole")
+    settings::is("INTERLEAVE", "whole")
 }
 
 /// Returns the name of the only publisher to run, if one was selected.
@@ -22,35 +25,30 @@ pub(crate) fn only() -> Option<String> {
     std::env::var("INTERLEAVE_PUBLISHER").ok()
 }
 
-/// Returns the number in the variable of this name.
-pub(crate) fn asked(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 /// Returns the limit of runs for a world. A world that exceeds it is cut off, and the table says
 /// so. Worlds without pauses are far smaller, and a higher limit lets most of them end.
 fn limit(scenario: &Scenario) -> u64 {
     let paused = scenario.config.pause > Duration::ZERO;
     match is_whole() {
-        true if paused => asked("INTERLEAVE_PAUSED_RUNS").unwrap_or(300),
-        true => asked("INTERLEAVE_RUNS").unwrap_or(500),
-        false => asked("INTERLEAVE_RUNS").unwrap_or(120),
+        true if paused => number("INTERLEAVE_PAUSED_RUNS", 300),
+        true => number("INTERLEAVE_RUNS", 500),
+        false => number("INTERLEAVE_RUNS", 120),
     }
 }
 
 /// Returns a limit that no completely searched world reaches. A world that exceeds it is cut off
 /// and counted as such.
 fn whole_limit() -> u64 {
-    asked("INTERLEAVE_WHOLE_RUNS").unwrap_or(8_000_000)
+    number("INTERLEAVE_WHOLE_RUNS", 8_000_000)
 }
 
 /// Returns the number of random schedules for each world that was cut off.
 fn samples() -> u64 {
-    asked("INTERLEAVE_SAMPLES").unwrap_or(if is_whole() { 100 } else { 60 })
+    number("INTERLEAVE_SAMPLES", if is_whole() { 100 } else { 60 })
 }
 
 pub(crate) fn seed() -> u64 {
-    asked("INTERLEAVE_SEED").unwrap_or(1)
+    number("INTERLEAVE_SEED", 1)
 }
 
 /// Prints a line past the capture of `cargo test`, so that a decreasing count is noticed.
@@ -193,8 +191,9 @@ fn in_order<T: Sync, R: Send>(todo: &[T], work: impl Fn(&T) -> R + Sync, take: i
 
 /// Returns the publishers of this tier, or the selected one.
 pub(crate) fn publishers() -> Vec<Publisher> {
-    let named = |publisher: &Publisher| only().is_none_or(|only| publisher.name() == only);
-    Publisher::all(is_whole()).into_iter().filter(named).collect()
+    let Some(only) = only() else { return Publisher::all(is_whole()) };
+    let named = Publisher::all(true).into_iter().find(|publisher| publisher.name() == only);
+    vec![named.unwrap_or_else(|| panic!("INTERLEAVE_PUBLISHER={only}: no publisher has this name"))]
 }
 
 /// Explores the scenarios that `worlds` makes for each publisher, and prints the table.
@@ -212,7 +211,7 @@ pub(crate) fn whole_table(title: &str, of: Vec<Publisher>, worlds: impl Fn(Publi
         (|_: &Scenario| whole_limit(), samples()),
         "replay",
         |scenario, report| {
-            let is_limited = asked("INTERLEAVE_WHOLE_RUNS").is_some();
+            let is_limited = settings::set_number::<u64>("INTERLEAVE_WHOLE_RUNS").is_some();
             if report.violation.is_some() || (is_limited && !report.whole) {
                 return;
             }

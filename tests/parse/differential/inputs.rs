@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::common::armor::block;
+use rustls_reload_harness::settings;
 
 /// A file.
 pub(crate) struct Input {
@@ -54,7 +55,7 @@ fn contents() -> Vec<Input> {
 
 /// Returns the number of edits.
 pub(crate) fn edits() -> usize {
-    std::env::var("DIFFERENTIAL_EDITS").map_or(60, |edits| edits.parse().unwrap())
+    settings::number("DIFFERENTIAL_EDITS", 60)
 }
 
 /// Returns every file as PEM, followed by the edits.

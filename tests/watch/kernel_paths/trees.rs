@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustls_reload::fs::{Fs, NativeFs};
+use rustls_reload_harness::settings;
 
 use super::{ByText, snapshot};
 
@@ -160,7 +161,7 @@ fn compare<F: Fs>(fs: &F, trees: usize, seed: u64) -> Tally {
 /// Checks: INV-01.
 #[test]
 fn inv01_generated_path_is_read_as_by_open_or_refused_by_both() {
-    let trees = std::env::var("TREES").map_or(2_000, |trees| trees.parse().unwrap());
+    let trees = settings::number("TREES", 2_000);
     let tally = compare(&NativeFs::default(), trees, 1);
     assert!(tally.wrong.is_empty() && tally.differ.is_empty(), "{tally:#?}");
     assert!(tally.read > trees && tally.magic > trees / 4 && tally.refused > trees, "{tally:#?}");
