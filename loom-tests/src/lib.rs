@@ -22,7 +22,10 @@ pub use model::{Notify, block_on, bounded, fallible, model, quiet, spawn, starte
 pub use model::{must_fail, must_pass};
 pub use rustls_reload::{Published, Reload};
 pub use shipped::{Shipped, Surroundings};
-pub use trusting::{Cas, Session, Shaken, ShippedTrust, Shrank, Store, Trusting, Trusts, shake};
+pub use trusting::{
+    Cas, RotatedHandshake, Session, Shaken, ShippedTrust, Shrank, Store, Trusting, Trusts, shake,
+    shake_for_life,
+};
 
 #[cfg(loom)]
 pub use loom::thread;

@@ -108,6 +108,33 @@ pub fn shake<D: Trusts>(design: &D, client: Cas) -> Shaken {
     Shaken { generation, let_in, resumed: false }
 }
 
+/// How a handshake by one configuration for life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RotatedHandshake {
+    /// The generation whose certificate was shown.
+    pub shown: u64,
+    /// The generation whose CAs verified the client. `None` where a session was resumed.
+    pub verified: Option<u64>,
+    /// Whether the client was let in.
+    pub let_in: bool,
+}
+
+/// Makes a handshake by one configuration that serves for life. It reads what is served twice: for
+/// the certificate that it shows, and again when the client's certificate arrives. Sessions are kept
+/// in `sessions`, if there is such a storage.
+pub fn shake_for_life<D: Trusts>(design: &D, sessions: Option<&Store>, client: Cas) -> RotatedHandshake {
+    let shown = design.current().generation;
+    if sessions.is_some_and(|sessions| sessions.of(client).is_some()) {
+        return RotatedHandshake { shown, verified: None, let_in: true };
+    }
+    let served = design.current();
+    let let_in = client.0 & served.value.trust().0 != 0;
+    if let (true, Some(sessions)) = (let_in, sessions) {
+        sessions.put(Session { client, epoch: served.value.number() });
+    }
+    RotatedHandshake { shown, verified: Some(served.generation), let_in }
+}
+
 /// Returns the epoch of the version on disk, and whether it reduces the trust.
 pub(crate) fn next(row: &[u8], version: u64, served: Option<&Trusting>) -> (Trusting, bool) {
     let trust = Cas(row[usize::try_from(version).unwrap() - 1]);

@@ -6,6 +6,7 @@ mod callers_against_stop_and_start;
 mod end_against_tasks;
 mod hint_against_sleep;
 mod late_observer_against_publish;
+mod one_configuration_for_life;
 mod panic_in_a_build;
 mod reload_from_a_callback;
 mod start_against_reload;
