@@ -1,0 +1,217 @@
+//! The ten checks of a server, with one way of publishing.
+
+use std::time::Duration;
+
+use frameworks::AnyError;
+use rustls_reload_testkit::{Authority, ListSpec, Pair, PrivateKey, Subject};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    child::Child,
+    peer::{Client, Failure, Open},
+    publish::{Files, Mode},
+    rows::Row,
+    table::Verdict,
+};
+
+/// The checks, in their order.
+pub const CHECKS: [&str; 10] = [
+    "a client is answered",
+    "a new client sees a renewal",
+    "a connection from before the renewal is answered",
+    "a client with a certificate is let in",
+    "a client of another CA is refused, and one without a certificate",
+    "a client of a new CA is let in",
+    "a client of the removed CA is refused although it has a session",
+    "a connection from before the change of CA is answered, or ends where the server drains",
+    "a client that was let in is refused once it is revoked, although it has a session",
+    "a client of the same CA that is not revoked is let in",
+];
+
+/// How long a client looks for a change after the server has reported it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks until it is right or the time is over. Returns the last verdict.
+pub async fn until(mut look: impl AsyncFnMut() -> Verdict) -> Verdict {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let verdict = look().await;
+        if verdict.is_ok() || Instant::now() >= end {
+            return verdict;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs the checks. A check that could not be made has failed.
+pub async fn run(row: &Row, mode: Mode) -> Vec<Verdict> {
+    let not_made = |error: AnyError, count| vec![Err(error.to_string()); count];
+    let mut verdicts = renewal(row, mode).await.unwrap_or_else(|error| not_made(error, 3));
+    verdicts.extend(trust(row, mode).await.unwrap_or_else(|error| not_made(error, 7)));
+    verdicts
+}
+
+/// Starts a server of these files. Returns it and its address.
+async fn start(row: &Row, files: &Files, names: &[&str]) -> Result<(Child, std::net::SocketAddr), AnyError> {
+    let paths: Vec<_> = names.iter().map(|name| files.path(name)).collect();
+    let mut child = Child::start(row.example, row.wrong, &paths)?;
+    let line = child.line().await?;
+    let address = line.strip_prefix("listening at ").ok_or_else(|| format!("no address: {line}"))?;
+    let address = address.parse()?;
+    Ok((child, address))
+}
+
+/// Waits until the server has reported so many reloads. Whether clients see them is another
+/// question, and a server without a reloader reports none.
+async fn reloaded(row: &Row, child: &mut Child, count: usize) -> Result<(), AnyError> {
+    if row.example == "tonic_pem" {
+        return Ok(());
+    }
+    Ok(child.reports("CONFIG:RELOADED", count).await?)
+}
+
+/// Checks 1 to 3: a server that asks for no client certificate.
+async fn renewal(row: &Row, mode: Mode) -> Result<Vec<Verdict>, AnyError> {
+    let root = Authority::root("servers");
+    let [first, second] = [(); 2].map(|()| root.issue(&Subject::server("localhost"), &PrivateKey::p256()));
+    let mut files = Files::new(mode, &[("tls.crt", &first.chain), ("tls.key", &first.key)])?;
+    let (mut child, address) = start(row, &files, &["tls.crt", "tls.key"]).await?;
+    let client = || Client::new(row.wire, address, &root, None);
+    let mut open = client()?.connect().await;
+    let hello = shows(&open, &first);
+    files.publish(&[("tls.crt", &second.chain), ("tls.key", &second.key)])?;
+    reloaded(row, &mut child, 1).await?;
+    let renewed = until(async || {
+        let client = client().map_err(|error| error.to_string())?;
+        shows(&client.connect().await, &second)
+    });
+    Ok(vec![hello, renewed.await, answers(&mut open).await])
+}
+
+/// The certificates of checks 4 to 10.
+struct World {
+    root: Authority,
+    server: Pair,
+    old_ca: Authority,
+    new_ca: Authority,
+    /// A client of the old CA.
+    alice: Pair,
+    /// A client of the new CA, which is revoked at the end.
+    bob: Pair,
+    /// Another client of the new CA.
+    carol: Pair,
+    stranger: Pair,
+}
+
+impl World {
+    fn new() -> Self {
+        let [root, old_ca, new_ca, other] = ["servers", "old CA", "new CA", "other CA"].map(Authority::root);
+        let client = |ca: &Authority, name| ca.issue(&Subject::client(name), &PrivateKey::p256());
+        Self {
+            server: root.issue(&Subject::server("localhost"), &PrivateKey::p256()),
+            alice: client(&old_ca, "alice"),
+            bob: client(&new_ca, "bob"),
+            carol: client(&new_ca, "carol"),
+            stranger: client(&other, "stranger"),
+            root,
+            old_ca,
+            new_ca,
+        }
+    }
+}
+
+/// Checks 4 to 10: a server that requires client certificates.
+async fn trust(row: &Row, mode: Mode) -> Result<Vec<Verdict>, AnyError> {
+    let world = World::new();
+    let [old_list, new_list] = [&world.old_ca, &world.new_ca].map(|ca| ca.list(&ListSpec::new(1)).pem);
+    let first = [
+        ("tls.crt", &*world.server.chain),
+        ("tls.key", &*world.server.key),
+        ("ca.crt", &*world.old_ca.pem),
+        ("ca.crl", &*old_list),
+    ];
+    let mut files = Files::new(mode, &first)?;
+    let (mut child, address) = start(row, &files, &["tls.crt", "tls.key", "ca.crt", "ca.crl"]).await?;
+    let client = |identity| Client::new(row.wire, address, &world.root, identity);
+    let [alice, bob, carol] = [&world.alice, &world.bob, &world.carol].map(|pair| client(Some(pair)));
+    let (alice, bob, carol) = (alice?, bob?, carol?);
+
+    let mut open = alice.connect().await;
+    let let_in = match shows(&open, &world.server) {
+        Ok(()) => resumes(&alice.connect().await, row.resumes),
+        failed => failed,
+    };
+    let mut outsiders = let_in.clone();
+    for identity in [Some(&world.stranger), None] {
+        outsiders = outsiders.and(refused(&client(identity)?.connect().await));
+    }
+
+    files.publish(&[("ca.crt", &world.new_ca.pem), ("ca.crl", &new_list)])?;
+    reloaded(row, &mut child, 1).await?;
+    let new_let_in = until(async || answered(&bob.connect().await)).await;
+    // A refusal says something only about a client that was let in before.
+    let removed = let_in.clone().and(refused(&alice.connect().await));
+    let stays =
+        if row.drains { until(async || ended(&mut open).await).await } else { answers(&mut open).await };
+
+    let revoking = world.new_ca.list(&ListSpec::new(2).naming(&world.bob.leaf)).pem;
+    files.publish(&[("ca.crl", &revoking)])?;
+    let revoked = match &new_let_in {
+        // A server without the list has nothing to report.
+        Ok(()) if row.wrong != Some("no-list") => {
+            reloaded(row, &mut child, 2).await?;
+            until(async || refused(&bob.connect().await)).await
+        }
+        Ok(()) => refused(&bob.connect().await),
+        failed => failed.clone(),
+    };
+    let sibling = answered(&carol.connect().await);
+    Ok(vec![let_in, outsiders, new_let_in, removed, stays, revoked, sibling])
+}
+
+type Connected = Result<Open, Failure>;
+
+fn answered(connected: &Connected) -> Verdict {
+    connected.as_ref().map(drop).map_err(|failure| format!("not answered: {failure:?}"))
+}
+
+/// Passes if this certificate was shown in a full handshake.
+fn shows(connected: &Connected, pair: &Pair) -> Verdict {
+    answered(connected)?;
+    match connected.as_ref().ok().and_then(|open| open.leaf.as_ref()) {
+        Some(leaf) if *leaf == pair.leaf => Ok(()),
+        Some(_) => Err("another certificate is shown".into()),
+        None => Err("no certificate is shown".into()),
+    }
+}
+
+fn resumes(connected: &Connected, wanted: bool) -> Verdict {
+    answered(connected)?;
+    let resumed = connected.as_ref().is_ok_and(|open| open.leaf.is_none());
+    if resumed == wanted { Ok(()) } else { Err(format!("resumed: {resumed}, expected: {wanted}")) }
+}
+
+fn refused(connected: &Connected) -> Verdict {
+    match connected {
+        Ok(open) if open.leaf.is_none() => Err("let in by its session".into()),
+        Ok(_) => Err("let in".into()),
+        Err(Failure::Refused(_)) => Ok(()),
+        Err(Failure::Broken(why)) => Err(format!("neither let in nor refused: {why}")),
+    }
+}
+
+async fn answers(connected: &mut Connected) -> Verdict {
+    answered(connected)?;
+    let Ok(open) = connected else { return Ok(()) };
+    open.ask().await.map_err(|failure| format!("not answered: {failure:?}"))
+}
+
+async fn ended(connected: &mut Connected) -> Verdict {
+    answered(connected)?;
+    let Ok(open) = connected else { return Ok(()) };
+    match open.ask().await {
+        Ok(()) => Err("it goes on".into()),
+        Err(Failure::Refused(_)) => Ok(()),
+        Err(Failure::Broken(why)) => Err(why),
+    }
+}

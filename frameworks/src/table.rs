@@ -1,0 +1,111 @@
+//! The tables, which `README.md` repeats.
+
+use std::{fmt::Write, fs, path::Path};
+
+use frameworks::AnyError;
+
+use crate::{clients, publish::Mode, rows::Row, servers};
+
+/// Whether a check passed, or why it did not.
+pub type Verdict = Result<(), String>;
+
+/// A row and its verdicts: those of the first mode, then those of the second.
+pub struct Outcome {
+    pub row: &'static Row,
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Outcome {
+    fn checks(&self) -> &'static [&'static str] {
+        if self.row.is_client() { &clients::CHECKS } else { &servers::CHECKS }
+    }
+
+    /// Returns a line for each check that ended in another way than expected.
+    pub fn unexpected(&self) -> Vec<String> {
+        let (row, checks) = (self.row, self.checks());
+        let modes = self.verdicts.chunks(checks.len()).zip(Mode::ALL);
+        let verdicts =
+            modes.flat_map(|(verdicts, mode)| verdicts.iter().zip(1..).map(move |pair| (mode, pair)));
+        let differs = |(mode, (verdict, number)): (Mode, (&Verdict, usize))| {
+            let place = format!("{}, {}, check {number} ({})", row.title(), mode.name(), checks[number - 1]);
+            match (verdict, row.fails.contains(&number)) {
+                (Ok(()), true) => Some(format!("{place}: passed, and has to fail")),
+                (Err(why), false) => Some(format!("{place}: {why}")),
+                _ => None,
+            }
+        };
+        verdicts.filter_map(differs).collect()
+    }
+
+    /// Returns `yes` if these checks passed in both modes.
+    fn all(&self, numbers: &[usize]) -> &'static str {
+        let count = self.checks().len();
+        let passed = |number: &usize| self.verdicts.iter().skip(number - 1).step_by(count).all(Result::is_ok);
+        if numbers.iter().all(passed) { "yes" } else { "no" }
+    }
+
+    fn passed(&self) -> String {
+        let passed = self.verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+        format!("{passed} of {}", self.verdicts.len())
+    }
+}
+
+/// Returns the tables of servers, of clients and of the wrong ones.
+pub fn tables(outcomes: &[Outcome]) -> Result<String, AnyError> {
+    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock"))?;
+    let [mut servers, mut clients, mut wrong] = [(); 3].map(|()| String::new());
+    for outcome in outcomes {
+        let row = outcome.row;
+        if let Some(kind) = row.wrong {
+            let title = row.title().replace(kind, row.why);
+            let fails: Vec<_> = row.fails.iter().map(usize::to_string).collect();
+            writeln!(wrong, "| {title} | {} | {} |", fails.join(", "), outcome.passed())?;
+            continue;
+        }
+        let (version, lines) = (version(&lock, row.package)?, lines(row.example)?);
+        let file = format!("[`{0}`](examples/{0}.rs)", row.example);
+        let rotated: &[&[usize]] =
+            if row.is_client() { &[&[2], &[4, 5]] } else { &[&[2], &[6, 7], &[9, 10]] };
+        let rotated: Vec<_> = rotated.iter().map(|numbers| outcome.all(numbers)).collect();
+        let (rotated, passed) = (rotated.join(" | "), outcome.passed());
+        let table = if row.is_client() { &mut clients } else { &mut servers };
+        writeln!(table, "| {} | {version} | {file} | {lines} | {rotated} | {passed} |", row.title)?;
+    }
+    Ok(format!(
+        "| server | version | example | lines | certificate | client CAs | revocation lists | passed |\n\
+         |---|---|---|---|---|---|---|---|\n{servers}\n\
+         | client | version | example | lines | identity | roots | passed |\n\
+         |---|---|---|---|---|---|---|\n{clients}\n\
+         | mistake | has to fail | passed |\n|---|---|---|\n{wrong}"
+    ))
+}
+
+/// Returns the version of a package in the lock file.
+fn version(lock: &str, package: &str) -> Result<String, AnyError> {
+    let (_, rest) =
+        lock.split_once(&format!("name = \"{package}\"\nversion = \"")).ok_or("not in Cargo.lock")?;
+    Ok(rest.split('"').next().unwrap_or_default().to_owned())
+}
+
+/// Counts the lines of an example between `// TLS: begin` and `// TLS: end` that are neither blank
+/// nor comments.
+fn lines(example: &str) -> Result<usize, AnyError> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example).with_extension("rs");
+    let (mut inside, mut count) = (false, 0);
+    for line in fs::read_to_string(path)?.lines().map(str::trim) {
+        match line {
+            "// TLS: begin" => inside = true,
+            "// TLS: end" => inside = false,
+            line => count += usize::from(inside && !line.is_empty() && !line.starts_with("//")),
+        }
+    }
+    Ok(count)
+}
+
+/// Returns the text of `README.md` as it is, and with these tables.
+pub fn readme(text: &str, tables: &str) -> Result<(String, String), AnyError> {
+    let (begin, end) = ("<!-- tables: begin -->\n", "<!-- tables: end -->\n");
+    let (before, rest) = text.split_once(begin).ok_or("README.md has no place for the tables")?;
+    let (_, after) = rest.split_once(end).ok_or("README.md has no place for the tables")?;
+    Ok((text.to_owned(), format!("{before}{begin}{tables}{end}{after}")))
+}
