@@ -22,7 +22,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-#[tokio::main]
+// One thread: a connection that has to end does so before a later one is accepted.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), frameworks::AnyError> {
     let (listener, wrong) = (TcpListener::bind("127.0.0.1:0").await?, var("WRONG")?);
     let files: Vec<_> = args_os().skip(1).map(PathBuf::from).collect();

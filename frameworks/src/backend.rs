@@ -160,7 +160,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, In
     }
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let body = Full::from(HEALTH_ANSWER).with_trailers(async { Some(Ok(trailers)) });
+    let body = Full::from(HEALTH_ANSWER).with_trailers(async move { Some(Ok(trailers)) });
     let mut answer = Response::new(body.boxed());
     answer.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     Ok(answer)

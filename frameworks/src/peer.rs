@@ -38,6 +38,8 @@ use crate::rows::Wire;
 /// The longest wait for a handshake or an answer.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// The bytes to send, and those that an HTTP server answers.
+const HELLO: &[u8] = b"hello";
 /// A call of the health service without arguments: flags and a length of 0.
 const HEALTH_REQUEST: &[u8] = &[0; 5];
 /// Its answer `SERVING`: flags, a length of 2, field 1, the value 1.
@@ -172,7 +174,7 @@ impl Client {
             };
             let mut open = Open { conversation, leaf: self.recorder.take() };
             open.asked().await?;
-            Ok(open)
+            Ok::<_, Failure>(open)
         };
         timeout(LIMIT, opening).await.unwrap_or_else(|_| Err(Failure::Broken("no answer in time".into())))
     }
@@ -252,20 +254,20 @@ impl Conversation {
             Self::Echo(stream) => {
                 let io = |error: io::Error| Failure::of(&error);
                 let mut answer = vec![0; 5];
-                stream.write_all(b"hello").await.map_err(io)?;
+                stream.write_all(HELLO).await.map_err(io)?;
                 stream.flush().await.map_err(io)?;
                 stream.read_exact(&mut answer).await.map_err(io)?;
-                Ok((answer, b"hello"))
+                Ok((answer, HELLO))
             }
             Self::Http1(sender) => {
                 sender.ready().await.map_err(http)?;
                 let request = Request::get("/").header("host", "localhost").body(Full::default());
-                Ok((body(sender.send_request(valid(request)?).await.map_err(http)?).await?, b"hello"))
+                Ok((body(sender.send_request(valid(request)?).await.map_err(http)?).await?, HELLO))
             }
             Self::Http2(sender) => {
                 sender.ready().await.map_err(http)?;
                 let request = Request::get("https://localhost/").body(Full::default());
-                Ok((body(sender.send_request(valid(request)?).await.map_err(http)?).await?, b"hello"))
+                Ok((body(sender.send_request(valid(request)?).await.map_err(http)?).await?, HELLO))
             }
             Self::Grpc(sender) => {
                 sender.ready().await.map_err(http)?;
@@ -282,7 +284,7 @@ impl Conversation {
                         Some(why) => Failure::of_quic(&why),
                         None => Failure::Broken(reasons(&*error)),
                     })?;
-                Ok((answer, b"hello"))
+                Ok((answer, HELLO))
             }
         }
     }
@@ -302,7 +304,7 @@ async fn body(answer: Response<Incoming>) -> Result<Vec<u8>, Failure> {
 
 async fn quic_answer(connection: &quinn::Connection) -> Result<Vec<u8>, AnyError> {
     let (mut to, mut from) = connection.open_bi().await?;
-    to.write_all(b"hello").await?;
+    to.write_all(HELLO).await?;
     to.finish()?;
     Ok(from.read_to_end(1024).await?)
 }

@@ -172,7 +172,7 @@ async fn trust(row: &Row, mode: Mode) -> Result<Vec<Verdict>, AnyError> {
 type Connected = Result<Open, Failure>;
 
 fn answered(connected: &Connected) -> Verdict {
-    connected.as_ref().map(drop).map_err(|failure| format!("not answered: {failure:?}"))
+    connected.as_ref().map(|_| ()).map_err(|failure| format!("not answered: {failure:?}"))
 }
 
 /// Passes if this certificate was shown in a full handshake.
