@@ -97,6 +97,7 @@ async fn checks(row: &Row, mode: Mode) -> Result<Vec<Verdict>, AnyError> {
     // The client has sessions with the server, which goes on as before.
     let roots = [("tls.crt", &*second.chain), ("tls.key", &*second.key), ("ca.crt", &*new_root.pem)];
     world.publish(&roots, RELOADED, 2).await?;
+    // A refusal says something only about a server that was accepted before.
     let removed = until(async || match world.ask().await {
         Ok(seen) if seen.resumed => Err("accepted by its session".into()),
         Ok(_) => Err("accepted".into()),
@@ -104,6 +105,7 @@ async fn checks(row: &Row, mode: Mode) -> Result<Vec<Verdict>, AnyError> {
         Err(why) => Err(why),
     })
     .await;
+    let removed = hello.clone().and(removed);
 
     world.backend.serve(&clients, &server(&new_root))?;
     let accepted = until(async || world.shows(&second.leaf).await).await;

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error as StdError,
-    io,
+    fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -52,6 +52,15 @@ pub enum Failure {
     Refused(String),
     /// Anything else, a time limit and a wrong answer included.
     Broken(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Broken(why) => write!(f, "neither let in nor refused: {why}"),
+        }
+    }
 }
 
 impl Failure {
@@ -206,8 +215,7 @@ enum Conversation {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
     Grpc(http2::SendRequest<Full<Bytes>>),
-    // The endpoint drives the connection.
-    Quic(Endpoint, quinn::Connection),
+    Quic(quinn::Connection),
 }
 
 impl Conversation {
@@ -244,7 +252,8 @@ impl Conversation {
         let connecting = endpoint.connect_with(config, client.address, "localhost");
         let connecting = connecting.map_err(|error| broken(error.into()))?;
         let connection = connecting.await.map_err(|error| Failure::of_quic(&error))?;
-        Ok(Self::Quic(endpoint, connection))
+        // The endpoint goes on for as long as it has a connection.
+        Ok(Self::Quic(connection))
     }
 
     /// Asks, and returns the answer and the one that is wanted.
@@ -278,7 +287,7 @@ impl Conversation {
                 let answer = sender.send_request(valid(request)?).await.map_err(http)?;
                 Ok((body(answer).await?, HEALTH_ANSWER))
             }
-            Self::Quic(_, connection) => {
+            Self::Quic(connection) => {
                 let answer =
                     quic_answer(connection).await.map_err(|error| match connection.close_reason() {
                         Some(why) => Failure::of_quic(&why),

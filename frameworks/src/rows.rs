@@ -124,4 +124,6 @@ pub const CLIENTS: &[Row] = &[
     Row::server("client_quinn", "quinn", Wire::Quic),
     Row::wrong_client("frozen", &[2, 3, 4, 5, 6], "takes the configuration at the start"),
     Row::wrong_client("sessions", &[2, 3, 4], "keeps sessions in `rotating_config()`"),
+    Row::wrong_client("unchecked", &[3, 6], "reads the files for each connection").never_resuming(),
+    Row::wrong_client("anonymous", &[1, 2, 3, 4, 5, 6], "shows no certificate"),
 ];

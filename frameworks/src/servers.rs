@@ -172,7 +172,7 @@ async fn trust(row: &Row, mode: Mode) -> Result<Vec<Verdict>, AnyError> {
 type Connected = Result<Open, Failure>;
 
 fn answered(connected: &Connected) -> Verdict {
-    connected.as_ref().map(|_| ()).map_err(|failure| format!("not answered: {failure:?}"))
+    connected.as_ref().map(|_| ()).map_err(|failure| failure.to_string())
 }
 
 /// Passes if this certificate was shown in a full handshake.
@@ -196,14 +196,14 @@ fn refused(connected: &Connected) -> Verdict {
         Ok(open) if open.leaf.is_none() => Err("let in by its session".into()),
         Ok(_) => Err("let in".into()),
         Err(Failure::Refused(_)) => Ok(()),
-        Err(Failure::Broken(why)) => Err(format!("neither let in nor refused: {why}")),
+        Err(failure) => Err(failure.to_string()),
     }
 }
 
 async fn answers(connected: &mut Connected) -> Verdict {
     answered(connected)?;
     let Ok(open) = connected else { return Ok(()) };
-    open.ask().await.map_err(|failure| format!("not answered: {failure:?}"))
+    open.ask().await.map_err(|failure| failure.to_string())
 }
 
 async fn ended(connected: &mut Connected) -> Verdict {
