@@ -63,9 +63,8 @@ impl Child {
     /// Waits until so many events of this kind were reported.
     pub async fn reports(&mut self, kind: &str, count: usize) -> Result<(), String> {
         let has = |lines: &Vec<String>| lines.iter().filter(|line| line.contains(kind)).count() >= count;
-        match timeout(LIMIT, self.stderr.wait_for(has)).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(_)) | Err(_) => {}
+        if let Ok(Ok(_)) = timeout(LIMIT, self.stderr.wait_for(has)).await {
+            return Ok(());
         }
         Err(format!("not {count} times {kind}; stderr: {:?}", *self.stderr.borrow()))
     }

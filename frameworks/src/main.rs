@@ -70,7 +70,7 @@ async fn run(rows: &[&'static Row]) -> Vec<Outcome> {
             verdicts(row, mode).await
         })
     };
-    let tasks: Vec<_> = rows.iter().map(|row| (*row, Mode::ALL.map(|mode| start(*row, mode)))).collect();
+    let tasks: Vec<_> = rows.iter().map(|row| (*row, Mode::ALL.map(|mode| start(row, mode)))).collect();
     local
         .run_until(async move {
             let mut results = Vec::new();

@@ -48,8 +48,10 @@ pub const HEALTH_ANSWER: &[u8] = &[0, 0, 0, 0, 2, 8, 1];
 /// The reason why a connection gave no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// The server ended the handshake or the connection.
+    /// The server refused the client by an alert.
     Refused(String),
+    /// The connection ended without an alert.
+    Closed(String),
     /// Anything else, a time limit and a wrong answer included.
     Broken(String),
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Closed(why) => write!(f, "closed: {why}"),
             Self::Broken(why) => write!(f, "neither let in nor refused: {why}"),
         }
     }
@@ -66,9 +69,8 @@ impl fmt::Display for Failure {
 impl Failure {
     fn of(error: &(dyn StdError + 'static)) -> Self {
         match tls_error(error) {
-            // A server that closes while the client's request is unread resets the connection,
-            // and the reset can overtake its alert.
-            Some(TlsError::AlertReceived(_)) | None => Self::Refused(reasons(error)),
+            Some(TlsError::AlertReceived(_)) => Self::Refused(reasons(error)),
+            None => Self::Closed(reasons(error)),
             Some(_) => Self::Broken(reasons(error)),
         }
     }
@@ -187,6 +189,34 @@ impl Client {
         };
         timeout(LIMIT, opening).await.unwrap_or_else(|_| Err(Failure::Broken("no answer in time".into())))
     }
+
+    /// Connects and asks nothing, and returns how the server ends that.
+    ///
+    /// A server that closes while the client's request is unread resets the connection. The reset
+    /// can overtake its alert, and `h2` keeps the text of an error alone. Here there is no request.
+    pub async fn end_without_a_request(&self) -> Failure {
+        let reading = async {
+            let mut tls = self.handshake().await?;
+            match tls.read(&mut [0]).await {
+                Ok(_) => Err(Failure::Closed("the server said something else".into())),
+                Err(error) => Err(Failure::of(&error)),
+            }
+        };
+        let ended: Result<Result<(), _>, _> = timeout(LIMIT, reading).await;
+        match ended {
+            Ok(Err(failure)) => failure,
+            Ok(Ok(())) | Err(_) => Failure::Broken("the server waits for a request".into()),
+        }
+    }
+
+    async fn handshake(&self) -> Result<TlsStream<TcpStream>, Failure> {
+        let broken = |error: io::Error| Failure::Broken(error.to_string());
+        let tcp = TcpStream::connect(self.address).await.map_err(broken)?;
+        tcp.set_nodelay(true).map_err(broken)?;
+        let name = ServerName::try_from("localhost").map_err(|error| Failure::of(&error))?;
+        let tls = TlsConnector::from(Arc::clone(&self.config)).connect(name, tcp).await;
+        tls.map_err(|error| Failure::of(&error))
+    }
 }
 
 /// An open connection.
@@ -220,12 +250,7 @@ enum Conversation {
 
 impl Conversation {
     async fn tcp(client: &Client) -> Result<Self, Failure> {
-        let broken = |error: io::Error| Failure::Broken(error.to_string());
-        let tcp = TcpStream::connect(client.address).await.map_err(broken)?;
-        tcp.set_nodelay(true).map_err(broken)?;
-        let name = ServerName::try_from("localhost").map_err(|error| Failure::of(&error))?;
-        let tls = TlsConnector::from(Arc::clone(&client.config)).connect(name, tcp).await;
-        let tls = tls.map_err(|error| Failure::of(&error))?;
+        let tls = client.handshake().await?;
         let http = |error: hyper::Error| Failure::of(&error);
         match client.wire {
             Wire::Http1 => {

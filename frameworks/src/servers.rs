@@ -143,14 +143,14 @@ async fn trust(row: &Row, mode: Mode) -> Result<Vec<Verdict>, AnyError> {
     };
     let mut outsiders = let_in.clone();
     for identity in [Some(&world.stranger), None] {
-        outsiders = outsiders.and(refused(&client(identity)?.connect().await));
+        outsiders = outsiders.and(refused(&client(identity)?).await);
     }
 
     files.publish(&[("ca.crt", &world.new_ca.pem), ("ca.crl", &new_list)])?;
     reloaded(row, &mut child, 1).await?;
     let new_let_in = until(async || answered(&bob.connect().await)).await;
     // A refusal says something only about a client that was let in before.
-    let removed = let_in.clone().and(refused(&alice.connect().await));
+    let removed = let_in.clone().and(refused(&alice).await);
     let stays =
         if row.drains { until(async || ended(&mut open).await).await } else { answers(&mut open).await };
 
@@ -160,9 +160,9 @@ async fn trust(row: &Row, mode: Mode) -> Result<Vec<Verdict>, AnyError> {
         // A server without the list has nothing to report.
         Ok(()) if row.wrong != Some("no-list") => {
             reloaded(row, &mut child, 2).await?;
-            until(async || refused(&bob.connect().await)).await
+            until(async || refused(&bob).await).await
         }
-        Ok(()) => refused(&bob.connect().await),
+        Ok(()) => refused(&bob).await,
         failed => failed.clone(),
     };
     let sibling = answered(&carol.connect().await);
@@ -191,13 +191,15 @@ fn resumes(connected: &Connected, wanted: bool) -> Verdict {
     if resumed == wanted { Ok(()) } else { Err(format!("resumed: {resumed}, expected: {wanted}")) }
 }
 
-fn refused(connected: &Connected) -> Verdict {
-    match connected {
-        Ok(open) if open.leaf.is_none() => Err("let in by its session".into()),
-        Ok(_) => Err("let in".into()),
-        Err(Failure::Refused(_)) => Ok(()),
-        Err(failure) => Err(failure.to_string()),
-    }
+/// Passes if the server refuses the client by an alert.
+async fn refused(client: &Client) -> Verdict {
+    let failure = match client.connect().await {
+        Ok(open) if open.leaf.is_none() => return Err("let in by its session".into()),
+        Ok(_) => return Err("let in".into()),
+        Err(Failure::Closed(_)) => client.end_without_a_request().await,
+        Err(failure) => failure,
+    };
+    if matches!(failure, Failure::Refused(_)) { Ok(()) } else { Err(failure.to_string()) }
 }
 
 async fn answers(connected: &mut Connected) -> Verdict {
@@ -211,7 +213,7 @@ async fn ended(connected: &mut Connected) -> Verdict {
     let Ok(open) = connected else { return Ok(()) };
     match open.ask().await {
         Ok(()) => Err("it goes on".into()),
-        Err(Failure::Refused(_)) => Ok(()),
-        Err(Failure::Broken(why)) => Err(why),
+        Err(Failure::Closed(_)) => Ok(()),
+        Err(failure) => Err(failure.to_string()),
     }
 }
