@@ -1,16 +1,20 @@
-//! Swaps a running rustls server's certificate, key and client CAs when their files change, and a
-//! client's identity and roots: no restart, no failed handshake, no mixture of two updates.
+//! Reloads the certificate, key, client CAs and revocation lists of a running rustls server when
+//! their files change, and the identity and roots of a client.
 //!
-//! - **Whole.** A configuration is published as a whole. Its bytes were on disk together at one
-//!   instant, and belong to one update of their publisher. The bytes that passed the checks are the
-//!   bytes that are served.
+//! There is no restart, no failed handshake and no mixture of two updates:
+//!
+//! - **Whole.** The files of one publisher form a file set and are published together. Their bytes
+//!   were on disk at one instant. They belong to one update, unless the publisher pauses for too
+//!   long within it (see [Limits](#limits)). The bytes that passed the checks are the bytes that
+//!   are served.
 //! - **Valid.** A configuration is published only after every check passed. The last check is a TLS
 //!   handshake in memory against it.
 //! - **Kept.** A rejected reload changes nothing: the same `Arc<ServerConfig>` stays served. The
-//!   rejection is reported once, and retried until it succeeds or the files change.
-//! - **Converging.** Once the files hold a valid file set, that set is served, with or without a
-//!   file event. That takes milliseconds where the publisher commits by one rename (Kubernetes
-//!   volumes, release links), else the settle time.
+//!   rejection is reported once. The reload is retried until it succeeds or the files change.
+//! - **Converging.** Once the disk holds a valid file set, that set is served, even if all file
+//!   events are lost. With file events, that takes milliseconds where the publisher commits by one
+//!   rename (Kubernetes volumes, release links), and otherwise the settle time of 500 ms. Without
+//!   them, the next poll finds the change.
 //! - **Resuming.** Sessions keep resuming over a renewal. No session resumes over a change of the
 //!   client CAs, of the revoked certificates, of the client authentication mode or of a
 //!   certificate's names.
@@ -49,9 +53,9 @@
 //! | revocation lists, other certificates named | use the new lists | start afresh |
 //!
 //! [`ServerBuilder::client_ca`], [`ServerBuilder::crl`] and [`ServerBuilder::crl_dir`] add the
-//! files that clients are verified against. [`ServerBuilder::pair`] adds a pair for clients that
-//! name its servers. Files of one publisher form one file set, which is accepted or rejected as a
-//! whole and keeps its own last good state.
+//! files that clients are verified against. [`ServerBuilder::pair`] adds a pair for clients whose
+//! SNI is one of its names. Each file set is accepted or rejected as a whole, and keeps its own
+//! last good state.
 //!
 //! A client ([`ClientReloader`]) rotates its identity and the roots that it verifies servers by:
 //!
@@ -64,13 +68,13 @@
 //!
 //! [`manual::clients`] has the rule in full, and says what to give to which client.
 //!
-//! Open connections keep the configuration that they were accepted with. A server decides how much
-//! of each configuration it uses:
+//! Open connections keep the configuration that they were accepted with. New connections get the
+//! served configuration in one of these ways:
 //!
 //! - [`ServerReloader::config`] returns the whole configuration for the next connection.
-//! - `ServerReloader::incoming` accepts TLS connections from a listener of tokio (feature `tokio`), for
-//!   tonic, and for axum (feature `axum`). `ServerReloader::acceptor` makes one handshake.
-//! - [`Reloader::on_publish`] hands each configuration to a server that replaces its own.
+//! - `ServerReloader::incoming` accepts TLS connections from a listener of tokio (feature `tokio`),
+//!   for tonic, and for axum (feature `axum`). `ServerReloader::acceptor` makes one handshake.
+//! - [`Reloader::on_publish`] passes each new configuration to a server that can replace its own.
 //! - [`ServerReloader::rotating_config`] is for a server that takes one configuration for life. No
 //!   session of it resumes.
 //!
@@ -80,30 +84,30 @@
 //! publisher (kubelet, certbot, cp ...)
 //!     | changes files
 //! watch + poll --hint--> machine --read--> snapshot --bytes--> parse --> validate --> rehearse
-//!  (unreliable)           ^  |           (one attempt)                       (handshake in memory)
+//!  (unreliable)           ^  |           (consistent)                        (handshake in memory)
 //!                         |  '--wake me at t                                         |
 //!                         '---------------- valid or rejected <----------------------'
 //!                            machine --publish--> cell (one Arc) <-- handshakes read here
 //!                            machine --report---> events, status
 //! ```
 //!
-//! One thread drives it. File events are hints and nothing more: losing all of them costs at most
-//! the poll interval of ten seconds ([`Timing`] has all delays). Every directory on the way to
-//! every file is watched, symlinks and their targets included, so a replaced ancestor is noticed
-//! like a rewritten file.
+//! One thread does all of this. File events are only hints: if all of them are lost, a change is
+//! noticed up to ten seconds later, at the next poll. [`Timing`] has all delays. Every directory on
+//! the way to every file is watched, including the directories of symlinks and of their targets. So
+//! a replaced ancestor is noticed like a rewritten file.
 //!
-//! Each promise is an invariant with a number, stated in [`manual::invariants`] together with the
-//! tests that check it. [`manual::design`] explains the design. [`Reloader`] is the part that knows
-//! nothing of TLS: with a [`Build`] step of your own it makes any value of any files.
+//! Each promise is an invariant with a number. [`manual::invariants`] states them all and lists the
+//! tests that check each. [`manual::design`] explains the design. [`Reloader`] is the generic part
+//! without TLS: a [`Build`] step of your own makes any value from any files.
 //!
 //! # Features
 //!
 //! - `notify` (default): file events. Without it the files are polled every second.
 //! - `rustls` (default): the server and the client. Without it the crate is the generic
-//!   [`Reloader`], with neither rustls nor a parser of certificates among its dependencies. `tokio`,
-//!   `ring` and `aws-lc-rs` include it.
-//! - `tokio`: `Incoming`, `Acceptor`, `Connector`, `Reloader::spawn_worker` with a shutdown receiver,
-//!   `Reloader::reload`.
+//!   [`Reloader`], and depends neither on rustls nor on a parser of certificates. `tokio`, `ring`
+//!   and `aws-lc-rs` include it.
+//! - `tokio`: `Incoming`, `Acceptor`, `Connector`, `Reloader::reload`, and `Reloader::spawn_worker`
+//!   with a shutdown receiver.
 //! - `axum`: `Incoming` is a listener of `axum::serve`.
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
 //! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
@@ -119,13 +123,13 @@
 //!   between two writes of one update. Half of that update can then be published, if that half
 //!   passes every check.
 //! - Memory that rustls or the crypto provider hold is not wiped. The buffers of this crate are.
-//! - No open connection is closed because a certificate or a CA has gone. Reduced trust is
+//! - No open connection is closed because a certificate or a CA was removed. Reduced trust is
 //!   reported, and each connection can wait for that ([`Reloader::trust_reduced`]).
-//! - The chain is not verified against any root, nor its names against anything: a client does
+//! - The served chain is not verified against any root, nor its names against anything. Clients do
 //!   that.
-//! - On Windows no directory is held open, so every change has to settle, and a replaced directory
-//!   or file is noticed by its file id. On platforms other than Unix and Windows it is noticed by
-//!   lengths and times only: see [`fs::PathFs`].
+//! - On Windows a snapshot holds no directory open, so every change has to settle. A replaced
+//!   directory or file is noticed by its file id. On platforms other than Unix and Windows it is
+//!   noticed by lengths and times only: see [`fs::PathFs`].
 //! - Where panics abort, a panic in a build step ends the process.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // A few functions of the core have no other caller than the server. The builds with it report dead
