@@ -12,11 +12,11 @@ pub(crate) struct Files {
     /// The certificate chain, PEM, leaf first
     #[arg(long, value_name = "FILE")]
     cert: PathBuf,
-    /// The private key of the leaf, PEM; it may be the same file
+    /// The private key of the leaf, PEM; it may be in the file of the chain
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// An additional pair, for clients whose SNI is one of the given names, or without names one of
-    /// its leaf's; repeatable
+    /// An additional pair, for clients whose SNI is one of these names; without names, those of its
+    /// leaf; repeatable
     #[arg(long, value_name = "CERT,KEY[,NAME...]", value_parser = pair)]
     pair: Vec<Pair>,
     /// Reject clients that send no SNI, or one that matches no pair, instead of serving the first pair
@@ -27,11 +27,12 @@ pub(crate) struct Files {
     client_ca: Option<PathBuf>,
     /// Load the client CAs as a file set of their own, not with the first pair
     ///
-    /// A broken bundle then does not block the renewal of the certificate, nor a broken certificate
-    /// that of the bundle. The revocation lists in the directory of the bundle are in its set.
+    /// A broken bundle then does not block the renewal of the certificate, and a broken certificate
+    /// does not block that of the bundle. Revocation lists in the directory of the bundle are in its
+    /// set.
     #[arg(long, requires = "client_ca")]
     separate_client_ca: bool,
-    /// A file of revocation lists of those CAs, DER or PEM; repeatable
+    /// A file of revocation lists of the client CAs, DER or PEM; repeatable
     ///
     /// A file in the directory of the client CAs is in their set. The files of any other directory
     /// are a file set of their own: a broken file rejects that set only. Directories are compared as

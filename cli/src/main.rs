@@ -30,7 +30,8 @@ use rustls_reload_testkit as testkit;
 /// Error that ends a command with exit code 1; `main` prints it on stderr.
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Serves HTTPS with a certificate, key and client CAs that are swapped when their files change.
+/// Serves HTTPS, and reloads its certificate, key, client CAs and revocation lists when their files
+/// change.
 #[derive(Parser)]
 #[command(name = "rustls-reload", version, about, after_help = EXIT_CODES)]
 struct Cli {
@@ -55,18 +56,19 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     /// Serve HTTPS, and report each reload and each rejection on stderr
     ///
-    /// `GET /` returns the certificate and generation of its connection, `GET /status` the whole
-    /// status as JSON (paths included), `GET /healthz` 200 while reloading runs and no
-    /// snapshot of them is overdue, else 503. SIGHUP reloads at once, without waiting until the
-    /// files are unchanged for the settle time.
+    /// `GET /` returns the generation and the certificate of its connection. `GET /status` returns
+    /// the whole status as JSON, with paths. `GET /healthz` returns 200, or 503 while reloading
+    /// does not run or a snapshot of the files is overdue. SIGHUP reloads at once: it asserts that
+    /// the files are complete. The manual's page on the binary says what to do about each line of
+    /// the log.
     Serve(serve::Args),
     #[command(after_help = EXIT_CODES)]
     /// Report what a server would load from these files and watch, and what is wrong with them
     ///
-    /// Loads the files as `serve` does and reports layer by layer: the links to each file, the
-    /// certificates, the kind of the key, whether they match, the client CAs and their revocation
-    /// lists, a handshake in memory, and the watched directories. A rejection comes last and names
-    /// layer and path. A server starts in spite of warnings.
+    /// Loads the files as `serve` does. Reports the links to each file, the certificates, the kind
+    /// of the key, whether they match, the client CAs and their revocation lists, a handshake in
+    /// memory, and the watched directories. A rejection comes last and names layer and path.
+    /// Warnings do not keep a server from starting.
     Check(check::Args),
     #[cfg(feature = "demo")]
     #[command(after_help = EXIT_CODES)]
