@@ -15,17 +15,17 @@ pub(crate) struct Files {
     /// The private key of the leaf, PEM; it may be in the file of the chain
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// An additional pair, for clients whose SNI is one of these names; without names, those of its
-    /// leaf; repeatable
+    /// An SNI pair, for clients whose SNI is one of these names; without names, those of its leaf;
+    /// repeatable
     #[arg(long, value_name = "CERT,KEY[,NAME...]", value_parser = pair)]
     pair: Vec<Pair>,
-    /// Reject clients that send no SNI, or one that matches no pair, instead of serving the first pair
+    /// Reject clients that send no SNI, or one that matches no pair, instead of serving the default pair
     #[arg(long)]
     strict_names: bool,
     /// The CAs that client certificates are verified against, PEM
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
-    /// Load the client CAs as a file set of their own, not with the first pair
+    /// Load the client CAs as a file set of their own, not with the default pair
     ///
     /// A broken bundle then does not block the renewal of the certificate, and a broken certificate
     /// does not block that of the bundle. Revocation lists in the directory of the bundle are in its
@@ -94,7 +94,7 @@ enum Unknown {
     Allow,
 }
 
-/// An additional pair. Without names it has those of its leaf.
+/// An SNI pair. Without names it has those of its leaf.
 #[derive(Clone)]
 struct Pair {
     cert: PathBuf,
