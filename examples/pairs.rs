@@ -98,7 +98,7 @@ fn start(sites: &[Site]) -> (ServerReloader, Duration) {
     server.start().unwrap();
     while !matches!(
         *events.next_within(Duration::from_secs(120)).expect("started").event,
-        rustls_reload::Event::Started
+        rustls_reload::Event::Started { .. }
     ) {}
     (server, begin.elapsed())
 }

@@ -66,6 +66,7 @@ fn events(text: &str, leaf: &Leaf) -> Vec<Event> {
         Event::Deferred { not_before: Duration::MAX / 4, set: set.clone() },
         Event::StillChanging { set },
         Event::Degraded { error: error() },
+        Event::Started { watched: vec![text.into(); 3] },
         Event::Warning { warning: error().into() },
     ];
     let many = (0..20).map(|_| lost(text.to_owned()));

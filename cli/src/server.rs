@@ -68,7 +68,7 @@ impl Server {
         let builder = builder.alpn(ALPN).on_event({
             let started = Arc::clone(&started);
             move |event| {
-                if matches!(event, Event::Started) {
+                if matches!(event, Event::Started { .. }) {
                     started.notify_one();
                 }
             }

@@ -105,7 +105,7 @@ mod tests {
         let mut events = reloader.events();
         reloader.start().unwrap();
         let limit = Duration::from_secs(20);
-        while !matches!(*events.next_within(limit).unwrap().event, rustls_reload::Event::Started) {}
+        while !matches!(*events.next_within(limit).unwrap().event, rustls_reload::Event::Started { .. }) {}
         reloader.status()
     }
 

@@ -111,7 +111,7 @@ impl Design for Shipped {
     fn start_and_begin(&self) {
         let mut events = self.reloader.events();
         self.reloader.start().unwrap();
-        while events.next_within(LIMIT).unwrap().event.as_ref() != &Event::Started {}
+        while !matches!(*events.next_within(LIMIT).unwrap().event, Event::Started { .. }) {}
     }
 
     fn is_running(handle: &Self::Handle) -> bool {

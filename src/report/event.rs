@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -205,7 +205,11 @@ pub enum Event {
     /// File events are at work again.
     Restored,
     /// The driver is at work, for tests and start-up messages.
-    Started,
+    Started {
+        /// The directories that are watched now, as in [`Status::watched`](crate::Status::watched).
+        /// Empty where the files are polled instead.
+        watched: Vec<PathBuf>,
+    },
     /// The driver has stopped: nothing is published any more.
     Stopped,
     /// A fact that an operator should know and that rejected nothing.
@@ -283,6 +287,24 @@ fn names(of: &[String]) -> String {
     text
 }
 
+/// Renders the watched directories as the end of a sentence; directories without room become a count.
+fn started(watched: &[PathBuf]) -> String {
+    if watched.is_empty() {
+        return "started: no directory is watched, the files are polled instead".to_owned();
+    }
+    let mut text = "started, watching".to_owned();
+    for (i, dir) in watched.iter().enumerate() {
+        let dir = field(&dir.to_string_lossy());
+        if text.len() + dir.len() > NAMES_SHOWN {
+            text.push_str(&format!(" and {} more", watched.len() - i));
+            break;
+        }
+        text.push_str(if i == 0 { " " } else { ", " });
+        text.push_str(&dir);
+    }
+    text
+}
+
 /// Renders a name as part of a field. An attacker may choose the name, so it must not end the field
 /// and begin another.
 fn field(name: &str) -> String {
@@ -343,7 +365,7 @@ impl Event {
                 write!(f, "degraded: file events are missing, the files are polled instead: {error}")
             }
             Self::Restored => f.write_str("restored: file events work again"),
-            Self::Started => f.write_str("started"),
+            Self::Started { watched } => f.write_str(&started(watched)),
             Self::Stopped => f.write_str("stopped"),
             Self::Warning { warning } => write!(f, "warning: {warning}"),
             Self::Published { .. } | Self::Refused { .. } | Self::Expiring { .. } | Self::Expired { .. } => {

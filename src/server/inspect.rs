@@ -160,7 +160,7 @@ impl Inspection {
         let deadline = Deadline::after(START_LIMIT);
         let started = reloader.start().is_ok()
             && std::iter::from_fn(|| events.next_within(deadline.left()?))
-                .any(|delivered| matches!(*delivered.event, Event::Started));
+                .any(|delivered| matches!(*delivered.event, Event::Started { .. }));
         if !started {
             let why = format!("the driver did not watch the files within {} s", START_LIMIT.as_secs());
             self.warnings.push(Warning::new(Layer::Watch, why));

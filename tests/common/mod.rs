@@ -246,7 +246,7 @@ pub fn expect<T: Send + Sync + 'static, R>(
 
 /// Waits until the worker has started: it watches the files and has taken a snapshot.
 pub fn started<T: Send + Sync + 'static>(events: &mut Events<T>) {
-    expect(events, "start", |event| matches!(event, Event::Started).then_some(()));
+    expect(events, "start", |event| matches!(event, Event::Started { .. }).then_some(()));
 }
 
 /// Waits for a publication and returns its generation.

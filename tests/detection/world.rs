@@ -52,7 +52,7 @@ pub enum Told {
 impl From<&Event> for Told {
     fn from(event: &Event) -> Self {
         match event {
-            Event::Started => Self::Started,
+            Event::Started { .. } => Self::Started,
             Event::Published { recovered, .. } => Self::Published { recovered: *recovered },
             Event::Refused { error, .. } => Self::Refused(error.layer()),
             Event::Degraded { .. } => Self::Degraded,

@@ -90,7 +90,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Recovered { .. } => "recovered",
         Event::Degraded { .. } => "degraded",
         Event::Restored => "restored",
-        Event::Started => "started",
+        Event::Started { .. } => "started",
         Event::Stopped => "stopped",
         Event::StillChanging { .. } => "still changing",
         _ => "another",

@@ -384,7 +384,7 @@ fn inv01_a_reload_asked_for_before_a_stop_asserts_nothing_at_the_next_start() {
     let place = Place::default();
     let (inside, asked) = (Arc::clone(&place), AtomicBool::new(false));
     let ask_and_stop = move |event: &Event| {
-        if *event == Event::Started && !asked.swap(true, Ordering::SeqCst) {
+        if matches!(event, Event::Started { .. }) && !asked.swap(true, Ordering::SeqCst) {
             let reloader = inside.get().and_then(Weak::upgrade).unwrap();
             assert_eq!(reloader.reload_now(), Reload::Queued);
             reloader.stop().unwrap();

@@ -23,7 +23,7 @@ fn inv05_kubelet_updates_without_a_pause_converge_to_the_last() {
     }
     common::wait_for_leaf(&reloader, &generations[29].server);
     for event in common::drain(&mut events) {
-        let fine = matches!(&*event, Event::Published { .. } | Event::Started);
+        let fine = matches!(&*event, Event::Published { .. } | Event::Started { .. });
         assert!(fine, "a whole set at every moment, yet: {event}");
     }
 }

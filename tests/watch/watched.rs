@@ -2,10 +2,12 @@
 
 use std::{
     fs,
+    path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use rustls_reload::{Build, Builder, Built, Context, Error, Event, Files, Timing};
+use rustls_reload::{Build, Builder, Built, Context, Error, Event, Events, Files, Timing};
 
 struct Bytes;
 
@@ -19,6 +21,31 @@ impl Build for Bytes {
 
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Waits until the driver has started, and returns the event that reports it.
+fn started(events: &mut Events<Vec<u8>>) -> Arc<Event> {
+    loop {
+        let event = events.next_within(LIMIT).unwrap().event;
+        if matches!(*event, Event::Started { .. }) {
+            return event;
+        }
+    }
+}
+
+/// Checks: INV-11
+#[test]
+fn inv11_a_start_without_a_watcher_reports_that_nothing_is_watched() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("file");
+    fs::write(&path, "one").unwrap();
+    let timing = Timing { settle: Duration::from_millis(1), ..Timing::default() };
+    let reloader = Builder::new([&path], Bytes).timing(timing).watcher(None).load().unwrap();
+    let mut events = reloader.events();
+    reloader.start().unwrap();
+    let started = started(&mut events);
+    assert_eq!(*started, Event::Started { watched: Vec::new() });
+    assert!(started.to_string().contains("no directory is watched"), "{started}");
+}
+
 /// Checks: INV-11
 #[test]
 fn inv11_a_directory_that_is_gone_is_not_told_as_watched() {
@@ -31,8 +58,13 @@ fn inv11_a_directory_that_is_gone_is_not_told_as_watched() {
     let reloader = Builder::new([&path], Bytes).timing(timing).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
-    while *events.next_within(LIMIT).unwrap().event != Event::Started {}
-    assert!(reloader.status().watched.contains(&dir), "{:?}", reloader.status());
+    let started = started(&mut events);
+    let Event::Started { watched } = &*started else { panic!("{started}") };
+    assert_eq!(*watched, reloader.status().watched);
+    assert!(watched.contains(&dir), "{watched:?}");
+    let line = started.to_string();
+    let shown = line.strip_prefix("started, watching ").unwrap();
+    assert_eq!(shown.split(", ").map(PathBuf::from).collect::<Vec<_>>(), *watched, "{line}");
 
     fs::remove_dir_all(&dir).unwrap();
     let refused = events.next_within(LIMIT).unwrap().event;

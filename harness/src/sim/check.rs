@@ -290,7 +290,7 @@ fn still(run: &Run) -> Verdict {
                 }
                 served = Some(files);
             }
-            Record::Reported(Event::Started | Event::Stopped) => {}
+            Record::Reported(Event::Started { .. } | Event::Stopped) => {}
             Record::Reported(event) if states == 1 && !run.faulted => {
                 return broken("INV-08", format!("reported while nothing changed: {event}"));
             }

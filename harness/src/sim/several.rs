@@ -163,7 +163,7 @@ impl MultiSetScenario {
                     Record::Published { generation: number, files }
                 }
                 Record::Reported(event) => match of_set(event) {
-                    None if matches!(event, Event::Started | Event::Stopped) => {
+                    None if matches!(event, Event::Started { .. } | Event::Stopped) => {
                         Record::Reported(event.clone())
                     }
                     Some(Some(of)) if of == name => Record::Reported(renumbered(event, &numbers)),

@@ -204,7 +204,8 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
         }
         let begin = || {
             drive.begin(shared, now);
-            shared.report(Event::Started);
+            let watched = shared.lock().watched.iter().cloned().collect();
+            shared.report(Event::Started { watched });
         };
         shared.unlocked(state, begin).0
     }

@@ -335,8 +335,8 @@ impl Seen {
                     }
                     refused.push(error);
                 }
-                Event::Started | Event::Stopped => {
-                    let starts = **event == Event::Started;
+                Event::Started { .. } | Event::Stopped => {
+                    let starts = **event != Event::Stopped;
                     if starts && runs {
                         wrong.push("started twice".to_owned());
                     }

@@ -172,7 +172,7 @@ fn settle(world: &World, reloader: usize) -> Result<(), String> {
         let started = |records: &[Record]| {
             let last = records.iter().rev().find_map(|record| match record {
                 Record::Reported { reloader: of, event } if *of == reloader => {
-                    matches!(event, Event::Started | Event::Stopped).then(|| *event == Event::Started)
+                    matches!(event, Event::Started { .. } | Event::Stopped).then(|| *event != Event::Stopped)
                 }
                 _ => None,
             });

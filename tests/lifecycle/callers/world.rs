@@ -345,7 +345,7 @@ impl World {
             }
             Action::AwaitStarted => self.expect("waits for a start", |records| {
                 let starts =
-                    |record: &Record| matches!(record, Record::Reported { event: Event::Started, .. });
+                    |record: &Record| matches!(record, Record::Reported { event: Event::Started { .. }, .. });
                 records.iter().any(starts).then_some(())
             }),
         }

@@ -300,7 +300,7 @@ impl<'a> Judge<'a> {
             Event::Published { .. } | Event::Recovered { .. } => self.trouble = false,
             _ => {}
         }
-        let daily = matches!(event, Event::Started | Event::Stopped | Event::Warning { .. });
+        let daily = matches!(event, Event::Started { .. } | Event::Stopped | Event::Warning { .. });
         if self.calm && !daily {
             return broken(format!("INV-08: told while nothing changed: {event}"));
         }

@@ -100,7 +100,7 @@ fn events(seen: &Observation, model: &mut Model, action: Action) -> Compared {
                 runs.push("stopped");
                 continue;
             }
-            Event::Started => {
+            Event::Started { .. } => {
                 runs.push("started");
                 continue;
             }
