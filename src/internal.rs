@@ -32,6 +32,15 @@ pub use crate::{
     },
 };
 
+/// Returns the provider of a server that is given none.
+///
+/// # Errors
+/// [`Layer::Settings`](crate::Layer::Settings) where the process has no default and none is compiled in.
+#[cfg(feature = "rustls")]
+pub fn default_provider() -> Result<Arc<rustls::crypto::CryptoProvider>, Error> {
+    crate::server::builder::default_provider()
+}
+
 /// Returns the SHA-256 digest that fingerprints are.
 #[cfg(feature = "rustls")]
 #[must_use]

@@ -66,6 +66,7 @@ impl PrivateKey {
 
     /// Returns the Ed25519 key of this seed. Its signatures are not random, so everything that it
     /// signs is equal in every run.
+    #[doc(hidden)]
     #[must_use]
     pub fn seeded(seed: u8) -> Self {
         Self(seeded(seed))
@@ -124,6 +125,7 @@ impl Authority {
     }
 
     /// Makes a self-signed root with the key of [`PrivateKey::seeded`].
+    #[doc(hidden)]
     #[must_use]
     pub fn seeded(name: &str, seed: u8) -> Self {
         Self::self_signed(name, seeded(seed))
@@ -142,6 +144,7 @@ impl Authority {
     }
 
     /// Makes an intermediate with the key of [`PrivateKey::seeded`].
+    #[doc(hidden)]
     #[must_use]
     pub fn intermediate_seeded(&self, name: &str, seed: u8) -> Self {
         self.certify(name, seeded(seed))
@@ -165,6 +168,7 @@ impl Authority {
 
     /// Returns a new certificate in PEM for the name and key of the intermediate `of`. Certificates
     /// issued under the old one are issued under this one too.
+    #[doc(hidden)]
     #[must_use]
     pub fn certify_again(&self, of: &Self, name: &str) -> String {
         let certificate = ca_params(name).signed_by(of.issuer.key(), &self.issuer);
@@ -174,6 +178,7 @@ impl Authority {
     /// Returns another self-signed certificate in PEM for this authority's key, with this name and
     /// validity. With the authority's own name, certificates issued under one are issued under the
     /// other too.
+    #[doc(hidden)]
     #[must_use]
     pub fn twin(&self, name: &str, window: (SystemTime, SystemTime)) -> String {
         let mut params = ca_params(name);
@@ -183,6 +188,7 @@ impl Authority {
 
     /// Returns a certificate as [`certify_again`](Self::certify_again) does, valid only for DNS
     /// names beneath `permitted`.
+    #[doc(hidden)]
     #[must_use]
     pub fn certify_again_for(&self, of: &Self, name: &str, permitted: &str) -> String {
         let mut params = ca_params(name);
@@ -199,6 +205,19 @@ impl Authority {
         &self.der
     }
 
+    /// Issues a certificate for a server with this name, with a key of its own (P-256), valid for a
+    /// day.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Pair {
+        self.issue(&Subject::server(name), &PrivateKey::p256())
+    }
+
+    /// Issues a certificate for a client, as [`server`](Self::server) does.
+    #[must_use]
+    pub fn client(&self, name: &str) -> Pair {
+        self.issue(&Subject::client(name), &PrivateKey::p256())
+    }
+
     /// Issues a new leaf for `subject` with the key `identity`; the chain holds nothing else.
     #[must_use]
     pub fn issue(&self, subject: &Subject, identity: &PrivateKey) -> Pair {
@@ -211,6 +230,7 @@ impl Authority {
     }
 
     /// Issues a leaf that demands a stapled OCSP response (must-staple, RFC 7633).
+    #[doc(hidden)]
     #[must_use]
     pub fn issue_must_staple(&self, subject: &Subject, identity: &PrivateKey) -> Pair {
         let mut params = leaf_params(subject);
@@ -222,6 +242,7 @@ impl Authority {
     }
 
     /// Makes an authority with this name that signs with the key of an end entity.
+    #[doc(hidden)]
     #[must_use]
     pub fn posing(name: &str, identity: &PrivateKey) -> Self {
         Self::self_signed(name, KeyPair::from_pem(&identity.pem()).expect("a key of this factory"))

@@ -106,6 +106,7 @@ impl Authority {
     }
 
     /// Turns a CRL into a variant that this authority signs.
+    #[doc(hidden)]
     #[must_use]
     pub fn odd_crl(&self, list: &Crl, odd: CrlVariant) -> Crl {
         let (signed, algorithm) = rewritten(&list.der, odd).expect("a list of this factory");

@@ -178,7 +178,7 @@ pub fn kubelet_update(dir: &Path, old: &str, stamp: &str, files: &[NamedFile<'_>
 }
 
 /// Returns the steps that fill a new directory and move `..data` to it.
-fn payload(dir: &Path, stamp: &str, files: &[NamedFile<'_>]) -> Vec<Op> {
+pub(super) fn payload(dir: &Path, stamp: &str, files: &[NamedFile<'_>]) -> Vec<Op> {
     let mut ops = vec![Op::Mkdir(dir.join(stamp))];
     for (name, bytes) in files {
         let path = dir.join(stamp).join(name);

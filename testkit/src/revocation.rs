@@ -87,6 +87,7 @@ impl ListSpec {
 #[allow(clippy::expect_used)] // reason: tests cannot go on without a list
 impl Authority {
     /// Issues a CRL with these properties.
+    #[doc(hidden)]
     #[must_use]
     pub fn list(&self, spec: &ListSpec) -> Crl {
         let template = self.crl(&[], spec.window, spec.number);
@@ -100,6 +101,7 @@ impl Authority {
     }
 
     /// Issues a new leaf for `subject` with one CRL distribution point for each URI.
+    #[doc(hidden)]
     #[must_use]
     pub fn issue_listed_at(&self, subject: &Subject, identity: &PrivateKey, uris: &[&str]) -> Pair {
         let mut params = super::certs::leaf_params(subject);
@@ -109,6 +111,7 @@ impl Authority {
     }
 
     /// Makes an intermediate under this authority with one CRL distribution point for each URI.
+    #[doc(hidden)]
     #[must_use]
     pub fn intermediate_listed_at(&self, name: &str, uris: &[&str]) -> Self {
         self.certify_with(name, |params| params.crl_distribution_points = points(uris))
