@@ -1,9 +1,15 @@
 //! Shared by the tests: the provider of this build, a pair of files made by OpenSSL, a handshake.
 
-use std::{path::Path, process::Command, sync::Arc};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::Command,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
 use rustls::{
-    ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig,
+    CipherSuite, ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig,
     ServerConnection, SupportedProtocolVersion,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
@@ -79,4 +85,20 @@ fn pass(from: &mut Connection, to: &mut Connection) -> Result<bool, rustls::Erro
         to.process_new_packets()?;
     }
     Ok(!flight.is_empty())
+}
+
+/// Serves one connection on loopback. Returns the address, and the thread that returns the cipher
+/// suite of the handshake.
+#[allow(clippy::expect_used)] // reason: a test fails by it
+#[must_use]
+pub fn serve_once(config: Arc<ServerConfig>) -> (SocketAddr, JoinHandle<CipherSuite>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().expect("a client");
+        let mut tls = ServerConnection::new(config).expect("a connection");
+        tls.complete_io(&mut tcp).expect("a handshake");
+        tls.negotiated_cipher_suite().expect("a suite").suite()
+    });
+    (address, server)
 }

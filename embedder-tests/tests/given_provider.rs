@@ -2,7 +2,7 @@
 //! is compiled in.
 //!
 //! The table is that of the crate's own tests (`tests/trust/trust_rules`), which use ring.
-//! `scripts/providers` runs this file, which needs the features `testkit` and `aws-lc-rs`.
+//! `scripts/providers` runs this file, which needs the features `testkit`, `ring` and `aws-lc-rs`.
 //!
 //! Checks: INV-03, INV-08, INV-09, INV-11, INV-14, INV-16.
 #![cfg(not(loom))]
