@@ -155,8 +155,7 @@ impl Client {
         };
         let config = self.config(&shown, &asked).map_err(|error| invalid(&error))?;
         let name = ServerName::try_from(self.server_name.clone()).map_err(|error| invalid(&error))?;
-        let mut tls =
-            ClientConnection::new(Arc::new(config), name).map_err(|error| invalid(&error))?;
+        let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|error| invalid(&error))?;
         let mut tcp = TcpStream::connect(server)?;
         let outcome = match exchange(&mut tls, &mut tcp, deadline) {
             Ended::Accepted => Ok(()),
@@ -165,11 +164,7 @@ impl Client {
             Ended::Silent(why) => Err(TlsError::General(format!("neither accepted nor rejected: {why}"))),
             Ended::Failed(error) => Err(error),
         };
-        Ok(Handshake {
-            leaf: shown.get().cloned(),
-            alpn: tls.alpn_protocol().map(<[u8]>::to_vec),
-            outcome,
-        })
+        Ok(Handshake { leaf: shown.get().cloned(), alpn: tls.alpn_protocol().map(<[u8]>::to_vec), outcome })
     }
 
     /// Returns the configuration of one connection, which notes the leaf that is `shown`, and whether
@@ -185,9 +180,11 @@ impl Client {
         };
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone())?;
-        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
+        let inner =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
         let certified = self.identity.as_ref().map(|pair| {
-            let chain = CertificateDer::pem_slice_iter(pair.chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+            let chain =
+                CertificateDer::pem_slice_iter(pair.chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
             let key = provider.key_provider.load_private_key(pair.key_der())?;
             Ok::<_, Box<dyn std::error::Error>>(Arc::new(CertifiedKey::new(chain, key)))
         });
@@ -234,7 +231,8 @@ fn exchange(tls: &mut ClientConnection, tcp: &mut TcpStream, deadline: Instant) 
         }
         let left = deadline.saturating_duration_since(Instant::now());
         // A timeout of zero is an error.
-        let read = tcp.set_read_timeout(Some(left.max(Duration::from_millis(1)))).and_then(|()| tls.read_tls(tcp));
+        let read =
+            tcp.set_read_timeout(Some(left.max(Duration::from_millis(1)))).and_then(|()| tls.read_tls(tcp));
         match read {
             Ok(0) => return Ended::Silent("the server closed the connection".to_owned()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

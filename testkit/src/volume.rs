@@ -105,7 +105,9 @@ impl Volume {
         fs::create_dir_all(&self.dir)?;
         let steps = match self.publisher {
             Publisher::Kubelet => self.kubelet_steps(&files)?,
-            Publisher::InPlace => files.iter().flat_map(|(name, bytes)| write(name.as_ref(), bytes)).collect(),
+            Publisher::InPlace => {
+                files.iter().flat_map(|(name, bytes)| write(name.as_ref(), bytes)).collect()
+            }
             Publisher::Certbot if further.is_empty() => self.certbot_steps(&files)?,
             Publisher::Certbot => {
                 let why = "certbot publishes a chain and its key, and no further files";

@@ -464,7 +464,8 @@ impl<'f> Bench<'f> {
         // The driver serves the form, and the reloader is dropped meanwhile.
         let mut events = reloader.events();
         reloader.start().unwrap();
-        while !matches!(&*events.next_within(Duration::from_secs(20)).unwrap().event, Event::Started { .. }) {}
+        while !matches!(&*events.next_within(Duration::from_secs(20)).unwrap().event, Event::Started { .. }) {
+        }
         let base = super::serial(&pairs()[0]);
         while self.form.is_taken && reloader.current().value.leaf.serial == base {
             reloader.reload_now();
