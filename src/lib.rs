@@ -112,8 +112,8 @@
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
 //! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
 //!
-//! No feature changes the behaviour of another. Certificates and publishers for tests of your own are
-//! in the crate `rustls-reload-testkit`.
+//! No feature changes the behaviour of another. Certificates, publishers and a client for tests of
+//! your own are in the crate `rustls-reload-testkit`.
 //!
 //! # Limits
 //!
