@@ -30,7 +30,7 @@ use rustls_reload::{
 
 use super::{Authority, Pair};
 
-/// Longest time for one connection of [`Client::connect`].
+/// Longest time of one connection.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// Pause of [`Client::until_served`] between two connections.
@@ -110,22 +110,39 @@ impl Client {
     /// `InvalidInput` where the client's settings cannot be used; the system's own error where there
     /// is no connection. All later errors are the [`outcome`](Handshake::outcome).
     pub fn connect(&self, server: SocketAddr) -> io::Result<Handshake> {
-        self.connect_within(server, CONNECTION_LIMIT)
+        let deadline = Instant::now() + CONNECTION_LIMIT;
+        let shown = Arc::new(OnceLock::new());
+        let asked = Arc::new(AtomicBool::new(false));
+        let invalid = |error: &dyn std::fmt::Display| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("the test's client: {error}"))
+        };
+        let config = self.config(&shown, &asked).map_err(|error| invalid(&error))?;
+        let name = ServerName::try_from(self.server_name.clone()).map_err(|error| invalid(&error))?;
+        let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|error| invalid(&error))?;
+        let mut tcp = TcpStream::connect(server)?;
+        let outcome = match exchange(&mut tls, &mut tcp, deadline) {
+            Ended::Accepted => Ok(()),
+            // A server that asked for no certificate cannot reject one.
+            Ended::Silent(_) if !tls.is_handshaking() && !asked.load(Ordering::Relaxed) => Ok(()),
+            Ended::Silent(why) => Err(TlsError::General(format!("neither accepted nor rejected: {why}"))),
+            Ended::Failed(error) => Err(error),
+        };
+        Ok(Handshake { leaf: shown.get().cloned(), alpn: tls.alpn_protocol().map(<[u8]>::to_vec), outcome })
     }
 
     /// Connects again and again, until the server shows the leaf of `pair` and each side accepts the
     /// other. Returns that handshake.
     ///
     /// # Errors
-    /// `TimedOut` if that takes longer than `limit`: the message says what the server showed
-    /// instead, or why there was no handshake. `InvalidInput` as [`connect`](Self::connect).
+    /// `TimedOut` after `limit`, once the connection has ended that has begun by then: the message
+    /// says what the server showed instead, or why there was no handshake. `InvalidInput` as
+    /// [`connect`](Self::connect).
     pub fn until_served(&self, server: SocketAddr, pair: &Pair, limit: Duration) -> io::Result<Handshake> {
         let deadline = Instant::now() + limit;
         let mut count = 0u64;
         loop {
             count += 1;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let last = self.connect_within(server, left.min(CONNECTION_LIMIT));
+            let last = self.connect(server);
             match &last {
                 Ok(last) if last.leaf.as_ref() == Some(&pair.leaf) && last.outcome.is_ok() => {
                     return Ok(last.clone());
@@ -144,27 +161,6 @@ impl Client {
             // A server of somebody else raises no event that could be awaited.
             thread::sleep(PAUSE);
         }
-    }
-
-    fn connect_within(&self, server: SocketAddr, limit: Duration) -> io::Result<Handshake> {
-        let deadline = Instant::now() + limit;
-        let shown = Arc::new(OnceLock::new());
-        let asked = Arc::new(AtomicBool::new(false));
-        let invalid = |error: &dyn std::fmt::Display| {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("the test's client: {error}"))
-        };
-        let config = self.config(&shown, &asked).map_err(|error| invalid(&error))?;
-        let name = ServerName::try_from(self.server_name.clone()).map_err(|error| invalid(&error))?;
-        let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|error| invalid(&error))?;
-        let mut tcp = TcpStream::connect(server)?;
-        let outcome = match exchange(&mut tls, &mut tcp, deadline) {
-            Ended::Accepted => Ok(()),
-            // A server that asked for no certificate cannot reject one.
-            Ended::Silent(_) if !tls.is_handshaking() && !asked.load(Ordering::Relaxed) => Ok(()),
-            Ended::Silent(why) => Err(TlsError::General(format!("neither accepted nor rejected: {why}"))),
-            Ended::Failed(error) => Err(error),
-        };
-        Ok(Handshake { leaf: shown.get().cloned(), alpn: tls.alpn_protocol().map(<[u8]>::to_vec), outcome })
     }
 
     /// Returns the configuration of one connection, which notes the leaf that is `shown`, and whether
