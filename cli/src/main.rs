@@ -1,11 +1,13 @@
-//! The binary: `serve` runs a server that reloads, `check` reports what such a server would load,
-//! and `demo` (feature `demo`) rotates a throw-away certificate under a server and verifies what a
-//! client is shown.
+//! The binary: `serve` runs a server that reloads, and `check` reports what such a server would
+//! load. With the feature `demo`, `demo` rotates a throw-away certificate under a server and
+//! verifies what a client is shown, and `drill` puts any server through rotations and judges it.
 
 mod check;
 mod counters;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(all(feature = "demo", unix))]
+mod drill;
 mod files;
 mod http;
 mod limits;
@@ -41,14 +43,15 @@ struct Cli {
 
 const EXIT_CODES: &str = "Exit codes:
   0  success: ended by SIGTERM or SIGINT, check passed without \
-                          warnings, or demo saw what it promises
+                          warnings, demo saw what it promises, or all scenarios of drill passed
   1  failure: the load was rejected, the \
-                          address is in use, or demo saw something else
-  2  the arguments are wrong
+                          address is in use, demo saw something else, or a scenario failed
+  2  the arguments are wrong, \
+                          or the server of drill does not start
   3  \
                           check passed, with warnings
 
-The reports of check and demo go to stdout, \
+The reports of check, demo and drill go to stdout, \
                           everything else to stderr.";
 
 #[derive(Subcommand)]
@@ -78,6 +81,15 @@ enum Command {
     /// and publishes a good, a broken and a good update. Succeeds only if the client saw the good
     /// ones and never the broken one.
     Demo(demo::Args),
+    #[cfg(all(feature = "demo", unix))]
+    #[command(after_help = EXIT_CODES)]
+    /// Put a server through certificate rotations, and judge what its clients saw
+    ///
+    /// Plays scenarios: files are published as kubelet, certbot, `cp` and others do, whole, half and
+    /// invalid, with client CAs and revocation lists that change. New and resuming clients of TLS 1.2
+    /// and 1.3 connect all the while. `serve` is drilled unless --server or --connect names another
+    /// server.
+    Drill(drill::Args),
 }
 
 fn main() -> ExitCode {
@@ -86,6 +98,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => run(demo::demo(args)).map(|()| ExitCode::SUCCESS),
+        #[cfg(all(feature = "demo", unix))]
+        Command::Drill(args) => run(drill::drill(args)),
     };
     let code = outcome.unwrap_or_else(|failure| {
         log::log_line(format_args!("rustls-reload: {failure}"));
@@ -95,7 +109,7 @@ fn main() -> ExitCode {
     code
 }
 
-fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn run<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     signals::unblock()?;
     log::start().map_err(|error| format!("cannot start the thread of the log: {error}"))?;
     let log_panic = panic::take_hook();
