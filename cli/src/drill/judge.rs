@@ -55,6 +55,9 @@ fn explain(record: &Record, publications: &[Publication], floor: usize) -> Resul
     let possible = || publications.iter().enumerate().filter(|(_, one)| one.begun <= record.ended);
     let fitting = |(_, one): &(usize, &Publication)| fits(record, one);
     if record.resumed {
+        if let Some(index) = drained(record, possible()) {
+            return Ok(index.max(floor));
+        }
         return resumed(record, possible().skip(floor), floor);
     }
     if let Some((index, publication)) = possible().filter(fitting).find(|(index, _)| *index >= floor) {
@@ -72,7 +75,33 @@ fn explain(record: &Record, publications: &[Publication], floor: usize) -> Resul
         let why = format!("set {} is served after set {}", index + 1, floor + 1);
         return Err((Expectation::Ordered, why));
     }
+    if let Some(index) = drained(record, possible()) {
+        return Ok(index.max(floor));
+    }
     Err(unexplained(record, publications, floor))
+}
+
+/// Returns the publication under which a connection was made that the server closed since a later
+/// publication trusts less.
+///
+/// Such a server cannot know which connections depend on what is trusted no more, and closes those
+/// that are older than the change. The first request may be under way at that moment.
+fn drained<'a>(
+    record: &Record,
+    mut possible: impl Iterator<Item = (usize, &'a Publication)> + Clone,
+) -> Option<usize> {
+    let is_closed = matches!(record.outcome, Outcome::Closed(_));
+    let is_shown = |one: &Publication| record.resumed || record.shown == Shown::Chain(one.chain);
+    // Before its first handshake the change may have come at any time.
+    let is_late = |new: &Publication| new.seen.is_none_or(|seen| seen >= record.begun);
+    let trusts_less = |old: &Publication, new: &Publication| {
+        new.valid && is_late(new) && old.admits.iter().any(|who| !new.admits.contains(who))
+    };
+    let later = possible.clone();
+    let is_drained = |(index, one): &(usize, &Publication)| {
+        is_shown(one) && later.clone().any(|(new, next)| new > *index && trusts_less(one, next))
+    };
+    possible.find(is_drained).filter(|_| is_closed).map(|(index, _)| index)
 }
 
 /// Judges a handshake that resumed a session, which shows no chain.
@@ -105,8 +134,8 @@ fn unexplained(record: &Record, publications: &[Publication], floor: usize) -> A
         (Shown::Altered(chain), _) => {
             let number = of_chain(*chain).map_or(0, |index| index + 1);
             let publication = publications.iter().find(|one| one.chain == *chain);
-            let is_done = publication
-                .is_some_and(|one| one.valid && one.done.is_some_and(|done| done <= record.ended));
+            let is_done =
+                publication.is_some_and(|one| one.valid && one.done.is_some_and(|done| done <= record.ended));
             let what = if is_done { Expectation::Whole } else { Expectation::Unfinished };
             (what, format!("the leaf of set {number} is served with another rest of the chain"))
         }

@@ -9,7 +9,7 @@ use rustls_reload::internal::{der, pem};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::{
-    model::{Ca, Change, Fault, Files, PairChange, Shown, Start, Who},
+    model::{Ca, Change, Files, PairChange, Shown, Start, Who},
     publisher::{Content, FileSet},
 };
 use crate::{
@@ -22,6 +22,8 @@ mod spoil;
 const HOUR: Duration = Duration::from_secs(3600);
 /// Attempts to make a pair of the same size. About one in three has it.
 const SIZE_ATTEMPTS: usize = 400;
+
+const END: &str = "-----END CERTIFICATE-----\n";
 
 /// The DNS name of every server certificate.
 pub(super) const NAME: &str = "localhost";
@@ -127,7 +129,8 @@ impl Material {
                 set.pair = set.issuer.issue_with_chain(&Subject::server(NAME), &set.key);
             }
             PairChange::Intermediate => {
-                let leaf = set.pair.chain.len() - old.issuer.pem.len();
+                // The chain is the leaf and one intermediate, whose length differs each time.
+                let leaf = set.pair.chain.find(END).map_or(0, |at| at + END.len());
                 set.pair.chain.truncate(leaf);
                 set.pair.chain += &self.root.certify_again(&old.issuer, &old.issued_by);
             }

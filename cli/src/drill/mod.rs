@@ -240,7 +240,7 @@ async fn attempt(scenario: &'static Scenario, target: &Target) -> Result<Played,
             let mut played = stage.end().await;
             let failed = matches!(played.verdict, Verdict::Failed(_));
             match ended {
-                Ok(()) => return Ok(played),
+                Ok(()) | Err(Stop::Judged) => return Ok(played),
                 // What was seen before counts.
                 Err(Stop::Skip(_)) if failed => return Ok(played),
                 Err(Stop::Broken(error)) => {
@@ -255,6 +255,8 @@ async fn attempt(scenario: &'static Scenario, target: &Target) -> Result<Played,
     match ended {
         Stop::Skip(why) => Ok(Played::without_run(scenario, Verdict::Skipped(why))),
         Stop::Broken(error) => Ok(Played::without_run(scenario, Verdict::Broken(error.to_string()))),
-        Stop::Slow => Err("this machine is too slow: a publisher's pauses took too long".to_owned()),
+        Stop::Slow | Stop::Judged => {
+            Err("this machine is too slow: a publisher's pauses took too long".to_owned())
+        }
     }
 }

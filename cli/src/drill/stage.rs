@@ -39,7 +39,7 @@ pub(super) const TAKEN_LIMIT: Duration = Duration::from_secs(12);
 /// Limit for the server to start.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Pause of a client after a handshake.
-const PAUSE: Duration = Duration::from_millis(30);
+const PAUSE: Duration = Duration::from_millis(20);
 /// Clients of each kind under heavy load.
 const HEAVY: usize = 8;
 /// A publication that takes longer than this, with steps of which one may be taken for the last,
@@ -50,6 +50,8 @@ const SLOW: Duration = Duration::from_millis(400);
 pub(super) enum Stop {
     /// It cannot be judged on this server.
     Skip(String),
+    /// What was seen is enough.
+    Judged,
     /// The machine was too slow for it; another attempt may do.
     Slow,
     Broken(Failure),
@@ -189,11 +191,10 @@ impl<'a> Stage<'a> {
     /// Waits until the server serves the first set, and notes the TLS versions that it speaks.
     async fn wait_for_start(&mut self) -> Result<(), Stop> {
         let deadline = Instant::now() + START_LIMIT;
-        let clients = [self.client(Who::Member, Version::Tls13, false)?, self.client(
-            Who::Member,
-            Version::Tls12,
-            false,
-        )?];
+        let clients = [
+            self.client(Who::Member, Version::Tls13, false)?,
+            self.client(Who::Member, Version::Tls12, false)?,
+        ];
         let mut last = String::new();
         while Instant::now() < deadline {
             let mut records = Vec::new();
@@ -315,7 +316,10 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until a new handshake shows the last publication.
-    pub(super) async fn taken(&mut self) {
+    ///
+    /// # Errors
+    /// It is not served in time, which is noted. Further steps would say nothing.
+    pub(super) async fn taken(&mut self) -> Result<(), Stop> {
         let last = self.publications.len() - 1;
         let seen_before = |(_, one): &(usize, &Publication)| one.seen.is_some();
         let floor =
@@ -335,7 +339,9 @@ impl<'a> Stage<'a> {
         if seen.is_none() {
             let why = format!("set {} is not served within {} s", last + 1, TAKEN_LIMIT.as_secs());
             self.violated(Expectation::Taken, why);
+            return Err(Stop::Judged);
         }
+        Ok(())
     }
 
     /// Watches for this time, and until each client has begun and ended another handshake.
@@ -354,10 +360,6 @@ impl<'a> Stage<'a> {
 
     pub(super) fn files_on_disk(&self) -> &FileSet {
         &self.on_disk.1
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use self::connections::Connections;
 use super::{
-    model::{Change, Cut, RENEW, Stay, Step, Times},
+    model::{Change, Cut, Expectation, RENEW, Stay, Step, Times},
     publisher::{Content, FileSet},
     stage::{Stage, Stop},
 };
@@ -16,6 +16,8 @@ use crate::testkit::Op;
 
 /// How long an invalid set, or an unchanged one, is watched.
 const WATCHED: Duration = Duration::from_millis(900);
+/// How long a served set is watched before the next step.
+const SERVED: Duration = Duration::from_millis(100);
 /// A pause of a publisher that may be taken for its end says nothing once it is this long.
 const BRIEF_LIMIT: Duration = Duration::from_millis(400);
 
@@ -25,8 +27,8 @@ pub(super) async fn all(stage: &mut Stage<'_>) -> Result<(), Stop> {
     for step in stage.scenario.steps {
         one(stage, &mut connections, step).await?;
         if let Some(ended) = stage.server.ended() {
-            stage.violated(super::model::Expectation::Completed, ended);
-            return Ok(());
+            stage.violated(Expectation::Completed, ended);
+            return Err(Stop::Judged);
         }
     }
     // Handshakes that begin after the last step are judged too.
@@ -75,8 +77,7 @@ async fn one(stage: &mut Stage<'_>, connections: &mut Connections, step: &Step) 
             stage.begin(set, &files, true, Times::Now);
             let plan = stage.scenario.layout.into_links(&files);
             stage.finish(plan, files).await?;
-            stage.taken().await;
-            Ok(())
+            stage.taken().await
         }
         Step::Noise(count) => stage.noise(*count).await,
         Step::Watch(time) => {
@@ -105,7 +106,8 @@ impl Stage<'_> {
         let (plan, files) = self.prepare(change)?;
         self.finish(plan, files).await?;
         if waits {
-            self.taken().await;
+            self.taken().await?;
+            self.watch(SERVED).await;
         }
         Ok(())
     }
@@ -124,8 +126,7 @@ impl Stage<'_> {
         if stay == Stay::Brief && interrupted.elapsed() > BRIEF_LIMIT {
             return Err(Stop::Slow);
         }
-        self.taken().await;
-        Ok(())
+        self.taken().await
     }
 
     /// Publishes the set that was served before the last one with another chain.
@@ -143,8 +144,7 @@ impl Stage<'_> {
         let files = self.material.files(&set);
         let plan = self.begin(set, &files, true, Times::Now);
         self.finish(plan, files).await?;
-        self.taken().await;
-        Ok(())
+        self.taken().await
     }
 
     /// Removes all files for this time, then publishes a new set.

@@ -12,8 +12,6 @@ pub(in crate::drill) enum Version {
 }
 
 impl Version {
-    pub(in crate::drill) const ALL: [Self; 2] = [Self::Tls12, Self::Tls13];
-
     pub(in crate::drill) fn name(self) -> &'static str {
         match self {
             Self::Tls12 => "1.2",
@@ -139,7 +137,8 @@ impl Played {
 
     /// Returns the longest time from the end of a publication to the first handshake that showed it.
     pub(in crate::drill) fn slowest(&self) -> Option<Duration> {
-        let times = self.publications.iter().skip(1).filter_map(|one| Some(one.seen?.saturating_sub(one.done?)));
+        let times =
+            self.publications.iter().skip(1).filter_map(|one| Some(one.seen?.saturating_sub(one.done?)));
         times.max()
     }
 }

@@ -51,7 +51,8 @@ const LEGEND: &str = "<p class=\"dim\">Above, each timeline has the sets on disk
 
 impl Report {
     pub(in crate::drill) fn html(&self) -> String {
-        let mut page = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+        let mut page =
+            String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
         let title = "Certificate rotation drill";
         // Writing to a String does not fail.
         let _ = write!(

@@ -101,8 +101,7 @@ impl Report {
 
     /// Returns 0 if all pass, 1 if one fails, 2 if one could not be run.
     pub(super) fn exit_code(&self) -> ExitCode {
-        let has =
-            |wanted: &[Status]| self.played.iter().any(|played| wanted.contains(&Status::of(played)));
+        let has = |wanted: &[Status]| self.played.iter().any(|played| wanted.contains(&Status::of(played)));
         if has(&[Status::Failed]) || self.strict && has(&[Status::Weak, Status::Skipped]) {
             ExitCode::FAILURE
         } else if has(&[Status::Broken]) {

@@ -14,9 +14,9 @@ const DISK: u32 = 14;
 const GAP: u32 = DISK + BAR + 2;
 const SERVED: u32 = GAP + 8;
 const LANES: u32 = SERVED + BAR + 16;
-const LANE: u32 = 22;
+const LANE: u32 = 24;
 /// Handshakes of one lane and kind that are closer than this share of the width are one dot.
-const SHARES: f64 = 300.0;
+const SHARES: f64 = 150.0;
 /// Colours of sets, which repeat.
 const COLOURS: usize = 4;
 
@@ -24,8 +24,11 @@ const COLOURS: usize = 4;
 pub(super) fn timeline(played: &Played) -> String {
     let ends = played.records.iter().map(|record| record.ended);
     let publications = played.publications.iter().flat_map(|one| [one.done, one.seen]).flatten();
-    let end = ends.chain(publications).max().unwrap_or_default().max(Duration::from_millis(1));
-    let place = |time: Duration| 100.0 * time.as_secs_f64() / end.as_secs_f64();
+    let end = ends.chain(publications).max().unwrap_or_default();
+    // The start of the server says nothing about reloads.
+    let begin = played.publications.first().and_then(|first| first.seen).unwrap_or_default();
+    let end = end.saturating_sub(begin).max(Duration::from_millis(1));
+    let place = |time: Duration| 100.0 * time.saturating_sub(begin).as_secs_f64() / end.as_secs_f64();
     let mut lanes: Vec<Lane> = Vec::new();
     for record in &played.records {
         if !lanes.contains(&record.lane) {
@@ -44,7 +47,7 @@ pub(super) fn timeline(played: &Played) -> String {
     for (index, lane) in lanes.iter().enumerate() {
         let y = LANES + LANE * u32::try_from(index).unwrap_or_default();
         let _ = writeln!(svg, "<text x=\"0\" y=\"{}\">{lane}</text>", y + 9);
-        dots(&mut svg, played.records.iter().filter(|one| one.lane == *lane), played, (y + 15, &place));
+        dots(&mut svg, played.records.iter().filter(|one| one.lane == *lane), played, (y + 17, &place));
     }
     let seconds = end.as_secs_f64();
     let _ = writeln!(svg, "<text x=\"0\" y=\"{}\">0 s</text>", height - 3);
@@ -70,8 +73,7 @@ fn bars(svg: &mut String, publications: &[Publication], place: &dyn Fn(Duration)
         let number = index + 1;
         let next = publications[number..].iter().find_map(|next| next.done);
         let until = next.map_or(100.0, place);
-        let class =
-            if one.valid { format!("s{}", one.chain % COLOURS) } else { "invalid".to_owned() };
+        let class = if one.valid { format!("s{}", one.chain % COLOURS) } else { "invalid".to_owned() };
         if let Some(done) = one.done {
             let validity = if one.valid { "" } else { ", invalid" };
             let title = format!("set {number}, serial {}{validity}", one.serial);
@@ -80,11 +82,25 @@ fn bars(svg: &mut String, publications: &[Publication], place: &dyn Fn(Duration)
         // An interrupted publication shows as long as it is unfinished.
         let unfinished = one.done.map_or(until, place);
         if unfinished - place(one.begun) > 0.3 {
-            bar(DISK, BAR / 2, place(one.begun), unfinished, "unfinished", &format!("set {number}, unfinished"));
+            bar(
+                DISK,
+                BAR / 2,
+                place(one.begun),
+                unfinished,
+                "unfinished",
+                &format!("set {number}, unfinished"),
+            );
         }
         if let (Some(seen), Some(done)) = (one.seen, one.done) {
             let later = publications[number..].iter().find_map(|next| next.seen);
-            bar(SERVED, BAR, place(seen), later.map_or(100.0, place), &class, &format!("set {number} served"));
+            bar(
+                SERVED,
+                BAR,
+                place(seen),
+                later.map_or(100.0, place),
+                &class,
+                &format!("set {number} served"),
+            );
             let gap = seen.saturating_sub(done).as_millis();
             if number > 1 {
                 bar(GAP, 6, place(done), place(seen), "gap", &format!("set {number} served after {gap} ms"));
@@ -107,7 +123,7 @@ fn dots<'a>(
         #[allow(clippy::cast_possible_truncation)] // reason: as above
         let share = (x / 100.0 * SHARES) as i64;
         if drawn.insert((share, class.clone())) {
-            let _ = writeln!(svg, "<circle cx=\"{x:.2}%\" cy=\"{y}\" r=\"3\" class=\"{class}\"/>");
+            let _ = writeln!(svg, "<circle cx=\"{x:.2}%\" cy=\"{y}\" r=\"2.5\" class=\"{class}\"/>");
         }
     }
 }

@@ -185,10 +185,7 @@ pub(super) const ROWS: &[Scenario] = &[
         "write(2)",
         "The revocation list ends in the middle.",
         L::InPlace,
-        &[
-            Interrupt(Change::revoked(&[Who::Leaver]).renewed(), Middle(2), Long),
-            Publish(RENEW),
-        ],
+        &[Interrupt(Change::revoked(&[Who::Leaver]).renewed(), Middle(2), Long), Publish(RENEW)],
     )
     .start(LISTS)
     .clients(&[Who::Leaver]),

@@ -55,7 +55,8 @@ impl Connections {
             let version = stage.versions[index % stage.versions.len()];
             let client = stage.client(Who::Member, version, false)?;
             let stream = timeout(LIMIT, client.connect(stage.address())).await.map_err(Failure::from)??;
-            let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::from)?;
+            let (requests, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(Failure::from)?;
             // The task ends when `requests` is dropped.
             tokio::spawn(connection);
             self.open.push(requests);

@@ -1,0 +1,256 @@
+//! Every argument of the command has the effect that its help states, and nothing is left behind.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustls_reload_testkit::{Authority, PrivateKey, Subject};
+
+use crate::{BINARY, code, drill, results, run, stdout};
+
+/// Each argument, and the test here that shows its effect.
+const TESTED: [&str; 12] = [
+    "--list",
+    "--only",
+    "--strict",
+    "--server",
+    "--on-change",
+    "--connect",
+    "--dir",
+    "--json",
+    "--junit",
+    "--report",
+    "--jobs",
+    "--help",
+];
+
+/// Returns `serve` as a command for `--server` that writes its log to this file.
+fn serve(log: &Path) -> String {
+    let log = log.display();
+    format!("'{BINARY}' serve --listen 127.0.0.1:{{port}} --cert {{cert}} --key {{key}} 2>>'{log}'")
+}
+
+#[test]
+fn every_argument_is_tested_here() {
+    let help = stdout(&run(drill(&["--help"])));
+    let words = help.lines().map(str::trim).map(|line| line.strip_prefix("-h, ").unwrap_or(line));
+    let arguments = words.filter(|line| line.starts_with("--")).map(|line| line.split(' ').next().unwrap());
+    assert_eq!(arguments.collect::<BTreeSet<_>>(), TESTED.into());
+}
+
+#[test]
+fn list_prints_the_chosen_scenarios_and_runs_none() {
+    let all = run(drill(&["--list"]));
+    let some = run(drill(&["--list", "--only", "torn/", "--only", "publishers/certbot"]));
+    assert_eq!((code(&all), code(&some)), (0, 0));
+    let count = |text: &str, begin: &str| text.lines().filter(|line| line.starts_with(begin)).count();
+    assert!(count(&stdout(&all), "    source: ") >= 60);
+    let groups = ["torn/", "publishers/certbot-links", "trust/"].map(|begin| count(&stdout(&some), begin));
+    assert!(groups[0] > 10 && groups[1..] == [1, 0], "{groups:?}");
+    let json: serde_json::Value = serde_json::from_str(&stdout(&run(drill(&["--list", "--json"])))).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), count(&stdout(&all), "    source: "));
+    assert_eq!(code(&run(drill(&["--only", "no such scenario"]))), 2);
+}
+
+#[test]
+fn results_go_to_lines_json_junit_and_a_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let [junit, page] = ["junit.xml", "report.html"].map(|name| dir.path().join(name));
+    let mut command = drill(&["--only", "publishers/release-link", "--jobs", "1"]);
+    command.arg("--junit").arg(&junit).arg("--report").arg(&page);
+    let output = run(command);
+    let (lines, page) = (stdout(&output), fs::read_to_string(page).unwrap());
+    assert_eq!(code(&output), 0, "{lines}");
+    for name in ["release-link", "release-link-above"] {
+        assert!(
+            lines.lines().any(|line| line.starts_with(&format!("passed   publishers/{name} "))),
+            "{lines}"
+        );
+        assert!(page.contains(&format!("<section id=\"publishers/{name}\">")));
+        assert!(fs::read_to_string(&junit).unwrap().contains(&format!("name=\"{name}\"")));
+    }
+    assert!(page.matches("class=\"gap\"").count() == 4, "each update has a gap");
+    assert!(lines.ends_with(" s\n") && lines.contains("2 scenarios on rustls-reload serve: 2 passed in "));
+}
+
+/// A scenario at a time takes longer than both.
+#[test]
+fn jobs_run_beside_each_other() {
+    let took = |jobs: &str| {
+        let begun = Instant::now();
+        let only = ["--only", "detection/after-a-pause", "--only", "detection/gone-for-a-second"];
+        let mut command = drill(&["--jobs", jobs]);
+        command.args(only);
+        assert_eq!(code(&run(command)), 0);
+        begun.elapsed()
+    };
+    let (one, three) = (took("1"), took("3"));
+    assert!(one > three, "{one:?} one by one, {three:?} at a time");
+    assert_eq!(code(&run(drill(&["--jobs", "0", "--list"]))), 2);
+}
+
+#[test]
+fn a_scenario_that_the_command_has_no_files_for_is_skipped_and_fails_with_strict() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(&dir.path().join("log"));
+    let arguments =
+        ["--server", &server, "--only", "trust/ca-added-in-place", "--only", "revocation/released"];
+    let output = run(drill(&arguments));
+    assert_eq!(code(&output), 0);
+    let lines = stdout(&output);
+    assert!(lines.contains("the server command has no {ca}"), "{lines}");
+    assert!(lines.contains("the server command has no {crl}"), "{lines}");
+    let mut strict = drill(&arguments);
+    strict.arg("--strict");
+    assert_eq!(code(&run(strict)), 1);
+}
+
+#[test]
+fn the_server_is_told_of_each_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let [log, told] = ["log", "told"].map(|name| dir.path().join(name));
+    let server = serve(&log);
+    let arguments = |how: &'static str| ["--only", "publishers/kubelet-volume", "--on-change", how];
+    let mut hangup = drill(&arguments("sighup"));
+    hangup.args(["--server", &server]);
+    assert_eq!(code(&run(hangup)), 0);
+    let log = fs::read_to_string(log).unwrap();
+    assert_eq!(log.matches("SIGHUP: ").count(), 2, "{log}");
+    let mut command = drill(&["--only", "publishers/kubelet-volume", "--server", &server]);
+    command.arg("--on-change").arg(format!("echo {{pid}} {{port}} {{cert}} >>'{}'", told.display()));
+    assert_eq!(code(&run(command)), 0);
+    let told = fs::read_to_string(told).unwrap();
+    let words: Vec<_> = told.lines().map(|line| line.split(' ').collect::<Vec<_>>()).collect();
+    assert_eq!(words.len(), 2, "{told}");
+    assert!(words.iter().all(|words| words[0].parse::<u32>().is_ok() && words[2].ends_with("/tls.crt")));
+}
+
+#[test]
+fn a_server_that_does_not_start_ends_the_drill_with_2() {
+    let missing = run(drill(&["--server", "server {cert} {key}"]));
+    assert_eq!(code(&missing), 2);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("the command has no {port}"));
+    let server = "sh -c 'echo no such luck; exit 3' {cert} {key} {port}";
+    let output = run(drill(&["--server", server, "--only", "publishers/kubelet-volume"]));
+    assert_eq!(code(&output), 2);
+    let lines = stdout(&output);
+    assert!(lines.contains("broken   publishers/kubelet-volume"), "{lines}");
+    assert!(lines.contains("exit status: 3") && lines.contains("no such luck"), "{lines}");
+}
+
+/// A running server of files in a directory.
+struct Running {
+    process: Child,
+    address: String,
+    dir: tempfile::TempDir,
+}
+
+impl Running {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pair = Authority::root("CA").issue(&Subject::server("localhost"), &PrivateKey::p256());
+        fs::write(dir.path().join("tls.crt"), &pair.chain).unwrap();
+        fs::write(dir.path().join("tls.key"), &pair.key).unwrap();
+        let mut command = Command::new(BINARY);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
+        command.arg("--cert").arg(dir.path().join("tls.crt"));
+        command.arg("--key").arg(dir.path().join("tls.key"));
+        let mut process = command.spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = lines.find_map(|line| {
+            let line = line.unwrap();
+            Some(line.strip_prefix("listening on https://")?.split(' ').next()?.to_owned())
+        });
+        // A pipe without a reader would lose the server's lines.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, address: address.unwrap(), dir }
+    }
+
+    /// The names in the directory with their bytes.
+    fn files(&self) -> BTreeSet<(String, Vec<u8>)> {
+        let entries = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap());
+        let file =
+            |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
+        entries.map(file).collect()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_running_server_is_drilled_and_gets_its_files_back() {
+    let server = Running::start();
+    let before = server.files();
+    let dir = server.dir.path().to_str().unwrap();
+    let mut command = drill(&["--connect", &server.address, "--dir", dir]);
+    for name in ["in-place", "backup-and-create", "kubelet-volume", "projected-volume"] {
+        command.args(["--only", &format!("publishers/{name}")]);
+    }
+    let results = results(command);
+    let names = |wanted: &str| {
+        let of = results.iter().filter(|(_, (result, _))| result == wanted).map(|(name, _)| name.as_str());
+        of.collect::<Vec<_>>()
+    };
+    let passed = ["publishers/backup-and-create", "publishers/in-place", "publishers/in-place-key-first"];
+    assert_eq!(names("passed"), passed);
+    assert_eq!(names("skipped"), ["publishers/kubelet-volume", "publishers/projected-volume"]);
+    assert_eq!(server.files(), before);
+}
+
+#[test]
+fn links_of_a_running_server_are_not_overwritten() {
+    let server = Running::start();
+    let (key, other) = (server.dir.path().join("tls.key"), server.dir.path().join("other.key"));
+    fs::rename(&key, &other).unwrap();
+    symlink("other.key", &key).unwrap();
+    let dir = server.dir.path().to_str().unwrap();
+    let output = run(drill(&["--connect", &server.address, "--dir", dir]));
+    assert_eq!(code(&output), 2);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("tls.key is no plain file"), "{output:?}");
+    assert!(fs::symlink_metadata(&key).unwrap().is_symlink());
+    let unknown = run(drill(&["--connect", &server.address, "--dir", dir, "--on-change", "sighup"]));
+    assert_eq!(code(&unknown), 2);
+}
+
+/// Returns the processes whose command line names this directory.
+fn processes(dir: &Path) -> usize {
+    let dir = dir.to_str().unwrap();
+    let all = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let mut line = Vec::new();
+        fs::File::open(entry.ok()?.path().join("cmdline")).ok()?.read_to_end(&mut line).ok()?;
+        Some(String::from_utf8_lossy(&line).into_owned())
+    });
+    all.filter(|line| line.contains(dir)).count()
+}
+
+#[test]
+fn a_signal_leaves_neither_servers_nor_directories() {
+    for signal in ["-INT", "-TERM"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = drill(&["--only", "torn/"]);
+        command.env("TMPDIR", dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(processes(dir.path()) > 0, "servers run");
+        assert!(fs::read_dir(dir.path()).unwrap().count() > 0, "directories are there");
+        let pid = process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let begun = Instant::now();
+        assert_eq!(process.wait().unwrap().code(), Some(2));
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        assert_eq!(processes(dir.path()), 0, "{signal}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{signal}");
+    }
+}

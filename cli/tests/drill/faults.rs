@@ -1,0 +1,160 @@
+//! Each wrong server fails in the scenarios that are about its fault, and in no other.
+
+use std::collections::BTreeSet;
+
+use crate::{Results, drill, results, wrong::Wrong};
+
+/// Scenarios of which each fault concerns some.
+const SCENARIOS: [&str; 12] = [
+    "publishers/kubelet-volume",
+    "publishers/in-place-key-first",
+    "torn/chain-without-key",
+    "torn/leaf-without-intermediate",
+    "torn/pair-before-its-client-ca",
+    "invalid/foreign-key-in-place",
+    "trust/ca-removed-by-rename",
+    "trust/empty-bundle",
+    "revocation/revoked-in-place",
+    "sessions/same-bytes-in-place",
+    "sessions/ca-removed-in-place",
+    "sessions/revoked-in-place",
+];
+
+/// Those that publish a valid set and wait for it.
+const WITH_AN_UPDATE: [&str; 11] = [
+    "publishers/kubelet-volume",
+    "publishers/in-place-key-first",
+    "torn/chain-without-key",
+    "torn/leaf-without-intermediate",
+    "torn/pair-before-its-client-ca",
+    "invalid/foreign-key-in-place",
+    "trust/ca-removed-by-rename",
+    "trust/empty-bundle",
+    "revocation/revoked-in-place",
+    "sessions/ca-removed-in-place",
+    "sessions/revoked-in-place",
+];
+
+/// Those that do so more than once.
+const WITH_UPDATES: [&str; 8] = [
+    "publishers/kubelet-volume",
+    "publishers/in-place-key-first",
+    "torn/chain-without-key",
+    "torn/leaf-without-intermediate",
+    "torn/pair-before-its-client-ca",
+    "invalid/foreign-key-in-place",
+    "trust/ca-removed-by-rename",
+    "revocation/revoked-in-place",
+];
+
+fn drilled(wrong: Wrong) -> Results {
+    let run = |files: &str, only: &[&str]| {
+        let server = wrong.command(files);
+        let mut command = drill(&["--server", &server, "--jobs", "16"]);
+        only.iter().for_each(|name| drop(command.args(["--only", name])));
+        results(command)
+    };
+    run("CERT={cert} KEY={key} CA={ca} CRL={crl} PORT={port}", &SCENARIOS)
+}
+
+/// Asserts that each of these scenarios fails with this expectation alone, and every other passes.
+#[track_caller]
+fn fails(wrong: Wrong, wanted: &[(&[&str], &str)]) {
+    let results = drilled(wrong);
+    let names: BTreeSet<_> = results.keys().map(String::as_str).collect();
+    assert_eq!(names, SCENARIOS.into(), "the names are those of scenarios");
+    for (name, (result, violated)) in &results {
+        let of_name = wanted.iter().find(|(names, _)| names.contains(&name.as_str()));
+        match of_name {
+            None => assert_eq!(result, "passed", "{wrong:?} in {name}: {violated:?}"),
+            Some((_, expectation)) => {
+                assert_eq!(result, "failed", "{wrong:?} in {name}");
+                assert_eq!(violated, &[*expectation], "{wrong:?} in {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_right_server_passes() {
+    fails(Wrong::Nothing, &[]);
+}
+
+#[test]
+fn a_server_that_never_reloads_takes_nothing() {
+    fails(Wrong::NeverReloads, &[(&WITH_AN_UPDATE, "taken")]);
+}
+
+#[test]
+fn a_server_that_reloads_once_takes_no_second_set() {
+    fails(Wrong::ReloadsOnce, &[(&WITH_UPDATES, "taken")]);
+}
+
+#[test]
+fn a_server_that_does_not_settle_serves_half_written_sets() {
+    let torn = ["torn/leaf-without-intermediate", "torn/pair-before-its-client-ca"];
+    fails(Wrong::DoesNotSettle, &[(&torn, "unfinished")]);
+}
+
+#[test]
+fn a_server_that_takes_a_chain_without_its_key_is_not_whole() {
+    let mismatched = ["torn/chain-without-key", "invalid/foreign-key-in-place"];
+    fails(Wrong::TakesChainWithoutKey, &[(&mismatched, "whole")]);
+}
+
+#[test]
+fn a_server_that_drops_connections_does_not_keep_them_alive() {
+    let open = ["publishers/kubelet-volume", "publishers/in-place-key-first", "invalid/foreign-key-in-place"];
+    fails(Wrong::DropsConnections, &[(&open, "alive")]);
+}
+
+#[test]
+fn a_server_that_keeps_sessions_over_a_change_of_trust_does_not_end_them() {
+    let shrunk = [
+        "trust/ca-removed-by-rename",
+        "revocation/revoked-in-place",
+        "sessions/ca-removed-in-place",
+        "sessions/revoked-in-place",
+    ];
+    fails(Wrong::KeepsSessions, &[(&shrunk, "ends")]);
+}
+
+#[test]
+fn a_server_that_loses_sessions_does_not_resume_them() {
+    fails(Wrong::LosesSessions, &[(&["sessions/same-bytes-in-place"], "resumes")]);
+}
+
+#[test]
+fn a_server_that_ignores_lists_does_not_take_them() {
+    let revoked = ["revocation/revoked-in-place", "sessions/revoked-in-place"];
+    fails(Wrong::IgnoresLists, &[(&revoked, "taken")]);
+}
+
+#[test]
+fn a_server_that_fails_a_handshake_at_each_reload_does_not_complete_all() {
+    fails(Wrong::FailsOneHandshake, &[(&WITH_AN_UPDATE, "completed")]);
+}
+
+#[test]
+fn a_server_that_ends_at_an_invalid_set_does_not_complete_handshakes() {
+    let invalid = ["torn/chain-without-key", "invalid/foreign-key-in-place", "trust/empty-bundle"];
+    fails(Wrong::DiesOfInvalidSets, &[(&invalid, "completed")]);
+}
+
+#[test]
+fn a_server_that_opens_while_a_set_is_rejected_does_not_refuse_strangers() {
+    fails(Wrong::OpensWhenRejected, &[(&["trust/empty-bundle"], "refused")]);
+}
+
+/// Where the client CAs change alone, a client whose set it is may not connect at the right time.
+#[test]
+fn a_server_that_falls_back_to_an_older_set_is_not_ordered() {
+    let results = drilled(Wrong::FallsBack);
+    for (name, (result, violated)) in &results {
+        if WITH_UPDATES.contains(&name.as_str()) {
+            assert_eq!((result.as_str(), &violated[..]), ("failed", &["ordered".to_owned()][..]), "{name}");
+        } else if !WITH_AN_UPDATE.contains(&name.as_str()) {
+            assert_eq!(result, "passed", "{name}: {violated:?}");
+        }
+    }
+}
