@@ -6,6 +6,8 @@ pub mod embedding {}
 pub mod clients {}
 #[doc = include_str!("binary.md")]
 pub mod binary {}
+#[doc = include_str!("drill.md")]
+pub mod drill {}
 #[doc = include_str!("design.md")]
 pub mod design {}
 #[doc = include_str!("invariants.md")]

@@ -5,6 +5,7 @@ mod judge;
 mod material;
 mod model;
 mod publisher;
+mod records;
 mod report;
 mod rows;
 mod running;

@@ -6,15 +6,14 @@ use std::{
     net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 use tokio::{
-    sync::Notify,
     task::{JoinSet, block_in_place},
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use super::{
@@ -22,10 +21,11 @@ use super::{
     judge,
     material::{Material, Set},
     model::{
-        Expectation, Lane, Load, Outcome, Played, Publication, Record, Scenario, Times, Verdict, Version,
-        Violation, Who,
+        Expectation, Lane, Load, Played, Publication, Record, Scenario, Times, Verdict, Version, Violation,
+        Who,
     },
     publisher::{FileSet, Plan},
+    records::{Log, PAUSE, connect},
     target::{Process, Server, Target},
 };
 use crate::{
@@ -38,8 +38,6 @@ use crate::{
 pub(super) const TAKEN_LIMIT: Duration = Duration::from_secs(12);
 /// Limit for the server to start.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// Pause of a client after a handshake.
-const PAUSE: Duration = Duration::from_millis(20);
 /// Clients of each kind under heavy load.
 const HEAVY: usize = 8;
 /// A publication that takes longer than this, with steps of which one may be taken for the last,
@@ -66,32 +64,6 @@ impl From<Failure> for Stop {
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
         Self::Broken(error.into())
-    }
-}
-
-/// The handshakes of a scenario, as they come.
-pub(super) struct Log {
-    pub(super) origin: Instant,
-    records: Mutex<Vec<Record>>,
-    added: Notify,
-}
-
-impl Log {
-    pub(super) fn add(&self, record: Record) {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
-        self.added.notify_one();
-    }
-
-    /// Waits until the records satisfy `reached`.
-    ///
-    /// Returns whether they do so within the limit.
-    async fn reached(&self, limit: Duration, mut reached: impl FnMut(&[Record]) -> bool) -> bool {
-        let waiting = async {
-            while !reached(&self.records.lock().unwrap_or_else(PoisonError::into_inner)) {
-                self.added.notified().await;
-            }
-        };
-        timeout(limit, waiting).await.is_ok()
     }
 }
 
@@ -133,8 +105,6 @@ impl<'a> Stage<'a> {
             apply(&root, &scenario.layout.first(&on_disk))?;
         }
         let server = target.start(dir.path(), scenario.layout, files)?;
-        let origin = Instant::now();
-        let log = Arc::new(Log { origin, records: Mutex::default(), added: Notify::new() });
         let mut stage = Self {
             scenario,
             target,
@@ -145,7 +115,7 @@ impl<'a> Stage<'a> {
             publications: Vec::new(),
             on_disk: (1, on_disk),
             attempts: 1,
-            log,
+            log: Arc::new(Log::new()),
             lanes: Vec::new(),
             clients: JoinSet::new(),
             versions: Vec::new(),
@@ -243,10 +213,7 @@ impl<'a> Stage<'a> {
         self.clients.shutdown().await;
         let mut played = Played::without_run(self.scenario, Verdict::Passed);
         played.log = self.server.log();
-        std::mem::swap(
-            &mut played.records,
-            &mut self.log.records.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        played.records = self.log.take();
         std::mem::swap(&mut played.publications, &mut self.publications);
         let mut violations = judge::violations(&played.records, &played.publications);
         violations.append(&mut self.violations);
@@ -360,17 +327,6 @@ impl<'a> Stage<'a> {
 
     pub(super) fn files_on_disk(&self) -> &FileSet {
         &self.on_disk.1
-    }
-}
-
-/// Connects again and again, and logs each handshake.
-async fn connect(client: Client, address: SocketAddr, log: Arc<Log>, pause: Duration) {
-    loop {
-        let record = client.handshake(address, log.origin).await;
-        let failed = matches!(record.outcome, Outcome::Failed(_));
-        log.add(record);
-        // A server that is gone must not be asked a thousand times a second.
-        sleep(if failed { pause.max(PAUSE) } else { pause }).await;
     }
 }
 
