@@ -125,19 +125,19 @@ fn resumed<'a>(
 
 /// Returns the accusation for a handshake that no publication explains.
 fn unexplained(record: &Record, publications: &[Publication], floor: usize) -> Accusation {
-    let of_chain = |chain: usize| publications.iter().position(|one| one.chain == chain);
+    let number = |chain| publications.iter().position(|one| one.chain == chain).map_or(0, |index| index + 1);
     match (&record.shown, &record.outcome) {
         (Shown::WrongKey(_), _) => {
             let why = "the signature in the handshake is not by the key of the certificate".to_owned();
             (Expectation::Whole, why)
         }
+        (Shown::Half(chain), _) => {
+            let why = format!("the chain of set {} is served without its end", number(*chain));
+            (Expectation::Unfinished, why)
+        }
         (Shown::Altered(chain), _) => {
-            let number = of_chain(*chain).map_or(0, |index| index + 1);
-            let publication = publications.iter().find(|one| one.chain == *chain);
-            let is_done =
-                publication.is_some_and(|one| one.valid && one.done.is_some_and(|done| done <= record.ended));
-            let what = if is_done { Expectation::Whole } else { Expectation::Unfinished };
-            (what, format!("the leaf of set {number} is served with another rest of the chain"))
+            let why = format!("the leaf of set {} is served with another rest of the chain", number(*chain));
+            (Expectation::Whole, why)
         }
         (Shown::Unknown, _) => (Expectation::Whole, "a chain is served that was never published".to_owned()),
         (_, Outcome::Failed(why)) => (Expectation::Completed, why.clone()),

@@ -62,8 +62,9 @@ impl Chains {
         let chains = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Some(leaf) = presented.first() else { return Shown::Nothing };
         let exactly = chains.iter().position(|chain| chain == presented);
-        let by_leaf = || chains.iter().rposition(|chain| chain.first() == Some(leaf));
-        exactly.map_or_else(|| by_leaf().map_or(Shown::Unknown, Shown::Altered), Shown::Chain)
+        let half = || chains.iter().position(|chain| chain.starts_with(presented)).map(Shown::Half);
+        let altered = || chains.iter().position(|chain| chain.first() == Some(leaf)).map(Shown::Altered);
+        exactly.map(Shown::Chain).or_else(half).or_else(altered).unwrap_or(Shown::Unknown)
     }
 }
 

@@ -51,13 +51,16 @@ fn drilled(wrong: Wrong) -> Results {
     let run = |files: &str, only: &[&str]| {
         let server = wrong.command(files);
         let mut command = drill(&["--server", &server, "--jobs", "16"]);
-        only.iter().for_each(|name| drop(command.args(["--only", name])));
+        for name in only {
+            command.args(["--only", name]);
+        }
         results(command)
     };
     run("CERT={cert} KEY={key} CA={ca} CRL={crl} PORT={port}", &SCENARIOS)
 }
 
-/// Asserts that each of these scenarios fails with this expectation alone, and every other passes.
+/// Asserts that each of these scenarios fails, with this expectation among what does not hold, and
+/// that every other passes.
 #[track_caller]
 fn fails(wrong: Wrong, wanted: &[(&[&str], &str)]) {
     let results = drilled(wrong);
@@ -69,7 +72,8 @@ fn fails(wrong: Wrong, wanted: &[(&[&str], &str)]) {
             None => assert_eq!(result, "passed", "{wrong:?} in {name}: {violated:?}"),
             Some((_, expectation)) => {
                 assert_eq!(result, "failed", "{wrong:?} in {name}");
-                assert_eq!(violated, &[*expectation], "{wrong:?} in {name}");
+                let is_found = violated.iter().any(|one| one == expectation);
+                assert!(is_found, "{wrong:?} in {name}: {violated:?}");
             }
         }
     }
@@ -152,7 +156,8 @@ fn a_server_that_falls_back_to_an_older_set_is_not_ordered() {
     let results = drilled(Wrong::FallsBack);
     for (name, (result, violated)) in &results {
         if WITH_UPDATES.contains(&name.as_str()) {
-            assert_eq!((result.as_str(), &violated[..]), ("failed", &["ordered".to_owned()][..]), "{name}");
+            assert_eq!(result, "failed", "{name}");
+            assert!(violated.iter().any(|one| one == "ordered"), "{name}: {violated:?}");
         } else if !WITH_AN_UPDATE.contains(&name.as_str()) {
             assert_eq!(result, "passed", "{name}: {violated:?}");
         }

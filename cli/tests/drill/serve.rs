@@ -7,7 +7,6 @@ use crate::{drill, results};
 /// Every scenario passes, and none is skipped.
 ///
 /// The sentences of the scenarios about clients and sessions are claims about this server too.
-/// Checks: INV-03, INV-04, INV-05, INV-08, INV-09, INV-14.
 #[test]
 fn every_scenario_passes_on_serve() {
     let results = results(drill(&[]));

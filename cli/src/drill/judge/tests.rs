@@ -94,8 +94,8 @@ fn a_set_before_its_end_is_wrong() {
     accused(&[shows(1, 175)], &publications, &[]);
     publications[1].done = None;
     accused(&[shows(1, 150)], &publications, &[Expectation::Unfinished]);
-    let altered = Record { shown: Shown::Altered(1), ..shows(1, 150) };
-    accused(&[altered], &publications, &[Expectation::Unfinished]);
+    let half = Record { shown: Shown::Half(1), ..shows(1, 150) };
+    accused(&[half], &three(), &[Expectation::Unfinished]);
 }
 
 #[test]

@@ -57,7 +57,9 @@ pub(in crate::drill) enum Shown {
     Nothing,
     /// The chain of the sets with this number.
     Chain(usize),
-    /// A leaf of the drill with another rest of the chain.
+    /// The begin of a chain: its last certificates are missing.
+    Half(usize),
+    /// The leaf of a chain with another rest.
     Altered(usize),
     /// A chain whose key the server does not have: the signature in the handshake is wrong.
     WrongKey(Option<usize>),

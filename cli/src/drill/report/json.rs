@@ -77,6 +77,7 @@ fn record(record: &Record, played: &Played) -> Value {
     let (shown, serial) = match record.shown {
         Shown::Nothing => (None, None),
         Shown::Chain(chain) => (Some("whole"), serial(chain)),
+        Shown::Half(chain) => (Some("half"), serial(chain)),
         Shown::Altered(chain) => (Some("altered"), serial(chain)),
         Shown::WrongKey(chain) => (Some("wrong key"), chain.and_then(serial)),
         Shown::Unknown => (Some("unknown"), None),

@@ -134,7 +134,7 @@ fn class(record: &Record, played: &Played) -> String {
     let invalid = |chain: usize| played.publications.iter().any(|one| one.chain == chain && !one.valid);
     match (&record.shown, &record.outcome) {
         (_, Outcome::Failed(_)) => "failed".to_owned(),
-        (Shown::Altered(_) | Shown::WrongKey(_) | Shown::Unknown, _) => "failed".to_owned(),
+        (Shown::Half(_) | Shown::Altered(_) | Shown::WrongKey(_) | Shown::Unknown, _) => "failed".to_owned(),
         (Shown::Chain(chain), _) if invalid(*chain) => "failed".to_owned(),
         (Shown::Chain(chain), _) if refused => format!("refused r{}", chain % COLOURS),
         (Shown::Chain(chain), _) => format!("s{}", chain % COLOURS),
