@@ -28,7 +28,7 @@ pub(super) enum Layout {
     InPlace,
     /// The same, the key before the chain.
     InPlaceKeyFirst,
-    /// The same, in pieces of 64 bytes.
+    /// The same, in pieces of 128 bytes.
     Pieces,
     /// Each changed file is written under another name and renamed.
     Rename,

@@ -24,7 +24,7 @@ use super::{
         Expectation, Lane, Load, Played, Publication, Record, Scenario, Times, Verdict, Version, Violation,
         Who,
     },
-    publisher::{FileSet, Plan},
+    publisher::{Content, FileSet, Plan},
     records::{Log, PAUSE, connect},
     target::{Process, Server, Target},
 };
@@ -323,6 +323,11 @@ impl<'a> Stage<'a> {
         if !log.reached(2 * super::client::LIMIT, all).await {
             self.violated(Expectation::Completed, "a client gets no end of its handshake".to_owned());
         }
+    }
+
+    /// Notes that all files were removed, so that the next publication writes all of them.
+    pub(super) fn removed(&mut self) {
+        self.on_disk.1.iter_mut().for_each(|(_, content)| *content = Content::Missing);
     }
 
     pub(super) fn files_on_disk(&self) -> &FileSet {

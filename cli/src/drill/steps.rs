@@ -152,6 +152,7 @@ impl Stage<'_> {
         let present = self.files_on_disk().iter().filter(|(_, content)| *content != Content::Missing);
         let ops: Vec<_> = present.map(|(name, _)| Op::Unlink(self.scenario.layout.path(name))).collect();
         self.carry_out(&ops)?;
+        self.removed();
         self.watch(time).await;
         self.publish(&RENEW, true).await
     }

@@ -12,6 +12,17 @@ use crate::{
     testkit::{Authority, PrivateKey, Subject},
 };
 
+/// A key that `openssl genpkey -aes-256-cbc` has encrypted with a passphrase that nobody knows.
+const ENCRYPTED: &str = "\
+-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
+MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAjhAKkfbTwwewICCAAw\n\
+DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEEAWyq3oo0ce6PEwhAJ+e64EgZCy\n\
+FX82jsouWd/RYSFzbCF2m352Kr6T1N3lJGzf4heHUcdxiwlzprX2Q9M+mqBRnYpo\n\
+QhX+qF68YgikFhJrmWUIuLS6cyklgzFQLqBWnX1QBPApuOSrM6g9PPjC5m++0+lL\n\
+V8oGGPbzj/LR0ufRPweRflV+zmddM5qK/FSJMd8qlq4P3IJjdumPgd5Lyv2H720=\n\
+-----END ENCRYPTED PRIVATE KEY-----\n\
+";
+
 const GARBAGE: &[u8] = b"this is neither a certificate nor a key\n";
 
 impl Material {
@@ -72,7 +83,7 @@ impl Material {
             Fault::DirectoryKey => return Content::Directory,
             Fault::DerChain => return Content::Bytes(set.pair.leaf.to_vec()),
             Fault::ForeignKey => PrivateKey::p256().pem(),
-            Fault::EncryptedKey => text.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+            Fault::EncryptedKey => ENCRYPTED.to_owned(),
             Fault::NoEnd => text.replacen("-----END CERTIFICATE-----\n", "", 1),
             Fault::IssuerFirst => {
                 let (leaf, issuer) = text.split_at(text.len() - set.issuer.pem.len());

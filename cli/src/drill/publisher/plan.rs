@@ -45,7 +45,7 @@ pub(in crate::drill) type FileSet = Vec<(&'static str, Content)>;
 const FIXED: Duration = Duration::from_secs(1_700_000_000);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Bytes in a piece.
-const PIECE: usize = 64;
+const PIECE: usize = 128;
 
 impl Times {
     fn modified(self) -> Option<Duration> {

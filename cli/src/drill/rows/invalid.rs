@@ -57,24 +57,21 @@ pub(super) const ROWS: &[Scenario] = &[
         "The intermediate stands before the leaf.",
         once!(IssuerFirst),
     ),
-    fault(
-        "encrypted-key",
-        "RFC 7468 section 11",
-        "The key's section says that it is encrypted.",
-        once!(EncryptedKey),
-    ),
+    fault("encrypted-key", "RFC 7468 section 11", "The key is encrypted.", once!(EncryptedKey)),
     fault(
         "expired-leaf",
         "RFC 5280 section 4.1.2.5",
         "The new leaf has expired, the served one has not.",
         once!(Expired),
-    ),
+    )
+    .advice(),
     fault(
         "leaf-of-tomorrow",
         "RFC 5280 section 4.1.2.5",
         "The new leaf is valid from tomorrow on, the served one is valid.",
         once!(NotYetValid),
-    ),
+    )
+    .advice(),
     fault(
         "missing-key",
         "Kubernetes, a Secret without tls.key",

@@ -97,7 +97,7 @@ pub(super) const ROWS: &[Scenario] = &[
         Publishers,
         "in-pieces",
         "write(2): a writer may need several calls",
-        "Each file is written in pieces of 64 bytes with pauses.",
+        "Each file is written in pieces of 128 bytes with pauses.",
         L::Pieces,
         TWICE,
     ),

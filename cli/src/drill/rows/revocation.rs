@@ -122,7 +122,8 @@ pub(super) const ROWS: &[Scenario] = &[
     fault!(
         "expired-list",
         "RFC 5280 section 5.1.2.5; icinga2#8501: a list expires",
-        "The next list was due an hour ago; the served one is current.",
+        "The next list was due two hours ago; the served one is current.",
         ExpiredList
-    ),
+    )
+    .advice(),
 ];
