@@ -44,7 +44,7 @@ pub(crate) enum Wrong {
     IgnoresLists,
     /// Drops the first connection after each reload.
     FailsOneHandshake,
-    /// Serves the set before to some connections after each reload.
+    /// Serves the set before to some connections, after others were served the new one.
     FallsBack,
     /// Ends at the first invalid set.
     DiesOfInvalidSets,
@@ -194,7 +194,7 @@ impl Server {
         let current = state.instead.clone().unwrap_or_else(|| self.reloader.config());
         match (self.wrong, state.connections) {
             (Wrong::FailsOneHandshake, 1) if state.configs.len() > 1 => None,
-            (Wrong::FallsBack, 2..=6) if state.configs.len() > 1 => {
+            (Wrong::FallsBack, 7..=10) if state.configs.len() > 1 => {
                 Some(Arc::clone(&state.configs[state.configs.len() - 2]))
             }
             (Wrong::KeepsSessions, _) => Some(with_sessions(&mut state, &current, 0)),
@@ -202,7 +202,9 @@ impl Server {
                 let changed = fs::metadata(&self.paths[0]).map_or(0, |found| {
                     found.ino().wrapping_mul(31).wrapping_add_signed(found.ctime_nsec() ^ found.ctime())
                 });
-                Some(with_sessions(&mut state, &current, changed))
+                // A change of trust ends sessions all the same.
+                let generation = self.reloader.current().generation;
+                Some(with_sessions(&mut state, &current, changed ^ generation))
             }
             _ => Some(current),
         }
