@@ -8,6 +8,8 @@ pub mod clients {}
 pub mod binary {}
 #[doc = include_str!("drill.md")]
 pub mod drill {}
+#[doc = include_str!("peers.md")]
+pub mod peers {}
 #[doc = include_str!("design.md")]
 pub mod design {}
 #[doc = include_str!("invariants.md")]
