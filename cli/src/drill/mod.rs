@@ -49,12 +49,12 @@ pub(crate) struct Args {
     /// Count skipped scenarios, and those that are advice, as failures
     #[arg(long)]
     strict: bool,
-    /// The server to drill, a shell command that stays in the foreground, with {cert}, {key}, {port}
-    /// and perhaps {ca}, {crl} and {dir}
+    /// The server to drill: a shell command that stays in the foreground, with {cert}, {key} and
+    /// {port}, and perhaps {ca}, {crl} and {dir}
     ///
     /// It has to listen on 127.0.0.1 and to answer `GET /` by HTTP/1.1. With {ca} it has to demand
-    /// client certificates, and with {crl} to check revocation. {dir} is a directory of the scenario
-    /// alone. Without this argument `serve` is drilled.
+    /// client certificates, and with {crl} to check revocation. {dir} is a directory of the
+    /// scenario alone. Without this argument `serve` is drilled.
     #[arg(long, value_name = "CMD", conflicts_with = "connect")]
     server: Option<String>,
     /// Tell the server of each change: `sighup`, or a shell command with the same placeholders and
@@ -79,7 +79,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Scenarios at a time
-    #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", default_value = "12")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
 }
 

@@ -140,8 +140,8 @@ impl Layout {
     }
 
     /// Returns the steps of update `number` (the first publication is 1), which replaces `old` and
-    /// its number. Publishers of single files leave alone those that do not change, except that they
-    /// write all where none changes.
+    /// its number. Publishers of single files leave alone those that do not change, except that
+    /// they write all where none changes.
     pub(super) fn update(
         self,
         number: usize,

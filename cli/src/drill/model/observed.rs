@@ -137,7 +137,8 @@ impl Played {
         }
     }
 
-    /// Returns the longest time from the end of a publication to the first handshake that showed it.
+    /// Returns the longest time from the end of a publication to the first handshake that showed
+    /// it.
     pub(in crate::drill) fn slowest(&self) -> Option<Duration> {
         let times =
             self.publications.iter().skip(1).filter_map(|one| Some(one.seen?.saturating_sub(one.done?)));
