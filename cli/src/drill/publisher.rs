@@ -92,13 +92,7 @@ impl Layout {
         let mut ops = Vec::new();
         match self {
             Self::Kubelet | Self::LinkedVolume => {
-                let dir = self.volume();
-                ops.extend([mkdir(dir)]);
-                ops.extend(fill(&stamp(dir, 1), files));
-                ops.push(Op::Symlink("..1".into(), Path::new(dir).join("..data")));
-                let inside =
-                    |name| Op::Symlink(Path::new("..data").join(name), Path::new(dir).join::<&str>(name));
-                ops.extend(names().map(inside));
+                ops = first_volume(self.volume(), files);
                 if self == Self::LinkedVolume {
                     ops.push(mkdir("etc"));
                     ops.extend(names().map(|name| link(Path::new("../csi").join(name), name)));
@@ -283,6 +277,17 @@ impl Layout {
             }
         }
     }
+}
+
+/// Returns the steps that make a volume: a directory of the files, the link to it, and a link for
+/// each name.
+fn first_volume(dir: &str, files: &FileSet) -> Vec<Op> {
+    let at = |name: &str| Path::new(dir).join(name);
+    let mut ops = vec![Op::Mkdir(dir.into())];
+    ops.extend(fill(&stamp(dir, 1), files));
+    ops.push(Op::Symlink("..1".into(), at("..data")));
+    ops.extend(files.iter().map(|(name, _)| Op::Symlink(Path::new("..data").join(name), at(name))));
+    ops
 }
 
 fn stamp(dir: &str, number: usize) -> PathBuf {
