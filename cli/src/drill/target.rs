@@ -2,7 +2,7 @@
 
 use std::{
     env, fs, io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
@@ -81,10 +81,11 @@ impl Target {
 
     /// Starts the server of a scenario, whose files lie in `root`.
     pub(super) fn start(&self, root: &Path, layout: Layout, files: Files) -> Result<Process, Failure> {
-        let values = Values { root: root.to_owned(), layout, port: free_port()? };
+        let (port, reserved) = free_port()?;
+        let values = Values { root: root.to_owned(), layout, port };
         let mut command = match &self.server {
             Server::Running { address, .. } => {
-                return Ok(Process { child: None, address: *address, values });
+                return Ok(Process { child: None, address: *address, values, _reserved: reserved });
             }
             Server::Own => values.own(files)?,
             Server::Command(template) => values.shell(&format!("exec {template}"), None),
@@ -92,7 +93,8 @@ impl Target {
         let log = fs::File::create(values.log())?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let child = command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
-        Ok(Process { child: Some(child), address: ([127, 0, 0, 1], values.port).into(), values })
+        let address = ([127, 0, 0, 1], port).into();
+        Ok(Process { child: Some(child), address, values, _reserved: reserved })
     }
 }
 
@@ -105,15 +107,19 @@ fn files_of(command: &str) -> Files {
     }
 }
 
-/// Returns a port on which nobody listens. Scenarios that run beside each other get different ones.
-fn free_port() -> io::Result<u16> {
+/// Returns a port on which nobody listens, and its reservation.
+///
+/// The UDP port of that number is the reservation: scenarios of this drill and of others that run
+/// beside it pass it over, and the server can have the TCP port.
+fn free_port() -> io::Result<(u16, UdpSocket)> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in PORTS {
         // Two drills at a time begin at different ports.
         let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add((process::id() % 9_973) as u16);
         let port = PORTS.start + offset % (PORTS.end - PORTS.start);
+        let Ok(reserved) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
+            return Ok((port, reserved));
         }
     }
     Err(io::Error::new(io::ErrorKind::AddrInUse, "no port between 20000 and 30000 is free"))
@@ -173,6 +179,7 @@ pub(super) struct Process {
     child: Option<Child>,
     pub(super) address: SocketAddr,
     values: Values,
+    _reserved: UdpSocket,
 }
 
 impl Process {
