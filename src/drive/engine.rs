@@ -15,34 +15,30 @@ use std::{
 };
 
 use crate::{
-    build::{Build, Built, Context, InitialBuild},
-    clock::{Clock, Now},
+    build::{Build, Built, Context},
+    clock::Now,
     decide::{
-        file_set::{Cause, FileSet, InitialSettle, RunQueue},
-        machine::{Answer, Effect, Input, Notice, ReadOutcome, Timing, Verdict},
+        file_set::{Cause, FileSet, RunQueue},
+        machine::{Answer, Effect, Input, Machine, Notice, ReadOutcome, Verdict},
     },
     drive::shared::{Ask, Drive, Reload, Shared},
     fs::Fs,
     probe::Probe,
-    read::{
-        snapshot::{PathSet, Snapshot},
-        walk::Walk,
-    },
+    read::snapshot::Snapshot,
     report::{
-        error::{Error, Layer, Warning, drop_payload},
+        error::{Error, Layer, drop_payload},
         event::{self, Event},
-        expiry::{Expiry, Thresholds},
         status::{Progress, Status},
     },
     sync::Arc,
-    watch::{Armed, Hinted, MakeWatcher, Watch},
+    watch::{Hinted, MakeWatcher, Watch},
 };
 
+mod load;
 mod state_hash;
-
-/// Changes of the watch plan after which one step stops following them. The file set is then hinted
-/// at again, so the next step continues soon and without an event.
-const ARM_LIMIT: usize = 8;
+mod watching;
+pub(crate) use load::InitialLoad;
+use watching::FailedWatcher;
 
 /// Everything from the files to the published value.
 pub(crate) struct Engine<F: Fs, B: Build, P: Probe = ()> {
@@ -85,96 +81,7 @@ struct Running {
     each: bool,
 }
 
-/// A watcher that ended by itself.
-struct FailedWatcher {
-    why: Error,
-    /// Set once its end counts as a fault. That is reported before another watcher is made.
-    noted: bool,
-    /// Earliest time at which the watcher may be recreated, in monotonic time.
-    until: Duration,
-    /// The pause that led to that time.
-    pause: Duration,
-}
-
-/// The results of the first load.
-pub(crate) struct InitialLoad<F: Fs, B: Build, P: Probe> {
-    pub(crate) engine: Engine<F, B, P>,
-    pub(crate) whole: InitialBuild<B::Value>,
-    pub(crate) now: Now,
-    pub(crate) progress: Progress,
-}
-
 impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
-    /// Loads all file sets for the first time: synchronous and strict. [`InitialSettle::take_snapshot`] defines
-    /// when a file set is stable.
-    pub(crate) fn load(
-        (fs, probe): (F, P),
-        sets: Vec<PathSet>,
-        mut build: B,
-        clock: &dyn Clock,
-        timing: Timing,
-        make_watcher: Option<MakeWatcher>,
-        thresholds: Thresholds,
-    ) -> Result<InitialLoad<F, B, P>, Error> {
-        let start = clock.now().mono;
-        let mut starting: Vec<_> = sets.iter().map(|_| InitialSettle::Unstable(None)).collect();
-        loop {
-            let mut pause: Option<Duration> = None;
-            for (set, paths) in starting.iter_mut().zip(&sets) {
-                let wait = set.take_snapshot(&fs, paths, clock, &timing, start)?;
-                pause = pause.into_iter().chain(wait).min();
-            }
-            match pause {
-                Some(pause) => {
-                    state_hash::keep_starting(&probe, (start, pause), &starting);
-                    clock.sleep(pause);
-                }
-                None => break,
-            }
-        }
-        let now = clock.now();
-        let still = starting.into_iter().filter_map(|set| match set {
-            InitialSettle::Stable(set) => Some(set),
-            InitialSettle::Unstable(_) => None,
-        });
-        let still: Vec<_> = still.collect();
-        let files: Vec<_> = still.iter().map(|set| set.files.clone()).collect();
-        let whole = caught(|| build.first(&files, now.wall))?;
-        let count = sets.len() as u64;
-        let expiry = Expiry::new(thresholds);
-        let file_sets: Vec<_> = sets
-            .into_iter()
-            .zip(still)
-            .map(|(paths, set)| FileSet::new(paths, set, timing, expiry.clone()))
-            .collect();
-        let mut engine = Self {
-            fs,
-            probe,
-            build,
-            read: Cell::new(now),
-            make_watcher,
-            watch: None,
-            watch_made: now.mono,
-            failed_watcher: None,
-            queue: RunQueue::new(file_sets.len()),
-            sets: file_sets,
-            wake: None,
-            faults: BTreeMap::new(),
-            degraded: None,
-            asked: BTreeSet::new(),
-            answers: BTreeMap::new(),
-            last_snapshot: now.wall,
-            snapshots: count,
-            builds: count,
-            directories: BTreeMap::new(),
-            running: Running::default(),
-        };
-        let numbered = engine.sets.iter().enumerate();
-        numbered.for_each(|(number, set)| engine.queue.note(number, set, now));
-        let progress = Progress::new(now, timing.poll, Duration::ZERO);
-        Ok(InitialLoad { engine, whole, now, progress })
-    }
-
     /// Reads the clock, as [`Shared::now`].
     fn now(&self, shared: &Shared<B::Value>) -> Now {
         let now = shared.now(self.read.get());
@@ -212,11 +119,8 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             let answer = match effect {
                 Effect::TakeSnapshot => {
                     let seen = self.take_snapshot(shared, set, now);
-                    let began = std::mem::replace(&mut now, self.now(shared));
-                    self.note_difference(set, &seen, now.wall);
-                    // Noted at once: the build and the callbacks that follow may hang.
-                    let poll = self.sets[set].machine.poll();
-                    shared.lock().progress = Progress::new(now, poll, now.mono.saturating_sub(began.mono));
+                    let began = mem::replace(&mut now, self.now(shared));
+                    self.note_snapshot(shared, set, &seen, [began, now]);
                     Input::SnapshotTaken(seen)
                 }
                 Effect::Build(_) => {
@@ -230,13 +134,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                         now = self.now(shared);
                         continue;
                     }
-                    // The rejection that was reported still stands, and a later start has to know
-                    // it. So the machine goes back to its state before the publication.
-                    if let Some(unpublished) = unpublished {
-                        self.sets[set].machine = unpublished;
-                    }
-                    self.give_up_asked();
-                    shared.answer(&Reload::Stopped, |status| self.write_status(status, set));
+                    self.take_back(shared, set, unpublished);
                     return now;
                 }
                 Effect::Report(notice) => {
@@ -261,6 +159,17 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             self.update_status(shared, set);
         }
         now
+    }
+
+    /// Takes back the decision to publish, which a stop came before. The rejection that was reported
+    /// still stands, and a later start has to know it. So the machine goes back to its state before
+    /// the publication.
+    fn take_back(&mut self, shared: &Shared<B::Value>, set: usize, before: Option<Machine<Cause>>) {
+        if let Some(before) = before {
+            self.sets[set].machine = before;
+        }
+        self.give_up_asked();
+        shared.answer(&Reload::Stopped, |status| self.write_status(status, set));
     }
 
     /// Records the answer of one file set, and returns the answer of all once the last one has
@@ -301,69 +210,20 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         self.answers.clear();
     }
 
-    /// Takes a snapshot and arms the watch for it; repeats both while that changes the watch plan.
-    /// First arm, then read: a change in between shows in the next snapshot.
-    fn take_snapshot(&mut self, shared: &Shared<B::Value>, set: usize, now: Now) -> ReadOutcome<Cause> {
-        // A panic in a snapshot costs a retry, not the driver: the build's comparison and the
-        // watcher are callers' code.
-        let seen = caught(|| {
-            // A snapshot is the last effect of a step, so no other effect is pending.
-            self.keep(shared, &());
-            let mut snapshot = self.sets[set].snapshot(&self.fs);
-            let mut fault = self.faults.get(&set).cloned();
-            let mut never_watched = None;
-            for attempt in 1.. {
-                let Some(armed) = self.arm(shared, set, &snapshot.walk) else {
-                    return Ok(self.compare(set, snapshot));
-                };
-                // A new fault takes a second snapshot: the directory may not be on the way any
-                // more, and then it need not be watched.
-                let news = armed.fault.is_some() && armed.fault != fault;
-                fault = armed.fault;
-                if !armed.new && !news && armed.gone.is_none() {
-                    break;
-                }
-                if attempt == 1 {
-                    never_watched = armed.gone;
-                } else if never_watched != armed.gone {
-                    never_watched = None;
-                }
-                if attempt > ARM_LIMIT {
-                    match never_watched {
-                        // Every snapshot finds the directory and no attempt can watch it. The
-                        // directory is polled instead, since the loop would otherwise never end.
-                        Some(dir) => {
-                            fault = Some(
-                                Error::new(
-                                    Layer::Watch,
-                                    "each snapshot finds the directory, but it cannot be watched",
-                                )
-                                .at(dir),
-                            )
-                        }
-                        // The directories of this snapshot are armed, but may have changed before
-                        // that.
-                        None => self.queue.hint(set),
-                    }
-                    break;
-                }
-                self.keep(shared, &(attempt, &fault, &never_watched));
-                snapshot = self.sets[set].snapshot(&self.fs);
-            }
-            self.watching(shared, set, now, fault);
-            if let Some(failed) = &mut self.failed_watcher {
-                failed.noted = true;
-            }
-            Ok(self.compare(set, snapshot))
-        });
-        seen.unwrap_or_else(|error| ReadOutcome::Failed(error.into()))
-    }
-
-    /// Records a snapshot that ended at `wall`.
-    fn note_difference(&mut self, set: usize, seen: &ReadOutcome<Cause>, wall: Duration) {
+    /// Records a snapshot that began and ended at these times.
+    fn note_snapshot(
+        &mut self,
+        shared: &Shared<B::Value>,
+        set: usize,
+        seen: &ReadOutcome<Cause>,
+        [began, now]: [Now; 2],
+    ) {
         self.snapshots += 1;
-        self.last_snapshot = wall;
-        self.sets[set].note_difference(*seen == ReadOutcome::Served, wall);
+        self.last_snapshot = now.wall;
+        self.sets[set].note_difference(*seen == ReadOutcome::Served, now.wall);
+        // Noted at once: the build and the callbacks that follow may hang.
+        let poll = self.sets[set].machine.poll();
+        shared.lock().progress = Progress::new(now, poll, now.mono.saturating_sub(began.mono));
     }
 
     fn compare(&mut self, set: usize, snapshot: Snapshot) -> ReadOutcome<Cause> {
@@ -439,119 +299,6 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         status.snapshots = self.snapshots;
         status.builds = self.builds;
         status.directories = self.directories.values().copied().max().unwrap_or_default();
-    }
-
-    /// Watches the directories of a walk. Returns `None` without a worker, when nothing is watched.
-    fn arm(&mut self, shared: &Shared<B::Value>, set: usize, walk: &Walk) -> Option<Armed> {
-        let wake = Weak::clone(self.wake.as_ref()?);
-        let unwatched = |fault| Some(Armed { fault: Some(fault), ..Armed::default() });
-        let watch = match &mut self.watch {
-            Some(watch) => watch,
-            none => {
-                let now = shared.now(self.read.get());
-                self.read.set(now);
-                let now = now.mono;
-                if let Some(failed) =
-                    self.failed_watcher.as_ref().filter(|failed| !failed.noted || now < failed.until)
-                {
-                    return unwatched(failed.why.clone());
-                }
-                let hint = move || {
-                    if let Some(shared) = wake.upgrade() {
-                        shared.hint();
-                    }
-                };
-                let made = match &mut self.make_watcher {
-                    Some(make) => Watch::new(make, hint),
-                    None => Err(Error::new(
-                        Layer::Watch,
-                        "no watcher is configured, or the feature `notify` is off",
-                    )),
-                };
-                match made {
-                    Ok(watch) => {
-                        self.watch_made = now;
-                        none.insert(watch)
-                    }
-                    Err(error) => return unwatched(error),
-                }
-            }
-        };
-        let armed = watch.arm(set, &walk.dirs);
-        if let Some(why) = watch.end() {
-            self.drop_failed_watcher(shared, set, why.clone());
-            return unwatched(why);
-        }
-        armed.others.iter().for_each(|other| self.queue.hint(*other));
-        let denied = watch.denied();
-        let news = {
-            let state = &mut *shared.lock();
-            for dir in &armed.unwatched {
-                state.watched.remove(dir);
-            }
-            state.watched.extend(armed.watched.iter().cloned());
-            let known = std::mem::replace(&mut state.status.unwatched, denied.iter().cloned().collect());
-            denied.iter().filter(|dir| !known.contains(dir)).cloned().collect::<Vec<_>>()
-        };
-        for dir in news {
-            let why = "the directory may be searched but not read, so it cannot be watched: the next poll \
-                       finds its changes";
-            shared.report(Event::Warning { warning: Warning::new(Layer::Watch, why).at(dir) });
-        }
-        Some(armed)
-    }
-
-    /// Drops a watcher that has ended. Where it has lived for less than a poll interval, the next
-    /// one is made after twice the last pause, at most a poll interval.
-    ///
-    /// The given file set has met the end. All others count as unwatched as well, until each has
-    /// armed the next watcher.
-    fn drop_failed_watcher(&mut self, shared: &Shared<B::Value>, set: usize, why: Error) {
-        self.watch = None;
-        let now = self.now(shared);
-        let timing = self.sets[0].machine.timing();
-        let lived = now.mono.saturating_sub(self.watch_made) >= timing.poll;
-        let last = self.failed_watcher.take().filter(|_| !lived).map(|failed| failed.pause);
-        let pause = last.map_or(timing.retry, |last| last.saturating_mul(2).min(timing.poll));
-        for other in (0..self.sets.len()).filter(|other| *other != set) {
-            self.faults.insert(other, why.clone());
-            self.sets[other].machine.step(now, Input::Watching(false));
-            self.queue.note(other, &self.sets[other], now);
-        }
-        self.failed_watcher = Some(FailedWatcher { why, noted: false, until: now.mono + pause, pause });
-        let state = &mut *shared.lock();
-        state.watched.clear();
-        state.status.unwatched.clear();
-    }
-
-    /// Records whether everything is watched, and reports a change of that.
-    fn watching(&mut self, shared: &Shared<B::Value>, set: usize, now: Now, fault: Option<Error>) {
-        let watching = fault.is_none();
-        match fault {
-            Some(fault) => drop(self.faults.insert(set, fault)),
-            None => drop(self.faults.remove(&set)),
-        }
-        // Only a file set with a fault polls faster.
-        self.sets[set].machine.step(now, Input::Watching(watching));
-        let event = match (&mut self.degraded, self.faults.values().next().cloned()) {
-            // Reported once, whatever other fault follows before all faults are over. The status
-            // keeps one reason that stands.
-            (Some((known, _)), Some(error)) => {
-                *known = error;
-                return;
-            }
-            (None, Some(error)) => {
-                self.degraded = Some((error.clone(), self.now(shared).wall));
-                Event::Degraded { error }
-            }
-            (Some(_), None) => {
-                self.degraded = None;
-                Event::Restored
-            }
-            (None, None) => return,
-        };
-        self.update_status(shared, set);
-        shared.report(event);
     }
 
     /// Steps the file set that was hinted at first, then the one that is due first.

@@ -27,10 +27,13 @@ use crate::{
 };
 
 mod driving;
+mod observers;
 mod state_hash;
 mod waiting;
 
 pub use driving::{ManualReload, Next, WorkerLoop};
+use observers::LateObserver;
+pub(crate) use observers::Observers;
 pub(crate) use waiting::Waiting;
 
 /// The outcome of a manual reload.
@@ -49,36 +52,6 @@ pub enum Reload {
     Queued,
     /// The reloader was stopped: nothing was published for this reload, and nothing is any more.
     Stopped,
-}
-
-type Observer<T> = Box<dyn Fn(&T) + Send + Sync>;
-
-/// The callbacks for events and publications.
-pub(crate) struct Observers<T> {
-    pub(crate) events: Vec<Observer<Event>>,
-    pub(crate) publications: Vec<Observer<Arc<Published<T>>>>,
-}
-
-impl<T> Default for Observers<T> {
-    fn default() -> Self {
-        Self { events: Vec::new(), publications: Vec::new() }
-    }
-}
-
-/// An observer of publications that was added after the load.
-struct LateObserver<T> {
-    call: Observer<Arc<Published<T>>>,
-    deliveries: Mutex<Deliveries<T>>,
-}
-
-/// The calls of one observer, and the value that waits for it.
-struct Deliveries<T> {
-    /// A thread calls the observer.
-    running: bool,
-    /// The latest generation that the observer was called with.
-    last: u64,
-    /// The latest value that came while a call ran.
-    pending: Option<Arc<Published<T>>>,
 }
 
 /// The engine as an object, so that all other code is generic over the value only.
@@ -275,20 +248,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
             let generation = state.status.generation + 1;
             let published = Arc::new(Published::new(generation, value));
             let old = self.cell.swap(Arc::clone(&published));
-            let status = &mut state.status;
-            status.generation = generation;
-            status.served_since = now.wall;
-            let name = status.name_of(set);
-            let own = &mut status.sets[set];
-            (own.generation, own.served_since) = (generation, now.wall);
-            let old_leaf = std::mem::replace(&mut own.leaf, leaf.clone());
-            own.refused = None;
-            own.deferred_until = None;
-            own.differs_since = None;
-            own.expiring = None;
+            let mut events = vec![note_published(&mut state.status, set, leaf, now, recovered)];
             let mut wakers = std::mem::take(&mut state.wakers);
-            let publication = Event::Published { generation, old: old_leaf, new: leaf, recovered, set: name };
-            let mut events = vec![publication];
             if let Some(TrustReduction { epoch, removed: lost }) = reduction {
                 state.status.trust_reduced = Some(generation);
                 wakers.append(&mut state.draining);
@@ -311,51 +272,6 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
         events.iter().for_each(|event| self.observe(event));
         true
-    }
-
-    /// Adds an observer of publications and calls it with the served value.
-    pub(crate) fn on_publish(&self, call: impl Fn(&Arc<Published<T>>) + Send + Sync + 'static) {
-        // It counts as running, so that the driver leaves its publications to this thread.
-        let deliveries = Mutex::new(Deliveries { running: true, last: 0, pending: None });
-        let observer = Arc::new(LateObserver { call: Box::new(call), deliveries });
-        // First the list, then the cell, so that no publication is missed between the two.
-        lock(&self.late).push(Arc::clone(&observer));
-        self.call_late(&observer, self.cell.load());
-    }
-
-    /// Calls a late observer with a value. While another thread calls it, that thread goes on with
-    /// the latest value that came meanwhile: one waits at most, however long a call lasts (INV-12).
-    fn deliver(&self, observer: &LateObserver<T>, published: &Arc<Published<T>>) {
-        let mut deliveries = lock(&observer.deliveries);
-        if std::mem::replace(&mut deliveries.running, true) {
-            let skipped = deliveries.pending.replace(Arc::clone(published));
-            drop(deliveries);
-            self.discard(skipped);
-        } else {
-            drop(deliveries);
-            self.call_late(observer, Arc::clone(published));
-        }
-    }
-
-    /// Calls an observer that counts as running, until nothing waits for it.
-    fn call_late(&self, observer: &LateObserver<T>, mut next: Arc<Published<T>>) {
-        loop {
-            let last = {
-                let last = &mut lock(&observer.deliveries).last;
-                std::mem::replace(last, next.generation.max(*last))
-            };
-            if next.generation > last {
-                self.guard("a callback for a publication", || (observer.call)(&next));
-            }
-            self.discard(next);
-            let mut deliveries = lock(&observer.deliveries);
-            let Some(later) = deliveries.pending.take() else {
-                deliveries.running = false;
-                return;
-            };
-            drop(deliveries);
-            next = later;
-        }
     }
 
     /// Records that a driver or a manual reload sees to reloading.
@@ -406,14 +322,6 @@ impl<T: Send + Sync + 'static> Shared<T> {
         self.observe(&event);
     }
 
-    fn observe(&self, event: &Event) {
-        #[cfg(feature = "tracing")]
-        self.guard("a subscriber of `tracing`", || crate::report::trace::emit(event));
-        for observer in &self.observers.events {
-            self.guard("a callback for an event", || observer(event));
-        }
-    }
-
     /// Wakes tasks. A waker is the caller's code, as a callback is.
     fn wake(&self, wakers: BTreeMap<u64, Waker>) {
         for waker in wakers.into_values() {
@@ -459,4 +367,20 @@ impl<T: Send + Sync + 'static> Shared<T> {
         drop(state);
         self.notify();
     }
+}
+
+/// Records the next generation, which this file set has changed. Returns the event that reports it.
+fn note_published(status: &mut Status, set: usize, leaf: Option<Leaf>, now: Now, recovered: bool) -> Event {
+    status.generation += 1;
+    status.served_since = now.wall;
+    let generation = status.generation;
+    let name = status.name_of(set);
+    let own = &mut status.sets[set];
+    (own.generation, own.served_since) = (generation, now.wall);
+    let old = std::mem::replace(&mut own.leaf, leaf.clone());
+    own.refused = None;
+    own.deferred_until = None;
+    own.differs_since = None;
+    own.expiring = None;
+    Event::Published { generation, old, new: leaf, recovered, set: name }
 }

@@ -21,6 +21,11 @@ fn listed() -> Vec<String> {
     names.filter(|name| !name.starts_with('[') && name != "page" && name != "module").collect()
 }
 
+/// Returns whether a file of `src` has unit tests only.
+fn is_unit_test(path: &Path) -> bool {
+    path.ends_with("tests.rs") || path.parent().is_some_and(|dir| dir.ends_with("tests"))
+}
+
 #[test]
 fn the_map_has_a_line_for_each_module() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -30,7 +35,7 @@ fn the_map_has_a_line_for_each_module() {
         if path.is_dir() {
             let inside = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
             open.extend(inside.filter(|path| !elsewhere.contains(path)));
-        } else if !path.ends_with("tests.rs") {
+        } else if !is_unit_test(&path) {
             let module = path.strip_prefix(&src).unwrap().with_extension("").display().to_string();
             modules.insert(module.trim_end_matches("/mod").to_owned());
         }
@@ -89,7 +94,7 @@ fn each_folder_uses_only_those_above_it() {
         let Some(own) = file.iter().next().and_then(|top| place(top.to_str().unwrap())) else { continue };
         let text = fs::read_to_string(&path).unwrap();
         // Unit tests may use everything.
-        let code = if path.ends_with("tests.rs") { "" } else { text.split("mod tests {").next().unwrap() };
+        let code = if is_unit_test(&path) { "" } else { text.split("mod tests {").next().unwrap() };
         let code: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         let code = code.join("\n");
         for (at, door) in code.match_indices("crate::") {

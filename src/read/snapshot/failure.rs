@@ -1,0 +1,154 @@
+//! The reasons why an attempt reads nothing.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use crate::report::error::{Error, Layer, SystemError};
+
+/// The reason why an attempt read nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The files changed while they were read; another attempt may succeed.
+    Torn {
+        /// The path that changed.
+        at: PathBuf,
+        /// The observation that shows the change, in words.
+        why: String,
+    },
+    /// The path cannot be read as it is.
+    Unreadable {
+        /// The path of the set.
+        path: PathBuf,
+        /// The entry on the way there that could not be read.
+        at: PathBuf,
+        /// The reason, in words.
+        why: String,
+        /// The system's error, where there is one.
+        source: Option<SystemError>,
+    },
+}
+
+impl Failure {
+    /// Returns whether trying again at once makes sense.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        matches!(self, Self::Torn { .. })
+    }
+
+    /// Keeps the first failure until the other paths are walked; a torn attempt ends at once.
+    pub(super) fn noted(self, first: &mut Option<Self>) -> Result<(), Self> {
+        if self.is_torn() {
+            return Err(self);
+        }
+        first.get_or_insert(self);
+        Ok(())
+    }
+
+    /// Makes the error for files that do not move, so that they cannot be read as they are.
+    pub fn for_good(self) -> Error {
+        match self {
+            Self::Torn { at, why } => Error::new(Layer::Read, why).at(at),
+            Self::Unreadable { .. } => self.into(),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Torn { at, .. } => {
+                Self::new(Layer::Changing, "the files changed while they were read").at(at)
+            }
+            Failure::Unreadable { path, at, why, source } => {
+                let way = if path == at { String::new() } else { format!(" (at {})", at.display()) };
+                Self::new(Layer::Read, why + &way).at(path).with_source(source)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Error::from(self.clone()).fmt(f)
+    }
+}
+
+/// A failure at one entry, before it is known which path of the set was being resolved.
+pub(super) enum EntryError {
+    Torn(PathBuf, String),
+    Fault(PathBuf, String, Option<SystemError>),
+}
+
+impl EntryError {
+    /// Makes the fault of an entry that is not as it should be.
+    pub(super) fn fault(at: impl Into<PathBuf>, why: impl Into<String>) -> Self {
+        Self::Fault(at.into(), why.into(), None)
+    }
+
+    /// Makes the fault of an entry at which a call failed.
+    pub(super) fn failed(at: impl Into<PathBuf>, verb: &str, error: io::Error) -> Self {
+        Self::Fault(at.into(), describe(verb, &error), Some(error.into()))
+    }
+
+    /// Makes the failure of this path.
+    pub(super) fn of(self, path: &Path) -> Failure {
+        match self {
+            Self::Torn(at, why) => Failure::Torn { at, why },
+            Self::Fault(at, why, source) => Failure::Unreadable { path: path.to_owned(), at, why, source },
+        }
+    }
+}
+
+/// Makes the failure of an entry that differs at its second lookup.
+pub(super) fn moved(at: &Path) -> Failure {
+    Failure::Torn { at: at.to_owned(), why: "replaced between two lookups".to_owned() }
+}
+
+/// Makes the failure of a name that was there a moment ago. If it is gone or of another kind now,
+/// the set is moving.
+pub(super) fn gone_or_fault(path: &Path, verb: &str, error: io::Error) -> EntryError {
+    use io::ErrorKind::{
+        InvalidInput, NotADirectory, NotFound, ResourceBusy, StaleNetworkFileHandle, WouldBlock,
+    };
+    match error.kind() {
+        // Windows reports a file that its publisher keeps to itself meanwhile as busy. A file with
+        // a lease (fcntl(2)) would block until its holder, which this open has notified, has given
+        // the lease back.
+        NotFound | NotADirectory | InvalidInput | ResourceBusy | StaleNetworkFileHandle | WouldBlock => {
+            EntryError::Torn(path.to_owned(), format!("found, but {}", describe(verb, &error)))
+        }
+        _ => EntryError::failed(path, verb, error),
+    }
+}
+
+/// Makes the failure of a magic link that the system does not follow.
+pub(super) fn not_followed(path: &Path, error: io::Error) -> EntryError {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    match gone_or_fault(path, "follow the link", error) {
+        EntryError::Fault(at, why, source) if denied => {
+            let hint = "links of another process take the rights of its user, or CAP_SYS_PTRACE";
+            EntryError::Fault(at, format!("{why}: {hint}"), source)
+        }
+        stop => stop,
+    }
+}
+
+/// Makes the failure of a path that this walk has followed to its end, and that the system does not
+/// follow.
+pub(super) fn not_reached(path: &Path, error: io::Error) -> EntryError {
+    match gone_or_fault(path, "follow the path as the system does", error) {
+        EntryError::Fault(at, why, source) => {
+            let hint = "perhaps it leads through a link of another user in a sticky directory \
+                        (fs.protected_symlinks), or through a link on a mount with nosymfollow";
+            EntryError::Fault(at, format!("{why}: {hint}"), source)
+        }
+        stop => stop,
+    }
+}
+
+fn describe(verb: &str, error: &io::Error) -> String {
+    format!("cannot {verb}: {error}")
+}
