@@ -47,20 +47,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             let mut waiting = Waiting::new(&shared);
             let mut ended =
                 |cx: &mut Context<'_>| waiting.poll(cx.waker(), |state| (!runs(state)).then_some(()));
-            let unasked = {
-                let mut asked = pin!(shutdown.wait_for(|stop| *stop));
-                poll_fn(|cx| {
-                    if ended(cx).is_ready() {
-                        return Poll::Ready(true);
-                    }
-                    match asked.as_mut().poll(cx) {
-                        Poll::Ready(asked) => Poll::Ready(asked.is_err()),
-                        Poll::Pending => Poll::Pending,
-                    }
-                })
-                .await
-            };
-            if unasked {
+            if !is_asked(&mut shutdown, &mut ended).await {
                 // A stopped driver no longer watches, though it may not have ended.
                 let watches = |state: &State<T>| runs(state) && !state.stopped;
                 if watches(&shared.lock()) {
@@ -104,6 +91,25 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             Err(error) => Reload::Refused(no_thread("a manual reload", error)),
         }
     }
+}
+
+/// Waits until `shutdown` turns true. Returns `false` where its sender is dropped, or the worker
+/// ends, before that.
+async fn is_asked(
+    shutdown: &mut watch::Receiver<bool>,
+    ended: &mut impl FnMut(&mut Context<'_>) -> Poll<()>,
+) -> bool {
+    let mut asked = pin!(shutdown.wait_for(|stop| *stop));
+    poll_fn(|cx| {
+        if ended(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        match asked.as_mut().poll(cx) {
+            Poll::Ready(asked) => Poll::Ready(asked.is_ok()),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Runs `work` on a thread of its own and waits for it without blocking the executor.

@@ -120,41 +120,12 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
     let dated = matches!(tbs.0.first(), Some(&(UTC_TIME | GENERALIZED_TIME)));
     let next_update = if dated { Some(der::time(&mut tbs)?) } else { None };
     // 4.
-    let (mut revoked, mut on_hold) = (Vec::new(), Vec::new());
-    if let Some(entries) = tbs.read_if(SEQUENCE) {
-        let mut entries = Reader(entries);
-        while !entries.0.is_empty() {
-            let mut entry = Reader(entries.read(SEQUENCE)?);
-            let serial = entry.read(INTEGER).filter(|serial| !serial.is_empty())?;
-            der::time(&mut entry)?;
-            let reason = entry.read_if(SEQUENCE).and_then(|extensions| der::extension_of(extensions, REASON));
-            entry.end()?;
-            revoked.push(serial);
-            on_hold.extend((reason == Some(CERTIFICATE_HOLD)).then_some(serial));
-        }
-    }
+    let (revoked, on_hold) = entries(tbs.read_if(SEQUENCE).unwrap_or_default())?;
     // 5.
-    let (mut number, mut key_identifier, mut scope) = (None, None, None);
-    if let Some(explicit) = tbs.read_if(EXTENSIONS) {
-        let mut explicit = Reader(explicit);
-        let mut extensions = Reader(explicit.read(SEQUENCE)?);
-        explicit.end()?;
-        while !extensions.0.is_empty() {
-            let mut extension = Reader(extensions.read(SEQUENCE)?);
-            let id = extension.read(OID)?;
-            extension.read_if(BOOLEAN);
-            let value = extension.read(OCTETS)?;
-            extension.end()?;
-            if id == CRL_NUMBER {
-                number = Some(Reader(value).read(INTEGER).filter(|number| !number.is_empty())?);
-            } else if id == AUTHORITY_KEY_IDENTIFIER {
-                key_identifier =
-                    Reader(value).read(SEQUENCE).and_then(|parts| Reader(parts).read_if(KEY_IDENTIFIER));
-            } else if id == ISSUING_DISTRIBUTION_POINT {
-                scope = Some(value);
-            }
-        }
-    }
+    let Extensions { number, key_identifier, scope } = match tbs.read_if(EXTENSIONS) {
+        Some(explicit) => extensions(explicit)?,
+        None => Extensions::default(),
+    };
     tbs.end()?;
     Some(Fields {
         version_2,
@@ -170,6 +141,53 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
         algorithm,
         signature,
     })
+}
+
+/// Reads the serial numbers of the entries, and those of the entries on hold.
+fn entries(entries: &[u8]) -> Option<(Vec<&[u8]>, Vec<&[u8]>)> {
+    let mut entries = Reader(entries);
+    let (mut revoked, mut on_hold) = (Vec::new(), Vec::new());
+    while !entries.0.is_empty() {
+        let mut entry = Reader(entries.read(SEQUENCE)?);
+        let serial = entry.read(INTEGER).filter(|serial| !serial.is_empty())?;
+        der::time(&mut entry)?;
+        let reason = entry.read_if(SEQUENCE).and_then(|extensions| der::extension_of(extensions, REASON));
+        entry.end()?;
+        revoked.push(serial);
+        on_hold.extend((reason == Some(CERTIFICATE_HOLD)).then_some(serial));
+    }
+    Some((revoked, on_hold))
+}
+
+/// The extensions that are read.
+#[derive(Default)]
+struct Extensions<'a> {
+    number: Option<&'a [u8]>,
+    key_identifier: Option<&'a [u8]>,
+    scope: Option<&'a [u8]>,
+}
+
+fn extensions(explicit: &[u8]) -> Option<Extensions<'_>> {
+    let mut explicit = Reader(explicit);
+    let mut extensions = Reader(explicit.read(SEQUENCE)?);
+    explicit.end()?;
+    let mut found = Extensions::default();
+    while !extensions.0.is_empty() {
+        let mut extension = Reader(extensions.read(SEQUENCE)?);
+        let id = extension.read(OID)?;
+        extension.read_if(BOOLEAN);
+        let value = extension.read(OCTETS)?;
+        extension.end()?;
+        if id == CRL_NUMBER {
+            found.number = Some(Reader(value).read(INTEGER).filter(|number| !number.is_empty())?);
+        } else if id == AUTHORITY_KEY_IDENTIFIER {
+            found.key_identifier =
+                Reader(value).read(SEQUENCE).and_then(|parts| Reader(parts).read_if(KEY_IDENTIFIER));
+        } else if id == ISSUING_DISTRIBUTION_POINT {
+            found.scope = Some(value);
+        }
+    }
+    Some(found)
 }
 
 impl Fields<'_> {

@@ -5,12 +5,16 @@
 //! decides nothing about trust: rustls and webpki parse the certificate themselves. Every length is
 //! checked against the input, and nothing recurses.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::report::date;
 
-/// Limit of names read from one certificate.
-const NAME_LIMIT: usize = 1024;
+mod name;
+mod reader;
+pub use name::name;
+use name::{alternative_names, common_names, directory_string, printable};
+pub(crate) use name::{canonical_name, string_types};
+pub use reader::Reader;
 
 /// The fields that are read from a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +53,6 @@ pub const INTEGER: u8 = 0x02;
 pub const OCTETS: u8 = 0x04;
 /// The tag of an object identifier.
 pub const OID: u8 = 0x06;
-const UTF8_STRING: u8 = 0x0c;
-const PRINTABLE_STRING: u8 = 0x13;
-const TELETEX_STRING: u8 = 0x14;
-const IA5_STRING: u8 = 0x16;
-const UNIVERSAL_STRING: u8 = 0x1c;
-const BMP_STRING: u8 = 0x1e;
 /// The tag of a time with two digits of the year.
 pub const UTC_TIME: u8 = 0x17;
 /// The tag of a time with four digits of the year.
@@ -66,21 +64,6 @@ const VERSION: u8 = 0xa0;
 const ISSUER_UNIQUE_ID: u8 = 0x81;
 const SUBJECT_UNIQUE_ID: u8 = 0x82;
 const EXTENSIONS: u8 = 0xa3;
-const DNS_NAME: u8 = 0x82;
-const IP_ADDRESS: u8 = 0x87;
-const COMMON_NAME: &[u8] = &[0x55, 4, 3];
-/// The attribute types of RFC 4514 section 3 that certificates use, and the e-mail address of PKCS
-/// #9.
-const ATTRIBUTES: &[(&[u8], &str)] = &[
-    (COMMON_NAME, "CN"),
-    (&[0x55, 4, 6], "C"),
-    (&[0x55, 4, 7], "L"),
-    (&[0x55, 4, 8], "ST"),
-    (&[0x55, 4, 10], "O"),
-    (&[0x55, 4, 11], "OU"),
-    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "DC"),
-    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1], "emailAddress"),
-];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 29, 17];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
 /// id-pe-tlsfeature, and the number of `status_request` in it (RFC 7633 section 4).
@@ -121,27 +104,10 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     // 5.
     tbs.read_if(ISSUER_UNIQUE_ID);
     tbs.read_if(SUBJECT_UNIQUE_ID);
-    let (mut names, mut alternative, mut ca, mut must_staple) = (Vec::new(), None, false, false);
-    if let Some(explicit) = tbs.read_if(EXTENSIONS) {
-        let mut extensions = Reader(Reader(explicit).read(SEQUENCE)?);
-        while !extensions.0.is_empty() {
-            let mut extension = Reader(extensions.read(SEQUENCE)?);
-            let id = extension.read(OID)?;
-            extension.read_if(BOOLEAN);
-            let value = extension.read(OCTETS)?;
-            if id == SUBJECT_ALT_NAME {
-                let found = Reader(value).read(SEQUENCE)?;
-                names = alternative_names(found)?;
-                alternative = Some(found);
-            } else if id == BASIC_CONSTRAINTS {
-                // X.690 section 11.1 encodes true as all ones.
-                ca = Reader(value).read(SEQUENCE).and_then(|own| Reader(own).read(BOOLEAN)) == Some(&[0xff]);
-            } else if id == TLS_FEATURE {
-                let mut features = Reader(Reader(value).read(SEQUENCE).unwrap_or_default());
-                must_staple = std::iter::from_fn(|| features.read(INTEGER)).any(|id| id == STATUS_REQUEST);
-            }
-        }
-    }
+    let Extensions { mut names, alternative, ca, must_staple } = match tbs.read_if(EXTENSIONS) {
+        Some(explicit) => extensions(explicit)?,
+        None => Extensions::default(),
+    };
     // Extensions that are truncated or under another tag must not count as no extensions.
     tbs.end()?;
     if names.is_empty() {
@@ -162,6 +128,39 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
         signed,
         signature,
     })
+}
+
+/// The extensions that are read.
+#[derive(Default)]
+struct Extensions<'a> {
+    names: Vec<String>,
+    alternative: Option<&'a [u8]>,
+    ca: bool,
+    must_staple: bool,
+}
+
+fn extensions(explicit: &[u8]) -> Option<Extensions<'_>> {
+    let mut extensions = Reader(Reader(explicit).read(SEQUENCE)?);
+    let mut found = Extensions::default();
+    while !extensions.0.is_empty() {
+        let mut extension = Reader(extensions.read(SEQUENCE)?);
+        let id = extension.read(OID)?;
+        extension.read_if(BOOLEAN);
+        let value = extension.read(OCTETS)?;
+        if id == SUBJECT_ALT_NAME {
+            let names = Reader(value).read(SEQUENCE)?;
+            found.names = alternative_names(names)?;
+            found.alternative = Some(names);
+        } else if id == BASIC_CONSTRAINTS {
+            // X.690 section 11.1 encodes true as all ones.
+            let ca = Reader(value).read(SEQUENCE).and_then(|own| Reader(own).read(BOOLEAN));
+            found.ca = ca == Some(&[0xff]);
+        } else if id == TLS_FEATURE {
+            let mut features = Reader(Reader(value).read(SEQUENCE).unwrap_or_default());
+            found.must_staple = std::iter::from_fn(|| features.read(INTEGER)).any(|id| id == STATUS_REQUEST);
+        }
+    }
+    Some(found)
 }
 
 /// Reads the algorithm and the signature that follow the signed part.
@@ -189,37 +188,6 @@ pub fn identity<'a>(fields: &Fields<'a>) -> BTreeSet<(u8, &'a [u8])> {
         found.insert((SEQUENCE, fields.subject));
     }
     found
-}
-
-/// Formats a name (an issuer's or a subject's) in the order of `openssl x509 -subject`: `C=US,
-/// O=Example, CN=localhost`. Returns `None` if the name is malformed.
-///
-/// A comma within a part is escaped, characters that break out of a line are replaced, and an
-/// uncommon type is written as `?`.
-#[must_use]
-pub fn name(name: &[u8]) -> Option<String> {
-    let mut text = String::new();
-    let mut sets = Reader(name);
-    while !sets.0.is_empty() {
-        let mut pairs = Reader(sets.read(SET)?);
-        while !pairs.0.is_empty() {
-            let mut pair = Reader(pairs.read(SEQUENCE)?);
-            let id = pair.read(OID)?;
-            let (tag, value) = pair.any()?;
-            if !text.is_empty() {
-                text.push_str(", ");
-            }
-            text.push_str(ATTRIBUTES.iter().find(|(known, _)| *known == id).map_or("?", |(_, short)| short));
-            text.push('=');
-            for c in printable(&directory_string(tag, value)).chars() {
-                if matches!(c, ',' | '\\') {
-                    text.push('\\');
-                }
-                text.push(c);
-            }
-        }
-    }
-    Some(text)
 }
 
 /// Formats a serial number as `openssl x509 -serial` does. A negative one, which RFC 5280 forbids
@@ -262,129 +230,6 @@ pub(crate) fn extension_of<'a>(extensions: &'a [u8], id: &[u8]) -> Option<&'a [u
     None
 }
 
-/// Returns a name in the canonical form in which RFC 5280 section 7.1 compares names. Equal names
-/// have equal forms, whatever the types of their strings, the case of their letters and the number
-/// of their spaces.
-///
-/// Unicode is not normalized beyond lower case. A malformed name is compared as raw bytes.
-pub(crate) fn canonical_name(name: &[u8]) -> Vec<u8> {
-    fn form(name: &[u8]) -> Option<Vec<u8>> {
-        let mut form = Vec::with_capacity(name.len());
-        let mut sets = Reader(name);
-        while !sets.0.is_empty() {
-            let mut pairs = Reader(sets.read(SET)?);
-            // The order within a set follows from the encoding and has no meaning.
-            let mut parts = BTreeSet::new();
-            while !pairs.0.is_empty() {
-                let mut pair = Reader(pairs.read(SEQUENCE)?);
-                let id = pair.read(OID)?;
-                let (tag, value) = pair.any()?;
-                pair.end()?;
-                let value = if string_type(tag).is_none() {
-                    [&[tag], value].concat()
-                } else {
-                    let text = directory_string(tag, value).to_lowercase();
-                    [b"=", text.split_whitespace().collect::<Vec<_>>().join(" ").as_bytes()].concat()
-                };
-                parts.insert((id, value));
-            }
-            for (id, value) in parts {
-                form.extend(id.len().to_be_bytes());
-                form.extend(id);
-                form.extend(value.len().to_be_bytes());
-                form.extend(value);
-            }
-            form.push(SET);
-        }
-        Some(form)
-    }
-    form(name).unwrap_or_else(|| name.to_vec())
-}
-
-/// Returns the types of the strings in a name, each once, in the order of their first use.
-pub(crate) fn string_types(name: &[u8]) -> Vec<&'static str> {
-    let mut types = Vec::new();
-    let mut sets = Reader(name);
-    while let Some(mut pairs) = sets.read(SET).map(Reader) {
-        while let Some(mut pair) = pairs.read(SEQUENCE).map(Reader) {
-            let found = pair.read(OID).and_then(|_| pair.any()).and_then(|(tag, _)| string_type(tag));
-            types.extend(found.filter(|found| !types.contains(found)));
-        }
-    }
-    types
-}
-
-fn string_type(tag: u8) -> Option<&'static str> {
-    Some(match tag {
-        UTF8_STRING => "UTF8String",
-        PRINTABLE_STRING => "PrintableString",
-        TELETEX_STRING => "TeletexString",
-        IA5_STRING => "IA5String",
-        UNIVERSAL_STRING => "UniversalString",
-        BMP_STRING => "BMPString",
-        _ => return None,
-    })
-}
-
-fn alternative_names(names: &[u8]) -> Option<Vec<String>> {
-    let mut reader = Reader(names);
-    let mut found = Vec::new();
-    while !reader.0.is_empty() && found.len() < NAME_LIMIT {
-        match reader.any()? {
-            (DNS_NAME, name) => found.push(printable(&String::from_utf8_lossy(name))),
-            (IP_ADDRESS, &[a, b, c, d]) => found.push(IpAddr::from([a, b, c, d]).to_string()),
-            (IP_ADDRESS, address) => {
-                found.extend(<[u8; 16]>::try_from(address).ok().map(|a| IpAddr::from(a).to_string()));
-            }
-            _ => {}
-        }
-    }
-    Some(found)
-}
-
-/// Returns the common names in a name, each with its tag.
-fn common_names(name: &[u8]) -> Option<Vec<(u8, &[u8])>> {
-    let mut sets = Reader(name);
-    let mut found = Vec::new();
-    while !sets.0.is_empty() {
-        let mut pairs = Reader(sets.read(SET)?);
-        while !pairs.0.is_empty() {
-            let mut pair = Reader(pairs.read(SEQUENCE)?);
-            if pair.read(OID)? == COMMON_NAME {
-                found.push(pair.any()?);
-            }
-        }
-    }
-    Some(found)
-}
-
-/// Returns the text of a `DirectoryString` (RFC 5280 section 4.1.2.4). A `TeletexString` is read as
-/// Latin-1, as OpenSSL does.
-fn directory_string(tag: u8, value: &[u8]) -> String {
-    match tag {
-        TELETEX_STRING => value.iter().copied().map(char::from).collect(),
-        BMP_STRING => {
-            let units = value.chunks_exact(2).map(|unit| u16::from_be_bytes([unit[0], unit[1]]));
-            char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect()
-        }
-        UNIVERSAL_STRING => {
-            let points = value.chunks_exact(4).map(|p| u32::from_be_bytes([p[0], p[1], p[2], p[3]]));
-            points.map(|point| char::from_u32(point).unwrap_or('\u{fffd}')).collect()
-        }
-        _ => String::from_utf8_lossy(value).into_owned(),
-    }
-}
-
-/// Returns a text for messages and logs: it can neither break out of a line nor reverse its
-/// direction.
-fn printable(text: &str) -> String {
-    let breaks_out = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().take(255).map(|c| if breaks_out(c) { '\u{fffd}' } else { c }).collect()
-}
-
 /// Parses a UTCTime `YYMMDDHHMMSSZ` or a GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 section
 /// 4.1.2.5).
 pub(crate) fn time(reader: &mut Reader<'_>) -> Option<Duration> {
@@ -411,52 +256,6 @@ pub(crate) fn time(reader: &mut Reader<'_>) -> Option<Duration> {
     }
     let days = date::days(year, month, day)?;
     Some(Duration::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))
-}
-
-/// The rest of the input.
-pub struct Reader<'a>(pub &'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// Reads the next value, whatever its tag.
-    pub fn any(&mut self) -> Option<(u8, &'a [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        // No tag of a certificate takes more than one byte.
-        if tag & 0x1f == 0x1f {
-            return None;
-        }
-        let (&first, rest) = rest.split_first()?;
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            // DER requires the shortest form. A CRL may have more than 16 MiB.
-            0x81..=0x84 => {
-                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                let length = bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-                if bytes[0] == 0 || length < 0x80 {
-                    return None;
-                }
-                (length, rest)
-            }
-            _ => return None,
-        };
-        let (value, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((tag, value))
-    }
-
-    /// The next value, which must have this tag.
-    pub fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
-        self.any().filter(|(found, _)| *found == tag).map(|(_, value)| value)
-    }
-
-    /// Reads the next value if it has this tag; otherwise reads nothing.
-    pub fn read_if(&mut self, tag: u8) -> Option<&'a [u8]> {
-        if self.0.first() == Some(&tag) { self.read(tag) } else { None }
-    }
-
-    /// `None` unless everything was read.
-    pub fn end(&self) -> Option<()> {
-        self.0.is_empty().then_some(())
-    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -6,32 +6,26 @@
 //! CA's signed would leave revoked certificates accepted. A CRL that a CA had and has no more would
 //! leave the clients that it revoked accepted, and so would an empty set.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use hmac_sha256::Hash;
 use rustls::{
     RootCertStore,
     crypto::CryptoProvider,
     pki_types::{CertificateRevocationListDer, TrustAnchor},
 };
 
-use super::{
-    revocation_list::{Parsed, Span},
-    signer::Signer,
-};
+use super::{revocation_list::Parsed, signer::Signer};
 use crate::{
     pki::{crl, der},
-    read::snapshot::{FILE_LIMIT, LIST_FILE_LIMIT, LISTED_BYTES_LIMIT, near_limit},
     report::{
         error::{Error, Layer, Warning},
-        event::{Fingerprint, Timestamp},
+        event::Timestamp,
     },
 };
+
+mod list;
+mod warnings;
+pub(super) use list::{List, name};
 
 /// Options of revocation checking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,74 +50,6 @@ impl Policy {
 /// The CRLs that are served, in the order of the files. The order decides nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lists(Vec<List>);
-
-/// A CRL with its file and what is known of its signer.
-#[derive(Clone, Debug)]
-pub(super) struct List {
-    path: PathBuf,
-    pub(super) parsed: Arc<Parsed>,
-    pub(super) signer: Signer,
-    /// Whether CAs of the bundle have its issuer's name, and none of them signed it.
-    foreign: bool,
-    /// Whether a CA that was removed from the bundle signed it.
-    pub(super) retired: bool,
-    /// Entries on hold that a newer CRL of the same issuer, key and scope released, each with the
-    /// end of that CRL.
-    pub(super) released: Arc<[(Span, Duration)]>,
-}
-
-impl List {
-    /// Returns whether the CRL revokes the certificate of its issuer that has this serial number.
-    pub(super) fn names(&self, serial: &[u8], policy: Policy, now: Duration) -> bool {
-        let released =
-            |span| self.released(span).is_some_and(|until| policy.ignore_expiration || now < until);
-        !self.parsed.named(serial).iter().all(released)
-    }
-
-    /// Returns the serial numbers that the CRL revokes, in ascending order.
-    pub(super) fn refused(&self) -> impl Iterator<Item = &[u8]> {
-        let all = self.parsed.serials().iter();
-        all.filter(|span| self.released(span).is_none()).map(|span| self.parsed.serial(span))
-    }
-
-    /// Returns until when this entry is released from hold.
-    fn released(&self, span: &Span) -> Option<Duration> {
-        let place = self.released.binary_search_by_key(span, |(span, _)| *span).ok()?;
-        self.released.get(place).map(|(_, until)| *until)
-    }
-
-    /// Returns whether both have the same issuer, scope and signer, so that they cover the same
-    /// certificates.
-    pub(super) fn is_about(&self, other: &Self) -> bool {
-        (&self.parsed.canonical, &self.parsed.scope) == (&other.parsed.canonical, &other.parsed.scope)
-            && self.signer.is_same(&other.signer)
-    }
-
-    /// Returns whether it was issued no earlier than `other`, a CRL for the same certificates: by
-    /// date, then by number.
-    pub(super) fn is_as_new_as(&self, other: &Self) -> bool {
-        let age =
-            |list: &Self| (list.parsed.this_update, list.parsed.magnitude().map(|(l, d)| (l, d.to_vec())));
-        age(self) >= age(other)
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(super) fn issuer(&self) -> String {
-        name(&self.parsed.issuer)
-    }
-
-    /// Returns whether both share one parsed file.
-    pub(super) fn is_same_file(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.parsed, &other.parsed)
-    }
-
-    pub(super) fn is_expired(&self, wall: Duration) -> bool {
-        wall >= self.parsed.next_update
-    }
-}
 
 /// The context in which CRLs are evaluated.
 pub(super) struct CrlValidator<'a> {
@@ -178,18 +104,7 @@ impl Lists {
     ) -> Result<Self, Error> {
         let (mut lists, mut sizes) = (Self::default(), Vec::new());
         for (path, file) in files {
-            let lists_of = |file| -> Result<Vec<_>, Error> {
-                // A served CRL is indexed already, and knows which of the keys asked for signed it.
-                if let Some(served) = validator.served_as(file) {
-                    return Ok(vec![served]);
-                }
-                let parsed = crl::parse(file)?.into_iter().map(|der| match validator.served_as(&der) {
-                    Some(served) => Ok(served),
-                    None => Parsed::new(der).map(Arc::new).map_err(|why| Error::new(Layer::Crl, why)),
-                });
-                parsed.collect()
-            };
-            for parsed in lists_of(file).map_err(|error| error.at(path))? {
+            for parsed in validator.parse(file).map_err(|error| error.at(path))? {
                 // 1.
                 let same = lists.0.iter().find(|other| other.parsed.der == parsed.der);
                 let list = validator.admit(path, same.map_or(parsed, |same| Arc::clone(&same.parsed)));
@@ -201,7 +116,7 @@ impl Lists {
             validator.large(path, file.len(), warnings);
             sizes.push((path, file.len()));
         }
-        together(&sizes, warnings);
+        warnings::together(&sizes, warnings);
         for list in lists.0.iter().filter(|list| list.foreign) {
             validator.foreign(list, &lists, warnings)?;
         }
@@ -269,6 +184,19 @@ impl CrlValidator<'_> {
         Some(Arc::clone(&served.parsed))
     }
 
+    /// Parses the CRLs of a file.
+    fn parse(&self, file: &[u8]) -> Result<Vec<Arc<Parsed>>, Error> {
+        // A served CRL is indexed already, and knows which of the keys asked for signed it.
+        if let Some(served) = self.served_as(file) {
+            return Ok(vec![served]);
+        }
+        let parsed = crl::parse(file)?.into_iter().map(|der| match self.served_as(&der) {
+            Some(served) => Ok(served),
+            None => Parsed::new(der).map(Arc::new).map_err(|why| Error::new(Layer::Crl, why)),
+        });
+        parsed.collect()
+    }
+
     /// Returns the CRL with its signer, and whether it is foreign or retired.
     fn admit(&self, path: &Path, parsed: Arc<Parsed>) -> List {
         let algorithms = &self.provider.signature_verification_algorithms;
@@ -331,20 +259,6 @@ impl CrlValidator<'_> {
         self.roots.roots.iter().filter(move |anchor| der::canonical_name(&anchor.subject) == canonical)
     }
 
-    /// Warns of a file near its limit and, at the first load, of one that is near or above the
-    /// limit of other files.
-    fn large(&self, path: &Path, length: usize, warnings: &mut Vec<Warning>) {
-        let large = || {
-            let why = format!(
-                "{length} bytes are a large file of revocation lists: while a reload changes it, it is in memory several \
-                 times"
-            );
-            (self.served.is_none() && near_limit(FILE_LIMIT, length).is_some()).then_some(why)
-        };
-        let why = near_limit(LIST_FILE_LIMIT, length).or_else(large);
-        warnings.extend(why.map(|why| Warning::new(Layer::Crl, why).at(path)));
-    }
-
     /// Applies the rule about dates: an expired CRL does not replace a valid one, as with a leaf.
     fn expired(&self, list: &List, lists: &Lists, warnings: &mut Vec<Warning>) -> Result<(), Error> {
         let valid = |lists: &Lists, about: &dyn Fn(&List) -> bool| {
@@ -392,132 +306,12 @@ impl CrlValidator<'_> {
         Ok(())
     }
 
-    /// Warns of CRLs older than the served ones. A publisher may roll back to an earlier update as
-    /// a whole, so they are not rejected. Clients that were revoked in between are accepted again.
-    fn rolled_back(&self, lists: &Lists, warnings: &mut Vec<Warning>) {
-        for list in lists.0.iter().filter(|list| std::ptr::eq(*list, lists.newest(list))) {
-            let Some(served) = self.served.and_then(|served| {
-                served.0.iter().find(|old| old.is_about(list)).map(|old| served.newest(old))
-            }) else {
-                continue;
-            };
-            // An unchanged CRL that does not identify its key may be older than the CRL of another
-            // authority.
-            if list.signer == Signer::Other(None) && self.served.is_some_and(|served| served.has(list)) {
-                continue;
-            }
-            let (new, old) = (&list.parsed, &served.parsed);
-            let numbers = new.magnitude().zip(old.magnitude());
-            if new.this_update < old.this_update || numbers.is_some_and(|(new, old)| new < old) {
-                let number = |number: &Option<Vec<u8>>| {
-                    number.as_deref().map_or_else(|| "-".to_owned(), der::serial_hex)
-                };
-                let why = format!(
-                    "the revocation list of {} is older than the one before it: issued {} after {}, number {} after {}",
-                    list.issuer(),
-                    Timestamp(new.this_update),
-                    Timestamp(old.this_update),
-                    number(&new.number),
-                    number(&old.number),
-                );
-                warnings.push(Warning::new(Layer::Crl, why).at(&list.path));
-            }
-        }
-    }
-
     /// Returns what happens to the clients of a CA without a CRL in force.
     fn effect_of_no_list(&self) -> &'static str {
         // Above an intermediate, the CA issued only certificates that are not checked then.
         match self.policy.end_entity_only {
             false => "no client of it is let in",
             true => "each client whose certificate it issued itself is rejected",
-        }
-    }
-
-    /// Warns of CAs without a CRL.
-    fn missing_lists(&self, lists: &Lists, warnings: &mut Vec<Warning>) {
-        if self.policy.allow_unknown || lists.0.is_empty() {
-            return;
-        }
-        let mut seen: Vec<(&[u8], &[u8])> = Vec::new();
-        for anchor in &self.roots.roots {
-            let (subject, key) = (&*anchor.subject, &*anchor.subject_public_key_info);
-            let canonical = der::canonical_name(subject);
-            if seen.contains(&(subject, key))
-                || lists.of(&canonical).any(|list| list.signer.key() == Some(key))
-            {
-                continue;
-            }
-            seen.push((subject, key));
-            // A warning that was reported already is not repeated: the key tells this CA from
-            // another one of its name, which may have been there before, or be beside it.
-            let why = format!(
-                "there is no revocation list of {} with the public key {}: {}",
-                name(subject),
-                Fingerprint(Hash::hash(&webpki::spki_for_anchor(anchor))),
-                self.effect_of_no_list()
-            );
-            warnings.push(Warning::new(Layer::Crl, why));
-        }
-    }
-
-    /// Warns of CRLs whose issuer name is a CA's name in another encoding.
-    fn misspelled_issuers(&self, lists: &Lists, warnings: &mut Vec<Warning>) {
-        for list in &lists.0 {
-            let mut others = self.anchors(&list.parsed.canonical).map(|anchor| &*anchor.subject).peekable();
-            let Some(subject) = others.peek().copied() else { continue };
-            if others.any(|subject| *subject == *list.parsed.issuer) {
-                continue;
-            }
-            let [here, there] = [&list.parsed.issuer, subject].map(|name| der::string_types(name).join(", "));
-            let counts = if list.signer.key().is_some() {
-                "it counts all the same, for the key of that CA has signed it"
-            } else {
-                "it does not count for that CA, whose key has not signed it"
-            };
-            let why = format!(
-                "the issuer of the revocation list and the subject of the client CA {} differ in their encoding only \
-                 ({here} here, {there} there; or in case, or in spaces): {counts}. Where names are compared byte for byte, as \
-                 rustls does for certificates, they are two names: have the list issued under the name that stands in the \
-                 CA's certificate",
-                name(subject)
-            );
-            warnings.push(Warning::new(Layer::Crl, why).at(&list.path));
-        }
-    }
-}
-
-/// Warns of directories whose files are near the limit for all files of one directory.
-fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Warning>) {
-    let mut sums: BTreeMap<&Path, (usize, usize)> = BTreeMap::new();
-    for (path, size) in sizes {
-        let (count, sum) = sums.entry(path.parent().unwrap_or(path)).or_default();
-        (*count, *sum) = (*count + 1, sum.saturating_add(*size));
-    }
-    for (dir, (_, sum)) in sums.into_iter().filter(|(_, (count, _))| *count > 1) {
-        let why = near_limit(LISTED_BYTES_LIMIT, sum)
-            .map(|why| format!("the revocation lists in it together: {why}"));
-        warnings.extend(why.map(|why| Warning::new(Layer::Crl, why).at(dir)));
-    }
-}
-
-/// Returns an issuer's name in words.
-pub(super) fn name(name: &[u8]) -> String {
-    der::name(name).filter(|text| !text.is_empty()).unwrap_or_else(|| "a CA without a name".to_owned())
-}
-
-#[cfg(all(test, not(loom)))]
-impl List {
-    /// Makes a CRL with these serial numbers and without an issuer.
-    pub(super) fn of_serials(serials: &[Vec<u8>]) -> Self {
-        let parsed = Arc::new(Parsed::of_serials(serials));
-        Self {
-            path: PathBuf::new(),
-            parsed,
-            signer: Signer::Other(None),
-            foreign: false,
-            retired: false,
-            released: Arc::default(),
         }
     }
 }

@@ -58,13 +58,7 @@ pub(super) fn load(
         return Err(refused(Layer::Key, describe::unsupported(&whose, curve)));
     }
     if point.len() != curve.point() {
-        let why = format!(
-            "the private key is an EC key {}, and the first certificate of {} has a compressed point, by which it cannot be \
-             completed: `openssl ec -in old -conv_form uncompressed -out new` writes the public part into the key",
-            half.lacks(),
-            chain_path.display(),
-        );
-        return Err(refused(Layer::Key, why));
+        return Err(refused(Layer::Key, compressed_point(half.lacks(), chain_path)));
     }
     if !half.may_have(point) {
         return Err(other(""));
@@ -75,6 +69,15 @@ pub(super) fn load(
     // the match with any provider.
     let loaded = provider.key_provider.load_private_key(completed.clone_key());
     loaded.map_err(|_| if own.is_some() { damaged() } else { other(", or is damaged") })
+}
+
+fn compressed_point(lacks: &str, chain_path: &Path) -> String {
+    format!(
+        "the private key is an EC key {lacks}, and the first certificate of {} has a compressed point, by which it \
+         cannot be completed: `openssl ec -in old -conv_form uncompressed -out new` writes the public part into \
+         the key",
+        chain_path.display(),
+    )
 }
 
 /// Returns the SubjectPublicKeyInfo of a certificate.

@@ -91,18 +91,8 @@ fn once(
         chain: chain.to_vec(),
         signed: AtomicBool::new(false),
     });
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&[version])
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>)
-        .with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    // The client offers the server's protocols, so that an ALPN list alone does not fail the
-    // handshake.
-    config.alpn_protocols.clone_from(&server.alpn_protocols);
-    let mut client =
-        ClientConnection::new(Arc::new(config), name.clone()).map_err(|error| error.to_string())?;
+    let config = client_config(server, provider, version, &verifier)?;
+    let mut client = ClientConnection::new(config, name.clone()).map_err(|error| error.to_string())?;
     let mut server = ServerConnection::new(Arc::clone(server)).map_err(|error| error.to_string())?;
     let mut flight = Vec::new();
     for _ in 0..FLIGHT_LIMIT {
@@ -132,6 +122,26 @@ fn once(
         }
     }
     Err("it did not complete".to_owned())
+}
+
+/// Makes the configuration of the client in a rehearsal.
+fn client_config(
+    server: &ServerConfig,
+    provider: &Arc<CryptoProvider>,
+    version: &'static SupportedProtocolVersion,
+    verifier: &Arc<Expect>,
+) -> Result<Arc<ClientConfig>, String> {
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[version])
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(verifier) as Arc<dyn ServerCertVerifier>)
+        .with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    // The client offers the server's protocols, so that an ALPN list alone does not fail the
+    // handshake.
+    config.alpn_protocols.clone_from(&server.alpn_protocols);
+    Ok(Arc::new(config))
 }
 
 /// Passes a flight on and empties it.

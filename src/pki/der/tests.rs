@@ -1,6 +1,9 @@
 //! Tests on DER that is assembled here, so that every byte of it is known.
 
-use super::*;
+use super::{
+    name::{BMP_STRING, COMMON_NAME, DNS_NAME, IP_ADDRESS, TELETEX_STRING, UNIVERSAL_STRING},
+    *,
+};
 
 /// Encodes one value, with its length in the shortest form.
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -208,6 +211,16 @@ fn inv02_a_certificate_is_read_whole_or_not_at_all() {
             assert_eq!((found.alternative, found.ca), (Some(&names[..]), ca), "{value}");
         }
     }
+}
+
+/// Checks: INV-02.
+///
+/// A certificate that is cut off, or has a part where none stands, is rejected.
+#[test]
+fn inv02_a_certificate_with_a_part_too_many_or_too_few_is_rejected() {
+    let subject = name_of(&[(COMMON_NAME, UTF8, b"last")]);
+    let bare = to_be_signed(b"\x05", &subject, b"");
+    let [issuer_id, subject_id] = [0x81, 0x82].map(|tag| der(tag, &[b"id"]));
     let whole = certificate(&bare);
     for cut in 0..whole.len() {
         assert_eq!(fields(&whole[..cut]), None, "{cut}");

@@ -81,16 +81,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
             Ok(Line::End(label)) => match open.take() {
                 Some(section) if section.label == label => {
                     let length = section.text.len() - (text.len() - end);
-                    let section = Section { text: &section.text[..length], ..section };
-                    // The section may never be decoded, and zeros may have replaced another section
-                    // within it.
-                    if matches!(section.kind(), Kind::Beside | Kind::RevocationList)
-                        && section.text.contains(&0)
-                    {
-                        let how = "has zeros in it, as a crash leaves them while a file is written";
-                        return Err(damaged(section.line, label, how));
-                    }
-                    found.push(section);
+                    found.push(without_zeros(Section { text: &section.text[..length], ..section })?);
                     if found.len() > SECTION_LIMIT {
                         return Err(Error::new(Layer::Pem, format!("more than {SECTION_LIMIT} sections")));
                     }
@@ -99,12 +90,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
                     let how = format!("ends with another label on line {number}");
                     return Err(damaged(outer.line, outer.label, &how));
                 }
-                None => {
-                    return Err(match foreign::hidden(&text[..start]) {
-                        Some(why) => Error::new(Layer::Pem, why),
-                        None => damaged(number, label, "has an END and no BEGIN line"),
-                    });
-                }
+                None => return Err(unopened(&text[..start], number, label)),
             },
             Ok(Line::Text) => {}
             // DER and text with wide characters have such lines.
@@ -116,21 +102,44 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     }
     // 3.
     if let Some(section) = open {
-        return Err(match odd_line(&section) {
-            Some((line, why)) => {
-                let how = format!("has no END line, and line {line} is not valid base64: {why}");
-                damaged(section.line, section.label, &how)
-            }
-            None => {
-                let how = "has no END line: the file is cut off, or still being written";
-                damaged(section.line, section.label, how)
-            }
-        });
+        return Err(unclosed(&section));
     }
     if found.is_empty() {
         return Err(Error::new(Layer::Pem, foreign::describe(text)));
     }
     Ok(found)
+}
+
+/// Rejects a section that is never decoded and has zeros, which may have replaced another section
+/// within it.
+fn without_zeros(section: Section<'_>) -> Result<Section<'_>, Error> {
+    if matches!(section.kind(), Kind::Beside | Kind::RevocationList) && section.text.contains(&0) {
+        let how = "has zeros in it, as a crash leaves them while a file is written";
+        return Err(damaged(section.line, section.label, how));
+    }
+    Ok(section)
+}
+
+/// Makes the error of an END line without its BEGIN line, by the text before it.
+fn unopened(before: &[u8], number: usize, label: &str) -> Error {
+    match foreign::hidden(before) {
+        Some(why) => Error::new(Layer::Pem, why),
+        None => damaged(number, label, "has an END and no BEGIN line"),
+    }
+}
+
+/// Makes the error of a section that does not close.
+fn unclosed(section: &Section<'_>) -> Error {
+    match odd_line(section) {
+        Some((line, why)) => {
+            let how = format!("has no END line, and line {line} is not valid base64: {why}");
+            damaged(section.line, section.label, &how)
+        }
+        None => {
+            let how = "has no END line: the file is cut off, or still being written";
+            damaged(section.line, section.label, how)
+        }
+    }
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -68,8 +68,7 @@ impl<F: Fs> Attempt<'_, F> {
             let index = self.look_up(stack[stack.len() - 1], &name, as_directory)?;
             let at = || self.walk.entries[index].path.clone();
             if lookups > LOOKUP_LIMIT {
-                let why = format!("more than {LOOKUP_LIMIT} names to look up: perhaps a link loop");
-                return Err(EntryError::fault(at(), why));
+                return Err(too_many(at(), LOOKUP_LIMIT, "names to look up"));
             }
             if let Some(trace) = self.walk.traces.last_mut() {
                 trace.push(Step { entry: index, as_directory });
@@ -77,8 +76,7 @@ impl<F: Fs> Attempt<'_, F> {
             let seen = &self.walk.entries[index].seen;
             links += usize::from(matches!(seen, Lookup::Link(..)) || self.entries[index].followed);
             if links > LINK_LIMIT {
-                let why = format!("more than {LINK_LIMIT} links to follow: perhaps a link loop");
-                return Err(EntryError::fault(at(), why));
+                return Err(too_many(at(), LINK_LIMIT, "links to follow"));
             }
             match seen {
                 Lookup::Link(_, target) => {
@@ -232,6 +230,11 @@ impl<F: Fs> Attempt<'_, F> {
         self.entries[index].node = Some(node);
         Ok(node)
     }
+}
+
+/// Makes the fault of a path that does not seem to end.
+fn too_many(at: PathBuf, limit: usize, steps: &str) -> EntryError {
+    EntryError::fault(at, format!("more than {limit} {steps}: perhaps a link loop"))
 }
 
 /// Makes the fault of an entry of another kind than its place in a path demands.

@@ -73,7 +73,7 @@ fn inv05_a_watcher_whose_thread_panics_is_told_and_made_anew() {
     let reloader = builder.load().expect("loaded");
     let mut events = reloader.events();
     reloader.start().expect("started");
-    await_events(&mut events, vec![|event| *event == Told::Started]);
+    await_events(&mut events, vec![|event| matches!(event, Told::Started { .. })]);
     let is_watched = || reloader.status().watched.contains(&dir.path().to_owned());
     assert!(is_watched());
     let degraded: fn(&Told) -> bool = |event| match event {

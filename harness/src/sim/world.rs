@@ -1,0 +1,184 @@
+//! The world itself: time, the publisher's steps, and what the watcher hears of them.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls_reload_testkit::Op;
+
+use super::{At, Events, OwnerAct, Record, World, disk::Happened, disk::What, event_sink::EventSink, hash};
+
+/// The delay of a late event.
+const LATE: Duration = Duration::from_millis(20);
+
+impl World {
+    pub(super) fn note(&mut self, record: Record) {
+        if self.ended {
+            return;
+        }
+        match &record {
+            Record::Published { generation, files } => {
+                self.reported = hash(&(self.reported, generation, files))
+            }
+            Record::Reported(event) => self.reported = hash(&(self.reported, format!("{event:?}"))),
+            Record::Loaded(result) => self.reported = hash(&(self.reported, result)),
+            _ => {}
+        }
+        self.history.push(At { mono: self.now.mono, record });
+    }
+
+    /// Ends a snapshot, unless the end of the run cut it short.
+    pub(super) fn saw(&mut self, log: u64) {
+        if !self.ended {
+            self.looks.push(log);
+        }
+    }
+
+    /// Reduces the reader's knowledge to the observations that it keeps, and its reports to whether
+    /// there were any.
+    pub(super) fn forget(&mut self, kept: u64) {
+        let log = std::mem::take(&mut self.log);
+        self.saw(log);
+        (self.reader, self.kept, self.taken, self.plans) = (0, kept, 0, 0);
+        if !self.heard.is_empty() {
+            self.heard = vec![0];
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.crashed || self.next == self.script.steps.len()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.ended || (self.is_done() && self.now.mono >= self.last_step + self.config.rest)
+    }
+
+    /// Returns the hash of everything that the rest of the run depends on, and of the reports so
+    /// far.
+    pub(super) fn state(&self, place: u8) -> u64 {
+        let late: Vec<_> = self.late.iter().collect();
+        // The shipped filter has a hash of its pending events. A listener gets all events, so all
+        // of them count.
+        let pending = self.pending();
+        let events = (self.fine || pending.is_none()).then_some(&self.heard);
+        hash(&(
+            (
+                place,
+                (self.reader, self.kept, self.taken),
+                self.log,
+                self.reported,
+                self.next,
+                self.last_step,
+                self.last_change,
+                self.breached,
+                self.crashed,
+            ),
+            (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
+            (self.plans, !self.heard.is_empty(), pending, events, self.interrupt.is_some()),
+        ))
+    }
+
+    pub(super) fn pending(&self) -> Option<u64> {
+        self.sink.as_ref().and_then(EventSink::pending)
+    }
+
+    /// Records an act of the reloader's owner, after which the world goes on as long as after a
+    /// step of the publisher.
+    pub(super) fn acts(&mut self, act: OwnerAct) {
+        self.last_step = self.now.mono;
+        self.reported = hash(&(self.reported, act, self.next));
+        self.note(Record::Owner(act));
+    }
+
+    /// Lets a call take its time.
+    pub(super) fn pass_verb(&mut self) {
+        self.advance(self.now.mono + self.config.verb);
+    }
+
+    pub(super) fn advance(&mut self, to: Duration) {
+        if to > self.now.mono {
+            self.now.wall += to - self.now.mono;
+            self.now.mono = to;
+            self.at_once = 0;
+        }
+        let mid_update = self.script.mid_update[self.next];
+        self.breached |= mid_update && self.now.mono >= self.last_change + self.settle;
+        while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
+            let (_, path, what) = self.late.remove(0);
+            self.hear(&path, Some(what));
+        }
+    }
+
+    /// Lets the watcher report. The report is in the state until the reader's next step begins,
+    /// whose digest includes it.
+    pub(super) fn hear(&mut self, path: &Path, what: Option<What>) {
+        let Some(sink) = &self.sink else { return };
+        match what {
+            Some(what) => sink.hears(path, what),
+            None => sink.lost(),
+        }
+        let heard = hash(&(self.plans, path, what));
+        if let Err(place) = self.heard.binary_search(&heard) {
+            self.heard.insert(place, heard);
+        }
+    }
+
+    #[allow(clippy::expect_used)] // reason: a scenario whose step fails is a bug of the scenario
+    pub(super) fn step(&mut self) {
+        let due = (self.last_step + self.config.pause).max(self.now.mono);
+        self.advance(due);
+        let script = Arc::clone(&self.script);
+        self.note(Record::Step(self.next));
+        let happened = self.carry_out(&script.steps[self.next]).expect("a step that can be taken");
+        self.next += 1;
+        self.last_step = due;
+        if script.contents[self.next] != script.contents[self.next - 1] {
+            self.last_change = due;
+            self.note(Record::Disk(script.contents[self.next].clone()));
+        }
+        happened.into_iter().for_each(|happened| self.report(&happened));
+    }
+
+    /// Performs a step on the disk, which changes the hash that the rest of the run depends on.
+    pub(super) fn carry_out(&mut self, op: &Op) -> io::Result<Vec<Happened>> {
+        let happened = self.disk.apply(op, self.now.wall)?;
+        self.at_once = 0;
+        // Open descriptors matter only to the numbering of new inodes.
+        let numbering = self.config.reuse.then_some(&self.disk);
+        self.disk_hash = hash(&(self.disk_hash, self.disk.stamp(self.now.wall), numbering));
+        Ok(happened)
+    }
+
+    /// Performs a step and reports it to the watcher.
+    pub(super) fn take(&mut self, op: &Op) -> io::Result<()> {
+        let happened = self.carry_out(op)?;
+        happened.iter().for_each(|happened| self.report(happened));
+        Ok(())
+    }
+
+    /// Reports a change to the watcher.
+    pub(super) fn report(&mut self, happened: &Happened) {
+        let path = match self.watches.iter().position(|(dir, _)| *dir == happened.dir) {
+            Some(index) => {
+                let dir = self.watches[index].1.clone();
+                if happened.gone {
+                    self.watches.remove(index);
+                }
+                happened.name.as_ref().map_or(dir.clone(), |name| dir.join(name))
+            }
+            None if happened.node.is_some_and(|node| self.watched_files.contains(&node)) => PathBuf::new(),
+            None => return,
+        };
+        match self.config.events {
+            _ if self.sink.is_none() => {}
+            Events::Delivered => self.hear(&path, Some(happened.what)),
+            Events::Lost => {}
+            Events::Doubled => (0..2).for_each(|_| self.hear(&path, Some(happened.what))),
+            Events::Late => self.late.push((self.now.mono + LATE, path, happened.what)),
+            Events::Overflowed => self.hear(&path, None),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! How each event prints as a line.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Event, Timestamp};
+use crate::report::line::{LINE_LIMIT, one_line, shortened, shortened_path};
+
+/// Removed trust that one line names: a bundle may hold thousands of CAs. The event itself has all
+/// of it.
+const LOST_NAMED: usize = 8;
+
+/// Bytes of one piece of removed trust in a line.
+const LOST_SHOWN: usize = 400;
+
+impl Event {
+    /// Returns the event as a line of the OCSF shorthand, for the kinds that are about the served
+    /// configuration; `None` for all others. A line is at most 4 KiB long: names
+    /// without room are counted, and texts that are cut say so.
+    #[must_use]
+    pub fn shorthand(&self) -> Option<String> {
+        self.untrimmed_shorthand().map(|line| shortened(one_line(line), LINE_LIMIT))
+    }
+
+    fn untrimmed_shorthand(&self) -> Option<String> {
+        match self {
+            Self::Published { generation, old, new, set, .. } => {
+                let mut line =
+                    "CONFIG:RELOADED [INFO] TLS certificate config reloaded successfully".to_owned();
+                line.push_str(&format!(" [generation:{generation}"));
+                if let Some(new) = new {
+                    line.push_str(&format!(" fingerprint:{} serial:{}", new.fingerprint, new.serial));
+                    line.push_str(&format!(" not_after:{}", Timestamp(new.not_after)));
+                    line.push_str(&names(&new.names));
+                }
+                if let Some(old) = old {
+                    line.push_str(&format!(" replaced:{}", old.fingerprint));
+                }
+                if let Some(set) = set {
+                    line.push_str(&format!(" set:{}", field(&set.to_string_lossy())));
+                }
+                line.push(']');
+                Some(line)
+            }
+            Self::Expiring { certificate, within } => Some(format!(
+                "CONFIG:CERT_EXPIRING [LOW] TLS certificate expires soon: {} [within:{}s fingerprint:{}]",
+                certificate.error("expires"),
+                within.as_secs(),
+                certificate.fingerprint,
+            )),
+            Self::Expired { certificate } => Some(format!(
+                "CONFIG:CERT_EXPIRED [HIGH] TLS certificate has expired: {} [fingerprint:{}]",
+                certificate.error("has expired"),
+                certificate.fingerprint,
+            )),
+            // The error names the file set by its path.
+            Self::Refused { error, generation, .. } => Some(format!(
+                "CONFIG:RELOAD_FAILED [MED] TLS certificate reload failed: {error} [still serving generation:{generation}]"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes of the names of a leaf in a line, and of one name or path.
+const NAMES_SHOWN: usize = 1800;
+const FIELD_SHOWN: usize = 768;
+
+/// Renders the names of a leaf as a field; names without room become a count.
+fn names(of: &[String]) -> String {
+    let mut text = " names:".to_owned();
+    for (i, name) in of.iter().enumerate() {
+        let name = field(name);
+        if text.len() + name.len() > NAMES_SHOWN {
+            text.push_str(&format!(" more_names:{}", of.len() - i));
+            break;
+        }
+        text.push_str(if i == 0 { "" } else { "," });
+        text.push_str(&name);
+    }
+    text
+}
+
+/// Renders the watched directories as the end of a sentence; directories without room become a count.
+fn started(watched: &[PathBuf]) -> String {
+    if watched.is_empty() {
+        return "started: no directory is watched, the files are polled instead".to_owned();
+    }
+    let mut text = "started, watching".to_owned();
+    for (i, dir) in watched.iter().enumerate() {
+        let dir = field(&dir.to_string_lossy());
+        if text.len() + dir.len() > NAMES_SHOWN {
+            text.push_str(&format!(" and {} more", watched.len() - i));
+            break;
+        }
+        text.push_str(if i == 0 { " " } else { ", " });
+        text.push_str(&dir);
+    }
+    text
+}
+
+/// Renders a name as part of a field. An attacker may choose the name, so it must not end the field
+/// and begin another.
+fn field(name: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '[' | ']' | '\\');
+    let mut text = String::new();
+    for c in name.chars() {
+        if ends(c) { text.extend(c.escape_unicode()) } else { text.push(c) }
+    }
+    shortened_path(text, FIELD_SHOWN)
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = self.shorthand().unwrap_or_default();
+        if line.is_empty() {
+            self.write_plain(&mut line)?;
+        }
+        f.write_str(&shortened(one_line(line), LINE_LIMIT))
+    }
+}
+
+impl Event {
+    /// Writes an event of a kind without shorthand as plain text of any length.
+    fn write_plain(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::TrustReduced { generation, epoch, lost } => {
+                write!(f, "trust shrank with generation {generation} (epoch {epoch}), no longer trusted:")?;
+                let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
+                for (i, lost) in named.iter().enumerate() {
+                    let lost = shortened(one_line(lost), LOST_SHOWN);
+                    write!(f, "{} {lost}", if i == 0 { "" } else { "," })?;
+                }
+                match further.len() {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+            Self::Recovered { set } => {
+                write!(f, "recovered: the files on disk are the served ones again{}", Of(set))
+            }
+            Self::Deferred { not_before, set } => {
+                write!(
+                    f,
+                    "deferred: the new certificate is not served before {}, the previous one stays served{}",
+                    Timestamp(*not_before),
+                    Of(set)
+                )
+            }
+            Self::StillChanging { set } => {
+                write!(
+                    f,
+                    "still changing: the files keep changing and are not loaded, the previous ones stay \
+                     served{}",
+                    Of(set)
+                )
+            }
+            Self::Degraded { error } => {
+                write!(f, "degraded: file events are missing, the files are polled instead: {error}")
+            }
+            Self::Restored => f.write_str("restored: file events work again"),
+            Self::Started { watched } => f.write_str(&started(watched)),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Warning { warning } => write!(f, "warning: {warning}"),
+            Self::Published { .. } | Self::Refused { .. } | Self::Expiring { .. } | Self::Expired { .. } => {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Renders a file set as the end of a line.
+struct Of<'a>(&'a Option<Arc<Path>>);
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(set) => write!(f, " [set:{}]", field(&set.to_string_lossy())),
+            None => Ok(()),
+        }
+    }
+}
