@@ -120,7 +120,7 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
     let dated = matches!(tbs.0.first(), Some(&(UTC_TIME | GENERALIZED_TIME)));
     let next_update = if dated { Some(der::time(&mut tbs)?) } else { None };
     // 4.
-    let (revoked, on_hold) = entries(tbs.read_if(SEQUENCE).unwrap_or_default())?;
+    let Entries { revoked, on_hold } = entries(tbs.read_if(SEQUENCE).unwrap_or_default())?;
     // 5.
     let Extensions { number, key_identifier, scope } = match tbs.read_if(EXTENSIONS) {
         Some(explicit) => extensions(explicit)?,
@@ -143,20 +143,26 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
     })
 }
 
-/// Reads the serial numbers of the entries, and those of the entries on hold.
-fn entries(entries: &[u8]) -> Option<(Vec<&[u8]>, Vec<&[u8]>)> {
+/// The serial numbers of the entries, and those of the entries on hold.
+#[derive(Default)]
+struct Entries<'a> {
+    revoked: Vec<&'a [u8]>,
+    on_hold: Vec<&'a [u8]>,
+}
+
+fn entries(entries: &[u8]) -> Option<Entries<'_>> {
     let mut entries = Reader(entries);
-    let (mut revoked, mut on_hold) = (Vec::new(), Vec::new());
+    let mut found = Entries::default();
     while !entries.0.is_empty() {
         let mut entry = Reader(entries.read(SEQUENCE)?);
         let serial = entry.read(INTEGER).filter(|serial| !serial.is_empty())?;
         der::time(&mut entry)?;
         let reason = entry.read_if(SEQUENCE).and_then(|extensions| der::extension_of(extensions, REASON));
         entry.end()?;
-        revoked.push(serial);
-        on_hold.extend((reason == Some(CERTIFICATE_HOLD)).then_some(serial));
+        found.revoked.push(serial);
+        found.on_hold.extend((reason == Some(CERTIFICATE_HOLD)).then_some(serial));
     }
-    Some((revoked, on_hold))
+    Some(found)
 }
 
 /// The extensions that are read.
