@@ -3,4 +3,5 @@
 pub(crate) mod base64;
 pub(crate) mod crl;
 pub(crate) mod der;
+mod leaf;
 pub(crate) mod pem;

@@ -307,7 +307,7 @@ mod tests {
     use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 
     use super::*;
-    use crate::server::{trust::subject_names, validate};
+    use crate::server::trust::subject_names;
 
     fn pair(ca: &Authority, names: &[&str]) -> Pair {
         let subject = Subject::server(names[0]);
@@ -316,7 +316,7 @@ mod tests {
         let key = CertifiedKey::from_der(vec![issued.leaf.clone()], issued.key_der(), &provider);
         Pair {
             key: Arc::new(key.expect("a pair")),
-            leaf: validate::leaf(Path::new("/c"), &issued.leaf).expect("a leaf"),
+            leaf: Leaf::from_der(&issued.leaf).expect("a leaf"),
             path: "/c".into(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             identity: subject_names(&issued.leaf),

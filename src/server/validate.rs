@@ -2,7 +2,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use hmac_sha256::Hash;
 use rustls::{
     DigitallySignedStruct, Error as TlsError, InconsistentKeys, RootCertStore, crypto::CryptoProvider,
     pki_types::CertificateDer, server::ParsedCertificate, sign::CertifiedKey,
@@ -15,7 +14,7 @@ use crate::{
     },
     report::{
         error::{Error, Layer},
-        event::{Fingerprint, Leaf},
+        event::Leaf,
     },
 };
 
@@ -35,7 +34,7 @@ pub(crate) fn pair(
 ) -> Result<(Arc<CertifiedKey>, Leaf), Error> {
     let chain = self::chain(chain_path, chain)?;
     found.note(|found| found.chain.clone_from(&chain));
-    let leaf = leaf(chain_path, &chain[0])?;
+    let leaf = Leaf::from_der(&chain[0]).map_err(|error| error.at(chain_path))?;
     let key = key::load(provider, (key_path, key), (chain_path, &chain[0]))?;
     found.note(|found| found.key = Some(kind(&*key)));
     let key = Arc::new(CertifiedKey::new(chain, key));
@@ -88,19 +87,6 @@ fn matches(
         },
         Err(_) => Err(Error::new(Layer::Match, key::mismatch(certified, chain_path)).at(key_path)),
     }
-}
-
-/// Returns the description of a leaf that events and the status report.
-pub(super) fn leaf(path: &Path, certificate: &CertificateDer<'_>) -> Result<Leaf, Error> {
-    let fields = der::fields(certificate)
-        .ok_or_else(|| Error::new(Layer::Chain, "the first certificate is malformed").at(path))?;
-    Ok(Leaf {
-        fingerprint: Fingerprint(Hash::hash(certificate)),
-        serial: der::serial_hex(fields.serial),
-        names: fields.names,
-        not_before: fields.not_before,
-        not_after: fields.not_after,
-    })
 }
 
 /// Verifies a handshake signature with the provider's algorithms.

@@ -8,6 +8,7 @@ mod common;
 mod calendar;
 #[cfg(unix)]
 mod file_regressions;
+mod own_build;
 mod races;
 mod reload;
 mod rotation;
