@@ -13,7 +13,7 @@ use rustls::{
 use super::{
     layout::{Layout, Purpose, SetLayout},
     rehearse::rehearse,
-    trust::{ClientEpoch, ClientTrust, Identity, Sessions, SetRoots, reduction},
+    trust::{Bundle, ClientEpoch, ClientTrust, Identity, Sessions, SetRoots, reduction},
 };
 use crate::{
     build::{Build, Built, Context, InitialBuild, lost_its_end, same_paths},
@@ -25,7 +25,7 @@ use crate::{
         event::Leaf,
     },
     server::{
-        anchors::{self, Peers},
+        anchors::{self, Origin, Peers},
         chain,
         dates::{self, Time},
         inspect::InspectionLog,
@@ -69,6 +69,9 @@ impl fmt::Debug for ClientTls {
     }
 }
 
+/// The name of the roots of no file in messages.
+const FIXED: &str = "`root_store`";
+
 pub(super) type Configure = Box<dyn FnMut(&mut ClientConfig) + Send>;
 
 /// The build step of a client: makes [`ClientTls`] from chain, key and roots.
@@ -76,7 +79,7 @@ pub(super) struct ClientBuild {
     pub(super) provider: Arc<CryptoProvider>,
     pub(super) versions: Vec<&'static SupportedProtocolVersion>,
     pub(super) layout: Layout,
-    /// Roots of no file.
+    /// Roots of no file. The first load leaves the usable ones.
     pub(super) fixed: RootCertStore,
     /// Verifies servers in the place of roots.
     pub(super) verifier: Option<Arc<dyn ServerCertVerifier>>,
@@ -110,6 +113,9 @@ impl Build for ClientBuild {
         let mut roots = served.roots.clone();
         let own = roots.get_mut(context.set).ok_or_else(missing)?;
         *own = self.roots(&set, files, Some(own), &mut warnings)?;
+        // A warning about all roots together is reported once, not at each change of one set.
+        let before = self.crowded(&served.roots);
+        warnings.extend(self.crowded(&roots).into_iter().filter(|warning| !before.contains(warning)));
         let value = self.whole(identity, roots, Some(served))?;
         let reduced_trust = reduction(&value.epoch, &served.epoch);
         Ok(Built { leaf, warnings, not_before, reduced_trust, ..Built::new(value) })
@@ -118,6 +124,8 @@ impl Build for ClientBuild {
     fn first(&mut self, sets: &[Files], wall: Duration) -> Result<InitialBuild<ClientTls>, Error> {
         let (mut identity, mut roots, mut warnings) = (None, Vec::new(), Vec::new());
         let mut leaves = Vec::new();
+        self.fixed =
+            anchors::of_store(Peers::Servers, &self.provider, FIXED, &self.fixed, &mut warnings)?;
         for (set, files) in self.layout.iter().zip(sets) {
             warnings.extend(set.near_limits(files));
             let own = set.identity(files)?.map(|pair| self.identity(pair, None)).transpose()?;
@@ -129,6 +137,7 @@ impl Build for ClientBuild {
             identity = own.or(identity);
             roots.push(self.roots(set, files, None, &mut warnings)?);
         }
+        warnings.extend(self.crowded(&roots));
         let mut whole = InitialBuild::new(self.whole(identity, roots, None)?);
         (whole.leaves, whole.warnings) = (leaves, warnings);
         Ok(whole)
@@ -182,13 +191,23 @@ impl ClientBuild {
         if let Some(served) = served.filter(|served| served.files == files) {
             return Ok(Arc::clone(served));
         }
-        let (mut store, mut certificates) = (RootCertStore::empty(), Vec::new());
+        let mut bundles = Vec::new();
         for (path, bundle) in files.iter() {
-            let (roots, taken) = anchors::read(Peers::Servers, &self.provider, path, bundle, warnings)?;
-            store.extend(roots.roots);
-            certificates.extend(taken);
+            let (store, certificates) =
+                anchors::read(Peers::Servers, &self.provider, path, bundle, warnings)?;
+            bundles.push(Bundle { path: path.to_owned(), store, certificates });
         }
-        Ok(Arc::new(SetRoots { files, store, certificates }))
+        Ok(Arc::new(SetRoots { files, bundles }))
+    }
+
+    /// Warns of each name that more roots share than rustls reliably tries, over all file sets and
+    /// the fixed roots: rustls gets them as one store.
+    fn crowded(&self, roots: &[Arc<SetRoots>]) -> Vec<Warning> {
+        let bundles = roots.iter().flat_map(|set| &set.bundles);
+        let mut served: Vec<_> =
+            bundles.map(|bundle| (Origin::Bundle(&bundle.path), &bundle.store)).collect();
+        served.push((Origin::Store(FIXED), &self.fixed));
+        anchors::crowded(Peers::Servers, &served)
     }
 
     fn check_dates(
@@ -244,7 +263,8 @@ impl ClientBuild {
     /// Makes rustls's own verifier, of the roots of all file sets and the fixed ones.
     fn web_pki(&self, roots: &[Arc<SetRoots>]) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         let mut all = self.fixed.clone();
-        all.extend(roots.iter().flat_map(|set| set.store.roots.iter().cloned()));
+        let bundles = roots.iter().flat_map(|set| &set.bundles);
+        all.extend(bundles.flat_map(|bundle| bundle.store.roots.iter().cloned()));
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(all), Arc::clone(&self.provider)).build();
         Ok(verifier.map_err(|error| Error::new(Layer::RootCa, error.to_string()))?)

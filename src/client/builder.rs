@@ -99,7 +99,12 @@ impl ClientBuilder {
     }
 
     /// Verifies servers against these roots as well, which no file changes: those of the platform,
-    /// for example, as the crate rustls-native-certs reads them. They are taken as they are.
+    /// for example, as the crate rustls-native-certs reads them.
+    ///
+    /// A root by which rustls can verify no server, because of its key or its name constraints, is
+    /// ignored with a warning, as in a bundle. A store of nothing else fails the load with
+    /// [`Layer::RootCa`]. Whether a root may issue servers (CA:TRUE, extended key usage) is not
+    /// checked: a `RootCertStore` does not say.
     ///
     /// ```no_run
     /// # struct Loaded { certs: Vec<rustls::pki_types::CertificateDer<'static>> }

@@ -48,8 +48,14 @@ impl Identity {
 
 /// The roots of one file set.
 pub(super) struct SetRoots {
-    /// The bundles, by which a set that has not changed is recognized.
+    /// The files of the bundles, by which a set that has not changed is recognized.
     pub(super) files: Files,
+    pub(super) bundles: Vec<Bundle>,
+}
+
+/// The usable roots of one file, each with its certificate.
+pub(super) struct Bundle {
+    pub(super) path: PathBuf,
     pub(super) store: RootCertStore,
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
@@ -69,9 +75,9 @@ impl ClientTrust {
         fixed: &RootCertStore,
     ) -> Self {
         let mut cas = Cas::default();
-        for set in roots {
+        for bundle in roots.iter().flat_map(|set| &set.bundles) {
             let removed = |subject, fingerprint| RemovedTrust::RootCa { subject, fingerprint };
-            cas.add(&set.store, &set.certificates, removed);
+            cas.add(&bundle.store, &bundle.certificates, removed);
         }
         cas.always(fixed);
         Self { roots: cas, identity }

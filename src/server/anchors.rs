@@ -13,7 +13,7 @@ mod extensions;
 mod key;
 mod peers;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use rustls::{
     RootCertStore,
@@ -84,35 +84,17 @@ pub(crate) fn read(
 ) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Error> {
     let all = pem::ca_bundle(bundle).map_err(|error| error.at(path))?;
     let refused = |why: String| Error::new(peers.layer(), why).at(path);
-    let warning = |why: String| Warning::new(peers.layer(), why).at(path);
-    let (mut roots, mut taken, mut ignored) = (RootCertStore::empty(), Vec::new(), Vec::new());
+    let mut roots = RootCertStore::empty();
     for (i, certificate) in all.iter().enumerate() {
         roots.add(certificate.clone()).map_err(|error| {
             refused(format!("CA {} of {} cannot be a trust anchor: {error}", i + 1, all.len()))
         })?;
-        let Some(anchor) = roots.roots.last() else { continue };
-        let named = format!("CA {} of {} ({})", i + 1, all.len(), subject(&anchor.subject));
-        match evaluate(peers, provider, certificate, anchor) {
-            Ok(limits) => {
-                taken.push(certificate.clone());
-                warnings.extend(limits.into_iter().map(|limit| warning(format!("{named} {limit}"))));
-            }
-            Err(why) => {
-                roots.roots.pop();
-                ignored.push((named, why));
-            }
-        }
     }
-    if taken.is_empty() {
-        let (given, further) = ignored.split_at(ignored.len().min(REASONS));
-        let given: Vec<_> = given.iter().map(|(named, why)| format!("{named}: {why}")).collect();
-        let more = if further.is_empty() { String::new() } else { format!("; and {} more", further.len()) };
-        return Err(refused(format!("{}: {}{more}", peers.none_usable(), given.join("; "))));
-    }
-    warnings.extend(
-        ignored.into_iter().map(|(named, why)| warning(format!("{named} {}: {why}", peers.ignored()))),
-    );
-    warnings.extend(crowded(peers, &roots).map(warning));
+    let candidates = roots.roots.into_iter().zip(all.into_iter().map(Some)).collect();
+    let Usable { anchors, told } = usable(peers, provider, "the bundle", candidates).map_err(refused)?;
+    warnings.extend(told.into_iter().map(|why| Warning::new(peers.layer(), why).at(path)));
+    let (roots, taken): (Vec<_>, Vec<_>) = anchors.into_iter().unzip();
+    let roots = RootCertStore { roots };
     // A server names its client CAs; rustls would encode names that are too long, with a wrong
     // length.
     let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + 2).sum();
@@ -121,19 +103,118 @@ pub(crate) fn read(
             "the names of the CAs take {names} bytes; a handshake has room for {NAMES_LIMIT}"
         )));
     }
-    Ok((roots, taken))
+    Ok((roots, taken.into_iter().flatten().collect()))
 }
 
-/// Warns of each name that more CAs share than rustls reliably tries.
-fn crowded(peers: Peers, roots: &RootCertStore) -> impl Iterator<Item = String> {
-    let mut counts = BTreeMap::<&[u8], usize>::new();
-    for anchor in &roots.roots {
-        *counts.entry(&anchor.subject).or_default() += 1;
+/// Returns the anchors of a store that can verify such peers. `origin` names the store in messages.
+///
+/// The store has no certificates, so nothing shows whether an anchor may issue the peers'.
+///
+/// # Errors
+/// The peers' [layer](Peers::layer) for a store whose anchors are all unusable.
+pub(crate) fn of_store(
+    peers: Peers,
+    provider: &CryptoProvider,
+    origin: &str,
+    store: &RootCertStore,
+    warnings: &mut Vec<Warning>,
+) -> Result<RootCertStore, Error> {
+    let candidates: Vec<_> = store.roots.iter().cloned().map(|anchor| (anchor, None)).collect();
+    if candidates.is_empty() {
+        return Ok(RootCertStore::empty());
     }
-    counts
-        .into_iter()
-        .filter(|(_, count)| *count > SAME_NAME_LIMIT)
-        .map(move |(name, count)| peers.crowded(count, &subject(name), SAME_NAME_LIMIT))
+    let Usable { anchors, told } =
+        usable(peers, provider, origin, candidates).map_err(|why| Error::new(peers.layer(), why))?;
+    warnings.extend(told.into_iter().map(|why| Warning::new(peers.layer(), format!("{origin}: {why}"))));
+    Ok(RootCertStore { roots: anchors.into_iter().map(|(anchor, _)| anchor).collect() })
+}
+
+/// An anchor with its certificate, where that is known.
+type Candidate = (TrustAnchor<'static>, Option<CertificateDer<'static>>);
+
+/// The candidates that can verify a peer, and the warnings about all candidates.
+struct Usable {
+    anchors: Vec<Candidate>,
+    told: Vec<String>,
+}
+
+/// Leaves out the candidates that can verify no peer. `origin` names their source.
+///
+/// # Errors
+/// Returns the reasons where none is left.
+fn usable(
+    peers: Peers,
+    provider: &CryptoProvider,
+    origin: &str,
+    candidates: Vec<Candidate>,
+) -> Result<Usable, String> {
+    let count = candidates.len();
+    let (mut anchors, mut told, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, (anchor, certificate)) in candidates.into_iter().enumerate() {
+        let named = format!("CA {} of {count} ({})", i + 1, subject(&anchor.subject));
+        match evaluate(peers, provider, certificate.as_ref(), &anchor) {
+            Ok(limits) => {
+                anchors.push((anchor, certificate));
+                told.extend(limits.into_iter().map(|limit| format!("{named} {limit}")));
+            }
+            Err(why) => ignored.push((named, why)),
+        }
+    }
+    if anchors.is_empty() {
+        let (given, further) = ignored.split_at(ignored.len().min(REASONS));
+        let given: Vec<_> = given.iter().map(|(named, why)| format!("{named}: {why}")).collect();
+        let more = if further.is_empty() { String::new() } else { format!("; and {} more", further.len()) };
+        return Err(format!("{}: {}{more}", peers.none_usable(origin), given.join("; ")));
+    }
+    told.extend(ignored.into_iter().map(|(named, why)| format!("{named} {}: {why}", peers.ignored())));
+    Ok(Usable { anchors, told })
+}
+
+/// Warns of each name that more anchors share than rustls reliably tries.
+///
+/// `served` has all anchors that verify one peer, by the file or the other origin of each store:
+/// rustls sees no boundary between them.
+pub(crate) fn crowded(peers: Peers, served: &[(Origin<'_>, &RootCertStore)]) -> Vec<Warning> {
+    let mut names = BTreeMap::<&[u8], Vec<Origin<'_>>>::new();
+    for (origin, store) in served {
+        for anchor in &store.roots {
+            names.entry(&anchor.subject).or_default().push(*origin);
+        }
+    }
+    let warning = |(name, mut origins): (&[u8], Vec<Origin<'_>>)| {
+        let count = origins.len();
+        origins.dedup();
+        let have = match &origins[..] {
+            [Origin::Bundle(_)] => "the bundle has".to_owned(),
+            [Origin::Store(name)] => format!("{name} has"),
+            all => all.iter().map(Origin::to_string).collect::<Vec<_>>().join(" and ") + " together have",
+        };
+        let why = peers.crowded(&have, count, &subject(name), SAME_NAME_LIMIT);
+        let warning = Warning::new(peers.layer(), why);
+        match origins.first() {
+            Some(Origin::Bundle(path)) => warning.at(path),
+            _ => warning,
+        }
+    };
+    names.into_iter().filter(|(_, origins)| origins.len() > SAME_NAME_LIMIT).map(warning).collect()
+}
+
+/// The source of a store of anchors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin<'a> {
+    /// The file of a bundle.
+    Bundle(&'a Path),
+    /// A value, with its name in messages.
+    Store(&'static str),
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundle(path) => path.display().fmt(f),
+            Self::Store(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Returns whether the new bundle may be a truncated copy of the old one: it has fewer anchors, and
@@ -174,14 +255,19 @@ pub(crate) fn is_for(peers: Peers, leaf: &CertificateDer<'_>) -> bool {
 }
 
 /// Returns warnings about a CA that can verify such peers, or the reason why it can verify none.
+/// Without a certificate, only its key and its name constraints are evaluated.
 fn evaluate(
     peers: Peers,
     provider: &CryptoProvider,
-    certificate: &CertificateDer<'_>,
+    certificate: Option<&CertificateDer<'_>>,
     anchor: &TrustAnchor<'_>,
 ) -> Result<Vec<String>, String> {
-    let extensions = Extensions::of(certificate).ok_or("the certificate is malformed")?;
-    extensions.may_issue(peers, certificate)?;
+    let extensions = certificate
+        .map(|certificate| Extensions::of(certificate).ok_or("the certificate is malformed"))
+        .transpose()?;
+    if let Some((extensions, certificate)) = extensions.as_ref().zip(certificate) {
+        extensions.may_issue(peers, certificate)?;
+    }
     key::verifies(provider, &anchor.subject_public_key_info)?;
     let mut limits = Vec::new();
     if let Some(names) = anchor.name_constraints.as_ref() {
@@ -190,7 +276,8 @@ fn evaluate(
             limits.push(peers.limited(&kinds.join(" and ")));
         }
     }
-    limits.extend(extensions.ignored().map(|id| peers.extension(&dotted(id))));
+    let ignored = extensions.iter().flat_map(Extensions::ignored);
+    limits.extend(ignored.map(|id| peers.extension(&dotted(id))));
     Ok(limits)
 }
 

@@ -11,7 +11,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use rustls::{RootCertStore, crypto::CryptoProvider, pki_types::CertificateDer};
 
 use super::{
-    anchors::{self, Peers},
+    anchors::{self, Origin, Peers},
     builder::ClientAuth,
     crl::{CrlValidator, Lists, Policy},
     inspect::InspectionLog,
@@ -156,6 +156,7 @@ impl Settings<'_> {
         }
         let (path, bytes) = bundle.ok_or_else(missing)?;
         let (roots, certificates) = anchors::read(Peers::Clients, self.provider, path, bytes, warnings)?;
+        warnings.extend(anchors::crowded(Peers::Clients, &[(Origin::Bundle(path), &roots)]));
         Ok(Some(Anchors { path: path.to_owned(), roots: Arc::new(roots), certificates }))
     }
 }

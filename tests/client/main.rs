@@ -8,8 +8,12 @@ mod common;
 mod client_owners;
 mod connector;
 mod root_cas;
+mod root_stores;
 mod rotating;
 mod settings;
 mod trust_table;
 mod updates;
 mod world;
+#[path = "../trust/client_cas/x509.rs"]
+#[allow(dead_code)] // reason: it makes what the tests of client CAs need as well
+mod x509;

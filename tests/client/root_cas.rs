@@ -2,10 +2,6 @@
 //!
 //! Checks: INV-14, INV-16.
 
-#[path = "../trust/client_cas/x509.rs"]
-#[allow(dead_code)] // reason: it makes what the tests of client CAs need as well
-mod x509;
-
 use std::{
     fs,
     path::Path,
@@ -13,30 +9,38 @@ use std::{
 };
 
 use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
-use rustls_reload::{ClientReloader, Error, Event, Layer, Reload, Warning, internal::pem};
+use rustls_reload::{
+    ClientBuilder, ClientReloader, Error, Event, Layer, Reload, Warning, internal::pem,
+};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use crate::{
     common::{Generation, quick, sessions::KINDS, shake},
     world::server,
-};
-use x509::{
-    ALTERNATIVE, CONSTRAINTS, Certificate, Extension, KEY_USAGE, NOW, Signer, basic, bits, der, extension,
-    key_cert_sign, openssl, purposes,
+    x509::{
+        self, ALTERNATIVE, CONSTRAINTS, Certificate, Extension, KEY_USAGE, NOW, Signer, basic, bits, der,
+        extension, key_cert_sign, openssl, purposes,
+    },
 };
 
 const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
 const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 const ANY_PURPOSE: &[u8] = &[0x55, 29, 37, 0];
+/// Purposes of servers from the time of export ciphers: 2.16.840.1.113730.4.1 of Netscape, and
+/// 1.3.6.1.4.1.311.10.3.3 of Microsoft.
+const NS_STEP_UP: &[u8] = &[0x60, 0x86, 0x48, 1, 0x86, 0xf8, 0x42, 4, 1];
+const MS_STEP_UP: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 10, 3, 3];
 const UNKNOWN: &[u8] = &[0x2a, 3, 4];
 const DNS: u8 = 0x82;
-const DIRECTORY: u8 = 0xa4;
-const EMAIL: u8 = 0x81;
+pub const DIRECTORY: u8 = 0xa4;
+pub const EMAIL: u8 = 0x81;
 const URI: u8 = 0x86;
+
+const MANUAL: &str = include_str!("../../src/manual/clients.md");
 
 /// The outcome for the servers of a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
     Accepted,
     /// Accepted, with a warning that has these words.
     Warned(&'static str),
@@ -44,22 +48,22 @@ enum Outcome {
     Ignored(&'static str),
 }
 
-use Outcome::{Accepted, Ignored, Warned};
+pub use Outcome::{Accepted, Ignored, Warned};
 
-struct Row {
-    name: &'static str,
+pub struct Row {
+    pub name: &'static str,
     version_3: bool,
     extensions: Vec<Extension>,
     openssl: bool,
-    here: Outcome,
+    pub here: Outcome,
 }
 
-fn row(name: &'static str, extensions: impl Into<Vec<Extension>>, openssl: bool, here: Outcome) -> Row {
+pub fn row(name: &'static str, extensions: impl Into<Vec<Extension>>, openssl: bool, here: Outcome) -> Row {
     Row { name, version_3: true, extensions: extensions.into(), openssl, here }
 }
 
 /// Name constraints that permit one base.
-fn permitted(base: &[u8]) -> [Extension; 2] {
+pub fn permitted(base: &[u8]) -> [Extension; 2] {
     let subtrees = der(0xa0, &[&der(0x30, &[base])]);
     [basic(true, None), (CONSTRAINTS, true, der(0x30, &[&subtrees]))]
 }
@@ -72,21 +76,30 @@ fn rows() -> Vec<Row> {
         row("CA:TRUE, keyCertSign", [ca(), key_cert_sign()], true, Accepted),
         row("CA:FALSE", [basic(false, None)], false, Ignored("CA:FALSE")),
         row("no basicConstraints", [], false, Ignored("no basicConstraints")),
-        row("cRLSign alone", [ca(), bits(KEY_USAGE, 1, 0x02)], false, Ignored("keyCertSign")),
-        row("purpose serverAuth", [ca(), purposes(&[SERVER_AUTH])], true, Accepted),
-        row("purpose clientAuth", [ca(), purposes(&[CLIENT_AUTH])], false, Ignored("serverAuth")),
+        row("CA:TRUE, cRLSign alone", [ca(), bits(KEY_USAGE, 1, 0x02)], false, Ignored("keyCertSign")),
+        row("extended key usage serverAuth", [ca(), purposes(&[SERVER_AUTH])], true, Accepted),
+        row("extended key usage clientAuth", [ca(), purposes(&[CLIENT_AUTH])], false, Ignored("serverAuth")),
         // RFC 5280 section 4.2.1.12 takes it for every purpose, and OpenSSL does not.
-        row("purpose any", [ca(), purposes(&[ANY_PURPOSE])], false, Accepted),
+        row("extended key usage any", [ca(), purposes(&[ANY_PURPOSE])], false, Accepted),
+        // OpenSSL takes both for serverAuth, and the section does not name them.
+        row("extended key usage nsSGC", [ca(), purposes(&[NS_STEP_UP])], true, Ignored("serverAuth")),
+        row("extended key usage msSGC", [ca(), purposes(&[MS_STEP_UP])], true, Ignored("serverAuth")),
+        row("nsSGC and serverAuth", [ca(), purposes(&[NS_STEP_UP, SERVER_AUTH])], true, Accepted),
         row(
             "unknown critical extension",
             [ca(), critical],
             false,
             Warned("no server certificate is rejected"),
         ),
-        row("DNS permitted", permitted(&der(DNS, &[b"localhost"])), true, Accepted),
-        row("e-mail permitted", permitted(&der(EMAIL, &[b"example.com"])), true, Warned("e-mail addresses")),
+        row("DNS permitted, server inside", permitted(&der(DNS, &[b"localhost"])), true, Accepted),
         row(
-            "directory names permitted",
+            "e-mail permitted, server without an e-mail",
+            permitted(&der(EMAIL, &[b"example.com"])),
+            true,
+            Warned("e-mail addresses"),
+        ),
+        row(
+            "directory name permitted, server inside",
             permitted(&der(DIRECTORY, &[&x509::name("localhost")])),
             true,
             Ignored("directory names"),
@@ -96,14 +109,14 @@ fn rows() -> Vec<Row> {
 }
 
 /// Makes the root of a row, and a server's pair that it issued.
-fn issued(row: &Row) -> (String, Pair) {
-    issued_with(row, &[])
+pub fn issued(row: &Row) -> (String, Pair) {
+    issued_with(row, &[], Signer::public)
 }
 
-/// Does so, with a further name in the server's certificate.
-fn issued_with(row: &Row, further: &[u8]) -> (String, Pair) {
+/// Does so, with a further name in the server's certificate, and the root's key in this form.
+pub fn issued_with(row: &Row, further: &[u8], form: impl Fn(&Signer) -> Vec<u8>) -> (String, Pair) {
     let ((signer, _), (own, key)) = (Signer::new(), Signer::new());
-    let (root_key, public) = (signer.public(), own.public());
+    let (root_key, public) = (form(&signer), own.public());
     let root = Certificate {
         version_3: row.version_3,
         serial: 1,
@@ -131,6 +144,11 @@ fn issued_with(row: &Row, further: &[u8]) -> (String, Pair) {
 fn load(dir: &Path, roots: &str) -> Result<(ClientReloader, Vec<Warning>), Error> {
     let path = dir.join("ca.crt");
     fs::write(&path, roots).unwrap();
+    warned(ClientReloader::builder().roots(&path))
+}
+
+/// Loads a client; returns it with its warnings.
+pub fn warned(client: ClientBuilder) -> Result<(ClientReloader, Vec<Warning>), Error> {
     let told = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&told);
     let on_event = move |event: &Event| {
@@ -138,13 +156,13 @@ fn load(dir: &Path, roots: &str) -> Result<(ClientReloader, Vec<Warning>), Error
             keep.lock().unwrap().push(warning.clone());
         }
     };
-    let client = ClientReloader::builder().roots(&path).timing(quick()).on_event(on_event).load()?;
+    let client = client.timing(quick()).on_event(on_event).load()?;
     let told = std::mem::take(&mut *told.lock().unwrap());
     Ok((client, told))
 }
 
 /// Whether the client accepts the server, by each version of the protocol.
-fn accepts(client: &Arc<ClientConfig>, pair: &Pair) -> bool {
+pub fn accepts(client: &Arc<ClientConfig>, pair: &Pair) -> bool {
     let [one, other] = [KINDS[0], KINDS[2]].map(|kind| shake(&server(pair, &[], kind), client).is_ok());
     assert_eq!(one, other, "both versions agree");
     one
@@ -172,12 +190,20 @@ fn rustls_accepts(root: &str, pair: &Pair) -> bool {
 fn inv14_inv16_roots_that_may_not_issue_servers_are_ignored_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let beside = Generation::new(0);
-    let mut without_a_check = 0;
+    let (mut without_a_check, mut table) = (0, String::new());
     for row in rows() {
         let (root, pair) = issued(&row);
         let name = row.name;
         assert_eq!(openssl_accepts(dir.path(), &root, &pair), row.openssl, "{name}: OpenSSL");
-        without_a_check += usize::from(matches!(row.here, Ignored(_)) && rustls_accepts(&root, &pair));
+        let alone = rustls_accepts(&root, &pair);
+        without_a_check += usize::from(matches!(row.here, Ignored(_)) && alone);
+        let [openssl, alone] = [row.openssl, alone].map(|accepts| if accepts { "accepts" } else { "rejects" });
+        let here = match row.here {
+            Accepted => "accepts",
+            Warned(_) => "accepts, warns",
+            Ignored(_) => "ignored",
+        };
+        table += &format!("| {name} | {openssl} | {alone} | {here} |\n");
         let (both, warnings) = load(dir.path(), &(beside.ca.pem.clone() + &root)).unwrap();
         assert!(accepts(&both.config(), &beside.server), "{name}: the root beside it");
         assert_eq!(accepts(&both.config(), &pair), !matches!(row.here, Ignored(_)), "{name}");
@@ -208,6 +234,9 @@ fn inv14_inv16_roots_that_may_not_issue_servers_are_ignored_with_a_warning() {
     }
     // Breaks: INV-14. rustls alone takes any certificate for a root.
     assert!(without_a_check >= 4, "{without_a_check}");
+    let (_, written) = MANUAL.split_once("| root | OpenSSL | rustls alone | here |\n|---|---|---|---|\n").unwrap();
+    let (written, _) = written.split_once("\n\n").unwrap();
+    assert_eq!(written, table.trim_end(), "the manual's table");
 }
 
 #[test]
@@ -247,7 +276,7 @@ fn inv14_inv16_name_constraints_that_rustls_cannot_apply_reject_servers() {
         let [warning] = &warnings[..] else { panic!("{warnings:?}") };
         assert!(warning.why().contains("accepts no server certificate whose chain has a name"), "{warning}");
         assert!(accepts(&client.config(), &without));
-        let (root, with) = issued_with(&constrained, &name);
+        let (root, with) = issued_with(&constrained, &name, Signer::public);
         let (client, _) = load(dir.path(), &root).unwrap();
         assert!(!accepts(&client.config(), &with), "{warning}");
         assert!(!rustls_accepts(&root, &with), "{warning}");

@@ -27,12 +27,16 @@ impl Peers {
         }
     }
 
-    /// Formats the error for a bundle without a usable CA.
-    pub(super) fn none_usable(self) -> &'static str {
-        self.choose(
-            "no CA of the bundle can be used, so no client certificate would be accepted",
-            "no CA of the bundle can be used, so no server certificate would be accepted",
-        )
+    /// Formats the error that no CA of this origin is usable.
+    pub(super) fn none_usable(self, origin: &str) -> String {
+        match self {
+            Self::Clients => {
+                format!("no CA of {origin} can be used, so no client certificate would be accepted")
+            }
+            Self::Servers => {
+                format!("no CA of {origin} can be used, so no server certificate would be accepted")
+            }
+        }
     }
 
     /// Formats the warning that a CA is ignored.
@@ -44,15 +48,16 @@ impl Peers {
     }
 
     /// Formats the warning that `count` CAs share a name, of which rustls tries `limit` reliably.
-    pub(super) fn crowded(self, count: usize, subject: &str, limit: usize) -> String {
+    /// `have` is the beginning of the sentence: their origin and the verb.
+    pub(super) fn crowded(self, have: &str, count: usize, subject: &str, limit: usize) -> String {
         match self {
             Self::Clients => format!(
-                "the bundle has {count} CAs with the subject {subject}: rustls gives up on a client after \
+                "{have} {count} CAs with the subject {subject}: rustls gives up on a client after \
                  100 signatures, and tries them in their order. A client of a later one may be rejected, \
                  so keep {limit} of a name at most"
             ),
             Self::Servers => format!(
-                "the bundle has {count} CAs with the subject {subject}: rustls gives up on a server after \
+                "{have} {count} CAs with the subject {subject}: rustls gives up on a server after \
                  100 signatures, and tries them in their order. A server certificate of a later one may \
                  be rejected, so keep {limit} of a name at most"
             ),
