@@ -15,7 +15,7 @@ use crate::{
         Accepted, DIRECTORY, EMAIL, Ignored, Outcome, Warned, accepts, issued, issued_with, permitted, row,
         warned,
     },
-    x509::{self, Signer, basic, der},
+    x509::{self, basic, der},
 };
 
 fn store<'a>(bundles: impl IntoIterator<Item = &'a String>) -> RootCertStore {
