@@ -11,6 +11,7 @@ mod root_cas;
 mod root_stores;
 mod rotating;
 mod settings;
+mod trust_sequences;
 mod trust_table;
 mod updates;
 mod world;
