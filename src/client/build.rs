@@ -4,9 +4,8 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use hmac_sha256::Hash;
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    ClientConfig, RootCertStore,
     client::{ResolvesClientCert, Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
-    crypto::CryptoProvider,
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
@@ -30,6 +29,7 @@ use crate::{
         dates::{self, Time},
         inspect::InspectionLog,
         layout::missing,
+        settings::Tls,
         validate::{self, NamedBytes},
     },
 };
@@ -72,21 +72,15 @@ impl fmt::Debug for ClientTls {
 /// The name of the roots of no file in messages.
 const FIXED: &str = "`root_store`";
 
-pub(super) type Configure = Box<dyn FnMut(&mut ClientConfig) + Send>;
-
 /// The build step of a client: makes [`ClientTls`] from chain, key and roots.
 pub(super) struct ClientBuild {
-    pub(super) provider: Arc<CryptoProvider>,
-    pub(super) versions: Vec<&'static SupportedProtocolVersion>,
+    pub(super) tls: Tls<ClientConfig>,
     pub(super) layout: Layout,
     /// Roots of no file. The first load leaves the usable ones.
     pub(super) fixed: RootCertStore,
     /// Verifies servers in the place of roots.
     pub(super) verifier: Option<Arc<dyn ServerCertVerifier>>,
-    pub(super) alpn: Vec<Vec<u8>>,
-    pub(super) configure: Option<Configure>,
     pub(super) session_cache: usize,
-    pub(super) clock_skew: Duration,
 }
 
 impl Build for ClientBuild {
@@ -125,7 +119,7 @@ impl Build for ClientBuild {
         let (mut identity, mut roots, mut warnings) = (None, Vec::new(), Vec::new());
         let mut leaves = Vec::new();
         self.fixed =
-            anchors::of_store(Peers::Servers, &self.provider, FIXED, &self.fixed, &mut warnings)?;
+            anchors::of_store(Peers::Servers, &self.tls.provider, FIXED, &self.fixed, &mut warnings)?;
         for (set, files) in self.layout.iter().zip(sets) {
             warnings.extend(set.near_limits(files));
             let own = set.identity(files)?.map(|pair| self.identity(pair, None)).transpose()?;
@@ -173,7 +167,7 @@ impl ClientBuild {
         served: Option<&Arc<Identity>>,
     ) -> Result<Arc<Identity>, Error> {
         let [(path, _), (_, key_file)] = pair;
-        let (key, leaf) = validate::pair(&self.provider, pair, &InspectionLog::default())?;
+        let (key, leaf) = validate::pair(&self.tls.provider, pair, &InspectionLog::default())?;
         let new = Identity { key, leaf, path: path.to_owned(), key_file: Hash::hash(key_file) };
         let same = served.filter(|served| served.is_same(&new)).map(Arc::clone);
         Ok(same.unwrap_or_else(|| Arc::new(new)))
@@ -194,7 +188,7 @@ impl ClientBuild {
         let mut bundles = Vec::new();
         for (path, bundle) in files.iter() {
             let (store, certificates) =
-                anchors::read(Peers::Servers, &self.provider, path, bundle, warnings)?;
+                anchors::read(Peers::Servers, &self.tls.provider, path, bundle, warnings)?;
             bundles.push(Bundle { path: path.to_owned(), store, certificates });
         }
         Ok(Arc::new(SetRoots { files, bundles }))
@@ -217,7 +211,7 @@ impl ClientBuild {
         wall: Duration,
         warnings: &mut Vec<Warning>,
     ) -> Result<Option<Duration>, Error> {
-        let time = Time { wall, skew: self.clock_skew };
+        let time = Time { wall, skew: self.tls.clock_skew };
         dates::evaluate(&identity.leaf, &identity.path, served, time, warnings)
     }
 
@@ -234,7 +228,7 @@ impl ClientBuild {
             Epoch::after(served.map(|served| &served.epoch), trust, true, |_| self.fresh(key, &roots))?;
         let config = self.config(epoch.sessions())?;
         let place = identity.as_ref().map(|identity| identity.path.as_path());
-        rehearse(&config, &self.provider, &self.versions, key).map_err(|error| at(error, place))?;
+        rehearse(&config, &self.tls.provider, &self.tls.versions, key).map_err(|error| at(error, place))?;
         let leaf = identity.as_ref().map(|identity| identity.leaf.clone());
         Ok(ClientTls { config: Arc::new(config), leaf, identity, roots, epoch })
     }
@@ -266,7 +260,8 @@ impl ClientBuild {
         let bundles = roots.iter().flat_map(|set| &set.bundles);
         all.extend(bundles.flat_map(|bundle| bundle.store.roots.iter().cloned()));
         let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(all), Arc::clone(&self.provider)).build();
+            WebPkiServerVerifier::builder_with_provider(Arc::new(all), Arc::clone(&self.tls.provider))
+                .build();
         Ok(verifier.map_err(|error| Error::new(Layer::RootCa, error.to_string()))?)
     }
 
@@ -274,22 +269,22 @@ impl ClientBuild {
     /// [`configure`](super::ClientBuilder::configure).
     fn config(&mut self, sessions: &Sessions) -> Result<ClientConfig, Error> {
         let Sessions { verifier, resolver, resumption } = sessions;
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&self.versions)
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.tls.provider))
+            .with_protocol_versions(&self.tls.versions)
             .map_err(|error| Error::new(Layer::Config, error.to_string()))?;
         let mut config = builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(verifier))
             .with_client_cert_resolver(Arc::clone(resolver));
-        config.alpn_protocols.clone_from(&self.alpn);
+        config.alpn_protocols.clone_from(&self.tls.alpn);
         config.resumption = resumption.clone();
-        let Some(configure) = &mut self.configure else { return Ok(config) };
+        let Some(configure) = &mut self.tls.configure else { return Ok(config) };
         configure(&mut config);
         // The verifier cannot be read back, so that it is put in its place again.
         config.dangerous().set_certificate_verifier(Arc::clone(verifier));
         let kept = [
             ("identity", Arc::ptr_eq(resolver, &config.client_auth_cert_resolver)),
-            ("crypto provider", Arc::ptr_eq(&self.provider, config.crypto_provider())),
+            ("crypto provider", Arc::ptr_eq(&self.tls.provider, config.crypto_provider())),
         ];
         match kept.iter().find(|(_, kept)| !kept) {
             None => Ok(config),

@@ -13,22 +13,24 @@ use rustls::{
 };
 
 use super::{
-    build::{ClientBuild, ClientTls, Configure},
+    build::{ClientBuild, ClientTls},
     layout::Layout,
     rotating,
 };
+#[cfg(all(feature = "tokio", not(loom)))]
+use crate::server::settings::started_async;
 use crate::{
     clock::Clock,
     decide::machine::Timing,
     drive::{
         cell::Published,
-        reloader::{Builder, Reloader, StartError},
+        reloader::{Builder, Reloader},
     },
     report::{
         error::{Error, Layer},
         event::Event,
     },
-    server::builder::default_provider,
+    server::settings::{Common, started},
     watch::MakeWatcher,
 };
 
@@ -42,13 +44,8 @@ pub struct ClientBuilder {
     separate_roots: bool,
     root_store: Option<RootCertStore>,
     verifier: Option<Arc<dyn ServerCertVerifier>>,
-    provider: Option<Arc<CryptoProvider>>,
-    versions: Vec<&'static SupportedProtocolVersion>,
-    alpn: Vec<Vec<u8>>,
-    configure: Option<Configure>,
     session_cache: usize,
-    clock_skew: Duration,
-    further: Vec<Set>,
+    common: Common<ClientBuild, ClientConfig>,
 }
 
 impl fmt::Debug for ClientBuilder {
@@ -58,8 +55,6 @@ impl fmt::Debug for ClientBuilder {
         text.field("identity", identity).field("roots", roots).finish_non_exhaustive()
     }
 }
-
-type Set = Box<dyn FnOnce(Builder<ClientBuild>) -> Builder<ClientBuild> + Send>;
 
 impl ClientBuilder {
     /// Shows this chain (leaf first) to servers that ask for a certificate, with its key, both in
@@ -139,21 +134,21 @@ impl ClientBuilder {
     /// whichever feature is enabled, in this order.
     #[must_use]
     pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.provider = Some(provider);
+        self.common.provider = Some(provider);
         self
     }
 
     /// Enables these protocol versions. By default TLS 1.2 and 1.3 are enabled.
     #[must_use]
     pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
-        self.versions = versions.to_vec();
+        self.common.versions = versions.to_vec();
         self
     }
 
     /// Offers these protocols by ALPN, the preferred one first. By default ALPN is off.
     #[must_use]
     pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.alpn = protocols.into_iter().map(|protocol| protocol.as_ref().to_vec()).collect();
+        self.common.alpn(protocols);
         self
     }
 
@@ -166,7 +161,7 @@ impl ClientBuilder {
     /// identity that it was made with, and no epoch shares these with another one.
     #[must_use]
     pub fn configure(mut self, configure: impl FnMut(&mut ClientConfig) + Send + 'static) -> Self {
-        self.configure = Some(Box::new(configure));
+        self.common.configure(configure);
         self
     }
 
@@ -183,52 +178,53 @@ impl ClientBuilder {
     /// [`ServerBuilder::clock_skew`](crate::ServerBuilder::clock_skew) does to a server's leaf.
     #[must_use]
     pub fn clock_skew(mut self, skew: Duration) -> Self {
-        self.clock_skew = skew;
+        self.common.clock_skew = skew;
         self
     }
 
     /// Registers a callback for events; see [`Builder::on_event`].
     #[must_use]
-    pub fn on_event(self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.further(|builder| builder.on_event(observer))
+    pub fn on_event(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.common.further(|builder| builder.on_event(observer));
+        self
     }
 
     /// Registers a callback for publications; see [`Builder::on_publish`].
     #[must_use]
-    pub fn on_publish(self, observer: impl Fn(&Arc<Published<ClientTls>>) + Send + Sync + 'static) -> Self {
-        self.further(|builder| builder.on_publish(observer))
+    pub fn on_publish(
+        mut self,
+        observer: impl Fn(&Arc<Published<ClientTls>>) + Send + Sync + 'static,
+    ) -> Self {
+        self.common.further(|builder| builder.on_publish(observer));
+        self
     }
 
     /// Sets the delays; see [`Builder::timing`].
     #[must_use]
-    pub fn timing(self, timing: Timing) -> Self {
-        self.further(move |builder| builder.timing(timing))
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.common.further(move |builder| builder.timing(timing));
+        self
     }
 
     /// Sets the clock; see [`Builder::clock`].
     #[must_use]
-    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
-        self.further(|builder| builder.clock(clock))
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.common.further(|builder| builder.clock(clock));
+        self
     }
 
     /// Sets when the nearing expiry of the identity is reported; see [`Builder::expiry_warnings`].
     #[must_use]
-    pub fn expiry_warnings(self, before: impl IntoIterator<Item = Duration>) -> Self {
+    pub fn expiry_warnings(mut self, before: impl IntoIterator<Item = Duration>) -> Self {
         let before: Vec<_> = before.into_iter().collect();
-        self.further(move |builder| builder.expiry_warnings(before))
+        self.common.further(move |builder| builder.expiry_warnings(before));
+        self
     }
 
     /// Sets the watcher; see [`Builder::watcher`].
     #[must_use]
-    pub fn watcher(self, make: Option<MakeWatcher>) -> Self {
-        self.further(|builder| builder.watcher(make))
-    }
-
-    fn further(
-        mut self,
-        set: impl FnOnce(Builder<ClientBuild>) -> Builder<ClientBuild> + Send + 'static,
-    ) -> Self {
-        self.further.push(Box::new(set));
+    pub fn watcher(mut self, make: Option<MakeWatcher>) -> Self {
+        self.common.further(|builder| builder.watcher(make));
         self
     }
 
@@ -248,19 +244,17 @@ impl ClientBuilder {
             _ => {}
         }
         let layout = Layout::new(self.identity.as_ref(), &self.roots, self.separate_roots)?;
-        let build = ClientBuild {
-            provider: self.provider.map_or_else(default_provider, Ok)?,
-            versions: self.versions,
-            layout: layout.clone(),
-            fixed: self.root_store.unwrap_or_else(RootCertStore::empty),
-            verifier: self.verifier,
-            alpn: self.alpn,
-            configure: self.configure,
-            session_cache: self.session_cache,
-            clock_skew: self.clock_skew,
-        };
-        let builder = layout.builder(build)?;
-        Ok(self.further.into_iter().fold(builder, |builder, set| set(builder)))
+        let Self { root_store, verifier, session_cache, common, .. } = self;
+        common.into_generic(move |tls| {
+            let build = ClientBuild {
+                tls,
+                layout: layout.clone(),
+                fixed: root_store.unwrap_or_else(RootCertStore::empty),
+                verifier,
+                session_cache,
+            };
+            layout.builder(build)
+        })
     }
 
     /// Loads the files and builds the first configuration. Blocks until that is done. Nothing is
@@ -282,10 +276,7 @@ impl ClientBuilder {
     /// # Errors
     /// As `load`. [`Layer::Process`] where the system has no thread left.
     pub fn start(self) -> Result<ClientReloader, Error> {
-        let reloader = self.load()?;
-        // Nobody else can have started it.
-        reloader.start().map_err(StartError::into_error)?;
-        Ok(reloader)
+        started(self.load()?)
     }
 
     /// Does what [`start`](Self::start) does, and loads on a thread of its own, so that the executor
@@ -295,10 +286,7 @@ impl ClientBuilder {
     /// As `start`. [`Layer::Panic`] if the load panics.
     #[cfg(all(feature = "tokio", not(loom)))]
     pub async fn start_async(self) -> Result<ClientReloader, Error> {
-        // A caller that has gone meanwhile drops what was loaded, and nothing is started.
-        let reloader = crate::drive::worker::off_executor("the first load", move || self.load()).await??;
-        reloader.start().map_err(StartError::into_error)?;
-        Ok(reloader)
+        started_async(move || self.load()).await
     }
 }
 
@@ -315,13 +303,8 @@ impl ClientReloader {
             separate_roots: false,
             root_store: None,
             verifier: None,
-            provider: None,
-            versions: rustls::DEFAULT_VERSIONS.to_vec(),
-            alpn: Vec::new(),
-            configure: None,
             session_cache: SESSION_CACHE,
-            clock_skew: Duration::ZERO,
-            further: Vec::new(),
+            common: Common::new(),
         }
     }
 

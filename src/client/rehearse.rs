@@ -2,8 +2,8 @@
 //!
 //! With an identity, the client's side of each enabled version runs to completion against a server
 //! made for it: the server compares the presented chain byte for byte and verifies the signature.
-//! The server shows the same certificate, since no other key is at hand, so that the clone of the
-//! configuration that is rehearsed accepts any server. Without an identity the rehearsal ends with
+//! The server shows the same chain, since no other key is at hand, and the clone of the
+//! configuration that is rehearsed accepts that chain alone. Without an identity the rehearsal ends with
 //! the client's first message, which a server has to be able to read. Where the provider lets no
 //! server show the certificate, a signature alone is verified.
 //!
@@ -12,33 +12,24 @@
 //!
 //! The clone has no session storage and no key log, so that the rehearsal leaves no trace.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error as TlsError,
-    ServerConfig, ServerConnection, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
+    ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedCipherSuite,
+    SupportedProtocolVersion,
+    client::Resumption,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
-    server::{
-        Acceptor,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    pki_types::ServerName,
+    server::{Acceptor, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
 use crate::{
     report::error::{Error, Layer},
     server::{
+        expect::Expect,
         key,
         rehearse::{FLIGHT_LIMIT, feed, negotiable},
-        validate,
     },
 };
 
@@ -60,7 +51,7 @@ pub(super) fn rehearse(
     hello(client.clone())
         .map_err(|why| Error::new(Layer::Rehearsal, format!("its first message failed: {why}")))?;
     let Some(identity) = identity else { return Ok(()) };
-    client.dangerous().set_certificate_verifier(Arc::new(AnyServer(Arc::clone(provider))));
+    client.dangerous().set_certificate_verifier(Expect::new(provider, &identity.cert));
     let (client, mut rehearsed) = (Arc::new(client), false);
     for (version, label) in
         negotiable(provider, versions).filter(|(version, _)| serves(provider, version, identity))
@@ -114,11 +105,7 @@ fn once(
     version: &'static SupportedProtocolVersion,
     identity: &Arc<CertifiedKey>,
 ) -> Result<(), String> {
-    let expect = Arc::new(Expect {
-        provider: Arc::clone(provider),
-        chain: identity.cert.clone(),
-        signed: AtomicBool::new(false),
-    });
+    let expect = Expect::new(provider, &identity.cert);
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[version])
         .map_err(|error| error.to_string())?
@@ -147,112 +134,12 @@ fn once(
             Ok(client.process_new_packets().map(|_| ()))
         })?;
         if !client.is_handshaking() && !server.is_handshaking() {
-            let signed = expect.signed.load(Ordering::Acquire);
-            return if signed { Ok(()) } else { Err("the client showed no certificate".to_owned()) };
+            return if expect.has_verified() {
+                Ok(())
+            } else {
+                Err("the client showed no certificate".to_owned())
+            };
         }
     }
     Err("it did not come to an end".to_owned())
-}
-
-/// Accepts exactly this chain from a client and verifies the signature. It checks no dates, about
-/// which other checks decide.
-#[derive(Debug)]
-struct Expect {
-    provider: Arc<CryptoProvider>,
-    chain: Vec<CertificateDer<'static>>,
-    signed: AtomicBool,
-}
-
-impl Expect {
-    fn check(
-        &self,
-        tls13: bool,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let valid = validate::signature(&self.provider, tls13, message, certificate, signed)?;
-        self.signed.store(true, Ordering::Release);
-        Ok(valid)
-    }
-}
-
-impl ClientCertVerifier for Expect {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, TlsError> {
-        if std::iter::once(end_entity).chain(intermediates).eq(&self.chain) {
-            Ok(ClientCertVerified::assertion())
-        } else {
-            Err(TlsError::General("another chain was presented than was validated".to_owned()))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.check(false, message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.check(true, message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Accepts any server: what the client does is rehearsed, not what the server does.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

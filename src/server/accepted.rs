@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::builder::ServerTls;
+use super::build::ServerTls;
 use crate::drive::{cell::Published, reloader::TrustReduced};
 
 /// A TLS connection and the publication that it was accepted with. It reads and writes as its

@@ -6,7 +6,7 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use super::{accepted::Accepted, builder::ServerReloader};
+use super::{accepted::Accepted, reloader::ServerReloader};
 
 /// Time after which [`Acceptor::accept`] gives up a handshake, unless
 /// [another](Acceptor::handshake_timeout) is set.

@@ -13,11 +13,7 @@ use rustls::{
     sign::SigningKey,
 };
 
-use super::{
-    builder::{ServerBuilder, ServerTls},
-    crl::Lists,
-    lint,
-};
+use super::{build::ServerTls, builder::ServerBuilder, crl::Lists, lint};
 use crate::{
     drive::reloader::{Builder, Reloader},
     fs::NativeFs,

@@ -3,22 +3,19 @@
 //! The server side is a clone without session storage, ticketer, tickets or key log, so that the
 //! rehearsal leaves no trace. In the live storage, 128 rehearsals would evict every user's session.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error as TlsError,
-    ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, ClientConnection, Error as TlsError, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+    client::danger::ServerCertVerifier,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName},
     server::{NoServerSessionStorage, ProducesTickets},
     version,
 };
 
-use super::validate;
+use super::expect::Expect;
 use crate::report::error::{Error, Layer};
 
 /// Limit of flights of a handshake; TLS 1.2 needs four.
@@ -86,11 +83,7 @@ fn once(
     chain: &[CertificateDer<'static>],
     client_required: bool,
 ) -> Result<(), String> {
-    let verifier = Arc::new(Expect {
-        provider: Arc::clone(provider),
-        chain: chain.to_vec(),
-        signed: AtomicBool::new(false),
-    });
+    let verifier = Expect::new(provider, chain);
     let config = client_config(server, provider, version, &verifier)?;
     let mut client = ClientConnection::new(config, name.clone()).map_err(|error| error.to_string())?;
     let mut server = ServerConnection::new(Arc::clone(server)).map_err(|error| error.to_string())?;
@@ -104,7 +97,7 @@ fn once(
             server.read_tls(bytes)?;
             Ok(server.process_new_packets().map(|_| ()))
         });
-        let verified = verifier.signed.load(Ordering::Acquire);
+        let verified = verifier.has_verified();
         if client_required && verified {
             return Ok(());
         }
@@ -116,7 +109,7 @@ fn once(
             client.read_tls(bytes)?;
             Ok(client.process_new_packets().map(|_| ()))
         })?;
-        let verified = verifier.signed.load(Ordering::Acquire);
+        let verified = verifier.has_verified();
         if verified && (client_required || !(client.is_handshaking() || server.is_handshaking())) {
             return Ok(());
         }
@@ -155,73 +148,6 @@ pub(crate) fn feed(
     }
     flight.clear();
     Ok(())
-}
-
-/// Accepts exactly this chain and verifies the signature. It checks neither names nor dates, about
-/// which other checks and the settings decide.
-#[derive(Debug)]
-struct Expect {
-    provider: Arc<CryptoProvider>,
-    chain: Vec<CertificateDer<'static>>,
-    signed: AtomicBool,
-}
-
-impl Expect {
-    fn check(
-        &self,
-        tls13: bool,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let valid = validate::signature(&self.provider, tls13, message, certificate, signed)?;
-        self.signed.store(true, Ordering::Release);
-        Ok(valid)
-    }
-}
-
-impl ServerCertVerifier for Expect {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        let presented = std::iter::once(end_entity).chain(intermediates);
-        if presented.eq(&self.chain) {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(TlsError::General("another chain was presented than was validated".to_owned()))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.check(false, message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.check(true, message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-
-    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        None
-    }
 }
 
 /// Makes no tickets and accepts none.

@@ -7,7 +7,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::builder::ServerReloader;
+use super::reloader::ServerReloader;
 
 /// Answers each handshake with the chain and key served at that moment: see
 /// [`ServerReloader::resolver`].

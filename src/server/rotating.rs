@@ -12,7 +12,7 @@ use rustls::{
     },
 };
 
-use super::{builder::ServerReloader, resolver::Resolver};
+use super::{reloader::ServerReloader, resolver::Resolver};
 
 /// Makes a configuration that answers each handshake with what `reloader` serves at that moment.
 ///

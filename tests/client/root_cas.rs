@@ -9,9 +9,7 @@ use std::{
 };
 
 use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
-use rustls_reload::{
-    ClientBuilder, ClientReloader, Error, Event, Layer, Reload, Warning, internal::pem,
-};
+use rustls_reload::{ClientBuilder, ClientReloader, Error, Event, Layer, Reload, Warning, internal::pem};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use crate::{
@@ -197,7 +195,8 @@ fn inv14_inv16_roots_that_may_not_issue_servers_are_ignored_with_a_warning() {
         assert_eq!(openssl_accepts(dir.path(), &root, &pair), row.openssl, "{name}: OpenSSL");
         let alone = rustls_accepts(&root, &pair);
         without_a_check += usize::from(matches!(row.here, Ignored(_)) && alone);
-        let [openssl, alone] = [row.openssl, alone].map(|accepts| if accepts { "accepts" } else { "rejects" });
+        let [openssl, alone] =
+            [row.openssl, alone].map(|accepts| if accepts { "accepts" } else { "rejects" });
         let here = match row.here {
             Accepted => "accepts",
             Warned(_) => "accepts, warns",
@@ -234,7 +233,8 @@ fn inv14_inv16_roots_that_may_not_issue_servers_are_ignored_with_a_warning() {
     }
     // Breaks: INV-14. rustls alone takes any certificate for a root.
     assert!(without_a_check >= 4, "{without_a_check}");
-    let (_, written) = MANUAL.split_once("| root | OpenSSL | rustls alone | here |\n|---|---|---|---|\n").unwrap();
+    let (_, written) =
+        MANUAL.split_once("| root | OpenSSL | rustls alone | here |\n|---|---|---|---|\n").unwrap();
     let (written, _) = written.split_once("\n\n").unwrap();
     assert_eq!(written, table.trim_end(), "the manual's table");
 }

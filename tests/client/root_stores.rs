@@ -48,7 +48,8 @@ fn inv14_the_roots_of_one_name_are_counted_over_everything_that_is_served() {
     let beside = dir.path().join("one/more.crt");
     let roots: Vec<_> = (0..101).map(|_| Authority::root("servers")).collect();
     let last = roots[100].issue(&Subject::server("localhost"), &PrivateKey::p256());
-    for (count, accepted, told) in [(90, true, &[0_usize; 0][..]), (100, true, &[100]), (101, false, &[101])] {
+    for (count, accepted, told) in [(90, true, &[0_usize; 0][..]), (100, true, &[100]), (101, false, &[101])]
+    {
         let roots: Vec<_> = roots[101 - count..].iter().map(|root| root.pem.clone()).collect();
         let (half, rest) = roots.split_at(45);
         fs::write(&one, half.concat()).unwrap();
@@ -155,8 +156,9 @@ fn inv14_inv16_roots_given_as_values_are_evaluated_as_those_of_a_file() {
     let [beside, spare] = [0, 1].map(Generation::new);
     let (path, file) = (dir.path().join("ca.crt"), dir.path().join("both.crt"));
     fs::write(&path, &spare.ca.pem).unwrap();
-    let of_values =
-        |bundles: &[&String]| ClientReloader::builder().roots(&path).root_store(store(bundles.iter().copied()));
+    let of_values = |bundles: &[&String]| {
+        ClientReloader::builder().roots(&path).root_store(store(bundles.iter().copied()))
+    };
     for Case { name, root, pair, here } in cases() {
         fs::write(&file, beside.ca.pem.clone() + &root).unwrap();
         let (_, in_file) = warned(ClientReloader::builder().roots(&file)).unwrap();
@@ -168,7 +170,8 @@ fn inv14_inv16_roots_given_as_values_are_evaluated_as_those_of_a_file() {
         }
         // The reasons are those of the file, word for word.
         let told: Vec<_> = warnings.iter().map(|warning| warning.why().to_owned()).collect();
-        let wanted: Vec<_> = in_file.iter().map(|warning| format!("`root_store`: {}", warning.why())).collect();
+        let wanted: Vec<_> =
+            in_file.iter().map(|warning| format!("`root_store`: {}", warning.why())).collect();
         assert_eq!(told, wanted, "{name}");
         assert!(warnings.iter().all(|warning| warning.layer() == Layer::RootCa && warning.path().is_none()));
         // They are reported once, and not at each reload.

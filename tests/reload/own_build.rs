@@ -44,6 +44,7 @@ fn inv08_a_build_step_of_an_embedder_describes_its_leaf() {
     let reloader = Builder::new([&path], OwnBuild).timing(quick()).expiry_warnings([7 * DAY]).load().unwrap();
     let mut events = reloader.events();
     let described = |der: &[u8]| Leaf::from_der(der).unwrap();
+    assert_eq!(described(&first).fingerprint.0, rustls_reload::internal::sha256(&first));
     assert_eq!(reloader.status().leaf, Some(described(&first)));
     assert_eq!(described(&first).names, ["first.example"]);
     let whole = Duration::from_secs(now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
