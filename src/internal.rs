@@ -156,6 +156,17 @@ pub fn generic(server: crate::ServerBuilder) -> Result<Builder<ServerBuild>, Err
     server.into_generic()
 }
 
+/// Returns the builder of the generic reloader that this client is.
+///
+/// # Errors
+/// [`Layer::Settings`](crate::Layer::Settings) where the settings contradict each other.
+#[cfg(feature = "rustls")]
+pub fn generic_client(
+    client: crate::ClientBuilder,
+) -> Result<Builder<impl Build<Value = crate::ClientTls>>, Error> {
+    client.into_generic()
+}
+
 /// Returns the walk to each of the paths of an inspection, complete up to the step that failed.
 #[cfg(feature = "rustls")]
 #[must_use]

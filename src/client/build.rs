@@ -73,7 +73,7 @@ impl fmt::Debug for ClientTls {
 const FIXED: &str = "`root_store`";
 
 /// The build step of a client: makes [`ClientTls`] from chain, key and roots.
-pub(super) struct ClientBuild {
+pub(crate) struct ClientBuild {
     pub(super) tls: Tls<ClientConfig>,
     pub(super) layout: Layout,
     /// Roots of no file. The first load leaves the usable ones.

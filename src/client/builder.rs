@@ -233,7 +233,7 @@ impl ClientBuilder {
     /// # Errors
     /// [`Layer::Settings`] without a crypto provider, without a file, without anything to verify
     /// servers by, and for a verifier beside roots.
-    fn into_generic(self) -> Result<Builder<ClientBuild>, Error> {
+    pub(crate) fn into_generic(self) -> Result<Builder<ClientBuild>, Error> {
         let settings = |why: &str| Error::new(Layer::Settings, why);
         let has_roots = !self.roots.is_empty() || self.root_store.is_some();
         match (&self.verifier, has_roots) {

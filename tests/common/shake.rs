@@ -31,8 +31,9 @@ pub struct Handshake {
 pub struct Shaken {
     /// The server's certificates, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The client's leaf.
+    /// The client's leaf, and all certificates that it presented.
     pub client: Option<CertificateDer<'static>>,
+    pub client_chain: Vec<CertificateDer<'static>>,
     pub version: ProtocolVersion,
     pub alpn: Option<Vec<u8>>,
     pub resumed: bool,
@@ -83,6 +84,7 @@ impl Handshake {
         Ok(Shaken {
             chain: owned(self.client.peer_certificates()).expect("a server presents a chain"),
             client: owned(self.server.peer_certificates()).map(|chain| chain[0].clone()),
+            client_chain: owned(self.server.peer_certificates()).unwrap_or_default(),
             version: self.client.protocol_version().unwrap(),
             alpn: self.client.alpn_protocol().map(<[u8]>::to_vec),
             resumed: self.client.handshake_kind() == Some(HandshakeKind::Resumed),

@@ -5,6 +5,7 @@
 //! tiers.
 
 mod case;
+mod client;
 mod forge;
 mod museum;
 mod oracle;
@@ -27,6 +28,7 @@ use case::Case;
 use oracle::Violation;
 use plan::Plan;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use rustls_reload::{ClientTls, ServerTls};
 use rustls_reload_harness::{
     settings::{self, number},
     sim::{ByPath, Design, Events, Publisher, Shipped},
@@ -53,10 +55,15 @@ struct Found {
     failing: Option<(Case, Violation)>,
 }
 
-/// Plays a case on real files.
-fn really(case: &Case, wrong: server::Wrong, port: Port, tally: &real::Tally) -> Result<(), Violation> {
+/// Plays a case on real files, with a server or a client.
+fn really<T: real::Side>(
+    case: &Case,
+    wrong: server::Wrong,
+    port: Port,
+    tally: &real::Tally,
+) -> Result<(), Violation> {
     let plan = Plan::new(case);
-    oracle::judge(&plan, &real::play(&plan, wrong, port, tally)?)
+    oracle::judge(&plan, &real::play::<T>(&plan, wrong, port, tally)?)
 }
 
 /// The limits within which a failing case is shortened.
@@ -150,10 +157,29 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
 /// Engine: generated.
 #[test]
 fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real_files() {
-    let count = number("SEQUENCES_REAL", 64);
+    hold_on_real_files::<ServerTls>("", number("SEQUENCES_REAL", 64), &Publisher::all(true));
+}
+
+/// Checks: INV-01 to INV-05, INV-08, INV-09, INV-11, INV-13
+///
+/// Engine: generated. The servers of each root keep sessions, which outlive no root.
+#[test]
+fn inv01_inv02_inv03_inv04_inv05_inv08_inv09_inv11_inv13_random_sequences_hold_on_real_files_of_clients() {
+    // Roots of another directory than the identity are a file set of their own.
+    let one_set = |publisher: &Publisher| {
+        let paths = publisher.paths();
+        paths.iter().all(|path| path.parent() == paths[0].parent())
+    };
+    let publishers: Vec<_> = Publisher::all(true).into_iter().filter(one_set).collect();
+    hold_on_real_files::<ClientTls>("SIDE=client ", number("SEQUENCES_CLIENTS", 24), &publishers);
+}
+
+/// Plays random cases on real files, and prints how many. `side` belongs to the line that replays
+/// one.
+fn hold_on_real_files<T: real::Side>(side: &str, count: u64, publishers: &[Publisher]) {
     let seed = number::<u64>("SEQUENCES_SEED", 1).wrapping_mul(1_000_003);
     // Every fault that the longest waits would show, shorter waits show as well with these delays.
-    let cases = || case::cases(Publisher::all(true), Events::ALL.to_vec(), 1..=case::OPS, 130);
+    let cases = || case::cases(publishers.to_vec(), Events::ALL.to_vec(), 1..=case::OPS, 130);
     let (next, tally, found) = (AtomicU64::new(0), real::Tally::default(), Mutex::new(Vec::new()));
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -166,11 +192,11 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real
                     }
                     // Every fourth case uses the port without directory handles.
                     let port = if index % 4 == 3 { Port::ByPath } else { Port::Handles };
-                    let play = |case: &Case| really(case, server::Wrong::Nothing, port, &tally);
+                    let play = |case: &Case| really::<T>(case, server::Wrong::Nothing, port, &tally);
                     let failing = search(seed.wrapping_add(index), 1, &cases(), Shrinks::REAL, play).failing;
                     if let Some((case, violation)) = failing {
                         say(&format!(
-                            "{violation}\nWORLD=real {}REPLAY='{case}' cargo test --test model sequences::replay",
+                            "{violation}\nWORLD=real {side}{}REPLAY='{case}' cargo test --test model sequences::replay",
                             if port == Port::ByPath { "PORT=path " } else { "" }
                         ));
                         found.lock().unwrap().push(violation);
@@ -179,7 +205,7 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real
             });
         }
     });
-    say(&format!("sequences: {count} cases on real files in {:.1?}: {tally}", start.elapsed()));
+    say(&format!("sequences: {side}{count} cases on real files in {:.1?}: {tally}", start.elapsed()));
     assert!(found.lock().unwrap().is_empty(), "{:#?}", found.lock().unwrap());
 }
 
@@ -230,7 +256,7 @@ fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold_on_real_files() {
         {
             let tally = &tally;
             scope.spawn(move || {
-                let verdict = really(&case, server::Wrong::Nothing, port, tally);
+                let verdict = really::<ServerTls>(&case, server::Wrong::Nothing, port, tally);
                 verdict.unwrap_or_else(|violation| panic!("{port:?}: {violation}\n{case}"));
             });
         }
@@ -267,7 +293,9 @@ fn replay() {
     let by_path = settings::is("PORT", "path");
     let tale = if real {
         let port = if by_path { Port::ByPath } else { Port::Handles };
-        real::play(&plan, server::Wrong::Nothing, port, &real::Tally::default())
+        let play =
+            if settings::is("SIDE", "client") { real::play::<ClientTls> } else { real::play::<ServerTls> };
+        play(&plan, server::Wrong::Nothing, port, &real::Tally::default())
             .unwrap_or_else(|violation| panic!("{violation}"))
     } else if by_path {
         simulated::play::<ByPath>(&plan)

@@ -19,7 +19,7 @@ use rustls_reload_testkit::{Authority, Op as Step, PrivateKey, Subject};
 use super::plan::{JUNK, Plan};
 use crate::common::certified;
 
-type Block = [u8; BLOCK];
+pub type Block = [u8; BLOCK];
 
 /// A validity that begins before every date of a case and ends after it.
 const FROM: Duration = Duration::from_secs(1_700_000_000);
@@ -38,6 +38,8 @@ struct Made {
     certificates: HashMap<CertificateDer<'static>, Block>,
     /// The block of each client CA by the CA's name, and a client that it has issued.
     clients: HashMap<Vec<u8>, (Block, Arc<CertifiedKey>)>,
+    /// A server that each CA has issued, with its name.
+    servers: HashMap<Block, (String, Arc<CertifiedKey>)>,
 }
 
 impl Default for Made {
@@ -50,6 +52,7 @@ impl Default for Made {
             texts: HashMap::new(),
             certificates: HashMap::new(),
             clients: HashMap::new(),
+            servers: HashMap::new(),
         }
     }
 }
@@ -96,6 +99,12 @@ impl Forge {
             }
         }
         Forged { base, steps, meanings }
+    }
+
+    /// Returns a server that the CA of this block has issued, with its name; `None` for a block that
+    /// was not written.
+    pub fn server(&self, ca: &Block) -> Option<(String, Arc<CertifiedKey>)> {
+        self.made().servers.get(ca).cloned()
     }
 
     /// Returns the blocks of a chain, and of the client CAs with these names; `None` for data that
@@ -147,7 +156,8 @@ impl Made {
             b'K' => return self.key(number(1)).pem(),
             b'L' => {
                 let from = not_before(&[Some(Arc::new(block.to_vec()))]).unwrap_or(FROM);
-                let subject = Subject::server("localhost").valid(UNIX_EPOCH + from, UNIX_EPOCH + TO);
+                // A client with a server's certificate would be warned of; a server may have either.
+                let subject = Subject::client("localhost").valid(UNIX_EPOCH + from, UNIX_EPOCH + TO);
                 self.key(number(4));
                 self.issuer.issue(&subject, &self.keys[&number(4)]).chain
             }
@@ -160,6 +170,10 @@ impl Made {
                 let name = roots.subjects()[0].as_ref().to_vec();
                 let shown = Arc::new(certified(&client.leaf, client.key_der()));
                 self.clients.insert(name, (block, shown));
+                let name = format!("c{}-{}.test", number(1), number(4));
+                let server = ca.issue(&Subject::server(&name), &PrivateKey::p256());
+                let shown = Arc::new(certified(&server.leaf, server.key_der()));
+                self.servers.insert(block, (name, shown));
                 ca.pem
             }
             _ => panic!("no block: {block:?}"),

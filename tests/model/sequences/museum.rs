@@ -4,6 +4,7 @@
 use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
 use proptest::strategy::Strategy;
+use rustls_reload::{ClientTls, ServerTls};
 use rustls_reload_harness::sim::{Design, Events, ORDERS, Publisher};
 
 use super::{
@@ -92,11 +93,12 @@ fn row(name: &str, found: Found) -> Result<Case, String> {
 
 /// The designs that are wrong on real files, and the violations that catch them. The other wrong
 /// designs replace shipped stages by stages for a simulated disk.
-const ON_REAL_FILES: [(server::Wrong, &str); 4] = [
+const ON_REAL_FILES: [(server::Wrong, &str); 5] = [
     (server::Wrong::NeverSettles, "INV-01 (b)"),
     (server::Wrong::NeverPolls, "INV-"),
     (server::Wrong::LateCa, "INV-01: a client is shown"),
     (server::Wrong::PassesAll, "INV-02"),
+    (server::Wrong::KeepsSessions, "INV-09"),
 ];
 
 /// From this seed each design is caught by its fourth case within three seconds, even on a busy
@@ -119,6 +121,10 @@ fn each_wrong_design_on_real_files_is_caught_and_shrinks_to_at_most_six_operatio
                     if small.get() {
                         Ok(())
                     } else {
+                        let really = match wrong {
+                            server::Wrong::KeepsSessions => really::<ClientTls>,
+                            _ => really::<ServerTls>,
+                        };
                         match really(case, wrong, server::Port::Handles, &real::Tally::default()) {
                             Err(other) if !other.0.starts_with(invariant) => Ok(()),
                             verdict => {

@@ -1,5 +1,5 @@
-//! The real world: a temporary directory, the system's watcher, certificates, a driver, and clients
-//! that make handshakes throughout.
+//! The real world: a temporary directory, the system's watcher, certificates, a driver, and a peer
+//! that makes handshakes throughout.
 
 use std::{
     collections::HashMap,
@@ -12,9 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls::client::ResolvesClientCert;
-use rustls_reload::{Clock, Event, Published, Reloader, ServerReloader, ServerTls};
-use rustls_reload_harness::sim::{Record, is_valid, not_before};
+use rustls::{ClientConfig, client::ResolvesClientCert};
+use rustls_reload::{Clock, Error, Event, Published, Reloader, ServerTls};
+use rustls_reload_harness::sim::{Contents, Record, is_valid, not_before};
 use rustls_reload_testkit::Op as Step;
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     forge::{Forge, Forged, Shows},
     oracle::{CaseHistory, Observation, Violation, longest},
     plan::{Part, Plan},
-    server::{self, Log, Port, TIMING, Wrong},
+    server::{Given, Log, Port, TIMING, Wrong},
 };
 use crate::common::{client_of_any, shake};
 
@@ -54,14 +54,60 @@ impl std::fmt::Display for Tally {
 }
 
 /// Certificates made for one case are reused in the next.
-static FORGE: LazyLock<Arc<Forge>> = LazyLock::new(Arc::default);
+pub static FORGE: LazyLock<Arc<Forge>> = LazyLock::new(Arc::default);
 
-struct Player<'a> {
+/// A value that a case is played with: a server's or a client's.
+pub trait Side: Send + Sync + Sized + 'static {
+    /// The peers that make handshakes with it.
+    type Peers: Send;
+
+    /// Makes the peers of a case.
+    fn peers(plan: &Plan) -> Self::Peers;
+
+    /// Performs the first load.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn load(given: Given<'_>) -> Result<Reloader<Self>, Error>;
+
+    /// Makes handshakes with a value, `again` if it was observed already. Returns the files that
+    /// they show, unless nothing new is expected, and the number of handshakes.
+    ///
+    /// # Errors
+    /// The violation.
+    fn observe(&self, peers: &mut Self::Peers, again: bool) -> Result<(Option<Contents>, usize), String>;
+}
+
+impl Side for ServerTls {
+    type Peers = (Arc<Shows>, [Arc<ClientConfig>; 2]);
+
+    fn peers(_: &Plan) -> Self::Peers {
+        let shows = Shows::new(&FORGE);
+        let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
+            .map(|version| client_of_any(Arc::clone(&shows) as Arc<dyn ResolvesClientCert>, version));
+        (shows, clients)
+    }
+
+    fn load(given: Given<'_>) -> Result<Reloader<Self>, Error> {
+        given.server()
+    }
+
+    fn observe(&self, peers: &mut Self::Peers, _: bool) -> Result<(Option<Contents>, usize), String> {
+        let (shows, clients) = peers;
+        // Both versions take turns.
+        clients.rotate_left(1);
+        let shaken = shake(&self.config, &clients[0])
+            .map_err(|error| format!("INV-02: a handshake failed: {error}"))?;
+        Ok((Some(FORGE.shown(&shaken.chain, &shows.asked())), 1))
+    }
+}
+
+struct Player<'a, T: Side> {
     plan: &'a Plan,
     forged: Forged,
     root: PathBuf,
     log: Arc<Log>,
-    server: Reloader<ServerTls>,
+    server: Reloader<T>,
     running: bool,
     /// A thread that waits for the answer to a manual reload.
     asked: Option<JoinHandle<()>>,
@@ -83,13 +129,13 @@ impl Drop for Ends {
 ///
 /// # Errors
 /// A violation that is found without the oracle.
-pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<CaseHistory, Violation> {
+pub fn play<T: Side>(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<CaseHistory, Violation> {
     let dir = tempfile::tempdir().unwrap();
-    let mut player = Player::new(plan, dir.path().canonicalize().unwrap(), wrong, port);
+    let mut player = Player::<T>::new(plan, dir.path().canonicalize().unwrap(), wrong, port);
     let over = Arc::new(AtomicBool::new(false));
     let client = {
-        let (handle, over) = (player.server.clone(), Arc::clone(&over));
-        thread::spawn(move || handshakes(&handle, &over))
+        let (handle, over, peers) = (player.server.clone(), Arc::clone(&over), T::peers(plan));
+        thread::spawn(move || handshakes(&handle, peers, &over))
     };
     let ends = Ends(over);
     let mut status = HashMap::new();
@@ -104,9 +150,9 @@ pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<Case
         player.stop()
     });
     drop(ends);
-    let shaken = client.join().unwrap_or_else(|_| Err("a client panicked".to_owned()));
+    let shaken = client.join().unwrap_or_else(|_| Err("a peer panicked".to_owned()));
     played?;
-    let (sights, count) = shaken.map_err(|why| Violation(format!("INV-02: a handshake failed: {why}")))?;
+    let (sights, count) = shaken.map_err(Violation)?;
     let history = player.log.history();
     let tell = |what: &AtomicU64, number: usize| what.fetch_add(number as u64, Ordering::Relaxed);
     let counted = |is: fn(&Record) -> bool| history.iter().filter(|at| is(&at.record)).count();
@@ -118,7 +164,7 @@ pub fn play(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Result<Case
     Ok(CaseHistory { history, status, timing: TIMING, events: None, sights: vec![sights] })
 }
 
-impl<'a> Player<'a> {
+impl<'a, T: Side> Player<'a, T> {
     /// Makes the player and performs the first load.
     fn new(plan: &'a Plan, root: PathBuf, wrong: Wrong, port: Port) -> Self {
         let forged = FORGE.forge(plan);
@@ -127,8 +173,8 @@ impl<'a> Player<'a> {
         log.note(Record::Disk(plan.contents[0].clone()));
         let given: Vec<_> =
             plan.paths.iter().map(|path| root.join(path.strip_prefix("/").unwrap())).collect();
-        let server = server::load(&given, &log, forged.meanings.clone(), wrong, port)
-            .unwrap_or_else(|error| panic!("a base that can be loaded: {error}"));
+        let given = Given { paths: &given, log: &log, meanings: forged.meanings.clone(), wrong, port };
+        let server = T::load(given).unwrap_or_else(|error| panic!("a base that can be loaded: {error}"));
         log.publishes(1);
         log.note(Record::Loaded(Ok(())));
         let calm = if wrong == Wrong::Nothing { CALM } else { longest(&TIMING) };
@@ -271,23 +317,24 @@ fn take(root: &Path, step: &Step) {
 /// The pause between two handshakes, which leaves the processor to others.
 const PACE: Duration = Duration::from_millis(2);
 
-/// Makes handshakes until `over`, with both versions in turn. Returns the observations that differ
-/// from their predecessor, and the number of handshakes.
-fn handshakes(server: &ServerReloader, over: &AtomicBool) -> Result<(Vec<Observation>, usize), String> {
-    let shows = Shows::new(&FORGE);
-    let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
-        .map(|version| client_of_any(Arc::clone(&shows) as Arc<dyn ResolvesClientCert>, version));
+/// Makes handshakes until `over`. Returns the observations that differ from their predecessor, and
+/// the number of handshakes.
+fn handshakes<T: Side>(
+    reloader: &Reloader<T>,
+    mut peers: T::Peers,
+    over: &AtomicBool,
+) -> Result<(Vec<Observation>, usize), String> {
     let (mut sights, mut count) = (Vec::<Observation>::new(), 0);
     // Kept so that no other object can get its address.
-    let mut last: Option<Arc<Published<ServerTls>>> = None;
+    let mut last: Option<Arc<Published<T>>> = None;
     while !over.load(Ordering::SeqCst) {
-        let now = server.current();
-        let shaken =
-            shake(&now.value.config, &clients[count % clients.len()]).map_err(|error| error.to_string())?;
-        count += 1;
+        let now = reloader.current();
+        let again = last.as_ref().is_some_and(|last| Arc::ptr_eq(last, &now));
+        let (files, made) = now.value.observe(&mut peers, again)?;
+        count += made;
         let (generation, object) = (now.generation, Arc::as_ptr(&now).addr());
-        let sight = Observation { generation, object, files: FORGE.shown(&shaken.chain, &shows.asked()) };
-        if sights.last() != Some(&sight) {
+        let sight = files.map(|files| Observation { generation, object, files });
+        if let Some(sight) = sight.filter(|sight| sights.last() != Some(sight)) {
             sights.push(sight);
         }
         last = Some(now);

@@ -1,5 +1,5 @@
-//! The server of a case on real files: the shipped reloader with recorders around it, and with one
-//! fault if wanted.
+//! The reloader of a case on real files, a server's or a client's: the shipped one with recorders
+//! around it, and with one fault if wanted.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,8 @@ use std::{
 };
 
 use rustls_reload::{
-    Build, Built, ClientAuth, Clock, Context, Error, Files, Now, Reloader, ServerReloader, ServerTls, Timing,
+    Build, Builder, Built, ClientAuth, ClientReloader, ClientTls, Clock, Context, Error, Files, Now,
+    Reloader, ServerReloader, ServerTls, Timing,
     fs::{Fs, PathFs, Stat, UnixFs},
     internal,
     watch::{Hints, Watched, Watcher},
@@ -47,6 +48,8 @@ pub enum Wrong {
     LateCa,
     /// Treats a refusal as a success, and publishes its old content as a new one. Breaks: INV-02
     PassesAll,
+    /// Keeps a client's sessions over the removal of a root. Breaks: INV-09
+    KeepsSessions,
 }
 
 /// Both clocks of a case. The wall clock begins as in a simulated world, and is set in the same
@@ -170,9 +173,14 @@ impl<F: Fs<File: AsFd>> Fs for Refusing<F> {
     }
 }
 
+/// A change of a value that was made of these files.
+pub type Alter<V> = Box<dyn FnMut(&mut V, &Files) + Send>;
+
 /// The shipped build step with a recorder, and with one fault if wanted.
-struct Judging<B> {
+struct Judging<B: Build> {
     build: B,
+    /// Changes a value that passed.
+    alter: Alter<B::Value>,
     log: Arc<Log>,
     meanings: HashMap<Vec<u8>, Arc<Vec<u8>>>,
     wrong: Wrong,
@@ -180,7 +188,7 @@ struct Judging<B> {
     good: Option<Files>,
 }
 
-impl<B: Build<Value = ServerTls>> Judging<B> {
+impl<B: Build> Judging<B> {
     fn meaning(&self, files: &Files) -> Contents {
         // A content that no step has written maps to itself. It was never on disk.
         let meaning =
@@ -188,7 +196,7 @@ impl<B: Build<Value = ServerTls>> Judging<B> {
         files.iter().map(|(_, bytes)| Some(meaning(bytes))).collect()
     }
 
-    fn judge(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
+    fn judge(&mut self, files: &Files, context: &Context<'_, B::Value>) -> Result<Built<B::Value>, Error> {
         match (self.wrong, &self.good) {
             (Wrong::LateCa, Some(good)) => {
                 let mixed = files.iter().take(CA).chain(good.iter().skip(CA));
@@ -202,11 +210,14 @@ impl<B: Build<Value = ServerTls>> Judging<B> {
     }
 }
 
-impl<B: Build<Value = ServerTls>> Build for Judging<B> {
-    type Value = ServerTls;
+impl<B: Build> Build for Judging<B> {
+    type Value = B::Value;
 
-    fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
-        let verdict = self.judge(files, context);
+    fn build(&mut self, files: &Files, context: &Context<'_, B::Value>) -> Result<Built<B::Value>, Error> {
+        let mut verdict = self.judge(files, context);
+        if let Ok(built) = &mut verdict {
+            (self.alter)(&mut built.value, files);
+        }
         let (marked, passed) = (self.meaning(files), verdict.is_ok());
         if passed {
             lock(&self.log.passed).0.clone_from(&marked);
@@ -241,43 +252,72 @@ pub enum Port {
     ByPath,
 }
 
-/// Performs the first load of a server whose files correspond to marked files by `meanings`.
-///
-/// # Errors
-/// The refusal.
-pub fn load(
-    paths: &[PathBuf],
-    log: &Arc<Log>,
-    meanings: HashMap<Vec<u8>, Arc<Vec<u8>>>,
-    wrong: Wrong,
-    port: Port,
-) -> Result<Reloader<ServerTls>, Error> {
-    let mut timing = TIMING;
-    if wrong == Wrong::NeverSettles {
-        (timing.settle, timing.shrink_settle) = (Duration::ZERO, Duration::ZERO);
+/// A case's files and its faults.
+pub struct Given<'a> {
+    pub paths: &'a [PathBuf],
+    pub log: &'a Arc<Log>,
+    /// The marked file that corresponds to each real one.
+    pub meanings: HashMap<Vec<u8>, Arc<Vec<u8>>>,
+    pub wrong: Wrong,
+    pub port: Port,
+}
+
+impl Given<'_> {
+    /// Performs the first load of a server.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn server(self) -> Result<Reloader<ServerTls>, Error> {
+        let [chain, key, ca] = [0, 1, 2].map(|index| &self.paths[index]);
+        let server = ServerReloader::builder(chain, key).client_ca(ca, ClientAuth::Required);
+        self.load(internal::generic(server)?, Box::new(|_, _| {}))
     }
-    if wrong == Wrong::NeverPolls {
-        timing.poll = Duration::from_secs(86_400);
+
+    /// Performs the first load of a client.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn client(self) -> Result<Reloader<ClientTls>, Error> {
+        let [chain, key, ca] = [0, 1, 2].map(|index| &self.paths[index]);
+        let client = ClientReloader::builder().identity(chain, key).roots(ca);
+        let alter: Alter<ClientTls> = match self.wrong {
+            Wrong::KeepsSessions => super::client::keeping_sessions(),
+            _ => Box::new(|_, _| {}),
+        };
+        self.load(internal::generic_client(client)?, alter)
     }
-    let (events, published) = (Arc::clone(log), Arc::clone(log));
-    let server = ServerReloader::builder(&paths[0], &paths[1])
-        .client_ca(&paths[2], ClientAuth::Required)
-        .timing(timing)
-        .clock(Arc::clone(&log.clock) as Arc<dyn Clock>)
-        .on_event(move |event| events.note(Record::Reported(event.clone())))
-        .on_publish(move |new| published.publishes(new.generation));
-    let mut builder = internal::generic(server)?;
-    if wrong == Wrong::NeverPolls {
-        builder = builder.watcher(Some(Box::new(|_: Hints| Ok(Box::new(Deaf) as Box<dyn Watcher>))));
-    }
-    let witness = Arc::clone(log);
-    let judging = |build| Judging { build, log: witness, meanings, wrong, good: None };
-    let builder = internal::around(builder, judging);
-    match port {
-        Port::Handles => builder.load_from(Refusing(UnixFs)),
-        Port::ByPath => {
-            log.note(Record::Mark(BY_PATH, 0));
-            builder.load_from(Refusing(PathFs))
+
+    fn load<B: Build>(
+        self,
+        builder: Builder<B>,
+        alter: Alter<B::Value>,
+    ) -> Result<Reloader<B::Value>, Error> {
+        let Self { log, meanings, wrong, port, .. } = self;
+        let mut timing = TIMING;
+        if wrong == Wrong::NeverSettles {
+            (timing.settle, timing.shrink_settle) = (Duration::ZERO, Duration::ZERO);
+        }
+        if wrong == Wrong::NeverPolls {
+            timing.poll = Duration::from_secs(86_400);
+        }
+        let (events, published) = (Arc::clone(log), Arc::clone(log));
+        let mut builder = builder
+            .timing(timing)
+            .clock(Arc::clone(&log.clock) as Arc<dyn Clock>)
+            .on_event(move |event| events.note(Record::Reported(event.clone())))
+            .on_publish(move |new| published.publishes(new.generation));
+        if wrong == Wrong::NeverPolls {
+            builder = builder.watcher(Some(Box::new(|_: Hints| Ok(Box::new(Deaf) as Box<dyn Watcher>))));
+        }
+        let witness = Arc::clone(log);
+        let judging = |build| Judging { build, alter, log: witness, meanings, wrong, good: None };
+        let builder = internal::around(builder, judging);
+        match port {
+            Port::Handles => builder.load_from(Refusing(UnixFs)),
+            Port::ByPath => {
+                log.note(Record::Mark(BY_PATH, 0));
+                builder.load_from(Refusing(PathFs))
+            }
         }
     }
 }
