@@ -322,7 +322,7 @@ impl ServerBuilder {
     }
 
     /// Loads the files and builds the first configuration. Blocks until that is done. Nothing is
-    /// watched before [`start`](Reloader::start).
+    /// watched before [`start`](crate::Reloader::start).
     ///
     /// # Errors
     /// Returns the first fault, with its layer and, where it has one, its path. A leaf outside its
@@ -343,7 +343,7 @@ impl ServerBuilder {
     }
 
     /// Loads the files and starts to reload them: [`load`](Self::load) and
-    /// [`start`](Reloader::start).
+    /// [`start`](crate::Reloader::start).
     ///
     /// It blocks until the files are loaded: usually some milliseconds, at most about six seconds
     /// where they have just been written. On an async executor use `start_async` (feature `tokio`).
