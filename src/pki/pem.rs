@@ -11,6 +11,7 @@
 mod boundary;
 pub(crate) mod content;
 mod foreign;
+mod lines;
 mod section;
 
 use rustls::pki_types::{
@@ -20,7 +21,8 @@ use rustls::pki_types::{
 use zeroize::Zeroizing;
 
 use crate::report::error::{Error, Layer};
-use section::{Kind, Section, decode, holds, sections};
+use lines::holds;
+use section::{Kind, Section, decode, sections};
 
 /// Limit of sections read from one file; Debian's whole CA bundle has about 150.
 pub const SECTION_LIMIT: usize = 4096;

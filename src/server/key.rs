@@ -3,6 +3,7 @@
 
 mod describe;
 mod ec;
+mod form;
 
 use std::{path::Path, sync::Arc};
 
@@ -111,7 +112,7 @@ pub(crate) fn is_verified(provider: &CryptoProvider, key: &CertifiedKey) -> bool
     let verified = || {
         let signer = key.key.choose_scheme(&algorithms.supported_schemes())?;
         let signature = signer.sign(b"a message").ok()?;
-        let (_, point) = describe::public_parts(&spki)?;
+        let (_, point) = form::public_parts(&spki)?;
         let (_, any) = algorithms.mapping.iter().find(|(scheme, _)| *scheme == signer.scheme())?;
         any.iter().any(|one| one.verify_signature(point, b"a message", &signature).is_ok()).then_some(())
     };

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{
     content::Content,
-    section::{holds, line_at},
+    lines::{holds, line_at},
 };
 use crate::pki::base64;
 

@@ -3,7 +3,9 @@
 use super::{
     SECTION_LIMIT,
     boundary::{self, Line},
-    foreign, quoted,
+    foreign,
+    lines::{Numbered, holds, lines},
+    quoted,
 };
 use crate::{
     pki::base64,
@@ -144,37 +146,6 @@ fn unclosed(section: &Section<'_>) -> Error {
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A line without its line break.
-struct Numbered<'a> {
-    /// The number, from 1.
-    number: usize,
-    start: usize,
-    line: &'a [u8],
-}
-
-/// Returns the lines of a text. A line feed, a carriage return, or both in this order break a line.
-/// An empty line may be returned between the two, which is not counted.
-fn lines(text: &[u8]) -> impl Iterator<Item = Numbered<'_>> {
-    let (mut start, mut number) = (0, 1);
-    std::iter::from_fn(move || {
-        let rest = text.get(start..)?;
-        if start > 0 && text[start - 1] == b'\n' && (start < 2 || text[start - 2] != b'\r')
-            || start > 0 && text[start - 1] == b'\r'
-        {
-            number += 1;
-        }
-        let line = rest.split(|byte| matches!(byte, b'\n' | b'\r')).next()?;
-        let found = Numbered { number, start, line };
-        start += line.len() + 1;
-        Some(found)
-    })
-}
-
-/// Returns the number of the line that contains the byte at `at`.
-pub(super) fn line_at(text: &[u8], at: usize) -> usize {
-    lines(text).take_while(|line| line.start <= at).last().map_or(1, |line| line.number)
-}
-
 /// Decodes a section into a buffer that is allocated once.
 pub(super) fn decode(section: &Section<'_>, layer: Layer, name: &str) -> Result<Vec<u8>, Error> {
     if let Some(der) = body(section.text).and_then(base64::decode).filter(|der| !der.is_empty()) {
@@ -246,8 +217,4 @@ fn odd_line(section: &Section<'_>) -> Option<(usize, &'static str)> {
 
 fn damaged(line: usize, label: &str, how: &str) -> Error {
     Error::on_line(Layer::Pem, line, format!("a section {} {how}", quoted(label)))
-}
-
-pub(super) fn holds(text: &[u8], what: &[u8]) -> bool {
-    text.windows(what.len()).any(|window| window == what)
 }

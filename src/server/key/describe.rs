@@ -4,7 +4,10 @@
 
 use rustls::{crypto::CryptoProvider, pki_types::PrivateKeyDer};
 
-use super::ec::{BIT_STRING, Curve, EC, OUTER_PUBLIC_KEY, PARAMETERS};
+use super::{
+    ec::Curve,
+    form::{EC, PARAMETERS, Pkcs8, public_parts},
+};
 use crate::pki::{
     der::{INTEGER, OCTETS, OID, Reader, SEQUENCE},
     pem::content::Content,
@@ -29,38 +32,6 @@ const NEW_EC: &str = "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:
 const NEW_RSA: &str = "`openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out new` makes a new key, for which a new \
                        certificate is needed";
 const CHECK: &str = "it is damaged or in an unusual form (`openssl pkey -check -noout -in old` checks it)";
-
-/// The parts of a PKCS #8 key (RFC 5958 section 2).
-pub(super) struct Pkcs8<'a> {
-    /// The algorithm's identifier and parameters.
-    pub(super) algorithm: &'a [u8],
-    pub(super) key: &'a [u8],
-    pub(super) public: Option<&'a [u8]>,
-}
-
-impl<'a> Pkcs8<'a> {
-    pub(super) fn of(der: &'a [u8]) -> Option<Self> {
-        let mut outer = Reader(der);
-        let mut parts = Reader(outer.read(SEQUENCE)?);
-        outer.end()?;
-        parts.read(INTEGER).filter(|version| matches!(version, [0 | 1]))?;
-        let (algorithm, key) = (parts.read(SEQUENCE)?, parts.read(OCTETS)?);
-        // Skips the attributes.
-        parts.read_if(0xa0);
-        let public = match parts.read_if(OUTER_PUBLIC_KEY) {
-            Some(bits) => Some(bits.strip_prefix(&[0])?),
-            None => None,
-        };
-        parts.end()?;
-        Some(Self { algorithm, key, public })
-    }
-}
-
-/// Returns the algorithm of a SubjectPublicKeyInfo, with its parameters, and the key.
-pub(super) fn public_parts(spki: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut parts = Reader(Reader(spki).read(SEQUENCE)?);
-    Some((parts.read(SEQUENCE)?, parts.read(BIT_STRING)?.strip_prefix(&[0])?))
-}
 
 /// Returns the kind of a public key: `EC, P-256 (prime256v1)`, `RSA, 2048 bits`.
 pub(super) fn public(spki: &[u8]) -> String {

@@ -7,18 +7,8 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::describe;
+use super::form::{BIT_STRING, EC, PARAMETERS, PUBLIC_KEY, Pkcs8, public_parts};
 use crate::pki::der::{INTEGER, OCTETS, OID, Reader, SEQUENCE};
-
-pub(super) const BIT_STRING: u8 = 0x03;
-/// The parameters of an `ECPrivateKey` (RFC 5915 section 3).
-pub(super) const PARAMETERS: u8 = 0xa0;
-/// The public key of an `ECPrivateKey`.
-const PUBLIC_KEY: u8 = 0xa1;
-/// The public key of a `OneAsymmetricKey` (RFC 5958 section 2).
-pub(super) const OUTER_PUBLIC_KEY: u8 = 0x81;
-/// id-ecPublicKey (RFC 5480 section 2.1.1).
-pub(super) const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 
 /// A named curve.
 #[derive(Debug)]
@@ -73,7 +63,7 @@ pub(super) struct EcPublic<'a> {
 
 impl<'a> EcPublic<'a> {
     pub(super) fn of(spki: &'a [u8]) -> Option<Self> {
-        let (algorithm, point) = describe::public_parts(spki)?;
+        let (algorithm, point) = public_parts(spki)?;
         let mut algorithm = Reader(algorithm);
         if algorithm.read(OID)? != EC {
             return None;
@@ -109,7 +99,7 @@ impl<'a> HalfKey<'a> {
         let (inner, outer_curve, outer_public) = match key {
             PrivateKeyDer::Sec1(der) => (der.secret_sec1_der(), None, None),
             PrivateKeyDer::Pkcs8(der) => {
-                let parts = describe::Pkcs8::of(der.secret_pkcs8_der())?;
+                let parts = Pkcs8::of(der.secret_pkcs8_der())?;
                 let mut algorithm = Reader(parts.algorithm);
                 if algorithm.read(OID)? != EC {
                     return None;
