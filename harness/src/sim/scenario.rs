@@ -212,6 +212,12 @@ impl Publisher {
         }
     }
 
+    /// Returns whether rewritten files get the modification times back that they had, as by `cp -p`.
+    #[must_use]
+    pub fn restores_times(self) -> bool {
+        self == Self::InPlaceOldTimes
+    }
+
     /// Returns whether one rename commits an update (ASM-06); otherwise it is written name by name
     /// (ASM-05).
     #[must_use]

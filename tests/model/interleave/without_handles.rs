@@ -2,7 +2,10 @@
 //! promises of `Fs::HAS_DIR_HANDLES`: every published set was on disk for the settle time, and no
 //! rename commits. All other promises stay.
 
-use rustls_reload_harness::sim::{ByPath, Events, Phase, Publisher, Renewal, Scenario};
+use std::sync::{Arc, Mutex};
+
+use rustls_reload::Timing;
+use rustls_reload_harness::sim::{self, ByPath, Events, Phase, Publisher, Record, Renewal, Replay, Scenario};
 
 use super::{
     PAUSES, millis, renewals,
@@ -133,6 +136,30 @@ fn inv03_a_refused_set_keeps_serving_without_handles() {
         scenario.renewals.push(Renewal::Nothing);
         vec![scenario]
     });
+}
+
+/// A file that is rewritten with the same bytes, length and modification time between two snapshots
+/// counts as unchanged, because nothing shows the difference without change times. The published set
+/// was on disk at both snapshots.
+#[test]
+fn inv01_bytes_that_return_with_their_times_count_as_unchanged() {
+    let world = "in-place-old-times/LeafOnly+Nothing/Reload/-/Lost/false/2/4,166,0,600,26000";
+    let line = "r34pr9pr3pr19prn7tpr14pr3n6tr12pr21pr4n4trpr12pr18pr26n12t";
+    let stage = Scenario::parse(world).unwrap().prepare();
+    let run = sim::run::<ByPath>(&stage, Arc::new(Mutex::new(Replay::parse(line).unwrap())));
+    sim::check(&stage, &run).unwrap();
+    let published =
+        run.history.iter().position(|at| matches!(at.record, Record::Published { generation: 2, .. }));
+    let (before, rest) = run.history.split_at(published.unwrap());
+    let Record::Published { files, .. } = &rest[0].record else { unreachable!() };
+    let mut others =
+        before.iter().filter(|at| matches!(&at.record, Record::Disk(contents) if contents != files));
+    let (last, settle) = (others.next_back().unwrap().mono, Timing::default().settle);
+    assert!(
+        rest[0].mono - last < settle,
+        "the files were unchanged for the settle time: {:?}",
+        rest[0].mono - last
+    );
 }
 
 /// Replays a line that a violation has printed, from the variable `REPLAY`.
