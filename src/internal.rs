@@ -38,7 +38,7 @@ pub use crate::{
 /// [`Layer::Settings`](crate::Layer::Settings) where the process has no default and none is compiled in.
 #[cfg(feature = "rustls")]
 pub fn default_provider() -> Result<Arc<rustls::crypto::CryptoProvider>, Error> {
-    crate::server::builder::default_provider()
+    crate::server::settings::default_provider()
 }
 
 /// Returns the SHA-256 digest that fingerprints are.

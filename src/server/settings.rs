@@ -96,7 +96,7 @@ pub(crate) async fn started_async<T: Send + Sync + 'static>(
 ///
 /// # Errors
 /// [`Layer::Settings`](crate::Layer::Settings) where there is neither.
-fn default_provider() -> Result<Arc<CryptoProvider>, Error> {
+pub(crate) fn default_provider() -> Result<Arc<CryptoProvider>, Error> {
     if let Some(provider) = CryptoProvider::get_default() {
         return Ok(Arc::clone(provider));
     }
