@@ -71,7 +71,7 @@ fn explain(record: &Record, publications: &[Publication], floor: usize) -> Resul
             true => Ok(index),
         };
     }
-    if let Some((index, _)) = possible().filter(fitting).next_back() {
+    if let Some((index, _)) = possible().rfind(fitting) {
         let why = format!("set {} is served after set {}", index + 1, floor + 1);
         return Err((Expectation::Ordered, why));
     }

@@ -289,13 +289,7 @@ impl<'a> Stage<'a> {
     pub(super) async fn taken(&mut self) -> Result<(), Stop> {
         let last = self.publications.len() - 1;
         let seen_before = |(_, one): &(usize, &Publication)| one.seen.is_some();
-        let floor = self
-            .publications
-            .iter()
-            .enumerate()
-            .filter(seen_before)
-            .next_back()
-            .map_or(0, |(index, _)| index);
+        let floor = self.publications.iter().enumerate().rfind(seen_before).map_or(0, |(index, _)| index);
         let (wanted, between) = (&self.publications[last], &self.publications[floor..last]);
         let shows = |record: &&Record| {
             let is_new = !record.resumed && record.ended >= wanted.begun;
