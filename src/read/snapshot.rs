@@ -35,12 +35,15 @@ mod path_set;
 mod resolve;
 pub use failure::Failure;
 pub use files::Files;
+#[cfg(feature = "rustls")]
 pub(crate) use limits::near_limit;
 pub use limits::{
     FILE_LIMIT, HIDDEN_LIMIT, LINK_LIMIT, LIST_FILE_LIMIT, LISTED_BYTES_LIMIT, LISTING_LIMIT, LOOKUP_LIMIT,
 };
 pub use path_set::PathSet;
-pub(crate) use path_set::{absolute, is_listed};
+#[cfg(feature = "rustls")]
+pub(crate) use path_set::absolute;
+pub(crate) use path_set::is_listed;
 
 use self::{
     failure::{EntryError, gone_or_fault, moved, not_reached},
