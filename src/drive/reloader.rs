@@ -152,6 +152,10 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     ///
     /// Called from a callback it does not wait: the driver ends once the callback has returned.
     ///
+    /// It waits for the driver only. Another thread that reloads manually, or is inside
+    /// [`on_publish`](Self::on_publish), may still deliver a publication from before the stop to an
+    /// observer after this has returned.
+    ///
     /// # Errors
     /// [`StopTimeout`] where the driver has not ended in time; that is also reported as a warning.
     pub fn stop(&self) -> Result<(), StopTimeout> {
