@@ -38,7 +38,7 @@ pub struct Row {
     pub resumes: bool,
     /// Whether open connections end when trust is reduced.
     pub drains: bool,
-    /// The mistake of a wrong server or client, which is told by `WRONG`.
+    /// The mistake of a wrong server or client, which the variable `WRONG` names.
     pub wrong: Option<&'static str>,
     /// The checks that have to fail, by their numbers, and the reason.
     pub fails: &'static [usize],

@@ -243,7 +243,7 @@ async fn attempt(scenario: &'static Scenario, target: &Target) -> Result<Played,
             let failed = matches!(played.verdict, Verdict::Failed(_));
             match ended {
                 Ok(()) | Err(Stop::Judged) => return Ok(played),
-                // What was seen before counts.
+                // Results from before the interruption count.
                 Err(Stop::Skip(_)) if failed => return Ok(played),
                 Err(Stop::Broken(error)) => {
                     played.verdict = Verdict::Broken(error.to_string());

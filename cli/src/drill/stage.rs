@@ -274,7 +274,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Tells the server of a change, where it wants to be told.
+    /// Notifies the server of a change, if it needs that.
     pub(super) fn notify(&self) -> Result<(), Failure> {
         match &self.target.on_change {
             None => Ok(()),

@@ -196,7 +196,7 @@ impl Process {
         text.lines().skip(usize::from(text.len() >= 2000)).collect::<Vec<_>>().join("\n")
     }
 
-    /// Tells the server of a change, as the target asks for.
+    /// Notifies the server of a change, in the way that the target names.
     pub(super) fn notify(&self, on_change: &OnChange) -> Result<(), Failure> {
         let pid = self.child.as_ref().map(Child::id);
         match (on_change, pid) {

@@ -112,9 +112,9 @@ fn a_scenario_that_the_command_has_no_files_for_is_skipped_and_fails_with_strict
 }
 
 #[test]
-fn the_server_is_told_of_each_change() {
+fn on_change_runs_for_each_change() {
     let dir = tempfile::tempdir().unwrap();
-    let [log, told] = ["log", "told"].map(|name| dir.path().join(name));
+    let [log, notified] = ["log", "notified"].map(|name| dir.path().join(name));
     let server = serve(&log);
     let arguments = |how: &'static str| ["--only", "publishers/kubelet-volume", "--on-change", how];
     let mut hangup = drill(&arguments("sighup"));
@@ -123,11 +123,11 @@ fn the_server_is_told_of_each_change() {
     let log = fs::read_to_string(log).unwrap();
     assert_eq!(log.matches("SIGHUP: ").count(), 2, "{log}");
     let mut command = drill(&["--only", "publishers/kubelet-volume", "--server", &server]);
-    command.arg("--on-change").arg(format!("echo {{pid}} {{port}} {{cert}} >>'{}'", told.display()));
+    command.arg("--on-change").arg(format!("echo {{pid}} {{port}} {{cert}} >>'{}'", notified.display()));
     assert_eq!(code(&run(command)), 0);
-    let told = fs::read_to_string(told).unwrap();
-    let words: Vec<_> = told.lines().map(|line| line.split(' ').collect::<Vec<_>>()).collect();
-    assert_eq!(words.len(), 2, "{told}");
+    let notified = fs::read_to_string(notified).unwrap();
+    let words: Vec<_> = notified.lines().map(|line| line.split(' ').collect::<Vec<_>>()).collect();
+    assert_eq!(words.len(), 2, "{notified}");
     assert!(words.iter().all(|words| words[0].parse::<u32>().is_ok() && words[2].ends_with("/tls.crt")));
 }
 

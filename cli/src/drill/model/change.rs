@@ -32,7 +32,7 @@ pub(in crate::drill) enum PairChange {
 /// The modification times that a publisher leaves on new files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::drill) enum Times {
-    /// Those that the system gives.
+    /// The times that the system gives.
     Now,
     /// One time for every version of every file, as `cp -p` and `rsync -t` copy it.
     Fixed,
@@ -75,7 +75,7 @@ impl Change {
     }
 }
 
-/// What is wrong with an invalid set. Each has a new pair, so that it would show if it were served.
+/// Faults of an invalid set. Each such set has a new pair, so that it would show if it were served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::drill) enum Fault {
     ForeignKey,

@@ -1,4 +1,4 @@
-//! What was observed of a scenario, and its verdict.
+//! The observations of a scenario, and its verdict.
 
 use std::{fmt, time::Duration};
 
@@ -78,7 +78,7 @@ pub(in crate::drill) struct Record {
     pub(in crate::drill) outcome: Outcome,
 }
 
-/// What one publication put on disk, and when.
+/// The set that one publication put on disk, and the times of it.
 #[derive(Clone, Debug)]
 pub(in crate::drill) struct Publication {
     /// The chain's number; sets that differ in client CAs or lists alone share it.

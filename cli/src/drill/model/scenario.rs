@@ -11,7 +11,7 @@ pub(in crate::drill) struct Scenario {
     pub(in crate::drill) group: Group,
     /// The report, manual page or standard that the scenario comes from.
     pub(in crate::drill) source: &'static str,
-    /// What happens, in one sentence.
+    /// The events of the scenario, in one sentence.
     pub(in crate::drill) what: &'static str,
     pub(in crate::drill) layout: Layout,
     pub(in crate::drill) start: Start,
@@ -273,7 +273,7 @@ impl Step {
     }
 }
 
-/// What must hold.
+/// A property that the server has to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::drill) enum Expectation {
     Completed,

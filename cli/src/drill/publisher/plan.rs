@@ -10,7 +10,7 @@ use crate::{
     testkit::Op,
 };
 
-/// What stands under a name.
+/// The content of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::drill) enum Content {
     Bytes(Vec<u8>),
