@@ -33,6 +33,7 @@ impl SimPathFs {
     #[must_use]
     pub fn new(sim: &Sim) -> Self {
         sim.note(Record::Mark(BY_PATH, 0));
+        sim.world().records_observations = true;
         Self(sim.fs())
     }
 
@@ -94,7 +95,9 @@ impl Fs for SimPathFs {
     }
 
     fn stat_file(&self, file: &SimFile) -> io::Result<Stat> {
-        self.0.stat_file(file).map(by_path)
+        let ino = file.pin.ino;
+        let stat = |disk: &Disk| by_path(disk.stat(ino));
+        self.0.verb(("stat_file", ino), |disk| Ok(hash(&stat(disk))), |world| stat(&world.disk))
     }
 
     fn read(&self, file: &mut SimFile, buffer: &mut [u8]) -> io::Result<usize> {

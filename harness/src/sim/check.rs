@@ -5,10 +5,10 @@
 //! moment, so they apply to runs that ended early too. Checkers of the end (INV-05, INV-06,
 //! INV-11's status) apply to complete runs.
 
-use std::{fmt, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use super::{
-    Contents, Events, OwnerAct, Phase, Record, Run, Scenario, Stage,
+    At, Contents, Events, OwnerAct, Phase, Record, Run, Scenario, Stage,
     by_path::BY_PATH,
     scenario::{Renewal, is_valid},
 };
@@ -173,28 +173,35 @@ fn is_by_path(run: &Run) -> bool {
 ///
 /// A timestamp is up to one tick earlier than its change. Bytes that return within the tick in
 /// which they first appeared therefore count as unchanged. So do bytes that return with their
-/// modification time: such a port has no change time that would show the difference
+/// modification time, if the reader asked nothing that showed the difference while they were gone:
+/// such a port has no change time that would show it later
 /// ([`Fs::HAS_DIR_HANDLES`](rustls_reload::fs::Fs::HAS_DIR_HANDLES)).
 fn settled(stage: &Stage, run: &Run) -> Verdict {
     let settle = Timing::default().settle.saturating_sub(stage.scenario.config.tick);
     let may_return = stage.scenario.publisher.restores_times();
-    let mut stood: Vec<(Duration, Option<Duration>, &Contents)> = Vec::new();
-    for at in &run.history {
+    let mut stood: Vec<Stood<'_>> = Vec::new();
+    for (index, at) in run.history.iter().enumerate() {
         match &at.record {
             Record::Disk(contents) => {
                 // The first contents have been there for an hour.
                 let from = if stood.is_empty() { Duration::ZERO } else { at.mono };
-                if let Some((_, until, _)) = stood.last_mut() {
-                    *until = Some(at.mono);
+                if let Some(last) = stood.last_mut() {
+                    last.until = Some((index, at.mono));
                 }
-                stood.push((from, None, contents));
+                stood.push(Stood { from, first: index, until: None, contents });
             }
             Record::Published { files, .. } => {
-                let long = |(from, until, present): &(Duration, Option<Duration>, &Contents)| {
-                    let until = if may_return { at.mono } else { until.unwrap_or(at.mono) };
-                    *present == files && *from + settle <= until
+                let begin = at.mono.saturating_sub(settle);
+                let settled = |stood: &Stood<'_>| {
+                    let (end, until) = stood.until.unwrap_or((index, at.mono));
+                    // What happened since the begin of the settle time, or since the contents went.
+                    let rest = stood.first..end;
+                    let rest = rest.clone().find(|index| run.history[*index].mono > begin).unwrap_or(end);
+                    let returned = may_return && is_unchanged_to_the_reader(&run.history[rest..index]);
+                    let until = if returned { at.mono } else { until };
+                    stood.contents == files && stood.from + settle <= until
                 };
-                if !stood.iter().any(long) {
+                if !stood.iter().any(settled) {
                     return broken("INV-01 (b)", format!("published before it had settled: {}", show(files)));
                 }
             }
@@ -202,6 +209,25 @@ fn settled(stage: &Stage, run: &Run) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// Contents that stood for some time.
+struct Stood<'a> {
+    from: Duration,
+    /// The index of their record.
+    first: usize,
+    /// The index and time of the record of the next contents.
+    until: Option<(usize, Duration)>,
+    contents: &'a Contents,
+}
+
+/// Returns whether the file system answered each of the reader's questions always the same way.
+fn is_unchanged_to_the_reader(history: &[At]) -> bool {
+    let mut answers = HashMap::new();
+    history.iter().all(|at| match at.record {
+        Record::Observed { asked, seen } => *answers.entry(asked).or_insert(seen) == seen,
+        _ => true,
+    })
 }
 
 /// INV-11, INV-01 (b): while a publisher keeps its assumption, no unfinished set is rejected.

@@ -136,6 +136,8 @@ struct World {
     /// clock.
     interrupt: Option<(OwnerAct, Interrupt)>,
     history: Vec<At>,
+    /// Whether every answer of the disk to the reader is in the history too.
+    records_observations: bool,
 }
 
 impl Sim {
@@ -186,6 +188,7 @@ impl Sim {
             late: Vec::new(),
             interrupt: None,
             history: Vec::new(),
+            records_observations: false,
         };
         world.note(Record::Disk(script.contents[0].clone()));
         Self(Arc::new(Mutex::new(world)))

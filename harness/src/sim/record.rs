@@ -51,6 +51,13 @@ pub enum Record {
         /// Whether the answer says that the contents of the disk are served.
         is_served: bool,
     },
+    /// A reader without directory handles asked the file system, and got an answer; both as hashes.
+    Observed {
+        /// The call and its arguments.
+        asked: u64,
+        /// Everything that the reader learns from it.
+        seen: u64,
+    },
     /// A mark with a number, whose meaning is up to the driver of the world.
     Mark(&'static str, usize),
 }

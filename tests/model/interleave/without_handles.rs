@@ -5,7 +5,9 @@
 use std::sync::{Arc, Mutex};
 
 use rustls_reload::Timing;
-use rustls_reload_harness::sim::{self, ByPath, Events, Phase, Publisher, Record, Renewal, Replay, Scenario};
+use rustls_reload_harness::sim::{
+    self, At, ByPath, Events, Phase, Publisher, Record, Renewal, Replay, Scenario,
+};
 
 use super::{
     PAUSES, millis, renewals,
@@ -146,11 +148,14 @@ fn inv01_bytes_that_return_with_their_times_count_as_unchanged() {
     let world = "in-place-old-times/LeafOnly+Nothing/Reload/-/Lost/false/2/4,166,0,600,26000";
     let line = "r34pr9pr3pr19prn7tpr14pr3n6tr12pr21pr4n4trpr12pr18pr26n12t";
     let stage = Scenario::parse(world).unwrap().prepare();
-    let run = sim::run::<ByPath>(&stage, Arc::new(Mutex::new(Replay::parse(line).unwrap())));
+    let mut run = sim::run::<ByPath>(&stage, Arc::new(Mutex::new(Replay::parse(line).unwrap())));
     sim::check(&stage, &run).unwrap();
-    let published =
-        run.history.iter().position(|at| matches!(at.record, Record::Published { generation: 2, .. }));
-    let (before, rest) = run.history.split_at(published.unwrap());
+    let published = run
+        .history
+        .iter()
+        .position(|at| matches!(at.record, Record::Published { generation: 2, .. }))
+        .unwrap();
+    let (before, rest) = run.history.split_at(published);
     let Record::Published { files, .. } = &rest[0].record else { unreachable!() };
     let mut others =
         before.iter().filter(|at| matches!(&at.record, Record::Disk(contents) if contents != files));
@@ -160,6 +165,18 @@ fn inv01_bytes_that_return_with_their_times_count_as_unchanged() {
         "the files were unchanged for the settle time: {:?}",
         rest[0].mono - last
     );
+    // A reader that saw the other bytes has to begin the settle time again.
+    let gone =
+        before.iter().rposition(|at| matches!(&at.record, Record::Disk(contents) if contents != files));
+    let gone = gone.unwrap();
+    let answers = |at: &At| match at.record {
+        Record::Observed { asked, seen } => Some((asked, seen)),
+        _ => None,
+    };
+    let (asked, seen) = before.iter().rev().find_map(answers).unwrap();
+    let noticed = At { record: Record::Observed { asked, seen: !seen }, ..run.history[gone] };
+    run.history.insert(gone + 1, noticed);
+    assert_eq!(sim::check(&stage, &run).unwrap_err().invariant, "INV-01 (b)");
 }
 
 /// Replays a line that a violation has printed, from the variable `REPLAY`.
