@@ -2,11 +2,13 @@
 //! [`PathFs`](rustls_reload::fs::PathFs).
 //!
 //! Every call resolves its whole path anew, on the disk as it is at that instant. There are no
-//! inode numbers, and the change times are the modification times.
+//! inode numbers, and the change times are the modification times. The answers are recorded for the
+//! checker.
 
 use std::{
     cell::Cell,
     ffi::OsStr,
+    hash::Hash,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,13 +29,26 @@ pub const BY_PATH: &str = "by path";
 #[derive(Clone)]
 pub struct SimPathFs(SimFs);
 
+/// An open file, its path, and the bytes that were read. They are recorded once it is closed.
+pub struct SimPathFile {
+    file: SimFile,
+    path: PathBuf,
+    bytes: Vec<u8>,
+    fs: SimPathFs,
+}
+
+impl Drop for SimPathFile {
+    fn drop(&mut self) {
+        let _ = self.fs.seen(("read", &self.path), Ok(()), |()| &self.bytes);
+    }
+}
+
 impl SimPathFs {
     /// Makes the port, and marks the history of the world as one of a reader without directory
     /// handles.
     #[must_use]
     pub fn new(sim: &Sim) -> Self {
         sim.note(Record::Mark(BY_PATH, 0));
-        sim.world().records_observations = true;
         Self(sim.fs())
     }
 
@@ -42,6 +57,18 @@ impl SimPathFs {
         let peek = |disk: &Disk| stat(disk).map(|stat| hash(&stat));
         self.0.verb(("stat", path), peek, |world| stat(&world.disk))?
     }
+
+    /// Records an answer, and returns it.
+    fn seen<'r, R, S: Hash + 'r>(
+        &self,
+        asked: impl Hash,
+        answer: io::Result<R>,
+        seen: impl FnOnce(&R) -> S,
+    ) -> io::Result<R> {
+        let told = answer.as_ref().map(seen).map_err(io::Error::kind);
+        self.0.0.note(Record::Observed { asked: hash(&asked), seen: hash(&told) });
+        answer
+    }
 }
 
 /// Returns a stat as such a port reports it, without inode number and change time.
@@ -49,40 +76,51 @@ fn by_path(stat: Stat) -> Stat {
     Stat { id: FileId { dev: 0, ino: 0 }, ctime: stat.mtime, ..stat }
 }
 
+/// Returns what a reader goes by: length and modification time show a change of a file only.
+fn reduced(stat: &Stat) -> impl Hash + use<> {
+    let of_file = (stat.kind == Kind::File).then_some((stat.size, stat.mtime));
+    (stat.kind, of_file)
+}
+
 impl Fs for SimPathFs {
     type Dir = PathBuf;
-    type File = SimFile;
+    type File = SimPathFile;
 
     const HAS_DIR_HANDLES: bool = false;
 
     fn root(&self, anchor: &Path) -> io::Result<PathBuf> {
+        self.0.0.note(Record::Snapshot);
         Ok(anchor.to_owned())
     }
 
     fn open_dir(&self, at: &PathBuf, name: &OsStr) -> io::Result<PathBuf> {
-        match self.stat(at, name)?.kind {
-            Kind::Dir => Ok(at.join(name)),
+        let path = at.join(name);
+        let opened = self.stat_path(&path).and_then(|stat| match stat.kind {
+            Kind::Dir => Ok(path.clone()),
             _ => Err(ErrorKind::NotADirectory.into()),
-        }
+        });
+        self.seen(("open_dir", &path), opened, |_| ())
     }
 
     fn stat_dir(&self, dir: &PathBuf) -> io::Result<Stat> {
-        self.stat_path(dir)
+        self.seen(("stat", dir), self.stat_path(dir), reduced)
     }
 
     fn stat(&self, at: &PathBuf, name: &OsStr) -> io::Result<Stat> {
-        self.stat_path(&at.join(name))
+        let path = at.join(name);
+        self.seen(("stat", &path), self.stat_path(&path), reduced)
     }
 
     fn read_link(&self, at: &PathBuf, name: &OsStr) -> io::Result<PathBuf> {
         let path = at.join(name);
         let target = |disk: &Disk| disk.target(disk.node(&path, false)?);
         let peek = |disk: &Disk| target(disk).map(|target| hash(&target));
-        self.0.verb(("read_link", &path), peek, |world| target(&world.disk))?
+        let target = self.0.verb(("read_link", &path), peek, |world| target(&world.disk)).flatten();
+        self.seen(("read_link", &path), target, PathBuf::clone)
     }
 
-    fn open(&self, at: &PathBuf, name: &OsStr) -> io::Result<SimFile> {
-        if !matches!(self.stat(at, name)?.kind, Kind::File | Kind::Dir) {
+    fn open(&self, at: &PathBuf, name: &OsStr) -> io::Result<SimPathFile> {
+        if !matches!(self.stat_path(&at.join(name))?.kind, Kind::File | Kind::Dir) {
             return Err(ErrorKind::NotADirectory.into());
         }
         let path = at.join(name);
@@ -91,24 +129,25 @@ impl Fs for SimPathFs {
             ino.set(disk.node(&path, true)?);
             disk.content(ino.get()).map(|_| ino.get() as u64)
         };
-        self.0.verb(("open", &path), peek, |world| self.0.file(world, ino.get()))
+        let file = self.0.verb(("open", &path), peek, |world| self.0.file(world, ino.get()))?;
+        Ok(SimPathFile { file, path, bytes: Vec::new(), fs: self.clone() })
     }
 
-    fn stat_file(&self, file: &SimFile) -> io::Result<Stat> {
-        let ino = file.pin.ino;
-        let stat = |disk: &Disk| by_path(disk.stat(ino));
-        self.0.verb(("stat_file", ino), |disk| Ok(hash(&stat(disk))), |world| stat(&world.disk))
+    fn stat_file(&self, file: &SimPathFile) -> io::Result<Stat> {
+        self.seen(("stat", &file.path), self.0.stat_file(&file.file).map(by_path), reduced)
     }
 
-    fn read(&self, file: &mut SimFile, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(file, buffer)
+    fn read(&self, file: &mut SimPathFile, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.0.read(&mut file.file, buffer)?;
+        file.bytes.extend(&buffer[..len]);
+        Ok(len)
     }
 
     fn list(&self, dir: &PathBuf, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
         let names = |disk: &Disk| disk.names(disk.dir(dir)?);
         let peek = |disk: &Disk| names(disk).map(|names| hash(&names));
-        let names = self.0.verb(("list", dir), peek, |world| names(&world.disk))??;
-        names.iter().try_for_each(|name| each(name).then_some(()));
+        let names = self.0.verb(("list", dir), peek, |world| names(&world.disk)).flatten();
+        self.seen(("list", dir), names, Clone::clone)?.iter().try_for_each(|name| each(name).then_some(()));
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! the reader's calls, and while the reader waits.
 
 use std::{
+    collections::HashMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -136,8 +137,10 @@ struct World {
     /// clock.
     interrupt: Option<(OwnerAct, Interrupt)>,
     history: Vec<At>,
-    /// Whether every answer of the disk to the reader is in the history too.
-    records_observations: bool,
+    /// The latest answer to each question of a reader without directory handles.
+    answers: HashMap<u64, u64>,
+    /// The sum of these, and the time of the last answer that differed from the one before.
+    answered: (u64, Duration),
 }
 
 impl Sim {
@@ -188,7 +191,8 @@ impl Sim {
             late: Vec::new(),
             interrupt: None,
             history: Vec::new(),
-            records_observations: false,
+            answers: HashMap::new(),
+            answered: (0, Duration::ZERO),
         };
         world.note(Record::Disk(script.contents[0].clone()));
         Self(Arc::new(Mutex::new(world)))

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    EventSink, Record, Sim, StateHasher, What, World,
+    EventSink, Sim, StateHasher, What, World,
     disk::{Disk, ROOT},
     hash, over,
     partial_order_reduction::Asks,
@@ -31,14 +31,14 @@ pub struct SimDir(Pin);
 
 /// A handle of an open file.
 pub struct SimFile {
-    pub(super) pin: Pin,
+    pin: Pin,
     read: usize,
 }
 
 /// Keeps an inode alive (ASM-02).
-pub(super) struct Pin {
+struct Pin {
     sim: Sim,
-    pub(super) ino: usize,
+    ino: usize,
 }
 
 impl Pin {
@@ -71,9 +71,6 @@ impl SimFs {
             return Err(over());
         }
         let seen = seen(&world.disk);
-        if world.records_observations {
-            world.note(Record::Observed { asked: hash(&asked), seen: hash(&seen) });
-        }
         world.log = hash(&(world.log, asked, seen));
         Ok(seen.map(|_| act(&mut world))?)
     }

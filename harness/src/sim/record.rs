@@ -51,11 +51,14 @@ pub enum Record {
         /// Whether the answer says that the contents of the disk are served.
         is_served: bool,
     },
-    /// A reader without directory handles asked the file system, and got an answer; both as hashes.
+    /// A reader without directory handles begins a snapshot.
+    Snapshot,
+    /// The answer to a question of such a reader, reduced to what it goes by; both are hashes.
     Observed {
-        /// The call and its arguments.
+        /// The call and its path.
         asked: u64,
-        /// Everything that the reader learns from it.
+        /// The kind, length, modification time and bytes of a file; of other entries their kind,
+        /// target or names.
         seen: u64,
     },
     /// A mark with a number, whose meaning is up to the driver of the world.

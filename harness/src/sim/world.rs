@@ -25,12 +25,23 @@ impl World {
             }
             Record::Reported(event) => self.reported = hash(&(self.reported, format!("{event:?}"))),
             Record::Loaded(result) => self.reported = hash(&(self.reported, result)),
+            Record::Observed { asked, seen } => self.observed(*asked, *seen),
             _ => {}
         }
         self.history.push(At { mono: self.now.mono, record });
     }
 
     /// Ends a snapshot, unless the end of the run cut it short.
+    fn observed(&mut self, asked: u64, seen: u64) {
+        let old = self.answers.insert(asked, seen);
+        let (sum, differed) = &mut self.answered;
+        if old != Some(seen) {
+            *differed = self.now.mono;
+            *sum =
+                sum.wrapping_sub(old.map_or(0, |old| hash(&(asked, old)))).wrapping_add(hash(&(asked, seen)));
+        }
+    }
+
     pub(super) fn saw(&mut self, log: u64) {
         if !self.ended {
             self.looks.push(log);
@@ -77,6 +88,8 @@ impl World {
                 self.crashed,
             ),
             (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
+            // What the checker of readers without directory handles goes by.
+            self.answered,
             (self.plans, !self.heard.is_empty(), pending, events, self.interrupt.is_some()),
         ))
     }
