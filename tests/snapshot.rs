@@ -167,7 +167,7 @@ fn inv12_a_file_is_read_up_to_its_limit_and_refused_beyond() {
 }
 
 #[test]
-fn inv12_links_and_names_are_followed_up_to_their_limits_and_refused_beyond() {
+fn inv12_links_and_names_over_their_limits_are_rejected() {
     let disk = Disk::new();
     disk.write("link0", "end");
     for i in 0..41 {
@@ -237,7 +237,7 @@ fn inv05_a_path_that_cannot_be_read_hides_no_other_path() {
 
 /// Checks: INV-01 (a). If any entry differs at its second lookup, the bytes were not together.
 #[test]
-fn inv01_what_moves_between_two_look_ups_tears_the_attempt() {
+fn inv01_file_moved_between_two_lookups_tears_the_attempt() {
     type Happens = fn(&Disk);
     let moves: [(&str, Happens); 7] = [
         ("link", |disk| {
@@ -314,7 +314,7 @@ fn inv11_a_name_that_is_found_after_all_tears_the_attempt() {
 /// Checks: INV-01 (a), INV-11. A name that was there a moment ago and cannot be opened has moved;
 /// any other error is a fault.
 #[test]
-fn inv11_what_is_found_and_not_to_be_opened_moves_unless_that_is_forbidden() {
+fn inv11_file_found_but_not_opened_moves_unless_it_is_forbidden() {
     use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied, StaleNetworkFileHandle};
     let disk = Disk::new();
     disk.write("file", "text");
@@ -382,7 +382,7 @@ fn calls(disk: &Disk, names: &[&str], earlier: Option<&Snapshot>) -> (Snapshot, 
 
 /// Checks: INV-12. An idle server looks nothing up twice, and reads of a symlink only its target.
 #[test]
-fn inv12_a_look_at_what_has_not_changed_looks_nothing_up_again() {
+fn inv12_snapshot_of_unchanged_files_looks_nothing_up_again() {
     use Verb::{Open, OpenDir, Read, ReadLink, Stat, StatDir, StatFile};
     let disk = Disk::new();
     disk.mkdir("dir");
@@ -501,7 +501,7 @@ fn look_in_d(disk: &Disk, names: &[&str], before: impl FnMut(Verb) + Send + 'sta
 }
 
 #[test]
-fn a_directory_is_its_files_in_the_order_of_their_names_behind_all_paths() {
+fn directory_files_follow_all_paths_in_order_of_names() {
     let disk = Arc::new(Disk::new());
     for dir in ["d", "d/sub", "e"] {
         disk.mkdir(dir);
@@ -590,7 +590,7 @@ fn inv12_names_that_do_not_count_are_passed_over_up_to_a_limit_too() {
 }
 
 #[test]
-fn a_directory_within_another_is_told_with_the_names_in_it() {
+fn directory_within_another_is_reported_with_the_names_in_it() {
     let disk = Disk::new();
     for dir in ["d", "d/e"] {
         disk.mkdir(dir);

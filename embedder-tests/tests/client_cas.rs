@@ -92,7 +92,7 @@ fn bare(dir: &Path, provider: &Arc<CryptoProvider>) -> ServerConfig {
 
 /// Checks: INV-14, INV-16.
 #[test]
-fn inv14_inv16_a_client_ca_is_taken_where_the_provider_verifies_its_clients() {
+fn inv14_inv16_client_ca_is_taken_if_the_provider_verifies_clients() {
     let Some(provider) = compiled_in() else { return };
     let provider = Arc::new(provider);
     let dir = tempfile::tempdir().unwrap();

@@ -240,7 +240,7 @@ fn inv12_rotations_under_a_worker_with_events_leave_nothing() {
 /// Each update has a new leaf and a new revocation list, and now and then a new client CA. The leaf
 /// ends within hours, which is reported for each.
 #[test]
-fn inv12_rotations_of_a_server_with_client_cas_and_lists_leave_nothing() {
+fn inv12_rotations_with_client_cas_and_crls_leave_nothing() {
     let _alone = alone();
     let dir = scratch();
     let path = |name: &str| dir.path().join(name);

@@ -10,7 +10,7 @@ use rustls::{crypto::CryptoProvider, version::TLS13};
 use rustls_reload::{ServerReloader, Timing};
 
 #[test]
-fn inv02_the_process_default_goes_before_what_is_compiled_in_and_after_what_is_passed() {
+fn inv02_process_default_ranks_between_passed_and_compiled_in() {
     let Some(provider) = compiled_in() else { return };
     let dir = tempfile::tempdir().unwrap();
     pair(dir.path(), "-newkey ed25519");

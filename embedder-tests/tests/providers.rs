@@ -51,7 +51,7 @@ fn inv02_without_any_provider_a_load_is_refused_by_the_settings() {
 }
 
 #[test]
-fn inv02_every_key_shakes_hands_on_both_versions_and_only_on_those_enabled() {
+fn inv02_each_key_handshakes_on_enabled_versions_only() {
     let Some(provider) = compiled_in() else { return };
     let provider = Arc::new(provider);
     let dir = tempfile::tempdir().unwrap();

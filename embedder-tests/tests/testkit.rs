@@ -15,7 +15,7 @@ use rustls_reload_testkit::{Authority, Client, Volume};
 const RARE: CipherSuite = CipherSuite::TLS13_CHACHA20_POLY1305_SHA256;
 
 #[test]
-fn inv02_testkit_changes_no_provider_and_its_client_uses_the_one_of_the_server() {
+fn inv02_testkit_changes_no_provider_and_uses_the_servers() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Authority::root("CA"));
     let (volume, pair) = (Volume::in_place(dir.path()), ca.server("localhost"));
     volume.publish(&pair).unwrap();

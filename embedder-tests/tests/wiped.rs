@@ -177,7 +177,7 @@ fn publish(dir: &Path, pair: &Pair) {
 
 /// Checks: INV-10.
 #[test]
-fn inv10_no_block_is_freed_or_moved_with_key_material_in_it_over_loads_reloads_and_refusals() {
+fn inv10_no_freed_or_moved_block_holds_key_material() {
     let _alone = alone();
     let pairs = pairs();
     let dir = tempfile::tempdir().unwrap();

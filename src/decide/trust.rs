@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn inv09_state_goes_on_while_the_trust_does_and_an_earlier_trust_is_a_new_epoch() {
+    fn inv09_state_lasts_as_long_as_trust_and_old_trust_is_new_epoch() {
         let epochs = row(&[5, 5, 7, 7, 5, 5, 7], true);
         assert_eq!(epochs, [(1, 0, 1), (1, 0, 1), (2, 0, 2), (2, 0, 2), (3, 3, 3), (3, 3, 3), (4, 3, 4)]);
     }

@@ -90,7 +90,7 @@ mod tests {
 
     /// Checks: INV-02. Engine: generated.
     #[test]
-    fn every_short_text_and_every_character_is_what_another_decoder_makes_of_it() {
+    fn short_texts_and_all_characters_agree_with_another_decoder() {
         let (mut taken, mut tried) = (0, 0);
         let alphabet = b"A/z= *";
         for length in 0..=6_u32 {

@@ -292,7 +292,7 @@ mod tests {
 
     /// Checks: INV-05.
     #[test]
-    fn inv05_a_bundle_cut_off_is_told_from_one_whose_ca_was_renewed() {
+    fn inv05_cut_bundle_is_distinguished_from_one_of_a_renewed_ca() {
         let [a, b] = ["A", "B"].map(Authority::root);
         let now = SystemTime::now();
         let day = Duration::from_secs(86_400);

@@ -135,7 +135,7 @@ mod tests {
     /// is itself valid or outlives it. A leaf that is valid by every clock is neither deferred nor
     /// rejected.
     #[test]
-    fn inv02_no_calendar_has_a_leaf_replaced_by_a_worse_one_whatever_the_true_time_is() {
+    fn inv02_no_leaf_is_replaced_by_a_worse_one_at_any_true_time() {
         let serves =
             |leaf: &Leaf, t: u64| (leaf.not_before.as_secs()..=leaf.not_after.as_secs()).contains(&t);
         let days = 8;
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skew_has_a_leaf_wait_for_longer_and_end_sooner_and_what_is_served_end_later() {
+    fn skew_delays_a_new_leaf_and_extends_the_served_one() {
         let served = leaf(0, 100);
         assert_eq!(fate(&leaf(50, 150), Some(&served), 52, 5), Fate::Held(55));
         assert_eq!(fate(&leaf(50, 150), Some(&served), 55, 5), Fate::Served);

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn each_directory_on_a_silent_file_system_is_told() {
+    fn each_directory_on_a_remote_file_system_is_reported() {
         let dirs = ["/", "/net/tls"].map(PathBuf::from);
         let warnings = no_events(dirs.iter(), |dir| dir.starts_with("/net").then_some("NFS"));
         let [only] = warnings.as_slice() else { panic!("{warnings:?}") };

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_directory_is_not_silent_and_neither_is_one_that_is_not_there() {
+    fn local_and_missing_directories_are_not_remote() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(
             lacks_remote_events(dir.path()),

@@ -35,7 +35,7 @@ fn walked(names: &[&str]) -> Vec<WalkedDir> {
 ///
 /// An event of a name that did not count yet was dropped, so that another snapshot is needed.
 #[test]
-fn inv05_a_name_that_begins_to_count_asks_for_another_look() {
+fn inv05_name_that_begins_to_count_asks_for_another_snapshot() {
     let mut make: MakeWatcher = Box::new(|_| Ok(Box::new(Nothing)));
     let Ok(mut watch) = Watch::new(&mut make, || {}) else { panic!("a watcher") };
     assert!(watch.arm(0, &walked(&["link", "a"])).new);
@@ -48,7 +48,7 @@ fn inv05_a_name_that_begins_to_count_asks_for_another_look() {
 ///
 /// Writes to a neighbouring file, however many, cause no snapshot.
 #[test]
-fn inv12_an_event_of_a_name_that_was_not_looked_up_wakes_nobody() {
+fn inv12_event_of_a_name_not_looked_up_wakes_no_set() {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let woken = Arc::new(AtomicUsize::new(0));
     let (count, place) = (Arc::clone(&woken), Arc::new(Mutex::new(None)));
@@ -105,7 +105,7 @@ fn taken(notes: &Mutex<Vec<String>>) -> Vec<String> {
 ///
 /// A change of the directory between the end of the old watch and the new one is missed.
 #[test]
-fn inv05_a_directory_that_is_watched_anew_asks_for_another_look() {
+fn inv05_rewatched_directory_asks_for_another_snapshot() {
     let (mut watch, notes) = noting();
     let walked = [dir("/d", 2, "a")];
     assert!(watch.arm(0, &walked).new);
@@ -149,7 +149,7 @@ impl Watcher for Restless {
 /// reported before dead watches are dropped is handled at once, and a later end in the next
 /// update.
 #[test]
-fn inv05_a_watch_that_ends_as_it_is_armed_is_armed_anew_or_looked_at_again() {
+fn inv05_watch_that_ends_when_armed_is_rearmed_or_reread() {
     let notes = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&notes);
     let mut make: MakeWatcher =
@@ -167,7 +167,7 @@ fn inv05_a_watch_that_ends_as_it_is_armed_is_armed_anew_or_looked_at_again() {
 ///
 /// A second watch of one inode replaces the first one's path, and ending it ends both.
 #[test]
-fn inv05_a_directory_under_two_paths_is_watched_once_and_under_one_name() {
+fn inv05_directory_under_two_paths_is_watched_once() {
     let (mut watch, notes) = noting();
     watch.arm(0, &[dir("/one", 2, "crt"), dir("/two", 2, "key")]);
     assert_eq!(taken(&notes), ["watch /one"]);
@@ -225,7 +225,7 @@ fn answered(answer: Watched, walked: &[WalkedDir]) -> (Watch, Option<String>) {
 /// A directory on the way that may only be searched is no fault. A directory that holds the
 /// files and has no events is one, even if another path only traverses it.
 #[test]
-fn inv11_a_directory_without_events_is_a_fault_unless_it_only_leads_to_the_files() {
+fn inv11_directory_without_events_is_a_fault_if_not_traversed_only() {
     let only_traversed = |dir| WalkedDir { only_traversed: true, ..dir };
     let on_the_way = [only_traversed(dir("/d", 2, "link"))];
     let holds = [dir("/d", 2, "crt")];
@@ -249,7 +249,7 @@ fn inv11_a_directory_without_events_is_a_fault_unless_it_only_leads_to_the_files
 ///
 /// One fault is reported. A directory without events is worse than one that may miss some.
 #[test]
-fn inv11_a_directory_that_cannot_be_watched_is_told_before_one_that_may_be_silent() {
+fn inv11_unwatchable_directory_is_reported_before_a_remote_one() {
     struct Faulty;
 
     impl Watcher for Faulty {
@@ -342,7 +342,7 @@ fn watches_that_act_differently_have_different_digests() {
 ///
 /// Where directories have no inode number (`PathFs`), each path is a directory of its own.
 #[test]
-fn inv05_directories_that_cannot_be_told_apart_are_each_watched() {
+fn inv05_indistinguishable_directories_are_each_watched() {
     let (mut watch, notes) = noting();
     watch.arm(0, &[dir("/one", 0, "crt"), dir("/two", 0, "key")]);
     watch.arm(1, &[dir("/three", 0, "crt")]);
@@ -363,7 +363,7 @@ fn hinted(watch: &Watch, path: &str) -> Vec<usize> {
 /// A directory that moved keeps its watch. Ending the watch of its old path, at which another
 /// directory is now, would end it.
 #[test]
-fn inv05_a_directory_that_moved_aside_is_given_up_before_it_is_watched_where_it_is_now() {
+fn inv05_moved_directory_is_unwatched_before_it_is_rewatched() {
     let (mut watch, notes) = noting();
     watch.arm(0, &[dir("/d", 2, "crt")]);
     taken(&notes);

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_beside_a_public_key_is_no_leak_and_its_neighbour_in_the_key_is() {
+    fn number_beside_a_public_key_is_no_leak_and_one_in_the_key_is() {
         let pair = Authority::root("CA").issue(&Subject::server("localhost"), &PrivateKey::p256());
         let der = pair.key_der();
         let bytes = der.secret_der();

@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_before_a_tick_is_strictly_older_than_a_rename_after_it() {
+    fn write_before_a_tick_is_older_than_a_rename_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let changed = |name: &str| {
             let meta = std::fs::symlink_metadata(dir.path().join(name)).unwrap();

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn inv13_a_client_that_is_stopped_publishes_nothing_and_starts_again() {
+fn inv13_stopped_client_publishes_nothing_and_starts_again() {
     let own = Generation::new(0);
     let mut volume = Volume::new(&files(&own.client, &own.ca.pem));
     let client = client(&volume).start().unwrap();

@@ -26,7 +26,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Checks: INV-08, INV-09, INV-11.
 #[test]
-fn inv09_inv11_a_connection_learns_that_its_root_is_gone_and_of_nothing_else() {
+fn inv09_inv11_connection_learns_only_of_its_own_removed_root() {
     let all = generations(2);
     let both = bundle(&[&all[0], &all[1]]);
     for kind in KINDS {
@@ -94,7 +94,7 @@ fn inv11_a_root_that_goes_during_the_handshake_counts() {
 }
 
 #[test]
-fn inv13_a_server_that_says_nothing_is_given_up_and_the_connector_keeps_the_reloader() {
+fn inv13_connect_to_a_silent_server_times_out_without_a_stop() {
     let all = generations(1);
     let volume = Volume::in_memory(&files(&all[0].client, &all[0].ca.pem));
     let runtime = runtime();
@@ -113,7 +113,7 @@ fn inv13_a_server_that_says_nothing_is_given_up_and_the_connector_keeps_the_relo
 }
 
 #[test]
-fn inv11_a_connection_over_a_reloader_that_was_never_started_is_told() {
+fn inv11_connection_over_a_reloader_never_started_is_reported() {
     let all = generations(1);
     let volume = Volume::in_memory(&files(&all[0].client, &all[0].ca.pem));
     let tls = client(&volume).load().unwrap();

@@ -185,7 +185,7 @@ fn rustls_accepts(root: &str, pair: &Pair) -> bool {
 }
 
 #[test]
-fn inv14_inv16_roots_that_may_not_issue_servers_are_ignored_with_a_warning() {
+fn inv14_inv16_root_that_may_not_issue_servers_warns() {
     let dir = tempfile::tempdir().unwrap();
     let beside = Generation::new(0);
     let (mut without_a_check, mut table) = (0, String::new());
@@ -240,7 +240,7 @@ fn inv14_inv16_roots_that_may_not_issue_servers_are_ignored_with_a_warning() {
 }
 
 #[test]
-fn inv16_a_root_of_no_use_that_comes_is_warned_of_and_changes_no_trust() {
+fn inv16_added_useless_root_warns_and_changes_no_trust() {
     let dir = tempfile::tempdir().unwrap();
     let (root, pair) = issued(&row("CA:FALSE", [basic(false, None)], false, Ignored("CA:FALSE")));
     let beside = Generation::new(0);
@@ -264,7 +264,7 @@ fn inv16_a_root_of_no_use_that_comes_is_warned_of_and_changes_no_trust() {
 
 /// Name constraints that rustls cannot apply, with servers that have such a name and not.
 #[test]
-fn inv14_inv16_name_constraints_that_rustls_cannot_apply_reject_servers() {
+fn inv14_inv16_inapplicable_name_constraints_reject_servers() {
     let dir = tempfile::tempdir().unwrap();
     for (base, name) in [
         (der(EMAIL, &[b"example.com"]), der(EMAIL, &[b"me@example.com"])),

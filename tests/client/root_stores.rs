@@ -39,7 +39,7 @@ fn counted(warnings: &[Warning]) -> Vec<usize> {
 
 /// rustls-webpki gives up after 100 signatures, wherever the roots come from.
 #[test]
-fn inv14_the_roots_of_one_name_are_counted_over_everything_that_is_served() {
+fn inv14_roots_of_one_name_are_counted_over_all_bundles() {
     let dir = tempfile::tempdir().unwrap();
     let [one, other] = ["one", "other"].map(|name| {
         fs::create_dir(dir.path().join(name)).unwrap();
@@ -151,7 +151,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn inv14_inv16_roots_given_as_values_are_evaluated_as_those_of_a_file() {
+fn inv14_inv16_roots_given_as_values_are_evaluated_as_of_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let [beside, spare] = [0, 1].map(Generation::new);
     let (path, file) = (dir.path().join("ca.crt"), dir.path().join("both.crt"));

@@ -21,7 +21,7 @@ fn world(all: &[crate::common::Generation], roots: &str) -> (Volume, ClientReloa
 }
 
 #[test]
-fn inv09_one_configuration_for_life_shows_the_new_identity_and_rejects_a_removed_root() {
+fn inv09_rotating_config_shows_new_identity_rejects_removed_root() {
     let all = generations(2);
     for kind in KINDS {
         let servers = [0, 1].map(|of: usize| server(&all[of].server, &[&all[0].ca], kind));
@@ -57,7 +57,7 @@ fn inv09_one_configuration_for_life_shows_the_new_identity_and_rejects_a_removed
 
 /// A handshake that lasts over a publication uses the older roots or the newer ones, never both together.
 #[test]
-fn inv09_a_handshake_that_lasts_over_a_publication_sees_roots_of_one_generation() {
+fn inv09_handshake_over_a_publication_sees_one_set_of_roots() {
     let all = generations(3);
     for kind in KINDS {
         let servers: Vec<_> = all.iter().map(|of| server(&of.server, &[&all[0].ca], kind)).collect();

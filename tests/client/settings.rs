@@ -77,7 +77,7 @@ fn inv02_settings_without_a_file_or_without_trust_are_rejected() {
 }
 
 #[test]
-fn inv09_roots_of_no_file_are_trusted_for_ever_and_never_told_as_removed() {
+fn inv09_roots_of_no_file_are_never_reported_as_removed() {
     let all = generations(2);
     let mut store = RootCertStore::empty();
     store.add(all[0].ca.der().clone()).unwrap();
@@ -94,7 +94,7 @@ fn inv09_roots_of_no_file_are_trusted_for_ever_and_never_told_as_removed() {
 }
 
 #[test]
-fn inv02_a_name_that_the_server_does_not_have_is_rejected_as_rustls_does() {
+fn inv02_name_that_the_server_lacks_is_rejected_as_by_rustls() {
     let own = Generation::new(0);
     let volume = Volume::in_memory(&files(&own.client, &own.ca.pem));
     let client = client(&volume).load().unwrap();
@@ -188,7 +188,7 @@ impl SigningKey for WithoutPublicKey {
 }
 
 #[test]
-fn inv02_the_rehearsal_rejects_a_foreign_key_that_the_provider_cannot_compare() {
+fn inv02_client_rehearsal_rejects_an_incomparable_foreign_key() {
     let all = generations(2);
     let provider = Arc::new(CryptoProvider { key_provider: &Reticent, ..ring::default_provider() });
     for versions in [&[&TLS12], &[&TLS13]] {
@@ -234,7 +234,7 @@ fn inv02_the_rehearsal_of_a_client_leaves_no_session_and_no_key_log() {
 
 /// Checks: INV-10, INV-11.
 #[test]
-fn inv10_inv11_what_is_said_of_a_client_holds_no_key_and_names_its_file() {
+fn inv10_inv11_messages_of_a_client_name_files_and_hold_no_key() {
     let own = Generation::new(0);
     let volume = Volume::in_memory(&files(&own.client, &own.ca.pem));
     let client = client(&volume).load().unwrap();
@@ -247,7 +247,7 @@ fn inv10_inv11_what_is_said_of_a_client_holds_no_key_and_names_its_file() {
 
 /// Checks: INV-02. A suite of TLS 1.2 is for one kind of server's key, which is not the client's.
 #[test]
-fn inv02_an_identity_that_no_server_could_show_is_rehearsed_by_its_signature() {
+fn inv02_identity_unfit_for_servers_is_rehearsed_by_signature() {
     let all = generations(2);
     let cipher_suites = vec![ring::cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256];
     let honest = CryptoProvider { cipher_suites, ..ring::default_provider() };
@@ -343,7 +343,7 @@ fn particular(own: &Generation, schemes: &[SignatureScheme]) -> Result<ClientRel
 
 /// The handshakes of the rehearsal do without the verifier, so they do not show it.
 #[test]
-fn inv02_a_first_message_that_no_server_reads_is_rejected_also_with_an_identity() {
+fn inv02_unreadable_client_hello_is_rejected_with_an_identity() {
     let own = Generation::new(0);
     let error = rejected(particular(&own, &[]));
     assert_eq!(error.layer(), Layer::Rehearsal, "{error}");
@@ -352,7 +352,7 @@ fn inv02_a_first_message_that_no_server_reads_is_rejected_also_with_an_identity(
 }
 
 #[test]
-fn inv16_the_configuration_for_life_names_the_cas_that_the_verifier_names() {
+fn inv16_rotating_config_names_the_cas_of_its_verifier() {
     let own = Generation::new(0);
     let client = particular(&own, &[SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
     let named = |config: Arc<rustls::ClientConfig>| {

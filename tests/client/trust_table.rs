@@ -212,7 +212,7 @@ fn web_pki(of: &Generation) -> Arc<dyn ServerCertVerifier> {
 }
 
 #[test]
-fn inv09_a_server_whose_root_is_gone_is_rejected_although_its_session_is_offered() {
+fn inv09_session_of_a_server_with_a_removed_root_is_rejected() {
     let all = generations(2);
     for kind in KINDS {
         let server = server(&all[0].server, &[&all[0].ca], kind);
@@ -255,7 +255,7 @@ fn inv09_a_handshake_under_way_leaves_no_session_to_the_next_epoch() {
 }
 
 #[test]
-fn inv09_a_storage_that_a_closure_keeps_for_life_resumes_no_earlier_epoch() {
+fn inv09_storage_kept_by_a_closure_resumes_no_earlier_epoch() {
     let all = generations(2);
     for kind in KINDS {
         let server = server(&all[0].server, &[&all[0].ca], kind);

@@ -19,7 +19,7 @@ use crate::{
 };
 
 #[test]
-fn inv01_inv04_a_renewed_identity_is_seen_by_the_server_on_the_next_connection() {
+fn inv01_inv04_server_sees_a_renewed_identity_on_the_next_connect() {
     let own = Generation::new(0);
     for kind in KINDS {
         let server = server(&own.server, &[&own.ca], kind);
@@ -40,7 +40,7 @@ fn inv01_inv04_a_renewed_identity_is_seen_by_the_server_on_the_next_connection()
 }
 
 #[test]
-fn inv05_a_server_of_a_root_that_comes_is_accepted_and_one_of_no_root_never() {
+fn inv05_server_is_accepted_once_its_root_comes_and_never_without() {
     let all = generations(3);
     for kind in KINDS {
         let servers: Vec<_> = all.iter().map(|of| server(&of.server, &[&all[0].ca], kind)).collect();
@@ -87,7 +87,7 @@ fn inv05_files_rewritten_in_place_are_served_once_they_settle() {
 }
 
 #[test]
-fn inv01_a_bundle_that_lacks_its_end_waits_for_it_and_reduces_no_trust() {
+fn inv01_bundle_without_its_end_waits_and_reduces_no_trust() {
     let all = generations(3);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ca.crt");
@@ -112,7 +112,7 @@ fn inv01_a_bundle_that_lacks_its_end_waits_for_it_and_reduces_no_trust() {
 
 /// Checks: INV-01, INV-02, INV-03, INV-08, INV-11.
 #[test]
-fn inv03_each_broken_update_of_a_client_keeps_what_is_served_and_is_told_once() {
+fn inv03_broken_update_of_a_client_is_reported_once() {
     let first = Generation::new(0);
     let mut volume = Volume::new(&files(&first.client, &first.ca.pem));
     // Each event is reported once, however many manual reloads look at the same files.
@@ -148,7 +148,7 @@ fn inv03_each_broken_update_of_a_client_keeps_what_is_served_and_is_told_once() 
 
 /// The policy about dates is that of a server's leaf.
 #[test]
-fn inv02_an_identity_that_is_expired_or_early_is_treated_as_a_leaf_of_a_server() {
+fn inv02_expired_or_early_identity_is_treated_as_a_server_leaf() {
     let own = Generation::new(0);
     let wall = Wall::new();
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
@@ -214,7 +214,7 @@ fn inv03_broken_roots_of_another_directory_keep_no_identity_back() {
 }
 
 #[test]
-fn inv01_roots_in_the_directory_of_the_identity_are_of_its_set_unless_they_are_separate() {
+fn inv01_roots_beside_the_identity_are_of_its_set_unless_separate() {
     let own = Generation::new(0);
     let volume = Volume::in_memory(&files(&own.client, &own.ca.pem));
     let sets = |client: ClientReloader| -> Vec<_> {
@@ -231,7 +231,7 @@ fn inv01_roots_in_the_directory_of_the_identity_are_of_its_set_unless_they_are_s
 }
 
 #[test]
-fn inv11_the_end_of_an_identity_is_told_with_its_file() {
+fn inv11_end_of_an_identity_is_reported_with_its_file() {
     let own = Generation::new(0);
     let volume = Volume::in_memory(&files(&own.client, &own.ca.pem));
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -267,7 +267,7 @@ fn inv08_the_same_bytes_publish_nothing_and_sessions_go_on() {
 
 /// The root is gone from the files, and waiting for the date would go on trusting it.
 #[test]
-fn inv05_roots_do_not_wait_for_the_date_of_an_identity_that_is_served() {
+fn inv05_roots_do_not_wait_for_the_date_of_a_served_identity() {
     let all = generations(2);
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
     let subject = Subject::client("client 0").valid(now + hour, now + 9 * hour);

@@ -252,13 +252,13 @@ fn inv05_inv06_a_kubelet_update_is_served_each_time() {
 
 /// Scenario 2.
 #[test]
-fn inv05_inv06_a_parent_link_that_is_re_pointed_is_followed_each_time() {
+fn inv05_inv06_repointed_parent_link_is_followed_each_time() {
     holds(scenarios::parent_re_pointed());
 }
 
 /// Scenario 3.
 #[test]
-fn inv05_inv06_a_grandparent_link_that_is_re_pointed_is_followed_each_time() {
+fn inv05_inv06_repointed_grandparent_link_is_followed_each_time() {
     holds(scenarios::grandparent_re_pointed());
 }
 
@@ -270,7 +270,7 @@ fn inv05_inv06_a_link_into_a_volume_elsewhere_is_followed_each_time() {
 
 /// Scenario 5.
 #[test]
-fn inv05_inv06_the_target_of_a_link_rewritten_in_its_own_directory_is_served() {
+fn inv05_inv06_link_target_rewritten_in_place_is_served() {
     holds(scenarios::target_rewritten());
 }
 
@@ -282,38 +282,38 @@ fn inv05_inv06_certbots_links_replaced_one_by_one_are_followed() {
 
 /// Scenario 7.
 #[test]
-fn inv05_both_files_removed_and_made_seconds_later_keep_the_old_pair_meanwhile() {
+fn inv05_files_removed_for_seconds_keep_the_old_pair_meanwhile() {
     holds(scenarios::removed_for_seconds());
 }
 
 /// Scenario 8.
 #[test]
-fn inv05_inv06_a_directory_removed_and_made_again_is_served_and_watched() {
+fn inv05_inv06_directory_made_again_is_served_and_watched() {
     holds(scenarios::directory_remade());
 }
 
 /// Scenario 9.
 #[test]
-fn inv05_inv06_a_directory_renamed_away_and_replaced_is_followed_twice() {
+fn inv05_inv06_directory_renamed_away_and_replaced_is_followed() {
     holds(scenarios::directory_swapped());
 }
 
 /// Scenario 10.
 #[test]
-fn inv05_inv06_a_directory_missing_at_every_level_of_its_path_is_found_again() {
+fn inv05_inv06_directory_missing_at_each_level_is_found_again() {
     holds(scenarios::missing_at_every_level());
 }
 
 /// Scenario 11, injected: the watcher gets no events of the rotation, then reports that it lost
 /// events.
 #[test]
-fn inv06_an_overflow_of_the_event_queue_during_a_rotation_costs_nothing() {
+fn inv06_event_queue_overflow_during_a_rotation_costs_nothing() {
     holds(scenarios::overflow());
 }
 
 /// Scenario 12.
 #[test]
-fn inv05_inv06_a_change_between_the_first_load_and_the_arming_of_the_watch_is_served() {
+fn inv05_inv06_change_between_first_load_and_watch_is_served() {
     use scenarios::{change_before_the_start, change_while_arming, rewritten_before_the_start};
     all_hold(&[change_before_the_start, rewritten_before_the_start, change_while_arming]);
 }
@@ -326,13 +326,13 @@ fn inv06_a_file_system_without_events_is_polled() {
 
 /// Scenario 14, injected.
 #[test]
-fn inv06_inv11_without_a_watcher_or_watches_it_is_told_and_converges_and_recovers() {
+fn inv06_inv11_lack_of_watcher_or_watches_is_reported_and_recovers() {
     all_hold(&[scenarios::no_watcher, scenarios::no_watches]);
 }
 
 /// Scenario 15.
 #[test]
-fn inv05_other_bytes_of_the_same_size_and_modification_time_are_served() {
+fn inv05_other_bytes_of_equal_size_and_mtime_are_served() {
     holds(scenarios::same_size_and_time());
 }
 
@@ -362,26 +362,26 @@ fn inv05_a_new_client_ca_alone_is_served() {
 
 /// Scenario 20. With the default delays for a minute.
 #[test]
-fn inv05_inv12_a_chatty_neighbour_delays_nothing_and_costs_no_look() {
+fn inv05_inv12_chatty_neighbour_causes_no_delay_and_no_snapshot() {
     holds(scenarios::chatty_neighbour(Duration::from_secs(if by_defaults() { 50 } else { 2 })));
     holds(scenarios::chatty_neighbour_in_place());
 }
 
 /// Scenario 21.
 #[test]
-fn inv06_inv12_the_readers_own_reads_cause_no_look() {
+fn inv06_inv12_own_reads_cause_no_snapshot() {
     holds(scenarios::own_reads());
 }
 
 /// Scenario 22.
 #[test]
-fn inv05_a_path_that_changes_its_kind_is_served_again_once_it_is_a_file() {
+fn inv05_path_that_changes_kind_is_served_once_it_is_a_file() {
     holds(scenarios::kinds());
 }
 
 /// Scenario 23, as with a file that is mounted alone: nothing ever changes.
 #[test]
-fn inv05_inv12_files_that_never_change_are_served_and_looked_at_by_the_poll_alone() {
+fn inv05_inv12_unchanged_files_are_read_by_the_poll_alone() {
     all_hold(&[|| scenarios::nothing_happens(true), || scenarios::nothing_happens(false)]);
 }
 
@@ -435,8 +435,8 @@ fn inv01_inv05_every_change_settles_and_is_served_without_handles() {
 /// Scenario 24. The working directory belongs to a process, so these paths are tested in a process
 /// of their own. The simulation has no working directory and tests only the path with dots.
 #[test]
-fn inv05_inv06_a_relative_path_a_bare_name_and_a_path_with_dots_are_followed() {
-    const NAME: &str = "inv05_inv06_a_relative_path_a_bare_name_and_a_path_with_dots_are_followed";
+fn inv05_inv06_relative_bare_and_dotted_paths_are_followed() {
+    const NAME: &str = "inv05_inv06_relative_bare_and_dotted_paths_are_followed";
     const CHILD: &str = "DETECTION_IN_ITS_OWN_DIRECTORY";
     if std::env::var_os(CHILD).is_some() {
         let root = std::env::current_dir().unwrap();

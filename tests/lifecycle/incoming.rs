@@ -297,7 +297,7 @@ async fn inv09_each_connection_has_the_generation_it_was_shown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn inv11_connection_tells_its_client_and_reduced_trust() {
+async fn inv11_connection_reports_its_client_and_reduced_trust() {
     let all = generations(2);
     let both = all[0].ca.pem.clone() + &all[1].ca.pem;
     let mut volume = Volume::new(&files(&all[0].server, &both));

@@ -15,7 +15,7 @@ use crate::common::{self, Volume, by_events_only, drain, generations, in_time};
 use rustls_reload::{Event, Layer, Reload};
 
 #[test]
-fn inv04_late_observer_gets_the_served_value_and_then_each_once_in_order() {
+fn inv04_late_observer_gets_the_served_value_then_each_in_order() {
     const UPDATES: usize = 40;
     let generations = generations(2);
     let mut volume = Volume::of(&generations[0]);

@@ -29,7 +29,7 @@ type Place = Arc<OnceLock<ServerReloader>>;
 type Whole = Arc<OnceLock<Weak<ServerReloader>>>;
 
 #[test]
-fn inv13_a_second_start_is_refused_with_a_warning_and_a_start_after_a_stop_works() {
+fn inv13_second_start_is_rejected_until_a_stop() {
     let generations = generations(3);
     let mut volume = Volume::of(&generations[0]);
     let reloader = volume.server().timing(by_events_only()).load().unwrap();
@@ -55,7 +55,7 @@ fn inv13_a_second_start_is_refused_with_a_warning_and_a_start_after_a_stop_works
 }
 
 #[test]
-fn inv13_nothing_is_published_after_a_stop_and_the_last_stays_readable() {
+fn inv13_stop_ends_publication_and_keeps_the_last_readable() {
     let (old, new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
     let reloader = volume.server().load().unwrap();
@@ -83,7 +83,7 @@ fn inv13_nothing_is_published_after_a_stop_and_the_last_stays_readable() {
 }
 
 #[test]
-fn inv13_a_stop_in_the_midst_of_a_build_prevents_its_publication_and_says_so() {
+fn inv13_stop_amid_a_build_prevents_and_reports_its_publication() {
     let (old, new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
     let place: Whole = Arc::default();
@@ -164,7 +164,7 @@ fn inv13_a_stop_from_a_callback_does_not_deadlock() {
 }
 
 #[test]
-fn inv13_dropping_the_last_reference_in_a_callback_does_not_deadlock() {
+fn inv13_drop_of_the_last_reference_in_a_callback_returns() {
     let (old, new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
     let place: Arc<Mutex<Option<ServerReloader>>> = Arc::default();
@@ -187,7 +187,7 @@ fn inv13_dropping_the_last_reference_in_a_callback_does_not_deadlock() {
 }
 
 #[test]
-fn inv13_a_reload_asked_for_in_a_callback_is_queued_and_then_happens() {
+fn inv13_reload_called_in_a_callback_is_queued_and_happens() {
     // Once without a worker, and once with one.
     for worker in [false, true] {
         let generations = generations(3);
@@ -224,7 +224,7 @@ fn inv13_a_reload_asked_for_in_a_callback_is_queued_and_then_happens() {
 /// A manual reload says that the writing is over. That does not apply to files that a later start
 /// finds.
 #[test]
-fn inv01_inv13_a_reload_asked_for_before_a_stop_is_not_carried_out_by_the_next_start() {
+fn inv01_inv13_reload_called_before_a_stop_is_dropped_by_a_start() {
     let generations = generations(3);
     let dir = tempfile::tempdir().unwrap();
     let write = |generation: &Generation| {
@@ -263,7 +263,7 @@ fn inv01_inv13_a_reload_asked_for_before_a_stop_is_not_carried_out_by_the_next_s
 }
 
 #[test]
-fn inv13_a_callback_that_panics_ends_neither_the_driver_nor_the_other_callbacks() {
+fn inv13_panic_in_a_callback_ends_neither_driver_nor_callbacks() {
     let generations = generations(3);
     let mut volume = Volume::of(&generations[0]);
     let (heard, hears) = mpsc::channel();
@@ -304,7 +304,7 @@ impl Build for Panics {
 }
 
 #[test]
-fn inv03_a_panic_in_any_method_of_a_build_is_a_refusal_and_the_driver_goes_on() {
+fn inv03_panic_in_a_build_is_a_rejection_and_the_driver_goes_on() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let (in_build, in_shrinks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let build = Panics { in_build: Arc::clone(&in_build), in_shrinks: Arc::clone(&in_shrinks) };
@@ -371,7 +371,7 @@ fn inv13_a_stop_that_races_with_starts_ends_its_own_run_only() {
 }
 
 #[test]
-fn inv13_many_threads_may_ask_for_reloads_while_it_is_started_and_stopped() {
+fn inv13_threads_may_reload_while_it_is_started_and_stopped() {
     let generations = generations(21);
     let mut volume = Volume::of(&generations[0]);
     let reloader = volume.server().load().unwrap();
@@ -401,7 +401,7 @@ fn inv13_many_threads_may_ask_for_reloads_while_it_is_started_and_stopped() {
 }
 
 #[test]
-fn inv11_a_subscriber_that_lags_loses_the_oldest_and_is_told_how_many() {
+fn inv11_lagging_subscriber_loses_the_oldest_and_gets_the_count() {
     let volume = Volume::of(&Generation::new(0));
     let reloader = volume.server().load().unwrap();
     let (mut lags, mut follows) = (reloader.events(), reloader.events());

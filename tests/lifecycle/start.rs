@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// Checks: INV-01 (b)
 #[test]
-fn inv01_a_start_in_the_middle_of_a_write_in_place_waits_for_its_end() {
+fn inv01_start_amid_a_write_in_place_waits_for_its_end() {
     // The first start, and a start after a stop.
     common::at_once(&[false, true], |&again| {
         let dir = tempfile::tempdir().unwrap();

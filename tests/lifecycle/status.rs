@@ -12,7 +12,7 @@ use rustls_reload_harness::sim::{self, CHAIN, InteractiveWorld, KEY, WorldConfig
 use rustls_reload_testkit::Op;
 
 #[test]
-fn inv11_since_when_stands_until_it_is_over_and_the_last_look_goes_on() {
+fn inv11_fault_time_stands_until_its_end_and_snapshots_go_on() {
     let generations = common::generations(3);
     let mut volume = Volume::of(&generations[0]);
     let wall = Wall::new();
@@ -97,7 +97,7 @@ impl Told {
 /// Checks: INV-11. The status shows neither a failed read that the next snapshot may not see, nor
 /// the time of another refusal.
 #[test]
-fn inv11_the_status_shows_the_refusal_that_was_told_and_when_it_was() {
+fn inv11_status_shows_the_reported_rejection_and_its_time() {
     let [old, next] = [1, 2].map(|key| sim::full(0, key));
     let path = |name: &str| format!("v/{name}").into();
     let write = |name, bytes: &Vec<u8>| [Op::Create(path(name)), Op::Append(path(name), bytes.clone())];
@@ -127,7 +127,7 @@ fn inv11_the_status_shows_the_refusal_that_was_told_and_when_it_was() {
 }
 
 #[test]
-fn inv11_degraded_says_since_when_and_why_for_as_long_as_it_is_so() {
+fn inv11_degraded_has_its_time_and_cause_for_as_long_as_it_lasts() {
     let volume = Volume::of(&Generation::new(0));
     let wall = Wall::new();
     let clock = Arc::clone(&wall) as Arc<dyn Clock>;

@@ -38,7 +38,7 @@ fn inv13_the_tokio_worker_ends_when_shutdown_turns_true() {
 }
 
 #[test]
-fn inv13_a_dropped_shutdown_sender_is_told_once_and_the_watching_goes_on_without_a_spin() {
+fn inv13_dropped_shutdown_sender_is_reported_once_without_a_spin() {
     let generations = generations(2);
     let mut volume = Volume::of(&generations[0]);
     let reloader = volume.server().timing(by_events_only()).load().unwrap();

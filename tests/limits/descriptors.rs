@@ -74,7 +74,7 @@ fn server(volume: &Volume) -> (ServerReloader, Told) {
 }
 
 #[test]
-fn inv03_inv05_without_descriptors_the_old_set_is_served_and_the_new_one_once_there_are_some() {
+fn inv03_inv05_lack_of_descriptors_keeps_the_old_set_meanwhile() {
     if !alone!(FEW, "true") {
         return;
     }
@@ -111,7 +111,7 @@ fn inv03_inv05_without_descriptors_the_old_set_is_served_and_the_new_one_once_th
 }
 
 #[test]
-fn inv05_however_many_descriptors_are_left_a_reload_ends_well_in_the_end() {
+fn inv05_reload_succeeds_after_any_shortage_of_descriptors() {
     if !alone!(FEW, "true") {
         return;
     }
@@ -152,7 +152,7 @@ fn inv05_however_many_descriptors_are_left_a_reload_ends_well_in_the_end() {
 }
 
 #[test]
-fn inv05_inv11_without_descriptors_for_the_watcher_it_starts_all_the_same_and_recovers() {
+fn inv05_inv11_start_without_watcher_descriptors_recovers() {
     if !alone!(FEW, "true") {
         return;
     }

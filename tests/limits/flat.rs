@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[test]
-fn inv12_descriptors_watches_and_threads_are_flat_over_a_thousand_rotations() {
+fn inv12_resources_are_flat_over_a_thousand_rotations() {
     if !alone!(&["env"], "true") {
         return;
     }
@@ -45,7 +45,7 @@ fn inv12_descriptors_watches_and_threads_are_flat_over_a_thousand_rotations() {
 }
 
 #[test]
-fn inv12_descriptors_watches_and_threads_are_flat_over_a_hundred_removals_of_the_directory() {
+fn inv12_resources_are_flat_over_a_hundred_directory_removals() {
     if !alone!(&["env"], "true") {
         return;
     }

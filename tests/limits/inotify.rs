@@ -63,21 +63,21 @@ fn none_at_the_start(what: &str) {
 }
 
 #[test]
-fn inv05_inv11_without_inotify_instances_it_starts_polls_tells_once_and_recovers() {
+fn inv05_inv11_start_without_inotify_instances_recovers() {
     if alone!(USER, PROBE) {
         none_at_the_start("instances");
     }
 }
 
 #[test]
-fn inv05_inv11_without_inotify_watches_it_starts_polls_tells_once_and_recovers() {
+fn inv05_inv11_start_without_inotify_watches_recovers() {
     if alone!(USER, PROBE) {
         none_at_the_start("watches");
     }
 }
 
 #[test]
-fn inv05_inv11_inotify_instances_that_run_out_later_matter_to_the_next_start_only() {
+fn inv05_inv11_later_lack_of_inotify_instances_affects_starts_only() {
     if !alone!(USER, PROBE) {
         return;
     }
@@ -101,7 +101,7 @@ fn inv05_inv11_inotify_instances_that_run_out_later_matter_to_the_next_start_onl
 }
 
 #[test]
-fn inv05_inv11_inotify_watches_that_run_out_while_rearming_are_told_once_and_recovered_from() {
+fn inv05_inv11_lack_of_inotify_watches_on_rearming_recovers() {
     if !alone!(USER, PROBE) {
         return;
     }

@@ -41,7 +41,7 @@ fn plain(root: &Path, name: &str, generation: &Generation) -> PathBuf {
 }
 
 #[test]
-fn inv05_a_directory_mounted_over_the_watched_one_and_unmounted_again_is_served_each_time() {
+fn inv05_mount_over_the_watched_directory_and_its_end_are_served() {
     if !alone!(MOUNTS, PROBE) {
         return;
     }
@@ -73,7 +73,7 @@ fn inv05_a_directory_mounted_over_the_watched_one_and_unmounted_again_is_served_
 }
 
 #[test]
-fn inv03_inv11_an_empty_mount_over_the_watched_directory_is_refused_once_until_it_is_filled() {
+fn inv03_inv11_empty_mount_over_the_directory_is_rejected_once() {
     if !alone!(MOUNTS, PROBE) {
         return;
     }
@@ -110,7 +110,7 @@ fn by_events(dir: &Path) -> (ServerReloader, Told) {
 }
 
 #[test]
-fn inv05_after_a_mount_and_after_its_end_events_are_at_work_where_the_files_are() {
+fn inv05_events_follow_the_files_over_a_mount_and_its_end() {
     if !alone!(MOUNTS, PROBE) {
         return;
     }
@@ -141,7 +141,7 @@ fn inv05_after_a_mount_and_after_its_end_events_are_at_work_where_the_files_are(
 }
 
 #[test]
-fn inv08_a_file_mounted_alone_is_found_by_the_poll_and_stays_what_it_is() {
+fn inv08_file_mounted_alone_is_found_by_the_poll_and_stays() {
     if !alone!(MOUNTS, PROBE) {
         return;
     }

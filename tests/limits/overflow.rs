@@ -127,7 +127,7 @@ fn noise(dir: &Path, files: usize) {
 }
 
 #[test]
-fn inv05_inv06_a_rotation_lost_in_an_overflow_is_served_and_later_ones_are_noticed_by_events() {
+fn inv05_inv06_rotation_lost_in_an_overflow_is_served() {
     let name = this_test!();
     if own::is_inside(&name) {
         return serve();

@@ -81,7 +81,7 @@ fn unreadable_key(timing: Timing, met: impl Fn(&ServerReloader, &Told)) -> (Serv
 }
 
 #[test]
-fn inv05_a_key_that_is_unreadable_for_a_moment_is_read_later_without_an_event() {
+fn inv05_key_unreadable_for_a_moment_is_read_without_an_event() {
     if !is_nobody(&this_test!(), |_| {}) {
         return;
     }
@@ -100,7 +100,7 @@ fn inv05_a_key_that_is_unreadable_for_a_moment_is_read_later_without_an_event() 
 }
 
 #[test]
-fn inv05_inv11_a_key_that_stays_unreadable_is_told_once_and_read_once_it_can_be() {
+fn inv05_inv11_unreadable_key_is_reported_once_and_read_later() {
     if !is_nobody(&this_test!(), |_| {}) {
         return;
     }
@@ -116,7 +116,7 @@ fn inv05_inv11_a_key_that_stays_unreadable_is_told_once_and_read_once_it_can_be(
 }
 
 #[test]
-fn inv05_inv11_an_ancestor_that_cannot_be_listed_is_told_once_and_the_rest_is_watched() {
+fn inv05_inv11_unlistable_ancestor_is_reported_once() {
     let prepare = |dir: &Path| {
         let inner = dir.join("inner");
         fs::create_dir(&inner).unwrap();
@@ -158,7 +158,7 @@ fn inv05_inv11_an_ancestor_that_cannot_be_listed_is_told_once_and_the_rest_is_wa
 }
 
 #[test]
-fn inv05_inv11_a_link_re_pointed_in_a_directory_that_cannot_be_listed_is_found_by_the_faster_poll() {
+fn inv05_inv11_poll_finds_a_link_repointed_in_an_unlistable_dir() {
     let prepare = |dir: &Path| chown(dir, Some(65534), Some(65534)).unwrap();
     if !is_nobody(&this_test!(), prepare) {
         return;
@@ -198,7 +198,7 @@ fn allow_threads(number: usize) -> String {
 }
 
 #[test]
-fn inv05_inv11_without_a_thread_for_the_watcher_it_starts_all_the_same_and_recovers() {
+fn inv05_inv11_start_without_a_watcher_thread_recovers() {
     if !is_user(&this_test!(), LONELY, |_| {}) {
         return;
     }
@@ -231,7 +231,7 @@ fn inv05_inv11_without_a_thread_for_the_watcher_it_starts_all_the_same_and_recov
 
 /// Checks: INV-13, INV-15. In this state tokio's own threads for blocking work would panic.
 #[test]
-fn inv13_inv15_without_threads_a_start_and_a_reload_are_refused_and_a_stop_works() {
+fn inv13_inv15_lack_of_threads_rejects_starts_and_reloads() {
     // This test uses another user, because the threads of all processes of a user are counted
     // together.
     let user = ["setpriv", "--reuid=64318", "--regid=64318", "--clear-groups"];

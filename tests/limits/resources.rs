@@ -8,7 +8,7 @@ use crate::common::{
 };
 
 #[test]
-fn inv12_inv13_threads_descriptors_and_watches_are_flat_while_it_runs_and_gone_after_a_stop() {
+fn inv12_inv13_resources_are_flat_while_it_runs_and_freed_by_a_stop() {
     if !alone!(&["env"], "true") {
         return;
     }

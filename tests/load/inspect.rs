@@ -72,7 +72,7 @@ fn is_refused_alike(i: usize) -> bool {
 }
 
 #[test]
-fn inv03_what_refuses_outside_the_files_is_told_after_what_was_found_in_them() {
+fn inv03_causes_outside_files_are_reported_after_those_in_them() {
     let volume = Volume::of(&Generation::new(0));
     let replaces: fn(&mut rustls::ServerConfig) =
         |config| config.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
@@ -88,7 +88,7 @@ fn inv03_what_refuses_outside_the_files_is_told_after_what_was_found_in_them() {
 }
 
 #[test]
-fn a_good_set_is_told_as_it_is_loaded_and_watched() {
+fn valid_set_is_reported_as_it_is_loaded_and_watched() {
     let generation = Generation::new(0);
     let ca = generation.ca.intermediate("between");
     let now = SystemTime::now();
@@ -132,7 +132,7 @@ fn only_the_versions_that_are_enabled_are_rehearsed() {
 }
 
 #[test]
-fn the_end_of_a_leaf_is_a_warning_once_it_is_near_and_once_it_is_over() {
+fn leaf_near_or_past_its_end_is_a_warning() {
     let ca = Authority::root("CA");
     for (days, warned) in [(3, true), (13, true), (15, false), (90, false)] {
         let pair = valid_for(&ca, days);
@@ -154,7 +154,7 @@ fn the_end_of_a_leaf_is_a_warning_once_it_is_near_and_once_it_is_over() {
 }
 
 #[test]
-fn a_chain_out_of_order_is_a_warning_and_so_is_what_has_expired_behind_the_leaf() {
+fn disordered_chain_or_expired_intermediate_is_a_warning() {
     let root = Authority::root("root");
     let (upper, other) = (root.intermediate("upper"), Authority::root("other"));
     let lower = upper.intermediate("lower");
@@ -213,7 +213,7 @@ impl Watcher for Says {
 }
 
 #[test]
-fn each_directory_whose_events_are_missing_is_told_once() {
+fn each_directory_without_events_is_reported_once() {
     let pair = valid_for(&Authority::root("CA"), 90);
     let volume =
         Volume::new(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]).private();

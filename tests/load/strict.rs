@@ -57,7 +57,7 @@ fn refused(load: Result<ServerReloader, Error>, layer: Layer, path: Option<&Path
 }
 
 #[test]
-fn inv02_chain_key_client_ca_alpn_versions_and_closure_end_up_in_the_configuration() {
+fn inv02_all_settings_end_up_in_the_configuration() {
     let generation = Generation::new(0);
     let files = Files::of(&generation);
     let reloader = files
@@ -143,7 +143,7 @@ fn inv02_every_layer_that_refuses_a_file_is_named_with_its_path() {
 /// Checks: INV-11. The error names the malformed certificate by its place, and says that a leaf has
 /// to be of version 3. Certificates after the leaf may have another version.
 #[test]
-fn inv11_a_malformed_certificate_is_told_by_its_place() {
+fn inv11_malformed_certificate_is_reported_with_its_place() {
     let good = Generation::new(0);
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let two = good.server.chain.clone() + &good.ca.pem;
@@ -206,7 +206,7 @@ fn inv09_the_closure_may_not_replace_what_the_reload_owns() {
 }
 
 #[test]
-fn inv11_a_first_load_outside_its_validity_window_starts_with_a_warning() {
+fn inv11_first_load_outside_its_validity_starts_with_a_warning() {
     let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
     for (from, to) in [(now - 2 * day, now - day), (now + day, now + 2 * day)] {
         let mut generation = Generation::new(0);
@@ -255,7 +255,7 @@ impl SigningKey for WithoutPublicKey {
 }
 
 #[test]
-fn inv02_the_rehearsal_refuses_a_foreign_key_that_the_provider_cannot_compare() {
+fn inv02_rehearsal_rejects_an_incomparable_foreign_key() {
     let (generation, other) = (Generation::new(0), Generation::new(1));
     let files = Files::of(&generation);
     let provider = Arc::new(CryptoProvider { key_provider: &Reticent, ..ring::default_provider() });
@@ -294,7 +294,7 @@ fn inv02_chain_and_key_may_be_one_file_and_any_path_may_lead_there() {
 /// Checks: INV-02. A handshake names all CAs to the client in a message of limited length, and the
 /// server would send a message that exceeds the limit.
 #[test]
-fn inv02_client_cas_are_served_as_long_as_a_handshake_has_room_for_their_names() {
+fn inv02_client_cas_are_served_if_a_handshake_holds_their_names() {
     let generation = Generation::new(0);
     let length = |ca: &Authority| {
         let mut roots = RootCertStore::empty();

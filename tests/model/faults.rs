@@ -316,7 +316,7 @@ fn inv05_it_converges_after_every_fault_of_the_watcher() {
 ///
 /// Checks: INV-03, INV-11
 #[test]
-fn inv03_a_fault_at_any_call_of_a_reload_by_hand_keeps_what_is_served() {
+fn inv03_fault_at_any_call_of_a_manual_reload_keeps_serving() {
     let generations = generations(2);
     let faults = Verb::ALL.iter().flat_map(|verb| WRONGS.iter().map(|wrong| (*verb, *wrong)));
     let faults = faults.filter(|(verb, wrong)| wrong.is_of(*verb));

@@ -105,7 +105,7 @@ fn inv01_to_inv11_hold_over_every_first_load() {
 }
 
 #[test]
-fn inv06_lost_doubled_late_and_overflowed_events_change_the_delay_only() {
+fn inv06_lost_doubled_late_and_overflowed_events_only_delay() {
     table("events", |publisher| {
         let mut worlds = Vec::new();
         for events in Events::ALL {
@@ -209,7 +209,7 @@ fn inv01_to_inv11_hold_over_every_interleaving_with_a_wait() {
 /// Searches one renewal in a reload completely, with events that are lost, doubled, late, or
 /// reported as lost. The publisher does not die.
 #[test]
-fn inv06_events_change_the_delay_only_over_every_interleaving_with_a_wait() {
+fn inv06_events_only_delay_in_each_interleaving_with_a_wait() {
     whole_table("whole, events", all_or_small(), |publisher| {
         let mut worlds = Vec::new();
         for events in Events::ALL {
@@ -305,7 +305,7 @@ fn inv01_slow_reads_and_inode_numbers_used_again() {
 }
 
 #[test]
-fn inv11_a_refusal_that_stands_is_told_once() {
+fn inv11_standing_rejection_is_reported_once() {
     table("broken, written again", |publisher| {
         if publisher == Publisher::StepRenew {
             return Vec::new();

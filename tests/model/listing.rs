@@ -205,7 +205,7 @@ fn looks<F: Fs>(keeper: Keeper, port: impl Fn(SimFs) -> F) -> (usize, bool) {
 /// Checks: INV-01. The content of a snapshot was on disk together, including the names in the
 /// directory.
 #[test]
-fn inv01_a_look_at_a_directory_brings_what_was_there_together() {
+fn inv01_snapshot_of_a_directory_has_files_of_one_moment() {
     let mut caught = Vec::new();
     for keeper in Keeper::ALL {
         let (whole, wrong) = looks(keeper, |fs| fs);
@@ -241,7 +241,7 @@ fn link(target: &str, path: &str) -> Op {
 
 /// Checks: INV-01.
 #[test]
-fn inv01_every_file_and_link_to_one_without_a_dot_is_read_in_the_order_of_the_names() {
+fn inv01_undotted_files_and_links_are_read_in_order_of_names() {
     let mut base: Vec<_> = ["d/b", "d/.b.tmp", "d/a"].into_iter().flat_map(file).collect();
     base.extend([Op::Mkdir("d/..data".into()), Op::Mkdir("d/lost+found".into())]);
     base.extend(file("d/..data/c"));
@@ -258,7 +258,7 @@ fn inv01_every_file_and_link_to_one_without_a_dot_is_read_in_the_order_of_the_na
 
 /// Checks: INV-03. An unreadable directory is never treated as an empty one.
 #[test]
-fn inv03_a_directory_that_cannot_be_taken_as_it_stands_fails_the_attempt() {
+fn inv03_directory_that_cannot_be_read_whole_fails_the_attempt() {
     let many = |count: usize| (0..count).flat_map(|n| file(&format!("d/{n}"))).collect::<Vec<_>>();
     let cases: Vec<(Vec<Op>, &str, &str)> = vec![
         (vec![], "/d", "there is no file in it"),
@@ -330,7 +330,7 @@ fn change_kind(steps: &[Op], late: bool) -> ChangeKind {
 /// Checks: INV-01. Where the directory moved together with everything else, the change is complete.
 /// Where it has other names, or was changed later, further changes may follow.
 #[test]
-fn inv01_a_change_of_a_directory_is_complete_only_if_it_moved_with_all_else() {
+fn inv01_directory_change_is_complete_only_if_all_else_moved() {
     let unlink = |path: &str| Op::Unlink(path.into());
     let swap = || Op::Rename("srv/next".into(), "srv/current".into());
     let [b, c, old] = ["srv/2/crl.d/b", "srv/2/crl.d/c", "srv/1/crl.d/a"].map(unlink);

@@ -118,7 +118,7 @@ fn every_sequence_with(
 
 /// `MACHINE_DEPTH` overrides the depth of the quick tier.
 #[test]
-fn inv05_every_sequence_agrees_with_the_twin_and_converges() {
+fn inv05_every_sequence_agrees_with_the_reference_model() {
     let depth = settings::number("MACHINE_DEPTH", 3);
     let rounds = alphabet();
     let from = |first: usize| {
@@ -159,7 +159,7 @@ fn inv11_a_second_reload_by_hand_does_not_prolong_the_first() {
 /// Plays sequences that are too long to enumerate, in which the back-off grows and
 /// `still_changing_after` passes. The seed replays them.
 #[test]
-fn inv05_long_random_sequences_agree_with_the_twin() {
+fn inv05_long_random_sequences_agree_with_the_reference_model() {
     let rounds = alphabet();
     let (walks, length) = (20_000u64, 60);
     for seed in 1..=walks {
@@ -186,7 +186,7 @@ fn inv05_long_random_sequences_agree_with_the_twin() {
 
 /// Checks the machine's own state step by step.
 #[test]
-fn inv11_inv13_what_stands_is_told_to_whoever_asks_and_outlives_a_restart() {
+fn inv11_inv13_standing_rejection_answers_callers_over_a_restart() {
     let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
     let changed =
         |content, kind| Input::SnapshotTaken(ReadOutcome::Changed { content, kind, shrinks: false });
@@ -238,7 +238,7 @@ fn inv05_a_restart_begins_the_pauses_of_the_retries_anew() {
 
 /// Checks: INV-11. A single snapshot does not show that files were unchanged for any time.
 #[test]
-fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
+fn inv11_one_torn_snapshot_without_settling_rejects_nothing() {
     let now = |mono| Now { mono: ms(mono), wall: DATE };
     let torn = |still| Input::SnapshotTaken(ReadOutcome::Torn { cause: "stale", still });
     let timing = Timing { settle: Duration::ZERO, ..Timing::default() };
@@ -254,7 +254,7 @@ fn inv11_one_torn_look_refuses_nothing_where_nothing_has_to_settle() {
 /// Checks: INV-05, INV-11. A snapshot in progress began before the request, so the next one answers
 /// it. There are never two snapshots at once.
 #[test]
-fn inv11_a_reload_asked_for_while_busy_is_answered_by_a_look_that_began_later() {
+fn inv11_reload_called_while_busy_is_answered_by_a_later_snapshot() {
     let now = |mono| Now { mono: ms(mono), wall: DATE };
     let changed = || {
         Input::SnapshotTaken(ReadOutcome::Changed { content: 1, kind: ChangeKind::Atomic, shrinks: false })

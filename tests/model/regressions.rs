@@ -45,7 +45,7 @@ fn inv01_what_a_start_finds_has_to_settle() {
 /// Checks: INV-01 (b), ASM-05. A snapshot that began early and ended late shows nothing about the
 /// time in between.
 #[test]
-fn inv01_a_slow_look_does_not_stand_for_the_settle_time() {
+fn inv01_slow_snapshot_does_not_replace_the_settle_time() {
     let mut machine = machine();
     assert_eq!(machine.step(at(10), Input::Hint), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(at(11), changed(1)), []);
@@ -58,7 +58,7 @@ fn inv01_a_slow_look_does_not_stand_for_the_settle_time() {
 /// Checks: INV-11. A refusal stands while an unsettled set, or another short failure, comes in
 /// between.
 #[test]
-fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
+fn inv11_rejection_is_not_repeated_after_an_unreported_change() {
     let mut machine = machine();
     let tells = |effects: &[Effect<&'static str>]| effects.contains(&Effect::Report(Notice::Refused("gone")));
     let mut told = 0;
@@ -80,7 +80,7 @@ fn inv11_a_refusal_is_not_repeated_because_something_untold_came_between() {
 /// Checks: INV-11. A short failure to read replaces no refusal: the refused content is known, does
 /// not settle again, is not reported again, and stays the refusal in between.
 #[test]
-fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
+fn inv11_momentary_read_failure_leaves_the_standing_rejection() {
     let mut machine = machine();
     let shrunk = || {
         Input::SnapshotTaken(ReadOutcome::Changed { content: 1, kind: ChangeKind::InPlace, shrinks: true })
@@ -110,7 +110,7 @@ fn inv11_a_failure_to_read_for_a_moment_leaves_the_refusal_that_stands() {
 /// Checks: INV-11, ASM-05. A snapshot that began early and ended late shows nothing about the time
 /// in between, in which the name was missing only for a moment.
 #[test]
-fn inv11_a_slow_look_does_not_stand_for_a_failure_that_lasts() {
+fn inv11_slow_snapshot_is_no_lasting_failure() {
     let mut machine = machine();
     assert_eq!(machine.step(at(10), Input::Hint), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(at(11), Input::SnapshotTaken(ReadOutcome::Failed("gone"))), []);
@@ -124,7 +124,7 @@ fn inv11_a_slow_look_does_not_stand_for_a_failure_that_lasts() {
 /// Checks: INV-11. A publisher that removes a file before each write still counts as changing the
 /// set without a pause.
 #[test]
-fn inv11_a_set_that_never_holds_still_is_told_though_a_file_is_missing_now_and_then() {
+fn inv11_changing_set_is_reported_though_a_file_misses_at_times() {
     let mut machine = machine();
     let mut told = Vec::new();
     for round in 0..200 {
@@ -180,7 +180,7 @@ fn schedules_that_once_broke_an_invariant_hold() {
 /// these can be a tick earlier than the changes. A publisher that paused for slightly less than the
 /// settle time counted as finished.
 #[test]
-fn inv01_a_first_load_does_not_take_a_coarse_timestamp_for_the_time_of_a_change() {
+fn inv01_first_load_distrusts_coarse_timestamps() {
     let ms = Duration::from_millis;
     let names = [CHAIN, KEY, CA].map(|index| PathBuf::from(["/tls.crt", "/tls.key", "/ca.crt"][index]));
     let write =
@@ -222,7 +222,7 @@ fn neighbours(line: &str) -> Vec<String> {
 /// Checks: INV-12. A refused content is built again at the pace of the retries, whatever happens in
 /// between.
 #[test]
-fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
+fn inv12_no_change_in_between_hastens_a_retry() {
     let looks = |content| ReadOutcome::Changed { content, kind: ChangeKind::InPlace, shrinks: false };
     let torn = ReadOutcome::Torn { cause: "torn", still: false };
     for between in [torn, looks(2), ReadOutcome::Failed("gone")] {
@@ -249,7 +249,7 @@ fn inv12_nothing_that_comes_in_between_hastens_the_retry_of_what_was_refused() {
 
 /// Checks: INV-12. A build of unchanged files may fail for another reason each time.
 #[test]
-fn inv12_what_is_refused_for_another_reason_each_time_is_built_again_at_the_pace_of_the_retries() {
+fn inv12_rejection_for_changing_reasons_keeps_the_retry_pace() {
     let mut machine = machine();
     let looks = ReadOutcome::Changed { content: 1, kind: ChangeKind::InPlace, shrinks: false };
     machine.step(at(0), Input::Reload);
@@ -272,7 +272,7 @@ fn inv12_what_is_refused_for_another_reason_each_time_is_built_again_at_the_pace
 /// Checks: INV-11. A refused content that is on disk again is stable. Only later changes count as
 /// changing.
 #[test]
-fn inv11_what_was_refused_and_holds_still_is_not_told_to_be_changing() {
+fn inv11_rejected_stable_set_is_not_reported_as_changing() {
     let mut machine = machine();
     machine.step(at(0), Input::Reload);
     machine.step(at(0), changed(1));

@@ -114,11 +114,9 @@ fn search(
     Found { tried: tried.get(), failing }
 }
 
-/// Checks: INV-01 to INV-05, INV-08, INV-11, INV-13
-///
-/// Engine: generated.
+/// Engine: generated. Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-08, INV-11, INV-13.
 #[test]
-fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simulated_worlds() {
+fn random_sequences_hold_in_simulated_worlds() {
     let (count, seed) = (number("SEQUENCES_SIMULATED", 3_000), number::<u64>("SEQUENCES_SEED", 1));
     let (start, next) = (Instant::now(), AtomicU64::new(0));
     let by_path = AtomicU64::new(0);
@@ -152,19 +150,16 @@ fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_in_simu
     ));
 }
 
-/// Checks: INV-01 to INV-05, INV-08, INV-11, INV-13
-///
-/// Engine: generated.
+/// Engine: generated. Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-08, INV-11, INV-13.
 #[test]
-fn inv01_inv02_inv03_inv04_inv05_inv08_inv11_inv13_random_sequences_hold_on_real_files() {
+fn random_sequences_hold_on_real_files() {
     hold_on_real_files::<ServerTls>("", number("SEQUENCES_REAL", 64), &Publisher::all(true));
 }
 
-/// Checks: INV-01 to INV-05, INV-08, INV-09, INV-11, INV-13
-///
 /// Engine: generated. The servers of each root keep sessions, which outlive no root.
+/// Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-08, INV-09, INV-11, INV-13.
 #[test]
-fn inv01_inv02_inv03_inv04_inv05_inv08_inv09_inv11_inv13_random_sequences_hold_on_real_files_of_clients() {
+fn random_sequences_hold_on_real_files_of_clients() {
     // Roots of another directory than the identity are a file set of their own.
     let one_set = |publisher: &Publisher| {
         let paths = publisher.paths();
@@ -247,7 +242,7 @@ fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold() {
 
 /// Checks: INV-01, INV-11, INV-13
 #[test]
-fn inv01_inv11_inv13_cases_that_once_broke_an_invariant_hold_on_real_files() {
+fn inv01_inv11_inv13_past_failures_hold_on_real_files() {
     let tally = real::Tally::default();
     std::thread::scope(|scope| {
         for (case, port) in regressions()

@@ -224,7 +224,7 @@ impl Watcher for Mortal {
 /// for the set that noticed the end and the one that makes the next.
 /// listened to it.
 #[test]
-fn inv11_what_a_watcher_that_ended_watched_is_watched_by_the_next_for_every_set() {
+fn inv11_new_watcher_takes_the_watches_of_all_sets_over() {
     let names = ["a", "b", "c"];
     let paths = names.map(|name| PathBuf::from("/").join(name).join("f"));
     let write = |name: &str, bytes: &[u8]| {

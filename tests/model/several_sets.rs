@@ -96,7 +96,7 @@ fn servers(pool: &Arc<Pool>) -> [NewServer; 3] {
 /// Engine: generated. Every change to a set of a server follows every other: dates, names, keys,
 /// client CAs and lists.
 #[test]
-fn inv02_each_change_after_each_of_pairs_and_clients_agrees_with_the_model() {
+fn inv02_each_change_after_each_agrees_with_the_model() {
     let (start, mut count) = (Instant::now(), 0);
     let changes = [
         Change::Renewed,
@@ -119,7 +119,7 @@ fn inv02_each_change_after_each_of_pairs_and_clients_agrees_with_the_model() {
 
 /// Engine: generated.
 #[test]
-fn inv02_random_walks_over_pairs_and_their_clients_agree_with_the_model() {
+fn inv02_random_walks_over_pairs_agree_with_the_model() {
     let (start, walks, length) = (Instant::now(), walks(8), 20);
     for (number, server) in (0..).zip(servers(&Pool::new())) {
         for seed in 1..=walks {

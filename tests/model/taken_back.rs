@@ -91,7 +91,7 @@ fn taken_back(what: &str, paths: &[PathBuf], base: &[Op], reuse: bool, moves: [V
 /// Checks: INV-01 (b), INV-06, ASM-05. Bytes that are equal again were not stable, whatever path
 /// leads to them.
 #[test]
-fn inv01_what_was_taken_back_between_two_looks_did_not_hold_still() {
+fn inv01_change_undone_between_two_snapshots_is_not_stable() {
     let [old, new] = sets();
     for reuse in [false, true] {
         // Links instead of files, as certbot makes them.
@@ -138,7 +138,7 @@ fn inv01_what_was_taken_back_between_two_looks_did_not_hold_still() {
 /// Checks: INV-01 (b), ASM-05. A file that the moved link reaches outside of the new release, and
 /// that is unchanged, may be written next.
 #[test]
-fn inv01_a_release_that_shares_a_file_with_the_one_before_commits_nothing() {
+fn inv01_release_that_shares_a_file_with_the_last_commits_nothing() {
     let [old, new] = sets();
     let mut base = vec![mkdir("srv"), mkdir("srv/shared")];
     base.extend(write("srv/shared/ca.crt", &old[CA]));

@@ -33,7 +33,7 @@ fn list(ca: &Authority, revoked: &[Pair], number: u64) -> Crl {
 
 /// Engine: generated.
 #[test]
-fn inv12_every_cut_and_every_flipped_byte_of_a_list_is_taken_without_a_panic() {
+fn inv12_no_cut_or_flipped_byte_of_a_crl_panics() {
     let ca = Authority::root("CA");
     let crl = list(&ca, &clients(&ca, 3), 7);
     let mut cases = 0;
@@ -132,7 +132,7 @@ fn inv03_nothing_in_a_file_of_lists_is_passed_over() {
 }
 
 #[test]
-fn of_two_lists_the_one_issued_later_is_the_newer_and_else_the_one_with_the_greater_number() {
+fn newer_crl_is_issued_later_or_has_the_greater_number() {
     let ca = Authority::root("CA");
     let (from, to) = window();
     let crl = |seconds: u64, number| ca.crl(&[], (from + Duration::from_secs(seconds), to), number).der;

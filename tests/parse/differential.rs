@@ -147,7 +147,7 @@ fn say(line: &str) {
 
 /// Engine: generated.
 #[test]
-fn inv02_what_is_accepted_openssl_accepts_and_what_only_it_accepts_is_refused_for_a_listed_reason() {
+fn inv02_openssl_accepts_all_accepted_and_differences_are_listed() {
     if !openssl::is_there() {
         return say("no openssl on this machine: nothing to compare with");
     }

@@ -55,7 +55,7 @@ fn inv02_a_cut_chain_is_refused_unless_the_cut_is_between_blocks() {
 }
 
 #[test]
-fn inv02_pem_that_others_pass_over_is_refused_by_the_layer_it_belongs_to() {
+fn inv02_pem_that_others_skip_is_rejected_by_its_layer() {
     let pair = pair();
     let (chain, key) = (pair.chain.as_str(), pair.key.as_str());
     let relabel = |text: &str, from: &str, to: &str| text.replace(from, to).into_bytes();
@@ -213,7 +213,7 @@ fn inv16_cut_off_is_said_of_cut_files_only() {
 /// Checks: INV-03. After a crash a file may have its full length although only its beginning was
 /// written; the rest is zeros.
 #[test]
-fn inv03_a_file_that_is_zeros_from_somewhere_on_is_refused_unless_that_is_between_two_sections() {
+fn inv03_zeros_from_inside_a_section_on_are_rejected() {
     let chain = pair().chain;
     let end = "-----END CERTIFICATE-----\n";
     let leaf = chain.find(end).unwrap() + end.len();
@@ -253,7 +253,7 @@ fn inv02_a_key_file_holds_exactly_one_usable_key() {
 /// Regression tests from a comparison with another parser: a date before 1970 in a month that does
 /// not exist, and truncated extensions that counted as none.
 #[test]
-fn inv11_neither_a_date_that_there_is_not_nor_extensions_that_are_cut_off_are_passed_over() {
+fn inv11_impossible_date_or_cut_extension_is_not_skipped() {
     let pair = pair();
     let fields = der::fields(&pair.leaf).unwrap();
     assert_eq!(fields.names, ["example.test"]);
@@ -354,7 +354,7 @@ fn inv10_inv11_a_refusal_names_what_is_a_label_and_nothing_else() {
 
 /// Compares the reader of certificate fields with OpenSSL.
 #[test]
-fn inv11_the_fields_told_are_those_that_openssl_reads() {
+fn inv11_reported_fields_are_as_openssl_reads_them() {
     let dir = tempfile::tempdir().unwrap();
     let names = ["example.test", "*.example.test", "localhost"];
     let mut subject = Subject::server(names[0]);
@@ -387,7 +387,7 @@ fn inv11_the_fields_told_are_those_that_openssl_reads() {
 
 /// Compares the reader's names, and whether the certificate is a CA's, with OpenSSL.
 #[test]
-fn inv11_the_names_told_are_those_that_openssl_reads() {
+fn inv11_reported_names_are_as_openssl_reads_them() {
     let dir = tempfile::tempdir().unwrap();
     let (file, key) = (dir.path().join("cert.der"), dir.path().join("key.pem"));
     for (subject, ca, expected) in [

@@ -116,7 +116,7 @@ impl Stage {
 }
 
 #[test]
-fn inv02_inv03_an_expired_replacement_is_refused_while_the_served_certificate_is_valid() {
+fn inv02_inv03_expired_leaf_does_not_replace_a_valid_one() {
     let mut stage = Stage::new((-HOUR, 2 * HOUR), |server| server);
     let old = stage.generation.server.clone();
     let before = stage.reloader.current();
@@ -137,7 +137,7 @@ fn inv02_inv03_an_expired_replacement_is_refused_while_the_served_certificate_is
 }
 
 #[test]
-fn inv05_an_expired_replacement_is_served_once_the_clock_is_set_back_to_when_it_is_valid() {
+fn inv05_expired_leaf_is_served_once_the_clock_makes_it_valid() {
     let mut stage = Stage::new((-4 * HOUR, 2 * HOUR), |server| server);
     let expired = stage.publish((-3 * HOUR, -HOUR));
     refused(&mut stage.events);
@@ -153,7 +153,7 @@ fn inv05_an_expired_replacement_is_served_once_the_clock_is_set_back_to_when_it_
 }
 
 #[test]
-fn inv05_a_replacement_that_is_not_valid_yet_is_held_and_served_at_its_date_with_no_event() {
+fn inv05_early_leaf_is_deferred_and_served_at_its_date() {
     let mut stage = Stage::new((-HOUR, 4 * HOUR), |server| server);
     let old = stage.generation.server.clone();
     let new = stage.publish((HOUR, 8 * HOUR));
@@ -174,7 +174,7 @@ fn inv05_a_replacement_that_is_not_valid_yet_is_held_and_served_at_its_date_with
 }
 
 #[test]
-fn inv03_a_held_replacement_that_expires_before_it_is_served_is_refused() {
+fn inv03_deferred_leaf_that_expires_unserved_is_rejected() {
     let mut stage = Stage::new((-HOUR, 8 * HOUR), |server| server);
     let old = stage.generation.server.clone();
     let new = stage.publish((HOUR, 2 * HOUR));
@@ -194,7 +194,7 @@ fn inv03_a_held_replacement_that_expires_before_it_is_served_is_refused() {
 }
 
 #[test]
-fn inv05_of_two_expired_certificates_the_new_one_is_served_with_a_warning() {
+fn inv05_new_of_two_expired_leaves_is_served_with_a_warning() {
     let mut stage = Stage::new((-3 * HOUR, -2 * HOUR), |server| server);
     let mut last = stage.generation.server.clone();
     stage.serves(&last, false);
@@ -211,7 +211,7 @@ fn inv05_of_two_expired_certificates_the_new_one_is_served_with_a_warning() {
 }
 
 #[test]
-fn inv03_no_step_of_the_clock_takes_away_what_is_served_or_has_it_looked_at_more_often() {
+fn inv03_clock_steps_keep_serving_and_add_no_snapshots() {
     let mut stage = Stage::new((-HOUR, 2 * HOUR), |server| server);
     let pair = stage.generation.server.clone();
     for (seconds, taken) in [(3 * HOUR, false), (-2 * HOUR, false), (0, true), (i64::from(i32::MAX), false)] {
@@ -226,7 +226,7 @@ fn inv03_no_step_of_the_clock_takes_away_what_is_served_or_has_it_looked_at_more
 }
 
 #[test]
-fn inv02_a_clock_that_may_be_wrong_has_a_certificate_served_only_once_every_clock_takes_it() {
+fn inv02_skewed_clock_serves_a_leaf_once_every_clock_accepts_it() {
     let skew = Duration::from_secs(600);
     let mut stage = Stage::new((-HOUR, 8 * HOUR), |server| server.clock_skew(skew));
     let old = stage.generation.server.clone();

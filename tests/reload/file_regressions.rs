@@ -84,7 +84,7 @@ fn is_refusal(event: &Event) -> bool {
 
 /// Checks: INV-11. A refusal that a manual reload reported stands when the driver starts.
 #[test]
-fn inv11_a_start_does_not_repeat_a_refusal_that_stands() {
+fn inv11_start_does_not_repeat_a_standing_rejection() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "good").unwrap();
@@ -99,7 +99,7 @@ fn inv11_a_start_does_not_repeat_a_refusal_that_stands() {
 
 /// Checks: INV-11. A recovery is reported even if a start came in between.
 #[test]
-fn inv11_a_recovery_across_a_start_is_told() {
+fn inv11_recovery_across_a_start_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "good").unwrap();
@@ -115,7 +115,7 @@ fn inv11_a_recovery_across_a_start_is_told() {
 
 /// Checks: INV-11. A deferred content is no longer refused once it can be read again.
 #[test]
-fn inv11_a_refusal_that_is_over_does_not_stand_beside_what_is_held() {
+fn inv11_past_rejection_does_not_stand_beside_a_deferred_set() {
     let dir = tempfile::tempdir().unwrap();
     let (live, away) = (dir.path().join("live"), dir.path().join("away"));
     fs::create_dir(&live).unwrap();
@@ -140,7 +140,7 @@ fn inv11_a_refusal_that_is_over_does_not_stand_beside_what_is_held() {
 
 /// Checks: INV-08, INV-11. Deferred bytes stay deferred when their file is touched.
 #[test]
-fn inv08_touching_what_is_held_tells_nothing() {
+fn inv08_touched_deferred_set_is_not_reported_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "good").unwrap();
@@ -160,7 +160,7 @@ fn inv08_touching_what_is_held_tells_nothing() {
 /// Checks: INV-11. The refused bytes are written again, and a snapshot in between sees half of
 /// them.
 #[test]
-fn inv11_refused_bytes_that_are_written_again_are_not_told_again() {
+fn inv11_rejected_bytes_written_again_are_not_reported_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "good").unwrap();
@@ -231,7 +231,7 @@ impl<F: Fn() + Send + Sync> Clock for Publisher<F> {
 /// Checks: INV-01 (b), ASM-05. Old files in a directory that was just moved into place count as
 /// just changed.
 #[test]
-fn inv01_a_first_load_between_the_renames_of_two_directories_waits_for_the_second() {
+fn inv01_first_load_between_two_renames_waits_for_the_second() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let make = |name: &str, content: &str| {
@@ -377,7 +377,7 @@ type Place = Arc<OnceLock<Weak<Reloader<Value>>>>;
 /// Checks: INV-01 (b), INV-13. A manual reload says that the writing is over at that moment, and
 /// not later.
 #[test]
-fn inv01_a_reload_asked_for_before_a_stop_asserts_nothing_at_the_next_start() {
+fn inv01_reload_called_before_a_stop_asserts_nothing_at_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let paths = ["crt", "ca"].map(|name| dir.path().join(name));
     paths.iter().for_each(|path| fs::write(path, "old").unwrap());
@@ -422,7 +422,7 @@ impl<F: FnMut() + Send + 'static> Build for After<F> {
 
 /// Checks: INV-11. Reported trouble stands while a stop prevents the publication that would end it.
 #[test]
-fn inv11_a_recovery_that_a_stop_prevented_is_told_after_the_next_start() {
+fn inv11_recovery_prevented_by_a_stop_is_reported_after_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "good").unwrap();

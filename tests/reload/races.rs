@@ -106,12 +106,12 @@ fn at_each_moment(publish: Publish) {
 }
 
 #[test]
-fn inv01_inv03_an_update_between_any_two_calls_of_a_look_is_served_whole_and_never_refused() {
+fn inv01_inv03_update_between_calls_of_a_snapshot_is_served_whole() {
     at_each_moment(|volume, next| _ = volume.publish(&next.files()));
 }
 
 #[test]
-fn inv01_inv03_files_replaced_between_any_two_calls_of_a_look_are_served_whole_and_never_refused() {
+fn inv01_inv03_files_replaced_amid_a_snapshot_are_served_whole() {
     at_each_moment(|volume, next| {
         for (name, bytes) in next.files() {
             common::replace(&volume.path(name), bytes);
@@ -120,7 +120,7 @@ fn inv01_inv03_files_replaced_between_any_two_calls_of_a_look_are_served_whole_a
 }
 
 #[test]
-fn inv01_an_update_between_any_two_calls_of_the_first_load_does_not_fail_it() {
+fn inv01_update_between_calls_of_the_first_load_does_not_fail_it() {
     let generations = Arc::new(generations(2));
     let calls = calls_of_a_look();
     for moment in 1..=calls {

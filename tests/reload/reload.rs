@@ -42,7 +42,7 @@ fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {
 }
 
 #[test]
-fn inv05_the_watcher_serves_what_is_on_disk_and_the_callbacks_hear_of_it() {
+fn inv05_watcher_serves_the_files_and_callbacks_get_the_events() {
     let (old, new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
     let (heard, hears) = std::sync::mpsc::channel();
@@ -66,7 +66,7 @@ fn inv05_the_watcher_serves_what_is_on_disk_and_the_callbacks_hear_of_it() {
 }
 
 #[test]
-fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_told_once() {
+fn inv03_inv11_failed_reload_keeps_the_object_and_is_reported_once() {
     let (fails, panics) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let flag = |what, layer, flag: &Arc<AtomicBool>| {
         let flag = Arc::clone(flag);
@@ -146,7 +146,7 @@ fn inv03_inv11_a_reload_that_fails_at_any_layer_keeps_the_same_object_and_is_tol
 }
 
 #[test]
-fn inv11_the_served_bytes_coming_back_after_a_refusal_are_told_as_recovery_and_publish_nothing() {
+fn inv11_served_bytes_after_a_rejection_are_a_recovery_only() {
     let (good, bad) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&good);
     let reloader = volume.server().load().unwrap();
@@ -197,7 +197,7 @@ fn inv11_status_is_never_ahead_of_what_is_served_nor_behind_it() {
 }
 
 #[test]
-fn inv05_the_resolver_of_a_configuration_for_life_serves_each_new_leaf() {
+fn inv05_resolver_of_a_rotating_config_serves_each_new_leaf() {
     let (old, new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
     let reloader = volume.server().load().unwrap();
@@ -215,7 +215,7 @@ fn inv05_the_resolver_of_a_configuration_for_life_serves_each_new_leaf() {
 }
 
 #[test]
-fn inv05_a_leaf_that_is_not_yet_valid_is_held_and_served_at_its_date_without_an_event() {
+fn inv05_leaf_not_yet_valid_is_deferred_and_served_at_its_date() {
     let (old, mut new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
     let reloader = volume.server().timing(common::by_events_only()).load().unwrap();

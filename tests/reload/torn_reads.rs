@@ -121,7 +121,7 @@ const FAULTS: [(Verb, ErrorKind); 5] = [
 
 /// Checks: INV-03, INV-05, INV-11, INV-12
 #[test]
-fn inv11_what_is_found_and_never_opened_is_refused_by_name_and_looked_at_less_and_less() {
+fn inv11_file_that_never_opens_is_rejected_by_name_ever_less_often() {
     for (verb, kind) in FAULTS {
         let (mut world, fails) = failing(verb, kind);
         let old = world.live.reloader().current();
@@ -158,7 +158,7 @@ fn inv11_what_is_found_and_never_opened_is_refused_by_name_and_looked_at_less_an
 /// settle time, the error names the file, and the refusal is reported. Once the file can be opened,
 /// the reload succeeds.
 #[test]
-fn inv11_a_reload_by_hand_of_what_is_never_opened_is_refused_by_name() {
+fn inv11_manual_reload_of_a_file_that_never_opens_names_it() {
     let generations = common::generations(2);
     let mut volume = Volume::of(&generations[0]);
     let fails = Arc::new(AtomicBool::new(false));
@@ -217,7 +217,7 @@ fn growing() -> (World, Arc<AtomicBool>) {
 /// Checks: INV-01, INV-05, INV-11, INV-12. The file changes, so it is not reported as unreadable.
 /// Once it is stable it is served as soon as any file that was written in place.
 #[test]
-fn inv11_a_file_that_grows_for_ever_is_still_changing_and_served_once_it_holds_still() {
+fn inv11_growing_file_is_still_changing_and_served_once_stable() {
     let (mut world, grows) = growing();
     let next = sim::full(0, 2);
     grows.store(true, Ordering::SeqCst);

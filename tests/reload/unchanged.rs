@@ -13,7 +13,7 @@ use rustls_reload::{ClientAuth, Event, Reload, fs::NativeFs};
 use rustls_reload_testkit::{InterceptFs, Verb};
 
 #[test]
-fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
+fn inv08_equal_bytes_publish_and_report_nothing_and_keep_sessions() {
     let generations = generations(2);
     let old = &generations[0];
     let mut volume = Volume::of(old);
@@ -72,7 +72,7 @@ fn inv08_equal_bytes_publish_nothing_tell_nothing_and_keep_sessions_resuming() {
 /// Checks: INV-12. The cost of an idle server: each file is looked up once, and of each link only
 /// the target is read.
 #[test]
-fn inv12_a_look_at_unchanged_files_asks_no_link_for_its_times() {
+fn inv12_snapshot_of_unchanged_files_reads_no_link_times() {
     let generation = &generations(1)[0];
     let volume = Volume::of(generation);
     let counts = Arc::new(Mutex::new(HashMap::new()));

@@ -145,7 +145,7 @@ fn lengths(dir: &Dir) -> (ServerReloader, Arc<Mutex<Vec<usize>>>) {
 }
 
 #[test]
-fn inv01_a_directory_made_again_and_filled_slowly_is_never_served_with_a_cut_chain() {
+fn inv01_slowly_filled_directory_is_never_served_with_a_cut_chain() {
     assert_publishes(&[3, 3, 3], |pauses| {
         // The first chain is the shortest, so that the rule about shrinking does not help.
         let dir = Dir::of(&pairs(1)[0]);
@@ -191,7 +191,7 @@ fn inv01_a_chain_rewritten_in_place_slowly_is_never_served_cut() {
 }
 
 #[test]
-fn inv01_a_set_that_is_being_written_at_the_start_of_the_worker_has_to_settle_too() {
+fn inv01_set_being_written_at_the_workers_start_has_to_settle() {
     assert_publishes(&[3], |pauses| {
         let pair = long_chain("a");
         let dir = Dir::of(&pairs(1)[0]);
@@ -255,7 +255,7 @@ fn inv05_the_defaults_converge_in_place_too() {
 }
 
 #[test]
-fn inv03_inv05_chain_new_and_key_old_keeps_the_old_pair_until_the_key_follows() {
+fn inv03_inv05_new_chain_with_old_key_keeps_the_old_pair() {
     let pairs = pairs(2);
     let dir = Dir::of(&pairs[0]);
     let reloader = dir.start(by_events_only());
@@ -268,7 +268,7 @@ fn inv03_inv05_chain_new_and_key_old_keeps_the_old_pair_until_the_key_follows() 
 }
 
 #[test]
-fn inv05_a_directory_removed_and_made_again_without_a_pause_converges_and_is_still_watched() {
+fn inv05_directory_made_again_without_a_pause_converges() {
     let pairs = pairs(3);
     let dir = Dir::of(&pairs[0]);
     let reloader = dir.start(by_events_only());

@@ -70,7 +70,7 @@ impl World {
 
 /// Checks: INV-05, INV-02. There is no poll, so the event of a new name has to wake the reloader.
 #[test]
-fn inv05_what_comes_into_the_directory_goes_or_is_replaced_there_is_served_by_events() {
+fn inv05_crl_added_removed_or_replaced_is_served_by_events() {
     let world = World::new();
     world.put("a.crl", &world.list(1, 0));
     let server = world.server().timing(by_events_only()).load().unwrap();
@@ -127,7 +127,7 @@ fn inv05_a_volume_that_gets_a_list_more_is_served() {
 /// Checks: INV-02, INV-03, INV-11. The directory never counts as having no list. The error names
 /// layer and path, and recovery follows once the directory is valid again.
 #[test]
-fn inv03_a_directory_that_is_not_all_lists_is_refused_and_what_is_served_stays() {
+fn inv03_directory_with_more_than_crls_is_rejected() {
     let garbage = |dir: &Path| fs::write(dir.join("b.crl"), "nobody\n").unwrap();
     let key = |dir: &Path| fs::write(dir.join("b.crl"), Generation::new(1).server.key).unwrap();
     let gone = |dir: &Path| fs::remove_file(dir.join("a.crl")).unwrap();
@@ -174,7 +174,7 @@ fn inv03_a_directory_that_is_not_all_lists_is_refused_and_what_is_served_stays()
 }
 
 #[test]
-fn a_directory_of_lists_without_client_cas_is_an_error_of_the_settings() {
+fn crl_directory_without_client_cas_is_an_error_of_the_settings() {
     let world = World::new();
     let error = world.volume.server().crl_dir(world.dir()).load().err().unwrap();
     assert_eq!((error.layer(), error.path()), (Layer::Settings, Some(world.dir().as_path())));
@@ -182,7 +182,7 @@ fn a_directory_of_lists_without_client_cas_is_an_error_of_the_settings() {
 
 /// An inspection reports a directory and each file in it.
 #[test]
-fn an_inspection_goes_the_way_to_the_directory_and_to_each_file_in_it() {
+fn inspection_covers_the_path_of_the_directory_and_its_files() {
     let world = World::new();
     world.put("a.crl", &world.list(1, 1));
     world.put("b.crl", &world.list(2, 2));

@@ -55,7 +55,7 @@ impl World {
 /// Checks: INV-11, INV-12. An authority's old lists may stay beside the new one, up to the limit of
 /// a directory.
 #[test]
-fn inv11_old_lists_in_the_directory_push_no_publication_out_of_the_events() {
+fn inv11_old_crls_in_the_directory_displace_no_publication_event() {
     let world = World::new();
     for number in 1..=300 {
         world.put(&format!("{number:04}.crl"), &world.list(number));
@@ -96,7 +96,7 @@ fn spent(since: Instant) -> Duration {
 /// revocation counts grows with the number of lists, not with its square. Other work of the machine
 /// is part of neither measured time.
 #[test]
-fn inv05_time_to_judge_a_directory_grows_with_its_lists() {
+fn inv05_time_to_evaluate_a_directory_is_linear_in_its_crls() {
     let world = World::new();
     world.put("own.crl", &world.list(1));
     put_others(&world, 0..64);

@@ -169,7 +169,7 @@ fn grows(kind: Kind, rule: Rule) -> Result<(), String> {
 }
 
 #[test]
-fn inv09_a_client_that_a_list_comes_to_name_is_refused_and_its_sessions_with_it() {
+fn inv09_newly_revoked_client_and_its_sessions_are_rejected() {
     for kind in KINDS {
         assert_eq!(grows(kind, Rule::Shipped), Ok(()), "{kind:?}");
         // The check also catches the rule that ignores lists, and the rule that makes new storage
@@ -289,7 +289,7 @@ fn inv03_a_list_that_cannot_be_used_is_a_refusal_and_never_no_list() {
 }
 
 #[test]
-fn inv02_what_rustls_cannot_use_is_refused_and_a_list_of_some_certificates_is_one_of_those_only() {
+fn inv02_crl_of_unusable_scope_is_rejected_and_others_keep_to_it() {
     let world = World::new();
     let mut volume = Volume::new(&world.files(&world.lists(&[], 1)));
     let reloader = server(&volume).load().unwrap();
@@ -323,7 +323,7 @@ fn inv02_what_rustls_cannot_use_is_refused_and_a_list_of_some_certificates_is_on
 }
 
 #[test]
-fn inv02_an_expired_list_lets_nobody_in_unless_that_is_allowed_and_never_takes_the_place_of_a_valid_one() {
+fn inv02_expired_crl_rejects_clients_and_replaces_no_valid_one() {
     let world = World::new();
     let expired = |number| world.of.ca.crl(&leaves(&[&world.bad]), over(), number).pem;
     let mut volume = Volume::new(&world.files(&expired(1)));
@@ -360,7 +360,7 @@ fn inv02_an_expired_list_lets_nobody_in_unless_that_is_allowed_and_never_takes_t
 }
 
 #[test]
-fn inv02_clients_of_a_ca_without_a_list_are_refused_unless_that_is_allowed() {
+fn inv02_client_of_a_ca_without_crl_is_rejected_unless_allowed() {
     let (world, other) = (World::new(), Generation::new(1));
     let bundle = format!("{}{}", world.of.ca.pem, other.ca.pem);
     let (ours, foreign) = (world.lists(&[&world.bad], 1), list(&Authority::root("stranger"), &[], 1).pem);
@@ -390,7 +390,7 @@ fn inv02_clients_of_a_ca_without_a_list_are_refused_unless_that_is_allowed() {
 }
 
 #[test]
-fn inv02_an_intermediate_is_asked_for_as_well_unless_only_the_clients_own_certificate_is() {
+fn inv02_intermediates_are_checked_unless_only_the_leaf_is() {
     let world = World::new();
     let [fine, gone] = ["fine", "gone"].map(|name| world.of.ca.intermediate(name));
     let client = |of: &Authority| of.issue_with_chain(&Subject::client("client"), &PrivateKey::p256());
@@ -414,7 +414,7 @@ fn inv02_an_intermediate_is_asked_for_as_well_unless_only_the_clients_own_certif
 }
 
 #[test]
-fn inv02_of_several_lists_of_one_ca_the_newest_counts_and_an_older_one_is_told() {
+fn inv02_newest_crl_of_a_ca_counts_and_an_older_is_reported() {
     let world = World::new();
     let both = [&world.bad, &world.good];
     let lists = [world.lists(&[], 1), world.lists(&[&world.bad], 2)];
@@ -433,7 +433,7 @@ fn inv02_of_several_lists_of_one_ca_the_newest_counts_and_an_older_one_is_told()
 }
 
 #[test]
-fn inv01_a_file_of_lists_that_has_lost_its_end_has_to_hold_still_for_longer() {
+fn inv01_crl_file_without_its_end_has_to_settle_longer() {
     let (world, other) = (World::new(), Generation::new(1));
     let bundle = format!("{}{}", world.of.ca.pem, other.ca.pem);
     let (one, two) = (world.lists(&[], 1), list(&other.ca, &[], 1).pem);
@@ -462,7 +462,7 @@ fn inv01_a_file_of_lists_that_has_lost_its_end_has_to_hold_still_for_longer() {
 }
 
 #[test]
-fn inv02_two_cas_of_one_name_and_key_are_both_kept_and_an_expired_one_blocks_nothing() {
+fn inv02_expired_ca_of_a_shared_name_and_key_blocks_nothing() {
     let world = World::new();
     let twin = |window| world.of.ca.twin("CA 0", window);
     let (expired, valid) = (twin(over()), twin(window(0)));

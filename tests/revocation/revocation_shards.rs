@@ -131,7 +131,7 @@ fn inv14_shard_covers_only_certificates_that_name_it() {
 }
 
 #[test]
-fn inv14_expired_shard_refuses_only_whom_no_other_covers() {
+fn inv14_expired_shard_rejects_only_clients_that_no_other_covers() {
     let world = World::new();
     let over = (SystemTime::now() - 2 * HOUR, SystemTime::now() - HOUR);
     let expired = ListSpec { window: over, ..spec(1).at(A) };
@@ -339,7 +339,7 @@ fn inv14_sessions_end_with_what_lists_say_and_not_with_their_order() {
 }
 
 #[test]
-fn inv12_list_of_more_than_4_mib_is_served_and_key_of_as_much_refused() {
+fn inv12_crl_over_4_mib_is_served_and_such_a_key_rejected() {
     let world = World::new();
     let (bad, good) = (world.client(&[]), world.client(&[]));
     let serial = |n: u32| [&[0x11; 12], &n.to_be_bytes()[..]].concat();

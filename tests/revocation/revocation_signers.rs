@@ -161,7 +161,7 @@ fn inv14_list_of_another_key_replaces_none_of_an_intermediate() {
 /// Without a key identifier the signer of the new list is unknown before a client connects. The
 /// list of an intermediate whose clients have connected is known by them.
 #[test]
-fn inv11_unidentified_list_of_another_key_is_told() {
+fn inv11_unidentified_crl_of_another_key_is_reported() {
     for allow_unknown in [false, true] {
         let (world, root) = (World::new(), Authority::root("root"));
         world.put("ca/ca.crt", root.pem.as_bytes());
@@ -246,7 +246,7 @@ fn inv14_list_of_a_removed_ca_can_be_taken_away() {
 /// The bundle's CA and its former key have a list each: one newly revokes a serial number that the
 /// other revokes.
 #[test]
-fn inv11_revoked_beside_its_serial_by_another_key_is_told() {
+fn inv11_revocation_by_another_key_of_the_serial_is_reported() {
     let (world, [old, new]) = (World::new(), ["clients"; 2].map(Authority::root));
     world.put("ca/ca.crt", new.pem.as_bytes());
     let bad = of_old_with_new(&old, &new);

@@ -64,7 +64,7 @@ fn inv10_no_refusal_of_a_damaged_key_repeats_any_of_it() {
 }
 
 #[test]
-fn inv10_nothing_that_a_running_reloader_tells_holds_any_of_its_keys() {
+fn inv10_no_report_of_a_running_reloader_holds_its_keys() {
     let dir = tempfile::tempdir().unwrap();
     let (chain, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
     let pair = pair();

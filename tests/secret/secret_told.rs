@@ -100,7 +100,7 @@ fn holds(text: &str, generation: &Generation) -> bool {
 
 /// Checks: INV-10. Engine: generated.
 #[test]
-fn inv10_nothing_told_of_any_refusal_holds_a_window_of_the_old_or_the_new_key() {
+fn inv10_report_of_a_rejection_holds_no_window_of_either_key() {
     let (tracing, hooked) = process();
     let numbers: Vec<_> = (0..all_spoils().0.len()).collect();
     let refusals = common::at_once(&numbers, |number| refusal(*number));

@@ -223,7 +223,7 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
 }
 
 #[test]
-fn inv08_inv11_trust_that_shrinks_is_told_once_and_not_before_handshakes_get_it_and_a_renewal_is_not() {
+fn inv08_inv11_reduced_trust_is_reported_once_after_it_is_served() {
     for version in VERSIONS {
         assert_eq!(tells(version, Teller::Shipped), Ok(()), "{version:?}");
         for (teller, by) in [
@@ -238,7 +238,7 @@ fn inv08_inv11_trust_that_shrinks_is_told_once_and_not_before_handshakes_get_it_
 }
 
 #[test]
-fn inv11_who_tells_while_it_is_built_is_caught_by_whom_a_handshake_lets_in() {
+fn inv11_design_that_reports_amid_a_build_is_caught_by_handshakes() {
     let all = generations(2);
     for version in VERSIONS {
         for (teller, gets_in) in [(Teller::Shipped, false), (Teller::WhileBuilding, true)] {
@@ -263,7 +263,7 @@ impl Wake for Count {
 
 /// Checks: INV-11, INV-08. Connections stay open over a series of publications.
 #[test]
-fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_nothing_else() {
+fn inv11_reduced_trust_alone_wakes_older_connections() {
     let all = generations(2);
     let both = bundle(&[&all[0], &all[1]]);
     for version in VERSIONS {
@@ -331,7 +331,7 @@ fn inv11_a_connection_is_told_that_trust_shrank_if_it_is_older_and_is_woken_by_n
 
 /// Checks: INV-11, INV-09. The server of the example, over TCP.
 #[test]
-fn inv09_inv11_a_server_that_drains_ends_the_connections_of_a_trust_that_has_gone_and_no_other() {
+fn inv09_inv11_draining_ends_connections_of_removed_trust_only() {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},

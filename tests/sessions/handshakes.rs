@@ -25,7 +25,7 @@ fn whole(shaken: &Shaken, generations: &[Generation]) -> usize {
 }
 
 #[test]
-fn inv01_inv04_no_handshake_fails_or_mixes_generations_while_fifty_reloads_go_on() {
+fn inv01_inv04_handshakes_over_reloads_mix_no_generations() {
     let generations = generations(RELOADS + 1);
     let mut volume = Volume::of(&generations[0]);
     let reloader = volume
@@ -86,7 +86,7 @@ fn inv01_inv04_no_handshake_fails_or_mixes_generations_while_fifty_reloads_go_on
 }
 
 #[test]
-fn inv09_a_handshake_begun_before_a_swap_leaves_no_session_in_the_new_configuration() {
+fn inv09_handshake_over_a_swap_leaves_no_session_in_the_new_config() {
     let generations = generations(2);
     let mut volume = Volume::of(&generations[0]);
     let load = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).load();
@@ -108,7 +108,7 @@ fn inv09_a_handshake_begun_before_a_swap_leaves_no_session_in_the_new_configurat
 }
 
 #[test]
-fn inv07_the_tokio_acceptor_serves_over_tcp_what_is_served_at_that_moment() {
+fn inv07_tokio_acceptor_serves_the_current_configuration() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let generations = generations(2);

@@ -68,7 +68,7 @@ fn outlives(kind: Kind, rule: Rule) -> Result<(), String> {
 }
 
 #[test]
-fn inv09_a_session_does_not_resume_once_its_client_ca_is_gone_nor_when_it_is_back() {
+fn inv09_session_of_a_removed_ca_never_resumes_not_even_if_restored() {
     for kind in KINDS {
         assert_eq!(outlives(kind, Rule::Shipped), Ok(()), "{kind:?}");
         // The check also catches the rule that shares the storage, and the rule that identifies it
@@ -110,7 +110,7 @@ fn goes_on(kind: Kind, rule: Rule) -> Result<(), String> {
 }
 
 #[test]
-fn inv08_inv09_every_session_goes_on_over_a_renewal_of_the_same_names() {
+fn inv08_inv09_sessions_go_on_over_a_renewal_of_the_same_names() {
     for kind in KINDS {
         assert_eq!(goes_on(kind, Rule::Shipped), Ok(()), "{kind:?}");
         assert_eq!(
@@ -121,7 +121,7 @@ fn inv08_inv09_every_session_goes_on_over_a_renewal_of_the_same_names() {
 }
 
 #[test]
-fn inv09_order_and_duplicates_of_client_cas_do_not_matter_and_a_name_does() {
+fn inv09_names_of_client_cas_matter_and_their_order_does_not() {
     let all = generations(2);
     let (there, back) = (bundle(&[&all[0], &all[1]]), bundle(&[&all[1], &all[0], &all[1]]));
     for kind in KINDS {
@@ -192,7 +192,7 @@ fn inv09_each_name_counts_of_any_kind_and_however_many() {
 }
 
 #[test]
-fn inv08_equal_bytes_keep_every_kind_of_session_and_tell_nothing() {
+fn inv08_equal_bytes_keep_each_kind_of_session_and_report_nothing() {
     let all = generations(1);
     for kind in KINDS {
         let mut server =
@@ -210,7 +210,7 @@ fn inv08_equal_bytes_keep_every_kind_of_session_and_tell_nothing() {
 }
 
 #[test]
-fn inv09_a_handshake_begun_before_a_change_of_trust_ends_under_it_and_plants_no_session_in_the_new_one() {
+fn inv09_handshake_over_a_change_of_trust_plants_no_session() {
     let all = generations(2);
     for kind in KINDS {
         let both = bundle(&[&all[0], &all[1]]);
@@ -231,7 +231,7 @@ fn inv09_a_handshake_begun_before_a_change_of_trust_ends_under_it_and_plants_no_
 }
 
 #[test]
-fn inv09_a_refused_or_held_candidate_leaves_the_sessions_as_they_are() {
+fn inv09_rejected_or_deferred_set_leaves_sessions_as_they_are() {
     let all = generations(2);
     for kind in KINDS {
         let pair = &all[0].server;
@@ -263,7 +263,7 @@ fn inv09_a_refused_or_held_candidate_leaves_the_sessions_as_they_are() {
 /// This is independent of trust: the cipher suite binds a session of TLS 1.2 to the kind of the
 /// key, which is not so in TLS 1.3.
 #[test]
-fn inv09_another_kind_of_key_keeps_sessions_of_tls_1_3_and_loses_those_of_tls_1_2() {
+fn inv09_new_kind_of_key_keeps_tls13_and_loses_tls12_sessions() {
     let all = generations(1);
     let genpkey = "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048".split(' ');
     let rsa = String::from_utf8(Command::new("openssl").args(genpkey).output().unwrap().stdout).unwrap();
@@ -317,7 +317,7 @@ fn inv09_no_session_is_stored_where_the_cache_has_no_room() {
 }
 
 #[test]
-fn inv09_what_would_let_sessions_outlive_their_trust_is_refused_at_the_start() {
+fn inv09_setting_that_lets_sessions_outlive_trust_is_an_error() {
     let all = generations(1);
     let volume = Volume::of(&all[0]);
     let ticketer = Ticketer::new().unwrap();

@@ -62,7 +62,7 @@ fn rate(all: &[Generation], kind: Kind, rule: Rule) -> (usize, usize) {
 }
 
 #[test]
-fn inv08_inv09_a_hundred_clients_resume_over_renewals_and_none_of_them_after_its_ca_has_gone() {
+fn inv08_inv09_a_hundred_clients_resume_until_their_ca_goes() {
     let all = generations(2);
     let total = ROUNDS * CLIENTS;
     for kind in KINDS {
@@ -99,7 +99,7 @@ fn with_room(all: &[Generation], sessions: usize) -> usize {
 }
 
 #[test]
-fn inv08_the_cache_has_to_have_room_for_two_sessions_of_each_client_of_tls_1_3() {
+fn inv08_cache_needs_room_for_two_sessions_a_tls13_client() {
     let all = generations(1);
     assert_eq!(with_room(&all, 2 * CLIENTS), CLIENTS);
     assert_eq!(with_room(&all, CLIENTS), 0, "the oldest is forgotten for a new one");

@@ -175,7 +175,7 @@ fn missing_start(event: &Event) -> Option<()> {
 }
 
 #[test]
-fn inv11_handshake_of_one_configuration_without_a_start_is_reported_once() {
+fn inv11_handshake_of_a_rotating_config_unstarted_is_reported_once() {
     let of = Generation::new(0);
     let volume = Volume::of(&of);
     let reloader = volume.server().load().unwrap();

@@ -132,7 +132,7 @@ fn inv09_everything_rotates_inside_one_configuration() {
 }
 
 #[test]
-fn inv04_a_handshake_held_over_a_swap_meets_the_older_certificate_and_the_newer_trust() {
+fn inv04_handshake_over_a_swap_meets_old_leaf_and_new_trust() {
     for version in VERSIONS {
         for (shown, is_accepted) in [(0, false), (1, true)] {
             let mut world = World::new(|_| {});
@@ -150,7 +150,7 @@ fn inv04_a_handshake_held_over_a_swap_meets_the_older_certificate_and_the_newer_
 }
 
 #[test]
-fn inv03_inv04_one_configuration_keeps_serving_over_a_rejected_reload() {
+fn inv03_inv04_rotating_config_keeps_serving_a_rejected_reload() {
     let mut world = World::new(|_| {});
     let client = world.client(0, &TLS13);
     let list = list(&world.all[0], &[], 2);

@@ -69,7 +69,7 @@ fn inv16_every_sentence_about_access_is_listed_with_a_scenario() {
 }
 
 #[test]
-fn inv16_each_scenario_makes_the_handshakes_that_its_sentences_claim() {
+fn inv16_scenario_makes_the_handshakes_that_its_sentences_claim() {
     let counts = common::at_once(SCENARIOS, |(name, run)| {
         let world = scenarios::World::new();
         run(&world);

@@ -125,7 +125,7 @@ const ANSWERED: [(&str, &str); 7] = [
 ];
 
 #[test]
-fn inv02_each_name_is_answered_by_the_pair_that_holds_it_exactly_before_by_a_wildcard() {
+fn inv02_name_gets_its_exact_pair_before_a_wildcard_pair() {
     let world = World::new();
     let server = world.builder().load().unwrap();
     for (name, which) in ANSWERED {
@@ -144,7 +144,7 @@ fn inv02_each_name_is_answered_by_the_pair_that_holds_it_exactly_before_by_a_wil
 }
 
 #[test]
-fn inv02_with_strict_names_who_asks_for_nobody_here_is_refused_by_both_versions() {
+fn inv02_strict_names_reject_unknown_sni_on_both_versions() {
     let world = World::new();
     let server = world.builder().strict_names(true).load().unwrap();
     for (name, which) in ANSWERED {
@@ -173,7 +173,7 @@ fn inv02_a_client_that_names_no_server_gets_the_default_pair() {
 }
 
 #[test]
-fn inv02_names_that_cannot_be_served_are_an_error_at_the_start_naming_the_pair() {
+fn inv02_unservable_name_is_an_error_that_names_the_pair() {
     let world = World::new();
     let refused = |builder: ServerBuilder| builder.load().map(drop).unwrap_err();
     let (chain, key) = (world.given.chain(), world.given.key());
@@ -202,7 +202,7 @@ fn inv02_names_that_cannot_be_served_are_an_error_at_the_start_naming_the_pair()
 }
 
 #[test]
-fn inv03_a_bad_pair_keeps_its_own_last_good_and_neither_blocks_the_others_nor_falls_to_another() {
+fn inv03_bad_pair_keeps_its_last_good_and_blocks_no_other() {
     let mut world = World::new();
     let server = world.builder().load().unwrap();
     let mut events = server.events();
@@ -256,7 +256,7 @@ fn inv03_a_bad_pair_keeps_its_own_last_good_and_neither_blocks_the_others_nor_fa
 }
 
 #[test]
-fn inv02_a_candidate_that_takes_the_name_of_another_pair_is_refused_until_that_lets_it_go() {
+fn inv02_pair_cannot_take_a_name_that_another_still_has() {
     let mut world = World::new();
     let mut other = Site::new(&world.ca, &["first.test", "shared.test"]);
     let server = world.default.volume.server().pair(world.named.chain(), world.named.key());
@@ -311,7 +311,7 @@ impl ClientSessionStore for Mixing {
 /// Checks: INV-09. RFC 6066 section 3: no session resumes under another name than its own, whatever
 /// the client offers.
 #[test]
-fn inv09_a_session_of_one_name_resumes_under_no_other_and_goes_on_over_a_renewal_of_any_pair() {
+fn inv09_session_resumes_under_its_name_only_and_over_renewals() {
     for (version, tickets) in KINDS {
         let mut world = World::new();
         let builder = world.builder();
@@ -352,7 +352,7 @@ fn inv09_a_session_of_one_name_resumes_under_no_other_and_goes_on_over_a_renewal
 }
 
 #[test]
-fn inv08_a_look_at_pairs_that_did_not_change_publishes_and_tells_nothing() {
+fn inv08_snapshot_of_unchanged_pairs_publishes_nothing() {
     let world = World::new();
     let server = world.builder().load().unwrap();
     let mut events = server.events();

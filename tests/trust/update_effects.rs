@@ -133,7 +133,7 @@ fn stays_whole(
 
 /// The set passes the comparison of key and leaf although half of it is old.
 #[test]
-fn inv01_a_renewal_that_keeps_its_key_is_never_served_beside_the_client_ca_of_another_generation() {
+fn inv01_renewal_with_its_key_is_served_with_its_own_client_ca() {
     let generations = renewed_with_the_same_key();
     let [old, new] = &generations;
     let plain: Vec<Op> = std::iter::once(Op::Mkdir("/volume".into()))
@@ -166,7 +166,7 @@ fn inv01_a_renewal_that_keeps_its_key_is_never_served_beside_the_client_ca_of_an
 }
 
 #[test]
-fn inv03_a_file_that_is_empty_or_cut_keeps_who_is_served_and_let_in() {
+fn inv03_empty_or_cut_file_keeps_what_is_served_and_accepted() {
     let [old, new] = &renewed_with_the_same_key();
     let mut volume = Volume::of(old);
     let reloader = strict(&volume);
@@ -202,7 +202,7 @@ fn inv03_a_file_that_is_empty_or_cut_keeps_who_is_served_and_let_in() {
 /// A file that is cut off after an END line is valid PEM. Only a later change shows that it is not
 /// finished.
 #[test]
-fn inv01_a_bundle_that_is_cut_after_an_end_line_is_not_served_while_its_writer_is_slow() {
+fn inv01_bundle_cut_after_an_end_line_waits_for_its_writer() {
     let all = generations(3);
     let both = all[0].ca.pem.clone() + &all[1].ca.pem;
     let next = all[0].ca.pem.clone() + &all[1].ca.pem + &all[2].ca.pem;
@@ -227,7 +227,7 @@ fn inv01_a_bundle_that_is_cut_after_an_end_line_is_not_served_while_its_writer_i
 }
 
 #[test]
-fn inv03_one_malformed_block_in_a_bundle_refuses_all_of_it_and_neither_shrinks_nor_widens_the_trust() {
+fn inv03_malformed_block_rejects_its_bundle_and_keeps_the_trust() {
     let all = generations(4);
     let pems: Vec<&str> = all.iter().map(|generation| generation.ca.pem.as_str()).collect();
     let mut volume = Volume::new(&files(&all[0].server, &pems[..2].concat()));
@@ -263,7 +263,7 @@ fn inv03_one_malformed_block_in_a_bundle_refuses_all_of_it_and_neither_shrinks_n
 }
 
 #[test]
-fn inv03_a_client_ca_file_that_is_missing_or_unreadable_never_means_that_there_is_none() {
+fn inv03_missing_or_unreadable_client_ca_file_keeps_the_cas() {
     let all = generations(2);
     let (old, new) = (&all[0], &all[1]);
     type Spoil = fn(&Path);
@@ -342,7 +342,7 @@ fn inv05_an_unrelated_ca_that_has_expired_does_not_hold_up_a_reload() {
 
 /// The CA is gone from the files, and waiting for the date would go on accepting its clients.
 #[test]
-fn inv05_client_cas_do_not_wait_for_the_date_of_a_leaf_that_is_served() {
+fn inv05_client_cas_do_not_wait_for_the_date_of_a_served_leaf() {
     let (all, hour) = (generations(2), Duration::from_secs(3600));
     let now = SystemTime::now();
     let subject = Subject::server("localhost").valid(now + hour, now + 9 * hour);
@@ -368,7 +368,7 @@ fn inv05_client_cas_do_not_wait_for_the_date_of_a_leaf_that_is_served() {
 /// Certificates of one CA that differ in their permissions: an implementation that merges CAs of
 /// one name and key keeps only one of them.
 #[test]
-fn inv09_two_cas_of_one_name_and_key_are_both_kept_whichever_comes_first() {
+fn inv09_cas_of_one_name_and_key_are_both_kept_in_either_order() {
     let one = Generation::new(0);
     let (root, inner) = (Authority::root("root"), Authority::root("root").intermediate("CA"));
     let [left, right] = ["left.test", "right.test"].map(|name| root.certify_again_for(&inner, "CA", name));
@@ -396,7 +396,7 @@ fn inv09_two_cas_of_one_name_and_key_are_both_kept_whichever_comes_first() {
 }
 
 #[test]
-fn inv09_a_ca_that_is_removed_is_trusted_no_longer_and_the_others_are() {
+fn inv09_removed_ca_is_trusted_no_longer_and_the_others_are() {
     let all = generations(3);
     let pems: Vec<&str> = all.iter().map(|generation| generation.ca.pem.as_str()).collect();
     let mut volume = Volume::new(&files(&all[0].server, &pems.concat()));

@@ -39,7 +39,7 @@ fn against(write: impl Fn(u64) + Sync, read: impl Fn()) -> (u64, u64) {
 }
 
 #[test]
-fn asm01_a_name_that_is_renamed_over_is_never_missing_and_never_in_part() {
+fn asm01_name_renamed_over_is_never_missing_or_in_part() {
     let dir = tempfile::tempdir().unwrap();
     let (name, next) = (dir.path().join("name"), dir.path().join("next"));
     fs::write(&name, [0; 4096]).unwrap();
@@ -57,7 +57,7 @@ fn asm01_a_name_that_is_renamed_over_is_never_missing_and_never_in_part() {
 }
 
 #[test]
-fn asm01_a_link_that_is_renamed_over_always_leads_to_one_of_its_targets() {
+fn asm01_link_renamed_over_always_leads_to_one_of_its_targets() {
     let dir = tempfile::tempdir().unwrap();
     let (name, next) = (dir.path().join("name"), dir.path().join("next"));
     symlink("0", &name).unwrap();
@@ -75,7 +75,7 @@ fn asm01_a_link_that_is_renamed_over_always_leads_to_one_of_its_targets() {
 }
 
 #[test]
-fn asm02_an_open_file_keeps_its_bytes_when_its_name_is_renamed_over_and_unlinked() {
+fn asm02_open_file_keeps_its_bytes_after_its_name_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let name = dir.path().join("name");
     fs::write(&name, "old").unwrap();
@@ -108,7 +108,7 @@ fn repoint(dir: &Path, number: u32) {
 }
 
 #[test]
-fn asm06_a_link_that_was_pointed_at_a_finished_release_shows_as_committed() {
+fn asm06_link_to_a_finished_release_shows_as_committed() {
     let dir = tempfile::tempdir().unwrap();
     release(dir.path(), 1);
     repoint(dir.path(), 1);
@@ -120,7 +120,7 @@ fn asm06_a_link_that_was_pointed_at_a_finished_release_shows_as_committed() {
 }
 
 #[test]
-fn asm06_an_absolute_link_that_was_pointed_at_a_finished_release_shows_as_committed() {
+fn asm06_absolute_link_to_a_finished_release_shows_as_committed() {
     let dir = tempfile::tempdir().unwrap();
     // The path to the release leads through the link's directory again, which changes with the
     // link.
@@ -138,7 +138,7 @@ fn asm06_an_absolute_link_that_was_pointed_at_a_finished_release_shows_as_commit
 }
 
 #[test]
-fn asm06_a_link_that_was_pointed_at_an_unfinished_release_does_not_pass_for_committed() {
+fn asm06_link_to_an_unfinished_release_is_not_committed() {
     let dir = tempfile::tempdir().unwrap();
     release(dir.path(), 1);
     repoint(dir.path(), 1);
@@ -151,7 +151,7 @@ fn asm06_a_link_that_was_pointed_at_an_unfinished_release_does_not_pass_for_comm
 }
 
 #[test]
-fn asm06_a_directory_that_is_made_again_and_filled_never_passes_for_committed() {
+fn asm06_directory_made_again_and_filled_is_never_committed() {
     let dir = tempfile::tempdir().unwrap();
     release(dir.path(), 1);
     fs::rename(dir.path().join("1"), dir.path().join("current")).unwrap();
@@ -166,7 +166,7 @@ fn asm06_a_directory_that_is_made_again_and_filled_never_passes_for_committed() 
 }
 
 #[test]
-fn asm06_a_finished_directory_that_is_renamed_in_has_to_settle_like_one_that_is_filled() {
+fn asm06_finished_directory_renamed_in_has_to_settle() {
     let dir = tempfile::tempdir().unwrap();
     release(dir.path(), 1);
     fs::rename(dir.path().join("1"), dir.path().join("current")).unwrap();

@@ -213,7 +213,7 @@ fn check(dir: &PathBuf, name: &OsStr, what: &str) {
 }
 
 #[test]
-fn inv16_each_call_by_path_says_what_std_says() {
+fn inv16_each_call_by_path_answers_as_std_does() {
     let place = Place::new();
     for thing in THINGS {
         let _held = make(&place.dir(), thing);
@@ -266,7 +266,7 @@ fn inv16_each_call_by_path_is_about_what_is_there_now() {
 
 /// Compares the permissions with `std`, which refuses nothing to root.
 #[test]
-fn inv16_each_call_by_path_says_who_may_not() {
+fn inv16_each_call_by_path_names_the_denied_path() {
     let place = Place::new();
     let _held = make(&place.dir(), Thing::Full);
     for (path, mode) in [("in/name/a", 0), ("in/name", 0o600), ("in/name", 0o300), ("in/name", 0)] {
@@ -310,7 +310,7 @@ fn fill(dir: &Path, text: &str) {
 /// another directory. Both can be read at any time, so the result is whole or torn, and never
 /// unreadable.
 #[test]
-fn inv01_inv16_a_snapshot_by_path_amid_a_replacement_is_whole_or_torn() {
+fn inv01_inv16_snapshot_by_path_amid_an_update_is_whole_or_torn() {
     let mut taken = [0; 3];
     for (was_link, becomes_link) in [(false, true), (true, false), (true, true), (false, false)] {
         for call in 0.. {

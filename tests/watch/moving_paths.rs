@@ -228,7 +228,7 @@ fn pick(state: &mut u64) -> Act {
 /// Checks: INV-05, INV-12. After each change the next one is noticed, no watch is left behind, and
 /// no change takes longer than a settle time. There is no poll.
 #[test]
-fn inv05_a_way_that_changes_at_every_hop_is_followed_by_events_alone() {
+fn inv05_path_that_changes_at_each_hop_is_followed_by_events() {
     let rounds = settings::number("TREE_ROUNDS", 75);
     let first = settings::number("TREE_SEED", 1);
     let seeds: Vec<u64> = (first..first + 6).collect();

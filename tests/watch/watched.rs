@@ -48,7 +48,7 @@ fn inv11_a_start_without_a_watcher_reports_that_nothing_is_watched() {
 
 /// Checks: INV-11
 #[test]
-fn inv11_a_directory_that_is_gone_is_not_told_as_watched() {
+fn inv11_removed_directory_is_not_reported_as_watched() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().canonicalize().unwrap().join("tls");
     let path = dir.join("file");

@@ -45,7 +45,7 @@ fn slow(before: impl FnMut(&Path) -> bool + Send + 'static) -> (MakeWatcher, Arc
 }
 
 #[test]
-fn inv11_a_directory_that_is_gone_before_it_is_watched_is_not_told_as_degraded() {
+fn inv11_directory_gone_before_it_is_watched_is_not_degraded() {
     let generations = generations(3);
     let volume = Volume::of(&generations[0]);
     let (dir, path) = (volume.dir(), volume.path("tls.crt"));
@@ -79,7 +79,7 @@ fn inv11_a_directory_that_is_gone_before_it_is_watched_is_not_told_as_degraded()
 }
 
 #[test]
-fn inv05_updates_that_keep_pace_with_the_arming_leave_the_last_one_served_and_watched() {
+fn inv05_last_of_updates_at_the_pace_of_arming_is_served() {
     // More updates than one snapshot follows.
     let generations = generations(16);
     let volume = Volume::of(&generations[0]);
@@ -115,7 +115,7 @@ impl Watcher for Blind {
 /// Checks: INV-05, INV-11. A directory that every snapshot finds and no watch does is polled at the
 /// degraded interval, which is reported.
 #[test]
-fn inv11_a_directory_that_is_there_and_never_to_be_watched_is_told_as_degraded() {
+fn inv11_existing_directory_that_cannot_be_watched_is_degraded() {
     let volume = Volume::of(&generations(1)[0]);
     let dir = volume.dir();
     let gone = Arc::new(AtomicBool::new(true));
@@ -165,7 +165,7 @@ impl Watcher for Mortal {
 /// Checks: INV-05, INV-11, INV-13. The end is reported once, the files are polled meanwhile, a new
 /// watcher is made, and that is reported.
 #[test]
-fn inv05_a_watcher_that_ends_is_told_and_made_anew() {
+fn inv05_watcher_that_ends_is_reported_and_made_anew() {
     for end in [End::Says, End::Panics] {
         let generations = generations(6);
         let mut volume = Volume::of(&generations[0]);
@@ -303,7 +303,7 @@ impl Watcher for Hectic {
 /// Checks: INV-11. A directory that only one of many attempts found gone is checked again, and is
 /// not reported as unwatchable.
 #[test]
-fn inv11_a_directory_that_was_gone_once_amid_lost_events_is_not_told_as_degraded() {
+fn inv11_directory_gone_once_amid_lost_events_is_not_degraded() {
     let volume = Volume::of(&generations(1)[0]);
     let asked = Arc::new(AtomicUsize::new(0));
     let (dir, count) = (volume.dir(), Arc::clone(&asked));
@@ -353,7 +353,7 @@ fn inv06_lost_events_have_every_directory_watched_anew() {
 }
 
 #[test]
-fn inv06_a_directory_found_to_be_another_is_watched_anew_without_an_event() {
+fn inv06_directory_found_replaced_is_rewatched_without_an_event() {
     let volume = Volume::of(&generations(1)[0]);
     let dir = volume.path("..generation_0");
     let watched = Arc::new(Mutex::new(Vec::new()));
@@ -382,7 +382,7 @@ fn inv06_a_directory_found_to_be_another_is_watched_anew_without_an_event() {
 /// Checks: INV-12. The platform's watcher reports its end where none can be made, because its
 /// handler is dropped.
 #[test]
-fn inv12_a_watcher_that_ends_before_it_is_made_asks_for_no_look() {
+fn inv12_watcher_that_ends_unmade_asks_for_no_snapshot() {
     let volume = Volume::of(&generations(1)[0]);
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
@@ -423,7 +423,7 @@ impl Watcher for Late {
 /// watched directory.
 #[cfg(unix)]
 #[test]
-fn inv05_a_link_in_the_place_of_a_directory_that_is_to_be_watched_leaves_the_others_heard() {
+fn inv05_link_in_place_of_a_directory_leaves_other_watches() {
     let generations = generations(4);
     let root = tempfile::tempdir().unwrap();
     let physical = root.path().canonicalize().unwrap();

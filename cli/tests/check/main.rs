@@ -121,7 +121,7 @@ fn lets_everybody_through(dir: &Path) -> bool {
 }
 
 #[test]
-fn a_volume_is_told_layer_by_layer_and_passes() {
+fn volume_is_reported_layer_by_layer_and_passes() {
     let now = SystemTime::now();
     let (root, clients) = (Authority::root("root, of all"), Authority::root("clients"));
     let between = root.intermediate("between");
@@ -190,7 +190,7 @@ fn a_volume_is_told_layer_by_layer_and_passes() {
 
 /// Checks: INV-10, INV-11.
 #[test]
-fn inv10_inv11_a_broken_set_is_refused_by_the_layer_that_refuses_a_load_after_the_layers_before_it() {
+fn inv10_inv11_check_rejects_a_set_at_the_layer_of_a_load() {
     // All sets run at once, because each may have to wait until its files are stable.
     let running = spoils().into_iter().enumerate().map(|(i, spoil)| {
         let mut volume = Volume::of(&Generation::new(2 * i)).private();
@@ -279,7 +279,7 @@ fn a_leaf_that_some_clock_within_the_skew_refuses_is_one_warning() {
 }
 
 #[test]
-fn what_is_wrong_with_a_revocation_list_is_a_warning_or_the_refusal_of_a_load() {
+fn faulty_crl_is_a_warning_unless_a_load_rejects_it() {
     let (now, clients) = (SystemTime::now(), Authority::root("clients"));
     let list = |of: &Authority, from, days: u32| of.crl(&[], (from, now + days * DAY), 1).pem;
     let ours = list(&clients, now - DAY, 90);
@@ -341,7 +341,7 @@ fn inv16_check_shows_which_files_were_read_together() {
 }
 
 #[test]
-fn the_flags_say_what_becomes_of_clients_with_an_expired_list_or_none() {
+fn flags_decide_for_clients_with_an_expired_crl_or_none() {
     let (now, clients) = (SystemTime::now(), Authority::root("clients"));
     let dir = plain(&pair(90));
     let path = |name: &str| dir.path().join(name);
@@ -452,7 +452,7 @@ fn inv11_a_file_on_fuse_is_a_warning() {
 }
 
 #[test]
-fn a_directory_that_can_be_searched_but_not_read_is_told_and_is_a_warning_where_it_holds_the_files() {
+fn directory_without_read_access_is_a_warning_if_it_holds_files() {
     let dir = plain(&pair(90));
     let (closed, inner) = (dir.path().join("closed"), dir.path().join("closed/inner"));
     fs::create_dir_all(&inner).unwrap();

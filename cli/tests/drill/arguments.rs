@@ -96,7 +96,7 @@ fn jobs_run_beside_each_other() {
 }
 
 #[test]
-fn a_scenario_that_the_command_has_no_files_for_is_skipped_and_fails_with_strict() {
+fn scenario_without_files_is_skipped_and_fails_with_strict() {
     let dir = tempfile::tempdir().unwrap();
     let server = serve(&dir.path().join("log"));
     let arguments =

@@ -113,7 +113,7 @@ fn a_server_that_drops_connections_does_not_keep_them_alive() {
 }
 
 #[test]
-fn a_server_that_keeps_sessions_over_a_change_of_trust_does_not_end_them() {
+fn server_that_keeps_sessions_over_a_change_of_trust_fails() {
     let shrunk = [
         "trust/ca-removed-by-rename",
         "revocation/revoked-in-place",
@@ -135,18 +135,18 @@ fn a_server_that_ignores_lists_does_not_take_them() {
 }
 
 #[test]
-fn a_server_that_fails_a_handshake_at_each_reload_does_not_complete_all() {
+fn server_that_fails_a_handshake_at_each_reload_fails() {
     fails(Wrong::FailsOneHandshake, &[(&WITH_AN_UPDATE, "completed")]);
 }
 
 #[test]
-fn a_server_that_ends_at_an_invalid_set_does_not_complete_handshakes() {
+fn server_that_ends_at_an_invalid_set_fails() {
     let invalid = ["torn/chain-without-key", "invalid/foreign-key-in-place", "trust/empty-bundle"];
     fails(Wrong::DiesOfInvalidSets, &[(&invalid, "completed")]);
 }
 
 #[test]
-fn a_server_that_opens_while_a_set_is_rejected_does_not_refuse_strangers() {
+fn server_that_accepts_strangers_amid_a_rejected_set_fails() {
     fails(Wrong::OpensWhenRejected, &[(&["trust/empty-bundle"], "refused")]);
 }
 

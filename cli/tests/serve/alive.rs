@@ -112,7 +112,7 @@ fn inv15_stderr_that_takes_nothing_does_not_end_the_server() {
 }
 
 #[test]
-fn inv13_sigterm_ends_first_loads_and_servers_whose_parent_blocked_it() {
+fn inv13_sigterm_blocked_by_the_parent_ends_loads_and_servers() {
     let generations = generations(1);
     let volume = Volume::new(&pair(&generations[0]));
     for (wrapper, first_load) in [
@@ -243,7 +243,7 @@ fn take_all(server: &Silent, client: &std::sync::Arc<rustls::ClientConfig>) -> V
 }
 
 #[test]
-fn inv15_clients_that_take_all_connections_leave_the_descriptors_of_a_reload() {
+fn inv15_reload_has_descriptors_when_clients_take_all_places() {
     let generations = generations(2);
     let mut volume = Volume::new(&pair(&generations[0]));
     let log = tempfile::NamedTempFile::new().unwrap();

@@ -60,7 +60,7 @@ fn ends(mut stream: Stream, what: &str) {
 }
 
 #[test]
-fn inv09_connections_of_clients_end_when_trust_shrinks_and_others_go_on() {
+fn inv09_reduced_trust_ends_client_connections_and_no_others() {
     let all = generations(3);
     let bundle = |of: &[&Generation]| of.iter().map(|one| one.ca.pem.as_str()).collect::<String>();
     let [first, second, third] = &all[..] else { panic!("three generations") };

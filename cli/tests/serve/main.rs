@@ -137,7 +137,7 @@ impl Server {
 }
 
 #[test]
-fn inv10_nothing_that_a_running_server_prints_holds_a_window_of_any_key_that_it_was_shown() {
+fn inv10_running_server_prints_no_window_of_any_key() {
     let first = Generation::new(0);
     let mut volume = Volume::new(&files(&first, &list(&first)));
     let mut server = Server::start(&volume);
@@ -169,7 +169,7 @@ fn inv10_nothing_that_a_running_server_prints_holds_a_window_of_any_key_that_it_
 
 /// No list exists for the intermediate above the client, because the root has issued none.
 #[test]
-fn the_intermediates_above_a_client_need_no_list_where_the_flag_says_so() {
+fn flag_exempts_intermediates_from_needing_a_crl() {
     let of = Generation::new(0);
     let between = of.ca.intermediate("between");
     let client = between.issue_with_chain(&Subject::client("client"), &PrivateKey::p256());

@@ -87,7 +87,7 @@ fn stop_inside<D: Design>() {
 }
 
 #[test]
-fn inv13_stop_from_a_callback_frees_who_waits() {
+fn inv13_stop_from_a_callback_frees_waiting_callers() {
     model("stop from a callback against two callers", stop_inside::<Shipped>);
 }
 

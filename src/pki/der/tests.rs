@@ -49,7 +49,7 @@ fn extensions(all: &[(&[u8], &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn a_value_is_read_in_the_shortest_form_of_its_length_and_in_no_other() {
+fn value_is_read_only_with_the_shortest_form_of_its_length() {
     let long = vec![7; 0x0102];
     for value in [&long[..0], &long[..0x7f], &long[..0x80], &long[..0xff], &long[..0x100], &long] {
         let text = [&der(OCTETS, &[value])[..], b"rest"].concat();
@@ -115,7 +115,7 @@ fn inv02_a_date_is_read_to_the_second_and_only_if_there_is_one() {
 }
 
 #[test]
-fn a_serial_is_told_without_its_leading_zeros_and_with_its_sign() {
+fn serial_is_shown_without_leading_zeros_and_with_its_sign() {
     for (serial, told) in [
         (&[][..], ""),
         (&[0], "00"),
@@ -133,7 +133,7 @@ fn a_serial_is_told_without_its_leading_zeros_and_with_its_sign() {
 }
 
 #[test]
-fn alternative_names_are_read_up_to_their_limit_and_only_of_the_kinds_that_are_told() {
+fn alternative_names_are_read_up_to_a_limit_and_of_known_kinds() {
     let ipv6 = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     let names = [
         der(0x81, &[b"a@example.test"]),
@@ -153,7 +153,7 @@ fn alternative_names_are_read_up_to_their_limit_and_only_of_the_kinds_that_are_t
 }
 
 #[test]
-fn a_name_is_told_in_the_characters_of_its_kind_of_text() {
+fn name_is_shown_in_the_characters_of_its_kind_of_text() {
     let of = |tag, text: &[u8]| name(&name_of(&[(COMMON_NAME, tag, text)]));
     for (tag, text, told) in [
         (UTF8, "é, \\ b".as_bytes(), "CN=é\\, \\\\ b"),
@@ -290,7 +290,7 @@ fn inv16_a_signature_is_read_with_the_bytes_that_it_signs() {
 ///
 /// A renewal with the same names, in any order, compares as equal.
 #[test]
-fn inv11_a_certificate_is_compared_by_its_alternative_names_else_its_common_names_else_its_subject() {
+fn inv11_certificates_compare_by_sans_else_cns_else_subject() {
     let [a, b] = [b"a.test", b"b.test"].map(|name| der(DNS_NAME, &[name]));
     let subject = name_of(&[(&[0x55, 4, 6], UTF8, b"DE"), (COMMON_NAME, UTF8, b"a")]);
     let of = |subject: &[u8], alternative: Option<&[u8]>| {

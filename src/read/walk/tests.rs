@@ -37,7 +37,7 @@ fn walk(entries: &[Entry], ways: &[&[usize]]) -> Walk {
 /// Checks: INV-01, INV-08. Defines when entries differ, and when they are equal although they were
 /// created anew.
 #[test]
-fn inv01_a_file_is_compared_by_its_stat_a_link_by_its_target_and_a_directory_by_its_number() {
+fn inv01_files_compare_by_stat_links_by_target_dirs_by_inode() {
     let node = |kind| entry("/a", Lookup::Node(stat(kind, 1, 1, 2)));
     let nothing = || entry("/a", Lookup::Nothing);
     for (one, other) in [
@@ -69,7 +69,7 @@ fn inv01_a_file_is_compared_by_its_stat_a_link_by_its_target_and_a_directory_by_
 /// Checks: INV-01 (b), ASM-05. An entry that was taken away and put back is equal, but a publisher
 /// is at work on it.
 #[test]
-fn inv01_what_is_the_same_has_not_held_still_where_its_times_show_that_it_moved() {
+fn inv01_equal_content_with_moved_times_is_not_stable() {
     for (now, was, still) in [
         (file("/a", 1, 2), file("/a", 1, 2), true),
         (link("/a", "b", 1), link("/a", "b", 1), true),
@@ -103,7 +103,7 @@ fn two_walks_are_the_same_where_every_entry_and_every_way_is() {
 
 /// Checks: INV-01 (b), INV-05. Only a directory's own move counts, not the changes of others in it.
 #[test]
-fn inv01_the_newest_change_is_that_of_a_file_a_link_or_a_directory_that_moved() {
+fn inv01_newest_change_is_of_a_moved_file_link_or_directory() {
     let newest = |entries: &[Entry]| walk(entries, &[]).newest(Duration::ZERO);
     assert_eq!(newest(&[entry("/a", Lookup::Nothing)]), None);
     let both = [link("/a", "b", 5), file("/b", 1, 8)];
@@ -150,7 +150,7 @@ fn release(number: u64, since: Stamp, changed: Stamp) -> Walk {
 
 /// Checks: INV-01 (a), ASM-06. One rename moved everything, and nothing of it has changed since.
 #[test]
-fn inv01_a_link_to_a_directory_commits_what_is_older_and_leads_to_other_files() {
+fn inv01_directory_link_commits_older_content_of_other_files() {
     let served = release(1, 10, 5);
     let next = |since| release(2, since, 15).change_since(&served);
     assert_eq!(
@@ -191,7 +191,7 @@ fn inv01_a_link_to_a_directory_commits_what_is_older_and_leads_to_other_files() 
 /// Checks: INV-01 (a). A symlink may lead through an entry that has changed and is no part of the
 /// change.
 #[test]
-fn inv01_what_was_there_before_may_be_newer_than_the_rename_that_commits() {
+fn inv01_unchanged_files_may_be_newer_than_a_committing_rename() {
     let through = |walk: Walk, changed| {
         let mut walk = walk;
         walk.entries.push(dir("/top", 50, 1, changed));
@@ -208,7 +208,7 @@ fn inv01_what_was_there_before_may_be_newer_than_the_rename_that_commits() {
 /// Checks: INV-11, INV-12. A directory in which only directories were looked up holds no file and
 /// no symlink of the set.
 #[test]
-fn inv11_a_directory_leads_as_long_as_only_directories_are_looked_up_in_it() {
+fn inv11_directory_is_only_traversed_while_it_yields_only_dirs() {
     let id = |ino| FileId { dev: 1, ino };
     let mut walk = Walk::default();
     let mut note = |path: &str, ino, name: &str, seen: Lookup| {

@@ -203,7 +203,7 @@ fn not_lost(reports: &mut dyn FnMut() -> Box<dyn Reports>) -> Result<u32, String
 
 /// Checks: INV-11. Engine: generated.
 #[test]
-fn inv11_the_end_is_told_once_a_threshold_and_no_clock_has_it_lost_or_repeated() {
+fn inv11_expiry_is_reported_once_per_threshold_under_any_clock() {
     let right = || Expiry::new(Thresholds::default());
     assert_eq!(once(&mut right()), Ok(()));
     let reported = bounded(&mut right()).unwrap_or_else(|why| panic!("{why}"));
@@ -218,7 +218,7 @@ fn inv11_the_end_is_told_once_a_threshold_and_no_clock_has_it_lost_or_repeated()
 }
 
 #[test]
-fn thresholds_that_are_given_count_as_they_are_and_the_usual_ones_no_sooner_than_at_five_sixths() {
+fn default_thresholds_begin_at_five_sixths_and_given_ones_do_not() {
     let day = |days| Duration::from_secs(days * DAYS);
     let (usual, given) = (Thresholds::default(), Thresholds::exactly([day(2), day(40), day(2)]));
     assert_eq!([0, 1, 2].map(|number| usual.of(&dated(1, 365), number)), [day(30), day(7), day(1)]);

@@ -307,7 +307,7 @@ mod tests {
     ///
     /// Checks: INV-16.
     #[test]
-    fn inv16_nothing_is_said_of_a_provider_that_answers_nothing() {
+    fn inv16_provider_that_answers_nothing_is_not_reported() {
         let without = provider(|algorithm| {
             ![alg_id::RSA_PKCS1_SHA256, alg_id::ECDSA_SHA256].contains(&algorithm.signature_alg_id())
         });

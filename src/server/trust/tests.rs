@@ -132,7 +132,7 @@ fn let_in(lists: [Option<u8>; 2], policy: Policy) -> Vec<(usize, u8)> {
 ///
 /// Engine: generated.
 #[test]
-fn inv09_whoever_a_change_of_lists_shuts_out_has_shrunk_the_trust_and_equal_lists_never_do() {
+fn inv09_crls_that_reject_more_reduce_trust_and_equal_ones_do_not() {
     let states: Vec<_> = [None, Some(0), Some(1), Some(2), Some(3)]
         .into_iter()
         .flat_map(|a| [None, Some(0), Some(1), Some(2), Some(3)].map(|b| [a, b]))
@@ -165,7 +165,7 @@ fn inv09_whoever_a_change_of_lists_shuts_out_has_shrunk_the_trust_and_equal_list
 }
 
 #[test]
-fn inv09_a_stricter_policy_shrinks_the_trust_and_a_laxer_one_does_not() {
+fn inv09_stricter_policy_reduces_trust_and_a_laxer_one_does_not() {
     let lax = Policy { end_entity_only: true, allow_unknown: true, ignore_expiration: true };
     let stricter = [
         Policy { end_entity_only: false, ..lax },

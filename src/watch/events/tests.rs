@@ -43,7 +43,7 @@ fn await_events(events: &mut Events<usize>, mut wanted: Vec<fn(&Told) -> bool>) 
 ///
 /// notify calls the handler on its own thread, which a panic in the handler ends.
 #[test]
-fn inv05_a_watcher_whose_thread_panics_is_told_and_made_anew() {
+fn inv05_panic_of_a_watcher_thread_is_reported_and_it_is_made_anew() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("file");
     let write = |bytes: &str| {
@@ -98,7 +98,7 @@ fn inv05_a_watcher_whose_thread_panics_is_told_and_made_anew() {
 ///
 /// No call of a watcher whose thread has ended panics, and neither does its drop.
 #[test]
-fn inv11_a_watcher_without_its_thread_says_so_and_is_dropped_in_silence() {
+fn inv11_watcher_without_its_thread_reports_it_and_drops_quietly() {
     for asked in [false, true] {
         let dir = tempfile::tempdir().expect("a directory");
         let killed = AtomicBool::new(false);
@@ -129,7 +129,7 @@ fn inv11_a_watcher_without_its_thread_says_so_and_is_dropped_in_silence() {
 ///
 /// Only its own event reports a corrected mode. This process's own accesses do not count.
 #[test]
-fn inv06_every_kind_of_change_wakes_and_no_access_but_the_end_of_a_write_does() {
+fn inv06_each_change_wakes_and_of_accesses_only_closed_writes() {
     let woken = Arc::new(AtomicBool::new(false));
     let wake = Arc::clone(&woken);
     let hints = Hints::new(move || wake.store(true, Ordering::SeqCst));
@@ -185,7 +185,7 @@ fn inv05_a_watched_directory_that_moves_is_to_be_watched_anew() {
 ///
 /// A report that there are no events says what to do about it.
 #[test]
-fn inv11_what_cannot_be_watched_is_told_by_its_cause() {
+fn inv11_unwatchable_directory_is_reported_with_its_cause() {
     let of = |kind: ErrorKind| notify::Error::io(kind.into());
     assert_eq!(unwatched(&notify::Error::path_not_found()), Some(Watched::Gone));
     assert_eq!(unwatched(&of(ErrorKind::NotFound)), Some(Watched::Gone));
@@ -206,7 +206,7 @@ fn inv11_what_cannot_be_watched_is_told_by_its_cause() {
 /// notify must not take an event of one directory for the end of another's watch.
 #[cfg(target_os = "linux")]
 #[test]
-fn inv05_no_notify_path_is_the_beginning_of_another_or_an_event_of_it() {
+fn inv05_no_notify_path_is_a_prefix_of_another_or_its_event() {
     let dirs = ["/", "/a", "/a/b", "/a/b/c", "/a/b/c/d", "/b", "/proc/1/cwd/..", "/proc/1/cwd/../b"];
     for dir in dirs.map(Path::new) {
         let path = notify_path(dir);
@@ -225,7 +225,7 @@ fn inv05_no_notify_path_is_the_beginning_of_another_or_an_event_of_it() {
 ///
 /// An unwatched directory wakes nothing. The events of one watcher arrive in order.
 #[test]
-fn inv12_a_directory_that_is_unwatched_is_heard_no_more() {
+fn inv12_unwatched_directory_sends_no_event() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path().canonicalize().expect("its path");
     let root = plain(&root);
@@ -295,7 +295,7 @@ fn heard(dir: &Path) -> (Box<dyn Watcher>, Hints, mpsc::Receiver<()>) {
 /// lost.
 #[cfg(target_os = "linux")]
 #[test]
-fn inv12_a_directory_that_is_watched_again_after_it_was_replaced_is_not_heard_of_where_it_was() {
+fn inv12_rewatched_directory_sends_no_event_of_its_old_place() {
     let root = tempfile::tempdir().expect("a directory");
     let (dir, aside) = (root.path().join("dir"), root.path().join("aside"));
     std::fs::create_dir(&dir).expect("made");
@@ -361,7 +361,7 @@ fn inv12_a_directory_that_is_watched_again_keeps_its_watch() {
 /// A watch follows symlinks: ending the watch of a symlink would end the watch of its target.
 #[cfg(target_os = "linux")]
 #[test]
-fn inv05_a_link_in_the_place_of_a_directory_takes_no_other_watch_along() {
+fn inv05_link_in_place_of_a_directory_removes_no_other_watch() {
     let root = tempfile::tempdir().expect("a directory");
     let (dir, link) = (root.path().join("dir"), root.path().join("link"));
     std::fs::create_dir(&dir).expect("made");

@@ -22,7 +22,7 @@ fn inv05_a_directory_that_has_moved_is_not_listened_to_where_it_was() {
 ///
 /// A write in one file set's directory does not concern another file set.
 #[test]
-fn inv12_an_event_wakes_the_sets_that_looked_its_name_up_and_no_other() {
+fn inv12_event_wakes_only_sets_that_looked_its_name_up() {
     let (mut watch, notes) = noting();
     watch.arm(0, &[dir("/", 1, "a"), dir("/a", 2, "crt")]);
     watch.arm(1, &[dir("/", 1, "b"), dir("/b", 3, "crt")]);
@@ -46,7 +46,7 @@ fn inv12_an_event_wakes_the_sets_that_looked_its_name_up_and_no_other() {
 /// One file set may leave the path under which it shares a watch with another, which goes on
 /// receiving events.
 #[test]
-fn inv05_a_watch_that_two_sets_share_outlives_the_set_that_it_is_named_by() {
+fn inv05_watch_shared_by_two_sets_outlives_the_first() {
     let (mut watch, notes) = noting();
     watch.arm(0, &[dir("/one", 2, "crt")]);
     watch.arm(1, &[dir("/two", 2, "crt")]);
@@ -66,7 +66,7 @@ fn inv05_a_watch_that_two_sets_share_outlives_the_set_that_it_is_named_by() {
 /// Each file set that subscribes to a directory that was watched anew may have missed a change
 /// of it.
 #[test]
-fn inv05_a_directory_that_one_set_watches_anew_is_looked_at_by_all_that_listen_to_it() {
+fn inv05_rewatched_directory_is_reread_by_all_its_sets() {
     let (mut watch, notes) = noting();
     for set in 0..3 {
         watch.arm(set, &[dir("/d", 2, "crt")]);

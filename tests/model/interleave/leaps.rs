@@ -67,7 +67,7 @@ fn pruning_by_state_loses_no_outcome() {
 
 /// Runs every schedule of the smallest worlds to its own end, without sampling.
 #[test]
-fn pruning_by_state_loses_no_look_of_any_schedule() {
+fn pruning_by_state_loses_no_observation_of_any_schedule() {
     let mut of = vec![(Publisher::StepRenew, 5, 0, Events::Delivered)];
     of.extend(Events::ALL.map(|events| (Publisher::StepRenew, 0, 1, events)));
     if is_whole() {
@@ -102,7 +102,7 @@ fn pruning_by_state_loses_no_look_of_any_schedule() {
 /// A state depends on events only through the pending hints of the filter. Two updates show that: a
 /// hint of the first is still pending when the second is reported.
 #[test]
-fn states_of_the_same_pending_hints_have_the_same_schedules_whatever_was_reported() {
+fn states_of_equal_pending_hints_have_equal_schedules() {
     for publisher in [Publisher::DirSwapped, Publisher::Release(false)] {
         let mut scenario = Scenario::new(publisher, Renewal::LeafOnly);
         scenario.renewals.push(Renewal::ChainOnly);
@@ -310,7 +310,7 @@ impl Schedule for Blind {
 }
 
 #[test]
-fn a_search_that_leaps_too_far_is_told_from_one_that_does_not() {
+fn search_that_prunes_too_much_is_detected() {
     let blind: [(&str, Keeps); 3] = [
         ("never within a step of the reader", |_, _| false),
         ("never to the last place", |index, count| index + 1 < count),
@@ -341,7 +341,7 @@ fn a_search_that_leaps_too_far_is_told_from_one_that_does_not() {
 /// Runs of a publisher that may die after any step are the runs of all publishers that die after a
 /// certain step, and of the one that lives.
 #[test]
-fn a_publisher_that_may_die_shows_what_those_show_that_die_after_each_step() {
+fn publisher_that_may_die_covers_deaths_after_each_step() {
     for publisher in [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)] {
         for phase in [Phase::FirstLoad, Phase::Reload] {
             let search = |mortal, crash| {

@@ -117,7 +117,7 @@ fn row(name: &str, invariant: &str, verdict: Result<(), String>) -> Result<(), S
 }
 
 #[test]
-fn inv05_inv12_the_machine_is_prompt_and_bounded_in_a_storm_and_the_wrong_ways_are_not() {
+fn inv05_inv12_machine_is_prompt_and_bounded_in_a_storm() {
     let shipped = || Machine::new(Timing::default());
     assert_eq!(prompt(&mut shipped()), Ok(()));
     assert_eq!(bounded(&mut shipped()), Ok(()));

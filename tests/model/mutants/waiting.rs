@@ -162,7 +162,7 @@ fn row(name: &str, over: Option<Stage>, at: Stage) -> Result<(), String> {
 }
 
 #[test]
-fn inv07_a_reader_does_not_wait_for_a_reload_unless_the_design_is_wrong() {
+fn inv07_reader_waits_for_a_reload_only_in_wrong_designs() {
     for at in [Stage::Read, Stage::Build, Stage::Callback] {
         assert_eq!(prompt(at, DEADLINE, Shipped::new), Ok(()));
         assert_eq!(row(&format!("LockedOver{at:?}"), Some(at), at), Ok(()));

@@ -107,7 +107,7 @@ const ON_REAL_FILES: [(server::Wrong, &str); 5] = [
 const SEED: u64 = 19;
 
 #[test]
-fn each_wrong_design_on_real_files_is_caught_and_shrinks_to_at_most_six_operations() {
+fn wrong_design_on_real_files_shrinks_to_at_most_six_operations() {
     // A publisher that commits by one rename leaves nothing unfinished.
     let publishers = [Publisher::InPlace(ORDERS[0]), Publisher::Certbot, Publisher::RenamePerFile(ORDERS[0])];
     let cases = || case::cases(publishers.to_vec(), arriving(), 1..=12, 60);
@@ -196,7 +196,7 @@ museum! {
 const SMALL: usize = 6;
 
 #[test]
-fn each_wrong_design_is_caught_and_shrinks_to_at_most_six_operations() {
+fn wrong_design_is_caught_and_shrinks_to_at_most_six_operations() {
     let rows = rows();
     let wrong: Vec<_> = rows
         .iter()

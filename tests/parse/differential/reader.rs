@@ -218,7 +218,7 @@ fn compare(certificate: &[u8]) -> Outcome {
 
 /// Engine: generated.
 #[test]
-fn inv11_the_reader_tells_of_a_certificate_what_another_parser_reads_or_differs_for_a_listed_reason() {
+fn inv11_reader_agrees_with_another_parser_but_for_listed_reasons() {
     if !openssl::is_there() {
         return say("no openssl on this machine: nobody to ask where the two differ");
     }

@@ -74,19 +74,19 @@ fn reloaded(clock: &Arc<Hand>, moved: (u64, u64)) -> (Volume, ServerReloader, Ar
 }
 
 #[test]
-fn inv11_a_clock_that_is_put_right_in_a_callback_has_nothing_told() {
+fn inv11_clock_corrected_in_a_callback_reports_nothing() {
     let (_volume, reloader, told) = reloaded(&Hand::at(0, 4 * HOUR), (1, 0));
     assert_eq!((told.lock().unwrap().len(), reloader.status().expiring), (0, None));
 }
 
 #[test]
-fn inv11_a_threshold_that_passes_in_a_callback_is_told_by_this_reload() {
+fn inv11_threshold_passed_in_a_callback_is_reported_by_that_reload() {
     let (_volume, reloader, told) = reloaded(&Hand::at(0, 0), (4 * HOUR, 4 * HOUR));
     assert_eq!((told.lock().unwrap().len(), reloader.status().expiring.is_some()), (1, true));
 }
 
 #[test]
-fn inv11_a_slow_callback_has_no_threshold_told_twice_within_a_day() {
+fn inv11_slow_callback_repeats_no_threshold_within_a_day() {
     let clock = Hand::at(0, 4 * HOUR);
     let (_volume, reloader, told) = reloaded(&clock, (HOUR / 2, 4 * HOUR + HOUR / 2));
     // The clock is set back and forth. A day counts from the report, not from before the callback.

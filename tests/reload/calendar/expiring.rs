@@ -35,7 +35,7 @@ fn heard(stage: &mut Stage, looks: u64) -> Vec<u64> {
 }
 
 #[test]
-fn inv11_the_end_of_the_served_leaf_is_told_once_a_threshold_and_stands_in_the_status() {
+fn inv11_end_of_the_served_leaf_is_reported_once_per_threshold() {
     let hours = |hours: u64| Duration::from_secs(3600 * hours);
     let mut stage = Stage::new((-HOUR, 10 * HOUR), |server| server.expiry_warnings([hours(2), hours(5)]));
     assert_eq!((heard(&mut stage, 2), stage.reloader.status().expiring), (vec![], None));
@@ -83,7 +83,7 @@ fn inv11_the_end_of_the_served_leaf_is_told_once_a_threshold_and_stands_in_the_s
 }
 
 #[test]
-fn inv11_a_leaf_near_its_end_is_told_at_the_first_load_and_at_a_reload_by_hand_too() {
+fn inv11_leaf_near_its_end_is_reported_by_first_and_manual_loads() {
     let (wall, ca) = (Wall::new(), Authority::root("CA"));
     let pairs = [(-10 * HOUR, HOUR), (-10 * HOUR, -HOUR)].map(|window| issue(&ca, &wall, window));
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -125,7 +125,7 @@ fn inv11_a_leaf_near_its_end_is_told_at_the_first_load_and_at_a_reload_by_hand_t
 /// Ninety days of simulated time with the default thresholds: one leaf is renewed when a third is
 /// left, the other is not.
 #[test]
-fn inv11_who_renews_in_time_hears_nothing_and_who_does_not_hears_it_to_the_look() {
+fn inv11_missed_renewal_is_reported_and_a_timely_one_is_not() {
     let day = Duration::from_secs(86_400);
     let ca = Authority::root("CA");
     let pair = |from: u32| {

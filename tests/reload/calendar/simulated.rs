@@ -336,7 +336,7 @@ fn calendars(wrong: Wrong, seeds: u64, turns: usize) -> Result<u64, String> {
 
 /// Engine: generated. Checks: INV-02, INV-03, INV-05, INV-08, INV-11, INV-12.
 #[test]
-fn inv02_inv03_inv05_inv11_whatever_is_written_and_however_the_clock_is_set_the_table_of_dates_is_kept() {
+fn table_of_dates_holds_for_any_writes_and_clocks() {
     let turns = calendars(Wrong::Nothing, 60, 20).unwrap();
     println!("calendar: {turns} turns, 0 disagreements with the table");
     assert_eq!(turns, 1200);
@@ -366,7 +366,7 @@ fn served_at(live: &mut InteractiveWorld<ServerTls>, limit: Duration) -> Duratio
 }
 
 #[test]
-fn inv05_what_is_held_is_served_within_milliseconds_of_its_date_with_no_event_and_no_poll() {
+fn inv05_deferred_set_is_served_at_its_date_without_event_or_poll() {
     let timing = Timing { poll: 240 * HOUR, ..Timing::default() };
     let mut live = live(Wrong::Nothing, timing, true);
     write(&cast().pairs[2]).iter().for_each(|op| live.sim().apply(op).unwrap());
@@ -397,7 +397,7 @@ fn inv05_a_clock_that_is_set_is_noticed_within_the_poll() {
 }
 
 #[test]
-fn inv12_what_is_held_or_refused_is_looked_at_no_more_often_than_anything_else() {
+fn inv12_deferred_or_rejected_set_is_read_no_more_often() {
     for pair in [2, 3] {
         let mut live = live(Wrong::Nothing, Timing::default(), true);
         write(&cast().pairs[pair]).iter().for_each(|op| live.sim().apply(op).unwrap());

@@ -107,7 +107,7 @@ fn inv14_point_that_is_the_issuer_in_another_spelling_covers() {
 /// RFC 5280 section 6.1.4 (n) requires that its key usage allows signing certificates. The same
 /// certificate in the bundle is left out.
 #[test]
-fn inv14_key_usage_of_an_intermediate_is_not_looked_at() {
+fn inv14_key_usage_of_an_intermediate_is_not_checked() {
     use rcgen::KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
     let world = World::new();
     let [root_key, middle_key, key] = [(); 3].map(|()| rcgen::KeyPair::generate().unwrap());

@@ -131,7 +131,7 @@ fn a_client_is_accepted_by_sets_that_admit_it_alone() {
 
 /// The client CAs change without the pair, so that the chain does not tell the sets apart.
 #[test]
-fn sets_of_one_chain_are_told_apart_by_their_clients() {
+fn sets_of_one_chain_are_distinguished_by_their_clients() {
     let mut publications = three();
     publications.iter_mut().for_each(|one| one.chain = 0);
     publications[1].admits = vec![Who::Member, Who::OfB];

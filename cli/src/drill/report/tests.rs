@@ -74,7 +74,7 @@ fn advice_counts_with_strict_alone() {
 }
 
 #[test]
-fn the_page_is_one_file_without_scripts_and_escapes_what_a_server_says() {
+fn page_has_no_scripts_and_escapes_the_text_of_servers() {
     let mut report = report([Verdict::Passed, violation()], false);
     report.played[1].log = HOSTILE.to_owned();
     let page = report.html();
@@ -87,7 +87,7 @@ fn the_page_is_one_file_without_scripts_and_escapes_what_a_server_says() {
 }
 
 #[test]
-fn a_timeline_has_each_set_on_disk_and_served_the_gap_and_each_handshake() {
+fn timeline_has_sets_on_disk_and_served_gaps_and_handshakes() {
     let svg = svg::timeline(&played(0, Verdict::Passed));
     assert_eq!(svg.matches("<circle").count(), 3);
     assert_eq!(svg.matches("class=\"failed\"").count(), 1);

@@ -6,7 +6,7 @@ use super::*;
 use crate::drill::model::Expectation;
 
 #[test]
-fn every_scenario_has_a_name_of_its_own_a_source_and_a_group_with_others() {
+fn each_scenario_has_a_unique_name_a_source_and_a_group() {
     let rows: Vec<_> = all().collect();
     let ids: BTreeSet<_> = rows.iter().map(|row| row.id()).collect();
     assert_eq!(ids.len(), rows.len());

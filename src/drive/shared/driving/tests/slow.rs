@@ -61,7 +61,7 @@ fn start(shared: &Shared<u64>) -> WorkerLoop<u64> {
 
 /// The interleavings take two states of one hash for one.
 #[test]
-fn states_that_answer_a_pending_reload_differently_have_different_hashes() {
+fn states_that_answer_a_reload_differently_hash_differently() {
     let (shared, _go_on, _signals) = slow(Observers::default());
     let hash = || {
         let mut hasher = DefaultHasher::new();
@@ -95,7 +95,7 @@ fn states_that_answer_a_pending_reload_differently_have_different_hashes() {
 /// Checks: INV-13. A start may come before the waiting caller has woken, and its driver does not
 /// know of that caller.
 #[test]
-fn inv13_an_unfinished_reload_is_answered_although_a_start_follows_its_stop() {
+fn inv13_unfinished_reload_is_answered_after_stop_and_start() {
     struct Silent;
 
     impl StateHash for Silent {
