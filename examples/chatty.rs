@@ -177,20 +177,21 @@ mod storm {
             let deadline = Instant::now() + DEADLINE;
             loop {
                 let left = deadline.saturating_duration_since(Instant::now());
-                let told = self.lines.recv_timeout(left).map_err(|_| format!("never told: {wanted}"))?;
-                if told.1.contains(wanted) {
-                    return Ok(told);
+                let reported =
+                    self.lines.recv_timeout(left).map_err(|_| format!("never reported: {wanted}"))?;
+                if reported.1.contains(wanted) {
+                    return Ok(reported);
                 }
             }
         }
 
         /// Returns how many snapshots the server has taken.
-        fn looks(&self) -> Outcome<f64> {
+        fn snapshots(&self) -> Outcome<f64> {
             let url = format!("https://{}/status", self.address);
             let output = Command::new("curl").args(["--silent", "--insecure", &url]).output()?;
             let text = String::from_utf8(output.stdout)?;
-            let looks = text.split("\"looks\": ").nth(1).and_then(|rest| rest.split([',', '\n']).next());
-            Ok(looks.ok_or("a status without looks")?.parse()?)
+            let snapshots = text.split("\"looks\": ").nth(1).and_then(|rest| rest.split([',', '\n']).next());
+            Ok(snapshots.ok_or("a status without looks")?.parse()?)
         }
     }
 
@@ -241,8 +242,8 @@ mod storm {
                 }
                 op.apply(self.root.path())?;
             }
-            let (told, _) = server.line(&format!("[generation:{} ", self.updates + 1))?;
-            Ok(told.saturating_duration_since(renamed))
+            let (reported, _) = server.line(&format!("[generation:{} ", self.updates + 1))?;
+            Ok(reported.saturating_duration_since(renamed))
         }
     }
 
@@ -258,7 +259,7 @@ mod storm {
         rate: f64,
         server: Duration,
         listener: Duration,
-        looks: f64,
+        snapshots: f64,
     }
 
     impl Storm {
@@ -289,7 +290,7 @@ mod storm {
         listener: &Process,
         took: &mut Vec<Duration>,
     ) -> Outcome<Storm> {
-        let looks = server.looks()?;
+        let snapshots = server.snapshots()?;
         let before = (server.process.cpu()?, listener.cpu()?);
         let start = Instant::now();
         let mut writer = this("write", &volume.dir())?;
@@ -303,8 +304,8 @@ mod storm {
         }
         let rate = first_line(&mut writer)?.parse()?;
         let [server_cpu, listener] = [server.process.cpu()? - before.0, listener.cpu()? - before.1];
-        let looks = (server.looks()? - looks) / start.elapsed().as_secs_f64();
-        Ok(Storm { rate, server: server_cpu, listener, looks })
+        let snapshots = (server.snapshots()? - snapshots) / start.elapsed().as_secs_f64();
+        Ok(Storm { rate, server: server_cpu, listener, snapshots })
     }
 
     fn measure(binary: &Path) -> Outcome<bool> {
@@ -336,9 +337,9 @@ mod storm {
             all
         };
         let ratio = by(Storm::ratio)[STORMS / 2];
-        let (rate, looks) = (by(|storm| storm.rate)[0], by(|storm| storm.looks)[STORMS - 1]);
+        let (rate, snapshots) = (by(|storm| storm.rate)[0], by(|storm| storm.snapshots)[STORMS - 1]);
         println!("CPU time, ratio:     {ratio:.2} in the median (at most {MOST_CPU})");
-        println!("looks a second:      {looks:.1} (at most {MOST_LOOKS})");
+        println!("looks a second:      {snapshots:.1} (at most {MOST_LOOKS})");
 
         let mut fine = true;
         let mut check = |kept: bool, what: String| {
@@ -352,7 +353,7 @@ mod storm {
         check(stormy[0] <= ordinary, format!("p50 of a rotation {:.1?}, at most {ordinary:.1?}", stormy[0]));
         check(stormy[2] <= SLOWEST, format!("the slowest rotation {:.1?}, at most {SLOWEST:.1?}", stormy[2]));
         check(ratio <= MOST_CPU, format!("{ratio:.2} times the CPU time, at most {MOST_CPU}"));
-        check(looks <= MOST_LOOKS, format!("{looks:.1} looks a second, at most {MOST_LOOKS}"));
+        check(snapshots <= MOST_LOOKS, format!("{snapshots:.1} snapshots a second, at most {MOST_LOOKS}"));
         if fine {
             println!("ok");
         }

@@ -190,10 +190,10 @@ fn inv11_tracing_gets_one_bounded_line_per_event() {
     let reported = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&reported);
     tracing::subscriber::with_default(kept.clone(), || {
-        let hear = move |event: &Event| sink.lock().unwrap().push(event.to_string());
+        let receive = move |event: &Event| sink.lock().unwrap().push(event.to_string());
         let reloader = ServerReloader::builder(long.join("tls.crt"), long.join("tls.key"))
             .timing(Timing { settle: Duration::from_millis(20), ..Timing::default() })
-            .on_event(hear)
+            .on_event(receive)
             .load()
             .unwrap();
         put(&large, &large_key);
@@ -243,24 +243,24 @@ fn inv15_tracing_subscriber_that_panics_ends_nothing() {
         std::fs::write(&key, private).unwrap();
     };
     put(&leaf(1));
-    let heard = Arc::new(Mutex::new(0));
-    let count = Arc::clone(&heard);
-    let hear = move |event: &Event| *count.lock().unwrap() += u64::from(event.shorthand().is_some());
+    let received = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&received);
+    let receive = move |event: &Event| *count.lock().unwrap() += u64::from(event.shorthand().is_some());
     tracing::subscriber::with_default(Failing, || {
         let timing = Timing { settle: Duration::from_millis(20), ..Timing::default() };
         let builder = ServerReloader::builder(&chain, &key).timing(timing);
-        let reloader = builder.on_event(hear).load().unwrap();
+        let reloader = builder.on_event(receive).load().unwrap();
         let mut events = reloader.events();
         for generation in 2..4 {
             put(&leaf(1));
             assert_eq!(reloader.reload_now(), Reload::Reloaded);
             assert_eq!(reloader.status().generation, generation);
         }
-        let warned = std::iter::from_fn(|| events.try_next()).filter(|told| match &*told.event {
+        let warned = std::iter::from_fn(|| events.try_next()).filter(|reported| match &*reported.event {
             Event::Warning { warning } => warning.why() == "a subscriber of `tracing` panicked",
             _ => false,
         });
         assert_eq!(warned.count(), 2);
     });
-    assert_eq!(*heard.lock().unwrap(), 2, "the callback does not hear what the subscriber missed");
+    assert_eq!(*received.lock().unwrap(), 2, "the callback does not get what the subscriber missed");
 }

@@ -42,7 +42,7 @@ pub fn pair(dir: &Path, key: &str) {
 /// Makes a handshake as a client that trusts the pair in `dir` and uses `provider`. Returns what
 /// was negotiated.
 #[allow(clippy::expect_used)] // reason: a test fails by it
-pub fn shake(
+pub fn handshake_using(
     server: &Arc<ServerConfig>,
     provider: &Arc<CryptoProvider>,
     version: &'static SupportedProtocolVersion,

@@ -9,12 +9,12 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs, clippy::print_stdout, unreachable_pub)]
 // reason: a test may panic and print, and the wrong rules are tried where the table is at home
 
+#[path = "../../tests/trust/trust_rules/cert_cache.rs"]
+mod cert_cache;
 #[path = "../../tests/trust/trust_rules/clients.rs"]
 mod clients;
 #[path = "../../tests/trust/trust_rules/count.rs"]
 mod count;
-#[path = "../../tests/trust/trust_rules/forge.rs"]
-mod forge;
 #[path = "../../tests/trust/trust_rules/full.rs"]
 mod full;
 #[path = "../../tests/trust/trust_rules/kx.rs"]
@@ -36,11 +36,11 @@ mod world;
 
 use std::sync::{Arc, LazyLock};
 
-use forge::Forge;
+use cert_cache::CertCache;
 use rustls::crypto::aws_lc_rs;
 use server::Provider;
 
-static FORGE: LazyLock<Forge> = LazyLock::new(Forge::new);
+static CERT_CACHE: LazyLock<CertCache> = LazyLock::new(CertCache::new);
 
 fn everything() -> bool {
     std::env::var("TRUST_RULES").is_ok_and(|value| value == "all")
@@ -55,19 +55,19 @@ fn provider() -> Provider {
 /// Engine: generated.
 #[test]
 fn inv14_full_handshakes_end_as_the_rules_say() {
-    full::table(&FORGE, &provider()).close("full handshakes by aws-lc-rs");
+    full::table(&CERT_CACHE, &provider()).close("full handshakes by aws-lc-rs");
 }
 
 /// Engine: generated.
 #[test]
 fn inv03_inv09_inv11_reloads_end_as_the_rules_say() {
-    reloads::table(&FORGE, &provider()).close("reloads by aws-lc-rs");
+    reloads::table(&CERT_CACHE, &provider()).close("reloads by aws-lc-rs");
 }
 
 /// Engine: generated.
 #[test]
 fn inv08_inv09_sessions_go_on_over_equal_names_alone() {
-    names::table(&FORGE, &provider()).close("names and settings by aws-lc-rs");
+    names::table(&CERT_CACHE, &provider()).close("names and settings by aws-lc-rs");
 }
 
 /// Engine: generated.

@@ -176,7 +176,7 @@ fn inv12_starts_stops_and_refused_starts_leave_nothing() {
         assert!(matches!(reloader.reload_now(), Reload::Reloaded | Reload::Unchanged));
         reloader.stop().unwrap();
         assert_eq!(reloader.reload_now(), Reload::Stopped);
-        assert!(std::iter::from_fn(|| events.try_next()).any(|told| *told.event == Event::Stopped));
+        assert!(std::iter::from_fn(|| events.try_next()).any(|reported| *reported.event == Event::Stopped));
     });
 }
 

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use embedder_tests::{compiled_in, pair, shake};
+use embedder_tests::{compiled_in, handshake_using, pair};
 use rustls::{crypto::CryptoProvider, version::TLS13};
 use rustls_reload::{ServerReloader, Timing};
 
@@ -25,7 +25,7 @@ fn inv02_process_default_ranks_between_passed_and_compiled_in() {
     let config = server().load().unwrap().config();
     assert!(Arc::ptr_eq(config.crypto_provider(), CryptoProvider::get_default().unwrap()));
     let provider = Arc::new(provider);
-    assert!(shake(&config, &provider, &TLS13, dir.path()).is_ok());
+    assert!(handshake_using(&config, &provider, &TLS13, dir.path()).is_ok());
     let config = server().provider(Arc::clone(&provider)).load().unwrap().config();
     assert!(Arc::ptr_eq(config.crypto_provider(), &provider));
 }

@@ -6,7 +6,7 @@
 
 use std::{process::Command, sync::Arc, time::Duration};
 
-use embedder_tests::{compiled_in, pair, shake};
+use embedder_tests::{compiled_in, handshake_using, pair};
 use rustls::{
     ProtocolVersion, SupportedCipherSuite,
     crypto::CryptoProvider,
@@ -55,7 +55,7 @@ fn inv02_each_key_handshakes_on_enabled_versions_only() {
     let Some(provider) = compiled_in() else { return };
     let provider = Arc::new(provider);
     let dir = tempfile::tempdir().unwrap();
-    let mut shaken = 0;
+    let mut handshakes = 0;
     for key in KEYS {
         pair(dir.path(), key);
         for (enabled, wanted) in
@@ -64,15 +64,15 @@ fn inv02_each_key_handshakes_on_enabled_versions_only() {
             let config = server_in(&dir).versions(enabled).load().unwrap().config();
             let versions = [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)];
             for ((version, name), wanted) in versions.into_iter().zip(wanted) {
-                let seen = shake(&config, &provider, version, dir.path());
+                let seen = handshake_using(&config, &provider, version, dir.path());
                 assert_eq!(seen.is_ok(), wanted, "{key}, {name:?} of {enabled:?}: {seen:?}");
                 assert!(seen.is_err() || seen.is_ok_and(|(version, _)| version == name));
-                shaken += 1;
+                handshakes += 1;
             }
         }
     }
-    println!("{shaken} handshakes, refused ones included");
-    assert_eq!(shaken, 18);
+    println!("{handshakes} handshakes, refused ones included");
+    assert_eq!(handshakes, 18);
 }
 
 /// Runs `openssl` in the directory.
@@ -103,7 +103,7 @@ fn inv02_inv16_an_ec_key_without_its_public_part_serves() {
                     assert!(error.why().contains("P-521"), "{error}");
                 }
                 Ok(reloader) => {
-                    let seen = shake(&reloader.config(), &provider, &TLS13, dir.path());
+                    let seen = handshake_using(&reloader.config(), &provider, &TLS13, dir.path());
                     assert!(seen.is_ok(), "{curve}: {seen:?}");
                     // The certificate of another key does not match.
                     let own = std::fs::read(dir.path().join("tls.crt")).unwrap();
@@ -137,7 +137,7 @@ fn inv02_inv16_a_compressed_point_in_the_leaf_serves_or_is_named() {
     openssl(&dir, "ec -in short -conv_form uncompressed -out tls.key");
     match server_in(&dir).load() {
         Ok(reloader) => {
-            let seen = shake(&reloader.config(), &provider, &TLS13, dir.path());
+            let seen = handshake_using(&reloader.config(), &provider, &TLS13, dir.path());
             assert!(seen.is_ok(), "{seen:?}");
             println!("a compressed point serves");
         }

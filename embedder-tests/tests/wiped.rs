@@ -193,7 +193,7 @@ fn inv10_no_freed_or_moved_block_holds_key_material() {
     let (count, who) = found(|| {
         let reloader =
             server_in(dir.path()).on_event(|event| drop(format!("{event} {event:?}"))).load().unwrap();
-        let mut look = |what: &str| match reloader.reload_now() {
+        let mut reload = |what: &str| match reloader.reload_now() {
             Reload::Refused(error) => {
                 refusals += 1;
                 layers.lock().unwrap().insert(error.layer());
@@ -208,33 +208,33 @@ fn inv10_no_freed_or_moved_block_holds_key_material() {
             if i % 4 == 3 {
                 fs::write(path("tls.crt"), &both[i % 3]).unwrap();
             }
-            look("a good set");
+            reload("a good set");
         }
         // Keys that are completed from the certificate, and a key of another pair.
         for (pair, half) in [(0, 0), (2, 1), (0, 1)] {
             publish(dir.path(), &pairs[pair]);
             fs::write(path("tls.key"), &halves[half]).unwrap();
-            look("a key without its public part");
+            reload("a key without its public part");
         }
         // Every damage; another pair's key; the key in the place of CAs or of the chain; too long a
         // file.
         for variant in &variants {
             fs::write(path("tls.key"), variant).unwrap();
-            look("a damaged key");
+            reload("a damaged key");
         }
         publish(dir.path(), &pairs[0]);
         fs::write(path("tls.key"), &pairs[2].key).unwrap();
-        look("another's key");
+        reload("another's key");
         publish(dir.path(), &pairs[1]);
         fs::write(path("ca.crt"), &both[1]).unwrap();
-        look("a key among the CAs");
+        reload("a key among the CAs");
         fs::write(path("ca.crt"), &ca).unwrap();
         fs::write(path("tls.crt"), &pairs[1].key).unwrap();
-        look("a key instead of a chain");
+        reload("a key instead of a chain");
         fs::remove_file(path("tls.crt")).unwrap();
-        look("no chain");
+        reload("no chain");
         publish(dir.path(), &pairs[0]);
-        look("the end");
+        reload("the end");
         // A worker drives the reloads: sets that become stable, and sets replaced before that.
         let mut events = reloader.events();
         reloader.start().unwrap();
@@ -314,7 +314,7 @@ fn buffers_that_grow_or_are_left_as_they_are_are_found() {
             text.bytes_mut().zeroize();
         }),
         ("is copied", &|| drop(pair.key_der())),
-        ("is told", &|| drop(format!("cannot parse {:?}", pair.key))),
+        ("is reported", &|| drop(format!("cannot parse {:?}", pair.key))),
     ];
     for (what, wrong) in wrong {
         let (count, _) = found(wrong);

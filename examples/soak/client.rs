@@ -20,7 +20,7 @@ use rustls::{
 use rustls_reload::internal::pem;
 use rustls_reload_harness::sim::Publisher;
 
-use super::{publishers, sets::Forge};
+use super::{publishers, sets::Material};
 
 /// The observations of all clients.
 #[derive(Default)]
@@ -126,9 +126,9 @@ struct Client {
 }
 
 impl Client {
-    fn new(forge: &Forge, version: &'static SupportedProtocolVersion, resumes: bool) -> Self {
+    fn new(material: &Material, version: &'static SupportedProtocolVersion, resumes: bool) -> Self {
         let (mut roots, mut known) = (RootCertStore::empty(), Vec::new());
-        for (ca, client) in forge.authorities.iter().zip(&forge.clients) {
+        for (ca, client) in material.authorities.iter().zip(&material.clients) {
             roots.add(pem::chain(ca.as_bytes()).unwrap().remove(0)).unwrap();
             let name = roots.subjects().pop().unwrap().as_ref().to_vec();
             let provider = ring::default_provider();
@@ -149,13 +149,13 @@ impl Client {
         Self {
             configs: publishers().iter().map(|_| config()).collect(),
             resolver,
-            leaves: forge.leaves.clone(),
+            leaves: material.leaves.clone(),
         }
     }
 
     /// Makes one handshake. Returns the set that was presented, and whether the session was
     /// resumed.
-    fn shake(&self, server: usize, port: u16) -> Result<(usize, bool), String> {
+    fn handshake(&self, server: usize, port: u16) -> Result<(usize, bool), String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let name = ServerName::try_from("localhost").unwrap();
         let mut tls = ClientConnection::new(Arc::clone(&self.configs[server]), name).unwrap();
@@ -181,13 +181,17 @@ impl Client {
 }
 
 /// Starts the four clients.
-pub(crate) fn start(forge: &Arc<Forge>, ports: &[u16], tally: &Arc<Tally>) -> Vec<thread::JoinHandle<()>> {
+pub(crate) fn start(
+    material: &Arc<Material>,
+    ports: &[u16],
+    tally: &Arc<Tally>,
+) -> Vec<thread::JoinHandle<()>> {
     let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
     let kinds = versions.into_iter().flat_map(|version| [(version, true), (version, false)]);
     kinds
         .map(|(version, resumes)| {
             let (client, ports, tally) =
-                (Client::new(forge, version, resumes), ports.to_vec(), Arc::clone(tally));
+                (Client::new(material, version, resumes), ports.to_vec(), Arc::clone(tally));
             thread::spawn(move || run(&client, &ports, &tally))
         })
         .collect()
@@ -208,7 +212,7 @@ fn run(client: &Client, ports: &[u16], tally: &Tally) {
                 }
                 seen.busy += 1;
             }
-            let shown = client.shake(server, *port);
+            let shown = client.handshake(server, *port);
             let mut seen = tally.lock();
             seen.busy -= 1;
             match shown {

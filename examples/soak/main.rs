@@ -196,15 +196,15 @@ struct Counts {
 fn soak(time: Duration) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
-    let forge = Arc::new(sets::forge(&root));
+    let material = Arc::new(sets::make(&root));
     for publisher in publishers() {
         fs::create_dir(root.join(publisher.name())).unwrap();
-        publisher::anew(&root.join(publisher.name()), publisher, &forge.set(publisher, 0));
+        publisher::anew(&root.join(publisher.name()), publisher, &material.set(publisher, 0));
     }
     let mut server = Server::start(&root);
     let process = server.process.id();
     let tally = Arc::new(Tally::default());
-    let clients = client::start(&forge, &server.ports, &tally);
+    let clients = client::start(&material, &server.ports, &tally);
     tally.wait_for(|seen| (0..publishers().len()).all(|at| seen(at) == Some(0)), BOUND)?;
     tally.rest();
     let begin = Held::of(process);
@@ -252,7 +252,7 @@ fn soak(time: Duration) -> Result<(), String> {
 
     // Publishes the last set, which every server has to serve in the end.
     for publisher in publishers() {
-        publisher::anew(&root.join(publisher.name()), publisher, &forge.set(publisher, sets::LAST));
+        publisher::anew(&root.join(publisher.name()), publisher, &material.set(publisher, sets::LAST));
     }
     let served = tally.wait_for(|seen| (0..publishers().len()).all(|at| seen(at) == Some(sets::LAST)), BOUND);
     let [published, refused, denied, without] = server.counts();

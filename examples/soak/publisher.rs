@@ -81,8 +81,8 @@ pub(crate) fn run(root: &Path, name: &str, seed: u64, end: &AtomicBool) {
             continue;
         }
         let mut out = std::io::stdout().lock();
-        let told = writeln!(out, "{}", if broken { "broken" } else { "rotation" });
-        if told.and(out.flush()).is_err() {
+        let reported = writeln!(out, "{}", if broken { "broken" } else { "rotation" });
+        if reported.and(out.flush()).is_err() {
             return;
         }
         // A publisher without a commit by rename has to pause for the settle time, or no set is

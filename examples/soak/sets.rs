@@ -25,7 +25,7 @@ impl Dice {
 }
 
 /// Every set in two versions: with a CA, key and leaf of its own, and with only a leaf of its own.
-pub(crate) struct Forge {
+pub(crate) struct Material {
     sets: Vec<[Set; 2]>,
     /// The number of the set to which each leaf belongs.
     pub(crate) leaves: HashMap<Vec<u8>, usize>,
@@ -34,7 +34,7 @@ pub(crate) struct Forge {
     pub(crate) authorities: Vec<String>,
 }
 
-impl Forge {
+impl Material {
     /// Returns the set of this number for this publisher: `step renew` changes the chain alone.
     pub(crate) fn set(&self, publisher: Publisher, number: usize) -> Set {
         self.sets[number][usize::from(publisher == Publisher::StepRenew)].clone()
@@ -42,31 +42,31 @@ impl Forge {
 }
 
 /// Makes all sets, leaves and clients.
-pub(crate) fn forge(root: &Path) -> Forge {
+pub(crate) fn make(root: &Path) -> Material {
     let first = (Authority::root("CA 0"), PrivateKey::p256());
     let (sets, leaves) = (Vec::new(), HashMap::new());
-    let mut forge = Forge { sets, leaves, clients: Vec::new(), authorities: Vec::new() };
+    let mut material = Material { sets, leaves, clients: Vec::new(), authorities: Vec::new() };
     for number in 0..=LAST {
         let own = (Authority::root(&format!("CA {number}")), PrivateKey::p256());
         let (ca, key) = if number == 0 { &first } else { &own };
         let mut set = |ca: &Authority, key: &PrivateKey| -> Set {
             let pair = ca.issue(&Subject::server("localhost"), key);
-            forge.leaves.insert(pair.leaf.to_vec(), number);
+            material.leaves.insert(pair.leaf.to_vec(), number);
             [pair.chain.into_bytes(), pair.key.into_bytes(), ca.pem.clone().into_bytes()]
         };
         let both = [set(ca, key), set(&first.0, &first.1)];
-        forge.sets.push(both);
-        forge.clients.push(ca.issue(&Subject::client("client"), &PrivateKey::p256()));
-        forge.authorities.push(ca.pem.clone());
+        material.sets.push(both);
+        material.clients.push(ca.issue(&Subject::client("client"), &PrivateKey::p256()));
+        material.authorities.push(ca.pem.clone());
     }
-    for (number, sets) in forge.sets.iter().enumerate() {
+    for (number, sets) in material.sets.iter().enumerate() {
         for (way, set) in sets.iter().enumerate() {
             for (index, bytes) in set.iter().enumerate() {
                 fs::write(root.join(format!("set-{number}-{way}-{index}")), bytes).unwrap();
             }
         }
     }
-    forge
+    material
 }
 
 /// Reads a set that another process has written.

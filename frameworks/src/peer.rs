@@ -1,4 +1,4 @@
-//! The client that the checks look at a server with.
+//! The client with which the checks inspect a server.
 
 use std::{
     error::Error as StdError,

@@ -28,14 +28,14 @@ pub const CHECKS: [&str; 10] = [
     "a client of the same CA that is not revoked is let in",
 ];
 
-/// How long a client looks for a change after the server has reported it.
+/// How long a client waits for a change after the server has reported it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Looks until it is right or the time is over. Returns the last verdict.
-pub async fn until(mut look: impl AsyncFnMut() -> Verdict) -> Verdict {
+pub async fn until(mut attempt: impl AsyncFnMut() -> Verdict) -> Verdict {
     let end = Instant::now() + PATIENCE;
     loop {
-        let verdict = look().await;
+        let verdict = attempt().await;
         if verdict.is_ok() || Instant::now() >= end {
             return verdict;
         }

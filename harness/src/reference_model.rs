@@ -166,14 +166,14 @@ impl Retrying {
 
 /// Decides WHICH notices are REPORTED.
 #[derive(Clone, Default)]
-struct Telling {
+struct Reporting {
     moving: Option<(u64, bool)>, // since when nothing was stable; whether that was reported
     unread: Option<u64>,         // since when nothing can be read, not reported yet
     bad: Option<Cause>,          // the reported rejection that stands
     owes: bool,
 }
 
-impl Telling {
+impl Reporting {
     fn ends(
         &mut self,
         t: u64,
@@ -256,25 +256,25 @@ impl Tearing {
 
 /// All parts of the model, and the decision WHEN a snapshot is due.
 #[derive(Clone, Default)]
-struct Twins {
+struct Model {
     settling: Settling,
     tearing: Tearing,
     retrying: Retrying,
-    telling: Telling,
+    reporting: Reporting,
     asked: Option<u64>,
     hinted: bool,
     degraded: bool,
     stopped: bool,
 }
 
-impl Twins {
+impl Model {
     fn due(&self, now: Now, last_snapshot: Option<Duration>) -> u64 {
         let Some(last) = last_snapshot.map(millis) else { return 0 };
         let poll = if self.degraded { 1_000 } else { 10_000 };
         let poll = if self.hinted || self.asked.is_some() { 0 } else { poll };
         let Settling { still, deferred } = self.settling;
         let date = deferred.map(|(_, date)| millis(now.mono + date.saturating_sub(now.wall)));
-        let unreported = self.telling.unread.map(|since| since + 500);
+        let unreported = self.reporting.unread.map(|since| since + 500);
         let retry = self.retrying.at;
         let gap = if self.tearing.count > 0 { self.tearing.pause() } else { 5 };
         let wakes = [Some(last + poll), still.map(|still| still.1 + still.2), retry.or(date), unreported];
@@ -286,11 +286,11 @@ impl Twins {
         let (t, end) = (millis(now.mono), round.end(now, self));
         let deferred = self.settling.deferred.map(|deferred| deferred.0);
         self.settling.ends(now, end);
-        let reported = self.telling.ends(t, end, self.asked.is_some(), deferred).into_iter().collect();
+        let reported = self.reporting.ends(t, end, self.asked.is_some(), deferred).into_iter().collect();
         self.retrying.ends(
             t,
             end,
-            matches!(end, End::Unreadable(cause, _) if self.telling.bad == Some(cause)),
+            matches!(end, End::Unreadable(cause, _) if self.reporting.bad == Some(cause)),
         );
         let answered: Vec<_> = self.asked.and_then(|asked| answer(t, asked, end)).into_iter().collect();
         self.asked = self.asked.filter(|_| answered.is_empty());
@@ -312,11 +312,11 @@ impl End {
 
 impl Round {
     /// Returns the result of the round's snapshot.
-    fn end(&self, now: Now, twins: &mut Twins) -> End {
+    fn end(&self, now: Now, model: &mut Model) -> End {
         if let ReadOutcome::Torn { cause, still } = self.seen {
-            return twins.tearing.ends(millis(now.mono), cause, still);
+            return model.tearing.ends(millis(now.mono), cause, still);
         }
-        twins.tearing = Tearing::default();
+        model.tearing = Tearing::default();
         let (content, kind, shrinks) = match self.seen {
             ReadOutcome::Served => return End::Served,
             ReadOutcome::Failed(cause) | ReadOutcome::Torn { cause, .. } => {
@@ -330,11 +330,11 @@ impl Round {
             ChangeKind::AmbiguousTime => 30,
             ChangeKind::InPlace => 500,
         };
-        let refused = twins.retrying.refused.filter(|refused| refused.1 == Some(content));
-        let kept = match (twins.asked, refused) {
+        let refused = model.retrying.refused.filter(|refused| refused.1 == Some(content));
+        let kept = match (model.asked, refused) {
             (Some(_), _) => None,
             (None, Some((.., at, _))) => (at > millis(now.mono)).then_some(End::Pends(at)),
-            (None, None) => twins.settling.keeps(now, content, wait),
+            (None, None) => model.settling.keeps(now, content, wait),
         };
         kept.unwrap_or(match self.verdict {
             Verdict::Valid => End::Published(content),
@@ -348,7 +348,7 @@ impl Round {
 #[derive(Clone)]
 pub struct World {
     machine: Machine<Cause>,
-    twins: Twins,
+    model: Model,
     now: Now,
     last_snapshot: Option<Duration>,
 }
@@ -364,7 +364,7 @@ impl World {
     #[must_use]
     pub fn new() -> Self {
         let now = Now { mono: ms(0), wall: Duration::from_secs(1_000) };
-        Self { machine: Machine::new(Timing::default()), twins: Twins::default(), now, last_snapshot: None }
+        Self { machine: Machine::new(Timing::default()), model: Model::default(), now, last_snapshot: None }
     }
 
     /// Plays a round on both. Returns the effects of the state machine, after asserting that the
@@ -386,7 +386,7 @@ impl World {
             for effect in effects {
                 match effect {
                     Effect::TakeSnapshot => {
-                        assert!(!did.looked, "two looks in one round");
+                        assert!(!did.looked, "two snapshots in one round");
                         did.looked = true;
                         next.extend(self.machine.step(self.now, Input::SnapshotTaken(round.seen.clone())));
                     }
@@ -405,25 +405,25 @@ impl World {
             effects = next;
         }
         let mut want = Outcome::default();
-        self.twins.stopped |= round.input == Input::Stop;
-        self.twins.hinted |= round.input == Input::Hint;
+        self.model.stopped |= round.input == Input::Stop;
+        self.model.hinted |= round.input == Input::Hint;
         // A report that watching is degraded, or no longer degraded, makes no snapshot due.
         let watching = matches!(round.input, Input::Watching(_));
-        self.twins.degraded =
-            if watching { round.input == Input::Watching(false) } else { self.twins.degraded };
-        let due = self.twins.due(self.now, self.last_snapshot);
+        self.model.degraded =
+            if watching { round.input == Input::Watching(false) } else { self.model.degraded };
+        let due = self.model.due(self.now, self.last_snapshot);
         let due = !watching && due <= millis(self.now.mono) || round.input == Input::Reload;
-        if due && !self.twins.stopped {
+        if due && !self.model.stopped {
             self.last_snapshot = Some(self.now.mono);
-            self.twins.hinted = false;
+            self.model.hinted = false;
             if round.input == Input::Reload {
-                self.twins.asked.get_or_insert(millis(self.now.mono));
+                self.model.asked.get_or_insert(millis(self.now.mono));
             }
-            want = self.twins.take_snapshot(self.now, round);
+            want = self.model.take_snapshot(self.now, round);
         }
         assert_eq!(did, want);
         if let Some(wake) = self.machine.wake(self.now) {
-            let due = self.twins.due(self.now, self.last_snapshot);
+            let due = self.model.due(self.now, self.last_snapshot);
             let (now, due) = (self.now.mono, ms(due));
             assert_eq!(wake.max(now), due.max(now), "woken at another time than something is due");
         }
@@ -435,7 +435,7 @@ impl World {
     /// # Panics
     /// If nothing is published within the bound.
     pub fn converges(mut self, kind: ChangeKind) {
-        if self.twins.stopped {
+        if self.model.stopped {
             return;
         }
         let start = self.now.mono;

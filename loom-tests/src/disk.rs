@@ -29,7 +29,7 @@ struct Inner {
     order: loom::sync::Mutex<()>,
     version: AtomicU64,
     /// The version whose build panics.
-    spoilt: AtomicU64,
+    invalid: AtomicU64,
     /// Counts of values built and of values freed, by version modulo [`VERSIONS`].
     built: [AtomicUsize; VERSIONS],
     freed: [AtomicUsize; VERSIONS],
@@ -41,7 +41,7 @@ impl Default for Disk {
             #[cfg(loom)]
             order: loom::sync::Mutex::new(()),
             version: AtomicU64::new(1),
-            spoilt: AtomicU64::new(0),
+            invalid: AtomicU64::new(0),
             built: [const { AtomicUsize::new(0) }; VERSIONS],
             freed: [const { AtomicUsize::new(0) }; VERSIONS],
         }))
@@ -61,7 +61,7 @@ impl Disk {
 
     /// Begins a snapshot. The returned version stays the present one until loom switches threads.
     #[must_use]
-    pub fn look(&self) -> u64 {
+    pub fn snapshot(&self) -> u64 {
         #[cfg(loom)]
         drop(self.0.order.lock().unwrap());
         self.version()
@@ -72,17 +72,17 @@ impl Disk {
     }
 
     /// Makes every build of `version` panic.
-    pub fn spoil(&self, version: u64) {
-        self.0.spoilt.store(version, SeqCst);
+    pub fn invalidate(&self, version: u64) {
+        self.0.invalid.store(version, SeqCst);
     }
 
     /// Returns the value of `version`.
     ///
     /// # Panics
-    /// If that version is spoilt.
+    /// If that version is invalid.
     #[must_use]
     pub fn value(&self, version: u64) -> Whole {
-        crate::fallible(version, self.0.spoilt.load(SeqCst));
+        crate::fallible(version, self.0.invalid.load(SeqCst));
         self.0.built[slot(version)].fetch_add(1, SeqCst);
         Whole { first: version, second: version, disk: self.clone() }
     }
@@ -167,7 +167,7 @@ impl Fs for Disk {
     const HAS_DIR_HANDLES: bool = true;
 
     fn root(&self, _: &Path) -> io::Result<Dir> {
-        let _ = self.look();
+        let _ = self.snapshot();
         Ok(Dir::Root)
     }
 

@@ -23,8 +23,8 @@ pub use model::{must_fail, must_pass};
 pub use rustls_reload::{Published, Reload};
 pub use shipped::{Shipped, Surroundings};
 pub use trusting::{
-    Cas, RotatedHandshake, Session, Shaken, ShippedTrust, Shrank, Store, Trusting, Trusts, shake,
-    shake_for_life,
+    Cas, CompletedHandshake, RotatedHandshake, Session, ShippedTrust, Shrank, Store, Trusting, Trusts,
+    handshake, handshake_rotating,
 };
 
 #[cfg(loom)]

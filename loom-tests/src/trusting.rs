@@ -54,7 +54,7 @@ pub type Trusting = Epoch<Cas, Arc<Store>>;
 
 /// How a handshake ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shaken {
+pub struct CompletedHandshake {
     /// The generation that it began with.
     pub generation: u64,
     /// Whether the client was let in.
@@ -94,18 +94,18 @@ pub trait Trusts: Send + Sync + Sized + 'static {
 ///
 /// # Panics
 /// If a session of another epoch is found.
-pub fn shake<D: Trusts>(design: &D, client: Cas) -> Shaken {
+pub fn handshake<D: Trusts>(design: &D, client: Cas) -> CompletedHandshake {
     let served = design.current();
     let (generation, epoch) = (served.generation, served.value.number());
     if let Some(session) = served.value.sessions().of(client) {
         assert_eq!(session.epoch, epoch, "a session of another epoch resumed");
-        return Shaken { generation, let_in: true, resumed: true };
+        return CompletedHandshake { generation, let_in: true, resumed: true };
     }
     let let_in = client.0 & design.verifier(&served).0 != 0;
     if let_in {
         design.storage(&served).put(Session { client, epoch });
     }
-    Shaken { generation, let_in, resumed: false }
+    CompletedHandshake { generation, let_in, resumed: false }
 }
 
 /// How a handshake by one configuration for life ended.
@@ -122,7 +122,7 @@ pub struct RotatedHandshake {
 /// Makes a handshake by one configuration that serves for life. It reads what is served twice: for
 /// the certificate that it shows, and again when the client's certificate arrives. Sessions are kept
 /// in `sessions`, if there is such a storage.
-pub fn shake_for_life<D: Trusts>(design: &D, sessions: Option<&Store>, client: Cas) -> RotatedHandshake {
+pub fn handshake_rotating<D: Trusts>(design: &D, sessions: Option<&Store>, client: Cas) -> RotatedHandshake {
     let shown = design.current().generation;
     if sessions.is_some_and(|sessions| sessions.of(client).is_some()) {
         return RotatedHandshake { shown, verified: None, let_in: true };

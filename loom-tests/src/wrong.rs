@@ -165,7 +165,7 @@ impl<P: Pick> Inner<P> {
 
     /// Takes a snapshot, builds and publishes.
     fn step(self: &Arc<Self>) -> Reload {
-        let version = self.disk.look();
+        let version = self.disk.snapshot();
         if self.cell.load().value.first == version {
             return Reload::Unchanged;
         }
@@ -250,7 +250,7 @@ impl<P: Pick> Wrong<P> {
     }
 
     fn make(disk: &Disk, observer: Observer<P>, publishes: bool) -> Self {
-        let version = disk.look();
+        let version = disk.snapshot();
         Self(Arc::new(Inner {
             disk: disk.clone(),
             cell: Cell::new(Arc::new(Published::new(1, disk.value(version)))),

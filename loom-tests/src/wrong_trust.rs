@@ -29,7 +29,7 @@ pub enum Mistrust {
     /// Breaks: INV-11
     RegistersLate,
     /// A reduction of trust is reported before the pointer is swapped. Breaks: INV-11
-    TellsFirst,
+    ReportsFirst,
     /// Any publication wakes the waiters for a reduction of trust. Breaks: INV-08
     WakesAlways,
 }
@@ -70,7 +70,7 @@ impl<P: Pick> Mistrusts<P> {
 
 impl<P: Pick> Trusts for Mistrusts<P> {
     fn load(disk: &Disk, row: &'static [u8]) -> Self {
-        let version = disk.look();
+        let version = disk.snapshot();
         let (epoch, _) = next(row, version, None);
         let inner = Inner {
             disk: disk.clone(),
@@ -86,7 +86,7 @@ impl<P: Pick> Trusts for Mistrusts<P> {
     }
 
     fn reload_now(&self) -> Reload {
-        let version = self.0.disk.look();
+        let version = self.0.disk.snapshot();
         let served = self.0.cell.load();
         let mut state = self.0.lock();
         if version == state.version {
@@ -100,7 +100,7 @@ impl<P: Pick> Trusts for Mistrusts<P> {
         }
         let wakes = shrinks || Self::is(Mistrust::WakesAlways);
         let wakers = if wakes { std::mem::take(&mut state.wakers) } else { Vec::new() };
-        let first = Self::is(Mistrust::TellsFirst);
+        let first = Self::is(Mistrust::ReportsFirst);
         if !first {
             drop(self.0.cell.swap(Arc::clone(&published)));
         }
@@ -155,4 +155,4 @@ macro_rules! picks {
     };
 }
 
-picks!(Sound, StorageFollows, VerifierFollows, RegistersLate, TellsFirst, WakesAlways);
+picks!(Sound, StorageFollows, VerifierFollows, RegistersLate, ReportsFirst, WakesAlways);

@@ -44,7 +44,7 @@
 pub mod armor;
 mod certs;
 mod client;
-mod hooked;
+mod intercept_fs;
 mod leaks;
 mod lists;
 mod publish;
@@ -53,7 +53,7 @@ mod volume;
 
 pub use certs::{Authority, Pair, PrivateKey, Subject};
 pub use client::{Client, Handshake};
-pub use hooked::{Hook, InterceptFs, Verb};
+pub use intercept_fs::{Hook, InterceptFs, Verb};
 #[doc(hidden)]
 pub use leaks::{WINDOW, Windows, leaks};
 pub use lists::Crl;

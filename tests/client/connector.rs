@@ -54,9 +54,9 @@ fn inv09_inv11_connection_learns_only_of_its_own_removed_root() {
             assert_eq!(later.trust_reduced.await, 3);
             // It goes on nevertheless, until its owner closes it.
             ours.stream.write_all(b"ping").await.unwrap();
-            let mut heard = [0; 4];
-            theirs.read_exact(&mut heard).await.unwrap();
-            assert_eq!(&heard, b"ping");
+            let mut received = [0; 4];
+            theirs.read_exact(&mut received).await.unwrap();
+            assert_eq!(&received, b"ping");
             let error = connector
                 .connect(localhost(), {
                     let (near, far) = duplex(1 << 16);

@@ -13,7 +13,7 @@ use rustls_reload::{ClientBuilder, ClientReloader, Error, Event, Layer, Reload, 
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use crate::{
-    common::{Generation, quick, sessions::KINDS, shake},
+    common::{Generation, handshake, quick, sessions::KINDS},
     world::server,
     x509::{
         self, ALTERNATIVE, CONSTRAINTS, Certificate, Extension, KEY_USAGE, NOW, Signer, basic, bits, der,
@@ -147,21 +147,21 @@ fn load(dir: &Path, roots: &str) -> Result<(ClientReloader, Vec<Warning>), Error
 
 /// Loads a client; returns it with its warnings.
 pub fn warned(client: ClientBuilder) -> Result<(ClientReloader, Vec<Warning>), Error> {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let keep = Arc::clone(&told);
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&reported);
     let on_event = move |event: &Event| {
         if let Event::Warning { warning } = event {
             keep.lock().unwrap().push(warning.clone());
         }
     };
     let client = client.timing(quick()).on_event(on_event).load()?;
-    let told = std::mem::take(&mut *told.lock().unwrap());
-    Ok((client, told))
+    let reported = std::mem::take(&mut *reported.lock().unwrap());
+    Ok((client, reported))
 }
 
 /// Whether the client accepts the server, by each version of the protocol.
 pub fn accepts(client: &Arc<ClientConfig>, pair: &Pair) -> bool {
-    let [one, other] = [KINDS[0], KINDS[2]].map(|kind| shake(&server(pair, &[], kind), client).is_ok());
+    let [one, other] = [KINDS[0], KINDS[2]].map(|kind| handshake(&server(pair, &[], kind), client).is_ok());
     assert_eq!(one, other, "both versions agree");
     one
 }
@@ -248,12 +248,12 @@ fn inv16_added_useless_root_warns_and_changes_no_trust() {
     fs::write(dir.path().join("ca.crt"), beside.ca.pem.clone() + &root).unwrap();
     let mut events = client.events();
     assert_eq!(client.reload_now(), Reload::Reloaded);
-    let told = crate::common::drain(&mut events);
+    let reported = crate::common::drain(&mut events);
     assert!(
-        told.iter().any(|event| event
+        reported.iter().any(|event| event
             .to_string()
             .contains("is ignored, so no server certificate is accepted by it")),
-        "{told:?}"
+        "{reported:?}"
     );
     assert!(!accepts(&client.config(), &pair));
     assert_eq!(client.current().value.trust_epoch(), 1, "nothing that is trusted has changed");

@@ -48,7 +48,8 @@ fn inv14_roots_of_one_name_are_counted_over_all_bundles() {
     let beside = dir.path().join("one/more.crt");
     let roots: Vec<_> = (0..101).map(|_| Authority::root("servers")).collect();
     let last = roots[100].issue(&Subject::server("localhost"), &PrivateKey::p256());
-    for (count, accepted, told) in [(90, true, &[0_usize; 0][..]), (100, true, &[100]), (101, false, &[101])]
+    for (count, accepted, reported) in
+        [(90, true, &[0_usize; 0][..]), (100, true, &[100]), (101, false, &[101])]
     {
         let roots: Vec<_> = roots[101 - count..].iter().map(|root| root.pem.clone()).collect();
         let (half, rest) = roots.split_at(45);
@@ -62,7 +63,7 @@ fn inv14_roots_of_one_name_are_counted_over_all_bundles() {
         ] {
             let (client, warnings) = warned(client).unwrap();
             assert_eq!(accepts(&client.config(), &last), accepted, "{how}, {count}");
-            assert_eq!(counted(&warnings), told, "{how}: {warnings:?}");
+            assert_eq!(counted(&warnings), reported, "{how}: {warnings:?}");
             let first = if how == "a value and a file" { &other } else { &one };
             for warning in &warnings {
                 assert_eq!((warning.layer(), warning.path()), (Layer::RootCa, Some(&**first)), "{warning}");
@@ -98,7 +99,7 @@ fn inv14_a_set_that_grows_is_counted_with_the_sets_that_are_served() {
     let (client, warnings) = warned(client).unwrap();
     assert_eq!(warnings, []);
     let mut events = client.events();
-    let mut told = || -> Vec<Warning> {
+    let mut reported = || -> Vec<Warning> {
         let warning = |event: &Event| match event {
             Event::Warning { warning } => Some(warning.clone()),
             _ => None,
@@ -109,15 +110,15 @@ fn inv14_a_set_that_grows_is_counted_with_the_sets_that_are_served() {
         fs::write(&other, bundle(&roots[from..])).unwrap();
         assert_eq!(client.reload_now(), Reload::Reloaded);
         assert_eq!(accepts(&client.config(), &last), accepted, "{from}");
-        assert_eq!(counted(&told()), wanted, "{from}");
+        assert_eq!(counted(&reported()), wanted, "{from}");
     }
     // What is served together stays as it is, so that another text of one bundle is no news.
     fs::write(&other, bundle(&roots[46..])).unwrap();
     assert_eq!(client.reload_now(), Reload::Reloaded);
-    assert_eq!(counted(&told()), [100]);
+    assert_eq!(counted(&reported()), [100]);
     fs::write(&one, format!("a comment\n{}", bundle(&roots[..45]))).unwrap();
     assert_eq!(client.reload_now(), Reload::Reloaded);
-    assert_eq!(told(), []);
+    assert_eq!(reported(), []);
 }
 
 /// A root with a server that it issued, and the outcome.
@@ -169,10 +170,10 @@ fn inv14_inv16_roots_given_as_values_are_evaluated_as_of_a_file() {
             assert!(accepts(&client.config(), server), "{name}: the roots beside it");
         }
         // The reasons are those of the file, word for word.
-        let told: Vec<_> = warnings.iter().map(|warning| warning.why().to_owned()).collect();
+        let reported: Vec<_> = warnings.iter().map(|warning| warning.why().to_owned()).collect();
         let wanted: Vec<_> =
             in_file.iter().map(|warning| format!("`root_store`: {}", warning.why())).collect();
-        assert_eq!(told, wanted, "{name}");
+        assert_eq!(reported, wanted, "{name}");
         assert!(warnings.iter().all(|warning| warning.layer() == Layer::RootCa && warning.path().is_none()));
         // They are reported once, and not at each reload.
         let mut events = client.events();
@@ -183,10 +184,10 @@ fn inv14_inv16_roots_given_as_values_are_evaluated_as_of_a_file() {
         fs::write(&path, &spare.ca.pem).unwrap();
         // Alone it is no store.
         match (here, warned(of_values(&[&root]))) {
-            (Accepted, Ok(_)) => assert_eq!(told.len(), 0, "{name}"),
-            (Warned(words), Ok(_)) => assert!(told[0].contains(words), "{name}: {told:?}"),
+            (Accepted, Ok(_)) => assert_eq!(reported.len(), 0, "{name}"),
+            (Warned(words), Ok(_)) => assert!(reported[0].contains(words), "{name}: {reported:?}"),
             (Ignored(words), Err(error)) => {
-                assert!(told[0].contains(words), "{name}: {told:?}");
+                assert!(reported[0].contains(words), "{name}: {reported:?}");
                 assert_eq!((error.layer(), error.path()), (Layer::RootCa, None), "{name}");
                 let why = "no CA of `root_store` can be used, so no server certificate would be accepted: CA 1 of 1 ";
                 assert!(error.why().starts_with(why) && error.why().contains(words), "{name}: {error}");

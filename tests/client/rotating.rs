@@ -8,7 +8,7 @@ use rustls::{ClientConfig, client::Resumption, version::TLS13};
 use rustls_reload::{ClientReloader, Reload};
 
 use crate::{
-    common::{Handshake, Volume, generations, sessions::KINDS, shake},
+    common::{Handshake, Volume, generations, handshake, sessions::KINDS},
     world::{bundle, client, files, renewed, server},
 };
 
@@ -27,31 +27,31 @@ fn inv09_rotating_config_shows_new_identity_rejects_removed_root() {
         let servers = [0, 1].map(|of: usize| server(&all[of].server, &[&all[0].ca], kind));
         let (mut volume, client, config) = world(&all, &bundle(&[&all[0]]));
         for _ in 0..2 {
-            let shaken = shake(&servers[0], &config).unwrap();
-            assert_eq!((shaken.client.as_ref(), shaken.resumed), (Some(&all[0].client.leaf), false));
+            let connection = handshake(&servers[0], &config).unwrap();
+            assert_eq!((connection.client.as_ref(), connection.resumed), (Some(&all[0].client.leaf), false));
         }
-        assert!(shake(&servers[1], &config).is_err(), "{kind:?}");
+        assert!(handshake(&servers[1], &config).is_err(), "{kind:?}");
         let next = renewed(&all[0].ca);
         volume.publish_in_one_tick(&files(&next, &bundle(&[&all[0], &all[1]])));
         assert_eq!(client.reload_now(), Reload::Reloaded);
         for server in &servers {
-            assert_eq!(shake(server, &config).unwrap().client.as_ref(), Some(&next.leaf), "{kind:?}");
+            assert_eq!(handshake(server, &config).unwrap().client.as_ref(), Some(&next.leaf), "{kind:?}");
         }
         volume.publish_in_one_tick(&files(&next, &bundle(&[&all[1]])));
         assert_eq!(client.reload_now(), Reload::Reloaded);
-        assert!(shake(&servers[0], &config).is_err(), "{kind:?}: a root that is gone");
-        let shaken = shake(&servers[1], &config).unwrap();
-        assert!(!shaken.resumed, "{kind:?}");
+        assert!(handshake(&servers[0], &config).is_err(), "{kind:?}: a root that is gone");
+        let connection = handshake(&servers[1], &config).unwrap();
+        assert!(!connection.resumed, "{kind:?}");
 
         // Breaks: INV-09. With resumption a session outlives the root that it was made under.
         let mut naive = ClientConfig::clone(&config);
         naive.resumption = Resumption::default();
         let naive = Arc::new(naive);
-        assert!(!shake(&servers[1], &naive).unwrap().resumed);
+        assert!(!handshake(&servers[1], &naive).unwrap().resumed);
         volume.publish_in_one_tick(&files(&next, &bundle(&[&all[0]])));
         assert_eq!(client.reload_now(), Reload::Reloaded);
-        assert!(shake(&servers[1], &naive).unwrap().resumed, "{kind:?}: the wrong design");
-        assert!(shake(&servers[1], &config).is_err(), "{kind:?}");
+        assert!(handshake(&servers[1], &naive).unwrap().resumed, "{kind:?}: the wrong design");
+        assert!(handshake(&servers[1], &config).is_err(), "{kind:?}");
     }
 }
 
@@ -70,8 +70,8 @@ fn inv09_handshake_over_a_publication_sees_one_set_of_roots() {
             // Here the server's certificate comes after the publication, so that the newer roots count.
             let ended = held.end();
             assert_eq!(ended.is_ok(), of == 1, "{kind:?}: {ended:?}");
-            if let Ok(shaken) = ended {
-                assert_eq!(shaken.client, Some(next.leaf));
+            if let Ok(connection) = ended {
+                assert_eq!(connection.client, Some(next.leaf));
             }
         }
     }
@@ -89,7 +89,7 @@ fn inv13_a_configuration_for_life_keeps_the_reloader_going() {
     volume.publish(&files(&next, &all[0].ca.pem));
     crate::common::published(&mut events);
     let server = server(&all[0].server, &[&all[0].ca], (&TLS13, false));
-    assert_eq!(shake(&server, &config).unwrap().client, Some(next.leaf));
+    assert_eq!(handshake(&server, &config).unwrap().client, Some(next.leaf));
     drop(config);
     crate::common::expect(&mut events, "stop", |event| {
         matches!(event, rustls_reload::Event::Stopped).then_some(())

@@ -22,7 +22,7 @@ use rustls::{
 use rustls_reload::{ClientReloader, Error, Layer, Reload};
 
 use crate::{
-    common::{Generation, Volume, generations, quick, sessions::KINDS, shake},
+    common::{Generation, Volume, generations, handshake, quick, sessions::KINDS},
     world::{bundle, client, files, server},
 };
 
@@ -65,15 +65,15 @@ fn inv02_settings_without_a_file_or_without_trust_are_rejected() {
         let good = server(&own.server, &[&own.ca], kind);
         let stranger = server(&other.server, &[], kind);
         for client in &accepting {
-            assert_eq!(shake(&good, &client.config()).unwrap().client.as_ref(), Some(&own.client.leaf));
-            assert!(shake(&stranger, &client.config()).is_err());
+            assert_eq!(handshake(&good, &client.config()).unwrap().client.as_ref(), Some(&own.client.leaf));
+            assert!(handshake(&stranger, &client.config()).is_err());
         }
     }
     accepting.clear();
     let nameless = ClientReloader::builder().roots(volume.path("ca.crt")).timing(quick()).load().unwrap();
     assert_eq!(nameless.current().value.leaf, None);
-    assert_eq!(shake(&server(&own.server, &[], KINDS[0]), &nameless.config()).unwrap().client, None);
-    assert!(shake(&server(&own.server, &[&own.ca], KINDS[0]), &nameless.config()).is_err());
+    assert_eq!(handshake(&server(&own.server, &[], KINDS[0]), &nameless.config()).unwrap().client, None);
+    assert!(handshake(&server(&own.server, &[&own.ca], KINDS[0]), &nameless.config()).is_err());
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn inv09_roots_of_no_file_are_never_reported_as_removed() {
     assert_eq!(crate::common::drain(&mut events).len(), 1, "the publication");
     assert_eq!(client.current().value.trust_epoch(), 1, "the same roots are trusted");
     for of in &all {
-        assert!(shake(&server(&of.server, &[], KINDS[2]), &client.config()).is_ok());
+        assert!(handshake(&server(&of.server, &[], KINDS[2]), &client.config()).is_ok());
     }
 }
 
@@ -99,8 +99,8 @@ fn inv02_name_that_the_server_lacks_is_rejected_as_by_rustls() {
     let volume = Volume::in_memory(&files(&own.client, &own.ca.pem));
     let client = client(&volume).load().unwrap();
     let server = server(&own.server, &[], KINDS[2]);
-    assert!(crate::common::shake_as(&server, &client.config(), "other.example").is_err());
-    assert!(crate::common::shake_as(&server, &client.config(), "localhost").is_ok());
+    assert!(crate::common::handshake_as(&server, &client.config(), "other.example").is_err());
+    assert!(crate::common::handshake_as(&server, &client.config(), "localhost").is_ok());
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn inv02_versions_and_alpn_are_those_of_the_builder() {
     let volume = Volume::in_memory(&files(&own.client, &own.ca.pem));
     let old = client(&volume).versions(&[&TLS12]).alpn(["h2"]).load().unwrap();
     assert_eq!(old.config().alpn_protocols, [b"h2".to_vec()]);
-    assert!(shake(&server(&own.server, &[], (&TLS12, false)), &old.config()).is_ok());
-    assert!(shake(&server(&own.server, &[], (&TLS13, false)), &old.config()).is_err());
+    assert!(handshake(&server(&own.server, &[], (&TLS12, false)), &old.config()).is_ok());
+    assert!(handshake(&server(&own.server, &[], (&TLS13, false)), &old.config()).is_err());
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn inv08_without_a_session_cache_no_session_resumes() {
     for kind in KINDS {
         let server = server(&own.server, &[&own.ca], kind);
         for _ in 0..2 {
-            assert!(!shake(&server, &client.config()).unwrap().resumed, "{kind:?}");
+            assert!(!handshake(&server, &client.config()).unwrap().resumed, "{kind:?}");
         }
     }
 }
@@ -149,8 +149,8 @@ fn inv02_a_closure_cannot_replace_identity_or_verifier() {
         .configure(move |config| config.dangerous().set_certificate_verifier(lax.clone()))
         .load()
         .unwrap();
-    assert!(shake(&server(&all[0].server, &[], KINDS[2]), &client.config()).is_ok());
-    assert!(shake(&server(&all[1].server, &[], KINDS[2]), &client.config()).is_err());
+    assert!(handshake(&server(&all[0].server, &[], KINDS[2]), &client.config()).is_ok());
+    assert!(handshake(&server(&all[1].server, &[], KINDS[2]), &client.config()).is_err());
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn inv02_a_configuration_that_cannot_connect_fails_its_rehearsal() {
     assert_eq!(rejected(nameless.configure(unusable).load()).layer(), Layer::Rehearsal);
 }
 
-/// Loads a key of the usual kind but does not tell to which certificate it belongs: only the rehearsal can.
+/// Loads a key of the usual kind but does not report to which certificate it belongs: only the rehearsal can.
 #[derive(Debug)]
 struct Reticent;
 
@@ -201,7 +201,7 @@ fn inv02_client_rehearsal_rejects_an_incomparable_foreign_key() {
     }
 }
 
-/// Counts the secrets that it is told.
+/// Counts the secrets that it receives.
 #[derive(Debug, Default)]
 struct Counter(AtomicUsize);
 
@@ -228,7 +228,7 @@ fn inv02_the_rehearsal_of_a_client_leaves_no_session_and_no_key_log() {
         |name: &'static str| rustls::client::ClientSessionStore::kx_hint(&*cache, &name.try_into().unwrap());
     assert_eq!((log.0.load(Ordering::SeqCst), hint("rehearsal.invalid")), (0, None));
     // A handshake leaves both, so that either could have been seen.
-    shake(&server(&own.server, &[], KINDS[2]), &client.config()).unwrap();
+    handshake(&server(&own.server, &[], KINDS[2]), &client.config()).unwrap();
     assert!(log.0.load(Ordering::SeqCst) > 0 && hint("localhost").is_some());
 }
 
@@ -274,8 +274,8 @@ fn inv02_chain_and_key_of_a_client_may_be_one_file() {
     fs::write(dir.path().join("ca.crt"), &own.ca.pem).unwrap();
     let builder = ClientReloader::builder().identity(&path, &path).roots(dir.path().join("ca.crt"));
     let client = builder.timing(quick()).load().unwrap();
-    let shaken = shake(&server(&own.server, &[&own.ca], KINDS[2]), &client.config()).unwrap();
-    assert_eq!(shaken.client, Some(own.client.leaf));
+    let connection = handshake(&server(&own.server, &[&own.ca], KINDS[2]), &client.config()).unwrap();
+    assert_eq!(connection.client, Some(own.client.leaf));
 }
 
 /// A verifier of the embedder's that says which CAs it knows, and which schemes it takes.
@@ -348,7 +348,7 @@ fn inv02_unreadable_client_hello_is_rejected_with_an_identity() {
     let error = rejected(particular(&own, &[]));
     assert_eq!(error.layer(), Layer::Rehearsal, "{error}");
     let client = particular(&own, &[SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
-    assert!(shake(&server(&own.server, &[&own.ca], KINDS[2]), &client.config()).is_ok());
+    assert!(handshake(&server(&own.server, &[&own.ca], KINDS[2]), &client.config()).is_ok());
 }
 
 #[test]

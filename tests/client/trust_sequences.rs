@@ -9,7 +9,7 @@ use rustls_reload::{ClientReloader, Reload};
 use rustls_reload_testkit::Pair;
 
 use crate::{
-    common::{self, Generation, Volume, generations, sessions::Kind, shake},
+    common::{self, Generation, Volume, generations, handshake, sessions::Kind},
     trust_table::{removed, resumes, worlds},
     world::{bundle, client, files, renewed, server},
 };
@@ -79,7 +79,7 @@ impl<'a> World<'a> {
         match change {
             Change::Roots(new) => self.served.0 = new,
             Change::Identity(new) => self.served.1 = new,
-            Change::Broken => return self.spoil(),
+            Change::Broken => return self.publish_invalid(),
         }
         let ((roots, identity), stock) = (self.served, self.stock);
         let answer = self.publish(&stock.identities[identity], roots, was);
@@ -88,7 +88,7 @@ impl<'a> World<'a> {
 
     /// Publishes other roots with a key that does not belong to the identity. Roots in a file set
     /// of their own are served all the same.
-    fn spoil(&mut self) {
+    fn publish_invalid(&mut self) {
         let (was, (roots, identity)) = (self.served, self.served);
         let key = self.stock.identities[1 - identity].key.clone();
         let mixed = Pair { key, ..self.stock.identities[identity].clone() };
@@ -115,15 +115,15 @@ impl<'a> World<'a> {
     /// Connects; returns 0 for a session that resumes, 1 for a handshake in full, 2 for a server that is rejected.
     fn connect(&mut self) -> usize {
         let (roots, identity) = self.served;
-        let Ok(shaken) = shake(&self.server, &self.client.config()) else {
+        let Ok(connection) = handshake(&self.server, &self.client.config()) else {
             assert_eq!(roots, 1, "the server's root is served");
             return 2;
         };
         assert_ne!(roots, 1, "the server's root is not served");
-        assert_eq!(shaken.client.as_ref(), Some(&self.stock.identities[identity].leaf));
-        assert_eq!(shaken.resumed, self.session == self.epoch, "{} in {}", self.session, self.epoch);
+        assert_eq!(connection.client.as_ref(), Some(&self.stock.identities[identity].leaf));
+        assert_eq!(connection.resumed, self.session == self.epoch, "{} in {}", self.session, self.epoch);
         self.session = self.epoch;
-        usize::from(!shaken.resumed)
+        usize::from(!connection.resumed)
     }
 }
 

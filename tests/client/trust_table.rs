@@ -22,9 +22,8 @@ use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use crate::{
     common::{
-        self, Generation, Shaken, Volume, generations,
+        self, CompletedHandshake, Generation, Volume, generations, handshake,
         sessions::{KINDS, Kind},
-        shake,
     },
     world::{bundle, client, files, renewed, server},
 };
@@ -91,20 +90,20 @@ pub fn worlds() -> [(Kind, bool); 8] {
 }
 
 /// Handshakes until a session resumes, so that there is one.
-pub fn resumes(server: &Arc<ServerConfig>, client: &ClientReloader) -> Shaken {
-    assert!(!shake(server, &client.config()).unwrap().resumed);
-    let shaken = shake(server, &client.config()).unwrap();
-    assert!(shaken.resumed);
-    shaken
+pub fn resumes(server: &Arc<ServerConfig>, client: &ClientReloader) -> CompletedHandshake {
+    assert!(!handshake(server, &client.config()).unwrap().resumed);
+    let connection = handshake(server, &client.config()).unwrap();
+    assert!(connection.resumed);
+    connection
 }
 
 /// Returns the roots that were reported as removed since the last call; each report holds one at least.
 pub fn removed(events: &mut rustls_reload::Events<rustls_reload::ClientTls>) -> Vec<RemovedTrust> {
-    let told = common::drain(events).into_iter().filter_map(|event| match &*event {
+    let reported = common::drain(events).into_iter().filter_map(|event| match &*event {
         Event::TrustReduced { lost, .. } => Some(lost.clone()),
         _ => None,
     });
-    told.inspect(|lost| assert!(!lost.is_empty())).flatten().collect()
+    reported.inspect(|lost| assert!(!lost.is_empty())).flatten().collect()
 }
 
 const MANUAL: &str = include_str!("../../src/manual/clients.md");
@@ -136,9 +135,13 @@ fn inv09_each_row_of_the_table_of_client_trust_is_what_happens() {
             volume.publish_in_one_tick(&files(&row.identity[1], &row.roots[1]));
             assert_eq!(client.reload_now(), Reload::Reloaded, "{what}");
 
-            let shaken = shake(&server, &client.config()).unwrap();
-            assert_eq!(shaken.resumed, row.sessions_go_on, "{what}");
-            assert_eq!(shaken.client.as_ref(), Some(&row.identity[1].leaf), "{what}: what the server sees");
+            let connection = handshake(&server, &client.config()).unwrap();
+            assert_eq!(connection.resumed, row.sessions_go_on, "{what}");
+            assert_eq!(
+                connection.client.as_ref(),
+                Some(&row.identity[1].leaf),
+                "{what}: what the server sees"
+            );
             let epochs = u64::from(!row.sessions_go_on);
             assert_eq!(client.current().value.trust_epoch(), before.value.trust_epoch() + epochs, "{what}");
 
@@ -153,7 +156,7 @@ fn inv09_each_row_of_the_table_of_client_trust_is_what_happens() {
             // The earlier state returns: a session of it does not, whatever the row.
             volume.publish_in_one_tick(&files(&row.identity[0], &row.roots[0]));
             assert_eq!(client.reload_now(), Reload::Reloaded, "{what}");
-            let returned = shake(&server, &client.config()).unwrap();
+            let returned = handshake(&server, &client.config()).unwrap();
             assert_eq!(returned.resumed, row.sessions_go_on, "{what}, and back");
         }
     }
@@ -222,7 +225,7 @@ fn inv09_session_of_a_server_with_a_removed_root_is_rejected() {
         resumes(&server, &client);
         volume.publish_in_one_tick(&files(identity, &bundle(&[&all[1]])));
         assert_eq!(client.reload_now(), Reload::Reloaded);
-        let error = shake(&server, &client.config()).unwrap_err();
+        let error = handshake(&server, &client.config()).unwrap_err();
         assert!(matches!(error, TlsError::InvalidCertificate(_)), "{kind:?}: {error}");
 
         // Breaks: INV-09. The same by one configuration for life with rustls's storage.
@@ -231,9 +234,9 @@ fn inv09_session_of_a_server_with_a_removed_root_is_rejected() {
         naive.resumption = rustls::client::Resumption::default();
         naive.dangerous().set_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>);
         let naive = Arc::new(naive);
-        assert!(!shake(&server, &naive).unwrap().resumed);
+        assert!(!handshake(&server, &naive).unwrap().resumed);
         *verifier.0.lock().unwrap() = web_pki(&all[1]);
-        assert!(shake(&server, &naive).unwrap().resumed, "{kind:?}: the wrong design accepts the server");
+        assert!(handshake(&server, &naive).unwrap().resumed, "{kind:?}: the wrong design accepts the server");
     }
 }
 
@@ -250,7 +253,7 @@ fn inv09_a_handshake_under_way_leaves_no_session_to_the_next_epoch() {
         assert_eq!(client.reload_now(), Reload::Reloaded);
         // It ends under the roots that it began with.
         held.end().unwrap();
-        assert!(shake(&server, &client.config()).is_err(), "{kind:?}");
+        assert!(handshake(&server, &client.config()).is_err(), "{kind:?}");
     }
 }
 

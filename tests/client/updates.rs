@@ -12,8 +12,8 @@ use rustls_reload_testkit::{PrivateKey, Subject};
 
 use crate::{
     common::{
-        self, DEADLINE, Generation, Spoil, Volume, Wall, by_events_only, drain, expect, generations,
-        published, quick, refused, sessions::KINDS, shake, spoils, started,
+        self, DEADLINE, Generation, InvalidUpdate, Volume, Wall, by_events_only, drain, expect, generations,
+        handshake, invalid_updates, published, quick, refused, sessions::KINDS, started,
     },
     world::{bundle, client, files, renewed, server},
 };
@@ -32,9 +32,13 @@ fn inv01_inv04_server_sees_a_renewed_identity_on_the_next_connect() {
             let next = renewed(&own.ca);
             volume.publish(&files(&next, &own.ca.pem));
             assert_eq!(published(&mut events), round + 2);
-            let shaken = shake(&server, &client.config()).unwrap();
-            assert_eq!((shaken.client.as_ref(), shaken.resumed), (Some(&next.leaf), false), "{kind:?}");
-            assert!(shake(&server, &client.config()).unwrap().resumed, "{kind:?}");
+            let connection = handshake(&server, &client.config()).unwrap();
+            assert_eq!(
+                (connection.client.as_ref(), connection.resumed),
+                (Some(&next.leaf), false),
+                "{kind:?}"
+            );
+            assert!(handshake(&server, &client.config()).unwrap().resumed, "{kind:?}");
         }
     }
 }
@@ -45,7 +49,7 @@ fn inv05_server_is_accepted_once_its_root_comes_and_never_without() {
     for kind in KINDS {
         let servers: Vec<_> = all.iter().map(|of| server(&of.server, &[&all[0].ca], kind)).collect();
         let accepted = |client: &ClientReloader| -> Vec<bool> {
-            servers.iter().map(|server| shake(server, &client.config()).is_ok()).collect()
+            servers.iter().map(|server| handshake(server, &client.config()).is_ok()).collect()
         };
         let mut volume = Volume::new(&files(&all[0].client, &bundle(&[&all[0]])));
         let client = client(&volume).start().unwrap();
@@ -82,7 +86,7 @@ fn inv05_files_rewritten_in_place_are_served_once_they_settle() {
     write(&all[1]);
     assert_eq!(published(&mut events), 2);
     let server = server(&all[1].server, &[&all[1].ca], KINDS[2]);
-    assert_eq!(shake(&server, &client.config()).unwrap().client, Some(all[1].client.leaf.clone()));
+    assert_eq!(handshake(&server, &client.config()).unwrap().client, Some(all[1].client.leaf.clone()));
     assert!(drain(&mut events).iter().all(|event| matches!(**event, Event::TrustReduced { .. })));
 }
 
@@ -106,7 +110,7 @@ fn inv01_bundle_without_its_end_waits_and_reduces_no_trust() {
     assert_eq!(published(&mut events), 2);
     assert_eq!(drain(&mut events), []);
     for of in &all {
-        shake(&server(&of.server, &[], KINDS[2]), &client.config()).unwrap();
+        handshake(&server(&of.server, &[], KINDS[2]), &client.config()).unwrap();
     }
 }
 
@@ -115,23 +119,23 @@ fn inv01_bundle_without_its_end_waits_and_reduces_no_trust() {
 fn inv03_broken_update_of_a_client_is_reported_once() {
     let first = Generation::new(0);
     let mut volume = Volume::new(&files(&first.client, &first.ca.pem));
-    // Each event is reported once, however many manual reloads look at the same files.
+    // Each event is reported once, however many manual reloads read the same files.
     let timing = Timing { poll: Duration::from_secs(3600), ..quick() };
     let client = client(&volume).timing(timing).load().unwrap();
     let mut events = client.events();
     client.start().unwrap();
     started(&mut events);
-    for (i, Spoil { what, layer, blamed, spoil }) in spoils().into_iter().enumerate() {
+    for (i, InvalidUpdate { what, layer, blamed, invalidate }) in invalid_updates().into_iter().enumerate() {
         let layer = if layer == Layer::ClientCa { Layer::RootCa } else { layer };
         let what = format!("{what}: {blamed:?}");
         let (config, served) = (client.config(), client.current());
         let next = Generation::new(2 * i + 1);
-        volume.publish_spoilt(&files(&next.client, &next.ca.pem), |payload| spoil(payload));
+        volume.publish_invalid(&files(&next.client, &next.ca.pem), |payload| invalidate(payload));
         let error = refused(&mut events);
         assert_eq!(error.layer(), layer, "{what}: {error}");
         assert_eq!(error.path(), blamed.map(|name| volume.path(name)).as_deref(), "{what}: {error}");
         assert_eq!(client.reload_now(), Reload::Refused(error.clone()), "{what}");
-        assert_eq!(drain(&mut events), [], "{what}: told again");
+        assert_eq!(drain(&mut events), [], "{what}: reported again");
         assert!(Arc::ptr_eq(&config, &client.config()), "{what}");
         assert!(Arc::ptr_eq(&served, &client.current()), "{what}");
         // And then a good update.
@@ -142,7 +146,7 @@ fn inv03_broken_update_of_a_client_is_reported_once() {
             matches!(event, Event::TrustReduced { .. }).then_some(())
         });
         let server = server(&next.server, &[&next.ca], KINDS[i % KINDS.len()]);
-        assert_eq!(shake(&server, &client.config()).unwrap().client, Some(next.client.leaf), "{what}");
+        assert_eq!(handshake(&server, &client.config()).unwrap().client, Some(next.client.leaf), "{what}");
     }
 }
 
@@ -203,14 +207,14 @@ fn inv03_broken_roots_of_another_directory_keep_no_identity_back() {
     let Reload::Refused(error) = client.reload_now() else { panic!("the roots are broken") };
     assert_eq!((error.layer(), error.path()), (Layer::Pem, Some(roots.as_path())));
     let server = server(&all[0].server, &[&all[0].ca], KINDS[2]);
-    assert_eq!(shake(&server, &client.config()).unwrap().client, Some(next.leaf));
+    assert_eq!(handshake(&server, &client.config()).unwrap().client, Some(next.leaf));
     // And the other way round.
     fs::write(&key, "nothing").unwrap();
     fs::write(&roots, bundle(&[&all[0], &all[1]])).unwrap();
     let Reload::Refused(error) = client.reload_now() else { panic!("the key is broken") };
     assert_eq!((error.layer(), error.path()), (Layer::Pem, Some(key.as_path())));
     let other = crate::world::server(&all[1].server, &[&all[0].ca], KINDS[2]);
-    assert!(shake(&other, &client.config()).is_ok());
+    assert!(handshake(&other, &client.config()).is_ok());
 }
 
 #[test]
@@ -234,15 +238,15 @@ fn inv01_roots_beside_the_identity_are_of_its_set_unless_separate() {
 fn inv11_end_of_an_identity_is_reported_with_its_file() {
     let own = Generation::new(0);
     let volume = Volume::in_memory(&files(&own.client, &own.ca.pem));
-    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let keep = Arc::clone(&told);
+    let reported = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keep = Arc::clone(&reported);
     let _client = client(&volume)
         .expiry_warnings([Duration::from_secs(30 * 86_400)])
         .on_event(move |event| keep.lock().unwrap().push(event.to_string()))
         .load()
         .unwrap();
-    let told = told.lock().unwrap();
-    let [line] = told.as_slice() else { panic!("{told:?}") };
+    let reported = reported.lock().unwrap();
+    let [line] = reported.as_slice() else { panic!("{reported:?}") };
     assert!(line.starts_with("CONFIG:CERT_EXPIRING"), "{line}");
     assert!(line.contains(&volume.path("tls.crt").display().to_string()), "{line}");
 }
@@ -254,13 +258,13 @@ fn inv08_the_same_bytes_publish_nothing_and_sessions_go_on() {
         let server = server(&own.server, &[&own.ca], kind);
         let mut volume = Volume::in_memory(&files(&own.client, &own.ca.pem));
         let client = client(&volume).load().unwrap();
-        shake(&server, &client.config()).unwrap();
+        handshake(&server, &client.config()).unwrap();
         for _ in 0..3 {
             let served = client.current();
             common::Volume::publish_in_one_tick(&mut volume, &files(&own.client, &own.ca.pem));
             assert_eq!(client.reload_now(), Reload::Unchanged);
             assert!(Arc::ptr_eq(&served, &client.current()));
-            assert!(shake(&server, &client.config()).unwrap().resumed, "{kind:?}");
+            assert!(handshake(&server, &client.config()).unwrap().resumed, "{kind:?}");
         }
     }
 }
@@ -275,10 +279,10 @@ fn inv05_roots_do_not_wait_for_the_date_of_a_served_identity() {
     let mut volume = Volume::in_memory(&files(&early, &bundle(&[&all[0], &all[1]])));
     let client = client(&volume).load().unwrap();
     let server = server(&all[0].server, &[], KINDS[2]);
-    assert!(shake(&server, &client.config()).is_ok());
+    assert!(handshake(&server, &client.config()).is_ok());
     volume.publish(&files(&early, &bundle(&[&all[1]])));
     assert_eq!(client.reload_now(), Reload::Reloaded);
-    assert!(shake(&server, &client.config()).is_err());
+    assert!(handshake(&server, &client.config()).is_err());
     // Another identity that is early is waited for, as ever.
     let next = all[0].ca.issue(&subject, &PrivateKey::p256());
     volume.publish(&files(&next, &bundle(&[&all[1]])));
@@ -301,7 +305,7 @@ fn inv16_an_identity_that_servers_reject_is_warned_of() {
         .load()
         .unwrap();
     let accepts = |client: &ClientReloader| {
-        KINDS.map(|kind| shake(&server(&own.server, &[&own.ca], kind), &client.config()).is_ok())
+        KINDS.map(|kind| handshake(&server(&own.server, &[&own.ca], kind), &client.config()).is_ok())
     };
     assert_eq!(accepts(&client), [true; 4]);
     assert!(warned.lock().unwrap().is_empty());
@@ -334,6 +338,6 @@ fn the_root_stores_of_several_calls_add_up() {
         .load()
         .unwrap();
     for of in &all {
-        assert!(shake(&server(&of.server, &[], KINDS[2]), &client.config()).is_ok());
+        assert!(handshake(&server(&of.server, &[], KINDS[2]), &client.config()).is_ok());
     }
 }

@@ -3,19 +3,19 @@
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
 
 pub mod armor;
+mod handshake;
 pub mod held;
+pub mod invalid_update;
 pub mod platform;
 pub mod sessions;
-mod shake;
-pub mod spoil;
 mod trace;
 mod wall;
 
-pub use shake::{
-    Handshake, Shaken, at_time, certified, client, client_of, client_of_any, client_showing, client_with,
-    presented_by, shake, shake_as,
+pub use handshake::{
+    CompletedHandshake, Handshake, at_time, certified, client, client_of, client_of_any, client_showing,
+    client_with, handshake, handshake_as, presented_by,
 };
-pub use spoil::{Spoil, crl_spoils, spoils};
+pub use invalid_update::{InvalidUpdate, invalid_crl_updates, invalid_updates};
 pub use trace::leaves_no_trace;
 pub use wall::Wall;
 
@@ -152,12 +152,12 @@ impl Volume {
 
     /// Publishes an update. Returns the time of the rename of `..data`.
     pub fn publish(&mut self, files: &[NamedFile<'_>]) -> Instant {
-        self.publish_spoilt(files, |_| {})
+        self.publish_invalid(files, |_| {})
     }
 
-    /// Publishes an update whose new directory `spoil` changes before it is moved into place.
-    pub fn publish_spoilt(&mut self, files: &[NamedFile<'_>], spoil: impl FnOnce(&Path)) -> Instant {
-        let (payload, old) = self.prepare(files, spoil);
+    /// Publishes an update whose new directory `invalidate` changes before it is moved into place.
+    pub fn publish_invalid(&mut self, files: &[NamedFile<'_>], invalidate: impl FnOnce(&Path)) -> Instant {
+        let (payload, old) = self.prepare(files, invalidate);
         wait_for_tick(&payload);
         self.commit(&old)
     }
@@ -175,11 +175,11 @@ impl Volume {
     }
 
     /// Takes the steps before the rename. Returns the new payload directory and the old stamp.
-    fn prepare(&mut self, files: &[NamedFile<'_>], spoil: impl FnOnce(&Path)) -> (PathBuf, String) {
+    fn prepare(&mut self, files: &[NamedFile<'_>], invalidate: impl FnOnce(&Path)) -> (PathBuf, String) {
         let old = self.stamp();
         self.updates += 1;
         let payload = platform::prepare(self.root.path(), &old, &self.stamp(), files);
-        spoil(&payload);
+        invalidate(&payload);
         (payload, old)
     }
 
@@ -235,13 +235,13 @@ pub fn expect<T: Send + Sync + 'static, R>(
 ) -> R {
     let deadline = Instant::now() + DEADLINE;
     let mut seen = Vec::new();
-    while let Some(told) = events.next_within(deadline.saturating_duration_since(Instant::now())) {
-        if let Some(picked) = pick(&told.event) {
+    while let Some(reported) = events.next_within(deadline.saturating_duration_since(Instant::now())) {
+        if let Some(picked) = pick(&reported.event) {
             return picked;
         }
-        seen.push(told.event);
+        seen.push(reported.event);
     }
-    panic!("no {what} within {DEADLINE:?}; told: {seen:#?}");
+    panic!("no {what} within {DEADLINE:?}; reported: {seen:#?}");
 }
 
 /// Waits until the worker has started: it watches the files and has taken a snapshot.
@@ -267,7 +267,7 @@ pub fn refused<T: Send + Sync + 'static>(events: &mut Events<T>) -> rustls_reloa
 
 /// Returns every event reported so far.
 pub fn drain<T: Send + Sync + 'static>(events: &mut Events<T>) -> Vec<Arc<Event>> {
-    std::iter::from_fn(|| events.try_next()).map(|told| told.event).collect()
+    std::iter::from_fn(|| events.try_next()).map(|reported| reported.event).collect()
 }
 
 /// Waits until handshakes get this leaf. Returns the generation that serves it.
@@ -300,9 +300,9 @@ pub fn presented(reloader: &ServerReloader) -> Vec<CertificateDer<'static>> {
 
 /// Returns the result of `call`, made on a thread of its own, so that a hang is a failure.
 pub fn in_time<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
-    let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || drop(tell.send(call())));
-    told.recv_timeout(DEADLINE).unwrap()
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || drop(sender.send(call())));
+    receiver.recv_timeout(DEADLINE).unwrap()
 }
 
 /// Runs each job on a thread of its own, for jobs that wait more than they compute. Returns the

@@ -16,7 +16,7 @@ use tracing::{
 
 /// The records of one logging facade.
 pub struct Channel {
-    heard: AtomicU64,
+    count: AtomicU64,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -27,12 +27,12 @@ pub static TRACING: Channel = Channel::new();
 
 impl Channel {
     const fn new() -> Self {
-        Self { heard: AtomicU64::new(0), warnings: Mutex::new(Vec::new()) }
+        Self { count: AtomicU64::new(0), warnings: Mutex::new(Vec::new()) }
     }
 
     /// Returns the number of records of all levels.
-    pub fn heard(&self) -> u64 {
-        self.heard.load(Ordering::SeqCst)
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
     }
 
     /// Returns the records at WARN or above that contain this text.
@@ -42,7 +42,7 @@ impl Channel {
     }
 
     fn add(&self, warning: Option<String>) {
-        self.heard.fetch_add(1, Ordering::SeqCst);
+        self.count.fetch_add(1, Ordering::SeqCst);
         // Most records are no warnings, and notify emits thousands of them.
         if let Some(warning) = warning {
             self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);

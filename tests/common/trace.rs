@@ -45,7 +45,7 @@ pub fn leaves_no_trace(
     }
     let logged = log.0.load(Ordering::SeqCst);
     if logged > 0 {
-        return Err(format!("INV-02: the rehearsal told the key log {logged} secrets"));
+        return Err(format!("INV-02: the rehearsal logged {logged} secrets"));
     }
     // Shows that the storage was full and would have evicted a session.
     storage.put(b"one more".to_vec(), Vec::new());

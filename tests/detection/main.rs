@@ -35,7 +35,7 @@ use rustls_reload::Timing;
 use rustls_reload_harness::settings;
 use scenarios::Scenario;
 use simulated::Simulated;
-use world::{Told, World};
+use world::{Reported, World};
 
 /// The number of scenarios that run now, and whether one of them runs alone.
 static MACHINE: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
@@ -111,7 +111,7 @@ fn say(line: &str) {
 /// The results of a scenario in one world.
 struct Outcome {
     published: u64,
-    told: Vec<Told>,
+    reported: Vec<Reported>,
     took: BTreeMap<Pace, Vec<Duration>>,
     tied: Vec<Duration>,
 }
@@ -129,12 +129,13 @@ fn played(mut run: Run<'_>, scenario: &Scenario) -> Result<Outcome, ()> {
         return Err(());
     }
     assert!(world.serves(set), "{}: {set:?} is not served in the end", scenario.name);
-    let told = world.told();
-    assert_eq!(told, expected, "{}: told, and expected to be told", scenario.name);
-    let publications = told.iter().filter(|told| matches!(told, Told::Published { .. })).count() as u64;
-    assert_eq!(world.published(), publications, "{}: each publication is told", scenario.name);
+    let reported = world.reported();
+    assert_eq!(reported, expected, "{}: reported, and expected to be reported", scenario.name);
+    let publications =
+        reported.iter().filter(|reported| matches!(reported, Reported::Published { .. })).count() as u64;
+    assert_eq!(world.published(), publications, "{}: each publication is reported", scenario.name);
     took.retain(|_, took| !took.is_empty());
-    Ok(Outcome { published: publications, told, took, tied })
+    Ok(Outcome { published: publications, reported, took, tied })
 }
 
 fn median(took: &[Duration]) -> Duration {
@@ -164,7 +165,7 @@ fn check_real(scenario: &Scenario, scale: u32, outcome: &Outcome) -> Result<Stri
         line += &format!("; {pace:?}: median {median:.1?}, worst {worst:.1?} of {}", took.len());
         // On a noisy machine the worst value is only printed, and the bound applies to the median.
         let work = match pace {
-            // Wine passes every call through one process, so this bound only tells an event from a
+            // Wine passes every call through one process, so this bound only distinguishes an event from a
             // missed one.
             _ if cfg!(windows) => 5_000,
             Pace::Commit => 10,
@@ -236,7 +237,7 @@ fn holds(scenario: Scenario) {
     let simulation = format!("simulated: {} published{times}", simulated.published);
     say(&format!("detection {number:02} {name}: {published} published{real_times} | {simulation}"));
     assert_eq!(published, simulated.published, "{name}: the worlds disagree");
-    assert_eq!(real.told, simulated.told, "{name}: the worlds disagree");
+    assert_eq!(real.reported, simulated.reported, "{name}: the worlds disagree");
 }
 
 /// Runs several scenarios at the same time, where they need not run alone.

@@ -21,11 +21,11 @@ use rustls_reload::{
 use rustls_reload_testkit::{Authority, Op, PrivateKey, Subject, wait_for_tick};
 
 use super::{
-    common::{DEADLINE, platform::changed, shake},
+    common::{DEADLINE, handshake, platform::changed},
     records::{LOG, TRACING, listen},
     scenarios::Scenario,
     watcher::Fate,
-    world::{Files, Set, Told, World, made},
+    world::{Files, Reported, Set, World, made},
 };
 
 pub struct Real {
@@ -33,7 +33,7 @@ pub struct Real {
     /// The paths as the server gets them.
     given: Vec<PathBuf>,
     timing: Timing,
-    forge: Forge,
+    cache: CertCache,
     began: Instant,
     fate: Fate,
     neighbour: Option<Neighbour>,
@@ -41,7 +41,7 @@ pub struct Real {
     /// Whether the server reads through the port without directory handles.
     by_path: bool,
     server: Option<(Reloader<ServerTls>, Events<ServerTls>)>,
-    told: Vec<Told>,
+    reported: Vec<Reported>,
     published: u64,
     /// The last field, so that it is dropped last.
     _dir: Option<tempfile::TempDir>,
@@ -71,14 +71,14 @@ impl Real {
             root,
             given,
             timing,
-            forge: Forge::new(),
+            cache: CertCache::new(),
             began: Instant::now(),
             fate: Fate::new(Box::new(native_watcher)),
             neighbour: None,
             disturbed: 0,
             by_path: false,
             server: None,
-            told: Vec::new(),
+            reported: Vec::new(),
             published: 0,
             _dir: None,
         };
@@ -94,7 +94,7 @@ impl Real {
     fn listen(&mut self) {
         if let Some((_, events)) = &mut self.server {
             let events = std::iter::from_fn(|| events.try_next());
-            self.told.extend(events.map(|told| Told::from(&*told.event)));
+            self.reported.extend(events.map(|reported| Reported::from(&*reported.event)));
         }
     }
 }
@@ -122,7 +122,7 @@ impl World for Real {
     }
 
     fn files(&mut self, set: Set) -> Files {
-        self.forge.files(set)
+        self.cache.files(set)
     }
 
     fn now(&self) -> Duration {
@@ -183,7 +183,7 @@ impl World for Real {
         self.server().start().unwrap();
         // A change before the start is reported is found by the start's own snapshot, without an
         // event.
-        self.wait_told(&Told::Started);
+        self.wait_reported(&Reported::Started);
     }
 
     fn reload(&mut self) -> Reload {
@@ -192,33 +192,33 @@ impl World for Real {
 
     fn serves(&mut self, set: Set) -> bool {
         let served = self.server().current();
-        self.forge.is_served(&served.value.config, set)
+        self.cache.is_served(&served.value.config, set)
     }
 
     fn wait_served(&mut self, set: Set) {
         let deadline = Instant::now() + DEADLINE;
         let server = &self.server.as_ref().expect("a first load").0;
         let mut current = server.current();
-        while !self.forge.is_served(&current.value.config, set) {
+        while !self.cache.is_served(&current.value.config, set) {
             let left = deadline.saturating_duration_since(Instant::now());
             let next = server.wait_published(current.generation, left);
             current = next.unwrap_or_else(|| panic!("{set:?} is not served: {:#?}", server.status()));
         }
     }
 
-    fn wait_told(&mut self, told: &Told) {
+    fn wait_reported(&mut self, reported: &Reported) {
         let deadline = Instant::now() + DEADLINE;
-        let from = self.told.len();
+        let from = self.reported.len();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let (_, events) = self.server.as_mut().expect("a first load");
             let Some(next) = events.next_within(left) else { break };
-            self.told.push(Told::from(&*next.event));
-            if self.told.last() == Some(told) {
+            self.reported.push(Reported::from(&*next.event));
+            if self.reported.last() == Some(reported) {
                 return;
             }
         }
-        panic!("not told: {told:?}, but {:?}", &self.told[from..]);
+        panic!("not reported: {reported:?}, but {:?}", &self.reported[from..]);
     }
 
     fn idle(&mut self, time: Duration) -> bool {
@@ -230,18 +230,21 @@ impl World for Real {
         self.server().status()
     }
 
-    fn told(&mut self) -> Vec<Told> {
+    fn reported(&mut self) -> Vec<Reported> {
         self.listen();
         // A warning is logged only where a set is refused or a watch fails, and never through
         // `log`.
-        assert!(TRACING.heard() > 0, "each start is an event");
+        assert!(TRACING.count() > 0, "each start is an event");
         assert_eq!(LOG.warnings(""), [""; 0]);
-        if self.told.iter().all(|told| {
-            matches!(told, Told::Started | Told::Published { recovered: false } | Told::TrustReduced)
+        if self.reported.iter().all(|reported| {
+            matches!(
+                reported,
+                Reported::Started | Reported::Published { recovered: false } | Reported::TrustReduced
+            )
         }) {
             assert_eq!(TRACING.warnings(self.root.to_str().unwrap()), [""; 0]);
         }
-        self.told.iter().filter(|told| **told != Told::TrustReduced).cloned().collect()
+        self.reported.iter().filter(|reported| **reported != Reported::TrustReduced).cloned().collect()
     }
 
     fn published(&self) -> u64 {
@@ -281,7 +284,7 @@ impl Drop for Neighbour {
 }
 
 /// Makes each certificate once.
-struct Forge {
+struct CertCache {
     root: Authority,
     issuer: Authority,
     keys: HashMap<u32, PrivateKey>,
@@ -298,7 +301,7 @@ struct Trust {
     client: Arc<ClientConfig>,
 }
 
-impl Forge {
+impl CertCache {
     fn new() -> Self {
         let root = Authority::root("root");
         let issuer = root.intermediate("issuer");
@@ -362,6 +365,6 @@ impl Forge {
         // handshake.
         let mut client = ClientConfig::clone(&self.trust(set.ca).client);
         client.resumption = rustls::client::Resumption::disabled();
-        shake(config, &Arc::new(client)).is_ok_and(|shaken| shaken.chain == wanted)
+        handshake(config, &Arc::new(client)).is_ok_and(|connection| connection.chain == wanted)
     }
 }

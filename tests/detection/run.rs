@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rustls_reload::Layer;
 use rustls_reload_testkit::Op;
 
-use super::world::{Files, Set, Told, World};
+use super::world::{Files, Reported, Set, World};
 
 /// The time within which a complete set has to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ pub struct Run<'a> {
     pub settle: Duration,
     /// Whether the server holds directories open. Otherwise every change has to settle.
     pub handles: bool,
-    pub expected: Vec<Told>,
+    pub expected: Vec<Reported>,
     pub took: BTreeMap<Pace, Vec<Duration>>,
     /// The times of the commits that the clock of the file system cannot distinguish from the last
     /// write before them.
@@ -82,7 +82,7 @@ impl<'a> Run<'a> {
     pub fn start(&mut self) {
         self.world.load();
         self.world.start();
-        self.expected.push(Told::Started);
+        self.expected.push(Reported::Started);
     }
 
     /// Returns the next set, in which every part is new.
@@ -155,22 +155,23 @@ impl<'a> Run<'a> {
         }
         self.took.entry(pace).or_default().push(took);
         self.set = set;
-        self.expected.push(Told::Published { recovered: std::mem::take(&mut self.troubled) });
+        self.expected.push(Reported::Published { recovered: std::mem::take(&mut self.troubled) });
         took
     }
 
     /// Waits until the refusal of the files on disk is reported. The served set stays.
     pub fn refused(&mut self, layer: Layer) {
-        self.told(Told::Refused(layer));
+        self.reported(Reported::Refused(layer));
         self.troubled = true;
-        let published = self.expected.iter().filter(|told| matches!(told, Told::Published { .. })).count();
+        let published =
+            self.expected.iter().filter(|reported| matches!(reported, Reported::Published { .. })).count();
         assert_eq!(self.world.published(), published as u64, "published while nothing was to be");
         assert!(self.world.serves(self.set), "{:?} is not served any more", self.set);
     }
 
-    pub fn told(&mut self, told: Told) {
-        self.world.wait_told(&told);
-        self.expected.push(told);
+    pub fn reported(&mut self, reported: Reported) {
+        self.world.wait_reported(&reported);
+        self.expected.push(reported);
     }
 }
 

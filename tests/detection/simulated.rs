@@ -13,7 +13,7 @@ use super::{
     common::DEADLINE,
     scenarios::Scenario,
     watcher::Fate,
-    world::{Files, Set, Told, World, made},
+    world::{Files, Reported, Set, World, made},
 };
 
 pub struct Simulated {
@@ -22,7 +22,7 @@ pub struct Simulated {
     tick: Duration,
     fate: Fate,
     events: Option<Events<Value>>,
-    told: Vec<Told>,
+    reported: Vec<Reported>,
     published: u64,
     disturbed: u64,
 }
@@ -48,7 +48,7 @@ impl Simulated {
             tick: scenario.tick,
             fate,
             events: None,
-            told: Vec::new(),
+            reported: Vec::new(),
             published: 0,
             disturbed: 0,
         }
@@ -56,7 +56,7 @@ impl Simulated {
 
     fn listen(&mut self) {
         let events = self.events.iter_mut().flat_map(|events| std::iter::from_fn(|| events.try_next()));
-        self.told.extend(events.map(|told| Told::from(&*told.event)));
+        self.reported.extend(events.map(|reported| Reported::from(&*reported.event)));
     }
 }
 
@@ -136,17 +136,17 @@ impl World for Simulated {
         assert!(served, "{set:?} is not served: {:#?}", self.status());
     }
 
-    fn wait_told(&mut self, told: &Told) {
+    fn wait_reported(&mut self, reported: &Reported) {
         let events = self.events.as_mut().unwrap();
         let mut seen = Vec::new();
-        let told_now = self.live.until(DEADLINE, |_| {
+        let reported_now = self.live.until(DEADLINE, |_| {
             std::iter::from_fn(|| events.try_next()).any(|next| {
-                seen.push(Told::from(&*next.event));
-                seen.last() == Some(told)
+                seen.push(Reported::from(&*next.event));
+                seen.last() == Some(reported)
             })
         });
-        assert!(told_now, "not told: {told:?}, but {seen:?}");
-        self.told.extend(seen);
+        assert!(reported_now, "not reported: {reported:?}, but {seen:?}");
+        self.reported.extend(seen);
     }
 
     fn idle(&mut self, time: Duration) -> bool {
@@ -158,9 +158,9 @@ impl World for Simulated {
         self.live.reloader().status()
     }
 
-    fn told(&mut self) -> Vec<Told> {
+    fn reported(&mut self) -> Vec<Reported> {
         self.listen();
-        self.told.clone()
+        self.reported.clone()
     }
 
     fn published(&self) -> u64 {

@@ -35,7 +35,7 @@ pub type Files = [Vec<u8>; 3];
 
 /// An event without its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Reported {
     Started,
     Published {
         recovered: bool,
@@ -49,7 +49,7 @@ pub enum Told {
     Else(String),
 }
 
-impl From<&Event> for Told {
+impl From<&Event> for Reported {
     fn from(event: &Event) -> Self {
         match event {
             Event::Started { .. } => Self::Started,
@@ -115,7 +115,7 @@ pub trait World {
     fn wait_served(&mut self, set: Set);
 
     /// Waits until this event is reported, and passes over other events.
-    fn wait_told(&mut self, told: &Told);
+    fn wait_reported(&mut self, reported: &Reported);
 
     /// Lets this much time pass, or less if a set is published. Returns whether none was.
     fn idle(&mut self, time: Duration) -> bool;
@@ -129,7 +129,7 @@ pub trait World {
     fn status(&self) -> Status;
 
     /// Returns the events so far, of all servers of this world.
-    fn told(&mut self) -> Vec<Told>;
+    fn reported(&mut self) -> Vec<Reported>;
 
     /// Returns the number of publications after the first loads.
     fn published(&self) -> u64;

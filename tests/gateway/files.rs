@@ -21,7 +21,7 @@ fn start_is_strict_and_names_layer_and_file() {
     let mut x25519 = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x6e\x04\x22\x04\x20".to_vec();
     x25519.extend([7; 32]);
     let x25519 = armor::encode("PRIVATE KEY", &[x25519]);
-    let spoils: [(&PathBuf, Option<&[u8]>, &str); 8] = [
+    let invalid_updates: [(&PathBuf, Option<&[u8]>, &str); 8] = [
         (&chain, None, "read"),
         (&chain, Some(b"garbage"), "pem"),
         (&chain, Some(other.chain.as_bytes()), "match"),
@@ -31,7 +31,7 @@ fn start_is_strict_and_names_layer_and_file() {
         (&ca, None, "read"),
         (&ca, Some(b"garbage"), "pem"),
     ];
-    for (path, bytes, layer) in spoils {
+    for (path, bytes, layer) in invalid_updates {
         let good = fs::read(path).unwrap();
         match bytes {
             Some(bytes) => fs::write(path, bytes).unwrap(),

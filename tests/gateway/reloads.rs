@@ -174,7 +174,7 @@ fn certificate_key_and_client_ca_are_of_one_update() {
     let acceptor = site.load_with(Some(&site.volume.path("ca.crt")), true).unwrap();
     let worker = Worker::spawn(&acceptor);
     let address = serve(&acceptor);
-    let mut shaken = 0;
+    let mut handshakes = 0;
     for (i, next) in generations.iter().enumerate().skip(1) {
         let old = &generations[i - 1];
         std::thread::scope(|scope| {
@@ -199,11 +199,11 @@ fn certificate_key_and_client_ca_are_of_one_update() {
                 })
             });
             next.publish(&site.volume);
-            shaken += clients.map(|client| client.join().unwrap()).iter().sum::<usize>();
+            handshakes += clients.map(|client| client.join().unwrap()).iter().sum::<usize>();
         });
     }
     worker.stop();
-    assert!(shaken >= 2 * (generations.len() - 1), "only {shaken} handshakes");
+    assert!(handshakes >= 2 * (generations.len() - 1), "only {handshakes} handshakes");
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn child(name: &str, shift: &Path, command: &mut Command) -> Output {
 fn passes(output: &Output) {
     let all = [&output.stdout, &output.stderr].map(|out| String::from_utf8_lossy(out).into_owned());
     assert!(output.status.success() && all[0].contains("1 passed"), "{all:#?}");
-    assert!(all[0].contains("SERVED"), "nothing was judged: {all:#?}");
+    assert!(all[0].contains("SERVED"), "nothing was evaluated: {all:#?}");
 }
 
 /// Writes the file in place several times, with pauses, and shifts the wall clock by so many

@@ -97,8 +97,8 @@ fn missing_start(event: &Event) -> Option<()> {
 /// Returns the number of warnings about a missing start from now on. A report is made on a thread of
 /// its own, so this returns once nothing has been reported for two polls.
 fn missing_starts(events: &mut Events<ServerTls>) -> usize {
-    let told = std::iter::from_fn(|| events.next_within(2 * quick().poll));
-    told.filter(|told| missing_start(&told.event).is_some()).count()
+    let reported = std::iter::from_fn(|| events.next_within(2 * quick().poll));
+    reported.filter(|reported| missing_start(&reported.event).is_some()).count()
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn inv11_handshake_without_a_start_is_reported_once() {
             .unwrap()
             .with_no_client_auth()
             .with_cert_resolver(reloader.resolver());
-        common::shake(&Arc::new(config), &common::client_of(&generation, None)).unwrap();
+        common::handshake(&Arc::new(config), &common::client_of(&generation, None)).unwrap();
     };
     for handshake in [&accept as &dyn Fn(&ServerReloader), &by_resolver] {
         let reloader = volume.server().load().unwrap();

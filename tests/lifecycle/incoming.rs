@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use crate::common::{self, Generation, NamedFile, Volume, client, expect, generations};
-use world::{echo, is_answered, queue, reporting, rest, shake};
+use world::{echo, handshake, is_answered, queue, reporting, rest};
 
 /// EMFILE of Linux: the process has no descriptor left.
 const NO_DESCRIPTOR: i32 = 24;
@@ -82,9 +82,9 @@ async fn inv12_nothing_is_accepted_at_the_limit() {
         assert_eq!(format!("{incoming:?}"), format!("Incoming {{ {state}, .. }}"));
         // One of them ends, and the client takes its place.
         drop(silent.pop());
-        let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
+        let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
         assert_eq!((accepted.unwrap().peer_addr, sender.counters.accepted()), (limit + 1, limit + 1));
-        shaken.unwrap();
+        connection.unwrap();
         assert_eq!(failures.try_recv(), Ok((limit, HandshakeFailure::ConnectionLost)));
     }
 }
@@ -104,9 +104,9 @@ async fn inv15_missing_descriptors_are_reported_and_waited_for() {
         }
         let client = sender.connect();
         let begin = Instant::now();
-        let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
+        let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
         assert_eq!(accepted.unwrap().peer_addr, round + 1);
-        shaken.unwrap();
+        connection.unwrap();
         // The pauses begin anew once a connection was accepted.
         let wanted = [0, 10, 30, 70, 150, 310, 630, 1270, 2270, 3270].map(Duration::from_millis);
         let slack = Duration::from_millis(10);
@@ -132,8 +132,8 @@ async fn inv15_connections_aborted_in_the_queue_cost_no_pause() {
     }
     let client = sender.connect();
     let begin = Instant::now();
-    let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
-    assert!(accepted.is_some() && shaken.is_ok());
+    let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
+    assert!(accepted.is_some() && connection.is_ok());
     assert_eq!((sender.counters.errors(), begin.elapsed()), (300, Duration::ZERO));
 }
 
@@ -156,8 +156,8 @@ async fn inv12_errors_about_clients_without_an_end_are_slowed_down() {
         sender.fail(io::ErrorKind::ConnectionReset.into());
     }
     let (client, begin) = (sender.connect(), Instant::now());
-    let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
-    assert!(accepted.is_some() && shaken.is_ok());
+    let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
+    assert!(accepted.is_some() && connection.is_ok());
     assert_eq!(begin.elapsed(), Duration::ZERO);
 }
 
@@ -175,8 +175,8 @@ async fn inv15_observer_that_panics_ends_no_accepting() {
     drop(sender.connect());
     sender.fail(io::Error::from_raw_os_error(NO_DESCRIPTOR));
     let (client, begin) = (sender.connect(), Instant::now());
-    let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
-    assert!(accepted.is_some() && shaken.is_ok());
+    let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
+    assert!(accepted.is_some() && connection.is_ok());
     assert!(begin.elapsed() >= Duration::from_millis(10), "the pause is kept");
     let mut warned = Vec::new();
     while let Some(delivered) = events.try_next() {
@@ -204,8 +204,8 @@ async fn inv16_failed_handshakes_are_reported_with_their_reasons() {
     let mut plain = sender.connect();
     plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     drop(sender.connect());
-    let distrusting = shake(&stranger, sender.connect());
-    let good = shake(&good, sender.connect());
+    let distrusting = handshake(&stranger, sender.connect());
+    let good = handshake(&good, sender.connect());
     let (accepted, distrusting, good) = tokio::join!(incoming.accept(), distrusting, good);
     assert_eq!(accepted.unwrap().peer_addr, 4);
     assert!(distrusting.is_err() && good.is_ok());
@@ -241,12 +241,13 @@ async fn inv15_handshake_that_panics_fails_alone() {
     let (mut incoming, mut failures) = reporting(reloader.incoming(listener));
     armed.store(true, Ordering::Relaxed);
     let client = sender.connect();
-    let ((), shaken) = tokio::join!(rest(&mut incoming, Duration::from_secs(1)), shake(&config, client));
-    assert!(shaken.is_err() && !armed.load(Ordering::Relaxed));
+    let ((), connection) =
+        tokio::join!(rest(&mut incoming, Duration::from_secs(1)), handshake(&config, client));
+    assert!(connection.is_err() && !armed.load(Ordering::Relaxed));
     assert_eq!(failures.try_recv(), Ok((1, HandshakeFailure::Other)));
     let client = sender.connect();
-    let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
-    assert!(accepted.is_some() && shaken.is_ok());
+    let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
+    assert!(accepted.is_some() && connection.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -258,9 +259,9 @@ async fn inv07_handshakes_go_on_while_nobody_takes_connections() {
     let clients: Vec<_> = (0..3).map(|_| sender.connect()).collect();
     rest(&mut incoming, Duration::from_millis(1)).await;
     assert_eq!(sender.counters.accepted(), 3);
-    let mut shaken = Vec::new();
+    let mut connection = Vec::new();
     for client in clients {
-        shaken.push(shake(&config, client).await.unwrap());
+        connection.push(handshake(&config, client).await.unwrap());
     }
     // A finished handshake has no time limit.
     tokio::time::sleep(2 * HANDSHAKE_LIMIT).await;
@@ -287,10 +288,10 @@ async fn inv09_each_connection_has_the_generation_it_was_shown() {
         volume.publish_in_one_tick(&all[generation % 2].files());
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
         for (client, served) in [(begun, generation), (sender.connect(), generation + 1)] {
-            let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
+            let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
             assert_eq!(accepted.unwrap().generation(), served as u64);
-            let shaken = shaken.unwrap();
-            let shown = &shaken.get_ref().1.peer_certificates().unwrap()[0];
+            let connection = connection.unwrap();
+            let shown = &connection.get_ref().1.peer_certificates().unwrap()[0];
             assert_eq!(*shown, all[(served - 1) % 2].server.leaf, "generation {served}");
         }
     }
@@ -310,8 +311,8 @@ async fn inv11_connection_reports_its_client_and_reduced_trust() {
     let (known, unknown) = (Arc::new(config), common::client_of(&all[0], None));
 
     let client = sender.connect();
-    let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&known, client));
-    let (mut accepted, mut shaken) = (accepted.unwrap(), shaken.unwrap());
+    let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&known, client));
+    let (mut accepted, mut connection) = (accepted.unwrap(), connection.unwrap());
     assert_eq!((accepted.peer_addr, accepted.generation()), (1, 1));
     assert_eq!(accepted.peer_certificates().unwrap()[0], all[1].client.leaf);
     assert_eq!(accepted.alpn(), Some(&b"http/1.1"[..]));
@@ -324,14 +325,14 @@ async fn inv11_connection_reports_its_client_and_reduced_trust() {
         assert_eq!(accepted.write_vectored(&[io::IoSlice::new(&asked)]).await.unwrap(), 5);
         accepted.flush().await.unwrap();
     };
-    tokio::join!(echoed, async { is_answered(&mut shaken).await.unwrap() });
+    tokio::join!(echoed, async { is_answered(&mut connection).await.unwrap() });
     accepted.shutdown().await.unwrap();
-    assert_eq!(shaken.read(&mut [0]).await.unwrap(), 0, "closed as TLS closes");
+    assert_eq!(connection.read(&mut [0]).await.unwrap(), 0, "closed as TLS closes");
 
     let client = sender.connect();
-    let (anonymous, shaken) = tokio::join!(incoming.accept(), shake(&unknown, client));
+    let (anonymous, connection) = tokio::join!(incoming.accept(), handshake(&unknown, client));
     let anonymous = anonymous.unwrap();
-    assert!(anonymous.peer_certificates().is_none() && anonymous.alpn().is_none() && shaken.is_ok());
+    assert!(anonymous.peer_certificates().is_none() && anonymous.alpn().is_none() && connection.is_ok());
 
     volume.publish_in_one_tick(&files(&all[0].server, &all[0].ca.pem));
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
@@ -346,8 +347,8 @@ async fn inv13_close_finishes_handshakes_and_accepts_no_more() {
     let (sender, listener) = queue();
     let (mut incoming, mut failures) = reporting(reloader.incoming(listener));
     let client = sender.connect();
-    let (open, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
-    let (open, mut shaken) = (tokio::spawn(echo(open.unwrap())), shaken.unwrap());
+    let (open, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
+    let (open, mut connection) = (tokio::spawn(echo(open.unwrap())), connection.unwrap());
     let (begun, mut silent) = (sender.connect(), sender.connect());
     rest(&mut incoming, Duration::from_millis(1)).await;
     assert!(incoming.local_addr().is_ok());
@@ -355,7 +356,7 @@ async fn inv13_close_finishes_handshakes_and_accepts_no_more() {
     assert_eq!(incoming.local_addr().unwrap_err().kind(), io::ErrorKind::NotConnected);
     let mut late = sender.connect();
     assert_eq!(late.read(&mut [0]).await.unwrap(), 0, "nobody accepts it");
-    let (finished, ended) = tokio::join!(incoming.accept(), shake(&config, begun));
+    let (finished, ended) = tokio::join!(incoming.accept(), handshake(&config, begun));
     assert_eq!(finished.unwrap().peer_addr, 2);
     ended.unwrap();
     let begin = Instant::now();
@@ -365,7 +366,7 @@ async fn inv13_close_finishes_handshakes_and_accepts_no_more() {
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
     assert!(incoming.accept().await.is_none(), "it stays at its end");
     drop(incoming);
-    is_answered(&mut shaken).await.unwrap();
+    is_answered(&mut connection).await.unwrap();
     open.abort();
 }
 
@@ -376,8 +377,8 @@ async fn inv13_drop_gives_up_handshakes_and_keeps_connections() {
     let (sender, listener) = queue();
     let mut incoming = reloader.incoming(listener);
     let client = sender.connect();
-    let (open, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
-    let (open, mut shaken) = (tokio::spawn(echo(open.unwrap())), shaken.unwrap());
+    let (open, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
+    let (open, mut connection) = (tokio::spawn(echo(open.unwrap())), connection.unwrap());
     let mut begun: Vec<_> = (0..20).map(|_| sender.connect()).collect();
     rest(&mut incoming, Duration::from_millis(1)).await;
     assert_eq!(sender.counters.accepted(), 21);
@@ -387,7 +388,7 @@ async fn inv13_drop_gives_up_handshakes_and_keeps_connections() {
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "the connection is closed");
     }
     assert_eq!(begin.elapsed(), Duration::ZERO, "at once, and not by a time limit");
-    is_answered(&mut shaken).await.unwrap();
+    is_answered(&mut connection).await.unwrap();
     open.abort();
 }
 
@@ -403,8 +404,8 @@ async fn inv13_incoming_alone_keeps_reloading_until_it_is_dropped() {
     volume.publish(&all[1].files());
     assert_eq!(tokio::time::timeout(common::DEADLINE, published).await.unwrap().generation, 2);
     let (client, config) = (sender.connect(), client(&all[1..], &[&TLS13]));
-    let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
-    assert!(accepted.is_some() && shaken.is_ok());
+    let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
+    assert!(accepted.is_some() && connection.is_ok());
     drop(incoming);
     expect(&mut events, "stop", |event| matches!(event, Event::Stopped).then_some(()));
 }
@@ -427,8 +428,8 @@ async fn inv13_stream_yields_connections_and_ends_after_close() {
     let (sender, listener) = queue();
     let mut incoming = reloader.incoming(listener);
     let client = sender.connect();
-    let (accepted, shaken) = tokio::join!(next_as_tonic(&mut incoming), shake(&config, client));
-    assert!(accepted.is_some() && shaken.is_ok());
+    let (accepted, connection) = tokio::join!(next_as_tonic(&mut incoming), handshake(&config, client));
+    assert!(accepted.is_some() && connection.is_ok());
     incoming.close();
     assert!(next_as_tonic(&mut incoming).await.is_none());
 }
@@ -443,9 +444,9 @@ async fn inv07_unix_listener_serves_its_clients() {
     let mut incoming = reloader.incoming(tokio::net::UnixListener::bind(&path).unwrap());
     assert_eq!(incoming.local_addr().unwrap().as_pathname(), Some(path.as_path()));
     let client = tokio::net::UnixStream::connect(&path).await.unwrap();
-    let (accepted, shaken) = tokio::join!(incoming.accept(), shake(&config, client));
+    let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
     let open = tokio::spawn(echo(accepted.unwrap()));
-    is_answered(&mut shaken.unwrap()).await.unwrap();
+    is_answered(&mut connection.unwrap()).await.unwrap();
     open.abort();
 }
 

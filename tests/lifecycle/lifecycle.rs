@@ -108,9 +108,9 @@ fn inv13_stop_amid_a_build_prevents_and_reports_its_publication() {
         assert_eq!(reloader.reload_now(), Reload::Stopped, "it said that it published");
         reloader.stop().unwrap();
         assert!(Arc::ptr_eq(&served, &reloader.current()));
-        let told = drain(&mut events);
+        let reported = drain(&mut events);
         let is_publication = |event: &Arc<Event>| matches!(**event, Event::Published { .. });
-        assert!(!told.iter().any(is_publication), "{told:?}");
+        assert!(!reported.iter().any(is_publication), "{reported:?}");
     }
 }
 
@@ -141,12 +141,12 @@ fn inv13_a_stop_from_a_callback_does_not_deadlock() {
     let (old, new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
     let place: Whole = Arc::default();
-    let (told, tells) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let reloader = {
         let place = Arc::clone(&place);
         let stop_it = move |_: &_| {
             if let Some(reloader) = place.get().and_then(Weak::upgrade) {
-                told.send(reloader.stop()).unwrap();
+                sender.send(reloader.stop()).unwrap();
             }
         };
         Arc::new(volume.server().on_publish(stop_it).load().unwrap())
@@ -156,7 +156,7 @@ fn inv13_a_stop_from_a_callback_does_not_deadlock() {
     reloader.start().unwrap();
     started(&mut events);
     volume.publish(&new.files());
-    assert_eq!(tells.recv_timeout(common::DEADLINE), Ok(Ok(())));
+    assert_eq!(receiver.recv_timeout(common::DEADLINE), Ok(Ok(())));
     stopped(&mut events);
     reloader.stop().unwrap();
     assert!(!reloader.status().running);
@@ -168,12 +168,12 @@ fn inv13_drop_of_the_last_reference_in_a_callback_returns() {
     let (old, new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
     let place: Arc<Mutex<Option<ServerReloader>>> = Arc::default();
-    let (told, tells) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let reloader = {
         let place = Arc::clone(&place);
         let drop_it = move |published: &Arc<Published<ServerTls>>| {
             drop(place.lock().unwrap().take());
-            told.send(published.generation).unwrap();
+            sender.send(published.generation).unwrap();
         };
         volume.server().on_publish(drop_it).load().unwrap()
     };
@@ -182,7 +182,7 @@ fn inv13_drop_of_the_last_reference_in_a_callback_returns() {
     started(&mut events);
     *place.lock().unwrap() = Some(reloader);
     volume.publish(&new.files());
-    assert_eq!(tells.recv_timeout(common::DEADLINE), Ok(2));
+    assert_eq!(receiver.recv_timeout(common::DEADLINE), Ok(2));
     stopped(&mut events);
 }
 
@@ -194,7 +194,7 @@ fn inv13_reload_called_in_a_callback_is_queued_and_happens() {
         let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
         let server = volume.lock().unwrap().server().timing(by_events_only());
         let place: Place = Arc::default();
-        let (told, tells) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let reloader = {
             let (place, volume) = (Arc::clone(&place), Arc::clone(&volume));
             let last = Generation { ..Generation::new(9) };
@@ -203,7 +203,7 @@ fn inv13_reload_called_in_a_callback_is_queued_and_happens() {
                 if published.generation == 2 {
                     // Without the manual reload, a write in place would have to settle.
                     volume.lock().unwrap().publish(&last.files());
-                    told.send(place.get().unwrap().reload_now()).unwrap();
+                    sender.send(place.get().unwrap().reload_now()).unwrap();
                 }
             };
             let reloader = server.on_publish(reload).load().unwrap();
@@ -216,7 +216,7 @@ fn inv13_reload_called_in_a_callback_is_queued_and_happens() {
         }
         volume.lock().unwrap().publish(&generations[1].files());
         reloader.reload_now();
-        assert_eq!(tells.recv_timeout(common::DEADLINE), Ok(Reload::Queued));
+        assert_eq!(receiver.recv_timeout(common::DEADLINE), Ok(Reload::Queued));
         assert_eq!(common::wait_for_leaf(&reloader, &last), 3);
     }
 }
@@ -236,14 +236,14 @@ fn inv01_inv13_reload_called_before_a_stop_is_dropped_by_a_start() {
     write(&generations[0]);
     let place: Whole = Arc::default();
     let in_callback = Arc::clone(&place);
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let settle = Duration::from_secs(1);
     let reloader = common::server_in(dir.path())
         .timing(rustls_reload::Timing { settle, ..quick() })
         .on_publish(move |_| {
             let reloader = in_callback.get().and_then(Weak::upgrade).unwrap();
             let queued = reloader.reload_now();
-            tell.send((queued, reloader.stop())).unwrap();
+            sender.send((queued, reloader.stop())).unwrap();
         });
     let reloader = Arc::new(reloader.load().unwrap());
     place.set(Arc::downgrade(&reloader)).unwrap();
@@ -253,7 +253,7 @@ fn inv01_inv13_reload_called_before_a_stop_is_dropped_by_a_start() {
     write(&generations[1]);
     // The stop came after the publication, and often before the answer to the reload.
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-    assert_eq!(told.recv_timeout(common::DEADLINE).unwrap(), (Reload::Queued, Ok(())));
+    assert_eq!(receiver.recv_timeout(common::DEADLINE).unwrap(), (Reload::Queued, Ok(())));
     stopped(&mut events);
     let (writing, generation) = (Instant::now(), reloader.current().generation);
     write(&generations[2]);
@@ -266,19 +266,19 @@ fn inv01_inv13_reload_called_before_a_stop_is_dropped_by_a_start() {
 fn inv13_panic_in_a_callback_ends_neither_driver_nor_callbacks() {
     let generations = generations(3);
     let mut volume = Volume::of(&generations[0]);
-    let (heard, hears) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let reloader = volume
         .server()
         .on_event(|_| panic!("by design"))
         .on_publish(|_| panic!("by design"))
-        .on_event(move |event| heard.send(event.clone()).unwrap())
+        .on_event(move |event| sender.send(event.clone()).unwrap())
         .load()
         .unwrap();
     reloader.start().unwrap();
-    assert!(matches!(hears.recv_timeout(common::DEADLINE), Ok(Event::Started { .. })));
+    assert!(matches!(receiver.recv_timeout(common::DEADLINE), Ok(Event::Started { .. })));
     for (i, next) in generations[1..].iter().enumerate() {
         volume.publish(&next.files());
-        let event = hears.recv_timeout(common::DEADLINE).unwrap();
+        let event = receiver.recv_timeout(common::DEADLINE).unwrap();
         assert!(matches!(event, Event::Published { generation, .. } if generation == i as u64 + 2));
     }
 }
@@ -328,9 +328,9 @@ fn inv03_panic_in_a_build_is_a_rejection_and_the_driver_goes_on() {
             assert_eq!(reloader.current().value, length);
         }
     }
-    let told = drain(&mut events);
-    let refusals = told.iter().filter(|event| matches!(***event, Event::Refused { .. })).count();
-    assert_eq!(refusals, 4, "{told:?}");
+    let reported = drain(&mut events);
+    let refusals = reported.iter().filter(|event| matches!(***event, Event::Refused { .. })).count();
+    assert_eq!(refusals, 4, "{reported:?}");
 }
 
 /// Pauses between two requests. Without it, Wine would keep a lock that is taken repeatedly from
@@ -408,15 +408,15 @@ fn inv11_lagging_subscriber_loses_the_oldest_and_gets_the_count() {
     reloader.start().unwrap();
     started(&mut follows);
     // Each refused start reports one warning.
-    let told = rustls_reload::EVENT_LIMIT + 10;
-    for _ in 0..told {
+    let reported = rustls_reload::EVENT_LIMIT + 10;
+    for _ in 0..reported {
         assert!(matches!(reloader.start(), Err(StartError::AlreadyRunning)));
     }
     reloader.stop().unwrap();
     let all: Vec<_> = std::iter::from_fn(|| lags.try_next()).collect();
     assert_eq!(all.len(), rustls_reload::EVENT_LIMIT);
-    let lost: u64 = all.iter().map(|told| told.lost).sum();
+    let lost: u64 = all.iter().map(|reported| reported.lost).sum();
     // The other two events are the start and the stop.
-    assert_eq!(all.len() as u64 + lost, told as u64 + 2);
+    assert_eq!(all.len() as u64 + lost, reported as u64 + 2);
     assert_eq!(*all.last().unwrap().event, Event::Stopped);
 }

@@ -79,8 +79,8 @@ fn reloader(path: &Path, at: At, gate: &Gate) -> (Reloader<Vec<u8>>, Arc<Mutex<D
         native_watcher(hints)
     });
     let builder = builder.watcher(Some(make)).on_publish(move |_| publication.pass());
-    let builder = builder.on_event(move |told| {
-        if matches!(told, Event::Published { .. }) {
+    let builder = builder.on_event(move |reported| {
+        if matches!(reported, Event::Published { .. }) {
             event.pass();
         }
     });

@@ -53,13 +53,13 @@ fn inv11_fault_time_stands_until_its_end_and_snapshots_go_on() {
 
 /// Compares the refusal in the status with the last reported one that is not over, and its time,
 /// after each step.
-struct Told {
+struct Reported {
     live: InteractiveWorld,
     events: rustls_reload::Events<sim::Value>,
     stands: Option<(Error, Duration)>,
 }
 
-impl Told {
+impl Reported {
     fn new(base: &[Op]) -> Self {
         let paths = ["/v/tls.crt", "/v/tls.key", "/v/ca.crt"].map(Into::into);
         let mut live = InteractiveWorld::new(&paths, base, Timing::default(), WorldConfig::default());
@@ -77,8 +77,8 @@ impl Told {
         let Self { live, events, stands } = self;
         let sim = live.sim().clone();
         live.until(Duration::from_millis(ms), |reloader| {
-            while let Some(told) = events.try_next() {
-                match &*told.event {
+            while let Some(reported) = events.try_next() {
+                match &*reported.event {
                     Event::Refused { error, .. } => *stands = Some((error.clone(), sim.now().wall)),
                     Event::Published { .. } | Event::Recovered { .. } | Event::Deferred { .. } => {
                         *stands = None
@@ -107,23 +107,23 @@ fn inv11_status_shows_the_reported_rejection_and_its_time() {
     let base = [Op::Mkdir("v".into())]
         .into_iter()
         .chain(files.into_iter().flat_map(|(name, bytes)| write(name, bytes)));
-    let mut told = Told::new(&base.collect::<Vec<_>>());
+    let mut reported = Reported::new(&base.collect::<Vec<_>>());
     // With one poll a second, the failure is found a while after it began, and is reported half a
     // second later.
-    assert_eq!(told.then(std::slice::from_ref(&away), 1_400), None);
-    assert_eq!(told.then(&[], 1_000), Some(Layer::Read));
-    assert_eq!(told.then(std::slice::from_ref(&back), 11_000), None);
+    assert_eq!(reported.then(std::slice::from_ref(&away), 1_400), None);
+    assert_eq!(reported.then(&[], 1_000), Some(Layer::Read));
+    assert_eq!(reported.then(std::slice::from_ref(&back), 11_000), None);
     // The chain of one generation beside the key of another, while the key is missing for a
     // snapshot now and then.
-    assert_eq!(told.then(&write("tls.crt", &next[CHAIN]), 3_000), Some(Layer::Match));
+    assert_eq!(reported.then(&write("tls.crt", &next[CHAIN]), 3_000), Some(Layer::Match));
     for _ in 0..40 {
-        assert_eq!(told.then(std::slice::from_ref(&away), 330), Some(Layer::Match));
-        assert_eq!(told.then(std::slice::from_ref(&back), 1_100), Some(Layer::Match));
+        assert_eq!(reported.then(std::slice::from_ref(&away), 330), Some(Layer::Match));
+        assert_eq!(reported.then(std::slice::from_ref(&back), 1_100), Some(Layer::Match));
     }
-    assert_eq!(told.then(&[away], 3_000), Some(Layer::Read));
-    assert_eq!(told.then(&[back], 13_000), Some(Layer::Match));
-    assert_eq!(told.then(&write("tls.key", &next[KEY]), 3_000), None);
-    assert_eq!(told.live.reloader().current().generation, 2);
+    assert_eq!(reported.then(&[away], 3_000), Some(Layer::Read));
+    assert_eq!(reported.then(&[back], 13_000), Some(Layer::Match));
+    assert_eq!(reported.then(&write("tls.key", &next[KEY]), 3_000), None);
+    assert_eq!(reported.live.reloader().current().generation, 2);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn inv11_degraded_has_its_time_and_cause_for_as_long_as_it_lasts() {
     // Waits for two more polls, of which the second began after the clock was set.
     let start = Instant::now();
     while reloader.status().snapshots < status.snapshots + 2 {
-        assert!(start.elapsed() < DEADLINE, "nobody looks: {:#?}", reloader.status());
+        assert!(start.elapsed() < DEADLINE, "no snapshot is taken: {:#?}", reloader.status());
         std::thread::yield_now();
     }
     let status = reloader.status();

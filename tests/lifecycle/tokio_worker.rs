@@ -64,8 +64,8 @@ fn inv13_dropped_shutdown_sender_is_reported_once_without_a_spin() {
     assert!(busy() - before < pause / 2, "it spins: busy for {:?} of {pause:?}", busy() - before);
     volume.publish(&generations[1].files());
     common::wait_for_leaf(&reloader, &generations[1].server);
-    let told = drain(&mut events);
-    assert_eq!(told.len(), 1, "a publication, and no second warning: {told:?}");
+    let reported = drain(&mut events);
+    assert_eq!(reported.len(), 1, "a publication, and no second warning: {reported:?}");
     assert!(!worker.is_finished());
     drop(reloader);
     runtime.block_on(async { tokio::time::timeout(common::DEADLINE, worker).await }).unwrap().unwrap();

@@ -29,7 +29,7 @@ async fn inv13_a_late_shutdown_leaves_the_next_run_alone() {
     task.await.unwrap();
     assert!(reloader.start().is_err(), "the first worker's shutdown stopped the second run");
     reloader.stop().unwrap();
-    while let Some(told) = events.try_next() {
-        assert!(!told.event.to_string().contains("sender was dropped"), "{}", told.event);
+    while let Some(reported) = events.try_next() {
+        assert!(!reported.event.to_string().contains("sender was dropped"), "{}", reported.event);
     }
 }

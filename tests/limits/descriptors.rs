@@ -11,7 +11,7 @@ use std::{
 use rustls_reload::{Layer, ServerReloader};
 
 use crate::{
-    Told,
+    Reported,
     common::{Generation, by_events_only, generations, held, server_in, wait_for_tick},
     fill, is_served, serves, until,
 };
@@ -68,9 +68,9 @@ fn take_all_but(spare: usize) -> Vec<File> {
     taken
 }
 
-fn server(volume: &Volume) -> (ServerReloader, Told) {
-    let (server, told) = Told::by(server_in(&volume.dir()).timing(by_events_only()));
-    (server.load().unwrap(), told)
+fn server(volume: &Volume) -> (ServerReloader, Reported) {
+    let (server, reported) = Reported::by(server_in(&volume.dir()).timing(by_events_only()));
+    (server.load().unwrap(), reported)
 }
 
 #[test]
@@ -80,14 +80,14 @@ fn inv03_inv05_lack_of_descriptors_keeps_the_old_set_meanwhile() {
     }
     let generations = generations(2);
     let mut volume = Volume::of(&generations[0]);
-    let (reloader, told) = server(&volume);
+    let (reloader, reported) = server(&volume);
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     volume.prepare(&generations[1]);
     let before = reloader.config();
     let taken = take_all_but(0);
     volume.commit();
-    told.wait("refused", 1);
+    reported.wait("refused", 1);
     // No event arrives any more, so these are retries, each after twice the pause of the one
     // before.
     let count = || reloader.status().refused.map_or(0, |refused| refused.count);
@@ -103,11 +103,11 @@ fn inv03_inv05_lack_of_descriptors_keeps_the_old_set_meanwhile() {
     assert!(took >= least, "{retries} retries within {took:?}, at least {least:?}");
     assert!(Arc::ptr_eq(&before, &reloader.config()));
     assert!(is_served(&reloader, &generations[0]));
-    told.is(0, &["started", "refused"]);
-    assert_eq!(told.last_error().layer(), Layer::Read, "{}", told.last_error());
+    reported.is(0, &["started", "refused"]);
+    assert_eq!(reported.last_error().layer(), Layer::Read, "{}", reported.last_error());
     drop(taken);
     serves(&reloader, &generations[1]);
-    told.is(0, &["started", "refused", "published, recovered"]);
+    reported.is(0, &["started", "refused", "published, recovered"]);
 }
 
 #[test]
@@ -117,24 +117,24 @@ fn inv05_reload_succeeds_after_any_shortage_of_descriptors() {
     }
     let generations = generations(3);
     let mut volume = Volume::of(&generations[2]);
-    let (reloader, told) = server(&volume);
+    let (reloader, reported) = server(&volume);
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     let idle = held::settled_now();
     let mut refused = 0;
     // From no descriptor until there are enough for a whole snapshot.
     for spare in 0.. {
         let (next, old) = (&generations[spare % 2], reloader.config());
         volume.prepare(next);
-        let met = told.count("refused");
+        let met = reported.count("refused");
         let taken = take_all_but(spare);
         volume.commit();
         until(
             "a refusal or a publication",
-            || told.count("refused") > met || !Arc::ptr_eq(&old, &reloader.config()),
+            || reported.count("refused") > met || !Arc::ptr_eq(&old, &reloader.config()),
             || format!("{:#?}", reloader.status()),
         );
-        let short = told.count("refused") > met;
+        let short = reported.count("refused") > met;
         assert!(!short || Arc::ptr_eq(&old, &reloader.config()));
         drop(taken);
         serves(&reloader, next);
@@ -143,9 +143,9 @@ fn inv05_reload_succeeds_after_any_shortage_of_descriptors() {
         }
         refused += 1;
     }
-    println!("short of descriptors {refused} times; told:\n{}", told.text());
-    assert!(refused >= 3, "a look takes more descriptors than that");
-    assert_eq!(told.count("refused"), refused, "each told once: {}", told.text());
+    println!("short of descriptors {refused} times; reported:\n{}", reported.text());
+    assert!(refused >= 3, "a snapshot takes more descriptors than that");
+    assert_eq!(reported.count("refused"), refused, "each reported once: {}", reported.text());
     reloader.reload_now();
     let now = held::settled(idle);
     assert_eq!(now.descriptors, idle.descriptors, "none is lost");
@@ -158,28 +158,28 @@ fn inv05_inv11_start_without_watcher_descriptors_recovers() {
     }
     let generations = generations(2);
     let mut volume = Volume::of(&generations[1]);
-    let (reloader, told) = server(&volume);
+    let (reloader, reported) = server(&volume);
     let idle = held::settled_now();
     // The watcher takes three descriptors, and a snapshot some more.
     for spare in 0..10 {
         let next = &generations[spare % 2];
-        let before = told.kinds().len();
+        let before = reported.kinds().len();
         let taken = take_all_but(spare);
         reloader.start().unwrap();
-        told.wait("started", spare + 1);
+        reported.wait("started", spare + 1);
         let degraded = reloader.status().degraded;
         drop(taken);
-        until("restored", || reloader.status().degraded.is_none(), || told.text());
+        until("restored", || reloader.status().degraded.is_none(), || reported.text());
         assert!(spare > 2 || degraded.is_some(), "with {spare} there is no watcher");
         volume.prepare(next);
         volume.commit();
         serves(&reloader, next);
-        let kinds = told.kinds().split_off(before);
+        let kinds = reported.kinds().split_off(before);
         println!("{spare} left: {kinds:?}");
         let count = |wanted: &str| kinds.iter().filter(|kind| **kind == wanted).count();
-        assert_eq!(count("degraded"), usize::from(degraded.is_some()), "{}", told.text());
-        assert_eq!(count("restored"), count("degraded"), "{}", told.text());
-        assert!(count("refused") <= 1, "{}", told.text());
+        assert_eq!(count("degraded"), usize::from(degraded.is_some()), "{}", reported.text());
+        assert_eq!(count("restored"), count("degraded"), "{}", reported.text());
+        assert!(count("refused") <= 1, "{}", reported.text());
         reloader.stop().unwrap();
         assert_eq!(held::settled(idle), idle, "after a start with {spare} left");
     }

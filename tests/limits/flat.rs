@@ -39,7 +39,7 @@ fn inv12_resources_are_flat_over_a_thousand_rotations() {
         }
     }
     assert!(running.watches > 2 && running.threads == idle.threads + 2, "{running:?}");
-    println!("{running:?} throughout, {} looks", reloader.status().snapshots);
+    println!("{running:?} throughout, {} snapshots", reloader.status().snapshots);
     reloader.stop().unwrap();
     assert_eq!(settled(idle), idle, "a second after the stop");
 }
@@ -75,7 +75,7 @@ fn inv12_resources_are_flat_over_a_hundred_directory_removals() {
         assert_eq!(settled(running), running, "after {} removals", i + 1);
     }
     assert!(running.watches > 2 && running.threads == idle.threads + 2, "{running:?}");
-    println!("{running:?} throughout, {} looks", reloader.status().snapshots);
+    println!("{running:?} throughout, {} snapshots", reloader.status().snapshots);
     reloader.stop().unwrap();
     assert_eq!(settled(idle), idle, "a second after the stop");
 }

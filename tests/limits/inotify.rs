@@ -8,7 +8,7 @@ use std::{
 use rustls_reload::{Layer, ServerReloader};
 
 use crate::{
-    Told,
+    Reported,
     common::{Generation, Volume, by_events_only, generations},
     own::USER,
     serves,
@@ -23,9 +23,9 @@ fn allow(what: &str, number: u32) {
 }
 
 /// Loads a server that polls only while it is degraded, so that it notices later updates by events.
-fn server(volume: &Volume) -> (ServerReloader, Told) {
-    let (server, told) = Told::by(volume.server().timing(by_events_only()));
-    (server.load().unwrap(), told)
+fn server(volume: &Volume) -> (ServerReloader, Reported) {
+    let (server, reported) = Reported::by(volume.server().timing(by_events_only()));
+    (server.load().unwrap(), reported)
 }
 
 fn rotate(reloader: &ServerReloader, volume: &mut Volume, updates: &[Generation]) {
@@ -39,27 +39,27 @@ fn rotate(reloader: &ServerReloader, volume: &mut Volume, updates: &[Generation]
 fn none_at_the_start(what: &str) {
     let generations = generations(6);
     let mut volume = Volume::of(&generations[0]);
-    let (reloader, told) = server(&volume);
+    let (reloader, reported) = server(&volume);
     allow(what, 0);
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     let degraded = reloader.status().degraded.expect("degraded").0;
     assert_eq!(degraded.layer(), Layer::Watch, "{degraded}");
-    println!("told: {degraded}");
+    println!("reported: {degraded}");
     // The server polls every 100 ms, and takes no snapshot because of the missing watcher.
-    let (start, looks) = (Instant::now(), reloader.status().snapshots);
+    let (start, snapshots) = (Instant::now(), reloader.status().snapshots);
     thread::sleep(Duration::from_millis(500));
-    let (looks, took) = (reloader.status().snapshots - looks, start.elapsed());
-    assert!(u128::from(looks) <= 2 + took.as_millis() / 100, "{looks} looks in {took:?}");
+    let (snapshots, took) = (reloader.status().snapshots - snapshots, start.elapsed());
+    assert!(u128::from(snapshots) <= 2 + took.as_millis() / 100, "{snapshots} snapshots in {took:?}");
     rotate(&reloader, &mut volume, &generations[1..3]);
-    told.is(0, &["degraded", "started", "published", "published"]);
+    reported.is(0, &["degraded", "started", "published", "published"]);
     allow(what, 64);
-    told.wait("restored", 1);
+    reported.wait("restored", 1);
     let status = reloader.status();
     assert_eq!(status.degraded, None);
     assert!(status.watched.contains(&volume.dir()), "{:?}", status.watched);
     rotate(&reloader, &mut volume, &generations[3..]);
-    told.is(4, &["restored", "published", "published", "published"]);
+    reported.is(4, &["restored", "published", "published", "published"]);
 }
 
 #[test]
@@ -83,21 +83,21 @@ fn inv05_inv11_later_lack_of_inotify_instances_affects_starts_only() {
     }
     let generations = generations(6);
     let mut volume = Volume::of(&generations[0]);
-    let (reloader, told) = server(&volume);
+    let (reloader, reported) = server(&volume);
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     allow("instances", 0);
     rotate(&reloader, &mut volume, &generations[1..3]);
     reloader.stop().unwrap();
-    told.is(0, &["started", "published", "published", "stopped"]);
+    reported.is(0, &["started", "published", "published", "stopped"]);
     reloader.start().unwrap();
-    told.wait("started", 2);
+    reported.wait("started", 2);
     rotate(&reloader, &mut volume, &generations[3..4]);
-    told.is(4, &["degraded", "started", "published"]);
+    reported.is(4, &["degraded", "started", "published"]);
     allow("instances", 64);
-    told.wait("restored", 1);
+    reported.wait("restored", 1);
     rotate(&reloader, &mut volume, &generations[4..]);
-    told.is(7, &["restored", "published", "published"]);
+    reported.is(7, &["restored", "published", "published"]);
 }
 
 #[test]
@@ -107,21 +107,21 @@ fn inv05_inv11_lack_of_inotify_watches_on_rearming_recovers() {
     }
     let generations = generations(6);
     let mut volume = Volume::of(&generations[0]);
-    let (reloader, told) = server(&volume);
+    let (reloader, reported) = server(&volume);
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     // Existing watches stay, but a directory that is new on the path cannot be watched.
     allow("watches", 1);
     rotate(&reloader, &mut volume, &generations[1..4]);
-    told.wait("degraded", 1);
-    let degraded = told.last_error();
-    println!("told: {degraded}");
+    reported.wait("degraded", 1);
+    let degraded = reported.last_error();
+    println!("reported: {degraded}");
     assert_eq!(degraded.layer(), Layer::Watch, "{degraded}");
     assert!(degraded.path().is_some_and(|path| path.starts_with(volume.dir())), "{degraded}");
     allow("watches", 64);
-    told.wait("restored", 1);
+    reported.wait("restored", 1);
     rotate(&reloader, &mut volume, &generations[4..]);
-    told.wait("published", 5);
-    assert_eq!((told.count("degraded"), told.count("restored")), (1, 1), "{}", told.text());
-    assert_eq!(told.kinds().len(), 1 + 2 + 5, "nothing else: {}", told.text());
+    reported.wait("published", 5);
+    assert_eq!((reported.count("degraded"), reported.count("restored")), (1, 1), "{}", reported.text());
+    assert_eq!(reported.kinds().len(), 1 + 2 + 5, "nothing else: {}", reported.text());
 }

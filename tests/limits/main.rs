@@ -34,14 +34,14 @@ use rustls_reload::{Error, Event, ServerBuilder, ServerReloader};
 
 /// Every event of a reloader from its load on.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Event>>>);
+struct Reported(Arc<Mutex<Vec<Event>>>);
 
-impl Told {
+impl Reported {
     /// Returns the builder of a server that reports here.
     fn by(server: ServerBuilder) -> (ServerBuilder, Self) {
-        let told = Self::default();
-        let keep = told.clone();
-        (server.on_event(move |event| keep.0.lock().unwrap().push(event.clone())), told)
+        let reported = Self::default();
+        let keep = reported.clone();
+        (server.on_event(move |event| keep.0.lock().unwrap().push(event.clone())), reported)
     }
 
     /// Returns the kinds of the events, in order.
@@ -55,7 +55,7 @@ impl Told {
 
     /// Waits until this many events of this kind were reported.
     fn wait(&self, wanted: &str, times: usize) {
-        until(&format!("{wanted} told {times} times"), || self.count(wanted) >= times, || self.text());
+        until(&format!("{wanted} reported {times} times"), || self.count(wanted) >= times, || self.text());
     }
 
     /// Waits for these kinds of events in this order, after the first `passed_over` events. Fails
@@ -68,8 +68,8 @@ impl Told {
 
     /// Returns the error of the last refusal or degradation.
     fn last_error(&self) -> Error {
-        let told = self.0.lock().unwrap();
-        let error = told.iter().rev().find_map(|event| match event {
+        let reported = self.0.lock().unwrap();
+        let error = reported.iter().rev().find_map(|event| match event {
             Event::Refused { error, .. } | Event::Degraded { error } => Some(error.clone()),
             _ => None,
         });

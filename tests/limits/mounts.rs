@@ -12,7 +12,7 @@ use std::{
 use rustls_reload::{Layer, Reload, ServerReloader, internal::lacks_remote_events};
 
 use crate::{
-    Told,
+    Reported,
     common::{Generation, Volume, by_events_only, generations, quick, replace, server_in},
     fill, is_served,
     own::MOUNTS,
@@ -49,10 +49,10 @@ fn inv05_mount_over_the_watched_directory_and_its_end_are_served() {
     let root = tempfile::tempdir().unwrap();
     let dir = plain(root.path(), "tls", &generations[0]);
     let other = plain(root.path(), "other", &generations[1]);
-    let (server, told) = Told::by(server_in(&dir).timing(quick()));
+    let (server, reported) = Reported::by(server_in(&dir).timing(quick()));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     for _ in 0..3 {
         mount(&["--bind", other.to_str().unwrap()], &dir);
         serves(&reloader, &generations[1]);
@@ -69,7 +69,7 @@ fn inv05_mount_over_the_watched_directory_and_its_end_are_served() {
     serves(&reloader, &generations[1]);
     unmount(&dir);
     serves(&reloader, &generations[0]);
-    assert_eq!((told.count("degraded"), told.count("still changing")), (0, 0), "{}", told.text());
+    assert_eq!((reported.count("degraded"), reported.count("still changing")), (0, 0), "{}", reported.text());
 }
 
 #[test]
@@ -80,33 +80,33 @@ fn inv03_inv11_empty_mount_over_the_directory_is_rejected_once() {
     let generations = generations(2);
     let root = tempfile::tempdir().unwrap();
     let dir = plain(root.path(), "tls", &generations[0]);
-    let (server, told) = Told::by(server_in(&dir).timing(quick()));
+    let (server, reported) = Reported::by(server_in(&dir).timing(quick()));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     mount(&["-t", "tmpfs", "none"], &dir);
-    told.wait("refused", 1);
-    assert_eq!(told.last_error().layer(), Layer::Read, "{}", told.last_error());
+    reported.wait("refused", 1);
+    assert_eq!(reported.last_error().layer(), Layer::Read, "{}", reported.last_error());
     let count = || reloader.status().refused.map_or(0, |refused| refused.count);
     let first = count();
-    until("two more refusals", || count() >= first + 2, || told.text());
+    until("two more refusals", || count() >= first + 2, || reported.text());
     assert!(is_served(&reloader, &generations[0]));
     unmount(&dir);
-    told.is(0, &["started", "refused", "recovered"]);
+    reported.is(0, &["started", "refused", "recovered"]);
     mount(&["-t", "tmpfs", "none"], &dir);
-    told.wait("refused", 2);
+    reported.wait("refused", 2);
     fill(&dir, &generations[1]);
-    told.is(3, &["refused", "published, recovered"]);
+    reported.is(3, &["refused", "published, recovered"]);
     assert!(is_served(&reloader, &generations[1]));
 }
 
 /// Loads a server that polls once an hour, so that it notices updates by events unless it is asked.
-fn by_events(dir: &Path) -> (ServerReloader, Told) {
-    let (server, told) = Told::by(server_in(dir).timing(by_events_only()));
+fn by_events(dir: &Path) -> (ServerReloader, Reported) {
+    let (server, reported) = Reported::by(server_in(dir).timing(by_events_only()));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();
-    told.wait("started", 1);
-    (reloader, told)
+    reported.wait("started", 1);
+    (reloader, reported)
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn inv05_events_follow_the_files_over_a_mount_and_its_end() {
     let generations = generations(7);
     let mut below = Volume::of(&generations[0]);
     let dir = below.dir();
-    let (reloader, told) = by_events(&dir);
+    let (reloader, reported) = by_events(&dir);
     let mut above = Volume::of(&generations[1]);
     mount(&["--bind", above.dir().to_str().unwrap()], &dir);
     // A manual reload replaces the poll, which needs no event either.
@@ -137,7 +137,7 @@ fn inv05_events_follow_the_files_over_a_mount_and_its_end() {
     above.publish(&generations[6].files());
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     let published = ["published"; 6];
-    told.is(1, &published);
+    reported.is(1, &published);
 }
 
 #[test]
@@ -151,10 +151,11 @@ fn inv08_file_mounted_alone_is_found_by_the_poll_and_stays() {
     let [file, source] = ["tls.pem", "source.pem"].map(|name| root.path().join(name));
     fs::write(&file, both(&generations[0])).unwrap();
     fs::write(&source, both(&generations[1])).unwrap();
-    let (server, told) = Told::by(rustls_reload::ServerReloader::builder(&file, &file).timing(quick()));
+    let (server, reported) =
+        Reported::by(rustls_reload::ServerReloader::builder(&file, &file).timing(quick()));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     mount(&["--bind", source.to_str().unwrap()], &file);
     serves(&reloader, &generations[1]);
     // The file is replaced at its source, as kubelet does. The mount keeps the old file, so the
@@ -164,7 +165,7 @@ fn inv08_file_mounted_alone_is_found_by_the_poll_and_stays() {
     assert_eq!(reloader.status().differs_since, None);
     unmount(&file);
     serves(&reloader, &generations[0]);
-    told.is(0, &["started", "published", "published"]);
+    reported.is(0, &["started", "published", "published"]);
 }
 
 const FUSE: &[&str] = &["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0,group_id=0", "none"];

@@ -11,7 +11,7 @@ use std::{
 use rustls_reload::{Layer, Reload, ServerReloader, StartError, Timing};
 
 use crate::{
-    Told,
+    Reported,
     common::{DEADLINE, Volume, by_events_only, generations, server_in, started, this_test},
     fill, is_served, own, serves, until,
 };
@@ -57,27 +57,27 @@ fn dir() -> PathBuf {
 /// Publishes a key that cannot be read, and makes it readable later. The mode is changed by another
 /// name of the file, in a directory that is not watched. `met` waits until the server has tried to
 /// read it.
-fn unreadable_key(timing: Timing, met: impl Fn(&ServerReloader, &Told)) -> (ServerReloader, Told) {
+fn unreadable_key(timing: Timing, met: impl Fn(&ServerReloader, &Reported)) -> (ServerReloader, Reported) {
     let generations = generations(3);
     let mut volume = Volume::of(&generations[0]);
-    let (server, told) = Told::by(volume.server().timing(timing));
+    let (server, reported) = Reported::by(volume.server().timing(timing));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     let elsewhere = tempfile::tempdir().unwrap();
     let key = elsewhere.path().join("key");
-    volume.publish_spoilt(&generations[1].files(), |payload| {
+    volume.publish_invalid(&generations[1].files(), |payload| {
         fs::hard_link(payload.join("tls.key"), &key).unwrap();
         chmod(&key, 0);
     });
     assert!(fs::read(&key).is_err(), "the key is to be unreadable");
-    met(&reloader, &told);
+    met(&reloader, &reported);
     assert!(is_served(&reloader, &generations[0]));
     chmod(&key, 0o600);
     serves(&reloader, &generations[1]);
     volume.publish(&generations[2].files());
     serves(&reloader, &generations[2]);
-    (reloader, told)
+    (reloader, reported)
 }
 
 #[test]
@@ -88,14 +88,14 @@ fn inv05_key_unreadable_for_a_moment_is_read_without_an_event() {
     // The long settle time keeps the failure from being reported first, unless the machine is very
     // loaded.
     let timing = Timing { settle: std::time::Duration::from_secs(2), ..by_events_only() };
-    let (_running, told) = unreadable_key(timing, |reloader, _| {
+    let (_running, reported) = unreadable_key(timing, |reloader, _| {
         let met = || reloader.status().refused.is_some_and(|refused| refused.count >= 2);
         until("two attempts to read it", met, || format!("{:#?}", reloader.status()));
     });
-    if told.count("refused") == 0 {
-        told.is(0, &["started", "published", "published"]);
+    if reported.count("refused") == 0 {
+        reported.is(0, &["started", "published", "published"]);
     } else {
-        told.is(0, &["started", "refused", "published, recovered", "published"]);
+        reported.is(0, &["started", "refused", "published, recovered", "published"]);
     }
 }
 
@@ -104,15 +104,15 @@ fn inv05_inv11_unreadable_key_is_reported_once_and_read_later() {
     if !is_nobody(&this_test!(), |_| {}) {
         return;
     }
-    let (_running, told) = unreadable_key(by_events_only(), |reloader, told| {
-        told.wait("refused", 1);
-        assert_eq!(told.last_error().layer(), Layer::Read, "{}", told.last_error());
-        println!("told: {}", told.last_error());
+    let (_running, reported) = unreadable_key(by_events_only(), |reloader, reported| {
+        reported.wait("refused", 1);
+        assert_eq!(reported.last_error().layer(), Layer::Read, "{}", reported.last_error());
+        println!("reported: {}", reported.last_error());
         let count = || reloader.status().refused.map_or(0, |refused| refused.count);
         let first = count();
         until("two more attempts", || count() >= first + 2, || format!("{:#?}", reloader.status()));
     });
-    told.is(0, &["started", "refused", "published, recovered", "published"]);
+    reported.is(0, &["started", "refused", "published, recovered", "published"]);
 }
 
 #[test]
@@ -139,20 +139,20 @@ fn inv05_inv11_unlistable_ancestor_is_reported_once() {
     // There is no poll, so that changes beneath that directory are noticed by events.
     let timing = by_events_only();
     let timing = Timing { degraded_poll: timing.poll, ..timing };
-    let (server, told) = Told::by(server_in(&tls).timing(timing));
+    let (server, reported) = Reported::by(server_in(&tls).timing(timing));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     // The directory of the copied binary cannot be listed either.
     let unlisted = [dir().parent().unwrap().to_owned(), dir()];
     assert_eq!(reloader.status().unwatched, unlisted);
-    println!("told:\n{}", told.text());
+    println!("reported:\n{}", reported.text());
     for (i, next) in generations.iter().enumerate().skip(1) {
         symlink(format!("release-{i}"), &link).unwrap();
         fs::rename(&link, &tls).unwrap();
         serves(&reloader, next);
     }
-    told.is(0, &["warning", "warning", "started", "published", "published", "published"]);
+    reported.is(0, &["warning", "warning", "started", "published", "published", "published"]);
     let status = reloader.status();
     assert_eq!((status.degraded, &status.unwatched[..]), (None, &unlisted[..]));
 }
@@ -173,17 +173,17 @@ fn inv05_inv11_poll_finds_a_link_repointed_in_an_unlistable_dir() {
     symlink("release-0", &tls).unwrap();
     chmod(&dir(), 0o311);
     assert!(fs::read_dir(dir()).is_err(), "it is not to be listed");
-    let (server, told) = Told::by(server_in(&tls).timing(by_events_only()));
+    let (server, reported) = Reported::by(server_in(&tls).timing(by_events_only()));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     for (i, next) in generations.iter().enumerate().skip(1) {
         symlink(format!("release-{i}"), &link).unwrap();
         fs::rename(&link, &tls).unwrap();
         serves(&reloader, next);
     }
     // The directory of the copied binary is only traversed.
-    told.is(0, &["warning", "degraded", "started", "published", "published", "published"]);
+    reported.is(0, &["warning", "degraded", "started", "published", "published", "published"]);
     assert_eq!(reloader.status().unwatched, [dir().parent().unwrap()]);
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     chmod(&dir(), 0o711);
@@ -204,7 +204,7 @@ fn inv05_inv11_start_without_a_watcher_thread_recovers() {
     }
     let generations = generations(3);
     let mut volume = Volume::of(&generations[0]);
-    let (server, told) = Told::by(volume.server().timing(by_events_only()));
+    let (server, reported) = Reported::by(volume.server().timing(by_events_only()));
     let reloader = server.load().unwrap();
     // This command waits for a line on stdin to raise the limit, because no process can be started
     // without threads.
@@ -215,18 +215,18 @@ fn inv05_inv11_start_without_a_watcher_thread_recovers() {
     let now = Command::new("sh").args(["-c", &format!("exec {}", allow_threads(threads + 1))]).status();
     assert!(now.unwrap().success());
     reloader.start().unwrap();
-    told.wait("started", 1);
+    reported.wait("started", 1);
     volume.publish(&generations[1].files());
     serves(&reloader, &generations[1]);
-    println!("told:\n{}", told.text());
-    told.is(0, &["degraded", "started", "published"]);
+    println!("reported:\n{}", reported.text());
+    reported.is(0, &["degraded", "started", "published"]);
     later.stdin.take().unwrap().write_all(b"now\n").unwrap();
     assert!(later.wait().unwrap().success());
-    told.wait("restored", 1);
+    reported.wait("restored", 1);
     volume.publish(&generations[2].files());
     serves(&reloader, &generations[2]);
     reloader.stop().unwrap();
-    told.is(3, &["restored", "published", "stopped"]);
+    reported.is(3, &["restored", "published", "stopped"]);
 }
 
 /// Checks: INV-13, INV-15. In this state tokio's own threads for blocking work would panic.

@@ -35,7 +35,7 @@ fn inv12_inv13_resources_are_flat_while_it_runs_and_freed_by_a_stop() {
         // Publishes a broken set, and reloads repeatedly.
         volume.publish(&generations[1].files());
         reloader.reload_now();
-        volume.publish_spoilt(&generations[2].files(), |dir| fs::write(dir.join("tls.key"), "").unwrap());
+        volume.publish_invalid(&generations[2].files(), |dir| fs::write(dir.join("tls.key"), "").unwrap());
         for _ in 0..50 {
             reloader.reload_now();
         }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{self, Generation, Volume, spoils};
+use crate::common::{self, Generation, Volume, invalid_updates};
 use rustls_reload::{
     ClientAuth, Error, Inspection, Layer, ServerReloader, Warning, internal,
     watch::{MakeWatcher, Watched, Watcher},
@@ -34,7 +34,7 @@ fn warnings(volume: &Volume) -> Vec<Warning> {
 
 #[test]
 fn inv11_a_broken_set_is_refused_with_the_error_of_a_first_load() {
-    let numbers: Vec<_> = (0..spoils().len()).collect();
+    let numbers: Vec<_> = (0..invalid_updates().len()).collect();
     let compared = common::at_once(&numbers, |number| is_refused_alike(*number));
     let counted = compared.into_iter().filter(|refused| *refused).count();
     println!("broken sets compared: {counted}");
@@ -44,26 +44,26 @@ fn inv11_a_broken_set_is_refused_with_the_error_of_a_first_load() {
 /// Compares a first load of the broken set of this number with an inspection. Returns `false` where
 /// neither refuses it.
 fn is_refused_alike(i: usize) -> bool {
-    let spoil = spoils().swap_remove(i);
-    let what = format!("{}: {:?}", spoil.what, spoil.blamed);
+    let update = invalid_updates().swap_remove(i);
+    let what = format!("{}: {:?}", update.what, update.blamed);
     let mut volume = Volume::of(&Generation::new(2 * i)).private();
-    volume.publish_spoilt(&Generation::new(2 * i + 1).files(), |payload| (spoil.spoil)(payload));
+    volume.publish_invalid(&Generation::new(2 * i + 1).files(), |payload| (update.invalidate)(payload));
     let server = || volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
     let (loaded, inspection) = (server().load().err(), server().inspect(Duration::ZERO));
     assert_eq!(inspection.refused, loaded, "{what}");
-    if spoil.layer == Layer::Validity {
+    if update.layer == Layer::Validity {
         // Only a reload refuses this set; a first load does not.
         assert_eq!(loaded, None, "{what}");
         assert_eq!(layers(&inspection.warnings), [Layer::Validity], "{what}");
         return false;
     }
-    assert_eq!(loaded.map(|error| error.layer()), Some(spoil.layer), "{what}");
+    assert_eq!(loaded.map(|error| error.layer()), Some(update.layer), "{what}");
     // Stages after the one that refused were not reached, and stages before it have passed.
-    let reached = |layer| spoil.layer == layer;
+    let reached = |layer| update.layer == layer;
     let Inspection { sizes, chain, key, matched, client_cas, rehearsed, warnings, watched, .. } = inspection;
     assert_eq!(sizes.is_empty(), reached(Layer::Read), "{what}");
-    assert_eq!(chain.is_empty(), spoil.blamed == Some("tls.crt") || reached(Layer::Read), "{what}");
-    let of_ca = spoil.blamed == Some("ca.crt") && !reached(Layer::Read);
+    assert_eq!(chain.is_empty(), update.blamed == Some("tls.crt") || reached(Layer::Read), "{what}");
+    let of_ca = update.blamed == Some("ca.crt") && !reached(Layer::Read);
     assert_eq!(key.is_some(), of_ca || reached(Layer::Match), "{what}");
     assert_eq!(matched, of_ca.then_some(true), "{what}");
     assert!(client_cas.is_empty() && rehearsed.is_empty() && warnings.is_empty(), "{what}");
@@ -147,9 +147,9 @@ fn leaf_near_or_past_its_end_is_a_warning() {
         let pair = ca.issue(&Subject::server("localhost").valid(window.0, window.1), &PrivateKey::p256());
         let volume =
             Volume::new(&[("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]).private();
-        let told = warnings(&volume);
-        assert_eq!(layers(&told), [Layer::Validity], "told once: {told:?}");
-        assert_eq!(told[0].path(), Some(volume.path("tls.crt").as_path()));
+        let reported = warnings(&volume);
+        assert_eq!(layers(&reported), [Layer::Validity], "reported once: {reported:?}");
+        assert_eq!(reported[0].path(), Some(volume.path("tls.crt").as_path()));
     }
 }
 
@@ -191,11 +191,11 @@ fn a_client_ca_outside_its_dates_is_a_warning() {
     let found = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).inspect(DAY);
     assert_eq!(found.refused, None);
     assert_eq!(found.client_cas.len(), 2);
-    let [told] = found.warnings.as_slice() else { panic!("{:?}", found.warnings) };
-    assert_eq!((told.layer(), told.path()), (Layer::ClientCa, Some(volume.path("ca.crt").as_path())));
-    assert!(told.why().starts_with("the client CA CN=Old Root has expired at "), "{told}");
+    let [reported] = found.warnings.as_slice() else { panic!("{:?}", found.warnings) };
+    assert_eq!((reported.layer(), reported.path()), (Layer::ClientCa, Some(volume.path("ca.crt").as_path())));
+    assert!(reported.why().starts_with("the client CA CN=Old Root has expired at "), "{reported}");
     let effect = "rustls ignores the dates of a client CA, so no client is rejected for them";
-    assert!(told.why().ends_with(effect), "{told}");
+    assert!(reported.why().ends_with(effect), "{reported}");
 }
 
 /// A watcher that watches nothing, and returns a given result for these directories.
@@ -222,24 +222,25 @@ fn each_directory_without_events_is_reported_once() {
         let make: MakeWatcher = Box::new(move |_| Ok(Box::new(Says(dirs.clone(), says))));
         let found = volume.server().watcher(Some(make)).inspect(DAY);
         assert_eq!(found.refused, None);
-        let mut told: Vec<_> = found.warnings.iter().map(|told| told.path().unwrap().to_owned()).collect();
-        told.sort();
-        (told, found.watched, found.unwatched)
+        let mut reported: Vec<_> =
+            found.warnings.iter().map(|reported| reported.path().unwrap().to_owned()).collect();
+        reported.sort();
+        (reported, found.watched, found.unwatched)
     };
     let payload = volume.path("..generation_0");
     // Directories with a file or a link in them, directories without, and both.
     let holds = vec![volume.dir(), payload];
     let leads = vec![PathBuf::from("/")];
-    let (told, watched, unwatched) = inspect(&holds, Err(()));
-    assert_eq!((&told, unwatched), (&holds, vec![]));
+    let (reported, watched, unwatched) = inspect(&holds, Err(()));
+    assert_eq!((&reported, unwatched), (&holds, vec![]));
     assert!(!watched.is_empty() && holds.iter().all(|dir| !watched.contains(dir)), "{watched:?}");
-    let (told, watched, unwatched) = inspect(&leads, Ok(Watched::Denied));
-    assert_eq!((told, &unwatched), (vec![], &leads), "what only leads there is no fault");
+    let (reported, watched, unwatched) = inspect(&leads, Ok(Watched::Denied));
+    assert_eq!((reported, &unwatched), (vec![], &leads), "what only leads there is no fault");
     assert!(!watched.contains(&leads[0]));
-    let (told, _, unwatched) = inspect(&[&*leads, &*holds].concat(), Ok(Watched::Denied));
-    assert_eq!((told, unwatched), (holds.clone(), leads));
-    let (told, watched, _) = inspect(&holds[1..], Ok(Watched::Silent("NFS")));
-    assert_eq!(told, holds[1..], "its events are not to be relied on");
+    let (reported, _, unwatched) = inspect(&[&*leads, &*holds].concat(), Ok(Watched::Denied));
+    assert_eq!((reported, unwatched), (holds.clone(), leads));
+    let (reported, watched, _) = inspect(&holds[1..], Ok(Watched::Silent("NFS")));
+    assert_eq!(reported, holds[1..], "its events are not to be relied on");
     assert!(watched.contains(&holds[1]));
     // Without a watcher there is one warning for all directories.
     let found = volume.server().watcher(None).inspect(DAY);

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{self, Generation, client, client_of, shake};
+use crate::common::{self, Generation, client, client_of, handshake};
 use rustls::{
     ProtocolVersion, RootCertStore, ServerConfig, SignatureAlgorithm, SignatureScheme,
     crypto::{CryptoProvider, KeyProvider, ring},
@@ -72,13 +72,13 @@ fn inv02_all_settings_end_up_in_the_configuration() {
     assert_eq!(config.max_fragment_size, Some(1024));
     let mut offers = client_of(&generation, Some(&generation)).as_ref().clone();
     offers.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let shaken = shake(&config, &Arc::new(offers)).unwrap();
-    assert_eq!(shaken.alpn.as_deref(), Some(&b"http/1.1"[..]));
-    assert_eq!(*shaken.leaf(), generation.server.leaf);
-    assert_eq!(shaken.client.as_ref(), Some(&generation.client.leaf));
-    assert_eq!(shaken.version, ProtocolVersion::TLSv1_3);
+    let connection = handshake(&config, &Arc::new(offers)).unwrap();
+    assert_eq!(connection.alpn.as_deref(), Some(&b"http/1.1"[..]));
+    assert_eq!(*connection.leaf(), generation.server.leaf);
+    assert_eq!(connection.client.as_ref(), Some(&generation.client.leaf));
+    assert_eq!(connection.version, ProtocolVersion::TLSv1_3);
     let old = client(std::slice::from_ref(&generation), &[&TLS12]);
-    assert!(shake(&config, &old).is_err(), "TLS 1.2 is not enabled");
+    assert!(handshake(&config, &old).is_err(), "TLS 1.2 is not enabled");
     let status = reloader.status();
     assert_eq!((status.generation, status.running), (1, false));
     assert_eq!(status.leaf.unwrap().names, ["localhost"]);
@@ -100,7 +100,7 @@ fn inv02_client_auth_off_optional_and_required_mean_what_they_say() {
             None => server,
         };
         let config = server.load().unwrap().config();
-        let seen = clients.each_ref().map(|client| shake(&config, client));
+        let seen = clients.each_ref().map(|client| handshake(&config, client));
         assert_eq!(seen.each_ref().map(Result::is_ok), wanted, "{mode:?}: {seen:?}");
         let shown = seen[0].as_ref().unwrap().client.is_some();
         assert_eq!(shown, mode.is_some(), "a certificate is asked for where CAs are given");
@@ -213,17 +213,19 @@ fn inv11_first_load_outside_its_validity_starts_with_a_warning() {
         let subject = Subject::server("localhost").valid(from, to);
         generation.server = generation.ca.issue(&subject, &PrivateKey::p256());
         let files = Files::of(&generation);
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let keep = Arc::clone(&told);
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&reported);
         let observer = move |event: &Event| keep.lock().unwrap().push(event.clone());
         let reloader = files.server().on_event(observer).load().unwrap();
         assert_eq!(common::presented(&reloader)[0], generation.server.leaf);
-        let told = told.lock().unwrap();
-        let [Event::Warning { warning }, rest @ ..] = told.as_slice() else { panic!("told: {told:?}") };
+        let reported = reported.lock().unwrap();
+        let [Event::Warning { warning }, rest @ ..] = reported.as_slice() else {
+            panic!("reported: {reported:?}")
+        };
         match rest {
             [] if from > now => {}
             [Event::Expired { .. }] if to < now => {}
-            other => panic!("told: {other:?}"),
+            other => panic!("reported: {other:?}"),
         }
         assert_eq!(warning.layer(), Layer::Validity);
         assert_eq!(warning.path(), Some(files.path("tls.crt").as_path()));
@@ -261,7 +263,7 @@ fn inv02_rehearsal_rejects_an_incomparable_foreign_key() {
     let provider = Arc::new(CryptoProvider { key_provider: &Reticent, ..ring::default_provider() });
     let server = || files.server_with_clients().provider(Arc::clone(&provider));
     let config = server().load().unwrap().config();
-    assert!(shake(&config, &client_of(&generation, Some(&generation))).is_ok());
+    assert!(handshake(&config, &client_of(&generation, Some(&generation))).is_ok());
     files.write("tls.key", &other.server.key);
     refused(server().load(), Layer::Rehearsal, Some(&files.path("tls.crt")));
 }
@@ -316,8 +318,8 @@ fn inv02_client_cas_are_served_if_a_handshake_holds_their_names() {
     };
     for version in [&TLS12, &TLS13] {
         let config = server(rest).versions(&[version]).load().unwrap().config();
-        let shaken = shake(&config, &client_of(&generation, Some(&generation))).unwrap();
-        assert_eq!(shaken.client.as_ref(), Some(&generation.client.leaf), "{version:?}");
+        let connection = handshake(&config, &client_of(&generation, Some(&generation))).unwrap();
+        assert_eq!(connection.client.as_ref(), Some(&generation.client.leaf), "{version:?}");
     }
     refused(server(rest + 1).load(), Layer::ClientCa, Some(&files.path("ca.crt")));
 }

@@ -56,7 +56,7 @@ pub(crate) enum Put {
     Volume(Box<dyn Fn(&Path) + Sync>),
 }
 
-/// An update that is wrong, or looks wrong.
+/// An update that is wrong, or seems wrong.
 pub(crate) struct Vector {
     pub(crate) name: String,
     pub(crate) put: Put,
@@ -96,7 +96,7 @@ fn vectors() -> Vec<Vector> {
 
 /// The way in which a server notices an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hears {
+enum Trigger {
     ByEvents,
     ByHand,
 }
@@ -106,7 +106,7 @@ struct Server {
     volume: Volume,
     reloader: Reloader<ServerTls>,
     events: Events<ServerTls>,
-    hears: Hears,
+    trigger: Trigger,
     /// The first set is served, the second is the next one.
     sets: [Set; 2],
     secrets: Vec<Windows>,
@@ -114,16 +114,16 @@ struct Server {
 
 impl Server {
     /// Loads and starts a server whose build step is wrapped by `around`.
-    fn run<B: Build<Value = ServerTls>>(hears: Hears, around: impl FnOnce(ServerBuild) -> B) -> Self {
+    fn run<B: Build<Value = ServerTls>>(trigger: Trigger, around: impl FnOnce(ServerBuild) -> B) -> Self {
         let sets = [Set::new(0), Set::new(1)];
         let volume = Volume::new(&sets[0].files());
         let server = server_in(&volume.dir())
             .client_ca(volume.path(CA), ClientAuth::Required)
             .provider(Arc::new(rustls::crypto::ring::default_provider()));
-        let server = match hears {
-            Hears::ByEvents => server.timing(by_events_only()),
+        let server = match trigger {
+            Trigger::ByEvents => server.timing(by_events_only()),
             // Only a manual reload takes snapshots.
-            Hears::ByHand => {
+            Trigger::ByHand => {
                 server.timing(Timing { retry: by_events_only().poll, ..by_events_only() }).watcher(None)
             }
         };
@@ -133,14 +133,14 @@ impl Server {
         started(&mut events);
         drain(&mut events);
         let secrets = sets.iter().map(|set| Windows::of(&set.key_der(), &set.key)).collect();
-        Self { volume, reloader, events, hears, sets, secrets }
+        Self { volume, reloader, events, trigger, sets, secrets }
     }
 
     /// Applies a vector, and then a valid set.
     fn apply(&mut self, vector: &Vector) -> Result<(), String> {
         let before = self.reloader.current();
         let wanted = self.put(vector);
-        let (came, told) = self.outcome()?;
+        let (came, reported) = self.outcome()?;
         let after = self.reloader.current();
         let same = Arc::ptr_eq(&before, &after);
         let presented = presented_by(&after.value.config);
@@ -159,7 +159,7 @@ impl Server {
                     format!("{layer} should have refused {file}, but {error}")
                 })?;
                 check(status.refused.map(|refused| refused.error).as_ref() == Some(error), || {
-                    format!("the status does not tell of {error}")
+                    format!("the status does not report {error}")
                 })?;
             }
             (Expect::Held, Reload::Deferred(_)) => {
@@ -174,11 +174,11 @@ impl Server {
             }
             (expect, came) => return Err(format!("{expect:?} was expected, and {came:?} came")),
         }
-        let outcomes = told.iter().filter(|event| came_of(event).is_some()).count();
-        check(outcomes == 1, || format!("told {told:?}"))?;
-        let told = format!("{told:?} {:?} {came:?}", self.reloader.status());
-        check(!self.secrets.iter().any(|windows| windows.occur_in(told.as_bytes())), || {
-            format!("a part of the key is told: {told}")
+        let outcomes = reported.iter().filter(|event| came_of(event).is_some()).count();
+        check(outcomes == 1, || format!("reported {reported:?}"))?;
+        let reported = format!("{reported:?} {:?} {came:?}", self.reloader.status());
+        check(!self.secrets.iter().any(|windows| windows.occur_in(reported.as_bytes())), || {
+            format!("a part of the key is reported: {reported}")
         })?;
         self.recover(came == Reload::Reloaded)
     }
@@ -195,9 +195,9 @@ impl Server {
         let keyed: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         match &vector.put {
             Put::Files(_) => drop(self.volume.publish(&keyed)),
-            Put::Dir(spoil) => drop(self.volume.publish_spoilt(&keyed, |dir| spoil(dir))),
-            Put::Volume(spoil) => {
-                spoil(&self.volume.dir());
+            Put::Dir(invalidate) => drop(self.volume.publish_invalid(&keyed, |dir| invalidate(dir))),
+            Put::Volume(invalidate) => {
+                invalidate(&self.volume.dir());
                 return None;
             }
         }
@@ -205,9 +205,9 @@ impl Server {
     }
 
     /// Publishes a valid set: the next one, or the first again if the next was changed and served.
-    fn recover(&mut self, spoilt: bool) -> Result<(), String> {
+    fn recover(&mut self, invalid: bool) -> Result<(), String> {
         let before = self.reloader.current();
-        if !spoilt {
+        if !invalid {
             self.sets.swap(0, 1);
         }
         let Self { volume, sets, .. } = self;
@@ -225,23 +225,23 @@ impl Server {
 
     /// Returns the result for the files on disk, and the events.
     fn outcome(&mut self) -> Result<(Reload, Vec<Arc<Event>>), String> {
-        let by_hand = (self.hears == Hears::ByHand).then(|| self.reloader.reload_now());
+        let by_hand = (self.trigger == Trigger::ByHand).then(|| self.reloader.reload_now());
         let deadline = Instant::now() + DEADLINE;
-        let mut told = drain(&mut self.events);
+        let mut reported = drain(&mut self.events);
         loop {
-            let heard = told.iter().find_map(|event| came_of(event));
-            match (&by_hand, heard) {
+            let cause = reported.iter().find_map(|event| came_of(event));
+            match (&by_hand, cause) {
                 // The driver may have taken a snapshot just before the reload. Its event then has
                 // the result.
-                (Some(Reload::Unchanged) | None, Some(came)) => return Ok((came, told)),
-                (Some(came), _) => return Ok((came.clone(), told)),
+                (Some(Reload::Unchanged) | None, Some(came)) => return Ok((came, reported)),
+                (Some(came), _) => return Ok((came.clone(), reported)),
                 (None, None) => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let next =
-                self.events.next_within(left).ok_or_else(|| format!("nothing came of it: {told:?}"))?;
-            told.push(next.event);
-            told.extend(drain(&mut self.events));
+                self.events.next_within(left).ok_or_else(|| format!("nothing came of it: {reported:?}"))?;
+            reported.push(next.event);
+            reported.extend(drain(&mut self.events));
         }
     }
 }
@@ -272,13 +272,13 @@ fn apply<B: Build<Value = ServerTls>>(
     let vectors: Vec<_> = vectors().into_iter().filter(picks).collect();
     let (vectors, around) = (&vectors, &around);
     let share = |number: usize| {
-        let hears = if number.is_multiple_of(2) { Hears::ByEvents } else { Hears::ByHand };
-        let mut server = Server::run(hears, around);
+        let trigger = if number.is_multiple_of(2) { Trigger::ByEvents } else { Trigger::ByHand };
+        let mut server = Server::run(trigger, around);
         let mut failed = Vec::new();
         for vector in vectors.iter().skip(number).step_by(SERVERS) {
             if let Err(why) = server.apply(vector) {
-                failed.push(format!("{} ({hears:?}): {why}", vector.name));
-                server = Server::run(hears, around);
+                failed.push(format!("{} ({trigger:?}): {why}", vector.name));
+                server = Server::run(trigger, around);
             }
         }
         failed

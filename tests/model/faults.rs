@@ -24,8 +24,8 @@ use rustls_reload::{
     watch::{Hints, MakeWatcher, Watched, Watcher},
 };
 use rustls_reload_harness::sim::{
-    self, Fault, Keeper, ORDERS, Phase, Publisher, Record, Renewal, Run, STANDS, Sampled, Scenario, Shipped,
-    Sim, Stage,
+    self, DirectoryPublisher, Fault, ORDERS, Phase, Publisher, Record, Renewal, Run, STANDS, Sampled,
+    Scenario, Shipped, Sim, Stage,
 };
 use rustls_reload_testkit::{InterceptFs, Verb};
 
@@ -85,12 +85,12 @@ fn worlds(phase: Phase) -> Vec<Stage> {
         scenario.config.rest += STANDS;
         scenario.prepare()
     };
-    let keeper = Keeper::Adds.prepare(|scenario| {
+    let publisher = DirectoryPublisher::Adds.prepare(|scenario| {
         scenario.phase = phase;
         scenario.config.pause = Duration::from_millis(5);
         scenario.config.rest += STANDS;
     });
-    publishers.into_iter().map(world).chain([keeper]).collect()
+    publishers.into_iter().map(world).chain([publisher]).collect()
 }
 
 /// Runs a world with a fault. `through` injects it.
@@ -103,7 +103,7 @@ fn run(
     sim::run_faulty(stage, Arc::new(Mutex::new(Sampled::new(seed))), fault, through)
 }
 
-fn judge(stage: &Stage, run: &Run, what: &str) {
+fn evaluate(stage: &Stage, run: &Run, what: &str) {
     if let Err(violation) = sim::check(stage, run) {
         let history: Vec<_> = run
             .history
@@ -197,7 +197,7 @@ fn inv05_it_converges_after_every_fault_of_the_file_system() {
                         let fs = InterceptFs::new(sim.fs(), Arc::new(hook));
                         Shipped::load_through(sim, paths, fs, |watcher| watcher)
                     });
-                    judge(
+                    evaluate(
                         stage,
                         &done,
                         &format!("{phase:?}: {verb:?} {} {wrong:?} for good: {for_good}", fault.nth()),
@@ -302,7 +302,7 @@ fn inv05_it_converges_after_every_fault_of_the_watcher() {
                         let wrap = |make| faulty(make, how, Arc::new(fails));
                         Shipped::load_through(sim, paths, sim.fs(), wrap)
                     });
-                    judge(stage, &done, &format!("{how:?} {} for good: {for_good}", fault.nth()));
+                    evaluate(stage, &done, &format!("{how:?} {} for good: {for_good}", fault.nth()));
                 });
             }
         }

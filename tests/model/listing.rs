@@ -1,5 +1,5 @@
 //! A directory in which every file counts, in the simulated world: every interleaving of its
-//! publisher with the reader's calls, each judged by the invariants.
+//! publisher with the reader's calls, each checked by the invariants.
 //!
 //! Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-11.
 //!
@@ -22,8 +22,8 @@ use rustls_reload::{
     },
 };
 use rustls_reload_harness::sim::{
-    self, At, Contents, Events, Exhaustive, Keeper, Phase, Record, Replay, Run, Sampled, Schedule, Shipped,
-    Sim, SimFs, Stage, Violation, WorldConfig,
+    self, At, Contents, DirectoryPublisher, Events, Exhaustive, Phase, Record, Replay, Run, Sampled,
+    Schedule, Shipped, Sim, SimFs, Stage, Violation, WorldConfig,
 };
 use rustls_reload_testkit::{InterceptFs, Op, Verb};
 
@@ -35,14 +35,14 @@ fn search(
     limit: u64,
     load: impl Fn(&Sim, &[PathBuf]) -> Result<Shipped, String>,
 ) -> Result<(u64, bool), Caught> {
-    let judged =
+    let evaluated =
         |run: &Run| sim::check(stage, run).map_err(|violation| (violation, Replay::line(&run.choices)));
     let schedule = Arc::new(Mutex::new(Exhaustive::default()));
     let lock = || schedule.lock().unwrap();
     while lock().next_run() {
         let run = sim::run_loaded(stage, schedule.clone() as Arc<Mutex<dyn Schedule>>, &load);
         lock().end_run(run.breached);
-        judged(&run)?;
+        evaluated(&run)?;
         if lock().runs == limit {
             break;
         }
@@ -51,25 +51,25 @@ fn search(
     let runs = lock().runs;
     let samples = if whole { 0 } else { limit };
     for seed in 0..samples {
-        judged(&sim::run_loaded(stage, Arc::new(Mutex::new(Sampled::new(seed))), &load))?;
+        evaluated(&sim::run_loaded(stage, Arc::new(Mutex::new(Sampled::new(seed))), &load))?;
     }
     Ok((runs + samples, whole))
 }
 
 /// Prepares a world that is searched completely: without a pause or a wait.
-fn small(keeper: Keeper, phase: Phase) -> Stage {
-    keeper.prepare(|scenario| {
+fn small(publisher: DirectoryPublisher, phase: Phase) -> Stage {
+    publisher.prepare(|scenario| {
         scenario.phase = phase;
         (scenario.config.pause, scenario.config.waits) = (Duration::ZERO, 0);
     })
 }
 
 /// Prepares other worlds of this publisher, which are cut off and sampled.
-fn large(keeper: Keeper) -> Vec<Stage> {
+fn large(publisher: DirectoryPublisher) -> Vec<Stage> {
     let mut stages = Vec::new();
     for events in [Events::Delivered, Events::Lost, Events::Late] {
         for pause in [5, 499] {
-            stages.push(keeper.prepare(|scenario| {
+            stages.push(publisher.prepare(|scenario| {
                 scenario.config.events = events;
                 (scenario.config.pause, scenario.config.waits) = (Duration::from_millis(pause), 1);
             }));
@@ -85,23 +85,23 @@ fn shipped(sim: &Sim, paths: &[PathBuf]) -> Result<Shipped, String> {
 #[test]
 fn inv01_to_inv11_hold_over_every_interleaving_with_a_directory() {
     std::thread::scope(|scope| {
-        for keeper in Keeper::ALL {
-            scope.spawn(move || hold_with(keeper));
+        for publisher in DirectoryPublisher::ALL {
+            scope.spawn(move || hold_with(publisher));
         }
     });
 }
 
-fn hold_with(keeper: Keeper) {
+fn hold_with(publisher: DirectoryPublisher) {
     for phase in [Phase::FirstLoad, Phase::Reload] {
-        let found = search(&small(keeper, phase), u64::MAX, shipped);
+        let found = search(&small(publisher, phase), u64::MAX, shipped);
         let (runs, _) =
-            found.unwrap_or_else(|(violation, line)| panic!("{violation}\n{keeper:?} {phase:?} {line}"));
-        println!("{keeper:?}, {phase:?}: {runs} runs, nothing cut off, 0 violations");
+            found.unwrap_or_else(|(violation, line)| panic!("{violation}\n{publisher:?} {phase:?} {line}"));
+        println!("{publisher:?}, {phase:?}: {runs} runs, nothing cut off, 0 violations");
     }
-    for stage in large(keeper) {
+    for stage in large(publisher) {
         let config = stage.scenario.config;
         if let Err((violation, line)) = search(&stage, 60, shipped) {
-            panic!("{violation}\n{keeper:?} {config:?} {line}");
+            panic!("{violation}\n{publisher:?} {config:?} {line}");
         }
     }
 }
@@ -179,20 +179,21 @@ fn lists_once(fs: SimFs) -> Lists {
 
 /// Takes a snapshot in each interleaving with the update. Returns how many were complete, and
 /// whether one of these was never on disk.
-fn looks<F: Fs>(keeper: Keeper, port: impl Fn(SimFs) -> F) -> (usize, bool) {
+fn snapshots<F: Fs>(publisher: DirectoryPublisher, port: impl Fn(SimFs) -> F) -> (usize, bool) {
     let config = WorldConfig::default();
     let (dirs, files): (Vec<_>, Vec<_>) =
-        keeper.paths().into_iter().partition(|path| path.to_str().unwrap().ends_with('/'));
+        publisher.paths().into_iter().partition(|path| path.to_str().unwrap().ends_with('/'));
     let set = dirs.iter().try_fold(PathSet::new(files).unwrap(), PathSet::directory).unwrap();
-    let script = sim::Script::new(&keeper.paths(), &keeper.base(), keeper.update(), &[0], None, &config);
+    let script =
+        sim::Script::new(&publisher.paths(), &publisher.base(), publisher.update(), &[0], None, &config);
     let schedule = Arc::new(Mutex::new(Exhaustive::default()));
     let (mut whole, mut wrong) = (0, false);
     while schedule.lock().unwrap().next_run() {
         let sim = Sim::new(&script, Duration::from_secs(1), config, schedule.clone());
         sim.release();
-        let look = snapshot::take(&port(sim.fs()), &set);
+        let snapshot = snapshot::take(&port(sim.fs()), &set);
         schedule.lock().unwrap().end_run(false);
-        let Ok(files) = look.files else { continue };
+        let Ok(files) = snapshot.files else { continue };
         let read: Contents = files.iter().map(|(_, bytes)| Some(Arc::new(bytes.to_vec()))).collect();
         let history = sim.history();
         let on_disk = |at: &At| matches!(&at.record, Record::Disk(contents) if *contents == read);
@@ -207,16 +208,19 @@ fn looks<F: Fs>(keeper: Keeper, port: impl Fn(SimFs) -> F) -> (usize, bool) {
 #[test]
 fn inv01_snapshot_of_a_directory_has_files_of_one_moment() {
     let mut caught = Vec::new();
-    for keeper in Keeper::ALL {
-        let (whole, wrong) = looks(keeper, |fs| fs);
-        assert!(whole > 0 && !wrong, "{keeper:?}: a mixture");
-        let (_, wrong) = looks(keeper, lists_once);
-        println!("{keeper:?}: {whole} whole looks; listed once only, a mixture: {wrong}");
+    for publisher in DirectoryPublisher::ALL {
+        let (whole, wrong) = snapshots(publisher, |fs| fs);
+        assert!(whole > 0 && !wrong, "{publisher:?}: a mixture");
+        let (_, wrong) = snapshots(publisher, lists_once);
+        println!("{publisher:?}: {whole} whole snapshots; listed once only, a mixture: {wrong}");
         if wrong {
-            caught.push(keeper);
+            caught.push(publisher);
         }
     }
-    assert!(caught.contains(&Keeper::Adds), "a directory that is not listed again is not caught: {caught:?}");
+    assert!(
+        caught.contains(&DirectoryPublisher::Adds),
+        "a directory that is not listed again is not caught: {caught:?}"
+    );
 }
 
 fn world(base: &[Op]) -> Sim {
@@ -230,7 +234,7 @@ fn file(path: &str) -> [Op; 2] {
 }
 
 /// Takes a snapshot of `/f` and of every file in `/d`.
-fn look(base: impl IntoIterator<Item = Op>) -> Snapshot {
+fn snapshot(base: impl IntoIterator<Item = Op>) -> Snapshot {
     let all: Vec<_> = file("f").into_iter().chain([Op::Mkdir("d".into())]).chain(base).collect();
     snapshot::take(&world(&all).fs(), &PathSet::new(["/f"]).unwrap().directory("/d").unwrap())
 }
@@ -246,13 +250,13 @@ fn inv01_undotted_files_and_links_are_read_in_order_of_names() {
     base.extend([Op::Mkdir("d/..data".into()), Op::Mkdir("d/lost+found".into())]);
     base.extend(file("d/..data/c"));
     base.extend([link("..data/c", "d/c"), link("..data", "d/data")]);
-    let look = look(base);
-    let files = look.files.unwrap();
+    let snapshot = snapshot(base);
+    let files = snapshot.files.unwrap();
     let read: Vec<_> = files.iter().map(|(path, bytes)| (path.to_str().unwrap(), bytes)).collect();
     let wanted: [(&str, &[u8]); 4] =
         [("/f", b"f"), ("/d/a", b"d/a"), ("/d/b", b"d/b"), ("/d/c", b"d/..data/c")];
     assert_eq!(read, wanted);
-    let dir = look.walk.dirs.iter().find(|dir| dir.path == Path::new("/d")).unwrap();
+    let dir = snapshot.walk.dirs.iter().find(|dir| dir.path == Path::new("/d")).unwrap();
     assert!(dir.listed.is_some() && !dir.only_traversed, "{dir:?}");
 }
 
@@ -271,11 +275,11 @@ fn inv03_directory_that_cannot_be_read_whole_fails_the_attempt() {
         (many(LISTING_LIMIT + 1), "/d", "more than 1024 names"),
     ];
     for (base, blamed, why) in cases {
-        let failure = look(base).files.unwrap_err();
+        let failure = snapshot(base).files.unwrap_err();
         let Failure::Unreadable { path, why: said, .. } = &failure else { panic!("{why}: {failure:?}") };
         assert!(path == Path::new(blamed) && said.contains(why), "{blamed}, {why}: {failure:?}");
     }
-    assert_eq!(look(many(LISTING_LIMIT)).files.unwrap().iter().count(), LISTING_LIMIT + 1);
+    assert_eq!(snapshot(many(LISTING_LIMIT)).files.unwrap().iter().count(), LISTING_LIMIT + 1);
 }
 
 /// Checks: INV-12. A file system may list entries without end. The reader stops at the first entry
@@ -303,8 +307,8 @@ fn inv12_a_listing_ends_with_the_first_name_too_many() {
 /// Returns the kind of change that these steps make to a release with a directory in it. If `late`,
 /// the last step happens once the snapshot has reached the directory.
 fn change_kind(steps: &[Op], late: bool) -> ChangeKind {
-    let keeper = Keeper::Release;
-    let base: Vec<_> = keeper.base().into_iter().chain(file("srv/2/crl.d/c")).collect();
+    let publisher = DirectoryPublisher::Release;
+    let base: Vec<_> = publisher.base().into_iter().chain(file("srv/2/crl.d/c")).collect();
     let sim = world(&base);
     let paths = ["tls.crt", "tls.key", "ca.crt"].map(|name| Path::new("/srv/current").join(name));
     let set = PathSet::new(paths).unwrap().directory("/srv/current/crl.d").unwrap();

@@ -194,15 +194,15 @@ fn inv11_inv13_standing_rejection_answers_callers_over_a_restart() {
     assert_eq!((machine.timing(), machine.refusal(), machine.deferred()), (Timing::default(), None, None));
     assert_eq!(machine.wake(now(0)), Some(ms(0)));
     assert_eq!(machine.step(now(0), Input::Tick), [Effect::TakeSnapshot]);
-    assert_eq!(machine.wake(now(0)), None, "while it looks it waits for that");
+    assert_eq!(machine.wake(now(0)), None, "while a snapshot is taken it waits for that");
     assert_eq!(machine.step(now(0), changed(1, ChangeKind::Atomic)), [Effect::Build(1)]);
     machine.step(now(0), Input::Built(Verdict::Refused("why")));
     assert_eq!(machine.refusal(), Some((&"why", 1)));
     machine.step(now(1), Input::Stop);
     assert_eq!(machine.wake(now(1)), None, "after a stop it waits for nothing");
     machine.restart();
-    assert_eq!(machine.refusal(), Some((&"why", 1)), "what was told stands");
-    assert_eq!(machine.wake(now(60)), Some(ms(60)), "it looks as soon as it is asked anything");
+    assert_eq!(machine.refusal(), Some((&"why", 1)), "what was reported stands");
+    assert_eq!(machine.wake(now(60)), Some(ms(60)), "it takes a snapshot as soon as a caller asks");
     assert_eq!(machine.step(now(60), Input::Tick), [Effect::TakeSnapshot]);
     // The refused content could be retried at once, but a stopped machine may have missed a change
     // in between.
@@ -222,18 +222,18 @@ fn inv05_a_restart_begins_the_pauses_of_the_retries_anew() {
     let now = |mono| Now { mono: ms(mono), wall: DATE - ms(1_000_000) };
     let mut machine = Machine::new(Timing::default());
     let mut at = 0;
-    let mut look = |machine: &mut Machine<&str>| {
+    let mut snapshot = |machine: &mut Machine<&str>| {
         assert_eq!(machine.step(now(at), Input::Tick), [Effect::TakeSnapshot]);
         machine.step(now(at), Input::SnapshotTaken(ReadOutcome::Failed("gone")));
         let before = at;
         at = u64::try_from(machine.wake(now(at)).unwrap().as_millis()).unwrap();
         at - before
     };
-    let pauses: Vec<_> = (0..9).map(|_| look(&mut machine)).collect();
-    assert_eq!(pauses, [50, 100, 200, 150, 800, 1_600, 3_200, 6_400, 10_000], "told after 500 ms");
+    let pauses: Vec<_> = (0..9).map(|_| snapshot(&mut machine)).collect();
+    assert_eq!(pauses, [50, 100, 200, 150, 800, 1_600, 3_200, 6_400, 10_000], "reported after 500 ms");
     machine.restart();
     assert_eq!(machine.refusal(), Some((&"gone", 9)));
-    assert_eq!([look(&mut machine), look(&mut machine)], [50, 100]);
+    assert_eq!([snapshot(&mut machine), snapshot(&mut machine)], [50, 100]);
 }
 
 /// Checks: INV-11. A single snapshot does not show that files were unchanged for any time.
@@ -247,8 +247,8 @@ fn inv11_one_torn_snapshot_without_settling_rejects_nothing() {
     assert_eq!(machine.step(now(0), Input::Tick), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(now(0), torn(false)), []);
     assert_eq!(machine.step(now(10), Input::Tick), [Effect::TakeSnapshot]);
-    let told = [Effect::Report(Notice::Refused("stale"))];
-    assert_eq!(machine.step(now(10), torn(true)), told, "the second, in the same way");
+    let reported = [Effect::Report(Notice::Refused("stale"))];
+    assert_eq!(machine.step(now(10), torn(true)), reported, "the second, in the same way");
 }
 
 /// Checks: INV-05, INV-11. A snapshot in progress began before the request, so the next one answers

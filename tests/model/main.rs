@@ -1,5 +1,5 @@
 //! Tests in simulated worlds, most of them generated. Publishers run beside the reader, and the
-//! invariants or a model judge each run. The same checks catch wrong designs.
+//! invariants or a model check each run. The same checks catch wrong designs.
 //!
 //! Most of these tests keep every core busy, so a test that measures time belongs elsewhere.
 #![cfg(not(loom))]

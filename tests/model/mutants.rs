@@ -20,18 +20,18 @@
 //! | unserialised reloads that store whatever they loaded | INV-04 | Unserialised | tests/model/mutants/design.rs, loom-tests/src/wrong.rs |
 //! | compare only the leaf, or only the modification time | INV-05, INV-08 | ComparesLeaf, ComparesTimes | tests/model/mutants/design.rs |
 //! | watch the file; watch only its parent directory; never poll | INV-05 | WatchesFiles, WatchesParents, NeverPolls | tests/model/mutants/design.rs |
-//! | load first, arm the watch afterwards, never look again | INV-05 | ArmsAfterwards | tests/model/mutants/design.rs |
+//! | load first, arm the watch afterwards, take no snapshot afterwards | INV-05 | ArmsAfterwards | tests/model/mutants/design.rs |
 //! | act on event kinds: ignore removal, rename, rescan | INV-06 | IgnoresRemoval, IgnoresRename, IgnoresRescan | tests/model/mutants/design.rs |
 //! | restart the quiet period at every event, without a ceiling | INV-05 | QuietPeriod | tests/model/mutants/deciding.rs |
 //! | hold a lock over the read, the build or the callback | INV-07 | Locked | tests/model/mutants/waiting.rs |
 //! | publish on every event, changed or not | INV-08 | PublishesUnchanged | tests/model/mutants/design.rs |
 //! | print the material in a parse error | INV-10 | a_message_that_repeats_a_line_of_the_key_is_found | tests/secret/secret.rs |
-//! | tell a refusal at every retry; tell success before the swap | INV-11 | TellsRetries, TellsFirst | tests/model/mutants/design.rs |
-//! | tell that trust shrank at each publication; tell it while it is built | INV-08, INV-11 | AtEachPublication, WhileBuilding | tests/sessions/drain.rs |
+//! | report a refusal at every retry; report success before the swap | INV-11 | ReportsRetries, ReportsFirst | tests/model/mutants/design.rs |
+//! | report that trust shrank at each publication; report it while it is built | INV-08, INV-11 | AtEachPublication, WhileBuilding | tests/sessions/drain.rs |
 //! | let storage or verifier follow what is served, within a handshake | INV-09 | StorageFollows, VerifierFollows | loom-tests/src/wrong_trust.rs |
-//! | wake for less trust late, before it is served, or at every publication | INV-08, INV-11 | RegistersLate, TellsFirst, WakesAlways | loom-tests/src/wrong_trust.rs |
+//! | wake for less trust late, before it is served, or at every publication | INV-08, INV-11 | RegistersLate, ReportsFirst, WakesAlways | loom-tests/src/wrong_trust.rs |
 //! | read to the end of whatever is there | INV-12 | to_the_end | tests/model/mutants/reading.rs |
-//! | look at every event | INV-12 | EveryEvent | tests/model/mutants/deciding.rs |
+//! | take a snapshot at every event | INV-12 | EveryEvent | tests/model/mutants/deciding.rs |
 //! | store the generation before the pointer, or without its lock | INV-11 | GenerationFirst, GenerationLate | loom-tests/src/wrong.rs |
 //! | of several sets: one bad set blocks all, falls to another's files, takes what was seen last or another's last good | INV-01, INV-02, INV-03, INV-05 | BlocksAll, FallsToTheFirst, TakesTheLastSeen, MixesUp | tests/model/sets.rs |
 //! | wake without the lock; never reset the start guard | INV-05, INV-11, INV-13 | HintWithoutLock, RegisterLate, GuardNeverReset | loom-tests/src/wrong.rs |
@@ -172,7 +172,7 @@ fn shown<D: Design>(name: &str, invariants: &[&str], worlds: Vec<Scenario>) -> R
 }
 
 /// Defines the wrong designs with the invariants by which each may be caught.
-macro_rules! museum {
+macro_rules! wrong_designs {
     ($($wrong:ident: $($invariant:literal),+;)*) => {
         #[test]
         fn each_wrong_design_is_caught() {
@@ -187,7 +187,7 @@ macro_rules! museum {
     };
 }
 
-museum! {
+wrong_designs! {
     ReadsByPath: "INV-01";
     ReadsAgain: "INV-01 (c)";
     TrustsNewDirectories: "INV-01 (b)", "INV-11";
@@ -209,8 +209,8 @@ museum! {
     IgnoresRescan: "INV-05";
     StartsByHand: "INV-01 (b)", "INV-11";
     PublishesUnchanged: "INV-08";
-    TellsRetries: "INV-11";
-    TellsFirst: "INV-11";
+    ReportsRetries: "INV-11";
+    ReportsFirst: "INV-11";
 }
 
 /// The right designs pass in these worlds, so that the checkers report only faults.

@@ -60,21 +60,22 @@ fn inv01_slow_snapshot_does_not_replace_the_settle_time() {
 #[test]
 fn inv11_rejection_is_not_repeated_after_an_unreported_change() {
     let mut machine = machine();
-    let tells = |effects: &[Effect<&'static str>]| effects.contains(&Effect::Report(Notice::Refused("gone")));
-    let mut told = 0;
-    let mut look = |ms, seen| {
+    let reports =
+        |effects: &[Effect<&'static str>]| effects.contains(&Effect::Report(Notice::Refused("gone")));
+    let mut reported = 0;
+    let mut snapshot = |ms, seen| {
         assert_eq!(machine.step(at(ms), Input::Hint), [Effect::TakeSnapshot]);
-        told += usize::from(tells(&machine.step(at(ms), Input::SnapshotTaken(seen))));
+        reported += usize::from(reports(&machine.step(at(ms), Input::SnapshotTaken(seen))));
     };
     // The failure is reported once it has lasted for the settle time.
-    look(10, ReadOutcome::Failed("gone"));
-    look(600, ReadOutcome::Failed("gone"));
-    look(700, ReadOutcome::Changed { content: 1, kind: ChangeKind::InPlace, shrinks: false });
-    look(800, ReadOutcome::Failed("gone"));
-    look(1400, ReadOutcome::Failed("other"));
-    look(1500, ReadOutcome::Failed("gone"));
-    look(2100, ReadOutcome::Failed("gone"));
-    assert_eq!(told, 1);
+    snapshot(10, ReadOutcome::Failed("gone"));
+    snapshot(600, ReadOutcome::Failed("gone"));
+    snapshot(700, ReadOutcome::Changed { content: 1, kind: ChangeKind::InPlace, shrinks: false });
+    snapshot(800, ReadOutcome::Failed("gone"));
+    snapshot(1400, ReadOutcome::Failed("other"));
+    snapshot(1500, ReadOutcome::Failed("gone"));
+    snapshot(2100, ReadOutcome::Failed("gone"));
+    assert_eq!(reported, 1);
 }
 
 /// Checks: INV-11. A short failure to read replaces no refusal: the refused content is known, does
@@ -99,10 +100,10 @@ fn inv11_momentary_read_failure_leaves_the_standing_rejection() {
     assert_eq!(machine.step(at(5_100), refused), []);
     assert_eq!(machine.refusal(), Some((&"bad", 2)));
     // A failure that lasts is reported, and then is the standing refusal.
-    for (ms, told) in [(5_200, false), (5_250, false), (5_700, true)] {
+    for (ms, reported) in [(5_200, false), (5_250, false), (5_700, true)] {
         assert_eq!(machine.step(at(ms), Input::Tick), [Effect::TakeSnapshot], "{ms}");
         let effects = machine.step(at(ms), Input::SnapshotTaken(ReadOutcome::Failed("gone")));
-        assert_eq!(effects, [Effect::Report(Notice::Refused("gone"))][..usize::from(told)], "{ms}");
+        assert_eq!(effects, [Effect::Report(Notice::Refused("gone"))][..usize::from(reported)], "{ms}");
     }
     assert_eq!(machine.refusal(), Some((&"gone", 3)));
 }
@@ -117,8 +118,8 @@ fn inv11_slow_snapshot_is_no_lasting_failure() {
     assert_eq!(machine.step(at(20), Input::Hint), [Effect::TakeSnapshot]);
     assert_eq!(machine.step(at(900), Input::SnapshotTaken(ReadOutcome::Failed("gone"))), []);
     assert_eq!(machine.step(at(905), Input::Tick), [Effect::TakeSnapshot]);
-    let told = machine.step(at(906), Input::SnapshotTaken(ReadOutcome::Failed("gone")));
-    assert_eq!(told, [Effect::Report(Notice::Refused("gone"))]);
+    let reported = machine.step(at(906), Input::SnapshotTaken(ReadOutcome::Failed("gone")));
+    assert_eq!(reported, [Effect::Report(Notice::Refused("gone"))]);
 }
 
 /// Checks: INV-11. A publisher that removes a file before each write still counts as changing the
@@ -126,14 +127,14 @@ fn inv11_slow_snapshot_is_no_lasting_failure() {
 #[test]
 fn inv11_changing_set_is_reported_though_a_file_misses_at_times() {
     let mut machine = machine();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for round in 0..200 {
         assert_eq!(machine.step(at(100 * round), Input::Hint), [Effect::TakeSnapshot]);
         let missing = round % 2 == 1;
         let seen = if missing { Input::SnapshotTaken(ReadOutcome::Failed("gone")) } else { changed(round) };
-        told.extend(machine.step(at(100 * round), seen).into_iter().map(|effect| (round, effect)));
+        reported.extend(machine.step(at(100 * round), seen).into_iter().map(|effect| (round, effect)));
     }
-    assert_eq!(told, [(50, Effect::Report(Notice::StillChanging))]);
+    assert_eq!(reported, [(50, Effect::Report(Notice::StillChanging))]);
 }
 
 /// The schedules in which faults first appeared, as the violations printed them. The commit that
@@ -176,7 +177,7 @@ fn schedules_that_once_broke_an_invariant_hold() {
     assert!(runs > 500, "{runs}");
 }
 
-/// Checks: INV-01 (b), ASM-05. A first load judges by timestamps whether files are stable, and
+/// Checks: INV-01 (b), ASM-05. A first load decides by timestamps whether files are stable, and
 /// these can be a tick earlier than the changes. A publisher that paused for slightly less than the
 /// settle time counted as finished.
 #[test]
@@ -223,12 +224,12 @@ fn neighbours(line: &str) -> Vec<String> {
 /// between.
 #[test]
 fn inv12_no_change_in_between_hastens_a_retry() {
-    let looks = |content| ReadOutcome::Changed { content, kind: ChangeKind::InPlace, shrinks: false };
+    let snapshots = |content| ReadOutcome::Changed { content, kind: ChangeKind::InPlace, shrinks: false };
     let torn = ReadOutcome::Torn { cause: "torn", still: false };
-    for between in [torn, looks(2), ReadOutcome::Failed("gone")] {
+    for between in [torn, snapshots(2), ReadOutcome::Failed("gone")] {
         let mut machine = machine();
         machine.step(at(0), Input::Reload);
-        machine.step(at(0), Input::SnapshotTaken(looks(1)));
+        machine.step(at(0), Input::SnapshotTaken(snapshots(1)));
         machine.step(at(0), Input::Built(Verdict::Refused("bad")));
         let mut builds = 0;
         for round in 1..500 {
@@ -236,7 +237,7 @@ fn inv12_no_change_in_between_hastens_a_retry() {
             if machine.step(now, Input::Hint) != [Effect::TakeSnapshot] {
                 continue;
             }
-            let seen = if round % 2 == 1 { between.clone() } else { looks(1) };
+            let seen = if round % 2 == 1 { between.clone() } else { snapshots(1) };
             if machine.step(now, Input::SnapshotTaken(seen)) == [Effect::Build(1)] {
                 builds += 1;
                 machine.step(now, Input::Built(Verdict::Refused("bad")));
@@ -251,15 +252,15 @@ fn inv12_no_change_in_between_hastens_a_retry() {
 #[test]
 fn inv12_rejection_for_changing_reasons_keeps_the_retry_pace() {
     let mut machine = machine();
-    let looks = ReadOutcome::Changed { content: 1, kind: ChangeKind::InPlace, shrinks: false };
+    let snapshots = ReadOutcome::Changed { content: 1, kind: ChangeKind::InPlace, shrinks: false };
     machine.step(at(0), Input::Reload);
-    machine.step(at(0), Input::SnapshotTaken(looks.clone()));
+    machine.step(at(0), Input::SnapshotTaken(snapshots.clone()));
     machine.step(at(0), Input::Built(Verdict::Refused("one")));
     let mut builds = 0;
     for round in 1..10_000 {
         let now = at(round);
         if machine.step(now, Input::Tick) == [Effect::TakeSnapshot]
-            && machine.step(now, Input::SnapshotTaken(looks.clone())) == [Effect::Build(1)]
+            && machine.step(now, Input::SnapshotTaken(snapshots.clone())) == [Effect::Build(1)]
         {
             builds += 1;
             let cause = if builds % 2 == 0 { "one" } else { "other" };
@@ -286,11 +287,11 @@ fn inv11_rejected_stable_set_is_not_reported_as_changing() {
             machine.step(at(now), Input::Built(Verdict::Refused("bad")));
         }
     }
-    let mut look = |ms, content| {
+    let mut snapshot = |ms, content| {
         assert_eq!(machine.step(at(now + ms), Input::Hint), [Effect::TakeSnapshot]);
         machine.step(at(now + ms), changed(content))
     };
-    assert_eq!(look(100, 2), []);
-    assert_eq!(look(200, 1), []);
-    assert_eq!(look(6_000, 3), [], "it has been changing for no time at all");
+    assert_eq!(snapshot(100, 2), []);
+    assert_eq!(snapshot(200, 1), []);
+    assert_eq!(snapshot(6_000, 3), [], "it has been changing for no time at all");
 }

@@ -1,18 +1,18 @@
 //! Random sequences of all actions of publishers, neighbours, administrators and clocks.
 //!
 //! One `Case` is a line of text. It is turned into a plan of steps, which is played on a simulated
-//! disk or on a real one, and one oracle judges the history. `scripts/sequences` plays the long
+//! disk or on a real one, and one oracle checks the history. `scripts/sequences` plays the long
 //! tiers.
 
 mod case;
+mod cert_cache;
 mod client;
-mod forge;
-mod museum;
 mod oracle;
 mod plan;
 mod real;
 mod server;
 mod simulated;
+mod wrong_designs;
 
 use std::{
     io::Write,
@@ -46,7 +46,7 @@ const PIECE: u64 = 500;
 /// Plays a case in a simulated world.
 fn simulate<D: Design>(case: &Case) -> Result<(), Violation> {
     let plan = Plan::new(case);
-    oracle::judge(&plan, &simulated::play::<D>(&plan))
+    oracle::evaluate(&plan, &simulated::play::<D>(&plan))
 }
 
 /// The result of a search: the number of cases tried, and the smallest failing one.
@@ -63,7 +63,7 @@ fn really<T: real::Side>(
     tally: &real::Tally,
 ) -> Result<(), Violation> {
     let plan = Plan::new(case);
-    oracle::judge(&plan, &real::play::<T>(&plan, wrong, port, tally)?)
+    oracle::evaluate(&plan, &real::play::<T>(&plan, wrong, port, tally)?)
 }
 
 /// The limits within which a failing case is shortened.
@@ -212,7 +212,7 @@ fn what_stands_for_two_marked_files_is_never_one() {
     let plan = Plan::new(&Case::parse(case).unwrap());
     // A signature is sometimes one or two bytes shorter, which could hide the fault.
     for _ in 0..20 {
-        assert!(forge::Forge::default().forge(&plan).meanings.len() > 8);
+        assert!(cert_cache::CertCache::default().fill(&plan).meanings.len() > 8);
     }
 }
 
@@ -286,7 +286,7 @@ fn replay() {
     let plan = Plan::new(&Case::parse(&line).expect("a case"));
     let real = settings::is("WORLD", "real");
     let by_path = settings::is("PORT", "path");
-    let tale = if real {
+    let history = if real {
         let port = if by_path { Port::ByPath } else { Port::Handles };
         let play =
             if settings::is("SIDE", "client") { real::play::<ClientTls> } else { real::play::<ServerTls> };
@@ -297,7 +297,7 @@ fn replay() {
     } else {
         simulated::play::<Shipped>(&plan)
     };
-    for at in &tale.history {
+    for at in &history.history {
         let text = match &at.record {
             rustls_reload_harness::sim::Record::Step(index) => {
                 format!("step {index}: {:?} (finished: {})", plan.steps[*index], plan.finished[index + 1])
@@ -313,5 +313,5 @@ fn replay() {
         };
         println!("{:?} {text}", at.mono);
     }
-    oracle::judge(&plan, &tale).unwrap_or_else(|violation| panic!("{violation}"));
+    oracle::evaluate(&plan, &history).unwrap_or_else(|violation| panic!("{violation}"));
 }

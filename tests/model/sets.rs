@@ -2,7 +2,7 @@
 //! published as one value.
 //!
 //! Checks: INV-01, INV-02, INV-03, INV-04, INV-05, INV-06, INV-08, INV-11. In a simulated run the
-//! checkers of one set judge each set, whatever the publisher of the other does.
+//! checkers of one set check each set, whatever the publisher of the other does.
 //!
 //! Engine: generated.
 
@@ -262,20 +262,21 @@ fn inv11_new_watcher_takes_the_watches_of_all_sets_over() {
     live.until(ms(980), |_| false);
     dies.store(true, Ordering::SeqCst);
     touched("/a", true);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let restored = live.until(ms(12_000), |_| {
-        told.extend(std::iter::from_fn(|| events.try_next()).map(|told| Event::clone(&told.event)));
-        told.contains(&Event::Restored)
+        reported
+            .extend(std::iter::from_fn(|| events.try_next()).map(|reported| Event::clone(&reported.event)));
+        reported.contains(&Event::Restored)
     });
-    assert!(restored && !dies.load(Ordering::SeqCst), "{told:?}");
+    assert!(restored && !dies.load(Ordering::SeqCst), "{reported:?}");
     let watched = live.reloader().status().watched;
     for name in names {
-        assert!(watched.contains(&Path::new("/").join(name)), "{name}: {watched:?}, {told:?}");
+        assert!(watched.contains(&Path::new("/").join(name)), "{name}: {watched:?}, {reported:?}");
     }
     for op in write("c", b"22") {
         sim.apply(&op).unwrap();
     }
-    assert!(live.until(ms(1_000), |reloader| reloader.current().value == 2), "it is not heard of");
+    assert!(live.until(ms(1_000), |reloader| reloader.current().value == 2), "it is not noticed");
 }
 
 /// The way in which a wrong build combines the sets.
@@ -306,11 +307,11 @@ impl Build for WrongBuild {
     fn build(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
         let set = context.set;
         let own: Contents = files.iter().map(|(_, bytes)| Some(Arc::new(bytes.to_vec()))).collect();
-        let judged = self.right.judge(files, context);
-        self.seen[set] = Some((own.clone(), judged.is_ok()));
+        let evaluated = self.right.evaluate(files, context);
+        self.seen[set] = Some((own.clone(), evaluated.is_ok()));
         let ranges = self.world.ranges();
         let served = context.served.map(|served| &served.files);
-        let whole = match (self.wrong, judged) {
+        let whole = match (self.wrong, evaluated) {
             (Wrong::FallsToTheFirst, Err(_)) if set > 0 && served.is_some() => {
                 let first = served.unwrap()[ranges[0].clone()].to_vec();
                 self.right.put(served, set, first)

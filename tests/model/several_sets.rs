@@ -142,7 +142,7 @@ fn found<K: Kind>(loaded: impl Fn() -> Play<K>, sets: usize, changes: &[Change])
 fn inv11_wrong_designs_of_several_sets_are_found() {
     for wrong in wrong::Wrong::ALL {
         let walks = found(
-            || Play::loaded(Plain::default(), WorldConfig::default()).spoilt(wrong.spoil()),
+            || Play::loaded(Plain::default(), WorldConfig::default()).falsified(wrong.falsify()),
             SETS,
             &CHANGES,
         );

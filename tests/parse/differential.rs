@@ -109,24 +109,24 @@ fn fields(certificate: &[u8]) -> Result<(), String> {
     let Some(fields) = der::fields(certificate) else { return Ok(()) };
     let printed = openssl::print(certificate);
     let date = |date| Timestamp(date).to_string().replace('T', " ");
-    let told = [
+    let reported = [
         ("serial", der::serial_hex(fields.serial)),
         ("notBefore", date(fields.not_before)),
         ("notAfter", date(fields.not_after)),
     ];
-    for (name, told) in told {
-        let theirs = printed.get(name).ok_or_else(|| format!("{name} is told and not printed"))?;
+    for (name, reported) in reported {
+        let theirs = printed.get(name).ok_or_else(|| format!("{name} is reported and not printed"))?;
         // Dates before 1970 are read as 1970, as documented.
         let before = name.starts_with("not") && theirs.as_str() < "1970";
-        if told != *theirs && !before {
-            return Err(format!("{name}: told {told}, printed {theirs}"));
+        if reported != *theirs && !before {
+            return Err(format!("{name}: reported {reported}, printed {theirs}"));
         }
     }
     if let Some(names) = printed.get("names") {
-        let told = fields.names.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
-        let told = told.join(" ");
-        if told.contains(char::is_control) || printable(&told) != printable(names) {
-            return Err(format!("names: told {told:?}, printed {names:?}"));
+        let reported = fields.names.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
+        let reported = reported.join(" ");
+        if reported.contains(char::is_control) || printable(&reported) != printable(names) {
+            return Err(format!("names: reported {reported:?}, printed {names:?}"));
         }
     }
     Ok(())

@@ -336,8 +336,8 @@ fn inv10_inv11_a_refusal_names_what_is_a_label_and_nothing_else() {
         pem::chain(text.as_bytes()).unwrap_err().to_string()
     };
     for label in ["X509 CRL", "TRUSTED CERTIFICATE", "PKCS7", "CMS", "ABCDEFGHIJK LMNOPQRSTUVWX"] {
-        let told = label.len() <= 24;
-        assert_eq!(of(label).contains(&format!("{label:?}")), told, "{label}: {}", of(label));
+        let reported = label.len() <= 24;
+        assert_eq!(of(label).contains(&format!("{label:?}")), reported, "{label}: {}", of(label));
     }
     for strange in ["MIGHAGEAMBMGBYQGSM49", "a key", "A KEy", "A+KEY", "A KEY/", "A KEY="] {
         assert!(!of(strange).contains(strange), "{}", of(strange));
@@ -416,18 +416,18 @@ fn inv11_reported_names_are_as_openssl_reads_them() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let certificate = std::fs::read(&file).unwrap();
         let fields = der::fields(&certificate).unwrap();
-        let told = der::name(fields.subject).unwrap();
+        let reported = der::name(fields.subject).unwrap();
         let options = ["-noout", "-subject", "-nameopt", "utf8,sep_comma_plus_space,sname,esc_2253"];
         let mut read = Command::new("openssl");
         read.args(["x509", "-inform", "DER", "-in"]).arg(&file).args(options);
         let output = read.output().unwrap();
         let read = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(told, expected.unwrap_or(read.trim_end().trim_start_matches("subject=")), "{read}");
-        assert_eq!(der::name(fields.issuer).as_ref(), Some(&told));
+        assert_eq!(reported, expected.unwrap_or(read.trim_end().trim_start_matches("subject=")), "{read}");
+        assert_eq!(der::name(fields.issuer).as_ref(), Some(&reported));
         assert_eq!(fields.ca, ca, "{subject}");
         for cut in 1..fields.subject.len() {
             // A cut between two parts of the name leaves a shorter name.
-            assert!(der::name(&fields.subject[..cut]).is_none_or(|short| told.starts_with(&short)));
+            assert!(der::name(&fields.subject[..cut]).is_none_or(|short| reported.starts_with(&short)));
         }
     }
 }

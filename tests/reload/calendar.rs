@@ -13,8 +13,8 @@ use std::{
 };
 
 use crate::common::{
-    self, DEADLINE, Generation, NamedFile, Volume, Wall, at_time, client, expect, published, refused, shake,
-    started,
+    self, DEADLINE, Generation, NamedFile, Volume, Wall, at_time, client, expect, handshake, published,
+    refused, started,
 };
 use rustls::version::{TLS12, TLS13};
 use rustls_reload::{Clock, Event, Events, Layer, Reload, ServerBuilder, ServerReloader, ServerTls, Timing};
@@ -72,9 +72,9 @@ impl Stage {
         for version in [&TLS12, &TLS13] {
             let client = client(std::slice::from_ref(&self.generation), &[version]);
             let client = at_time(&client, self.wall.now().wall);
-            match shake(&self.reloader.config(), &client) {
-                Ok(shaken) if taken => {
-                    assert_eq!((shaken.leaf(), shaken.version), (&pair.leaf, version.version));
+            match handshake(&self.reloader.config(), &client) {
+                Ok(connection) if taken => {
+                    assert_eq!((connection.leaf(), connection.version), (&pair.leaf, version.version));
                 }
                 Err(error) if !taken => {
                     let text = error.to_string();
@@ -86,17 +86,17 @@ impl Stage {
     }
 
     /// Waits for so many snapshots, and asserts that they changed and reported nothing.
-    fn looks_in_vain(&mut self, looks: u64) {
+    fn idle_snapshots(&mut self, snapshots: u64) {
         let (before, start) = (self.reloader.current(), Instant::now());
         let first = self.reloader.status().snapshots;
-        while self.reloader.status().snapshots < first + looks {
-            assert!(start.elapsed() < DEADLINE, "nobody looks: {:#?}", self.reloader.status());
+        while self.reloader.status().snapshots < first + snapshots {
+            assert!(start.elapsed() < DEADLINE, "no snapshot is taken: {:#?}", self.reloader.status());
             std::thread::yield_now();
         }
         assert!(Arc::ptr_eq(&before, &self.reloader.current()));
-        let mut told = common::drain(&mut self.events);
-        told.retain(|event| !matches!(**event, Event::Expiring { .. } | Event::Expired { .. }));
-        assert_eq!(told, []);
+        let mut reported = common::drain(&mut self.events);
+        reported.retain(|event| !matches!(**event, Event::Expiring { .. } | Event::Expired { .. }));
+        assert_eq!(reported, []);
     }
 
     fn held(&mut self) -> Duration {
@@ -125,7 +125,7 @@ fn inv02_inv03_expired_leaf_does_not_replace_a_valid_one() {
     assert_eq!(error.layer(), Layer::Validity);
     assert_eq!(error.path(), Some(stage.volume.path("tls.crt").as_path()));
     assert_eq!(stage.reloader.reload_now(), Reload::Refused(error.clone()));
-    stage.looks_in_vain(3);
+    stage.idle_snapshots(3);
     assert!(Arc::ptr_eq(&before, &stage.reloader.current()));
     stage.serves(&old, true);
     // No file is written. The clock is set to a time at which the served leaf has expired too.
@@ -147,7 +147,7 @@ fn inv05_expired_leaf_is_served_once_the_clock_makes_it_valid() {
     // The leaf stays served, whatever the clock says next.
     for hours in [-4, 0, 3] {
         stage.wall.set(hours * HOUR);
-        stage.looks_in_vain(3);
+        stage.idle_snapshots(3);
         stage.serves(&expired, false);
     }
 }
@@ -164,7 +164,7 @@ fn inv05_early_leaf_is_deferred_and_served_at_its_date() {
     // Sets the clock up to the last second before the date, and back again.
     for seconds in [1, HOUR - 1, -HOUR, HOUR - 1] {
         stage.wall.set(seconds);
-        stage.looks_in_vain(3);
+        stage.idle_snapshots(3);
         stage.serves(&old, true);
     }
     stage.wall.set(HOUR);
@@ -217,10 +217,10 @@ fn inv03_clock_steps_keep_serving_and_add_no_snapshots() {
     for (seconds, taken) in [(3 * HOUR, false), (-2 * HOUR, false), (0, true), (i64::from(i32::MAX), false)] {
         stage.wall.set(seconds);
         let (start, first) = (Instant::now(), stage.reloader.status().snapshots);
-        stage.looks_in_vain(3);
-        let looks = u128::from(stage.reloader.status().snapshots - first);
+        stage.idle_snapshots(3);
+        let snapshots = u128::from(stage.reloader.status().snapshots - first);
         let poll = timing().poll.as_millis();
-        assert!(looks <= start.elapsed().as_millis() / poll + 1, "{looks} in {:?}", start.elapsed());
+        assert!(snapshots <= start.elapsed().as_millis() / poll + 1, "{snapshots} in {:?}", start.elapsed());
         stage.serves(&pair, taken);
     }
 }
@@ -233,7 +233,7 @@ fn inv02_skewed_clock_serves_a_leaf_once_every_clock_accepts_it() {
     let new = stage.publish((HOUR, 9 * HOUR));
     assert_eq!(stage.held().as_secs(), stage.wall.at(HOUR + 600).as_secs());
     stage.wall.set(HOUR + 599);
-    stage.looks_in_vain(3);
+    stage.idle_snapshots(3);
     stage.serves(&old, true);
     stage.wall.set(HOUR + 600);
     published(&mut stage.events);
@@ -245,7 +245,7 @@ fn inv02_skewed_clock_serves_a_leaf_once_every_clock_accepts_it() {
     // By a clock that is ahead, the served leaf may be valid for ten minutes after its end, so it
     // is not replaced yet.
     stage.wall.set(9 * HOUR + 500);
-    stage.looks_in_vain(3);
+    stage.idle_snapshots(3);
     stage.wall.set(9 * HOUR + 601);
     published(&mut stage.events);
     assert_eq!(stage.warned().layer(), Layer::Validity);

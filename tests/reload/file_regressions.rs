@@ -65,8 +65,8 @@ fn wait_until(reloader: &Reloader<Value>, what: &str, done: impl Fn(&Status) -> 
 
 /// Waits for two more snapshots: at least one of them began after the call.
 fn looked_at(reloader: &Reloader<Value>) {
-    let looks = reloader.status().snapshots;
-    wait_until(reloader, "look", |status| status.snapshots >= looks + 2);
+    let snapshots = reloader.status().snapshots;
+    wait_until(reloader, "snapshot", |status| status.snapshots >= snapshots + 2);
 }
 
 fn built_again(reloader: &Reloader<Value>, times: u64) {
@@ -448,6 +448,6 @@ fn inv11_recovery_prevented_by_a_stop_is_reported_after_a_start() {
         Event::Published { recovered, .. } => Some(*recovered),
         _ => None,
     });
-    assert!(recovered, "that it is over was not told");
+    assert!(recovered, "that it is over was not reported");
     assert_eq!(count(&mut events, is_refusal), 0);
 }

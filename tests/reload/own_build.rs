@@ -53,12 +53,12 @@ fn inv08_a_build_step_of_an_embedder_describes_its_leaf() {
 
     fs::write(&path, &next).unwrap();
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-    let told = drain(&mut events);
-    let published = told.iter().any(|event| {
+    let reported = drain(&mut events);
+    let published = reported.iter().any(|event| {
         matches!(&**event, Event::Published { old, new, .. }
             if *old == Some(described(&first)) && *new == Some(described(&next)))
     });
-    assert!(published, "{told:?}");
+    assert!(published, "{reported:?}");
     // The dates are those of the description, so that the end is warned of.
     let expiring = reloader.status().expiring.unwrap();
     assert_eq!(expiring.certificate.not_after, described(&next).not_after);

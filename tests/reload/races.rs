@@ -43,17 +43,17 @@ fn load(
 fn served(reloader: &Reloader<ServerTls>, generations: &[Generation]) -> usize {
     let config = &reloader.current().value.config;
     let client = common::client(generations, &[&rustls::version::TLS13]);
-    let shaken = common::shake(config, &client).unwrap();
+    let connection = common::handshake(config, &client).unwrap();
     let position = |leaf: &rustls::pki_types::CertificateDer<'_>| {
         generations.iter().position(|g| g.server.leaf == *leaf || g.client.leaf == *leaf)
     };
-    let server = position(shaken.leaf()).unwrap();
-    assert_eq!(Some(server), shaken.client.as_ref().and_then(position), "mixed");
+    let server = position(connection.leaf()).unwrap();
+    assert_eq!(Some(server), connection.client.as_ref().and_then(position), "mixed");
     server
 }
 
 /// Returns the number of calls of an undisturbed snapshot.
-fn calls_of_a_look() -> usize {
+fn calls_of_a_snapshot() -> usize {
     let volume = Mutex::new(Volume::of(&Generation::new(0)));
     let count = Arc::new(Mutex::new(0));
     let counter = Arc::clone(&count);
@@ -70,7 +70,7 @@ type Publish = fn(&mut Volume, &Generation);
 /// Calls `publish` at each call of a manual reload's snapshot in turn, and asserts that each result
 /// is whole.
 fn at_each_moment(publish: Publish) {
-    let calls = calls_of_a_look();
+    let calls = calls_of_a_snapshot();
     let generations = Arc::new(generations(2));
     let mut outcomes = [0, 0];
     for moment in 1..=calls {
@@ -96,10 +96,10 @@ fn at_each_moment(publish: Publish) {
             (Reload::Unchanged, 0) => outcomes[0] += 1,
             (answer, served) => panic!("at call {moment} of {calls}: {answer:?}, serving {served}"),
         }
-        let told = drain(&mut events);
+        let reported = drain(&mut events);
         // The CA changes as well, which is reported.
         let may_be = |event: &Event| matches!(event, Event::Published { .. } | Event::TrustReduced { .. });
-        assert!(told.iter().all(|event| may_be(event)), "{moment}: {told:?}");
+        assert!(reported.iter().all(|event| may_be(event)), "{moment}: {reported:?}");
     }
     println!("{calls} moments: {} saw the update, {} came before it", outcomes[1], outcomes[0]);
     assert!(outcomes[1] > calls / 2);
@@ -122,7 +122,7 @@ fn inv01_inv03_files_replaced_amid_a_snapshot_are_served_whole() {
 #[test]
 fn inv01_update_between_calls_of_the_first_load_does_not_fail_it() {
     let generations = Arc::new(generations(2));
-    let calls = calls_of_a_look();
+    let calls = calls_of_a_snapshot();
     for moment in 1..=calls {
         let volume = Arc::new(Mutex::new(Volume::of(&generations[0])));
         let reloader = {

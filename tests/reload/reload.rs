@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::common::{
-    self, Generation, Spoil, Volume, client_of, drain, expect, published, quick, refused, shake, spoils,
+    self, Generation, InvalidUpdate, Volume, client_of, drain, expect, handshake, invalid_updates, published,
+    quick, refused,
 };
 use rustls_reload::{ClientAuth, Event, Layer, Reload, Timing};
 use rustls_reload_testkit::{PrivateKey, Subject};
@@ -25,12 +26,12 @@ fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
     volume.publish(&new.files());
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-    assert_eq!(*shake(&reloader.config(), &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
-    let told = drain(&mut events);
-    let [event] = told.as_slice() else { panic!("told: {told:?}") };
+    assert_eq!(*handshake(&reloader.config(), &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
+    let reported = drain(&mut events);
+    let [event] = reported.as_slice() else { panic!("reported: {reported:?}") };
     let after = reloader.status();
     let Event::Published { generation: 2, old, new, recovered: false, set: None } = &**event else {
-        panic!("told: {event:?}")
+        panic!("reported: {event:?}")
     };
     assert_eq!((old, new), (&before.leaf, &after.leaf));
     assert_ne!(old, new);
@@ -45,24 +46,24 @@ fn inv05_reload_now_serves_what_is_on_disk_and_status_agrees() {
 fn inv05_watcher_serves_the_files_and_callbacks_get_the_events() {
     let (old, new) = (Generation::new(0), Generation::new(1));
     let mut volume = Volume::of(&old);
-    let (heard, hears) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let (taken, takes) = std::sync::mpsc::channel();
     let reloader = volume
         .server()
         .timing(Timing::default())
-        .on_event(move |event| heard.send(event.clone()).unwrap())
+        .on_event(move |event| sender.send(event.clone()).unwrap())
         .on_publish(move |published| taken.send(Arc::clone(published)).unwrap())
         .load()
         .unwrap();
     reloader.start().unwrap();
-    let started = hears.recv_timeout(common::DEADLINE).unwrap();
+    let started = receiver.recv_timeout(common::DEADLINE).unwrap();
     assert!(matches!(started, Event::Started { .. }), "{started:?}");
     volume.publish(&new.files());
     let taken = takes.recv_timeout(common::DEADLINE).unwrap();
     assert!(Arc::ptr_eq(&taken, &reloader.current()));
-    assert_eq!(*shake(&taken.value.config, &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
-    let heard = hears.recv_timeout(common::DEADLINE).unwrap();
-    assert!(matches!(heard, Event::Published { generation: 2, recovered: false, .. }), "{heard:?}");
+    assert_eq!(*handshake(&taken.value.config, &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
+    let event = receiver.recv_timeout(common::DEADLINE).unwrap();
+    assert!(matches!(event, Event::Published { generation: 2, recovered: false, .. }), "{event:?}");
 }
 
 #[test]
@@ -70,11 +71,16 @@ fn inv03_inv11_failed_reload_keeps_the_object_and_is_reported_once() {
     let (fails, panics) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let flag = |what, layer, flag: &Arc<AtomicBool>| {
         let flag = Arc::clone(flag);
-        Spoil { what, layer, blamed: None, spoil: Box::new(move |_| flag.store(true, Ordering::SeqCst)) }
+        InvalidUpdate {
+            what,
+            layer,
+            blamed: None,
+            invalidate: Box::new(move |_| flag.store(true, Ordering::SeqCst)),
+        }
     };
-    let mut spoils = spoils();
-    spoils.push(flag("a closure that replaces the storage", Layer::Config, &fails));
-    spoils.push(flag("a panic in the build", Layer::Panic, &panics));
+    let mut invalid_updates = invalid_updates();
+    invalid_updates.push(flag("a closure that replaces the storage", Layer::Config, &fails));
+    invalid_updates.push(flag("a panic in the build", Layer::Panic, &panics));
 
     let first = Generation::new(0);
     let mut volume = Volume::of(&first);
@@ -100,11 +106,11 @@ fn inv03_inv11_failed_reload_keeps_the_object_and_is_reported_once() {
     let mut events = reloader.events();
     reloader.start().unwrap();
     common::started(&mut events);
-    for (i, Spoil { what, layer, blamed, spoil }) in spoils.into_iter().enumerate() {
+    for (i, InvalidUpdate { what, layer, blamed, invalidate }) in invalid_updates.into_iter().enumerate() {
         let what = format!("{what}: {}", blamed.unwrap_or("the build"));
         let before = (reloader.config(), reloader.current(), reloader.status());
         let next = Generation::new(2 * i + 1);
-        volume.publish_spoilt(&next.files(), |payload| spoil(payload));
+        volume.publish_invalid(&next.files(), |payload| invalidate(payload));
         let error = refused(&mut events);
         assert_eq!(error.layer(), layer, "{what}: {error}");
         assert_eq!(error.path(), blamed.map(|name| volume.path(name)).as_deref(), "{what}: {error}");
@@ -112,7 +118,7 @@ fn inv03_inv11_failed_reload_keeps_the_object_and_is_reported_once() {
         for _ in 0..2 {
             assert_eq!(reloader.reload_now(), Reload::Refused(error.clone()), "{what}");
         }
-        assert_eq!(drain(&mut events), [], "{what}: told again");
+        assert_eq!(drain(&mut events), [], "{what}: reported again");
         assert!(Arc::ptr_eq(&before.0, &reloader.config()), "{what}");
         assert!(Arc::ptr_eq(&before.1, &reloader.current()), "{what}");
         let status = reloader.status();
@@ -129,7 +135,7 @@ fn inv03_inv11_failed_reload_keeps_the_object_and_is_reported_once() {
             volume.publish(&good.files());
             let recovered = expect(&mut events, &what, |event| match event {
                 Event::Published { recovered, .. } => Some(*recovered),
-                other => panic!("{what}: told instead: {other:?}"),
+                other => panic!("{what}: reported instead: {other:?}"),
             });
             assert!(recovered, "{what}");
             assert_eq!(common::presented(&reloader)[0], good.server.leaf);
@@ -208,10 +214,10 @@ fn inv05_resolver_of_a_rotating_config_serves_each_new_leaf() {
         .with_no_client_auth()
         .with_cert_resolver(reloader.resolver());
     let for_life = Arc::new(for_life);
-    assert_eq!(*shake(&for_life, &client_of(&old, None)).unwrap().leaf(), old.server.leaf);
+    assert_eq!(*handshake(&for_life, &client_of(&old, None)).unwrap().leaf(), old.server.leaf);
     volume.publish(&new.files());
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-    assert_eq!(*shake(&for_life, &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
+    assert_eq!(*handshake(&for_life, &client_of(&new, None)).unwrap().leaf(), new.server.leaf);
 }
 
 #[test]

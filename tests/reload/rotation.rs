@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::common::{self, Generation, Volume, client_of, generations, published, shake};
+use crate::common::{self, Generation, Volume, client_of, generations, handshake, published};
 use rustls_reload::{ClientAuth, Event, Timing};
 
 /// The default delays with a poll once an hour, so that events have to arrive.
@@ -37,7 +37,7 @@ fn inv09_a_new_client_ca_is_trusted_and_the_old_one_no_longer() {
     let mut events = reloader.events();
     reloader.start().unwrap();
     let clients = [&old, &new].map(|shown| client_of(&old, Some(shown)));
-    let accepted = || clients.each_ref().map(|client| shake(&reloader.config(), client).is_ok());
+    let accepted = || clients.each_ref().map(|client| handshake(&reloader.config(), client).is_ok());
     assert_eq!(accepted(), [true, false]);
     // The pair is unchanged.
     let mut files = old.files();

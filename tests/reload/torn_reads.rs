@@ -38,7 +38,7 @@ type Before = Box<dyn FnMut(Verb) -> Option<ErrorKind> + Send>;
 struct World {
     live: InteractiveWorld,
     events: Events<Value>,
-    told: Vec<Event>,
+    reported: Vec<Event>,
 }
 
 impl World {
@@ -62,9 +62,9 @@ impl World {
         live.load_through(builder, InterceptFs::new(sim.fs(), Arc::new(hook)))?;
         let events = live.reloader().events();
         live.start();
-        let mut world = Self { live, events, told: Vec::new() };
+        let mut world = Self { live, events, reported: Vec::new() };
         world.pass(1);
-        world.told.clear();
+        world.reported.clear();
         Ok(world)
     }
 
@@ -76,8 +76,8 @@ impl World {
     fn pass(&mut self, ms: u64) -> u64 {
         let before = self.live.reloader().status().snapshots;
         self.live.until(Duration::from_millis(ms), |_| false);
-        while let Some(told) = self.events.try_next() {
-            self.told.push(Event::clone(&told.event));
+        while let Some(reported) = self.events.try_next() {
+            self.reported.push(Event::clone(&reported.event));
         }
         self.live.reloader().status().snapshots - before
     }
@@ -88,7 +88,7 @@ impl World {
     }
 
     /// Returns the events since the last call, in short.
-    fn told(&mut self) -> Vec<&'static str> {
+    fn reported(&mut self) -> Vec<&'static str> {
         let short = |event: &Event| match event {
             Event::StillChanging { .. } => "still changing",
             Event::Refused { error, .. } if error.layer() == Layer::Read => "unreadable",
@@ -97,7 +97,7 @@ impl World {
             Event::Published { recovered: true, .. } => "recovered by publishing",
             other => panic!("{other}"),
         };
-        self.told.drain(..).map(|event| short(&event)).collect()
+        self.reported.drain(..).map(|event| short(&event)).collect()
     }
 }
 
@@ -129,8 +129,8 @@ fn inv11_file_that_never_opens_is_rejected_by_name_ever_less_often() {
         let next = sim::full(0, 2);
         world.apply(&[write("tls.crt", &next[CHAIN]), write("tls.key", &next[KEY])].concat());
         let soon = world.pass(450);
-        assert_eq!(world.told(), [""; 0], "{verb:?} {kind:?}: a publisher may be at work");
-        assert!(soon <= 3 + 450 / 50 + 2, "{verb:?} {kind:?}: {soon} looks");
+        assert_eq!(world.reported(), [""; 0], "{verb:?} {kind:?}: a publisher may be at work");
+        assert!(soon <= 3 + 450 / 50 + 2, "{verb:?} {kind:?}: {soon} snapshots");
         let more = world.pass(150);
         let status = world.live.reloader().status();
         let error = status.refused.unwrap_or_else(|| panic!("{verb:?} {kind:?}: nothing is refused")).error;
@@ -140,17 +140,17 @@ fn inv11_file_that_never_opens_is_rejected_by_name_ever_less_often() {
         assert!(error.why().contains("cannot open"), "{error}");
         // The pauses begin at 50 ms and double up to 10 s.
         let later = world.pass(60_000);
-        assert!(later <= 8 + 6, "{verb:?} {kind:?}: {later} looks");
+        assert!(later <= 8 + 6, "{verb:?} {kind:?}: {later} snapshots");
         println!(
-            "torn: {verb:?} {kind:?}: {} looks in 600 ms, {later} in the next minute: {error}",
+            "torn: {verb:?} {kind:?}: {} snapshots in 600 ms, {later} in the next minute: {error}",
             soon + more
         );
-        assert_eq!(world.told(), ["unreadable"], "{verb:?} {kind:?}");
+        assert_eq!(world.reported(), ["unreadable"], "{verb:?} {kind:?}");
         assert!(Arc::ptr_eq(&old, &world.live.reloader().current()), "{verb:?} {kind:?}");
         fails.store(false, Ordering::SeqCst);
         world.pass(10_000 + 600);
         assert!(world.serves(&next), "{verb:?} {kind:?}");
-        assert_eq!(world.told(), ["recovered by publishing"], "{verb:?} {kind:?}");
+        assert_eq!(world.reported(), ["recovered by publishing"], "{verb:?} {kind:?}");
     }
 }
 
@@ -172,15 +172,15 @@ fn inv11_manual_reload_of_a_file_that_never_opens_names_it() {
     let (mut events, old) = (reloader.events(), reloader.current());
     fails.store(true, Ordering::SeqCst);
     volume.publish(&generations[1].files());
-    let (start, looks) = (Instant::now(), reloader.status().snapshots);
+    let (start, snapshots) = (Instant::now(), reloader.status().snapshots);
     let Reload::Refused(error) = reloader.reload_now() else { panic!("it was taken") };
-    let (took, looks) = (start.elapsed(), reloader.status().snapshots - looks);
-    println!("torn: by hand: {looks} looks, refused after {took:?}: {error}");
+    let (took, snapshots) = (start.elapsed(), reloader.status().snapshots - snapshots);
+    println!("torn: by hand: {snapshots} snapshots, refused after {took:?}: {error}");
     assert_eq!(error.layer(), Layer::Read, "{error}");
     assert_eq!(error.path().and_then(|path| path.file_name()), Some("tls.crt".as_ref()), "{error}");
     let settle = common::by_events_only().settle;
     assert!(took >= settle, "{took:?}");
-    assert!(u128::from(looks) <= 4 + took.as_millis() / 20, "{looks} looks in {took:?}");
+    assert!(u128::from(snapshots) <= 4 + took.as_millis() / 20, "{snapshots} snapshots in {took:?}");
     assert_eq!(common::refused(&mut events), error);
     assert!(Arc::ptr_eq(&old, &reloader.current()));
     fails.store(false, Ordering::SeqCst);
@@ -222,21 +222,21 @@ fn inv11_growing_file_is_still_changing_and_served_once_stable() {
     let next = sim::full(0, 2);
     grows.store(true, Ordering::SeqCst);
     world.apply(&write("tls.key", &next[KEY]));
-    assert_eq!((world.pass(4_900), world.told()).1, [""; 0]);
+    assert_eq!((world.pass(4_900), world.reported()).1, [""; 0]);
     world.pass(200);
-    assert_eq!(world.told(), ["still changing"]);
-    let looks = world.pass(60_000);
-    println!("torn: growing: {looks} looks a minute");
+    assert_eq!(world.reported(), ["still changing"]);
+    let snapshots = world.pass(60_000);
+    println!("torn: growing: {snapshots} snapshots a minute");
     assert!(
-        (60..=60 * 20).contains(&looks),
-        "{looks} looks a minute: 20 a second at most, and no fewer than one"
+        (60..=60 * 20).contains(&snapshots),
+        "{snapshots} snapshots a minute: 20 a second at most, and no fewer than one"
     );
-    assert_eq!(world.told(), [""; 0]);
+    assert_eq!(world.reported(), [""; 0]);
     grows.store(false, Ordering::SeqCst);
     world.apply(&write("tls.crt", &next[CHAIN]));
     world.pass(499);
     assert_eq!(world.live.reloader().current().generation, 1, "it has to hold still");
     world.pass(100);
     assert!(world.serves(&next));
-    assert_eq!(world.told(), ["recovered by publishing"]);
+    assert_eq!(world.reported(), ["recovered by publishing"]);
 }

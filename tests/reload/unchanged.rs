@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::common::{self, Volume, by_events_only, client, expect, generations, shake};
+use crate::common::{self, Volume, by_events_only, client, expect, generations, handshake};
 use rustls::version::TLS13;
 use rustls_reload::{ClientAuth, Event, Reload, fs::NativeFs};
 use rustls_reload_testkit::{InterceptFs, Verb};
@@ -23,8 +23,8 @@ fn inv08_equal_bytes_publish_and_report_nothing_and_keep_sessions() {
     common::started(&mut events);
     let (current, served) = (reloader.config(), reloader.current());
     let client = client(&generations, &[&TLS13]);
-    assert!(!shake(&current, &client).unwrap().resumed);
-    let mut looks = reloader.status().snapshots;
+    assert!(!handshake(&current, &client).unwrap().resumed);
+    let mut snapshots = reloader.status().snapshots;
     type Touch<'a> = &'a dyn Fn(&mut Volume);
     let touches: [(&str, Touch<'_>); 6] = [
         ("rewritten in place", &|volume| fs::write(volume.path("tls.crt"), &old.server.chain).unwrap()),
@@ -47,24 +47,24 @@ fn inv08_equal_bytes_publish_and_report_nothing_and_keep_sessions() {
         touch(&mut volume);
         // A snapshot was taken, so that the absence of events has a meaning.
         let deadline = std::time::Instant::now() + common::DEADLINE;
-        while reloader.status().snapshots == looks {
-            assert!(std::time::Instant::now() < deadline, "{what}: nobody looked");
+        while reloader.status().snapshots == snapshots {
+            assert!(std::time::Instant::now() < deadline, "{what}: no snapshot was taken");
             std::thread::yield_now();
         }
         assert_eq!(reloader.reload_now(), Reload::Unchanged, "{what}");
-        looks = reloader.status().snapshots;
+        snapshots = reloader.status().snapshots;
         assert!(Arc::ptr_eq(&current, &reloader.config()), "{what}");
         assert!(Arc::ptr_eq(&served, &reloader.current()), "{what}");
-        assert!(shake(&reloader.config(), &client).unwrap().resumed, "{what}: the session is gone");
+        assert!(handshake(&reloader.config(), &client).unwrap().resumed, "{what}: the session is gone");
         assert_eq!(common::drain(&mut events), [], "{what}");
     }
     // The next real change causes the next event.
     common::replace(&volume.path("tls.crt"), generations[1].server.chain.as_bytes());
     common::replace(&volume.path("tls.key"), generations[1].server.key.as_bytes());
-    let told = expect(&mut events, "anything", |event| Some(event.clone()));
-    assert!(matches!(told, Event::Published { generation: 2, recovered: false, .. }), "{told}");
+    let reported = expect(&mut events, "anything", |event| Some(event.clone()));
+    assert!(matches!(reported, Event::Published { generation: 2, recovered: false, .. }), "{reported}");
     assert!(
-        shake(&reloader.config(), &client).unwrap().resumed,
+        handshake(&reloader.config(), &client).unwrap().resumed,
         "nor does a renewal of the same name lose one"
     );
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::common::{
-    Generation, Volume, by_events_only, client_with, published, refused, replace, shake, started,
+    Generation, Volume, by_events_only, client_with, handshake, published, refused, replace, started,
 };
 use rustls::version::{TLS12, TLS13};
 use rustls_reload::{ClientAuth, Layer, Reload, ServerBuilder, ServerReloader, internal};
@@ -60,7 +60,8 @@ impl World {
     /// Returns whether each client is let in, which is the same in both versions.
     fn let_in(&self, server: &ServerReloader) -> [bool; 2] {
         let [old, new] = [&TLS12, &TLS13].map(|version| {
-            let shakes = |pair| shake(&server.config(), &client_with(&[&self.of.ca], Some(pair), &[version]));
+            let shakes =
+                |pair| handshake(&server.config(), &client_with(&[&self.of.ca], Some(pair), &[version]));
             [&self.clients[0], &self.clients[1]].map(|pair| shakes(pair).is_ok())
         });
         assert_eq!(old, new, "TLS 1.2 and 1.3 differ");
@@ -148,7 +149,7 @@ fn inv03_directory_with_more_than_crls_is_rejected() {
         ("too large", &huge, Layer::Read, ""),
         ("too many", &many, Layer::Read, ""),
     ];
-    for (what, spoil, layer, blamed) in cases {
+    for (what, invalidate, layer, blamed) in cases {
         let world = World::new();
         let list = world.list(1, 1);
         world.put("a.crl", &list);
@@ -157,7 +158,7 @@ fn inv03_directory_with_more_than_crls_is_rejected() {
         server.start().unwrap();
         started(&mut events);
         let old = server.config();
-        spoil(&world.dir());
+        invalidate(&world.dir());
         let path = if blamed.is_empty() { world.dir() } else { world.dir().join(blamed) };
         let error = refused(&mut events);
         assert_eq!((error.layer(), error.path()), (layer, Some(path.as_path())), "{what}: {error}");

@@ -68,9 +68,13 @@ fn inv11_old_crls_in_the_directory_displace_no_publication_event() {
     world.put("0301.crl", &world.list(301));
     assert!(server.wait_published(1, DEADLINE).is_some());
     assert!(matches!(server.reload_now(), Reload::Unchanged));
-    let told = drain(&mut events);
+    let reported = drain(&mut events);
     let is_published = |event: &Event| matches!(event, Event::Published { generation: 2, .. });
-    assert!(told.iter().any(|event| is_published(event)), "of {} events none is the publication", told.len());
+    assert!(
+        reported.iter().any(|event| is_published(event)),
+        "of {} events none is the publication",
+        reported.len()
+    );
 }
 
 /// Writes lists of other authorities, with a thousand entries each.

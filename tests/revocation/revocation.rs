@@ -10,10 +10,10 @@ use std::{
 };
 
 use crate::common::{
-    self, Generation, NamedFile, Spoil, Volume, client_with, published, refused,
+    self, Generation, InvalidUpdate, NamedFile, Volume, client_with, handshake,
+    invalid_update::{instead, invalidate, link},
+    published, refused,
     sessions::{KINDS, Kind, Rule, Sessions},
-    shake,
-    spoil::{instead, link, spoil},
 };
 use rustls::{
     ClientConfig,
@@ -85,7 +85,7 @@ impl World {
         let [old, new] = VERSIONS.map(|version| {
             shown.map(|shown| {
                 let client = client_with(&[&self.of.ca], Some(shown), &[version]);
-                shake(&server.config(), &client).is_ok()
+                handshake(&server.config(), &client).is_ok()
             })
         });
         assert_eq!(old, new, "TLS 1.2 and 1.3 differ");
@@ -99,9 +99,9 @@ fn server(volume: &Volume) -> ServerBuilder {
 }
 
 /// A server, and the warnings about revocation lists that it has reported.
-struct Telling(ServerReloader, Arc<Mutex<Vec<String>>>);
+struct Reporting(ServerReloader, Arc<Mutex<Vec<String>>>);
 
-impl Deref for Telling {
+impl Deref for Reporting {
     type Target = ServerReloader;
 
     fn deref(&self) -> &ServerReloader {
@@ -109,20 +109,20 @@ impl Deref for Telling {
     }
 }
 
-fn telling(server: ServerBuilder) -> Telling {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&told);
+fn reporting(server: ServerBuilder) -> Reporting {
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&reported);
     let server = server.on_event(move |event| match event {
         Event::Warning { warning } if warning.layer() == Layer::Crl => {
             sink.lock().unwrap().push(warning.to_string())
         }
         _ => {}
     });
-    Telling(server.load().unwrap(), told)
+    Reporting(server.load().unwrap(), reported)
 }
 
 /// Returns the warnings since the last call.
-fn warnings(server: &Telling) -> Vec<String> {
+fn warnings(server: &Reporting) -> Vec<String> {
     std::mem::take(&mut *server.1.lock().unwrap())
 }
 
@@ -137,7 +137,9 @@ fn grows(kind: Kind, rule: Rule) -> Result<(), String> {
     let mut server = Sessions::new(&world.files(&world.lists(&[], 1)), "localhost", kind.1, rule);
     let clients = [&world.bad, &world.good].map(|shown| world.client(shown, kind));
     let resumed = |server: &Sessions, client: &Arc<ClientConfig>| {
-        shake(&server.current(), client).map(|shaken| shaken.resumed).map_err(|error| error.to_string())
+        handshake(&server.current(), client)
+            .map(|connection| connection.resumed)
+            .map_err(|error| error.to_string())
     };
     for client in &clients {
         assert_eq!((resumed(&server, client), resumed(&server, client)), (Ok(false), Ok(true)));
@@ -186,7 +188,7 @@ fn inv09_newly_revoked_client_and_its_sessions_are_rejected() {
 fn inv05_a_list_that_grows_on_disk_counts_without_a_restart() {
     let world = World::new();
     let mut volume = Volume::new(&world.files(&world.lists(&[], 1)));
-    let server = telling(server(&volume).timing(common::by_events_only()));
+    let server = reporting(server(&volume).timing(common::by_events_only()));
     let mut events = server.events();
     server.start().unwrap();
     common::started(&mut events);
@@ -216,11 +218,12 @@ fn inv05_a_list_that_grows_on_disk_counts_without_a_restart() {
 }
 
 /// Returns the ways to break a valid file of lists.
-fn broken(world: &World) -> Vec<Spoil> {
+fn broken(world: &World) -> Vec<InvalidUpdate> {
     let put = |what, layer, bytes: Vec<u8>| {
-        spoil(what, layer, "ca.crl", move |path| fs::write(path, &bytes).unwrap())
+        invalidate(what, layer, "ca.crl", move |path| fs::write(path, &bytes).unwrap())
     };
-    let other = |what, make: fn(&Path)| spoil(what, Layer::Read, "ca.crl", move |path| instead(path, make));
+    let other =
+        |what, make: fn(&Path)| invalidate(what, Layer::Read, "ca.crl", move |path| instead(path, make));
     let good = world.lists(&[&world.bad], 9);
     let malformed = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
     let of = |name| list(&Authority::root(name), &[], 9).pem.into_bytes();
@@ -246,7 +249,7 @@ fn broken(world: &World) -> Vec<Spoil> {
     } else {
         let nobody = || std::os::unix::fs::PermissionsExt::from_mode(0o000);
         let shut = move |path: &Path| fs::set_permissions(path, nobody()).unwrap();
-        all.push(spoil("unreadable", Layer::Read, "ca.crl", shut));
+        all.push(invalidate("unreadable", Layer::Read, "ca.crl", shut));
     }
     all
 }
@@ -262,8 +265,8 @@ fn inv03_a_list_that_cannot_be_used_is_a_refusal_and_never_no_list() {
     reloader.start().unwrap();
     common::started(&mut events);
     let before = reloader.current();
-    for Spoil { what, layer, spoil, .. } in broken(&world) {
-        volume.publish_spoilt(&world.files(&world.lists(&[], 2)), |payload| spoil(payload));
+    for InvalidUpdate { what, layer, invalidate, .. } in broken(&world) {
+        volume.publish_invalid(&world.files(&world.lists(&[], 2)), |payload| invalidate(payload));
         let error = refused(&mut events);
         assert_eq!(
             (error.layer(), error.path()),
@@ -327,8 +330,8 @@ fn inv02_expired_crl_rejects_clients_and_replaces_no_valid_one() {
     let world = World::new();
     let expired = |number| world.of.ca.crl(&leaves(&[&world.bad]), over(), number).pem;
     let mut volume = Volume::new(&world.files(&expired(1)));
-    let strict = telling(server(&volume));
-    let lenient = telling(server(&volume).ignore_revocation_expiration());
+    let strict = reporting(server(&volume));
+    let lenient = reporting(server(&volume).ignore_revocation_expiration());
     let both = [&world.bad, &world.good];
     // After a first load either no client is let in, or every client that is not revoked.
     for (server, accepted, how) in [
@@ -336,18 +339,18 @@ fn inv02_expired_crl_rejects_clients_and_replaces_no_valid_one() {
         (&lenient, [false, true], "it counts all the same"),
     ] {
         assert_eq!(world.let_in(server, both), accepted);
-        let told = one(warnings(server));
-        assert!(told.contains("has expired at") && told.ends_with(how), "{told}");
+        let reported = one(warnings(server));
+        assert!(reported.contains("has expired at") && reported.ends_with(how), "{reported}");
     }
     // Another expired list replaces it with a warning, and a valid list without one. A valid list
     // is never replaced by an expired one.
     let rows = [(expired(2), true, 1), (world.lists(&[&world.bad], 3), true, 0), (expired(4), false, 0)];
-    for (i, (lists, taken, told)) in rows.iter().enumerate() {
+    for (i, (lists, taken, reported)) in rows.iter().enumerate() {
         volume.publish_in_one_tick(&world.files(lists));
         for server in [&strict, &lenient] {
             let (answer, warned) = (server.reload_now(), warnings(server));
             assert_eq!(answer == Reload::Reloaded, *taken, "{i}: {answer:?}");
-            assert_eq!(warned.len(), *told, "{i}: {warned:?}");
+            assert_eq!(warned.len(), *reported, "{i}: {warned:?}");
             if let Reload::Refused(error) = answer {
                 assert_eq!(
                     (error.layer(), error.path()),
@@ -365,13 +368,13 @@ fn inv02_client_of_a_ca_without_crl_is_rejected_unless_allowed() {
     let bundle = format!("{}{}", world.of.ca.pem, other.ca.pem);
     let (ours, foreign) = (world.lists(&[&world.bad], 1), list(&Authority::root("stranger"), &[], 1).pem);
     let mut volume = Volume::new(&world.with(&bundle, &ours));
-    let strict = telling(server(&volume));
-    let lenient = telling(server(&volume).allow_unknown_revocation_status());
+    let strict = reporting(server(&volume));
+    let lenient = reporting(server(&volume).allow_unknown_revocation_status());
     let all = [&world.bad, &world.good, &other.client];
     assert_eq!(world.let_in(&strict, all), [false, true, false]);
     assert_eq!(world.let_in(&lenient, all), [false, true, true]);
-    let told = one(warnings(&strict));
-    assert!(told.contains("CN=CA 1") && told.ends_with("no client of it is let in"), "{told}");
+    let reported = one(warnings(&strict));
+    assert!(reported.contains("CN=CA 1") && reported.ends_with("no client of it is let in"), "{reported}");
     assert_eq!(warnings(&lenient), [""; 0]);
     // A list of a CA outside of the bundle changes nothing, and counts as the list of no other CA.
     volume.publish_in_one_tick(&world.with(&bundle, &format!("{foreign}{ours}")));
@@ -399,8 +402,8 @@ fn inv02_intermediates_are_checked_unless_only_the_leaf_is() {
     let of_root = world.of.ca.crl(&[gone.der()], window(1), 1).pem;
     let lists = [of_root, list(&fine, &[&revoked], 1).pem, list(&gone, &[], 1).pem].concat();
     let mut volume = Volume::new(&world.files(&lists));
-    let strict = telling(server(&volume));
-    let lenient = telling(server(&volume).only_check_end_entity_revocation());
+    let strict = reporting(server(&volume));
+    let lenient = reporting(server(&volume).only_check_end_entity_revocation());
     assert_eq!(world.let_in(&strict, clients), [true, false, false]);
     assert_eq!(world.let_in(&lenient, clients), [true, true, false]);
     assert_eq!(world.let_in(&strict, [&revoked]), [false]);
@@ -419,16 +422,16 @@ fn inv02_newest_crl_of_a_ca_counts_and_an_older_is_reported() {
     let both = [&world.bad, &world.good];
     let lists = [world.lists(&[], 1), world.lists(&[&world.bad], 2)];
     let mut volume = Volume::new(&world.files(&lists.concat()));
-    let reloader = telling(server(&volume));
+    let reloader = reporting(server(&volume));
     assert_eq!(world.let_in(&reloader, both), [false, true]);
-    let told = one(warnings(&reloader));
-    assert!(told.contains("a newer revocation list of CN=CA 0 for the same certificates"), "{told}");
+    let reported = one(warnings(&reloader));
+    assert!(reported.contains("a newer revocation list of CN=CA 0 for the same certificates"), "{reported}");
     // The publisher reverts to an earlier update as a whole.
     volume.publish_in_one_tick(&world.files(&lists[0]));
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
     assert_eq!(world.let_in(&reloader, both), [true, true]);
-    let told = one(warnings(&reloader));
-    assert!(told.contains("is older than the one before it"), "{told}");
+    let reported = one(warnings(&reloader));
+    assert!(reported.contains("is older than the one before it"), "{reported}");
     assert_eq!(reloader.current().value.trust_epoch(), 2);
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{self, Generation, client_with, shake};
+use crate::common::{self, Generation, client_with, handshake};
 use rustls::version::{TLS12, TLS13};
 use rustls_reload::{ClientAuth, Event, Layer, Reload, ServerBuilder, ServerReloader, internal::der};
 use rustls_reload_testkit::{Authority, HOLD, ListSpec, Pair, PrivateKey, Subject};
@@ -62,7 +62,7 @@ impl World {
     /// Returns whether a client with this pair is let in, which is the same in both versions.
     fn lets_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
         let [old, new] = [&TLS12, &TLS13].map(|version| {
-            shake(&server.config(), &client_with(&[&self.of.ca], Some(shown), &[version])).is_ok()
+            handshake(&server.config(), &client_with(&[&self.of.ca], Some(shown), &[version])).is_ok()
         });
         assert_eq!(old, new, "TLS 1.2 and 1.3 differ");
         new
@@ -76,8 +76,8 @@ fn spec(number: u64) -> ListSpec {
 }
 
 fn loaded(server: ServerBuilder) -> (ServerReloader, Vec<String>) {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&told);
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&reported);
     let server = server.on_event(move |event| {
         if let Event::Warning { warning } = event
             && warning.layer() == Layer::Crl
@@ -86,8 +86,8 @@ fn loaded(server: ServerBuilder) -> (ServerReloader, Vec<String>) {
         }
     });
     let server = server.load().unwrap();
-    let told = told.lock().unwrap().clone();
-    (server, told)
+    let reported = reported.lock().unwrap().clone();
+    (server, reported)
 }
 
 #[test]
@@ -139,16 +139,16 @@ fn inv14_expired_shard_rejects_only_clients_that_no_other_covers() {
     for allows_unknown in [false, true] {
         let server = world.server(&[&expired, &spec(2).at(B)]);
         let server = if allows_unknown { server.allow_unknown_revocation_status() } else { server };
-        let (server, told) = loaded(server);
+        let (server, reported) = loaded(server);
         let let_in = [&of_a, &of_b, &of_both].map(|client| world.lets_in(&server, client));
         assert_eq!(let_in, [false, true, true], "{allows_unknown}");
         let effect = "a client certificate that it covers, and no other valid list does, is rejected";
-        assert!(told.len() == 1 && told[0].ends_with(effect), "{told:?}");
+        assert!(reported.len() == 1 && reported[0].ends_with(effect), "{reported:?}");
     }
     // Alone, and with all certificates in its scope, it refuses every client.
-    let (server, told) =
+    let (server, reported) =
         loaded(world.server(&[&ListSpec { window: over, ..spec(1) }]).allow_unknown_revocation_status());
-    assert!(told.len() == 1 && told[0].ends_with("no client of it is let in"), "{told:?}");
+    assert!(reported.len() == 1 && reported[0].ends_with("no client of it is let in"), "{reported:?}");
     assert!(![&of_a, &of_b, &of_both].map(|client| world.lets_in(&server, client)).contains(&true));
 }
 
@@ -225,17 +225,17 @@ fn inv14_two_cas_of_one_name_have_their_own_lists() {
     let ours_listed = world.of.ca.list(&spec(1).naming(&theirs.leaf)).der.to_vec();
     let theirs_listed = |spec: ListSpec| other.list(&spec).der.to_vec();
     let let_in = |server: &ServerReloader| [&ours, &theirs].map(|client| world.lets_in(server, client));
-    let (server, told) = loaded(world.server_of(&[ours_listed.clone(), theirs_listed(spec(2))]));
-    assert_eq!((let_in(&server), told), ([true, true], Vec::new()));
+    let (server, reported) = loaded(world.server_of(&[ours_listed.clone(), theirs_listed(spec(2))]));
+    assert_eq!((let_in(&server), reported), ([true, true], Vec::new()));
     let revoked = theirs_listed(spec(2).naming(&theirs.leaf));
     let (server, _) = loaded(world.server_of(&[ours_listed.clone(), revoked]));
     assert_eq!(let_in(&server), [true, false]);
     // The CA whose key has no list is distinguished from the CA of the same name that has one.
-    let (server, told) = loaded(world.server_of(std::slice::from_ref(&ours_listed)));
+    let (server, reported) = loaded(world.server_of(std::slice::from_ref(&ours_listed)));
     assert_eq!(let_in(&server), [true, false]);
     assert!(
-        told.len() == 1 && told[0].contains("no revocation list of CN=CA 0 with the public key"),
-        "{told:?}"
+        reported.len() == 1 && reported[0].contains("no revocation list of CN=CA 0 with the public key"),
+        "{reported:?}"
     );
     // The CA cannot lose its list to the other's.
     let (server, _) = loaded(world.server_of(&[ours_listed.clone(), theirs_listed(spec(2))]));
@@ -287,32 +287,35 @@ fn inv14_list_under_other_spelling_counts_by_its_key() {
         (0x0c, b"ca  0 ", "UTF8String here, UTF8String there; or in case, or in spaces"),
         (0x0c, b"CA 1", ""),
     ];
-    for (kind, text, told_of) in rows {
+    for (kind, text, reported_of) in rows {
         let issuer = Some(name(kind, text));
-        let (server, told) = loaded(world.server(&[&ListSpec { issuer, ..spec(1).naming(&bad.leaf) }]));
-        let same = !told_of.is_empty();
-        assert_eq!([&bad, &good].map(|client| world.lets_in(&server, client)), [false, same], "{told:?}");
-        assert_eq!(told.len(), 1, "{told:?}");
+        let (server, reported) = loaded(world.server(&[&ListSpec { issuer, ..spec(1).naming(&bad.leaf) }]));
+        let same = !reported_of.is_empty();
+        assert_eq!([&bad, &good].map(|client| world.lets_in(&server, client)), [false, same], "{reported:?}");
+        assert_eq!(reported.len(), 1, "{reported:?}");
         if same {
             assert!(
-                told[0].contains("differ in their encoding only") && told[0].contains(told_of),
-                "{told:?}"
+                reported[0].contains("differ in their encoding only") && reported[0].contains(reported_of),
+                "{reported:?}"
             );
-            assert!(told[0].contains("it counts all the same"), "{told:?}");
+            assert!(reported[0].contains("it counts all the same"), "{reported:?}");
         } else {
             assert!(
-                told[0].contains("there is no revocation list of CN=CA 0 with the public key ")
-                    && told[0].ends_with(": no client of it is let in"),
-                "{told:?}"
+                reported[0].contains("there is no revocation list of CN=CA 0 with the public key ")
+                    && reported[0].ends_with(": no client of it is let in"),
+                "{reported:?}"
             );
         }
     }
     // Signed by another key it is no list of that CA.
     let issuer = Some(name(0x13, b"CA 0"));
     let forged = Authority::root("CA 0").list(&ListSpec { issuer, ..spec(1) }).der.to_vec();
-    let (server, told) = loaded(world.server_of(&[forged]));
+    let (server, reported) = loaded(world.server_of(&[forged]));
     assert!(!world.lets_in(&server, &good));
-    assert!(told.iter().any(|told| told.contains("it does not count for that CA")), "{told:?}");
+    assert!(
+        reported.iter().any(|reported| reported.contains("it does not count for that CA")),
+        "{reported:?}"
+    );
 }
 
 #[test]
@@ -347,9 +350,9 @@ fn inv12_crl_over_4_mib_is_served_and_such_a_key_rejected() {
     spec.revoked.extend((0..140_000).map(|n| (serial(n), None)));
     let list = world.of.ca.list(&spec).der.to_vec();
     assert!(list.len() > 4 << 20);
-    let (server, told) = loaded(world.server_of(&[list]));
+    let (server, reported) = loaded(world.server_of(&[list]));
     assert_eq!([&bad, &good].map(|client| world.lets_in(&server, client)), [false, true]);
-    assert!(told.len() == 1 && told[0].contains("bytes are a large file"), "{told:?}");
+    assert!(reported.len() == 1 && reported[0].contains("bytes are a large file"), "{reported:?}");
     // The leaf is renewed beside the list, which changes no trust.
     world.put("tls.crt", format!("{}\n", world.of.server.chain).as_bytes());
     assert_eq!(server.reload_now(), Reload::Reloaded);

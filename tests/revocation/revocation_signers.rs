@@ -9,7 +9,7 @@ mod world;
 
 use std::{fs, time::SystemTime};
 
-use crate::common::shake;
+use crate::common::handshake;
 use rustls::version::{TLS12, TLS13};
 use rustls_reload::Reload;
 use rustls_reload_testkit::{Authority, ListSpec, PrivateKey, Subject};
@@ -32,16 +32,16 @@ fn inv09_newly_revoked_beside_its_serial_by_another_key_ends() {
         let server = world.builder().load().unwrap();
         assert_eq!([&of_old, &of_new].map(|shown| world.lets_in(&server, shown)), [true, false]);
         let client = world.client(&of_old, version);
-        shake(&server.config(), &client).unwrap();
-        assert!(shake(&server.config(), &client).unwrap().resumed);
+        handshake(&server.config(), &client).unwrap();
+        assert!(handshake(&server.config(), &client).unwrap().resumed);
         world.list("crl.d/old.crl", &old, &spec(2).naming(&of_old.leaf));
         assert_eq!(server.reload_now(), Reload::Reloaded);
         assert!(!world.lets_in(&server, &of_old), "a full handshake refuses it");
-        let resumed = shake(&server.config(), &client).is_ok_and(|shaken| shaken.resumed);
+        let resumed = handshake(&server.config(), &client).is_ok_and(|connection| connection.resumed);
         assert_eq!(
-            (resumed, server.current().value.trust_epoch(), world.told_of_shrinking()),
+            (resumed, server.current().value.trust_epoch(), world.reported_reduced_trust()),
             (false, 2, true),
-            "resumed, epoch, told"
+            "resumed, epoch, reported"
         );
     }
 }
@@ -133,7 +133,7 @@ fn inv14_list_of_a_removed_ca_locks_out_nobody() {
     world.warnings();
     world.put("ca/ca.crt", new.pem.as_bytes());
     let answer = server.reload_now();
-    let why = shake(&server.config(), &world.client(&good, &TLS13)).err();
+    let why = handshake(&server.config(), &world.client(&good, &TLS13)).err();
     assert_eq!(why, None, "{answer:?}, warnings: {:?}", world.warnings());
 }
 
@@ -177,7 +177,7 @@ fn inv11_unidentified_crl_of_another_key_is_reported() {
         assert_eq!(server.reload_now(), Reload::Reloaded);
         assert!(!world.lets_in(&server, &good));
         assert_eq!(server.current().value.trust_epoch(), 2);
-        assert!(world.told_of_shrinking(), "warnings: {:?}", world.warnings());
+        assert!(world.reported_reduced_trust(), "warnings: {:?}", world.warnings());
     }
 }
 
@@ -258,7 +258,7 @@ fn inv11_revocation_by_another_key_of_the_serial_is_reported() {
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert!(!world.lets_in(&server, &bad));
     assert_eq!(server.current().value.trust_epoch(), 2, "no session resumes");
-    assert!(world.told_of_shrinking(), "an open connection of it is not told");
+    assert!(world.reported_reduced_trust(), "an open connection of it is not reported");
 }
 
 /// An intermediate has two keys. The valid list of one does not count for the other, whose list has

@@ -43,10 +43,10 @@ fn score(
             let world = World { lists: &lists, policy: *policy };
             score.worlds += 1;
             for (i, (cert, _)) in factory.certs.iter().enumerate() {
-                let (told, right) = (answer(&world, i, cert), model::reference(&world, cert));
+                let (reported, right) = (answer(&world, i, cert), model::reference(&world, cert));
                 score.handshakes += 1;
-                score.different += usize::from(told != right);
-                score.fail_open += usize::from(told == Answer::In && right != Answer::In);
+                score.different += usize::from(reported != right);
+                score.fail_open += usize::from(reported == Answer::In && right != Answer::In);
             }
         }
     }
@@ -75,8 +75,8 @@ fn inv14_every_small_world_is_decided_as_rfc_5280_says() {
                         let verifier = verifiers(*policy);
                         asked.0 += 1;
                         for (cert, chain) in &factory.certs {
-                            let (told, right) = (ask(&*verifier, chain), model::reference(&world, cert));
-                            assert_eq!(told, right, "{cert:?} in {world:?}");
+                            let (reported, right) = (ask(&*verifier, chain), model::reference(&world, cert));
+                            assert_eq!(reported, right, "{cert:?} in {world:?}");
                             asked.1 += 1;
                         }
                     }
@@ -125,9 +125,9 @@ fn inv14_stock_verifier_with_newest_list_first_is_caught() {
         let world = World { lists, policy: RevocationPolicy::default() };
         let verifier = stock(&factory, &world);
         for (cert, chain) in &factory.certs {
-            let told =
+            let reported =
                 verifier.verify_client_cert(&chain[0], &chain[1..], rustls::pki_types::UnixTime::now());
-            fail_open += usize::from(told.is_ok() && model::reference(&world, cert) != Answer::In);
+            fail_open += usize::from(reported.is_ok() && model::reference(&world, cert) != Answer::In);
         }
     }
     println!("the stock verifier lets {fail_open} in that should not be");

@@ -9,4 +9,4 @@
 mod common;
 
 mod secret;
-mod secret_told;
+mod secret_reports;

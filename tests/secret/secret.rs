@@ -70,15 +70,15 @@ fn inv10_no_report_of_a_running_reloader_holds_its_keys() {
     let pair = pair();
     std::fs::write(&chain, &pair.chain).unwrap();
     std::fs::write(&key, &pair.key).unwrap();
-    let told = Arc::new(Mutex::new(String::new()));
-    let sink = Arc::clone(&told);
-    let hear = move |event: &Event| {
-        let mut told = sink.lock().unwrap();
-        told.push_str(&format!("{event} {event:?} {:?}\n", event.shorthand()));
+    let reported = Arc::new(Mutex::new(String::new()));
+    let sink = Arc::clone(&reported);
+    let receive = move |event: &Event| {
+        let mut reported = sink.lock().unwrap();
+        reported.push_str(&format!("{event} {event:?} {:?}\n", event.shorthand()));
     };
     let reloader = ServerReloader::builder(&chain, &key)
         .timing(Timing { settle: Duration::from_millis(20), ..Timing::default() })
-        .on_event(hear)
+        .on_event(receive)
         .load()
         .unwrap();
     let variants = damaged(&pair.key);
@@ -88,13 +88,13 @@ fn inv10_no_report_of_a_running_reloader_holds_its_keys() {
         let answer = reloader.reload_now();
         refused += usize::from(matches!(answer, Reload::Refused(_)));
         let status = format!("{answer:?} {:?} {reloader:?} {:?}", reloader.status(), reloader.current());
-        told.lock().unwrap().push_str(&status);
+        reported.lock().unwrap().push_str(&status);
     }
     let files = Files::new([(key, pair.key.as_bytes())]);
-    let told = format!("{} {files:?}", told.lock().unwrap());
+    let reported = format!("{} {files:?}", reported.lock().unwrap());
     assert!(refused > 40, "only {refused} refusals");
-    assert!(!leaks(told.as_bytes(), &pair.key_der(), &pair.key));
-    println!("refusals by a running reloader: {refused}, {} bytes searched", told.len());
+    assert!(!leaks(reported.as_bytes(), &pair.key_der(), &pair.key));
+    println!("refusals by a running reloader: {refused}, {} bytes searched", reported.len());
 }
 
 /// Checks: INV-10. The next user of the memory finds no key in it.

@@ -17,7 +17,7 @@ use std::{
     task::{Context as TaskContext, Poll, Wake, Waker},
 };
 
-use crate::common::{self, Generation, Handshake, NamedFile, Volume, client, drain, generations, shake};
+use crate::common::{self, Generation, Handshake, NamedFile, Volume, client, drain, generations, handshake};
 use rustls::{
     ClientConfig, SupportedProtocolVersion,
     version::{TLS12, TLS13},
@@ -51,7 +51,7 @@ fn fingerprint(of: &Generation) -> String {
 
 /// The part that reports reduced trust, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Teller {
+enum Reporter {
     /// The crate, by an event.
     Shipped,
     /// Every publication reports it. Breaks: INV-08, INV-11
@@ -61,12 +61,12 @@ enum Teller {
     WhileBuilding,
 }
 
-type Tell = Arc<dyn Fn() + Send + Sync>;
+type Report = Arc<dyn Fn() + Send + Sync>;
 
 /// A build step that reports reduced trust.
-struct Tells(ServerBuild, Tell);
+struct Reports(ServerBuild, Report);
 
-impl Build for Tells {
+impl Build for Reports {
     type Value = ServerTls;
 
     fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
@@ -87,49 +87,50 @@ struct World {
     volume: Volume,
     reloader: Reloader<ServerTls>,
     /// Whether that client was let in, at each report.
-    told: Arc<Mutex<Vec<bool>>>,
-    teller: Teller,
+    reported: Arc<Mutex<Vec<bool>>>,
+    reporter: Reporter,
 }
 
 impl World {
-    fn new(first: &[NamedFile<'_>; 3], client: Arc<ClientConfig>, teller: Teller) -> Self {
+    fn new(first: &[NamedFile<'_>; 3], client: Arc<ClientConfig>, reporter: Reporter) -> Self {
         let volume = Volume::new(first);
-        let told: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let reported: Arc<Mutex<Vec<bool>>> = Arc::default();
         let slot: Arc<OnceLock<ServerReloader>> = Arc::default();
-        let tell: Tell = {
-            let (told, slot) = (Arc::clone(&told), Arc::clone(&slot));
+        let report: Report = {
+            let (reported, slot) = (Arc::clone(&reported), Arc::clone(&slot));
             Arc::new(move || {
                 // Without a handle the first load reports, when no client has been let in yet.
-                let gets_in = slot.get().map(|handle| shake(&handle.current().value.config, &client).is_ok());
-                told.lock().unwrap().push(gets_in.unwrap_or(true));
+                let gets_in =
+                    slot.get().map(|handle| handshake(&handle.current().value.config, &client).is_ok());
+                reported.lock().unwrap().push(gets_in.unwrap_or(true));
             })
         };
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
         let builder = internal::generic(server).unwrap();
-        let reloader = match teller {
-            Teller::Shipped => builder.on_event(move |event| {
+        let reloader = match reporter {
+            Reporter::Shipped => builder.on_event(move |event| {
                 if matches!(event, Event::TrustReduced { .. }) {
-                    tell();
+                    report();
                 }
             }),
-            Teller::AtEachPublication => builder.on_publish(move |_| tell()),
-            Teller::WhileBuilding => {
+            Reporter::AtEachPublication => builder.on_publish(move |_| report()),
+            Reporter::WhileBuilding => {
                 return Self {
-                    reloader: loaded(internal::around(builder, |build| Tells(build, tell)), &slot),
+                    reloader: loaded(internal::around(builder, |build| Reports(build, report)), &slot),
                     volume,
-                    told,
-                    teller,
+                    reported,
+                    reporter,
                 };
             }
         };
-        Self { reloader: loaded(reloader, &slot), volume, told, teller }
+        Self { reloader: loaded(reloader, &slot), volume, reported, reporter }
     }
 
     /// Publishes and reloads. Returns the answer, and the results at the reports.
     fn publish(&mut self, files: &[NamedFile<'_>; 3]) -> (Reload, Vec<bool>) {
         self.volume.publish_in_one_tick(files);
         let answer = self.reloader.reload_now();
-        (answer, std::mem::take(&mut *self.told.lock().unwrap()))
+        (answer, std::mem::take(&mut *self.reported.lock().unwrap()))
     }
 }
 
@@ -143,17 +144,19 @@ fn loaded<B: Build<Value = ServerTls>>(
 }
 
 /// Checks for a series of publications whether each is reported as it has to be.
-fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(), String> {
+fn reports(version: &'static SupportedProtocolVersion, reporter: Reporter) -> Result<(), String> {
     let all = generations(3);
     let pair = &all[0].server;
     let cas = |of: &[usize]| bundle(&of.iter().map(|number| &all[*number]).collect::<Vec<_>>());
     let client = client(&all[..1], &[version]);
-    let mut world = World::new(&files(pair, &cas(&[0])), Arc::clone(&client), teller);
-    let quiet = |what: &str, (answer, told): (Reload, Vec<bool>), wanted: fn(&Reload) -> bool| {
+    let mut world = World::new(&files(pair, &cas(&[0])), Arc::clone(&client), reporter);
+    let quiet = |what: &str, (answer, reported): (Reload, Vec<bool>), wanted: fn(&Reload) -> bool| {
         assert!(wanted(&answer), "{what}: {answer:?}");
-        if told.is_empty() { Ok(()) } else { Err(format!("told {} times: {what}", told.len())) }
+        if reported.is_empty() { Ok(()) } else { Err(format!("reported {} times: {what}", reported.len())) }
     };
-    quiet("a first load", (Reload::Reloaded, std::mem::take(&mut *world.told.lock().unwrap())), |_| true)?;
+    quiet("a first load", (Reload::Reloaded, std::mem::take(&mut *world.reported.lock().unwrap())), |_| {
+        true
+    })?;
     let reloaded = |answer: &Reload| *answer == Reload::Reloaded;
     let renewed = all[1].ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
     let step = world.publish(&files(&renewed, &cas(&[0])));
@@ -175,35 +178,35 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
     let later = all[0].ca.issue(&later, &PrivateKey::p256());
     let step = world.publish(&files(&later, &cas(&[1])));
     quiet("a CA less that waits for its date", step, |answer| matches!(answer, Reload::Deferred(_)))?;
-    assert!(shake(&world.reloader.current().value.config, &client).is_ok(), "nothing has gone so far");
+    assert!(handshake(&world.reloader.current().value.config, &client).is_ok(), "nothing has gone so far");
 
     let mut events = world.reloader.events();
     // A CA is removed, then added again, and then replaced by a third one, together with a renewal.
     let steps: [(&Pair, &[usize], &[usize]); 3] =
         [(&named, &[1], &[0]), (&named, &[0, 1], &[]), (&renewed, &[2], &[0, 1])];
     for (pair, served, gone) in steps {
-        let (answer, told) = world.publish(&files(pair, &cas(served)));
+        let (answer, reported) = world.publish(&files(pair, &cas(served)));
         assert_eq!(answer, Reload::Reloaded);
-        if told.len() != usize::from(!gone.is_empty()) {
-            return Err(format!("told {} times: {gone:?} have gone", told.len()));
+        if reported.len() != usize::from(!gone.is_empty()) {
+            return Err(format!("reported {} times: {gone:?} have gone", reported.len()));
         }
-        if told.contains(&true) {
-            return Err("told while a client of the CA that goes still gets in".to_owned());
+        if reported.contains(&true) {
+            return Err("reported while a client of the CA that goes still gets in".to_owned());
         }
-        if world.teller != Teller::Shipped {
+        if world.reporter != Reporter::Shipped {
             continue;
         }
         let current = world.reloader.current();
         let (generation, epoch) = (current.generation, current.value.trust_epoch());
-        let [published, rest @ ..] = &drain(&mut events)[..] else { panic!("nothing was told") };
+        let [published, rest @ ..] = &drain(&mut events)[..] else { panic!("nothing was reported") };
         assert!(matches!(**published, Event::Published { .. }));
         let mut wanted: Vec<_> = gone.iter().map(|ca| fingerprint(&all[*ca])).collect();
         if wanted.is_empty() {
             assert_eq!(rest, []);
             continue;
         }
-        let [shrunk] = rest else { panic!("told: {rest:?}") };
-        let Event::TrustReduced { lost, .. } = &**shrunk else { panic!("told: {shrunk:?}") };
+        let [shrunk] = rest else { panic!("reported: {rest:?}") };
+        let Event::TrustReduced { lost, .. } = &**shrunk else { panic!("reported: {shrunk:?}") };
         // Sorted, because the order of the report has no meaning.
         wanted.sort_unstable();
         let mut named: Vec<_> = lost
@@ -225,13 +228,13 @@ fn tells(version: &'static SupportedProtocolVersion, teller: Teller) -> Result<(
 #[test]
 fn inv08_inv11_reduced_trust_is_reported_once_after_it_is_served() {
     for version in VERSIONS {
-        assert_eq!(tells(version, Teller::Shipped), Ok(()), "{version:?}");
-        for (teller, by) in [
-            (Teller::AtEachPublication, "told 1 times: a renewal by another CA and with another key"),
-            (Teller::WhileBuilding, "told 1 times: a CA less that waits for its date"),
+        assert_eq!(reports(version, Reporter::Shipped), Ok(()), "{version:?}");
+        for (reporter, by) in [
+            (Reporter::AtEachPublication, "reported 1 times: a renewal by another CA and with another key"),
+            (Reporter::WhileBuilding, "reported 1 times: a CA less that waits for its date"),
         ] {
-            let why = tells(version, teller).unwrap_err();
-            println!("{teller:?}, {:?}: {why}", version.version);
+            let why = reports(version, reporter).unwrap_err();
+            println!("{reporter:?}, {:?}: {why}", version.version);
             assert_eq!(why, by);
         }
     }
@@ -241,12 +244,12 @@ fn inv08_inv11_reduced_trust_is_reported_once_after_it_is_served() {
 fn inv11_design_that_reports_amid_a_build_is_caught_by_handshakes() {
     let all = generations(2);
     for version in VERSIONS {
-        for (teller, gets_in) in [(Teller::Shipped, false), (Teller::WhileBuilding, true)] {
+        for (reporter, gets_in) in [(Reporter::Shipped, false), (Reporter::WhileBuilding, true)] {
             let both = bundle(&[&all[0], &all[1]]);
             let first = files(&all[0].server, &both);
-            let mut world = World::new(&first, client(&all[..1], &[version]), teller);
-            let (_, told) = world.publish(&files(&all[0].server, &all[1].ca.pem));
-            assert_eq!(told, [gets_in], "{teller:?}");
+            let mut world = World::new(&first, client(&all[..1], &[version]), reporter);
+            let (_, reported) = world.publish(&files(&all[0].server, &all[1].ca.pem));
+            assert_eq!(reported, [gets_in], "{reporter:?}");
         }
     }
 }
@@ -287,8 +290,8 @@ fn inv11_reduced_trust_alone_wakes_older_connections() {
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
         let mut cx = TaskContext::from_waker(&waker);
-        let mut told = pin!(server.trust_reduced(first));
-        assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
+        let mut reported = pin!(server.trust_reduced(first));
+        assert_eq!(reported.as_mut().poll(&mut cx), Poll::Pending);
         assert!(!server.trust_reduced_since(first));
         for _ in 0..3 {
             trusting(&both, &mut volume);
@@ -296,13 +299,13 @@ fn inv11_reduced_trust_alone_wakes_older_connections() {
             assert!(matches!(server.reload_now(), Reload::Refused(_)));
         }
         assert_eq!(count.0.load(Ordering::SeqCst), 0, "woken by a renewal or a refusal");
-        assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
+        assert_eq!(reported.as_mut().poll(&mut cx), Poll::Pending);
         let (last, held) = connect(1);
         held.end().unwrap();
         trusting(&all[1].ca.pem, &mut volume);
         let shrunk = server.current().generation;
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
-        assert_eq!(told.as_mut().poll(&mut cx), Poll::Ready(shrunk));
+        assert_eq!(reported.as_mut().poll(&mut cx), Poll::Ready(shrunk));
         // The client is let in, because its handshake began under the old trust, and the reduction
         // is reported to it at once.
         assert_eq!(begun.end().unwrap().client.unwrap(), all[0].client.leaf);
@@ -310,15 +313,15 @@ fn inv11_reduced_trust_alone_wakes_older_connections() {
             assert!(server.trust_reduced_since(older));
             assert_eq!(pin!(server.trust_reduced(older)).poll(&mut cx), Poll::Ready(shrunk));
         }
-        assert!(shake(&server.config(), &clients[0]).is_err());
+        assert!(handshake(&server.config(), &clients[0]).is_err());
         // A connection that begins now is not affected, whatever is renewed.
         let (young, held) = connect(1);
         held.end().unwrap();
-        let mut told = pin!(server.trust_reduced(young));
-        assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
+        let mut reported = pin!(server.trust_reduced(young));
+        assert_eq!(reported.as_mut().poll(&mut cx), Poll::Pending);
         trusting(&all[1].ca.pem, &mut volume);
         trusting(&both, &mut volume);
-        assert_eq!(told.as_mut().poll(&mut cx), Poll::Pending);
+        assert_eq!(reported.as_mut().poll(&mut cx), Poll::Pending);
         assert_eq!((count.0.load(Ordering::SeqCst), server.status().trust_reduced), (1, Some(shrunk)));
         // Waits that were dropped keep no waker.
         for _ in 0..100 {
@@ -355,9 +358,9 @@ fn inv09_inv11_draining_ends_connections_of_removed_trust_only() {
             // Sends a message, and returns whether its echo arrived.
             let echo = async |stream: &mut tokio_rustls::client::TlsStream<TcpStream>| {
                 stream.write_all(b"still").await?;
-                let mut heard = [0; 5];
-                stream.read_exact(&mut heard).await?;
-                assert_eq!(&heard, b"still");
+                let mut received = [0; 5];
+                stream.read_exact(&mut received).await?;
+                assert_eq!(&received, b"still");
                 std::io::Result::Ok(())
             };
             let connect = async |of: usize| {

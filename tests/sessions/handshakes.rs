@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::common::{self, Generation, Handshake, Shaken, Volume, client, generations};
+use crate::common::{self, CompletedHandshake, Generation, Handshake, Volume, client, generations};
 use rustls::version::{TLS12, TLS13};
 use rustls_reload::{ClientAuth, Timing};
 
@@ -16,9 +16,9 @@ const THREADS: usize = 2;
 const AROUND: usize = 4;
 
 /// Returns the generation of a handshake. Panics if its two sides belong to different ones.
-fn whole(shaken: &Shaken, generations: &[Generation]) -> usize {
-    let server = generations.iter().position(|g| g.server.leaf == *shaken.leaf()).unwrap();
-    let client = shaken.client.as_ref().expect("required");
+fn whole(connection: &CompletedHandshake, generations: &[Generation]) -> usize {
+    let server = generations.iter().position(|g| g.server.leaf == *connection.leaf()).unwrap();
+    let client = connection.client.as_ref().expect("required");
     let trusted = generations.iter().position(|g| g.client.leaf == *client).unwrap();
     assert_eq!(server, trusted, "the pair of one generation with the client CA of another");
     server
@@ -51,8 +51,8 @@ fn inv01_inv04_handshakes_over_reloads_mix_no_generations() {
                     gate.wait();
                     // Several handshakes are made during the swap.
                     for i in 0..AROUND {
-                        let shaken = common::shake(&reloader.config(), &clients[i % 2]).unwrap();
-                        let generation = whole(&shaken, generations);
+                        let connection = common::handshake(&reloader.config(), &clients[i % 2]).unwrap();
+                        let generation = whole(&connection, generations);
                         assert!(generation >= newest, "an older generation after a newer one");
                         assert!((reload - 1..=reload).contains(&generation));
                         newest = generation;
@@ -100,10 +100,10 @@ fn inv09_handshake_over_a_swap_leaves_no_session_in_the_new_config() {
         volume.publish(&generations[1].files());
         assert_eq!(reloader.reload_now(), rustls_reload::Reload::Reloaded);
         assert!(!held.end().unwrap().resumed);
-        let shaken = common::shake(&reloader.config(), &client).unwrap();
-        assert!(!shaken.resumed, "a session of the old trust resumed in the new one");
-        assert_eq!(whole(&shaken, &generations), 1);
-        assert!(common::shake(&reloader.config(), &client).unwrap().resumed, "its own session resumes");
+        let connection = common::handshake(&reloader.config(), &client).unwrap();
+        assert!(!connection.resumed, "a session of the old trust resumed in the new one");
+        assert_eq!(whole(&connection, &generations), 1);
+        assert!(common::handshake(&reloader.config(), &client).unwrap().resumed, "its own session resumes");
     }
 }
 
@@ -145,8 +145,8 @@ fn inv07_tokio_acceptor_serves_the_current_configuration() {
         }
         // A connection that was opened before still works.
         old_client.write_all(b"still").await.unwrap();
-        let mut heard = [0; 5];
-        old.stream.read_exact(&mut heard).await.unwrap();
-        assert_eq!(&heard, b"still");
+        let mut received = [0; 5];
+        old.stream.read_exact(&mut received).await.unwrap();
+        assert_eq!(&received, b"still");
     });
 }

@@ -4,9 +4,8 @@
 use std::{process::Command, sync::Arc};
 
 use crate::common::{
-    self, Generation, Handshake, NamedFile, Volume, client, generations,
+    self, Generation, Handshake, NamedFile, Volume, client, generations, handshake,
     sessions::{KINDS, Kind, Rule, Sessions},
-    shake,
 };
 use rustls::{
     ClientConfig,
@@ -36,9 +35,9 @@ fn renewed(generation: &Generation) -> Pair {
 fn resuming(server: &Sessions, of: &[Generation], kind: Kind) -> Result<Arc<ClientConfig>, String> {
     let client = client(of, &[kind.0]);
     for resumed in [false, true] {
-        let shaken = shake(&server.current(), &client).map_err(|error| error.to_string())?;
-        if shaken.resumed != resumed || shaken.client.as_ref() != Some(&of[0].client.leaf) {
-            return Err(format!("before anything changed: {shaken:?}"));
+        let connection = handshake(&server.current(), &client).map_err(|error| error.to_string())?;
+        if connection.resumed != resumed || connection.client.as_ref() != Some(&of[0].client.leaf) {
+            return Err(format!("before anything changed: {connection:?}"));
         }
     }
     Ok(client)
@@ -54,16 +53,16 @@ fn outlives(kind: Kind, rule: Rule) -> Result<(), String> {
     let mut server = Sessions::new(&files(pair, &both), "localhost", kind.1, rule);
     let client = resuming(&server, one, kind)?;
     assert_eq!(server.publish(&files(pair, &two[0].ca.pem), "localhost"), Reload::Reloaded);
-    if let Ok(shaken) = shake(&server.current(), &client) {
-        return Err(format!("INV-09: let in by a CA that is gone, resumed: {}", shaken.resumed));
+    if let Ok(connection) = handshake(&server.current(), &client) {
+        return Err(format!("INV-09: let in by a CA that is gone, resumed: {}", connection.resumed));
     }
     assert_eq!(server.publish(&files(pair, &both), "localhost"), Reload::Reloaded);
-    let shaken =
-        shake(&server.current(), &client).map_err(|error| format!("of a CA that is back: {error}"))?;
-    if shaken.resumed {
+    let connection =
+        handshake(&server.current(), &client).map_err(|error| format!("of a CA that is back: {error}"))?;
+    if connection.resumed {
         return Err("INV-09: a session of the earlier trust resumed in the one that returned".to_owned());
     }
-    let again = shake(&server.current(), &client).map_err(|error| error.to_string())?;
+    let again = handshake(&server.current(), &client).map_err(|error| error.to_string())?;
     if again.resumed { Ok(()) } else { Err("INV-08: a session of this trust does not resume".to_owned()) }
 }
 
@@ -96,9 +95,9 @@ fn goes_on(kind: Kind, rule: Rule) -> Result<(), String> {
         let pair = renewed(&all[renewal % 2]);
         assert_eq!(server.publish(&files(&pair, &cas), "localhost"), Reload::Reloaded);
         assert_eq!(server.reloader.current().value.trust_epoch(), epoch, "a renewal is no other trust");
-        let shaken = shake(&server.current(), &client).map_err(|error| error.to_string())?;
-        resumed += usize::from(shaken.resumed);
-        if shaken.resumed && shaken.client.as_ref() != Some(&all[0].client.leaf) {
+        let connection = handshake(&server.current(), &client).map_err(|error| error.to_string())?;
+        resumed += usize::from(connection.resumed);
+        if connection.resumed && connection.client.as_ref() != Some(&all[0].client.leaf) {
             return Err("a session of somebody else".to_owned());
         }
     }
@@ -129,7 +128,7 @@ fn inv09_names_of_client_cas_matter_and_their_order_does_not() {
         let mut server = Sessions::new(&files(pair, &there), "localhost", kind.1, Rule::Shipped);
         let client = resuming(&server, &all, kind).unwrap();
         server.publish(&files(pair, &back), "localhost");
-        assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
+        assert!(handshake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         // The key and the CA are the same, with one more name: sessions of the leaf without the
         // name do not resume.
         let mut subject = Subject::server("localhost");
@@ -137,13 +136,13 @@ fn inv09_names_of_client_cas_matter_and_their_order_does_not() {
         let more = all[0].ca.issue(&subject, &PrivateKey::from_pem(&pair.key));
         server.publish(&files(&more, &back), "localhost, other.example");
         assert_eq!(server.reloader.current().value.trust_epoch(), 2);
-        assert!(!shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
-        assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
+        assert!(!handshake(&server.current(), &client).unwrap().resumed, "{kind:?}");
+        assert!(handshake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         // Another order of the names makes no difference.
         subject.names.reverse();
         let turned = all[0].ca.issue(&subject, &PrivateKey::p256());
         server.publish(&files(&turned, &back), "other.example, localhost");
-        assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
+        assert!(handshake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         assert_eq!(server.reloader.current().generation, 4);
     }
 }
@@ -202,7 +201,7 @@ fn inv08_equal_bytes_keep_each_kind_of_session_and_report_nothing() {
         for _ in 0..5 {
             let answer = server.publish(&files(&all[0].server, &all[0].ca.pem), "localhost");
             assert_eq!(answer, Reload::Unchanged);
-            assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
+            assert!(handshake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         }
         assert!(Arc::ptr_eq(&before, &server.reloader.current()));
         assert_eq!(common::drain(&mut events), []);
@@ -224,7 +223,7 @@ fn inv09_handshake_over_a_change_of_trust_plants_no_session() {
             assert_eq!(held.end().unwrap().resumed, resumed, "{kind:?}: it ends as what it began as");
         }
         for client in &clients {
-            let new = shake(&server.current(), client);
+            let new = handshake(&server.current(), client);
             assert!(new.is_err(), "{kind:?}: a session of the old trust got in: {new:?}");
         }
     }
@@ -249,12 +248,12 @@ fn inv09_rejected_or_deferred_set_leaves_sessions_as_they_are() {
         let held = server.publish(&files(&later, &all[1].ca.pem), "localhost");
         assert!(matches!(held, Reload::Deferred(_)), "{held:?}");
         assert!(Arc::ptr_eq(&before, &server.reloader.current()));
-        assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
+        assert!(handshake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         // Neither candidate counted: the next publication is in the served trust, and the one after
         // it in the next.
         server.publish(&files(&renewed(&all[0]), &all[0].ca.pem), "localhost");
         assert_eq!(server.reloader.current().value.trust_epoch(), 1);
-        assert!(shake(&server.current(), &client).unwrap().resumed, "{kind:?}");
+        assert!(handshake(&server.current(), &client).unwrap().resumed, "{kind:?}");
         server.publish(&files(pair, &all[1].ca.pem), "localhost");
         assert_eq!(server.reloader.current().value.trust_epoch(), 2);
     }
@@ -277,7 +276,7 @@ fn inv09_new_kind_of_key_keeps_tls13_and_loses_tls12_sessions() {
         for (pair, resumes) in pairs.iter().zip([true, kind.0.version == TLS13.version]) {
             assert_eq!(server.publish(&files(pair, &all[0].ca.pem), "localhost"), Reload::Reloaded);
             assert_eq!(server.reloader.current().value.trust_epoch(), 1);
-            assert_eq!(shake(&server.current(), &client).unwrap().resumed, resumes, "{kind:?}");
+            assert_eq!(handshake(&server.current(), &client).unwrap().resumed, resumes, "{kind:?}");
         }
     }
 }
@@ -292,8 +291,8 @@ fn inv09_sessions_can_be_kept_from_going_on_over_any_reload() {
         let server = server.load().unwrap();
         let client = client(&all, &[version]);
         for reload in 0..3 {
-            assert!(!shake(&server.config(), &client).unwrap().resumed, "reload {reload}");
-            assert!(shake(&server.config(), &client).unwrap().resumed, "reload {reload}");
+            assert!(!handshake(&server.config(), &client).unwrap().resumed, "reload {reload}");
+            assert!(handshake(&server.config(), &client).unwrap().resumed, "reload {reload}");
             volume.publish_in_one_tick(&files(&renewed(&all[0]), &all[0].ca.pem));
             assert_eq!(server.reload_now(), Reload::Reloaded);
             assert_eq!(server.current().value.trust_epoch(), 1);
@@ -308,11 +307,11 @@ fn inv09_no_session_is_stored_where_the_cache_has_no_room() {
     for version in [&TLS12, &TLS13] {
         let server = volume.server().session_cache(0).load().unwrap();
         let client = client(&all, &[version]);
-        assert!(!shake(&server.config(), &client).unwrap().resumed);
-        assert!(!shake(&server.config(), &client).unwrap().resumed, "none is stored");
+        assert!(!handshake(&server.config(), &client).unwrap().resumed);
+        assert!(!handshake(&server.config(), &client).unwrap().resumed, "none is stored");
         let server = volume.server().session_cache(0).tickets(Ticketer::new).load().unwrap();
-        assert!(!shake(&server.config(), &client).unwrap().resumed);
-        assert!(shake(&server.config(), &client).unwrap().resumed, "the client keeps it");
+        assert!(!handshake(&server.config(), &client).unwrap().resumed);
+        assert!(handshake(&server.config(), &client).unwrap().resumed, "the client keeps it");
     }
 }
 

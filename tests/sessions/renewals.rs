@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use crate::common::{
-    Generation, Volume, client, generations,
+    Generation, Volume, client, generations, handshake,
     sessions::{KINDS, Kind, Rule, Sessions},
-    shake,
 };
 use rustls::{ClientConfig, version::TLS13};
 use rustls_reload::{ClientAuth, Reload, ServerReloader};
@@ -50,13 +49,13 @@ fn rate(all: &[Generation], kind: Kind, rule: Rule) -> (usize, usize) {
                 renewals += 1;
                 assert_eq!(publish(&mut server, &pairs[renewals % pairs.len()], &cas), Reload::Reloaded);
             }
-            resumed += usize::from(shake(&server.current(), client).unwrap().resumed);
+            resumed += usize::from(handshake(&server.current(), client).unwrap().resumed);
             assert!(round > 0 || resumed == 0);
         }
     }
     // The CA of all clients is removed.
     assert_eq!(publish(&mut server, &pairs[0], &all[1].ca.pem), Reload::Reloaded);
-    let let_in = clients.iter().filter(|client| shake(&server.current(), client).is_ok()).count();
+    let let_in = clients.iter().filter(|client| handshake(&server.current(), client).is_ok()).count();
     assert!(rule != Rule::Shipped || let_in == 0, "{let_in} let in after their CA was removed");
     (resumed, renewals)
 }
@@ -93,7 +92,8 @@ fn with_room(all: &[Generation], sessions: usize) -> usize {
         (files[0].1, files[1].1) = (pair.chain.as_bytes(), pair.key.as_bytes());
         volume.publish_in_one_tick(&files);
         assert_eq!(server.reload_now(), Reload::Reloaded);
-        resumed = clients.iter().filter(|client| shake(&server.config(), client).unwrap().resumed).count();
+        resumed =
+            clients.iter().filter(|client| handshake(&server.config(), client).unwrap().resumed).count();
     }
     resumed
 }

@@ -210,7 +210,7 @@ impl World {
         trusted.0.sort_unstable();
         let shrinks = self.oracle.shrinks(&trusted);
         self.oracle.publish(trusted);
-        self.told(shrinks)?;
+        self.reported(shrinks)?;
         match answer {
             Reload::Reloaded | Reload::Unchanged => Ok(()),
             answer => Err(format!("a good set: {answer:?}")),
@@ -218,15 +218,19 @@ impl World {
     }
 
     /// Checks that a reduction of trust is reported with its epoch if and only if there was one.
-    fn told(&mut self, shrinks: bool) -> Result<(), String> {
+    fn reported(&mut self, shrinks: bool) -> Result<(), String> {
         let shrunk = common::drain(&mut self.events).into_iter().filter_map(|event| match *event {
             Event::TrustReduced { epoch, .. } => Some(epoch),
             _ => None,
         });
         let wanted: Vec<_> = shrinks.then_some(self.oracle.epoch).into_iter().collect();
-        let told: Vec<_> = shrunk.collect();
+        let reported: Vec<_> = shrunk.collect();
         self.shrank += wanted.len();
-        if told == wanted { Ok(()) } else { Err(format!("INV-11: told of epochs {told:?}, not {wanted:?}")) }
+        if reported == wanted {
+            Ok(())
+        } else {
+            Err(format!("INV-11: reported of epochs {reported:?}, not {wanted:?}"))
+        }
     }
 
     fn broken(&mut self) -> Result<(), String> {
@@ -238,7 +242,7 @@ impl World {
             files[1].1 = other.key.as_bytes();
             self.server.publish(&files, name)
         });
-        self.told(false)?;
+        self.reported(false)?;
         if matches!(answer, Reload::Refused(_)) { Ok(()) } else { Err(format!("a broken set: {answer:?}")) }
     }
 
@@ -259,22 +263,22 @@ impl World {
 
     fn end(&mut self, begun: Begun) -> Result<(), String> {
         let Begun { handshake, client, epoch, session, resumes, trusted } = begun;
-        let shaken = match handshake.and_then(Handshake::end) {
+        let connection = match handshake.and_then(Handshake::end) {
             Err(_) if !trusted => {
                 self.seen[3] += 1;
                 return Ok(());
             }
             Err(error) => return Err(format!("a client that is trusted: {error}")),
             Ok(_) if !trusted => return Err("INV-09: a client that is not trusted was let in".into()),
-            Ok(shaken) => shaken,
+            Ok(connection) => connection,
         };
-        match (shaken.resumed, resumes) {
+        match (connection.resumed, resumes) {
             (true, false) => return Err("INV-09: a session of another epoch resumed".into()),
             (false, true) => return Err("INV-08: a session of this epoch did not resume".into()),
             _ => {}
         }
         self.seen[if resumes { 0 } else { 2 - usize::from(session.is_some()) }] += 1;
-        if shaken.client.as_ref() != Some(&STOCK.cas[client].client.leaf) {
+        if connection.client.as_ref() != Some(&STOCK.cas[client].client.leaf) {
             return Err("INV-09: the session of somebody else".into());
         }
         let sessions = &mut self.clients[client].sessions;

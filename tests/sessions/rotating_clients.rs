@@ -13,8 +13,8 @@ use std::{
 
 use super::rotating_config::{files, list};
 use crate::common::{
-    self, Generation, Handshake, NamedFile, Volume, client_showing, drain, expect, generations,
-    sessions::KINDS, shake, shake_as,
+    self, Generation, Handshake, NamedFile, Volume, client_showing, drain, expect, generations, handshake,
+    handshake_as, sessions::KINDS,
 };
 use rustls::{
     CertificateCompressionAlgorithm, CertificateError, ClientConfig, Error as TlsError, ServerConfig,
@@ -40,22 +40,22 @@ fn inv09_session_of_another_configuration_resumes_nothing() {
         let once = reloader.rotating_config();
         let client = client_showing(&[&of], Some(&of), &[version]);
         for resumed in [false, true] {
-            assert_eq!(shake(&reloader.config(), &client).unwrap().resumed, resumed);
+            assert_eq!(handshake(&reloader.config(), &client).unwrap().resumed, resumed);
         }
         // The client offers that session.
-        let shaken = shake(&once, &client).unwrap();
-        assert!(!shaken.resumed, "{:?}, tickets {tickets}", version.version);
-        assert_eq!(shaken.client.as_ref(), Some(&of.client.leaf));
-        assert!(!shake(&once, &client).unwrap().resumed);
+        let connection = handshake(&once, &client).unwrap();
+        assert!(!connection.resumed, "{:?}, tickets {tickets}", version.version);
+        assert_eq!(connection.client.as_ref(), Some(&of.client.leaf));
+        assert!(!handshake(&once, &client).unwrap().resumed);
         let fresh = client_showing(&[&of], Some(&of), &[version]);
-        shake(&once, &fresh).unwrap();
-        assert!(!shake(&reloader.config(), &fresh).unwrap().resumed, "it has made no session");
-        shake(&reloader.config(), &client).unwrap();
+        handshake(&once, &fresh).unwrap();
+        assert!(!handshake(&reloader.config(), &fresh).unwrap().resumed, "it has made no session");
+        handshake(&reloader.config(), &client).unwrap();
         volume.publish(&files(&of, &list(&of, &[&of.client.leaf], 2)));
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
         for client in [&client, &fresh] {
             let revoked = TlsError::InvalidCertificate(CertificateError::Revoked);
-            assert_eq!(shake(&once, client).unwrap_err(), revoked);
+            assert_eq!(handshake(&once, client).unwrap_err(), revoked);
         }
     }
 }
@@ -75,16 +75,16 @@ fn inv14_optional_client_certificates_rotate() {
                 volume.publish(&files(&all[1], &list(&all[1], &[], 1)));
                 assert_eq!(reloader.reload_now(), Reload::Reloaded);
             }
-            assert_eq!(shake(&once, &anonymous).unwrap().client, None);
-            assert_eq!(shake(&once, accepted).unwrap().client.as_ref(), Some(&all[round].client.leaf));
+            assert_eq!(handshake(&once, &anonymous).unwrap().client, None);
+            assert_eq!(handshake(&once, accepted).unwrap().client.as_ref(), Some(&all[round].client.leaf));
             // Nobody whose certificate is rejected is taken for a client without one.
-            assert!(shake(&once, refused).is_err());
+            assert!(handshake(&once, refused).is_err());
         }
         let revoked = &all[1].client.leaf;
         volume.publish(&files(&all[1], &list(&all[1], &[revoked], 2)));
         assert_eq!(reloader.reload_now(), Reload::Reloaded);
-        assert!(shake(&once, &new).is_err());
-        assert!(shake(&once, &anonymous).unwrap().client.is_none());
+        assert!(handshake(&once, &new).is_err());
+        assert!(handshake(&once, &anonymous).unwrap().client.is_none());
     }
 }
 
@@ -115,7 +115,9 @@ fn inv14_server_names_are_answered_as_by_the_served_configuration() {
         let leaf = |config: &Arc<ServerConfig>, name: &str| {
             // A new client each time, since one that resumes keeps the certificate of its session.
             let client = client_showing(&[&of], None, rustls::ALL_VERSIONS);
-            shake_as(config, &client, name).map(|shaken| shaken.leaf().clone()).map_err(|why| why.to_string())
+            handshake_as(config, &client, name)
+                .map(|connection| connection.leaf().clone())
+                .map_err(|why| why.to_string())
         };
         for next in [None, Some(&second), Some(&moved)] {
             if let Some(next) = next {
@@ -146,8 +148,8 @@ fn inv04_second_hello_gets_the_certificate_served_then() {
     let held = Handshake::begin(Arc::clone(&once), &client).unwrap();
     volume.publish(&files(&all[1], &list(&all[1], &[], 1)));
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-    let shaken = held.end().unwrap();
-    assert_eq!(*shaken.leaf(), all[1].server.leaf, "the certificate of its second hello");
+    let connection = held.end().unwrap();
+    assert_eq!(*connection.leaf(), all[1].server.leaf, "the certificate of its second hello");
 }
 
 #[test]
@@ -182,15 +184,15 @@ fn inv11_handshake_of_a_rotating_config_unstarted_is_reported_once() {
     let mut events = reloader.events();
     let once = reloader.rotating_config();
     let client = client_showing(&[&of], None, rustls::ALL_VERSIONS);
-    shake(&once, &client).unwrap();
+    handshake(&once, &client).unwrap();
     expect(&mut events, "warning", missing_start);
-    shake(&once, &client).unwrap();
+    handshake(&once, &client).unwrap();
     reloader.start().unwrap();
     common::started(&mut events);
-    shake(&once, &client).unwrap();
+    handshake(&once, &client).unwrap();
     reloader.stop().unwrap();
     assert_eq!(drain(&mut events).iter().filter_map(|event| missing_start(event)).count(), 0);
-    assert_eq!(*shake(&once, &client).unwrap().leaf(), of.server.leaf, "the last one stays served");
+    assert_eq!(*handshake(&once, &client).unwrap().leaf(), of.server.leaf, "the last one stays served");
 }
 
 /// Compresses nothing, in the form of an algorithm.
@@ -249,10 +251,10 @@ fn inv04_compressed_chains_rotate() {
         // The second time, the chain comes from the cache.
         for _ in 0..2 {
             let before = DECOMPRESSED.load(Ordering::Relaxed);
-            let shaken = shake(&once, &client(round)).unwrap();
+            let connection = handshake(&once, &client(round)).unwrap();
             assert_eq!(DECOMPRESSED.load(Ordering::Relaxed) - before, 2, "both chains are compressed");
-            assert_eq!(*shaken.leaf(), of.server.leaf);
-            assert_eq!(shaken.client.as_ref(), Some(&of.client.leaf));
+            assert_eq!(*connection.leaf(), of.server.leaf);
+            assert_eq!(connection.client.as_ref(), Some(&of.client.leaf));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{self, Generation, Handshake, NamedFile, Volume, client_showing, generations, shake};
+use crate::common::{self, Generation, Handshake, NamedFile, Volume, client_showing, generations, handshake};
 use rustls::{
     CertificateError, ClientConfig, Error as TlsError, ServerConfig, SupportedProtocolVersion,
     crypto::ring::Ticketer,
@@ -87,27 +87,29 @@ fn rotates(change: fn(&mut ServerConfig), version: &'static SupportedProtocolVer
     let stranger = client_showing(&[&world.all[0]], None, &[version]);
     let why = |error: TlsError| error.to_string();
     for _ in 0..2 {
-        let shaken = shake(&world.config, &old).map_err(why)?;
-        assert_eq!(*shaken.leaf(), world.all[0].server.leaf);
+        let connection = handshake(&world.config, &old).map_err(why)?;
+        assert_eq!(*connection.leaf(), world.all[0].server.leaf);
     }
-    assert!(shake(&world.config, &new).is_err(), "a CA that is not there yet");
-    assert!(shake(&world.config, &stranger).is_err(), "without a certificate");
+    assert!(handshake(&world.config, &new).is_err(), "a CA that is not there yet");
+    assert!(handshake(&world.config, &stranger).is_err(), "without a certificate");
 
     let revoked = world.all[0].client.leaf.clone();
     world.publish(0, &[&revoked], 2);
-    match shake(&world.config, &old) {
-        Ok(shaken) => return Err(format!("a revoked client is accepted, resumed: {}", shaken.resumed)),
+    match handshake(&world.config, &old) {
+        Ok(connection) => {
+            return Err(format!("a revoked client is accepted, resumed: {}", connection.resumed));
+        }
         Err(error) => assert_eq!(error, TlsError::InvalidCertificate(CertificateError::Revoked)),
     }
     world.publish(0, &[], 3);
-    shake(&world.config, &old).map_err(why)?;
+    handshake(&world.config, &old).map_err(why)?;
 
     world.publish(1, &[], 1);
-    if let Ok(shaken) = shake(&world.config, &old) {
-        return Err(format!("a client of a removed CA is accepted, resumed: {}", shaken.resumed));
+    if let Ok(connection) = handshake(&world.config, &old) {
+        return Err(format!("a client of a removed CA is accepted, resumed: {}", connection.resumed));
     }
-    let shaken = shake(&world.config, &new).map_err(why)?;
-    assert_eq!(*shaken.leaf(), world.all[1].server.leaf);
+    let connection = handshake(&world.config, &new).map_err(why)?;
+    assert_eq!(*connection.leaf(), world.all[1].server.leaf);
     Ok(())
 }
 
@@ -141,9 +143,13 @@ fn inv04_handshake_over_a_swap_meets_old_leaf_and_new_trust() {
             world.publish(1, &[], 1);
             let ended = held.end();
             assert_eq!(ended.is_ok(), is_accepted, "{:?}, client {shown}: {ended:?}", version.version);
-            if let Ok(shaken) = ended {
-                assert_eq!(*shaken.leaf(), world.all[0].server.leaf, "the certificate of its first message");
-                assert_eq!(shaken.client.as_ref(), Some(&world.all[1].client.leaf));
+            if let Ok(connection) = ended {
+                assert_eq!(
+                    *connection.leaf(),
+                    world.all[0].server.leaf,
+                    "the certificate of its first message"
+                );
+                assert_eq!(connection.client.as_ref(), Some(&world.all[1].client.leaf));
             }
         }
     }
@@ -158,7 +164,7 @@ fn inv03_inv04_rotating_config_keeps_serving_a_rejected_reload() {
     broken[1].1 = world.all[1].server.key.as_bytes();
     world.volume.publish(&broken);
     assert!(matches!(world.reloader.reload_now(), Reload::Refused(_)));
-    assert_eq!(*shake(&world.config, &client).unwrap().leaf(), world.all[0].server.leaf);
+    assert_eq!(*handshake(&world.config, &client).unwrap().leaf(), world.all[0].server.leaf);
 }
 
 /// Each setting that the closure of the builder can reach, at another value than its default.
@@ -199,5 +205,5 @@ fn one_configuration_has_the_further_settings_of_the_builder() {
     assert_eq!(once.send_tls13_tickets, 0);
     // Without client CAs nobody is asked for a certificate.
     let stranger = client_showing(&[&world.all[0]], None, rustls::ALL_VERSIONS);
-    assert!(common::shake(&once, &stranger).unwrap().client.is_none());
+    assert!(common::handshake(&once, &stranger).unwrap().client.is_none());
 }

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
-use crate::common::{client_with, quick, shake};
+use crate::common::{client_with, handshake, quick};
 use rustls_reload::{Layer, ServerReloader};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
@@ -29,7 +29,7 @@ fn outcome(root: &Authority, pair: &Pair) -> (bool, Vec<String>) {
     let whys = whys.collect();
     let server = ServerReloader::builder(&paths.0, &paths.1).timing(quick()).load().unwrap().config();
     let client = client_with(&[root], None, rustls::ALL_VERSIONS);
-    (shake(&server, &Arc::clone(&client)).is_ok(), whys)
+    (handshake(&server, &Arc::clone(&client)).is_ok(), whys)
 }
 
 fn write(dir: &Path, name: &str, pair: &Pair) -> (std::path::PathBuf, std::path::PathBuf) {

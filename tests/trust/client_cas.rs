@@ -8,9 +8,8 @@ mod x509;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use crate::common::{
-    self, Generation, NamedFile, Volume, client_with,
+    self, Generation, NamedFile, Volume, client_with, handshake,
     sessions::{KINDS, Kind, Rule, Sessions},
-    shake,
 };
 use rows::{CLIENT_AUTH, Row, SERVER_AUTH, authority, rows};
 use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier, sign::CertifiedKey};
@@ -39,7 +38,7 @@ fn server(generation: &Generation, bundle: &str) -> Result<(ServerReloader, Vec<
 fn lets_in(config: &Arc<ServerConfig>, generation: &Generation, client: &Pair) -> bool {
     let answers = [&rustls::version::TLS12, &rustls::version::TLS13].map(|version| {
         let client = client_with(&[&generation.ca], Some(client), &[version]);
-        shake(config, &client).is_ok_and(|shaken| shaken.client.is_some())
+        handshake(config, &client).is_ok_and(|connection| connection.client.is_some())
     });
     assert_eq!(answers[0], answers[1], "both versions agree");
     answers[0]
@@ -139,8 +138,8 @@ const EXCUSED: [&str; 4] = [
 /// Returns the rows that a way to check anchors gets wrong: a client is let in without a warning
 /// that OpenSSL refuses, or is refused without a warning that OpenSSL accepts; or a CA is left out
 /// by which OpenSSL and rustls both accept clients.
-fn wrong(rows: &[Seen], look: impl Fn(&Seen) -> &'static str) -> Vec<&'static str> {
-    let is_wrong = |row: &&Seen| match look(row) {
+fn wrong(rows: &[Seen], field: impl Fn(&Seen) -> &'static str) -> Vec<&'static str> {
+    let is_wrong = |row: &&Seen| match field(row) {
         "accepts" => !row.openssl,
         "rejects" => row.openssl,
         "ignored" => row.openssl && row.rustls,
@@ -305,20 +304,20 @@ fn publish(change: &Change, kind: Kind, generation: &Generation) -> After {
     let mut server = Sessions::new(&files(&generation.server, first), "localhost", kind.1, Rule::Shipped);
     let client = client_with(&[&generation.ca], Some(&change.client), &[kind.0]);
     for resumed in [false, true] {
-        assert_eq!(shake(&server.current(), &client).unwrap().resumed, resumed, "{}", change.what);
+        assert_eq!(handshake(&server.current(), &client).unwrap().resumed, resumed, "{}", change.what);
     }
     let (mut events, before) = (server.reloader.events(), server.reloader.current());
     assert_eq!(server.publish(&files(&generation.server, next), "localhost"), Reload::Reloaded);
-    let shaken = shake(&server.current(), &client);
-    let lost = std::iter::from_fn(|| events.try_next()).find_map(|told| match &*told.event {
+    let connection = handshake(&server.current(), &client);
+    let lost = std::iter::from_fn(|| events.try_next()).find_map(|reported| match &*reported.event {
         Event::TrustReduced { lost, .. } => Some(lost.clone()),
         _ => None,
     });
     let same = server.reloader.current().value.trust_epoch() == before.value.trust_epoch();
     assert_eq!(same, change.same, "{}", change.what);
     After {
-        let_in: shaken.is_ok(),
-        resumed: shaken.is_ok_and(|shaken| shaken.resumed),
+        let_in: connection.is_ok(),
+        resumed: connection.is_ok_and(|connection| connection.resumed),
         lost: lost.unwrap_or_default(),
         drained: server.reloader.trust_reduced_since(before.generation),
     }
@@ -392,7 +391,7 @@ fn inv16_a_hostile_subject_of_a_client_ca_stays_in_one_short_line() {
     volume.publish_in_one_tick(&files(&generation.server, &left_out));
     let Reload::Refused(error) = reloader.reload_now() else { panic!("of no use") };
     let mut lines: Vec<_> =
-        std::iter::from_fn(|| events.try_next()).map(|told| told.event.to_string()).collect();
+        std::iter::from_fn(|| events.try_next()).map(|reported| reported.event.to_string()).collect();
     lines.push(error.to_string());
     lines.retain(|line| line.contains("CN=a"));
     for line in &lines {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{self, by_events_only, client_with, expect, quick, shake, started, wait_for_leaf};
+use crate::common::{self, by_events_only, client_with, expect, handshake, quick, started, wait_for_leaf};
 use rustls::version::TLS13;
 use rustls_reload::{ClientAuth, Error, Event, Layer, Reload, ServerBuilder, ServerReloader};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
@@ -76,7 +76,7 @@ impl World {
 
     fn let_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
         let client = client_with(&[&self.server_ca], Some(shown), &[&TLS13]);
-        shake(&server.config(), &client).is_ok()
+        handshake(&server.config(), &client).is_ok()
     }
 
     /// Returns whether the bad client and the good client are let in.
@@ -102,7 +102,7 @@ fn refused(server: &ServerReloader) -> Option<(PathBuf, Error)> {
     first
 }
 
-type Spoil<'a> = (&'a str, &'a str, &'a (dyn Fn(&World) + Sync));
+type InvalidUpdate<'a> = (&'a str, &'a str, &'a (dyn Fn(&World) + Sync));
 
 /// Checks: INV-15. Each set has its own publisher, and the driver runs. Event and status name the
 /// refused set, and the server's certificate is renewed meanwhile.
@@ -122,7 +122,7 @@ fn inv15_broken_lists_refuse_their_set_and_pairs_are_renewed() {
     let gone = |world: &World| fs::remove_dir_all(world.path("crl.d")).unwrap();
     let forged = |world: &World| world.put("crl.d/own.crl", &list(&Authority::root("clients"), &[], 9));
     let other = write("other.d/NOTES", "none\n");
-    let cases: [Spoil<'_>; 8] = [
+    let cases: [InvalidUpdate<'_>; 8] = [
         ("a stray file", "crl.d", &stray),
         ("an editor's backup", "crl.d", &backup),
         ("an editor's probe", "crl.d", &swap),
@@ -132,7 +132,7 @@ fn inv15_broken_lists_refuse_their_set_and_pairs_are_renewed() {
         ("a list of a stranger", "crl.d", &forged),
         ("a stray file in another directory", "other.d", &other),
     ];
-    common::at_once(&cases, |(what, dir, spoil)| {
+    common::at_once(&cases, |(what, dir, invalidate)| {
         let world = World::new();
         world.revoke(&world.bad, 2);
         let server = world.builder().timing(by_events_only()).load().unwrap();
@@ -140,7 +140,7 @@ fn inv15_broken_lists_refuse_their_set_and_pairs_are_renewed() {
         server.start().unwrap();
         started(&mut events);
         let epoch = server.current().value.trust_epoch();
-        spoil(&world);
+        invalidate(&world);
         let named = expect(&mut events, "a refusal", |event| match event {
             Event::Refused { set, .. } => Some(set.clone()),
             _ => None,
@@ -212,13 +212,13 @@ fn inv15_broken_client_cas_keep_no_pair_only_where_separate() {
 }
 
 /// Returns the warnings about revocation lists since the last call.
-fn warnings(told: &Mutex<Vec<String>>) -> Vec<String> {
-    std::mem::take(&mut *told.lock().unwrap())
+fn warnings(reported: &Mutex<Vec<String>>) -> Vec<String> {
+    std::mem::take(&mut *reported.lock().unwrap())
 }
 
 fn reporting(server: ServerBuilder) -> (ServerReloader, Arc<Mutex<Vec<String>>>) {
-    let told: Arc<Mutex<Vec<String>>> = Arc::default();
-    let sink = Arc::clone(&told);
+    let reported: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sink = Arc::clone(&reported);
     let server = server.on_event(move |event| match event {
         Event::Warning { warning } if warning.layer() == Layer::Crl => {
             sink.lock().unwrap().push(warning.to_string())
@@ -226,8 +226,8 @@ fn reporting(server: ServerBuilder) -> (ServerReloader, Arc<Mutex<Vec<String>>>)
         _ => {}
     });
     let server = server.load().unwrap();
-    warnings(&told);
-    (server, told)
+    warnings(&reported);
+    (server, reported)
 }
 
 /// Returns the keys of the CAs of this name that have no list according to these warnings.
@@ -245,18 +245,18 @@ fn without_list(said: &[String], name: &str) -> Vec<String> {
 #[test]
 fn inv11_missing_list_is_reported_for_each_key_of_a_ca() {
     let world = World::new();
-    let (server, told) = reporting(world.builder().separate_client_ca(true));
+    let (server, reported) = reporting(world.builder().separate_client_ca(true));
     let mut keys = BTreeSet::new();
     for number in 2..5 {
         world.put("ca/ca.crt", &Authority::root("clients").pem);
         assert_eq!(server.reload_now(), Reload::Reloaded);
-        let said = warnings(&told);
+        let said = warnings(&reported);
         let [key] = &without_list(&said, "clients")[..] else { panic!("{said:?}") };
         assert!(keys.insert(key.clone()), "{said:?}");
         // Another set changes.
         world.revoke(&world.bad, number);
         assert_eq!(server.reload_now(), Reload::Reloaded);
-        let said = warnings(&told);
+        let said = warnings(&reported);
         assert_eq!(without_list(&said, "clients"), [""; 0], "{said:?}");
     }
 }
@@ -267,13 +267,13 @@ fn inv11_missing_list_is_reported_for_each_key_of_a_ca() {
 #[test]
 fn inv14_clients_of_a_rekeyed_ca_wait_for_its_list() {
     let world = World::new();
-    let (server, told) = reporting(world.builder().separate_client_ca(true));
+    let (server, reported) = reporting(world.builder().separate_client_ca(true));
     let rekeyed = Authority::root("clients");
     let client = rekeyed.issue(&Subject::client("new"), &PrivateKey::p256());
     world.put("ca/ca.crt", &rekeyed.pem);
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert_eq!((world.let_in(&server, &client), world.both(&server)), (false, [false, false]));
-    let said = warnings(&told);
+    let said = warnings(&reported);
     let [about_list, about_ca] = said.as_slice() else { panic!("{said:?}") };
     let why = "the revocation list of CN=clients is not signed by any CA of that name";
     assert!(about_list.contains(why) && about_list.contains("own.crl"), "{about_list}");
@@ -313,13 +313,13 @@ fn inv14_a_list_of_a_key_that_is_not_trusted_yet_waits() {
 #[test]
 fn inv14_clients_of_a_new_ca_wait_for_its_list() {
     let world = World::new();
-    let (server, told) = reporting(world.builder());
+    let (server, reported) = reporting(world.builder());
     let more = Authority::root("more");
     let client = more.issue(&Subject::client("more"), &PrivateKey::p256());
     world.put("ca/ca.crt", &format!("{}{}", world.ca.pem, more.pem));
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert_eq!((world.let_in(&server, &client), world.both(&server)), (false, [true, true]));
-    let said = warnings(&told);
+    let said = warnings(&reported);
     assert_eq!(without_list(&said, "more").len(), 1, "{said:?}");
     world.put("other.d/more.crl", &list(&more, &[], 1));
     assert_eq!(server.reload_now(), Reload::Reloaded);
@@ -356,16 +356,16 @@ fn inv14_a_set_keeps_its_list_of_a_ca_unless_another_is_as_new() {
 fn inv08_a_renewed_pair_repeats_no_warning_about_lists() {
     let world = World::new();
     world.put("crl.d/older.crl", &list(&world.ca, &[], 0));
-    let (server, told) = reporting(world.builder());
+    let (server, reported) = reporting(world.builder());
     world.put_pair(&world.pair());
     assert_eq!(server.reload_now(), Reload::Reloaded);
-    assert_eq!(warnings(&told), [""; 0]);
+    assert_eq!(warnings(&reported), [""; 0]);
     world.put("other.d/more.crl", &list(&Authority::root("more"), &[], 1));
     assert_eq!(server.reload_now(), Reload::Reloaded);
-    assert_eq!(warnings(&told), [""; 0]);
+    assert_eq!(warnings(&reported), [""; 0]);
     world.revoke(&world.bad, 2);
     assert_eq!(server.reload_now(), Reload::Reloaded);
-    assert!(warnings(&told).concat().contains("older.crl"), "of its own set it does");
+    assert!(warnings(&reported).concat().contains("older.crl"), "of its own set it does");
 }
 
 /// Files beside the client CAs belong to their set, others form a set for each directory, and one

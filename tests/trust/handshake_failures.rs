@@ -121,7 +121,7 @@ fn client(
 }
 
 /// Makes a handshake and returns the result of the server's side.
-fn shake(server: ServerConfig, client: Arc<ClientConfig>) -> Result<(), TlsError> {
+fn handshake(server: ServerConfig, client: Arc<ClientConfig>) -> Result<(), TlsError> {
     let mut server = ServerConnection::new(Arc::new(server)).unwrap();
     let mut client = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
     loop {
@@ -159,14 +159,14 @@ fn by_certificate(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsErro
     let ca = Ca::root();
     let shows = |leaf: (CertificateDer<'static>, KeyPair)| {
         let client = client(&of, provider(), version, (leaf.0, der(&leaf.1)));
-        shake(server(&of, version, Some(verifier(&ca.der, Vec::new()))), Arc::new(client))
+        handshake(server(&of, version, Some(verifier(&ca.der, Vec::new()))), Arc::new(client))
     };
     assert_eq!(shows(ca.client(|_| {})), Ok(()), "(control) nothing is wrong with it");
     let now = SystemTime::now();
     let ca_key = KeyPair::try_from(ca.issuer.key().serialize_der()).unwrap();
     let wrong_key = (ca.client(|_| {}).0, KeyPair::generate().unwrap());
     let garbage = (CertificateDer::from(b"\x30\x03\x02\x01\x05".to_vec()), KeyPair::generate().unwrap());
-    let none = shake(server(&of, version, Some(verifier(&ca.der, Vec::new()))), client_of(&of, None));
+    let none = handshake(server(&of, version, Some(verifier(&ca.der, Vec::new()))), client_of(&of, None));
     let constrained = Ca::new("Constrained", KeyPair::generate().unwrap(), |params| {
         let permitted_subtrees = vec![GeneralSubtree::DnsName("elsewhere.test".to_owned())];
         params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
@@ -174,7 +174,7 @@ fn by_certificate(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsErro
     let outside = constrained.client(|_| {});
     let outside = client(&of, provider(), version, (outside.0, der(&outside.1)));
     let outside =
-        shake(server(&of, version, Some(verifier(&constrained.der, Vec::new()))), Arc::new(outside));
+        handshake(server(&of, version, Some(verifier(&constrained.der, Vec::new()))), Arc::new(outside));
     vec![
         (NoCertificate, none),
         (Expired, shows(ca.client(|params| params.not_after = (now - DAY / 2).into()))),
@@ -207,7 +207,7 @@ fn by_list(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)> {
     let shown = || Arc::new(client(&of, provider(), version, (of.client.leaf.clone(), of.client.key_der())));
     let with = |list: rustls_reload_testkit::Crl| {
         let verifier = verifier(of.ca.der(), vec![list.der]);
-        shake(server(&of, version, Some(verifier)), shown())
+        handshake(server(&of, version, Some(verifier)), shown())
     };
     assert_eq!(with(of.ca.crl(&[], window, 1)), Ok(()), "(control) nothing is wrong with it");
     vec![
@@ -296,7 +296,7 @@ fn by_setting(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)>
     let with = |change: &dyn Fn(&mut ServerConfig)| {
         let mut server = server(&of, version, Some(own()));
         change(&mut server);
-        shake(server, Arc::new(shown(provider())))
+        handshake(server, Arc::new(shown(provider())))
     };
     // The client's CA has a key whose signatures the server's provider cannot verify.
     let ed25519 = Ca::new("Ed25519", KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(), |_| {});
@@ -333,16 +333,19 @@ fn by_setting(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)>
     let later = later.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let expired = at_time(&Arc::new(shown(provider())), later);
     vec![
-        (UnsupportedAlgorithm, shake(server(&of, version, Some(few)), Arc::new(unsupported))),
+        (UnsupportedAlgorithm, handshake(server(&of, version, Some(few)), Arc::new(unsupported))),
         (RejectedCertificate, {
             let server = server(&of, version, Some(Arc::new(Nobody(own()))));
-            shake(server, Arc::new(shown(provider())))
+            handshake(server, Arc::new(shown(provider())))
         }),
-        (Alert(AlertDescription::UnknownCA), shake(server(&of, version, None), client_of(&stranger, None))),
-        (Alert(AlertDescription::CertificateExpired), shake(server(&of, version, None), expired)),
-        (NoCommonVersion, shake(server(&of, other_version, None), Arc::new(shown(provider())))),
-        (NoCommonAlgorithm, shake(own_suite, Arc::new(shown(split(true))))),
-        (NoCommonProtocol, shake(one_protocol, Arc::new(other_protocol))),
+        (
+            Alert(AlertDescription::UnknownCA),
+            handshake(server(&of, version, None), client_of(&stranger, None)),
+        ),
+        (Alert(AlertDescription::CertificateExpired), handshake(server(&of, version, None), expired)),
+        (NoCommonVersion, handshake(server(&of, other_version, None), Arc::new(shown(provider())))),
+        (NoCommonAlgorithm, handshake(own_suite, Arc::new(shown(split(true))))),
+        (NoCommonProtocol, handshake(one_protocol, Arc::new(other_protocol))),
         (UnknownName, with(&|server| server.cert_resolver = Arc::new(Nothing))),
         (Other, with(&|server| server.time_provider = Arc::new(NoClock))),
     ]

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
-use crate::common::{Generation, client_of, server_in, shake};
+use crate::common::{Generation, client_of, handshake, server_in};
 use rustls::{
     SupportedCipherSuite,
     crypto::{CryptoProvider, ring},
@@ -58,9 +58,9 @@ fn inv11_reported_serial_is_as_openssl_prints_it() {
         pair(dir.path(), &format!("-newkey ed25519 -set_serial {serial}"));
         let printed = openssl(dir.path(), "x509 -in tls.crt -noout -serial");
         let status = server_in(dir.path()).load().unwrap().status();
-        let told = status.leaf.unwrap().serial;
-        if printed.trim() != format!("serial={told}") {
-            failed.push(format!("{serial}: told {told}, openssl {printed}"));
+        let reported = status.leaf.unwrap().serial;
+        if printed.trim() != format!("serial={reported}") {
+            failed.push(format!("{serial}: reported {reported}, openssl {printed}"));
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
@@ -81,9 +81,9 @@ fn inv11_common_name_of_any_string_type_is_reported_as_text() {
             dir.path(),
             "req -x509 -days 30 -nodes -newkey ed25519 -keyout tls.key -out tls.crt -config cnf -utf8",
         );
-        let told = der::fields(&leaf(dir.path())).unwrap().names;
-        if told != [name] {
-            failed.push(format!("{kind}: told {told:?}"));
+        let reported = der::fields(&leaf(dir.path())).unwrap().names;
+        if reported != [name] {
+            failed.push(format!("{kind}: reported {reported:?}"));
         }
     }
     // BMPString and UniversalString, which OpenSSL no longer chooses by itself.
@@ -117,9 +117,9 @@ fn inv11_common_name_of_any_string_type_is_reported_as_text() {
             }
         }
         assert_eq!(exchanged, 2, "issuer and subject");
-        let told = der::fields(&certificate).unwrap().names;
-        if told != [wanted] {
-            failed.push(format!("{kind}: told {told:?}"));
+        let reported = der::fields(&certificate).unwrap().names;
+        if reported != [wanted] {
+            failed.push(format!("{kind}: reported {reported:?}"));
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
@@ -143,9 +143,9 @@ fn inv11_a_name_forges_neither_a_line_nor_a_field_of_it() {
         "req -x509 -days 30 -nodes -newkey ed25519 -keyout tls.key -out tls.crt -config cnf -utf8 -addext basicConstraints=CA:false",
     );
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-    let told = events.try_next().unwrap().event;
-    let Event::Published { .. } = &*told else { panic!("{told}") };
-    let line = told.shorthand().unwrap();
+    let reported = events.try_next().unwrap().event;
+    let Event::Published { .. } = &*reported else { panic!("{reported}") };
+    let line = reported.shorthand().unwrap();
     println!("{line}");
     assert!(!line.contains(['\u{2028}', '\u{202e}']), "{line:?}");
     // The words in the brackets are exactly the fields.
@@ -180,11 +180,11 @@ fn inv02_providers_that_serve_are_not_refused() {
     assert_eq!(provider.cipher_suites.len(), 3);
     let provider: Arc<CryptoProvider> = Arc::new(provider);
     let reloader = server_in(dir.path()).provider(provider).load().unwrap();
-    let shaken = shake(&reloader.config(), &client_of(&generation, None)).unwrap();
-    assert_eq!(*shaken.leaf(), generation.server.leaf);
+    let connection = handshake(&reloader.config(), &client_of(&generation, None)).unwrap();
+    assert_eq!(*connection.leaf(), generation.server.leaf);
     let printed = openssl(dir.path(), "x509 -in tls.crt -noout -fingerprint -sha256");
-    let told = reloader.status().leaf.unwrap().fingerprint.to_string();
-    assert_eq!(printed.trim().split_once('=').unwrap().1, told);
+    let reported = reloader.status().leaf.unwrap().fingerprint.to_string();
+    assert_eq!(printed.trim().split_once('=').unwrap().1, reported);
 }
 
 #[test]
@@ -297,11 +297,12 @@ fn inv11_unusual_dates_and_names_are_as_openssl_reads_them() {
         };
         let printed = openssl(dir.path(), "x509 -in tls.crt -noout -dates -dateopt iso_8601");
         let date = |date| rustls_reload::Timestamp(date).to_string().replace('T', " ");
-        let told = format!("notBefore={}\nnotAfter={}\n", date(fields.not_before), date(fields.not_after));
+        let reported =
+            format!("notBefore={}\nnotAfter={}\n", date(fields.not_before), date(fields.not_after));
         // Dates before 1970 are read as 1970, as documented.
         let printed = printed.replace("1950-", "1970-").replace("1969-", "1970-");
-        if printed != told {
-            failed.push(format!("{told} openssl {printed}"));
+        if printed != reported {
+            failed.push(format!("{reported} openssl {printed}"));
         }
         if fields.names != ["a.test", "::1", "10.0.0.1"] {
             failed.push(format!("{:?}", fields.names));
@@ -319,16 +320,16 @@ fn inv02_the_last_second_of_a_validity_counts_to_its_end() {
     pair(dir.path(), "-newkey ed25519");
     let last = der::fields(&leaf(dir.path())).unwrap().not_after;
     let clock = Arc::new(At(last + Duration::from_millis(500), SystemClock::new()));
-    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let keep = Arc::clone(&told);
+    let reported = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keep = Arc::clone(&reported);
     let _reloader: ServerReloader = server_in(dir.path())
         .clock(clock)
         .on_event(move |event| keep.lock().unwrap().push(event.to_string()))
         .load()
         .unwrap();
     // The near end is reported, not that the leaf has expired.
-    let told = told.lock().unwrap();
-    assert!(matches!(&told[..], [line] if line.starts_with("CONFIG:CERT_EXPIRING ")), "{told:?}");
+    let reported = reported.lock().unwrap();
+    assert!(matches!(&reported[..], [line] if line.starts_with("CONFIG:CERT_EXPIRING ")), "{reported:?}");
 }
 
 #[test]
@@ -344,8 +345,8 @@ fn inv02_version_without_a_suite_of_the_provider_is_disabled() {
         // rustls accepts it, and so do its clients.
         let server = server_in(dir.path()).provider(Arc::new(provider));
         let config = server.load().unwrap().config();
-        let shaken = shake(&config, &client_of(&generation, None)).unwrap();
-        assert_eq!(shaken.version == rustls::ProtocolVersion::TLSv1_3, tls13);
+        let connection = handshake(&config, &client_of(&generation, None)).unwrap();
+        assert_eq!(connection.version == rustls::ProtocolVersion::TLSv1_3, tls13);
     }
 }
 
@@ -383,9 +384,9 @@ fn inv02_a_version_1_root_behind_the_leaf_is_not_refused() {
         .with_no_client_auth()
         .with_single_cert(chain.clone(), key)
         .unwrap();
-    assert_eq!(shake(&Arc::new(plain), &client).unwrap().chain, chain);
+    assert_eq!(handshake(&Arc::new(plain), &client).unwrap().chain, chain);
     let reloader = server_in(dir.path()).load().unwrap();
-    assert_eq!(shake(&reloader.config(), &client).unwrap().chain, chain);
+    assert_eq!(handshake(&reloader.config(), &client).unwrap().chain, chain);
     // The leaf itself has to be of version 3, because no rustls client accepts another.
     let as_leaf = server_in(dir.path());
     fs::write(dir.path().join("tls.crt"), root).unwrap();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::common::{
-    self, NamedFile, Volume, client_with, drain, expect, published, refused, sessions::KINDS, shake_as,
+    self, NamedFile, Volume, client_with, drain, expect, handshake_as, published, refused, sessions::KINDS,
     started,
 };
 use rustls::{
@@ -98,7 +98,7 @@ fn answers(server: &ServerReloader, ca: &Authority, name: &str) -> Result<Vec<u8
     let mut leaves = Vec::new();
     for version in [&TLS12, &TLS13] {
         let client = client_with(&[ca], None, &[version]);
-        leaves.push(shake_as(&server.config(), &client, name)?.leaf().to_vec());
+        leaves.push(handshake_as(&server.config(), &client, name)?.leaf().to_vec());
     }
     assert_eq!(leaves[0], leaves[1], "{name}: another pair by another version");
     Ok(leaves.remove(0))
@@ -153,7 +153,7 @@ fn inv02_strict_names_reject_unknown_sni_on_both_versions() {
     for unknown in ["other.test", "b.a.named.test", ""] {
         for version in [&TLS12, &TLS13] {
             let client = client_with(&[&world.ca], None, &[version]);
-            let error = shake_as(&server.config(), &client, unknown).unwrap_err();
+            let error = handshake_as(&server.config(), &client, unknown).unwrap_err();
             assert!(
                 !matches!(error, rustls::Error::InvalidCertificate(_)),
                 "{unknown:?}: shown a certificate"
@@ -235,8 +235,8 @@ fn inv03_bad_pair_keeps_its_last_good_and_blocks_no_other() {
         is_answered_by(&server, &world, name, which);
     }
     let status = server.status();
-    let told: Vec<_> = status.sets.iter().map(|set| (set.generation, set.refused.is_some())).collect();
-    assert_eq!(told, [(3, false), (2, false), (1, true)]);
+    let reported: Vec<_> = status.sets.iter().map(|set| (set.generation, set.refused.is_some())).collect();
+    assert_eq!(reported, [(3, false), (2, false), (1, true)]);
     assert_eq!(
         status.refused.map(|refused| refused.error.layer()),
         Some(Layer::Match),
@@ -323,7 +323,7 @@ fn inv09_session_resumes_under_its_name_only_and_over_renewals() {
             Arc::new(client)
         };
         let resumes = |server: &ServerReloader, client: &Arc<ClientConfig>, name: &str| {
-            shake_as(&server.config(), client, name).unwrap().resumed
+            handshake_as(&server.config(), client, name).unwrap().resumed
         };
         let case = format!("{:?}, tickets: {tickets}", version.version);
         // The rule also holds where both names belong to one pair.

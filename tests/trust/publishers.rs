@@ -15,7 +15,7 @@ mod wrong;
 
 use std::sync::Arc;
 
-use crate::common::{self, quick, shake};
+use crate::common::{self, handshake, quick};
 use oracle::{Oracle, Part};
 use rustls::ServerConfig;
 use rustls_reload::{ClientAuth, ServerReloader};
@@ -123,11 +123,11 @@ fn walked(
         let Tls::Good(pair) = oracle.served.tls else { return Err(at("a broken pair is served")) };
         for (client, who) in CLIENTS.iter().enumerate() {
             let expected = oracle.served.lets_in(client, allow_unknown);
-            let shaken = shake(&server.config(), world.client(client));
+            let connection = handshake(&server.config(), world.client(client));
             handshakes += 1;
-            match (&shaken, expected) {
+            match (&connection, expected) {
                 // A resumed session has the certificate that it was made with.
-                (Ok(shaken), true) if shaken.resumed || shaken.leaf() == world.leaf(pair) => {}
+                (Ok(connection), true) if connection.resumed || connection.leaf() == world.leaf(pair) => {}
                 (Ok(_), true) => return Err(at("INV-03: another certificate is served")),
                 (Err(_), false) => {}
                 (Ok(_), false) => return Err(at(&format!("INV-14: {who:?} is let in"))),

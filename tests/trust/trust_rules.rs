@@ -8,9 +8,9 @@
 //!
 //! Checks: INV-02, INV-03, INV-08, INV-09, INV-11, INV-14, INV-16.
 
+mod cert_cache;
 mod clients;
 mod count;
-mod forge;
 mod full;
 mod hook;
 mod kx;
@@ -25,13 +25,13 @@ mod world;
 
 use std::sync::{Arc, LazyLock};
 
-use forge::Forge;
+use cert_cache::CertCache;
 use oracle::Rule;
 use rustls::crypto::ring;
 use rustls_reload_harness::settings;
 use server::Provider;
 
-static FORGE: LazyLock<Forge> = LazyLock::new(Forge::new);
+static CERT_CACHE: LazyLock<CertCache> = LazyLock::new(CertCache::new);
 
 fn everything() -> bool {
     settings::is("TRUST_RULES", "all")
@@ -46,19 +46,19 @@ fn provider() -> Provider {
 /// Engine: generated.
 #[test]
 fn inv14_full_handshakes_end_as_the_rules_say() {
-    full::table(&FORGE, &provider()).close("full handshakes");
+    full::table(&CERT_CACHE, &provider()).close("full handshakes");
 }
 
 /// Engine: generated.
 #[test]
 fn inv03_inv09_inv11_reloads_end_as_the_rules_say() {
-    reloads::table(&FORGE, &provider()).close("reloads");
+    reloads::table(&CERT_CACHE, &provider()).close("reloads");
 }
 
 /// Engine: generated.
 #[test]
 fn inv08_inv09_sessions_go_on_over_equal_names_alone() {
-    names::table(&FORGE, &provider()).close("names and settings");
+    names::table(&CERT_CACHE, &provider()).close("names and settings");
 }
 
 /// Engine: generated.
@@ -69,7 +69,7 @@ fn inv14_signatures_are_verified_by_the_provider_given() {
 
 #[test]
 fn inv11_whoever_is_drained_was_trusted_more_before() {
-    served::walk(&FORGE, &provider()).close("served");
+    served::walk(&CERT_CACHE, &provider()).close("served");
 }
 
 #[test]
@@ -82,5 +82,5 @@ fn inv09_inv14_wrong_rules_differ_somewhere_in_the_table() {
 /// Engine: generated.
 #[test]
 fn inv02_inv09_closure_takes_nothing_that_trust_stands_on() {
-    hook::table(&FORGE, &provider()).close("closure for further settings");
+    hook::table(&CERT_CACHE, &provider()).close("closure for further settings");
 }

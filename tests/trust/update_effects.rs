@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{self, Generation, NamedFile, Volume, client_showing, generations, shake};
+use crate::common::{self, Generation, NamedFile, Volume, client_showing, generations, handshake};
 use rustls::{
     ClientConfig, ServerConfig, SupportedProtocolVersion,
     version::{TLS12, TLS13},
@@ -39,12 +39,12 @@ fn let_in<const N: usize>(
 ) -> [bool; N] {
     shown.map(|shown| {
         let [old, new] = VERSIONS.map(|version| {
-            let shaken = shake(server, &client_showing(trusted, shown, &[version]));
-            if let Ok(shaken) = &shaken {
-                assert_eq!((shaken.version, shaken.resumed), (version.version, false));
-                assert_eq!(shaken.client.as_ref(), shown.map(|shown| &shown.client.leaf));
+            let connection = handshake(server, &client_showing(trusted, shown, &[version]));
+            if let Ok(connection) = &connection {
+                assert_eq!((connection.version, connection.resumed), (version.version, false));
+                assert_eq!(connection.client.as_ref(), shown.map(|shown| &shown.client.leaf));
             }
-            shaken.is_ok()
+            connection.is_ok()
         });
         assert_eq!(old, new, "the versions differ");
         old
@@ -67,8 +67,8 @@ fn served(server: &Arc<ServerConfig>, generations: &[Generation; 2]) -> Result<u
     let mut seen = None;
     for version in VERSIONS {
         let shown = [one, two].map(|shown| {
-            let shaken = shake(server, &client_showing(&[one, two], Some(shown), &[version])).ok()?;
-            [one, two].iter().position(|generation| generation.server.leaf == *shaken.leaf())
+            let connection = handshake(server, &client_showing(&[one, two], Some(shown), &[version])).ok()?;
+            [one, two].iter().position(|generation| generation.server.leaf == *connection.leaf())
         });
         let now = match shown {
             [Some(0), None] => 0,
@@ -266,8 +266,8 @@ fn inv03_malformed_block_rejects_its_bundle_and_keeps_the_trust() {
 fn inv03_missing_or_unreadable_client_ca_file_keeps_the_cas() {
     let all = generations(2);
     let (old, new) = (&all[0], &all[1]);
-    type Spoil = fn(&Path);
-    let spoils: [(&str, Spoil); 5] = [
+    type InvalidUpdate = fn(&Path);
+    let invalid_updates: [(&str, InvalidUpdate); 5] = [
         ("missing", |_| {}),
         ("a directory", |path| fs::create_dir(path).unwrap()),
         ("a link to nothing", |path| std::os::unix::fs::symlink("nowhere", path).unwrap()),
@@ -275,16 +275,16 @@ fn inv03_missing_or_unreadable_client_ca_file_keeps_the_cas() {
         ("a fifo", |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success())),
     ];
     for mode in [ClientAuth::Required, ClientAuth::Optional] {
-        for (what, spoil) in spoils {
+        for (what, invalidate) in invalid_updates {
             let mut volume = Volume::of(old);
             let reloader = volume.server().client_ca(volume.path("ca.crt"), mode).load().unwrap();
             let mut events = reloader.events();
             reloader.start().unwrap();
             common::started(&mut events);
             let before = reloader.current();
-            volume.publish_spoilt(&new.files(), |payload| {
+            volume.publish_invalid(&new.files(), |payload| {
                 fs::remove_file(payload.join("ca.crt")).unwrap();
-                spoil(&payload.join("ca.crt"));
+                invalidate(&payload.join("ca.crt"));
             });
             let error = common::refused(&mut events);
             assert_eq!(
@@ -353,7 +353,7 @@ fn inv05_client_cas_do_not_wait_for_the_date_of_a_served_leaf() {
     let later = (now + 2 * hour).duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let accepts = |shown: &Generation| {
         let client = client_showing(&[&all[0]], Some(shown), rustls::ALL_VERSIONS);
-        shake(&server.config(), &common::at_time(&client, later)).is_ok()
+        handshake(&server.config(), &common::at_time(&client, later)).is_ok()
     };
     assert!(accepts(&all[0]) && accepts(&all[1]));
     volume.publish(&files(&early, &all[1].ca.pem));
@@ -421,12 +421,12 @@ fn shows(server: &Arc<ServerConfig>, one: &Generation) -> Vec<String> {
         {
             let mut client: ClientConfig = client_showing(&[one], shown, &[version]).as_ref().clone();
             client.alpn_protocols = vec![offers.as_bytes().to_vec()];
-            seen.push(match shake(server, &Arc::new(client)) {
-                Ok(shaken) => format!(
+            seen.push(match handshake(server, &Arc::new(client)) {
+                Ok(connection) => format!(
                     "{:?} {:?} {:?}",
-                    shaken.version,
-                    shaken.alpn.map(|alpn| String::from_utf8(alpn).unwrap()),
-                    shaken.client.is_some()
+                    connection.version,
+                    connection.alpn.map(|alpn| String::from_utf8(alpn).unwrap()),
+                    connection.client.is_some()
                 ),
                 Err(error) => error.to_string(),
             });

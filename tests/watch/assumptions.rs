@@ -90,9 +90,9 @@ fn asm02_open_file_keeps_its_bytes_after_its_name_is_gone() {
 
 fn walk(dir: &Path) -> Walk {
     let set = PathSet::new([dir.join("current/crt"), dir.join("current/key")]).unwrap();
-    let look = snapshot::take(&NativeFs::default(), &set);
-    assert!(look.files.is_ok(), "{:?}", look.files);
-    look.walk
+    let snapshot = snapshot::take(&NativeFs::default(), &set);
+    assert!(snapshot.files.is_ok(), "{:?}", snapshot.files);
+    snapshot.walk
 }
 
 fn release(dir: &Path, number: u32) {

@@ -77,9 +77,9 @@ impl Fs for ByText {
 
 /// Returns the bytes that a snapshot reads at `path`, and its walk.
 fn snapshot<F: Fs>(fs: &F, path: &Path) -> (Result<Vec<u8>, Error>, Walk) {
-    let look = take(fs, &PathSet::new([path]).unwrap());
-    let bytes = look.files.map(|files| files.get(0).unwrap().1.to_vec());
-    (bytes.map_err(Error::from), look.walk)
+    let snapshot = take(fs, &PathSet::new([path]).unwrap());
+    let bytes = snapshot.files.map(|files| files.get(0).unwrap().1.to_vec());
+    (bytes.map_err(Error::from), snapshot.walk)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -158,8 +158,8 @@ fn inv01_links_of_this_process_lead_where_open_follows_them() {
     let [most, more] = [20, 21].map(|times| through(times).join("Cargo.toml"));
     assert_eq!((read(&most).unwrap(), fs::read(&most).unwrap()), (toml.clone(), toml));
     assert!(fs::read(&more).is_err());
-    let told = read(&more).unwrap_err().to_string();
-    assert!(told.contains("more than 40 links to follow"), "{told}");
+    let reported = read(&more).unwrap_err().to_string();
+    assert!(reported.contains("more than 40 links to follow"), "{reported}");
 }
 
 /// Checks: INV-01. A directory in which every file counts may be that of a descriptor.
@@ -171,8 +171,8 @@ fn inv01_directory_behind_a_descriptor_is_listed_and_read() {
         fs::write(dir.path().join(name), name).unwrap();
     }
     let set = PathSet::new(["Cargo.toml"]).and_then(|set| set.directory(fd(&open))).unwrap();
-    let look = take(&NativeFs::default(), &set);
-    let files = look.files.unwrap();
+    let snapshot = take(&NativeFs::default(), &set);
+    let files = snapshot.files.unwrap();
     let read: Vec<_> = files.iter().skip(1).collect();
     assert_eq!(
         read,
@@ -199,11 +199,11 @@ fn inv16_descriptor_that_is_no_file_is_refused_by_its_kind() {
         assert_eq!(read(&path).unwrap_err().to_string(), refusal(&path, kind));
     }
     let dir = File::open("/").unwrap();
-    let told = read(&fd(&dir)).unwrap_err().to_string();
-    assert!(told.contains(": a directory where a regular file is expected"), "{told}");
+    let reported = read(&fd(&dir)).unwrap_err().to_string();
+    assert!(reported.contains(": a directory where a regular file is expected"), "{reported}");
     let closed = fd(&{ File::open("/dev/null").unwrap() }.as_raw_fd());
-    let told = read(&closed.with_file_name("1000000")).unwrap_err().to_string();
-    assert!(told.contains("cannot find: No such file or directory"), "{told}");
+    let reported = read(&closed.with_file_name("1000000")).unwrap_err().to_string();
+    assert!(reported.contains("cannot find: No such file or directory"), "{reported}");
 }
 
 /// Checks: INV-16. A shell's `< file`, `| server` and `< /dev/null`.
@@ -248,8 +248,8 @@ fn inv01_file_named_as_a_directory_is_refused_as_by_open() {
     symlink(".", at("here")).unwrap();
     for name in ["file/", "file/.", "file//", "slash", "dot", "file/..", "file/../file", "here/file/"] {
         assert!(fs::read(at(name)).is_err(), "{name}");
-        let told = read(&at(name)).unwrap_err().to_string();
-        assert!(told.contains("a regular file where a directory is expected"), "{name}: {told}");
+        let reported = read(&at(name)).unwrap_err().to_string();
+        assert!(reported.contains("a regular file where a directory is expected"), "{name}: {reported}");
     }
     for name in ["file", "./file", "here/./here//file", "here/../here/file"] {
         let name =

@@ -66,14 +66,14 @@ fn inv11_directory_gone_before_it_is_watched_is_not_degraded() {
     let reloader = builder.watcher(Some(watcher)).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     expect(&mut events, "start", |event| {
-        told.push(event.clone());
+        reported.push(event.clone());
         matches!(event, Event::Started { .. }).then_some(())
     });
-    told.extend(drain(&mut events).iter().map(|event| Event::clone(event)));
+    reported.extend(drain(&mut events).iter().map(|event| Event::clone(event)));
     let degraded = |event: &Event| matches!(event, Event::Degraded { .. } | Event::Restored);
-    assert!(!told.iter().any(degraded), "{told:?}");
+    assert!(!reported.iter().any(degraded), "{reported:?}");
     assert_eq!(common::presented(&reloader)[0], updates[1].leaf, "what came last is served");
     assert_eq!(reloader.status().degraded, None);
 }
@@ -119,8 +119,8 @@ fn inv11_existing_directory_that_cannot_be_watched_is_degraded() {
     let volume = Volume::of(&generations(1)[0]);
     let dir = volume.dir();
     let gone = Arc::new(AtomicBool::new(true));
-    let (blind, told_so) = (dir.clone(), Arc::clone(&gone));
-    let make: MakeWatcher = Box::new(move |_| Ok(Box::new(Blind(blind.clone(), Arc::clone(&told_so)))));
+    let (blind, reported_so) = (dir.clone(), Arc::clone(&gone));
+    let make: MakeWatcher = Box::new(move |_| Ok(Box::new(Blind(blind.clone(), Arc::clone(&reported_so)))));
     let reloader = volume.server().timing(by_events_only()).watcher(Some(make)).load().unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
@@ -204,15 +204,18 @@ fn inv05_watcher_that_ends_is_reported_and_made_anew() {
             volume.publish(&next.files());
             common::wait_for_leaf(&reloader, &next.server);
         }
-        let (looks, wakes) = (reloader.status().snapshots, Instant::now());
+        let (snapshots, wakes) = (reloader.status().snapshots, Instant::now());
         hints.ended("again, of a watcher that is gone");
         hints.lost();
-        let told = common::drain(&mut events);
+        let reported = common::drain(&mut events);
         let published = |event: &Arc<Event>| matches!(**event, Event::Published { .. });
-        let told: Vec<_> = told.iter().filter(|event| !is_of_trust(event)).collect();
-        assert!(told.len() == 2 && told.iter().all(|event| published(event)), "{end:?}: {told:?}");
+        let reported: Vec<_> = reported.iter().filter(|event| !is_of_trust(event)).collect();
         assert!(
-            u128::from(reloader.status().snapshots - looks) <= 1 + wakes.elapsed().as_millis() / 50,
+            reported.len() == 2 && reported.iter().all(|event| published(event)),
+            "{end:?}: {reported:?}"
+        );
+        assert!(
+            u128::from(reloader.status().snapshots - snapshots) <= 1 + wakes.elapsed().as_millis() / 50,
             "{end:?}"
         );
         none_left.store(false, Ordering::SeqCst);
@@ -222,8 +225,8 @@ fn inv05_watcher_that_ends_is_reported_and_made_anew() {
             volume.publish(&next.files());
             common::wait_for_leaf(&reloader, &next.server);
         }
-        let told = common::drain(&mut events);
-        assert_eq!(told.iter().filter(|event| published(event)).count(), 3, "{end:?}: {told:?}");
+        let reported = common::drain(&mut events);
+        assert_eq!(reported.iter().filter(|event| published(event)).count(), 3, "{end:?}: {reported:?}");
         reloader.stop().unwrap();
     }
 }
@@ -260,18 +263,18 @@ fn inv12_watchers_that_end_at_once_are_made_less_and_less_often() {
     let mut events = reloader.events();
     let start = Instant::now();
     reloader.start().unwrap();
-    let looks = reloader.status().snapshots + 100;
-    while reloader.status().snapshots < looks {
-        assert!(start.elapsed() < common::DEADLINE, "nobody looks: {:?}", reloader.status());
+    let snapshots = reloader.status().snapshots + 100;
+    while reloader.status().snapshots < snapshots {
+        assert!(start.elapsed() < common::DEADLINE, "no snapshot is taken: {:?}", reloader.status());
         std::thread::yield_now();
     }
     let (made, took) = (made.load(Ordering::SeqCst), start.elapsed());
     // The pauses begin at 20 ms and double; the first watcher comes in addition.
     let most = (took.as_millis() / 20 + 1).ilog2() as usize + 2;
     assert!((2..=most).contains(&made), "{made} watchers in {took:?}, at most {most}");
-    let told = drain(&mut events);
-    let degraded = told.iter().filter(|event| matches!(***event, Event::Degraded { .. })).count();
-    assert_eq!((degraded, told.len()), (1, 2), "{told:?}");
+    let reported = drain(&mut events);
+    let degraded = reported.iter().filter(|event| matches!(***event, Event::Degraded { .. })).count();
+    assert_eq!((degraded, reported.len()), (1, 2), "{reported:?}");
 }
 
 /// A watcher that loses events whenever one directory is to be watched, and reports the directory
@@ -283,7 +286,7 @@ struct Hectic {
 }
 
 /// The number of snapshots in one step while the plan changes (`limits.md`).
-const LOOKS: usize = 9;
+const SNAPSHOTS: usize = 9;
 
 impl Watcher for Hectic {
     fn watch(&mut self, dir: &Path) -> Result<Watched, Error> {
@@ -291,10 +294,10 @@ impl Watcher for Hectic {
             return Ok(Watched::Armed);
         }
         let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        if asked < LOOKS {
+        if asked < SNAPSHOTS {
             self.hints.lost();
         }
-        Ok(if asked == LOOKS { Watched::Gone } else { Watched::Armed })
+        Ok(if asked == SNAPSHOTS { Watched::Gone } else { Watched::Armed })
     }
 
     fn unwatch(&mut self, _: &Path) {}
@@ -319,7 +322,7 @@ fn inv11_directory_gone_once_amid_lost_events_is_not_degraded() {
         assert!(Instant::now() < deadline, "never watched: {:?}", reloader.status());
         std::thread::yield_now();
     }
-    assert!(asked.load(Ordering::SeqCst) > LOOKS, "it was not gone when it was to be watched");
+    assert!(asked.load(Ordering::SeqCst) > SNAPSHOTS, "it was not gone when it was to be watched");
     assert_eq!(reloader.status().degraded, None);
     assert_eq!(common::drain(&mut events), []);
 }
@@ -395,12 +398,12 @@ fn inv12_watcher_that_ends_unmade_asks_for_no_snapshot() {
     let mut events = reloader.events();
     reloader.start().unwrap();
     common::started(&mut events);
-    let (start, looks) = (Instant::now(), reloader.status().snapshots);
+    let (start, snapshots) = (Instant::now(), reloader.status().snapshots);
     std::thread::sleep(Duration::from_millis(500));
-    let (looks, took) = (reloader.status().snapshots - looks, start.elapsed());
+    let (snapshots, took) = (reloader.status().snapshots - snapshots, start.elapsed());
     assert!(
-        u128::from(looks) <= 2 + took.as_millis() / 100,
-        "{looks} looks in {took:?}, {} watchers",
+        u128::from(snapshots) <= 2 + took.as_millis() / 100,
+        "{snapshots} snapshots in {took:?}, {} watchers",
         made.load(Ordering::SeqCst)
     );
 }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::{Generation, Volume, spoils};
+use common::{Generation, Volume, invalid_updates};
 use fuse::serve_links;
 use rustls_reload::{ClientAuth, Layer};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject, leaks};
@@ -72,8 +72,8 @@ impl Ended {
     /// Asserts that the command passed with exactly this one warning.
     fn warns(&self, layer: Layer, path: &Path, why: &str) {
         let begin = format!("{layer}: {}: ", path.display());
-        let told = self.texts("warning");
-        let [only] = told.as_slice() else { panic!("not one warning: {told:#?}{}", self.stderr) };
+        let reported = self.texts("warning");
+        let [only] = reported.as_slice() else { panic!("not one warning: {reported:#?}{}", self.stderr) };
         assert!(only.starts_with(&begin) && only.contains(why), "{only}");
         assert_eq!((self.code, self.stderr.as_str()), (Some(3), ""));
     }
@@ -156,15 +156,15 @@ fn volume_is_reported_layer_by_layer_and_passes() {
     let sizes = sizes.map(|size| size.to_string()).join(", ");
     assert_eq!(ended.texts("snapshot"), [format!("{sizes} bytes, read in one snapshot")]);
     let [leaf, issuer] = ended.texts("chain")[..] else { panic!("{}", ended.stdout) };
-    let told = rustls_reload::ServerReloader::builder(volume.path("tls.crt"), volume.path("tls.key"));
-    let told = told.load().unwrap().status().leaf.unwrap();
-    let dates = [told.not_before, told.not_after].map(rustls_reload::Timestamp);
+    let reported = rustls_reload::ServerReloader::builder(volume.path("tls.crt"), volume.path("tls.key"));
+    let reported = reported.load().unwrap().status().leaf.unwrap();
+    let dates = [reported.not_before, reported.not_after].map(rustls_reload::Timestamp);
     assert_eq!(
         leaf,
         format!(
             "1 of 2, leaf; subject: CN=www.example.org; names: www.example.org; issuer: CN=between; \
              valid: {} to {}; serial: {}",
-            dates[0], dates[1], told.serial
+            dates[0], dates[1], reported.serial
         )
     );
     let begin =
@@ -176,11 +176,11 @@ fn volume_is_reported_layer_by_layer_and_passes() {
     assert!(ca.starts_with("1 of 1, root; subject: CN=clients; "), "{ca}");
     let fields = rustls_reload::internal::crl::fields(&list.der).unwrap();
     let dates = [fields.this_update, fields.next_update.unwrap()].map(rustls_reload::Timestamp);
-    let told = format!(
+    let reported = format!(
         "{dir}/ca.crl; issuer: CN=clients; number: ABCD; issued: {}; next: {}; revoked: 1",
         dates[0], dates[1]
     );
-    assert_eq!(ended.texts("crl"), [told]);
+    assert_eq!(ended.texts("crl"), [reported]);
     assert_eq!(ended.texts("rehearsal"), ["TLS 1.3 handshake passes", "TLS 1.2 handshake passes"]);
     let watched = ended.texts("watch");
     for dir in ["/", &dir, &format!("{dir}/..generation_0")] {
@@ -192,24 +192,24 @@ fn volume_is_reported_layer_by_layer_and_passes() {
 #[test]
 fn inv10_inv11_check_rejects_a_set_at_the_layer_of_a_load() {
     // All sets run at once, because each may have to wait until its files are stable.
-    let running = spoils().into_iter().enumerate().map(|(i, spoil)| {
+    let running = invalid_updates().into_iter().enumerate().map(|(i, update)| {
         let mut volume = Volume::of(&Generation::new(2 * i)).private();
         let next = Generation::new(2 * i + 1);
-        volume.publish_spoilt(&next.files(), |payload| (spoil.spoil)(payload));
+        volume.publish_invalid(&next.files(), |payload| (update.invalidate)(payload));
         let mut command = command(&volume.dir());
         command.args(["--warn-days", "0", "--client-ca"]).arg(volume.path("ca.crt"));
         let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        (spoil, next, volume, running)
+        (update, next, volume, running)
     });
     let mut counted = 0;
-    for (spoil, next, volume, running) in running.collect::<Vec<_>>() {
-        let what = format!("{}: {:?}", spoil.what, spoil.blamed);
+    for (update, next, volume, running) in running.collect::<Vec<_>>() {
+        let what = format!("{}: {:?}", update.what, update.blamed);
         let ended = Ended::new(running.wait_with_output().unwrap());
         let (key, pem) = (next.server.key_der(), &next.server.key);
         assert!(!leaks((ended.stdout.clone() + &ended.stderr).as_bytes(), &key, pem), "{what}");
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
         let Err(error) = server.load() else {
-            assert_eq!(spoil.layer, Layer::Validity, "{what}");
+            assert_eq!(update.layer, Layer::Validity, "{what}");
             ended.warns(Layer::Validity, &volume.path("tls.crt"), "has expired");
             continue;
         };
@@ -217,11 +217,11 @@ fn inv10_inv11_check_rejects_a_set_at_the_layer_of_a_load() {
         assert_eq!(ended.code, Some(1), "{what}");
         // `check` prints the error of a server's first load, and nothing else.
         assert_eq!(ended.stderr, format!("rustls-reload: {error}\n"), "{what}");
-        assert_eq!(error.layer(), spoil.layer, "{what}");
-        assert_eq!(error.path(), spoil.blamed.map(|name| volume.path(name)).as_deref(), "{what}");
+        assert_eq!(error.layer(), update.layer, "{what}");
+        assert_eq!(error.path(), update.blamed.map(|name| volume.path(name)).as_deref(), "{what}");
         // The last line names the last layer that passed.
         let last = ended.lines().last().map(|line| line.0);
-        let expected = match (spoil.layer, spoil.blamed) {
+        let expected = match (update.layer, update.blamed) {
             (Layer::Read, _) => "  end",
             (_, Some("tls.crt")) => "snapshot",
             (Layer::Match, _) => "key",

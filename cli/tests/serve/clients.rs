@@ -88,8 +88,8 @@ fn inv16_refused_clients_are_counted_and_logged_by_reason() {
     server.hang_up();
     server.line("SIGHUP: unchanged");
     for name in names {
-        let lines = server.told.matches(&format!("handshake failed: {name}: ")).count();
-        assert_eq!(lines, usize::from(name != "connection_lost"), "{name}: {}", server.told);
+        let lines = server.reported.matches(&format!("handshake failed: {name}: ")).count();
+        assert_eq!(lines, usize::from(name != "connection_lost"), "{name}: {}", server.reported);
     }
 }
 

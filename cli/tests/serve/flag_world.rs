@@ -154,8 +154,8 @@ impl Drop for Running {
 /// How a command that failed has ended: its exit code, and the layer and path that it blames.
 fn ended(world: &World, output: &Output) -> Seen {
     let code = output.status.code().map_or_else(|| "by a signal".to_owned(), |code| code.to_string());
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    let blamed = told.lines().find_map(|line| {
+    let reported = String::from_utf8_lossy(&output.stderr).into_owned();
+    let blamed = reported.lines().find_map(|line| {
         let (layer, rest) = line.strip_prefix("rustls-reload: ")?.split_once(": ")?;
         Some(format!(": {layer}: {}", world.named(rest.split(": ").next()?)))
     });
@@ -170,21 +170,21 @@ pub(crate) fn serve(world: &World, words: &[String]) -> Seen {
     let mut command = Command::new(BINARY);
     command.arg("serve").args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut process = Running(command.spawn().unwrap());
-    let (mut told, mut address) = (String::new(), None);
+    let (mut reported, mut address) = (String::new(), None);
     let mut stderr = BufReader::new(process.0.stderr.take().unwrap());
-    while address.is_none() && stderr.read_line(&mut told).unwrap() > 0 {
-        let last = told.lines().last().unwrap();
+    while address.is_none() && stderr.read_line(&mut reported).unwrap() > 0 {
+        let last = reported.lines().last().unwrap();
         address =
             last.strip_prefix("listening on https://").map(|rest| rest.split(' ').next().unwrap().to_owned());
     }
     let Some(address) = address else {
         let status = process.0.wait().unwrap();
-        if let Some((_, rest)) = told.split_once("cannot listen on ") {
+        if let Some((_, rest)) = reported.split_once("cannot listen on ") {
             // The port is taken by another process of this machine.
             let address = rest.split(": ").next().unwrap();
             return Seen::from([("address".to_owned(), address.to_owned())]);
         }
-        return ended(world, &Output { status, stdout: Vec::new(), stderr: told.into_bytes() });
+        return ended(world, &Output { status, stdout: Vec::new(), stderr: reported.into_bytes() });
     };
     let mut seen = Seen::new();
     let (host, port) = address.rsplit_once(':').unwrap();
@@ -194,15 +194,15 @@ pub(crate) fn serve(world: &World, words: &[String]) -> Seen {
     seen.insert("address".to_owned(), host.to_owned());
     let mut asks = None;
     for (name, client) in &world.clients {
-        let outcome = shake(&address, client, "a.test");
-        if let Ok(mut stream) = shake(&address, client, "a.test") {
+        let outcome = handshake(&address, client, "a.test");
+        if let Ok(mut stream) = handshake(&address, client, "a.test") {
             asks = asks.or_else(|| ask(&mut stream));
         }
         seen.insert(format!("client {name}"), outcome.map_or_else(|why| why, |_| "in".to_owned()));
     }
     let good = &world.clients[1].1;
     for name in ["a.test", "b.test", "given.test", "x.wild.test", "unknown.test", "none"] {
-        let served = shake(&address, good, name).map(|stream| {
+        let served = handshake(&address, good, name).map(|stream| {
             let leaf = stream.conn.peer_certificates().unwrap()[0].clone();
             der::fields(&leaf).unwrap().names[0].clone()
         });
@@ -215,13 +215,13 @@ pub(crate) fn serve(world: &World, words: &[String]) -> Seen {
     seen.insert("sets".to_owned(), sets.join(", "));
     let within = status["expiring"]["within_seconds"].as_u64();
     seen.insert("expiring".to_owned(), within.map_or_else(|| "-".to_owned(), |within| format!("{within} s")));
-    seen.insert("warned of dates".to_owned(), skew(&told));
+    seen.insert("warned of dates".to_owned(), skew(&reported));
     seen
 }
 
 /// The clock error that a warning names.
-fn skew(told: &str) -> String {
-    let at = told.find("may be wrong by").map(|at| told[at..].lines().next().unwrap().to_owned());
+fn skew(reported: &str) -> String {
+    let at = reported.find("may be wrong by").map(|at| reported[at..].lines().next().unwrap().to_owned());
     at.unwrap_or_else(|| "-".to_owned())
 }
 
@@ -229,7 +229,7 @@ type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Makes a whole handshake as a client that asks for this name. Returns the alert if the server
 /// refuses.
-fn shake(address: &str, client: &Arc<ClientConfig>, name: &str) -> Result<Stream, String> {
+fn handshake(address: &str, client: &Arc<ClientConfig>, name: &str) -> Result<Stream, String> {
     let name = match name {
         "none" => ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
         name => ServerName::try_from(name.to_owned()).unwrap(),
@@ -308,16 +308,16 @@ pub(crate) fn demo(words: &[String]) -> Seen {
     let mut command = Command::new(BINARY);
     command.arg("demo").args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = Running(command.spawn().unwrap());
-    let mut told = String::new();
+    let mut reported = String::new();
     let mut stdout = BufReader::new(process.0.stdout.take().unwrap());
     let mut seen = Seen::new();
-    while stdout.read_line(&mut told).unwrap() > 0 {
-        if told.lines().last().unwrap().starts_with("publishing every 3 s") {
+    while stdout.read_line(&mut reported).unwrap() > 0 {
+        if reported.lines().last().unwrap().starts_with("publishing every 3 s") {
             seen.insert("goes on".to_owned(), "yes".to_owned());
             super::signals::send(process.0.id(), nix::sys::signal::Signal::SIGINT);
         }
     }
-    let rows = |what: &str| told.lines().filter(|line| line.starts_with(what)).count();
+    let rows = |what: &str| reported.lines().filter(|line| line.starts_with(what)).count();
     for (name, line) in [("good updates", "good update"), ("broken updates", "broken: ")] {
         let count = rows(line);
         seen.extend((count > 0).then(|| (name.to_owned(), count.to_string())));

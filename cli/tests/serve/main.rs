@@ -27,7 +27,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use common::{DEADLINE, Generation, NamedFile, Spoil, Volume, client_of, client_with, crl_spoils, spoils};
+use common::{
+    DEADLINE, Generation, InvalidUpdate, NamedFile, Volume, client_of, client_with, invalid_crl_updates,
+    invalid_updates,
+};
 use rustls::{ClientConnection, StreamOwned};
 use rustls_reload::Layer;
 use rustls_reload_testkit::{PrivateKey, Subject, Windows};
@@ -54,8 +57,8 @@ fn files<'a>(of: &'a Generation, list: &'a str) -> [NamedFile<'a>; 4] {
     [chain, key, ca, ("ca.crl", list.as_bytes())]
 }
 
-fn refusals() -> impl Iterator<Item = Spoil> {
-    spoils().into_iter().chain(crl_spoils())
+fn refusals() -> impl Iterator<Item = InvalidUpdate> {
+    invalid_updates().into_iter().chain(invalid_crl_updates())
 }
 
 fn windows(of: &Generation) -> Windows {
@@ -66,7 +69,7 @@ fn windows(of: &Generation) -> Windows {
 struct Server {
     process: Child,
     lines: mpsc::Receiver<String>,
-    told: String,
+    reported: String,
 }
 
 impl Drop for Server {
@@ -94,7 +97,7 @@ impl Server {
                 }
             });
         }
-        Self { process, lines, told: String::new() }
+        Self { process, lines, reported: String::new() }
     }
 
     /// Returns the next line that begins with `wanted`.
@@ -103,9 +106,9 @@ impl Server {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let next = self.lines.recv_timeout(left);
-            let line = next.unwrap_or_else(|_| panic!("no {wanted:?} in {}", self.told));
-            self.told += &line;
-            self.told.push('\n');
+            let line = next.unwrap_or_else(|_| panic!("no {wanted:?} in {}", self.reported));
+            self.reported += &line;
+            self.reported.push('\n');
             if line.starts_with(wanted) {
                 return line;
             }
@@ -127,7 +130,7 @@ impl Server {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"refused\": {"), "{answer}");
-        self.told += &answer;
+        self.reported += &answer;
     }
 
     fn hang_up(&self) {
@@ -145,10 +148,10 @@ fn inv10_running_server_prints_no_window_of_any_key() {
     let mut keys = vec![windows(&first)];
     let mut layers = BTreeSet::new();
     let mut good = first;
-    for (number, Spoil { what, layer, spoil, .. }) in refusals().enumerate() {
+    for (number, InvalidUpdate { what, layer, invalidate, .. }) in refusals().enumerate() {
         let bad = Generation::new(2 * number + 1);
         keys.push(windows(&bad));
-        volume.publish_spoilt(&files(&bad, &list(&bad)), |payload| spoil(payload));
+        volume.publish_invalid(&files(&bad, &list(&bad)), |payload| invalidate(payload));
         let line = server.line("CONFIG:RELOAD_FAILED ");
         assert!(line.contains(&format!("failed: {}: ", layer.name())), "{what}: {line}");
         layers.insert(layer);
@@ -161,9 +164,9 @@ fn inv10_running_server_prints_no_window_of_any_key() {
         server.line("CONFIG:RELOADED ");
     }
     for (number, key) in keys.iter().enumerate() {
-        assert!(!key.occur_in(server.told.as_bytes()), "key {number} is in {}", server.told);
+        assert!(!key.occur_in(server.reported.as_bytes()), "key {number} is in {}", server.reported);
     }
-    println!("{} bytes searched for {} keys, refused by {layers:?}", server.told.len(), keys.len());
+    println!("{} bytes searched for {} keys, refused by {layers:?}", server.reported.len(), keys.len());
     assert!(layers.len() >= 8 && keys.len() > 60, "{layers:?}");
 }
 
@@ -190,13 +193,13 @@ fn flag_exempts_intermediates_from_needing_a_crl() {
     }
 }
 
-/// Starts on spoilt files. Returns how each start ended, and whether its output held a window of
+/// Starts on invalid files. Returns how each start ended, and whether its output held a window of
 /// the key.
 fn starts(mut command: impl FnMut(&Volume) -> Command) -> Vec<(String, Layer, Output, bool)> {
-    let running = refusals().enumerate().map(|(number, Spoil { what, layer, spoil, .. })| {
+    let running = refusals().enumerate().map(|(number, InvalidUpdate { what, layer, invalidate, .. })| {
         let (first, next) = (Generation::new(2 * number), Generation::new(2 * number + 1));
         let mut volume = Volume::new(&files(&first, &list(&first)));
-        volume.publish_spoilt(&files(&next, &list(&next)), |payload| spoil(payload));
+        volume.publish_invalid(&files(&next, &list(&next)), |payload| invalidate(payload));
         let mut process = command(&volume).spawn().unwrap();
         let mut begun = Vec::new();
         if layer == Layer::Validity {
@@ -221,12 +224,12 @@ fn starts(mut command: impl FnMut(&Volume) -> Command) -> Vec<(String, Layer, Ou
 fn inv10_no_start_that_is_refused_prints_a_window_of_the_key() {
     let mut refused = 0;
     for (what, layer, output, leaks) in starts(serve) {
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!leaks, "{what}: {told}");
+        let reported = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!leaks, "{what}: {reported}");
         if layer != Layer::Validity {
             refused += 1;
-            assert_eq!(output.status.code(), Some(1), "{what}: {told}");
-            assert!(told.contains(&format!("rustls-reload: {}: ", layer.name())), "{what}: {told}");
+            assert_eq!(output.status.code(), Some(1), "{what}: {reported}");
+            assert!(reported.contains(&format!("rustls-reload: {}: ", layer.name())), "{what}: {reported}");
         }
     }
     println!("{refused} starts were refused");

@@ -2,7 +2,7 @@
 //! not later, whatever the connection was busy with and however it ends. Checks: INV-12, INV-15.
 //!
 //! The test counts the sockets of the process, the open connections in `/status`, and the clients
-//! that get an answer. Whether a client waits is judged beside a connection that already has its
+//! that get an answer. Whether a client waits is compared with a connection that already has its
 //! place: that one is answered many times, and a client accepted too early would be accepted within
 //! that time.
 

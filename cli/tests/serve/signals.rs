@@ -150,7 +150,7 @@ impl Case {
             ended.is_some()
         });
         while let Ok(line) = self.server.lines.recv_timeout(DEADLINE) {
-            self.server.told += &(line + "\n");
+            self.server.reported += &(line + "\n");
         }
         ended.unwrap()
     }
@@ -163,14 +163,14 @@ impl Case {
             Effect::Kills => assert_eq!(self.end(what).signal(), Some(signal as i32), "{what}"),
             Effect::Ends | Effect::EndsAtOnce => {
                 let status = self.end(what);
-                let told = &self.server.told;
-                assert_eq!(status.code(), Some(0), "{what}: {status}: {told}");
-                assert!(!told.contains("did not end in time"), "{what}: {told}");
-                let at_once = told.contains("second signal: the process ends at once");
-                assert!(at_once || effect == Effect::Ends, "{what}: {told}");
+                let reported = &self.server.reported;
+                assert_eq!(status.code(), Some(0), "{what}: {status}: {reported}");
+                assert!(!reported.contains("did not end in time"), "{what}: {reported}");
+                let at_once = reported.contains("second signal: the process ends at once");
+                assert!(at_once || effect == Effect::Ends, "{what}: {reported}");
             }
         }
-        assert!(!self.server.told.contains("panicked"), "{what}: {}", self.server.told);
+        assert!(!self.server.reported.contains("panicked"), "{what}: {}", self.server.reported);
         true
     }
 
@@ -183,7 +183,7 @@ impl Case {
     }
 }
 
-/// Returns false where the machine was too slow to judge: a first load waits for five seconds.
+/// Returns false where the machine was too slow to decide: a first load waits for five seconds.
 fn first_load(generations: &[Generation], signal: Signal, twice: bool, what: &str) -> bool {
     let begun = Instant::now();
     let mut case = Case::start(&generations[0]);
@@ -216,7 +216,7 @@ fn first_load(generations: &[Generation], signal: Signal, twice: bool, what: &st
     done.store(true, Ordering::Relaxed);
     writer.join().unwrap();
     if ends {
-        assert!(!case.server.told.contains("listening"), "{what}: {}", case.server.told);
+        assert!(!case.server.reported.contains("listening"), "{what}: {}", case.server.reported);
         return true;
     }
     let mut case = case.serving();
@@ -268,7 +268,7 @@ fn half_handshake(generations: &[Generation], signal: Signal, twice: bool, what:
     true
 }
 
-/// Returns false where the machine was too slow to judge: a drain ends after five seconds.
+/// Returns false where the machine was too slow to decide: a drain ends after five seconds.
 fn draining(generations: &[Generation], signal: Signal, twice: bool, what: &str) -> bool {
     let mut case = Case::start(&generations[0]).serving();
     let mut open = case.connect(&generations[0]);
@@ -295,7 +295,7 @@ fn draining(generations: &[Generation], signal: Signal, twice: bool, what: &str)
     open.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 405"), "{what}: {answer}");
     assert!(case.ends(Effect::Ends, signal, what));
-    assert!(!case.server.told.contains("SIGHUP"), "{what}: {}", case.server.told);
+    assert!(!case.server.reported.contains("SIGHUP"), "{what}: {}", case.server.reported);
     true
 }
 
@@ -358,6 +358,6 @@ fn inv13_demo_ended_by_a_signal_leaves_no_directory() {
             ended.is_some()
         });
         assert!(ended.unwrap().code().is_some(), "{signal}: {ended:?}");
-        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "{signal}: {}", server.told);
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "{signal}: {}", server.reported);
     });
 }

@@ -89,7 +89,7 @@ struct Bench<'f> {
     hook: Arc<Mutex<Hook>>,
     fault: Arc<AtomicU8>,
     /// Everything that was reported.
-    told: Arc<Mutex<Vec<String>>>,
+    reported: Arc<Mutex<Vec<String>>>,
     ways: usize,
     refused: usize,
 }
@@ -102,7 +102,11 @@ fn through() -> Hook {
 }
 
 /// Returns the builder of a server of the files in `dir`, with a second pair and a revocation list.
-fn builder(dir: &std::path::Path, fault: &Arc<AtomicU8>, told: &Arc<Mutex<Vec<String>>>) -> ServerBuilder {
+fn builder(
+    dir: &std::path::Path,
+    fault: &Arc<AtomicU8>,
+    reported: &Arc<Mutex<Vec<String>>>,
+) -> ServerBuilder {
     let short = Duration::from_millis(1);
     let timing = Timing {
         settle: short,
@@ -115,7 +119,7 @@ fn builder(dir: &std::path::Path, fault: &Arc<AtomicU8>, told: &Arc<Mutex<Vec<St
         ..Timing::default()
     };
     let (configures, observes, publishes) = (Arc::clone(fault), Arc::clone(fault), Arc::clone(fault));
-    let told = Arc::clone(told);
+    let reported = Arc::clone(reported);
     let panics = |fault: &AtomicU8, when| {
         if fault.load(Ordering::Relaxed) == when {
             resume_unwind(Box::new("by design"));
@@ -127,7 +131,7 @@ fn builder(dir: &std::path::Path, fault: &Arc<AtomicU8>, told: &Arc<Mutex<Vec<St
         .pair_for(["other.test"], dir.join("other.crt"), dir.join("other.key"))
         .configure(move |_| panics(&configures, BUILD_PANICS))
         .on_event(move |event| {
-            told.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{event} {event:?}"));
+            reported.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{event} {event:?}"));
             panics(&observes, OBSERVER_PANICS);
         })
         .on_publish(move |_| panics(&publishes, PUBLICATION_PANICS))
@@ -141,7 +145,7 @@ impl<'f> Bench<'f> {
     {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let hook = Arc::new(Mutex::new(through()));
-        let (fault, told) = (Arc::new(AtomicU8::new(NOTHING)), Arc::default());
+        let (fault, reported) = (Arc::new(AtomicU8::new(NOTHING)), Arc::default());
         let now = SystemTime::now();
         let window = (now - Duration::from_secs(60), now + Duration::from_secs(86_400));
         fs::write(dir.path().join("ca.crt"), &authority.pem).unwrap();
@@ -154,9 +158,9 @@ impl<'f> Bench<'f> {
             fs,
             Arc::new(move |verb| (asked.lock().unwrap_or_else(PoisonError::into_inner))(verb)),
         );
-        let reloader = builder(dir.path(), &fault, &told).load_from(hooked);
+        let reloader = builder(dir.path(), &fault, &reported).load_from(hooked);
         let reloader = Arc::new(reloader.unwrap());
-        Self { form, dir, reloader, hook, fault, told, ways: 0, refused: 0 }
+        Self { form, dir, reloader, hook, fault, reported, ways: 0, refused: 0 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -207,7 +211,7 @@ impl<'f> Bench<'f> {
     }
 
     fn note(&self, text: String) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
     /// Takes one way that this layer has to refuse.
@@ -402,14 +406,14 @@ impl<'f> Bench<'f> {
     fn loads(&mut self) {
         let load = |bench: &mut Self, what: &str| {
             bench.ways += 1;
-            let loaded = builder(bench.dir.path(), &bench.fault, &bench.told).load();
+            let loaded = builder(bench.dir.path(), &bench.fault, &bench.reported).load();
             bench.note(format!("{what}: {loaded:?}"));
-            let found =
-                builder(bench.dir.path(), &bench.fault, &bench.told).inspect(Duration::from_secs(1 << 30));
+            let found = builder(bench.dir.path(), &bench.fault, &bench.reported)
+                .inspect(Duration::from_secs(1 << 30));
             bench.note(format!("{found:?}"));
             let refused = found.refused.iter().map(ToString::to_string);
-            for told in found.warnings.iter().map(ToString::to_string).chain(refused) {
-                bench.note(told);
+            for reported in found.warnings.iter().map(ToString::to_string).chain(refused) {
+                bench.note(reported);
             }
             bench.fault.store(NOTHING, Ordering::Relaxed);
             REFUSES.set(false);
@@ -434,7 +438,7 @@ impl<'f> Bench<'f> {
 
     /// Stops while the key is being read, from the reading thread and from another one.
     fn stops(self) -> (usize, usize, Vec<String>) {
-        let Self { reloader, hook, told, ways, refused, .. } = &self;
+        let Self { reloader, hook, reported, ways, refused, .. } = &self;
         self.publish();
         let stops = Arc::clone(reloader);
         *hook.lock().unwrap() = key_read(self.form.secret.end, move || {
@@ -470,8 +474,8 @@ impl<'f> Bench<'f> {
         while self.form.is_taken && reloader.current().value.leaf.serial == base {
             reloader.reload_now();
         }
-        let told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
-        (ways + 4, *refused, told)
+        let reported = std::mem::take(&mut *reported.lock().unwrap_or_else(PoisonError::into_inner));
+        (ways + 4, *refused, reported)
     }
 }
 
@@ -524,16 +528,16 @@ fn all_ways(form: &Form, authority: &Authority) -> (usize, usize, Vec<String>) {
     if matches!(form.name.as_str(), "P-256, PKCS #8" | "RSA, PKCS #8") {
         bench.calls();
     }
-    let (ways, refused, told) = bench.stops();
-    texts.extend(told);
+    let (ways, refused, reported) = bench.stops();
+    texts.extend(reported);
     let mut counts = (parsed + ways, refused);
     if form.name == "P-256, PKCS #8" {
         // The port without directory handles has read code of its own.
         let mut bench = Bench::new(form, PathFs, authority);
         bench.reads();
         bench.calls();
-        let (ways, refused, told) = bench.stops();
-        texts.extend(told);
+        let (ways, refused, reported) = bench.stops();
+        texts.extend(reported);
         counts = (counts.0 + ways, counts.1 + refused);
     }
     (counts.0, counts.1, texts)

@@ -32,7 +32,7 @@ pub fn server_names(data: &[u8]) {
             }
         }
         for query in [line, name] {
-            assert_eq!(names.holder(query), twin(&holders, query), "{query:?} among {holders:?}");
+            assert_eq!(names.holder(query), reference(&holders, query), "{query:?} among {holders:?}");
         }
     }
 }
@@ -42,7 +42,7 @@ fn undotted(name: &str) -> &str {
 }
 
 /// Returns the holder of this name, label by label: first exactly, then by a wildcard.
-fn twin(holders: &[(String, usize)], query: &str) -> Option<usize> {
+fn reference(holders: &[(String, usize)], query: &str) -> Option<usize> {
     let query: Vec<&str> = undotted(query).split('.').collect();
     let matches = |name: &str, wildcard: bool| {
         let labels: Vec<&str> = name.split('.').collect();

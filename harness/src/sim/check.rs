@@ -65,7 +65,7 @@ pub fn all(stage: &Stage, run: &Run) -> Verdict {
     keeps(run)?;
     ordered(run)?;
     still(run)?;
-    told_once(run)?;
+    reported_once(run)?;
     owner_is_served(run)?;
     if is_by_path(run) {
         settled(stage, run)?;
@@ -89,7 +89,7 @@ pub fn at_every_moment(run: &Run) -> Verdict {
     keeps(run)?;
     ordered(run)?;
     still(run)?;
-    told_once(run)
+    reported_once(run)
 }
 
 /// INV-12: the reader neither spins nor waits without a reason.
@@ -337,7 +337,7 @@ fn still(run: &Run) -> Verdict {
 
 /// INV-11: each publication has one event, in order. A standing rejection is reported once. A
 /// recovery is reported if and only if trouble was. A healthy watch is never reported as degraded.
-fn told_once(run: &Run) -> Verdict {
+fn reported_once(run: &Run) -> Verdict {
     let mut published = 1;
     let mut generations = 1;
     let mut standing: Vec<String> = Vec::new();

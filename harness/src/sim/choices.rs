@@ -67,8 +67,8 @@ impl World {
         if self.quiet || self.ended || self.is_done() || idle {
             return;
         }
-        if self.leaps {
-            self.leap(&asks);
+        if self.skips {
+            self.skip_ahead(&asks);
             return;
         }
         let (is_verb, place) = (asks.is_verb(), asks.place());
@@ -85,10 +85,11 @@ impl World {
     }
 
     /// Gives way by the moves after which the reader gets other answers; see [`Ahead`].
-    pub(super) fn leap(&mut self, asks: &Asks<'_>) {
+    pub(super) fn skip_ahead(&mut self, asks: &Asks<'_>) {
         let state = || self.state(asks.place());
         let mut moves = || Ahead::moves(self, asks);
-        let chosen = self.schedule.lock().unwrap_or_else(PoisonError::into_inner).leap(&state, &mut moves);
+        let chosen =
+            self.schedule.lock().unwrap_or_else(PoisonError::into_inner).skip_ahead(&state, &mut moves);
         let Some(Move { steps, dies }) = chosen else {
             self.ended = true;
             return;

@@ -15,7 +15,7 @@ pub(super) enum EventSink {
 }
 
 impl EventSink {
-    pub(super) fn hears(&self, path: &Path, what: What) {
+    pub(super) fn receives(&self, path: &Path, what: What) {
         match self {
             Self::Hints(hints) => hints.touched(path, what != What::Written),
             Self::All(listener) => listener(Some(what)),

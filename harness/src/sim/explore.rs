@@ -20,7 +20,7 @@ pub struct Report {
     /// The number of runs.
     pub runs: u64,
     /// A lower bound on the schedules that the runs cover. A search counts each once, and a sample
-    /// counts each as often as it was drawn. A search with leaps counts only schedules in which
+    /// counts each as often as it was drawn. A reduced search counts only schedules in which
     /// each step comes as late as it can unnoticed, and covers all others too.
     pub schedules: u128,
     /// The number of schedules among them that break the assumption that the publisher commits by.
@@ -28,7 +28,7 @@ pub struct Report {
     /// Distinct states in which there was a choice.
     pub states: usize,
     /// Distinct snapshots: every call with its arguments and results.
-    pub looks: HashSet<u64>,
+    pub snapshots: HashSet<u64>,
     /// Distinct sequences of reports and publications.
     pub outcomes: HashSet<u64>,
     /// The numbers of steps after which a mortal publisher died in some run.
@@ -43,7 +43,7 @@ pub struct Report {
 
 impl Report {
     fn take(&mut self, stage: &Stage, run: &Run) {
-        self.looks.extend(&run.looks);
+        self.snapshots.extend(&run.snapshots);
         if run.complete {
             self.outcomes.insert(run.outcome);
         }
@@ -63,10 +63,10 @@ impl Report {
 
 /// Runs `D` through every schedule, until the first violation or until `limit` runs have been made.
 ///
-/// Schedules that the reader cannot distinguish share one run: see [`Exhaustive::leaping`].
+/// Schedules that the reader cannot distinguish share one run: see [`Exhaustive::reduced`].
 #[must_use]
 pub fn explore<D: Design>(stage: &Stage, limit: u64) -> Report {
-    search::<D>(stage, limit, Exhaustive::leaping())
+    search::<D>(stage, limit, Exhaustive::reduced())
 }
 
 /// Runs `D` as [`explore`] does, with each step before each call, distinguishable or not. This
@@ -80,14 +80,14 @@ pub fn explore_unreduced<D: Design>(stage: &Stage, limit: u64) -> Report {
 /// for small worlds.
 #[must_use]
 pub fn explore_unpruned<D: Design>(stage: &Stage, limit: u64) -> Report {
-    search::<D>(stage, limit, Exhaustive::leaping().unpruned())
+    search::<D>(stage, limit, Exhaustive::reduced().unpruned())
 }
 
 /// Runs `D` as [`explore`] does, with states that differ by each reported event: a check of their
 /// merging.
 #[must_use]
 pub fn explore_finely<D: Design>(stage: &Stage, limit: u64) -> Report {
-    search::<D>(stage, limit, Exhaustive::leaping().fine())
+    search::<D>(stage, limit, Exhaustive::reduced().fine())
 }
 
 fn search<D: Design>(stage: &Stage, limit: u64, schedule: Exhaustive) -> Report {

@@ -8,7 +8,7 @@ use rustls_reload_testkit::{NamedFile, Op, kubelet_first, kubelet_update};
 
 /// A combination of changes to the files of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Keeper {
+pub enum DirectoryPublisher {
     /// A rename adds a file, then another one replaces a file.
     Adds,
     /// A rename replaces a file, then another one adds a file.
@@ -30,7 +30,7 @@ pub enum Keeper {
 /// Contents of the files in the directory, before and after an update.
 const LISTS: [&[u8]; 3] = [b"R001001\n", b"R002001\n", b"R002002\n"];
 
-impl Keeper {
+impl DirectoryPublisher {
     /// All variants.
     pub const ALL: [Self; 8] = [
         Self::Adds,

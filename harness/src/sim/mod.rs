@@ -52,7 +52,7 @@ pub use explore::{Report, explore, explore_finely, explore_unpruned, explore_unr
 pub use fault::{Fault, STANDS, run_faulty};
 pub(crate) use hash::StateHasher;
 use hash::hash;
-pub use listing::Keeper;
+pub use listing::DirectoryPublisher;
 pub use live::InteractiveWorld;
 use partial_order_reduction::Asks;
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimProbe, SimWatcher};
@@ -107,7 +107,7 @@ struct World {
     crashed: bool,
     /// Whether the schedule chooses only between moves that the reader can distinguish, where these
     /// are known.
-    leaps: bool,
+    skips: bool,
     /// Whether states differ by each event too.
     fine: bool,
     reader: u64,
@@ -120,11 +120,11 @@ struct World {
     taken: u64,
     /// The reports since the reader asked for its hints in this step, by its subscriptions at that
     /// time.
-    heard: Vec<u64>,
+    received: Vec<u64>,
     /// The number of changes of its subscriptions since then.
     plans: u64,
     reported: u64,
-    looks: Vec<u64>,
+    snapshots: Vec<u64>,
     at_once: usize,
     waited: usize,
     watches: Vec<(usize, PathBuf)>,
@@ -152,9 +152,9 @@ impl Sim {
         config: WorldConfig,
         schedule: Arc<Mutex<dyn Schedule>>,
     ) -> Self {
-        let (leaps, fine) = {
+        let (skips, fine) = {
             let schedule = schedule.lock().unwrap_or_else(PoisonError::into_inner);
-            (schedule.leaps() && config.verb == Duration::ZERO && !config.reuse, schedule.is_fine())
+            (schedule.skips_ahead() && config.verb == Duration::ZERO && !config.reuse, schedule.is_fine())
         };
         let mut world = World {
             disk_hash: 0,
@@ -173,16 +173,16 @@ impl Sim {
             quiet: true,
             ended: false,
             crashed: false,
-            leaps,
+            skips,
             fine,
             reader: 0,
             log: 0,
             kept: 0,
             taken: 0,
-            heard: Vec::new(),
+            received: Vec::new(),
             plans: 0,
             reported: 0,
-            looks: Vec::new(),
+            snapshots: Vec::new(),
             at_once: 0,
             waited: 0,
             watches: Vec::new(),
@@ -246,7 +246,7 @@ impl Sim {
             crashed: world.crashed,
             complete: !world.ended,
             outcome: hash(&(world.reported, world.breached)),
-            looks: std::mem::take(&mut world.looks),
+            snapshots: std::mem::take(&mut world.snapshots),
             last_step: world.last_step,
             faulted: false,
             status,
@@ -277,8 +277,8 @@ impl Sim {
     pub fn is_ending(&self) -> bool {
         let world = self.world();
         // The rest of this snapshot, the pause and the retry take some fifty calls each.
-        let looks = world.config.verb * 100 + Duration::from_millis(100);
-        world.is_done() && world.now.mono + looks >= world.last_step + world.config.rest
+        let snapshots = world.config.verb * 100 + Duration::from_millis(100);
+        world.is_done() && world.now.mono + snapshots >= world.last_step + world.config.rest
     }
 
     /// Returns the current time.
@@ -302,7 +302,7 @@ impl Sim {
         world.saw(log);
         world.reader = state;
         (world.kept, world.taken) = (0, 0);
-        world.heard.clear();
+        world.received.clear();
         world.plans = 0;
         world.at_once += 1;
         if world.at_once > SPIN_LIMIT && !world.ended {
@@ -311,9 +311,9 @@ impl Sim {
         }
         // Reports before the reader asks for its hints are among them. Later reports are not.
         world.give_way(Asks::Hints);
-        let heard = std::mem::take(&mut world.heard);
-        if !heard.is_empty() {
-            world.log = world.pending().unwrap_or_else(|| hash(&heard));
+        let received = std::mem::take(&mut world.received);
+        if !received.is_empty() {
+            world.log = world.pending().unwrap_or_else(|| hash(&received));
         }
     }
 
@@ -327,7 +327,7 @@ impl Sim {
         };
         // Reports since the reader asked for its hints wake it.
         let wake = world.now.mono + pause;
-        let is_woken = !std::mem::take(&mut world.heard).is_empty();
+        let is_woken = !std::mem::take(&mut world.received).is_empty();
         !world.is_over() && (is_woken || world.wait_or_step(wake))
     }
 

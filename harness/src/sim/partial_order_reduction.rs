@@ -1,16 +1,16 @@
 //! Reduces the schedules to those in which the reader gets different answers.
 //!
 //! Between two questions of a reader, the time of a publisher's step shows only in the answers. So
-//! before each question the publisher leaps to the *first* place of its script at which the answer
+//! before each question the publisher skips to the *first* place of its script at which the answer
 //! differs, for each possible answer. It never stops at later places with the same answer.
 //!
 //! No observation is lost. Take any schedule, with the publisher at place `b` at the reader's nth
-//! question. Let the leaping publisher, which has given the same answers so far, be at `a <= b`.
+//! question. Let the skipping publisher, which has given the same answers so far, be at `a <= b`.
 //! The answer at `b` is first given at some place from `a` on, which is at most `b`: it is one of
-//! the leaps. By induction the reader gets the same answers in the same order. At the end the
+//! those places. By induction the reader gets the same answers in the same order. At the end the
 //! publisher takes the steps that the reader has not noticed.
 //!
-//! This needs the following conditions. Where one does not hold, the world does not leap, or the
+//! This needs the following conditions. Where one does not hold, the world does not skip, or the
 //! reader counts as asking for everything:
 //!
 //! - An answer depends on the place alone, not on the times of the steps before it: no call takes

@@ -406,7 +406,7 @@ pub struct Run {
     /// The hash of the reports and publications.
     pub outcome: u64,
     /// The hashes of the observations of each snapshot.
-    pub looks: Vec<u64>,
+    pub snapshots: Vec<u64>,
     /// The time when the publisher took its last step, or the last fault was mended.
     pub last_step: Duration,
     /// Whether calls of the reader were made to fail.

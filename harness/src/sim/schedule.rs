@@ -44,8 +44,8 @@ pub trait Schedule: Send {
         Some(false)
     }
 
-    /// Returns whether [`Schedule::leap`] is used instead, where a world allows it.
-    fn leaps(&self) -> bool {
+    /// Returns whether [`Schedule::skip_ahead`] is used instead, where a world allows it.
+    fn skips_ahead(&self) -> bool {
         false
     }
 
@@ -56,7 +56,11 @@ pub trait Schedule: Send {
 
     /// Chooses one of the moves that the reader can distinguish; `None` as in
     /// [`choose`](Self::choose).
-    fn leap(&mut self, _state: &dyn Fn() -> u64, _moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+    fn skip_ahead(
+        &mut self,
+        _state: &dyn Fn() -> u64,
+        _moves: &mut dyn FnMut() -> Vec<Move>,
+    ) -> Option<Move> {
         Some(Move::default())
     }
 }
@@ -66,7 +70,7 @@ pub trait Schedule: Send {
 /// Two schedules that lead to one state have the same rest, so the rest is run once and counted for
 /// both.
 ///
-/// With [`Exhaustive::leaping`], some schedules differ only in when a step was taken that the
+/// With [`Exhaustive::reduced`], some schedules differ only in when a step was taken that the
 /// reader noticed later. Of these, only the one in which each step comes as late as possible is
 /// visited.
 ///
@@ -74,7 +78,7 @@ pub trait Schedule: Send {
 /// is equal, and is hashed once.
 #[derive(Debug, Default)]
 pub struct Exhaustive {
-    leaps: bool,
+    skips: bool,
     /// Whether every schedule is run to its own end, whatever is known.
     unpruned: bool,
     fine: bool,
@@ -107,17 +111,17 @@ const CHECKED: u64 = 64;
 struct Fork {
     state: u64,
     options: usize,
-    /// The options, where the publisher leaps.
+    /// The options, where the publisher skips ahead.
     moves: Vec<Move>,
     chosen: usize,
     schedules: (u128, u128),
 }
 
 impl Exhaustive {
-    /// Makes a schedule that leaps over steps that the reader cannot notice.
+    /// Makes a schedule that skips steps that the reader cannot notice.
     #[must_use]
-    pub fn leaping() -> Self {
-        Self { leaps: true, ..Self::default() }
+    pub fn reduced() -> Self {
+        Self { skips: true, ..Self::default() }
     }
 
     /// Runs every schedule to its own end, whatever states it visits: for the smallest worlds.
@@ -237,15 +241,15 @@ impl Schedule for Exhaustive {
         self.fork(state, || (2, Vec::new())).map(|fork| fork.chosen == 1)
     }
 
-    fn leaps(&self) -> bool {
-        self.leaps
+    fn skips_ahead(&self) -> bool {
+        self.skips
     }
 
     fn is_fine(&self) -> bool {
         self.fine
     }
 
-    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+    fn skip_ahead(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
         let listed = || {
             let moves = moves();
             (moves.len(), moves)

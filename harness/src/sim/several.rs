@@ -135,7 +135,7 @@ impl MultiSetScenario {
         let name = &self.whole.paths[range.start];
         // The number of the set's own value, by generation.
         let mut numbers = HashMap::new();
-        let (mut number, mut judges) = (0, 0);
+        let (mut number, mut evaluates) = (0, 0);
         let (mut on_disk, mut served): (Option<Contents>, Option<Contents>) = (None, None);
         let (mut history, mut changes) = (Vec::new(), Vec::new());
         for at in &run.history {
@@ -147,10 +147,10 @@ impl MultiSetScenario {
                     Record::Disk(own(contents))
                 }
                 Record::Mark(_, of) => {
-                    judges = *of;
+                    evaluates = *of;
                     continue;
                 }
-                Record::Evaluated { .. } if judges == set => at.record.clone(),
+                Record::Evaluated { .. } if evaluates == set => at.record.clone(),
                 Record::Published { generation, files } => {
                     let files = own(files);
                     let new = served.as_ref() != Some(&files);
@@ -202,7 +202,7 @@ impl MultiSetScenario {
             breached: changes.get(1..).unwrap_or_default().windows(2).any(paused),
             complete: run.complete,
             outcome: run.outcome,
-            looks: Vec::new(),
+            snapshots: Vec::new(),
             // While steps of another set are due, the reader may be kept from its own set. It is
             // free after the last step of all.
             last_step: run.last_step,
@@ -244,7 +244,7 @@ impl SetsBuild {
     ///
     /// # Errors
     /// The errors of the build of one set.
-    pub fn judge(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
+    pub fn evaluate(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
         self.inner.mark("set", context.set);
         self.inner.build(files, context)
     }
@@ -263,7 +263,7 @@ impl Build for SetsBuild {
     type Value = Value;
 
     fn build(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
-        let built = self.judge(files, context)?;
+        let built = self.evaluate(files, context)?;
         let value = self.put(context.served.map(|served| &served.files), context.set, built.value.files);
         let mut whole = Built::new(value);
         whole.not_before = built.not_before;

@@ -1,4 +1,4 @@
-//! The world itself: time, the publisher's steps, and what the watcher hears of them.
+//! The world itself: time, the publisher's steps, and the events that the watcher gets.
 
 use std::{
     io,
@@ -31,7 +31,7 @@ impl World {
         self.history.push(At { mono: self.now.mono, record });
     }
 
-    /// Ends a snapshot, unless the end of the run cut it short.
+    /// Notes an answer to a reader without directory handles.
     fn observed(&mut self, asked: u64, seen: u64) {
         let old = self.answers.insert(asked, seen);
         let (sum, differed) = &mut self.answered;
@@ -42,9 +42,10 @@ impl World {
         }
     }
 
+    /// Ends a snapshot, unless the end of the run cut it short.
     pub(super) fn saw(&mut self, log: u64) {
         if !self.ended {
-            self.looks.push(log);
+            self.snapshots.push(log);
         }
     }
 
@@ -54,8 +55,8 @@ impl World {
         let log = std::mem::take(&mut self.log);
         self.saw(log);
         (self.reader, self.kept, self.taken, self.plans) = (0, kept, 0, 0);
-        if !self.heard.is_empty() {
-            self.heard = vec![0];
+        if !self.received.is_empty() {
+            self.received = vec![0];
         }
     }
 
@@ -74,7 +75,7 @@ impl World {
         // The shipped filter has a hash of its pending events. A listener gets all events, so all
         // of them count.
         let pending = self.pending();
-        let events = (self.fine || pending.is_none()).then_some(&self.heard);
+        let events = (self.fine || pending.is_none()).then_some(&self.received);
         hash(&(
             (
                 place,
@@ -88,9 +89,9 @@ impl World {
                 self.crashed,
             ),
             (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
-            // What the checker of readers without directory handles goes by.
+// What the checker of readers without directory handles goes by.
             self.answered,
-            (self.plans, !self.heard.is_empty(), pending, events, self.interrupt.is_some()),
+            (self.plans, !self.received.is_empty(), pending, events, self.interrupt.is_some()),
         ))
     }
 
@@ -121,21 +122,21 @@ impl World {
         self.breached |= mid_update && self.now.mono >= self.last_change + self.settle;
         while self.late.first().is_some_and(|(at, ..)| *at <= self.now.mono) {
             let (_, path, what) = self.late.remove(0);
-            self.hear(&path, Some(what));
+            self.receive(&path, Some(what));
         }
     }
 
     /// Lets the watcher report. The report is in the state until the reader's next step begins,
     /// whose digest includes it.
-    pub(super) fn hear(&mut self, path: &Path, what: Option<What>) {
+    pub(super) fn receive(&mut self, path: &Path, what: Option<What>) {
         let Some(sink) = &self.sink else { return };
         match what {
-            Some(what) => sink.hears(path, what),
+            Some(what) => sink.receives(path, what),
             None => sink.lost(),
         }
-        let heard = hash(&(self.plans, path, what));
-        if let Err(place) = self.heard.binary_search(&heard) {
-            self.heard.insert(place, heard);
+        let received = hash(&(self.plans, path, what));
+        if let Err(place) = self.received.binary_search(&received) {
+            self.received.insert(place, received);
         }
     }
 
@@ -187,11 +188,11 @@ impl World {
         };
         match self.config.events {
             _ if self.sink.is_none() => {}
-            Events::Delivered => self.hear(&path, Some(happened.what)),
+            Events::Delivered => self.receive(&path, Some(happened.what)),
             Events::Lost => {}
-            Events::Doubled => (0..2).for_each(|_| self.hear(&path, Some(happened.what))),
+            Events::Doubled => (0..2).for_each(|_| self.receive(&path, Some(happened.what))),
             Events::Late => self.late.push((self.now.mono + LATE, path, happened.what)),
-            Events::Overflowed => self.hear(&path, None),
+            Events::Overflowed => self.receive(&path, None),
         }
     }
 }

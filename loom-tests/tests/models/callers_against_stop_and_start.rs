@@ -15,7 +15,7 @@ fn body<D: Design>() {
             let answer = D::reload_now(&handle);
             let served = D::current(&handle).value.version();
             let is_true = answer == Reload::Stopped || served >= version;
-            assert!(is_true, "told {answer:?} of version {version} while {served} is served");
+            assert!(is_true, "answered {answer:?} of version {version} while {served} is served");
         })
     });
     assert!(design.stop());

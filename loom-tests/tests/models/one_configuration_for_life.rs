@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use loom_tests::{Cas, Disk, Reload, ShippedTrust, Store, Trusts, block_on, bounded, shake_for_life, spawn};
+use loom_tests::{
+    Cas, Disk, Reload, ShippedTrust, Store, Trusts, block_on, bounded, handshake_rotating, spawn,
+};
 
 const A: Cas = Cas(1);
 const B: Cas = Cas(2);
@@ -22,18 +24,18 @@ fn shrinks(resumes: bool) {
     let (removed, kept) = (Arc::clone(&design), Arc::clone(&design));
     let stored = sessions.clone();
     let a = spawn(move || {
-        let first = shake_for_life(&*removed, stored.as_deref(), A);
+        let first = handshake_rotating(&*removed, stored.as_deref(), A);
         let verified = first.verified.unwrap();
         assert!(first.shown <= verified, "the certificate is newer than the trust: {first:?}");
         assert_eq!(first.let_in, verified == 1, "neither the older nor the newer trust: {first:?}");
         let (generation, _) = block_on(removed.shrunk(1));
-        let again = shake_for_life(&*removed, stored.as_deref(), A);
+        let again = handshake_rotating(&*removed, stored.as_deref(), A);
         assert!(!again.let_in, "a removed client is let in: {again:?}");
         assert_eq!((again.shown, again.verified), (generation, Some(generation)));
     });
     let stored = sessions.clone();
     let b = spawn(move || {
-        let [first, second] = [(); 2].map(|()| shake_for_life(&*kept, stored.as_deref(), B));
+        let [first, second] = [(); 2].map(|()| handshake_rotating(&*kept, stored.as_deref(), B));
         assert!(first.let_in && second.let_in, "{first:?} and {second:?}");
         assert!(first.verified <= Some(second.shown) && second.verified.is_none_or(|by| second.shown <= by));
     });
@@ -41,8 +43,8 @@ fn shrinks(resumes: bool) {
     assert_eq!(design.reload_now(), Reload::Reloaded);
     a.join().unwrap();
     b.join().unwrap();
-    assert!(!shake_for_life(&*design, sessions.as_deref(), A).let_in, "a removed client is let in");
-    assert!(shake_for_life(&*design, sessions.as_deref(), B).let_in);
+    assert!(!handshake_rotating(&*design, sessions.as_deref(), A).let_in, "a removed client is let in");
+    assert!(handshake_rotating(&*design, sessions.as_deref(), B).let_in);
 }
 
 /// Four handshakes with two reads each run beside a reload, so a complete search has millions of

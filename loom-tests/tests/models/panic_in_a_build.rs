@@ -36,7 +36,7 @@ fn inv03_panic_in_a_build() {
 }
 
 fn load<D: Design>(disk: &Disk) -> D {
-    disk.spoil(BAD);
+    disk.invalidate(BAD);
     D::load(disk, |_, _| {})
 }
 

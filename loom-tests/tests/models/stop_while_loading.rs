@@ -24,8 +24,8 @@ fn body<D: Design>() {
     for caller in callers {
         let (answer, generation) = caller.join().unwrap();
         assert_eq!(generation, at_stop, "published after the stop had returned");
-        let told = if at_stop == 2 { Reload::Reloaded } else { Reload::Stopped };
-        assert_eq!(answer, told, "while generation {at_stop} is served");
+        let reported = if at_stop == 2 { Reload::Reloaded } else { Reload::Stopped };
+        assert_eq!(answer, reported, "while generation {at_stop} is served");
     }
 }
 

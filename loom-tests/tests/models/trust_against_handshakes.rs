@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use loom_tests::{Cas, Disk, Notify, Reload, ShippedTrust, Trusts, block_on, bounded, shake, spawn};
+use loom_tests::{Cas, Disk, Notify, Reload, ShippedTrust, Trusts, block_on, bounded, handshake, spawn};
 
 const A: Cas = Cas(1);
 const B: Cas = Cas(2);
@@ -21,7 +21,7 @@ fn shrinks<D: Trusts>() {
     let design = Arc::new(D::load(&disk, &[BOTH, B.0]));
     let old = Arc::clone(&design);
     let a = spawn(move || {
-        let first = shake(&*old, A);
+        let first = handshake(&*old, A);
         assert_eq!(first.let_in, first.generation == 1, "half under one trust, half under another");
         if first.generation == 1 {
             // The client was verified by the removed trust: the reduction is reported, and later
@@ -29,12 +29,12 @@ fn shrinks<D: Trusts>() {
             let (generation, woken) = block_on(old.shrunk(1));
             assert!(generation == 2 && woken <= 1, "woken {woken} times by generation {generation}");
         }
-        let again = shake(&*old, A);
-        assert!(!again.let_in, "told before it is served: {again:?}");
+        let again = handshake(&*old, A);
+        assert!(!again.let_in, "reported before it is served: {again:?}");
     });
     let both = Arc::clone(&design);
     let b = spawn(move || {
-        let (first, second) = (shake(&*both, B), shake(&*both, B));
+        let (first, second) = (handshake(&*both, B), handshake(&*both, B));
         assert!(first.let_in && second.let_in && first.generation <= second.generation);
         let same = first.generation == second.generation;
         assert_eq!(second.resumed, same, "{first:?} and {second:?}");
@@ -43,8 +43,8 @@ fn shrinks<D: Trusts>() {
     assert_eq!(design.reload_now(), Reload::Reloaded);
     a.join().unwrap();
     b.join().unwrap();
-    assert!(!shake(&*design, A).let_in, "a session of the old trust is in the new one");
-    assert!(shake(&*design, B).let_in);
+    assert!(!handshake(&*design, A).let_in, "a session of the old trust is in the new one");
+    assert!(handshake(&*design, B).let_in);
 }
 
 /// The two clients make handshakes while the certificate is renewed: sessions resume, and no waiter
@@ -55,12 +55,12 @@ fn renews<D: Trusts>() {
     let clients = [A, B].map(|client| {
         let design = Arc::clone(&design);
         spawn(move || {
-            let first = shake(&*design, client);
+            let first = handshake(&*design, client);
             let notify = Arc::new(Notify::default());
             let mut shrunk = design.shrunk(first.generation);
             let waker = Waker::from(Arc::clone(&notify));
             assert_eq!(shrunk.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending);
-            let second = shake(&*design, client);
+            let second = handshake(&*design, client);
             assert!(first.let_in && !first.resumed && second.resumed, "{first:?} and {second:?}");
             (shrunk, notify)
         })
@@ -96,7 +96,7 @@ mod wrong {
     use loom_tests::{
         must_fail, must_pass,
         wrong_trust::{
-            Mistrusts, RegistersLate, Sound, StorageFollows, TellsFirst, VerifierFollows, WakesAlways,
+            Mistrusts, RegistersLate, ReportsFirst, Sound, StorageFollows, VerifierFollows, WakesAlways,
         },
     };
 
@@ -130,11 +130,11 @@ mod wrong {
     }
 
     #[test]
-    fn tells_first() {
+    fn reports_first() {
         must_fail(
             "trust_against_handshakes::wrong::tells_first",
-            "told before it is served",
-            shrinks::<Mistrusts<TellsFirst>>,
+            "reported before it is served",
+            shrinks::<Mistrusts<ReportsFirst>>,
         );
     }
 

@@ -15,7 +15,7 @@ fn body<D: Design>() {
             let answer = D::reload_now(&handle);
             let served = D::current(&handle);
             let seen = (served.generation, served.value.version());
-            assert!(seen.1 >= version, "told {answer:?} while {seen:?} is served");
+            assert!(seen.1 >= version, "answered {answer:?} while {seen:?} is served");
             (answer, seen)
         }
     };
@@ -25,18 +25,18 @@ fn body<D: Design>() {
         let seen = D::current(&handle);
         (seen.generation, seen.value.version())
     });
-    let told = [caller(3)(), other.join().unwrap()];
+    let reported = [caller(3)(), other.join().unwrap()];
     let last = D::current(&design.handle());
     let last = (last.generation, last.value.version());
     assert_eq!(last.1, 3, "the last write is lost");
     assert_eq!(D::status(&design.handle()), last.0);
     // Generations give the order: an observer of a later generation never sees an older version.
-    let mut seen = [(1, 1), told[0].1, told[1].1, reader.join().unwrap(), last];
+    let mut seen = [(1, 1), reported[0].1, reported[1].1, reader.join().unwrap(), last];
     seen.sort_unstable();
     assert!(seen.windows(2).all(|two| two[0].1 <= two[1].1), "out of order: {seen:?}");
     // Each publication is the answer to a request. Two simultaneous requests may share one.
-    let reloaded = told.iter().filter(|(answer, _)| *answer == Reload::Reloaded).count() as u64;
-    assert!((1..=reloaded).contains(&(last.0 - 1)), "{told:?} and {last:?}");
+    let reloaded = reported.iter().filter(|(answer, _)| *answer == Reload::Reloaded).count() as u64;
+    assert!((1..=reloaded).contains(&(last.0 - 1)), "{reported:?} and {last:?}");
 }
 
 /// Both callers hand one driver and one lock to and fro, so a complete search has tens of millions

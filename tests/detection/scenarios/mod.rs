@@ -12,7 +12,7 @@ use rustls_reload_testkit::Op;
 
 use super::{
     run::{Pace, Run},
-    world::{Files, Set, Told},
+    world::{Files, Reported, Set},
 };
 
 mod content;

@@ -20,7 +20,7 @@ pub fn chatty_neighbour(time: Duration) -> Scenario {
         run.start();
         for (every, time) in [(Duration::from_millis(100), time), (Duration::ZERO, time / 5)] {
             let (begin, before) = (run.world.now(), run.world.disturbed());
-            let looks = run.world.status().snapshots;
+            let snapshots = run.world.status().snapshots;
             run.world.neighbour(every, neighbour("vol"));
             for round in 1..=run.rounds {
                 let (set, ops) = update(run, KUBELET);
@@ -28,7 +28,7 @@ pub fn chatty_neighbour(time: Duration) -> Scenario {
                 run.world.pass((begin + time * round / run.rounds).saturating_sub(run.world.now()));
             }
             run.world.neighbour(Duration::ZERO, Vec::new());
-            let (looks, elapsed) = (run.world.status().snapshots - looks, run.world.now() - begin);
+            let (snapshots, elapsed) = (run.world.status().snapshots - snapshots, run.world.now() - begin);
             let times = run.world.disturbed() - before;
             // A neighbour that acts every 100 ms may be late on a busy machine. Without a pause it
             // acts far more often.
@@ -38,7 +38,11 @@ pub fn chatty_neighbour(time: Duration) -> Scenario {
             // A rotation causes at most ten snapshots; the other snapshots are polls.
             let polls = elapsed.div_duration_f64(run.world.timing().poll) as u64 + 1;
             let bound = polls + 10 * u64::from(run.rounds);
-            assert!(looks <= bound, "{looks} looks for {} rotations and {polls} polls", run.rounds);
+            assert!(
+                snapshots <= bound,
+                "{snapshots} snapshots for {} rotations and {polls} polls",
+                run.rounds
+            );
         }
     })
     .polled()
@@ -81,17 +85,17 @@ fn quiet(run: &mut Run<'_>) {
     let poll = run.world.timing().poll;
     // Waits for the snapshots that the last rotation may still cause.
     run.world.pass(poll);
-    let (begin, looks) = (run.world.now(), run.world.status().snapshots);
+    let (begin, snapshots) = (run.world.now(), run.world.status().snapshots);
     run.world.pass(poll * run.rounds.div_ceil(2));
-    let looks = run.world.status().snapshots - looks;
+    let snapshots = run.world.status().snapshots - snapshots;
     let polls = (run.world.now() - begin).div_duration_f64(poll) as u64;
-    assert!(looks > 0 && looks <= polls + 1, "{looks} looks in the time of {polls} polls");
+    assert!(snapshots > 0 && snapshots <= polls + 1, "{snapshots} snapshots in the time of {polls} polls");
     assert!(run.world.serves(run.set));
 }
 
 /// Asserts that only the poll takes snapshots, and that the served set stays.
 pub fn nothing_happens(is_heard: bool) -> Scenario {
-    let name = if is_heard { "nothing ever happens" } else { "nothing is ever heard" };
+    let name = if is_heard { "nothing ever happens" } else { "no event ever arrives" };
     Scenario::of(23, name, PLAIN, move |run| {
         if !is_heard {
             run.world.fate().deafen();

@@ -38,7 +38,7 @@ pub fn change_before_the_start() -> Scenario {
             let since = run.moved(&ops);
             run.world.start();
             run.served(Pace::Soon, set, since);
-            run.expected.push(Told::Started);
+            run.expected.push(Reported::Started);
         }
     })
 }
@@ -57,7 +57,7 @@ pub fn change_while_arming() -> Scenario {
             let since = run.world.now();
             run.world.start();
             run.served(Pace::Soon, set, since);
-            run.expected.push(Told::Started);
+            run.expected.push(Reported::Started);
         }
     })
 }
@@ -69,7 +69,7 @@ pub fn rewritten_before_the_start() -> Scenario {
             let (set, ops) = update(run, PLAIN);
             let since = run.steps(&ops);
             run.world.start();
-            run.expected.push(Told::Started);
+            run.expected.push(Reported::Started);
             run.served(Pace::Settle, set, since);
         }
     })
@@ -102,7 +102,7 @@ pub fn no_events_in_place() -> Scenario {
 pub fn no_watcher() -> Scenario {
     Scenario::of(14, "no watcher at the start", KUBELET, |run| {
         run.world.fate().none_left(true);
-        run.expected.push(Told::Degraded);
+        run.expected.push(Reported::Degraded);
         run.start();
         for _ in 0..run.rounds {
             let (set, ops) = update(run, KUBELET);
@@ -110,7 +110,7 @@ pub fn no_watcher() -> Scenario {
             assert_eq!(run.world.status().degraded.unwrap().0.layer(), Layer::Watch);
         }
         run.world.fate().none_left(false);
-        run.told(Told::Restored);
+        run.reported(Reported::Restored);
         assert_eq!(run.world.status().degraded, None);
         let (set, ops) = update(run, KUBELET);
         run.commit(Pace::Soon, set, &ops);
@@ -125,7 +125,7 @@ pub fn no_watches() -> Scenario {
             run.world.fate().full(true);
             // An event of a directory that is still watched reports the first update. The new
             // directory cannot be watched.
-            run.expected.push(Told::Degraded);
+            run.expected.push(Reported::Degraded);
             let (set, ops) = update(run, KUBELET);
             run.commit(Pace::Commit, set, &ops);
             assert_eq!(run.world.status().degraded.unwrap().0.layer(), Layer::Watch);
@@ -135,7 +135,7 @@ pub fn no_watches() -> Scenario {
             let ops = write(Path::new(&path), &run.files(set)[0]);
             run.write(Pace::DegradedSettle, set, &ops);
             run.world.fate().full(false);
-            run.told(Told::Restored);
+            run.reported(Reported::Restored);
             let (set, ops) = update(run, KUBELET);
             run.commit(Pace::Commit, set, &ops);
         }

@@ -205,7 +205,7 @@ fn files<'a>(pair: &'a Pair, cas: &'a str) -> [common::NamedFile<'a>; 3] {
 }
 
 /// Makes one handshake with an update before the step `at`. Returns the number of steps.
-fn judge(
+fn evaluate(
     world: &mut World,
     config: &Arc<ClientConfig>,
     bytes: usize,
@@ -278,11 +278,11 @@ fn inv09_inv11_an_accepted_connection_reports_its_own_generation() {
         let mut count = 0;
         for update in [Update::Removal, Update::Renewal, Update::RemovalAndReturn] {
             for bytes in if is_whole() { vec![1, 64] } else { vec![1, 128] } {
-                let steps = judge(&mut world, &config, bytes, update, usize::MAX).unwrap();
+                let steps = evaluate(&mut world, &config, bytes, update, usize::MAX).unwrap();
                 assert!(steps > 2, "{steps}");
                 let stride = if bytes == 1 && !is_whole() { 293 } else { 1 };
                 for at in (0..steps).step_by(stride).chain([steps - 1]) {
-                    if let Err(why) = judge(&mut world, &config, bytes, update, at) {
+                    if let Err(why) = evaluate(&mut world, &config, bytes, update, at) {
                         panic!("{:?}, {update:?} before step {at} of {steps}: {why}", version.version);
                     }
                     count += 1;
@@ -319,12 +319,12 @@ fn inv12_a_dropped_handshake_keeps_no_configuration() {
 fn inv07_a_handshake_ends_while_a_reload_is_held() {
     for stage in [Stage::Build, Stage::Event] {
         let gate = Arc::new(Gate::patient(HANG));
-        let (building, telling) = (Arc::clone(&gate), Arc::clone(&gate));
+        let (building, reporting) = (Arc::clone(&gate), Arc::clone(&gate));
         let mut world = World::new(|server| {
             let server = server.configure(move |_| building.pass(Stage::Build, || {}));
             server.on_event(move |event| {
                 if matches!(event, Event::Published { .. }) {
-                    telling.pass(Stage::Event, || {});
+                    reporting.pass(Stage::Event, || {});
                 }
             })
         });

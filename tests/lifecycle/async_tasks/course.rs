@@ -36,7 +36,7 @@ impl Case {
         let mut shutdown = Some(shutdown);
         let task = self.set_up(&world, &ticks, &receiver, &mut threads).await?;
         let generation = world.reloader.status().generation;
-        let looks = world.reloader.status().snapshots;
+        let snapshots = world.reloader.status().snapshots;
         let (held_wanted, wanted) = self.wanted();
 
         // Makes the future and polls it once.
@@ -86,7 +86,7 @@ impl Case {
         if self.fate == Fate::DroppedUnpolled {
             drop(future);
             ticks.some().await;
-            if self.entry == Entry::Reload && world.reloader.status().snapshots != looks {
+            if self.entry == Entry::Reload && world.reloader.status().snapshots != snapshots {
                 return Err("a reload that was never polled has happened".to_owned());
             }
             world.gate.open();
@@ -122,7 +122,7 @@ impl Case {
             done.map_err(|()| format!("not woken while the driver is held; wanted {held_wanted:?}"))?;
         }
         self.is_held(&world)?;
-        self.judge(&future, held_wanted, asked_with, &world)?;
+        self.evaluate(&future, held_wanted, asked_with, &world)?;
         if self.fate == Fate::TimedOut && future.output.is_none() {
             tokio::time::advance(Duration::from_secs(7200)).await;
             ticks.until(|| future.poll_if_woken()).await.map_err(|()| "no timeout".to_owned())?;
@@ -153,7 +153,7 @@ impl Case {
                 let done = ticks.until(|| future.poll_if_woken()).await;
                 done.map_err(|()| format!("not woken once the driver has gone on; wanted {wanted:?}"))?;
             }
-            self.judge(future, wanted, asked_with, &world)?;
+            self.evaluate(future, wanted, asked_with, &world)?;
             if future.polls > 12 {
                 return Err(format!("polled {} times: it wakes itself", future.polls));
             }
@@ -303,7 +303,7 @@ impl Case {
         Ok(())
     }
 
-    fn judge(self, future: &Tried, wanted: Wanted, asked_with: u64, world: &World) -> Result<(), String> {
+    fn evaluate(self, future: &Tried, wanted: Wanted, asked_with: u64, world: &World) -> Result<(), String> {
         let fits = match (&future.output, wanted) {
             (Some(Output::TimedOut), _) => self.fate == Fate::TimedOut,
             (None, Wanted::Pending) => true,
@@ -348,9 +348,9 @@ impl Case {
         }
         drop(shutdown);
         self.is_held(&world)?;
-        let told = world.warnings.lock().unwrap().clone();
-        if told.len() != warnings {
-            return Err(format!("warnings: {told:?}, wanted {warnings}"));
+        let reported = world.warnings.lock().unwrap().clone();
+        if reported.len() != warnings {
+            return Err(format!("warnings: {reported:?}, wanted {warnings}"));
         }
         let token = world.token();
         drop(world);

@@ -146,9 +146,9 @@ impl Build for Number {
 }
 
 /// A watcher that reports only the hints of the test.
-struct Told;
+struct Reported;
 
-impl Watcher for Told {
+impl Watcher for Reported {
     fn watch(&mut self, _: &Path) -> Result<Watched, Error> {
         Ok(Watched::Armed)
     }
@@ -186,7 +186,7 @@ impl World {
         let keep = Arc::clone(&hints);
         let make: MakeWatcher = Box::new(move |hints| {
             *keep.lock().unwrap() = Some(hints);
-            Ok(Box::new(Told))
+            Ok(Box::new(Reported))
         });
         let ms = Duration::from_millis(1);
         let timing = Timing {
@@ -205,15 +205,15 @@ impl World {
             _token: Arc::clone(&token),
         };
         let warnings = Arc::<Mutex<Vec<String>>>::default();
-        let (publishing, telling, warned) = (Arc::clone(&gate), Arc::clone(&gate), Arc::clone(&warnings));
+        let (publishing, reporting, warned) = (Arc::clone(&gate), Arc::clone(&gate), Arc::clone(&warnings));
         let (stops, also) = (Arc::clone(&reloader), Arc::clone(&reloader));
         let loaded = Builder::new(["/file"], build)
             .timing(timing)
             .watcher(Some(make))
             .on_publish(move |_| publishing.pass(Stage::Publish, || stop(&stops)))
             .on_event(move |event| match event {
-                Event::Published { .. } => telling.pass(Stage::Event, || stop(&also)),
-                Event::Stopped => telling.pass(Stage::Stopped, || {}),
+                Event::Published { .. } => reporting.pass(Stage::Event, || stop(&also)),
+                Event::Stopped => reporting.pass(Stage::Stopped, || {}),
                 Event::Warning { warning } => warned.lock().unwrap().push(warning.why().to_owned()),
                 _ => {}
             })

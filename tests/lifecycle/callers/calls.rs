@@ -109,7 +109,7 @@ fn by_handle(
         Kind::Events => {
             let mut subscribers = lock(&site.subscribers);
             subscribers.iter_mut().for_each(|subscriber| _ = subscriber.read());
-            subscribers.push(Subscriber { events: handle.events(), told: Vec::new() });
+            subscribers.push(Subscriber { events: handle.events(), reported: Vec::new() });
         }
         Kind::Current => {
             let [one, other] = [handle.current().generation, handle.with_current(|value| value.generation)];

@@ -108,7 +108,7 @@ impl Fs for Port {
 
     fn root(&self, _: &Path) -> io::Result<()> {
         self.world.attempt(self.reloader);
-        self.world.hook(self.reloader, Hook::Look);
+        self.world.hook(self.reloader, Hook::Snapshot);
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl Fs for Port {
         let (reloader, attempt) = (self.reloader, self.world.sites[self.reloader].last_attempt());
         self.world.history.note(Record::Read { reloader, attempt, file: file.index, text });
         if file.index == 1 {
-            self.world.hook(self.reloader, Hook::Look);
+            self.world.hook(self.reloader, Hook::Snapshot);
         }
         Ok(length)
     }

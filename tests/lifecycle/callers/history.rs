@@ -18,7 +18,7 @@ pub enum Phase {
     /// No driver runs, or the driver waits.
     Idle,
     /// Between the begin of an attempt to read and its end.
-    Look,
+    Snapshot,
     Build,
     /// In a callback for an event or a publication.
     Callback,
@@ -27,7 +27,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 5] = [Self::Idle, Self::Look, Self::Build, Self::Callback, Self::Ending];
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Snapshot, Self::Build, Self::Callback, Self::Ending];
 }
 
 /// The result of a call.

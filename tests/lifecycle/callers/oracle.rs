@@ -290,7 +290,7 @@ impl Seen {
     }
 
     /// Checks the events of a subscriber of all events against the callback and the publications.
-    pub fn events(&self, reloader: usize, told: &[std::sync::Arc<Event>]) -> Vec<String> {
+    pub fn events(&self, reloader: usize, reported: &[std::sync::Arc<Event>]) -> Vec<String> {
         let mut wrong = Vec::new();
         let warns = |event: &Event| matches!(event, Event::Warning { .. });
         let called_back = self.records.iter().filter_map(|record| match record {
@@ -298,7 +298,8 @@ impl Seen {
             _ => None,
         });
         let mut called_back: Vec<_> = called_back.collect();
-        let subscribed: Vec<_> = told.iter().map(|event| &**event).filter(|event| !warns(event)).collect();
+        let subscribed: Vec<_> =
+            reported.iter().map(|event| &**event).filter(|event| !warns(event)).collect();
         // A worker that has dropped its own reloader ends without anybody waiting for it.
         let unawaited = self.of_one(reloader).any(|call| call.kind == Kind::Drop && call.driver);
         if unawaited {
@@ -310,7 +311,7 @@ impl Seen {
         let (mut generation, mut shrunk, mut runs) = (1, None, false);
         // The refusals since the last event after which an equal one is reported again.
         let mut refused = Vec::new();
-        for event in told {
+        for event in reported {
             match &**event {
                 Event::Published { generation: new, .. } => {
                     if *new != generation + 1 {
@@ -331,7 +332,7 @@ impl Seen {
                     if error.layer() == Layer::Panic {
                         refused.clear();
                     } else if refused.contains(&error) {
-                        wrong.push(format!("told twice: {event:?}"));
+                        wrong.push(format!("reported twice: {event:?}"));
                     }
                     refused.push(error);
                 }
@@ -356,11 +357,11 @@ impl Seen {
             let shrinks = self.records.iter().any(|record| {
                 matches!(record, Record::Built { reloader: of, texts, .. } if *of == reloader && texts[0] == text)
             });
-            let told = told.iter().any(
+            let reported = reported.iter().any(
                 |event| matches!(&**event, Event::TrustReduced { generation: of, .. } if of == generation),
             );
-            if shrinks != told {
-                wrong.push(format!("trust shrinks with {generation}: {shrinks}, told: {told}"));
+            if shrinks != reported {
+                wrong.push(format!("trust shrinks with {generation}: {shrinks}, reported: {reported}"));
             }
         }
         wrong

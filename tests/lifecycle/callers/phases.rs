@@ -24,8 +24,8 @@ enum Driver {
 /// is observed there.
 const PLACES: [(Hook, usize, Phase); 9] = [
     // Before the first read, and after the last.
-    (Hook::Look, 0, Phase::Look),
-    (Hook::Look, 1, Phase::Look),
+    (Hook::Snapshot, 0, Phase::Snapshot),
+    (Hook::Snapshot, 1, Phase::Snapshot),
     (Hook::Build, 0, Phase::Build),
     (Hook::Discard, 0, Phase::Callback),
     (Hook::Publish, 0, Phase::Callback),
@@ -88,7 +88,7 @@ fn discarded(seed: u64) -> Plan {
 
 /// A reload publishes its update, and then a callback stops the reloader.
 fn published() -> Plan {
-    let mut plan = held(0, Driver::Worker, (Hook::Look, 0, Phase::Look), Kind::Reload);
+    let mut plan = held(0, Driver::Worker, (Hook::Snapshot, 0, Phase::Snapshot), Kind::Reload);
     plan.hooks[0][Hook::Publish as usize].push(Action::StopAndAwait.into());
     plan
 }

@@ -123,7 +123,7 @@ impl From<Action> for Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// A call of the file system.
-    Look,
+    Snapshot,
     Build,
     Publish,
     Event,
@@ -139,7 +139,7 @@ pub enum Hook {
 
 impl Hook {
     pub const ALL: [Self; 8] = [
-        Self::Look,
+        Self::Snapshot,
         Self::Build,
         Self::Publish,
         Self::Event,

@@ -82,11 +82,11 @@ pub fn run(plan: &Plan) -> Result<Seen, String> {
     let seen = Seen::of(world.history.records());
     let mut wrong = std::mem::take(&mut *lock(&world.violations));
     match result {
-        Ok(told) => {
+        Ok(reported) => {
             conductor.unwrap().join().unwrap();
-            for (reloader, told) in told.iter().enumerate() {
+            for (reloader, reported) in reported.iter().enumerate() {
                 wrong.extend(seen.violations(reloader));
-                wrong.extend(seen.events(reloader, told));
+                wrong.extend(seen.events(reloader, reported));
             }
         }
         Err(why) => {
@@ -105,9 +105,9 @@ pub fn run(plan: &Plan) -> Result<Seen, String> {
 }
 
 /// The events of each reloader.
-type Told = Vec<Vec<Arc<Event>>>;
+type Reported = Vec<Vec<Arc<Event>>>;
 
-fn conduct(world: &Arc<World>, plan: &Plan) -> Result<Told, String> {
+fn conduct(world: &Arc<World>, plan: &Plan) -> Result<Reported, String> {
     for (reloader, _) in plan.started.iter().enumerate().filter(|(_, started)| **started) {
         call(world, reloader, Kind::Start);
     }
@@ -142,13 +142,13 @@ fn conduct(world: &Arc<World>, plan: &Plan) -> Result<Told, String> {
     for reloader in 0..world.sites.len() {
         converge(world, reloader, plan.seed)?;
     }
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for reloader in 0..world.sites.len() {
         end(world, reloader, plan.seed)?;
-        told.push(read_events(world, reloader)?);
+        reported.push(read_events(world, reloader)?);
     }
     let_go(world)?;
-    Ok(told)
+    Ok(reported)
 }
 
 /// Waits until the queued reloads and the starts have happened.
@@ -274,8 +274,8 @@ fn waiters(handle: &rustls_reload::Reloader<Value>, seed: u64) -> Vec<mpsc::Rece
     let wait = move || first.wait_published(generation, DEADLINE).is_some();
     let read = move || {
         let mut next = || events.next_within(DEADLINE);
-        while let Some(told) = next() {
-            if let Event::Published { generation: new, .. } = &*told.event {
+        while let Some(reported) = next() {
+            if let Event::Published { generation: new, .. } = &*reported.event {
                 // The cell has the generation of every reported event.
                 return second.current().generation >= *new;
             }
@@ -290,8 +290,8 @@ fn refusal(handle: &rustls_reload::Reloader<Value>) -> mpsc::Receiver<bool> {
     let mut events = handle.events();
     on_thread(move || {
         let mut next = || events.next_within(DEADLINE);
-        while let Some(told) = next() {
-            if matches!(*told.event, Event::Refused { .. }) {
+        while let Some(reported) = next() {
+            if matches!(*reported.event, Event::Refused { .. }) {
                 return true;
             }
         }
@@ -351,20 +351,20 @@ fn read_events(world: &World, reloader: usize) -> Result<Vec<Arc<Event>>, String
     let mut subscribers = std::mem::take(&mut *lock(&world.sites[reloader].subscribers));
     // Where the driver itself has dropped the reloader, its worker may still be ending.
     while subscribers.iter_mut().fold(false, |any, subscriber| subscriber.read() | any) {}
-    let all = &subscribers[0].told;
+    let all = &subscribers[0].reported;
     for subscriber in &subscribers {
-        let told = &subscriber.told;
-        let end = &all[all.len().saturating_sub(told.len())..];
-        let same = told.len() == end.len()
-            && told
+        let reported = &subscriber.reported;
+        let end = &all[all.len().saturating_sub(reported.len())..];
+        let same = reported.len() == end.len()
+            && reported
                 .iter()
                 .zip(end)
                 .all(|(one, other)| Arc::ptr_eq(&one.event, &other.event) && one.lost == 0);
         if !same {
-            return Err(format!("reloader {reloader}: one subscriber read {told:#?}, another {all:#?}"));
+            return Err(format!("reloader {reloader}: one subscriber read {reported:#?}, another {all:#?}"));
         }
     }
-    Ok(all.iter().map(|told| Arc::clone(&told.event)).collect())
+    Ok(all.iter().map(|reported| Arc::clone(&reported.event)).collect())
 }
 
 /// Drops everything, and waits until all threads and their references are gone.

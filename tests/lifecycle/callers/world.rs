@@ -81,15 +81,15 @@ impl Wake for Flag {
 
 pub struct Subscriber {
     pub events: Events<Value>,
-    pub told: Vec<Delivered>,
+    pub reported: Vec<Delivered>,
 }
 
 impl Subscriber {
     /// Reads the available events. Returns whether there were any.
     pub fn read(&mut self) -> bool {
-        let before = self.told.len();
-        self.told.extend(std::iter::from_fn(|| self.events.try_next()));
-        self.told.len() > before
+        let before = self.reported.len();
+        self.reported.extend(std::iter::from_fn(|| self.events.try_next()));
+        self.reported.len() > before
     }
 }
 
@@ -264,7 +264,7 @@ impl World {
         site.last_attempt.store(tick, Ordering::SeqCst);
         if site.is_loaded() {
             // The phase ends when the driver reads its clock.
-            *site.phase.lock().unwrap() = (Phase::Look, Some(thread::current().id()));
+            *site.phase.lock().unwrap() = (Phase::Snapshot, Some(thread::current().id()));
         }
     }
 
@@ -277,7 +277,7 @@ impl World {
             return;
         }
         let phase = match hook {
-            Hook::Look | Hook::Wake => None,
+            Hook::Snapshot | Hook::Wake => None,
             Hook::Build => Some(Phase::Build),
             Hook::Publish | Hook::Event | Hook::Discard => Some(Phase::Callback),
             Hook::Stopped | Hook::Ending => Some(Phase::Ending),
@@ -306,7 +306,7 @@ impl World {
         };
         if let Some(step) = step {
             let _at_work = AtWork(self);
-            if step.action == Action::Panic && matches!(hook, Hook::Look | Hook::Build) {
+            if step.action == Action::Panic && matches!(hook, Hook::Snapshot | Hook::Build) {
                 let attempt = site.last_attempt();
                 self.history.note(Record::Panicked { reloader, attempt });
             }
@@ -427,7 +427,7 @@ fn load(world: &Arc<World>, reloader: usize) {
     let maker = Maker { world: Arc::clone(world), reloader };
     let loaded = Builder::new(NAMES.map(|name| std::path::Path::new("/").join(name)), maker)
         .timing(timing)
-        .clock(Arc::new(Telling { world: Arc::clone(world), reloader, clock: SystemClock::new() }))
+        .clock(Arc::new(HookedClock { world: Arc::clone(world), reloader, clock: SystemClock::new() }))
         .watcher(Some(Box::new(disk::watch(world, reloader))))
         .on_event(move |event| {
             events.history.note(Record::Reported { reloader, event: event.clone() });
@@ -442,23 +442,23 @@ fn load(world: &Arc<World>, reloader: usize) {
         .load_from(Port { world: Arc::clone(world), reloader })
         .unwrap();
     let site = &world.sites[reloader];
-    let first = Subscriber { events: loaded.events(), told: Vec::new() };
+    let first = Subscriber { events: loaded.events(), reported: Vec::new() };
     lock(&site.subscribers).push(first);
     *lock(&site.shared) = Some(Arc::clone(rustls_reload::internal::shared(&loaded)));
     *lock(&site.reloader) = Some(Arc::new(loaded));
 }
 
 /// The system's clock, which the driver reads at the end of each snapshot.
-struct Telling {
+struct HookedClock {
     world: Arc<World>,
     reloader: usize,
     clock: SystemClock,
 }
 
-impl Clock for Telling {
+impl Clock for HookedClock {
     fn now(&self) -> Now {
         let mut phase = lock(&self.world.sites[self.reloader].phase);
-        if *phase == (Phase::Look, Some(thread::current().id())) {
+        if *phase == (Phase::Snapshot, Some(thread::current().id())) {
             *phase = (Phase::Idle, None);
         }
         drop(phase);
@@ -485,7 +485,7 @@ impl Build for Maker {
         let text = |file: usize| String::from_utf8(files.get(file).unwrap().1.to_vec()).unwrap();
         let texts = [text(0), text(1)];
         let attempt = world.sites[reloader].last_attempt();
-        let verdict = judge(&texts);
+        let verdict = evaluate(&texts);
         let kind = texts[0].split(' ').next().unwrap_or_default().to_owned();
         world.history.note(Record::Built { reloader, attempt, texts, verdict: verdict.clone() });
         let value = |number| Built::new(Value { number, reloader, world: Arc::clone(world) });
@@ -506,7 +506,7 @@ impl Build for Maker {
     }
 }
 
-fn judge(texts: &[String; 2]) -> Verdict {
+fn evaluate(texts: &[String; 2]) -> Verdict {
     let [one, other] = texts;
     if one != other {
         return Verdict::Refused(format!("mixed: {one} / {other}"));

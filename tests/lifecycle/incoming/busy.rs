@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     server,
-    world::{echo, is_answered, shake},
+    world::{echo, handshake, is_answered},
 };
 use crate::common;
 
@@ -79,7 +79,7 @@ async fn served(address: SocketAddr, config: &Arc<ClientConfig>) -> Duration {
     let begin = Instant::now();
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let mut stream = shake(config, stream).await.unwrap();
+    let mut stream = handshake(config, stream).await.unwrap();
     is_answered(&mut stream).await.unwrap();
     begin.elapsed()
 }

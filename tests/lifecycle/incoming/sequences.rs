@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     NO_DESCRIPTOR,
-    world::{Failed, Peer, Queue, Sender, queue, reporting, shake},
+    world::{Failed, Peer, Queue, Sender, handshake, queue, reporting},
 };
 use crate::common::{Generation, Volume, client, generations};
 
@@ -151,7 +151,7 @@ impl World {
             Step::Good => {
                 let (stream, config) = (sender.connect(), Arc::clone(&self.config));
                 Some(tokio::spawn(async move {
-                    let _open = shake(&config, stream).await;
+                    let _open = handshake(&config, stream).await;
                     std::future::pending().await
                 }))
             }
@@ -181,11 +181,11 @@ impl World {
     }
 
     /// Compares a server of this design with the model, step by step.
-    async fn judge(&mut self, steps: &[Step], design: Design) -> Result<(), String> {
+    async fn evaluate(&mut self, steps: &[Step], design: Design) -> Result<(), String> {
         let (sender, listener) = queue();
         let (server, mut outcomes) = run(design, listener, &self.reloader);
         let (mut open, mut peers, mut model) = (Vec::new(), 0, Model::default());
-        let mut judged = Ok(());
+        let mut evaluated = Ok(());
         for (at, step) in steps.iter().enumerate() {
             open.extend(self.act(*step, &sender).await);
             if !matches!(step, Step::NoDescriptor | Step::Publish) {
@@ -193,15 +193,15 @@ impl World {
             }
             sleep(STEP).await;
             let wanted = model.step(*step, peers, self.reloader.current().generation);
-            judged = judged.and(compare(&format!("step {at}"), &wanted, &mut outcomes));
+            evaluated = evaluated.and(compare(&format!("step {at}"), &wanted, &mut outcomes));
         }
         sleep(END).await;
         let wanted = model.end(self.reloader.current().generation);
-        judged = judged.and(compare("the end", &wanted, &mut outcomes));
+        evaluated = evaluated.and(compare("the end", &wanted, &mut outcomes));
         for task in open.iter().chain([&server]) {
             task.abort();
         }
-        judged
+        evaluated
     }
 }
 
@@ -281,8 +281,8 @@ async fn inv12_each_client_of_each_sequence_has_its_one_outcome() {
     let mut world = World::new();
     let mut count = 0;
     for steps in sequences() {
-        let judged = world.judge(&steps, Design::Shipped).await;
-        assert_eq!(judged, Ok(()), "{steps:?}");
+        let evaluated = world.evaluate(&steps, Design::Shipped).await;
+        assert_eq!(evaluated, Ok(()), "{steps:?}");
         count += 1;
     }
     println!("{count} sequences");
@@ -297,8 +297,8 @@ async fn inv12_wrong_designs_are_caught_by_short_sequences() {
         (Design::EndsAtAnError, [Step::NoDescriptor, Step::Good, Step::Gone, Step::Gone]),
         (Design::Unlimited, [Step::Silent, Step::Silent, Step::Good, Step::Gone]),
     ] {
-        assert_eq!(world.judge(&by, Design::Shipped).await, Ok(()), "{by:?}");
-        let why = world.judge(&by, design).await.unwrap_err();
+        assert_eq!(world.evaluate(&by, Design::Shipped).await, Ok(()), "{by:?}");
+        let why = world.evaluate(&by, design).await.unwrap_err();
         println!("{design:?}: {why}");
     }
 }

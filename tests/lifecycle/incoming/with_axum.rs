@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::world::shake;
+use super::world::handshake;
 use crate::common::{self, Volume, generations};
 
 /// Says what a handler knows of its connection.
@@ -52,7 +52,7 @@ async fn inv07_axum_serves_beside_a_silent_client_and_knows_its_peers() {
         let from = stream.local_addr().unwrap();
         let mut config = ClientConfig::clone(&common::client_of(&all[number], Some(&all[number])));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        (from, shake(&Arc::new(config), stream).await)
+        (from, handshake(&Arc::new(config), stream).await)
     };
     let silent = TcpStream::connect(address).await.unwrap();
     for (number, generation) in [(0, 1), (1, 2)] {

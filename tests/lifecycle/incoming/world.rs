@@ -108,7 +108,7 @@ pub fn reporting(incoming: Incoming<Queue>) -> (Incoming<Queue>, UnboundedReceiv
 }
 
 /// Makes a handshake as a client does.
-pub async fn shake<IO>(config: &Arc<ClientConfig>, stream: IO) -> io::Result<TlsStream<IO>>
+pub async fn handshake<IO>(config: &Arc<ClientConfig>, stream: IO) -> io::Result<TlsStream<IO>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -126,9 +126,9 @@ pub async fn echo(stream: impl AsyncRead + AsyncWrite) {
 pub async fn is_answered(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     stream.write_all(b"still").await?;
     stream.flush().await?;
-    let mut heard = [0; 5];
-    stream.read_exact(&mut heard).await?;
-    assert_eq!(&heard, b"still");
+    let mut received = [0; 5];
+    stream.read_exact(&mut received).await?;
+    assert_eq!(&received, b"still");
     Ok(())
 }
 

@@ -104,7 +104,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     pub(crate) calls: usize,
-    pub(crate) looks: usize,
+    pub(crate) snapshots: usize,
     /// The requested pauses.
     pub(crate) pauses: Vec<Duration>,
     /// The longest time between two calls of the file system.
@@ -131,7 +131,7 @@ impl Build for Bytes {
 /// Counts the loader's calls, and lets the publisher act between two of them.
 struct Calls {
     count: usize,
-    looks: usize,
+    snapshots: usize,
     pauses: Vec<Duration>,
     last: Option<Instant>,
     longest_gap: Duration,
@@ -246,24 +246,24 @@ impl Case {
         if !self.fresh {
             std::thread::sleep(settle + timing.tie_recheck + Duration::from_millis(20));
         }
-        let ((go, asked), (done, told)) = (mpsc::channel(), mpsc::channel());
+        let ((go, asked), (done, reported)) = (mpsc::channel(), mpsc::channel());
         let calls = Arc::new(Mutex::new(Calls {
             count: 0,
-            looks: 0,
+            snapshots: 0,
             pauses: Vec::new(),
             last: None,
             longest_gap: Duration::ZERO,
             at: self.at,
             torn: (self.beside == Beside::Torn).then(|| (other.clone(), Instant::now() + settle * 4)),
             slow: if self.slow { settle * 9 / 10 } else { Duration::ZERO },
-            publisher: Some((go, told)),
+            publisher: Some((go, reported)),
         }));
         let (steps, path, pace) = (self.publisher.steps(), dir.clone(), self.pace);
         let publisher = std::thread::spawn(move || publish(&path, steps, pace, settle, asked, done));
         let counted = Arc::clone(&calls);
         let hook = move |verb: Verb| {
             let mut calls = counted.lock().unwrap();
-            calls.looks += usize::from(verb == Verb::Root);
+            calls.snapshots += usize::from(verb == Verb::Root);
             if matches!(verb, Verb::Root | Verb::Stat | Verb::Open | Verb::StatFile | Verb::Read) {
                 calls.call();
             }
@@ -308,7 +308,7 @@ impl Case {
         Report {
             outcome: if kept { outcome } else { Outcome::Void },
             calls: calls.count,
-            looks: calls.looks,
+            snapshots: calls.snapshots,
             pauses: std::mem::take(&mut calls.pauses),
             longest_gap: calls.longest_gap,
         }

@@ -15,29 +15,29 @@ use super::{
     set::{CA, CRT, KEY},
 };
 
-type Spoil = fn(&Path);
+type InvalidUpdate = fn(&Path);
 
 pub(crate) fn vectors() -> Vec<Vector> {
     let mut all = Vec::new();
-    for (what, layer, spoil) in files() {
+    for (what, layer, invalidate) in files() {
         for file in [CRT, KEY, CA] {
             let put = Put::Dir(Box::new(move |dir| {
                 let path = dir.join(file);
                 fs::remove_file(&path).unwrap();
-                spoil(&path);
+                invalidate(&path);
             }));
             all.push(Vector { name: format!("{file}: {what}"), put, expect: Refused(layer, file) });
         }
     }
-    for (what, spoil) in directories() {
-        let put = Put::Volume(Box::new(spoil));
+    for (what, invalidate) in directories() {
+        let put = Put::Volume(Box::new(invalidate));
         all.push(Vector { name: format!("directory: {what}"), put, expect: Refused(Layer::Read, CRT) });
     }
     all
 }
 
 /// Entries that replace a file.
-fn files() -> Vec<(&'static str, Layer, Spoil)> {
+fn files() -> Vec<(&'static str, Layer, InvalidUpdate)> {
     vec![
         ("missing", Layer::Read, |_| {}),
         ("a directory", Layer::Read, |path| fs::create_dir(path).unwrap()),
@@ -61,7 +61,7 @@ fn files() -> Vec<(&'static str, Layer, Spoil)> {
 }
 
 /// Changes of the link that leads to all files.
-fn directories() -> Vec<(&'static str, Spoil)> {
+fn directories() -> Vec<(&'static str, InvalidUpdate)> {
     fn relink(dir: &Path, target: &str) {
         fs::remove_file(dir.join("..data")).unwrap();
         symlink(target, dir.join("..data")).unwrap();

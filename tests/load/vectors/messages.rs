@@ -10,7 +10,7 @@ use std::{
 use rustls_reload::{Error, Layer, Reload};
 
 use super::{
-    Expect, Hears, Server, Vector, mistakes, say,
+    Expect, Server, Trigger, Vector, mistakes, say,
     set::{CRT, KEY, Set},
 };
 
@@ -60,7 +60,7 @@ fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
 }
 
 /// Checks a message. The error names the part that is missing or untrue.
-fn judge(mistake: &Mistake, error: &Error) -> Result<(), String> {
+fn evaluate(mistake: &Mistake, error: &Error) -> Result<(), String> {
     let message = error.to_string();
     let missing = mistake.says.iter().find(|part| !message.contains(*part));
     let untrue = mistake.never.iter().find(|part| message.contains(*part));
@@ -124,7 +124,7 @@ fn apply(server: &mut Server, mistake: &Mistake) -> Result<(), String> {
         Reload::Refused(error) => error,
         other => return Err(format!("{other:?}")),
     };
-    judge(mistake, &error)?;
+    evaluate(mistake, &error)?;
     let blamed = error.path().and_then(Path::file_name).is_some_and(|name| name == mistake.blamed);
     super::check(blamed, || format!("another file is blamed: {error}"))?;
     let reported = format!("{error} {error:?}");
@@ -159,12 +159,12 @@ fn inv16_each_mistake_gets_its_message_and_its_command_mends_it() {
     let mistakes = mistakes::all();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || {
-        let mut server = Server::run(Hears::ByHand, |build| build);
+        let mut server = Server::run(Trigger::ByHand, |build| build);
         let mut failed = Vec::new();
         while let Some(mistake) = mistakes.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
             if let Err(why) = apply(&mut server, mistake) {
                 failed.push(format!("{} ({}): {why}", mistake.what, mistake.file));
-                server = Server::run(Hears::ByHand, |build| build);
+                server = Server::run(Trigger::ByHand, |build| build);
             }
         }
         failed
@@ -203,16 +203,16 @@ fn inv16_a_message_that_is_untrue_or_names_no_line_is_found() {
             &["a letter of base64 that is none", "ed448", "the key as the chain"],
         ),
     ];
-    let mut server = Server::run(Hears::ByHand, |build| build);
+    let mut server = Server::run(Trigger::ByHand, |build| build);
     for (name, says, found_by) in wrong {
         for mistake in mistakes::all().iter().filter(|mistake| found_by.contains(&mistake.what)) {
             let text = (mistake.make)(&server.sets[1]);
             let Reload::Refused(error) = outcome(&mut server, mistake.file, &text).unwrap() else {
                 panic!("{name}: it loads")
             };
-            assert_eq!(judge(mistake, &error), Ok(()), "{name}: the right message");
+            assert_eq!(evaluate(mistake, &error), Ok(()), "{name}: the right message");
             let wrong = Error::new(error.layer(), says(&error)).at(error.path().unwrap());
-            assert!(judge(mistake, &wrong).is_err(), "{name} is not found by {}", mistake.what);
+            assert!(evaluate(mistake, &wrong).is_err(), "{name} is not found by {}", mistake.what);
         }
     }
     assert!([CRT, KEY].iter().all(|file| mistakes::all().iter().any(|mistake| mistake.file == *file)));

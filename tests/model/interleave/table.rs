@@ -67,7 +67,7 @@ pub(crate) struct Row {
     runs: u64,
     schedules: u128,
     breached: u128,
-    looks: HashSet<u64>,
+    snapshots: HashSet<u64>,
     mixture: Option<String>,
     violations: u64,
     took: Duration,
@@ -87,7 +87,7 @@ impl Row {
         self.runs += report.runs;
         self.schedules = self.schedules.saturating_add(report.schedules);
         self.breached = self.breached.saturating_add(report.breached);
-        self.looks.extend(report.looks);
+        self.snapshots.extend(report.snapshots);
         let mixture = report.mixture.map(|line| format!("{scenario} {line}"));
         self.mixture = self.mixture.take().or(mixture);
     }
@@ -118,7 +118,7 @@ impl Row {
              {} crashes, {} violations",
             self.runs,
             self.schedules as f64,
-            self.looks.len(),
+            self.snapshots.len(),
             self.crashes,
             self.violations
         )
@@ -133,7 +133,7 @@ impl Row {
             self.runs,
             self.schedules as f64,
             self.breached as f64,
-            self.looks.len(),
+            self.snapshots.len(),
             self.violations,
             self.took
         )
@@ -245,7 +245,7 @@ fn rows<D: Design>(
 ) {
     say(&format!(
         "{title:24} {:30} {:>6} {:>7} {:>4} {:>9} {:>10} {:>10} {:>8} violations",
-        "publisher", "worlds", "crashes", "cut", "runs", "schedules", "breached", "looks"
+        "publisher", "worlds", "crashes", "cut", "runs", "schedules", "breached", "snapshots"
     ));
     let mut todo = Vec::new();
     for publisher in of {

@@ -42,15 +42,15 @@ impl Decides for Machine<u8> {
 
 /// Breaks: INV-05, INV-06. Waits until no event arrived for a second, without a limit.
 struct QuietPeriod {
-    heard: Duration,
+    received: Duration,
 }
 
 impl Decides for QuietPeriod {
     fn takes(&mut self, now: Now, hint: bool) -> bool {
         if hint {
-            self.heard = now.mono;
+            self.received = now.mono;
         }
-        now.mono >= self.heard + Duration::from_secs(1)
+        now.mono >= self.received + Duration::from_secs(1)
     }
 
     fn finds(&mut self, _: Now) -> bool {
@@ -58,7 +58,7 @@ impl Decides for QuietPeriod {
     }
 
     fn wake(&self, _: Now) -> Duration {
-        self.heard + Duration::from_secs(1)
+        self.received + Duration::from_secs(1)
     }
 }
 
@@ -83,11 +83,11 @@ impl Decides for EveryEvent {
 /// number of snapshots.
 fn storm(design: &mut dyn Decides, every: Duration) -> (Option<Duration>, u32) {
     let (start, minute) = (Duration::from_secs(100), Duration::from_secs(60));
-    let (mut mono, mut hint, mut published, mut looks) = (start, start, None, 0);
+    let (mut mono, mut hint, mut published, mut snapshots) = (start, start, None, 0);
     while mono < start + minute {
         let now = Now { mono, wall: mono };
         if design.takes(now, mono >= hint) {
-            looks += 1;
+            snapshots += 1;
             if design.finds(now) {
                 published.get_or_insert(mono - start);
             }
@@ -97,7 +97,7 @@ fn storm(design: &mut dyn Decides, every: Duration) -> (Option<Duration>, u32) {
         }
         mono = hint.min(design.wake(now)).max(mono + Duration::from_micros(1));
     }
-    (published, looks)
+    (published, snapshots)
 }
 
 fn prompt(design: &mut dyn Decides) -> Result<(), String> {
@@ -107,9 +107,9 @@ fn prompt(design: &mut dyn Decides) -> Result<(), String> {
 }
 
 fn bounded(design: &mut dyn Decides) -> Result<(), String> {
-    let (_, looks) = storm(design, Duration::from_micros(100));
+    let (_, snapshots) = storm(design, Duration::from_micros(100));
     // The bound is 200 snapshots a second, and one at either end.
-    if looks <= 60 * 200 + 2 { Ok(()) } else { Err(format!("INV-12: {looks} looks in a minute")) }
+    if snapshots <= 60 * 200 + 2 { Ok(()) } else { Err(format!("INV-12: {snapshots} snapshots in a minute")) }
 }
 
 fn row(name: &str, invariant: &str, verdict: Result<(), String>) -> Result<(), String> {
@@ -121,7 +121,7 @@ fn inv05_inv12_machine_is_prompt_and_bounded_in_a_storm() {
     let shipped = || Machine::new(Timing::default());
     assert_eq!(prompt(&mut shipped()), Ok(()));
     assert_eq!(bounded(&mut shipped()), Ok(()));
-    assert_eq!(row("QuietPeriod", "INV-05", prompt(&mut QuietPeriod { heard: Duration::ZERO })), Ok(()));
+    assert_eq!(row("QuietPeriod", "INV-05", prompt(&mut QuietPeriod { received: Duration::ZERO })), Ok(()));
     assert_eq!(row("EveryEvent", "INV-12", bounded(&mut EveryEvent)), Ok(()));
     assert!(row("(repaired)", "INV-05", prompt(&mut shipped())).is_err());
     assert!(row("(repaired)", "INV-12", bounded(&mut shipped())).is_err());

@@ -82,9 +82,9 @@ pub(crate) enum Wrong {
     /// Publishes at every event. Breaks: INV-08
     PublishesUnchanged,
     /// Reports a refusal at every retry. Breaks: INV-11
-    TellsRetries,
+    ReportsRetries,
     /// Reports success before the swap. Breaks: INV-11
-    TellsFirst,
+    ReportsFirst,
     /// Treats a re-pointed link as a commit although no directory is held open. Breaks: INV-01
     CommitsWithoutHandles,
     /// Treats a file as unchanged by its path and bytes, regardless of its times. Breaks: INV-01
@@ -163,14 +163,14 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         let mut effects: VecDeque<_> = self.machine.step(self.clock.now(), input).into();
         while let Some(effect) = effects.pop_front() {
             let answer = match effect {
-                Effect::TakeSnapshot => Input::SnapshotTaken(self.look()),
+                Effect::TakeSnapshot => Input::SnapshotTaken(self.snapshot()),
                 Effect::Build(_) => Input::Built(self.build()),
                 Effect::Publish { recovered, .. } => {
                     self.publish(recovered);
                     continue;
                 }
                 Effect::Report(notice) => {
-                    self.tell(notice);
+                    self.report(notice);
                     continue;
                 }
                 Effect::Answer(_) => {
@@ -199,16 +199,16 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         Snapshot { walk, files: Ok(Files::new(files)) }
     }
 
-    fn look(&mut self) -> ReadOutcome<String> {
-        let mut look = self.take();
+    fn snapshot(&mut self) -> ReadOutcome<String> {
+        let mut snapshot = self.take();
         for _ in 0..8 {
-            if !self.arm(&look.walk) {
+            if !self.arm(&snapshot.walk) {
                 break;
             }
-            look = self.take();
+            snapshot = self.take();
         }
-        let failure = match look.files {
-            Ok(files) => return self.seen(files, look.walk),
+        let failure = match snapshot.files {
+            Ok(files) => return self.seen(files, snapshot.walk),
             Err(failure) => failure,
         };
         if self.is(Wrong::DropsValue) {
@@ -226,7 +226,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
                 let mut files: Vec<_> =
                     pair.iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
                 files.push((path.clone(), (&b""[..]).into()));
-                self.seen(Files::new(files), look.walk)
+                self.seen(Files::new(files), snapshot.walk)
             }
             failure if failure.is_torn() => ReadOutcome::Torn { cause: failure.to_string(), still: false },
             failure => ReadOutcome::Failed(failure.to_string()),
@@ -325,7 +325,7 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
         if passed {
             return Verdict::Valid;
         }
-        if self.is(Wrong::TellsRetries) {
+        if self.is(Wrong::ReportsRetries) {
             let error = Error::new(Layer::Match, "the set does not pass");
             self.sim.note(Record::Reported(Event::Refused {
                 error,
@@ -367,19 +367,19 @@ impl<const W: u8, F: Port> Rebuilt<W, F> {
 
     fn swap(&mut self, files: Contents, recovered: bool) {
         let generation = self.current.generation + 1;
-        let told =
+        let reported =
             Record::Reported(Event::Published { generation, old: None, new: None, recovered, set: None });
-        if self.is(Wrong::TellsFirst) {
-            self.sim.note(told.clone());
+        if self.is(Wrong::ReportsFirst) {
+            self.sim.note(reported.clone());
         }
         self.current = Arc::new(Published::new(generation, Value { files: files.clone() }));
         self.sim.note(Record::Published { generation, files });
-        if !self.is(Wrong::TellsFirst) {
-            self.sim.note(told);
+        if !self.is(Wrong::ReportsFirst) {
+            self.sim.note(reported);
         }
     }
 
-    fn tell(&self, notice: Notice<String>) {
+    fn report(&self, notice: Notice<String>) {
         self.sim.note(Record::Reported(match notice {
             Notice::Refused(why) => {
                 let layer = if why.contains("does not pass") { Layer::Match } else { Layer::Read };
@@ -400,13 +400,13 @@ impl<const W: u8, F: Port> Design for Rebuilt<W, F> {
     fn load(sim: &Sim, paths: &[PathBuf]) -> Result<Self, String> {
         let paths = PathSet::new(paths).map_err(|error| error.to_string())?;
         let (fs, clock) = (F::of(sim), sim.clock());
-        let look = snapshot::take(&fs, &paths);
-        let files = look.files.map_err(|failure| failure.to_string())?;
+        let snapshot = snapshot::take(&fs, &paths);
+        let files = snapshot.files.map_err(|failure| failure.to_string())?;
         let bytes = contents(&files);
         sim.note(Record::Evaluated { files: bytes.clone(), passed: is_valid(&bytes) });
         let woken = Arc::new(AtomicBool::new(false));
         let wake = Arc::clone(&woken);
-        let hear = move |what| {
+        let receive = move |what| {
             if !Self::ignores(what) {
                 wake.store(true, Ordering::Relaxed);
             }
@@ -421,12 +421,12 @@ impl<const W: u8, F: Port> Design for Rebuilt<W, F> {
         }
         Ok(Self {
             machine: Machine::new(timing),
-            watcher: SimWatcher::unfiltered(sim, hear),
+            watcher: SimWatcher::unfiltered(sim, receive),
             sim: sim.clone(),
             fs,
             clock,
             paths,
-            served: (files, look.walk),
+            served: (files, snapshot.walk),
             candidate: None,
             late: None,
             numbers: 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::{ServerConfig, server::NoServerSessionStorage};
 
 use super::{Tried, caught};
-use crate::common::{Generation, Volume, client_of, leaves_no_trace, shake};
+use crate::common::{Generation, Volume, client_of, handshake, leaves_no_trace};
 
 /// A further use of a configuration before it is published.
 type Rehearse = fn(&Arc<ServerConfig>, &Generation);
@@ -14,14 +14,14 @@ type Rehearse = fn(&Arc<ServerConfig>, &Generation);
 fn against_the_live_store(config: &Arc<ServerConfig>, generation: &Generation) {
     let mut rehearsed = config.as_ref().clone();
     rehearsed.key_log = Arc::new(rustls::NoKeyLog);
-    shake(&Arc::new(rehearsed), &client_of(generation, None)).unwrap();
+    handshake(&Arc::new(rehearsed), &client_of(generation, None)).unwrap();
 }
 
 /// Breaks: INV-02. Rehearses with the live key log.
 fn with_the_live_key_log(config: &Arc<ServerConfig>, generation: &Generation) {
     let mut rehearsed = config.as_ref().clone();
     rehearsed.session_storage = Arc::new(NoServerSessionStorage {});
-    shake(&Arc::new(rehearsed), &client_of(generation, None)).unwrap();
+    handshake(&Arc::new(rehearsed), &client_of(generation, None)).unwrap();
 }
 
 fn verdict(rehearse: Rehearse) -> Result<(), String> {

@@ -66,7 +66,7 @@ impl Build for FirstByte {
 impl Shipped {
     /// Loads the reloader. The gate is closed after the first load.
     fn new(gate: &Arc<Gate>) -> Self {
-        let (reading, telling) = (Arc::clone(gate), Arc::clone(gate));
+        let (reading, publishing) = (Arc::clone(gate), Arc::clone(gate));
         let mut disk = OneFile::new(Kind::File, 1, |_, _| Ok(0));
         let (written, content) = (Arc::clone(&disk.written), Arc::clone(&disk.written));
         disk.read = Box::new(move |_, buffer| {
@@ -75,7 +75,7 @@ impl Shipped {
             Ok(1)
         });
         let builder = Builder::new(["/file"], FirstByte(Arc::clone(gate)));
-        let reloader = builder.on_publish(move |_| telling.pass(Stage::Callback)).load_from(disk).unwrap();
+        let reloader = builder.on_publish(move |_| publishing.pass(Stage::Callback)).load_from(disk).unwrap();
         let write = move || {
             written.fetch_add(1, Ordering::SeqCst);
         };
@@ -137,12 +137,12 @@ fn prompt<P: Publishes>(
         thread::spawn(move || design.reload())
     };
     has_begun.recv().unwrap();
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let reader = {
         let design = Arc::clone(&design);
-        thread::spawn(move || tell.send(design.read()))
+        thread::spawn(move || sender.send(design.read()))
     };
-    let read = told.recv_timeout(limit);
+    let read = receiver.recv_timeout(limit);
     go_on.send(()).unwrap();
     reload.join().unwrap();
     let _ = reader.join().unwrap();

@@ -22,12 +22,12 @@ use rustls_reload::{ClientTls, Error, Reloader, internal::pem};
 use rustls_reload_harness::sim::{BLOCK, CA, CHAIN, Contents};
 
 use super::{
-    forge::Block,
+    cert_cache::Block,
     plan::Plan,
-    real::{FORGE, Side},
+    real::{CERT_CACHE, Side},
     server::{Alter, Given},
 };
-use crate::common::shake_as;
+use crate::common::handshake_as;
 
 /// A server of each root that a case has, with its name. All keep sessions.
 pub struct Servers(Vec<(Block, String, Arc<ServerConfig>)>);
@@ -39,7 +39,7 @@ impl Side for ClientTls {
         let files = plan.contents.iter().filter_map(|contents| contents[CA].as_ref());
         let blocks: BTreeSet<Block> =
             files.flat_map(|file| file.chunks_exact(BLOCK)).map(|block| block.try_into().unwrap()).collect();
-        let served = blocks.into_iter().filter_map(|block| Some((block, FORGE.server(&block)?)));
+        let served = blocks.into_iter().filter_map(|block| Some((block, CERT_CACHE.server(&block)?)));
         let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
         let server = |(number, (block, (name, key))): (usize, (Block, (String, Arc<CertifiedKey>)))| {
             let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -65,8 +65,8 @@ impl Side for ClientTls {
         afresh.resumption = Resumption::disabled();
         let (afresh, mut trusted, mut chains) = (Arc::new(afresh), Vec::new(), HashSet::new());
         for (block, name, server) in &peers.0 {
-            let full = shake_as(server, &afresh, name);
-            let other = shake_as(server, &self.config, name);
+            let full = handshake_as(server, &afresh, name);
+            let other = handshake_as(server, &self.config, name);
             match (full, other) {
                 (Ok(full), Ok(other)) => {
                     trusted.extend(block);
@@ -81,7 +81,7 @@ impl Side for ClientTls {
         let (Some(chain), None) = (chains.next(), chains.next()) else {
             return Err("INV-09: servers of one generation see no certificate, or several".to_owned());
         };
-        let mut files = FORGE.shown(&chain, &[]);
+        let mut files = CERT_CACHE.shown(&chain, &[]);
         files[CA] = Some(Arc::new(trusted));
         assert!(files[CHAIN].is_some(), "a chain that was forged");
         Ok((Some(files), 2 * peers.0.len()))

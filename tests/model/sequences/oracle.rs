@@ -17,7 +17,7 @@ pub struct CaseHistory {
     /// The treatment of file events; `None` where it is unknown.
     pub events: Option<Events>,
     /// The observations of each client, in order.
-    pub sights: Vec<Vec<Observation>>,
+    pub observations: Vec<Vec<Observation>>,
 }
 
 /// A handshake.
@@ -49,12 +49,12 @@ fn broken(why: impl Into<String>) -> Verdict {
 /// The bound of INV-05 in the worst case: the files only shrink, no event arrives, and a retry has
 /// just begun to wait.
 pub fn longest(timing: &Timing) -> Duration {
-    timing.shrink_settle + timing.poll + timing.poll + LOOK
+    timing.shrink_settle + timing.poll + timing.poll + SNAPSHOT
 }
 
 /// Time for the snapshots and builds themselves in simulated worlds, including late events and the
 /// intervals between snapshots.
-const LOOK: Duration = Duration::from_millis(100);
+const SNAPSHOT: Duration = Duration::from_millis(100);
 
 /// The longest tick of a real file system's timestamps, with the delay of a loaded machine.
 const TICK: Duration = Duration::from_millis(20);
@@ -63,37 +63,37 @@ const TICK: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// The first violation.
-pub fn judge(plan: &Plan, tale: &CaseHistory) -> Verdict {
-    let faulted = tale.history.iter().any(|at| match &at.record {
+pub fn evaluate(plan: &Plan, history: &CaseHistory) -> Verdict {
+    let faulted = history.history.iter().any(|at| match &at.record {
         // Other users of the machine may have taken all inotify instances.
         Record::Reported(Event::Degraded { error }) => {
-            tale.events.is_none() && error.to_string().contains("inotify instances")
+            history.events.is_none() && error.to_string().contains("inotify instances")
         }
         _ => false,
     });
     let run = Run {
-        history: tale.history.clone(),
+        history: history.history.clone(),
         choices: Vec::new(),
         breached: true,
         crashed: false,
         complete: true,
         outcome: 0,
-        looks: Vec::new(),
+        snapshots: Vec::new(),
         last_step: Duration::ZERO,
         faulted,
         status: None,
     };
     sim::at_every_moment(&run).map_err(|violation| Violation(violation.to_string()))?;
-    let mut judge = Judge::new(plan, tale);
-    for at in &tale.history {
-        judge.takes(at)?;
+    let mut evaluate = Judge::new(plan, history);
+    for at in &history.history {
+        evaluate.takes(at)?;
     }
-    tale.sights.iter().try_for_each(|sights| judge.sees(sights))
+    history.observations.iter().try_for_each(|observations| evaluate.sees(observations))
 }
 
 struct Judge<'a> {
     plan: &'a Plan,
-    tale: &'a CaseHistory,
+    history: &'a CaseHistory,
     /// Whether the port has no directory handles, so that no rename commits.
     by_path: bool,
     /// The contents of the paths, each with its first and last time.
@@ -125,11 +125,11 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(plan: &'a Plan, tale: &'a CaseHistory) -> Self {
+    fn new(plan: &'a Plan, history: &'a CaseHistory) -> Self {
         Self {
             plan,
-            tale,
-            by_path: tale.history.iter().any(|at| matches!(at.record, Record::Mark(BY_PATH, _))),
+            history,
+            by_path: history.history.iter().any(|at| matches!(at.record, Record::Mark(BY_PATH, _))),
             stood: Vec::new(),
             taking: false,
             renamed: Duration::ZERO,
@@ -166,7 +166,7 @@ impl<'a> Judge<'a> {
                 self.stood.push((since, at.mono, contents));
                 self.tied.extend((at.mono < self.renamed + TICK).then_some(since));
                 // On a simulated disk the record and the step happen together.
-                self.taking = self.tale.events.is_none();
+                self.taking = self.history.events.is_none();
                 self.calm = false;
             }
             Record::Step(index) => {
@@ -184,7 +184,7 @@ impl<'a> Judge<'a> {
                 }
                 self.published.push((at.mono, *generation, files));
             }
-            Record::Reported(event) => self.tells(event)?,
+            Record::Reported(event) => self.check_report(event)?,
             Record::Mark(what, number) => self.mark(at.mono, what, *number)?,
             _ => {}
         }
@@ -243,15 +243,15 @@ impl<'a> Judge<'a> {
         let asserted = self.asserted.contains(&files);
         // Both snapshots came after the content appeared, and they are a settle time apart.
         let settled = |(from, _, held): &(Duration, Duration, &Contents)| {
-            *held == files && *from + self.tale.timing.settle <= mono
+            *held == files && *from + self.history.timing.settle <= mono
         };
         if self.by_path && !asserted && !self.stood.iter().any(settled) {
-            return broken(format!("INV-01 (b): judged before it had settled: {}", show(files)));
+            return broken(format!("INV-01 (b): evaluated before it had settled: {}", show(files)));
         }
         if asserted || is_whole() || stood() {
             return Ok(());
         }
-        broken(format!("INV-01 (b): an unfinished update was judged: {}", show(files)))
+        broken(format!("INV-01 (b): an unfinished update was evaluated: {}", show(files)))
     }
 
     fn renames(&mut self, mono: Duration, step: usize) {
@@ -264,8 +264,8 @@ impl<'a> Judge<'a> {
     /// Returns how long contents that appeared then have to stand to count as finished. On real
     /// files the reader and the recorder may be late, so that ASM-05 and ASM-06 need a margin.
     fn enough(&self, from: Duration) -> Duration {
-        let timing = &self.tale.timing;
-        match self.tale.events {
+        let timing = &self.history.timing;
+        match self.history.events {
             Some(_) => timing.settle,
             None if self.tied.contains(&from) => timing.tie_recheck / 2,
             None => timing.settle * 3 / 4,
@@ -292,7 +292,7 @@ impl<'a> Judge<'a> {
         if self.clock < 0 { wall.saturating_sub(by) } else { wall + by }
     }
 
-    fn tells(&mut self, event: &Event) -> Verdict {
+    fn check_report(&mut self, event: &Event) -> Verdict {
         match event {
             Event::Refused { .. } | Event::StillChanging { .. } => {
                 (self.trouble, self.eventful) = (true, true)
@@ -302,7 +302,7 @@ impl<'a> Judge<'a> {
         }
         let daily = matches!(event, Event::Started { .. } | Event::Stopped | Event::Warning { .. });
         if self.calm && !daily {
-            return broken(format!("INV-08: told while nothing changed: {event}"));
+            return broken(format!("INV-08: reported while nothing changed: {event}"));
         }
         Ok(())
     }
@@ -320,17 +320,20 @@ impl<'a> Judge<'a> {
             return broken(format!("INV-05: served: {}; on disk: {}", show(served), show(disk)));
         }
         if self.running && !sim::is_valid(disk) && !self.trouble {
-            return broken(format!("INV-11: the disk cannot be served and nothing tells so: {}", show(disk)));
+            return broken(format!(
+                "INV-11: the disk cannot be served and nothing reports it: {}",
+                show(disk)
+            ));
         }
         if self.running && same && self.trouble {
-            return broken("INV-11: the end of trouble was not told");
+            return broken("INV-11: the end of trouble was not reported");
         }
         if same && *published >= *since {
             let date = sim::not_before(disk).unwrap_or_default();
             let due = published.saturating_sub(self.wall(*published).saturating_sub(date));
             self.in_time(*published, due)?;
         }
-        let Some(status) = self.tale.status.get(&number).filter(|_| self.running) else { return Ok(()) };
+        let Some(status) = self.history.status.get(&number).filter(|_| self.running) else { return Ok(()) };
         let refused = status.refused.as_ref().map(|refused| refused.error.layer());
         let says =
             (status.generation, status.differs_since.is_some(), refused, status.deferred_until.is_some());
@@ -349,14 +352,14 @@ impl<'a> Judge<'a> {
     /// passes.
     fn in_time(&self, published: Duration, due: Duration) -> Verdict {
         let late = published.saturating_sub(self.last_step.max(due));
-        let timing = &self.tale.timing;
-        let prompt = matches!(self.tale.events, Some(Events::Delivered | Events::Doubled | Events::Late));
-        let bound = match self.tale.events {
+        let timing = &self.history.timing;
+        let prompt = matches!(self.history.events, Some(Events::Delivered | Events::Doubled | Events::Late));
+        let bound = match self.history.events {
             // On real files the machine may be loaded.
             None => return Ok(()),
             Some(_) if self.eventful || !prompt => longest(timing),
-            Some(_) if self.shrank() => timing.shrink_settle + LOOK,
-            Some(_) => timing.settle + LOOK,
+            Some(_) if self.shrank() => timing.shrink_settle + SNAPSHOT,
+            Some(_) => timing.settle + SNAPSHOT,
         };
         if late > bound {
             return broken(format!("INV-05: served {late:?} after the last step, the bound is {bound:?}"));
@@ -375,10 +378,10 @@ impl<'a> Judge<'a> {
 
     /// Checks INV-01, INV-03 and INV-04 as a client observes them: generations never decrease, each
     /// is one object, and its files are those published under its number.
-    fn sees(&self, sights: &[Observation]) -> Verdict {
+    fn sees(&self, observations: &[Observation]) -> Verdict {
         let mut last: Option<&Observation> = None;
-        for sight in sights {
-            let Observation { generation, object, files } = sight;
+        for observation in observations {
+            let Observation { generation, object, files } = observation;
             if last.is_some_and(|last| last.generation > *generation) {
                 return broken(format!("INV-04: a client sees {generation} after {last:?}"));
             }
@@ -392,7 +395,7 @@ impl<'a> Judge<'a> {
             if files[sim::CHAIN] != whole[sim::CHAIN] || files[sim::CA] != whole[sim::CA] {
                 return broken(format!("INV-01: a client is shown {}, not {}", show(files), show(whole)));
             }
-            last = Some(sight);
+            last = Some(observation);
         }
         Ok(())
     }

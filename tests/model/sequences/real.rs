@@ -19,12 +19,12 @@ use rustls_reload_testkit::Op as Step;
 
 use super::{
     case::Act,
-    forge::{Forge, Forged, Shows},
+    cert_cache::{CachedCerts, CertCache, Shows},
     oracle::{CaseHistory, Observation, Violation, longest},
     plan::{Part, Plan},
     server::{Given, Log, Port, TIMING, Wrong},
 };
-use crate::common::{client_of_any, shake};
+use crate::common::{client_of_any, handshake};
 
 /// The longest time of a calm on a loaded machine.
 const CALM: Duration = Duration::from_secs(30);
@@ -36,25 +36,25 @@ pub struct Tally {
     pub handshakes: AtomicU64,
     pub published: AtomicU64,
     pub refused: AtomicU64,
-    pub judged: AtomicU64,
+    pub evaluated: AtomicU64,
 }
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let number = |what: &AtomicU64| what.load(Ordering::Relaxed);
-        let Self { operations, handshakes, published, refused, judged } = self;
-        let (operations, handshakes, judged) = (number(operations), number(handshakes), number(judged));
+        let Self { operations, handshakes, published, refused, evaluated } = self;
+        let (operations, handshakes, evaluated) = (number(operations), number(handshakes), number(evaluated));
         let (published, refused) = (number(published), number(refused));
         write!(
             f,
-            "{operations} operations, {judged} sets judged, {published} published, {refused} refusals told, "
+            "{operations} operations, {evaluated} sets evaluated, {published} published, {refused} refusals reported, "
         )?;
         write!(f, "{handshakes} handshakes")
     }
 }
 
 /// Certificates made for one case are reused in the next.
-pub static FORGE: LazyLock<Arc<Forge>> = LazyLock::new(Arc::default);
+pub static CERT_CACHE: LazyLock<Arc<CertCache>> = LazyLock::new(Arc::default);
 
 /// A value that a case is played with: a server's or a client's.
 pub trait Side: Send + Sync + Sized + 'static {
@@ -82,7 +82,7 @@ impl Side for ServerTls {
     type Peers = (Arc<Shows>, [Arc<ClientConfig>; 2]);
 
     fn peers(_: &Plan) -> Self::Peers {
-        let shows = Shows::new(&FORGE);
+        let shows = Shows::new(&CERT_CACHE);
         let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
             .map(|version| client_of_any(Arc::clone(&shows) as Arc<dyn ResolvesClientCert>, version));
         (shows, clients)
@@ -96,15 +96,15 @@ impl Side for ServerTls {
         let (shows, clients) = peers;
         // Both versions take turns.
         clients.rotate_left(1);
-        let shaken = shake(&self.config, &clients[0])
+        let connection = handshake(&self.config, &clients[0])
             .map_err(|error| format!("INV-02: a handshake failed: {error}"))?;
-        Ok((Some(FORGE.shown(&shaken.chain, &shows.asked())), 1))
+        Ok((Some(CERT_CACHE.shown(&connection.chain, &shows.asked())), 1))
     }
 }
 
 struct Player<'a, T: Side> {
     plan: &'a Plan,
-    forged: Forged,
+    cached: CachedCerts,
     root: PathBuf,
     log: Arc<Log>,
     server: Reloader<T>,
@@ -150,35 +150,35 @@ pub fn play<T: Side>(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Re
         player.stop()
     });
     drop(ends);
-    let shaken = client.join().unwrap_or_else(|_| Err("a peer panicked".to_owned()));
+    let connection = client.join().unwrap_or_else(|_| Err("a peer panicked".to_owned()));
     played?;
-    let (sights, count) = shaken.map_err(Violation)?;
+    let (observations, count) = connection.map_err(Violation)?;
     let history = player.log.history();
-    let tell = |what: &AtomicU64, number: usize| what.fetch_add(number as u64, Ordering::Relaxed);
+    let add = |what: &AtomicU64, number: usize| what.fetch_add(number as u64, Ordering::Relaxed);
     let counted = |is: fn(&Record) -> bool| history.iter().filter(|at| is(&at.record)).count();
-    tell(&tally.operations, plan.parts.len());
-    tell(&tally.handshakes, count);
-    tell(&tally.published, counted(|record| matches!(record, Record::Published { .. })));
-    tell(&tally.refused, counted(|record| matches!(record, Record::Reported(Event::Refused { .. }))));
-    tell(&tally.judged, counted(|record| matches!(record, Record::Evaluated { .. })));
-    Ok(CaseHistory { history, status, timing: TIMING, events: None, sights: vec![sights] })
+    add(&tally.operations, plan.parts.len());
+    add(&tally.handshakes, count);
+    add(&tally.published, counted(|record| matches!(record, Record::Published { .. })));
+    add(&tally.refused, counted(|record| matches!(record, Record::Reported(Event::Refused { .. }))));
+    add(&tally.evaluated, counted(|record| matches!(record, Record::Evaluated { .. })));
+    Ok(CaseHistory { history, status, timing: TIMING, events: None, observations: vec![observations] })
 }
 
 impl<'a, T: Side> Player<'a, T> {
     /// Makes the player and performs the first load.
     fn new(plan: &'a Plan, root: PathBuf, wrong: Wrong, port: Port) -> Self {
-        let forged = FORGE.forge(plan);
-        forged.base.iter().for_each(|step| take(&root, step));
+        let cached = CERT_CACHE.fill(plan);
+        cached.base.iter().for_each(|step| take(&root, step));
         let log = Arc::new(Log::new());
         log.note(Record::Disk(plan.contents[0].clone()));
         let given: Vec<_> =
             plan.paths.iter().map(|path| root.join(path.strip_prefix("/").unwrap())).collect();
-        let given = Given { paths: &given, log: &log, meanings: forged.meanings.clone(), wrong, port };
+        let given = Given { paths: &given, log: &log, meanings: cached.meanings.clone(), wrong, port };
         let server = T::load(given).unwrap_or_else(|error| panic!("a base that can be loaded: {error}"));
         log.publishes(1);
         log.note(Record::Loaded(Ok(())));
         let calm = if wrong == Wrong::Nothing { CALM } else { longest(&TIMING) };
-        Self { plan, forged, root, log, server, running: false, asked: None, next: 0, calm }
+        Self { plan, cached, root, log, server, running: false, asked: None, next: 0, calm }
     }
 
     fn start(&mut self, number: usize) -> Result<(), Violation> {
@@ -236,7 +236,7 @@ impl<'a, T: Side> Player<'a, T> {
         if contents[index] != contents[index + 1] {
             self.log.note(Record::Disk(contents[index + 1].clone()));
         }
-        take(&self.root, &self.forged.steps[index]);
+        take(&self.root, &self.cached.steps[index]);
         self.next = index + 1;
         self.log.note(Record::Mark("taken", index));
     }
@@ -269,17 +269,17 @@ impl<'a, T: Side> Player<'a, T> {
     fn calm(&mut self) {
         let deadline = Instant::now() + self.calm;
         // The first of them may have begun before the last step.
-        let seen = self.looks(2, deadline);
+        let seen = self.snapshots(2, deadline);
         if !self.running || !seen {
             return;
         }
         // After this time every file that has to be stable is stable.
         thread::sleep(TIMING.shrink_settle + TIMING.settle);
-        while self.looks(3, deadline) && !self.is_right() {}
+        while self.snapshots(3, deadline) && !self.is_right() {}
     }
 
     /// Waits for this many snapshots, or until the deadline. Returns whether they were taken.
-    fn looks(&self, count: u64, deadline: Instant) -> bool {
+    fn snapshots(&self, count: u64, deadline: Instant) -> bool {
         let from = self.server.status().snapshots;
         while self.running && self.server.status().snapshots < from + count {
             if Instant::now() > deadline {
@@ -324,7 +324,7 @@ fn handshakes<T: Side>(
     mut peers: T::Peers,
     over: &AtomicBool,
 ) -> Result<(Vec<Observation>, usize), String> {
-    let (mut sights, mut count) = (Vec::<Observation>::new(), 0);
+    let (mut observations, mut count) = (Vec::<Observation>::new(), 0);
     // Kept so that no other object can get its address.
     let mut last: Option<Arc<Published<T>>> = None;
     while !over.load(Ordering::SeqCst) {
@@ -333,13 +333,14 @@ fn handshakes<T: Side>(
         let (files, made) = now.value.observe(&mut peers, again)?;
         count += made;
         let (generation, object) = (now.generation, Arc::as_ptr(&now).addr());
-        let sight = files.map(|files| Observation { generation, object, files });
-        if let Some(sight) = sight.filter(|sight| sights.last() != Some(sight)) {
-            sights.push(sight);
+        let observation = files.map(|files| Observation { generation, object, files });
+        if let Some(observation) = observation.filter(|observation| observations.last() != Some(observation))
+        {
+            observations.push(observation);
         }
         last = Some(now);
         thread::sleep(PACE);
     }
     drop(last);
-    Ok((sights, count))
+    Ok((observations, count))
 }

@@ -177,7 +177,7 @@ impl<F: Fs<File: AsFd>> Fs for Refusing<F> {
 pub type Alter<V> = Box<dyn FnMut(&mut V, &Files) + Send>;
 
 /// The shipped build step with a recorder, and with one fault if wanted.
-struct Judging<B: Build> {
+struct Evaluating<B: Build> {
     build: B,
     /// Changes a value that passed.
     alter: Alter<B::Value>,
@@ -188,7 +188,7 @@ struct Judging<B: Build> {
     good: Option<Files>,
 }
 
-impl<B: Build> Judging<B> {
+impl<B: Build> Evaluating<B> {
     fn meaning(&self, files: &Files) -> Contents {
         // A content that no step has written maps to itself. It was never on disk.
         let meaning =
@@ -196,7 +196,7 @@ impl<B: Build> Judging<B> {
         files.iter().map(|(_, bytes)| Some(meaning(bytes))).collect()
     }
 
-    fn judge(&mut self, files: &Files, context: &Context<'_, B::Value>) -> Result<Built<B::Value>, Error> {
+    fn evaluate(&mut self, files: &Files, context: &Context<'_, B::Value>) -> Result<Built<B::Value>, Error> {
         match (self.wrong, &self.good) {
             (Wrong::LateCa, Some(good)) => {
                 let mixed = files.iter().take(CA).chain(good.iter().skip(CA));
@@ -210,11 +210,11 @@ impl<B: Build> Judging<B> {
     }
 }
 
-impl<B: Build> Build for Judging<B> {
+impl<B: Build> Build for Evaluating<B> {
     type Value = B::Value;
 
     fn build(&mut self, files: &Files, context: &Context<'_, B::Value>) -> Result<Built<B::Value>, Error> {
-        let mut verdict = self.judge(files, context);
+        let mut verdict = self.evaluate(files, context);
         if let Ok(built) = &mut verdict {
             (self.alter)(&mut built.value, files);
         }
@@ -310,8 +310,8 @@ impl Given<'_> {
             builder = builder.watcher(Some(Box::new(|_: Hints| Ok(Box::new(Deaf) as Box<dyn Watcher>))));
         }
         let witness = Arc::clone(log);
-        let judging = |build| Judging { build, alter, log: witness, meanings, wrong, good: None };
-        let builder = internal::around(builder, judging);
+        let evaluating = |build| Evaluating { build, alter, log: witness, meanings, wrong, good: None };
+        let builder = internal::around(builder, evaluating);
         match port {
             Port::Handles => builder.load_from(Refusing(UnixFs)),
             Port::ByPath => {

@@ -33,10 +33,10 @@ pub fn all(
     model.sets.iter_mut().for_each(|set| set.fresh = [false; 2]);
     if action == Action::Reload {
         let builds = seen.status.builds - seen.before.builds;
-        let looks = seen.status.snapshots - seen.before.snapshots;
-        same(|| "the number of looks".to_owned(), looks, model.sets.len() as u64)?;
-        if builds > looks {
-            return Err(format!("{builds} builds in {looks} looks"));
+        let snapshots = seen.status.snapshots - seen.before.snapshots;
+        same(|| "the number of snapshots".to_owned(), snapshots, model.sets.len() as u64)?;
+        if builds > snapshots {
+            return Err(format!("{builds} builds in {snapshots} snapshots"));
         }
     }
     match (&seen.answer, answer) {

@@ -166,14 +166,14 @@ impl Model {
     pub fn settle(&mut self) {
         for _ in 0..=self.sets.len() {
             for set in 0..self.sets.len() {
-                self.look(set);
+                self.snapshot(set);
             }
         }
     }
 
     /// Takes one snapshot of each set in order, and returns the answer for all.
     pub fn reload(&mut self) -> Answer {
-        let answers: Vec<_> = (0..self.sets.len()).map(|set| self.look(set)).collect();
+        let answers: Vec<_> = (0..self.sets.len()).map(|set| self.snapshot(set)).collect();
         let refused = answers.iter().find(|answer| matches!(answer, Answer::Refused(_)));
         let nearest = answers.iter().filter_map(|answer| match answer {
             Answer::Deferred(date) => Some(*date),
@@ -193,7 +193,7 @@ impl Model {
         self.sets.iter_mut().for_each(|set| (set.armed, set.fault) = (false, false));
     }
 
-    fn look(&mut self, set: usize) -> Answer {
+    fn snapshot(&mut self, set: usize) -> Answer {
         self.arm(set);
         let disk = self.sets[set].disk.clone();
         let answer = match disk {

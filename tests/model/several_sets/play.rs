@@ -111,11 +111,11 @@ pub struct Play<K: Kind> {
     places: Vec<Place>,
     cut: Arc<Mutex<Vec<bool>>>,
     status: Status,
-    spoil: Option<Spoil>,
+    falsify: Option<Falsify>,
 }
 
 /// Changes an observation into that of a wrong design.
-pub type Spoil = Box<dyn FnMut(&mut Observation)>;
+pub type Falsify = Box<dyn FnMut(&mut Observation)>;
 
 /// Returns the directory of a set.
 pub fn dir(set: usize) -> PathBuf {
@@ -202,15 +202,15 @@ impl<K: Kind> Play<K> {
         kind.load(&mut live, &dirs, watcher);
         let model = Model::new(&contents, wall);
         let (events, status) = (live.reloader().events(), live.reloader().status());
-        let mut play = Self { kind, model, live, events, places, cut, status, spoil: None };
+        let mut play = Self { kind, model, live, events, places, cut, status, falsify: None };
         // The load has reported these before there was a subscriber.
         play.model.sets.iter_mut().for_each(|set| set.ends.clear());
         play
     }
 
     /// Makes all further observations those of a wrong design.
-    pub fn spoilt(mut self, spoil: Spoil) -> Self {
-        self.spoil = Some(spoil);
+    pub fn falsified(mut self, falsify: Falsify) -> Self {
+        self.falsify = Some(falsify);
         self
     }
 
@@ -316,8 +316,8 @@ impl<K: Kind> Play<K> {
             events: reported.map(|reported| Event::clone(&reported.event)).collect(),
             answer,
         };
-        if let Some(spoil) = &mut self.spoil {
-            spoil(&mut seen);
+        if let Some(falsify) = &mut self.falsify {
+            falsify(&mut seen);
         }
         let now = self.live.sim().now();
         compare::all(&seen, &mut self.model, wanted, action, now.wall)

@@ -26,7 +26,7 @@ use super::{
     plain::{lasts, window},
     play::{Change, Kind},
 };
-use crate::common::{client_of_any, shake_as};
+use crate::common::{client_of_any, handshake_as};
 
 /// The changes that a set of a server can have.
 pub const CHANGES: [Change; 9] = [
@@ -253,16 +253,16 @@ impl Server {
         let has_clients = self.place(Role::ClientCas).is_some();
         let is_let_in = !has_clients || self.lets_in(model, CLIENTS[client]);
         let shown = &self.pool.clients[client];
-        let shaken = shake_as(config, &client_of_any(shows(shown), version), name);
+        let connection = handshake_as(config, &client_of_any(shows(shown), version), name);
         let wanted = model.answering(asked, self.strict).filter(|_| is_let_in);
         let wanted = wanted.and_then(|set| model.sets[set].served.leaf).map(|leaf| leaf.digest);
-        let got = shaken.as_ref().ok().map(|shaken| digest(shaken.leaf()));
+        let got = connection.as_ref().ok().map(|connection| digest(connection.leaf()));
         let case = || {
             format!(
                 "{name:?} by {:?}, {:?} over {:?}",
                 CLIENTS[client],
                 version.version,
-                shaken.as_ref().err()
+                connection.as_ref().err()
             )
         };
         if got == wanted { Ok(()) } else { Err(format!("{}: {got:?} in place of {wanted:?}", case())) }

@@ -2,7 +2,7 @@
 
 use rustls_reload::{Event, Reload};
 
-use super::play::{Observation, Spoil, set_of};
+use super::play::{Falsify, Observation, set_of};
 
 /// A wrong design of several sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Wrong {
     ];
 
     /// Returns the function that shows an observation as this design would.
-    pub fn spoil(self) -> Spoil {
+    pub fn falsify(self) -> Falsify {
         Box::new(move |seen| self.show(seen))
     }
 

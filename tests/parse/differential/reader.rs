@@ -18,7 +18,7 @@ use super::{
 
 /// The fields that both readers return.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
+struct Reported {
     serial: Vec<u8>,
     issuer: Vec<u8>,
     subject: Vec<u8>,
@@ -31,11 +31,11 @@ struct Told {
     signed: Vec<u8>,
 }
 
-fn ours(certificate: &[u8]) -> Option<Told> {
+fn ours(certificate: &[u8]) -> Option<Reported> {
     let fields = der::fields(certificate)?;
     // Without alternative names our reader returns the common name.
     let names = if fields.alternative.is_some() { fields.names } else { Vec::new() };
-    Some(Told {
+    Some(Reported {
         serial: fields.serial.to_vec(),
         issuer: fields.issuer.to_vec(),
         subject: fields.subject.to_vec(),
@@ -49,7 +49,7 @@ fn ours(certificate: &[u8]) -> Option<Told> {
 }
 
 /// Returns the fields by x509-parser, and whether it skipped an extension as malformed.
-fn theirs(certificate: &[u8]) -> Result<(Told, bool), X509Error> {
+fn theirs(certificate: &[u8]) -> Result<(Reported, bool), X509Error> {
     let (rest, found) = X509Certificate::from_der(certificate).map_err(|error| match error {
         x509_parser::nom::Err::Error(error) | x509_parser::nom::Err::Failure(error) => error,
         x509_parser::nom::Err::Incomplete(_) => X509Error::Generic,
@@ -59,7 +59,7 @@ fn theirs(certificate: &[u8]) -> Result<(Told, bool), X509Error> {
     }
     let content = |name: &[u8]| der_content(name).to_vec();
     let seconds = |at: x509_parser::time::ASN1Time| u64::try_from(at.timestamp()).unwrap_or(0);
-    let mut told = Told {
+    let mut reported = Reported {
         serial: found.raw_serial().to_vec(),
         issuer: content(found.issuer().as_raw()),
         subject: content(found.subject().as_raw()),
@@ -74,14 +74,14 @@ fn theirs(certificate: &[u8]) -> Result<(Told, bool), X509Error> {
     for extension in found.extensions() {
         match extension.parsed_extension() {
             ParsedExtension::SubjectAlternativeName(all) => {
-                told.names = all.general_names.iter().filter_map(name).collect();
+                reported.names = all.general_names.iter().filter_map(name).collect();
             }
-            ParsedExtension::BasicConstraints(basic) => told.ca = basic.ca,
+            ParsedExtension::BasicConstraints(basic) => reported.ca = basic.ca,
             ParsedExtension::ParseError { .. } => passed_over = true,
             _ => {}
         }
     }
-    Ok((told, passed_over))
+    Ok((reported, passed_over))
 }
 
 /// Returns the content of a DER value.
@@ -118,21 +118,21 @@ fn to_read(certificate: &[u8], error: &X509Error) -> Option<&'static str> {
             Some("read here: a unique identifier is malformed")
         }
         X509Error::InvalidVersion => Some("read here: of a version that there is not"),
-        X509Error::InvalidX509Name => Some("read here: a name that nobody is told"),
+        X509Error::InvalidX509Name => Some("read here: a name that is reported nowhere"),
         X509Error::Der(_) | X509Error::NomError(_) | X509Error::Generic => {
-            Some("read here: malformed behind what is told")
+            Some("read here: malformed behind what is reported")
         }
         _ => None,
     }
 }
 
 /// Returns why both read a certificate with different fields.
-fn to_differ(ours: &Told, theirs: &Told) -> Option<&'static str> {
+fn to_differ(ours: &Reported, theirs: &Reported) -> Option<&'static str> {
     let cut = |ours: &[u8], theirs: &[u8]| ours != theirs && ours.starts_with(theirs);
     if cut(&ours.issuer, &theirs.issuer) || cut(&ours.subject, &theirs.subject) {
         return Some("read otherwise: a malformed name, of which x509-parser keeps the part before that");
     }
-    let only_ca = Told { ca: ours.ca, names: ours.names.clone(), ..theirs.clone() } == *ours;
+    let only_ca = Reported { ca: ours.ca, names: ours.names.clone(), ..theirs.clone() } == *ours;
     (only_ca && !ours.ca && theirs.ca)
         .then_some("read otherwise: an authority by a boolean that is neither (X.690 11.1)")
 }

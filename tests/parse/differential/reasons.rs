@@ -157,7 +157,7 @@ fn to_refuse_certificates(role: Role, labels: &[String], all: &[Vec<u8>]) -> Opt
     let anchor = |der: &Vec<u8>| RootCertStore::empty().add(CertificateDer::from(der.as_slice())).is_ok();
     let not_all_read = || {
         let unread = all.iter().any(|der| der::fields(der).is_none());
-        unread.then_some("a certificate of which not all is read that is told")
+        unread.then_some("a certificate of which not all is read that is reported")
     };
     if role == Role::ClientCa {
         let unfit = !all.iter().all(anchor);
@@ -211,7 +211,7 @@ pub(crate) fn to_accept(role: Role, text: &[u8], ours: &Read, theirs: &Read) -> 
     let malformed =
         |one: &CertificateDer<'_>| X509Certificate::from_der(one).is_err() || !openssl::reads(one);
     if certificates.iter().any(malformed) {
-        return Some("a certificate that is malformed where rustls does not look");
+        return Some("a certificate that is malformed where rustls does not read");
     }
     let alone: String = certificates.iter().map(|one| block("CERTIFICATE", one)).collect();
     let found = Read::Certificates(certificates.iter().map(|one| one.to_vec()).collect());

@@ -54,8 +54,8 @@ fn reloaded(clock: &Arc<Hand>, moved: (u64, u64)) -> (Volume, ServerReloader, Ar
         [("tls.crt", pair.chain.as_bytes()), ("tls.key", pair.key.as_bytes())]
     });
     let mut volume = Volume::new(&files[0]);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let (keep, tells, moves) = (Arc::clone(&told), Arc::clone(clock), Arc::clone(clock));
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let (keep, timer, moves) = (Arc::clone(&reported), Arc::clone(clock), Arc::clone(clock));
     let reloader = volume
         .server()
         .clock(Arc::clone(clock) as Arc<dyn Clock>)
@@ -63,36 +63,36 @@ fn reloaded(clock: &Arc<Hand>, moved: (u64, u64)) -> (Volume, ServerReloader, Ar
         .on_publish(move |_| moves.set(moved.0, moved.1))
         .on_event(move |event| {
             if matches!(event, Event::Expiring { .. } | Event::Expired { .. }) {
-                keep.lock().unwrap().push(tells.now().mono.as_secs());
+                keep.lock().unwrap().push(timer.now().mono.as_secs());
             }
         })
         .load()
         .unwrap();
     volume.publish(&files[1]);
     assert_eq!(reloader.reload_now(), Reload::Reloaded);
-    (volume, reloader, told)
+    (volume, reloader, reported)
 }
 
 #[test]
 fn inv11_clock_corrected_in_a_callback_reports_nothing() {
-    let (_volume, reloader, told) = reloaded(&Hand::at(0, 4 * HOUR), (1, 0));
-    assert_eq!((told.lock().unwrap().len(), reloader.status().expiring), (0, None));
+    let (_volume, reloader, reported) = reloaded(&Hand::at(0, 4 * HOUR), (1, 0));
+    assert_eq!((reported.lock().unwrap().len(), reloader.status().expiring), (0, None));
 }
 
 #[test]
 fn inv11_threshold_passed_in_a_callback_is_reported_by_that_reload() {
-    let (_volume, reloader, told) = reloaded(&Hand::at(0, 0), (4 * HOUR, 4 * HOUR));
-    assert_eq!((told.lock().unwrap().len(), reloader.status().expiring.is_some()), (1, true));
+    let (_volume, reloader, reported) = reloaded(&Hand::at(0, 0), (4 * HOUR, 4 * HOUR));
+    assert_eq!((reported.lock().unwrap().len(), reloader.status().expiring.is_some()), (1, true));
 }
 
 #[test]
 fn inv11_slow_callback_repeats_no_threshold_within_a_day() {
     let clock = Hand::at(0, 4 * HOUR);
-    let (_volume, reloader, told) = reloaded(&clock, (HOUR / 2, 4 * HOUR + HOUR / 2));
+    let (_volume, reloader, reported) = reloaded(&clock, (HOUR / 2, 4 * HOUR + HOUR / 2));
     // The clock is set back and forth. A day counts from the report, not from before the callback.
     for (mono, wall) in [(23 * HOUR, 0), (24 * HOUR, 4 * HOUR)] {
         clock.set(mono, wall);
         reloader.reload_now();
     }
-    assert_eq!(*told.lock().unwrap(), [HOUR / 2]);
+    assert_eq!(*reported.lock().unwrap(), [HOUR / 2]);
 }

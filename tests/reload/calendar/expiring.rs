@@ -22,26 +22,26 @@ fn nearing(event: &Event) -> Option<u64> {
 }
 
 /// Returns the thresholds of all reports until so many snapshots were taken.
-fn heard(stage: &mut Stage, looks: u64) -> Vec<u64> {
+fn received(stage: &mut Stage, snapshots: u64) -> Vec<u64> {
     let first = stage.reloader.status().snapshots;
     let start = std::time::Instant::now();
     // Reports of a snapshot come before the next one begins.
-    while stage.reloader.status().snapshots < first + looks + 1 {
-        assert!(start.elapsed() < common::DEADLINE, "nobody looks");
+    while stage.reloader.status().snapshots < first + snapshots + 1 {
+        assert!(start.elapsed() < common::DEADLINE, "no snapshot is taken");
         std::thread::yield_now();
     }
-    let told = common::drain(&mut stage.events);
-    told.iter().filter_map(|event| nearing(event)).collect()
+    let reported = common::drain(&mut stage.events);
+    reported.iter().filter_map(|event| nearing(event)).collect()
 }
 
 #[test]
 fn inv11_end_of_the_served_leaf_is_reported_once_per_threshold() {
     let hours = |hours: u64| Duration::from_secs(3600 * hours);
     let mut stage = Stage::new((-HOUR, 10 * HOUR), |server| server.expiry_warnings([hours(2), hours(5)]));
-    assert_eq!((heard(&mut stage, 2), stage.reloader.status().expiring), (vec![], None));
+    assert_eq!((received(&mut stage, 2), stage.reloader.status().expiring), (vec![], None));
     // The clock passes a threshold, the same one again, both sides of the second one, and the end
     // of the leaf.
-    for (seconds, told, within) in [
+    for (seconds, reported, within) in [
         (5 * HOUR, vec![5 * 3600], Some(hours(5))),
         (8 * HOUR - 1, vec![], Some(hours(5))),
         (8 * HOUR, vec![2 * 3600], Some(hours(2))),
@@ -53,7 +53,7 @@ fn inv11_end_of_the_served_leaf_is_reported_once_per_threshold() {
         (10 * HOUR + 1, vec![], None),
     ] {
         stage.wall.set(seconds);
-        assert_eq!(heard(&mut stage, 3), told, "at {seconds} s");
+        assert_eq!(received(&mut stage, 3), reported, "at {seconds} s");
         let near = stage.reloader.status().expiring.unwrap();
         assert_eq!(near.within, within, "at {seconds} s");
         assert_eq!(near.certificate.path, stage.volume.path("tls.crt"));
@@ -71,29 +71,29 @@ fn inv11_end_of_the_served_leaf_is_reported_once_per_threshold() {
     stage.reloader.stop().unwrap();
     stage.reloader.start().unwrap();
     started(&mut stage.events);
-    assert_eq!(heard(&mut stage, 3), Vec::<u64>::new());
+    assert_eq!(received(&mut stage, 3), Vec::<u64>::new());
     assert_eq!(stage.reloader.status().expiring.unwrap().within, None);
     // A new leaf has thresholds of its own.
     let wall = Arc::clone(&stage.wall);
     stage.publish((9 * HOUR, 40 * HOUR));
     common::published(&mut stage.events);
-    assert_eq!((heard(&mut stage, 3), stage.reloader.status().expiring), (vec![], None));
+    assert_eq!((received(&mut stage, 3), stage.reloader.status().expiring), (vec![], None));
     wall.set(36 * HOUR);
-    assert_eq!(heard(&mut stage, 3), [5 * 3600]);
+    assert_eq!(received(&mut stage, 3), [5 * 3600]);
 }
 
 #[test]
 fn inv11_leaf_near_its_end_is_reported_by_first_and_manual_loads() {
     let (wall, ca) = (Wall::new(), Authority::root("CA"));
     let pairs = [(-10 * HOUR, HOUR), (-10 * HOUR, -HOUR)].map(|window| issue(&ca, &wall, window));
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let reported = Arc::new(Mutex::new(Vec::new()));
     let load = |pair: &Pair| {
         let volume = Volume::new(&files(pair));
-        let keep = Arc::clone(&told);
+        let keep = Arc::clone(&reported);
         let observer = move |event: &Event| keep.lock().unwrap().push(event.to_string());
         let reloader =
             volume.server().clock(Arc::clone(&wall) as Arc<dyn Clock>).on_event(observer).load().unwrap();
-        (volume, reloader, std::mem::take(&mut *told.lock().unwrap()))
+        (volume, reloader, std::mem::take(&mut *reported.lock().unwrap()))
     };
     // A sixth of the validity or less is left: 1 h of 11 h.
     let (volume, reloader, lines) = load(&pairs[0]);
@@ -109,7 +109,7 @@ fn inv11_leaf_near_its_end_is_reported_by_first_and_manual_loads() {
     assert_eq!(reloader.status().expiring.unwrap().within, Some(Duration::from_secs(6600)));
     wall.set(2 * HOUR);
     assert_eq!(reloader.reload_now(), Reload::Unchanged);
-    let lines = std::mem::take(&mut *told.lock().unwrap());
+    let lines = std::mem::take(&mut *reported.lock().unwrap());
     assert!(matches!(&lines[..], [line] if line.starts_with("CONFIG:CERT_EXPIRED [HIGH] ")), "{lines:?}");
     // An expired leaf is reported twice at the start: that it is served anyway, and that it has
     // expired.
@@ -143,8 +143,8 @@ fn inv11_missed_renewal_is_reported_and_a_timely_one_is_not() {
     let timing = Timing { poll, ..Timing::default() };
     let mut live = InteractiveWorld::new(&paths, &write(&pair(0)), timing, WorldConfig::default());
     let sim = live.sim().clone();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let (keep, clock) = (Arc::clone(&told), sim.clone());
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let (keep, clock) = (Arc::clone(&reported), sim.clone());
     let server = ServerReloader::builder(&paths[0], &paths[1])
         .timing(timing)
         .clock(sim.clock())
@@ -161,11 +161,11 @@ fn inv11_missed_renewal_is_reported_and_a_timely_one_is_not() {
     }
     live.until(100 * day, |_| false);
     assert_eq!(live.reloader().status().generation, 4);
-    let told = told.lock().unwrap();
+    let reported = reported.lock().unwrap();
     let end = (180 + 90) * day;
     let wanted = [15, 7, 1, 0].map(|days| (end - days * day, u64::from(days) * 86_400));
-    assert_eq!(told.len(), 4, "{told:?}");
-    for ((at, within), (due, threshold)) in told.iter().zip(wanted) {
+    assert_eq!(reported.len(), 4, "{reported:?}");
+    for ((at, within), (due, threshold)) in reported.iter().zip(wanted) {
         assert_eq!(*within, threshold);
         assert!(*at >= due && *at <= due + poll + Duration::from_secs(1), "{within} s: {:?} late", *at - due);
     }

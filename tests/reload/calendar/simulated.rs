@@ -20,7 +20,7 @@ use rustls_reload::{
 use rustls_reload_harness::sim::{self, EPOCH, InteractiveWorld, Sim, SimWatcher, WorldConfig};
 use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject};
 
-use crate::common::{Generation, at_time, client, shake};
+use crate::common::{Generation, at_time, client, handshake};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -70,7 +70,7 @@ enum Wrong {
     /// Reads the wall clock once, and then adds the monotonic time. Breaks: INV-05
     ReadsTheClockOnce,
     /// Names the present time in a refusal. Breaks: INV-11
-    TellsTheTime,
+    ReportsTime,
 }
 
 struct WrongBuild {
@@ -95,7 +95,7 @@ impl Build for WrongBuild {
                 return self.right.build(files, &Context::new(context.wall, None));
             }
             (Wrong::RefusesForGood, Err(error)) => self.refused.push((chain, error.clone())),
-            (Wrong::TellsTheTime, Err(error)) => {
+            (Wrong::ReportsTime, Err(error)) => {
                 return Err(Error::new(error.layer(), format!("expired, and it is {:?}", context.wall)));
             }
             _ => {}
@@ -195,7 +195,7 @@ impl World {
     }
 
     /// Returns the treatment of the pair on disk by the table of the policy.
-    fn judge(&self) -> Fate {
+    fn evaluate(&self) -> Fate {
         let ((from, to), (_, served_to)) = (WINDOWS[self.disk], WINDOWS[self.served]);
         match self.hour {
             _ if self.disk == self.served => Fate::Served,
@@ -206,10 +206,11 @@ impl World {
     }
 
     /// Returns the events of a turn, one letter each.
-    fn told(&mut self) -> String {
-        let told = std::iter::from_fn(|| self.events.try_next());
+    fn reported(&mut self) -> String {
+        let reported = std::iter::from_fn(|| self.events.try_next());
         // Leaves of all ages are served here; the reports about their end are tested elsewhere.
-        let told = told.filter(|told| !matches!(*told.event, Event::Expiring { .. } | Event::Expired { .. }));
+        let reported = reported
+            .filter(|reported| !matches!(*reported.event, Event::Expiring { .. } | Event::Expired { .. }));
         let letter = |event: &Event| match event {
             Event::Published { recovered: true, .. } => 'P',
             Event::Published { .. } => 'p',
@@ -219,7 +220,7 @@ impl World {
             Event::Warning { warning } if warning.layer() == Layer::Validity => 'w',
             _ => '?',
         };
-        told.map(|told| letter(&told.event)).collect()
+        reported.map(|reported| letter(&reported.event)).collect()
     }
 
     fn take(&mut self, turn: Turn) -> Result<(), String> {
@@ -240,9 +241,9 @@ impl World {
         };
         let first = self.live.reloader().status().snapshots;
         self.live.until(limit, |_| false);
-        let looks = self.live.reloader().status().snapshots - first;
-        let told = self.told();
-        let (disk, fate) = (self.disk, self.judge());
+        let snapshots = self.live.reloader().status().snapshots - first;
+        let reported = self.reported();
+        let (disk, fate) = (self.disk, self.evaluate());
         let expired = self.hour >= WINDOWS[disk].1;
         let changed = (disk, fate) != old;
         let want = match fate {
@@ -259,13 +260,13 @@ impl World {
             self.served = disk;
         }
         (self.fate, self.owes) = (fate, fate != Fate::Served && (self.owes || fate == Fate::Refused));
-        self.check(fate).map_err(|why| format!("{why}; told {told:?}"))?;
-        if told != want {
-            return Err(format!("INV-11: told {told:?} instead of {want:?}"));
+        self.check(fate).map_err(|why| format!("{why}; reported {reported:?}"))?;
+        if reported != want {
+            return Err(format!("INV-11: reported {reported:?} instead of {want:?}"));
         }
         // Several snapshots while it settles, then retries with growing pauses, then the poll.
-        if looks > 16 {
-            return Err(format!("INV-12: {looks} looks in {limit:?}"));
+        if snapshots > 16 {
+            return Err(format!("INV-12: {snapshots} snapshots in {limit:?}"));
         }
         Ok(())
     }
@@ -277,13 +278,13 @@ impl World {
         let (from, to) = WINDOWS[self.served];
         let valid = (from..to).contains(&self.hour);
         for client in &cast().clients {
-            let shaken = shake(&current.value.config, &at_time(client, self.live.sim().now().wall));
-            if shaken.is_ok() != valid {
-                let shaken = shaken.map(|shaken| position(shaken.leaf()));
-                return Err(format!("{}: {shaken:?} instead of {}", self.blamed(fate), self.served));
+            let connection = handshake(&current.value.config, &at_time(client, self.live.sim().now().wall));
+            if connection.is_ok() != valid {
+                let connection = connection.map(|connection| position(connection.leaf()));
+                return Err(format!("{}: {connection:?} instead of {}", self.blamed(fate), self.served));
             }
-            if let Ok(shaken) = shaken
-                && position(shaken.leaf()) != Some(self.served)
+            if let Ok(connection) = connection
+                && position(connection.leaf()) != Some(self.served)
             {
                 return Err(format!("{}: not {}", self.blamed(fate), self.served));
             }
@@ -350,7 +351,7 @@ fn each_wrong_calendar_is_caught() {
         (Wrong::ServesExpired, &["INV-03"]),
         (Wrong::RefusesForGood, &["INV-05", "INV-11: the status"]),
         (Wrong::ReadsTheClockOnce, &["INV-05", "INV-11: the status"]),
-        (Wrong::TellsTheTime, &["INV-11"]),
+        (Wrong::ReportsTime, &["INV-11"]),
     ] {
         let why = calendars(wrong, 60, 20).unwrap_err();
         println!("{wrong:?}: {}", why.chars().take(120).collect::<String>());
@@ -406,8 +407,11 @@ fn inv12_deferred_or_rejected_set_is_read_no_more_often() {
             live.until(Duration::from_secs(60), |_| false);
             let first = live.reloader().status();
             live.until(HOUR / 4, |_| false);
-            let looks = live.reloader().status().snapshots - first.snapshots;
-            assert!((90..=91).contains(&looks), "{looks} looks in a quarter of an hour, pair {pair}");
+            let snapshots = live.reloader().status().snapshots - first.snapshots;
+            assert!(
+                (90..=91).contains(&snapshots),
+                "{snapshots} snapshots in a quarter of an hour, pair {pair}"
+            );
             assert_eq!(live.reloader().status().generation, 1);
         }
     }

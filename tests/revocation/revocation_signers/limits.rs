@@ -54,11 +54,11 @@ fn params(name: &str, usages: &[rcgen::KeyUsagePurpose]) -> rcgen::CertificatePa
 /// Loads a server with this bundle. Returns whether this client is let in, and the warnings.
 fn with_bundle(world: &World, bundle: &str, shown: &Pair) -> (Option<bool>, Vec<String>) {
     world.put("ca/ca.crt", bundle.as_bytes());
-    let told = Arc::clone(&world.told);
+    let reported = Arc::clone(&world.reported);
     let server = ServerReloader::builder(world.path("tls/tls.crt"), world.path("tls/tls.key"))
         .client_ca(world.path("ca/ca.crt"), ClientAuth::Required)
         .timing(common::quick())
-        .on_event(move |event| told.lock().unwrap().push(event.clone()));
+        .on_event(move |event| reported.lock().unwrap().push(event.clone()));
     let server = server.load().ok();
     (server.map(|server| world.lets_in(&server, shown)), world.warnings())
 }

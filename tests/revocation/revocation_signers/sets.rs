@@ -7,7 +7,7 @@ use rustls_reload::{ClientAuth, Reload, ServerReloader, internal::der};
 use rustls_reload_testkit::{Authority, HOLD, ListSpec};
 
 use super::world::{HOUR, World, someone, spec};
-use crate::common::{quick, shake};
+use crate::common::{handshake, quick};
 
 /// A certificate on hold is refused again once the list that released it is replaced by an expired
 /// one.
@@ -21,11 +21,11 @@ fn inv09_release_that_is_taken_back_ends_the_session() {
     world.list("crl.d/2.crl", &ca, &spec(2));
     let server = world.builder().load().unwrap();
     let client = world.client(&held, &TLS13);
-    shake(&server.config(), &client).unwrap();
+    handshake(&server.config(), &client).unwrap();
     let now = SystemTime::now();
     world.list("crl.d/2.crl", &ca, &ListSpec { window: (now - 2 * HOUR, now - HOUR), ..spec(3) });
     let answer = server.reload_now();
-    let resumed = shake(&server.config(), &client).is_ok_and(|shaken| shaken.resumed);
+    let resumed = handshake(&server.config(), &client).is_ok_and(|connection| connection.resumed);
     assert!(
         world.lets_in(&server, &held) || !resumed,
         "{answer:?}: a full handshake is refused since the reload, and a session resumes; epoch {}",

@@ -11,14 +11,14 @@ use rustls::{ClientConfig, version::TLS12, version::TLS13};
 use rustls_reload::{ClientAuth, Event, ServerBuilder, ServerReloader};
 use rustls_reload_testkit::{Authority, ListSpec, Pair, PrivateKey, Subject};
 
-use crate::common::{client_with, quick, shake};
+use crate::common::{client_with, handshake, quick};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) struct World {
     root: tempfile::TempDir,
     server_ca: Authority,
-    pub(crate) told: Arc<Mutex<Vec<Event>>>,
+    pub(crate) reported: Arc<Mutex<Vec<Event>>>,
 }
 
 impl World {
@@ -26,7 +26,7 @@ impl World {
         let world = Self {
             root: tempfile::tempdir().unwrap(),
             server_ca: Authority::root("servers"),
-            told: Arc::default(),
+            reported: Arc::default(),
         };
         ["tls", "ca", "crl.d", "other.d"].iter().for_each(|dir| fs::create_dir(world.path(dir)).unwrap());
         let pair = world.server_ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
@@ -51,26 +51,26 @@ impl World {
 
     /// Returns the builder of a server with the lists of one directory.
     pub(crate) fn builder(&self) -> ServerBuilder {
-        let told = Arc::clone(&self.told);
+        let reported = Arc::clone(&self.reported);
         ServerReloader::builder(self.path("tls/tls.crt"), self.path("tls/tls.key"))
             .client_ca(self.path("ca/ca.crt"), ClientAuth::Required)
             .separate_client_ca(true)
             .timing(quick())
             .crl_dir(self.path("crl.d"))
-            .on_event(move |event| told.lock().unwrap().push(event.clone()))
+            .on_event(move |event| reported.lock().unwrap().push(event.clone()))
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let told = std::mem::take(&mut *self.told.lock().unwrap());
+        let reported = std::mem::take(&mut *self.reported.lock().unwrap());
         let warning = |event| match event {
             Event::Warning { warning } => Some(warning.to_string()),
             _ => None,
         };
-        told.into_iter().filter_map(warning).collect()
+        reported.into_iter().filter_map(warning).collect()
     }
 
-    pub(crate) fn told_of_shrinking(&self) -> bool {
-        self.told.lock().unwrap().iter().any(|event| matches!(event, Event::TrustReduced { .. }))
+    pub(crate) fn reported_reduced_trust(&self) -> bool {
+        self.reported.lock().unwrap().iter().any(|event| matches!(event, Event::TrustReduced { .. }))
     }
 
     pub(crate) fn client(
@@ -84,7 +84,7 @@ impl World {
     /// Returns whether a full handshake lets this client in.
     pub(crate) fn lets_in(&self, server: &ServerReloader, shown: &Pair) -> bool {
         let [old, new] =
-            [&TLS12, &TLS13].map(|version| shake(&server.config(), &self.client(shown, version)).is_ok());
+            [&TLS12, &TLS13].map(|version| handshake(&server.config(), &self.client(shown, version)).is_ok());
         assert_eq!(old, new);
         new
     }

@@ -16,7 +16,7 @@ use rustls::{
 use rustls_reload::{ClientAuth, Event, Reload, ServerBuilder, ServerReloader};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
-use crate::common::{Handshake, Shaken, client_with, server_in, shake, shake_as};
+use crate::common::{CompletedHandshake, Handshake, client_with, handshake, handshake_as, server_in};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -111,7 +111,7 @@ impl World {
 
     fn takes(&self, server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> bool {
         self.handshakes.set(self.handshakes.get() + 1);
-        shake(server, client).is_ok()
+        handshake(server, client).is_ok()
     }
 
     /// Returns whether the next handshake of this client resumes.
@@ -120,9 +120,9 @@ impl World {
     }
 
     /// Makes a handshake that succeeds.
-    fn connect(&self, server: &ServerReloader, client: &Arc<ClientConfig>) -> Shaken {
+    fn connect(&self, server: &ServerReloader, client: &Arc<ClientConfig>) -> CompletedHandshake {
         self.handshakes.set(self.handshakes.get() + 1);
-        shake(&server.config(), client).unwrap()
+        handshake(&server.config(), client).unwrap()
     }
 }
 
@@ -270,7 +270,7 @@ fn server_names(world: &World) {
     let client = world.client(None);
     let answered = |server: &ServerReloader, name: &str| {
         world.handshakes.set(world.handshakes.get() + 1);
-        shake_as(&server.config(), &client, name).map(|found| found.leaf().clone())
+        handshake_as(&server.config(), &client, name).map(|found| found.leaf().clone())
     };
     let (lax, strict) = (builder().load().unwrap(), builder().strict_names(true).load().unwrap());
     assert!(answered(&lax, "b.example").is_ok() && answered(&strict, "b.example").is_ok());
@@ -353,7 +353,7 @@ fn sessions_of_a_name(world: &World) {
     let client = world.client(Some(&world.issue("c")));
     let resumes = |name: &str| {
         world.handshakes.set(world.handshakes.get() + 1);
-        shake_as(&server.config(), &client, name).unwrap().resumed
+        handshake_as(&server.config(), &client, name).unwrap().resumed
     };
     assert!(!resumes("localhost") && resumes("localhost") && !resumes("b"));
 }
@@ -399,7 +399,7 @@ fn resolver(world: &World) {
     let (config, client) = (Arc::new(config), world.client(None));
     let resumed = || {
         world.handshakes.set(world.handshakes.get() + 1);
-        shake(&config, &client).unwrap().resumed
+        handshake(&config, &client).unwrap().resumed
     };
     assert!(!resumed() && resumed());
     world.write("ca.crt", Authority::root("other").pem);

@@ -110,7 +110,11 @@ impl ClientSessionStore for Sessions {
 ///
 /// # Errors
 /// The server's error, because a client that accepts any server has none before.
-pub fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &str) -> Result<bool, TlsError> {
+pub fn handshake(
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+    name: &str,
+) -> Result<bool, TlsError> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client: Connection = ClientConnection::new(Arc::clone(client), name).unwrap().into();
     let mut server: Connection = ServerConnection::new(Arc::clone(server))?.into();

@@ -11,10 +11,10 @@ use rustls::{
 use rustls_reload::{ClientAuth, HandshakeFailure, Layer, ServerTls};
 
 use super::{
-    clients::{client, shake},
+    cert_cache::CertCache,
+    clients::{client, handshake},
     count::{Count, halves},
     everything,
-    forge::Forge,
     oracle::{Rule, Verdict},
     server::{Provider, Server, Setup},
     world::{BUNDLES, Bundle, CLIENTS, Client, LISTS, Lists, MODES, Names, Policy, State},
@@ -25,10 +25,10 @@ pub const VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&TLS12], &[&TLS13]];
 /// The configuration of each client, by the index of its version.
 pub type Clients = HashMap<(Client, usize), ClientConfig>;
 
-pub fn clients(forge: &Forge, provider: &Provider) -> Clients {
+pub fn clients(cache: &CertCache, provider: &Provider) -> Clients {
     let mut made = HashMap::new();
     for shown in CLIENTS {
-        let key = shown.map(|cert| forge.shown(cert, &provider.crypto));
+        let key = shown.map(|cert| cache.shown(cert, &provider.crypto));
         for (place, versions) in VERSIONS.iter().enumerate() {
             made.insert((shown, place), client(key.clone(), versions[0], &provider.crypto));
         }
@@ -75,8 +75,8 @@ fn is_representative(state: &State, client: Client, mode: ClientAuth, policy: us
     alike[salt % alike.len()] == policy
 }
 
-pub fn table(forge: &Forge, provider: &Provider) -> Count {
-    let clients = clients(forge, provider);
+pub fn table(cache: &CertCache, provider: &Provider) -> Count {
+    let clients = clients(cache, provider);
     let policies = Policy::all();
     let parts: Vec<(usize, Bundle)> = BUNDLES.into_iter().enumerate().collect();
     halves(&parts, |(b, bundle)| {
@@ -108,7 +108,7 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
                     }
                     let (state, place) = (State { bundle, lists }, (b + l + p) % 2);
                     let server = &mut servers[place][usize::from(lists.is_none())];
-                    let Some(served) = load(&mut count, server, forge, &state, policy) else { continue };
+                    let Some(served) = load(&mut count, server, cache, &state, policy) else { continue };
                     for shown in CLIENTS {
                         let asked = match asks_lists(&state, shown, mode) {
                             false => l % 8 == 0 && (is_first || is_lax),
@@ -119,7 +119,7 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
                             continue;
                         }
                         let config = Arc::new(clients[&(shown, place)].clone());
-                        let found = shake(&served.config, &config, "a.test");
+                        let found = handshake(&served.config, &config, "a.test");
                         let wanted = state.verdict(shown, mode, policy, Rule::Right);
                         count.full(found, wanted, || format!("{shown:?}, {mode:?}, {policy:?}, {state:?}"));
                         // The lists expire while they are served.
@@ -127,7 +127,7 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
                         if wanted.is_ok() && (is_held || (b + l + p) % 4 == 0 || everything()) {
                             let aged = state.aged();
                             let wanted = aged.verdict(shown, mode, policy, Rule::Right);
-                            let found = shake(&later(&served), &config, "a.test");
+                            let found = handshake(&later(&served), &config, "a.test");
                             count.full(found, wanted, || format!("later: {shown:?}, {policy:?}, {state:?}"));
                         }
                     }
@@ -160,11 +160,11 @@ impl TimeProvider for Later {
 pub fn load(
     count: &mut Count,
     server: &mut Server,
-    forge: &Forge,
+    cache: &CertCache,
     state: &State,
     policy: Policy,
 ) -> Option<ServerTls> {
-    let loaded = server.load(forge, state);
+    let loaded = server.load(cache, state);
     count.loads += 1;
     count.expect(loaded.is_ok(), state.loads(), || {
         format!("first load of {state:?}, {:?}", loaded.as_ref().err())

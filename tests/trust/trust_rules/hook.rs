@@ -10,8 +10,8 @@ use rustls::{ServerConfig, server::ServerSessionMemoryCache, sign::SingleCertAnd
 use rustls_reload::Layer;
 
 use super::{
+    cert_cache::CertCache,
     count::Count,
-    forge::Forge,
     full::clients,
     server::{Provider, Server, Setup, TICKETS},
     sessions::{Kind, Offering},
@@ -41,7 +41,7 @@ impl Does {
         Self::AllowsEarlyData,
     ];
 
-    fn to(self, config: &mut ServerConfig, forge: &Forge, provider: &Provider) {
+    fn to(self, config: &mut ServerConfig, cache: &CertCache, provider: &Provider) {
         config.send_tls13_tickets = TICKETS;
         config.alpn_protocols = Vec::new();
         match self {
@@ -49,7 +49,7 @@ impl Does {
             Self::ReplacesStorage => config.session_storage = ServerSessionMemoryCache::new(8),
             Self::ReplacesTicketer => config.ticketer = (provider.ticketer)().unwrap(),
             Self::ReplacesResolver => {
-                let key = forge.shown(Cert::Good, &provider.crypto);
+                let key = cache.shown(Cert::Good, &provider.crypto);
                 config.cert_resolver = Arc::new(SingleCertAndKey::from(key));
             }
             Self::ReplacesVerifier => {
@@ -67,8 +67,8 @@ impl Does {
     }
 }
 
-pub fn table(forge: &'static Forge, provider: &Provider) -> Count {
-    let (mut count, clients) = (Count::default(), clients(forge, provider));
+pub fn table(cache: &'static CertCache, provider: &Provider) -> Count {
+    let (mut count, clients) = (Count::default(), clients(cache, provider));
     let state = State { bundle: BUNDLES[1], lists: Some(LISTS[6]) };
     let revoked = State { lists: Some(LISTS[7]), ..state };
     // `from` is the first run of the closure that makes the change: the first load, or the reload.
@@ -83,11 +83,11 @@ pub fn table(forge: &'static Forge, provider: &Provider) -> Count {
         let mut server = Server::configured(&setup, move |config| {
             noted.lock().unwrap().push((Arc::clone(&config.session_storage), Arc::clone(&config.ticketer)));
             let does = if runs.fetch_add(1, Ordering::Relaxed) < from { Does::Nothing } else { does };
-            does.to(config, forge, &provider);
+            does.to(config, cache, &provider);
         });
         let files = [state, state, revoked].into_iter().zip([0, 1, 1]);
         let files: Vec<_> =
-            files.map(|(state, leaf)| server.files(forge, &state, &LEAVES[leaf..=leaf])).collect();
+            files.map(|(state, leaf)| server.files(cache, &state, &LEAVES[leaf..=leaf])).collect();
         let loaded = server.first(&files[0]);
         (count.combinations, count.loads) = (count.combinations + 1, count.loads + 1);
         count.expect(loaded.is_ok(), does == Does::Nothing || from > 0, what);

@@ -3,9 +3,9 @@
 use rustls_reload::{ClientAuth, HandshakeFailure, ServerTls};
 
 use super::{
-    clients::shake,
+    cert_cache::CertCache,
+    clients::handshake,
     count::{Count, halves},
-    forge::Forge,
     full::{Clients, clients},
     oracle::Rule,
     server::{Provider, Server, Setup},
@@ -54,8 +54,8 @@ impl Change {
 const MODES: [(Option<ClientAuth>, Client); 3] =
     [(None, None), (Some(ClientAuth::Optional), None), (Some(ClientAuth::Required), Some(Cert::Good))];
 
-pub fn table(forge: &Forge, provider: &Provider) -> Count {
-    let clients = clients(forge, provider);
+pub fn table(certs: &CertCache, provider: &Provider) -> Count {
+    let clients = clients(certs, provider);
     let changes: Vec<_> = changes().into_iter().enumerate().collect();
     let mut count = halves(&changes, |(c, change)| {
         let mut count = Count::default();
@@ -78,20 +78,20 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
                         tickets: kind.tickets(),
                         ..Setup::new(provider)
                     };
-                    renew(&mut count, forge, &clients, &setup, (*change, kind, shown));
+                    renew(&mut count, certs, &clients, &setup, (*change, kind, shown));
                 }
             }
         }
         count
     });
-    count.join(settings(forge, provider, &clients));
+    count.join(settings(certs, provider, &clients));
     count
 }
 
 /// Changes a leaf, and offers sessions of both pairs.
 fn renew(
     count: &mut Count,
-    forge: &Forge,
+    certs: &CertCache,
     clients: &Clients,
     setup: &Setup,
     (change, kind, shown): (Change, Kind, Client),
@@ -99,7 +99,7 @@ fn renew(
     let what = || format!("{change:?}, {kind:?}, {:?}, strict: {}", setup.mode, setup.strict);
     let mut server = Server::new(setup);
     let [before, after] = change.leaves();
-    let files = [before, after].map(|leaves| server.files(forge, &STATE, &leaves));
+    let files = [before, after].map(|leaves| server.files(certs, &STATE, &leaves));
     let served = server.first(&files[0]).unwrap_or_else(|error| panic!("{}: {error}", what())).value;
     count.loads += 1;
     let config = &clients[&(shown, kind.place())];
@@ -132,7 +132,7 @@ fn renew(
     }
     let name = ASKED[(change.to.names.len() + epochs as usize * 4 + kind.place()) % ASKED.len()];
     let answered = !setup.strict || after.iter().any(|leaf| leaf.answers(name));
-    let found = shake(&built.value.config, &config.clone().into(), name);
+    let found = handshake(&built.value.config, &config.clone().into(), name);
     let wanted = if answered { Ok(()) } else { Err(HandshakeFailure::UnknownName) };
     count.full(found, wanted, || format!("{name} from {}", what()));
 }
@@ -151,7 +151,7 @@ fn answers(count: &mut Count, server: &ServerTls, [default, further]: &[Leaf; 2]
 
 /// Tests the settings of sessions: whether they go on over reloads, how many are stored, and
 /// whether there are tickets.
-fn settings(forge: &Forge, provider: &Provider, clients: &Clients) -> Count {
+fn settings(certs: &CertCache, provider: &Provider, clients: &Clients) -> Count {
     let mut count = Count::default();
     let leaves = [LEAVES[0], LEAVES[1]];
     for kind in Kind::ALL {
@@ -174,7 +174,7 @@ fn settings(forge: &Forge, provider: &Provider, clients: &Clients) -> Count {
                     let what =
                         || format!("{kind:?}, {mode:?}, over reloads: {over_reloads}, stored: {cache:?}");
                     let mut server = Server::new(&setup);
-                    let files = leaves.map(|leaf| server.files(forge, &STATE, &[leaf]));
+                    let files = leaves.map(|leaf| server.files(certs, &STATE, &[leaf]));
                     let served = server.first(&files[0]).unwrap().value;
                     let offering = Offering::new(&clients[&(shown, kind.place())], &served, "a.test");
                     let stored = kind.tickets() || cache != Some(0);

@@ -18,7 +18,7 @@ use rustls_reload::{Error, Files, HandshakeFailure, Layer, ServerTls, internal::
 use rustls_reload_testkit::{Authority, ListSpec, Pair, PrivateKey, Subject, armor};
 
 use super::{
-    clients::{client, shake},
+    clients::{client, handshake},
     count::Count,
     full::VERSIONS,
     oracle::Verdict,
@@ -284,7 +284,7 @@ fn ask_some(
 ) {
     for (who, shown) in clients {
         let config = client(Some(Arc::clone(shown)), &TLS13, &provider.crypto);
-        let found = shake(&server.config, &config.into(), "a.test");
+        let found = handshake(&server.config, &config.into(), "a.test");
         count.full(found, verdict(lists, verifies, policy, *who), || {
             format!("{who:?} (below, revoked) with {lists:?}, {verifies:?}, {policy:?}")
         });

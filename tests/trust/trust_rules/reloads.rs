@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use rustls_reload::{HandshakeFailure, Layer, RemovedTrust, ServerTls};
 
 use super::{
+    cert_cache::CertCache,
     count::{Count, halves},
     everything,
-    forge::Forge,
     full::{Clients, clients, load},
     oracle::{Rule, Verdict, keeps},
     server::{Layout, Provider, Server, Setup},
@@ -93,12 +93,12 @@ struct Loaded<'a> {
     state: State,
     kind: Kind,
     offering: HashMap<Client, Offering>,
-    forge: &'a Forge,
+    cache: &'a CertCache,
     clients: &'a Clients,
 }
 
-pub fn table(forge: &Forge, provider: &Provider) -> Count {
-    let clients = clients(forge, provider);
+pub fn table(cache: &CertCache, provider: &Provider) -> Count {
+    let clients = clients(cache, provider);
     let mut parts: Vec<(usize, usize)> = Vec::new();
     for b in 0..BUNDLES.len() {
         parts.extend((0..LISTS.len()).map(|l| (b, l)));
@@ -129,7 +129,7 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
                         ..Setup::new(provider)
                     };
                     let mut server = Server::new(&setup);
-                    let served = load_into(&mut count, &mut server, forge, &state, policy, layout);
+                    let served = load_into(&mut count, &mut server, cache, &state, policy, layout);
                     Loaded {
                         server,
                         setup,
@@ -137,7 +137,7 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
                         state,
                         kind,
                         offering: HashMap::new(),
-                        forge,
+                        cache,
                         clients: &clients,
                     }
                 });
@@ -151,7 +151,7 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
         }
         count
     });
-    count.join(publishers(forge, provider, &clients));
+    count.join(publishers(cache, provider, &clients));
     count
 }
 
@@ -159,14 +159,14 @@ pub fn table(forge: &Forge, provider: &Provider) -> Count {
 fn load_into(
     count: &mut Count,
     server: &mut Server,
-    forge: &Forge,
+    cache: &CertCache,
     state: &State,
     policy: Policy,
     layout: Layout,
 ) -> ServerTls {
     match layout {
-        Layout::One => load(count, server, forge, state, policy).expect("a state that loads"),
-        _ => server.load(forge, state).unwrap_or_else(|error| panic!("{state:?}: {error}")).value,
+        Layout::One => load(count, server, cache, state, policy).expect("a state that loads"),
+        _ => server.load(cache, state).unwrap_or_else(|error| panic!("{state:?}: {error}")).value,
     }
 }
 
@@ -186,7 +186,7 @@ impl Loaded<'_> {
     fn reload(&mut self, count: &mut Count, to: &State, set: usize, salt: usize) {
         let (from, policy, layout) = (self.state, self.setup.policy, self.setup.layout);
         let what = || format!("{from:?} to {to:?}, {policy:?}, {layout:?}");
-        let files = self.server.files(self.forge, to, &LEAVES[..1]);
+        let files = self.server.files(self.cache, to, &LEAVES[..1]);
         let built = self.server.change(&self.served, set, &files[set]);
         let follows = to.follows(&from, &BTreeSet::new(), policy, Rule::Right);
         count.reloads += 1;
@@ -228,7 +228,7 @@ impl Loaded<'_> {
             .reduced_trust
             .as_ref()
             .is_none_or(|shrunk| shrunk.epoch == epochs[1] && !shrunk.removed.is_empty());
-        count.expect(settled, true, || format!("what is told: {}", what()));
+        count.expect(settled, true, || format!("what is reported: {}", what()));
         // Sessions of excluded clients must not go on.
         let accepted: Vec<_> =
             CLIENTS.into_iter().filter(|client| self.verdict(&from, *client).is_ok()).collect();
@@ -249,7 +249,7 @@ impl Loaded<'_> {
         }
         for client in newcomers {
             let config = self.clients[&(client, self.kind.place())].clone().into();
-            let found = super::clients::shake(&built.value.config, &config, "a.test");
+            let found = super::clients::handshake(&built.value.config, &config, "a.test");
             count.full(found, self.verdict(to, client), || format!("{client:?} after {}", what()));
         }
         if !same && salt.is_multiple_of(3) && layout != Layout::TwoPublishers {
@@ -288,7 +288,7 @@ impl Loaded<'_> {
     ) {
         let from = self.state;
         let retired = to.retires(&from, &BTreeSet::new());
-        let files = self.server.files(self.forge, &from, &LEAVES[..1]);
+        let files = self.server.files(self.cache, &from, &LEAVES[..1]);
         let built = self.server.change(between, set, &files[set]);
         let policy = self.setup.policy;
         let follows = from.follows(to, &retired, policy, Rule::Right);
@@ -311,7 +311,7 @@ impl Loaded<'_> {
 
 /// Tests two directories of lists with a publisher each: the first one changes, the other has one
 /// more list.
-fn publishers(forge: &Forge, provider: &Provider, clients: &Clients) -> Count {
+fn publishers(cache: &CertCache, provider: &Provider, clients: &Clients) -> Count {
     let plain =
         |list: &&List| !list.shard && !list.delta && list.key.name() != "I" && list.names != Names::Held;
     let mut all: Vec<List> = LISTS.into_iter().flatten().filter(plain).copied().collect();
@@ -334,17 +334,17 @@ fn publishers(forge: &Forge, provider: &Provider, clients: &Clients) -> Count {
                 let layout = Layout::TwoPublishers;
                 let setup = Setup { policy, layout, versions, tickets, ..Setup::new(provider) };
                 let mut server = Server::new(&setup);
-                let served = load_into(&mut count, &mut server, forge, &from, policy, layout);
+                let served = load_into(&mut count, &mut server, cache, &from, policy, layout);
                 let offering = HashMap::new();
                 let mut loaded =
-                    Loaded { server, setup, served, state: from, kind, offering, forge, clients };
+                    Loaded { server, setup, served, state: from, kind, offering, cache, clients };
                 for (n, next) in all.iter().enumerate() {
                     count.combinations += 1;
                     let to = state(next);
                     if keeps(first, next, other) {
                         loaded.reload(&mut count, &to, 1, n);
                     } else {
-                        let files = loaded.server.files(forge, &to, &LEAVES[..1]);
+                        let files = loaded.server.files(cache, &to, &LEAVES[..1]);
                         let built = loaded.server.change(&loaded.served, 1, &files[1]);
                         (count.reloads, count.refused_reloads) =
                             (count.reloads + 1, count.refused_reloads + 1);

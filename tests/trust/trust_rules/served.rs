@@ -16,9 +16,9 @@ use rustls_reload::{ClientAuth, Event, Reload, ServerReloader, Timing};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::{
-    clients::{client, shake},
+    cert_cache::CertCache,
+    clients::{client, handshake},
     count::Count,
-    forge::Forge,
     oracle::Rule,
     server::Provider,
     world::{BUNDLES, CLIENTS, Cert, Client, LEAVES, LISTS, Leaf, Policy, State},
@@ -43,13 +43,13 @@ const WALK: [(usize, usize, usize); 14] = [
     (8, 26, 4),
 ];
 
-fn write(dir: &Path, forge: &Forge, state: &State, leaf: &Leaf) {
-    let lists: String = state.lists().iter().map(|list| forge.list_pem(list)).collect();
-    let pair = forge.leaf(leaf);
+fn write(dir: &Path, cache: &CertCache, state: &State, leaf: &Leaf) {
+    let lists: String = state.lists().iter().map(|list| cache.list_pem(list)).collect();
+    let pair = cache.leaf(leaf);
     let files = [
         ("tls.crt", &pair.chain),
         ("tls.key", &pair.key),
-        ("ca.crt", &forge.bundle(state.bundle)),
+        ("ca.crt", &cache.bundle(state.bundle)),
         ("ca.crl", &lists),
     ];
     files.into_iter().for_each(|(name, text)| fs::write(dir.join(name), text).unwrap());
@@ -81,14 +81,14 @@ fn is_ready<F: Future>(future: F) -> bool {
     matches!(pin!(future).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(_))
 }
 
-pub fn walk(forge: &Forge, provider: &Provider) -> Count {
+pub fn walk(cache: &CertCache, provider: &Provider) -> Count {
     let (mut count, dir) = (Count::default(), tempfile::tempdir().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let state = |(bundle, lists, _): (usize, usize, usize)| State {
         bundle: BUNDLES[bundle],
         lists: Some(LISTS[lists]),
     };
-    write(dir.path(), forge, &state(WALK[0]), &LEAVES[WALK[0].2]);
+    write(dir.path(), cache, &state(WALK[0]), &LEAVES[WALK[0].2]);
     // Files are not written while they are read, so they need not settle.
     let timing = Timing { settle: Duration::ZERO, shrink_settle: Duration::ZERO, ..Timing::default() };
     let policy = Policy { allow_unknown: true, ..Policy::default() };
@@ -114,7 +114,7 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
         let what = || format!("{from:?} to {to:?}, leaf {:?}", LEAVES[step[1].2]);
         let shown: [Client; 2] = [None, Some(if step[0].0 == 8 { Cert::GoodB } else { Cert::Good })];
         let accepted = shown.map(|shown| {
-            let shown = shown.map(|cert| forge.shown(cert, &provider.crypto));
+            let shown = shown.map(|cert| cache.shown(cert, &provider.crypto));
             let config = Arc::new(client(shown, &TLS13, &provider.crypto));
             let (near, far) = tokio::io::duplex(1 << 14);
             let acceptor = reloader.acceptor();
@@ -122,7 +122,7 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
             runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), both).await.unwrap() })
         });
         count.handshakes += 2;
-        write(dir.path(), forge, &to, &LEAVES[step[1].2]);
+        write(dir.path(), cache, &to, &LEAVES[step[1].2]);
         let answer = reloader.reload_now();
         count.reloads += 1;
         count.combinations += 1;
@@ -135,9 +135,9 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
             |state: &State, client| state.verdict(client, ClientAuth::Optional, policy, Rule::Right).is_ok();
         let shrinks = CLIENTS.into_iter().any(|client| verdict(&from, client) && !verdict(&to, client));
         count.shrunk += usize::from(shrinks);
-        let told = std::iter::from_fn(|| events.try_next()).map(|told| told.event);
-        let told = told.filter(|event| matches!(**event, Event::TrustReduced { .. })).count();
-        count.expect(told, usize::from(shrinks), || format!("events: {}", what()));
+        let reported = std::iter::from_fn(|| events.try_next()).map(|reported| reported.event);
+        let reported = reported.filter(|event| matches!(**event, Event::TrustReduced { .. })).count();
+        count.expect(reported, usize::from(shrinks), || format!("events: {}", what()));
         for (accepted, _open) in accepted {
             let accepted = accepted.unwrap();
             let before = accepted.generation();
@@ -148,7 +148,7 @@ pub fn walk(forge: &Forge, provider: &Provider) -> Count {
         count.expect(is_ready(reloader.trust_reduced(now)), false, || format!("nothing after: {}", what()));
         // A client of the resolver alone gets the new certificate.
         let config = Arc::new(client(None, &TLS13, &provider.crypto));
-        count.full(shake(&resolved, &config, "a.test"), Ok(()), || format!("resolver: {}", what()));
+        count.full(handshake(&resolved, &config, "a.test"), Ok(()), || format!("resolver: {}", what()));
         let leaf = reloader.current().value.leaf.fingerprint;
         let served = reloader.current().value.leaf_for(Some("a.test")).map(|leaf| leaf.fingerprint);
         count.expect(served, Some(leaf), || format!("the leaf: {}", what()));

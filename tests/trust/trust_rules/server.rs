@@ -16,7 +16,7 @@ use rustls_reload::{
 };
 
 use super::{
-    forge::Forge,
+    cert_cache::CertCache,
     world::{LEAVES, Leaf, Policy, State},
 };
 
@@ -144,9 +144,9 @@ impl Server {
     }
 
     /// Returns the files of all sets.
-    pub fn files(&self, forge: &Forge, state: &State, leaves: &[Leaf]) -> Vec<Files> {
+    pub fn files(&self, cache: &CertCache, state: &State, leaves: &[Leaf]) -> Vec<Files> {
         let pair = |dir: &str, leaf: &Leaf| {
-            let pair = forge.leaf(leaf);
+            let pair = cache.leaf(leaf);
             vec![file(dir, "tls.crt", &pair.chain), file(dir, "tls.key", &pair.key)]
         };
         let mut sets = vec![pair("/tls", &leaves[0])];
@@ -154,15 +154,15 @@ impl Server {
         if self.mode.is_none() {
             return sets.into_iter().map(Files::new).collect();
         }
-        let bundle = file("/tls", "ca.crt", &forge.bundle(state.bundle));
+        let bundle = file("/tls", "ca.crt", &cache.bundle(state.bundle));
         let list = |dir: &'static str| {
             let lists = state.lists().iter().enumerate();
-            lists.map(move |(i, list)| file(dir, &format!("{i}.crl"), forge.list_pem(list)))
+            lists.map(move |(i, list)| file(dir, &format!("{i}.crl"), cache.list_pem(list)))
         };
         match self.layout {
             Layout::One => {
                 sets[0].push(bundle);
-                let all = state.lists.map(|lists| lists.iter().map(|list| forge.list_pem(list)).collect());
+                let all = state.lists.map(|lists| lists.iter().map(|list| cache.list_pem(list)).collect());
                 sets[0].extend(all.map(|all: String| file("/tls", "ca.crl", &all)));
             }
             Layout::Lists => {
@@ -195,8 +195,8 @@ impl Server {
     }
 
     /// Loads a state with the first leaves.
-    pub fn load(&mut self, forge: &Forge, state: &State) -> Result<InitialBuild<ServerTls>, Error> {
-        let files = self.files(forge, state, &LEAVES[..1]);
+    pub fn load(&mut self, cache: &CertCache, state: &State) -> Result<InitialBuild<ServerTls>, Error> {
+        let files = self.files(cache, state, &LEAVES[..1]);
         self.first(&files)
     }
 }

@@ -6,7 +6,7 @@ use rustls::{ClientConfig, SupportedProtocolVersion};
 use rustls_reload::ServerTls;
 
 use super::{
-    clients::{Sessions, remembering, shake},
+    clients::{Sessions, handshake, remembering},
     full::VERSIONS,
 };
 
@@ -49,7 +49,7 @@ impl Offering {
     /// If the client is refused.
     pub fn new(client: &ClientConfig, server: &ServerTls, name: &str) -> Self {
         let (client, sessions) = remembering(client);
-        shake(&server.config, &client, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        handshake(&server.config, &client, name).unwrap_or_else(|error| panic!("{name}: {error}"));
         sessions.seal();
         Self { client, sessions }
     }
@@ -61,6 +61,6 @@ impl Offering {
 
     /// Offers a session. Returns whether it was resumed.
     pub fn offer(&self, server: &ServerTls, name: &str) -> Result<bool, rustls::Error> {
-        shake(&server.config, &self.client, name)
+        handshake(&server.config, &self.client, name)
     }
 }

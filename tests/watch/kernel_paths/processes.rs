@@ -182,9 +182,9 @@ fn inv16_link_on_a_mount_with_nosymfollow_is_refused_as_by_open() {
     symlink("file", at("link")).unwrap();
     assert_eq!(read(&at("file")).unwrap(), b"text");
     assert!(fs::read(at("link")).is_err());
-    let told = read(&at("link")).unwrap_err().to_string();
+    let reported = read(&at("link")).unwrap_err().to_string();
     assert!(
-        told.contains("cannot follow the path as the system does: ") && told.contains("nosymfollow"),
-        "{told}"
+        reported.contains("cannot follow the path as the system does: ") && reported.contains("nosymfollow"),
+        "{reported}"
     );
 }

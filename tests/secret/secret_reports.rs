@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{self, Generation, Spoil, Volume, refused, spoils};
+use crate::common::{self, Generation, InvalidUpdate, Volume, invalid_updates, refused};
 use rustls_reload::{ClientAuth, Error, Layer, Reload};
 use rustls_reload_testkit::leaks;
 use tracing::{
@@ -23,9 +23,9 @@ use tracing::{
 
 /// Everything that was reported in any way.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<String>>);
+struct Reported(Arc<Mutex<String>>);
 
-impl Told {
+impl Reported {
     fn put(&self, text: impl std::fmt::Display) {
         writeln!(self.0.lock().unwrap(), "{text}").unwrap();
     }
@@ -36,7 +36,7 @@ impl Told {
 }
 
 /// Records the fields of every event.
-impl Subscriber for Told {
+impl Subscriber for Reported {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
@@ -50,7 +50,7 @@ impl Subscriber for Told {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        struct Fields<'a>(&'a Told);
+        struct Fields<'a>(&'a Reported);
         impl Visit for Fields<'_> {
             fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
                 self.0.put(format_args!("tracing {field}={value:?}"));
@@ -67,8 +67,8 @@ impl Subscriber for Told {
 /// The tracing subscriber and the panic hook belong to the process, so both are set once for all
 /// tests. The message that the hook gets is the panicking closure's, not this crate's, and so it is
 /// kept apart.
-fn process() -> &'static (Told, Told) {
-    static PROCESS: std::sync::LazyLock<(Told, Told)> = std::sync::LazyLock::new(Default::default);
+fn process() -> &'static (Reported, Reported) {
+    static PROCESS: std::sync::LazyLock<(Reported, Reported)> = std::sync::LazyLock::new(Default::default);
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         tracing::subscriber::set_global_default(PROCESS.0.clone()).unwrap();
@@ -83,11 +83,16 @@ fn process() -> &'static (Told, Told) {
 
 /// Further faults that files cannot show: the closure replaces a setting of the crate, or panics
 /// with the key as its message.
-fn further(fails: &Arc<AtomicBool>, panics: &Arc<AtomicBool>) -> [Spoil; 2] {
+fn further(fails: &Arc<AtomicBool>, panics: &Arc<AtomicBool>) -> [InvalidUpdate; 2] {
     [("a closure that replaces the storage", Layer::Config, fails), ("a panic", Layer::Panic, panics)].map(
         |(what, layer, flag)| {
             let flag = Arc::clone(flag);
-            Spoil { what, layer, blamed: None, spoil: Box::new(move |_| flag.store(true, Ordering::SeqCst)) }
+            InvalidUpdate {
+                what,
+                layer,
+                blamed: None,
+                invalidate: Box::new(move |_| flag.store(true, Ordering::SeqCst)),
+            }
         },
     )
 }
@@ -102,7 +107,7 @@ fn holds(text: &str, generation: &Generation) -> bool {
 #[test]
 fn inv10_report_of_a_rejection_holds_no_window_of_either_key() {
     let (tracing, hooked) = process();
-    let numbers: Vec<_> = (0..all_spoils().0.len()).collect();
+    let numbers: Vec<_> = (0..all_invalid_updates().0.len()).collect();
     let refusals = common::at_once(&numbers, |number| refusal(*number));
     let text = tracing.text();
     for generation in refusals.iter().flat_map(|refusal| &refusal.generations) {
@@ -110,18 +115,18 @@ fn inv10_report_of_a_rejection_holds_no_window_of_either_key() {
     }
     let searched: usize = refusals.iter().map(|refusal| refusal.searched).sum();
     let layers: BTreeSet<_> = refusals.iter().map(|refusal| refusal.layer).collect();
-    println!("{searched} bytes told and {} traced over refusals by {layers:?}", text.len());
+    println!("{searched} bytes reported and {} traced over refusals by {layers:?}", text.len());
     assert!(layers.len() >= 9, "{layers:?}");
-    assert!(text.contains("RELOAD_FAILED") && text.len() > 5_000, "tracing was told nothing");
+    assert!(text.contains("RELOAD_FAILED") && text.len() > 5_000, "tracing received nothing");
     // The closure did panic with the key, so that the search had something to find.
     assert!(hooked.text().contains("-----BEGIN PRIVATE KEY-----"), "{:?}", hooked.text());
 }
 
 /// Returns a way for every refusal, and the flags that two of them set.
-fn all_spoils() -> (Vec<Spoil>, [Arc<AtomicBool>; 2]) {
+fn all_invalid_updates() -> (Vec<InvalidUpdate>, [Arc<AtomicBool>; 2]) {
     let flags: [Arc<AtomicBool>; 2] = Default::default();
     let [fails, panics] = &flags;
-    (spoils().into_iter().chain(further(fails, panics)).collect(), flags)
+    (invalid_updates().into_iter().chain(further(fails, panics)).collect(), flags)
 }
 
 /// The results of a refusal.
@@ -133,12 +138,12 @@ struct Refusal {
 
 /// Makes a reloader refuse the broken update of this number, and searches every report about it.
 fn refusal(number: usize) -> Refusal {
-    let (spoils, [fails, panics]) = all_spoils();
-    let Spoil { what, layer, spoil, .. } = spoils.into_iter().nth(number).unwrap();
+    let (invalid_updates, [fails, panics]) = all_invalid_updates();
+    let InvalidUpdate { what, layer, invalidate, .. } = invalid_updates.into_iter().nth(number).unwrap();
     let (old, new) = (Generation::new(0), Generation::new(number + 1));
     let mut volume = Volume::of(&old);
-    let told = Told::default();
-    let (heard, key) = (told.clone(), new.server.key.clone());
+    let reported = Reported::default();
+    let (reported_too, key) = (reported.clone(), new.server.key.clone());
     let replaced = common::server_in(&volume.dir()).load().unwrap().config();
     let server = || volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
     let configure = {
@@ -155,37 +160,37 @@ fn refusal(number: usize) -> Refusal {
     let reloader = server()
         .configure(configure.clone())
         .on_event(move |event| {
-            heard.put(format_args!("{event} {event:?} {event:#?} {:?}", event.shorthand()))
+            reported_too.put(format_args!("{event} {event:?} {event:#?} {:?}", event.shorthand()))
         })
         .on_publish({
-            let told = told.clone();
-            move |published| told.put(format_args!("{published:?}"))
+            let reported = reported.clone();
+            move |published| reported.put(format_args!("{published:?}"))
         })
         .load()
         .unwrap();
     let mut events = reloader.events();
     reloader.start().unwrap();
     common::started(&mut events);
-    volume.publish_spoilt(&new.files(), |payload| spoil(payload));
+    volume.publish_invalid(&new.files(), |payload| invalidate(payload));
     let error = refused(&mut events);
     assert_eq!(error.layer(), layer, "{what}");
     let all = |error: &Error| format!("{error} {error:?} {error:#?} {}", error.why());
-    told.put(all(&error));
+    reported.put(all(&error));
     let answer = reloader.reload_now();
     assert!(matches!(answer, Reload::Refused(_)), "{what}: {answer:?}");
-    told.put(format_args!("{answer:?} {:#?} {reloader:?} {:?}", reloader.status(), reloader.current()));
+    reported.put(format_args!("{answer:?} {:#?} {reloader:?} {:?}", reloader.status(), reloader.current()));
     drop(reloader);
     // These files are also refused in a first load, and in an inspection.
     let server = || {
         volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).configure(configure.clone())
     };
     match server().load() {
-        Err(error) => told.put(all(&error)),
+        Err(error) => reported.put(all(&error)),
         Ok(_) => assert_eq!(layer, Layer::Validity, "{what}: it loads"),
     }
-    told.put(format_args!("{:?}", server().inspect(Duration::ZERO)));
-    let text = told.text();
-    assert!(text.contains(layer.name()) && text.contains("RELOAD_FAILED"), "{what}: nothing was told");
+    reported.put(format_args!("{:?}", server().inspect(Duration::ZERO)));
+    let text = reported.text();
+    assert!(text.contains(layer.name()) && text.contains("RELOAD_FAILED"), "{what}: nothing was reported");
     for generation in [&old, &new] {
         assert!(!holds(&text, generation), "{what}: {text}");
     }

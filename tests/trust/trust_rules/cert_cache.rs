@@ -17,7 +17,7 @@ const POINT: &str = "http://crl.test/shard";
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Certificates, lists and keys. All keys are Ed25519, which is the fastest.
-pub struct Forge {
+pub struct CertCache {
     authorities: HashMap<Key, Authority>,
     anchors: HashMap<Anchor, String>,
     certs: HashMap<Cert, Pair>,
@@ -25,13 +25,13 @@ pub struct Forge {
     leaves: HashMap<Leaf, Pair>,
 }
 
-impl Forge {
+impl CertCache {
     pub fn new() -> Self {
         let a = Authority::seeded("A", 1);
         let i = a.intermediate_seeded("I", 4);
         let others = [(Key::Rekeyed, "A", 2), (Key::B, "B", 3), (Key::Stranger, "I", 5)];
         let others = others.map(|(key, name, seed)| (key, Authority::seeded(name, seed)));
-        let mut forge = Self {
+        let mut cache = Self {
             authorities: others.into_iter().chain([(Key::A, a), (Key::I, i)]).collect(),
             anchors: HashMap::new(),
             certs: HashMap::new(),
@@ -39,14 +39,14 @@ impl Forge {
             leaves: HashMap::new(),
         };
         for anchor in BUNDLES.into_iter().flatten() {
-            forge.anchors.insert(*anchor, forge.anchor(anchor));
+            cache.anchors.insert(*anchor, cache.anchor(anchor));
         }
         for (seed, cert) in (10..).zip(CLIENTS.into_iter().flatten()) {
-            forge.certs.insert(cert, forge.client(cert, seed));
+            cache.certs.insert(cert, cache.client(cert, seed));
         }
         for list in LISTS.into_iter().flatten() {
-            let made = forge.list(list);
-            forge.lists.insert(*list, made);
+            let made = cache.list(list);
+            cache.lists.insert(*list, made);
         }
         let issuers = [Authority::seeded("servers", 6), Authority::seeded("other servers", 7)];
         for leaf in LEAVES.into_iter().chain(FURTHER) {
@@ -54,9 +54,9 @@ impl Forge {
             let subject = Subject { names, ..Subject::server("") };
             let place = u8::from(leaf.renewed);
             let pair = issuers[usize::from(place)].issue(&subject, &PrivateKey::seeded(8 + place));
-            forge.leaves.insert(leaf, pair);
+            cache.leaves.insert(leaf, pair);
         }
-        forge
+        cache
     }
 
     fn anchor(&self, anchor: &Anchor) -> String {

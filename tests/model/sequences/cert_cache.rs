@@ -27,7 +27,7 @@ const TO: Duration = Duration::from_secs(4_000_000_000);
 
 /// The certificates and keys made so far.
 #[derive(Default)]
-pub struct Forge(Mutex<Made>);
+pub struct CertCache(Mutex<Made>);
 
 struct Made {
     root: Authority,
@@ -58,21 +58,21 @@ impl Default for Made {
 }
 
 /// The steps of a plan with real files.
-pub struct Forged {
+pub struct CachedCerts {
     pub base: Vec<Step>,
     pub steps: Vec<Step>,
     /// The marked file that corresponds to each real one.
     pub meanings: HashMap<Vec<u8>, Arc<Vec<u8>>>,
 }
 
-impl Forge {
+impl CertCache {
     fn made(&self) -> MutexGuard<'_, Made> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the plan's steps with certificates and keys instead of blocks. The content of the
     /// paths at each moment stays the same in meaning.
-    pub fn forge(&self, plan: &Plan) -> Forged {
+    pub fn fill(&self, plan: &Plan) -> CachedCerts {
         let written = plan.base.iter().chain(&plan.steps).filter_map(|step| match step {
             Step::Append(_, bytes) => Some(bytes.chunks_exact(BLOCK)),
             _ => None,
@@ -98,7 +98,7 @@ impl Forge {
                 assert!(known.is_none_or(|known| known == *marked), "two files in one");
             }
         }
-        Forged { base, steps, meanings }
+        CachedCerts { base, steps, meanings }
     }
 
     /// Returns a server that the CA of this block has issued, with its name; `None` for a block that
@@ -190,13 +190,13 @@ impl Made {
 /// A client that shows the certificate of the first CA in the request, and records the CAs of the
 /// request.
 pub struct Shows {
-    forge: Arc<Forge>,
+    cache: Arc<CertCache>,
     asked: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Shows {
-    pub fn new(forge: &Arc<Forge>) -> Arc<Self> {
-        Arc::new(Self { forge: Arc::clone(forge), asked: Mutex::default() })
+    pub fn new(cache: &Arc<CertCache>) -> Arc<Self> {
+        Arc::new(Self { cache: Arc::clone(cache), asked: Mutex::default() })
     }
 
     /// Returns the CA names in the request of the last handshake.
@@ -214,7 +214,7 @@ impl std::fmt::Debug for Shows {
 impl ResolvesClientCert for Shows {
     fn resolve(&self, names: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         *self.asked.lock().unwrap() = names.iter().map(|name| name.to_vec()).collect();
-        let made = self.forge.made();
+        let made = self.cache.made();
         made.clients.get(*names.first()?).map(|(_, shown)| Arc::clone(shown))
     }
 

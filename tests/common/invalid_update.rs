@@ -12,24 +12,24 @@ use rustls_reload_testkit::{CrlVariant, PrivateKey, Subject};
 use super::Generation;
 
 /// A way to break an update.
-pub struct Spoil {
+pub struct InvalidUpdate {
     pub what: &'static str,
     /// The layer that refuses the set in a reload.
     pub layer: Layer,
     /// The file that the error names.
     pub blamed: Option<&'static str>,
-    pub spoil: Box<dyn Fn(&Path)>,
+    pub invalidate: Box<dyn Fn(&Path)>,
 }
 
 /// A way that changes this file of the update.
-pub fn spoil(
+pub fn invalidate(
     what: &'static str,
     layer: Layer,
     blamed: &'static str,
-    spoil: impl Fn(&Path) + 'static,
-) -> Spoil {
-    let spoil = move |dir: &Path| spoil(&dir.join(blamed));
-    Spoil { what, layer, blamed: Some(blamed), spoil: Box::new(spoil) }
+    invalidate: impl Fn(&Path) + 'static,
+) -> InvalidUpdate {
+    let invalidate = move |dir: &Path| invalidate(&dir.join(blamed));
+    InvalidUpdate { what, layer, blamed: Some(blamed), invalidate: Box::new(invalidate) }
 }
 
 /// A way that replaces the content of a file.
@@ -38,8 +38,8 @@ fn text(
     layer: Layer,
     blamed: &'static str,
     text: impl Fn(String) -> String + 'static,
-) -> Spoil {
-    spoil(what, layer, blamed, move |path| {
+) -> InvalidUpdate {
+    invalidate(what, layer, blamed, move |path| {
         let was = fs::read_to_string(path).unwrap();
         fs::write(path, text(was)).unwrap();
     })
@@ -57,7 +57,7 @@ pub fn link(target: &str, path: &Path) {
 const GARBAGE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 /// Returns a way for every refusal by a read or a check.
-pub fn spoils() -> Vec<Spoil> {
+pub fn invalid_updates() -> Vec<InvalidUpdate> {
     let fifo = |path: &Path| {
         instead(path, |path| {
             let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
@@ -74,13 +74,13 @@ pub fn spoils() -> Vec<Spoil> {
         fs::write(path.with_file_name("tls.key"), pair.key).unwrap();
     };
     let yesterday = Subject::server("localhost").valid(now - 2 * day, now - day);
-    let mut spoils = vec![
-        spoil("missing", Layer::Read, "tls.crt", |path| fs::remove_file(path).unwrap()),
-        spoil("missing", Layer::Read, "ca.crt", |path| fs::remove_file(path).unwrap()),
-        spoil("a directory", Layer::Read, "tls.key", |path| {
+    let mut invalid_updates = vec![
+        invalidate("missing", Layer::Read, "tls.crt", |path| fs::remove_file(path).unwrap()),
+        invalidate("missing", Layer::Read, "ca.crt", |path| fs::remove_file(path).unwrap()),
+        invalidate("a directory", Layer::Read, "tls.key", |path| {
             instead(path, |path| fs::create_dir(path).unwrap())
         }),
-        spoil("too large", Layer::Read, "tls.crt", |path| {
+        invalidate("too large", Layer::Read, "tls.crt", |path| {
             fs::File::options().write(true).open(path).unwrap().set_len(5 << 20).unwrap();
         }),
         text("empty", Layer::Pem, "tls.crt", |_| String::new()),
@@ -99,35 +99,37 @@ pub fn spoils() -> Vec<Spoil> {
         text("another's key", Layer::Match, "tls.key", move |_| foreign.clone()),
         text("no CA", Layer::ClientCa, "ca.crt", |was| was + GARBAGE),
         text("damaged CA", Layer::Pem, "ca.crt", |was| was.replacen("MI", "*I", 1)),
-        spoil("expired", Layer::Validity, "tls.crt", move |path| expired(path, yesterday.clone())),
+        invalidate("expired", Layer::Validity, "tls.crt", move |path| expired(path, yesterday.clone())),
     ];
     if cfg!(unix) {
-        spoils.extend([
-            spoil("a fifo", Layer::Read, "tls.key", fifo),
-            spoil("a fifo", Layer::Read, "ca.crt", fifo),
-            spoil("a device", Layer::Read, "tls.crt", |path| instead(path, |path| link("/dev/zero", path))),
-            spoil("a link to itself", Layer::Read, "tls.crt", |path| {
+        invalid_updates.extend([
+            invalidate("a fifo", Layer::Read, "tls.key", fifo),
+            invalidate("a fifo", Layer::Read, "ca.crt", fifo),
+            invalidate("a device", Layer::Read, "tls.crt", |path| {
+                instead(path, |path| link("/dev/zero", path))
+            }),
+            invalidate("a link to itself", Layer::Read, "tls.crt", |path| {
                 instead(path, |path| link("tls.crt", path))
             }),
-            spoil("a link to nothing", Layer::Read, "tls.key", |path| {
+            invalidate("a link to nothing", Layer::Read, "tls.key", |path| {
                 instead(path, |path| link("nowhere", path))
             }),
         ]);
     }
-    spoils
+    invalid_updates
 }
 
 /// Returns a way for every refusal because of the file of revocation lists.
-pub fn crl_spoils() -> Vec<Spoil> {
+pub fn invalid_crl_updates() -> Vec<InvalidUpdate> {
     let ca = Generation::new(1002).ca;
     let now = SystemTime::now();
     let list = ca.crl(&[], (now, now + Duration::from_secs(86_400)), 1);
     let delta = ca.odd_crl(&list, CrlVariant::Delta).pem;
     vec![
-        spoil("missing", Layer::Read, "ca.crl", |path| fs::remove_file(path).unwrap()),
+        invalidate("missing", Layer::Read, "ca.crl", |path| fs::remove_file(path).unwrap()),
         text("empty", Layer::Pem, "ca.crl", |_| String::new()),
         text("damaged", Layer::Pem, "ca.crl", |was| was.replacen("MI", "*I", 1)),
-        spoil("the key in its place", Layer::Pem, "ca.crl", |path| {
+        invalidate("the key in its place", Layer::Pem, "ca.crl", |path| {
             fs::copy(path.with_file_name("tls.key"), path).map(drop).unwrap();
         }),
         text("what changed since another", Layer::Crl, "ca.crl", move |_| delta.clone()),

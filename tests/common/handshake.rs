@@ -28,7 +28,7 @@ pub struct Handshake {
 
 /// The results of a successful handshake.
 #[derive(Debug)]
-pub struct Shaken {
+pub struct CompletedHandshake {
     /// The server's certificates, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
     /// The client's leaf, and all certificates that it presented.
@@ -39,7 +39,7 @@ pub struct Shaken {
     pub resumed: bool,
 }
 
-impl Shaken {
+impl CompletedHandshake {
     pub fn leaf(&self) -> &CertificateDer<'static> {
         &self.chain[0]
     }
@@ -72,7 +72,7 @@ impl Handshake {
     }
 
     /// Completes the handshake, including session tickets.
-    pub fn end(mut self) -> Result<Shaken, TlsError> {
+    pub fn end(mut self) -> Result<CompletedHandshake, TlsError> {
         loop {
             let answered = pass(&mut self.server, &mut self.client)?;
             let asked = pass(&mut self.client, &mut self.server)?;
@@ -81,7 +81,7 @@ impl Handshake {
             }
         }
         assert!(!self.client.is_handshaking() && !self.server.is_handshaking(), "neither fails nor ends");
-        Ok(Shaken {
+        Ok(CompletedHandshake {
             chain: owned(self.client.peer_certificates()).expect("a server presents a chain"),
             client: owned(self.server.peer_certificates()).map(|chain| chain[0].clone()),
             client_chain: owned(self.server.peer_certificates()).unwrap_or_default(),
@@ -93,16 +93,19 @@ impl Handshake {
 }
 
 /// Makes a whole handshake.
-pub fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Result<Shaken, TlsError> {
+pub fn handshake(
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+) -> Result<CompletedHandshake, TlsError> {
     Handshake::begin(Arc::clone(server), client)?.end()
 }
 
 /// Makes a whole handshake of a client that sends this server name, or none.
-pub fn shake_as(
+pub fn handshake_as(
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,
     name: &str,
-) -> Result<Shaken, TlsError> {
+) -> Result<CompletedHandshake, TlsError> {
     Handshake::begin_as(Arc::clone(server), client, name)?.end()
 }
 

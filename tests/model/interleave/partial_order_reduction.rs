@@ -92,7 +92,7 @@ fn pruning_by_state_loses_no_observation_of_any_schedule() {
                 assert_eq!(each.confused, 0, "{name}: two states were taken for one");
                 assert_eq!(pruned.breached, each.breached, "{name}");
                 assert!(pruned.outcomes == each.outcomes, "{name}: outcomes");
-                assert!(pruned.looks == each.looks, "{name}: looks");
+                assert!(pruned.snapshots == each.snapshots, "{name}: snapshots");
                 say(&format!("{name}: {} runs for {} schedules, each run", pruned.runs, each.runs));
             }
         }
@@ -113,7 +113,7 @@ fn states_of_equal_pending_hints_have_equal_schedules() {
         let fine = sim::explore_finely::<Shipped>(&stage, u64::MAX);
         assert!(coarse.violation.is_none() && fine.violation.is_none(), "{name}");
         assert_eq!((coarse.schedules, coarse.breached), (fine.schedules, fine.breached), "{name}");
-        assert!(coarse.looks == fine.looks && coarse.outcomes == fine.outcomes, "{name}");
+        assert!(coarse.snapshots == fine.snapshots && coarse.outcomes == fine.outcomes, "{name}");
         assert!(coarse.states < fine.states, "{name}: nothing is saved");
         say(&format!(
             "{name}: {} states for {}, {} runs for {}",
@@ -130,19 +130,19 @@ impl Schedule for Dim {
         self.0.choose(&|| state() % 1009, options)
     }
 
-    fn leaps(&self) -> bool {
+    fn skips_ahead(&self) -> bool {
         true
     }
 
-    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
-        self.0.leap(&|| state() % 1009, moves)
+    fn skip_ahead(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        self.0.skip_ahead(&|| state() % 1009, moves)
     }
 }
 
 #[test]
 fn two_states_that_are_taken_for_one_are_found_out() {
     let stage = Scenario::new(Publisher::StepRenew, Renewal::LeafOnly).prepare();
-    let schedule = Arc::new(Mutex::new(Dim(Exhaustive::leaping().unpruned())));
+    let schedule = Arc::new(Mutex::new(Dim(Exhaustive::reduced().unpruned())));
     while schedule.lock().unwrap().0.next_run() {
         let run = sim::run::<Shipped>(&stage, schedule.clone());
         schedule.lock().unwrap().0.end_run(run.breached);
@@ -162,12 +162,12 @@ impl Schedule for Fresh {
         self.0.aside(state, what)
     }
 
-    fn leaps(&self) -> bool {
-        self.0.leaps()
+    fn skips_ahead(&self) -> bool {
+        self.0.skips_ahead()
     }
 
-    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
-        self.0.leap(state, moves)
+    fn skip_ahead(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+        self.0.skip_ahead(state, moves)
     }
 }
 
@@ -177,18 +177,18 @@ fn what_is_known_of_what_the_reader_keeps_is_what_it_keeps() {
         let name = scenario.name();
         let stage = scenario.prepare();
         let known = sim::explore::<Shipped>(&stage, u64::MAX);
-        let schedule = Arc::new(Mutex::new(Fresh(Exhaustive::leaping())));
-        let (mut looks, mut outcomes) = (HashSet::new(), HashSet::new());
+        let schedule = Arc::new(Mutex::new(Fresh(Exhaustive::reduced())));
+        let (mut snapshots, mut outcomes) = (HashSet::new(), HashSet::new());
         while schedule.lock().unwrap().0.next_run() {
             let run = sim::run::<Shipped>(&stage, schedule.clone());
             schedule.lock().unwrap().0.end_run(run.breached);
             outcomes.extend(run.complete.then_some(run.outcome));
-            looks.extend(run.looks);
+            snapshots.extend(run.snapshots);
         }
         let fresh = &schedule.lock().unwrap().0;
         assert_eq!((known.runs, known.states), (fresh.runs, fresh.states()), "{name}");
         assert_eq!((known.schedules, known.breached), fresh.schedules(), "{name}");
-        assert!(known.looks == looks && known.outcomes == outcomes, "{name}");
+        assert!(known.snapshots == snapshots && known.outcomes == outcomes, "{name}");
     }
 }
 
@@ -206,7 +206,7 @@ fn a_reader_that_keeps_something_else_in_each_run_is_found_out() {
     }
 }
 
-/// Returns the worlds in which searches with and without leaps are compared: one for each kind of
+/// Returns the worlds in which reduced and unreduced searches are compared: one for each kind of
 /// publisher, world and phase.
 fn compared() -> Vec<Scenario> {
     let small = [Publisher::StepRenew, Publisher::DirSwapped, Publisher::Release(false)];
@@ -245,40 +245,41 @@ fn compared() -> Vec<Scenario> {
 }
 
 #[test]
-fn a_search_that_leaps_sees_all_that_a_search_without_leaps_sees() {
+fn reduced_search_sees_all_that_an_unreduced_search_sees() {
     let mut sum = [0, 0];
     for scenario in compared() {
         let name = scenario.name();
         let stage = scenario.prepare();
-        let leaping = sim::explore::<Shipped>(&stage, u64::MAX);
+        let reduced = sim::explore::<Shipped>(&stage, u64::MAX);
         let plain = sim::explore_unreduced::<Shipped>(&stage, u64::MAX);
-        for report in [&leaping, &plain] {
+        for report in [&reduced, &plain] {
             assert!(report.whole && report.violation.is_none(), "{name}: {:?}", report.violation);
         }
-        for (what, leaping, plain) in
-            [("outcomes", &leaping.outcomes, &plain.outcomes), ("looks", &leaping.looks, &plain.looks)]
-        {
-            let [lost, new] = [plain.difference(leaping).count(), leaping.difference(plain).count()];
+        for (what, reduced, plain) in [
+            ("outcomes", &reduced.outcomes, &plain.outcomes),
+            ("snapshots", &reduced.snapshots, &plain.snapshots),
+        ] {
+            let [lost, new] = [plain.difference(reduced).count(), reduced.difference(plain).count()];
             assert_eq!(
                 (lost, new),
                 (0, 0),
-                "{name}: {what} of {} that leaps lose, and that are new",
+                "{name}: {what} of {} that the reduction loses, and that are new",
                 plain.len()
             );
         }
-        assert_eq!(leaping.deaths, plain.deaths, "{name}: crashes");
-        assert!(leaping.runs <= plain.runs && leaping.schedules <= plain.schedules, "{name}");
-        sum = [sum[0] + leaping.runs, sum[1] + plain.runs];
+        assert_eq!(reduced.deaths, plain.deaths, "{name}: crashes");
+        assert!(reduced.runs <= plain.runs && reduced.schedules <= plain.schedules, "{name}");
+        sum = [sum[0] + reduced.runs, sum[1] + plain.runs];
     }
-    let [leaping, plain] = sum;
-    say(&format!("leaps: {leaping} runs see what {plain} runs without leaps see, outcomes and looks"));
-    assert!(leaping * 3 < plain * 2, "leaping has to be worth its while");
+    let [reduced, plain] = sum;
+    say(&format!("reduced: {reduced} runs see the outcomes and snapshots of {plain} unreduced runs"));
+    assert!(reduced * 3 < plain * 2, "the reduction saves less than a third");
 }
 
 /// Returns whether a move after the first is kept, by its number and the number of moves.
 type Keeps = fn(usize, usize) -> bool;
 
-/// A search that leaves out some leaps.
+/// A search that leaves out some places.
 struct Blind {
     search: Exhaustive,
     keeps: Keeps,
@@ -293,11 +294,11 @@ impl Schedule for Blind {
         self.search.aside(state, what)
     }
 
-    fn leaps(&self) -> bool {
+    fn skips_ahead(&self) -> bool {
         true
     }
 
-    fn leap(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
+    fn skip_ahead(&mut self, state: &dyn Fn() -> u64, moves: &mut dyn FnMut() -> Vec<Move>) -> Option<Move> {
         let keeps = self.keeps;
         let mut kept = || {
             let all = moves();
@@ -305,7 +306,7 @@ impl Schedule for Blind {
             let kept = all.into_iter().enumerate().filter(|(index, _)| *index == 0 || keeps(*index, count));
             kept.map(|(_, kept)| kept).collect()
         };
-        self.search.leap(state, &mut kept)
+        self.search.skip_ahead(state, &mut kept)
     }
 }
 
@@ -320,20 +321,20 @@ fn search_that_prunes_too_much_is_detected() {
         let stage = Scenario::new(publisher, Renewal::LeafOnly).prepare();
         let whole: Report = sim::explore_unreduced::<Shipped>(&stage, u64::MAX);
         for (name, keeps) in blind {
-            let schedule = Arc::new(Mutex::new(Blind { search: Exhaustive::leaping(), keeps }));
-            let mut looks = HashSet::new();
+            let schedule = Arc::new(Mutex::new(Blind { search: Exhaustive::reduced(), keeps }));
+            let mut snapshots = HashSet::new();
             while schedule.lock().unwrap().search.next_run() {
                 let run = sim::run::<Shipped>(&stage, schedule.clone());
                 schedule.lock().unwrap().search.end_run(run.breached);
-                looks.extend(run.looks);
+                snapshots.extend(run.snapshots);
             }
             say(&format!(
-                "{}, leaps {name}: {} of {} looks",
+                "{}, places {name}: {} of {} snapshots",
                 publisher.name(),
-                looks.len(),
-                whole.looks.len()
+                snapshots.len(),
+                whole.snapshots.len()
             ));
-            assert!(looks.is_subset(&whole.looks) && looks.len() < whole.looks.len());
+            assert!(snapshots.is_subset(&whole.snapshots) && snapshots.len() < whole.snapshots.len());
         }
     }
 }
@@ -357,9 +358,9 @@ fn publisher_that_may_die_covers_deaths_after_each_step() {
             let each: Vec<_> = std::iter::once(None).chain((1..steps).map(Some)).collect();
             let each: Vec<_> = each.into_iter().map(|crash| search(false, crash)).collect();
             let outcomes: HashSet<u64> = each.iter().flat_map(|report| report.outcomes.clone()).collect();
-            let looks: HashSet<u64> = each.iter().flat_map(|report| report.looks.clone()).collect();
+            let snapshots: HashSet<u64> = each.iter().flat_map(|report| report.snapshots.clone()).collect();
             assert_eq!(mortal.outcomes, outcomes, "{}", publisher.name());
-            assert_eq!(mortal.looks, looks, "{}", publisher.name());
+            assert_eq!(mortal.snapshots, snapshots, "{}", publisher.name());
             assert!(mortal.deaths.iter().copied().eq(1..steps), "{}", publisher.name());
         }
     }

@@ -149,7 +149,7 @@ fn wrong_design_on_real_files_shrinks_to_at_most_six_operations() {
 }
 
 /// Defines the wrong designs with the invariants by which each may be caught.
-macro_rules! museum {
+macro_rules! wrong_designs {
     ($($wrong:ident: $($invariant:literal),+;)*) => {
         fn rows() -> Vec<(&'static str, Result<Case, String>)> {
             vec![$((
@@ -165,7 +165,7 @@ macro_rules! museum {
     };
 }
 
-museum! {
+wrong_designs! {
     ReadsByPath: "INV-01";
     ReadsAgain: "INV-01 (c)", "INV-01 (a)";
     TrustsNewDirectories: "INV-01 (b)";
@@ -188,8 +188,8 @@ museum! {
     IgnoresRename: "INV-05", "INV-11: the disk";
     IgnoresRescan: "INV-05", "INV-11: the disk";
     PublishesUnchanged: "INV-08";
-    TellsRetries: "INV-11";
-    TellsFirst: "INV-11";
+    ReportsRetries: "INV-11";
+    ReportsFirst: "INV-11";
 }
 
 /// Limit of operations: a longer failure is hard to understand.
@@ -217,7 +217,7 @@ fn wrong_design_is_caught_and_shrinks_to_at_most_six_operations() {
     let table = include_str!("../mutants.rs").lines().filter_map(|line| line.strip_prefix("//! | ")).skip(1);
     let named: BTreeSet<&str> =
         table.flat_map(|row| row.split('|').nth(2).unwrap().trim().split(", ")).collect();
-    assert_eq!(here, named, "the museum's table and what is shown here");
+    assert_eq!(here, named, "the table and the designs that are shown here");
 }
 
 /// A repaired mutant counts as missed, and a right design is not caught.
