@@ -1,4 +1,4 @@
-//! Prints the time and memory for loading revocation lists of several sizes, and for renewing a
+//! Prints the time and memory for loading CRLs of several sizes, and for renewing a
 //! leaf beside them. Run by `scripts/crl-sizes`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)] // reason: a measurement
 

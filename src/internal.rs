@@ -48,7 +48,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     hmac_sha256::Hash::hash(bytes)
 }
 
-/// The reader of revocation lists.
+/// The reader of CRLs.
 #[cfg(feature = "rustls")]
 pub mod crl {
     pub use crate::pki::crl::*;

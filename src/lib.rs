@@ -1,5 +1,5 @@
-//! Reloads the certificate, key, client CAs and revocation lists of a running rustls server when
-//! their files change, and the identity and roots of a client.
+//! Reloads the certificate, key, client CAs and certificate revocation lists (CRLs) of a running
+//! rustls server when their files change, and the identity and roots of a client.
 //!
 //! There is no restart, no failed handshake and no mixture of two updates:
 //!
@@ -49,8 +49,8 @@
 //! | chain and key, other names | get the new certificate | start afresh |
 //! | client CAs, same names, keys and constraints | use the new bundle | keep resuming |
 //! | client CAs, any other change | use the new bundle | start afresh |
-//! | revocation lists, same certificates named | use the new lists | keep resuming |
-//! | revocation lists, other certificates named | use the new lists | start afresh |
+//! | CRLs, same certificates named | use the new lists | keep resuming |
+//! | CRLs, other certificates named | use the new lists | start afresh |
 //!
 //! [`ServerBuilder::client_ca`], [`ServerBuilder::crl`] and [`ServerBuilder::crl_dir`] add the
 //! files that clients are verified against. [`ServerBuilder::pair`] adds a pair for clients whose

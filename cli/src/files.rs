@@ -28,30 +28,29 @@ pub(crate) struct Files {
     /// Load the client CAs as a file set of their own, not with the default pair
     ///
     /// A broken bundle then does not block the renewal of the certificate, and a broken certificate
-    /// does not block that of the bundle. Revocation lists in the directory of the bundle are in its
+    /// does not block that of the bundle. CRLs in the directory of the bundle are in its
     /// set.
     #[arg(long, requires = "client_ca")]
     separate_client_ca: bool,
-    /// A file of revocation lists of the client CAs, DER or PEM; repeatable
+    /// A file of certificate revocation lists (CRLs) of the client CAs, DER or PEM; repeatable
     ///
     /// A file in the directory of the client CAs is in their set. The files of any other directory
     /// are a file set of their own: a broken file rejects that set only. Directories are compared as
     /// they are given; links are not followed.
     #[arg(long, value_name = "FILE", requires = "client_ca", group = "crls")]
     crl: Vec<PathBuf>,
-    /// A directory of revocation lists, except files whose names begin with a dot; repeatable
+    /// A directory of CRLs, except files whose names begin with a dot; repeatable
     ///
     /// Each directory is a file set of its own: a broken file in it rejects that set only.
     #[arg(long, value_name = "DIR", requires = "client_ca", group = "crls")]
     crl_dir: Vec<PathBuf>,
-    /// Load all revocation lists in one file set with the client CAs, wherever they are
+    /// Load all CRLs in one file set with the client CAs, wherever they are
     #[arg(long, requires = "crls")]
     crls_with_client_ca: bool,
-    /// Policy for clients that only expired revocation lists cover, or whose intermediate only such
-    /// lists cover
+    /// Policy for clients that only expired CRLs cover, or whose intermediate only such lists cover
     #[arg(long, value_enum, requires = "crls", default_value = "refuse")]
     crl_expired: Expired,
-    /// Policy for clients that no revocation list covers, or whose intermediate none covers
+    /// Policy for clients that no CRL covers, or whose intermediate none covers
     #[arg(long, value_enum, requires = "crls", default_value = "refuse")]
     crl_unknown: Unknown,
     /// Check the revocation of the client's own certificate only, not of its intermediates
@@ -64,7 +63,7 @@ pub(crate) struct Files {
     ///
     /// A new certificate is published that long after its notBefore at the earliest, and rejected as
     /// expired from that long before its notAfter. So it is served only while it is valid by the true
-    /// time. The dates of client certificates and of revocation lists are compared with the clock as
+    /// time. The dates of client certificates and of CRLs are compared with the clock as
     /// it is.
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     clock_skew: u32,

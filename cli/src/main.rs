@@ -32,7 +32,7 @@ use rustls_reload_testkit as testkit;
 /// Error that ends a command with exit code 1; `main` prints it on stderr.
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Serves HTTPS, and reloads its certificate, key, client CAs and revocation lists when their files
+/// Serves HTTPS, and reloads its certificate, key, client CAs and CRLs when their files
 /// change.
 #[derive(Parser)]
 #[command(name = "rustls-reload", version, about, after_help = EXIT_CODES)]
@@ -69,7 +69,7 @@ enum Command {
     /// Report what a server would load from these files and watch, and what is wrong with them
     ///
     /// Loads the files as `serve` does. Reports the links to each file, the certificates, the kind
-    /// of the key, whether they match, the client CAs and their revocation lists, a handshake in
+    /// of the key, whether they match, the client CAs and their CRLs, a handshake in
     /// memory, and the watched directories. A rejection comes last and names layer and path.
     /// Warnings do not keep a server from starting.
     Check(check::Args),
@@ -86,7 +86,7 @@ enum Command {
     /// Put a server through certificate rotations, and judge what its clients saw
     ///
     /// Plays scenarios: files are published as kubelet, certbot, `cp` and others do, whole, half and
-    /// invalid, with client CAs and revocation lists that change. New and resuming clients of TLS 1.2
+    /// invalid, with client CAs and CRLs that change. New and resuming clients of TLS 1.2
     /// and 1.3 connect all the while. `serve` is drilled unless --server or --connect names another
     /// server.
     Drill(drill::Args),

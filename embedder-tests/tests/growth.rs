@@ -237,7 +237,7 @@ fn inv12_rotations_under_a_worker_with_events_leave_nothing() {
     reloader.stop().unwrap();
 }
 
-/// Each update has a new leaf and a new revocation list, and now and then a new client CA. The leaf
+/// Each update has a new leaf and a new CRL, and now and then a new client CA. The leaf
 /// ends within hours, which is reported for each.
 #[test]
 fn inv12_rotations_with_client_cas_and_crls_leave_nothing() {

@@ -1,4 +1,4 @@
-//! hyper, HTTP/1.1 and HTTP/2. When a client CA has gone, or a revocation list names another
+//! hyper, HTTP/1.1 and HTTP/2. When a client CA has gone, or a CRL names another
 //! client, each older connection ends after the answers under way: its client has to connect again.
 //!
 //! `cargo run --example hyper -- CHAIN KEY [CLIENT_CA CRL]`

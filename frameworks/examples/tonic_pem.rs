@@ -1,5 +1,5 @@
 //! tonic's own `ServerTlsConfig`, which rustls-reload cannot reload. It takes PEM text at the
-//! start, makes its configuration from that once, and has no setting for revocation lists.
+//! start, makes its configuration from that once, and has no setting for CRLs.
 //!
 //! `cargo run --example tonic_pem -- CHAIN KEY [CLIENT_CA CRL]`
 

@@ -62,7 +62,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite, until: Option<impl Future>) 
 
 fn builder(wrong: &str, files: &[PathBuf]) -> ServerBuilder {
     match (wrong, files) {
-        // Forgets the revocation list.
+        // Forgets the CRL.
         ("no-list", [chain, key, client_ca, _]) => ServerReloader::builder(chain, key)
             .client_ca(client_ca, ClientAuth::Required)
             .on_event(|event| eprintln!("{event}")),

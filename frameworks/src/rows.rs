@@ -104,13 +104,13 @@ pub const SERVERS: &[Row] = &[
     Row {
         title: "tonic, `ServerTlsConfig`",
         fails: &[2, 6, 7, 9, 10],
-        why: "takes PEM text once, and no revocation list: it cannot be reloaded",
+        why: "takes PEM text once, and no CRL: it cannot be reloaded",
         ..Row::server("tonic_pem", "tonic", Wire::Grpc)
     },
     Row::wrong("frozen", &[2, 6, 7, 9, 10], "takes the configuration at the start"),
     Row::wrong("resolver", &[6, 7, 9, 10], "reloads the certificate alone, by `resolver()`"),
     Row::wrong("sessions", &[7, 9], "keeps sessions in `rotating_config()`"),
-    Row::wrong("no-list", &[9], "is not given the revocation list"),
+    Row::wrong("no-list", &[9], "is not given the CRL"),
     Row::wrong("optional", &[5], "lets clients in that have no certificate"),
     Row::wrong("hangs-up", &[3, 8], "ends its connections at each reload"),
     Row::wrong("silent", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "closes each connection after the handshake"),

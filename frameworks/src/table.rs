@@ -72,7 +72,7 @@ pub fn tables(outcomes: &[Outcome]) -> Result<String, AnyError> {
         writeln!(table, "| {} | {version} | {file} | {lines} | {rotated} | {passed} |", row.title)?;
     }
     Ok(format!(
-        "| server | version | example | lines | certificate | client CAs | revocation lists | passed |\n\
+        "| server | version | example | lines | certificate | client CAs | CRLs | passed |\n\
          |---|---|---|---|---|---|---|---|\n{servers}\n\
          | client | version | example | lines | identity | roots | passed |\n\
          |---|---|---|---|---|---|---|\n{clients}\n\

@@ -1,4 +1,4 @@
-//! The verifier that decides about certificates and revocation lists.
+//! The verifier that decides about certificates and CRLs.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -6,7 +6,7 @@ use rustls::{RootCertStore, pki_types::CertificateDer, server::danger::ClientCer
 pub use rustls_reload::internal::RevocationPolicy;
 use rustls_reload::{Error, Files, internal};
 
-/// Makes the verifiers of a server with these client CAs and files of revocation lists, by the
+/// Makes the verifiers of a server with these client CAs and files of CRLs, by the
 /// policy.
 ///
 /// # Errors

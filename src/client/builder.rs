@@ -122,7 +122,7 @@ impl ClientBuilder {
 
     /// Verifies servers with this verifier, in the place of [`roots`](Self::roots) and
     /// [`root_store`](Self::root_store): that of the crate rustls-platform-verifier, for example, or
-    /// rustls's own with revocation lists. No file changes it. What it comes to trust or to distrust
+    /// rustls's own with CRLs. No file changes it. What it comes to trust or to distrust
     /// by itself ends no session.
     #[must_use]
     pub fn verifier(mut self, verifier: Arc<dyn ServerCertVerifier>) -> Self {

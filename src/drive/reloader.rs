@@ -31,10 +31,10 @@ pub use stop::{STOP_LIMIT, StopTimeout};
 /// reloader.
 ///
 /// It goes on reloading for as long as a clone of it exists, or until [`stop`](Reloader::stop).
-/// Futures and [`Events`] made of it are no clones. Dropping the last clone stops the driver and
-/// waits for it as `stop` does, but on a thread of a tokio runtime (feature `tokio`) does not wait.
-/// A callback, build step, clock or value that captures a clone keeps the reloader alive by that:
-/// such a reloader ends by `stop` alone.
+/// A future or an [`Events`] that it made is not a clone and does not keep it going. Dropping the
+/// last clone stops the driver and waits for it as `stop` does, but on a thread of a tokio runtime
+/// (feature `tokio`) does not wait. A callback, build step, clock or value that captures a clone
+/// keeps the reloader alive by that: such a reloader ends by `stop` alone.
 #[must_use = "dropping the last clone stops reloading"]
 pub struct Reloader<T: Send + Sync + 'static>(Arc<Owner<T>>);
 

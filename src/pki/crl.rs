@@ -73,14 +73,14 @@ pub fn parse(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, 
         Some(&SEQUENCE) if fields(file).is_some() => vec![file.to_vec().into()],
         // Text before PEM may begin with a zero, the byte that begins DER.
         Some(&SEQUENCE) if !file.windows(11).any(|text| text == b"-----BEGIN ") => {
-            return Err(Error::new(Layer::Crl, "revocation list 1 of 1 is malformed"));
+            return Err(Error::new(Layer::Crl, "CRL 1 of 1 is malformed"));
         }
         _ => pem::crls(file)?,
     };
     match lists.iter().position(|list| fields(list).is_none()) {
         None => Ok(lists),
         Some(i) => {
-            let why = format!("revocation list {} of {} is malformed", i + 1, lists.len());
+            let why = format!("CRL {} of {} is malformed", i + 1, lists.len());
             Err(Error::new(Layer::Crl, why))
         }
     }

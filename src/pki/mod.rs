@@ -1,4 +1,4 @@
-//! Reads the formats of certificates, keys and revocation lists.
+//! Reads the formats of certificates, keys and CRLs.
 
 pub(crate) mod base64;
 pub(crate) mod crl;

@@ -81,9 +81,9 @@ pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, E
     let mut lists = Vec::new();
     for section in sections(text)? {
         if section.kind() != Kind::RevocationList {
-            return Err(unexpected(&section, "a revocation list"));
+            return Err(unexpected(&section, "a CRL"));
         }
-        let name = format!("revocation list {}", lists.len() + 1);
+        let name = format!("CRL {}", lists.len() + 1);
         lists.push(decode(&section, Layer::Pem, &name)?.into());
     }
     Ok(lists)
@@ -200,7 +200,7 @@ fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
         "DSA PRIVATE KEY" => ": TLS 1.3 has no DSA, a new key and a certificate for it are needed",
         "AGE ENCRYPTED FILE" => ": the file is encrypted by age, `age -d -o new old` decrypts it",
         "PGP MESSAGE" => ": the file is encrypted by PGP, `gpg -d -o new old` decrypts it",
-        "X509 CRL" => ": revocation lists have a setting of their own",
+        "X509 CRL" => ": CRLs have a setting of their own",
         _ if section.kind() == Kind::Key && wanted == "a certificate" => {
             ": a key among client CAs looks like the server's own pair, whose certificate is no CA to trust"
         }

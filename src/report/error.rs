@@ -37,7 +37,7 @@ pub enum Layer {
     ClientCa,
     /// A root does not parse as a trust anchor, or no root of the bundle can verify a server.
     RootCa,
-    /// A revocation list does not parse, is signed by another key than its issuer's, has expired,
+    /// A CRL does not parse, is signed by another key than its issuer's, has expired,
     /// or is missing.
     Crl,
     /// The leaf is outside its validity window.

@@ -95,7 +95,7 @@ pub enum RemovedTrust {
     },
     /// Clients without a certificate, or without a valid one, which were accepted before.
     Unauthenticated,
-    /// Clients of one issuer: its revocation lists name more certificates, or another selection of
+    /// Clients of one issuer: its CRLs name more certificates, or another selection of
     /// its lists counts than before.
     Revocation {
         /// The issuer's name.

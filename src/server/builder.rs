@@ -94,27 +94,32 @@ impl ServerBuilder {
         }
     }
 
-    /// Serves an SNI pair to clients that name one of its servers: the DNS names among its leaf's
-    /// subject alternative names, of which there must be one. See [`pair_for`](Self::pair_for).
+    /// Adds a certificate chain and its key for the DNS names in the leaf's subject alternative
+    /// names, of which there must be at least one.
+    ///
+    /// A client whose SNI matches one of these names gets this pair.
+    /// [`pair_for`](Self::pair_for) takes the names from the caller and has the rules.
     #[must_use]
     pub fn pair(mut self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.pairs.push(SniPair { chain: chain.as_ref().into(), key: key.as_ref().into(), names: None });
         self
     }
 
-    /// Serves an SNI pair to clients that name one of these servers, whatever names its leaf has.
+    /// Adds a certificate chain and its key for these DNS names. The names in the certificate do
+    /// not matter.
     ///
-    /// A name is a DNS name, or one with `*` as its whole first label, which stands for exactly one
-    /// label. Case does not matter, and an exact name comes before a wildcard. Two SNI pairs cannot
-    /// hold one name: that fails the first load, and rejects a candidate that would take the name.
+    /// A client whose SNI matches one of the names gets this pair. Case does not matter. A `*` may
+    /// be the whole first label of a name and stands for exactly one label. An exact name comes
+    /// before a wildcard. A name belongs to one pair: two pairs with one name fail the first load,
+    /// and an update that takes the name of another pair is rejected.
     ///
-    /// A client that names a server that no SNI pair holds, or none, gets the default pair of
-    /// [`builder`](ServerReloader::builder), which holds no name. See
-    /// [`strict_names`](Self::strict_names).
+    /// A client without SNI, or whose SNI matches no pair, gets the default pair: the chain and key
+    /// given to [`builder`](ServerReloader::builder). [`strict_names`](Self::strict_names) changes
+    /// that.
     ///
-    /// Each pair is loaded, settled and rejected by itself, and keeps its own last good version. A
-    /// broken pair neither blocks the others nor is replaced by another certificate. Client CAs and
-    /// all other settings apply to the whole server.
+    /// Each pair is a file set of its own and keeps its own last good version. A broken pair
+    /// neither blocks the others nor is replaced by another certificate. Client CAs and all other
+    /// settings apply to all pairs.
     #[must_use]
     pub fn pair_for<N: AsRef<str>>(
         mut self,
@@ -127,11 +132,11 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets whether the handshake of a client is rejected that names no server, or one that no pair
-    /// holds. By default such a client gets the default pair.
+    /// Sets whether a client without SNI, or whose SNI matches no pair, is rejected. By default it
+    /// gets the default pair.
     ///
-    /// With `true`, the default pair holds the DNS names of its leaf, and every SNI pair comes
-    /// before it.
+    /// With `true`, the default pair serves only the DNS names in its own leaf. Any added pair that
+    /// matches comes before it.
     #[must_use]
     pub fn strict_names(mut self, strict: bool) -> Self {
         self.strict_names = strict;
@@ -183,14 +188,16 @@ impl ServerBuilder {
         self
     }
 
-    /// Resumes sessions by tickets that the client keeps, with a ticketer that `make` returns. Its
-    /// keys live as long as their trust epoch.
+    /// Resumes sessions by stateless tickets (RFC 5077 and RFC 8446), which clients keep. `make`
+    /// returns the ticketer that encrypts them, as `rustls::crypto::ring::Ticketer::new` and
+    /// `rustls::crypto::aws_lc_rs::Ticketer::new` do. By default there are no tickets, and the
+    /// server stores the sessions.
     ///
-    /// `rustls::crypto::ring::Ticketer::new` and `rustls::crypto::aws_lc_rs::Ticketer::new` are
-    /// such a `make`. It has to make other keys each time. It is called twice at the first load,
-    /// and once for each build that begins with fresh session state. A ticketer that can decrypt
-    /// another one's tickets fails the build with [`Layer::Config`], so keys cannot be shared
-    /// between servers.
+    /// The reloader calls `make` again for each build that begins with fresh session state, as a
+    /// change of trust does, so that older tickets become invalid. `make` has to return a ticketer
+    /// with new keys each time: one that can decrypt the tickets of another fails the build with
+    /// [`Layer::Config`]. So servers cannot share keys. To check this, the first load calls `make`
+    /// twice.
     #[must_use]
     pub fn tickets(
         mut self,
@@ -300,7 +307,7 @@ impl ServerBuilder {
         if self.client_ca.is_none()
             && let Some(file) = self.crls.first().or(self.crl_dirs.first())
         {
-            let why = "a revocation list without client CAs: no client certificate would be verified";
+            let why = "a CRL without client CAs: no client certificate would be verified";
             return Err(Error::new(Layer::Settings, why).at(file));
         }
         let layout = self.layout()?;

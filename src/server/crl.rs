@@ -153,7 +153,7 @@ impl Lists {
             let newest = newer.clone().max_by_key(|list| (list.parsed.this_update, list.parsed.magnitude()));
             let Some(newest) = newest.filter(|_| older.signer.key().is_some()) else { continue };
             let why = format!(
-                "a newer revocation list of {} for the same certificates lies in {}: this one still rejects \
+                "a newer CRL of {} for the same certificates lies in {}: this one still rejects \
                  each certificate that it names, except those on hold that a valid newer one has released",
                 older.issuer(),
                 newest.path.display()
@@ -242,14 +242,14 @@ impl CrlValidator<'_> {
         };
         if !others && !self.served.is_some_and(replaces_none) {
             let why = format!(
-                "the revocation list of {} is not signed by the CA of that name, or in a way that the crypto provider \
+                "the CRL of {} is not signed by the CA of that name, or in a way that the crypto provider \
                  does not know",
                 list.issuer()
             );
             return Err(Error::new(Layer::Crl, why).at(&list.path));
         }
         // The warning about CAs without a CRL says what happens to their clients.
-        let why = format!("the revocation list of {} is not signed by any CA of that name", list.issuer());
+        let why = format!("the CRL of {} is not signed by any CA of that name", list.issuer());
         warnings.push(Warning::new(Layer::Crl, why).at(&list.path));
         Ok(())
     }
@@ -269,11 +269,8 @@ impl CrlValidator<'_> {
         if !list.is_expired(self.wall) || valid(lists, &same) {
             return Ok(());
         }
-        let why = format!(
-            "the revocation list of {} has expired at {}",
-            list.issuer(),
-            Timestamp(list.parsed.next_update)
-        );
+        let why =
+            format!("the CRL of {} has expired at {}", list.issuer(), Timestamp(list.parsed.next_update));
         if let Some(served) = self.served.filter(|served| !served.has(list)) {
             let expired = served
                 .of(&list.parsed.canonical)

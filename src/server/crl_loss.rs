@@ -20,7 +20,7 @@ impl CrlValidator<'_> {
             let named = lists.of(&served.parsed.canonical);
             let mut left = named.clone().filter(|list| list.signer.is_same(&served.signer)).peekable();
             if left.peek().is_none() {
-                let why = format!("there is no revocation list of {} any more", served.issuer());
+                let why = format!("there is no CRL of {} any more", served.issuer());
                 let gone = |why: String| Error::new(Layer::Crl, why).at(served.path());
                 if served.signer.key().is_some() {
                     return Err(gone(why));
@@ -42,7 +42,7 @@ impl CrlValidator<'_> {
                 warnings.extend((!is_replaced).then(|| gone(why).into()));
             } else if !left.any(|list| list.parsed.scope == served.parsed.scope) {
                 let why = format!(
-                    "a revocation list of {} is gone, and no other covers the same certificates: a \
+                    "a CRL of {} is gone, and no other covers the same certificates: a \
                      certificate that only it named is no longer revoked, and the status of one that only \
                      it covered is unknown",
                     served.issuer()
@@ -76,7 +76,7 @@ impl CrlValidator<'_> {
                 continue;
             }
             let why = format!(
-                "there is no revocation list of {} here any more, and no other publisher's is as new",
+                "there is no CRL of {} here any more, and no other publisher's is as new",
                 lost.issuer()
             );
             return Err(Error::new(Layer::Crl, why).at(lost.path()));

@@ -246,15 +246,9 @@ impl fmt::Display for HandshakeFailure {
             Self::Expired => "a certificate of the client's chain has expired",
             Self::NotYetValid => "a certificate of the client's chain is not valid yet",
             Self::Revoked => "a certificate of the client's chain is revoked",
-            Self::RevocationUnknown => {
-                "no revocation list says whether a certificate of the client's chain is revoked"
-            }
-            Self::RevocationListExpired => {
-                "the revocation list for a certificate of the client's chain has expired"
-            }
-            Self::RevocationListUnusable => {
-                "the revocation list for a certificate of the client's chain cannot be used"
-            }
+            Self::RevocationUnknown => "no CRL says whether a certificate of the client's chain is revoked",
+            Self::RevocationListExpired => "the CRL for a certificate of the client's chain has expired",
+            Self::RevocationListUnusable => "the CRL for a certificate of the client's chain cannot be used",
             Self::UnknownIssuer => "the client's chain leads to none of the client CAs",
             Self::BadSignature => "a signature of the client is wrong",
             Self::WrongPurpose => "a certificate of the client's chain does not allow client authentication",

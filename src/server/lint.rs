@@ -114,11 +114,11 @@ fn revocation(
     let known = bundle.iter().any(known);
     let due = list.next_update.filter(|next| wall < *next && *next < wall.saturating_add(soon));
     let whys = [
-        due.map(|next| format!("the revocation list expires at {}", Timestamp(next))),
+        due.map(|next| format!("the CRL expires at {}", Timestamp(next))),
         (wall < list.this_update)
-            .then(|| format!("the revocation list is dated in the future, {}", Timestamp(list.this_update))),
+            .then(|| format!("the CRL is dated in the future, {}", Timestamp(list.this_update))),
         (!known).then(|| {
-            "the revocation list is of none of the client CAs: it applies to clients that send an \
+            "the CRL is of none of the client CAs: it applies to clients that send an \
              intermediate of its issuer's name, and is verified in their handshake"
                 .to_owned()
         }),

@@ -56,18 +56,16 @@ impl Parsed {
     /// # Errors
     /// Returns the reason in words, for a CRL that is malformed or of a kind that is not supported.
     pub(super) fn new(der: CertificateRevocationListDer<'static>) -> Result<Self, String> {
-        let malformed = || "the revocation list is malformed".to_owned();
+        let malformed = || "the CRL is malformed".to_owned();
         let fields = crl::fields(&der).ok_or_else(malformed)?;
         if !fields.version_2 {
-            return Err("the revocation list is of version 1: rustls accepts version 2 only".to_owned());
+            return Err("the CRL is of version 1: rustls accepts version 2 only".to_owned());
         }
-        let next_update =
-            fields.next_update.ok_or("the revocation list has no nextUpdate, the date of the next one")?;
+        let next_update = fields.next_update.ok_or("the CRL has no nextUpdate, the date of the next one")?;
         let scope = fields.scope.map_or_else(|| Some(Scope::default()), Scope::read).ok_or_else(malformed)?;
         // Rejects delta CRLs, indirect CRLs, CRLs for some reasons only, and unknown critical
         // extensions.
-        supported(&der, &fields, &scope)
-            .map_err(|error| format!("rustls rejects the revocation list: {error:?}"))?;
+        supported(&der, &fields, &scope).map_err(|error| format!("rustls rejects the CRL: {error:?}"))?;
         let index = |serials: &[&[u8]]| -> Option<Vec<Span>> {
             let span = |serial: &&[u8]| {
                 let at = range(&der, serial);
@@ -78,7 +76,7 @@ impl Parsed {
             Some(spans)
         };
         let spans = index(&fields.revoked).zip(index(&fields.on_hold));
-        let (serials, on_hold) = spans.ok_or("the revocation list is longer than 4 GiB")?;
+        let (serials, on_hold) = spans.ok_or("the CRL is longer than 4 GiB")?;
         Ok(Self {
             issuer: fields.issuer.to_vec(),
             canonical: der::canonical_name(fields.issuer),

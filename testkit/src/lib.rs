@@ -1,4 +1,4 @@
-//! Test kit for servers that embed [`rustls_reload`]: certificates and revocation lists made on the
+//! Test kit for servers that embed [`rustls_reload`]: certificates and CRLs made on the
 //! spot, directories that a publisher of the field writes, a client that shows what is served, and a
 //! file system that fails when a test says so.
 //!

@@ -101,7 +101,7 @@ impl Authority {
             revoked_certs: revoked.iter().map(entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let list = params.signed_by(&self.issuer).expect("a revocation list");
+        let list = params.signed_by(&self.issuer).expect("a CRL");
         Crl { der: list.der().clone(), pem: list.pem().expect("PEM") }
     }
 

@@ -1,4 +1,4 @@
-//! Revocation lists of any scope, and certificates that name the location of their list.
+//! CRLs of any scope, and certificates that name the location of their list.
 
 use std::time::{Duration, SystemTime};
 

@@ -92,7 +92,7 @@ impl Volume {
     }
 
     /// Publishes a certificate chain, its key, and further files in the same update: client CAs or
-    /// revocation lists. A file of an earlier update that is not among them is removed, except from
+    /// CRLs. A file of an earlier update that is not among them is removed, except from
     /// an [in-place](Self::in_place) directory.
     ///
     /// # Errors

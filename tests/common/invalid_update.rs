@@ -119,7 +119,7 @@ pub fn invalid_updates() -> Vec<InvalidUpdate> {
     invalid_updates
 }
 
-/// Returns a way for every refusal because of the file of revocation lists.
+/// Returns a way for every refusal because of the file of CRLs.
 pub fn invalid_crl_updates() -> Vec<InvalidUpdate> {
     let ca = Generation::new(1002).ca;
     let now = SystemTime::now();

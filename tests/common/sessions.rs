@@ -29,7 +29,7 @@ pub enum Rule {
     /// A storage for each trust, as if that were hashed: an earlier trust gets its old storage
     /// back. Breaks: INV-09
     Hashes,
-    /// The shipped rule, but without revocation lists in the trust. Breaks: INV-09
+    /// The shipped rule, but without CRLs in the trust. Breaks: INV-09
     ForgetsLists,
 }
 
@@ -47,13 +47,13 @@ pub struct Sessions {
     tickets: bool,
     /// The storages by the key that the rule uses.
     states: HashMap<Vec<u8>, Arc<ServerConfig>>,
-    /// The trust at the last publication without revocation lists, and the number of its changes.
+    /// The trust at the last publication without CRLs, and the number of its changes.
     trusted: (Vec<u8>, u64),
     current: (u64, Arc<ServerConfig>),
 }
 
 impl Sessions {
-    /// Loads a server of chain, key, client CAs and, if there is a fourth file, revocation lists.
+    /// Loads a server of chain, key, client CAs and, if there is a fourth file, CRLs.
     pub fn new(files: &[super::NamedFile<'_>], name: &str, tickets: bool, rule: Rule) -> Self {
         let volume = Volume::in_memory(files);
         let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);

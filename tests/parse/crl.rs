@@ -1,4 +1,4 @@
-//! Revocation lists as files: which are accepted, which are refused, and which fields are read. The
+//! CRLs as files: which are accepted, which are refused, and which fields are read. The
 //! fields are compared with those of the issuer and with OpenSSL's.
 
 use std::{

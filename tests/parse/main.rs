@@ -1,4 +1,4 @@
-//! Tests of the readers of PEM, certificates, keys and revocation lists, without a server.
+//! Tests of the readers of PEM, certificates, keys and CRLs, without a server.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 

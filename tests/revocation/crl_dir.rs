@@ -1,4 +1,4 @@
-//! Revocation lists from a directory, on real files with the system's watcher and real handshakes.
+//! CRLs from a directory, on real files with the system's watcher and real handshakes.
 //! Added, removed and replaced files count, and a directory never stands for having no revoked
 //! certificates.
 

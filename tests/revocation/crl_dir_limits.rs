@@ -1,4 +1,4 @@
-//! Limits on the cost of a directory of revocation lists, and errors that it must not hide: on real
+//! Limits on the cost of a directory of CRLs, and errors that it must not hide: on real
 //! files, with the system's watcher.
 
 use std::{

@@ -1,4 +1,4 @@
-//! Tests of revocation lists, by handshakes.
+//! Tests of CRLs, by handshakes.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 

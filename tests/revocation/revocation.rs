@@ -1,4 +1,4 @@
-//! Revocation lists, tested by real handshakes: which clients they refuse, which lists are refused,
+//! CRLs, tested by real handshakes: which clients they refuse, which lists are refused,
 //! and that no session outlives them.
 
 use std::{
@@ -98,7 +98,7 @@ fn server(volume: &Volume) -> ServerBuilder {
     volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).crl(volume.path("ca.crl"))
 }
 
-/// A server, and the warnings about revocation lists that it has reported.
+/// A server, and the warnings about CRLs that it has reported.
 struct Reporting(ServerReloader, Arc<Mutex<Vec<String>>>);
 
 impl Deref for Reporting {
@@ -425,7 +425,7 @@ fn inv02_newest_crl_of_a_ca_counts_and_an_older_is_reported() {
     let reloader = reporting(server(&volume));
     assert_eq!(world.let_in(&reloader, both), [false, true]);
     let reported = one(warnings(&reloader));
-    assert!(reported.contains("a newer revocation list of CN=CA 0 for the same certificates"), "{reported}");
+    assert!(reported.contains("a newer CRL of CN=CA 0 for the same certificates"), "{reported}");
     // The publisher reverts to an earlier update as a whole.
     volume.publish_in_one_tick(&world.files(&lists[0]));
     assert_eq!(reloader.reload_now(), Reload::Reloaded);

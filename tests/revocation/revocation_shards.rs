@@ -1,4 +1,4 @@
-//! Several revocation lists of one issuer, tested by real handshakes: shards, keys, names and
+//! Several CRLs of one issuer, tested by real handshakes: shards, keys, names and
 //! sizes.
 //!
 //! Checks: INV-14.
@@ -234,14 +234,14 @@ fn inv14_two_cas_of_one_name_have_their_own_lists() {
     let (server, reported) = loaded(world.server_of(std::slice::from_ref(&ours_listed)));
     assert_eq!(let_in(&server), [true, false]);
     assert!(
-        reported.len() == 1 && reported[0].contains("no revocation list of CN=CA 0 with the public key"),
+        reported.len() == 1 && reported[0].contains("no CRL of CN=CA 0 with the public key"),
         "{reported:?}"
     );
     // The CA cannot lose its list to the other's.
     let (server, _) = loaded(world.server_of(&[ours_listed.clone(), theirs_listed(spec(2))]));
     world.put("1.crl", &ours_listed);
     let Reload::Refused(error) = server.reload_now() else { panic!("a list was lost") };
-    assert!(error.to_string().contains("there is no revocation list of CN=CA 0 any more"), "{error}");
+    assert!(error.to_string().contains("there is no CRL of CN=CA 0 any more"), "{error}");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn inv14_list_under_other_spelling_counts_by_its_key() {
             assert!(reported[0].contains("it counts all the same"), "{reported:?}");
         } else {
             assert!(
-                reported[0].contains("there is no revocation list of CN=CA 0 with the public key ")
+                reported[0].contains("there is no CRL of CN=CA 0 with the public key ")
                     && reported[0].ends_with(": no client of it is let in"),
                 "{reported:?}"
             );

@@ -1,4 +1,4 @@
-//! The signer of a revocation list, tested by real handshakes: lists of intermediates, of several
+//! The signer of a CRL, tested by real handshakes: lists of intermediates, of several
 //! keys of one name, of former keys, and of several sets.
 //!
 //! Checks: INV-09, INV-11, INV-14, INV-16.
@@ -78,7 +78,7 @@ fn inv14_lost_list_of_an_intermediate_refuses_its_clients() {
     fs::remove_file(world.path("crl.d/issuing.crl")).unwrap();
     assert_eq!(server.reload_now(), Reload::Reloaded);
     let warnings = world.warnings();
-    assert!(warnings.iter().any(|said| said.contains("no revocation list of CN=issuing")), "{warnings:?}");
+    assert!(warnings.iter().any(|said| said.contains("no CRL of CN=issuing")), "{warnings:?}");
     assert!(!world.lets_in(&server, &good) && world.lets_in(&server, &direct));
     // Another client is revoked meanwhile.
     world.list("crl.d/root.crl", &root, &spec(2).naming(&direct.leaf));
@@ -221,7 +221,7 @@ fn inv14_list_of_an_intermediate_can_go_with_its_ca() {
     fs::remove_file(world.path("crl.d/issuing.crl")).unwrap();
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert!(!world.lets_in(&server, &good));
-    assert!(world.warnings().iter().any(|said| said.contains("no revocation list of CN=issuing any more")));
+    assert!(world.warnings().iter().any(|said| said.contains("no CRL of CN=issuing any more")));
 }
 
 /// The CA is removed, so its list may be removed. A start works without it as well.

@@ -1,4 +1,4 @@
-//! Every small world of revocation lists: the verifier decides as RFC 5280 section 6.3.3 does, and
+//! Every small world of CRLs: the verifier decides as RFC 5280 section 6.3.3 does, and
 //! where `openssl verify` decides differently, the reason is known.
 //!
 //! Checks: INV-14. `REVOCATION_WORLDS=all` runs every policy, and asks openssl about every world;

@@ -69,7 +69,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Number of pairs for each set of names.
 const PAIRS: usize = 4;
-/// Number of revocation lists with equal entries, and with different dates and numbers.
+/// Number of CRLs with equal entries, and with different dates and numbers.
 const ISSUES: usize = 3;
 
 /// Shared by all series, because making keys takes the most time.

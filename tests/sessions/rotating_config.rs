@@ -1,5 +1,5 @@
-//! One configuration for life: its certificate, client CAs and revocation lists rotate inside it, and it keeps no session
-//! that could outlive them.
+//! One configuration for life: its certificate, client CAs and CRLs rotate inside it, and it keeps no
+//! session that could outlive them.
 //!
 //! Checks: INV-04, INV-09.
 
@@ -80,7 +80,7 @@ pub(super) fn files<'a>(of: &'a Generation, list: &'a str) -> [NamedFile<'a>; 4]
     [chain, key, bundle, ("ca.crl", list.as_bytes())]
 }
 
-/// Rotates certificate, client CA and revocation list under a client that offers its session each time.
+/// Rotates certificate, client CA and CRL under a client that offers its session each time.
 fn rotates(change: fn(&mut ServerConfig), version: &'static SupportedProtocolVersion) -> Result<(), String> {
     let mut world = World::new(change);
     let [old, new] = [0, 1].map(|of| world.client(of, version));

@@ -19,7 +19,7 @@ use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A server's CA, a client CA with two clients, and four directories: pair, client CAs, and two
-/// with revocation lists.
+/// with CRLs.
 struct World {
     root: tempfile::TempDir,
     server_ca: Authority,
@@ -211,7 +211,7 @@ fn inv15_broken_client_cas_keep_no_pair_only_where_separate() {
     }
 }
 
-/// Returns the warnings about revocation lists since the last call.
+/// Returns the warnings about CRLs since the last call.
 fn warnings(reported: &Mutex<Vec<String>>) -> Vec<String> {
     std::mem::take(&mut *reported.lock().unwrap())
 }
@@ -232,7 +232,7 @@ fn reporting(server: ServerBuilder) -> (ServerReloader, Arc<Mutex<Vec<String>>>)
 
 /// Returns the keys of the CAs of this name that have no list according to these warnings.
 fn without_list(said: &[String], name: &str) -> Vec<String> {
-    let begin = format!("there is no revocation list of CN={name} with the public key ");
+    let begin = format!("there is no CRL of CN={name} with the public key ");
     let key = |said: &String| {
         let (key, effect) = said.split_once(&begin)?.1.split_once(": ")?;
         assert_eq!((key.len(), effect), (95, "no client of it is let in"), "{said}");
@@ -275,7 +275,7 @@ fn inv14_clients_of_a_rekeyed_ca_wait_for_its_list() {
     assert_eq!((world.let_in(&server, &client), world.both(&server)), (false, [false, false]));
     let said = warnings(&reported);
     let [about_list, about_ca] = said.as_slice() else { panic!("{said:?}") };
-    let why = "the revocation list of CN=clients is not signed by any CA of that name";
+    let why = "the CRL of CN=clients is not signed by any CA of that name";
     assert!(about_list.contains(why) && about_list.contains("own.crl"), "{about_list}");
     assert_eq!(without_list(std::slice::from_ref(about_ca), "clients").len(), 1, "{about_ca}");
     // Other lists are accepted meanwhile, and so is the reissued list of the old key.

@@ -199,7 +199,7 @@ fn by_certificate(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsErro
     ]
 }
 
-/// Returns handshakes that fail because of revocation lists.
+/// Returns handshakes that fail because of CRLs.
 fn by_list(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsError>)> {
     let (of, other) = (Generation::new(0), Authority::root("Other"));
     let now = SystemTime::now();

@@ -1,4 +1,4 @@
-//! The rules about trust in combination: client CAs, revocation lists, policies, modes, names,
+//! The rules about trust in combination: client CAs, CRLs, policies, modes, names,
 //! sessions and providers.
 //!
 //! One table over small worlds. An oracle with plain booleans, written from the manual and

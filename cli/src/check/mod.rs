@@ -30,7 +30,7 @@ const WARNED: u8 = 3;
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
-    /// Warn if a leaf or a revocation list expires within this number of days
+    /// Warn if a leaf or a CRL expires within this number of days
     ///
     /// ACME clients renew a certificate of 90 days when 30 are left. At 14, renewals have probably
     /// been failing for two weeks.

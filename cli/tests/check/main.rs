@@ -284,8 +284,8 @@ fn faulty_crl_is_a_warning_unless_a_load_rejects_it() {
     let list = |of: &Authority, from, days: u32| of.crl(&[], (from, now + days * DAY), 1).pem;
     let ours = list(&clients, now - DAY, 90);
     let cases = [
-        (list(&clients, now - DAY, 3), "ca.crl", "the revocation list expires at "),
-        (list(&clients, now + DAY, 90), "ca.crl", "the revocation list is dated in the future, "),
+        (list(&clients, now - DAY, 3), "ca.crl", "the CRL expires at "),
+        (list(&clients, now + DAY, 90), "ca.crl", "the CRL is dated in the future, "),
         (clients.crl(&[], (now - 2 * DAY, now - DAY), 1).pem, "ca.crl", " has expired at "),
         (
             ours.clone() + &list(&Authority::root("other"), now - DAY, 90),

@@ -292,8 +292,8 @@ pub(crate) fn check(world: &World, words: &[String]) -> Seen {
             text if text.contains("the leaf expires at ") => ("ends soon", file),
             text if text.contains("may be wrong by 3700 s") => ("dates for a clock an hour off", file),
             text if text.contains(" of CN=expired") => ("an expired list", effect),
-            text if text.contains("no revocation list of CN=unlisted ") => ("no list", effect),
-            text if text.contains("no revocation list of CN=above ") => ("no list above", effect),
+            text if text.contains("no CRL of CN=unlisted ") => ("no list", effect),
+            text if text.contains("no CRL of CN=above ") => ("no list above", effect),
             text if text.contains("of none of the client CAs") => ("a list of nobody", file),
             text => ("another warning", text),
         };

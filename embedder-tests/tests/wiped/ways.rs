@@ -101,7 +101,7 @@ fn through() -> Hook {
     Box::new(|_| Ok(ALL))
 }
 
-/// Returns the builder of a server of the files in `dir`, with a second pair and a revocation list.
+/// Returns the builder of a server of the files in `dir`, with a second pair and a CRL.
 fn builder(
     dir: &std::path::Path,
     fault: &Arc<AtomicU8>,

@@ -75,7 +75,7 @@ impl Content {
         match self {
             Self::Certificate => "a certificate",
             Self::Request => "a certificate request",
-            Self::RevocationList => "a revocation list",
+            Self::RevocationList => "a CRL",
             Self::Pkcs8 => "a private key (PKCS #8)",
             Self::EncryptedKey => "an encrypted private key",
             Self::Pkcs1 => "an RSA private key (PKCS #1)",

@@ -3,7 +3,7 @@
 /// The largest file read, in bytes (4 MiB). A Kubernetes Secret holds at most 1 MiB; Debian's whole
 /// CA bundle is 220 kB.
 pub const FILE_LIMIT: u64 = 4 << 20;
-/// The largest file of revocation lists read, in bytes (64 MiB). Public authorities publish lists
+/// The largest file of CRLs read, in bytes (64 MiB). Public authorities publish lists
 /// of up to 100 MB in all, and of 10 to 20 MB each.
 pub const LIST_FILE_LIMIT: u64 = LISTED_BYTES_LIMIT;
 /// Symlinks followed on one path; Linux stops at the same number (path_resolution(7)).

@@ -17,7 +17,7 @@ pub struct PathSet {
     pub(super) paths: Vec<PathBuf>,
     /// Directories whose files all belong to the set.
     pub(super) dirs: Vec<PathBuf>,
-    /// The files from this index on may be as large as a file of revocation lists.
+    /// The files from this index on may be as large as a file of CRLs.
     pub(super) large_from: usize,
 }
 

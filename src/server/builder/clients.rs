@@ -23,6 +23,9 @@ impl ServerBuilder {
 
     /// Rejects clients that a CRL in this file revokes. Needs [`client_ca`](Self::client_ca).
     ///
+    /// A CRL (certificate revocation list, RFC 5280) is the signed list of the certificates that a
+    /// CA has revoked. Each call adds a file.
+    ///
     /// The file holds one CRL in DER, or any number in PEM. A missing, unreadable, empty or
     /// malformed file rejects its file set. So does a CRL with the name of a CA of the bundle that
     /// this CA did not sign, unless another CRL has that name. A broken file never means that no
@@ -75,12 +78,13 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets whether the client CA bundle is a file set of its own, with the CRLs in its directory.
-    /// By default it is in the file set of the default pair.
+    /// Sets whether the client CA bundle, with the CRLs in its directory, is a file set of its own.
+    /// By default it is in one file set with the default pair: all of them change together, or none
+    /// does.
     ///
-    /// A separate set is for a bundle of another publisher than the pair's. A broken bundle then
-    /// does not keep the certificate from being renewed, nor the other way round. Bundle and pair
-    /// are then no longer published together.
+    /// Use `true` if another program writes the bundle than the one that writes the pair. Then a
+    /// broken bundle does not stop the renewal of the certificate, and a broken pair does not stop
+    /// an update of the bundle.
     #[must_use]
     pub fn separate_client_ca(mut self, separate: bool) -> Self {
         self.separate_client_ca = separate;

@@ -21,7 +21,7 @@ impl CrlValidator<'_> {
     pub(super) fn large(&self, path: &Path, length: usize, warnings: &mut Vec<Warning>) {
         let large = || {
             let why = format!(
-                "{length} bytes are a large file of revocation lists: while a reload changes it, it is in memory several \
+                "{length} bytes are a large file of CRLs: while a reload changes it, it is in memory several \
                  times"
             );
             (self.served.is_none() && near_limit(FILE_LIMIT, length).is_some()).then_some(why)
@@ -51,7 +51,7 @@ impl CrlValidator<'_> {
                     number.as_deref().map_or_else(|| "-".to_owned(), der::serial_hex)
                 };
                 let why = format!(
-                    "the revocation list of {} is older than the one before it: issued {} after {}, number {} after {}",
+                    "the CRL of {} is older than the one before it: issued {} after {}, number {} after {}",
                     list.issuer(),
                     Timestamp(new.this_update),
                     Timestamp(old.this_update),
@@ -81,7 +81,7 @@ impl CrlValidator<'_> {
             // A warning that was reported already is not repeated: the key tells this CA from
             // another one of its name, which may have been there before, or be beside it.
             let why = format!(
-                "there is no revocation list of {} with the public key {}: {}",
+                "there is no CRL of {} with the public key {}: {}",
                 name(subject),
                 Fingerprint(Hash::hash(&webpki::spki_for_anchor(anchor))),
                 self.effect_of_no_list()
@@ -105,7 +105,7 @@ impl CrlValidator<'_> {
                 "it does not count for that CA, whose key has not signed it"
             };
             let why = format!(
-                "the issuer of the revocation list and the subject of the client CA {} differ in their encoding only \
+                "the issuer of the CRL and the subject of the client CA {} differ in their encoding only \
                  ({here} here, {there} there; or in case, or in spaces): {counts}. Where names are compared byte for byte, as \
                  rustls does for certificates, they are two names: have the list issued under the name that stands in the \
                  CA's certificate",
@@ -124,8 +124,7 @@ pub(super) fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Warning>) {
         (*count, *sum) = (*count + 1, sum.saturating_add(*size));
     }
     for (dir, (_, sum)) in sums.into_iter().filter(|(_, (count, _))| *count > 1) {
-        let why = near_limit(LISTED_BYTES_LIMIT, sum)
-            .map(|why| format!("the revocation lists in it together: {why}"));
+        let why = near_limit(LISTED_BYTES_LIMIT, sum).map(|why| format!("the CRLs in it together: {why}"));
         warnings.extend(why.map(|why| Warning::new(Layer::Crl, why).at(dir)));
     }
 }

@@ -59,9 +59,7 @@ fn bundles() -> Vec<(&'static str, Expect, File)> {
         ("a private key beside them", NOT_CERTIFICATES, |set| format!("{}{}", set.ca, set.key)),
         ("a private key alone", NOT_CERTIFICATES, |set| set.key.clone()),
         ("parameters beside them", Served, |set| set.ca.clone() + include_str!("keys/ec-parameters.pem")),
-        ("a revocation list beside them", NOT_CERTIFICATES, |set| {
-            set.ca.clone() + &block("X509 CRL", &[0x30, 0])
-        }),
+        ("a CRL beside them", NOT_CERTIFICATES, |set| set.ca.clone() + &block("X509 CRL", &[0x30, 0])),
         ("the server's chain", Served, |set| set.chain.clone()),
         ("a malformed block between two", NO_ANCHOR, |set| {
             let (one, two) = set.ca.split_at(set.ca.match_indices("-----BEGIN ").nth(1).unwrap().0);

@@ -97,17 +97,11 @@ fn formats() -> Vec<Mistake> {
         mended("DER of an encrypted key", KEY, pem, &["looks like an encrypted private key in DER"], |set| {
             openssl(&["pkcs8", "-topk8", "-outform", "DER", "-passout", "pass:secret"], set.key.as_bytes())
         }),
-        mistake(
-            "DER of a revocation list as the CAs",
-            CA,
-            pem,
-            &["looks like a revocation list in DER"],
-            |_| {
-                let time = value(asn1::UTC_TIME, b"260101000000Z");
-                let signed = sequence(&[&value(asn1::INTEGER, &[1]), &sequence(&[]), &sequence(&[]), &time]);
-                sequence(&[&signed, &sequence(&[]), &value(asn1::BITS, &[0])])
-            },
-        ),
+        mistake("DER of a CRL as the CAs", CA, pem, &["looks like a CRL in DER"], |_| {
+            let time = value(asn1::UTC_TIME, b"260101000000Z");
+            let signed = sequence(&[&value(asn1::INTEGER, &[1]), &sequence(&[]), &sequence(&[]), &time]);
+            sequence(&[&signed, &sequence(&[]), &value(asn1::BITS, &[0])])
+        }),
         mended(
             "PKCS #12 as the chain",
             CRT,
@@ -354,7 +348,7 @@ fn sections() -> Vec<Mistake> {
             "a list labelled as a certificate behind the chain",
             CRT,
             Layer::Chain,
-            &["looks like a revocation list"],
+            &["looks like a CRL"],
             |set| {
                 let time = value(asn1::UTC_TIME, b"260101000000Z");
                 let signed = sequence(&[&value(asn1::INTEGER, &[1]), &sequence(&[]), &sequence(&[]), &time]);

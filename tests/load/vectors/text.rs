@@ -34,7 +34,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
         }
     }
     for (what, text) in others() {
-        let is_known = ["a certification request", "a revocation list", "a public key"].contains(&what);
+        let is_known = ["a certification request", "a CRL", "a public key"].contains(&what);
         for file in FILES {
             // Known PEM without a key is refused because the key is missing.
             let layer = if file == KEY && is_known { Layer::Key } else { Layer::Pem };
@@ -252,7 +252,7 @@ fn others() -> Vec<(&'static str, &'static [u8])> {
             b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDMEAAAA\n=AAAA\n-----END PGP PUBLIC KEY BLOCK-----\n",
         ),
         ("a PKCS #7 block", b"-----BEGIN PKCS7-----\nMAsGCSqGSIb3DQEHAg==\n-----END PKCS7-----\n"),
-        ("a revocation list", b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"),
+        ("a CRL", b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"),
         ("a public key", b"-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----\n"),
         ("an age file", b"-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n"),
     ]

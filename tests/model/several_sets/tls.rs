@@ -1,4 +1,4 @@
-//! The sets of a server: pairs by name, client CAs and revocation lists, each with its own
+//! The sets of a server: pairs by name, client CAs and CRLs, each with its own
 //! publisher.
 
 use std::{
@@ -124,7 +124,7 @@ impl Server {
         Self::new(pool, &[Role::Pair(0), Role::Pair(1), Role::Pair(2)], strict)
     }
 
-    /// A server with two pairs, client CAs and their revocation lists.
+    /// A server with two pairs, client CAs and their CRLs.
     pub fn of_clients(pool: &Arc<Pool>) -> Self {
         Self::new(pool, &[Role::Pair(0), Role::Pair(1), Role::ClientCas, Role::Lists], false)
     }

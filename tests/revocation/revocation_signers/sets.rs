@@ -110,7 +110,7 @@ fn inv16_list_that_lies_in_two_sets_is_not_said_to_be_gone() {
     let server = world.builder().crl_dir(world.path("other.d")).load().unwrap();
     world.put("other.d/own.crl", &fs::read(world.path("crl.d/own.crl")).unwrap());
     let answer = server.reload_now();
-    let is_false = matches!(&answer, Reload::Refused(why) if why.to_string().contains("there is no revocation list of CN=clients here"));
+    let is_false = matches!(&answer, Reload::Refused(why) if why.to_string().contains("there is no CRL of CN=clients here"));
     assert!(!is_false, "{answer:?}");
 }
 

@@ -91,7 +91,7 @@ impl World {
         server_in(self.dir.path()).client_ca(self.dir.path().join("ca.crt"), ClientAuth::Required)
     }
 
-    /// Returns the builder with the revocation lists of `ca.crl`.
+    /// Returns the builder with the CRLs of `ca.crl`.
     fn with_list(&self) -> ServerBuilder {
         self.builder().crl(self.dir.path().join("ca.crl"))
     }

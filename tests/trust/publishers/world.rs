@@ -36,7 +36,7 @@ impl Ca {
     }
 }
 
-/// A revocation list: the CA that signed it, and whether it revokes the bad client of that CA.
+/// A CRL: the CA that signed it, and whether it revokes the bad client of that CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct List {
     pub ca: Ca,
@@ -47,7 +47,7 @@ const fn list(ca: Ca, revokes: bool) -> List {
     List { ca, revokes }
 }
 
-/// A state of the directory of revocation lists.
+/// A state of the directory of CRLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lists {
     /// One file for each list.
@@ -216,7 +216,7 @@ impl World {
         }
     }
 
-    /// Returns a revocation list in PEM.
+    /// Returns a CRL in PEM.
     pub fn list(&self, list: List) -> &str {
         &self.lists[list.ca as usize][usize::from(list.revokes)]
     }

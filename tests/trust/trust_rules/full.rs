@@ -53,7 +53,7 @@ impl Count {
         self.expect(found, wanted, what);
     }
 
-    /// Records whether a build warned about revocation lists.
+    /// Records whether a build warned about CRLs.
     pub fn warnings(&mut self, warnings: &[rustls_reload::Warning]) -> bool {
         let warned = warnings.iter().any(|warning| warning.layer() == Layer::Crl);
         self.warned += usize::from(warned);

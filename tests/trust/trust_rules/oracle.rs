@@ -35,7 +35,7 @@ pub enum Rule {
     CasWithoutConstraints,
     /// Compares CAs by the bytes of their certificates. Breaks: INV-08, INV-09
     CasByBytes,
-    /// Ignores revocation lists in the trust. Breaks: INV-09
+    /// Ignores CRLs in the trust. Breaks: INV-09
     ListsForgotten,
     /// Treats lists of different scopes as equal. Breaks: INV-09
     ListsWithoutScope,

@@ -1,11 +1,11 @@
-//! The small worlds: client CA bundles, revocation lists, policies, clients, and names of the
+//! The small worlds: client CA bundles, CRLs, policies, clients, and names of the
 //! server's leaves.
 
 use std::fmt;
 
 use rustls_reload::ClientAuth;
 
-/// A key that signs certificates and revocation lists.
+/// A key that signs certificates and CRLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     A,
@@ -68,7 +68,7 @@ pub const BUNDLES: [Bundle; 10] = [
     &[first(Key::B), first(Key::A), first(Key::B), a(Form::Expired)],
 ];
 
-/// The certificates that a revocation list names.
+/// The certificates that a CRL names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Names {
     Nobody,
@@ -79,7 +79,7 @@ pub enum Names {
     Good,
 }
 
-/// A revocation list.
+/// A CRL.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct List {
     pub key: Key,

@@ -99,7 +99,7 @@ pub(in crate::drill) enum Files {
     Pair,
     /// And the client CAs.
     Trust,
-    /// And their revocation lists.
+    /// And their CRLs.
     Lists,
 }
 

@@ -1,4 +1,4 @@
-//! Revocation lists that change while clients connect.
+//! CRLs that change while clients connect.
 
 use super::{LISTS, Layout as L, row};
 use crate::drill::model::{

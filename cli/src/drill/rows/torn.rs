@@ -183,7 +183,7 @@ pub(super) const ROWS: &[Scenario] = &[
         Torn,
         "half-a-list",
         "write(2)",
-        "The revocation list ends in the middle.",
+        "The CRL ends in the middle.",
         L::InPlace,
         &[Interrupt(Change::revoked(&[Who::Leaver]).renewed(), Middle(2), Long), Publish(RENEW)],
     )
