@@ -6,23 +6,22 @@
 use std::{
     future::Future,
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error as TlsError, ServerConfig, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, Error as TlsError, ServerConfig,
+    client::danger::ServerCertVerifier,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use rustls_reload::{ClientReloader, Event, Reload, RemovedTrust};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 use crate::{
     common::{
-        self, CompletedHandshake, Generation, Volume, generations, handshake,
+        self, CompletedHandshake, CurrentVerifier, Generation, Volume, generations, handshake,
         sessions::{KINDS, Kind},
     },
     world::{bundle, client, files, renewed, server},
@@ -162,51 +161,6 @@ fn inv09_each_row_of_the_table_of_client_trust_is_what_happens() {
     }
 }
 
-/// A verifier for life that asks for the present one, as an embedder would write it at first.
-#[derive(Debug)]
-struct Delegates(Mutex<Arc<dyn ServerCertVerifier>>);
-
-impl Delegates {
-    fn now(&self) -> Arc<dyn ServerCertVerifier> {
-        Arc::clone(&self.0.lock().unwrap())
-    }
-}
-
-impl ServerCertVerifier for Delegates {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        self.now().verify_server_cert(leaf, rest, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.now().verify_tls12_signature(message, leaf, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.now().verify_tls13_signature(message, leaf, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.now().supported_verify_schemes()
-    }
-}
-
 fn web_pki(of: &Generation) -> Arc<dyn ServerCertVerifier> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(of.ca.der().clone()).unwrap();
@@ -229,13 +183,13 @@ fn inv09_session_of_a_server_with_a_removed_root_is_rejected() {
         assert!(matches!(error, TlsError::InvalidCertificate(_)), "{kind:?}: {error}");
 
         // Breaks: INV-09. The same by one configuration for life with rustls's storage.
-        let verifier = Arc::new(Delegates(Mutex::new(web_pki(&all[0]))));
+        let verifier = Arc::new(CurrentVerifier::new(web_pki(&all[0])));
         let mut naive = ClientConfig::clone(&client.config());
         naive.resumption = rustls::client::Resumption::default();
         naive.dangerous().set_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>);
         let naive = Arc::new(naive);
         assert!(!handshake(&server, &naive).unwrap().resumed);
-        *verifier.0.lock().unwrap() = web_pki(&all[1]);
+        verifier.set(web_pki(&all[1]));
         assert!(handshake(&server, &naive).unwrap().resumed, "{kind:?}: the wrong design accepts the server");
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)] // reason: every test binary uses a part of it, and none exports it
 
 pub mod armor;
+mod forward;
 mod handshake;
 pub mod held;
 pub mod invalid_update;
@@ -11,6 +12,8 @@ pub mod sessions;
 mod trace;
 mod wall;
 
+pub use forward::CurrentVerifier;
+pub(crate) use forward::forward_fs;
 pub use handshake::{
     CompletedHandshake, Handshake, at_time, certified, client, client_of, client_of_any, client_showing,
     client_with, handshake, handshake_as, presented_by,

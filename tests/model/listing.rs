@@ -15,7 +15,7 @@ use std::{
 
 use rustls_reload::{
     Clock, PathSet,
-    fs::{Fs, Stat},
+    fs::Fs,
     internal::{
         ChangeKind,
         snapshot::{self, Failure, HIDDEN_LIMIT, LISTING_LIMIT, Snapshot},
@@ -26,6 +26,8 @@ use rustls_reload_harness::sim::{
     Schedule, Shipped, Sim, SimFs, Stage, Violation, WorldConfig,
 };
 use rustls_reload_testkit::{InterceptFs, Op, Verb};
+
+use crate::common::forward_fs;
 
 type Caught = (Violation, String);
 
@@ -121,36 +123,10 @@ impl Fs for Lists {
 
     const HAS_DIR_HANDLES: bool = SimFs::HAS_DIR_HANDLES;
 
-    fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
-        self.fs.root(anchor)
-    }
-
-    fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir> {
-        self.fs.open_dir(at, name)
-    }
-
-    fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat> {
-        self.fs.stat_dir(dir)
-    }
-
-    fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat> {
-        self.fs.stat(at, name)
-    }
-
-    fn read_link(&self, at: &Self::Dir, name: &OsStr) -> io::Result<PathBuf> {
-        self.fs.read_link(at, name)
-    }
+    forward_fs!(fs);
 
     fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File> {
         self.fs.open(at, name)
-    }
-
-    fn stat_file(&self, file: &Self::File) -> io::Result<Stat> {
-        self.fs.stat_file(file)
-    }
-
-    fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize> {
-        self.fs.read(file, buffer)
     }
 
     fn list(&self, dir: &Self::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {

@@ -13,11 +13,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::common::this_test;
+use crate::common::{forward_fs, this_test};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat};
 use rustls_reload::{
     Error, PathSet,
-    fs::{FileId, Fs, NativeFs, Stat},
+    fs::{FileId, Fs, NativeFs},
     internal::{Entry, Lookup, Walk, lacks_remote_events, snapshot::take},
 };
 
@@ -34,36 +34,10 @@ impl Fs for ByText {
 
     const HAS_DIR_HANDLES: bool = true;
 
-    fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
-        self.fs.root(anchor)
-    }
-
-    fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir> {
-        self.fs.open_dir(at, name)
-    }
-
-    fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat> {
-        self.fs.stat_dir(dir)
-    }
-
-    fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat> {
-        self.fs.stat(at, name)
-    }
-
-    fn read_link(&self, at: &Self::Dir, name: &OsStr) -> io::Result<PathBuf> {
-        self.fs.read_link(at, name)
-    }
+    forward_fs!(fs);
 
     fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File> {
         self.fs.open(at, name)
-    }
-
-    fn stat_file(&self, file: &Self::File) -> io::Result<Stat> {
-        self.fs.stat_file(file)
-    }
-
-    fn read(&self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize> {
-        self.fs.read(file, buffer)
     }
 
     fn list(&self, dir: &Self::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {

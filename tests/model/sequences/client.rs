@@ -11,10 +11,10 @@ use rustls::{
     SignatureScheme,
     client::{
         ResolvesClientCert, Resumption, WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        danger::{HandshakeSignatureValid, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
@@ -27,7 +27,7 @@ use super::{
     real::{CERT_CACHE, Side},
     server::{Alter, Given},
 };
-use crate::common::handshake_as;
+use crate::common::{CurrentVerifier, handshake_as};
 
 /// A server of each root that a case has, with its name. All keep sessions.
 pub struct Servers(Vec<(Block, String, Arc<ServerConfig>)>);
@@ -131,89 +131,48 @@ impl ClientCertVerifier for AnyClient {
     }
 }
 
-/// The verifier and the identity of one configuration for life, as an embedder would write it at
-/// first: both ask for the present ones, and rustls keeps the sessions.
+/// The identity of one configuration for life, as an embedder would write it at first: it asks for
+/// the present one.
 #[derive(Debug)]
-struct ForLife(Mutex<(Arc<dyn ServerCertVerifier>, Arc<dyn ResolvesClientCert>)>);
+struct CurrentIdentity(Mutex<Arc<dyn ResolvesClientCert>>);
 
-impl ForLife {
-    fn verifier(&self) -> Arc<dyn ServerCertVerifier> {
-        Arc::clone(&self.0.lock().unwrap().0)
-    }
-
-    fn resolver(&self) -> Arc<dyn ResolvesClientCert> {
-        Arc::clone(&self.0.lock().unwrap().1)
+impl CurrentIdentity {
+    fn now(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::clone(&self.0.lock().unwrap())
     }
 }
 
 /// Returns a change of each value that keeps the sessions of the values before it.
 pub fn keeping_sessions() -> Alter<ClientTls> {
-    let (mut life, sessions) = (None::<Arc<ForLife>>, Resumption::in_memory_sessions(256));
+    let (mut life, sessions) = (None, Resumption::in_memory_sessions(256));
     Box::new(move |value, files| {
         let mut roots = RootCertStore::empty();
         let (_, bundle) = files.get(CA).unwrap();
         pem::ca_bundle(bundle).unwrap().into_iter().for_each(|root| roots.add(root).unwrap());
         let provider = Arc::new(ring::default_provider());
-        let verifier =
+        let verifier: Arc<dyn ServerCertVerifier> =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-        let now: (Arc<dyn ServerCertVerifier>, _) =
-            (verifier, Arc::clone(&value.config.client_auth_cert_resolver));
-        let life = match &life {
-            Some(life) => {
-                *life.0.lock().unwrap() = now;
-                Arc::clone(life)
-            }
-            None => Arc::clone(life.insert(Arc::new(ForLife(Mutex::new(now))))),
-        };
+        let resolver = Arc::clone(&value.config.client_auth_cert_resolver);
+        let (servers, identity) = life.get_or_insert_with(|| {
+            let identity = CurrentIdentity(Mutex::new(Arc::clone(&resolver)));
+            (Arc::new(CurrentVerifier::new(Arc::clone(&verifier))), Arc::new(identity))
+        });
+        servers.set(verifier);
+        *identity.0.lock().unwrap() = resolver;
         let mut config = ClientConfig::clone(&value.config);
         config.resumption = sessions.clone();
-        config.client_auth_cert_resolver = Arc::clone(&life) as Arc<dyn ResolvesClientCert>;
-        config.dangerous().set_certificate_verifier(life);
+        config.client_auth_cert_resolver = Arc::clone(identity) as Arc<dyn ResolvesClientCert>;
+        config.dangerous().set_certificate_verifier(Arc::clone(servers) as Arc<dyn ServerCertVerifier>);
         value.config = Arc::new(config);
     })
 }
 
-impl ServerCertVerifier for ForLife {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        self.verifier().verify_server_cert(leaf, rest, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.verifier().verify_tls12_signature(message, leaf, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.verifier().verify_tls13_signature(message, leaf, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier().supported_verify_schemes()
-    }
-}
-
-impl ResolvesClientCert for ForLife {
+impl ResolvesClientCert for CurrentIdentity {
     fn resolve(&self, hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.resolver().resolve(hints, schemes)
+        self.now().resolve(hints, schemes)
     }
 
     fn has_certs(&self) -> bool {
-        self.resolver().has_certs()
+        self.now().has_certs()
     }
 }

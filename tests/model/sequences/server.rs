@@ -18,11 +18,13 @@ use std::{
 use rustls_reload::{
     Build, Builder, Built, ClientAuth, ClientReloader, ClientTls, Clock, Context, Error, Files, Now,
     Reloader, ServerReloader, ServerTls, Timing,
-    fs::{Fs, PathFs, Stat, UnixFs},
+    fs::{Fs, PathFs, UnixFs},
     internal,
     watch::{Hints, Watched, Watcher},
 };
 use rustls_reload_harness::sim::{At, BY_PATH, CA, Contents, EPOCH, Record};
+
+use crate::common::forward_fs;
 
 /// The delays of the cases: a tenth to a fiftieth of the default ones.
 pub const TIMING: Timing = Timing {
@@ -134,38 +136,12 @@ impl<F: Fs<File: AsFd>> Fs for Refusing<F> {
 
     const HAS_DIR_HANDLES: bool = F::HAS_DIR_HANDLES;
 
-    fn root(&self, anchor: &Path) -> io::Result<Self::Dir> {
-        self.0.root(anchor)
-    }
-
-    fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir> {
-        self.0.open_dir(at, name)
-    }
-
-    fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat> {
-        self.0.stat_dir(dir)
-    }
-
-    fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat> {
-        self.0.stat(at, name)
-    }
-
-    fn read_link(&self, at: &Self::Dir, name: &OsStr) -> io::Result<PathBuf> {
-        self.0.read_link(at, name)
-    }
+    forward_fs!(0);
 
     fn open(&self, at: &Self::Dir, name: &OsStr) -> io::Result<F::File> {
         let file = self.0.open(at, name)?;
         let readable = rustix::fs::fstat(&file)?.st_mode & 0o444 != 0;
         if readable { Ok(file) } else { Err(io::ErrorKind::PermissionDenied.into()) }
-    }
-
-    fn stat_file(&self, file: &F::File) -> io::Result<Stat> {
-        self.0.stat_file(file)
-    }
-
-    fn read(&self, file: &mut F::File, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(file, buffer)
     }
 
     fn list(&self, dir: &Self::Dir, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
