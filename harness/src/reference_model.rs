@@ -3,6 +3,8 @@
 //! In a round time passes, the wall clock may step, and an input arrives. If the machine takes a
 //! snapshot, the round says how it ends; if the machine builds, the round says how the build ends.
 //! Each part of the model decides one matter, by the sequence of the results of snapshots.
+//!
+//! The parts of the model answer to one another, so they stay in one file.
 
 use std::time::Duration;
 

@@ -164,7 +164,8 @@ fn inv02_a_configuration_that_cannot_connect_fails_its_rehearsal() {
     assert_eq!(rejected(nameless.configure(unusable).load()).layer(), Layer::Rehearsal);
 }
 
-/// Loads a key of the usual kind but does not report to which certificate it belongs: only the rehearsal can.
+/// Loads a key of the usual kind but does not report to which certificate it belongs: only the
+/// rehearsal can.
 #[derive(Debug)]
 struct Reticent;
 

@@ -5,6 +5,8 @@
 //!
 //! These tests have a process of their own. Some scenarios are measured in milliseconds, and all of
 //! them listen to `log` and `tracing` for the whole process.
+//!
+//! The list of tests is long and flat, so it stays in one file.
 #![cfg(all(any(target_os = "linux", windows), not(loom)))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)]
 // reason: tests stop at the first surprise, and print what they measured
@@ -165,8 +167,8 @@ fn check_real(scenario: &Scenario, scale: u32, outcome: &Outcome) -> Result<Stri
         line += &format!("; {pace:?}: median {median:.1?}, worst {worst:.1?} of {}", took.len());
         // On a noisy machine the worst value is only printed, and the bound applies to the median.
         let work = match pace {
-            // Wine passes every call through one process, so this bound only distinguishes an event from a
-            // missed one.
+            // Wine passes every call through one process, so this bound only distinguishes an event
+            // from a missed one.
             _ if cfg!(windows) => 5_000,
             Pace::Commit => 10,
             _ => 50,

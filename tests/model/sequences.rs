@@ -286,7 +286,7 @@ fn replay() {
     let plan = Plan::new(&Case::parse(&line).expect("a case"));
     let real = settings::is("WORLD", "real");
     let by_path = settings::is("PORT", "path");
-    let history = if real {
+    let played = if real {
         let port = if by_path { Port::ByPath } else { Port::Handles };
         let play =
             if settings::is("SIDE", "client") { real::play::<ClientTls> } else { real::play::<ServerTls> };
@@ -297,7 +297,7 @@ fn replay() {
     } else {
         simulated::play::<Shipped>(&plan)
     };
-    for at in &history.history {
+    for at in &played.history {
         let text = match &at.record {
             rustls_reload_harness::sim::Record::Step(index) => {
                 format!("step {index}: {:?} (finished: {})", plan.steps[*index], plan.finished[index + 1])
@@ -313,5 +313,5 @@ fn replay() {
         };
         println!("{:?} {text}", at.mono);
     }
-    oracle::evaluate(&plan, &history).unwrap_or_else(|violation| panic!("{violation}"));
+    oracle::evaluate(&plan, &played).unwrap_or_else(|violation| panic!("{violation}"));
 }

@@ -1,5 +1,7 @@
 //! CRLs, tested by real handshakes: which clients they refuse, which lists are refused,
 //! and that no session outlives them.
+//!
+//! The examples share one small world, so they stay in one file.
 
 use std::{
     fs,

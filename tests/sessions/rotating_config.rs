@@ -1,5 +1,5 @@
-//! One configuration for life: its certificate, client CAs and CRLs rotate inside it, and it keeps no
-//! session that could outlive them.
+//! One configuration for life: its certificate, client CAs and CRLs rotate inside it, and it keeps
+//! no session that could outlive them.
 //!
 //! Checks: INV-04, INV-09.
 

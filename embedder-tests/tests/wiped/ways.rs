@@ -4,6 +4,8 @@
 //! Each form has a server and a thread of its own, and the files of that server go through all ways
 //! one after another. The search covers all threads. Everything reported on the way, in an answer,
 //! an event, a status or an inspection, is kept as text and searched as well.
+//!
+//! Every way is a method of one `Bench`, so they stay in one file.
 
 use std::{
     cell::Cell,

@@ -4,6 +4,8 @@
 //! reloader and to the wrong designs. Checkers of a prefix (INV-01 to INV-04, INV-08) hold at every
 //! moment, so they apply to runs that ended early too. Checkers of the end (INV-05, INV-06,
 //! INV-11's status) apply to complete runs.
+//!
+//! The checkers stay in one file, so that a reader sees each invariant once and next to the others.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -58,7 +60,7 @@ pub fn all(stage: &Stage, run: &Run) -> Verdict {
     if is_bound_to_one_generation(scenario, run) {
         one_generation(stage, run)?;
         if !scenario.renewals.contains(&Renewal::Broken) {
-            nothing_unfinished_is_judged(run)?;
+            nothing_unfinished_is_evaluated(run)?;
         }
     }
     valid(run)?;
@@ -237,7 +239,7 @@ fn stood(history: &[At], from: usize, files: &Contents) -> Option<Duration> {
 
 /// INV-11, INV-01 (b): while a publisher keeps its assumption, no unfinished set is rejected.
 /// Unreadable files may be reported, because they last.
-fn nothing_unfinished_is_judged(run: &Run) -> Verdict {
+fn nothing_unfinished_is_evaluated(run: &Run) -> Verdict {
     for at in &run.history {
         if let Record::Reported(Event::Refused { error, .. }) = &at.record
             && error.layer() != Layer::Read

@@ -1,5 +1,7 @@
 //! The simulated disk: inodes, symlinks, directories and timestamps with ticks. It models the
 //! effects of the publishers' steps, independently of any reader.
+//!
+//! Every call is a method of the one `Disk`, so they stay in one file.
 
 use std::{
     collections::BTreeMap,

@@ -22,6 +22,7 @@ mod by_path;
 mod check;
 mod choices;
 mod config;
+mod design;
 mod disk;
 mod event_sink;
 mod explore;
@@ -45,6 +46,7 @@ pub use check::{
     Violation, all as check, at_every_moment, bound, is_bound_to_one_generation, one_generation,
 };
 pub use config::{Events, WorldConfig};
+pub use design::{Design, MarkedBuild, Shipped, Value};
 use disk::Disk;
 pub use disk::What;
 use event_sink::EventSink;
@@ -57,7 +59,7 @@ pub use live::InteractiveWorld;
 use partial_order_reduction::Asks;
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimProbe, SimWatcher};
 pub use record::{At, Record};
-pub use run::{Design, MarkedBuild, OwnerAct, Phase, Run, Scenario, Shipped, Stage, Value, run, run_loaded};
+pub use run::{OwnerAct, Phase, Run, Scenario, Stage, run, run_loaded};
 pub use scenario::{
     BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, dated, full, is_valid, not_before,
 };

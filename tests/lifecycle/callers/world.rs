@@ -1,4 +1,6 @@
 //! The reloaders of one schedule, and the embedder's code that they call.
+//!
+//! The parts use each other's private fields, so they stay in one file.
 
 use std::{
     cell::RefCell,

@@ -3,6 +3,8 @@
 //!
 //! With [`Wrong::Nothing`] the design is right and passes the checkers. Each other variant replaces
 //! one stage by a design seen in the field.
+//!
+//! The wrong stages stay beside the right ones, in one file, so that each shows what it replaces.
 
 use std::{
     collections::{VecDeque, hash_map::DefaultHasher},

@@ -59,20 +59,20 @@ const SNAPSHOT: Duration = Duration::from_millis(100);
 /// The longest tick of a real file system's timestamps, with the delay of a loaded machine.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Judges a case.
+/// Evaluates a case.
 ///
 /// # Errors
 /// The first violation.
-pub fn evaluate(plan: &Plan, history: &CaseHistory) -> Verdict {
-    let faulted = history.history.iter().any(|at| match &at.record {
+pub fn evaluate(plan: &Plan, case: &CaseHistory) -> Verdict {
+    let faulted = case.history.iter().any(|at| match &at.record {
         // Other users of the machine may have taken all inotify instances.
         Record::Reported(Event::Degraded { error }) => {
-            history.events.is_none() && error.to_string().contains("inotify instances")
+            case.events.is_none() && error.to_string().contains("inotify instances")
         }
         _ => false,
     });
     let run = Run {
-        history: history.history.clone(),
+        history: case.history.clone(),
         choices: Vec::new(),
         breached: true,
         crashed: false,
@@ -84,16 +84,16 @@ pub fn evaluate(plan: &Plan, history: &CaseHistory) -> Verdict {
         status: None,
     };
     sim::at_every_moment(&run).map_err(|violation| Violation(violation.to_string()))?;
-    let mut evaluate = Judge::new(plan, history);
-    for at in &history.history {
-        evaluate.takes(at)?;
+    let mut checker = Checker::new(plan, case);
+    for at in &case.history {
+        checker.takes(at)?;
     }
-    history.observations.iter().try_for_each(|observations| evaluate.sees(observations))
+    case.observations.iter().try_for_each(|observations| checker.sees(observations))
 }
 
-struct Judge<'a> {
+struct Checker<'a> {
     plan: &'a Plan,
-    history: &'a CaseHistory,
+    case: &'a CaseHistory,
     /// Whether the port has no directory handles, so that no rename commits.
     by_path: bool,
     /// The contents of the paths, each with its first and last time.
@@ -124,12 +124,12 @@ struct Judge<'a> {
     calmed: Duration,
 }
 
-impl<'a> Judge<'a> {
-    fn new(plan: &'a Plan, history: &'a CaseHistory) -> Self {
+impl<'a> Checker<'a> {
+    fn new(plan: &'a Plan, case: &'a CaseHistory) -> Self {
         Self {
             plan,
-            history,
-            by_path: history.history.iter().any(|at| matches!(at.record, Record::Mark(BY_PATH, _))),
+            case,
+            by_path: case.history.iter().any(|at| matches!(at.record, Record::Mark(BY_PATH, _))),
             stood: Vec::new(),
             taking: false,
             renamed: Duration::ZERO,
@@ -166,7 +166,7 @@ impl<'a> Judge<'a> {
                 self.stood.push((since, at.mono, contents));
                 self.tied.extend((at.mono < self.renamed + TICK).then_some(since));
                 // On a simulated disk the record and the step happen together.
-                self.taking = self.history.events.is_none();
+                self.taking = self.case.events.is_none();
                 self.calm = false;
             }
             Record::Step(index) => {
@@ -243,7 +243,7 @@ impl<'a> Judge<'a> {
         let asserted = self.asserted.contains(&files);
         // Both snapshots came after the content appeared, and they are a settle time apart.
         let settled = |(from, _, held): &(Duration, Duration, &Contents)| {
-            *held == files && *from + self.history.timing.settle <= mono
+            *held == files && *from + self.case.timing.settle <= mono
         };
         if self.by_path && !asserted && !self.stood.iter().any(settled) {
             return broken(format!("INV-01 (b): evaluated before it had settled: {}", show(files)));
@@ -264,8 +264,8 @@ impl<'a> Judge<'a> {
     /// Returns how long contents that appeared then have to stand to count as finished. On real
     /// files the reader and the recorder may be late, so that ASM-05 and ASM-06 need a margin.
     fn enough(&self, from: Duration) -> Duration {
-        let timing = &self.history.timing;
-        match self.history.events {
+        let timing = &self.case.timing;
+        match self.case.events {
             Some(_) => timing.settle,
             None if self.tied.contains(&from) => timing.tie_recheck / 2,
             None => timing.settle * 3 / 4,
@@ -333,7 +333,7 @@ impl<'a> Judge<'a> {
             let due = published.saturating_sub(self.wall(*published).saturating_sub(date));
             self.in_time(*published, due)?;
         }
-        let Some(status) = self.history.status.get(&number).filter(|_| self.running) else { return Ok(()) };
+        let Some(status) = self.case.status.get(&number).filter(|_| self.running) else { return Ok(()) };
         let refused = status.refused.as_ref().map(|refused| refused.error.layer());
         let says =
             (status.generation, status.differs_since.is_some(), refused, status.deferred_until.is_some());
@@ -352,9 +352,9 @@ impl<'a> Judge<'a> {
     /// passes.
     fn in_time(&self, published: Duration, due: Duration) -> Verdict {
         let late = published.saturating_sub(self.last_step.max(due));
-        let timing = &self.history.timing;
-        let prompt = matches!(self.history.events, Some(Events::Delivered | Events::Doubled | Events::Late));
-        let bound = match self.history.events {
+        let timing = &self.case.timing;
+        let prompt = matches!(self.case.events, Some(Events::Delivered | Events::Doubled | Events::Late));
+        let bound = match self.case.events {
             // On real files the machine may be loaded.
             None => return Ok(()),
             Some(_) if self.eventful || !prompt => longest(timing),

@@ -1,4 +1,6 @@
 //! Servers whose files change, and the handshakes that show who is let in.
+//!
+//! The table of scenarios is long and flat, so it stays in one file.
 
 use std::{
     cell::Cell,
