@@ -557,7 +557,7 @@ mod tests {
             crashed: false,
             complete: false,
             outcome: 0,
-            looks: Vec::new(),
+            snapshots: Vec::new(),
             last_step: Duration::ZERO,
             faulted: false,
             status: None,
