@@ -176,8 +176,8 @@ pub use drive::{
 pub use read::snapshot::{Files, PathSet};
 pub use report::{
     error::{Error, Layer, Warning},
-    event::{EVENT_LIMIT, Event, Fingerprint, Leaf, RemovedTrust, Timestamp},
-    expiry::{CertificateValidity, EXPIRY_WARNINGS, Expiring},
+    event::{CertificateValidity, EVENT_LIMIT, Event, Fingerprint, Leaf, RemovedTrust, Timestamp},
+    expiry::{EXPIRY_WARNINGS, Expiring},
     status::{Refused, SetStatus, Status},
 };
 #[cfg(all(feature = "axum", not(loom)))]

@@ -9,8 +9,7 @@ use crate::{
     child::Child,
     publish::{Files, Mode},
     rows::Row,
-    servers::until,
-    table::Verdict,
+    verdict::{Verdict, until},
 };
 
 /// The checks, in their order.

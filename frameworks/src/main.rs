@@ -12,14 +12,16 @@ mod publish;
 mod rows;
 mod servers;
 mod table;
+mod verdict;
 
 use std::{env::args, fs, path::Path, process::ExitCode, rc::Rc, time::Instant};
 
 use frameworks::AnyError;
 use publish::Mode;
 use rows::{CLIENTS, Row, SERVERS};
-use table::{Outcome, Verdict};
+use table::Outcome;
 use tokio::{sync::Semaphore, task::LocalSet};
+use verdict::Verdict;
 
 /// Rows that run at a time: each waits most of the time.
 const AT_ONCE: usize = 4;

@@ -1,17 +1,14 @@
 //! The ten checks of a server, with one way of publishing.
 
-use std::time::Duration;
-
 use frameworks::AnyError;
 use rustls_reload_testkit::{Authority, ListSpec, Pair, PrivateKey, Subject};
-use tokio::time::{Instant, sleep};
 
 use crate::{
     child::Child,
     peer::{Client, Failure, Open},
     publish::{Files, Mode},
     rows::Row,
-    table::Verdict,
+    verdict::{Verdict, until},
 };
 
 /// The checks, in their order.
@@ -27,21 +24,6 @@ pub const CHECKS: [&str; 10] = [
     "a client that was let in is refused once it is revoked, although it has a session",
     "a client of the same CA that is not revoked is let in",
 ];
-
-/// How long a client waits for a change after the server has reported it.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Looks until it is right or the time is over. Returns the last verdict.
-pub async fn until(mut attempt: impl AsyncFnMut() -> Verdict) -> Verdict {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let verdict = attempt().await;
-        if verdict.is_ok() || Instant::now() >= end {
-            return verdict;
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-}
 
 /// Runs the checks. A check that could not be made has failed.
 pub async fn run(row: &Row, mode: Mode) -> Vec<Verdict> {

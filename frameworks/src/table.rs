@@ -4,10 +4,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use frameworks::AnyError;
 
-use crate::{clients, publish::Mode, rows::Row, servers};
-
-/// Whether a check passed, or why it did not.
-pub type Verdict = Result<(), String>;
+use crate::{clients, publish::Mode, rows::Row, servers, verdict::Verdict};
 
 /// A row and its verdicts: those of the first mode, then those of the second.
 pub struct Outcome {

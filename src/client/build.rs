@@ -27,7 +27,7 @@ use crate::{
         anchors::{self, Origin, Peers},
         chain,
         dates::{self, Time},
-        inspect::InspectionLog,
+        findings::InspectionLog,
         layout::missing,
         settings::Tls,
         validate::{self, NamedBytes},

@@ -15,7 +15,6 @@ use rustls::{
 use super::{
     build::{ClientBuild, ClientTls},
     layout::Layout,
-    rotating,
 };
 #[cfg(all(feature = "tokio", not(loom)))]
 use crate::server::settings::started_async;
@@ -313,28 +312,5 @@ impl ClientReloader {
     #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {
         self.with_current(|current| Arc::clone(&current.value.config))
-    }
-
-    /// Returns a configuration for a client that takes one for life, such as reqwest: identity and
-    /// roots are looked up in each handshake.
-    ///
-    /// It has the settings of the configuration that is served now, and resumption is off. rustls
-    /// would resume its sessions whatever roots and identity are served by then, since the verifier
-    /// and the resolver stay the same. Do not turn it on.
-    ///
-    /// A handshake that lasts over a publication may verify the server by the roots of one
-    /// generation and show the identity of another one that was served meanwhile. Each of the two
-    /// is of one generation as a whole: a server is accepted by the older roots or by the newer
-    /// ones, never by both together. [`config`](Self::config) gives each connection one generation.
-    #[must_use]
-    pub fn rotating_config(&self) -> ClientConfig {
-        rotating::config(self)
-    }
-
-    /// Returns a connector for tokio.
-    #[cfg(all(feature = "tokio", not(loom)))]
-    #[must_use]
-    pub fn connector(&self) -> super::Connector {
-        super::Connector::new(self.clone())
     }
 }

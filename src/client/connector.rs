@@ -25,6 +25,14 @@ pub struct Connector {
     limit: Duration,
 }
 
+impl ClientReloader {
+    /// Returns a connector for tokio.
+    #[must_use]
+    pub fn connector(&self) -> Connector {
+        Connector { reloader: self.clone(), limit: HANDSHAKE_LIMIT }
+    }
+}
+
 /// A TLS connection to a server and the publication that it was made with.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -53,10 +61,6 @@ impl<IO> Connected<IO> {
 }
 
 impl Connector {
-    pub(super) fn new(reloader: ClientReloader) -> Self {
-        Self { reloader, limit: HANDSHAKE_LIMIT }
-    }
-
     /// Sets the time after which a handshake is given up; [`HANDSHAKE_LIMIT`] without it.
     #[must_use]
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {

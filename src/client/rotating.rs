@@ -14,9 +14,27 @@ use rustls::{
 
 use super::{builder::ClientReloader, trust::Sessions};
 
+impl ClientReloader {
+    /// Returns a configuration for a client that takes one for life, such as reqwest: identity and
+    /// roots are looked up in each handshake.
+    ///
+    /// It has the settings of the configuration that is served now, and resumption is off. rustls
+    /// would resume its sessions whatever roots and identity are served by then, since the verifier
+    /// and the resolver stay the same. Do not turn it on.
+    ///
+    /// A handshake that lasts over a publication may verify the server by the roots of one
+    /// generation and show the identity of another one that was served meanwhile. Each of the two
+    /// is of one generation as a whole: a server is accepted by the older roots or by the newer
+    /// ones, never by both together. [`config`](Self::config) gives each connection one generation.
+    #[must_use]
+    pub fn rotating_config(&self) -> ClientConfig {
+        config(self)
+    }
+}
+
 /// Returns the served configuration with a verifier and a resolver that follow the reloader, and
 /// without resumption.
-pub(super) fn config(reloader: &ClientReloader) -> ClientConfig {
+fn config(reloader: &ClientReloader) -> ClientConfig {
     let served = reloader.current();
     let mut config = served.value.config.as_ref().clone();
     // rustls's own verifier names no CA, and a verifier of the embedder's is never replaced.

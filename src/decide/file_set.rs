@@ -17,8 +17,8 @@ use crate::{
     },
     report::{
         error::Error,
-        event::Event,
-        expiry::{CertificateValidity, Expiry},
+        event::{CertificateValidity, Event},
+        expiry::Expiry,
         status::{Refused, SetStatus},
     },
 };

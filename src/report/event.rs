@@ -7,10 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::report::{
-    error::{Error, Warning},
-    expiry::CertificateValidity,
-};
+use crate::report::error::{Error, Layer, Warning};
 
 mod ring;
 mod text;
@@ -69,6 +66,45 @@ pub struct Leaf {
 pub fn described_leaf(digest: [u8; 32], not_before: Duration, not_after: Duration) -> Leaf {
     let (serial, names) = (String::new(), Vec::new());
     Leaf { fingerprint: Fingerprint(digest), serial, names, not_before, not_after }
+}
+
+/// A served certificate and its validity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CertificateValidity {
+    /// A description of the certificate, in words.
+    pub what: Arc<str>,
+    /// The file that holds the certificate, or the first file of its file set.
+    pub path: PathBuf,
+    /// The digest of the whole certificate.
+    pub fingerprint: Fingerprint,
+    /// The first second of its validity, since the Unix epoch.
+    pub not_before: Duration,
+    /// The last second of its validity, since the Unix epoch.
+    pub not_after: Duration,
+}
+
+impl CertificateValidity {
+    /// Describes a certificate in this file, by its digest and its dates.
+    pub(crate) fn new(
+        what: impl Into<Arc<str>>,
+        path: impl Into<PathBuf>,
+        fingerprint: Fingerprint,
+        (not_before, not_after): (Duration, Duration),
+    ) -> Self {
+        Self { what: what.into(), path: path.into(), fingerprint, not_before, not_after }
+    }
+
+    /// Describes the leaf of a file set, in this file.
+    pub(crate) fn leaf(path: &Path, leaf: &Leaf) -> Self {
+        Self::new("the leaf", path, leaf.fingerprint, (leaf.not_before, leaf.not_after))
+    }
+
+    /// Renders the certificate as a warning; `how` connects its description with its end.
+    pub(crate) fn error(&self, how: &str) -> Error {
+        let why = format!("{} {how} at {}", self.what, Timestamp(self.not_after));
+        Error::new(Layer::Validity, why).at(&self.path)
+    }
 }
 
 /// A piece of trust that a publication has removed.

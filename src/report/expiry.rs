@@ -12,18 +12,11 @@
 //! 4. A certificate keeps its level over reloads and restarts of the driver: it is identified by
 //!    its fingerprint.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::time::Duration;
 
 use crate::{
     clock::Now,
-    report::{
-        error::{Error, Layer},
-        event::{Event, Fingerprint, Leaf, Timestamp},
-    },
+    report::event::{CertificateValidity, Event},
 };
 
 /// Default thresholds before a leaf's end: 30, 7 and 1 days. None of them begins before five sixths
@@ -38,45 +31,6 @@ const MARGIN: Duration = Duration::from_secs(3600);
 
 /// No level of a certificate is reported twice within this time.
 const REPEAT: Duration = Duration::from_secs(86_400);
-
-/// A served certificate and its validity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CertificateValidity {
-    /// A description of the certificate, in words.
-    pub what: Arc<str>,
-    /// The file that holds the certificate, or the first file of its file set.
-    pub path: PathBuf,
-    /// The digest of the whole certificate.
-    pub fingerprint: Fingerprint,
-    /// The first second of its validity, since the Unix epoch.
-    pub not_before: Duration,
-    /// The last second of its validity, since the Unix epoch.
-    pub not_after: Duration,
-}
-
-impl CertificateValidity {
-    /// Describes a certificate in this file, by its digest and its dates.
-    pub(crate) fn new(
-        what: impl Into<Arc<str>>,
-        path: impl Into<PathBuf>,
-        fingerprint: Fingerprint,
-        (not_before, not_after): (Duration, Duration),
-    ) -> Self {
-        Self { what: what.into(), path: path.into(), fingerprint, not_before, not_after }
-    }
-
-    /// Describes the leaf of a file set, in this file.
-    pub(crate) fn leaf(path: &Path, leaf: &Leaf) -> Self {
-        Self::new("the leaf", path, leaf.fingerprint, (leaf.not_before, leaf.not_after))
-    }
-
-    /// Renders the certificate as a warning; `how` connects its description with its end.
-    pub(crate) fn error(&self, how: &str) -> Error {
-        let why = format!("{} {how} at {}", self.what, Timestamp(self.not_after));
-        Error::new(Layer::Validity, why).at(&self.path)
-    }
-}
 
 /// A certificate whose end is near, or over.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,11 +24,15 @@ pub struct Acceptor {
     limit: Duration,
 }
 
-impl Acceptor {
-    pub(super) fn new(reloader: ServerReloader) -> Self {
-        Self { reloader, limit: HANDSHAKE_LIMIT }
+impl ServerReloader {
+    /// Returns an acceptor of tokio connections.
+    #[must_use]
+    pub fn acceptor(&self) -> Acceptor {
+        Acceptor { reloader: self.clone(), limit: HANDSHAKE_LIMIT }
     }
+}
 
+impl Acceptor {
     /// Sets the time after which a handshake is given up; [`HANDSHAKE_LIMIT`] without it.
     #[must_use]
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {

@@ -8,19 +8,17 @@ use rustls::{
 };
 
 use super::{
-    anchors,
-    builder::ClientAuth,
-    chain,
+    anchors, chain,
     clients::{Anchors, Clients, Settings},
     crl::{Lists, Policy},
     dates::{self, Time},
-    inspect::InspectionLog,
+    findings::InspectionLog,
     layout::{Layout, SetLayout, SetRole, missing},
     pairs::{self, Always, Pair, Pairs, SniPair},
     rehearse::rehearse,
     revocation::Verifier,
     settings::Tls,
-    trust::{Resumption, Sessions, TrustEpoch, reduction, subject_names},
+    trust::{ClientAuth, Resumption, Sessions, TrustEpoch, reduction, subject_names},
     validate,
 };
 use crate::{

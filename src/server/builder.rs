@@ -16,12 +16,12 @@ use super::settings::started_async;
 use super::{
     build::{ServerBuild, ServerTls},
     crl::Policy,
-    inspect::InspectionLog,
+    findings::InspectionLog,
     layout::{Given, Layout},
     pairs::SniPair,
     reloader::ServerReloader,
     settings::{Common, started},
-    trust::Resumption,
+    trust::{ClientAuth, Resumption},
 };
 use crate::{
     clock::Clock,
@@ -34,15 +34,6 @@ use crate::{
     },
     watch::MakeWatcher,
 };
-
-/// Whether a server requires client certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// A client may come without a certificate. A certificate that it presents is verified.
-    Optional,
-    /// A client without a valid certificate is rejected.
-    Required,
-}
 
 /// Configures and loads a [`ServerReloader`].
 pub struct ServerBuilder {
@@ -74,9 +65,17 @@ impl fmt::Debug for ServerBuilder {
     }
 }
 
+impl ServerReloader {
+    /// Returns a builder for a server with this chain (leaf first) and its key, both in PEM. They
+    /// may be one file.
+    pub fn builder(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> ServerBuilder {
+        ServerBuilder::new(chain.as_ref(), key.as_ref())
+    }
+}
+
 impl ServerBuilder {
     /// Makes the default settings of a server of this pair.
-    pub(super) fn new(chain: &Path, key: &Path) -> Self {
+    fn new(chain: &Path, key: &Path) -> Self {
         Self {
             chain: chain.to_owned(),
             key: key.to_owned(),
@@ -369,5 +368,16 @@ impl ServerBuilder {
     #[cfg(all(feature = "tokio", not(loom)))]
     pub async fn start_async(self) -> Result<ServerReloader, Error> {
         started_async(move || self.load()).await
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #[test]
+    fn a_load_can_be_moved_off_an_async_executor() {
+        fn is_send<T: Send + 'static>() -> usize {
+            size_of::<T>()
+        }
+        assert!(is_send::<super::ServerBuilder>() > 0 && is_send::<super::ServerReloader>() > 0);
     }
 }

@@ -12,11 +12,10 @@ use rustls::{RootCertStore, crypto::CryptoProvider, pki_types::CertificateDer};
 
 use super::{
     anchors::{self, Origin, Peers},
-    builder::ClientAuth,
     crl::{CrlValidator, Lists, Policy},
-    inspect::InspectionLog,
+    findings::InspectionLog,
     layout::{Layout, SetLayout, missing},
-    trust::ServerTrust,
+    trust::{ClientAuth, ServerTrust},
 };
 use crate::{
     read::snapshot::Files,

@@ -24,7 +24,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{accepted::Accepted, acceptor::Acceptor, failure::HandshakeFailure};
+use super::{accepted::Accepted, acceptor::Acceptor, failure::HandshakeFailure, reloader::ServerReloader};
 
 /// Handshakes that [`Incoming`] has under way at a time, unless
 /// [another limit](Incoming::max_handshakes) is set. Each holds a descriptor, and a process has
@@ -151,8 +151,16 @@ pub struct Incoming<L: Listener> {
     on_accept_error: OnAcceptError,
 }
 
+impl ServerReloader {
+    /// Accepts TLS connections from a `tokio::net::TcpListener` or another [`Listener`]: each
+    /// handshake beside all others, with limits.
+    pub fn incoming<L: Listener>(&self, listener: L) -> Incoming<L> {
+        Incoming::new(listener, self.acceptor())
+    }
+}
+
 impl<L: Listener> Incoming<L> {
-    pub(super) fn new(listener: L, acceptor: Acceptor) -> Self {
+    fn new(listener: L, acceptor: Acceptor) -> Self {
         Self {
             listener: Some(listener),
             acceptor,

@@ -4,16 +4,14 @@
 //! The inspection is the load itself, whose build step records its findings, and then a start. No
 //! check is implemented twice.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use rustls::{
-    SignatureAlgorithm, SignatureScheme,
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, CertificateRevocationListDer},
-    sign::SigningKey,
+use super::{
+    build::ServerTls,
+    builder::ServerBuilder,
+    findings::{Findings, Inspection, InspectionLog, Named},
+    lint,
 };
-
-use super::{build::ServerTls, builder::ServerBuilder, crl::Lists, lint};
 use crate::{
     drive::reloader::{Builder, Reloader},
     fs::NativeFs,
@@ -22,7 +20,7 @@ use crate::{
         walk::{Walk, WalkedDir},
     },
     report::{
-        error::{Error, Layer, Warning},
+        error::{Layer, Warning},
         event::Event,
     },
     sync::{Deadline, Mutex, lock},
@@ -34,57 +32,6 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// Snapshots taken to find the way to the very files that were loaded. A file set that changes more
 /// often is reported as changing.
 const LOOK_LIMIT: usize = 3;
-
-/// The findings of each stage of a first load, up to the stage that failed.
-///
-/// It holds no key material: only the length of the key file and the kind of the key.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Inspection {
-    /// The absolute paths: chain, key and, if configured, client CAs and CRLs. The directories of
-    /// CRLs and the files found in them come last.
-    pub paths: Vec<PathBuf>,
-    /// The walk to each of the paths, complete up to the step that failed.
-    pub(crate) walk: Walk,
-    /// The lengths in bytes of the files of each file set, which were read together; empty if they
-    /// could not be read.
-    pub sizes: Vec<Vec<usize>>,
-    /// The certificates of the chain; empty unless all of them parse.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The kind of the key, if the crypto provider loaded it.
-    pub key: Option<&'static str>,
-    /// Whether the crypto provider compared key and leaf. With `Some(false)` it cannot, and the
-    /// rehearsal decides. `None` if they do not match or an earlier stage failed.
-    pub matched: Option<bool>,
-    /// The client CAs that are trusted; empty unless the bundle passes. A warning names each CA
-    /// that is ignored.
-    pub client_cas: Vec<CertificateDer<'static>>,
-    /// The CRLs in force, each with its file; empty unless all of them pass.
-    pub crls: Vec<(PathBuf, CertificateRevocationListDer<'static>)>,
-    /// The TLS versions whose rehearsal handshake passed.
-    pub rehearsed: Vec<&'static str>,
-    /// The directories that a server would watch, and that were watched here; empty if it would not
-    /// start.
-    pub watched: Vec<PathBuf>,
-    /// The directories that cannot be watched, as in
-    /// [`Status::unwatched`](crate::Status::unwatched). A directory that lacks events for another
-    /// reason has a warning.
-    pub unwatched: Vec<PathBuf>,
-    /// The error that a load returns, if it fails.
-    pub refused: Option<Error>,
-    /// Findings that do not fail a load and that an operator should know. Each has a layer and,
-    /// where it concerns a file or directory, a path.
-    pub warnings: Vec<Warning>,
-    /// The paths of the key and the client CAs.
-    pub(super) named: Named,
-}
-
-/// The absolute paths of single files.
-#[derive(Clone, Debug)]
-pub(super) struct Named {
-    pub(super) key: PathBuf,
-    pub(super) client_ca: Option<PathBuf>,
-}
 
 impl ServerBuilder {
     /// Loads the files as a server would, starts to watch them, stops again, and returns the
@@ -209,49 +156,4 @@ fn is_same(files: &Files, sets: &[Files]) -> bool {
     read.sort_unstable();
     loaded.sort_unstable();
     read == loaded
-}
-
-/// The findings of the stages of one build.
-#[derive(Default)]
-pub(crate) struct Findings {
-    /// The files of each file set that is inspected.
-    pub(super) files: Vec<Files>,
-    pub(super) wall: Duration,
-    pub(super) provider: Option<Arc<CryptoProvider>>,
-    pub(super) chain: Vec<CertificateDer<'static>>,
-    /// Each chain with its path, in the order of the pairs.
-    pub(super) chains: Vec<(PathBuf, Vec<CertificateDer<'static>>)>,
-    pub(super) key: Option<&'static str>,
-    pub(super) matched: Option<bool>,
-    pub(super) client_cas: Vec<CertificateDer<'static>>,
-    pub(super) crls: Lists,
-    pub(super) warnings: Vec<Warning>,
-    pub(super) rehearsed: Vec<&'static str>,
-}
-
-/// Records the findings of a build step; records nothing unless the build is inspected.
-#[derive(Clone, Default)]
-pub(crate) struct InspectionLog(Option<Arc<Mutex<Findings>>>);
-
-impl InspectionLog {
-    pub(super) fn note(&self, note: impl FnOnce(&mut Findings)) {
-        if let Some(found) = &self.0 {
-            note(&mut lock(found));
-        }
-    }
-}
-
-/// Returns the kind of a key, by the signature schemes that it supports.
-pub(super) fn kind(key: &dyn SigningKey) -> &'static str {
-    let signs = |scheme| key.choose_scheme(&[scheme]).is_some();
-    match key.algorithm() {
-        SignatureAlgorithm::RSA => "RSA",
-        SignatureAlgorithm::ED25519 => "Ed25519",
-        SignatureAlgorithm::ED448 => "Ed448",
-        SignatureAlgorithm::ECDSA if signs(SignatureScheme::ECDSA_NISTP256_SHA256) => "ECDSA P-256",
-        SignatureAlgorithm::ECDSA if signs(SignatureScheme::ECDSA_NISTP384_SHA384) => "ECDSA P-384",
-        SignatureAlgorithm::ECDSA if signs(SignatureScheme::ECDSA_NISTP521_SHA512) => "ECDSA P-521",
-        SignatureAlgorithm::ECDSA => "ECDSA",
-        _ => "of an unknown kind",
-    }
 }

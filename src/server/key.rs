@@ -8,6 +8,7 @@ mod form;
 use std::{path::Path, sync::Arc};
 
 use rustls::{
+    SignatureAlgorithm, SignatureScheme,
     crypto::CryptoProvider,
     pki_types::CertificateDer,
     server::ParsedCertificate,
@@ -79,6 +80,21 @@ fn compressed_point(lacks: &str, chain_path: &Path) -> String {
          the key",
         chain_path.display(),
     )
+}
+
+/// Returns the kind of a key, by the signature schemes that it supports.
+pub(super) fn kind(key: &dyn SigningKey) -> &'static str {
+    let signs = |scheme| key.choose_scheme(&[scheme]).is_some();
+    match key.algorithm() {
+        SignatureAlgorithm::RSA => "RSA",
+        SignatureAlgorithm::ED25519 => "Ed25519",
+        SignatureAlgorithm::ED448 => "Ed448",
+        SignatureAlgorithm::ECDSA if signs(SignatureScheme::ECDSA_NISTP256_SHA256) => "ECDSA P-256",
+        SignatureAlgorithm::ECDSA if signs(SignatureScheme::ECDSA_NISTP384_SHA384) => "ECDSA P-384",
+        SignatureAlgorithm::ECDSA if signs(SignatureScheme::ECDSA_NISTP521_SHA512) => "ECDSA P-521",
+        SignatureAlgorithm::ECDSA => "ECDSA",
+        _ => "of an unknown kind",
+    }
 }
 
 /// Returns the SubjectPublicKeyInfo of a certificate.

@@ -8,7 +8,7 @@ use std::{
 
 use rustls::{crypto::CryptoProvider, pki_types::CertificateDer};
 
-use super::{anchors, chain, inspect::Inspection};
+use super::{anchors, chain, findings::Inspection};
 use crate::{
     fs::Kind,
     pki::{

@@ -14,8 +14,9 @@ mod crl_loss;
 pub(crate) mod dates;
 pub(crate) mod expect;
 mod failure;
+pub(crate) mod findings;
 mod incoming;
-pub(crate) mod inspect;
+mod inspect;
 pub(crate) mod key;
 pub(crate) mod layout;
 mod lint;
@@ -38,12 +39,12 @@ pub use acceptor::{Acceptor, HANDSHAKE_LIMIT};
 #[cfg(all(feature = "axum", not(loom)))]
 pub use axum::ConnectionInfo;
 pub use build::{ServerBuild, ServerTls};
-pub use builder::{ClientAuth, ServerBuilder};
+pub use builder::ServerBuilder;
 pub use crl::Policy as RevocationPolicy;
 pub use failure::HandshakeFailure;
+pub use findings::Inspection;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use incoming::{FailedHandshake, Incoming, Listener, MAX_HANDSHAKES};
-pub use inspect::Inspection;
 pub use reloader::ServerReloader;
 pub use revocation::client_verifiers;
-pub use trust::SESSION_LIMIT;
+pub use trust::{ClientAuth, SESSION_LIMIT};

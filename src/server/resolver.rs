@@ -13,6 +13,23 @@ use super::reloader::ServerReloader;
 /// [`ServerReloader::resolver`].
 pub(super) struct Resolver(pub(super) ServerReloader);
 
+impl ServerReloader {
+    /// Returns a certificate resolver for a `ServerConfig` of your own that is kept for life, where
+    /// [`rotating_config`](Self::rotating_config) does not suit. It answers each handshake with the
+    /// chain and key served at that moment.
+    ///
+    /// A reload changes certificates only. Client CAs, ALPN and session state belong to the
+    /// `ServerConfig` that the resolver is put into and do not change with a reload.
+    ///
+    /// Not promised: sessions of that configuration go on resuming over every reload, a change of
+    /// trust included. Where that matters, disable resumption: `NoServerSessionStorage` as its
+    /// `session_storage`, and no ticketer.
+    #[must_use]
+    pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::new(Resolver(self.clone()))
+    }
+}
+
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.note_handshake();

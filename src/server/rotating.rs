@@ -14,11 +14,37 @@ use rustls::{
 
 use super::{reloader::ServerReloader, resolver::Resolver};
 
+impl ServerReloader {
+    /// Returns one configuration for a server that takes a `ServerConfig` once and keeps it
+    /// (actix-web, trillium, xitca-web). Certificate, client CAs and CRLs rotate inside it.
+    ///
+    /// A server that takes a configuration for each connection should use [`config`](Self::config)
+    /// instead. This one differs from it in three ways:
+    ///
+    /// - **No session resumes**, so each handshake verifies its client. A stored session or a ticket
+    ///   would outlive the trust that it was made under.
+    /// - One handshake can see two generations: the certificate of the one served when the server
+    ///   reads the client's hello (the second hello, where the server asked for one), and the client
+    ///   CAs and CRLs of that one or a later one. A client is never accepted by a trust that was
+    ///   replaced before the handshake began. A connection does not know its generation: a server
+    ///   that waits for [`trust_reduced`](Self::trust_reduced) has to take the generation of
+    ///   [`current`](Self::current) before the handshake begins.
+    /// - A client is sent no names of acceptable CAs. A client with several certificates has to know
+    ///   which one to present.
+    ///
+    /// ALPN, protocol versions and further settings are those of the configuration served at this
+    /// call. It keeps the reloader going, see [`Reloader`](crate::Reloader).
+    #[must_use]
+    pub fn rotating_config(&self) -> Arc<ServerConfig> {
+        config(self)
+    }
+}
+
 /// Makes a configuration that answers each handshake with what `reloader` serves at that moment.
 ///
 /// It keeps no session: a stored session or a ticket of it would say nothing about the trust that
 /// it was made under, and a resumed handshake verifies no client.
-pub(super) fn config(reloader: &ServerReloader) -> Arc<ServerConfig> {
+fn config(reloader: &ServerReloader) -> Arc<ServerConfig> {
     let served = reloader.current();
     let from = &served.value.config;
     let mut config = (served.value.unverified.clone())

@@ -15,7 +15,6 @@ use rustls::{RootCertStore, crypto::WebPkiSupportedAlgorithms, pki_types::Certif
 
 use super::{
     anchors::{self, Anchor},
-    builder::ClientAuth,
     crl::{List, Lists, Policy, name},
     revocation_list::Scope,
     signer::Signer,
@@ -30,6 +29,15 @@ use crate::{
 mod sessions;
 pub use sessions::SESSION_LIMIT;
 pub(super) use sessions::{Resumption, Sessions};
+
+/// Whether a server requires client certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// A client may come without a certificate. A certificate that it presents is verified.
+    Optional,
+    /// A client without a valid certificate is rejected.
+    Required,
+}
 
 pub(super) type TrustEpoch = Epoch<Arc<ServerTrust>, Sessions>;
 

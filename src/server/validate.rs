@@ -18,10 +18,7 @@ use crate::{
     },
 };
 
-use super::{
-    inspect::{InspectionLog, kind},
-    key,
-};
+use super::{findings::InspectionLog, key};
 
 /// A file's path and bytes.
 pub(crate) type NamedBytes<'a> = (&'a Path, &'a [u8]);
@@ -36,7 +33,7 @@ pub(crate) fn pair(
     found.note(|found| found.chain.clone_from(&chain));
     let leaf = Leaf::from_der(&chain[0]).map_err(|error| error.at(chain_path))?;
     let key = key::load(provider, (key_path, key), (chain_path, &chain[0]))?;
-    found.note(|found| found.key = Some(kind(&*key)));
+    found.note(|found| found.key = Some(key::kind(&*key)));
     let key = Arc::new(CertifiedKey::new(chain, key));
     let matches = matches(provider, &key, chain_path, key_path)?;
     found.note(|found| found.matched = Some(matches.is_some()));

@@ -2,6 +2,7 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout, unreachable_pub)] // reason: tests
 
+mod cycles;
 mod map;
 mod messages;
 mod proof;

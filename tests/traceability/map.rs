@@ -22,7 +22,7 @@ fn listed() -> Vec<String> {
 }
 
 /// Returns whether a file of `src` has unit tests only.
-fn is_unit_test(path: &Path) -> bool {
+pub fn is_unit_test(path: &Path) -> bool {
     path.ends_with("tests.rs") || path.parent().is_some_and(|dir| dir.ends_with("tests"))
 }
 

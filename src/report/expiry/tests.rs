@@ -1,6 +1,7 @@
 //! Tests of the thresholds, over clocks that jump.
 
 use super::*;
+use crate::report::event::Fingerprint;
 
 const HOUR: u64 = 3600;
 const DAYS: u64 = 24 * HOUR;

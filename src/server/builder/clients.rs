@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{ClientAuth, ServerBuilder};
+use super::ServerBuilder;
+use crate::server::trust::ClientAuth;
 
 impl ServerBuilder {
     /// Verifies client certificates against the CAs of this bundle. Without this call, the server
