@@ -7,14 +7,14 @@ use tokio::time::{Instant, sleep};
 /// Whether a check passed, or why it did not.
 pub type Verdict = Result<(), String>;
 
-/// How long a client looks for a change after the server has reported it.
+/// How long a client waits for a change after the server has reported it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Looks until it is right or the time is over. Returns the last verdict.
-pub async fn until(mut look: impl AsyncFnMut() -> Verdict) -> Verdict {
+/// Tries until it is right or the time is over. Returns the last verdict.
+pub async fn until(mut attempt: impl AsyncFnMut() -> Verdict) -> Verdict {
     let end = Instant::now() + PATIENCE;
     loop {
-        let verdict = look().await;
+        let verdict = attempt().await;
         if verdict.is_ok() || Instant::now() >= end {
             return verdict;
         }

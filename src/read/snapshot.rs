@@ -60,6 +60,9 @@ use crate::{
 /// Files that are open at once.
 const OPEN_LIMIT: usize = 64;
 
+/// The reason of a file, or of the files in a directory, above the limit.
+const TOO_LARGE: &str = "too large";
+
 /// One attempt and its walk, which is complete up to the point where the attempt failed.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -228,7 +231,7 @@ impl<F: Fs> Attempt<'_, F> {
         match failed {
             Some(failure) => Err(failure),
             None if found.len() == before => Err(nothing),
-            None if bytes > LISTED_BYTES_LIMIT => Err(EntryError::fault(dir, why).of(dir)),
+            None if bytes > LISTED_BYTES_LIMIT => Err(EntryError::missized(dir, TOO_LARGE, why).of(dir)),
             None => Ok(()),
         }
     }
@@ -274,7 +277,7 @@ impl<F: Fs> Attempt<'_, F> {
         }
         if stat.size > limit {
             let why = format!("{} bytes are more than the limit of {limit}", stat.size);
-            return Err(EntryError::fault(path, why));
+            return Err(EntryError::missized(path, TOO_LARGE, why));
         }
         // Allocated once at its final size. If the file has grown meanwhile, the second lookup
         // shows it.
@@ -289,7 +292,7 @@ impl<F: Fs> Attempt<'_, F> {
                     let why = format!("{} bytes fewer than its length can be read", rest.len());
                     let path = path.clone();
                     return Err(if now == stat {
-                        EntryError::fault(path, why)
+                        EntryError::missized(path, "shorter than its length", why)
                     } else {
                         EntryError::Torn(path, why)
                     });

@@ -95,18 +95,39 @@ pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// A rejection: the layer, the path, the line, the reason, and the system's error behind it. Two errors are equal when they would report the same text to an operator, and the
-/// system's errors are of one kind.
+/// A rejection: the layer, the path, the line, the reason, and the system's error behind it.
+///
+/// Two errors are equal if the same went wrong in the same place, so that it is one rejection and is
+/// reported once: layer, path, line, reason, and the kind of the system's error. The reason is its
+/// text. Where a failure to read has figures in its text, such as a length, or words of the system,
+/// they do not count.
 ///
 /// An error never contains key material (INV-10): messages are made of paths, labels, counts and
 /// names of algorithms.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Error {
     layer: Layer,
     path: Option<PathBuf>,
     line: Option<usize>,
     why: String,
+    /// What went wrong, and the entry on the way to `path` at which it did, where `why` may say it
+    /// in other words each time.
+    reason: Option<(&'static str, PathBuf)>,
     source: Option<SystemError>,
+}
+
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Error {}
+
+impl Hash for Error {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
 }
 
 /// An error of the system. Two are equal if they are of one kind.
@@ -137,7 +158,7 @@ impl Error {
     /// Makes an error of `layer` without a path. `why` is lower case, cause then hint, and must
     /// hold no secret.
     pub fn new(layer: Layer, why: impl Into<String>) -> Self {
-        Self { layer, path: None, line: None, why: why.into(), source: None }
+        Self { layer, path: None, line: None, why: why.into(), reason: None, source: None }
     }
 
     /// Makes an error of `layer` about this line of a file; the reason begins with it.
@@ -163,6 +184,18 @@ impl Error {
     pub(crate) fn with_source(mut self, source: Option<SystemError>) -> Self {
         self.source = source;
         self
+    }
+
+    /// Sets by what the error is known instead of by its text.
+    pub(crate) fn known_by(mut self, reason: Option<(&'static str, PathBuf)>) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// Returns everything in which equal errors agree.
+    fn identity(&self) -> impl PartialEq + Hash {
+        let text = self.reason.is_none().then_some(&self.why);
+        (self.layer, &self.path, self.line, &self.reason, text, &self.source)
     }
 
     /// Returns the stage that rejected.
@@ -277,7 +310,43 @@ impl From<Error> for io::Error {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::hash::DefaultHasher;
+
     use super::*;
+
+    fn hash(error: &Error) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        error.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn inv11_errors_are_equal_if_the_same_went_wrong_in_the_same_place() {
+        let read = |path: &str, at: &str, reason, why: &str| {
+            Error::new(Layer::Read, why).at(path).known_by(Some((reason, at.into())))
+        };
+        let error = read("/tls/ca.crt", "/tls/ca.crt", "too large", "5000000 bytes are too many");
+        let grown = read("/tls/ca.crt", "/tls/ca.crt", "too large", "5000001 bytes are too many");
+        assert_eq!(error, grown);
+        assert_eq!(hash(&error), hash(&grown));
+        assert_ne!(error.to_string(), grown.to_string(), "the status shows the latest length");
+        let denied = grown.clone().caused_by(io::ErrorKind::PermissionDenied.into());
+        let others = [
+            read("/tls/tls.crt", "/tls/ca.crt", "too large", "5000000 bytes are too many"),
+            read("/tls/ca.crt", "/srv/ca.crt", "too large", "5000000 bytes are too many"),
+            read("/tls/ca.crt", "/tls/ca.crt", "open", "5000000 bytes are too many"),
+            Error::new(Layer::Read, "5000000 bytes are too many").at("/tls/ca.crt"),
+            denied.clone(),
+        ];
+        for other in others {
+            assert_ne!(error, other);
+        }
+        assert_ne!(denied, grown.caused_by(io::ErrorKind::NotFound.into()));
+        // Without a code, the text is the reason.
+        let [one, two] = ["pair 1", "pair 2"].map(|why| Error::new(Layer::Config, why));
+        assert_ne!(one, two);
+        assert_eq!((&one, hash(&one)), (&one.clone(), hash(&one.clone())));
+    }
 
     #[test]
     fn inv11_a_refusal_is_one_line_whatever_the_path() {

@@ -11,6 +11,7 @@ mod file_regressions;
 mod own_build;
 mod races;
 mod reload;
+mod reported_once;
 mod rotation;
 mod torn_reads;
 #[cfg(unix)]

@@ -26,6 +26,9 @@ pub enum Failure {
         at: PathBuf,
         /// The reason, in words.
         why: String,
+        /// The reason without the figures and the system's words in `why`, which may differ each
+        /// time; `None` where `why` has neither.
+        reason: Option<&'static str>,
         /// The system's error, where there is one.
         source: Option<SystemError>,
     },
@@ -62,9 +65,10 @@ impl From<Failure> for Error {
             Failure::Torn { at, .. } => {
                 Self::new(Layer::Changing, "the files changed while they were read").at(at)
             }
-            Failure::Unreadable { path, at, why, source } => {
+            Failure::Unreadable { path, at, why, reason, source } => {
                 let way = if path == at { String::new() } else { format!(" (at {})", at.display()) };
-                Self::new(Layer::Read, why + &way).at(path).with_source(source)
+                let reason = reason.map(|reason| (reason, at));
+                Self::new(Layer::Read, why + &way).at(path).with_source(source).known_by(reason)
             }
         }
     }
@@ -79,25 +83,34 @@ impl fmt::Display for Failure {
 /// A failure at one entry, before it is known which path of the set was being resolved.
 pub(super) enum EntryError {
     Torn(PathBuf, String),
-    Fault(PathBuf, String, Option<SystemError>),
+    Fault { at: PathBuf, why: String, reason: Option<&'static str>, source: Option<SystemError> },
 }
 
 impl EntryError {
     /// Makes the fault of an entry that is not as it should be.
     pub(super) fn fault(at: impl Into<PathBuf>, why: impl Into<String>) -> Self {
-        Self::Fault(at.into(), why.into(), None)
+        Self::Fault { at: at.into(), why: why.into(), reason: None, source: None }
+    }
+
+    /// Makes the fault of an entry whose size is not as it should be. `why` says the size, and
+    /// `reason` does not.
+    pub(super) fn missized(at: impl Into<PathBuf>, reason: &'static str, why: String) -> Self {
+        Self::Fault { at: at.into(), why, reason: Some(reason), source: None }
     }
 
     /// Makes the fault of an entry at which a call failed.
-    pub(super) fn failed(at: impl Into<PathBuf>, verb: &str, error: io::Error) -> Self {
-        Self::Fault(at.into(), describe(verb, &error), Some(error.into()))
+    pub(super) fn failed(at: impl Into<PathBuf>, verb: &'static str, error: io::Error) -> Self {
+        let why = describe(verb, &error);
+        Self::Fault { at: at.into(), why, reason: Some(verb), source: Some(error.into()) }
     }
 
     /// Makes the failure of this path.
     pub(super) fn of(self, path: &Path) -> Failure {
         match self {
             Self::Torn(at, why) => Failure::Torn { at, why },
-            Self::Fault(at, why, source) => Failure::Unreadable { path: path.to_owned(), at, why, source },
+            Self::Fault { at, why, reason, source } => {
+                Failure::Unreadable { path: path.to_owned(), at, why, reason, source }
+            }
         }
     }
 }
@@ -109,7 +122,7 @@ pub(super) fn moved(at: &Path) -> Failure {
 
 /// Makes the failure of a name that was there a moment ago. If it is gone or of another kind now,
 /// the set is moving.
-pub(super) fn gone_or_fault(path: &Path, verb: &str, error: io::Error) -> EntryError {
+pub(super) fn gone_or_fault(path: &Path, verb: &'static str, error: io::Error) -> EntryError {
     use io::ErrorKind::{
         InvalidInput, NotADirectory, NotFound, ResourceBusy, StaleNetworkFileHandle, WouldBlock,
     };
@@ -128,9 +141,9 @@ pub(super) fn gone_or_fault(path: &Path, verb: &str, error: io::Error) -> EntryE
 pub(super) fn not_followed(path: &Path, error: io::Error) -> EntryError {
     let denied = error.kind() == io::ErrorKind::PermissionDenied;
     match gone_or_fault(path, "follow the link", error) {
-        EntryError::Fault(at, why, source) if denied => {
+        EntryError::Fault { at, why, reason, source } if denied => {
             let hint = "links of another process take the rights of its user, or CAP_SYS_PTRACE";
-            EntryError::Fault(at, format!("{why}: {hint}"), source)
+            EntryError::Fault { at, why: format!("{why}: {hint}"), reason, source }
         }
         stop => stop,
     }
@@ -140,10 +153,10 @@ pub(super) fn not_followed(path: &Path, error: io::Error) -> EntryError {
 /// follow.
 pub(super) fn not_reached(path: &Path, error: io::Error) -> EntryError {
     match gone_or_fault(path, "follow the path as the system does", error) {
-        EntryError::Fault(at, why, source) => {
+        EntryError::Fault { at, why, reason, source } => {
             let hint = "perhaps it leads through a link of another user in a sticky directory \
                         (fs.protected_symlinks), or through a link on a mount with nosymfollow";
-            EntryError::Fault(at, format!("{why}: {hint}"), source)
+            EntryError::Fault { at, why: format!("{why}: {hint}"), reason, source }
         }
         stop => stop,
     }
