@@ -12,7 +12,7 @@ use crate::{
         event::Event,
         status::Status,
     },
-    sync::{Arc, Deadline, Mutex, lock, thread},
+    sync::{Arc, Deadline, lock, thread},
 };
 
 mod builder;
@@ -23,8 +23,8 @@ pub use builder::Builder;
 pub use events::{Delivered, Events};
 pub use published::{PublishedAfter, TrustReduced};
 pub(crate) use stop::stop;
-use stop::wait_for_stop;
 pub use stop::{STOP_LIMIT, StopTimeout};
+use stop::{Worker, wait_for_stop};
 
 /// Keeps a published value up to date with its files: reads it, asks for reloads, waits for
 /// publications, starts and stops. A [`Builder`] loads it. Cheap to clone; all clones are one
@@ -63,9 +63,6 @@ fn is_on_executor() -> bool {
     #[cfg(not(all(feature = "tokio", not(loom))))]
     false
 }
-
-/// The driver's thread, until a stop has joined it.
-pub(crate) type Worker = Mutex<Option<thread::JoinHandle<()>>>;
 
 /// The reason why no driver was started.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,9 @@ use rustls::pki_types::CertificateRevocationListDer;
 
 use crate::{
     pki::{
-        der::{self, BOOLEAN, GENERALIZED_TIME, INTEGER, OCTETS, OID, Reader, SEQUENCE, UTC_TIME},
+        der::{
+            self, BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, OCTETS, OID, Reader, SEQUENCE, UTC_TIME,
+        },
         pem,
     },
     report::error::{Error, Layer},
@@ -48,7 +50,6 @@ pub struct Fields<'a> {
     pub signature: &'a [u8],
 }
 
-const BIT_STRING: u8 = 0x03;
 const EXTENSIONS: u8 = 0xa0;
 const CRL_NUMBER: &[u8] = &[0x55, 29, 20];
 const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 29, 35];

@@ -14,7 +14,8 @@ mod reader;
 pub use name::name;
 use name::{alternative_names, common_names, directory_string, printable};
 pub(crate) use name::{canonical_name, string_types};
-pub use reader::Reader;
+pub(crate) use reader::{BIT_STRING, BOOLEAN};
+pub use reader::{GENERALIZED_TIME, INTEGER, OCTETS, OID, Reader, SEQUENCE, UTC_TIME};
 
 /// The fields that are read from a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,20 +47,6 @@ pub struct Fields<'a> {
     pub signature: Option<(&'a [u8], &'a [u8])>,
 }
 
-pub(crate) const BOOLEAN: u8 = 0x01;
-/// The tag of an integer.
-pub const INTEGER: u8 = 0x02;
-/// The tag of an octet string.
-pub const OCTETS: u8 = 0x04;
-/// The tag of an object identifier.
-pub const OID: u8 = 0x06;
-/// The tag of a time with two digits of the year.
-pub const UTC_TIME: u8 = 0x17;
-/// The tag of a time with four digits of the year.
-pub const GENERALIZED_TIME: u8 = 0x18;
-/// The tag of a sequence.
-pub const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const ISSUER_UNIQUE_ID: u8 = 0x81;
 const SUBJECT_UNIQUE_ID: u8 = 0x82;
@@ -69,7 +56,6 @@ const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
 /// id-pe-tlsfeature, and the number of `status_request` in it (RFC 7633 section 4).
 const TLS_FEATURE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 24];
 const STATUS_REQUEST: &[u8] = &[5];
-const BIT_STRING: u8 = 0x03;
 
 /// Parses a certificate; `None` if the parts that are read are malformed.
 ///

@@ -22,10 +22,8 @@ use zeroize::Zeroizing;
 
 use crate::report::error::{Error, Layer};
 use lines::holds;
-use section::{Kind, Section, decode, sections};
-
-/// Limit of sections read from one file; Debian's whole CA bundle has about 150.
-pub const SECTION_LIMIT: usize = 4096;
+pub use section::SECTION_LIMIT;
+use section::{Kind, Section, decode, quoted, sections};
 
 /// The private key of a key file.
 #[derive(Debug)]
@@ -208,12 +206,4 @@ fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
     };
     let why = format!("a section {} where {wanted} is expected{hint}", quoted(section.label));
     Error::on_line(Layer::Pem, section.line, why)
-}
-
-/// Quotes the label, if it consists of the characters of labels. A damaged file may have anything
-/// there, a key included.
-fn quoted(label: &str) -> String {
-    let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'.' | b'#');
-    let known = label.len() <= 24 && label.contains(' ') || matches!(label, "CERTIFICATE" | "PKCS7" | "CMS");
-    if known && label.bytes().all(plain) { format!("{label:?}") } else { "with a strange label".to_owned() }
 }

@@ -42,8 +42,6 @@ const REASONS: usize = 8;
 /// seven.
 const SAME_NAME_LIMIT: usize = 90;
 
-const BIT_STRING: u8 = 0x03;
-
 /// The part of a CA that rustls verifies peers by. Two certificates with the same anchor verify the
 /// same peers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,11 +5,9 @@ use std::path::Path;
 use rustls::{crypto::WebPkiSupportedAlgorithms, pki_types::CertificateDer};
 
 use crate::{
-    pki::der::{self, Fields, Reader, SEQUENCE},
+    pki::der::{self, BIT_STRING, Fields, Reader, SEQUENCE},
     report::error::{Layer, Warning},
 };
-
-const BIT_STRING: u8 = 0x03;
 
 /// Returns a warning for each certificate that the next one in the chain did not issue, and for
 /// each issuer that is not a CA. A leaf that demands a stapled OCSP response gets one too.

@@ -22,12 +22,11 @@ use super::{
     revocation_list::{DIRECTORY_NAME, Scope, general_names},
 };
 use crate::{
-    pki::der::{self, Reader, SEQUENCE},
+    pki::der::{self, BIT_STRING, Reader, SEQUENCE},
     read::snapshot::Files,
     report::error::{Error, Layer},
 };
 
-const BIT_STRING: u8 = 0x03;
 const KEY_USAGE: &[u8] = &[0x55, 29, 15];
 const DISTRIBUTION_POINTS: &[u8] = &[0x55, 29, 31];
 

@@ -9,12 +9,11 @@ use webpki::BorrowedCertRevocationList;
 use crate::{
     pki::{
         crl::{self, Fields},
-        der::{self, Reader, SEQUENCE},
+        der::{self, BIT_STRING, Reader, SEQUENCE},
     },
     sync::{Mutex, lock},
 };
 
-const BIT_STRING: u8 = 0x03;
 /// The tag of a GeneralName that is a directoryName.
 pub(super) const DIRECTORY_NAME: u8 = 0xa4;
 /// The last byte of the extension ids 2.5.29.28 and 2.5.29.35.

@@ -2,15 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use super::Worker;
 use crate::{
     drive::shared::Shared,
     report::{
         error::{Layer, Warning},
         event::Event,
     },
-    sync::{Arc, Deadline, lock, thread},
+    sync::{Arc, Deadline, Mutex, lock, thread},
 };
+
+/// The driver's thread, until a stop has joined it.
+pub(crate) type Worker = Mutex<Option<thread::JoinHandle<()>>>;
 
 /// How long a stop waits for the driver (INV-13).
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);

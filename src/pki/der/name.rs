@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{OID, Reader, SEQUENCE, SET};
+use super::reader::{OID, Reader, SEQUENCE, SET};
 
 /// Limit of names read from one certificate.
 const NAME_LIMIT: usize = 1024;

@@ -1,5 +1,21 @@
 //! Reads one value of DER after another.
 
+pub(crate) const BOOLEAN: u8 = 0x01;
+/// The tag of an integer.
+pub const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+/// The tag of an octet string.
+pub const OCTETS: u8 = 0x04;
+/// The tag of an object identifier.
+pub const OID: u8 = 0x06;
+/// The tag of a time with two digits of the year.
+pub const UTC_TIME: u8 = 0x17;
+/// The tag of a time with four digits of the year.
+pub const GENERALIZED_TIME: u8 = 0x18;
+/// The tag of a sequence.
+pub const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
+
 /// The rest of the input.
 pub struct Reader<'a>(pub &'a [u8]);
 

@@ -2,6 +2,7 @@
 
 use super::{
     name::{BMP_STRING, COMMON_NAME, DNS_NAME, IP_ADDRESS, TELETEX_STRING, UNIVERSAL_STRING},
+    reader::SET,
     *,
 };
 

@@ -2,9 +2,7 @@
 //!
 //! It serves messages only: the kind is what a value looks like, and decides nothing.
 
-use crate::pki::der::{GENERALIZED_TIME, INTEGER, OCTETS, OID, Reader, SEQUENCE, UTC_TIME};
-
-const BIT_STRING: u8 = 0x03;
+use crate::pki::der::{BIT_STRING, GENERALIZED_TIME, INTEGER, OCTETS, OID, Reader, SEQUENCE, UTC_TIME};
 
 /// A kind of DER value that operators keep in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,16 +1,17 @@
 //! Finds the sections of a text, classifies them by their labels, and decodes them.
 
 use super::{
-    SECTION_LIMIT,
     boundary::{self, Line},
     foreign,
     lines::{Numbered, holds, lines},
-    quoted,
 };
 use crate::{
     pki::base64,
     report::error::{Error, Layer},
 };
+
+/// Limit of sections read from one file; Debian's whole CA bundle has about 150.
+pub const SECTION_LIMIT: usize = 4096;
 
 /// One section from `BEGIN` to `END`, both lines included.
 pub(super) struct Section<'a> {
@@ -217,4 +218,12 @@ fn odd_line(section: &Section<'_>) -> Option<(usize, &'static str)> {
 
 fn damaged(line: usize, label: &str, how: &str) -> Error {
     Error::on_line(Layer::Pem, line, format!("a section {} {how}", quoted(label)))
+}
+
+/// Quotes the label, if it consists of the characters of labels. A damaged file may have anything
+/// there, a key included.
+pub(super) fn quoted(label: &str) -> String {
+    let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'.' | b'#');
+    let known = label.len() <= 24 && label.contains(' ') || matches!(label, "CERTIFICATE" | "PKCS7" | "CMS");
+    if known && label.bytes().all(plain) { format!("{label:?}") } else { "with a strange label".to_owned() }
 }

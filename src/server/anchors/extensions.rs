@@ -1,8 +1,8 @@
 //! The extensions of a CA certificate. rustls evaluates only the name constraints.
 
-use crate::pki::der::{self, BOOLEAN, OCTETS, OID, Reader, SEQUENCE};
+use crate::pki::der::{self, BIT_STRING, BOOLEAN, OCTETS, OID, Reader, SEQUENCE};
 
-use super::{BIT_STRING, Peers};
+use super::Peers;
 
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;

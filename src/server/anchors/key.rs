@@ -12,8 +12,8 @@ use rustls::{
     pki_types::{SignatureVerificationAlgorithm, alg_id},
 };
 
-use super::{BIT_STRING, extensions::dotted};
-use crate::pki::der::{INTEGER, OID, Reader, SEQUENCE};
+use super::extensions::dotted;
+use crate::pki::der::{BIT_STRING, INTEGER, OID, Reader, SEQUENCE};
 
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];

@@ -7,8 +7,8 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::form::{BIT_STRING, EC, PARAMETERS, PUBLIC_KEY, Pkcs8, public_parts};
-use crate::pki::der::{INTEGER, OCTETS, OID, Reader, SEQUENCE};
+use super::form::{EC, PARAMETERS, PUBLIC_KEY, Pkcs8, public_parts};
+use crate::pki::der::{BIT_STRING, INTEGER, OCTETS, OID, Reader, SEQUENCE};
 
 /// A named curve.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! The encodings of private and public keys, taken apart without looking at their numbers.
 
-use crate::pki::der::{INTEGER, OCTETS, Reader, SEQUENCE};
+use crate::pki::der::{BIT_STRING, INTEGER, OCTETS, Reader, SEQUENCE};
 
-pub(super) const BIT_STRING: u8 = 0x03;
 /// The parameters of an `ECPrivateKey` (RFC 5915 section 3).
 pub(super) const PARAMETERS: u8 = 0xa0;
 /// The public key of an `ECPrivateKey`.
