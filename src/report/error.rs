@@ -104,27 +104,40 @@ pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
 ///
 /// An error never contains key material (INV-10): messages are made of paths, labels, counts and
 /// names of algorithms.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Error {
     layer: Layer,
     path: Option<PathBuf>,
     line: Option<usize>,
-    why: String,
-    /// What went wrong, and the entry on the way to `path` at which it did, where `why` may say it
-    /// in other words each time.
-    reason: Option<(&'static str, PathBuf)>,
+    reason: Reason,
     source: Option<SystemError>,
 }
 
-impl PartialEq for Error {
+/// The reason of an error. Two are equal if they have one code, or one text where they have none.
+#[derive(Clone, Debug)]
+struct Reason {
+    text: String,
+    /// What went wrong, and the entry on the way to the path at which it did, where `text` may say
+    /// it in other words each time.
+    code: Option<(&'static str, PathBuf)>,
+}
+
+impl Reason {
+    /// Returns everything in which equal reasons agree.
+    fn identity(&self) -> impl PartialEq + Hash {
+        (&self.code, self.code.is_none().then_some(&self.text))
+    }
+}
+
+impl PartialEq for Reason {
     fn eq(&self, other: &Self) -> bool {
         self.identity() == other.identity()
     }
 }
 
-impl Eq for Error {}
+impl Eq for Reason {}
 
-impl Hash for Error {
+impl Hash for Reason {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.identity().hash(state);
     }
@@ -158,7 +171,7 @@ impl Error {
     /// Makes an error of `layer` without a path. `why` is lower case, cause then hint, and must
     /// hold no secret.
     pub fn new(layer: Layer, why: impl Into<String>) -> Self {
-        Self { layer, path: None, line: None, why: why.into(), reason: None, source: None }
+        Self { layer, path: None, line: None, reason: Reason { text: why.into(), code: None }, source: None }
     }
 
     /// Makes an error of `layer` about this line of a file; the reason begins with it.
@@ -187,15 +200,9 @@ impl Error {
     }
 
     /// Sets by what the error is known instead of by its text.
-    pub(crate) fn known_by(mut self, reason: Option<(&'static str, PathBuf)>) -> Self {
-        self.reason = reason;
+    pub(crate) fn known_by(mut self, code: Option<(&'static str, PathBuf)>) -> Self {
+        self.reason.code = code;
         self
-    }
-
-    /// Returns everything in which equal errors agree.
-    fn identity(&self) -> impl PartialEq + Hash {
-        let text = self.reason.is_none().then_some(&self.why);
-        (self.layer, &self.path, self.line, &self.reason, text, &self.source)
     }
 
     /// Returns the stage that rejected.
@@ -225,7 +232,7 @@ impl Error {
     /// Returns the reason without layer and path.
     #[must_use]
     pub fn why(&self) -> &str {
-        &self.why
+        &self.reason.text
     }
 }
 
@@ -286,7 +293,7 @@ impl fmt::Display for Error {
         if let Some(path) = &self.path {
             write!(f, "{}: ", line::shortened_path(line::one_line(path.display()), PATH_SHOWN))?;
         }
-        f.write_str(&line::shortened(line::one_line(&self.why), WHY_SHOWN))
+        f.write_str(&line::shortened(line::one_line(&self.reason.text), WHY_SHOWN))
     }
 }
 
