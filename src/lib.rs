@@ -109,7 +109,8 @@
 //! - `tokio`: `Incoming`, `Acceptor`, `Connector`, `Reloader::reload`, and `Reloader::spawn_worker`
 //!   with a shutdown receiver.
 //! - `axum`: `Incoming` is a listener of `axum::serve`.
-//! - `tracing`: every event also goes to `tracing`, target `rustls_reload`.
+//! - `tracing`: every event also goes to `tracing`, target `rustls_reload`, and each step of a reload
+//!   at the level DEBUG, target `rustls_reload::steps`.
 //! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
 //!
 //! No feature changes the behaviour of another. Certificates, publishers and a client for tests of

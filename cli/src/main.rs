@@ -1,5 +1,5 @@
 //! The binary: `serve` runs a server that reloads, and `check` reports what such a server would
-//! load. With the feature `demo`, `demo` rotates a throw-away certificate under a server and
+//! load, and `watch` follows such files. With the feature `demo`, `demo` rotates a throw-away certificate under a server and
 //! verifies what a client is shown, and `drill` puts any server through rotations and judges it.
 
 mod check;
@@ -16,6 +16,7 @@ mod serve;
 mod server;
 mod signals;
 mod status;
+mod watch;
 
 use std::{
     error::Error,
@@ -73,6 +74,13 @@ enum Command {
     /// memory, and the watched directories. A rejection comes last and names layer and path.
     /// Warnings do not keep a server from starting.
     Check(check::Args),
+    #[command(after_help = EXIT_CODES)]
+    /// Follow the files of a server without serving, and report each step of each reload on stderr
+    ///
+    /// Loads the files as `serve` does, then reports each file event that concerns them, each
+    /// directory that is watched and for which names, each snapshot and each check with its outcome,
+    /// and the events that `serve` logs. SIGHUP reloads at once.
+    Watch(watch::Args),
     #[cfg(feature = "demo")]
     #[command(after_help = EXIT_CODES)]
     /// Rotate a throw-away certificate under a running server while a client connects
@@ -96,6 +104,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => run(serve::serve(args)).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check::check(&args),
+        Command::Watch(args) => run(watch::watch(args)).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "demo")]
         Command::Demo(args) => run(demo::demo(args)).map(|()| ExitCode::SUCCESS),
         #[cfg(all(feature = "demo", unix))]

@@ -86,7 +86,7 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
 /// [`LAST_LIMIT`].
 ///
 /// Runs as a task of its own, since the task that serves may wait for a driver that hangs.
-async fn end_on_signal(mut shutdown: ShutdownSignals, end: oneshot::Sender<()>) {
+pub(crate) async fn end_on_signal(mut shutdown: ShutdownSignals, end: oneshot::Sender<()>) {
     shutdown.recv().await;
     // The receiver is dropped only when the server has ended.
     let _ = end.send(());
@@ -103,7 +103,7 @@ async fn end_on_signal(mut shutdown: ShutdownSignals, end: oneshot::Sender<()>) 
 
 /// Reloads at each SIGHUP, and logs the result. Events describe the reload itself; the line shows
 /// that the signal arrived.
-async fn reload_on_hangup(mut hangups: ReloadSignals, reloader: ServerReloader) {
+pub(crate) async fn reload_on_hangup(mut hangups: ReloadSignals, reloader: ServerReloader) {
     loop {
         hangups.recv().await;
         match reloader.reload().await {

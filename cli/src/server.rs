@@ -120,7 +120,9 @@ impl Server {
 ///
 /// # Errors
 /// The system has no thread left. `spawn_blocking` would panic then.
-async fn on_thread<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Failure> {
+pub(crate) async fn on_thread<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, Failure> {
     let (sender, receiver) = oneshot::channel();
     let spawned = thread::Builder::new().name("start".to_owned()).spawn(move || drop(sender.send(work())));
     spawned.map_err(|error| format!("cannot start the thread of the first load: {error}"))?;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    path::Path,
     time::Duration,
 };
 
@@ -112,6 +113,11 @@ impl<V> FileSet<V> {
         self.expiry.serve(status.leaf.iter().map(|leaf| CertificateValidity::leaf(&status.path, leaf)));
         status.expiring = self.expiry.expiring(now.wall).pop();
         self.expiry.report(now).pop().map(Event::from)
+    }
+
+    /// Returns the first path, which names the file set.
+    pub(crate) fn path(&self) -> &Path {
+        self.paths.name()
     }
 
     /// Takes one snapshot.

@@ -36,6 +36,7 @@ use crate::{
 
 mod load;
 mod state_hash;
+mod steps;
 mod watching;
 pub(crate) use load::InitialLoad;
 use watching::FailedWatcher;
@@ -121,10 +122,12 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                     let seen = self.take_snapshot(shared, set, now);
                     let began = mem::replace(&mut now, self.now(shared));
                     self.note_snapshot(shared, set, &seen, [began, now]);
+                    steps::snapshot(self.sets[set].path(), &seen);
                     Input::SnapshotTaken(seen)
                 }
                 Effect::Build(_) => {
                     let verdict = self.verdict(shared, set, now.wall);
+                    steps::built(self.sets[set].path(), &verdict);
                     now = self.now(shared);
                     Input::Built(verdict)
                 }

@@ -6,5 +6,6 @@ pub(crate) mod event;
 pub(crate) mod expiry;
 pub(crate) mod line;
 pub(crate) mod status;
+pub(crate) mod steps;
 #[cfg(feature = "tracing")]
 pub(crate) mod trace;

@@ -11,6 +11,7 @@ use std::{
 use crate::{
     fs::{FOLDS_CASE, same_name},
     read::snapshot::is_listed,
+    report::steps,
     sync::{Mutex, MutexGuard, lock},
 };
 
@@ -141,6 +142,7 @@ impl Hints {
             known
         };
         if known {
+            steps::hint(path);
             (self.wake)();
         }
     }
@@ -154,6 +156,7 @@ impl Hints {
             subscriptions.closed
         };
         if !over {
+            steps::lost();
             (self.wake)();
         }
     }

@@ -14,7 +14,10 @@ use std::{
 use crate::{
     fs::FileId,
     read::walk::WalkedDir,
-    report::error::{Error, Layer},
+    report::{
+        error::{Error, Layer},
+        steps,
+    },
 };
 
 #[cfg(all(feature = "notify", not(loom)))]
@@ -173,6 +176,7 @@ impl Watch {
             return;
         }
         self.port.unwatch(path);
+        steps::unwatched(path);
         armed.unwatched.push(path.to_owned());
         self.call_others(path, armed);
     }
@@ -330,7 +334,8 @@ impl Watch {
         missing_events: Option<&'static str>,
         armed: &mut Armed,
     ) -> Option<&'static str> {
-        let Planned { path, id, .. } = planned;
+        let Planned { path, id, names, listed, .. } = planned;
+        steps::watched(path, names.iter(), *listed);
         if let Some(place) = self.places.get_mut(path) {
             place.armed = Some(missing_events);
         }

@@ -3,7 +3,7 @@
 //! Checks: INV-10.
 //! The modules: `alive` tests the process in its surroundings, `clients` and `drained` its
 //! treatment of clients, `places` its limit on connections, `signals` each signal in each phase,
-//! `flags` each flag.
+//! `flags` each flag, `watch` the steps that `rustls-reload watch` reports.
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
 mod alive;
@@ -16,6 +16,7 @@ mod flags;
 mod places;
 mod process;
 mod signals;
+mod watch;
 
 use std::{
     collections::BTreeSet,
