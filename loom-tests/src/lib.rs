@@ -19,7 +19,7 @@ pub mod wrong_trust;
 pub use disk::{Disk, Whole};
 pub use model::{Notify, block_on, bounded, fallible, model, quiet, spawn, started};
 #[cfg(loom)]
-pub use model::{must_fail, must_pass};
+pub use model::{must_fail, must_fail_within, must_pass};
 pub use rustls_reload::{Published, Reload};
 pub use shipped::{Shipped, Surroundings};
 pub use trusting::{

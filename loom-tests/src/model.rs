@@ -98,6 +98,10 @@ fn run(runs: &Arc<AtomicUsize>, _: Option<usize>, body: impl Fn() + Send + Sync 
     }
 }
 
+/// The number of preemptions within which [`must_fail`] has to catch a wrong design.
+#[cfg(loom)]
+const CAUGHT_WITHIN: usize = 3;
+
 /// Runs `body` over a wrong design in a process of its own, which has to end in a panic whose
 /// message contains `why`.
 ///
@@ -107,6 +111,16 @@ fn run(runs: &Arc<AtomicUsize>, _: Option<usize>, body: impl Fn() + Send + Sync 
 /// If the wrong design is not caught, or is caught for another reason.
 #[cfg(loom)]
 pub fn must_fail(test: &str, why: &str, body: impl Fn() + Send + Sync + 'static) {
+    must_fail_within(CAUGHT_WITHIN, test, why, body);
+}
+
+/// Does what [`must_fail`] does, with at most so many preemptions. The sound design of the same
+/// shape is run with as many by [`bounded`].
+///
+/// # Panics
+/// As [`must_fail`] does.
+#[cfg(loom)]
+pub fn must_fail_within(preemptions: usize, test: &str, why: &str, body: impl Fn() + Send + Sync + 'static) {
     const CHILD: &str = "LOOM_TESTS_WRONG";
     if std::env::var_os(CHILD).is_some() {
         let runs = Arc::new(AtomicUsize::new(0));
@@ -121,7 +135,7 @@ pub fn must_fail(test: &str, why: &str, body: impl Fn() + Send + Sync + 'static)
             let _ = writeln!(std::io::stderr(), "caught in permutation {runs}: {info}");
             std::process::exit(3);
         }));
-        run(&runs, Some(3), body);
+        run(&runs, Some(preemptions), body);
         return;
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
@@ -140,13 +154,13 @@ pub fn must_fail(test: &str, why: &str, body: impl Fn() + Send + Sync + 'static)
 /// Runs `body` over the sound design of the same shape, which shows that [`must_fail`] catches the
 /// fault and not the shape.
 ///
-/// Each fault is caught within three preemptions, so the sound design is run with three.
+/// Each fault is caught within three preemptions, so the sound design is run with as many.
 ///
 /// # Panics
 /// If the body panics.
 #[cfg(loom)]
 pub fn must_pass(test: &str, body: impl Fn() + Send + Sync + 'static) {
-    explore(test, Some(3), body);
+    explore(test, Some(CAUGHT_WITHIN), body);
 }
 
 /// Hides the expected panics of a build. Any other panic is printed as usual.

@@ -32,11 +32,12 @@ fn inv13_start_against_manual_reload() {
 }
 
 /// Runs the body over wrong designs. The model must catch them, and must pass the sound design of
-/// the same shape.
+/// the same shape. Both are searched with as many preemptions as the shipped code is. With a third
+/// preemption the sound design alone took 946,000 permutations, a quarter of the time of all models.
 #[cfg(loom)]
 mod wrong {
     use loom_tests::{
-        must_fail, must_pass,
+        must_fail_within,
         wrong::{SilentRest, Sound, Wrong},
     };
 
@@ -44,13 +45,14 @@ mod wrong {
 
     #[test]
     fn silent_rest() {
-        must_fail("start_against_reload::wrong::silent_rest", "deadlock", || {
+        must_fail_within(PREEMPTIONS, "start_against_reload::wrong::silent_rest", "deadlock", || {
             body(Wrong::<SilentRest>::load_watching)
         });
     }
 
     #[test]
     fn sound() {
-        must_pass("start_against_reload::wrong::sound", || body(Wrong::<Sound>::load_watching));
+        let name = "start_against_reload::wrong::sound";
+        bounded(name, PREEMPTIONS, || body(Wrong::<Sound>::load_watching));
     }
 }
