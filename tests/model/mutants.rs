@@ -36,7 +36,7 @@
 //! | of several sets: one bad set blocks all, falls to another's files, takes what was seen last or another's last good | INV-01, INV-02, INV-03, INV-05 | BlocksAll, FallsToTheFirst, TakesTheLastSeen, MixesUp | tests/model/sets.rs |
 //! | wake without the lock; never reset the start guard | INV-05, INV-11, INV-13 | HintWithoutLock, RegisterLate, GuardNeverReset | loom-tests/src/wrong.rs |
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, thread, time::Duration};
 
 use rustls_reload_harness::sim::{self, Design, Events, ORDERS, Publisher, Renewal, Report, Scenario};
 
@@ -177,11 +177,16 @@ macro_rules! wrong_designs {
         #[test]
         fn each_wrong_design_is_caught() {
             head();
-            let mut rows = vec![$(shown::<Rebuilt<{ Wrong::$wrong as u8 }>>(
-                stringify!($wrong), &[$($invariant),+], where_events_arrive(),
-            )),*];
-            rows.push(shown::<Rebuilt<{ Wrong::NeverPolls as u8 }>>("NeverPolls", &["INV-05"], worlds()));
-            let missed: Vec<_> = rows.into_iter().filter_map(Result::err).collect();
+            // Side by side, because one after another they end last and leave a core idle.
+            let missed: Vec<_> = thread::scope(|scope| {
+                let mut rows = vec![$(scope.spawn(|| shown::<Rebuilt<{ Wrong::$wrong as u8 }>>(
+                    stringify!($wrong), &[$($invariant),+], where_events_arrive(),
+                ))),*];
+                rows.push(scope.spawn(|| {
+                    shown::<Rebuilt<{ Wrong::NeverPolls as u8 }>>("NeverPolls", &["INV-05"], worlds())
+                }));
+                rows.into_iter().filter_map(|row| row.join().unwrap().err()).collect()
+            });
             assert!(missed.is_empty(), "{missed:#?}");
         }
     };
