@@ -60,6 +60,15 @@ pub mod der {
     pub use crate::pki::der::*;
 }
 
+/// Log lines of the binary as JSON.
+#[cfg(feature = "ocsf")]
+pub mod json {
+    pub use crate::report::{
+        json::{event_line, note_line},
+        ocsf::note_line as ocsf_note_line,
+    };
+}
+
 /// The machine, which decides when to look, to build and to publish.
 pub mod machine {
     pub use crate::decide::machine::*;

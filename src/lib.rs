@@ -109,8 +109,11 @@
 //! - `tokio`: `Incoming`, `Acceptor`, `Connector`, `Reloader::reload`, and `Reloader::spawn_worker`
 //!   with a shutdown receiver.
 //! - `axum`: `Incoming` is a listener of `axum::serve`.
-//! - `tracing`: every event also goes to `tracing`, target `rustls_reload`, and each step of a reload
-//!   at the level DEBUG, target `rustls_reload::steps`.
+//! - `tracing`: every event also goes to `tracing`, target `rustls_reload`. The level is WARN for a
+//!   rejection, lost file events, files that keep changing, an end that is near or over, and a
+//!   warning; it is INFO for all others. The steps of a reload follow at DEBUG, target
+//!   `rustls_reload::steps`.
+//! - `ocsf`: `Ocsf` renders events in the form of OCSF, one JSON object a line.
 //! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
 //!
 //! No feature changes the behaviour of another. Certificates, publishers and a client for tests of
@@ -175,9 +178,14 @@ pub use drive::{
     shared::Reload,
 };
 pub use read::snapshot::{Files, PathSet};
+#[cfg(feature = "ocsf")]
+pub use report::ocsf::Ocsf;
 pub use report::{
     error::{Error, Layer, Warning},
-    event::{CertificateValidity, EVENT_LIMIT, Event, Fingerprint, Leaf, RemovedTrust, Timestamp},
+    event::{
+        CertificateValidity, EVENT_LIMIT, Event, EventStatus, Fingerprint, Leaf, RemovedTrust, Severity,
+        Timestamp,
+    },
     expiry::{EXPIRY_WARNINGS, Expiring},
     status::{Refused, SetStatus, Status},
 };

@@ -9,8 +9,10 @@ use std::{
 
 use crate::report::error::{Error, Layer, Warning};
 
+mod facts;
 mod ring;
 mod text;
+pub use facts::{EventStatus, Severity};
 pub(crate) use ring::Ring;
 
 /// Events kept for subscribers. A subscriber that lags further behind loses the oldest and learns
@@ -250,7 +252,7 @@ pub enum Event {
     },
 }
 
-/// A moment since the Unix epoch, printed as RFC 3339 in UTC.
+/// A moment since the Unix epoch, printed as RFC 3339 in UTC. `{:.3}` prints milliseconds too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub Duration);
 
@@ -262,12 +264,24 @@ impl Timestamp {
     }
 }
 
+/// A moment before 1970 becomes the beginning of 1970.
+impl From<SystemTime> for Timestamp {
+    fn from(at: SystemTime) -> Self {
+        Self(at.duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         let (year, month, day) = crate::report::date::civil(seconds / 86_400);
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        if let Some(digits @ 1..) = f.precision() {
+            let fraction = format!("{:09}", self.0.subsec_nanos());
+            write!(f, ".{}", &fraction[..digits.min(fraction.len())])?;
+        }
+        f.write_str("Z")
     }
 }
 

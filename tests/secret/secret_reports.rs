@@ -9,11 +9,11 @@ use std::{
         Arc, Mutex, Once,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use crate::common::{self, Generation, InvalidUpdate, Volume, invalid_updates, refused};
-use rustls_reload::{ClientAuth, Error, Layer, Reload};
+use rustls_reload::{ClientAuth, Error, Layer, Ocsf, Reload, internal::json::event_line};
 use rustls_reload_testkit::leaks;
 use tracing::{
     Metadata, Subscriber,
@@ -160,7 +160,14 @@ fn refusal(number: usize) -> Refusal {
     let reloader = server()
         .configure(configure.clone())
         .on_event(move |event| {
-            reported_too.put(format_args!("{event} {event:?} {event:#?} {:?}", event.shorthand()))
+            reported_too.put(format_args!("{event} {event:?} {event:#?} {:?}", event.shorthand()));
+            let (ocsf, at) = (Ocsf::new("host"), SystemTime::now());
+            reported_too.put(format_args!(
+                "{} {} {}",
+                event.message(),
+                ocsf.line(event, at),
+                event_line(event, at.into())
+            ));
         })
         .on_publish({
             let reported = reported.clone();
@@ -191,6 +198,7 @@ fn refusal(number: usize) -> Refusal {
     reported.put(format_args!("{:?}", server().inspect(Duration::ZERO)));
     let text = reported.text();
     assert!(text.contains(layer.name()) && text.contains("RELOAD_FAILED"), "{what}: nothing was reported");
+    assert!(text.contains("\"class_uid\":5019"), "{what}: no line of OCSF");
     for generation in [&old, &new] {
         assert!(!holds(&text, generation), "{what}: {text}");
     }

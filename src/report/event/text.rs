@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Event, Timestamp};
+use super::{Event, RemovedTrust, Timestamp};
 use crate::report::line::{LINE_LIMIT, one_line, shortened, shortened_path};
 
 /// Removed trust that one line names: a bundle may hold thousands of CAs. The event itself has all
@@ -26,11 +26,10 @@ impl Event {
     }
 
     fn untrimmed_shorthand(&self) -> Option<String> {
+        let message = self.sentence();
         match self {
             Self::Published { generation, old, new, set, .. } => {
-                let mut line =
-                    "CONFIG:RELOADED [INFO] TLS certificate config reloaded successfully".to_owned();
-                line.push_str(&format!(" [generation:{generation}"));
+                let mut line = format!("CONFIG:RELOADED [INFO] {message} [generation:{generation}");
                 if let Some(new) = new {
                     line.push_str(&format!(" fingerprint:{} serial:{}", new.fingerprint, new.serial));
                     line.push_str(&format!(" not_after:{}", Timestamp(new.not_after)));
@@ -46,23 +45,73 @@ impl Event {
                 Some(line)
             }
             Self::Expiring { certificate, within } => Some(format!(
-                "CONFIG:CERT_EXPIRING [LOW] TLS certificate expires soon: {} [within:{}s fingerprint:{}]",
-                certificate.error("expires"),
+                "CONFIG:CERT_EXPIRING [LOW] {message} [within:{}s fingerprint:{}]",
                 within.as_secs(),
                 certificate.fingerprint,
             )),
             Self::Expired { certificate } => Some(format!(
-                "CONFIG:CERT_EXPIRED [HIGH] TLS certificate has expired: {} [fingerprint:{}]",
-                certificate.error("has expired"),
-                certificate.fingerprint,
+                "CONFIG:CERT_EXPIRED [HIGH] {message} [fingerprint:{}]",
+                certificate.fingerprint
             )),
             // The error names the file set by its path.
-            Self::Refused { error, generation, .. } => Some(format!(
-                "CONFIG:RELOAD_FAILED [MED] TLS certificate reload failed: {error} [still serving generation:{generation}]"
-            )),
+            Self::Refused { generation, .. } => {
+                Some(format!("CONFIG:RELOAD_FAILED [MED] {message} [still serving generation:{generation}]"))
+            }
             _ => None,
         }
     }
+
+    /// Returns what the event says, as one line of text of at most 4 KiB: without class, severity
+    /// and fields, which [`severity`](Self::severity), [`status`](Self::status) and the event itself
+    /// have.
+    #[must_use]
+    pub fn message(&self) -> String {
+        shortened(one_line(self.sentence()), LINE_LIMIT)
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Self::Published { .. } => "TLS certificate config reloaded successfully".to_owned(),
+            Self::Refused { error, .. } => format!("TLS certificate reload failed: {error}"),
+            Self::Expiring { certificate, .. } => {
+                format!("TLS certificate expires soon: {}", certificate.error("expires"))
+            }
+            Self::Expired { certificate } => {
+                format!("TLS certificate has expired: {}", certificate.error("has expired"))
+            }
+            Self::TrustReduced { generation, epoch, lost } => reduced(*generation, *epoch, lost),
+            Self::Recovered { .. } => "recovered: the files on disk are the served ones again".to_owned(),
+            Self::Deferred { not_before, .. } => format!(
+                "deferred: the new certificate is not served before {}, the previous one stays served",
+                Timestamp(*not_before)
+            ),
+            Self::StillChanging { .. } => {
+                "still changing: the files keep changing and are not loaded, the previous ones stay served"
+                    .to_owned()
+            }
+            Self::Degraded { error } => {
+                format!("degraded: file events are missing, the files are polled instead: {error}")
+            }
+            Self::Restored => "restored: file events work again".to_owned(),
+            Self::Started { watched } => started(watched),
+            Self::Stopped => "stopped".to_owned(),
+            Self::Warning { warning } => format!("warning: {warning}"),
+        }
+    }
+}
+
+/// Renders removed trust as a sentence; pieces beyond [`LOST_NAMED`] become a count.
+fn reduced(generation: u64, epoch: u64, lost: &[RemovedTrust]) -> String {
+    let mut text = format!("trust shrank with generation {generation} (epoch {epoch}), no longer trusted:");
+    let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
+    for (i, lost) in named.iter().enumerate() {
+        text.push_str(if i == 0 { " " } else { ", " });
+        text.push_str(&shortened(one_line(lost), LOST_SHOWN));
+    }
+    if !further.is_empty() {
+        text.push_str(&format!(" and {} more", further.len()));
+    }
+    text
 }
 
 /// Bytes of the names of a leaf in a line, and of one name or path.
@@ -115,60 +164,13 @@ fn field(name: &str) -> String {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = self.shorthand().unwrap_or_default();
-        if line.is_empty() {
-            self.write_plain(&mut line)?;
-        }
+        let line = self.untrimmed_shorthand().unwrap_or_else(|| match self {
+            Self::Recovered { set } | Self::Deferred { set, .. } | Self::StillChanging { set } => {
+                format!("{}{}", self.sentence(), Of(set))
+            }
+            _ => self.sentence(),
+        });
         f.write_str(&shortened(one_line(line), LINE_LIMIT))
-    }
-}
-
-impl Event {
-    /// Writes an event of a kind without shorthand as plain text of any length.
-    fn write_plain(&self, f: &mut impl fmt::Write) -> fmt::Result {
-        match self {
-            Self::TrustReduced { generation, epoch, lost } => {
-                write!(f, "trust shrank with generation {generation} (epoch {epoch}), no longer trusted:")?;
-                let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
-                for (i, lost) in named.iter().enumerate() {
-                    let lost = shortened(one_line(lost), LOST_SHOWN);
-                    write!(f, "{} {lost}", if i == 0 { "" } else { "," })?;
-                }
-                match further.len() {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more"),
-                }
-            }
-            Self::Recovered { set } => {
-                write!(f, "recovered: the files on disk are the served ones again{}", Of(set))
-            }
-            Self::Deferred { not_before, set } => {
-                write!(
-                    f,
-                    "deferred: the new certificate is not served before {}, the previous one stays served{}",
-                    Timestamp(*not_before),
-                    Of(set)
-                )
-            }
-            Self::StillChanging { set } => {
-                write!(
-                    f,
-                    "still changing: the files keep changing and are not loaded, the previous ones stay \
-                     served{}",
-                    Of(set)
-                )
-            }
-            Self::Degraded { error } => {
-                write!(f, "degraded: file events are missing, the files are polled instead: {error}")
-            }
-            Self::Restored => f.write_str("restored: file events work again"),
-            Self::Started { watched } => f.write_str(&started(watched)),
-            Self::Stopped => f.write_str("stopped"),
-            Self::Warning { warning } => write!(f, "warning: {warning}"),
-            Self::Published { .. } | Self::Refused { .. } | Self::Expiring { .. } | Self::Expired { .. } => {
-                Ok(())
-            }
-        }
     }
 }
 
