@@ -11,8 +11,14 @@ use std::{
     panic,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
+
+use rustls_reload::{Event, Severity};
+
+mod form;
+use form::Form;
+pub(crate) use form::{LogForm, set_form};
 
 /// Limit on the bytes of queued lines. The last line is not counted.
 const BYTES_LIMIT: usize = 256 * 1024;
@@ -30,10 +36,10 @@ static LOG: Log = Log::new(BYTES_LIMIT);
 /// The system has no thread left.
 pub(crate) fn start() -> io::Result<()> {
     // The thread is detached, since a write may hang for ever.
-    thread::Builder::new().name("log".to_owned()).spawn(|| LOG.write_to(io::stderr()))?;
+    thread::Builder::new().name("log".to_owned()).spawn(|| LOG.write_to(io::stderr(), form::get()))?;
     LOG.lock().started = true;
     panic::set_hook(Box::new(|panic| {
-        log_line(panic);
+        log_problem(panic);
         if cfg!(panic = "abort") {
             flush();
         }
@@ -41,10 +47,24 @@ pub(crate) fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes one line to stderr. After [`start`] it only queues the line, and never blocks: a log that
-/// nobody reads must not stop the server.
+/// Writes one routine line to stderr, in the form that [`set_form`] has set. After [`start`] it only
+/// queues the line, and never blocks: a log that nobody reads must not stop the server.
 pub(crate) fn log_line(line: impl Display) {
-    LOG.line(one_line(line) + "\n");
+    note(Severity::Informational, &line.to_string());
+}
+
+/// Writes a line about something that does not work, as [`log_line`] writes others.
+pub(crate) fn log_problem(line: impl Display) {
+    note(Severity::Medium, &line.to_string());
+}
+
+/// Writes an event, as [`log_line`] writes other lines.
+pub(crate) fn log_event(event: &Event) {
+    LOG.line(form::get().event(event, SystemTime::now()));
+}
+
+fn note(severity: Severity, text: &str) {
+    LOG.line(form::get().note(severity, text, SystemTime::now()));
 }
 
 /// Waits until all lines are written, for at most [`FLUSH_LIMIT`].
@@ -106,7 +126,7 @@ impl Log {
     }
 
     /// Writes lines as they come, for ever. A line whose write fails is lost.
-    fn write_to(&self, mut out: impl Write) {
+    fn write_to(&self, mut out: impl Write, form: &Form) {
         let mut cut = false;
         loop {
             let (lost, line) = self.next();
@@ -115,7 +135,8 @@ impl Log {
                 text.push('\n');
             }
             if lost > 0 {
-                text += &format!("{lost} log lines were lost here: stderr did not accept them in time\n");
+                let lines = format!("{lost} log lines were lost here: stderr did not accept them in time");
+                text += &form.note(Severity::Medium, &lines, SystemTime::now());
             }
             let count = text.len();
             text += &line;

@@ -102,7 +102,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(args) => run(serve::serve(args)).map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => {
+            log::set_form(args.log_form());
+            run(serve::serve(args)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Check(args) => check::check(&args),
         Command::Watch(args) => run(watch::watch(args)).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "demo")]
@@ -111,7 +114,7 @@ fn main() -> ExitCode {
         Command::Drill(args) => run(drill::drill(args)),
     };
     let code = outcome.unwrap_or_else(|failure| {
-        log::log_line(format_args!("rustls-reload: {failure}"));
+        log::log_problem(format_args!("rustls-reload: {failure}"));
         ExitCode::FAILURE
     });
     log::flush();
@@ -128,7 +131,7 @@ fn run<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failur
         let payload = panic.payload();
         let why = payload.downcast_ref::<String>().map(String::as_str);
         let why = why.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-        log::log_line(format_args!("rustls-reload: cannot start the runtime: {why}"));
+        log::log_problem(format_args!("rustls-reload: cannot start the runtime: {why}"));
         log::flush();
         process::exit(1);
     }));

@@ -9,7 +9,7 @@ use crate::{
     Failure,
     files::Files,
     limits,
-    log::{self, log_line},
+    log::{self, LogForm, log_event, log_line, log_problem},
     server::{END_LIMIT, Server},
     signals::{ReloadSignals, ShutdownSignals},
 };
@@ -31,6 +31,16 @@ pub(crate) struct Args {
     /// The default is 30, 7 and 1, but not before five sixths of a certificate's validity are over.
     #[arg(long, value_name = "DAYS", value_delimiter = ',')]
     expiry_days: Option<Vec<u32>>,
+    /// Form of each line on stderr
+    #[arg(long, value_enum, default_value = "text")]
+    log: LogForm,
+}
+
+impl Args {
+    /// Returns the form of the log.
+    pub(crate) fn log_form(&self) -> LogForm {
+        self.log
+    }
 }
 
 /// Checks that the text has the form of an address. Whether its host exists shows only when the
@@ -50,7 +60,7 @@ pub(crate) async fn serve(args: Args) -> Result<(), Failure> {
     let (end, mut ending) = oneshot::channel();
     tokio::spawn(end_on_signal(shutdown, end));
     limits::raise();
-    let mut builder = args.files.builder().on_event(|event| log_line(event));
+    let mut builder = args.files.builder().on_event(log_event);
     if let Some(days) = args.expiry_days {
         let days = days.into_iter().map(|days| Duration::from_secs(u64::from(days) * 86_400));
         builder = builder.expiry_warnings(days);
@@ -94,7 +104,7 @@ pub(crate) async fn end_on_signal(mut shutdown: ShutdownSignals, end: oneshot::S
         () = shutdown.recv() => log_line("second signal: the process ends at once"),
         () = tokio::time::sleep(LAST_LIMIT) => {
             let limit = LAST_LIMIT.as_secs();
-            log_line(format_args!("the server did not end within {limit} s of the signal: the process ends"));
+            log_problem(format_args!("the server did not end within {limit} s of the signal: the process ends"));
         }
     }
     log::flush();

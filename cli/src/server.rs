@@ -27,7 +27,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Failure, counters::Counters, http, limits, log::log_line};
+use crate::{
+    Failure,
+    counters::Counters,
+    http, limits,
+    log::{log_line, log_problem},
+};
 
 /// Protocols offered by ALPN.
 pub(crate) const ALPN: [&str; 2] = ["h2", "http/1.1"];
@@ -159,7 +164,7 @@ async fn accept(listener: TcpListener, clients: Clients, mut stop: watch::Receiv
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(END_LIMIT, all).await.is_err() {
-        log_line(format_args!("{} connections did not end in time and are closed", connections.len()));
+        log_problem(format_args!("{} connections did not end in time and are closed", connections.len()));
         connections.shutdown().await;
     }
 }
@@ -194,7 +199,7 @@ async fn next(
                 ) => {}
             Err(error) => {
                 if failures == 0 {
-                    log_line(format_args!(
+                    log_problem(format_args!(
                         "cannot accept connections: {error}; retrying until it works, open connections stay \
                          served"
                     ));

@@ -77,7 +77,8 @@ fn each_other_line_of_the_server_is_on_the_page() {
     }
     let mut lines = 0;
     for code in SERVE {
-        for (at, call) in code.match_indices("log_line(") {
+        let calls = ["log_line(", "log_problem("];
+        for (at, call) in calls.iter().flat_map(|call| code.match_indices(call)) {
             let argument = code[at + call.len()..].trim_start();
             let argument = argument.strip_prefix("format_args!(").unwrap_or(argument).trim_start();
             let Some(text) = argument.strip_prefix('"').and_then(|text| text.split('"').next()) else {

@@ -43,7 +43,7 @@ fn blocked(limit: usize) -> (&'static Log, mpsc::Sender<()>, mpsc::Receiver<Stri
     let ((opens, open), (written, taken)) = (mpsc::channel(), mpsc::channel());
     let log: &'static Log = Box::leak(Box::new(Log::new(limit)));
     log.lock().started = true;
-    thread::spawn(move || log.write_to(Pipe { open, is_open: false, written }));
+    thread::spawn(move || log.write_to(Pipe { open, is_open: false, written }, &Form::Plain));
     (log, opens, taken)
 }
 
@@ -133,6 +133,27 @@ fn inv15_a_reader_that_comes_back_gets_the_count_of_lost_lines() {
     assert_eq!(log.lock().queue.lost_in_all, 989);
 }
 
+/// Checks: INV-15. The count of lost lines has the form of all lines.
+#[test]
+fn inv15_the_count_of_lost_lines_is_an_object_among_objects() {
+    for form in [Form::Json, Form::Ocsf(rustls_reload::Ocsf::new("host"))] {
+        let form: &'static Form = Box::leak(Box::new(form));
+        let ((opens, open), (written, taken)) = (mpsc::channel(), mpsc::channel());
+        let log: &'static Log = Box::leak(Box::new(Log::new(1)));
+        log.lock().started = true;
+        for number in 0..3 {
+            log.line(form.note(Severity::Informational, &format!("line {number}"), SystemTime::now()));
+        }
+        thread::spawn(move || log.write_to(Pipe { open, is_open: false, written }, form));
+        drop(opens);
+        log.flush(DEADLINE);
+        let text: String = taken.try_iter().collect();
+        let message = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].clone();
+        let messages: Vec<_> = text.lines().map(message).collect();
+        assert_eq!(messages, ["2 log lines were lost here: stderr did not accept them in time", "line 2"]);
+    }
+}
+
 /// Takes so many bytes a call, or fails.
 struct Script(Vec<Result<usize, io::ErrorKind>>, Vec<u8>);
 
@@ -196,7 +217,7 @@ fn inv15_counts_of_lost_lines_add_up_wherever_a_write_fails() {
         log.lock().started = true;
         // The first line fails after one byte.
         let out = Breaks(vec![at, 1], written, false);
-        thread::spawn(move || log.write_to(out));
+        thread::spawn(move || log.write_to(out, &Form::Plain));
         for line in ["one\n", "two\n", "three\n"] {
             log.line(line.to_owned());
             log.flush(DEADLINE);

@@ -165,7 +165,7 @@ impl Running {
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let address = lines.find_map(|line| {
             let line = line.unwrap();
-            Some(line.strip_prefix("listening on https://")?.split(' ').next()?.to_owned())
+            Some(line.split_once("listening on https://")?.1.split(' ').next()?.to_owned())
         });
         // A pipe without a reader would lose the server's lines.
         std::thread::spawn(move || lines.for_each(drop));

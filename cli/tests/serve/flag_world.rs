@@ -24,7 +24,10 @@ use serde_json::Value;
 
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
-use crate::common::{DEADLINE, client_of_any};
+use crate::{
+    common::{DEADLINE, client_of_any},
+    process::untimed,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rustls-reload");
 const DAY: Duration = Duration::from_secs(86_400);
@@ -156,7 +159,7 @@ fn ended(world: &World, output: &Output) -> Seen {
     let code = output.status.code().map_or_else(|| "by a signal".to_owned(), |code| code.to_string());
     let reported = String::from_utf8_lossy(&output.stderr).into_owned();
     let blamed = reported.lines().find_map(|line| {
-        let (layer, rest) = line.strip_prefix("rustls-reload: ")?.split_once(": ")?;
+        let (layer, rest) = untimed(line).strip_prefix("rustls-reload: ")?.split_once(": ")?;
         Some(format!(": {layer}: {}", world.named(rest.split(": ").next()?)))
     });
     Seen::from([(
@@ -174,8 +177,8 @@ pub(crate) fn serve(world: &World, words: &[String]) -> Seen {
     let mut stderr = BufReader::new(process.0.stderr.take().unwrap());
     while address.is_none() && stderr.read_line(&mut reported).unwrap() > 0 {
         let last = reported.lines().last().unwrap();
-        address =
-            last.strip_prefix("listening on https://").map(|rest| rest.split(' ').next().unwrap().to_owned());
+        let rest = last.split_once("listening on https://");
+        address = rest.map(|(_, rest)| rest.split(' ').next().unwrap().to_owned());
     }
     let Some(address) = address else {
         let status = process.0.wait().unwrap();
@@ -216,7 +219,19 @@ pub(crate) fn serve(world: &World, words: &[String]) -> Seen {
     let within = status["expiring"]["within_seconds"].as_u64();
     seen.insert("expiring".to_owned(), within.map_or_else(|| "-".to_owned(), |within| format!("{within} s")));
     seen.insert("warned of dates".to_owned(), skew(&reported));
+    seen.insert("log".to_owned(), form(reported.lines().last().unwrap()).to_owned());
     seen
+}
+
+/// The form of a line of the log.
+fn form(line: &str) -> &'static str {
+    match serde_json::from_str::<Value>(line) {
+        Ok(object) if object["class_uid"] == 0 => "ocsf",
+        Ok(object) if object["message"].is_string() => "json",
+        Ok(_) => "another object",
+        Err(_) if untimed(line) != line => "text",
+        Err(_) => "text without a time",
+    }
 }
 
 /// The clock error that a warning names.

@@ -53,6 +53,7 @@ const SERVED: &[(&str, &str)] = &[
     ("sets", "a.crt, b.crt, lists"),
     ("expiring", "-"),
     ("warned of dates", "-"),
+    ("log", "text"),
 ];
 
 const SERVE_ROWS: &[Row] = &[
@@ -153,6 +154,9 @@ const SERVE_ROWS: &[Row] = &[
     (&[("--expiry-days", Some(&["10"]))], &[]),
     (&[("--expiry-days", Some(&["11"]))], &[("expiring", "950400 s")]),
     (&[("--expiry-days", Some(&["9,30,11,300"]))], &[("expiring", "950400 s")]),
+    (&[("--log", Some(&["text"]))], &[]),
+    (&[("--log", Some(&["json"]))], &[("log", "json")]),
+    (&[("--log", Some(&["ocsf"]))], &[("log", "ocsf")]),
     // This leaf ends in half a day, after 29 of its 30 days.
     (
         &[("--cert", Some(&["@late.crt"])), ("--key", Some(&["@late.key"]))],

@@ -3,7 +3,8 @@
 //! Checks: INV-10.
 //! The modules: `alive` tests the process in its surroundings, `clients` and `drained` its
 //! treatment of clients, `places` its limit on connections, `signals` each signal in each phase,
-//! `flags` each flag, `watch` the steps that `rustls-reload watch` reports.
+//! `flags` each flag, `log_forms` the forms of the log, `watch` the steps that
+//! `rustls-reload watch` reports.
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
 mod alive;
@@ -13,6 +14,7 @@ mod common;
 mod drained;
 mod flag_world;
 mod flags;
+mod log_forms;
 mod places;
 mod process;
 mod signals;
@@ -94,7 +96,7 @@ impl Server {
             let sender = sender.clone();
             std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines() {
-                    let _ = sender.send(line.unwrap());
+                    let _ = sender.send(process::untimed(&line.unwrap()).to_owned());
                 }
             });
         }

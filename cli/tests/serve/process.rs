@@ -149,6 +149,20 @@ pub(crate) fn pair(of: &Generation) -> [crate::common::NamedFile<'_>; 2] {
     [chain, key]
 }
 
+/// Returns a line of the log without the time at its beginning, if it has one.
+pub(crate) fn untimed(line: &str) -> &str {
+    match line.split_once(' ') {
+        Some((time, rest)) if is_time(time) => rest,
+        _ => line,
+    }
+}
+
+/// Returns whether a word is a time in UTC with milliseconds: `2026-01-31T23:59:59.999Z`.
+pub(crate) fn is_time(word: &str) -> bool {
+    let form = |c: char| if c.is_ascii_digit() { '0' } else { c };
+    word.chars().map(form).eq("0000-00-00T00:00:00.000Z".chars())
+}
+
 /// The text of a file that a process writes.
 pub(crate) fn text(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()
