@@ -114,6 +114,8 @@
 //!   warning; it is INFO for all others. The steps of a reload follow at DEBUG, target
 //!   `rustls_reload::steps`.
 //! - `ocsf`: `Ocsf` renders events in the form of OCSF, one JSON object a line.
+//! - `metrics`: reloads, the state of the files and handshakes go to the facade `metrics`.
+//!   [`manual::embedding`] lists them.
 //! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
 //!
 //! No feature changes the behaviour of another. Certificates, publishers and a client for tests of

@@ -220,6 +220,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the label `reloader` of the metrics, `client` without it; see
+    /// [`Builder::metrics_name`].
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        let name = name.into();
+        self.common.further(|builder| builder.metrics_name(name));
+        self
+    }
+
     /// Sets the watcher; see [`Builder::watcher`].
     #[must_use]
     pub fn watcher(mut self, make: Option<MakeWatcher>) -> Self {
@@ -252,7 +262,10 @@ impl ClientBuilder {
                 verifier,
                 session_cache,
             };
-            layout.builder(build)
+            let builder = layout.builder(build)?;
+            #[cfg(feature = "metrics")]
+            let builder = builder.metrics_name("client");
+            Ok(builder)
         })
     }
 

@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "metrics")]
+use crate::report::metrics;
 use crate::{
     build::{Build, Built, Context},
     clock::Now,
@@ -101,6 +103,8 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         let expiring = self.check_expiry(&mut shared.lock().status, set, now);
         expiring.into_iter().for_each(|event| shared.report(event));
         self.queue.note(set, &self.sets[set], now);
+        #[cfg(feature = "metrics")]
+        shared.measure(set);
         now
     }
 
@@ -128,7 +132,11 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 Effect::Build(_) => {
                     let verdict = self.verdict(shared, set, now.wall);
                     steps::built(self.sets[set].path(), &verdict);
+                    #[cfg(feature = "metrics")]
+                    let began = now;
                     now = self.now(shared);
+                    #[cfg(feature = "metrics")]
+                    shared.took(metrics::BUILD, set, now.mono.saturating_sub(began.mono));
                     Input::Built(verdict)
                 }
                 Effect::Publish { recovered, .. } => {
@@ -226,7 +234,10 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         self.sets[set].note_difference(*seen == ReadOutcome::Served, now.wall);
         // Noted at once: the build and the callbacks that follow may hang.
         let poll = self.sets[set].machine.poll();
-        shared.lock().progress = Progress::new(now, poll, now.mono.saturating_sub(began.mono));
+        let took = now.mono.saturating_sub(began.mono);
+        shared.lock().progress = Progress::new(now, poll, took);
+        #[cfg(feature = "metrics")]
+        shared.took(metrics::SNAPSHOT, set, took);
     }
 
     fn compare(&mut self, set: usize, snapshot: Snapshot) -> ReadOutcome<Cause> {

@@ -7,6 +7,8 @@ pub(crate) mod expiry;
 #[cfg(feature = "ocsf")]
 pub(crate) mod json;
 pub(crate) mod line;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
 #[cfg(feature = "ocsf")]
 pub(crate) mod ocsf;
 pub(crate) mod status;

@@ -63,6 +63,19 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        let accepted = self.handshake(stream).await;
+        #[cfg(feature = "metrics")]
+        {
+            let failure = accepted.as_ref().err().map(|error| super::HandshakeFailure::of_io(error).name());
+            self.reloader.shared().count_handshake(failure);
+        }
+        accepted
+    }
+
+    async fn handshake<IO>(&self, stream: IO) -> io::Result<Accepted<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         self.reloader.note_handshake();
         let served = self.reloader.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&served.value.config));

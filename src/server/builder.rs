@@ -276,6 +276,16 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the label `reloader` of the metrics, `server` without it; see
+    /// [`Builder::metrics_name`].
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        let name = name.into();
+        self.common.further(|builder| builder.metrics_name(name));
+        self
+    }
+
     /// Sets the watcher; see [`Builder::watcher`].
     #[must_use]
     pub fn watcher(mut self, make: Option<MakeWatcher>) -> Self {
@@ -323,7 +333,10 @@ impl ServerBuilder {
                 strict_names,
                 found,
             };
-            layout.builder(build)
+            let builder = layout.builder(build)?;
+            #[cfg(feature = "metrics")]
+            let builder = builder.metrics_name("server");
+            Ok(builder)
         })
     }
 

@@ -158,6 +158,16 @@ impl<B: Build> Builder<B> {
         self
     }
 
+    /// Sets the label `reloader` of this reloader's metrics; `generic` without it. Two reloaders of
+    /// one process need two names, since they would set the same gauges otherwise. The page on
+    /// [embedding](crate::manual::embedding) lists the metrics.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.observers.metrics_name = name.into().into();
+        self
+    }
+
     /// Puts another build step around this one.
     pub(crate) fn around<C: Build<Value = B::Value>>(self, around: impl FnOnce(B) -> C) -> Builder<C> {
         let Self { build, sets, timing, clock, make_watcher, observers, thresholds } = self;
@@ -208,6 +218,8 @@ impl<B: Build> Builder<B> {
             (0..status.sets.len()).filter_map(|set| engine.check_expiry(&mut status, set, now)).collect();
         let shared =
             Arc::new(Shared::new(whole.value, (status, progress), self.observers, clock, Box::new(engine)));
+        #[cfg(feature = "metrics")]
+        shared.describe_metrics();
         event::warnings(whole.warnings).for_each(|warning| shared.report(warning));
         expiring.into_iter().for_each(|event| shared.report(event));
         Ok(Reloader(Arc::new(Owner { shared, worker: Arc::new(Mutex::new(None)) })))

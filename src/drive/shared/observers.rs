@@ -1,6 +1,11 @@
 //! The callbacks for events and publications, and their calls.
 
+#[cfg(feature = "metrics")]
+use std::time::Duration;
+
 use super::Shared;
+#[cfg(feature = "metrics")]
+use crate::report::metrics;
 use crate::{
     drive::cell::Published,
     report::event::Event,
@@ -13,11 +18,19 @@ type Observer<T> = Box<dyn Fn(&T) + Send + Sync>;
 pub(crate) struct Observers<T> {
     pub(crate) events: Vec<Observer<Event>>,
     pub(crate) publications: Vec<Observer<Arc<Published<T>>>>,
+    /// The value of the label `reloader`.
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics_name: ::metrics::SharedString,
 }
 
 impl<T> Default for Observers<T> {
     fn default() -> Self {
-        Self { events: Vec::new(), publications: Vec::new() }
+        Self {
+            events: Vec::new(),
+            publications: Vec::new(),
+            #[cfg(feature = "metrics")]
+            metrics_name: "generic".into(),
+        }
     }
 }
 
@@ -86,8 +99,53 @@ impl<T: Send + Sync + 'static> Shared<T> {
     pub(super) fn observe(&self, event: &Event) {
         #[cfg(feature = "tracing")]
         self.guard("a subscriber of `tracing`", || crate::report::trace::emit(event));
+        #[cfg(feature = "metrics")]
+        self.count(event);
         for observer in &self.observers.events {
             self.guard("a callback for an event", || observer(event));
         }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl<T: Send + Sync + 'static> Shared<T> {
+    /// Calls the recorder of `metrics`, which is the embedder's code.
+    fn record(&self, call: impl FnOnce(&::metrics::SharedString)) {
+        self.guard("the recorder of `metrics`", || call(&self.observers.metrics_name));
+    }
+
+    fn count(&self, event: &Event) {
+        let first = self.lock().status.sets.first().map(|set| Arc::clone(&set.path));
+        if let Some(first) = first {
+            self.record(|name| metrics::count(event, name, &first));
+        }
+        if matches!(event, Event::Started { .. } | Event::Stopped) {
+            self.describe_metrics();
+        }
+    }
+
+    /// Describes all metrics, and sets the gauges of every file set.
+    pub(crate) fn describe_metrics(&self) {
+        self.record(|_| metrics::describe());
+        let sets = self.lock().status.sets.len();
+        (0..sets).for_each(|set| self.measure(set));
+    }
+
+    /// Sets the gauges of a file set and of the reloader.
+    pub(crate) fn measure(&self, set: usize) {
+        let state = metrics::State::of(&self.lock().status, set);
+        self.record(|name| state.show(name));
+    }
+
+    /// Records the time that a stage of a file set took.
+    pub(crate) fn took(&self, stage: &'static str, set: usize, time: Duration) {
+        let path = Arc::clone(&self.lock().status.sets[set].path);
+        self.record(|name| metrics::took(stage, name, &path, time));
+    }
+
+    /// Counts a handshake, with the name of the reason if it failed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn count_handshake(&self, failure: Option<&'static str>) {
+        self.record(|name| metrics::count_handshake(name, failure));
     }
 }

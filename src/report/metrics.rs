@@ -1,0 +1,136 @@
+//! Passes events, the status, durations and handshakes to the recorder of the facade `metrics`.
+//!
+//! The page on [embedding](crate::manual::embedding) has a table of them. The labels are few: the
+//! names of the reloaders and the first paths of their file sets do not change, and results and
+//! reasons are words of this crate.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use metrics::{
+    SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+
+use crate::report::{event::Event, status::Status};
+
+const RELOADS: &str = "tls_reload_total";
+const HANDSHAKES: &str = "tls_handshakes_total";
+const GENERATION: &str = "tls_generation";
+const DEGRADED: &str = "tls_watch_degraded";
+const LAST_SNAPSHOT: &str = "tls_last_snapshot_timestamp_seconds";
+const LAST_SUCCESS: &str = "tls_reload_last_success_timestamp_seconds";
+const REFUSED: &str = "tls_reload_refused";
+const MATCHES_DISK: &str = "tls_served_matches_disk";
+const NOT_BEFORE: &str = "tls_certificate_not_before_timestamp_seconds";
+const NOT_AFTER: &str = "tls_certificate_not_after_timestamp_seconds";
+/// The time that snapshots take.
+pub(crate) const SNAPSHOT: &str = "tls_snapshot_duration_seconds";
+/// The time that builds take.
+pub(crate) const BUILD: &str = "tls_build_duration_seconds";
+
+/// The reason of a result that has none.
+const NO_REASON: &str = "none";
+
+/// Describes every metric to the recorder.
+pub(crate) fn describe() {
+    describe_counter!(RELOADS, "Reloads of a file set by result; a refused one has its layer as the reason.");
+    describe_counter!(HANDSHAKES, "TLS handshakes by result; a failed one has its reason.");
+    describe_gauge!(GENERATION, "The served generation; 1 is the first load.");
+    describe_gauge!(DEGRADED, "1 while file events are missing and the files are polled instead.");
+    describe_gauge!(
+        LAST_SNAPSHOT,
+        Unit::Seconds,
+        "When the last snapshot of the files ended, since the Unix epoch."
+    );
+    describe_gauge!(
+        LAST_SUCCESS,
+        Unit::Seconds,
+        "When the served files were published, since the Unix epoch."
+    );
+    describe_gauge!(REFUSED, "1 while the files on disk are rejected and the previous ones stay served.");
+    describe_gauge!(MATCHES_DISK, "1 if the last snapshot found the served files on disk, else 0.");
+    describe_gauge!(NOT_BEFORE, Unit::Seconds, "The first second of the served leaf, since the Unix epoch.");
+    describe_gauge!(NOT_AFTER, Unit::Seconds, "The last second of the served leaf, since the Unix epoch.");
+    describe_histogram!(SNAPSHOT, Unit::Seconds, "The time that a snapshot of a file set took.");
+    describe_histogram!(BUILD, Unit::Seconds, "The time that the checks and the build of a file set took.");
+}
+
+/// Counts an event that is the result of a reload. `first` is the first path of the first file set,
+/// whose events name no set where it is the only one.
+pub(crate) fn count(event: &Event, reloader: &SharedString, first: &Path) {
+    let (result, reason, set) = match event {
+        Event::Published { set, .. } => ("reloaded", NO_REASON, set),
+        Event::Refused { error, set, .. } => ("refused", error.layer().name(), set),
+        Event::Deferred { set, .. } => ("deferred", NO_REASON, set),
+        _ => return,
+    };
+    let set = label(set.as_deref().unwrap_or(first));
+    counter!(RELOADS, "reloader" => reloader.clone(), "set" => set, "result" => result, "reason" => reason)
+        .increment(1);
+}
+
+/// Counts a handshake, with the name of the reason if it failed.
+pub(crate) fn count_handshake(reloader: &SharedString, failure: Option<&'static str>) {
+    let result = if failure.is_some() { "failed" } else { "completed" };
+    let reason = failure.unwrap_or(NO_REASON);
+    counter!(HANDSHAKES, "reloader" => reloader.clone(), "result" => result, "reason" => reason).increment(1);
+}
+
+/// Records the time that a stage of a file set took.
+pub(crate) fn took(stage: &'static str, reloader: &SharedString, set: &Path, time: Duration) {
+    histogram!(stage, "reloader" => reloader.clone(), "set" => label(set)).record(time);
+}
+
+/// The state of a file set and of its reloader, as gauges show it.
+pub(crate) struct State {
+    generation: u64,
+    degraded: bool,
+    last_snapshot: Duration,
+    set: Arc<Path>,
+    served_since: Duration,
+    refused: bool,
+    matches_disk: bool,
+    validity: Option<[Duration; 2]>,
+}
+
+impl State {
+    pub(crate) fn of(status: &Status, set: usize) -> Self {
+        let own = &status.sets[set];
+        Self {
+            generation: status.generation,
+            degraded: status.degraded.is_some(),
+            last_snapshot: status.last_snapshot,
+            set: Arc::clone(&own.path),
+            served_since: own.served_since,
+            refused: own.refused.is_some(),
+            matches_disk: own.differs_since.is_none(),
+            validity: own.leaf.as_ref().map(|leaf| [leaf.not_before, leaf.not_after]),
+        }
+    }
+
+    /// Sets the gauges. A file set without a leaf has none for dates.
+    #[allow(clippy::cast_precision_loss)] // reason: no generation reaches 2^53
+    pub(crate) fn show(&self, reloader: &SharedString) {
+        let of_reloader = |name: &'static str, value| {
+            gauge!(name, "reloader" => reloader.clone()).set(value);
+        };
+        of_reloader(GENERATION, self.generation as f64);
+        of_reloader(DEGRADED, f64::from(self.degraded));
+        of_reloader(LAST_SNAPSHOT, self.last_snapshot.as_secs_f64());
+        let set = label(&self.set);
+        let of_set = |name: &'static str, value| {
+            gauge!(name, "reloader" => reloader.clone(), "set" => set.clone()).set(value);
+        };
+        of_set(LAST_SUCCESS, self.served_since.as_secs_f64());
+        of_set(REFUSED, f64::from(self.refused));
+        of_set(MATCHES_DISK, f64::from(self.matches_disk));
+        if let Some([not_before, not_after]) = self.validity {
+            of_set(NOT_BEFORE, not_before.as_secs_f64());
+            of_set(NOT_AFTER, not_after.as_secs_f64());
+        }
+    }
+}
+
+/// Returns a path as the value of a label, which is text.
+fn label(path: &Path) -> SharedString {
+    Arc::<str>::from(path.to_string_lossy()).into()
+}
