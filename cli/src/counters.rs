@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use rustls_reload::HandshakeFailure;
 use serde_json::{Value, json};
 
@@ -88,6 +89,19 @@ impl Counters {
         of.logged = Some((now, of.count));
         let (name, new, all) = (reason.name(), of.count - before, of.count);
         Some(format!("handshake failed: {name}: {reason} ({new} since the last such line, {all} in all)"))
+    }
+
+    /// Sets the metrics about connections and the log. Those about handshakes are the library's.
+    #[allow(clippy::cast_precision_loss)] // reason: there are fewer than 2^53 connections
+    pub(crate) fn measure(&self) {
+        describe_gauge!("tls_connections_open", "The number of open connections.");
+        gauge!("tls_connections_open").set(self.open.load(Ordering::Relaxed) as f64);
+        describe_gauge!("tls_connections_limit", "The limit on open connections; further ones wait.");
+        gauge!("tls_connections_limit").set(self.limit as f64);
+        describe_counter!("tls_accept_failures_total", "Failures of the system to accept a connection.");
+        counter!("tls_accept_failures_total").absolute(self.accept_failures.load(Ordering::Relaxed));
+        describe_counter!("tls_log_lines_lost_total", "Log lines that stderr did not accept in time.");
+        counter!("tls_log_lines_lost_total").absolute(log::lost());
     }
 
     /// Returns the fields of `/status` about clients and the log.

@@ -1,14 +1,18 @@
-//! Answers of the server: `/`, `/status` and `/healthz`.
+//! Answers of the server: `/`, `/status`, `/metrics` and `/healthz`.
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
 use rustls_reload::{Published, ServerReloader, ServerTls, Status, Timestamp};
 
-use crate::{counters::Counters, status};
+use crate::{
+    counters::Counters,
+    metrics::{Form, METRICS},
+    status,
+};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -32,11 +36,19 @@ pub(crate) fn answer<B>(
             counters.to_json().into_iter().for_each(|(key, value)| json[key] = value);
             plain(StatusCode::OK, JSON, format!("{json:#}\n"))
         }
+        "/metrics" => {
+            counters.measure();
+            let accept = request.headers().get_all(ACCEPT).iter();
+            let form = Form::preferred(accept.filter_map(|value| value.to_str().ok()));
+            plain(StatusCode::OK, form.content_type(), METRICS.render(form))
+        }
         "/healthz" => match unhealthy(&reloader.status()) {
             None => plain(StatusCode::OK, TEXT, "ok\n".to_owned()),
             Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, TEXT, why),
         },
-        _ => plain(StatusCode::NOT_FOUND, TEXT, "not found: try /, /status or /healthz\n".to_owned()),
+        _ => {
+            plain(StatusCode::NOT_FOUND, TEXT, "not found: try /, /status, /metrics or /healthz\n".to_owned())
+        }
     };
     if request.method() == Method::HEAD {
         *response.body_mut() = Full::default();

@@ -12,6 +12,7 @@ mod files;
 mod http;
 mod limits;
 mod log;
+mod metrics;
 mod serve;
 mod server;
 mod signals;
@@ -61,7 +62,8 @@ enum Command {
     /// Serve HTTPS, and report each reload and each rejection on stderr
     ///
     /// `GET /` returns the generation and the certificate of its connection. `GET /status` returns
-    /// the whole status as JSON, with paths. `GET /healthz` returns 200, or 503 while reloading
+    /// the whole status as JSON, with paths. `GET /metrics` returns metrics for Prometheus.
+    /// `GET /healthz` returns 200, or 503 while reloading
     /// does not run or a snapshot of the files is overdue. SIGHUP reloads at once: it asserts that
     /// the files are complete. The manual's page on the binary says what to do about each line of
     /// the log.

@@ -32,6 +32,7 @@ use crate::{
     counters::Counters,
     http, limits,
     log::{log_line, log_problem},
+    metrics::METRICS,
 };
 
 /// Protocols offered by ALPN.
@@ -78,6 +79,7 @@ impl Server {
                 }
             }
         });
+        METRICS.install();
         // The first load blocks: it may wait until the files are stable.
         let reloader = on_thread(move || builder.load()).await??;
         // Resolving a name blocks too.

@@ -85,6 +85,43 @@ fn inv15_full_stderr_pipe_stops_neither_reloads_nor_sigterm() {
 }
 
 #[test]
+fn inv11_metrics_show_a_rejection_in_both_forms() {
+    let generations = generations(3);
+    let mut volume = Volume::new(&pair(&generations[0]));
+    let server = Silent::start(&volume, &[], Stdio::null());
+    let metrics = || server.serves(&generations[0], "/metrics");
+    let set = format!("reloader=\"server\",set=\"{}\"", volume.path("tls.crt").display());
+    let first = metrics();
+    assert!(first.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{first}");
+    for line in [
+        "# TYPE tls_reload_refused gauge".to_owned(),
+        format!("tls_reload_refused{{{set}}} 0"),
+        "tls_generation{reloader=\"server\"} 1".to_owned(),
+        "tls_connections_open 1".to_owned(),
+        "tls_log_lines_lost_total 0".to_owned(),
+    ] {
+        assert!(first.contains(&format!("\n{line}\n")), "no {line} in {first}");
+    }
+    let [chain, _] = pair(&generations[1]);
+    let [_, key] = pair(&generations[2]);
+    volume.publish(&[chain, key]);
+    until("the rejection shows", || metrics().contains(&format!("\ntls_reload_refused{{{set}}} 1\n")));
+    let accept = "application/openmetrics-text; version=1.0.0";
+    let mut stream = server.connect(&client_of(&generations[0], None), DEADLINE).unwrap();
+    write!(
+        stream,
+        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut open = String::new();
+    stream.read_to_string(&mut open).unwrap();
+    assert!(open.contains(&format!("\r\ncontent-type: {accept}; charset=utf-8\r\n")), "{open}");
+    let count = format!("\ntls_reload_total{{{set},result=\"refused\",reason=\"match\"}} 1\n");
+    assert!(open.contains(&count) && open.contains("\n# TYPE tls_reload counter\n"), "{open}");
+    assert!(open.ends_with("\n# EOF\n"), "{open}");
+}
+
+#[test]
 fn inv15_stderr_that_takes_nothing_does_not_end_the_server() {
     let shell = |words: &str| ["sh".to_owned(), "-c".to_owned(), words.to_owned(), "sh".to_owned()];
     let cases = [
