@@ -97,10 +97,10 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 
     pub(super) fn observe(&self, event: &Event) {
-        #[cfg(feature = "tracing")]
-        self.guard("a subscriber of `tracing`", || crate::report::trace::emit(event));
         #[cfg(feature = "metrics")]
         self.count(event);
+        #[cfg(feature = "tracing")]
+        self.guard("a subscriber of `tracing`", || crate::report::trace::emit(event));
         for observer in &self.observers.events {
             self.guard("a callback for an event", || observer(event));
         }
@@ -144,7 +144,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 
     /// Counts a handshake, with the name of the reason if it failed.
-    #[cfg(feature = "tokio")]
+    #[cfg(all(feature = "tokio", not(loom)))]
     pub(crate) fn count_handshake(&self, failure: Option<&'static str>) {
         self.record(|name| metrics::count_handshake(name, failure));
     }
