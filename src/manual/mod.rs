@@ -8,6 +8,8 @@ pub mod clients {}
 pub mod binary {}
 #[doc = include_str!("drill.md")]
 pub mod drill {}
+#[doc = include_str!("recipes.md")]
+pub mod recipes {}
 #[doc = include_str!("peers.md")]
 pub mod peers {}
 #[doc = include_str!("design.md")]

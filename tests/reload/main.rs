@@ -10,6 +10,8 @@ mod calendar;
 mod file_regressions;
 mod own_build;
 mod races;
+#[cfg(unix)]
+mod recipes;
 mod reload;
 mod reported_once;
 mod rotation;
