@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::{Generation, NamedFile, Volume, generations, spoils, started};
+use common::{Generation, NamedFile, Volume, generations, invalid_updates, started};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use recorder::{Form, METRICS};
 use rustls_reload::{
@@ -46,8 +46,8 @@ fn changes(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> BTr
     let changed = after.iter().filter(|(series, value)| before.get(*series) != Some(value));
     // Every snapshot and build adds to these.
     let by_time = ["tls_last_snapshot", "tls_snapshot_duration", "tls_build_duration"];
-    let told = changed.filter(|(series, _)| !by_time.iter().any(|begin| series.starts_with(begin)));
-    told.map(|(series, value)| (series.clone(), *value)).collect()
+    let reported = changed.filter(|(series, _)| !by_time.iter().any(|begin| series.starts_with(begin)));
+    reported.map(|(series, value)| (series.clone(), *value)).collect()
 }
 
 /// A build of a value without a leaf.
@@ -217,14 +217,14 @@ fn inv12_no_rejection_makes_a_label_of_its_own() {
     let builder = volume.server().client_ca(volume.path("ca.crt"), rustls_reload::ClientAuth::Optional);
     let reloader = builder.metrics_name("bounded").load().unwrap();
     let mut layers = BTreeSet::new();
-    for (number, spoil) in spoils().into_iter().enumerate() {
+    for (number, update) in invalid_updates().into_iter().enumerate() {
         let next = Generation::new(number + 1);
-        volume.publish_spoilt(&next.files(), |payload| (spoil.spoil)(payload));
-        let Reload::Refused(error) = reloader.reload_now() else { panic!("{}", spoil.what) };
+        volume.publish_invalid(&next.files(), |payload| (update.invalidate)(payload));
+        let Reload::Refused(error) = reloader.reload_now() else { panic!("{}", update.what) };
         layers.insert(error.layer().name());
         let good = Generation::new(number + 1000);
         volume.publish(&good.files());
-        assert_eq!(reloader.reload_now(), Reload::Reloaded, "after {}", spoil.what);
+        assert_eq!(reloader.reload_now(), Reload::Reloaded, "after {}", update.what);
     }
     let series = seen("bounded", &volume.dir());
     let count = |begin: &str| series.keys().filter(|series| series.starts_with(begin)).count();
@@ -314,8 +314,8 @@ async fn handshakes_are_counted_by_reason_under_the_default_names() {
         .map(|row| row.0)
         .collect();
     let text = METRICS.render(Form::Text);
-    let told = text.lines().filter_map(|line| line.strip_prefix("# TYPE tls_")?.split_once(' '));
-    assert_eq!(told.map(|(name, _)| name).collect::<BTreeSet<_>>(), listed);
+    let reported = text.lines().filter_map(|line| line.strip_prefix("# TYPE tls_")?.split_once(' '));
+    assert_eq!(reported.map(|(name, _)| name).collect::<BTreeSet<_>>(), listed);
     assert!(!text.lines().any(|line| line.starts_with("# HELP") && line.split(' ').count() < 5), "{text}");
 }
 

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::report::{
     error::Layer,
-    event::{Event, Leaf, Severity, Timestamp},
-    expiry::CertificateValidity,
+    event::{CertificateValidity, Event, Leaf, Severity, Timestamp},
     line::{LINE_LIMIT, one_line, shortened, shortened_path},
 };
 

@@ -32,8 +32,7 @@ mod tests {
     use super::*;
     use crate::report::{
         error::{Error, Layer},
-        event::Fingerprint,
-        expiry::CertificateValidity,
+        event::{CertificateValidity, Fingerprint},
     };
 
     /// Checks: INV-11.

@@ -11,7 +11,7 @@ use rustls_reload_testkit::{
     Authority, Op, Pair, PrivateKey, Subject, kubelet_first, kubelet_update, wait_for_tick,
 };
 
-use crate::common::{self, client_with, presented, quick, shake};
+use crate::common::{self, client_with, handshake, presented, quick};
 
 const PAGE: &str = include_str!("../../src/manual/recipes.md");
 const DRILL: &str = concat!(
@@ -215,7 +215,7 @@ fn play(recipe: &Recipe) {
         if at.client_ca.is_some() {
             // The client CAs came with the pair.
             let client = client_with(&[&ca], Some(&ca.client("client")), rustls::ALL_VERSIONS);
-            shake(&reloader.config(), &client).unwrap();
+            handshake(&reloader.config(), &client).unwrap();
         }
         assert!(reloader.status().refused.is_none(), "{}: {:?}", recipe.heading, reloader.status());
         old = new;

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     Server,
-    common::{Generation, Spoil, Volume, generations, replace},
+    common::{Generation, InvalidUpdate, Volume, generations, replace},
     files, list, refusals, serve,
     signals::send,
     windows,
@@ -63,14 +63,20 @@ fn inv10_no_line_of_watch_holds_a_window_of_a_key() {
     let mut watch = Server::run(watch(&volume));
     watch.line("started, watching ");
     let mut keys = vec![windows(&first)];
-    for (number, Spoil { spoil, .. }) in refusals().enumerate() {
+    for (number, InvalidUpdate { invalidate, .. }) in refusals().enumerate() {
         let (bad, good) = (Generation::new(2 * number + 1), Generation::new(2 * number + 2));
         keys.extend([windows(&bad), windows(&good)]);
-        volume.publish_spoilt(&files(&bad, &list(&bad)), |payload| spoil(payload));
+        volume.publish_invalid(&files(&bad, &list(&bad)), |payload| invalidate(payload));
         watch.line("CONFIG:RELOAD_FAILED ");
         volume.publish(&files(&good, &list(&good)));
         watch.line("CONFIG:RELOADED ");
     }
-    let found: Vec<_> = keys.iter().filter(|key| key.occur_in(watch.told.as_bytes())).collect();
-    assert!(found.is_empty() && keys.len() > 60, "{} of {} keys: {}", found.len(), keys.len(), watch.told);
+    let found: Vec<_> = keys.iter().filter(|key| key.occur_in(watch.reported.as_bytes())).collect();
+    assert!(
+        found.is_empty() && keys.len() > 60,
+        "{} of {} keys: {}",
+        found.len(),
+        keys.len(),
+        watch.reported
+    );
 }

@@ -115,7 +115,8 @@ impl Fs for SimPathFs {
         let path = at.join(name);
         let target = |disk: &Disk| disk.target(disk.node(&path, false)?);
         let peek = |disk: &Disk| target(disk).map(|target| hash(&target));
-        let target = self.0.verb(("read_link", &path), peek, |world| target(&world.disk)).flatten();
+        let target =
+            self.0.verb(("read_link", &path), peek, |world| target(&world.disk)).and_then(|target| target);
         self.seen(("read_link", &path), target, PathBuf::clone)
     }
 
@@ -146,7 +147,7 @@ impl Fs for SimPathFs {
     fn list(&self, dir: &PathBuf, each: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
         let names = |disk: &Disk| disk.names(disk.dir(dir)?);
         let peek = |disk: &Disk| names(disk).map(|names| hash(&names));
-        let names = self.0.verb(("list", dir), peek, |world| names(&world.disk)).flatten();
+        let names = self.0.verb(("list", dir), peek, |world| names(&world.disk)).and_then(|names| names);
         self.seen(("list", dir), names, Clone::clone)?.iter().try_for_each(|name| each(name).then_some(()));
         Ok(())
     }
