@@ -42,10 +42,13 @@ pub(crate) async fn watch(args: Args) -> Result<(), Failure> {
         _ = &mut ending => return Ok(()),
     };
     let (stop, stopped) = watch::channel(false);
-    let worker = reloader.spawn_worker(stopped)?;
+    let mut worker = reloader.spawn_worker(stopped)?;
     let reloads = tokio::spawn(reload_on_hangup(hangups, reloader));
-    // The sender is dropped only if its task has panicked.
-    let _ = ending.await;
+    tokio::select! {
+        // The sender is dropped only if its task has panicked.
+        ended = ending => ended?,
+        ended = &mut worker => return Err(ended.map_or_else(Failure::from, |()| "the driver has ended".into())),
+    }
     reloads.abort();
     stop.send_replace(true);
     worker.await?;

@@ -143,7 +143,8 @@ impl Hash for Reason {
     }
 }
 
-/// An error of the system. Two are equal if they are of one kind.
+/// An error of the system. Two are equal if they are of one kind and have one number, where they have
+/// any: many numbers have no kind of their own.
 #[derive(Clone, Debug)]
 pub struct SystemError(Arc<io::Error>);
 
@@ -155,7 +156,7 @@ impl From<io::Error> for SystemError {
 
 impl PartialEq for SystemError {
     fn eq(&self, other: &Self) -> bool {
-        self.0.kind() == other.0.kind()
+        (self.0.kind(), self.0.raw_os_error()) == (other.0.kind(), other.0.raw_os_error())
     }
 }
 
@@ -163,7 +164,7 @@ impl Eq for SystemError {}
 
 impl Hash for SystemError {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.kind().hash(state);
+        (self.0.kind(), self.0.raw_os_error()).hash(state);
     }
 }
 
@@ -348,7 +349,11 @@ mod tests {
         for other in others {
             assert_ne!(error, other);
         }
-        assert_ne!(denied, grown.caused_by(io::ErrorKind::NotFound.into()));
+        assert_ne!(denied, grown.clone().caused_by(io::ErrorKind::NotFound.into()));
+        // EMFILE and EIO have no kinds of their own.
+        let [full, broken] =
+            [24, 5].map(|number| grown.clone().caused_by(io::Error::from_raw_os_error(number)));
+        assert_ne!(full, broken);
         // Without a code, the text is the reason.
         let [one, two] = ["pair 1", "pair 2"].map(|why| Error::new(Layer::Config, why));
         assert_ne!(one, two);

@@ -17,7 +17,7 @@ pub(crate) fn hint(path: &Path) {
 
 /// Reports that the watcher may have missed events.
 pub(crate) fn lost() {
-    emit(|| "file events were lost: every file set is read, and every directory watched again".to_owned());
+    emit(|| "file events were lost, or the watcher ended: every file set is read".to_owned());
 }
 
 /// Reports that a directory is watched, and for which names.
@@ -33,7 +33,10 @@ pub(crate) fn watched<'a>(dir: &Path, names: impl Iterator<Item = &'a OsString>,
 
 /// Reports that a directory is not watched any more.
 pub(crate) fn unwatched(dir: &Path) {
-    emit(|| format!("unwatch {}: no path leads through it any more, or it was replaced", dir.display()));
+    emit(|| {
+        let why = "no path leads through it any more, another directory is there, or it cannot be watched";
+        format!("unwatch {}: {why}", dir.display())
+    });
 }
 
 /// Emits a step. A subscriber that panics ends neither the driver nor the watcher.

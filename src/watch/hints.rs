@@ -15,6 +15,9 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
 };
 
+/// Paths that are traced for one wake-up of the driver.
+const TRACED_LIMIT: usize = 16;
+
 /// Receives the reports of a [`Watcher`](super::Watcher).
 ///
 /// A report is filtered, and wakes the driver if it concerns a file set; nothing else happens.
@@ -41,6 +44,8 @@ pub(super) struct Subscriptions {
     pub(super) stale: HashSet<PathBuf>,
     pub(super) all_stale: bool,
     pub(super) hinted: BTreeSet<usize>,
+    /// The paths of the first reports that concerned a file set, for `tracing`.
+    pub(super) traced: Vec<PathBuf>,
     pub(super) all_hinted: bool,
     /// The reason why the watcher has ended, if it has.
     pub(super) ended: Option<&'static str>,
@@ -124,7 +129,7 @@ impl Hints {
     /// Reports an event of `path`; `moved` says that it may have been created, removed or renamed.
     pub fn touched(&self, path: &Path, moved: bool) {
         let known = {
-            let Subscriptions { places, stale, hinted, closed, .. } = &mut *lock(&self.subscriptions);
+            let Subscriptions { places, stale, hinted, traced, closed, .. } = &mut *lock(&self.subscriptions);
             if *closed {
                 return;
             }
@@ -139,10 +144,12 @@ impl Hints {
             let listing = listing.map(|(place, _)| &place.listing);
             let known = dir.is_some() || name.is_some() || listing.is_some();
             hinted.extend(dir.into_iter().chain(name).chain(listing).flat_map(|sets| &sets.0));
+            if known && cfg!(feature = "tracing") && traced.len() < TRACED_LIMIT {
+                traced.push(path.to_owned());
+            }
             known
         };
         if known {
-            steps::hint(path);
             (self.wake)();
         }
     }
@@ -156,7 +163,6 @@ impl Hints {
             subscriptions.closed
         };
         if !over {
-            steps::lost();
             (self.wake)();
         }
     }
@@ -183,6 +189,14 @@ impl Hints {
     pub(super) fn take(&self) -> Hinted {
         let mut subscriptions = self.subscriptions();
         let hinted = std::mem::take(&mut subscriptions.hinted);
-        if std::mem::take(&mut subscriptions.all_hinted) { Hinted::All } else { Hinted::Some(hinted) }
+        let (all, traced) =
+            (std::mem::take(&mut subscriptions.all_hinted), std::mem::take(&mut subscriptions.traced));
+        drop(subscriptions);
+        // Only here: a subscriber of `tracing` must not hold up the watcher's thread.
+        traced.iter().for_each(|path| steps::hint(path));
+        if all {
+            steps::lost();
+        }
+        if all { Hinted::All } else { Hinted::Some(hinted) }
     }
 }

@@ -38,7 +38,7 @@ impl StateHash for Hints {
 impl Hints {
     /// Hashes what has been reported and not been taken or seen to yet.
     pub(crate) fn hash_pending(&self, mut state: &mut dyn Hasher) {
-        let Subscriptions { places: _, stale, all_stale, hinted, all_hinted, ended, closed: over } =
+        let Subscriptions { places: _, stale, all_stale, hinted, all_hinted, traced: _, ended, closed: over } =
             &*self.subscriptions();
         let stale: BTreeSet<_> = stale.iter().collect();
         (stale, all_stale, hinted, all_hinted, ended, over).hash(&mut state);

@@ -65,8 +65,8 @@ impl SimPathFs {
         answer: io::Result<R>,
         seen: impl FnOnce(&R) -> S,
     ) -> io::Result<R> {
-        let told = answer.as_ref().map(seen).map_err(io::Error::kind);
-        self.0.0.note(Record::Observed { asked: hash(&asked), seen: hash(&told) });
+        let seen = answer.as_ref().map(seen).map_err(io::Error::kind);
+        self.0.0.note(Record::Observed { asked: hash(&asked), seen: hash(&seen) });
         answer
     }
 }
@@ -121,16 +121,19 @@ impl Fs for SimPathFs {
     }
 
     fn open(&self, at: &PathBuf, name: &OsStr) -> io::Result<SimPathFile> {
-        if !matches!(self.stat_path(&at.join(name))?.kind, Kind::File | Kind::Dir) {
-            return Err(ErrorKind::NotADirectory.into());
-        }
         let path = at.join(name);
-        let ino = Cell::new(0);
-        let peek = |disk: &Disk| {
-            ino.set(disk.node(&path, true)?);
-            disk.content(ino.get()).map(|_| ino.get() as u64)
+        let open = || {
+            if !matches!(self.stat_path(&path)?.kind, Kind::File | Kind::Dir) {
+                return Err(ErrorKind::NotADirectory.into());
+            }
+            let ino = Cell::new(0);
+            let peek = |disk: &Disk| {
+                ino.set(disk.node(&path, true)?);
+                disk.content(ino.get()).map(|_| ino.get() as u64)
+            };
+            self.0.verb(("open", &path), peek, |world| self.0.file(world, ino.get()))
         };
-        let file = self.0.verb(("open", &path), peek, |world| self.0.file(world, ino.get()))?;
+        let file = self.seen(("open", &path), open(), |_| ())?;
         Ok(SimPathFile { file, path, bytes: Vec::new(), fs: self.clone() })
     }
 

@@ -215,7 +215,6 @@ fn was_seen_before(history: &[At], last: usize, by: Duration) -> bool {
         }
         match answers.get(&asked) {
             Some(answer) if *answer == seen => is_seen |= index > last,
-            None if index < last => {}
             _ => return false,
         }
     }

@@ -1,11 +1,15 @@
 //! The callbacks for events and publications, and their calls.
 
 #[cfg(feature = "metrics")]
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use super::Shared;
 #[cfg(feature = "metrics")]
-use crate::report::metrics;
+use crate::report::{error::drop_payload, metrics};
 use crate::{
     drive::cell::Published,
     report::event::Event,
@@ -21,6 +25,9 @@ pub(crate) struct Observers<T> {
     /// The value of the label `reloader`.
     #[cfg(feature = "metrics")]
     pub(crate) metrics_name: ::metrics::SharedString,
+    /// Whether the recorder has panicked.
+    #[cfg(feature = "metrics")]
+    recorder_panicked: AtomicBool,
 }
 
 impl<T> Default for Observers<T> {
@@ -30,6 +37,8 @@ impl<T> Default for Observers<T> {
             publications: Vec::new(),
             #[cfg(feature = "metrics")]
             metrics_name: "generic".into(),
+            #[cfg(feature = "metrics")]
+            recorder_panicked: AtomicBool::new(false),
         }
     }
 }
@@ -110,8 +119,16 @@ impl<T: Send + Sync + 'static> Shared<T> {
 #[cfg(feature = "metrics")]
 impl<T: Send + Sync + 'static> Shared<T> {
     /// Calls the recorder of `metrics`, which is the embedder's code.
+    ///
+    /// A recorder that panics is reported once: clients decide how often it is called.
     fn record(&self, call: impl FnOnce(&::metrics::SharedString)) {
-        self.guard("the recorder of `metrics`", || call(&self.observers.metrics_name));
+        let Observers { metrics_name, recorder_panicked, .. } = &self.observers;
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| call(metrics_name))) else { return };
+        if recorder_panicked.swap(true, Ordering::Relaxed) {
+            drop_payload(payload);
+        } else {
+            self.guard("the recorder of `metrics`", || resume_unwind(payload));
+        }
     }
 
     fn count(&self, event: &Event) {
