@@ -32,7 +32,10 @@ const NO_REASON: &str = "none";
 
 /// Describes every metric to the recorder.
 pub(crate) fn describe() {
-    describe_counter!(RELOADS, "Reloads of a file set by result; a refused one has its layer as the reason.");
+    describe_counter!(
+        RELOADS,
+        "Reloads of a file set by result; a rejected one has its layer as the reason."
+    );
     describe_counter!(HANDSHAKES, "TLS handshakes by result; a failed one has its reason.");
     describe_gauge!(GENERATION, "The served generation; 1 is the first load.");
     describe_gauge!(DEGRADED, "1 while file events are missing and the files are polled instead.");
