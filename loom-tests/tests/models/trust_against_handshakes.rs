@@ -132,7 +132,7 @@ mod wrong {
     #[test]
     fn reports_first() {
         must_fail(
-            "trust_against_handshakes::wrong::tells_first",
+            "trust_against_handshakes::wrong::reports_first",
             "reported before it is served",
             shrinks::<Mistrusts<ReportsFirst>>,
         );
