@@ -1,4 +1,4 @@
-//! What reloads, rejections and handshakes do to the metrics, and what they leave alone.
+//! Reloads, rejections and handshakes change their metrics, and leave the others alone.
 //!
 //! These tests have a process of their own: its recorder is the one of the binary. Each reloader
 //! has a name of its own, by which its series are found.
@@ -120,7 +120,7 @@ fn inv11_a_rejection_changes_its_counter_and_two_gauges() {
     wanted.insert(reloaded("refused", "match"), 1.0);
     assert_eq!(changes(&loaded, &refused), wanted);
 
-    // The same rejection again is not reported again.
+    // A rejection that is met again is not reported again.
     assert!(matches!(reloader.reload_now(), Reload::Refused(_)));
     let again = look();
     assert_eq!(changes(&refused, &again), of([]));

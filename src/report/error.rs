@@ -98,7 +98,7 @@ pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
 /// A rejection: the layer, the path, the line, the reason, and the system's error behind it.
 ///
 /// Two errors are equal if the same went wrong in the same place, so that it is one rejection and is
-/// reported once: layer, path, line, reason, and the kind of the system's error. The reason is its
+/// reported once: layer, path, line, reason, and the kind and number of the system's error. The reason is its
 /// text. Where a failure to read has figures in its text, such as a length, or words of the system,
 /// they do not count.
 ///
@@ -117,8 +117,8 @@ pub struct Error {
 #[derive(Clone, Debug)]
 struct Reason {
     text: String,
-    /// What went wrong, and the entry on the way to the path at which it did, where `text` may say
-    /// it in other words each time.
+    /// A name of the fault, and the entry on the way to the path at which it is. Set where `text` may
+    /// say the fault in other words each time.
     code: Option<(&'static str, PathBuf)>,
 }
 

@@ -15,7 +15,7 @@ const VERSION: &str = "1.8.0";
 /// Renders events in the form of the Open Cybersecurity Schema Framework (OCSF) 1.8.0: one JSON
 /// object of class 5019, Device Config State Change, in one line of at most 4 KiB.
 ///
-/// What the schema has a field for is in that field. The other fields of the event are in
+/// A fact for which the schema has a field is in that field. The other fields of the event are in
 /// `unmapped`: fingerprints, serial numbers, names, dates, generation, file set, layer and path.
 /// Texts that are cut say so, entries of lists without room are counted, and
 /// `metadata.is_truncated` is set in both cases. [`Event::name`] is the value of

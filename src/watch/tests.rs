@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod sets;
+mod traced;
 
 struct Nothing;
 

@@ -41,10 +41,10 @@ fn rejected(reloader: &Reloader<()>, events: &mut Events<()>) -> (Error, bool) {
     let Reload::Refused(error) = reloader.reload_now() else { panic!("not rejected") };
     let status = reloader.status().refused.unwrap();
     assert_eq!(status.error.to_string(), error.to_string(), "the status has the latest text");
-    let told = drain(events);
-    let refused = told.iter().filter(|told| matches!(***told, Event::Refused { .. })).count();
-    assert_eq!(refused, told.len(), "{told:?}");
-    assert!(refused < 2, "{told:?}");
+    let reported = drain(events);
+    let refused = reported.iter().filter(|event| matches!(***event, Event::Refused { .. })).count();
+    assert_eq!(refused, reported.len(), "{reported:?}");
+    assert!(refused < 2, "{reported:?}");
     (error, refused == 1)
 }
 
@@ -59,26 +59,26 @@ fn inv11_a_file_that_goes_on_growing_beyond_the_limit_is_reported_once() {
     let (reloader, mut events) = load(&[&one, &other], &[]);
     for (grown, is_new) in [(1, true), (2, false), (3, false)] {
         set_length(&one, FILE_LIMIT + grown);
-        let (error, told) = rejected(&reloader, &mut events);
+        let (error, reported) = rejected(&reloader, &mut events);
         assert!(error.why().starts_with(&(FILE_LIMIT + grown).to_string()), "{error}");
-        assert_eq!((error.layer(), error.path(), told), (Layer::Read, Some(&*one), is_new), "{error}");
+        assert_eq!((error.layer(), error.path(), reported), (Layer::Read, Some(&*one), is_new), "{error}");
     }
     assert_eq!(reloader.status().refused.unwrap().count, 3);
 
     // Another failure of that file, and the same failure of another file.
     fs::remove_file(&one).unwrap();
-    let (error, told) = rejected(&reloader, &mut events);
+    let (error, reported) = rejected(&reloader, &mut events);
     assert_eq!(
-        (error.io_kind(), error.path(), told),
+        (error.io_kind(), error.path(), reported),
         (Some(std::io::ErrorKind::NotFound), Some(&*one), true)
     );
     fs::write(&one, "good").unwrap();
     set_length(&other, FILE_LIMIT + 1);
-    let (error, told) = rejected(&reloader, &mut events);
-    assert_eq!((error.path(), told), (Some(&*other), true), "{error}");
+    let (error, reported) = rejected(&reloader, &mut events);
+    assert_eq!((error.path(), reported), (Some(&*other), true), "{error}");
     set_length(&one, FILE_LIMIT + 1);
-    let (error, told) = rejected(&reloader, &mut events);
-    assert_eq!((error.path(), told), (Some(&*one), true), "{error}");
+    let (error, reported) = rejected(&reloader, &mut events);
+    assert_eq!((error.path(), reported), (Some(&*one), true), "{error}");
     assert_eq!(reloader.status().refused.unwrap().count, 1);
 }
 
@@ -93,9 +93,9 @@ fn inv11_the_same_failure_behind_another_link_is_reported() {
         set_length(target, FILE_LIMIT + grown);
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(target, &path).unwrap();
-        let (error, told) = rejected(&reloader, &mut events);
+        let (error, reported) = rejected(&reloader, &mut events);
         assert!(error.why().contains(target.to_str().unwrap()), "{error}");
-        assert_eq!((error.path(), told), (Some(&*path), is_new), "{error}");
+        assert_eq!((error.path(), reported), (Some(&*path), is_new), "{error}");
     }
 }
 
@@ -107,7 +107,7 @@ fn inv11_the_text_of_an_embedders_rejection_is_its_reason() {
     let (reloader, mut events) = load(&[&path], &texts);
     fs::write(&path, "bad").unwrap();
     for (text, is_new) in texts.into_iter().zip([true, false, true, false]) {
-        let (error, told) = rejected(&reloader, &mut events);
-        assert_eq!((error.why(), told), (text, is_new));
+        let (error, reported) = rejected(&reloader, &mut events);
+        assert_eq!((error.why(), reported), (text, is_new));
     }
 }

@@ -89,7 +89,7 @@ impl World {
                 self.crashed,
             ),
             (self.disk_hash, self.now.mono, self.waited, (&self.watches, &self.watched_files), late),
-            // What the checker of readers without directory handles goes by.
+            // The checker of readers without directory handles goes by these answers.
             self.answered,
             (self.plans, !self.received.is_empty(), pending, events, self.interrupt.is_some()),
         ))

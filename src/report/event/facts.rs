@@ -8,7 +8,7 @@ use super::Event;
 pub enum Severity {
     /// Routine: nothing has to be done.
     Informational,
-    /// It deserves a look, though all updates are served and no client is affected.
+    /// Worth knowing: nothing has to be done at once.
     Low,
     /// An update on disk is not served, and stays so until somebody acts.
     Medium,
