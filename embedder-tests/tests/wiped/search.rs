@@ -24,7 +24,7 @@ static ALLOCATOR: Searching = Searching;
 static ARMED: AtomicBool = AtomicBool::new(false);
 static SEARCHED: AtomicUsize = AtomicUsize::new(0);
 static FOUND: AtomicUsize = AtomicUsize::new(0);
-/// Size, thread and backtrace of the first blocks with key material.
+/// What was found in the first blocks with key material, with size, thread and backtrace.
 static WHO: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static WINDOWS: OnceLock<Windows> = OnceLock::new();
 
@@ -55,12 +55,17 @@ pub(crate) fn search_for(mut all: Vec<Window>) {
 
 /// Returns whether these bytes hold a window of a key.
 pub(crate) fn holds_key(bytes: &[u8]) -> bool {
-    let Some(windows) = WINDOWS.get() else { return false };
+    first_window(bytes).is_some()
+}
+
+/// Returns where the first window of a key is in these bytes.
+fn first_window(bytes: &[u8]) -> Option<usize> {
+    let windows = WINDOWS.get()?;
     let secret = |window: &[u8]| {
         windows.hashes[hash(window)]
             && windows.all.binary_search_by(|known| known.as_slice().cmp(window)).is_ok()
     };
-    bytes.windows(WINDOW).any(secret)
+    bytes.windows(WINDOW).position(secret)
 }
 
 /// Returns the number of windows to search for, and of blocks that were searched.
@@ -77,11 +82,15 @@ fn returned(block: &mut [u8]) {
     let writing = WRITING.try_with(Cell::get).unwrap_or(true);
     if ARMED.load(Ordering::Relaxed) && !writing && block.len() >= WINDOW {
         SEARCHED.fetch_add(1, Ordering::Relaxed);
-        if holds_key(block) && FOUND.fetch_add(1, Ordering::Relaxed) < 3 {
+        if let Some(at) = first_window(block)
+            && FOUND.fetch_add(1, Ordering::Relaxed) < 3
+        {
             WRITING.with(|writing| writing.set(true));
             let thread = std::thread::current();
             let (name, trace) = (thread.name().unwrap_or("?"), std::backtrace::Backtrace::force_capture());
-            let who = format!("{} bytes, on {name}, by {trace}", block.len());
+            // The keys of a test are no secrets, and the bytes tell which copy this is.
+            let bytes = &block[at..at + WINDOW];
+            let who = format!("{bytes:02x?} at {at} of {} bytes, on {name}, by {trace}", block.len());
             WHO.lock().unwrap().push(who);
             WRITING.with(|writing| writing.set(false));
         }
