@@ -164,8 +164,11 @@ impl Watch {
         };
         let dropped: BTreeSet<PathBuf> = stale.iter().flat_map(|dir| beneath(dir)).collect();
         dropped.iter().for_each(|path| self.unwatch(path, armed));
-        // Lost events make every file set take a snapshot.
-        self.places.values_mut().for_each(|place| place.needs_rearm |= all);
+        // Lost events make every file set take a snapshot. Nothing else goes through all places:
+        // each poll of each of thousands of file sets would.
+        if all {
+            self.places.values_mut().for_each(|place| place.needs_rearm = true);
+        }
     }
 
     /// Stops watching a directory. Its subscribers have to take a snapshot, because only that
