@@ -23,18 +23,42 @@
 //!
 //! # The shortest program
 //!
+//! With tokio (feature `tokio`), `incoming` makes the handshakes:
+//!
+//! ```no_run
+//! # #[cfg(feature = "tokio")]
+//! # mod with_tokio {
+//! use rustls_reload::ServerReloader;
+//! use tokio::net::TcpListener;
+//!
+//! # async fn serve<C>(_: C) {}
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! // A missing file, a key that does not match or an unusable CA is an error here.
+//! let tls = ServerReloader::builder("tls.crt", "tls.key")
+//!     .on_event(|event| eprintln!("{event}"))
+//!     .start_async()
+//!     .await?;
+//! let mut incoming = tls.incoming(TcpListener::bind("0.0.0.0:8443").await?);
+//! // Each connection gets the configuration that is served when its handshake begins.
+//! while let Some(connection) = incoming.accept().await {
+//!     tokio::spawn(serve(connection));
+//! }
+//! # Ok(())
+//! # }
+//! # }
+//! ```
+//!
+//! Without it, `config` returns the configuration for the next connection:
+//!
 //! ```no_run
 //! # fn accept() -> Result<std::net::TcpStream, std::io::Error> { unimplemented!() }
 //! use rustls_reload::ServerReloader;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // Strict: a missing file, a key that does not match or an unusable CA is an error here.
-//! let tls = ServerReloader::builder("/etc/tls/tls.crt", "/etc/tls/tls.key")
-//!     .on_event(|event| eprintln!("{event}"))
-//!     .start()?;
+//! let tls = ServerReloader::builder("tls.crt", "tls.key").start()?;
 //! loop {
 //!     let socket = accept()?;
-//!     // Returns the configuration that is served at this moment: one atomic load.
+//!     // One atomic load.
 //!     let connection = rustls::ServerConnection::new(tls.config())?;
 //! #   drop((socket, connection));
 //! }
@@ -68,12 +92,19 @@
 //!
 //! [`manual::clients`] has the rule in full, and says what to give to which client.
 //!
+//! A client that resumes a session is sent no certificate (RFC 8446, section 2.2). It shows that of
+//! the handshake by which the session began. To see a renewal, connect without a session, as each
+//! run of `openssl s_client` does. After the theft of a key, replace the pair, have the old
+//! certificate revoked, and restart the server: every client then makes a full handshake. A server
+//! with [`resume_over_reloads(false)`](ServerBuilder::resume_over_reloads) needs no restart.
+//!
 //! Open connections keep the configuration that they were accepted with. New connections get the
 //! served configuration in one of these ways:
 //!
 //! - [`ServerReloader::config`] returns the whole configuration for the next connection.
-//! - `ServerReloader::incoming` accepts TLS connections from a listener of tokio (feature `tokio`),
-//!   for tonic, and for axum (feature `axum`). `ServerReloader::acceptor` makes one handshake.
+//! - [`ServerReloader::incoming`] accepts TLS connections from a listener of tokio (feature
+//!   `tokio`), for tonic, and for axum (feature `axum`). [`ServerReloader::acceptor`] makes one
+//!   handshake.
 //! - [`Reloader::on_publish`] passes each new configuration to a server that can replace its own.
 //! - [`ServerReloader::rotating_config`] is for a server that takes one configuration for life. No
 //!   session of it resumes.
@@ -83,10 +114,10 @@
 //! ```text
 //! publisher (kubelet, certbot, cp ...)
 //!     | changes files
-//! watch + poll --hint--> machine --read--> snapshot --bytes--> parse --> validate --> rehearse
-//!  (unreliable)           ^  |           (consistent)                        (handshake in memory)
-//!                         |  '--wake me at t                                         |
-//!                         '---------------- valid or rejected <----------------------'
+//! watch + poll --hint--> machine --read--> snapshot --bytes--> parse, validate, rehearse
+//!                         ^  |                                           |
+//!                         |  '--wake me at t                             |
+//!                         '---------- valid or rejected <----------------'
 //!                            machine --publish--> cell (one Arc) <-- handshakes read here
 //!                            machine --report---> events, status
 //! ```
@@ -106,14 +137,14 @@
 //! - `rustls` (default): the server and the client. Without it the crate is the generic
 //!   [`Reloader`], and depends neither on rustls nor on a parser of certificates. `tokio`, `ring`
 //!   and `aws-lc-rs` include it.
-//! - `tokio`: `Incoming`, `Acceptor`, `Connector`, `Reloader::reload`, and `Reloader::spawn_worker`
-//!   with a shutdown receiver.
-//! - `axum`: `Incoming` is a listener of `axum::serve`.
+//! - `tokio`: [`Incoming`], [`Acceptor`], [`Connector`], [`Reloader::reload`], and
+//!   [`Reloader::spawn_worker`] with a shutdown receiver.
+//! - `axum`: [`Incoming`] is a listener of `axum::serve`.
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`. The level is WARN for a
 //!   rejection, lost file events, files that keep changing, an end that is near or over, and a
 //!   warning; it is INFO for all others. The steps of a reload follow at DEBUG, target
 //!   `rustls_reload::steps`.
-//! - `ocsf`: `Ocsf` renders events in the form of OCSF, one JSON object a line.
+//! - `ocsf`: [`Ocsf`] renders events in the form of OCSF, one JSON object a line.
 //! - `metrics`: reloads, the state of the files and handshakes go to the facade `metrics`.
 //!   [`manual::embedding`] lists them.
 //! - `ring`, `aws-lc-rs`: the crypto provider where none is passed and the process has no default.
@@ -138,11 +169,17 @@
 //!   noticed by lengths and times only: see [`fs::PathFs`].
 //! - Where panics abort, a panic in a build step ends the process.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// Only tests set it.
+#![cfg_attr(docsrs, doc(auto_cfg(hide(loom))))]
 // A few functions of the core have no other caller than the server. The builds with it report dead
 // code in all of the core.
 #![cfg_attr(not(feature = "rustls"), allow(dead_code))]
-// The pages about the server link to items that are absent then.
-#![cfg_attr(not(feature = "rustls"), allow(rustdoc::broken_intra_doc_links))]
+// The pages link to items of these features. The documentation of all features reports the links
+// that are broken.
+#![cfg_attr(
+    not(all(feature = "rustls", feature = "tokio", feature = "ocsf")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 
 mod build;
 #[cfg(feature = "rustls")]

@@ -37,6 +37,9 @@ use crate::{
 const SESSION_CACHE: usize = 256;
 
 /// Configures and loads a [`ClientReloader`].
+///
+/// [`ClientReloader::builder`] makes it. It needs [`roots`](Self::roots) or another way to verify
+/// servers; everything else has a default.
 pub struct ClientBuilder {
     identity: Option<(PathBuf, PathBuf)>,
     roots: Vec<PathBuf>,
@@ -55,6 +58,42 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
+/// # Load
+impl ClientBuilder {
+    /// Loads the files and builds the first configuration. Blocks until that is done. Nothing is
+    /// watched before [`start`](Reloader::start).
+    ///
+    /// # Errors
+    /// Returns the first fault, with its layer and, where it has one, its path. A leaf outside its
+    /// dates is a warning, not an error.
+    pub fn load(self) -> Result<ClientReloader, Error> {
+        self.into_generic()?.load()
+    }
+
+    /// Loads the files and starts to reload them: [`load`](Self::load) and
+    /// [`start`](Reloader::start).
+    ///
+    /// It blocks until the files are loaded: usually some milliseconds, at most about six seconds
+    /// where they have just been written. On an async executor use `start_async` (feature `tokio`).
+    ///
+    /// # Errors
+    /// As `load`. [`Layer::Process`] where the system has no thread left.
+    pub fn start(self) -> Result<ClientReloader, Error> {
+        started(self.load()?)
+    }
+
+    /// Does what [`start`](Self::start) does, and loads on a thread of its own, so that the executor
+    /// goes on meanwhile.
+    ///
+    /// # Errors
+    /// As `start`. [`Layer::Panic`] if the load panics.
+    #[cfg(all(feature = "tokio", not(loom)))]
+    pub async fn start_async(self) -> Result<ClientReloader, Error> {
+        started_async(move || self.load()).await
+    }
+}
+
+/// # Identity and roots
 impl ClientBuilder {
     /// Shows this chain (leaf first) to servers that ask for a certificate, with its key, both in
     /// PEM. They may be one file. Without this call the client shows none.
@@ -128,7 +167,10 @@ impl ClientBuilder {
         self.verifier = Some(verifier);
         self
     }
+}
 
+/// # TLS settings
+impl ClientBuilder {
     /// Uses this crypto provider. By default it is the process default, else ring or aws-lc-rs,
     /// whichever feature is enabled, in this order.
     #[must_use]
@@ -171,16 +213,10 @@ impl ClientBuilder {
         self.session_cache = sessions;
         self
     }
+}
 
-    /// Sets by how much the wall clock may be wrong in either direction (ASM-04); zero by default.
-    /// It applies to the dates of the identity, as
-    /// [`ServerBuilder::clock_skew`](crate::ServerBuilder::clock_skew) does to a server's leaf.
-    #[must_use]
-    pub fn clock_skew(mut self, skew: Duration) -> Self {
-        self.common.clock_skew = skew;
-        self
-    }
-
+/// # Events and publications
+impl ClientBuilder {
     /// Registers a callback for events; see [`Builder::on_event`].
     #[must_use]
     pub fn on_event(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -195,20 +231,6 @@ impl ClientBuilder {
         observer: impl Fn(&Arc<Published<ClientTls>>) + Send + Sync + 'static,
     ) -> Self {
         self.common.further(|builder| builder.on_publish(observer));
-        self
-    }
-
-    /// Sets the delays; see [`Builder::timing`].
-    #[must_use]
-    pub fn timing(mut self, timing: Timing) -> Self {
-        self.common.further(move |builder| builder.timing(timing));
-        self
-    }
-
-    /// Sets the clock; see [`Builder::clock`].
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.common.further(|builder| builder.clock(clock));
         self
     }
 
@@ -229,6 +251,32 @@ impl ClientBuilder {
         self.common.further(|builder| builder.metrics_name(name));
         self
     }
+}
+
+/// # Time and watching
+impl ClientBuilder {
+    /// Sets the delays; see [`Builder::timing`].
+    #[must_use]
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.common.further(move |builder| builder.timing(timing));
+        self
+    }
+
+    /// Sets the clock; see [`Builder::clock`].
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.common.further(|builder| builder.clock(clock));
+        self
+    }
+
+    /// Sets by how much the wall clock may be wrong in either direction (ASM-04); zero by default.
+    /// It applies to the dates of the identity, as
+    /// [`ServerBuilder::clock_skew`](crate::ServerBuilder::clock_skew) does to a server's leaf.
+    #[must_use]
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.common.clock_skew = skew;
+        self
+    }
 
     /// Sets the watcher; see [`Builder::watcher`].
     #[must_use]
@@ -236,7 +284,9 @@ impl ClientBuilder {
         self.common.further(|builder| builder.watcher(make));
         self
     }
+}
 
+impl ClientBuilder {
     /// Returns a builder of the generic reloader.
     ///
     /// # Errors
@@ -267,38 +317,6 @@ impl ClientBuilder {
             let builder = builder.metrics_name("client");
             Ok(builder)
         })
-    }
-
-    /// Loads the files and builds the first configuration. Blocks until that is done. Nothing is
-    /// watched before [`start`](Reloader::start).
-    ///
-    /// # Errors
-    /// Returns the first fault, with its layer and, where it has one, its path. A leaf outside its
-    /// dates is a warning, not an error.
-    pub fn load(self) -> Result<ClientReloader, Error> {
-        self.into_generic()?.load()
-    }
-
-    /// Loads the files and starts to reload them: [`load`](Self::load) and
-    /// [`start`](Reloader::start).
-    ///
-    /// It blocks until the files are loaded: usually some milliseconds, at most about six seconds
-    /// where they have just been written. On an async executor use `start_async` (feature `tokio`).
-    ///
-    /// # Errors
-    /// As `load`. [`Layer::Process`] where the system has no thread left.
-    pub fn start(self) -> Result<ClientReloader, Error> {
-        started(self.load()?)
-    }
-
-    /// Does what [`start`](Self::start) does, and loads on a thread of its own, so that the executor
-    /// goes on meanwhile.
-    ///
-    /// # Errors
-    /// As `start`. [`Layer::Panic`] if the load panics.
-    #[cfg(all(feature = "tokio", not(loom)))]
-    pub async fn start_async(self) -> Result<ClientReloader, Error> {
-        started_async(move || self.load()).await
     }
 }
 

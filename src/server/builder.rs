@@ -36,6 +36,9 @@ use crate::{
 };
 
 /// Configures and loads a [`ServerReloader`].
+///
+/// [`ServerReloader::builder`] makes it with the chain and the key of the default pair. Everything
+/// else has a default.
 pub struct ServerBuilder {
     pub(super) chain: PathBuf,
     pub(super) key: PathBuf,
@@ -73,26 +76,54 @@ impl ServerReloader {
     }
 }
 
+/// # Load
 impl ServerBuilder {
-    /// Makes the default settings of a server of this pair.
-    fn new(chain: &Path, key: &Path) -> Self {
-        Self {
-            chain: chain.to_owned(),
-            key: key.to_owned(),
-            client_ca: None,
-            crls: Vec::new(),
-            crl_dirs: Vec::new(),
-            revocation: Policy::default(),
-            resumption: Resumption::default(),
-            separate_client_ca: false,
-            crls_with_client_ca: false,
-            pairs: Vec::new(),
-            strict_names: false,
-            common: Common::new(),
-            found: InspectionLog::default(),
-        }
+    /// Loads the files and builds the first configuration. Blocks until that is done. Nothing is
+    /// watched before [`start`](crate::Reloader::start).
+    ///
+    /// # Errors
+    /// Returns the first fault, with its layer and, where it has one, its path. A leaf outside its
+    /// dates is a warning, not an error.
+    pub fn load(self) -> Result<ServerReloader, Error> {
+        self.into_generic()?.load()
     }
 
+    /// Loads the files and starts to reload them: [`load`](Self::load) and
+    /// [`start`](crate::Reloader::start).
+    ///
+    /// It blocks until the files are loaded: usually some milliseconds, at most about six seconds
+    /// where they have just been written. On an async executor use `start_async` (feature `tokio`).
+    ///
+    /// # Errors
+    /// As `load`. [`Layer::Process`] where the system has no thread left.
+    pub fn start(self) -> Result<ServerReloader, Error> {
+        started(self.load()?)
+    }
+
+    /// Does what [`start`](Self::start) does, and loads on a thread of its own, so that the executor
+    /// goes on meanwhile.
+    ///
+    /// # Errors
+    /// As `start`. [`Layer::Panic`] if the load panics.
+    #[cfg(all(feature = "tokio", not(loom)))]
+    pub async fn start_async(self) -> Result<ServerReloader, Error> {
+        started_async(move || self.load()).await
+    }
+
+    /// Loads the files as [`load`](Self::load) does, from another file system, for tests.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn load_from<F>(self, fs: F) -> Result<ServerReloader, Error>
+    where
+        F: Fs<Dir: Send, File: Send>,
+    {
+        self.into_generic()?.load_from(fs)
+    }
+}
+
+/// # Further pairs
+impl ServerBuilder {
     /// Adds a certificate chain and its key for the DNS names in the leaf's subject alternative
     /// names, of which there must be at least one.
     ///
@@ -141,7 +172,10 @@ impl ServerBuilder {
         self.strict_names = strict;
         self
     }
+}
 
+/// # TLS settings
+impl ServerBuilder {
     /// Uses this crypto provider. By default it is the process default, else ring or aws-lc-rs,
     /// whichever feature is enabled, in this order.
     #[must_use]
@@ -175,7 +209,10 @@ impl ServerBuilder {
         self.common.configure(configure);
         self
     }
+}
 
+/// # Sessions
+impl ServerBuilder {
     /// Limits the number of stored sessions; [`SESSION_LIMIT`](super::SESSION_LIMIT) by default.
     /// With 0 and without tickets, no session resumes.
     ///
@@ -216,26 +253,10 @@ impl ServerBuilder {
         self.resumption.over_reloads = resume;
         self
     }
+}
 
-    /// Sets by how much the wall clock may be wrong in either direction (ASM-04); zero by default.
-    ///
-    /// A skew makes a reload more careful. A leaf is deferred until one skew after its notBefore.
-    /// While the served leaf may be valid, a leaf is rejected as expired from one skew before its
-    /// notAfter. The served leaf counts as expired only from one skew after its own notAfter. A
-    /// leaf that is valid for less than two skews never counts as valid.
-    ///
-    /// Clients have their own clocks: one that is behind rejects a certificate that is too new.
-    ///
-    /// The skew applies to the leaves that are served. The dates of client certificates and CRLs
-    /// are compared with the clock as it is, in each handshake and when a file set is evaluated.
-    /// rustls knows no skew there. A CRL that expired earlier here than in handshakes would only be
-    /// rejected too early.
-    #[must_use]
-    pub fn clock_skew(mut self, skew: Duration) -> Self {
-        self.common.clock_skew = skew;
-        self
-    }
-
+/// # Events and publications
+impl ServerBuilder {
     /// Registers a callback for events; see [`Builder::on_event`].
     #[must_use]
     pub fn on_event(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -251,20 +272,6 @@ impl ServerBuilder {
         observer: impl Fn(&Arc<Published<ServerTls>>) + Send + Sync + 'static,
     ) -> Self {
         self.common.further(|builder| builder.on_publish(observer));
-        self
-    }
-
-    /// Sets the delays; see [`Builder::timing`].
-    #[must_use]
-    pub fn timing(mut self, timing: Timing) -> Self {
-        self.common.further(move |builder| builder.timing(timing));
-        self
-    }
-
-    /// Sets the clock; see [`Builder::clock`].
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.common.further(|builder| builder.clock(clock));
         self
     }
 
@@ -285,12 +292,69 @@ impl ServerBuilder {
         self.common.further(|builder| builder.metrics_name(name));
         self
     }
+}
+
+/// # Time and watching
+impl ServerBuilder {
+    /// Sets the delays; see [`Builder::timing`].
+    #[must_use]
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.common.further(move |builder| builder.timing(timing));
+        self
+    }
+
+    /// Sets the clock; see [`Builder::clock`].
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.common.further(|builder| builder.clock(clock));
+        self
+    }
+
+    /// Sets by how much the wall clock may be wrong in either direction (ASM-04); zero by default.
+    ///
+    /// A skew makes a reload more careful. A leaf is deferred until one skew after its notBefore.
+    /// While the served leaf may be valid, a leaf is rejected as expired from one skew before its
+    /// notAfter. The served leaf counts as expired only from one skew after its own notAfter. A
+    /// leaf that is valid for less than two skews never counts as valid.
+    ///
+    /// Clients have their own clocks: one that is behind rejects a certificate that is too new.
+    ///
+    /// The skew applies to the leaves that are served. The dates of client certificates and CRLs
+    /// are compared with the clock as it is, in each handshake and when a file set is evaluated.
+    /// rustls knows no skew there. A CRL that expired earlier here than in handshakes would only be
+    /// rejected too early.
+    #[must_use]
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.common.clock_skew = skew;
+        self
+    }
 
     /// Sets the watcher; see [`Builder::watcher`].
     #[must_use]
     pub fn watcher(mut self, make: Option<MakeWatcher>) -> Self {
         self.common.further(|builder| builder.watcher(make));
         self
+    }
+}
+
+impl ServerBuilder {
+    /// Makes the default settings of a server of this pair.
+    fn new(chain: &Path, key: &Path) -> Self {
+        Self {
+            chain: chain.to_owned(),
+            key: key.to_owned(),
+            client_ca: None,
+            crls: Vec::new(),
+            crl_dirs: Vec::new(),
+            revocation: Policy::default(),
+            resumption: Resumption::default(),
+            separate_client_ca: false,
+            crls_with_client_ca: false,
+            pairs: Vec::new(),
+            strict_names: false,
+            common: Common::new(),
+            found: InspectionLog::default(),
+        }
     }
 
     /// Groups the files into file sets.
@@ -338,49 +402,6 @@ impl ServerBuilder {
             let builder = builder.metrics_name("server");
             Ok(builder)
         })
-    }
-
-    /// Loads the files and builds the first configuration. Blocks until that is done. Nothing is
-    /// watched before [`start`](crate::Reloader::start).
-    ///
-    /// # Errors
-    /// Returns the first fault, with its layer and, where it has one, its path. A leaf outside its
-    /// dates is a warning, not an error.
-    pub fn load(self) -> Result<ServerReloader, Error> {
-        self.into_generic()?.load()
-    }
-
-    /// Loads the files as [`load`](Self::load) does, from another file system, for tests.
-    ///
-    /// # Errors
-    /// As `load`.
-    pub fn load_from<F>(self, fs: F) -> Result<ServerReloader, Error>
-    where
-        F: Fs<Dir: Send, File: Send>,
-    {
-        self.into_generic()?.load_from(fs)
-    }
-
-    /// Loads the files and starts to reload them: [`load`](Self::load) and
-    /// [`start`](crate::Reloader::start).
-    ///
-    /// It blocks until the files are loaded: usually some milliseconds, at most about six seconds
-    /// where they have just been written. On an async executor use `start_async` (feature `tokio`).
-    ///
-    /// # Errors
-    /// As `load`. [`Layer::Process`] where the system has no thread left.
-    pub fn start(self) -> Result<ServerReloader, Error> {
-        started(self.load()?)
-    }
-
-    /// Does what [`start`](Self::start) does, and loads on a thread of its own, so that the executor
-    /// goes on meanwhile.
-    ///
-    /// # Errors
-    /// As `start`. [`Layer::Panic`] if the load panics.
-    #[cfg(all(feature = "tokio", not(loom)))]
-    pub async fn start_async(self) -> Result<ServerReloader, Error> {
-        started_async(move || self.load()).await
     }
 }
 

@@ -33,6 +33,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// often is reported as changing.
 const LOOK_LIMIT: usize = 3;
 
+/// # Inspect
 impl ServerBuilder {
     /// Loads the files as a server would, starts to watch them, stops again, and returns the
     /// findings of each stage.

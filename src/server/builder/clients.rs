@@ -5,6 +5,7 @@ use std::path::Path;
 use super::ServerBuilder;
 use crate::server::trust::ClientAuth;
 
+/// # Client certificates and CRLs
 impl ServerBuilder {
     /// Verifies client certificates against the CAs of this bundle. Without this call, the server
     /// requests no client certificates.
