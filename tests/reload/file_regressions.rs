@@ -1,5 +1,7 @@
 //! Sequences on a real file system that once broke an invariant.
 
+mod stops;
+
 use std::{
     fs,
     future::Future,
@@ -7,7 +9,7 @@ use std::{
     path::Path,
     process::Command,
     sync::{
-        Arc, OnceLock, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context as TaskContext, Wake, Waker},
@@ -64,7 +66,7 @@ fn wait_until(reloader: &Reloader<Value>, what: &str, done: impl Fn(&Status) -> 
 }
 
 /// Waits for two more snapshots: at least one of them began after the call.
-fn looked_at(reloader: &Reloader<Value>) {
+fn wait_for_snapshot(reloader: &Reloader<Value>) {
     let snapshots = reloader.status().snapshots;
     wait_until(reloader, "snapshot", |status| status.snapshots >= snapshots + 2);
 }
@@ -109,7 +111,7 @@ fn inv11_recovery_across_a_start_is_reported() {
     assert!(matches!(reloader.reload_now(), Reload::Refused(_)));
     fs::write(&path, "good").unwrap();
     reloader.start().unwrap();
-    looked_at(&reloader);
+    wait_for_snapshot(&reloader);
     assert_eq!(count(&mut events, |event| matches!(event, Event::Recovered { .. })), 1);
 }
 
@@ -134,7 +136,7 @@ fn inv11_past_rejection_does_not_stand_beside_a_deferred_set() {
     expect(&mut events, "hold", |event| matches!(event, Event::Deferred { .. }).then_some(()));
     let status = wait_until(&reloader, "date", |status| status.deferred_until.is_some());
     assert_eq!(status.refused, None);
-    looked_at(&reloader);
+    wait_for_snapshot(&reloader);
     assert_eq!(count(&mut events, |event| matches!(event, Event::Deferred { .. })), 0);
 }
 
@@ -153,7 +155,7 @@ fn inv08_touched_deferred_set_is_not_reported_again() {
     let builds = reloader.status().builds;
     fs::File::options().append(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     wait_until(&reloader, "build", |status| status.builds > builds);
-    looked_at(&reloader);
+    wait_for_snapshot(&reloader);
     assert_eq!(drain(&mut events), []);
 }
 
@@ -171,7 +173,7 @@ fn inv11_rejected_bytes_written_again_are_not_reported_again() {
     reloader.start().unwrap();
     refused(&mut events);
     fs::write(&path, "x").unwrap();
-    looked_at(&reloader);
+    wait_for_snapshot(&reloader);
     fs::write(&path, "bad").unwrap();
     built_again(&reloader, 2);
     assert_eq!(reloader.current().generation, 1, "what came between never settled");
@@ -201,7 +203,7 @@ fn inv01_a_link_that_moves_a_part_of_the_set_commits_nothing() {
     wait_for_tick(&at("2"));
     symlink("2", at("next")).unwrap();
     fs::rename(at("next"), at("current")).unwrap();
-    looked_at(&reloader);
+    wait_for_snapshot(&reloader);
     fs::write(at("ca"), "new").unwrap();
     published(&mut events);
     assert_eq!(reloader.current().value, ["new", "new", "new"]);
@@ -364,90 +366,9 @@ fn inv01_a_directory_that_changes_its_mode_commits_nothing() {
     write("ca", "old");
     wait_for_tick(&live);
     fs::set_permissions(&live, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    looked_at(&reloader);
+    wait_for_snapshot(&reloader);
     write("ca", "new");
     published(&mut events);
     assert_eq!(reloader.current().value, ["new", "new"]);
     assert_eq!(reloader.current().generation, 2);
-}
-
-/// The reloader, for code that stops it from within.
-type Place = Arc<OnceLock<Weak<Reloader<Value>>>>;
-
-/// Checks: INV-01 (b), INV-13. A manual reload says that the writing is over at that moment, and
-/// not later.
-#[test]
-fn inv01_reload_called_before_a_stop_asserts_nothing_at_a_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let paths = ["crt", "ca"].map(|name| dir.path().join(name));
-    paths.iter().for_each(|path| fs::write(path, "old").unwrap());
-    let place = Place::default();
-    let (inside, asked) = (Arc::clone(&place), AtomicBool::new(false));
-    let ask_and_stop = move |event: &Event| {
-        if matches!(event, Event::Started { .. }) && !asked.swap(true, Ordering::SeqCst) {
-            let reloader = inside.get().and_then(Weak::upgrade).unwrap();
-            assert_eq!(reloader.reload_now(), Reload::Queued);
-            reloader.stop().unwrap();
-        }
-    };
-    let timing = Timing { settle: Duration::from_secs(1), ..timing() };
-    let reloader = Builder::new(&paths, Bytes).timing(timing).on_event(ask_and_stop).load().unwrap();
-    let reloader = Arc::new(reloader);
-    place.set(Arc::downgrade(&reloader)).unwrap();
-    let mut events = reloader.events();
-    reloader.start().unwrap();
-    expect(&mut events, "stop", |event| (*event == Event::Stopped).then_some(()));
-    reloader.stop().unwrap();
-    fs::write(&paths[0], "new").unwrap();
-    reloader.start().unwrap();
-    started(&mut events);
-    looked_at(&reloader);
-    fs::write(&paths[1], "new").unwrap();
-    published(&mut events);
-    assert_eq!(reloader.current().value, ["new", "new"]);
-    assert_eq!(reloader.current().generation, 2);
-}
-
-/// Runs a function, and then builds as [`Bytes`] does.
-struct After<F>(F);
-
-impl<F: FnMut() + Send + 'static> Build for After<F> {
-    type Value = Value;
-
-    fn build(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
-        (self.0)();
-        Bytes.build(files, context)
-    }
-}
-
-/// Checks: INV-11. Reported trouble stands while a stop prevents the publication that would end it.
-#[test]
-fn inv11_recovery_prevented_by_a_stop_is_reported_after_a_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("file");
-    fs::write(&path, "good").unwrap();
-    let place = Place::default();
-    let inside = Arc::clone(&place);
-    let mut builds = 0;
-    let stop = move || {
-        builds += 1;
-        if builds == 3 {
-            inside.get().and_then(Weak::upgrade).unwrap().stop().unwrap();
-        }
-    };
-    let reloader = Arc::new(Builder::new([&path], After(stop)).timing(timing()).load().unwrap());
-    place.set(Arc::downgrade(&reloader)).unwrap();
-    let mut events = reloader.events();
-    fs::write(&path, "bad").unwrap();
-    assert!(matches!(reloader.reload_now(), Reload::Refused(_)));
-    fs::write(&path, "better").unwrap();
-    assert_eq!(reloader.reload_now(), Reload::Stopped);
-    assert!(reloader.status().refused.is_some(), "what was refused is over and nothing else is served");
-    reloader.start().unwrap();
-    let recovered = expect(&mut events, "publication", |event| match event {
-        Event::Published { recovered, .. } => Some(*recovered),
-        _ => None,
-    });
-    assert!(recovered, "that it is over was not reported");
-    assert_eq!(count(&mut events, is_refusal), 0);
 }

@@ -1,5 +1,5 @@
-//! Nothing that happens to the process's log, signals, descriptors or threads stops reloading or
-//! keeps it from ending. Checks: INV-13, INV-15.
+//! Nothing that happens to the process's log, signals or threads stops reloading or keeps it from
+//! ending. Checks: INV-13, INV-15.
 
 use std::{
     fs,
@@ -8,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{OFlags, fcntl_setfl};
-
 use crate::{
     common::{DEADLINE, Volume, at_once, client_of, generations},
     process::{Silent, ask, command, pair, text, until, untimed},
 };
+use rustix::fs::{OFlags, fcntl_setfl};
 
 /// Longest time from the signal to the end of a server that waits for nothing else.
 const END: Duration = Duration::from_millis(6_500);
@@ -267,136 +266,6 @@ fn inv13_second_signal_ends_the_server_at_once() {
     assert!(server.process.try_wait().unwrap().is_none(), "it did not wait for the request");
     idle.ends_with(&mut server, END_AT_ONCE, "a second signal");
     assert!(text(log.path()).contains("second signal: the process ends at once"), "{}", text(log.path()));
-}
-
-/// Opens as many connections as the server accepts at a time.
-fn take_all(server: &Silent, client: &std::sync::Arc<rustls::ClientConfig>) -> Vec<crate::process::Stream> {
-    let mut taken = vec![server.connect(client, DEADLINE).unwrap()];
-    loop {
-        let status = ask(&mut taken[0], "/status");
-        if status.contains(&format!("\"limit\": {},", taken.len())) {
-            return taken;
-        }
-        taken.push(server.connect(client, DEADLINE).unwrap());
-        assert!(taken.len() < 128, "there is no limit: {status}");
-    }
-}
-
-#[test]
-fn inv15_reload_has_descriptors_when_clients_take_all_places() {
-    let generations = generations(2);
-    let mut volume = Volume::new(&pair(&generations[0]));
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let server = Silent::start(&volume, &["prlimit", "--nofile=128:128"], log.reopen().unwrap());
-    server.serves(&generations[0], "/");
-    let client = client_of(&generations[0], None);
-    let mut taken = take_all(&server, &client);
-    let status = ask(&mut taken[0], "/status");
-    let counts = format!("\"limit\": {0},\n    \"open\": {0}", taken.len());
-    assert!(status.contains(&counts) && taken.len() > 30, "{}: {status}", taken.len());
-    volume.publish(&pair(&generations[1]));
-    until("the update is served", || ask(&mut taken[0], "/status").contains("\"generation\": 2"));
-    // A place becomes free when a connection ends, and not before.
-    assert!(server.connect(&client_of(&generations[1], None), Duration::from_millis(300)).is_err());
-    drop(taken.pop());
-    server.serves(&generations[1], "/");
-    assert!(!text(log.path()).contains("cannot accept"), "{}", text(log.path()));
-}
-
-/// Creates a directory this many levels below `root`.
-fn deep(root: &std::path::Path, levels: usize) -> std::path::PathBuf {
-    let dir = root.join(["d"].repeat(levels).join("/"));
-    fs::create_dir_all(&dir).unwrap();
-    dir
-}
-
-/// A snapshot holds every directory on the path open, and none of them is watched.
-#[test]
-fn inv15_unwatched_directories_keep_their_descriptors() {
-    let words = ["unshare", "--user", "--map-root-user", "sh", "-c"];
-    let none = "echo 0 > /proc/sys/user/max_inotify_instances";
-    let probe = Command::new(words[0]).args(&words[1..]).arg(none).stderr(Stdio::null()).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        let line = "NOT CHECKED: descriptors of unwatched directories: unshare is not permitted here\n";
-        return io::stderr().lock().write_all(line.as_bytes()).unwrap();
-    }
-    let generations = generations(2);
-    let root = tempfile::tempdir().unwrap();
-    let dir = deep(root.path(), 150);
-    let write = |number: usize| {
-        for (name, bytes) in pair(&generations[number]) {
-            fs::write(dir.join(name), bytes).unwrap();
-        }
-    };
-    write(0);
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let limited = format!("{none}; exec prlimit --nofile=512:512 \"$@\"");
-    let wrapper = [&words[..], &[&limited, "sh"]].concat();
-    let server = Silent::start_at(&dir, &wrapper, log.reopen().unwrap());
-    server.serves(&generations[0], "/");
-    let mut taken = Vec::new();
-    let client = client_of(&generations[0], None);
-    until("the limit is logged", || text(log.path()).contains("at most "));
-    let said = text(log.path());
-    let most = said.split_once("at most ").unwrap().1.split_once(' ').unwrap().0;
-    for _ in 0..most.parse::<usize>().unwrap() {
-        taken.push(server.connect(&client, DEADLINE).unwrap());
-    }
-    assert!(said.contains("degraded") && taken.len() > 150, "{}: {said}", taken.len());
-    write(1);
-    until("the update is served", || ask(&mut taken[0], "/status").contains("\"generation\": 2"));
-    let text = text(log.path());
-    assert!(!text.contains("Too many open files (os error 24) (at"), "{text}");
-}
-
-#[test]
-fn inv15_check_raises_the_limit_on_descriptors_as_serve_does() {
-    let generations = generations(1);
-    let root = tempfile::tempdir().unwrap();
-    let dir = deep(root.path(), 100);
-    for (name, bytes) in pair(&generations[0]) {
-        fs::write(dir.join(name), bytes).unwrap();
-    }
-    let check = |limits: &str| {
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("{limits}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_rustls-reload")]);
-        command.arg("check").arg("--cert").arg(dir.join("tls.crt")).arg("--key").arg(dir.join("tls.key"));
-        let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
-    };
-    let (code, why) = check("ulimit -Sn 64 && ulimit -Hn 4096");
-    assert!(code != Some(1), "{why}");
-    // Where the limit may not be raised, the error names the lack of descriptors.
-    let (code, why) = check("ulimit -n 64");
-    assert!(code == Some(1) && why.contains("Too many open files"), "{code:?}: {why}");
-}
-
-#[test]
-fn inv12_accepting_that_fails_is_logged_when_it_begins_and_ends() {
-    let generations = generations(1);
-    let volume = Volume::new(&pair(&generations[0]));
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let server = Silent::start(&volume, &[], log.reopen().unwrap());
-    server.serves(&generations[0], "/");
-    let allow = |descriptors: &str| {
-        let pid = format!("--pid={}", server.process.id());
-        let limited = Command::new("prlimit").args([pid, format!("--nofile={descriptors}")]).status();
-        assert!(limited.unwrap().success());
-    };
-    let client = client_of(&generations[0], None);
-    let mut open = server.connect(&client, DEADLINE).unwrap();
-    allow("3:");
-    let _waits = std::net::TcpStream::connect(&server.address).unwrap();
-    until("some attempts failed", || {
-        let status = ask(&mut open, "/status");
-        (4..100).any(|count| status.contains(&format!("\"accept_failures\": {count},")))
-    });
-    allow("512:");
-    server.serves(&generations[0], "/");
-    until("the end is logged", || text(log.path()).contains("accepting connections again, after "));
-    let text = text(log.path());
-    assert_eq!(text.matches("cannot accept connections: ").count(), 1, "{text}");
-    assert_eq!(text.matches("accepting connections again, after ").count(), 1, "{text}");
 }
 
 /// With one thread the log cannot start, with two the runtime cannot, and so on. From some number

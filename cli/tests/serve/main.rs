@@ -1,16 +1,17 @@
 //! Tests `rustls-reload serve` as a process: neither its stdout, its stderr nor its status has key
 //! material, over everything that a read or a check refuses, at the start and while it runs.
 //! Checks: INV-10.
-//! The modules: `alive` tests the process in its surroundings, `clients` and `drained` its
-//! treatment of clients, `places` its limit on connections, `signals` each signal in each phase,
-//! `flags` each flag, `log_forms` the forms of the log, `watch` the steps that
-//! `rustls-reload watch` reports.
+//! The modules: `alive` tests the process in its surroundings, `descriptors` its limit on
+//! descriptors, `clients` and `drained` its treatment of clients, `places` its limit on connections,
+//! `signals` each signal in each phase, `flags` each flag, `log_forms` the forms of the log, `watch`
+//! the steps that `rustls-reload watch` reports.
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
 mod alive;
 mod clients;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
+mod descriptors;
 mod drained;
 mod flag_world;
 mod flags;

@@ -4,35 +4,25 @@
 //! Each form has a server and a thread of its own, and the files of that server go through all ways
 //! one after another. The search covers all threads. Everything reported on the way, in an answer,
 //! an event, a status or an inspection, is kept as text and searched as well.
-//!
-//! Every way is a method of one `Bench`, so they stay in one file.
+
+#[path = "ways/files.rs"]
+mod files;
+#[path = "ways/reads.rs"]
+mod reads;
+#[path = "ways/stops.rs"]
+mod stops;
 
 use std::{
     cell::Cell,
-    fs::{self, File},
-    io,
+    fs, io,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
-        mpsc,
     },
     time::{Duration, SystemTime},
 };
-
-use rustls::{
-    SignatureAlgorithm, SignatureScheme,
-    crypto::ring,
-    pki_types::PrivateKeyDer,
-    sign::{Signer, SigningKey},
-};
-use rustls_reload::{
-    Event, Layer, Reload, Reloader, ServerBuilder, ServerTls, Timing,
-    fs::{Fs, NativeFs, PathFs},
-    internal::pem,
-};
-use rustls_reload_testkit::{Authority, InterceptFs, Verb, Windows};
 
 use super::{
     forms::{Form, forms},
@@ -40,6 +30,18 @@ use super::{
     search::{alone, counts, found, holds_key},
     server_in,
 };
+use rustls::{
+    SignatureAlgorithm, SignatureScheme,
+    crypto::ring,
+    pki_types::PrivateKeyDer,
+    sign::{Signer, SigningKey},
+};
+use rustls_reload::{
+    Layer, Reload, Reloader, ServerBuilder, ServerTls, Timing,
+    fs::{Fs, NativeFs, PathFs},
+    internal::pem,
+};
+use rustls_reload_testkit::{Authority, InterceptFs, Verb, Windows};
 
 thread_local! {
     /// Set while the provider refuses every key on this thread.
@@ -223,155 +225,6 @@ impl<'f> Bench<'f> {
         assert_eq!(error.layer(), layer, "{}: {what}: {error}", self.form.name);
     }
 
-    /// Takes the ways on which reading ends early.
-    fn reads(&mut self) {
-        let Form { text, secret, .. } = self.form;
-        let half = usize::midpoint(secret.start, secret.end);
-        let classes = [0, 1, secret.start, half, secret.end, text.len() - 1, text.len()];
-        for taken in classes {
-            let failing: [(&str, Failure); 3] = [
-                ("fails", || Err(io::Error::other("by design"))),
-                ("is not permitted", || Err(io::ErrorKind::PermissionDenied.into())),
-                ("ends", || Ok(0)),
-            ];
-            for (how, fails) in failing {
-                let (what, whole) = (format!("a read that {how} after {taken} bytes"), taken == text.len());
-                let hook = key_read(taken, fails);
-                // A file that was read whole is not read again.
-                if whole {
-                    self.way(&what, Self::publish, hook);
-                } else {
-                    self.refused(Layer::Read, &what, Self::publish, hook);
-                }
-            }
-            // The file shrinks, grows or is replaced after the bytes that were read.
-            let key = self.path("tls.key");
-            let changes: [(&str, Change); 3] = [
-                (
-                    "shrinks",
-                    Box::new({
-                        let key = key.clone();
-                        move || File::options().write(true).open(&key).unwrap().set_len(taken as u64).unwrap()
-                    }),
-                ),
-                (
-                    "grows",
-                    Box::new({
-                        let (key, length) = (key.clone(), text.len() as u64);
-                        move || File::options().write(true).open(&key).unwrap().set_len(length + 7).unwrap()
-                    }),
-                ),
-                (
-                    "is exchanged",
-                    Box::new({
-                        let (key, next) = (key.clone(), self.path("next"));
-                        move || {
-                            fs::write(&next, &pairs()[2].key).unwrap();
-                            fs::rename(&next, &key).unwrap();
-                        }
-                    }),
-                ),
-            ];
-            for (how, change) in changes {
-                let hook = key_read(taken, move || {
-                    change();
-                    Ok(ALL)
-                });
-                self.way(&format!("a file that {how} after {taken} bytes"), Self::publish, hook);
-            }
-        }
-        let long = |bench: &Self| {
-            bench.publish();
-            File::options().write(true).open(bench.path("tls.key")).unwrap().set_len(5 << 20).unwrap();
-        };
-        self.refused(Layer::Read, "a file over its limit", long, through());
-    }
-
-    /// Lets each call of the file system fail once, and changes the files before each call once.
-    fn calls(&mut self) {
-        let count = Arc::new(Mutex::new(0));
-        let counting = Arc::clone(&count);
-        let counts: Hook = Box::new(move |_| {
-            *counting.lock().unwrap() += 1;
-            Ok(ALL)
-        });
-        self.way("nothing is wrong", Self::publish, counts);
-        let count = *count.lock().unwrap();
-        assert!(count > 20, "{count} calls");
-        for number in 0..count {
-            let fails = at_call(number, |_| Err(io::Error::other("by design")));
-            self.way(&format!("call {number} fails"), Self::publish, fails);
-            let (key, next) = (self.path("tls.key"), self.path("next"));
-            let changes = at_call(number, move |_| {
-                fs::write(&next, &pairs()[2].key).unwrap();
-                fs::rename(&next, &key).unwrap();
-                Ok(ALL)
-            });
-            self.way(&format!("the key changes before call {number}"), Self::publish, changes);
-        }
-    }
-
-    /// Takes ways with files of the set missing, damaged or exchanged.
-    fn files(&mut self) {
-        let Form { damaged, is_taken, .. } = self.form;
-        let whole = self.way("nothing is wrong", Self::publish, through());
-        assert_eq!(matches!(whole, Some(Reload::Reloaded)), *is_taken, "{}: {whole:?}", self.form.name);
-        for name in ["tls.crt", "ca.crt", "ca.crl", "other.crt", "other.key"] {
-            let away = self.path("away");
-            let path = self.path(name);
-            let missing = |bench: &Self| {
-                bench.publish();
-                fs::rename(&path, &away).unwrap();
-            };
-            self.ways += 1;
-            missing(self);
-            let answer = self.reloader.reload_now();
-            self.note(format!("{answer:?}"));
-            assert!(matches!(answer, Reload::Refused(_)), "{}: without {name}: {answer:?}", self.form.name);
-            fs::rename(&away, &path).unwrap();
-            let text = &self.form.text;
-            if name.starts_with("ca") {
-                let was = fs::read(&path).unwrap();
-                self.put(name, text);
-                let answer = self.reloader.reload_now();
-                self.note(format!("{answer:?}"));
-                assert!(matches!(answer, Reload::Refused(_)), "{}: as {name}: {answer:?}", self.form.name);
-                self.put(name, was);
-            } else {
-                self.way(&format!("the key as {name}"), |bench| bench.put(name, text), through());
-            }
-        }
-        for (what, text) in damaged {
-            let put = |bench: &Self| {
-                bench.publish();
-                bench.put("tls.key", text);
-            };
-            self.way(what, put, through());
-        }
-        // The second pair has the key of another certificate.
-        self.refused(
-            if self.form.is_taken && !self.form.name.contains("without") {
-                Layer::Match
-            } else {
-                self.foreign()
-            },
-            "the key of another pair",
-            |bench| bench.put("other.key", &bench.form.text),
-            through(),
-        );
-    }
-
-    /// Returns the layer that refuses the key beside a certificate of another key.
-    fn foreign(&self) -> Layer {
-        if self.form.name.ends_with("DER") || self.form.name == "dsa-old" {
-            Layer::Pem
-        } else if self.form.is_taken {
-            Layer::Match
-        } else {
-            Layer::Key
-        }
-    }
-
     /// Takes the ways on which a whole key is refused or an observer panics.
     fn builds(&mut self) {
         if !self.form.is_taken {
@@ -437,75 +290,6 @@ impl<'f> Bench<'f> {
         load(self, "no chain");
         super::publish(self.dir.path(), &pairs()[0]);
     }
-
-    /// Stops while the key is being read, from the reading thread and from another one.
-    fn stops(self) -> (usize, usize, Vec<String>) {
-        let Self { reloader, hook, reported, ways, refused, .. } = &self;
-        self.publish();
-        let stops = Arc::clone(reloader);
-        *hook.lock().unwrap() = key_read(self.form.secret.end, move || {
-            stops.stop().unwrap();
-            Ok(ALL)
-        });
-        let answer = reloader.reload_now();
-        assert!(matches!(answer, Reload::Stopped), "{}: {answer:?}", self.form.name);
-        assert!(matches!(reloader.reload_now(), Reload::Stopped), "after a stop");
-        // The driver's thread is held in a read until the stop has begun.
-        let ((inside, is_inside), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
-        *hook.lock().unwrap() = key_read(self.form.secret.end, move || {
-            inside.send(()).unwrap();
-            let _ = released.recv();
-            Ok(ALL)
-        });
-        reloader.start().unwrap();
-        is_inside.recv_timeout(Duration::from_secs(20)).unwrap();
-        let stopping = std::thread::spawn({
-            let reloader = Arc::clone(reloader);
-            move || reloader.stop()
-        });
-        assert!(matches!(reloader.reload_now(), Reload::Stopped), "during a stop");
-        release.send(()).unwrap();
-        stopping.join().unwrap().unwrap();
-        *hook.lock().unwrap() = through();
-        // The driver serves the form, and the reloader is dropped meanwhile.
-        let mut events = reloader.events();
-        reloader.start().unwrap();
-        while !matches!(&*events.next_within(Duration::from_secs(20)).unwrap().event, Event::Started { .. }) {
-        }
-        let base = super::serial(&pairs()[0]);
-        while self.form.is_taken && reloader.current().value.leaf.serial == base {
-            reloader.reload_now();
-        }
-        let reported = std::mem::take(&mut *reported.lock().unwrap_or_else(PoisonError::into_inner));
-        (ways + 4, *refused, reported)
-    }
-}
-
-/// Returns a hook that lets the key be read up to `taken` bytes, and then calls `then` once.
-fn key_read(taken: usize, mut then: impl FnMut() -> io::Result<usize> + Send + 'static) -> Hook {
-    let mut reads = 0;
-    Box::new(move |verb| {
-        // The chain is read before the key. Each file takes one call unless the hook shortens it.
-        reads += usize::from(verb == Verb::Read);
-        match reads {
-            2 if verb == Verb::Read && taken > 0 => Ok(taken),
-            2 if verb == Verb::Read => {
-                reads += 1;
-                then()
-            }
-            3 if verb == Verb::Read => then(),
-            _ => Ok(ALL),
-        }
-    })
-}
-
-/// Returns a hook that calls `then` at the call of this number.
-fn at_call(number: usize, mut then: impl FnMut(Verb) -> io::Result<usize> + Send + 'static) -> Hook {
-    let mut calls = 0;
-    Box::new(move |verb| {
-        calls += 1;
-        if calls == number + 1 { then(verb) } else { Ok(ALL) }
-    })
 }
 
 /// Takes all ways with this form. Returns the number of ways, the number of refusals, and

@@ -10,7 +10,6 @@
 use std::{
     collections::HashMap,
     io,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -32,6 +31,7 @@ mod listing;
 mod live;
 mod partial_order_reduction;
 mod port;
+mod publisher;
 mod record;
 mod run;
 mod scenario;
@@ -58,16 +58,16 @@ pub use listing::DirectoryPublisher;
 pub use live::InteractiveWorld;
 use partial_order_reduction::Asks;
 pub use port::{SimClock, SimDir, SimFile, SimFs, SimProbe, SimWatcher};
+pub use publisher::Publisher;
 pub use record::{At, Record};
 pub use run::{OwnerAct, Phase, Run, Scenario, Stage, run, run_loaded};
-pub use scenario::{
-    BLOCK, CA, CHAIN, KEY, ORDERS, Order, Publisher, Renewal, Set, dated, full, is_valid, not_before,
-};
+pub use scenario::{BLOCK, CA, CHAIN, KEY, ORDERS, Order, Renewal, Set, dated, full, is_valid, not_before};
 use schedule::{ASIDE, DEATH, PASSED};
 pub use schedule::{Aside, Bytes, Exhaustive, Move, Replay, Sampled, Schedule};
 use script::is_dir;
 pub use script::{Draft, Script};
 pub use several::{MultiSetScenario, SetsBuild};
+use world::World;
 
 /// The bytes of each path at one instant; `None` if nothing can be read.
 pub type Contents = Vec<Option<Arc<Vec<u8>>>>;
@@ -83,67 +83,6 @@ pub(crate) type Interrupt = Arc<dyn Fn() + Send + Sync>;
 /// A world. Clones share it.
 #[derive(Clone)]
 pub struct Sim(Arc<Mutex<World>>);
-
-struct World {
-    disk: Disk,
-    /// The hash of everything that the disk depends on: its base, the steps taken, and their
-    /// timestamps.
-    disk_hash: u64,
-    now: Now,
-    script: Arc<Script>,
-    next: usize,
-    last_step: Duration,
-    /// The time of the last change of the paths' contents.
-    last_change: Duration,
-    settle: Duration,
-    breached: bool,
-    config: WorldConfig,
-    schedule: Arc<Mutex<dyn Schedule>>,
-    choices: Vec<usize>,
-    /// Occasions for a step between two calls, or for a death, that passed since the last choice.
-    passed: usize,
-    /// Whether only the reader acts, while a world is prepared.
-    quiet: bool,
-    ended: bool,
-    /// Whether the publisher takes no further step.
-    crashed: bool,
-    /// Whether the schedule chooses only between moves that the reader can distinguish, where these
-    /// are known.
-    skips: bool,
-    /// Whether states differ by each event too.
-    fine: bool,
-    reader: u64,
-    /// The hash of the reader's observations since its step began.
-    log: u64,
-    /// The hash of its earlier observations in this step that it kept.
-    kept: u64,
-    /// The hash of the reports that were pending at each update of its watches since then. The
-    /// reader takes some of them and acts upon them later.
-    taken: u64,
-    /// The reports since the reader asked for its hints in this step, by its subscriptions at that
-    /// time.
-    received: Vec<u64>,
-    /// The number of changes of its subscriptions since then.
-    plans: u64,
-    reported: u64,
-    snapshots: Vec<u64>,
-    at_once: usize,
-    waited: usize,
-    watches: Vec<(usize, PathBuf)>,
-    /// Files that are watched themselves: their events are reported even if their directory is not
-    /// watched.
-    watched_files: Vec<usize>,
-    sink: Option<EventSink>,
-    late: Vec<(Duration, PathBuf, What)>,
-    /// The act by which the owner of the reloader may interrupt before a verb or a reading of the
-    /// clock.
-    interrupt: Option<(OwnerAct, Interrupt)>,
-    history: Vec<At>,
-    /// The latest answer to each question of a reader without directory handles.
-    answers: HashMap<u64, u64>,
-    /// The sum of these, and the time of the last answer that differed from the one before.
-    answered: (u64, Duration),
-}
 
 impl Sim {
     /// Makes a world at the beginning of its script. `settle` is the settle time that ASM-05 is

@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     At, Design, Events, Record, Schedule, Script, Sim, WorldConfig, hash,
-    scenario::{Publisher, Renewal, Set, full},
+    publisher::Publisher,
+    scenario::{Renewal, Set, full},
 };
 use rustls_reload::{Status, Timing};
 

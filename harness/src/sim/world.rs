@@ -1,18 +1,85 @@
 //! The world itself: time, the publisher's steps, and the events that the watcher gets.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use rustls_reload_testkit::Op;
 
-use super::{At, Events, OwnerAct, Record, World, disk::Happened, disk::What, event_sink::EventSink, hash};
+use super::{
+    At, Disk, EventSink, Events, Interrupt, OwnerAct, Record, Schedule, Script, What, WorldConfig,
+    disk::Happened, hash,
+};
+use rustls_reload::Now;
 
 /// The delay of a late event.
 const LATE: Duration = Duration::from_millis(20);
+
+/// The state of a world, which all parts of the simulation share.
+pub(super) struct World {
+    pub(super) disk: Disk,
+    /// The hash of everything that the disk depends on: its base, the steps taken, and their
+    /// timestamps.
+    pub(super) disk_hash: u64,
+    pub(super) now: Now,
+    pub(super) script: Arc<Script>,
+    pub(super) next: usize,
+    pub(super) last_step: Duration,
+    /// The time of the last change of the paths' contents.
+    pub(super) last_change: Duration,
+    pub(super) settle: Duration,
+    pub(super) breached: bool,
+    pub(super) config: WorldConfig,
+    pub(super) schedule: Arc<Mutex<dyn Schedule>>,
+    pub(super) choices: Vec<usize>,
+    /// Occasions for a step between two calls, or for a death, that passed since the last choice.
+    pub(super) passed: usize,
+    /// Whether only the reader acts, while a world is prepared.
+    pub(super) quiet: bool,
+    pub(super) ended: bool,
+    /// Whether the publisher takes no further step.
+    pub(super) crashed: bool,
+    /// Whether the schedule chooses only between moves that the reader can distinguish, where these
+    /// are known.
+    pub(super) skips: bool,
+    /// Whether states differ by each event too.
+    pub(super) fine: bool,
+    pub(super) reader: u64,
+    /// The hash of the reader's observations since its step began.
+    pub(super) log: u64,
+    /// The hash of its earlier observations in this step that it kept.
+    pub(super) kept: u64,
+    /// The hash of the reports that were pending at each update of its watches since then. The
+    /// reader takes some of them and acts upon them later.
+    pub(super) taken: u64,
+    /// The reports since the reader asked for its hints in this step, by its subscriptions at that
+    /// time.
+    pub(super) received: Vec<u64>,
+    /// The number of changes of its subscriptions since then.
+    pub(super) plans: u64,
+    pub(super) reported: u64,
+    pub(super) snapshots: Vec<u64>,
+    pub(super) at_once: usize,
+    pub(super) waited: usize,
+    pub(super) watches: Vec<(usize, PathBuf)>,
+    /// Files that are watched themselves: their events are reported even if their directory is not
+    /// watched.
+    pub(super) watched_files: Vec<usize>,
+    pub(super) sink: Option<EventSink>,
+    pub(super) late: Vec<(Duration, PathBuf, What)>,
+    /// The act by which the owner of the reloader may interrupt before a verb or a reading of the
+    /// clock.
+    pub(super) interrupt: Option<(OwnerAct, Interrupt)>,
+    pub(super) history: Vec<At>,
+    /// The latest answer to each question of a reader without directory handles.
+    pub(super) answers: HashMap<u64, u64>,
+    /// The sum of these, and the time of the last answer that differed from the one before.
+    pub(super) answered: (u64, Duration),
+}
 
 impl World {
     pub(super) fn note(&mut self, record: Record) {

@@ -1,9 +1,9 @@
 //! The reloaders of one schedule, and the embedder's code that they call.
-//!
-//! The parts use each other's private fields, so they stay in one file.
+
+mod frames;
+mod loading;
 
 use std::{
-    cell::RefCell,
     collections::VecDeque,
     future::Future,
     panic::resume_unwind,
@@ -17,17 +17,16 @@ use std::{
     time::Duration,
 };
 
-use rustls_reload::{
-    Build, Builder, Built, Clock, Context, Delivered, Error, Event, Events, Files, Layer, Now, Reloader,
-    Status, SystemClock, Timing, TrustReduction, internal::Shared,
-};
-
 use super::{
-    disk::{self, Disk, NAMES, Port},
-    history::{History, Phase, Record, Tick, Verdict},
+    disk::Disk,
+    history::{History, Phase, Record, Tick},
     plan::{Action, Hook, Kind, Plan, Random, Step},
     schedule::DEADLINE,
 };
+use frames::{InPhase, called_by, reloads_by_hand};
+pub use frames::{calling, drives};
+use loading::load;
+use rustls_reload::{Delivered, Event, Events, Reloader, Status, internal::Shared};
 
 /// Longest time for which a driver or thread gives way. No check depends on it.
 const MOMENT: Duration = Duration::from_micros(300);
@@ -41,10 +40,7 @@ pub struct Value {
 impl Drop for Value {
     fn drop(&mut self) {
         // Readers drop values too, which is no call by the driver.
-        let by_hand = FRAMES.with_borrow(
-            |frames| matches!(frames.last(), Some(Frame::Call(of, true)) if *of == self.reloader),
-        );
-        let by_driver = by_hand || thread::current().name() == Some("rustls-reload");
+        let by_driver = reloads_by_hand(self.reloader) || thread::current().name() == Some("rustls-reload");
         // A panic during another panic would end the process.
         if by_driver && !thread::panicking() {
             self.world.hook(self.reloader, Hook::Discard);
@@ -165,67 +161,6 @@ pub struct Caller {
     pub stat: std::path::PathBuf,
 }
 
-enum Frame {
-    /// This thread is in a call of this reloader; true if that is a reload.
-    Call(usize, bool),
-    /// This thread is in code that this reloader calls.
-    Inside(usize),
-}
-
-thread_local! {
-    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
-}
-
-pub struct Framed(());
-
-impl Drop for Framed {
-    fn drop(&mut self) {
-        FRAMES.with_borrow_mut(Vec::pop);
-    }
-}
-
-pub fn calling(reloader: usize, reloads: bool) -> Framed {
-    FRAMES.with_borrow_mut(|frames| frames.push(Frame::Call(reloader, reloads)));
-    Framed(())
-}
-
-/// Returns whether this thread drives this reloader: the calling code runs in its worker or in a
-/// manual reload. A thread of the schedule itself is in a call whenever it is called back.
-pub fn drives(reloader: usize) -> bool {
-    FRAMES.with_borrow(|frames| {
-        frames.iter().enumerate().any(|(place, frame)| match (frame, place.checked_sub(1)) {
-            (Frame::Inside(inside), None) => *inside == reloader,
-            (Frame::Inside(inside), Some(below)) => {
-                *inside == reloader && matches!(frames[below], Frame::Call(of, true) if of == reloader)
-            }
-            (Frame::Call(..), _) => false,
-        })
-    })
-}
-
-/// Sets the phase of a driver until it is dropped.
-struct InPhase<'a> {
-    site: &'a Site,
-    old: Option<(Phase, Option<ThreadId>)>,
-}
-
-impl<'a> InPhase<'a> {
-    fn new(site: &'a Site, reloader: usize, phase: Phase) -> Self {
-        // A callback on a thread that does not drive shows nothing about the driver.
-        let new = (phase, Some(thread::current().id()));
-        let old = drives(reloader).then(|| std::mem::replace(&mut *site.phase.lock().unwrap(), new));
-        Self { site, old }
-    }
-}
-
-impl Drop for InPhase<'_> {
-    fn drop(&mut self) {
-        if let Some(old) = self.old {
-            *self.site.phase.lock().unwrap() = old;
-        }
-    }
-}
-
 impl World {
     pub fn new(plan: &Plan) -> Arc<Self> {
         let site = |reloader: usize| Site {
@@ -272,8 +207,7 @@ impl World {
 
     /// Runs the script of the embedder's code at this hook; none runs during the first load.
     pub fn hook(self: &Arc<Self>, reloader: usize, hook: Hook) {
-        FRAMES.with_borrow_mut(|frames| frames.push(Frame::Inside(reloader)));
-        let _frame = Framed(());
+        let _frame = called_by(reloader);
         let site = &self.sites[reloader];
         if !site.is_loaded() {
             return;
@@ -402,124 +336,6 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }
 
-struct AtWork<'a>(&'a World);
-
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        self.0.at_work.fetch_sub(1, Ordering::SeqCst);
-        self.0.history.note(Record::Finished);
-    }
-}
-
-/// Loads a reloader with callbacks, a build, files, a watcher and a clock of this world.
-fn load(world: &Arc<World>, reloader: usize) {
-    // Files settle at once, and every snapshot has a cause that the schedule knows.
-    let (none, never) = (Duration::ZERO, Duration::from_secs(3600));
-    let timing = Timing {
-        settle: none,
-        shrink_settle: none,
-        tie_recheck: none,
-        retry: never,
-        poll: never,
-        degraded_poll: never,
-        min_interval: Duration::from_micros(50),
-        still_changing_after: Duration::from_secs(60),
-    };
-    let [events, publications, second] = [(); 3].map(|()| Arc::clone(world));
-    let maker = Maker { world: Arc::clone(world), reloader };
-    let loaded = Builder::new(NAMES.map(|name| std::path::Path::new("/").join(name)), maker)
-        .timing(timing)
-        .clock(Arc::new(HookedClock { world: Arc::clone(world), reloader, clock: SystemClock::new() }))
-        .watcher(Some(Box::new(disk::watch(world, reloader))))
-        .on_event(move |event| {
-            events.history.note(Record::Reported { reloader, event: event.clone() });
-            events.hook(reloader, if *event == Event::Stopped { Hook::Stopped } else { Hook::Event });
-        })
-        .on_publish(move |published| {
-            let (generation, number) = (published.generation, published.value.number);
-            publications.history.note(Record::Published { reloader, generation, number });
-            publications.hook(reloader, Hook::Publish);
-        })
-        .on_publish(move |_| second.hook(reloader, Hook::Publish))
-        .load_from(Port { world: Arc::clone(world), reloader })
-        .unwrap();
-    let site = &world.sites[reloader];
-    let first = Subscriber { events: loaded.events(), reported: Vec::new() };
-    lock(&site.subscribers).push(first);
-    *lock(&site.shared) = Some(Arc::clone(rustls_reload::internal::shared(&loaded)));
-    *lock(&site.reloader) = Some(Arc::new(loaded));
-}
-
-/// The system's clock, which the driver reads at the end of each snapshot.
-struct HookedClock {
-    world: Arc<World>,
-    reloader: usize,
-    clock: SystemClock,
-}
-
-impl Clock for HookedClock {
-    fn now(&self) -> Now {
-        let mut phase = lock(&self.world.sites[self.reloader].phase);
-        if *phase == (Phase::Snapshot, Some(thread::current().id())) {
-            *phase = (Phase::Idle, None);
-        }
-        drop(phase);
-        self.clock.now()
-    }
-
-    fn sleep(&self, pause: Duration) {
-        self.clock.sleep(pause);
-    }
-}
-
-/// A build step that makes a value of both files. Each file has a number, and both have to agree.
-struct Maker {
-    world: Arc<World>,
-    reloader: usize,
-}
-
-impl Build for Maker {
-    type Value = Value;
-
-    fn build(&mut self, files: &Files, context: &Context<'_, Value>) -> Result<Built<Value>, Error> {
-        let (world, reloader) = (&self.world, self.reloader);
-        world.hook(reloader, Hook::Build);
-        let text = |file: usize| String::from_utf8(files.get(file).unwrap().1.to_vec()).unwrap();
-        let texts = [text(0), text(1)];
-        let attempt = world.sites[reloader].last_attempt();
-        let verdict = evaluate(&texts);
-        let kind = texts[0].split(' ').next().unwrap_or_default().to_owned();
-        world.history.note(Record::Built { reloader, attempt, texts, verdict: verdict.clone() });
-        let value = |number| Built::new(Value { number, reloader, world: Arc::clone(world) });
-        match verdict {
-            Verdict::Refused(why) => Err(Error::new(Layer::Config, why)),
-            Verdict::Held => {
-                let mut built = value(0);
-                built.not_before = Some(context.wall + Duration::from_secs(86_400));
-                Ok(built)
-            }
-            Verdict::Valid(number) => {
-                let mut built = value(number);
-                built.reduced_trust =
-                    (kind == "shrinks").then(|| TrustReduction { epoch: number, removed: Vec::new() });
-                Ok(built)
-            }
-        }
-    }
-}
-
-fn evaluate(texts: &[String; 2]) -> Verdict {
-    let [one, other] = texts;
-    if one != other {
-        return Verdict::Refused(format!("mixed: {one} / {other}"));
-    }
-    match one.split_once(' ') {
-        Some(("good" | "shrinks", number)) => Verdict::Valid(number.parse().unwrap()),
-        Some(("later", _)) => Verdict::Held,
-        _ => Verdict::Refused(format!("refused: {one}.")),
-    }
-}
-
 /// Polls a future once, and keeps it if it is pending.
 pub fn poll(world: &Arc<World>, reloader: usize, call: usize, mut task: Task) -> Poll<u64> {
     task.wakes = task.flag.count.load(Ordering::SeqCst);
@@ -534,4 +350,13 @@ pub fn poll(world: &Arc<World>, reloader: usize, call: usize, mut task: Task) ->
 
 pub fn flag(world: &Arc<World>, reloader: usize) -> Arc<Flag> {
     Arc::new(Flag { world: Arc::clone(world), reloader, count: AtomicUsize::new(0) })
+}
+
+struct AtWork<'a>(&'a World);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::SeqCst);
+        self.0.history.note(Record::Finished);
+    }
 }

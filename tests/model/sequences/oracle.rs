@@ -1,12 +1,16 @@
 //! The oracle: the invariants over the history of a case, which apply to both kinds of worlds.
 
+mod observations;
+mod promptness;
+
 use std::{collections::HashMap, fmt, time::Duration};
 
+use super::{case::Act, plan::Plan};
+pub use observations::Observation;
+pub use promptness::longest;
 use rustls_reload::{Event, Status, Timing};
 use rustls_reload_harness::sim::{self, At, BY_PATH, Contents, EPOCH, Events, Record, Run};
 use rustls_reload_testkit::Op as Step;
-
-use super::{case::Act, plan::Plan};
 
 /// The history of a case.
 pub struct CaseHistory {
@@ -18,16 +22,6 @@ pub struct CaseHistory {
     pub events: Option<Events>,
     /// The observations of each client, in order.
     pub observations: Vec<Vec<Observation>>,
-}
-
-/// A handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observation {
-    pub generation: u64,
-    /// The identity of the served object.
-    pub object: usize,
-    /// The files that the client can observe; the key is not among them.
-    pub files: Contents,
 }
 
 /// A violated invariant with the observation.
@@ -45,16 +39,6 @@ type Verdict = Result<(), Violation>;
 fn broken(why: impl Into<String>) -> Verdict {
     Err(Violation(why.into()))
 }
-
-/// The bound of INV-05 in the worst case: the files only shrink, no event arrives, and a retry has
-/// just begun to wait.
-pub fn longest(timing: &Timing) -> Duration {
-    timing.shrink_settle + timing.poll + timing.poll + SNAPSHOT
-}
-
-/// Time for the snapshots and builds themselves in simulated worlds, including late events and the
-/// intervals between snapshots.
-const SNAPSHOT: Duration = Duration::from_millis(100);
 
 /// The longest tick of a real file system's timestamps, with the delay of a loaded machine.
 const TICK: Duration = Duration::from_millis(20);
@@ -346,58 +330,6 @@ impl<'a> Checker<'a> {
             return Ok(());
         }
         broken(format!("INV-11: the disk is served: {same}, generation {generation}; status says {says:?}"))
-    }
-
-    /// Checks INV-05 where every event arrives and nothing else happened: only the settle time
-    /// passes.
-    fn in_time(&self, published: Duration, due: Duration) -> Verdict {
-        let late = published.saturating_sub(self.last_step.max(due));
-        let timing = &self.case.timing;
-        let prompt = matches!(self.case.events, Some(Events::Delivered | Events::Doubled | Events::Late));
-        let bound = match self.case.events {
-            // On real files the machine may be loaded.
-            None => return Ok(()),
-            Some(_) if self.eventful || !prompt => longest(timing),
-            Some(_) if self.shrank() => timing.shrink_settle + SNAPSHOT,
-            Some(_) => timing.settle + SNAPSHOT,
-        };
-        if late > bound {
-            return broken(format!("INV-05: served {late:?} after the last step, the bound is {bound:?}"));
-        }
-        Ok(())
-    }
-
-    /// Returns whether a file of the last publication is a shorter beginning of its predecessor.
-    fn shrank(&self) -> bool {
-        let [.., (_, _, old), (_, _, new)] = self.published[..] else { return false };
-        old.iter().zip(new).any(|files| match files {
-            (Some(old), Some(new)) => new.len() < old.len() && old.starts_with(new),
-            _ => false,
-        })
-    }
-
-    /// Checks INV-01, INV-03 and INV-04 as a client observes them: generations never decrease, each
-    /// is one object, and its files are those published under its number.
-    fn sees(&self, observations: &[Observation]) -> Verdict {
-        let mut last: Option<&Observation> = None;
-        for observation in observations {
-            let Observation { generation, object, files } = observation;
-            if last.is_some_and(|last| last.generation > *generation) {
-                return broken(format!("INV-04: a client sees {generation} after {last:?}"));
-            }
-            if last.is_some_and(|last| last.generation == *generation && last.object != *object) {
-                return broken(format!("INV-03: generation {generation} is two objects"));
-            }
-            let published = self.published.iter().find(|(_, number, _)| number == generation);
-            let Some((_, _, whole)) = published else {
-                return broken(format!("INV-03: a client sees {generation}, which was not published"));
-            };
-            if files[sim::CHAIN] != whole[sim::CHAIN] || files[sim::CA] != whole[sim::CA] {
-                return broken(format!("INV-01: a client is shown {}, not {}", show(files), show(whole)));
-            }
-            last = Some(observation);
-        }
-        Ok(())
     }
 }
 

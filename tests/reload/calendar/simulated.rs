@@ -2,25 +2,25 @@
 //! turn a simple oracle checks the served leaf, the events and the number of snapshots. The same
 //! checks catch wrong designs.
 
+mod wrong;
+
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
+use crate::common::{Generation, at_time, client, handshake};
 use rustls::{
     ClientConfig,
     version::{TLS12, TLS13},
 };
 use rustls_reload::{
-    Build, Built, Clock, Context, Error, Event, Events, Files, Layer, Now, ServerReloader, ServerTls, Timing,
-    internal::{self, ServerBuild},
-    watch::MakeWatcher,
+    Clock, Event, Events, Layer, ServerReloader, ServerTls, Timing, internal, watch::MakeWatcher,
 };
-use rustls_reload_harness::sim::{self, EPOCH, InteractiveWorld, Sim, SimWatcher, WorldConfig};
+use rustls_reload_harness::sim::{EPOCH, InteractiveWorld, Sim, SimWatcher, WorldConfig};
 use rustls_reload_testkit::{Authority, Op, Pair, PrivateKey, Subject};
-
-use crate::common::{Generation, at_time, client, handshake};
+use wrong::{Unset, Wrong, WrongBuild};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -53,73 +53,6 @@ fn cast() -> &'static Cast {
         let clients = [&TLS12, &TLS13].map(|version| client(std::slice::from_ref(&generation), &[version]));
         Cast { pairs, clients }
     })
-}
-
-/// Wrong ways to treat dates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wrong {
-    Nothing,
-    /// Serves every leaf that parses, regardless of its dates. Breaks: INV-02
-    ServesEarly,
-    /// Defers for ever. Breaks: INV-05
-    HoldsForGood,
-    /// Treats an expired leaf as a valid one. Breaks: INV-02, INV-03
-    ServesExpired,
-    /// Never retries a refused leaf. Breaks: INV-05
-    RefusesForGood,
-    /// Reads the wall clock once, and then adds the monotonic time. Breaks: INV-05
-    ReadsTheClockOnce,
-    /// Names the present time in a refusal. Breaks: INV-11
-    ReportsTime,
-}
-
-struct WrongBuild {
-    right: ServerBuild,
-    wrong: Wrong,
-    refused: Vec<(Vec<u8>, Error)>,
-}
-
-impl Build for WrongBuild {
-    type Value = ServerTls;
-
-    fn build(&mut self, files: &Files, context: &Context<'_, ServerTls>) -> Result<Built<ServerTls>, Error> {
-        let chain = files.get(0).unwrap().1.to_vec();
-        if let Some((_, error)) = self.refused.iter().find(|(refused, _)| *refused == chain) {
-            return Err(error.clone());
-        }
-        let mut built = self.right.build(files, context);
-        match (self.wrong, &mut built) {
-            (Wrong::ServesEarly, Ok(built)) => built.not_before = None,
-            (Wrong::HoldsForGood, Ok(Built { not_before: Some(date), .. })) => *date = Duration::MAX / 2,
-            (Wrong::ServesExpired, Err(_)) => {
-                return self.right.build(files, &Context::new(context.wall, None));
-            }
-            (Wrong::RefusesForGood, Err(error)) => self.refused.push((chain, error.clone())),
-            (Wrong::ReportsTime, Err(error)) => {
-                return Err(Error::new(error.layer(), format!("expired, and it is {:?}", context.wall)));
-            }
-            _ => {}
-        }
-        built
-    }
-
-    fn shrinks(&self, set: usize, served: &Files, candidate: &Files) -> bool {
-        self.right.shrinks(set, served, candidate)
-    }
-}
-
-/// A clock that does not notice changes of the wall clock.
-struct Unset(Arc<sim::SimClock>);
-
-impl Clock for Unset {
-    fn now(&self) -> Now {
-        let mono = self.0.now().mono;
-        Now { mono, wall: EPOCH.wall + Duration::from_secs(1800) + (mono - EPOCH.mono) }
-    }
-
-    fn sleep(&self, pause: Duration) {
-        self.0.sleep(pause);
-    }
 }
 
 /// An action of a turn.
@@ -181,7 +114,7 @@ fn live(wrong: Wrong, timing: Timing, watched: bool) -> InteractiveWorld<ServerT
         .timing(timing)
         .clock(clock)
         .watcher(watched.then(|| watcher(&sim)));
-    let wrapped = |right| WrongBuild { right, wrong, refused: Vec::new() };
+    let wrapped = |right| WrongBuild::new(right, wrong);
     live.load_by(internal::around(internal::generic(server).unwrap(), wrapped)).unwrap();
     live.start();
     live
