@@ -7,7 +7,7 @@
 
 use std::{
     cell::Cell,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     mem::{self, Discriminant},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Weak,
@@ -21,7 +21,7 @@ use crate::{
     clock::Now,
     decide::{
         file_set::{Cause, FileSet, RunQueue},
-        machine::{Answer, Effect, Input, Machine, Notice, ReadOutcome, Verdict},
+        machine::{Effect, Input, Machine, Notice, ReadOutcome, Verdict},
     },
     drive::shared::{Ask, Drive, Reload, Shared},
     fs::Fs,
@@ -36,10 +36,12 @@ use crate::{
     watch::{Hinted, MakeWatcher, Watch},
 };
 
+mod answers;
 mod load;
 mod state_hash;
 mod steps;
 mod watching;
+use answers::Answers;
 pub(crate) use load::InitialLoad;
 use watching::FailedWatcher;
 
@@ -63,9 +65,7 @@ pub(crate) struct Engine<F: Fs, B: Build, P: Probe = ()> {
     /// Faults of the watching, by the file set that met them.
     faults: BTreeMap<usize, Error>,
     degraded: Option<(Error, Duration)>,
-    /// File sets that have not answered the manual reload yet. The answers so far are in `answers`.
-    asked: BTreeSet<usize>,
-    answers: BTreeMap<usize, Reload>,
+    answers: Answers,
     /// When the last snapshot ended, by the wall clock.
     last_snapshot: Duration,
     snapshots: u64,
@@ -122,23 +122,8 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         while let Some(effect) = effects.pop_front() {
             noted = false;
             let answer = match effect {
-                Effect::TakeSnapshot => {
-                    let seen = self.take_snapshot(shared, set, now);
-                    let began = mem::replace(&mut now, self.now(shared));
-                    self.note_snapshot(shared, set, &seen, [began, now]);
-                    steps::snapshot(self.sets[set].path(), &seen);
-                    Input::SnapshotTaken(seen)
-                }
-                Effect::Build(_) => {
-                    let verdict = self.verdict(shared, set, now.wall);
-                    steps::built(self.sets[set].path(), &verdict);
-                    #[cfg(feature = "metrics")]
-                    let began = now;
-                    now = self.now(shared);
-                    #[cfg(feature = "metrics")]
-                    shared.took(metrics::BUILD, set, now.mono.saturating_sub(began.mono));
-                    Input::Built(verdict)
-                }
+                Effect::TakeSnapshot => Input::SnapshotTaken(self.see(shared, set, &mut now)),
+                Effect::Build(_) => Input::Built(self.try_build(shared, set, &mut now)),
                 Effect::Publish { recovered, .. } => {
                     if self.publish(shared, set, now, recovered) {
                         // The callbacks may have taken any time.
@@ -154,7 +139,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                     continue;
                 }
                 Effect::Answer(answer) => {
-                    if let Some(answer) = self.answered(set, answer) {
+                    if let Some(answer) = self.answers.note(set, answer) {
                         // The caller that gets the answer finds the status that goes with it.
                         shared.answer(&answer, |status| self.write_status(status, set));
                         noted = true;
@@ -172,6 +157,27 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         now
     }
 
+    /// Takes a snapshot and records it; sets `now` to its end.
+    fn see(&mut self, shared: &Shared<B::Value>, set: usize, now: &mut Now) -> ReadOutcome<Cause> {
+        let seen = self.take_snapshot(shared, set, *now);
+        let began = mem::replace(now, self.now(shared));
+        self.note_snapshot(shared, set, &seen, [began, *now]);
+        steps::snapshot(self.sets[set].path(), &seen);
+        seen
+    }
+
+    /// Builds the candidate and records that; sets `now` to the end of the build.
+    fn try_build(&mut self, shared: &Shared<B::Value>, set: usize, now: &mut Now) -> Verdict<Cause> {
+        let verdict = self.verdict(shared, set, now.wall);
+        steps::built(self.sets[set].path(), &verdict);
+        #[cfg(feature = "metrics")]
+        let began = *now;
+        *now = self.now(shared);
+        #[cfg(feature = "metrics")]
+        shared.took(metrics::BUILD, set, now.mono.saturating_sub(began.mono));
+        verdict
+    }
+
     /// Takes back the decision to publish, which a stop came before. The rejection that was reported
     /// still stands, and a later start has to know it. So the machine goes back to its state before
     /// the publication.
@@ -179,46 +185,8 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
         if let Some(before) = before {
             self.sets[set].machine = before;
         }
-        self.give_up_asked();
+        self.answers.give_up();
         shared.answer(&Reload::Stopped, |status| self.write_status(status, set));
-    }
-
-    /// Records the answer of one file set, and returns the answer of all once the last one has
-    /// come.
-    ///
-    /// The first rejection stands for all. Without one, a reload does; without that, the nearest
-    /// date that a file set is deferred until.
-    fn answered(&mut self, set: usize, answer: Answer<Cause>) -> Option<Reload> {
-        let new = match answer {
-            Answer::Reloaded => Reload::Reloaded,
-            Answer::Unchanged => Reload::Unchanged,
-            Answer::Deferred(date) => Reload::Deferred(date),
-            Answer::Refused(cause) => Reload::Refused(cause.error),
-        };
-        let old = self.answers.insert(set, new);
-        // A second reload was asked for before all file sets had answered the first. For the first
-        // caller the file set was reloaded.
-        if old == Some(Reload::Reloaded) && self.answers.get(&set) == Some(&Reload::Unchanged) {
-            self.answers.insert(set, Reload::Reloaded);
-        }
-        self.asked.remove(&set);
-        if !self.asked.is_empty() {
-            return None;
-        }
-        let mut all = std::mem::take(&mut self.answers).into_values();
-        let first = all.next()?;
-        Some(all.fold(first, |one, other| match (one, other) {
-            (Reload::Refused(error), _) | (_, Reload::Refused(error)) => Reload::Refused(error),
-            (Reload::Reloaded, _) | (_, Reload::Reloaded) => Reload::Reloaded,
-            (Reload::Deferred(one), Reload::Deferred(other)) => Reload::Deferred(one.min(other)),
-            (Reload::Deferred(date), _) | (_, Reload::Deferred(date)) => Reload::Deferred(date),
-            (_, other) => other,
-        }))
-    }
-
-    fn give_up_asked(&mut self) {
-        self.asked.clear();
-        self.answers.clear();
     }
 
     /// Records a snapshot that began and ended at these times.
@@ -349,7 +317,7 @@ where
     fn begin(&mut self, shared: &Arc<Shared<B::Value>>, now: Now) {
         self.read.set(now);
         self.wake = Some(Arc::downgrade(shared));
-        self.give_up_asked();
+        self.answers.give_up();
         self.queue = RunQueue::new(self.sets.len());
         self.sets.iter_mut().for_each(|set| set.machine.restart());
         // First arm, then read: a change between the first load and now shows in this snapshot. No
@@ -359,7 +327,7 @@ where
 
     fn step(&mut self, shared: &Shared<B::Value>, ask: Ask) {
         if ask == Ask::Reload {
-            self.asked.extend(0..self.sets.len());
+            self.answers.ask(self.sets.len());
             self.each(shared, self.now(shared), &Input::Reload);
             return;
         }

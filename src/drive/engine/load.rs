@@ -1,12 +1,8 @@
 //! The first load of all file sets.
 
-use std::{
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
-use super::{Engine, Running, caught, state_hash};
+use super::{Answers, Engine, Running, caught, state_hash};
 use crate::{
     build::{Build, InitialBuild},
     clock::{Clock, Now},
@@ -70,8 +66,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             wake: None,
             faults: BTreeMap::new(),
             degraded: None,
-            asked: BTreeSet::new(),
-            answers: BTreeMap::new(),
+            answers: Answers::default(),
             last_snapshot: now.wall,
             snapshots: count,
             builds: count,

@@ -40,7 +40,7 @@ impl<F: Fs, B: Build, P: Probe> StateHash for Engine<F, B, P> {
     fn hash_state(&self, mut state: &mut dyn Hasher) {
         self.sets.iter().for_each(|set| set.hash_state(state));
         self.queue.hash_state(state);
-        (&self.faults, &self.degraded, &self.asked).hash(&mut state);
+        (&self.faults, &self.degraded, &self.answers.asked).hash(&mut state);
         if let Some(watch) = &self.watch {
             self.watch_made.hash(&mut state);
             watch.hash_state(state);
