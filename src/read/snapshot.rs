@@ -273,7 +273,7 @@ impl<F: Fs> Attempt<'_, F> {
         let stat = self.fs.stat_file(&file).map_err(|error| fault("stat", error))?;
         if *seen != Lookup::Node(stat) {
             let why = "the file was replaced or changed between its lookup and its open";
-            return Err(EntryError::Torn(path.clone(), why.to_owned()));
+            return Err(EntryError::torn(path, why));
         }
         if stat.size > limit {
             let why = format!("{} bytes are more than the limit of {limit}", stat.size);
@@ -290,12 +290,8 @@ impl<F: Fs> Attempt<'_, F> {
                     // length.
                     let now = self.fs.stat_file(&file).map_err(|error| fault("stat", error))?;
                     let why = format!("{} bytes fewer than its length can be read", rest.len());
-                    let path = path.clone();
-                    return Err(if now == stat {
-                        EntryError::missized(path, "shorter than its length", why)
-                    } else {
-                        EntryError::Torn(path, why)
-                    });
+                    let shorter = EntryError::missized(path, "shorter than its length", why);
+                    return Err(shorter.torn_if(now != stat));
                 }
                 Ok(n) => rest = &mut rest[n..],
                 Err(error) => return Err(fault("read", error)),
@@ -355,7 +351,7 @@ impl<F: Fs> Attempt<'_, F> {
                 Ok(Some(id)) if id == stat.id => continue,
                 Ok(Some(_)) => {
                     let why = "the system resolves this path to another file than this walk did";
-                    EntryError::Torn(path.clone(), why.to_owned())
+                    EntryError::torn(path, why)
                 }
                 // The path was short enough until the working directory came before it.
                 Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {

@@ -122,7 +122,7 @@ fn texts(snapshot: &Snapshot) -> Vec<String> {
 /// Returns where an attempt failed, whether it was torn, and why.
 fn failed(snapshot: &Snapshot) -> (PathBuf, bool, String) {
     match snapshot.files.as_ref().expect_err("it failed") {
-        Failure::Torn { at, why } => (at.clone(), true, why.clone()),
+        Failure::Torn { at, why, .. } => (at.clone(), true, why.clone()),
         Failure::Unreadable { at, why, .. } => (at.clone(), false, why.clone()),
         other => panic!("{other}"),
     }

@@ -1,7 +1,7 @@
 //! Snapshots that are compared with an earlier one of the same files.
 
 use std::{
-    io,
+    fs, io,
     sync::{Arc, Mutex},
 };
 
@@ -117,7 +117,7 @@ fn inv11_two_attempts_are_torn_alike_only_where_nothing_has_moved() {
     assert!(!read.is_torn_as(&first) && !first.is_torn_as(&read));
     let missing = || Snapshot {
         walk: disk.snapshot(&["none"]).walk,
-        files: Err(Failure::Torn { at: disk.path("none"), why: String::new() }),
+        files: Err(Failure::Torn { at: disk.path("none"), why: String::new(), reason: None, source: None }),
     };
     assert!(!missing().is_torn_as(&missing()), "what comes and goes shows nothing");
     // The symlink was recreated, and leads where it did.
@@ -130,4 +130,36 @@ fn inv11_two_attempts_are_torn_alike_only_where_nothing_has_moved() {
     let why = "found, but cannot open: entity not found";
     let changing = format!("changing: {path}: the files changed while they were read");
     assert_eq!(reported(first.files.expect_err("torn")), (format!("read: {path}: {why}"), changing));
+}
+
+/// Checks: INV-11. A file that is never read whole is rejected once, whatever its length and the
+/// system's words are.
+#[test]
+fn inv11_errors_of_torn_reads_are_equal_whatever_their_figures() {
+    let disk = Disk::new();
+    let refused = |text: &str, fails: Option<(io::ErrorKind, &'static str)>| {
+        disk.write("file", text);
+        let path = disk.path("file");
+        let snapshot = disk.snapshot_while(&["file"], None, move |verb| match (verb, fails) {
+            (Verb::Open, Some((kind, words))) => Err(io::Error::new(kind, words)),
+            (Verb::Read, None) => {
+                let length = fs::metadata(&path)?.len();
+                fs::File::options().write(true).open(&path)?.set_len(length + 1)?;
+                Ok(0)
+            }
+            _ => Ok(usize::MAX),
+        });
+        let failure = snapshot.files.expect_err("torn");
+        assert!(failure.is_torn(), "{failure}");
+        failure.for_good()
+    };
+    use io::ErrorKind::{NotFound, StaleNetworkFileHandle};
+    let (short, long) = (refused("12", None), refused("12345", None));
+    assert_eq!(short, long);
+    assert!(short.why().starts_with("2 bytes") && long.why().starts_with("5 bytes"), "{short}; {long}");
+    let gone = refused("12", Some((NotFound, "gone")));
+    assert_eq!((gone.io_kind(), gone.why()), (Some(NotFound), "found, but cannot open: gone"));
+    assert_eq!(gone, refused("12", Some((NotFound, "no longer there"))));
+    assert_ne!(gone, short);
+    assert_ne!(gone, refused("12", Some((StaleNetworkFileHandle, "gone"))));
 }

@@ -17,6 +17,10 @@ pub enum Failure {
         at: PathBuf,
         /// The observation that shows the change, in words.
         why: String,
+        /// As in `Unreadable`.
+        reason: Option<&'static str>,
+        /// The system's error, where there is one.
+        source: Option<SystemError>,
     },
     /// The path cannot be read as it is.
     Unreadable {
@@ -53,7 +57,10 @@ impl Failure {
     /// Makes the error for files that do not move, so that they cannot be read as they are.
     pub fn for_good(self) -> Error {
         match self {
-            Self::Torn { at, why } => Error::new(Layer::Read, why).at(at),
+            Self::Torn { at, why, reason, source } => {
+                let error = Error::new(Layer::Read, why).at(&at).with_source(source);
+                error.known_by(reason.map(|reason| (reason, at)))
+            }
             Self::Unreadable { .. } => self.into(),
         }
     }
@@ -81,43 +88,63 @@ impl fmt::Display for Failure {
 }
 
 /// A failure at one entry, before it is known which path of the set was being resolved.
-pub(super) enum EntryError {
-    Torn(PathBuf, String),
-    Fault { at: PathBuf, why: String, reason: Option<&'static str>, source: Option<SystemError> },
+pub(super) struct EntryError {
+    at: PathBuf,
+    why: String,
+    reason: Option<&'static str>,
+    source: Option<SystemError>,
+    /// Whether the entry changed while it was looked up or read.
+    is_torn: bool,
 }
 
 impl EntryError {
     /// Makes the fault of an entry that is not as it should be.
     pub(super) fn fault(at: impl Into<PathBuf>, why: impl Into<String>) -> Self {
-        Self::Fault { at: at.into(), why: why.into(), reason: None, source: None }
+        Self { at: at.into(), why: why.into(), reason: None, source: None, is_torn: false }
+    }
+
+    /// Makes the failure of an entry that changed, as `why` says.
+    pub(super) fn torn(at: impl Into<PathBuf>, why: impl Into<String>) -> Self {
+        Self { is_torn: true, ..Self::fault(at, why) }
     }
 
     /// Makes the fault of an entry whose size is not as it should be. `why` says the size, and
     /// `reason` does not.
     pub(super) fn missized(at: impl Into<PathBuf>, reason: &'static str, why: String) -> Self {
-        Self::Fault { at: at.into(), why, reason: Some(reason), source: None }
+        Self { reason: Some(reason), ..Self::fault(at, why) }
     }
 
     /// Makes the fault of an entry at which a call failed.
     pub(super) fn failed(at: impl Into<PathBuf>, verb: &'static str, error: io::Error) -> Self {
-        let why = describe(verb, &error);
-        Self::Fault { at: at.into(), why, reason: Some(verb), source: Some(error.into()) }
+        let why = format!("cannot {verb}: {error}");
+        Self { reason: Some(verb), source: Some(error.into()), ..Self::fault(at, why) }
+    }
+
+    /// Sets whether the entry changed, so that another attempt may succeed.
+    pub(super) fn torn_if(self, is_torn: bool) -> Self {
+        Self { is_torn, ..self }
+    }
+
+    /// Adds a guess at the cause, unless the entry changed, which is cause enough.
+    fn hint(self, hint: &str) -> Self {
+        let why = if self.is_torn { self.why } else { format!("{}: {hint}", self.why) };
+        Self { why, ..self }
     }
 
     /// Makes the failure of this path.
     pub(super) fn of(self, path: &Path) -> Failure {
-        match self {
-            Self::Torn(at, why) => Failure::Torn { at, why },
-            Self::Fault { at, why, reason, source } => {
-                Failure::Unreadable { path: path.to_owned(), at, why, reason, source }
-            }
+        let Self { at, why, reason, source, is_torn } = self;
+        if is_torn {
+            Failure::Torn { at, why, reason, source }
+        } else {
+            Failure::Unreadable { path: path.to_owned(), at, why, reason, source }
         }
     }
 }
 
 /// Makes the failure of an entry that differs at its second lookup.
 pub(super) fn moved(at: &Path) -> Failure {
-    Failure::Torn { at: at.to_owned(), why: "replaced between two lookups".to_owned() }
+    EntryError::torn(at, "replaced between two lookups").of(at)
 }
 
 /// Makes the failure of a name that was there a moment ago. If it is gone or of another kind now,
@@ -126,42 +153,34 @@ pub(super) fn gone_or_fault(path: &Path, verb: &'static str, error: io::Error) -
     use io::ErrorKind::{
         InvalidInput, NotADirectory, NotFound, ResourceBusy, StaleNetworkFileHandle, WouldBlock,
     };
-    match error.kind() {
-        // Windows reports a file that its publisher keeps to itself meanwhile as busy. A file with
-        // a lease (fcntl(2)) would block until its holder, which this open has notified, has given
-        // the lease back.
-        NotFound | NotADirectory | InvalidInput | ResourceBusy | StaleNetworkFileHandle | WouldBlock => {
-            EntryError::Torn(path.to_owned(), format!("found, but {}", describe(verb, &error)))
-        }
-        _ => EntryError::failed(path, verb, error),
+    // Windows reports a file that its publisher keeps to itself meanwhile as busy. A file with a
+    // lease (fcntl(2)) would block until its holder, which this open has notified, has given the
+    // lease back.
+    let is_torn = matches!(
+        error.kind(),
+        NotFound | NotADirectory | InvalidInput | ResourceBusy | StaleNetworkFileHandle | WouldBlock
+    );
+    let mut failed = EntryError::failed(path, verb, error).torn_if(is_torn);
+    if is_torn {
+        failed.why.insert_str(0, "found, but ");
     }
+    failed
 }
 
 /// Makes the failure of a magic link that the system does not follow.
 pub(super) fn not_followed(path: &Path, error: io::Error) -> EntryError {
     let denied = error.kind() == io::ErrorKind::PermissionDenied;
-    match gone_or_fault(path, "follow the link", error) {
-        EntryError::Fault { at, why, reason, source } if denied => {
-            let hint = "links of another process take the rights of its user, or CAP_SYS_PTRACE";
-            EntryError::Fault { at, why: format!("{why}: {hint}"), reason, source }
-        }
-        stop => stop,
+    let failed = gone_or_fault(path, "follow the link", error);
+    if denied {
+        return failed.hint("links of another process take the rights of its user, or CAP_SYS_PTRACE");
     }
+    failed
 }
 
 /// Makes the failure of a path that this walk has followed to its end, and that the system does not
 /// follow.
 pub(super) fn not_reached(path: &Path, error: io::Error) -> EntryError {
-    match gone_or_fault(path, "follow the path as the system does", error) {
-        EntryError::Fault { at, why, reason, source } => {
-            let hint = "perhaps it leads through a link of another user in a sticky directory \
-                        (fs.protected_symlinks), or through a link on a mount with nosymfollow";
-            EntryError::Fault { at, why: format!("{why}: {hint}"), reason, source }
-        }
-        stop => stop,
-    }
-}
-
-fn describe(verb: &str, error: &io::Error) -> String {
-    format!("cannot {verb}: {error}")
+    let hint = "perhaps it leads through a link of another user in a sticky directory \
+                (fs.protected_symlinks), or through a link on a mount with nosymfollow";
+    gone_or_fault(path, "follow the path as the system does", error).hint(hint)
 }

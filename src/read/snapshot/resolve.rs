@@ -221,10 +221,8 @@ impl<F: Fs> Attempt<'_, F> {
         let stat = self.fs.stat_dir(&dir).map_err(|error| EntryError::failed(&path, "stat", error))?;
         let is_it = |seen: &Stat| seen.id == stat.id && stat.kind == Kind::Dir;
         if !matches!(&self.walk.entries[index].seen, Lookup::Node(seen) if is_it(seen)) {
-            return Err(EntryError::Torn(
-                path,
-                "the directory was replaced between its lookup and its open".to_owned(),
-            ));
+            let why = "the directory was replaced between its lookup and its open";
+            return Err(EntryError::torn(path, why));
         }
         let node = self.node(dir, stat, &path, self.entries[index].name == "..");
         self.entries[index].node = Some(node);
