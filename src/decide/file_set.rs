@@ -120,9 +120,13 @@ impl<V> FileSet<V> {
         self.paths.name()
     }
 
-    /// Takes one snapshot.
+    /// Takes one snapshot, which spares calls where nothing has changed since the served files.
+    ///
+    /// After a torn snapshot it spares none. A symlink that is taken for the served one keeps the
+    /// times of that, which would hide that a publisher recreates it.
     pub(crate) fn snapshot<F: Fs>(&self, fs: &F) -> Snapshot {
-        snapshot::take_since(fs, &self.paths, Some((&self.served.walk, &self.served.files)))
+        let served = Some((&self.served.walk, &self.served.files));
+        snapshot::take_since(fs, &self.paths, served.filter(|_| self.torn.is_none()))
     }
 
     /// Compares a snapshot of the file set of this number with the served files.

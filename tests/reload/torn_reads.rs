@@ -240,3 +240,38 @@ fn inv11_growing_file_is_still_changing_and_served_once_stable() {
     assert!(world.serves(&next));
     assert_eq!(world.reported(), ["recovered by publishing"]);
 }
+
+/// Checks: INV-11. A symlink that is recreated shows that a publisher is at work, also where it
+/// leads to the served target each time.
+#[test]
+fn inv11_link_recreated_at_each_torn_read_is_still_changing() {
+    let link = [Op::Unlink(at("tls.crt")), Op::Symlink("chain".into(), at("tls.crt"))];
+    let recreates = Arc::new(AtomicBool::new(false));
+    let (switch, again) = (Arc::clone(&recreates), link.clone());
+    let world = World::loaded(|sim| {
+        let sim = sim.clone();
+        Box::new(move |called| {
+            let fails = called == Verb::Open && switch.load(Ordering::SeqCst);
+            fails.then(|| {
+                again.iter().for_each(|op| sim.apply(op).unwrap());
+                ErrorKind::NotFound
+            })
+        })
+    });
+    let mut world = world.unwrap();
+    // The served chain is behind a symlink.
+    world.apply(&write("chain", &sim::full(0, 1)[CHAIN]));
+    world.apply(&link);
+    assert_eq!((world.pass(1_000), world.reported()).1, [""; 0]);
+    let next = sim::full(0, 2);
+    recreates.store(true, Ordering::SeqCst);
+    world.apply(&write("tls.key", &next[KEY]));
+    assert_eq!((world.pass(4_900), world.reported()).1, [""; 0]);
+    world.pass(200);
+    assert_eq!(world.reported(), ["still changing"]);
+    recreates.store(false, Ordering::SeqCst);
+    world.apply(&write("chain", &next[CHAIN]));
+    world.pass(2_000);
+    assert!(world.serves(&next));
+    assert_eq!(world.reported(), ["recovered by publishing"]);
+}
