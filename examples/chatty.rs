@@ -190,7 +190,8 @@ mod storm {
             let url = format!("https://{}/status", self.address);
             let output = Command::new("curl").args(["--silent", "--insecure", &url]).output()?;
             let text = String::from_utf8(output.stdout)?;
-            let snapshots = text.split("\"looks\": ").nth(1).and_then(|rest| rest.split([',', '\n']).next());
+            let snapshots =
+                text.split("\"snapshots\": ").nth(1).and_then(|rest| rest.split([',', '\n']).next());
             Ok(snapshots.ok_or("a status without looks")?.parse()?)
         }
     }

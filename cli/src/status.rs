@@ -24,6 +24,9 @@ pub(crate) fn to_json(status: &Status) -> Value {
         })),
         "watched": status.watched.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>(),
         "unwatched": status.unwatched.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>(),
+        "last_snapshot": time(status.last_snapshot),
+        "snapshots": status.snapshots,
+        // The earlier names of these two, which scripts of operators read.
         "last_look": time(status.last_snapshot),
         "looks": status.snapshots,
         "builds": status.builds,
@@ -117,20 +120,18 @@ mod tests {
         let pair = || ca.issue(&Subject::server("localhost"), &PrivateKey::p256());
         let status = degraded_and_refused(dir.path(), [&pair(), &pair()]);
         let json = to_json(&status);
-        // Debug prints each field on a line of its own. These two keys stay what scripts of operators
-        // read.
-        let key = |name: &str| match name {
-            "last_snapshot" => "last_look".to_owned(),
-            "snapshots" => "looks".to_owned(),
-            _ => name.to_owned(),
-        };
+        // Debug prints each field on a line of its own.
         let text = format!("{status:#?}");
         let field = |line: &str| {
             let name = line.strip_prefix("    ")?.split_once(": ")?.0;
-            (!name.starts_with(' ')).then(|| key(name))
+            (!name.starts_with(' ')).then(|| name.to_owned())
         };
         let fields: BTreeSet<_> = text.lines().filter_map(field).collect();
-        let keys: BTreeSet<_> = json.as_object().unwrap().keys().cloned().collect();
+        let mut keys: BTreeSet<_> = json.as_object().unwrap().keys().cloned().collect();
+        for (earlier, name) in [("last_look", "last_snapshot"), ("looks", "snapshots")] {
+            assert!(keys.remove(earlier));
+            assert_eq!(json[earlier], json[name]);
+        }
         assert_eq!(fields, keys);
         let ((why, since), refused) = (status.degraded.clone().unwrap(), status.refused.clone().unwrap());
         assert_eq!(json["degraded"], json!({ "error": error(&why), "since": time(since) }));
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(json["refused"]["error"]["path"], dir.path().join("tls.key").to_str().unwrap());
         assert_eq!(json["differs_since"], time(status.differs_since.unwrap()));
         assert_eq!(
-            (&json["last_look"], &json["running"]),
+            (&json["last_snapshot"], &json["running"]),
             (&json!(time(status.last_snapshot)), &json!(true))
         );
         assert_eq!((&json["generation"], &json["deferred_until"]), (&json!(1), &Value::Null));
