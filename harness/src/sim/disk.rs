@@ -125,63 +125,63 @@ impl Disk {
                 let node = Node::Dir { entries: BTreeMap::new(), parent: place.dir };
                 self.make(place, node, now, &mut seen);
             }
-            Op::Create(path) => {
-                let place = self.place(path, true)?;
-                match place.node {
-                    Some(ino) => {
-                        *self.file_mut(ino)? = Arc::default();
-                        let inode = self.inode_mut(ino);
-                        (inode.mtime, inode.ctime) = (now, now);
-                        seen.push(Happened::to(&place, What::Written));
-                    }
-                    None => self.make(place, Node::File(Arc::default()), now, &mut seen),
-                }
-            }
+            Op::Create(path) => self.create(path, now, &mut seen)?,
             Op::Append(path, bytes) => {
                 let (place, ino) = self.present(path, true)?;
                 Arc::make_mut(self.file_mut(ino)?).extend_from_slice(bytes);
-                let inode = self.inode_mut(ino);
-                (inode.mtime, inode.ctime) = (now, now);
-                seen.push(Happened::to(&place, What::Written));
+                self.write(&place, ino, now, &mut seen).mtime = now;
             }
             Op::Chmod(path, mode) => {
                 let (place, ino) = self.present(path, true)?;
-                let inode = self.inode_mut(ino);
-                (inode.mode, inode.ctime) = (*mode, now);
-                seen.push(Happened::to(&place, What::Written));
+                self.write(&place, ino, now, &mut seen).mode = *mode;
             }
             Op::Modified(path, mtime) => {
                 let (place, ino) = self.present(path, true)?;
-                let inode = self.inode_mut(ino);
-                inode.ctime = now;
-                inode.mtime = Stamp::try_from(mtime.as_nanos()).unwrap_or(Stamp::MAX);
-                seen.push(Happened::to(&place, What::Written));
+                let mtime = Stamp::try_from(mtime.as_nanos()).unwrap_or(Stamp::MAX);
+                self.write(&place, ino, now, &mut seen).mtime = mtime;
             }
             Op::Symlink(target, path) => {
                 let place = self.vacant(path)?;
                 self.make(place, Node::Link(target.clone()), now, &mut seen);
             }
             Op::Rename(from, to) => self.rename(from, to, now, &mut seen)?,
-            Op::Unlink(path) => {
-                let (place, ino) = self.present(path, false)?;
-                if self.kind(ino) == Kind::Dir {
-                    return Err(ErrorKind::IsADirectory.into());
-                }
-                self.remove(&place, ino, now, &mut seen);
-            }
-            Op::Rmdir(path) => {
-                let (place, ino) = self.present(path, false)?;
-                if !self.entries(ino)?.is_empty() {
+            Op::Unlink(path) => match self.present(path, false)? {
+                (_, ino) if self.kind(ino) == Kind::Dir => return Err(ErrorKind::IsADirectory.into()),
+                (place, ino) => self.remove(&place, ino, now, &mut seen),
+            },
+            Op::Rmdir(path) => match self.present(path, false)? {
+                (_, ino) if !self.entries(ino)?.is_empty() => {
                     return Err(ErrorKind::DirectoryNotEmpty.into());
                 }
-                self.remove(&place, ino, now, &mut seen);
-            }
+                (place, ino) => self.remove(&place, ino, now, &mut seen),
+            },
             Op::Mkfifo(path) => {
                 let place = self.vacant(path)?;
                 self.make(place, Node::Fifo, now, &mut seen);
             }
         }
         Ok(seen)
+    }
+
+    /// Empties the file, or makes it.
+    fn create(&mut self, path: &Path, now: Stamp, seen: &mut Vec<Happened>) -> io::Result<()> {
+        let place = self.place(path, true)?;
+        match place.node {
+            Some(ino) => {
+                *self.file_mut(ino)? = Arc::default();
+                self.write(&place, ino, now, seen).mtime = now;
+            }
+            None => self.make(place, Node::File(Arc::default()), now, seen),
+        }
+        Ok(())
+    }
+
+    /// Notes that an inode is written, and returns it.
+    fn write(&mut self, place: &Place, ino: usize, now: Stamp, seen: &mut Vec<Happened>) -> &mut Inode {
+        seen.push(Happened::to(place, What::Written));
+        let inode = self.inode_mut(ino);
+        inode.ctime = now;
+        inode
     }
 
     fn rename(&mut self, from: &Path, to: &Path, now: Stamp, seen: &mut Vec<Happened>) -> io::Result<()> {

@@ -16,7 +16,7 @@ use super::{
     At, Contents, MarkedBuild, Record, Run, Scenario, Schedule, Script, Shipped, Sim, Stage, Value,
     Violation, check, run_loaded,
 };
-use rustls_reload::{Build, Built, Context, Error, Event, Files, Timing};
+use rustls_reload::{Build, Built, Context, Error, Event, Files, Status, Timing};
 
 /// Publishers that share a world, prepared once for many runs.
 pub struct MultiSetScenario {
@@ -131,75 +131,19 @@ impl MultiSetScenario {
     /// Returns the part of a run that concerns one set.
     fn part(&self, run: &Run, set: usize) -> Result<Run, Violation> {
         let range = self.ranges()[set].clone();
-        let own = |contents: &Contents| contents[range.clone()].to_vec();
-        let name = &self.whole.paths[range.start];
-        // The number of the set's own value, by generation.
-        let mut numbers = HashMap::new();
-        let (mut number, mut evaluates) = (0, 0);
-        let (mut on_disk, mut served): (Option<Contents>, Option<Contents>) = (None, None);
-        let (mut history, mut changes) = (Vec::new(), Vec::new());
+        let mut part = Part { set, name: self.whole.paths[range.start].clone(), range, ..Part::default() };
+        let mut history = Vec::new();
         for at in &run.history {
-            let record = match &at.record {
-                Record::Step(index) if self.owners[*index] == set => Record::Step(*index),
-                Record::Disk(contents) if on_disk.as_ref() != Some(&own(contents)) => {
-                    on_disk = Some(own(contents));
-                    changes.push(at.mono);
-                    Record::Disk(own(contents))
-                }
-                Record::Mark(_, of) => {
-                    evaluates = *of;
-                    continue;
-                }
-                Record::Evaluated { .. } if evaluates == set => at.record.clone(),
-                Record::Published { generation, files } => {
-                    let files = own(files);
-                    let new = served.as_ref() != Some(&files);
-                    number += u64::from(new);
-                    numbers.insert(*generation, number);
-                    served = Some(files.clone());
-                    if !new {
-                        continue;
-                    }
-                    Record::Published { generation: number, files }
-                }
-                Record::Reported(event) => match of_set(event) {
-                    None if matches!(event, Event::Started { .. } | Event::Stopped) => {
-                        Record::Reported(event.clone())
-                    }
-                    Some(Some(of)) if of == name => Record::Reported(renumbered(event, &numbers)),
-                    Some(Some(_)) => continue,
-                    _ => {
-                        let why = format!("reported without a set: {event}");
-                        return Err(Violation { invariant: "INV-11", why });
-                    }
-                },
-                Record::Served { generation, files, .. } => {
-                    let generation = numbers.get(generation).copied().unwrap_or(0);
-                    Record::Served {
-                        generation,
-                        object: usize::try_from(generation).unwrap_or(0),
-                        files: own(files),
-                    }
-                }
-                Record::Loaded(_) | Record::StopTimeout(_) => at.record.clone(),
-                _ => continue,
-            };
-            history.push(At { mono: at.mono, record });
+            let record = part.own(at, &self.owners)?;
+            history.extend(record.map(|record| At { mono: at.mono, record }));
         }
         let settle = Timing::default().settle;
         // The first contents are those that the world began with.
         let paused = |pair: &[Duration]| pair[1] >= pair[0] + settle;
-        let status = run.status.clone().map(|mut status| {
-            let own = status.sets[set].clone();
-            status.generation = numbers.get(&own.generation).copied().unwrap_or(0);
-            (status.refused, status.deferred_until) = (own.refused, own.deferred_until);
-            status.differs_since = own.differs_since;
-            status
-        });
         Ok(Run {
             history,
             choices: Vec::new(),
-            breached: changes.get(1..).unwrap_or_default().windows(2).any(paused),
+            breached: part.changes.get(1..).unwrap_or_default().windows(2).any(paused),
             complete: run.complete,
             outcome: run.outcome,
             snapshots: Vec::new(),
@@ -208,8 +152,96 @@ impl MultiSetScenario {
             last_step: run.last_step,
             faulted: run.faulted,
             crashed: run.crashed,
-            status,
+            status: run.status.clone().map(|status| part.own_status(status)),
         })
+    }
+}
+
+/// The part of a run that concerns one set, as far as it has been read.
+#[derive(Default)]
+struct Part {
+    set: usize,
+    name: PathBuf,
+    range: Range<usize>,
+    /// The set that is evaluated.
+    evaluates: usize,
+    on_disk: Option<Contents>,
+    /// When these contents changed.
+    changes: Vec<Duration>,
+    served: Option<Contents>,
+    number: u64,
+    /// The number of the set's own value, by generation.
+    numbers: HashMap<u64, u64>,
+}
+
+impl Part {
+    fn files(&self, all: &Contents) -> Contents {
+        all[self.range.clone()].to_vec()
+    }
+
+    fn number_of(&self, generation: u64) -> u64 {
+        self.numbers.get(&generation).copied().unwrap_or(0)
+    }
+
+    /// Returns a record as the set alone would have it; `None` if it does not concern the set.
+    /// `owners` has the publisher of each step.
+    fn own(&mut self, at: &At, owners: &[usize]) -> Result<Option<Record>, Violation> {
+        Ok(match &at.record {
+            Record::Step(index) if owners[*index] == self.set => Some(Record::Step(*index)),
+            Record::Disk(all) if self.on_disk.as_ref() != Some(&self.files(all)) => {
+                self.on_disk = Some(self.files(all));
+                self.changes.push(at.mono);
+                Some(Record::Disk(self.files(all)))
+            }
+            Record::Mark(_, of) => {
+                self.evaluates = *of;
+                None
+            }
+            Record::Evaluated { .. } if self.evaluates == self.set => Some(at.record.clone()),
+            Record::Published { generation, files } => self.own_publication(*generation, self.files(files)),
+            Record::Reported(event) => self.own_event(event)?.map(Record::Reported),
+            Record::Served { generation, files, .. } => {
+                let generation = self.number_of(*generation);
+                let object = usize::try_from(generation).unwrap_or(0);
+                Some(Record::Served { generation, object, files: self.files(files) })
+            }
+            Record::Loaded(_) | Record::StopTimeout(_) => Some(at.record.clone()),
+            _ => None,
+        })
+    }
+
+    /// Numbers a publication; `None` if it did not change the set.
+    fn own_publication(&mut self, generation: u64, files: Contents) -> Option<Record> {
+        let new = self.served.as_ref() != Some(&files);
+        self.number += u64::from(new);
+        self.numbers.insert(generation, self.number);
+        self.served = Some(files.clone());
+        new.then_some(Record::Published { generation: self.number, files })
+    }
+
+    fn own_event(&self, event: &Event) -> Result<Option<Event>, Violation> {
+        match of_set(event) {
+            None if matches!(event, Event::Started { .. } | Event::Stopped) => Ok(Some(event.clone())),
+            Some(Some(of)) if of == self.name => Ok(Some(self.renumbered(event))),
+            Some(Some(_)) => Ok(None),
+            _ => Err(Violation { invariant: "INV-11", why: format!("reported without a set: {event}") }),
+        }
+    }
+
+    fn renumbered(&self, event: &Event) -> Event {
+        let mut event = event.clone();
+        if let Event::Published { generation, .. } | Event::Refused { generation, .. } = &mut event {
+            *generation = self.number_of(*generation);
+        }
+        event
+    }
+
+    fn own_status(&self, mut status: Status) -> Status {
+        let own = status.sets[self.set].clone();
+        status.generation = self.number_of(own.generation);
+        (status.refused, status.deferred_until) = (own.refused, own.deferred_until);
+        status.differs_since = own.differs_since;
+        status
     }
 }
 
@@ -223,14 +255,6 @@ fn of_set(event: &Event) -> Option<Option<&Path>> {
         | Event::StillChanging { set } => Some(set.as_deref()),
         _ => None,
     }
-}
-
-fn renumbered(event: &Event, numbers: &HashMap<u64, u64>) -> Event {
-    let mut event = event.clone();
-    if let Event::Published { generation, .. } | Event::Refused { generation, .. } = &mut event {
-        *generation = numbers.get(generation).copied().unwrap_or(0);
-    }
-    event
 }
 
 /// The build step of several sets, which replaces the files of the set that changed.

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_return_with_their_time_are_settled_only_where_times_are_restored() {
+    fn bytes_with_their_old_time_settle_only_where_times_are_restored() {
         let run = [
             (0, Disk(0)),
             (1000, Disk(1)),
