@@ -37,7 +37,7 @@ mod tests {
 
     /// Checks: INV-11.
     #[test]
-    fn inv11_what_needs_attention_is_traced_as_a_warning_and_the_rest_is_not() {
+    fn inv11_events_that_need_attention_are_warnings_and_others_are_not() {
         let error = || Error::new(Layer::Match, "why");
         let certificate =
             || CertificateValidity::new("the leaf", "/c", Fingerprint([0; 32]), Default::default());

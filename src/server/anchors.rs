@@ -89,8 +89,8 @@ pub(crate) fn read(
         })?;
     }
     let candidates = roots.roots.into_iter().zip(all.into_iter().map(Some)).collect();
-    let Usable { anchors, told } = usable(peers, provider, "the bundle", candidates).map_err(refused)?;
-    warnings.extend(told.into_iter().map(|why| Warning::new(peers.layer(), why).at(path)));
+    let Usable { anchors, reported } = usable(peers, provider, "the bundle", candidates).map_err(refused)?;
+    warnings.extend(reported.into_iter().map(|why| Warning::new(peers.layer(), why).at(path)));
     let (roots, taken): (Vec<_>, Vec<_>) = anchors.into_iter().unzip();
     let roots = RootCertStore { roots };
     // A server names its client CAs; rustls would encode names that are too long, with a wrong
@@ -121,9 +121,9 @@ pub(crate) fn of_store(
     if candidates.is_empty() {
         return Ok(RootCertStore::empty());
     }
-    let Usable { anchors, told } =
+    let Usable { anchors, reported } =
         usable(peers, provider, origin, candidates).map_err(|why| Error::new(peers.layer(), why))?;
-    warnings.extend(told.into_iter().map(|why| Warning::new(peers.layer(), format!("{origin}: {why}"))));
+    warnings.extend(reported.into_iter().map(|why| Warning::new(peers.layer(), format!("{origin}: {why}"))));
     Ok(RootCertStore { roots: anchors.into_iter().map(|(anchor, _)| anchor).collect() })
 }
 
@@ -133,7 +133,7 @@ type Candidate = (TrustAnchor<'static>, Option<CertificateDer<'static>>);
 /// The candidates that can verify a peer, and the warnings about all candidates.
 struct Usable {
     anchors: Vec<Candidate>,
-    told: Vec<String>,
+    reported: Vec<String>,
 }
 
 /// Leaves out the candidates that can verify no peer. `origin` names their source.
@@ -147,13 +147,13 @@ fn usable(
     candidates: Vec<Candidate>,
 ) -> Result<Usable, String> {
     let count = candidates.len();
-    let (mut anchors, mut told, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut anchors, mut reported, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
     for (i, (anchor, certificate)) in candidates.into_iter().enumerate() {
         let named = format!("CA {} of {count} ({})", i + 1, subject(&anchor.subject));
         match evaluate(peers, provider, certificate.as_ref(), &anchor) {
             Ok(limits) => {
                 anchors.push((anchor, certificate));
-                told.extend(limits.into_iter().map(|limit| format!("{named} {limit}")));
+                reported.extend(limits.into_iter().map(|limit| format!("{named} {limit}")));
             }
             Err(why) => ignored.push((named, why)),
         }
@@ -164,8 +164,8 @@ fn usable(
         let more = if further.is_empty() { String::new() } else { format!("; and {} more", further.len()) };
         return Err(format!("{}: {}{more}", peers.none_usable(origin), given.join("; ")));
     }
-    told.extend(ignored.into_iter().map(|(named, why)| format!("{named} {}: {why}", peers.ignored())));
-    Ok(Usable { anchors, told })
+    reported.extend(ignored.into_iter().map(|(named, why)| format!("{named} {}: {why}", peers.ignored())));
+    Ok(Usable { anchors, reported })
 }
 
 /// Warns of each name that more anchors share than rustls reliably tries.

@@ -53,7 +53,7 @@ fn set_length(path: &Path, length: u64) {
 }
 
 #[test]
-fn inv11_a_file_that_goes_on_growing_beyond_the_limit_is_reported_once() {
+fn inv11_file_that_keeps_growing_beyond_the_limit_is_reported_once() {
     let dir = tempfile::tempdir().unwrap();
     let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
     let (reloader, mut events) = load(&[&one, &other], &[]);

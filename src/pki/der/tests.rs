@@ -117,7 +117,7 @@ fn inv02_a_date_is_read_to_the_second_and_only_if_there_is_one() {
 
 #[test]
 fn serial_is_shown_without_leading_zeros_and_with_its_sign() {
-    for (serial, told) in [
+    for (serial, reported) in [
         (&[][..], ""),
         (&[0], "00"),
         (&[0, 0], "00"),
@@ -129,7 +129,7 @@ fn serial_is_shown_without_leading_zeros_and_with_its_sign() {
         (&[0xfe, 0], "-0200"),
         (&[0xff, 0x7f], "-81"),
     ] {
-        assert_eq!(serial_hex(serial), told, "{serial:02x?}");
+        assert_eq!(serial_hex(serial), reported, "{serial:02x?}");
     }
 }
 
@@ -143,20 +143,20 @@ fn alternative_names_are_read_up_to_a_limit_and_of_known_kinds() {
         der(IP_ADDRESS, &[&[192, 0, 2, 1, 0]]),
         der(IP_ADDRESS, &[&ipv6]),
     ];
-    let told = ["a\u{fffd}.test", "192.0.2.1", "2001:db8::1"].map(String::from).to_vec();
-    assert_eq!(alternative_names(&names.concat()), Some(told));
+    let reported = ["a\u{fffd}.test", "192.0.2.1", "2001:db8::1"].map(String::from).to_vec();
+    assert_eq!(alternative_names(&names.concat()), Some(reported));
     assert_eq!(alternative_names(&[]), Some(Vec::new()));
     assert_eq!(alternative_names(&[DNS_NAME, 2, b'a']), None);
-    for (count, told) in [(1_023, 1_023), (1_024, 1_024), (1_025, 1_024)] {
+    for (count, reported) in [(1_023, 1_023), (1_024, 1_024), (1_025, 1_024)] {
         let names = der(DNS_NAME, &[b"a"]).repeat(count);
-        assert_eq!(alternative_names(&names).map(|names| names.len()), Some(told));
+        assert_eq!(alternative_names(&names).map(|names| names.len()), Some(reported));
     }
 }
 
 #[test]
 fn name_is_shown_in_the_characters_of_its_kind_of_text() {
     let of = |tag, text: &[u8]| name(&name_of(&[(COMMON_NAME, tag, text)]));
-    for (tag, text, told) in [
+    for (tag, text, reported) in [
         (UTF8, "é, \\ b".as_bytes(), "CN=é\\, \\\\ b"),
         (UTF8, b"\xff", "CN=\u{fffd}"),
         (TELETEX_STRING, b"\xe9", "CN=é"),
@@ -166,7 +166,7 @@ fn name_is_shown_in_the_characters_of_its_kind_of_text() {
         (UTF8, "\u{7f}\u{200e}\u{2028}\u{2066}".as_bytes(), "CN=\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
         (UTF8, &[b'a'; 256], &format!("CN={}", "a".repeat(255))),
     ] {
-        assert_eq!(of(tag, text).as_deref(), Some(told));
+        assert_eq!(of(tag, text).as_deref(), Some(reported));
     }
     let parts = name_of(&[(&[0x55, 4, 6], UTF8, b"DE"), (&[1, 2], UTF8, b"x"), (COMMON_NAME, UTF8, b"a")]);
     assert_eq!(name(&parts).as_deref(), Some("C=DE, ?=x, CN=a"));

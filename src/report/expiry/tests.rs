@@ -140,7 +140,7 @@ fn once(reports: &mut dyn Reports) -> Result<(), String> {
         let of: Vec<_> =
             reported.iter().filter(|reported| reported.1 == name).map(|t| (t.0 / HOUR, t.2)).collect();
         if of != levels {
-            return Err(format!("INV-11: of {name} is told at {of:?}"));
+            return Err(format!("INV-11: of {name} is reported at {of:?}"));
         }
     }
     Ok(())

@@ -161,7 +161,7 @@ fn inv09_crls_that_reject_more_reduce_trust_and_equal_ones_do_not() {
         }
     }
     // A new CRL is reported, even if it revokes no certificate.
-    assert!(pairs == 2500 && needless < pairs / 4, "{needless} of {pairs} are told without need");
+    assert!(pairs == 2500 && needless < pairs / 4, "{needless} of {pairs} are reported without need");
 }
 
 #[test]

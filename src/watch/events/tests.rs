@@ -34,7 +34,7 @@ impl Build for Length {
 /// Waits until all of these events are reported, in any order.
 fn await_events(events: &mut Events<usize>, mut wanted: Vec<fn(&Told) -> bool>) {
     while !wanted.is_empty() {
-        let next = events.next_within(Duration::from_secs(20)).expect("all that is waited for is told");
+        let next = events.next_within(Duration::from_secs(20)).expect("all that is waited for is reported");
         wanted.retain(|is| !is(&next.event));
     }
 }
@@ -115,7 +115,7 @@ fn inv11_watcher_without_its_thread_reports_it_and_drops_quietly() {
         let mut watcher = notify_watcher(hints.clone()).expect("a watcher");
         assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
         std::fs::write(dir.path().join("file"), "text").expect("written");
-        receiver.recv_timeout(Duration::from_secs(20)).expect("the end of the thread is told");
+        receiver.recv_timeout(Duration::from_secs(20)).expect("the end of the thread is reported");
         assert_eq!(hints.subscriptions().ended, Some(NO_THREAD));
         if asked {
             let fault = Error::new(Layer::Watch, NO_THREAD).at(dir.path());
@@ -345,7 +345,7 @@ fn inv12_a_directory_that_is_watched_again_keeps_its_watch() {
     let (mut watcher, _, _) = heard(dir.path());
     let others: Vec<_> = all().collect();
     assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
-    let info = all().find(|info| !others.contains(info)).expect("the watch is told");
+    let info = all().find(|info| !others.contains(info)).expect("the watch is reported");
     let first = number(&info);
     assert!(first.is_some());
     assert_eq!(watcher.watch(dir.path()), Ok(Watched::Armed));
