@@ -6,6 +6,7 @@
 //! there.
 
 mod fault;
+pub use fault::*;
 
 use std::{
     marker::PhantomData,
@@ -15,7 +16,6 @@ use std::{
 };
 
 use crate::{After, Design, Disk, Whole};
-use fault::{Fault, Pick};
 use loom::{
     sync::{Condvar, Mutex, MutexGuard},
     thread::{JoinHandle, ThreadId, current, spawn},
@@ -329,35 +329,3 @@ impl<P: Pick> Design for Wrong<P> {
         }))
     }
 }
-
-/// Defines a type for each fault.
-macro_rules! picks {
-    ($($name:ident),* $(,)?) => {
-        $(
-            #[doc = concat!("[`Fault::", stringify!($name), "`].")]
-            pub struct $name;
-            impl Pick for $name {
-                const FAULT: Fault = Fault::$name;
-            }
-        )*
-    };
-}
-
-picks!(
-    Sound,
-    TwoCells,
-    Unserialised,
-    HintWithoutLock,
-    GuardNeverReset,
-    StopWaitsForAny,
-    CheckThenSwap,
-    RegisterLate,
-    GenerationFirst,
-    GenerationLate,
-    PanicEscapes,
-    CallbackWaits,
-    SilentStop,
-    SilentRest,
-    SilentEnd,
-    AnswersOfOthers,
-);

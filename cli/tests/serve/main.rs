@@ -2,9 +2,9 @@
 //! material, over everything that a read or a check refuses, at the start and while it runs.
 //! Checks: INV-10.
 //! The modules: `alive` tests the process in its surroundings, `descriptors` its limit on
-//! descriptors, `clients` and `drained` its treatment of clients, `places` its limit on connections,
-//! `signals` each signal in each phase, `flags` each flag, `log_forms` the forms of the log, `watch`
-//! the steps that `rustls-reload watch` reports.
+//! descriptors, `clients` and `drained` its treatment of clients, `places` its limit on
+//! connections, `signals` each signal in each phase, `flags` each flag, `log_forms` the forms of
+//! the log, `watch` the steps that `rustls-reload watch` reports.
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stdout)] // reason: a test may panic and print
 
 mod alive;

@@ -78,7 +78,7 @@ impl Publisher {
         }
     }
 
-    /// Returns whether rewritten files get the modification times back that they had, as by `cp -p`.
+    /// Returns whether rewritten files get their earlier modification times back, as by `cp -p`.
     #[must_use]
     pub fn restores_times(self) -> bool {
         self == Self::InPlaceOldTimes
@@ -243,8 +243,8 @@ fn live(index: usize) -> PathBuf {
     Path::new("live").join(format!("{}.pem", LIVE[index]))
 }
 
-/// Moves the permissions of the files behind the rename that commits them. Until then the files have
-/// none.
+/// Moves the permissions of the files behind the rename that commits them. Until then the files
+/// have none.
 fn chmod_after_commit(ops: Vec<Op>) -> Vec<Op> {
     let (late, mut ops): (Vec<_>, Vec<_>) = ops.into_iter().partition(|op| matches!(op, Op::Chmod(..)));
     for chmod in &late {

@@ -46,3 +46,35 @@ pub trait Pick: Send + Sync + 'static {
     /// The fault.
     const FAULT: Fault;
 }
+
+/// Defines a type for each fault.
+macro_rules! picks {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[doc = concat!("[`Fault::", stringify!($name), "`].")]
+            pub struct $name;
+            impl Pick for $name {
+                const FAULT: Fault = Fault::$name;
+            }
+        )*
+    };
+}
+
+picks!(
+    Sound,
+    TwoCells,
+    Unserialised,
+    HintWithoutLock,
+    GuardNeverReset,
+    StopWaitsForAny,
+    CheckThenSwap,
+    RegisterLate,
+    GenerationFirst,
+    GenerationLate,
+    PanicEscapes,
+    CallbackWaits,
+    SilentStop,
+    SilentRest,
+    SilentEnd,
+    AnswersOfOthers,
+);
