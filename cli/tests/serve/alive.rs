@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     common::{DEADLINE, Volume, at_once, client_of, generations},
-    process::{Silent, ask, command, pair, text, until, untimed},
+    process::{Silent, ask, begin_request, command, pair, text, until, untimed},
 };
 use rustix::fs::{OFlags, fcntl_setfl};
 
@@ -256,9 +256,7 @@ fn inv13_second_signal_ends_the_server_at_once() {
     server.serves(&generations[0], "/");
     // The server waits for a request whose body never arrives.
     let mut open = server.connect(&client_of(&generations[0], None), DEADLINE).unwrap();
-    open.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n").unwrap();
-    let mut other = server.connect(&client_of(&generations[0], None), DEADLINE).unwrap();
-    until("both are open", || ask(&mut other, "/status").contains("\"open\": 2"));
+    begin_request(&mut open);
     let idle = Idle::start();
     server.signal("-TERM");
     let refused = || std::net::TcpStream::connect(&server.address).is_err();

@@ -5,12 +5,7 @@
 //! every connection of a client that showed a certificate under the larger trust. A connection
 //! without a client certificate goes on, and a renewal or a larger trust ends none.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    process::Stdio,
-    sync::Arc,
-};
+use std::{io::Read, net::TcpStream, process::Stdio, sync::Arc};
 
 use rustls::{
     ClientConfig, ClientConnection,
@@ -20,7 +15,7 @@ use rustls::{
 use crate::{
     Server,
     common::{DEADLINE, Generation, NamedFile, Volume, client_showing, generations},
-    process::{Stream, ask, command},
+    process::{Stream, ask, begin_request, command, end_request},
 };
 
 fn files<'a>(of: &'a Generation, bundle: &'a str) -> [NamedFile<'a>; 3] {
@@ -96,7 +91,7 @@ fn inv09_reduced_trust_ends_client_connections_and_no_others() {
     // request.
     let begun = Begun::new(&address, &config(Some(second), &TLS13));
     let mut asks = Begun::new(&address, &config(Some(second), &TLS13)).end();
-    asks.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n1").unwrap();
+    begin_request(&mut asks);
     volume.publish(&files(second, &bundle(&[first, third])));
     server.line("trust shrank ");
     let (known, mut unknown): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, known, _)| *known);
@@ -105,9 +100,7 @@ fn inv09_reduced_trust_ends_client_connections_and_no_others() {
     }
     goes_on(&mut unknown, "a smaller trust");
     ends(begun.end(), "half-way through its handshake");
-    asks.write_all(b"2").unwrap();
-    let mut answer = String::new();
-    asks.read_to_string(&mut answer).unwrap();
+    let answer = end_request(&mut asks);
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
     // A connection that was accepted under the smaller trust goes on.
     let mut again = Begun::new(&address, &config(Some(first), &TLS13)).end();

@@ -8,7 +8,7 @@
 
 use std::{
     fs, io,
-    io::{Read, Write},
+    io::Write,
     net::TcpStream,
     process::Stdio,
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use rustls::ClientConnection;
 use crate::{
     Server,
     common::{DEADLINE, Generation, NamedFile, Volume, at_once, client_of, generations},
-    process::{Stream, ask, command, until},
+    process::{Stream, ask, begin_request, command, end_request, until},
 };
 
 /// Limit on the descriptors of the process, which leaves about ten connections.
@@ -142,11 +142,10 @@ impl World {
 
     fn hold(&self, busy: Busy, generations: &[Generation]) -> Holder {
         let connect = |shown| Box::new(connect(&self.address, &generations[0], shown));
-        let send = |mut stream: Box<Stream>, text: &str| {
-            stream.write_all(text.as_bytes()).unwrap();
+        let half_body = |mut stream: Box<Stream>| {
+            begin_request(&mut stream);
             Holder::Tls(stream)
         };
-        let half_body = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1234";
         match busy {
             Busy::Silent => Holder::Plain(TcpStream::connect(&self.address).unwrap()),
             Busy::HalfHandshake => {
@@ -160,9 +159,13 @@ impl World {
                 assert!(ask(&mut stream, "/").starts_with("HTTP/1.1 200"));
                 Holder::Tls(stream)
             }
-            Busy::HalfHead => send(connect(None), "GET / HTTP/1.1\r\nHost: loc"),
-            Busy::HalfBody => send(connect(None), half_body),
-            Busy::Drained => send(connect(Some(&generations[1])), half_body),
+            Busy::HalfHead => {
+                let mut stream = connect(None);
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").unwrap();
+                Holder::Tls(stream)
+            }
+            Busy::HalfBody => half_body(connect(None)),
+            Busy::Drained => half_body(connect(Some(&generations[1]))),
         }
     }
 
@@ -178,9 +181,7 @@ impl World {
             }
             (Ends::Answered, holder) => {
                 let Holder::Tls(mut stream) = holder else { panic!("nothing is asked") };
-                stream.write_all(b"56789").unwrap();
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer).unwrap();
+                let answer = end_request(&mut stream);
                 assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
             }
         }

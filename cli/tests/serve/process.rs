@@ -122,6 +122,27 @@ pub(crate) fn ask(stream: &mut Stream, path: &str) -> String {
     }
 }
 
+/// Begins a request whose body lacks its last five bytes, and returns once the server reads the
+/// body. A request that the server has not read yet is not in progress: a drain closes its
+/// connection.
+pub(crate) fn begin_request(stream: &mut Stream) {
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = vec![0; interim.len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), interim);
+    stream.write_all(b"1234").unwrap();
+}
+
+/// Sends the rest of that body, and returns everything up to the end of the connection.
+pub(crate) fn end_request(stream: &mut Stream) -> String {
+    stream.write_all(b"56789").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// The command of a server of the pair in the directory; the wrapper's last words run the rest of
 /// it.
 pub(crate) fn command(dir: &Path, wrapper: &[&str], listen: &str) -> Command {
