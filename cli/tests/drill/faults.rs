@@ -47,23 +47,34 @@ const WITH_UPDATES: [&str; 8] = [
     "revocation/revoked-in-place",
 ];
 
-fn drilled(wrong: Wrong) -> Results {
-    let run = |files: &str, only: &[&str]| {
-        let server = wrong.command(files);
-        let mut command = drill(&["--server", &server, "--jobs", "16"]);
-        for name in only {
-            command.args(["--only", name]);
-        }
-        results(command)
-    };
-    run("CERT={cert} KEY={key} CA={ca} CRL={crl} PORT={port}", &SCENARIOS)
+fn drilled(wrong: Wrong, only: &[&str]) -> Results {
+    let server = wrong.command("CERT={cert} KEY={key} CA={ca} CRL={crl} PORT={port}");
+    let mut command = drill(&["--server", &server, "--jobs", "16"]);
+    for name in only {
+        command.args(["--only", name]);
+    }
+    results(command)
+}
+
+/// Returns how often a scenario is played in which this fault has to show. Half of a set is on disk
+/// for 200 ms, and on a busy machine the server may take longer to serve it.
+fn tries(wrong: Wrong) -> usize {
+    if wrong == Wrong::DoesNotSettle { 5 } else { 1 }
 }
 
 /// Asserts that each of these scenarios fails, with this expectation among what does not hold, and
 /// that every other passes.
 #[track_caller]
 fn fails(wrong: Wrong, wanted: &[(&[&str], &str)]) {
-    let results = drilled(wrong);
+    let mut results = drilled(wrong, &SCENARIOS);
+    for _ in 1..tries(wrong) {
+        let shown = wanted.iter().flat_map(|(names, _)| *names).copied();
+        let missed: Vec<_> = shown.filter(|name| results[*name].0 == "passed").collect();
+        if missed.is_empty() {
+            break;
+        }
+        results.extend(drilled(wrong, &missed));
+    }
     let names: BTreeSet<_> = results.keys().map(String::as_str).collect();
     assert_eq!(names, SCENARIOS.into(), "the names are those of scenarios");
     for (name, (result, violated)) in &results {
@@ -153,7 +164,7 @@ fn server_that_accepts_strangers_amid_a_rejected_set_fails() {
 /// Where the client CAs change alone, a client whose set it is may not connect at the right time.
 #[test]
 fn a_server_that_falls_back_to_an_older_set_is_not_ordered() {
-    let results = drilled(Wrong::FallsBack);
+    let results = drilled(Wrong::FallsBack, &SCENARIOS);
     for (name, (result, violated)) in &results {
         if WITH_UPDATES.contains(&name.as_str()) {
             assert_eq!(result, "failed", "{name}");
