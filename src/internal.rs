@@ -28,7 +28,7 @@ pub use crate::{
     },
     report::{
         event::{WARNING_LIMIT, described_leaf},
-        line::LINE_LIMIT,
+        line::{LINE_LIMIT, TEXT_LIMIT, one_line, shortened},
     },
 };
 

@@ -142,8 +142,8 @@
 //! - `axum`: [`Incoming`] is a listener of `axum::serve`.
 //! - `tracing`: every event also goes to `tracing`, target `rustls_reload`. The level is WARN for a
 //!   rejection, lost file events, files that keep changing, an end that is near or over, and a
-//!   warning; it is INFO for all others. The steps of a reload follow at DEBUG, target
-//!   `rustls_reload::steps`.
+//!   warning; it is INFO for all others. The steps of a reload and the spans of its stages follow at
+//!   DEBUG, target `rustls_reload::steps`.
 //! - `ocsf`: [`Ocsf`] renders events in the form of OCSF, one JSON object a line.
 //! - `metrics`: reloads, the state of the files and handshakes go to the facade `metrics`.
 //!   [`manual::embedding`] lists them.

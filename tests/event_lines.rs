@@ -16,7 +16,7 @@ use std::{
 
 use rustls_reload::{
     Error, Event, Fingerprint, Layer, Leaf, Reload, RemovedTrust, ServerReloader, Timing,
-    internal::LINE_LIMIT,
+    internal::{LINE_LIMIT, TEXT_LIMIT, described_leaf},
 };
 use rustls_reload_testkit::{Authority, PrivateKey, Subject};
 use tracing::{
@@ -44,8 +44,15 @@ fn leaf(names: usize) -> (String, String, Leaf) {
 /// escaped or not.
 fn texts() -> Vec<String> {
     let lengths = [0, 1, 700, 767, 768, 769, 1023, 1024, 1025, 2047, 2048, 2049, 4096, 70_000];
-    let characters = ["a", "/", "\u{e9}", "\u{1f512}", "\n", "[", " "];
+    let characters = ["a", "/", "\u{e9}", "\u{1f512}", "\n", "[", " ", "\u{2028}", "\u{202e}"];
     lengths.iter().flat_map(|length| characters.map(|c| c.repeat(*length))).collect()
+}
+
+/// Returns whether a character ends a line, or turns the text around it (UAX #9).
+fn breaks_line(c: char) -> bool {
+    let turns =
+        "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+    c.is_control() || c == '\u{2028}' || c == '\u{2029}' || turns.contains(c)
 }
 
 /// Returns every kind of event that contains text from outside.
@@ -88,8 +95,10 @@ fn inv11_every_event_is_one_line_of_4_kib_at_most() {
         for event in events(&text, &leaf) {
             let line = event.to_string();
             longest = longest.max(line.len());
-            assert!(line.len() <= LINE_LIMIT, "{} bytes: {line}", line.len());
-            assert!(!line.contains('\n'), "{line}");
+            assert!(line.len() <= TEXT_LIMIT, "{} bytes: {line}", line.len());
+            assert!(!line.contains(breaks_line), "{line}");
+            // A log writes a time before it, and a line break after it.
+            assert!(line.len() + "2026-01-01T00:00:00.000Z \n".len() <= LINE_LIMIT);
             assert!(event.shorthand().is_none_or(|shorthand| shorthand == line));
             let is_long = text.len() > LINE_LIMIT;
             let says =
@@ -164,7 +173,7 @@ fn inv11_escaped_names_leave_room_for_the_count_of_lost_trust() {
         let line =
             Event::TrustReduced { generation: 2, epoch: 1, lost: (0..20).map(lost).collect() }.to_string();
         assert!(line.ends_with(" and 12 more"), "{} bytes: {line}", line.len());
-        assert!(line.len() <= LINE_LIMIT);
+        assert!(line.len() <= TEXT_LIMIT);
         let set = Some(Path::new(&name.repeat(4_000)).into());
         let line = Event::Published { generation: 2, old: None, new: None, recovered: false, set }
             .shorthand()
@@ -203,7 +212,7 @@ fn inv11_tracing_gets_one_bounded_line_per_event() {
     });
     let traced = kept.0.lock().unwrap().clone();
     assert_eq!(traced, *reported.lock().unwrap(), "tracing and the callback differ");
-    assert!(traced.iter().all(|line| line.len() <= LINE_LIMIT), "{traced:?}");
+    assert!(traced.iter().all(|line| line.len() <= TEXT_LIMIT), "{traced:?}");
     assert!(traced.iter().any(|line| line.contains("more_names:")), "{traced:?}");
     assert!(traced.iter().any(|line| line.contains("RELOAD_FAILED")), "{traced:?}");
 }
@@ -263,4 +272,18 @@ fn inv15_tracing_subscriber_that_panics_ends_nothing() {
         assert_eq!(warned.count(), 2);
     });
     assert_eq!(*received.lock().unwrap(), 2, "the callback does not get what the subscriber missed");
+}
+
+#[test]
+fn inv11_no_character_of_unicode_ends_a_line_or_turns_it_around() {
+    for c in ('\0'..=char::MAX).filter(|c| breaks_line(*c)) {
+        let text = format!("/a{c}b");
+        for event in events(&text, &described_leaf([1; 32], Duration::ZERO, Duration::ZERO)) {
+            let line = event.to_string();
+            assert!(!line.contains(breaks_line), "{line:?}");
+            assert!(!event.message().contains(breaks_line), "{line:?}");
+        }
+        let line = Error::new(Layer::Read, &text).at(&text).to_string();
+        assert_eq!(line.matches(&c.escape_default().to_string()).count(), 2, "{line}");
+    }
 }

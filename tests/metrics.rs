@@ -11,16 +11,19 @@ mod recorder;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use common::{Generation, NamedFile, Volume, generations, invalid_updates, started};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use recorder::{Form, METRICS};
+use rustls::KeyLog;
 use rustls_reload::{
-    Build, Builder, Built, ClientReloader, Context, Error, Event, Files, InitialBuild, Layer, Reload,
-    ServerReloader,
+    Build, Builder, Built, ClientReloader, Context, Error, Event, Files, HandshakeFailure, InitialBuild,
+    Layer, Reload, ServerReloader, internal::described_leaf,
 };
 use rustls_reload_testkit::{PrivateKey, Subject};
 use tokio::io::AsyncWriteExt;
@@ -264,6 +267,99 @@ fn each_file_set_has_gauges_of_its_own() {
     let count = format!("tls_reload_total{{set=\"{at_first}\",result=\"reloaded\",reason=\"none\"}}");
     assert_eq!(changed[&count], 1.0);
     assert!(!changed.keys().any(|series| series.contains(&at_second)), "{changed:?}");
+}
+
+/// Each of two sets with one first path has series of its own, also where it has the same files.
+#[test]
+fn sets_with_the_same_first_path_have_labels_of_their_own() {
+    let generations = generations(3);
+    let mut volume = Volume::of(&generations[0]);
+    METRICS.install();
+    let [chain, key, other] = ["tls.crt", "tls.key", "other.key"].map(|name| volume.path(name));
+    fs::copy(&key, &other).unwrap();
+    let builder = ServerReloader::builder(&chain, &key).pair_for(["b.test"], &chain, &other);
+    let reloader = builder.metrics_name("alike").load().unwrap();
+    let look = || seen("alike", &volume.dir());
+    let before = look();
+    // The key of the second set alone is replaced.
+    fs::write(&other, &generations[1].server.key).unwrap();
+    assert!(matches!(reloader.reload_now(), Reload::Refused(_)));
+    let wanted = of([
+        ("tls_reload_refused{set=\"DIR/tls.crt#2\"}", 1.0),
+        ("tls_reload_total{set=\"DIR/tls.crt#2\",result=\"refused\",reason=\"match\"}", 1.0),
+        ("tls_served_matches_disk{set=\"DIR/tls.crt#2\"}", 0.0),
+    ]);
+    assert_eq!(changes(&before, &look()), wanted);
+    let durations = look();
+    let count = |set: &str| durations[&format!("tls_build_duration_seconds_count{{set=\"DIR/{set}\"}}")];
+    assert_eq!(count("tls.crt#2"), 1.0);
+    assert!(!durations.contains_key("tls_build_duration_seconds_count{set=\"DIR/tls.crt\"}"));
+    volume.publish(&generations[2].files());
+}
+
+/// A build whose value has a leaf while its file says so.
+struct Sometimes;
+
+impl Build for Sometimes {
+    type Value = ();
+
+    fn build(&mut self, files: &Files, _: &Context<'_, ()>) -> Result<Built<()>, Error> {
+        let has_leaf = files.get(0).unwrap().1 == b"leaf";
+        let leaf = has_leaf.then(|| described_leaf([1; 32], DAY, 2 * DAY));
+        let mut built = Built::new(());
+        built.leaf = leaf;
+        Ok(built)
+    }
+}
+
+#[test]
+fn dates_of_a_leaf_that_is_gone_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    METRICS.install();
+    fs::write(&path, "leaf").unwrap();
+    let reloader = Builder::new([&path], Sometimes).metrics_name("undated").load().unwrap();
+    let dates = || {
+        ["before", "after"].map(|edge| {
+            seen("undated", dir.path())
+                [&format!("tls_certificate_not_{edge}_timestamp_seconds{{set=\"DIR/file\"}}")]
+        })
+    };
+    assert_eq!(dates(), [DAY, 2 * DAY].map(|date| date.as_secs_f64()));
+    for (content, is_dated) in [("nothing", false), ("none", false), ("leaf", true)] {
+        fs::write(&path, content).unwrap();
+        assert_eq!(reloader.reload_now(), Reload::Reloaded);
+        assert!(dates().iter().all(|date| date.is_nan() != is_dated), "{content}: {:?}", dates());
+    }
+}
+
+/// A key log that panics, as code of the embedder in a handshake may.
+#[derive(Debug)]
+struct Breaks;
+
+impl KeyLog for Breaks {
+    fn log(&self, _: &str, _: &[u8], _: &[u8]) {
+        std::panic::resume_unwind(Box::new("by design"));
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_panics_is_counted_as_a_failure() {
+    METRICS.install();
+    let volume = Volume::of(&Generation::new(0));
+    let builder = volume.server().metrics_name("breaks");
+    let server = builder.configure(|config| config.key_log = Arc::new(Breaks)).load().unwrap();
+    let client = ClientReloader::builder().roots(volume.path("ca.crt")).load().unwrap();
+    let (acceptor, connector) = (server.acceptor(), client.connector());
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let (accepted, connected) =
+        tokio::join!(acceptor.accept(ours), connector.connect("localhost".try_into().unwrap(), theirs));
+    let error = accepted.unwrap_err();
+    assert_eq!(error.to_string(), "the handshake panicked");
+    assert_eq!(HandshakeFailure::of_io(&error), HandshakeFailure::Other);
+    assert!(connected.is_err());
+    let series = seen("breaks", &volume.dir());
+    assert_eq!(series["tls_handshakes_total{result=\"failed\",reason=\"other\"}"], 1.0);
 }
 
 /// The handshakes of an acceptor are counted. Reloaders have the names of their kinds unless they

@@ -77,15 +77,6 @@ pub(crate) fn lost() -> u64 {
     LOG.lock().queue.lost_in_all
 }
 
-/// Returns the text with its control characters escaped, so that no path can begin another line.
-pub(crate) fn one_line(text: impl Display) -> String {
-    let mut line = String::new();
-    for c in text.to_string().chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line
-}
-
 /// Log of one writer.
 struct Log {
     state: Mutex<State>,

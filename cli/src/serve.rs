@@ -104,7 +104,7 @@ pub(crate) async fn end_on_signal(mut shutdown: ShutdownSignals, end: oneshot::S
         () = shutdown.recv() => log_line("second signal: the process ends at once"),
         () = tokio::time::sleep(LAST_LIMIT) => {
             let limit = LAST_LIMIT.as_secs();
-            log_problem(format_args!("the server did not end within {limit} s of the signal: the process ends"));
+            log_problem(format_args!("the end takes more than {limit} s: the process ends at once"));
         }
     }
     log::flush();
@@ -120,7 +120,7 @@ pub(crate) async fn reload_on_hangup(mut hangups: ReloadSignals, reloader: Serve
             Reload::Reloaded => log_line("SIGHUP: reloaded"),
             Reload::Unchanged => log_line("SIGHUP: unchanged"),
             Reload::Deferred(date) => log_line(format_args!("SIGHUP: deferred until {}", Timestamp(date))),
-            Reload::Refused(error) => log_line(format_args!("SIGHUP: rejected: {error}")),
+            Reload::Refused(error) => log_problem(format_args!("SIGHUP: rejected: {error}")),
             other => log_line(format_args!("SIGHUP: {other:?}")),
         }
     }

@@ -22,6 +22,7 @@ use crate::{
     report::{
         error::{Error, Layer, Warning},
         event::Leaf,
+        steps,
     },
     server::{
         anchors::{self, Origin, Peers},
@@ -167,7 +168,8 @@ impl ClientBuild {
         served: Option<&Arc<Identity>>,
     ) -> Result<Arc<Identity>, Error> {
         let [(path, _), (_, key_file)] = pair;
-        let (key, leaf) = validate::pair(&self.tls.provider, pair, &InspectionLog::default())?;
+        let (key, leaf) =
+            steps::parse(|| validate::pair(&self.tls.provider, pair, &InspectionLog::default()))?;
         let new = Identity { key, leaf, path: path.to_owned(), key_file: Hash::hash(key_file) };
         let same = served.filter(|served| served.is_same(&new)).map(Arc::clone);
         Ok(same.unwrap_or_else(|| Arc::new(new)))
@@ -188,7 +190,7 @@ impl ClientBuild {
         let mut bundles = Vec::new();
         for (path, bundle) in files.iter() {
             let (store, certificates) =
-                anchors::read(Peers::Servers, &self.tls.provider, path, bundle, warnings)?;
+                steps::parse(|| anchors::read(Peers::Servers, &self.tls.provider, path, bundle, warnings))?;
             bundles.push(Bundle { path: path.to_owned(), store, certificates });
         }
         Ok(Arc::new(SetRoots { files, bundles }))
@@ -228,7 +230,8 @@ impl ClientBuild {
             Epoch::after(served.map(|served| &served.epoch), trust, true, |_| self.fresh(key, &roots))?;
         let config = self.config(epoch.sessions())?;
         let place = identity.as_ref().map(|identity| identity.path.as_path());
-        rehearse(&config, &self.tls.provider, &self.tls.versions, key).map_err(|error| at(error, place))?;
+        steps::rehearse(|| rehearse(&config, &self.tls.provider, &self.tls.versions, key))
+            .map_err(|error| at(error, place))?;
         let leaf = identity.as_ref().map(|identity| identity.leaf.clone());
         Ok(ClientTls { config: Arc::new(config), leaf, identity, roots, epoch })
     }

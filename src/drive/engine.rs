@@ -31,6 +31,7 @@ use crate::{
         error::{Error, Layer, drop_payload},
         event::{self, Event},
         status::{Progress, Status},
+        steps as trace,
     },
     sync::Arc,
     watch::{Hinted, MakeWatcher, Watch},
@@ -99,7 +100,8 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     /// that follow go by that reading.
     fn run(&mut self, shared: &Shared<B::Value>, set: usize, now: Now, input: Input<Cause>) -> Now {
         (self.running.set, self.running.input) = (set, Some(mem::discriminant(&input)));
-        let now = self.carry_out(shared, set, now, input);
+        let reload = trace::Reload::of(self.sets[set].path());
+        let now = reload.run(|| self.carry_out(shared, set, now, input));
         let expiring = self.check_expiry(&mut shared.lock().status, set, now);
         expiring.into_iter().for_each(|event| shared.report(event));
         self.queue.note(set, &self.sets[set], now);
@@ -125,7 +127,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 Effect::TakeSnapshot => Input::SnapshotTaken(self.see(shared, set, &mut now)),
                 Effect::Build(_) => Input::Built(self.try_build(shared, set, &mut now)),
                 Effect::Publish { recovered, .. } => {
-                    if self.publish(shared, set, now, recovered) {
+                    if trace::publish(|| self.publish(shared, set, now, recovered)) {
                         // The callbacks may have taken any time.
                         now = self.now(shared);
                         continue;
@@ -159,23 +161,34 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
 
     /// Takes a snapshot and records it; sets `now` to its end.
     fn see(&mut self, shared: &Shared<B::Value>, set: usize, now: &mut Now) -> ReadOutcome<Cause> {
-        let seen = self.take_snapshot(shared, set, *now);
-        let began = mem::replace(now, self.now(shared));
-        self.note_snapshot(shared, set, &seen, [began, *now]);
+        let (seen, times) = trace::read(|| {
+            let began = self.begin_stage(shared, *now);
+            (self.take_snapshot(shared, set, began), [began, self.now(shared)])
+        });
+        *now = times[1];
+        self.note_snapshot(shared, set, &seen, times);
         steps::snapshot(self.sets[set].path(), &seen);
         seen
     }
 
     /// Builds the candidate and records that; sets `now` to the end of the build.
     fn try_build(&mut self, shared: &Shared<B::Value>, set: usize, now: &mut Now) -> Verdict<Cause> {
-        let verdict = self.verdict(shared, set, now.wall);
+        let verdict = trace::build(|| {
+            let began = self.begin_stage(shared, *now);
+            let verdict = self.verdict(shared, set, began.wall);
+            *now = self.now(shared);
+            #[cfg(feature = "metrics")]
+            shared.took(metrics::BUILD, set, now.mono.saturating_sub(began.mono));
+            verdict
+        });
         steps::built(self.sets[set].path(), &verdict);
-        #[cfg(feature = "metrics")]
-        let began = *now;
-        *now = self.now(shared);
-        #[cfg(feature = "metrics")]
-        shared.took(metrics::BUILD, set, now.mono.saturating_sub(began.mono));
         verdict
+    }
+
+    /// Returns when a stage begins: at the last reading of the clock, unless a subscriber of `tracing`
+    /// was called since. A stage does not take the subscriber's time.
+    fn begin_stage(&self, shared: &Shared<B::Value>, last: Now) -> Now {
+        if trace::are_traced() { self.now(shared) } else { last }
     }
 
     /// Takes back the decision to publish, which a stop came before. The rejection that was reported

@@ -87,6 +87,9 @@ enum WaitKind {
 pub struct Shared<T> {
     pub(crate) cell: Cell<Published<T>>,
     observers: Observers<T>,
+    /// The series of each file set.
+    #[cfg(feature = "metrics")]
+    series: Vec<crate::report::metrics::Series>,
     /// Added after the load; see [`Shared::on_publish`].
     late: Mutex<Vec<Arc<LateObserver<T>>>>,
     /// Set once a driver was started or a manual reload was made, or their absence was reported.
@@ -168,6 +171,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         Self {
             cell: Cell::new(Arc::new(Published::new(1, value))),
             observers,
+            #[cfg(feature = "metrics")]
+            series: crate::report::metrics::Series::of(&status.sets),
             late: Mutex::new(Vec::new()),
             attended: AtomicBool::new(false),
             clock,

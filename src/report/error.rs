@@ -235,6 +235,24 @@ impl Error {
     pub fn why(&self) -> &str {
         &self.reason.text
     }
+
+    /// Renders the error in one line, without a limit on its length.
+    #[cfg(feature = "ocsf")]
+    pub(crate) fn whole(&self) -> String {
+        self.rendered(usize::MAX, usize::MAX)
+    }
+
+    /// Renders the error in one line, with limits on the bytes of its path and of its reason.
+    fn rendered(&self, path_shown: usize, why_shown: usize) -> String {
+        let why = line::shortened(line::one_line(&self.reason.text), why_shown);
+        match &self.path {
+            Some(path) => {
+                let path = line::shortened_path(line::one_line(path.display()), path_shown);
+                format!("{}: {path}: {why}", self.layer)
+            }
+            None => format!("{}: {why}", self.layer),
+        }
+    }
 }
 
 /// A fact that an operator should know and that rejects nothing: the layer that it concerns, the
@@ -245,6 +263,11 @@ impl Error {
 pub struct Warning(Error);
 
 impl Warning {
+    /// Returns the same as an error.
+    pub(crate) fn error(&self) -> &Error {
+        &self.0
+    }
+
     /// Makes a warning of `layer` without a path. `why` is as in [`Error::new`].
     pub fn new(layer: Layer, why: impl Into<String>) -> Self {
         Self(Error::new(layer, why))
@@ -290,11 +313,7 @@ impl fmt::Display for Warning {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.layer)?;
-        if let Some(path) = &self.path {
-            write!(f, "{}: ", line::shortened_path(line::one_line(path.display()), PATH_SHOWN))?;
-        }
-        f.write_str(&line::shortened(line::one_line(&self.reason.text), WHY_SHOWN))
+        f.write_str(&self.rendered(PATH_SHOWN, WHY_SHOWN))
     }
 }
 

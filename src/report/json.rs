@@ -18,7 +18,7 @@ pub(crate) type Object = Map<String, Value>;
 #[must_use]
 pub fn event_line(event: &Event, at: Timestamp) -> String {
     line(|texts| {
-        let mut object = note(event.severity(), &event.message(), at, texts);
+        let mut object = note(event.severity(), &event.whole_message(), at, texts);
         object.insert("event".to_owned(), event.name().into());
         if let Some(status) = event.status() {
             object.insert("status".to_owned(), status.name().into());
@@ -45,14 +45,14 @@ fn note(severity: Severity, text: &str, at: Timestamp, texts: &mut Texts) -> Obj
 /// Bytes between two entries of a list: the quotes and the comma.
 const SEPARATOR: usize = 3;
 
-/// Renders an object as one line of at most [`LINE_LIMIT`] bytes. Until the line is short enough, the
-/// object is made again with half the limit on each of its texts. Without room for any text a line
-/// is short enough, so this ends.
+/// Renders an object as one line of at most [`LINE_LIMIT`] bytes with the line break that a log
+/// appends. Until the line is short enough, the object is made again with half the limit on each of
+/// its texts. Without room for any text a line is short enough, so this ends.
 pub(crate) fn line(object: impl Fn(&mut Texts) -> Object) -> String {
     let mut shown = LINE_LIMIT / 2;
     loop {
         let line = Value::Object(object(&mut Texts { shown, is_cut: false })).to_string();
-        if line.len() <= LINE_LIMIT {
+        if line.len() < LINE_LIMIT {
             return line;
         }
         shown /= 2;

@@ -4,13 +4,24 @@
 //! names of the reloaders and the first paths of their file sets do not change, and results and
 //! reasons are words of this crate.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use metrics::{
     SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
-use crate::report::{event::Event, status::Status};
+use crate::report::{
+    event::Event,
+    status::{SetStatus, Status},
+};
 
 const RELOADS: &str = "tls_reload_total";
 const HANDSHAKES: &str = "tls_handshakes_total";
@@ -57,17 +68,42 @@ pub(crate) fn describe() {
     describe_histogram!(BUILD, Unit::Seconds, "The time that the checks and the build of a file set took.");
 }
 
-/// Counts an event that is the result of a reload. `first` is the first path of the first file set,
-/// whose events name no set where it is the only one.
-pub(crate) fn count(event: &Event, reloader: &SharedString, first: &Path) {
+/// The series of a file set.
+pub(crate) struct Series {
+    path: Arc<Path>,
+    label: SharedString,
+    /// Whether the gauges for dates were set.
+    is_dated: AtomicBool,
+}
+
+impl Series {
+    /// Returns the series of these file sets. The label is the first path; from the second set with
+    /// the same first path on, its number among them is appended.
+    pub(crate) fn of(sets: &[SetStatus]) -> Vec<Self> {
+        let mut counts = HashMap::new();
+        let series = sets.iter().map(|set| {
+            let count = counts.entry(&set.path).or_insert(0);
+            *count += 1;
+            let path = set.path.to_string_lossy();
+            let label = if *count == 1 { path.into_owned() } else { format!("{path}#{count}") };
+            Self { path: Arc::clone(&set.path), label: label.into(), is_dated: AtomicBool::new(false) }
+        });
+        series.collect()
+    }
+}
+
+/// Counts an event that is the result of a reload. An event of the only file set names none.
+pub(crate) fn count(event: &Event, reloader: &SharedString, sets: &[Series]) {
     let (result, reason, set) = match event {
         Event::Published { set, .. } => ("reloaded", NO_REASON, set),
         Event::Refused { error, set, .. } => ("refused", error.layer().name(), set),
         Event::Deferred { set, .. } => ("deferred", NO_REASON, set),
         _ => return,
     };
-    let set = label(set.as_deref().unwrap_or(first));
-    counter!(RELOADS, "reloader" => reloader.clone(), "set" => set, "result" => result, "reason" => reason)
+    // By the allocation, because several sets may have one path.
+    let own = |series: &&Series| set.as_ref().is_none_or(|set| Arc::ptr_eq(set, &series.path));
+    let Some(Series { label, .. }) = sets.iter().find(own) else { return };
+    counter!(RELOADS, "reloader" => reloader.clone(), "set" => label.clone(), "result" => result, "reason" => reason)
         .increment(1);
 }
 
@@ -79,8 +115,8 @@ pub(crate) fn count_handshake(reloader: &SharedString, failure: Option<&'static 
 }
 
 /// Records the time that a stage of a file set took.
-pub(crate) fn took(stage: &'static str, reloader: &SharedString, set: &Path, time: Duration) {
-    histogram!(stage, "reloader" => reloader.clone(), "set" => label(set)).record(time);
+pub(crate) fn took(stage: &'static str, reloader: &SharedString, set: &Series, time: Duration) {
+    histogram!(stage, "reloader" => reloader.clone(), "set" => set.label.clone()).record(time);
 }
 
 /// The state of a file set and of its reloader, as gauges show it.
@@ -88,7 +124,6 @@ pub(crate) struct State {
     generation: u64,
     degraded: bool,
     last_snapshot: Duration,
-    set: Arc<Path>,
     served_since: Duration,
     refused: bool,
     matches_disk: bool,
@@ -102,7 +137,6 @@ impl State {
             generation: status.generation,
             degraded: status.degraded.is_some(),
             last_snapshot: status.last_snapshot,
-            set: Arc::clone(&own.path),
             served_since: own.served_since,
             refused: own.refused.is_some(),
             matches_disk: own.differs_since.is_none(),
@@ -110,30 +144,28 @@ impl State {
         }
     }
 
-    /// Sets the gauges. A file set without a leaf has none for dates.
+    /// Sets the gauges. A file set that never had a leaf has none for dates. One whose leaf is gone has
+    /// NaN: no gauge can be removed, and the dates of a leaf that is not served would be untrue.
     #[allow(clippy::cast_precision_loss)] // reason: no generation reaches 2^53
-    pub(crate) fn show(&self, reloader: &SharedString) {
+    pub(crate) fn show(&self, reloader: &SharedString, set: &Series) {
         let of_reloader = |name: &'static str, value| {
             gauge!(name, "reloader" => reloader.clone()).set(value);
         };
         of_reloader(GENERATION, self.generation as f64);
         of_reloader(DEGRADED, f64::from(self.degraded));
         of_reloader(LAST_SNAPSHOT, self.last_snapshot.as_secs_f64());
-        let set = label(&self.set);
         let of_set = |name: &'static str, value| {
-            gauge!(name, "reloader" => reloader.clone(), "set" => set.clone()).set(value);
+            gauge!(name, "reloader" => reloader.clone(), "set" => set.label.clone()).set(value);
         };
         of_set(LAST_SUCCESS, self.served_since.as_secs_f64());
         of_set(REFUSED, f64::from(self.refused));
         of_set(MATCHES_DISK, f64::from(self.matches_disk));
-        if let Some([not_before, not_after]) = self.validity {
-            of_set(NOT_BEFORE, not_before.as_secs_f64());
-            of_set(NOT_AFTER, not_after.as_secs_f64());
+        let was_dated = set.is_dated.fetch_or(self.validity.is_some(), Ordering::Relaxed);
+        if was_dated || self.validity.is_some() {
+            let [not_before, not_after] =
+                self.validity.map_or([f64::NAN; 2], |dates| dates.map(|date| date.as_secs_f64()));
+            of_set(NOT_BEFORE, not_before);
+            of_set(NOT_AFTER, not_after);
         }
     }
-}
-
-/// Returns a path as the value of a label, which is text.
-fn label(path: &Path) -> SharedString {
-    Arc::<str>::from(path.to_string_lossy()).into()
 }

@@ -13,7 +13,8 @@ use crate::report::{
 const VERSION: &str = "1.8.0";
 
 /// Renders events in the form of the Open Cybersecurity Schema Framework (OCSF) 1.8.0: one JSON
-/// object of class 5019, Device Config State Change, in one line of at most 4 KiB.
+/// object of class 5019, Device Config State Change, in one line of at most 4 KiB with
+/// its line break.
 ///
 /// A fact for which the schema has a field is in that field. The other fields of the event are in
 /// `unmapped`: fingerprints, serial numbers, names, dates, generation, file set, layer and path.
@@ -62,7 +63,7 @@ impl Ocsf {
             // Whether the machine is a server is not known here.
             "device": { "hostname": texts.text(&self.hostname), "type_id": 0, "type": "Unknown" },
         }));
-        object.extend(common(event.severity(), &event.message(), at, texts));
+        object.extend(common(event.severity(), &event.whole_message(), at, texts));
         let state = match event {
             // The new configuration is in force.
             Event::Published { .. } => json!({ "state_id": 2, "state": "Enabled" }),

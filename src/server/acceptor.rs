@@ -1,12 +1,21 @@
 //! Accepts tokio connections with the configuration that is served at that moment.
 #![cfg(all(feature = "tokio", not(loom)))]
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::{accepted::Accepted, reloader::ServerReloader};
+use crate::report::error::drop_payload;
 
 /// Time after which [`Acceptor::accept`] gives up a handshake, unless
 /// [another](Acceptor::handshake_timeout) is set.
@@ -55,7 +64,7 @@ impl Acceptor {
     /// # Errors
     /// The error of the handshake; [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io)
     /// returns the reason. [`io::ErrorKind::TimedOut`] if it has not ended within the
-    /// [limit](Self::handshake_timeout).
+    /// [limit](Self::handshake_timeout). A panic in it, of a key log for example, is an error too.
     ///
     /// # Panics
     /// Outside of a tokio runtime with its timer.
@@ -79,11 +88,25 @@ impl Acceptor {
         self.reloader.note_handshake();
         let served = self.reloader.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&served.value.config));
-        let stream = tokio::time::timeout(self.limit, acceptor.accept(stream)).await.map_err(|_| {
+        let handshake = contain_panic(acceptor.accept(stream));
+        let stream = tokio::time::timeout(self.limit, handshake).await.map_err(|_| {
             let why = format!("the handshake did not end within {:?}", self.limit);
             io::Error::new(io::ErrorKind::TimedOut, why)
         })??;
         let trust_reduced = self.reloader.trust_reduced(served.generation);
         Ok(Accepted { stream, peer_addr: (), served, trust_reduced })
     }
+}
+
+/// Turns a panic (of an embedder's key log, for example) into a failure of this handshake, which is
+/// counted as others are.
+async fn contain_panic<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut handshake = pin!(handshake);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| handshake.as_mut().poll(cx))).unwrap_or_else(|payload| {
+            drop_payload(payload);
+            Poll::Ready(Err(io::Error::other("the handshake panicked")))
+        })
+    })
+    .await
 }

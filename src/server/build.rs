@@ -28,6 +28,7 @@ use crate::{
     report::{
         error::{Error, Layer, Warning},
         event::Leaf,
+        steps,
     },
 };
 
@@ -94,7 +95,7 @@ impl Build for ServerBuild {
         let mut warnings = set.near_limits(files);
         let pair = set.role.pair().map(|_| self.pair(&set, files)).transpose()?;
         let settings = self.settings(context.wall);
-        let clients = settings.after(&served.clients, (context.set, files), &mut warnings)?;
+        let clients = steps::parse(|| settings.after(&served.clients, (context.set, files), &mut warnings))?;
         let before = set.role.pair().and_then(|place| served.resolver.get(place)).map(|pair| &pair.leaf);
         let (mut leaf, mut not_before) = (None, None);
         if let Some(pair) = &pair {
@@ -157,7 +158,7 @@ impl ServerBuild {
         let none = InspectionLog::default();
         let found = if set.role == SetRole::Default { &self.found } else { &none };
         let pair = set.pair(files)?;
-        let (key, leaf) = validate::pair(&self.tls.provider, pair, found)?;
+        let (key, leaf) = steps::parse(|| validate::pair(&self.tls.provider, pair, found))?;
         let chain_path = pair[0].0;
         self.found.note(|found| {
             found.provider = Some(Arc::clone(&self.tls.provider));
@@ -217,7 +218,7 @@ impl ServerBuild {
             .map_err(|error| Error::new(Layer::Config, error.to_string()))?;
         let config = self.config(unverified.clone(), &verifier, &resolver, epoch.sessions())?;
         for pair in changed {
-            self.rehearse(&config, &resolver, pair)?;
+            steps::rehearse(|| self.rehearse(&config, &resolver, pair))?;
         }
         let leaf = resolver.get(0).ok_or_else(nothing)?.leaf.clone();
         Ok(ServerTls { config: Arc::new(config), leaf, resolver, clients, epoch, verifier, unverified })

@@ -66,7 +66,7 @@ pub enum HandshakeFailure {
     ConnectionLost,
     /// The handshake took longer than the server allows.
     TimedOut,
-    /// A reason that is none of the others.
+    /// A reason that is none of the others; a panic during the handshake is one.
     Other,
 }
 

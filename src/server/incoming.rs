@@ -10,8 +10,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -276,7 +275,7 @@ impl<L: Listener> Incoming<L> {
                 (self.next_pause, self.aborted) = (ACCEPT_PAUSES[0], 0);
                 let acceptor = self.acceptor.clone();
                 self.handshakes.spawn(async move {
-                    let accepted = contain_panic(acceptor.accept(stream)).await;
+                    let accepted = acceptor.accept(stream).await;
                     (peer, accepted)
                 });
             }
@@ -308,16 +307,6 @@ fn is_about_one_client(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
     )
-}
-
-/// Turns a panic (of an embedder's key log, for example) into a failure of this handshake.
-async fn contain_panic<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let mut handshake = pin!(handshake);
-    poll_fn(|cx| {
-        catch_unwind(AssertUnwindSafe(|| handshake.as_mut().poll(cx)))
-            .unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the handshake panicked"))))
-    })
-    .await
 }
 
 /// An item is never an error.

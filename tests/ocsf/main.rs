@@ -19,7 +19,7 @@ use std::{
 use rows::{at, certificate, leaf, rows};
 use rustls_reload::{
     Error, Event, EventStatus, Fingerprint, Layer, Ocsf, RemovedTrust, Severity, Timestamp,
-    internal::{LINE_LIMIT, described_leaf, json},
+    internal::{LINE_LIMIT, TEXT_LIMIT, described_leaf, json},
 };
 use serde_json::{Value, json};
 
@@ -190,7 +190,7 @@ fn inv16_examples_and_severities_in_the_manual_are_of_the_code() {
 /// escaped or not.
 fn texts() -> Vec<String> {
     let lengths = [0, 1, 60, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1024, 1025, 2048, 2049, 70_000];
-    let characters = ["a", "\u{e9}", "\u{1f512}", "\n", "\"", "\\", "\u{2028}", "\u{1b}"];
+    let characters = ["a", "\u{e9}", "\u{1f512}", "\n", "\"", "\\", "\u{2028}", "\u{202e}", "\u{1b}"];
     lengths.iter().flat_map(|length| characters.map(|c| c.repeat(*length))).collect()
 }
 
@@ -226,6 +226,32 @@ fn events(text: &str) -> Vec<Event> {
     ]
 }
 
+/// The number of bytes that a message leaves out is that of the whole message.
+#[test]
+fn inv11_a_message_is_cut_once_and_counts_all_that_it_leaves_out() {
+    let why = "x".repeat(70_000);
+    let error = || Error::new(Layer::Rehearsal, &why).at("/tls/tls.crt");
+    let certificate = || certificate(&why, Path::new("/tls/tls.crt"));
+    let lost = RemovedTrust::ClientCa { subject: why.clone(), fingerprint: Fingerprint([255; 32]) };
+    for (event, copies) in [
+        (Event::Refused { error: error(), generation: 1, set: None }, 1),
+        (Event::Degraded { error: error() }, 1),
+        (Event::Warning { warning: error().into() }, 1),
+        (Event::Expired { certificate: certificate() }, 1),
+        (Event::TrustReduced { generation: 2, epoch: 2, lost: vec![lost; 8] }, 8),
+    ] {
+        let lines = [json::event_line(&event, at().into()), Ocsf::new("host.test").line(&event, at())];
+        for line in lines {
+            let object: Value = serde_json::from_str(&line).unwrap();
+            let (shown, rest) = object["message"].as_str().unwrap().split_once(" ... (").unwrap();
+            let left_out: usize = rest.strip_suffix(" bytes left out)").unwrap().parse().unwrap();
+            // The words around the texts, and the fingerprints, are less than 1,000 bytes.
+            let all = copies * why.len();
+            assert!((all..all + 1_000).contains(&(shown.len() + left_out)), "{line}");
+        }
+    }
+}
+
 /// Engine: generated: every kind of event with texts of every length around the limits.
 #[test]
 fn inv11_every_line_is_valid_and_4_kib_at_most_whatever_the_texts() {
@@ -239,12 +265,13 @@ fn inv11_every_line_is_valid_and_4_kib_at_most_whatever_the_texts() {
             lines.push(ocsf.line(&event, later));
             lines.push(json::event_line(&event, later.into()));
             let message = event.message();
-            assert!(message.len() <= LINE_LIMIT && !message.contains(char::is_control), "{message}");
+            assert!(message.len() <= TEXT_LIMIT && !message.contains(char::is_control), "{message}");
         }
         for line in notes.iter().chain(&lines) {
             longest = longest.max(line.len());
-            assert!(line.len() <= LINE_LIMIT, "{} bytes: {line}", line.len());
-            assert!(!line.contains(char::is_control), "{line}");
+            // A log writes a line break after it.
+            assert!(line.len() < LINE_LIMIT, "{} bytes: {line}", line.len());
+            assert!(!line.contains(|c: char| c.is_control() || c == '\u{2028}' || c == '\u{202e}'), "{line}");
             let object: Value = serde_json::from_str(line).unwrap();
             let says =
                 ["bytes left out", "bytes_left_out", "\"more_"].iter().any(|words| line.contains(words));

@@ -15,12 +15,12 @@ use rustls_reload::{
     internal::{
         Entry, Lookup, Step, crl,
         der::{self, Fields},
-        inspected_walk,
+        inspected_walk, one_line,
     },
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use crate::{Failure, files::Files, limits, log::one_line, server::ALPN};
+use crate::{Failure, files::Files, limits, server::ALPN};
 
 /// Exit code of a check that passes with warnings.
 const WARNED: u8 = 3;

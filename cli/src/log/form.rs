@@ -2,9 +2,10 @@
 
 use std::{sync::OnceLock, time::SystemTime};
 
-use rustls_reload::{Event, Ocsf, Severity, Timestamp, internal::json};
-
-use super::one_line;
+use rustls_reload::{
+    Event, Ocsf, Severity, Timestamp,
+    internal::{LINE_LIMIT, json, one_line, shortened},
+};
 
 /// The values of `--log`.
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -61,13 +62,18 @@ impl Form {
     pub(super) fn note(&self, severity: Severity, text: &str, at: SystemTime) -> String {
         let at = Timestamp::from(at);
         let line = match self {
-            Self::Plain => one_line(text),
-            Self::Text => format!("{at:.3} {}", one_line(text)),
+            Self::Plain => bounded(one_line(text)),
+            Self::Text => bounded(format!("{at:.3} {}", one_line(text))),
             Self::Json => json::note_line(severity, text, at),
             Self::Ocsf(_) => json::ocsf_note_line(severity, text, at),
         };
         line + "\n"
     }
+}
+
+/// Cuts a line that would be too long with its line break.
+fn bounded(line: String) -> String {
+    shortened(line, LINE_LIMIT - 1)
 }
 
 /// Returns the name of this machine.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*};
-use rustls_reload::{Clock, Event, ServerReloader, SystemClock, Timing};
+use rustls_reload::{Clock, Event, ServerReloader, SystemClock, Timing, internal::one_line};
 
 use super::*;
 use crate::testkit::{Authority, PrivateKey, Subject};

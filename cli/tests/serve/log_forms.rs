@@ -108,6 +108,8 @@ fn inv10_inv11_each_line_is_one_flat_object_of_json() {
     for object in &objects {
         assert!(is_time(object["time"].as_str().unwrap()) && object["severity"].is_string(), "{object}");
         kinds.extend(object.get("event").map(|kind| kind.as_str().unwrap()));
+        let rejected = object["message"].as_str().unwrap().starts_with("SIGHUP: rejected");
+        assert!(!rejected || object["severity"] == "Medium", "{object}");
     }
     assert!(kinds.is_superset(&["published", "refused", "started", "stopped"].into()), "{kinds:?}");
     let refused = objects.iter().find(|object| object["event"] == "refused").unwrap();

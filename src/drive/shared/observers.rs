@@ -132,10 +132,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 
     fn count(&self, event: &Event) {
-        let first = self.lock().status.sets.first().map(|set| Arc::clone(&set.path));
-        if let Some(first) = first {
-            self.record(|name| metrics::count(event, name, &first));
-        }
+        self.record(|name| metrics::count(event, name, &self.series));
         if matches!(event, Event::Started { .. } | Event::Stopped) {
             self.describe_metrics();
         }
@@ -144,20 +141,18 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// Describes all metrics, and sets the gauges of every file set.
     pub(crate) fn describe_metrics(&self) {
         self.record(|_| metrics::describe());
-        let sets = self.lock().status.sets.len();
-        (0..sets).for_each(|set| self.measure(set));
+        (0..self.series.len()).for_each(|set| self.measure(set));
     }
 
     /// Sets the gauges of a file set and of the reloader.
     pub(crate) fn measure(&self, set: usize) {
         let state = metrics::State::of(&self.lock().status, set);
-        self.record(|name| state.show(name));
+        self.record(|name| state.show(name, &self.series[set]));
     }
 
     /// Records the time that a stage of a file set took.
     pub(crate) fn took(&self, stage: &'static str, set: usize, time: Duration) {
-        let path = Arc::clone(&self.lock().status.sets[set].path);
-        self.record(|name| metrics::took(stage, name, &path, time));
+        self.record(|name| metrics::took(stage, name, &self.series[set], time));
     }
 
     /// Counts a handshake, with the name of the reason if it failed.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::reader::{OID, Reader, SEQUENCE, SET};
+use crate::report::line::breaks_line;
 
 /// Limit of names read from one certificate.
 const NAME_LIMIT: usize = 1024;
@@ -176,9 +177,5 @@ pub(super) fn directory_string(tag: u8, value: &[u8]) -> String {
 /// Returns a text for messages and logs: it can neither break out of a line nor reverse its
 /// direction.
 pub(super) fn printable(text: &str) -> String {
-    let breaks_out = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().take(255).map(|c| if breaks_out(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().take(255).map(|c| if breaks_line(c) { '\u{fffd}' } else { c }).collect()
 }

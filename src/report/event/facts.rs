@@ -109,7 +109,8 @@ impl Event {
             | Self::Warning { .. } => Severity::Low,
             // Files that keep changing are as little served as rejected ones.
             Self::Refused { .. } | Self::StillChanging { .. } => Severity::Medium,
-            // An outage: no right clock is left by which the certificate is valid.
+            // An outage: no right clock is left by which the certificate is valid. `Expiring`, which
+            // lies ahead, is `Low`; this has to pass a filter for what needs an operator now.
             Self::Expired { .. } => Severity::High,
         }
     }

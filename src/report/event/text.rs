@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Event, RemovedTrust, Timestamp};
-use crate::report::line::{LINE_LIMIT, one_line, shortened, shortened_path};
+use crate::report::{
+    error::Error,
+    line::{TEXT_LIMIT, breaks_line, one_line, shortened, shortened_path},
+};
 
 /// Removed trust that one line names: a bundle may hold thousands of CAs. The event itself has all
 /// of it.
@@ -16,17 +19,27 @@ const LOST_NAMED: usize = 8;
 /// Bytes of one piece of removed trust in a line.
 const LOST_SHOWN: usize = 400;
 
+/// The extent to which a message shows the texts in it.
+#[derive(Clone, Copy, PartialEq)]
+enum Extent {
+    /// Each text is cut, so that all of them have room in one line.
+    Line,
+    /// No text is cut: a text that is cut twice would count only the bytes of the second cut.
+    #[cfg(feature = "ocsf")]
+    Whole,
+}
+
 impl Event {
     /// Returns the event as a line of the OCSF shorthand, for the kinds that are about the served
-    /// configuration; `None` for all others. A line is at most 4 KiB long: names
-    /// without room are counted, and texts that are cut say so.
+    /// configuration; `None` for all others. A line has at most 4 KiB with a time before
+    /// it and its line break: names without room are counted, and texts that are cut say so.
     #[must_use]
     pub fn shorthand(&self) -> Option<String> {
-        self.untrimmed_shorthand().map(|line| shortened(one_line(line), LINE_LIMIT))
+        self.untrimmed_shorthand().map(|line| shortened(one_line(line), TEXT_LIMIT))
     }
 
     fn untrimmed_shorthand(&self) -> Option<String> {
-        let message = self.sentence();
+        let message = self.sentence(Extent::Line);
         match self {
             Self::Published { generation, old, new, set, .. } => {
                 let mut line = format!("CONFIG:RELOADED [INFO] {message} [generation:{generation}");
@@ -66,20 +79,31 @@ impl Event {
     /// have.
     #[must_use]
     pub fn message(&self) -> String {
-        shortened(one_line(self.sentence()), LINE_LIMIT)
+        shortened(one_line(self.sentence(Extent::Line)), TEXT_LIMIT)
     }
 
-    fn sentence(&self) -> String {
+    /// Returns the message without a limit on its length, for a renderer that cuts it itself.
+    #[cfg(feature = "ocsf")]
+    pub(crate) fn whole_message(&self) -> String {
+        self.sentence(Extent::Whole)
+    }
+
+    fn sentence(&self, extent: Extent) -> String {
+        let shown = |error: &Error| match extent {
+            Extent::Line => error.to_string(),
+            #[cfg(feature = "ocsf")]
+            Extent::Whole => error.whole(),
+        };
         match self {
             Self::Published { .. } => "TLS certificate config reloaded successfully".to_owned(),
-            Self::Refused { error, .. } => format!("TLS certificate reload failed: {error}"),
+            Self::Refused { error, .. } => format!("TLS certificate reload failed: {}", shown(error)),
             Self::Expiring { certificate, .. } => {
-                format!("TLS certificate expires soon: {}", certificate.error("expires"))
+                format!("TLS certificate expires soon: {}", shown(&certificate.error("expires")))
             }
             Self::Expired { certificate } => {
-                format!("TLS certificate has expired: {}", certificate.error("has expired"))
+                format!("TLS certificate has expired: {}", shown(&certificate.error("has expired")))
             }
-            Self::TrustReduced { generation, epoch, lost } => reduced(*generation, *epoch, lost),
+            Self::TrustReduced { generation, epoch, lost } => reduced(*generation, *epoch, lost, extent),
             Self::Recovered { .. } => "recovered: the files on disk are the served ones again".to_owned(),
             Self::Deferred { not_before, .. } => format!(
                 "deferred: the new certificate is not served before {}, the previous one stays served",
@@ -90,23 +114,24 @@ impl Event {
                     .to_owned()
             }
             Self::Degraded { error } => {
-                format!("degraded: file events are missing, the files are polled instead: {error}")
+                format!("degraded: file events are missing, the files are polled instead: {}", shown(error))
             }
             Self::Restored => "restored: file events work again".to_owned(),
             Self::Started { watched } => started(watched),
             Self::Stopped => "stopped".to_owned(),
-            Self::Warning { warning } => format!("warning: {warning}"),
+            Self::Warning { warning } => format!("warning: {}", shown(warning.error())),
         }
     }
 }
 
 /// Renders removed trust as a sentence; pieces beyond [`LOST_NAMED`] become a count.
-fn reduced(generation: u64, epoch: u64, lost: &[RemovedTrust]) -> String {
+fn reduced(generation: u64, epoch: u64, lost: &[RemovedTrust], extent: Extent) -> String {
     let mut text = format!("trust shrank with generation {generation} (epoch {epoch}), no longer trusted:");
     let (named, further) = lost.split_at(lost.len().min(LOST_NAMED));
     for (i, lost) in named.iter().enumerate() {
         text.push_str(if i == 0 { " " } else { ", " });
-        text.push_str(&shortened(one_line(lost), LOST_SHOWN));
+        let shown = if extent == Extent::Line { LOST_SHOWN } else { usize::MAX };
+        text.push_str(&shortened(one_line(lost), shown));
     }
     if !further.is_empty() {
         text.push_str(&format!(" and {} more", further.len()));
@@ -154,7 +179,7 @@ fn started(watched: &[PathBuf]) -> String {
 /// Renders a name as part of a field. An attacker may choose the name, so it must not end the field
 /// and begin another.
 fn field(name: &str) -> String {
-    let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '[' | ']' | '\\');
+    let ends = |c: char| c.is_whitespace() || breaks_line(c) || matches!(c, ',' | '[' | ']' | '\\');
     let mut text = String::new();
     for c in name.chars() {
         if ends(c) { text.extend(c.escape_unicode()) } else { text.push(c) }
@@ -166,11 +191,11 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = self.untrimmed_shorthand().unwrap_or_else(|| match self {
             Self::Recovered { set } | Self::Deferred { set, .. } | Self::StillChanging { set } => {
-                format!("{}{}", self.sentence(), Of(set))
+                format!("{}{}", self.sentence(Extent::Line), Of(set))
             }
-            _ => self.sentence(),
+            _ => self.sentence(Extent::Line),
         });
-        f.write_str(&shortened(one_line(line), LINE_LIMIT))
+        f.write_str(&shortened(one_line(line), TEXT_LIMIT))
     }
 }
 
