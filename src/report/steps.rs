@@ -81,10 +81,9 @@ impl Reload {
     pub(crate) fn of(set: &Path) -> Self {
         Self(
             #[cfg(feature = "tracing")]
-            span(|| {
-                let shown = || shortened(one_line(set.display()), TEXT_LIMIT);
-                tracing::debug_span!(target: TARGET, "reload", set = shown())
-            }),
+            span(
+                || tracing::debug_span!(target: TARGET, "reload", set = shortened(one_line(set.display()), TEXT_LIMIT)),
+            ),
         )
     }
 
