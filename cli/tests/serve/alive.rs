@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     common::{DEADLINE, Volume, at_once, client_of, generations},
-    process::{Silent, ask, begin_request, command, pair, text, until, untimed},
+    process::{Silent, begin_request, command, pair, text, until, untimed},
 };
 use rustix::fs::{OFlags, fcntl_setfl};
 
