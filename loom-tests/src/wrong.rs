@@ -43,6 +43,8 @@ struct State {
     generation: u64,
     driving: Option<ThreadId>,
     busy: bool,
+    /// The generation whose observer the driving thread calls.
+    delivering: Option<u64>,
     queued: bool,
     worker: bool,
     runs: u64,
@@ -110,7 +112,7 @@ impl<P: Pick> Inner<P> {
             return;
         }
         let mut state = self.lock();
-        (state.busy, state.driving) = (false, None);
+        (state.busy, state.driving, state.delivering) = (false, None, None);
         let silent = Self::is(Fault::SilentRest) && !state.stopped;
         drop(state);
         if !silent {
@@ -149,7 +151,7 @@ impl<P: Pick> Inner<P> {
         drop(self.cell.swap(Arc::clone(&published)));
         self.other_half.swap(Arc::new(version));
         let mut state = state.unwrap_or_else(|| self.lock());
-        state.generation = generation;
+        (state.generation, state.delivering) = (generation, Some(generation));
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.changed.notify_all();
@@ -264,9 +266,15 @@ impl<P: Pick> Design for Wrong<P> {
         if inside {
             return true;
         }
-        let run = state.runs;
+        let (run, delivering) = (state.runs, state.delivering);
         let reset = !Inner::<P>::is(Fault::GuardNeverReset);
-        while reset && state.worker && (state.runs == run || Inner::<P>::is(Fault::StopWaitsForAny)) {
+        let is_called = |state: &State| {
+            let waits = delivering.is_some() && !Inner::<P>::is(Fault::StopLeavesCallbacks);
+            waits && state.delivering == delivering
+        };
+        while reset && state.worker && (state.runs == run || Inner::<P>::is(Fault::StopWaitsForAny))
+            || is_called(&state)
+        {
             state = inner.wait(state);
         }
         drop(state);
