@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // reason: what fails here is a failed model, and counts are printed
 
+mod connecting;
 mod disk;
 mod model;
 mod shipped;
@@ -16,6 +17,10 @@ pub mod wrong;
 #[cfg(loom)]
 pub mod wrong_trust;
 
+pub use connecting::{
+    ClientSessions, Connecting, Connection, Credentials, Kept, RotatedConnection, ShippedClient, connect,
+    connect_rotating, load_client,
+};
 pub use disk::{Disk, Whole};
 pub use model::{Notify, block_on, bounded, fallible, model, quiet, spawn, started};
 #[cfg(loom)]

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use rustls_reload::{ClientReloader, Event, Layer, Reload, Timing};
+use rustls_reload::{
+    Build, Builder, ClientReloader, Event, Layer, Published, Reload, Reloader, Timing,
+    internal::{self, Shared},
+};
 use rustls_reload_testkit::{PrivateKey, Subject};
 
 use crate::{
@@ -41,6 +44,36 @@ fn inv01_inv04_server_sees_a_renewed_identity_on_the_next_connect() {
             assert!(handshake(&server, &client.config()).unwrap().resumed, "{kind:?}");
         }
     }
+}
+
+/// Runs a reload by the types that the models under loom run: the driver, the shared state and its
+/// cell are the same code for each build step. Returns the generations before and after.
+fn generations_of<B: Build>(builder: Builder<B>, update: impl FnOnce()) -> [u64; 2] {
+    let reloader: Reloader<B::Value> = builder.load().unwrap();
+    let shared: &Arc<Shared<B::Value>> = internal::shared(&reloader);
+    let before: Arc<Published<B::Value>> = reloader.current();
+    update();
+    assert_eq!(shared.lock().status().generation, before.generation);
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    [before.generation, reloader.current().generation]
+}
+
+/// Checks: INV-04, INV-13. What the models show of one value holds for a client's and a server's.
+#[test]
+fn inv04_client_and_server_run_the_code_of_the_loom_models() {
+    let all = generations(2);
+    let mut volume = Volume::new(&files(&all[0].client, &all[0].ca.pem));
+    let builder = internal::generic_client(client(&volume)).unwrap();
+    let update = || {
+        volume.publish(&files(&all[1].client, &all[1].ca.pem));
+    };
+    assert_eq!(generations_of(builder, update), [1, 2]);
+    let mut volume = Volume::of(&all[0]);
+    let builder = internal::generic(volume.server()).unwrap();
+    let update = || {
+        volume.publish(&all[1].files());
+    };
+    assert_eq!(generations_of(builder, update), [1, 2]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)] // reason: what fails here is a failed model
 
 mod callers_against_stop_and_start;
+mod client_against_connections;
 mod end_against_tasks;
 mod hint_against_sleep;
 mod late_observer_against_publish;
