@@ -30,7 +30,7 @@ const ROUNDS: usize = 20;
 const ALLOWED: Duration = Duration::from_millis(10);
 
 /// Counts the connections that are accepted.
-struct Counting(TcpListener, watch::Sender<usize>);
+pub(super) struct Counting(pub(super) TcpListener, pub(super) watch::Sender<usize>);
 
 impl Listener for Counting {
     type Io = TcpStream;

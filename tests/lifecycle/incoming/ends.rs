@@ -1,17 +1,28 @@
 //! The ends of a stream of accepted connections: a close, a drop, and the last owner's.
 
-use std::{error::Error as StdError, future::poll_fn, io, pin::Pin, time::Duration};
+use std::{
+    error::Error as StdError,
+    future::poll_fn,
+    io::{self, Write},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_core::Stream;
-use rustls::version::TLS13;
-use rustls_reload::{Event, HANDSHAKE_LIMIT, HandshakeFailure};
+use rustls::{ClientConnection, version::TLS13};
+use rustls_reload::{Accepted, ClientAuth, Event, HANDSHAKE_LIMIT, HandshakeFailure, Reload};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
-    time::Instant,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, timeout},
 };
 
 use super::{
-    server,
+    busy::Counting,
+    files, server,
     world::{echo, handshake, is_answered, queue, reporting, rest},
 };
 use crate::common::{self, Volume, client, expect, generations};
@@ -43,6 +54,64 @@ async fn inv13_close_finishes_handshakes_and_accepts_no_more() {
     assert!(incoming.accept().await.is_none(), "it stays at its end");
     drop(incoming);
     is_answered(&mut connection).await.unwrap();
+    open.abort();
+}
+
+/// Checks: INV-13, INV-09, INV-11. The close and then a reduction of trust, over TCP: half a
+/// handshake is finished under the trust that it began with, and each connection is told to drain.
+#[tokio::test]
+async fn inv13_close_over_tcp_finishes_half_a_handshake_and_drains() {
+    let all = generations(2);
+    let both = all[0].ca.pem.clone() + &all[1].ca.pem;
+    let mut volume = Volume::new(&files(&all[0].server, &both));
+    let reloader = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required).load().unwrap();
+    let config = common::client_of(&all[0], Some(&all[1]));
+    let (sender, mut begun) = watch::channel(0);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut incoming = reloader.incoming(Counting(listener, sender));
+    let address = incoming.local_addr().unwrap();
+    let connecting = async { handshake(&config, TcpStream::connect(address).await.unwrap()).await };
+    let (open, connection) = tokio::join!(incoming.accept(), connecting);
+    let (Accepted { stream, trust_reduced, .. }, mut connection) = (open.unwrap(), connection.unwrap());
+    let open = tokio::spawn(echo(stream));
+
+    let mut half = ClientConnection::new(Arc::clone(&config), "localhost".try_into().unwrap()).unwrap();
+    let mut hello = Vec::new();
+    half.write_tls(&mut hello).unwrap();
+    let remainder = hello.split_off(hello.len() / 2);
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    tcp.write_all(&hello).await.unwrap();
+    tokio::select! {
+        accepted = incoming.accept() => panic!("{accepted:?}"),
+        count = begun.wait_for(|count| *count == 2) => drop(count.unwrap()),
+    }
+    incoming.close();
+    let refused = TcpStream::connect(address).await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "nobody listens");
+    // The echo's task runs after the one of the half handshake, which has begun by then.
+    is_answered(&mut connection).await.unwrap();
+
+    volume.publish_in_one_tick(&files(&all[0].server, &all[0].ca.pem));
+    assert_eq!(reloader.reload_now(), Reload::Reloaded);
+    assert_eq!(timeout(common::DEADLINE, trust_reduced).await, Ok(2));
+    is_answered(&mut connection).await.unwrap();
+    let finishing = spawn_blocking(move || {
+        let mut tcp = tcp.into_std().unwrap();
+        tcp.set_nonblocking(false).unwrap();
+        tcp.write_all(&remainder).unwrap();
+        while half.is_handshaking() {
+            half.complete_io(&mut tcp).unwrap();
+        }
+        tcp
+    });
+    let both = async { tokio::join!(incoming.accept(), finishing) };
+    let (accepted, finished) = timeout(common::DEADLINE, both).await.unwrap();
+    let (accepted, finished) = (accepted.unwrap(), finished.unwrap());
+    assert_eq!(accepted.generation(), 1, "it goes by the trust that it began with");
+    assert_eq!(timeout(common::DEADLINE, accepted.trust_reduced).await, Ok(2));
+    assert!(timeout(common::DEADLINE, incoming.accept()).await.unwrap().is_none());
+    is_answered(&mut connection).await.unwrap();
+    drop(finished);
     open.abort();
 }
 
