@@ -113,7 +113,6 @@ impl Build for Step {
 ///
 /// # Panics
 /// If it cannot be loaded.
-#[must_use]
 pub fn load_client(disk: &Disk, row: &'static [Credentials], kept: Kept) -> ShippedClient {
     shipped::still(Builder::new([Disk::PATH], Step { row, kept })).load_from(disk.clone()).unwrap()
 }
