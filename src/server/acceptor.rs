@@ -64,15 +64,13 @@ impl Acceptor {
     /// # Errors
     /// The error of the handshake; [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io)
     /// returns the reason. [`io::ErrorKind::TimedOut`] if it has not ended within the
-    /// [limit](Self::handshake_timeout). A panic in it, of a key log for example, is an error too.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime with its timer.
+    /// [limit](Self::handshake_timeout). A panic in it is an error too: of a key log, for example, or
+    /// of tokio where there is no runtime with a timer.
     pub async fn accept<IO>(&self, stream: IO) -> io::Result<Accepted<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let accepted = self.handshake(stream).await;
+        let accepted = contain_panic(self.handshake(stream)).await;
         #[cfg(feature = "metrics")]
         {
             let failure = accepted.as_ref().err().map(|error| super::HandshakeFailure::of_io(error).name());
@@ -88,8 +86,7 @@ impl Acceptor {
         self.reloader.note_handshake();
         let served = self.reloader.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&served.value.config));
-        let handshake = contain_panic(acceptor.accept(stream));
-        let stream = tokio::time::timeout(self.limit, handshake).await.map_err(|_| {
+        let stream = tokio::time::timeout(self.limit, acceptor.accept(stream)).await.map_err(|_| {
             let why = format!("the handshake did not end within {:?}", self.limit);
             io::Error::new(io::ErrorKind::TimedOut, why)
         })??;
