@@ -43,8 +43,6 @@ struct State {
     generation: u64,
     driving: Option<ThreadId>,
     busy: bool,
-    /// The generation whose observer the driving thread calls.
-    delivering: Option<u64>,
     queued: bool,
     worker: bool,
     runs: u64,
@@ -112,7 +110,7 @@ impl<P: Pick> Inner<P> {
             return;
         }
         let mut state = self.lock();
-        (state.busy, state.driving, state.delivering) = (false, None, None);
+        (state.busy, state.driving) = (false, None);
         let silent = Self::is(Fault::SilentRest) && !state.stopped;
         drop(state);
         if !silent {
@@ -151,7 +149,7 @@ impl<P: Pick> Inner<P> {
         drop(self.cell.swap(Arc::clone(&published)));
         self.other_half.swap(Arc::new(version));
         let mut state = state.unwrap_or_else(|| self.lock());
-        (state.generation, state.delivering) = (generation, Some(generation));
+        state.generation = generation;
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.changed.notify_all();
@@ -266,15 +264,9 @@ impl<P: Pick> Design for Wrong<P> {
         if inside {
             return true;
         }
-        let (run, delivering) = (state.runs, state.delivering);
+        let run = state.runs;
         let reset = !Inner::<P>::is(Fault::GuardNeverReset);
-        let is_called = |state: &State| {
-            let waits = delivering.is_some() && !Inner::<P>::is(Fault::StopLeavesCallbacks);
-            waits && state.delivering == delivering
-        };
-        while reset && state.worker && (state.runs == run || Inner::<P>::is(Fault::StopWaitsForAny))
-            || is_called(&state)
-        {
+        while reset && state.worker && (state.runs == run || Inner::<P>::is(Fault::StopWaitsForAny)) {
             state = inner.wait(state);
         }
         drop(state);

@@ -147,18 +147,14 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// Stops the driver and waits for its end, at most [`STOP_LIMIT`] (5 s). Nothing is published
     /// from here on.
     ///
-    /// Within the same limit it waits for the callbacks of publications that other threads call: a
-    /// thread that reloads manually, or is inside [`on_publish`](Self::on_publish). Once this has
-    /// returned `Ok`, no publication from before the stop is delivered to an observer. An
-    /// `on_publish` that has not called its observer yet still calls it with the value served last.
-    /// A manual reload under way may still report how it ended to [`on_event`](Builder::on_event).
+    /// Called from a callback it does not wait: the driver ends once the callback has returned.
     ///
-    /// Called from a callback it waits for no callback. From one on the thread that publishes, it
-    /// does not wait for the driver either: the driver ends once the callback has returned.
+    /// It waits for the driver only. Another thread that reloads manually, or is inside
+    /// [`on_publish`](Self::on_publish), may still deliver a publication from before the stop to an
+    /// observer after this has returned.
     ///
     /// # Errors
-    /// [`StopTimeout`] where the driver or a callback has not ended in time; that is also reported
-    /// as a warning.
+    /// [`StopTimeout`] where the driver has not ended in time; that is also reported as a warning.
     pub fn stop(&self) -> Result<(), StopTimeout> {
         stop(&self.0.shared, &self.0.worker, None)
     }

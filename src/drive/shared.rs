@@ -118,8 +118,6 @@ pub struct State<T> {
     idle: Option<Box<dyn Drive<T>>>,
     /// The thread that is in a call of the driver.
     driving: Option<ThreadId>,
-    /// The generation whose callbacks that thread calls, until its call of the driver ends.
-    pub(crate) delivering: Option<u64>,
     /// Set while a worker was started and has not ended.
     pub worker: bool,
     /// The number of workers started so far.
@@ -188,7 +186,6 @@ impl<T: Send + Sync + 'static> Shared<T> {
                 waits: 0,
                 idle: Some(drive),
                 driving: None,
-                delivering: None,
                 worker: false,
                 runs: 0,
                 stopped: false,
@@ -254,7 +251,6 @@ impl<T: Send + Sync + 'static> Shared<T> {
             }
             state.published = state.begun;
             let generation = state.status.generation + 1;
-            state.delivering = Some(generation);
             let published = Arc::new(Published::new(generation, value));
             let old = self.cell.swap(Arc::clone(&published));
             let mut events = vec![note_published(&mut state.status, set, leaf, now, recovered)];

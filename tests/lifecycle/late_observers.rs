@@ -5,14 +5,14 @@
 use std::{
     sync::{
         Arc, Barrier, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     thread,
 };
 
-use crate::common::{self, Generation, Volume, by_events_only, drain, generations, in_time};
-use rustls_reload::{Event, Layer, Published, Reload};
+use crate::common::{self, Volume, by_events_only, drain, generations, in_time};
+use rustls_reload::{Event, Layer, Reload};
 
 #[test]
 fn inv04_late_observer_gets_the_served_value_then_each_in_order() {
@@ -128,57 +128,6 @@ fn inv12_late_observer_that_is_slow_gets_the_latest_alone() {
     observing.join().unwrap();
     assert_eq!(begins.try_recv(), Err(mpsc::TryRecvError::Empty), "none is delivered twice");
     assert_eq!(overlaps.load(Ordering::Relaxed), 0, "one call after the other");
-}
-
-/// An observer is called on another thread, by a manual reload or by `on_publish`, while a third
-/// thread stops the reloader.
-#[test]
-fn inv13_stop_waits_for_observers_on_other_threads() {
-    let generations = generations(2);
-    for late in [false, true] {
-        let mut volume = Volume::of(&generations[0]);
-        let (begun, begins) = mpsc::channel();
-        let (open, gate) = mpsc::channel::<()>();
-        let (gate, ended) = (Mutex::new(gate), Arc::new(AtomicBool::new(false)));
-        let ends = Arc::clone(&ended);
-        let observer = move |_: &Arc<Published<_>>| {
-            begun.send(()).unwrap();
-            gate.lock().unwrap().recv().unwrap();
-            ends.store(true, Ordering::SeqCst);
-        };
-        let server = volume.server();
-        let (reloader, observing) = if late {
-            let reloader = server.load().unwrap();
-            let adder = reloader.clone();
-            (reloader, thread::spawn(move || adder.on_publish(observer)))
-        } else {
-            let reloader = server.on_publish(observer).load().unwrap();
-            volume.publish(&generations[1].files());
-            let caller = reloader.clone();
-            (reloader, thread::spawn(move || assert_eq!(caller.reload_now(), Reload::Reloaded)))
-        };
-        begins.recv_timeout(common::DEADLINE).unwrap();
-        let (handle, ended_before) = (reloader.clone(), Arc::clone(&ended));
-        let stopping = thread::spawn(move || (handle.stop(), ended_before.load(Ordering::SeqCst)));
-        // A reload is answered so once the stop has begun.
-        in_time(move || while reloader.reload_now() != Reload::Stopped {});
-        open.send(()).unwrap();
-        assert_eq!(in_time(move || stopping.join().unwrap()), (Ok(()), true), "late: {late}");
-        observing.join().unwrap();
-    }
-}
-
-/// An observer that stops the reloader waits for no observer, itself included.
-#[test]
-fn inv13_late_observer_may_stop() {
-    let generation = Generation::new(0);
-    let reloader = Volume::of(&generation).server().start().unwrap();
-    let handle = reloader.clone();
-    let (stopped, answers) = mpsc::channel();
-    let adder = reloader.clone();
-    in_time(move || adder.on_publish(move |_| stopped.send(handle.stop()).unwrap()));
-    assert_eq!(answers.try_recv(), Ok(Ok(())));
-    assert_eq!(reloader.reload_now(), Reload::Stopped);
 }
 
 #[test]

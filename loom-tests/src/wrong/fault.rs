@@ -39,8 +39,6 @@ pub enum Fault {
     SilentEnd,
     /// A manual reload takes the answer of another one that was in progress. Breaks: INV-11
     AnswersOfOthers,
-    /// A stop waits for no callback of a manual reload on another thread. Breaks: INV-13
-    StopLeavesCallbacks,
 }
 
 /// The fault as a type parameter of a body that is generic over the design.
@@ -79,5 +77,4 @@ picks!(
     SilentRest,
     SilentEnd,
     AnswersOfOthers,
-    StopLeavesCallbacks,
 );

@@ -13,7 +13,6 @@ mod reload_from_a_callback;
 mod start_against_reload;
 mod start_against_stop;
 mod status_against_cell;
-mod stop_against_observers;
 mod stop_while_loading;
 mod swap_against_handshakes;
 mod trust_against_handshakes;

@@ -1,4 +1,4 @@
-//! Stops the driver, and waits for it and for callbacks within a limit.
+//! Stops the driver, within a limit.
 
 use std::{fmt, time::Duration};
 
@@ -14,11 +14,11 @@ use crate::{
 /// The driver's thread, until a stop has joined it.
 pub(crate) type Worker = Mutex<Option<thread::JoinHandle<()>>>;
 
-/// How long a stop waits for the driver and for callbacks (INV-13).
+/// How long a stop waits for the driver (INV-13).
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// The driver, or a callback for a publication on another thread, did not end within
-/// [`STOP_LIMIT`]: a read, a build or a callback hangs. Nothing is published any more.
+/// The driver did not end within [`STOP_LIMIT`]: it hangs in a read, a build or a callback. It
+/// publishes nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopTimeout;
@@ -27,8 +27,8 @@ impl fmt::Display for StopTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the reload worker or a callback did not end within {} s: a read, a build or a callback hangs. \
-             Nothing is published any more",
+            "the reload worker did not end within {} s: a read, a build or a callback hangs. It publishes \
+             nothing any more",
             STOP_LIMIT.as_secs()
         )
     }
@@ -61,7 +61,6 @@ pub(super) fn wait_for_stop<T: Send + Sync + 'static>(
     worker: &Worker,
     only: Option<u64>,
 ) -> Result<(), StopTimeout> {
-    let is_callback = shared.is_in_late();
     let mut state = shared.lock();
     if only.is_some_and(|only| only != state.runs) {
         return Ok(());
@@ -74,20 +73,14 @@ pub(super) fn wait_for_stop<T: Send + Sync + 'static>(
     }
     // Waits for the stopped run only: a start may have begun the next one before this thread wakes.
     let run = state.runs;
-    // A callback that stops would wait for itself, and two of them for each other.
-    let delivering = state.delivering.filter(|_| !is_callback);
-    let generation = state.status.generation;
     let deadline = Deadline::after(STOP_LIMIT);
-    while state.worker && state.runs == run || delivering.is_some() && state.delivering == delivering {
+    while state.worker && state.runs == run {
         let Some(left) = deadline.left() else {
             return Err(StopTimeout);
         };
         state = shared.wait(state, Some(left));
     }
     drop(state);
-    if !is_callback && !shared.wait_for_late(generation, &deadline) {
-        return Err(StopTimeout);
-    }
     let ended = {
         let mut worker = lock(worker);
         if shared.lock().worker { None } else { worker.take() }

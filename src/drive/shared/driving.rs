@@ -147,7 +147,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         drop(state);
         let result = call();
         let mut state = self.lock();
-        (state.driving, state.delivering) = (None, None);
+        state.driving = None;
         (state, result)
     }
 

@@ -13,7 +13,7 @@ use crate::report::{error::drop_payload, metrics};
 use crate::{
     drive::cell::Published,
     report::event::Event,
-    sync::{Arc, Condvar, Deadline, Mutex, lock, thread, thread::ThreadId, wait},
+    sync::{Arc, Mutex, lock},
 };
 
 type Observer<T> = Box<dyn Fn(&T) + Send + Sync>;
@@ -47,14 +47,12 @@ impl<T> Default for Observers<T> {
 pub(super) struct LateObserver<T> {
     call: Observer<Arc<Published<T>>>,
     deliveries: Mutex<Deliveries<T>>,
-    /// Wakes the stops that wait for the end of the calls.
-    ended: Condvar,
 }
 
 /// The calls of one observer, and the value that waits for it.
 struct Deliveries<T> {
-    /// The thread that calls the observer.
-    running: Option<ThreadId>,
+    /// A thread calls the observer.
+    running: bool,
     /// The latest generation that the observer was called with.
     last: u64,
     /// The latest value that came while a call ran.
@@ -65,9 +63,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// Adds an observer of publications and calls it with the served value.
     pub(crate) fn on_publish(&self, call: impl Fn(&Arc<Published<T>>) + Send + Sync + 'static) {
         // It counts as running, so that the driver leaves its publications to this thread.
-        let running = Some(thread::current().id());
-        let deliveries = Mutex::new(Deliveries { running, last: 0, pending: None });
-        let observer = Arc::new(LateObserver { call: Box::new(call), deliveries, ended: Condvar::new() });
+        let deliveries = Mutex::new(Deliveries { running: true, last: 0, pending: None });
+        let observer = Arc::new(LateObserver { call: Box::new(call), deliveries });
         // First the list, then the cell, so that no publication is missed between the two.
         lock(&self.late).push(Arc::clone(&observer));
         self.call_late(&observer, self.cell.load());
@@ -77,12 +74,11 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// the latest value that came meanwhile: one waits at most, however long a call lasts (INV-12).
     pub(super) fn deliver(&self, observer: &LateObserver<T>, published: &Arc<Published<T>>) {
         let mut deliveries = lock(&observer.deliveries);
-        if deliveries.running.is_some() {
+        if std::mem::replace(&mut deliveries.running, true) {
             let skipped = deliveries.pending.replace(Arc::clone(published));
             drop(deliveries);
             self.discard(skipped);
         } else {
-            deliveries.running = Some(thread::current().id());
             drop(deliveries);
             self.call_late(observer, Arc::clone(published));
         }
@@ -101,37 +97,12 @@ impl<T: Send + Sync + 'static> Shared<T> {
             self.discard(next);
             let mut deliveries = lock(&observer.deliveries);
             let Some(later) = deliveries.pending.take() else {
-                deliveries.running = None;
-                drop(deliveries);
-                observer.ended.notify_all();
+                deliveries.running = false;
                 return;
             };
             drop(deliveries);
             next = later;
         }
-    }
-
-    /// Returns whether this thread is in the call of a late observer.
-    pub(crate) fn is_in_late(&self) -> bool {
-        let own = Some(thread::current().id());
-        let late = lock(&self.late).clone();
-        late.iter().any(|observer| lock(&observer.deliveries).running == own)
-    }
-
-    /// Waits until no other thread calls a late observer with this generation or an earlier one.
-    /// Returns false if that is not so at the deadline.
-    ///
-    /// An observer that is added meanwhile gets no earlier generation than the one served then.
-    pub(crate) fn wait_for_late(&self, generation: u64, deadline: &Deadline) -> bool {
-        let late = lock(&self.late).clone();
-        for observer in late {
-            let mut deliveries = lock(&observer.deliveries);
-            while deliveries.running.is_some() && deliveries.last <= generation {
-                let Some(left) = deadline.left() else { return false };
-                deliveries = wait(&observer.ended, deliveries, Some(left));
-            }
-        }
-        true
     }
 
     pub(super) fn observe(&self, event: &Event) {
