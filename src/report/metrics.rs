@@ -5,7 +5,7 @@
 //! reasons are words of this crate.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     path::Path,
     sync::{
         Arc,
@@ -77,16 +77,19 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// Returns the series of these file sets. The label is the first path; from the second set with
-    /// the same first path on, its number among them is appended.
+    /// Returns the series of these file sets. The label is the first path. Where another set has it,
+    /// the first number is appended that makes a label of its own.
     pub(crate) fn of(sets: &[SetStatus]) -> Vec<Self> {
-        let mut counts = HashMap::new();
-        let series = sets.iter().map(|set| {
-            let count = counts.entry(&set.path).or_insert(0);
-            *count += 1;
-            let path = set.path.to_string_lossy();
-            let label = if *count == 1 { path.into_owned() } else { format!("{path}#{count}") };
-            Self { path: Arc::clone(&set.path), label: label.into(), is_dated: AtomicBool::new(false) }
+        let mut labels = HashSet::new();
+        let mut own = |path: &str| {
+            let numbered = (2..).map(|number| format!("{path}#{number}"));
+            // Two paths that are no text may be equal as text.
+            std::iter::once(path.to_owned()).chain(numbered).find(|label| labels.insert(label.clone()))
+        };
+        let series = sets.iter().map(|set| Self {
+            path: Arc::clone(&set.path),
+            label: own(&set.path.to_string_lossy()).unwrap_or_default().into(),
+            is_dated: AtomicBool::new(false),
         });
         series.collect()
     }

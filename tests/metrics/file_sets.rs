@@ -7,7 +7,7 @@ use rustls_reload::{
 };
 
 use super::{
-    DAY, changes,
+    DAY, Nothing, changes,
     common::{Volume, generations},
     mismatched, of,
     recorder::METRICS,
@@ -71,6 +71,28 @@ fn sets_with_the_same_first_path_have_labels_of_their_own() {
     assert_eq!(count("tls.crt#2"), 1.0);
     assert!(!durations.contains_key("tls_build_duration_seconds_count{set=\"DIR/tls.crt\"}"));
     volume.publish(&generations[2].files());
+}
+
+/// Paths that differ only in bytes that are no text, and a path that looks like a numbered label.
+#[cfg(unix)]
+#[test]
+fn labels_that_would_be_equal_are_numbered() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    METRICS.install();
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &[u8]| dir.path().join(OsStr::from_bytes(name));
+    let [one, other, plain, numbered] = [&b"\xff"[..], b"\xfe", b"a", b"a#2"].map(path);
+    for path in [&one, &other, &plain, &numbered] {
+        fs::write(path, "").unwrap();
+    }
+    let builder = Builder::new([&one], Nothing).set([&other]).set([&plain]).set([&plain, &one]);
+    let _reloader = builder.set([&numbered]).metrics_name("labels").load().unwrap();
+    let series = seen("labels", dir.path()).into_keys();
+    let labels: Vec<_> = series
+        .filter_map(|series| Some(series.strip_prefix("tls_reload_refused{set=\"DIR/")?.to_owned()))
+        .collect();
+    assert_eq!(labels, ["a\"}", "a#2\"}", "a#2#2\"}", "\u{fffd}\"}", "\u{fffd}#2\"}"].map(String::from));
 }
 
 /// A build whose value has a leaf while its file says so.
