@@ -1,4 +1,4 @@
-//! The stages of a reload are spans of `tracing`, and the time of the subscriber is part of no stage.
+//! The stages of a reload are spans of `tracing`, whose begin and end take no time of the stage.
 //!
 //! This test has a process of its own, as those of event lines have.
 #![cfg(not(loom))]

@@ -186,7 +186,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     }
 
     /// Returns when a stage begins: at the last reading of the clock, unless a subscriber of `tracing`
-    /// was called since. A stage does not take the subscriber's time.
+    /// was called since. Its time before a stage and at the begin of the stage's span is no part of it.
     fn begin_stage(&self, shared: &Shared<B::Value>, last: Now) -> Now {
         if trace::are_traced() { self.now(shared) } else { last }
     }

@@ -63,8 +63,7 @@ pub(crate) fn emit(step: impl FnOnce() -> String) {
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn emit(_: impl FnOnce() -> String) {}
 
-/// Returns whether a subscriber gets the steps and the spans. Its calls take time, which belongs to
-/// no stage.
+/// Returns whether a subscriber gets the steps and the spans. Its calls take time.
 pub(crate) fn are_traced() -> bool {
     #[cfg(feature = "tracing")]
     return guarded(|| tracing::enabled!(target: TARGET, Level::DEBUG)).unwrap_or_default();

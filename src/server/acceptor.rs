@@ -64,8 +64,8 @@ impl Acceptor {
     /// # Errors
     /// The error of the handshake; [`HandshakeFailure::of_io`](crate::HandshakeFailure::of_io)
     /// returns the reason. [`io::ErrorKind::TimedOut`] if it has not ended within the
-    /// [limit](Self::handshake_timeout). A panic in it is an error too: of a key log, for example, or
-    /// of tokio where there is no runtime with a timer.
+    /// [limit](Self::handshake_timeout). A panic that unwinds is an error too: of a key log, for
+    /// example, or of tokio where there is no runtime with a timer.
     pub async fn accept<IO>(&self, stream: IO) -> io::Result<Accepted<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

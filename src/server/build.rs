@@ -121,7 +121,7 @@ impl Build for ServerBuild {
             warnings.extend(set.near_limits(files));
             let pair = set.role.pair().map(|_| self.pair(set, files)).transpose()?;
             if set.role == SetRole::Default {
-                clients = Some(self.settings(wall).first(sets, &mut warnings)?);
+                clients = Some(steps::parse(|| self.settings(wall).first(sets, &mut warnings))?);
             }
             leaves.push(pair.as_ref().map(|pair| pair.leaf.clone()));
             let Some(pair) = pair else { continue };

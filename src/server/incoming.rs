@@ -220,7 +220,7 @@ impl<L: Listener> Incoming<L> {
     /// that is dropped loses no connection.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with its timer.
+    /// Outside of a tokio runtime. Where it has no timer, every handshake fails.
     pub async fn accept(&mut self) -> Option<Accepted<L::Io, L::Addr>> {
         poll_fn(|cx| self.poll_accepted(cx)).await
     }
