@@ -10,14 +10,14 @@
 //! | publish at once whenever a directory is new | INV-01 | TrustsNewDirectories | tests/model/mutants/design.rs |
 //! | publish at once, or after a moment, whatever passes | INV-01 | NeverSettles, SettlesBriefly, StartsByHand | tests/model/mutants/design.rs |
 //! | without directory handles: take a re-pointed link for a commit, settle nowhere, know a file by its path and bytes alone | INV-01 | CommitsWithoutHandles, NeverSettles, KnowsByPath | tests/model/mutants/design.rs |
-//! | certificate and client CAs in two separate cells | INV-01, INV-04 | TwoCells | tests/model/mutants/design.rs, loom-tests/src/wrong.rs |
+//! | certificate and client CAs in two separate cells | INV-01, INV-04 | TwoCells | tests/model/mutants/design.rs, loom-tests/src/wrong/fault.rs |
 //! | swap first, validate afterwards | INV-02, INV-03 | SwapsFirst | tests/model/mutants/design.rs |
 //! | build the certified key without the key-match check | INV-02 | NoKeyMatch | tests/model/mutants/design.rs |
 //! | rehearse against the live session store or key log | INV-02, INV-08 | against_the_live_store, with_the_live_key_log | tests/model/mutants/rehearsing.rs |
 //! | share ticket keys and session store over every reload; find them by what is trusted instead of counting | INV-09 | SharesAlways, Hashes | tests/common/sessions.rs |
 //! | a fresh session store at every reload | INV-08, INV-09 | FreshAlways | tests/common/sessions.rs |
 //! | drop the value when a re-read fails; treat an unreadable CA as an empty one | INV-03 | DropsValue, EmptyCa | tests/model/mutants/design.rs |
-//! | unserialised reloads that store whatever they loaded | INV-04 | Unserialised | tests/model/mutants/design.rs, loom-tests/src/wrong.rs |
+//! | unserialised reloads that store whatever they loaded | INV-04 | Unserialised | tests/model/mutants/design.rs, loom-tests/src/wrong/fault.rs |
 //! | compare only the leaf, or only the modification time | INV-05, INV-08 | ComparesLeaf, ComparesTimes | tests/model/mutants/design.rs |
 //! | watch the file; watch only its parent directory; never poll | INV-05 | WatchesFiles, WatchesParents, NeverPolls | tests/model/mutants/design.rs |
 //! | load first, arm the watch afterwards, take no snapshot afterwards | INV-05 | ArmsAfterwards | tests/model/mutants/design.rs |
@@ -32,9 +32,9 @@
 //! | wake for less trust late, before it is served, or at every publication | INV-08, INV-11 | RegistersLate, ReportsFirst, WakesAlways | loom-tests/src/wrong_trust.rs |
 //! | read to the end of whatever is there | INV-12 | to_the_end | tests/model/mutants/reading.rs |
 //! | take a snapshot at every event | INV-12 | EveryEvent | tests/model/mutants/deciding.rs |
-//! | store the generation before the pointer, or without its lock | INV-11 | GenerationFirst, GenerationLate | loom-tests/src/wrong.rs |
+//! | store the generation before the pointer, or without its lock | INV-11 | GenerationFirst, GenerationLate | loom-tests/src/wrong/fault.rs |
 //! | of several sets: one bad set blocks all, falls to another's files, takes what was seen last or another's last good | INV-01, INV-02, INV-03, INV-05 | BlocksAll, FallsToTheFirst, TakesTheLastSeen, MixesUp | tests/model/sets.rs |
-//! | wake without the lock; never reset the start guard | INV-05, INV-11, INV-13 | HintWithoutLock, RegisterLate, GuardNeverReset | loom-tests/src/wrong.rs |
+//! | wake without the lock; never reset the start guard | INV-05, INV-11, INV-13 | HintWithoutLock, RegisterLate, GuardNeverReset | loom-tests/src/wrong/fault.rs |
 
 use std::{io::Write, thread, time::Duration};
 
