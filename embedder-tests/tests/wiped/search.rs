@@ -24,7 +24,7 @@ static ALLOCATOR: Searching = Searching;
 static ARMED: AtomicBool = AtomicBool::new(false);
 static SEARCHED: AtomicUsize = AtomicUsize::new(0);
 static FOUND: AtomicUsize = AtomicUsize::new(0);
-/// What was found in the first blocks with key material, with size, thread and backtrace.
+/// The first blocks with key material: bytes, place, size, thread and backtrace of each.
 static WHO: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static WINDOWS: OnceLock<Windows> = OnceLock::new();
 

@@ -58,7 +58,7 @@ async fn inv13_close_finishes_handshakes_and_accepts_no_more() {
 }
 
 /// Checks: INV-13, INV-09, INV-11. The close and then a reduction of trust, over TCP: half a
-/// handshake is finished under the trust that it began with, and each connection is told to drain.
+/// handshake is finished under the trust that it began with, and each connection gets the signal to drain.
 #[tokio::test]
 async fn inv13_close_over_tcp_finishes_half_a_handshake_and_drains() {
     let all = generations(2);

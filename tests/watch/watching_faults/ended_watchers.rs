@@ -172,6 +172,7 @@ fn inv12_watcher_that_ends_unmade_asks_for_no_snapshot() {
     reloader.start().unwrap();
     common::started(&mut events);
     let (start, snapshots) = (Instant::now(), reloader.status().snapshots);
+    // No event is awaited: the snapshots of a period are counted, and there should be none.
     std::thread::sleep(Duration::from_millis(500));
     let (snapshots, took) = (reloader.status().snapshots - snapshots, start.elapsed());
     assert!(
