@@ -115,6 +115,8 @@ struct LookedUp {
     name: OsString,
     /// The node of the entry, where it is an open directory.
     node: Option<usize>,
+    /// There was no such name when it was to be opened or read, just before it was looked up.
+    missed: bool,
     /// A symlink that leads where it did before, with the times that it had then.
     assumed: bool,
     /// A magic link: the entry describes its target.
@@ -314,6 +316,9 @@ impl<F: Fs> Attempt<'_, F> {
         }
         for (looked, entry) in self.entries.iter().zip(&mut self.walk.entries) {
             let dir = &self.nodes[looked.parent].dir;
+            if looked.missed && entry.seen != Lookup::Nothing {
+                return Err(moved(&entry.path));
+            }
             if let (Lookup::Link(stat, _), true) = (&mut entry.seen, looked.assumed) {
                 // The times alone show whether it was another symlink in between, and the times
                 // read here are the ones to compare with later.

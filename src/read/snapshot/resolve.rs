@@ -16,17 +16,18 @@ use crate::{
     read::walk::{self, Lookup, Step},
 };
 
-/// An entry whose name is not opened as a directory at once.
+/// The lookup of one name.
 struct EntryLookup {
     seen: Lookup,
     node: Option<usize>,
+    assumed: bool,
     followed: bool,
     stop: Option<EntryError>,
 }
 
 impl EntryLookup {
     fn new(seen: Lookup, stop: Option<EntryError>) -> Self {
-        Self { seen, node: None, followed: false, stop }
+        Self { seen, node: None, assumed: false, followed: false, stop }
     }
 }
 
@@ -145,39 +146,46 @@ impl<F: Fs> Attempt<'_, F> {
         // An entry that was a symlink most likely still is one.
         let earlier = self.earlier.and_then(|(walk, _)| walk.entries.get(self.entries.len()));
         let was = earlier.filter(|entry| entry.path == path).map(|entry| &entry.seen);
-        let was_link = matches!(was, Some(Lookup::Link(..)));
-        let mut assumed = false;
-        let EntryLookup { seen, node, followed, stop } =
-            if let Some((stat, opened)) = self.directory(parent, name, &path, as_directory && !was_link) {
-                EntryLookup { node: Some(opened), ..EntryLookup::new(Lookup::Node(stat), None) }
-            } else if let Some(link) = was.and_then(|was| self.same_link(parent, name, was)) {
-                assumed = true;
-                EntryLookup::new(link, None)
-            } else {
-                self.entry(parent, name, &path)
-            };
+        let guessed = self.guess(parent, name, &path, was, as_directory);
+        let missed = guessed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let EntryLookup { seen, node, assumed, followed, stop } = match guessed {
+            Ok(Some(right)) => right,
+            _ => self.entry(parent, name, &path),
+        };
         let Node { path: dir, stat, .. } = &self.nodes[parent];
         self.walk.note_lookup(dir, stat.id, name.to_owned(), &seen);
         self.walk.entries.push(walk::Entry { path, seen });
         self.known.entry(parent).or_default().insert(name.to_owned(), self.entries.len());
-        self.entries.push(LookedUp { parent, name: name.to_owned(), node, assumed, followed });
+        self.entries.push(LookedUp { parent, name: name.to_owned(), node, missed, assumed, followed });
         stop.map_or(Ok(self.entries.len() - 1), Err)
     }
 
-    /// Opens `name` where a directory is expected. Most often it is one, and needs no stat before.
-    fn directory(&mut self, parent: usize, name: &OsStr, path: &Path, wanted: bool) -> Option<(Stat, usize)> {
-        let dir = wanted.then(|| self.fs.open_dir(&self.nodes[parent].dir, name).ok()).flatten()?;
+    /// Looks `name` up by what it most likely is, which spares a stat: the symlink that it was, or a
+    /// directory where one is expected. Returns `None` if it is neither.
+    fn guess(
+        &mut self,
+        parent: usize,
+        name: &OsStr,
+        path: &Path,
+        was: Option<&Lookup>,
+        as_directory: bool,
+    ) -> io::Result<Option<EntryLookup>> {
+        let at = &self.nodes[parent].dir;
+        if let Some(was @ Lookup::Link(_, target)) = was {
+            // The symlink's times are read only where another entry has changed.
+            let same = self.fs.read_link(at, name)? == *target;
+            return Ok(same.then(|| EntryLookup { assumed: true, ..EntryLookup::new(was.clone(), None) }));
+        }
+        if !as_directory {
+            return Ok(None);
+        }
+        let dir = self.fs.open_dir(at, name)?;
         // Where it is not pinned another entry may have taken its place since.
-        let stat = self.fs.stat_dir(&dir).ok().filter(|stat| stat.kind == Kind::Dir)?;
-        Some((stat, self.node(dir, stat, path, name == "..")))
-    }
-
-    /// Returns the earlier symlink if it still leads where it did. Its times are read only where
-    /// another entry has changed.
-    fn same_link(&self, parent: usize, name: &OsStr, was: &Lookup) -> Option<Lookup> {
-        let Lookup::Link(_, target) = was else { return None };
-        let now = self.fs.read_link(&self.nodes[parent].dir, name).ok()?;
-        (now == *target).then(|| was.clone())
+        let stat = self.fs.stat_dir(&dir)?;
+        Ok((stat.kind == Kind::Dir).then(|| {
+            let node = Some(self.node(dir, stat, path, name == ".."));
+            EntryLookup { node, ..EntryLookup::new(Lookup::Node(stat), None) }
+        }))
     }
 
     /// Stats `name`, and reads or follows it if it is a symlink.
@@ -195,7 +203,7 @@ impl<F: Fs> Attempt<'_, F> {
             return match follow(self.fs, dir, name) {
                 Ok((stat, to)) => {
                     let node = (stat.kind == Kind::Dir).then(|| self.node(to, stat, path, true));
-                    EntryLookup { seen: Lookup::Node(stat), node, followed: true, stop: None }
+                    EntryLookup { node, followed: true, ..EntryLookup::new(Lookup::Node(stat), None) }
                 }
                 Err(error) => EntryLookup::new(Lookup::Node(link), Some(not_followed(path, error))),
             };
