@@ -177,6 +177,19 @@ impl<V> FileSet<V> {
         ReadOutcome::Changed { content, kind, shrinks }
     }
 
+    /// Records a snapshot in whose place another one was taken. Where it saw something else than
+    /// the candidate, the candidate has to settle anew, although its bytes may have returned.
+    pub(crate) fn note_discarded(&mut self, snapshot: Snapshot) {
+        let Snapshot { walk, files } = snapshot;
+        let seen = files.ok().map(|files| ConsistentRead { files, walk });
+        let number = self.number();
+        if let Some(known) = &mut self.candidate
+            && !seen.is_some_and(|seen| seen.is_unchanged_since(&known.set))
+        {
+            known.content = number;
+        }
+    }
+
     fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers

@@ -18,6 +18,7 @@ use rustls_reload::{Event, Layer, Timing};
 
 mod settled;
 use settled::settled;
+pub use settled::was_seen_to_settle;
 
 /// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -44,6 +44,7 @@ mod world;
 pub use by_path::{BY_PATH, ByPath, SimPathFs};
 pub use check::{
     Violation, all as check, at_every_moment, bound, is_bound_to_one_generation, one_generation,
+    was_seen_to_settle,
 };
 pub use config::{Events, WorldConfig};
 pub use design::{Design, MarkedBuild, Shipped, Value};

@@ -84,7 +84,8 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
                 break;
             }
             self.keep(shared, &(attempt, &fault, &never_watched));
-            snapshot = self.sets[set].snapshot(&self.fs);
+            let discarded = std::mem::replace(&mut snapshot, self.sets[set].snapshot(&self.fs));
+            self.sets[set].note_discarded(discarded);
         }
         self.watching(shared, set, now, fault);
         if let Some(failed) = &mut self.failed_watcher {

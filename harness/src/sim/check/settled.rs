@@ -25,9 +25,9 @@ pub(super) fn settled(stage: &Stage, run: &Run) -> Verdict {
             continue;
         }
         let before = &run.history[..index];
-        let last = before.iter().rposition(|at| matches!(at.record, Record::Snapshot)).unwrap_or_default();
+        let last = last_snapshot(before);
         let begin = before[last].mono;
-        if !was_seen_before(before, last, begin.saturating_sub(settle)) {
+        if !was_seen_to_settle(before, settle) {
             return broken("INV-01 (b)", format!("published without two equal snapshots: {}", show(files)));
         }
         // A timestamp is up to one tick earlier than its change.
@@ -39,9 +39,18 @@ pub(super) fn settled(stage: &Stage, run: &Run) -> Verdict {
     Ok(())
 }
 
-/// Returns whether each answer in the last snapshot was the answer by then already, and no other
-/// answer came in between.
-fn was_seen_before(history: &[At], last: usize, by: Duration) -> bool {
+/// Returns the index of the record with which the last snapshot begins.
+fn last_snapshot(history: &[At]) -> usize {
+    history.iter().rposition(|at| matches!(at.record, Record::Snapshot)).unwrap_or_default()
+}
+
+/// Returns whether each answer in the last snapshot of a reader without directory handles was the
+/// answer a settle time before that snapshot already, and no other answer came in between.
+#[must_use]
+pub fn was_seen_to_settle(history: &[At], settle: Duration) -> bool {
+    let last = last_snapshot(history);
+    let Some(begin) = history.get(last).map(|at| at.mono) else { return false };
+    let by = begin.saturating_sub(settle);
     let mut answers = HashMap::new();
     let mut is_seen = false;
     for (index, at) in history.iter().enumerate() {
