@@ -23,10 +23,9 @@ mod world;
 
 use std::{path::Path, process::Command, time::Duration};
 
-use measure::{Share, TRIES, by_defaults, check_simulated, go, played, say, show, timing};
+use measure::{Share, by_defaults, check_simulated, go, say, show, timing};
 use real::Real;
-use run::{Pace, Run};
-use rustls_reload::Timing;
+use run::Pace;
 use scenarios::Scenario;
 use simulated::Simulated;
 
@@ -224,12 +223,13 @@ fn inv01_inv05_every_change_settles_and_is_served_without_handles() {
         let scenario = scenario();
         // A publisher that was held up is given more time, because only the machine decides how
         // long it takes.
-        let tried = (1..=TRIES).find_map(|round| {
+        let tried = (1..=measure::TRIES).find_map(|round| {
             let settle = Duration::from_millis(50) * 2_u32.pow(round);
-            let mut world = Real::by_path(&scenario, scenario.timing(Timing { settle, ..common::quick() }));
-            let mut run = Run::new(&mut world, 2);
+            let timing = rustls_reload::Timing { settle, ..common::quick() };
+            let mut world = Real::by_path(&scenario, scenario.timing(timing));
+            let mut run = run::Run::new(&mut world, 2);
             run.handles = false;
-            Some((settle, played(run, &scenario).ok()?))
+            Some((settle, measure::played(run, &scenario).ok()?))
         });
         let (settle, outcome) =
             tried.unwrap_or_else(|| panic!("{}: the publisher was held up", scenario.name));

@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::common::{self, Generation, NamedFile, Volume, client, generations};
-use world::{echo, handshake, is_answered, queue, reporting, rest};
+use world::{handshake, is_answered, queue, reporting, rest};
 
 /// EMFILE of Linux: the process has no descriptor left.
 const NO_DESCRIPTOR: i32 = 24;
@@ -348,7 +348,7 @@ async fn inv07_unix_listener_serves_its_clients() {
     assert_eq!(incoming.local_addr().unwrap().as_pathname(), Some(path.as_path()));
     let client = tokio::net::UnixStream::connect(&path).await.unwrap();
     let (accepted, connection) = tokio::join!(incoming.accept(), handshake(&config, client));
-    let open = tokio::spawn(echo(accepted.unwrap()));
+    let open = tokio::spawn(world::echo(accepted.unwrap()));
     is_answered(&mut connection.unwrap()).await.unwrap();
     open.abort();
 }
