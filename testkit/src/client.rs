@@ -2,10 +2,11 @@
 //! seen.
 
 use std::{
+    error::Error,
     io,
     net::{SocketAddr, TcpStream},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -111,12 +112,11 @@ impl Client {
     /// is no connection. All later errors are the [`outcome`](Handshake::outcome).
     pub fn connect(&self, server: SocketAddr) -> io::Result<Handshake> {
         let deadline = Instant::now() + CONNECTION_LIMIT;
-        let shown = Arc::new(OnceLock::new());
         let asked = Arc::new(AtomicBool::new(false));
         let invalid = |error: &dyn std::fmt::Display| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("the test's client: {error}"))
         };
-        let config = self.config(&shown, &asked).map_err(|error| invalid(&error))?;
+        let (config, observer) = self.config(&asked).map_err(|error| invalid(&error))?;
         let name = ServerName::try_from(self.server_name.clone()).map_err(|error| invalid(&error))?;
         let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|error| invalid(&error))?;
         let mut tcp = TcpStream::connect(server)?;
@@ -127,7 +127,7 @@ impl Client {
             Ended::Silent(why) => Err(TlsError::General(format!("neither accepted nor rejected: {why}"))),
             Ended::Failed(error) => Err(error),
         };
-        Ok(Handshake { leaf: shown.get().cloned(), alpn: tls.alpn_protocol().map(<[u8]>::to_vec), outcome })
+        Ok(Handshake { leaf: observer.take(), alpn: tls.alpn_protocol().map(<[u8]>::to_vec), outcome })
     }
 
     /// Connects again and again, until the server shows the leaf of `pair` and each side accepts the
@@ -163,36 +163,29 @@ impl Client {
         }
     }
 
-    /// Returns the configuration of one connection, which notes the leaf that is `shown`, and whether
-    /// the client was `asked` for a certificate.
-    fn config(
-        &self,
-        shown: &Arc<OnceLock<CertificateDer<'static>>>,
-        asked: &Arc<AtomicBool>,
-    ) -> Result<ClientConfig, Box<dyn std::error::Error>> {
+    /// Returns the configuration of one connection, which notes whether the client was `asked` for a
+    /// certificate, and its verifier.
+    fn config(&self, asked: &Arc<AtomicBool>) -> Result<(ClientConfig, Arc<Observer>), Box<dyn Error>> {
         let provider = match &self.provider {
             Some(provider) => Arc::clone(provider),
             None => default_provider()?,
         };
-        let mut roots = RootCertStore::empty();
-        roots.add(self.root.clone())?;
-        let inner =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
+        let observer = Arc::new(Observer::new(&self.root, Arc::clone(&provider))?);
         let certified = self.identity.as_ref().map(|pair| {
             let chain =
                 CertificateDer::pem_slice_iter(pair.chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
             let key = provider.key_provider.load_private_key(pair.key_der())?;
-            Ok::<_, Box<dyn std::error::Error>>(Arc::new(CertifiedKey::new(chain, key)))
+            Ok::<_, Box<dyn Error>>(Arc::new(CertifiedKey::new(chain, key)))
         });
         let identity = Identity { certified: certified.transpose()?, asked: Arc::clone(asked) };
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Observer { inner, shown: Arc::clone(shown) }))
+            .with_custom_certificate_verifier(Arc::clone(&observer) as _)
             .with_client_cert_resolver(Arc::new(identity));
         config.resumption = Resumption::disabled();
         config.alpn_protocols.clone_from(&self.alpn);
-        Ok(config)
+        Ok((config, observer))
     }
 }
 
@@ -278,9 +271,28 @@ fn described(leaf: &CertificateDer<'_>) -> String {
 
 /// Verifies a server as every client of rustls does, and notes its leaf first.
 #[derive(Debug)]
-struct Observer {
+pub struct Observer {
     inner: Arc<WebPkiServerVerifier>,
-    shown: Arc<OnceLock<CertificateDer<'static>>>,
+    shown: Mutex<Option<CertificateDer<'static>>>,
+}
+
+impl Observer {
+    /// Makes a verifier that trusts this root.
+    ///
+    /// # Errors
+    /// The error of rustls about the root or the provider.
+    pub fn new(root: &CertificateDer<'_>, provider: Arc<CryptoProvider>) -> Result<Self, Box<dyn Error>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone().into_owned())?;
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+        Ok(Self { inner, shown: Mutex::default() })
+    }
+
+    /// Returns the leaf that a server showed last, and forgets it; `None` if none did since the last
+    /// call.
+    pub fn take(&self) -> Option<CertificateDer<'static>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl ServerCertVerifier for Observer {
@@ -292,7 +304,7 @@ impl ServerCertVerifier for Observer {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        self.shown.get_or_init(|| leaf.clone().into_owned());
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaf.clone().into_owned());
         self.inner.verify_server_cert(leaf, intermediates, name, ocsp, now)
     }
 

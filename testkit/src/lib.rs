@@ -52,6 +52,8 @@ mod revocation;
 mod volume;
 
 pub use certs::{Authority, Pair, PrivateKey, Subject};
+#[doc(hidden)]
+pub use client::Observer;
 pub use client::{Client, Handshake};
 pub use intercept_fs::{Hook, InterceptFs, Verb};
 #[doc(hidden)]
