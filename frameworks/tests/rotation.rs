@@ -1,41 +1,31 @@
 //! A test of one's own server, to copy: a renewal reaches new clients, and nothing sleeps.
 
-use std::{fs, net::SocketAddr, path::Path, sync::Arc};
+use std::net::SocketAddr;
 
 use axum::{Router, routing::get};
 use frameworks::AnyError;
-use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
+use rustls::pki_types::CertificateDer;
 use rustls_reload::{Reload, ServerReloader};
-use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsConnector;
+use rustls_reload_testkit::{Authority, Client, Pair, Volume};
+use tokio::{net::TcpListener, task::spawn_blocking};
 
-fn write(dir: &Path, pair: &Pair) -> Result<(), AnyError> {
-    fs::write(dir.join("tls.crt"), &pair.chain)?;
-    Ok(fs::write(dir.join("tls.key"), &pair.key)?)
-}
-
-/// Returns the certificate that a new client sees. A client that resumes a session sees none.
+/// Returns the certificate that a new client sees.
 async fn shown(address: SocketAddr, ca: &Authority) -> Result<CertificateDer<'static>, AnyError> {
-    let mut roots = RootCertStore::empty();
-    roots.add(ca.der().clone())?;
-    let config = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
-    let tcp = TcpStream::connect(address).await?;
-    let stream = TlsConnector::from(config).connect("localhost".try_into()?, tcp).await?;
-    let chain = stream.get_ref().1.peer_certificates();
-    Ok(chain.and_then(|chain| chain.first()).ok_or("no certificate")?.clone())
+    let client = Client::new(ca, "localhost");
+    let handshake = spawn_blocking(move || client.connect(address)).await??;
+    handshake.outcome?;
+    Ok(handshake.leaf.ok_or("no certificate")?)
 }
 
 #[tokio::test]
 async fn renewal_reaches_a_new_client_and_a_broken_one_does_not() -> Result<(), AnyError> {
     let (dir, ca) = (tempfile::tempdir()?, Authority::root("CA"));
-    let [first, second, third] =
-        [(); 3].map(|()| ca.issue(&Subject::server("localhost"), &PrivateKey::p256()));
-    write(dir.path(), &first)?;
+    let [first, second, third] = [(); 3].map(|()| ca.server("localhost"));
+    let volume = Volume::in_place(dir.path());
+    volume.publish(&first)?;
 
     // The server under test.
-    let [chain, key] = ["tls.crt", "tls.key"].map(|name| dir.path().join(name));
-    let reloader = ServerReloader::builder(chain, key).start_async().await?;
+    let reloader = ServerReloader::builder(volume.chain(), volume.key()).start_async().await?;
     let incoming = reloader.incoming(TcpListener::bind("127.0.0.1:0").await?);
     let address = incoming.local_addr()?;
     tokio::spawn(
@@ -43,14 +33,14 @@ async fn renewal_reaches_a_new_client_and_a_broken_one_does_not() -> Result<(), 
     );
 
     assert_eq!(shown(address, &ca).await?, first.leaf);
-    write(dir.path(), &second)?;
+    volume.publish(&second)?;
     // Nothing has to settle: the writing is over. `Unchanged`: the reloader was faster. A server whose
     // reloader the test does not have is asked until the certificate changes.
     let reloaded = reloader.reload().await;
     assert!(matches!(reloaded, Reload::Reloaded | Reload::Unchanged), "{reloaded:?}");
     assert_eq!(shown(address, &ca).await?, second.leaf);
 
-    write(dir.path(), &Pair { key: second.key.clone(), ..third })?;
+    volume.publish(&Pair { key: second.key.clone(), ..third })?;
     let rejected = reloader.reload().await;
     assert!(matches!(rejected, Reload::Refused(_)), "{rejected:?}");
     assert_eq!(shown(address, &ca).await?, second.leaf);
