@@ -1,4 +1,4 @@
-//! Threads and blocking sockets, with rustls alone.
+//! Threads and blocking sockets, with rustls alone. Clients resume by tickets.
 //!
 //! `cargo run --example threads -- CHAIN KEY [CLIENT_CA CRL]`
 
@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::ring::Ticketer};
 
 fn main() -> Result<(), frameworks::AnyError> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     // TLS: begin
-    let reloader = frameworks::server(&[]).start()?;
+    let reloader = frameworks::server(&[]).tickets(Ticketer::new).start()?;
     // TLS: end
     frameworks::listening(listener.local_addr()?);
     for tcp in listener.incoming() {

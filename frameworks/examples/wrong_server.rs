@@ -86,11 +86,11 @@ fn fixed_config(
         "frozen" => Some(reloader.config()),
         // Reloads the certificate by the resolver, and keeps the client CA of the start.
         "resolver" => Some(Arc::new(own_config(reloader, client_ca)?)),
-        // Keeps sessions in a configuration for life.
-        "sessions" => {
+        // Keeps sessions in a configuration for life, or those of TLS 1.2 alone.
+        "sessions" | "sessions-1.2" => {
             let mut config = Arc::unwrap_or_clone(reloader.rotating_config());
             config.session_storage = ServerSessionMemoryCache::new(64);
-            config.send_tls13_tickets = 2;
+            config.send_tls13_tickets = if wrong == "sessions" { 2 } else { 0 };
             Some(Arc::new(config))
         }
         _ => None,

@@ -3,7 +3,10 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use frameworks::AnyError;
@@ -20,14 +23,9 @@ use hyper_util::{
 };
 use quinn::{Endpoint, crypto::rustls::QuicServerConfig};
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error as TlsError, RootCertStore, ServerConfig,
-    SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    pki_types::{CertificateDer, UnixTime},
-    server::{
-        WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    RootCertStore, ServerConfig,
+    pki_types::CertificateDer,
+    server::{ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier},
 };
 use rustls_reload_testkit::{Authority, Pair};
 use tokio::{
@@ -36,7 +34,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::{peer::HEALTH_ANSWER, rows::Wire};
+use crate::{
+    peer::HEALTH_ANSWER,
+    rows::{Case, Wire},
+};
 
 /// What the server saw of a handshake that ended well.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pub struct Seen {
 
 /// A server, whose certificate can be replaced.
 pub struct Backend {
-    wire: Wire,
+    case: Case,
     shared: Arc<Shared>,
     address: SocketAddr,
     quic: Option<Endpoint>,
@@ -56,15 +57,15 @@ pub struct Backend {
 
 struct Shared {
     config: Mutex<Arc<ServerConfig>>,
-    /// Whether a client's certificate was verified in this handshake: clients come one by one.
-    verified: Arc<Mutex<bool>>,
+    /// Whether a session was found in this handshake: clients come one by one.
+    found: Arc<AtomicBool>,
     seen: Mutex<Option<Seen>>,
 }
 
 impl Shared {
     fn note(&self, chain: Option<&[CertificateDer<'static>]>) {
         let leaf = chain.and_then(|chain| chain.first()).cloned();
-        let resumed = !std::mem::take(&mut *lock(&self.verified));
+        let resumed = self.found.load(Relaxed);
         *lock(&self.seen) = Some(Seen { leaf, resumed });
     }
 }
@@ -75,12 +76,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Backend {
     /// Starts a server with this certificate, for clients of this CA.
-    pub async fn start(wire: Wire, clients: &Authority, server: &Pair) -> Result<Self, AnyError> {
-        let verified = Arc::default();
-        let config = Mutex::new(config(wire, clients, server, &verified)?);
-        let shared = Arc::new(Shared { config, verified, seen: Mutex::default() });
+    pub async fn start(case: &Case, clients: &Authority, server: &Pair) -> Result<Self, AnyError> {
+        let found = Arc::default();
+        let config = Mutex::new(config(case, clients, server, &found)?);
+        let shared = Arc::new(Shared { config, found, seen: Mutex::default() });
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (address, quic) = if wire == Wire::Quic {
+        let (address, quic) = if case.row.wire == Wire::Quic {
             let endpoint = Endpoint::server(quic(Arc::clone(&lock(&shared.config)))?, local)?;
             tokio::spawn(accept_quic(endpoint.clone(), Arc::clone(&shared)));
             (endpoint.local_addr()?, Some(endpoint))
@@ -90,7 +91,7 @@ impl Backend {
             tokio::spawn(accept_tcp(listener, Arc::clone(&shared)));
             (address, None)
         };
-        Ok(Self { wire, shared, address, quic })
+        Ok(Self { case: *case, shared, address, quic })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -99,7 +100,7 @@ impl Backend {
 
     /// Serves another certificate, without the sessions of the one before.
     pub fn serve(&self, clients: &Authority, server: &Pair) -> Result<(), AnyError> {
-        let config = config(self.wire, clients, server, &self.shared.verified)?;
+        let config = config(&self.case, clients, server, &self.shared.found)?;
         if let Some(endpoint) = &self.quic {
             endpoint.set_server_config(Some(quic(Arc::clone(&config))?));
         }
@@ -114,18 +115,21 @@ impl Backend {
 }
 
 fn config(
-    wire: Wire,
+    case: &Case,
     clients: &Authority,
     server: &Pair,
-    verified: &Arc<Mutex<bool>>,
+    found: &Arc<AtomicBool>,
 ) -> Result<Arc<ServerConfig>, AnyError> {
     let mut roots = RootCertStore::empty();
     roots.add(clients.der().clone())?;
-    let inner = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
-    let verifier = Arc::new(Recorder { inner, verified: Arc::clone(verified) });
-    let builder = ServerConfig::builder().with_client_cert_verifier(verifier);
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
+    let builder =
+        ServerConfig::builder_with_protocol_versions(&[case.version]).with_client_cert_verifier(verifier);
     let mut config = builder.with_single_cert(vec![server.leaf.clone()], server.key_der())?;
-    config.alpn_protocols = wire.alpn().iter().map(|name| name.as_bytes().to_vec()).collect();
+    let sessions = Sessions { inner: ServerSessionMemoryCache::new(64), found: Arc::clone(found) };
+    config.session_storage = Arc::new(sessions);
+    let alpn = case.row.wire.alpn().iter();
+    config.alpn_protocols = alpn.map(|name| name.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
 }
 
@@ -142,7 +146,7 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn serve_tcp(tcp: TcpStream, shared: Arc<Shared>) -> Result<(), AnyError> {
     tcp.set_nodelay(true)?;
-    *lock(&shared.verified) = false;
+    shared.found.store(false, Relaxed);
     let config = Arc::clone(&lock(&shared.config));
     let stream: TlsStream<TcpStream> = TlsAcceptor::from(config).accept(tcp).await?;
     shared.note(stream.get_ref().1.peer_certificates());
@@ -173,7 +177,7 @@ async fn accept_quic(endpoint: Endpoint, shared: Arc<Shared>) {
 }
 
 async fn serve_quic(incoming: quinn::Incoming, shared: Arc<Shared>) -> Result<(), AnyError> {
-    *lock(&shared.verified) = false;
+    shared.found.store(false, Relaxed);
     let connection = incoming.await?;
     let chain =
         connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
@@ -186,47 +190,34 @@ async fn serve_quic(incoming: quinn::Incoming, shared: Arc<Shared>) -> Result<()
     }
 }
 
-/// Verifies clients and notes that it was asked.
+/// Stores sessions, and notes that one was found.
 #[derive(Debug)]
-struct Recorder {
-    inner: Arc<dyn ClientCertVerifier>,
-    verified: Arc<Mutex<bool>>,
+struct Sessions {
+    inner: Arc<ServerSessionMemoryCache>,
+    found: Arc<AtomicBool>,
 }
 
-impl ClientCertVerifier for Recorder {
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, TlsError> {
-        *lock(&self.verified) = true;
-        self.inner.verify_client_cert(end_entity, intermediates, now)
+impl Sessions {
+    fn noted(&self, session: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        self.found.fetch_or(session.is_some(), Relaxed);
+        session
+    }
+}
+
+impl StoresServerSessions for Sessions {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.inner.put(key, value)
     }
 
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.noted(self.inner.get(key))
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.inner.verify_tls12_signature(message, certificate, signed)
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.noted(self.inner.take(key))
     }
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.inner.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+    fn can_cache(&self) -> bool {
+        true
     }
 }

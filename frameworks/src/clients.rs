@@ -1,14 +1,13 @@
-//! The six checks of a client, with one way of publishing.
+//! The six checks of a client.
 
 use frameworks::AnyError;
-use rustls::pki_types::CertificateDer;
-use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
+use rustls_reload_testkit::{Authority, Pair, Volume};
+use tempfile::TempDir;
 
 use crate::{
     backend::{Backend, Seen},
     child::Child,
-    publish::{Files, Mode},
-    rows::Row,
+    rows::Case,
     verdict::{Verdict, until},
 };
 
@@ -26,9 +25,9 @@ const RELOADED: &str = "CONFIG:RELOADED";
 const REJECTED: &str = "CONFIG:RELOAD_FAILED";
 
 /// Runs the checks. A check that could not be made has failed.
-pub async fn run(row: &Row, mode: Mode) -> Vec<Verdict> {
+pub async fn run(case: &Case) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    if let Err(error) = checks(row, mode, &mut verdicts).await {
+    if let Err(error) = checks(case, &mut verdicts).await {
         verdicts.resize(CHECKS.len(), Err(error.to_string()));
     }
     verdicts
@@ -37,7 +36,7 @@ pub async fn run(row: &Row, mode: Mode) -> Vec<Verdict> {
 /// A client, its files and its server.
 struct World {
     child: Child,
-    files: Files,
+    volume: Volume,
     backend: Backend,
 }
 
@@ -54,55 +53,62 @@ impl World {
         self.backend.take().ok_or_else(|| "answered by another server".to_owned())
     }
 
-    /// Passes if the client is answered, and shows this certificate.
-    async fn shows(&mut self, leaf: &CertificateDer<'static>) -> Verdict {
+    /// Passes if the client is answered, and shows this identity.
+    async fn shows(&mut self, identity: &Pair) -> Verdict {
         let seen = self.ask().await?;
-        if seen.leaf.as_ref() == Some(leaf) { Ok(()) } else { Err("another identity is seen".into()) }
+        if seen.leaf.as_ref() == Some(&identity.leaf) {
+            Ok(())
+        } else {
+            Err("another identity is seen".into())
+        }
     }
 
     /// Publishes, and waits until so many events of this kind were reported.
-    async fn publish(
-        &mut self,
-        changes: &[(&'static str, &str)],
-        kind: &str,
-        count: usize,
-    ) -> Result<(), AnyError> {
-        self.files.publish(changes)?;
+    async fn publish(&mut self, pair: &Pair, roots: &str, kind: &str, count: usize) -> Result<(), AnyError> {
+        self.volume.publish_with(pair, &[("ca.crt", roots.as_bytes())])?;
         Ok(self.child.reports(kind, count).await?)
     }
 }
 
-async fn checks(row: &Row, mode: Mode, verdicts: &mut Vec<Verdict>) -> Result<(), AnyError> {
+async fn checks(case: &Case, verdicts: &mut Vec<Verdict>) -> Result<(), AnyError> {
     let [clients, old_root, new_root] = ["clients", "old root", "new root"].map(Authority::root);
-    let identity = || clients.issue(&Subject::client("client"), &PrivateKey::p256());
-    let server = |root: &Authority| root.issue(&Subject::server("localhost"), &PrivateKey::p256());
-    let [first, second, third] = [identity(), identity(), identity()];
-    let mut world = start(row, mode, &clients, &server(&old_root), &first, &old_root).await?;
+    let [first, second, third] = [(); 3].map(|()| clients.client("client"));
+    let dir = TempDir::new()?;
+    let volume = case.mode.volume(dir.path());
+    volume.publish_with(&first, &[("ca.crt", old_root.pem.as_bytes())])?;
+    let backend = Backend::start(case, &clients, &old_root.server("localhost")).await?;
+    let mut args = vec![backend.address().to_string().into()];
+    args.extend([volume.chain(), volume.key(), volume.path("ca.crt")]);
+    let mut child = Child::start(case.row.example, case.row.wrong, &args)?;
+    let line = child.line().await?;
+    if line != "ready" {
+        return Err(line.into());
+    }
+    let mut world = World { child, volume, backend };
 
-    let hello = match world.shows(&first.leaf).await {
+    let hello = world.shows(&first).await;
+    verdicts.push(match &hello {
         Ok(()) => {
             let resumed = world.ask().await.map(|seen| seen.resumed);
-            let wanted = format!("resumed: {resumed:?}, expected: {}", row.resumes);
-            if resumed == Ok(row.resumes) { Ok(()) } else { Err(wanted) }
+            let wanted = format!("resumed: {resumed:?}, expected: {}", case.row.resumes);
+            if resumed == Ok(case.row.resumes) { Ok(()) } else { Err(wanted) }
         }
-        failed => failed,
-    };
-    verdicts.push(hello.clone());
+        failed => failed.clone(),
+    });
 
-    world.publish(&[("tls.crt", &second.chain), ("tls.key", &second.key)], RELOADED, 1).await?;
-    verdicts.push(until(async || world.shows(&second.leaf).await).await);
+    world.publish(&second, &old_root.pem, RELOADED, 1).await?;
+    verdicts.push(until(case.patience(2), async || world.shows(&second).await).await);
 
-    let torn = &third.chain[..third.chain.len() / 2];
-    world.publish(&[("tls.crt", torn), ("tls.key", &third.key)], REJECTED, 1).await?;
-    let kept = world.shows(&second.leaf).await;
-    world.publish(&[("tls.crt", &third.chain), ("tls.key", &second.key)], REJECTED, 2).await?;
-    verdicts.push(kept.and(world.shows(&second.leaf).await));
+    let torn = Pair { chain: third.chain[..third.chain.len() / 2].to_owned(), ..third.clone() };
+    world.publish(&torn, &old_root.pem, REJECTED, 1).await?;
+    let kept = world.shows(&second).await;
+    world.publish(&Pair { key: second.key.clone(), ..third }, &old_root.pem, REJECTED, 2).await?;
+    verdicts.push(kept.and(world.shows(&second).await));
 
     // The client has sessions with the server, which goes on as before.
-    let roots = [("tls.crt", &*second.chain), ("tls.key", &*second.key), ("ca.crt", &*new_root.pem)];
-    world.publish(&roots, RELOADED, 2).await?;
+    world.publish(&second, &new_root.pem, RELOADED, 2).await?;
     // A refusal says something only about a server that was accepted before.
-    let removed = until(async || match world.ask().await {
+    let removed = until(case.patience(4), async || match world.ask().await {
         Ok(seen) if seen.resumed => Err("accepted by its session".into()),
         Ok(_) => Err("accepted".into()),
         Err(why) if why.contains("UnknownIssuer") => Ok(()),
@@ -111,30 +117,11 @@ async fn checks(row: &Row, mode: Mode, verdicts: &mut Vec<Verdict>) -> Result<()
     .await;
     verdicts.push(hello.and(removed));
 
-    world.backend.serve(&clients, &server(&new_root))?;
-    verdicts.push(until(async || world.shows(&second.leaf).await).await);
+    world.backend.serve(&clients, &new_root.server("localhost"))?;
+    verdicts.push(until(case.patience(5), async || world.shows(&second).await).await);
 
     let broken = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
-    world.publish(&[("ca.crt", broken)], REJECTED, 3).await?;
-    verdicts.push(world.shows(&second.leaf).await);
+    world.publish(&second, broken, REJECTED, 3).await?;
+    verdicts.push(world.shows(&second).await);
     Ok(())
-}
-
-async fn start(
-    row: &Row,
-    mode: Mode,
-    clients: &Authority,
-    server: &Pair,
-    identity: &Pair,
-    root: &Authority,
-) -> Result<World, AnyError> {
-    let names = ["tls.crt", "tls.key", "ca.crt"];
-    let texts = [&*identity.chain, &*identity.key, &*root.pem];
-    let files = Files::new(mode, &[(names[0], texts[0]), (names[1], texts[1]), (names[2], texts[2])])?;
-    let backend = Backend::start(row.wire, clients, server).await?;
-    let mut args = vec![backend.address().to_string().into()];
-    args.extend(names.map(|name| files.path(name).into_os_string()));
-    let mut child = Child::start(row.example, row.wrong, &args)?;
-    let line = child.line().await?;
-    if line == "ready" { Ok(World { child, files, backend }) } else { Err(line.into()) }
 }

@@ -1,12 +1,6 @@
 //! The client with which the checks inspect a server.
 
-use std::{
-    error::Error as StdError,
-    fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{error::Error as StdError, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use frameworks::{AnyError, reasons};
 use http_body_util::{BodyExt, Full};
@@ -18,14 +12,11 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use quinn::{ConnectionError, Endpoint, crypto::rustls::QuicClientConfig};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    ClientConfig, Error as TlsError,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName},
 };
-use rustls_reload_testkit::{Authority, Pair};
+use rustls_reload_testkit::{Authority, Observer, Pair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -33,7 +24,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::rows::Wire;
+use crate::rows::{Case, Wire};
 
 /// The longest wait for a handshake or an answer.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -97,93 +88,46 @@ fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TlsError> {
     None
 }
 
-/// Verifies servers and keeps the certificate that was shown.
-#[derive(Debug)]
-struct Recorder {
-    inner: Arc<WebPkiServerVerifier>,
-    shown: Mutex<Option<CertificateDer<'static>>>,
-}
-
-impl Recorder {
-    fn take(&self) -> Option<CertificateDer<'static>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(end_entity.clone().into_owned());
-        self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.inner.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.inner.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
 /// A client, which keeps the sessions that a server gives it.
 pub struct Client {
     wire: Wire,
     address: SocketAddr,
     config: Arc<ClientConfig>,
-    recorder: Arc<Recorder>,
+    observer: Arc<Observer>,
 }
 
 impl Client {
     pub fn new(
-        wire: Wire,
+        case: &Case,
         address: SocketAddr,
         root: &Authority,
         identity: Option<&Pair>,
     ) -> Result<Self, AnyError> {
-        let mut roots = RootCertStore::empty();
-        roots.add(root.der().clone())?;
-        let inner = WebPkiServerVerifier::builder(Arc::new(roots)).build()?;
-        let recorder = Arc::new(Recorder { inner, shown: Mutex::default() });
-        let verifier = Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>;
-        let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
+        let provider = Arc::new(ring::default_provider());
+        let observer = Observer::new(root.der(), Arc::clone(&provider));
+        let observer = Arc::new(observer.map_err(|error| error.to_string())?);
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[case.version])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&observer) as _);
         let mut config = match identity {
             Some(pair) => builder.with_client_auth_cert(vec![pair.leaf.clone()], pair.key_der())?,
             None => builder.with_no_client_auth(),
         };
+        let wire = case.row.wire;
         config.alpn_protocols = wire.alpn().iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok(Self { wire, address, config: Arc::new(config), recorder })
+        Ok(Self { wire, address, config: Arc::new(config), observer })
     }
 
     /// Connects, and waits for the first answer.
     pub async fn connect(&self) -> Result<Open, Failure> {
-        self.recorder.take();
+        self.observer.take();
         let opening = async {
             let conversation = match self.wire {
                 Wire::Quic => Conversation::quic(self).await?,
                 _ => Conversation::tcp(self).await?,
             };
-            let mut open = Open { conversation, leaf: self.recorder.take() };
+            let mut open = Open { conversation, leaf: self.observer.take() };
             open.asked().await?;
             Ok::<_, Failure>(open)
         };

@@ -1,4 +1,12 @@
-//! What is run, and what is expected of it.
+//! The rows of the tables, and the expected outcome of each.
+
+use std::{path::Path, time::Duration};
+
+use rustls::{
+    SupportedProtocolVersion,
+    version::{TLS12, TLS13},
+};
+use rustls_reload_testkit::Volume;
 
 /// How a server is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +46,78 @@ pub struct Row {
     pub resumes: bool,
     /// Whether open connections end when trust is reduced.
     pub drains: bool,
+    /// Whether each reload is reported.
+    pub reports: bool,
     /// The mistake of a wrong server or client, which the variable `WRONG` names.
     pub wrong: Option<&'static str>,
     /// The checks that have to fail, by their numbers, and the reason.
     pub fails: &'static [usize],
     pub why: &'static str,
+    /// The version of TLS in which they have to fail, if they pass in the other.
+    pub only: Option<Version>,
 }
+
+pub type Version = &'static SupportedProtocolVersion;
+
+/// The way in which files change.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    /// As kubelet does: all files by one rename of `..data`.
+    Kubelet,
+    /// One file after another, each truncated and written.
+    InPlace,
+}
+
+impl Mode {
+    pub fn volume(self, dir: &Path) -> Volume {
+        match self {
+            Self::Kubelet => Volume::kubelet(dir),
+            Self::InPlace => Volume::in_place(dir),
+        }
+    }
+}
+
+/// One run through the checks of a row.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub row: &'static Row,
+    pub mode: Mode,
+    pub version: Version,
+}
+
+impl Case {
+    pub fn has_to_fail(&self, check: usize) -> bool {
+        self.row.fails.contains(&check) && self.row.only.is_none_or(|version| version == self.version)
+    }
+
+    /// Returns how long a check waits for a change after the reload was reported. By then it is
+    /// served, so that one attempt shows a mistake. The time is for files that were not written
+    /// fast enough to be one update.
+    pub fn patience(&self, check: usize) -> Duration {
+        match self.row.reports && self.has_to_fail(check) {
+            true => Duration::ZERO,
+            false => PATIENCE,
+        }
+    }
+}
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Row {
     const fn server(example: &'static str, package: &'static str, wire: Wire) -> Self {
-        let (resumes, drains, wrong) = (true, false, None);
-        Self { example, title: package, package, wire, resumes, drains, wrong, fails: &[], why: "" }
+        Self {
+            example,
+            title: package,
+            package,
+            wire,
+            resumes: true,
+            drains: false,
+            reports: true,
+            wrong: None,
+            fails: &[],
+            why: "",
+            only: None,
+        }
     }
 
     const fn wrong(kind: &'static str, fails: &'static [usize], why: &'static str) -> Self {
@@ -70,6 +139,14 @@ impl Row {
 
     const fn draining(self) -> Self {
         Self { drains: true, ..self }
+    }
+
+    /// Returns the runs: two ways of publishing in each version of TLS. QUIC has one version.
+    pub fn cases(&'static self) -> Vec<Case> {
+        let versions: &[Version] = if self.wire == Wire::Quic { &[&TLS13] } else { &[&TLS13, &TLS12] };
+        let case = |mode, version| Case { row: self, mode, version };
+        let modes = [Mode::Kubelet, Mode::InPlace].into_iter();
+        modes.flat_map(|mode| versions.iter().map(move |version| case(mode, version))).collect()
     }
 
     pub fn is_client(&self) -> bool {
@@ -103,6 +180,7 @@ pub const SERVERS: &[Row] = &[
     Row::server("smol", "futures-rustls", Wire::Echo).titled("futures-rustls, smol"),
     Row {
         title: "tonic, `ServerTlsConfig`",
+        reports: false,
         fails: &[2, 6, 7, 9, 10],
         why: "takes PEM text once, and no CRL: it cannot be reloaded",
         ..Row::server("tonic_pem", "tonic", Wire::Grpc)
@@ -110,6 +188,11 @@ pub const SERVERS: &[Row] = &[
     Row::wrong("frozen", &[2, 6, 7, 9, 10], "takes the configuration at the start"),
     Row::wrong("resolver", &[6, 7, 9, 10], "reloads the certificate alone, by `resolver()`"),
     Row::wrong("sessions", &[7, 9], "keeps sessions in `rotating_config()`"),
+    Row {
+        only: Some(&TLS12),
+        ..Row::wrong("sessions-1.2", &[4, 7, 9], "keeps sessions of TLS 1.2 in `rotating_config()`")
+            .never_resuming()
+    },
     Row::wrong("no-list", &[9], "is not given the CRL"),
     Row::wrong("optional", &[5], "lets clients in that have no certificate"),
     Row::wrong("hangs-up", &[3, 8], "ends its connections at each reload"),

@@ -1,13 +1,15 @@
-//! The ten checks of a server, with one way of publishing.
+//! The ten checks of a server.
+
+use std::{net::SocketAddr, path::PathBuf};
 
 use frameworks::AnyError;
-use rustls_reload_testkit::{Authority, ListSpec, Pair, PrivateKey, Subject};
+use rustls_reload_testkit::{Authority, ListSpec, Pair};
+use tempfile::TempDir;
 
 use crate::{
     child::Child,
     peer::{Client, Failure, Open},
-    publish::{Files, Mode},
-    rows::Row,
+    rows::{Case, PATIENCE},
     verdict::{Verdict, until},
 };
 
@@ -26,48 +28,51 @@ pub const CHECKS: [&str; 10] = [
 ];
 
 /// Runs the checks. A check that could not be made has failed.
-pub async fn run(row: &Row, mode: Mode) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
-    if let Err(error) = renewal(row, mode, &mut verdicts).await {
+pub async fn run(case: &Case) -> Vec<Verdict> {
+    let (mut verdicts, mut further) = (Vec::new(), Vec::new());
+    let (renewed, trusted) = tokio::join!(renewal(case, &mut verdicts), trust(case, &mut further));
+    if let Err(error) = renewed {
         verdicts.resize(3, Err(error.to_string()));
     }
-    if let Err(error) = trust(row, mode, &mut verdicts).await {
+    verdicts.append(&mut further);
+    if let Err(error) = trusted {
         verdicts.resize(CHECKS.len(), Err(error.to_string()));
     }
     verdicts
 }
 
 /// Starts a server of these files. Returns it and its address.
-async fn start(row: &Row, files: &Files, names: &[&str]) -> Result<(Child, std::net::SocketAddr), AnyError> {
-    let paths: Vec<_> = names.iter().map(|name| files.path(name)).collect();
-    let mut child = Child::start(row.example, row.wrong, &paths)?;
+async fn start(case: &Case, files: &[PathBuf]) -> Result<(Child, SocketAddr), AnyError> {
+    let mut child = Child::start(case.row.example, case.row.wrong, files)?;
     let line = child.line().await?;
     let address = line.strip_prefix("listening at ").ok_or_else(|| format!("no address: {line}"))?;
     let address = address.parse()?;
     Ok((child, address))
 }
 
-/// Waits until the server has reported so many reloads. Whether clients see them is another
-/// question, and a server without a reloader reports none.
-async fn reloaded(row: &Row, child: &mut Child, count: usize) -> Result<(), AnyError> {
-    if row.example == "tonic_pem" {
+/// Waits until the server has reported so many reloads, if it reports them. Whether clients see
+/// them is another question.
+async fn reloaded(case: &Case, child: &mut Child, count: usize) -> Result<(), AnyError> {
+    if !case.row.reports {
         return Ok(());
     }
     Ok(child.reports("CONFIG:RELOADED", count).await?)
 }
 
 /// Checks 1 to 3: a server that asks for no client certificate.
-async fn renewal(row: &Row, mode: Mode, verdicts: &mut Vec<Verdict>) -> Result<(), AnyError> {
+async fn renewal(case: &Case, verdicts: &mut Vec<Verdict>) -> Result<(), AnyError> {
     let root = Authority::root("servers");
-    let [first, second] = [(); 2].map(|()| root.issue(&Subject::server("localhost"), &PrivateKey::p256()));
-    let mut files = Files::new(mode, &[("tls.crt", &first.chain), ("tls.key", &first.key)])?;
-    let (mut child, address) = start(row, &files, &["tls.crt", "tls.key"]).await?;
-    let client = || Client::new(row.wire, address, &root, None);
+    let [first, second] = [(); 2].map(|()| root.server("localhost"));
+    let dir = TempDir::new()?;
+    let volume = case.mode.volume(dir.path());
+    volume.publish(&first)?;
+    let (mut child, address) = start(case, &[volume.chain(), volume.key()]).await?;
+    let client = || Client::new(case, address, &root, None);
     let mut open = client()?.connect().await;
     verdicts.push(shows(&open, &first));
-    files.publish(&[("tls.crt", &second.chain), ("tls.key", &second.key)])?;
-    reloaded(row, &mut child, 1).await?;
-    let renewed = until(async || {
+    volume.publish(&second)?;
+    reloaded(case, &mut child, 1).await?;
+    let renewed = until(case.patience(2), async || {
         let client = client().map_err(|error| error.to_string())?;
         shows(&client.connect().await, &second)
     });
@@ -76,89 +81,54 @@ async fn renewal(row: &Row, mode: Mode, verdicts: &mut Vec<Verdict>) -> Result<(
     Ok(())
 }
 
-/// The certificates of checks 4 to 10.
-struct World {
-    root: Authority,
-    server: Pair,
-    old_ca: Authority,
-    new_ca: Authority,
-    /// A client of the old CA.
-    alice: Pair,
-    /// A client of the new CA, which is revoked at the end.
-    bob: Pair,
-    /// Another client of the new CA.
-    carol: Pair,
-    stranger: Pair,
-}
-
-impl World {
-    fn new() -> Self {
-        let [root, old_ca, new_ca, other] = ["servers", "old CA", "new CA", "other CA"].map(Authority::root);
-        let client = |ca: &Authority, name| ca.issue(&Subject::client(name), &PrivateKey::p256());
-        Self {
-            server: root.issue(&Subject::server("localhost"), &PrivateKey::p256()),
-            alice: client(&old_ca, "alice"),
-            bob: client(&new_ca, "bob"),
-            carol: client(&new_ca, "carol"),
-            stranger: client(&other, "stranger"),
-            root,
-            old_ca,
-            new_ca,
-        }
-    }
-
-    /// Returns the files of the first publication.
-    fn files<'a>(&'a self, list: &'a str) -> [(&'static str, &'a str); 4] {
-        [
-            ("tls.crt", &self.server.chain),
-            ("tls.key", &self.server.key),
-            ("ca.crt", &self.old_ca.pem),
-            ("ca.crl", list),
-        ]
-    }
-}
-
 /// Checks 4 to 10: a server that requires client certificates.
-async fn trust(row: &Row, mode: Mode, verdicts: &mut Vec<Verdict>) -> Result<(), AnyError> {
-    let world = World::new();
-    let [old_list, new_list] = [&world.old_ca, &world.new_ca].map(|ca| ca.list(&ListSpec::new(1)).pem);
-    let first = world.files(&old_list);
-    let mut files = Files::new(mode, &first)?;
-    let (mut child, address) = start(row, &files, &first.map(|(name, _)| name)).await?;
-    let client = |identity| Client::new(row.wire, address, &world.root, identity);
-    let [alice, bob, carol] = [&world.alice, &world.bob, &world.carol].map(|pair| client(Some(pair)));
-    let (alice, bob, carol) = (alice?, bob?, carol?);
+async fn trust(case: &Case, verdicts: &mut Vec<Verdict>) -> Result<(), AnyError> {
+    let [root, old_ca, new_ca, other] = ["servers", "old CA", "new CA", "other CA"].map(Authority::root);
+    let (server, stranger) = (root.server("localhost"), other.client("stranger"));
+    let dir = TempDir::new()?;
+    let volume = case.mode.volume(dir.path());
+    let publish = |ca: &Authority, list: &ListSpec| {
+        let list = ca.list(list).pem;
+        volume.publish_with(&server, &[("ca.crt", ca.pem.as_bytes()), ("ca.crl", list.as_bytes())])
+    };
+    publish(&old_ca, &ListSpec::new(1))?;
+    let files = [volume.chain(), volume.key(), volume.path("ca.crt"), volume.path("ca.crl")];
+    let (mut child, address) = start(case, &files).await?;
+    let client = |identity| Client::new(case, address, &root, identity);
+    let [alice, bob, carol] =
+        [(&old_ca, "alice"), (&new_ca, "bob"), (&new_ca, "carol")].map(|(ca, name)| ca.client(name));
+    let revoked = &bob.leaf;
+    let (alice, bob, carol) = (client(Some(&alice))?, client(Some(&bob))?, client(Some(&carol))?);
 
     let mut open = alice.connect().await;
-    let let_in = match shows(&open, &world.server) {
-        Ok(()) => resumes(&alice.connect().await, row.resumes),
-        failed => failed,
-    };
-    verdicts.push(let_in.clone());
+    let let_in = shows(&open, &server);
+    verdicts.push(match &let_in {
+        Ok(()) => resumes(&alice.connect().await, case.row.resumes),
+        failed => failed.clone(),
+    });
     let mut outsiders = let_in.clone();
-    for identity in [Some(&world.stranger), None] {
+    for identity in [Some(&stranger), None] {
         outsiders = outsiders.and(refused(&client(identity)?).await);
     }
     verdicts.push(outsiders);
 
-    files.publish(&[("ca.crt", &world.new_ca.pem), ("ca.crl", &new_list)])?;
-    reloaded(row, &mut child, 1).await?;
-    let new_let_in = until(async || answered(&bob.connect().await)).await;
+    publish(&new_ca, &ListSpec::new(1))?;
+    reloaded(case, &mut child, 1).await?;
+    let new_let_in = until(case.patience(6), async || answered(&bob.connect().await)).await;
     verdicts.push(new_let_in.clone());
     // A refusal says something only about a client that was let in before.
     verdicts.push(let_in.and(refused(&alice).await));
-    verdicts.push(match row.drains {
-        true => until(async || ended(&mut open).await).await,
+    verdicts.push(match case.row.drains {
+        true => until(PATIENCE, async || ended(&mut open).await).await,
         false => answers(&mut open).await,
     });
 
-    let revoking = world.new_ca.list(&ListSpec::new(2).naming(&world.bob.leaf)).pem;
-    files.publish(&[("ca.crl", &revoking)])?;
+    publish(&new_ca, &ListSpec::new(2).naming(revoked))?;
     verdicts.push(match new_let_in {
         // A server without the list has nothing to report.
-        Ok(()) if row.wrong != Some("no-list") => {
-            reloaded(row, &mut child, 2).await?;
-            until(async || refused(&bob).await).await
+        Ok(()) if case.row.wrong != Some("no-list") => {
+            reloaded(case, &mut child, 2).await?;
+            until(case.patience(9), async || refused(&bob).await).await
         }
         Ok(()) => refused(&bob).await,
         failed => failed,

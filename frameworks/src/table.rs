@@ -4,12 +4,17 @@ use std::{fmt::Write, fs, path::Path};
 
 use frameworks::AnyError;
 
-use crate::{clients, publish::Mode, rows::Row, servers, verdict::Verdict};
+use crate::{
+    clients,
+    rows::{Case, Row},
+    servers,
+    verdict::Verdict,
+};
 
-/// A row and its verdicts: those of the first mode, then those of the second.
+/// The runs of a row, and a verdict of each for each check.
 pub struct Outcome {
     pub row: &'static Row,
-    pub verdicts: Vec<Verdict>,
+    pub runs: Vec<(Case, Vec<Verdict>)>,
 }
 
 impl Outcome {
@@ -19,31 +24,37 @@ impl Outcome {
 
     /// Returns a line for each check that ended in another way than expected.
     pub fn unexpected(&self) -> Vec<String> {
-        let (row, checks) = (self.row, self.checks());
-        let modes = self.verdicts.chunks(checks.len()).zip(Mode::ALL);
-        let verdicts =
-            modes.flat_map(|(verdicts, mode)| verdicts.iter().zip(1..).map(move |pair| (mode, pair)));
-        let differs = |(mode, (verdict, number)): (Mode, (&Verdict, usize))| {
-            let place = format!("{}, {}, check {number} ({})", row.title(), mode.name(), checks[number - 1]);
-            match (verdict, row.fails.contains(&number)) {
-                (Ok(()), true) => Some(format!("{place}: passed, and has to fail")),
-                (Err(why), false) => Some(format!("{place}: {why}")),
-                _ => None,
+        let mut lines = Vec::new();
+        for (case, verdicts) in &self.runs {
+            for (verdict, number) in verdicts.iter().zip(1..) {
+                let (title, check) = (self.row.title(), self.checks()[number - 1]);
+                let run = format!("{:?}, {:?}", case.mode, case.version.version);
+                let place = format!("{title}, {run}, check {number} ({check})");
+                match (verdict, case.has_to_fail(number)) {
+                    (Ok(()), true) => lines.push(format!("{place}: passed, and has to fail")),
+                    (Err(why), false) => lines.push(format!("{place}: {why}")),
+                    _ => {}
+                }
             }
-        };
-        verdicts.filter_map(differs).collect()
+        }
+        lines
     }
 
-    /// Returns `yes` if these checks passed in both modes.
+    /// Returns whether this check passed in each of these runs.
+    fn passed(runs: &[(Case, Vec<Verdict>)], number: usize) -> bool {
+        runs.iter().all(|(_, verdicts)| verdicts[number - 1].is_ok())
+    }
+
+    /// Returns `yes` if these checks passed in all runs.
     fn all(&self, numbers: &[usize]) -> &'static str {
-        let count = self.checks().len();
-        let passed = |number: &usize| self.verdicts.iter().skip(number - 1).step_by(count).all(Result::is_ok);
-        if numbers.iter().all(passed) { "yes" } else { "no" }
+        if numbers.iter().all(|number| Self::passed(&self.runs, *number)) { "yes" } else { "no" }
     }
 
-    fn passed(&self) -> String {
-        let passed = self.verdicts.iter().filter(|verdict| verdict.is_ok()).count();
-        format!("{passed} of {}", self.verdicts.len())
+    /// Counts the checks of each way of publishing that passed in each version of TLS.
+    pub fn count(&self) -> String {
+        let (modes, checks) = (self.runs.chunks(self.runs.len() / 2), self.checks().len());
+        let passed = modes.map(|runs| (1..=checks).filter(|number| Self::passed(runs, *number)).count());
+        format!("{} of {}", passed.sum::<usize>(), 2 * checks)
     }
 }
 
@@ -56,7 +67,7 @@ pub fn tables(outcomes: &[Outcome]) -> Result<String, AnyError> {
         if let Some(kind) = row.wrong {
             let title = row.title().replace(kind, row.why);
             let fails: Vec<_> = row.fails.iter().map(usize::to_string).collect();
-            writeln!(wrong, "| {title} | {} | {} |", fails.join(", "), outcome.passed())?;
+            writeln!(wrong, "| {title} | {} | {} |", fails.join(", "), outcome.count())?;
             continue;
         }
         let (version, lines) = (version(&lock, row.package)?, lines(row.example)?);
@@ -64,7 +75,7 @@ pub fn tables(outcomes: &[Outcome]) -> Result<String, AnyError> {
         let rotated: &[&[usize]] =
             if row.is_client() { &[&[2], &[4, 5]] } else { &[&[2], &[6, 7], &[9, 10]] };
         let rotated: Vec<_> = rotated.iter().map(|numbers| outcome.all(numbers)).collect();
-        let (rotated, passed) = (rotated.join(" | "), outcome.passed());
+        let (rotated, passed) = (rotated.join(" | "), outcome.count());
         let table = if row.is_client() { &mut clients } else { &mut servers };
         writeln!(table, "| {} | {version} | {file} | {lines} | {rotated} | {passed} |", row.title)?;
     }

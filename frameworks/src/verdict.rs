@@ -1,4 +1,4 @@
-//! The verdict of a check, and how long a check waits for a change.
+//! The verdict of a check, and the wait for a change.
 
 use std::time::Duration;
 
@@ -7,12 +7,9 @@ use tokio::time::{Instant, sleep};
 /// Whether a check passed, or why it did not.
 pub type Verdict = Result<(), String>;
 
-/// How long a client waits for a change after the server has reported it.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Tries until it is right or the time is over. Returns the last verdict.
-pub async fn until(mut attempt: impl AsyncFnMut() -> Verdict) -> Verdict {
-    let end = Instant::now() + PATIENCE;
+/// Tries once, and then until it is right or the time is over. Returns the last verdict.
+pub async fn until(patience: Duration, mut attempt: impl AsyncFnMut() -> Verdict) -> Verdict {
+    let end = Instant::now() + patience;
     loop {
         let verdict = attempt().await;
         if verdict.is_ok() || Instant::now() >= end {
