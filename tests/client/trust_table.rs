@@ -121,44 +121,41 @@ fn inv09_each_row_of_the_table_of_client_trust_is_what_happens() {
         MANUAL.split_once("| change | sessions | reported as reduced trust |\n|---|---|---|\n").unwrap();
     let table: Vec<_> = table.lines().take_while(|line| line.starts_with('|')).collect();
     assert_eq!(rows.iter().map(printed).collect::<Vec<_>>(), table, "the manual's table");
-    for row in rows {
-        for (kind, separate) in worlds() {
-            let what = format!("{}, {kind:?}, roots in a set of their own: {separate}", row.what);
-            let server = server(&all[0].server, &[&all[0].ca], kind);
-            let mut volume = Volume::in_memory(&files(&row.identity[0], &row.roots[0]));
-            let client = client(&volume).separate_roots(separate).load().unwrap();
-            assert_eq!(client.status().sets.len(), 1 + usize::from(separate));
-            resumes(&server, &client);
-            let (before, mut events) = (client.current(), client.events());
-            let mut reduced = pin!(client.trust_reduced(before.generation));
-            volume.publish_in_one_tick(&files(&row.identity[1], &row.roots[1]));
-            assert_eq!(client.reload_now(), Reload::Reloaded, "{what}");
+    let cases: Vec<_> = rows.iter().flat_map(|row| worlds().map(|world| (row, world))).collect();
+    // Each reload waits for its files to settle, so many of them wait at a time.
+    common::at_once(&cases, |(row, (kind, separate))| {
+        let (kind, separate) = (*kind, *separate);
+        let what = format!("{}, {kind:?}, roots in a set of their own: {separate}", row.what);
+        let server = server(&all[0].server, &[&all[0].ca], kind);
+        let mut volume = Volume::in_memory(&files(&row.identity[0], &row.roots[0]));
+        let client = client(&volume).separate_roots(separate).load().unwrap();
+        assert_eq!(client.status().sets.len(), 1 + usize::from(separate));
+        resumes(&server, &client);
+        let (before, mut events) = (client.current(), client.events());
+        let mut reduced = pin!(client.trust_reduced(before.generation));
+        volume.publish_in_one_tick(&files(&row.identity[1], &row.roots[1]));
+        assert_eq!(client.reload_now(), Reload::Reloaded, "{what}");
 
-            let connection = handshake(&server, &client.config()).unwrap();
-            assert_eq!(connection.resumed, row.sessions_go_on, "{what}");
-            assert_eq!(
-                connection.client.as_ref(),
-                Some(&row.identity[1].leaf),
-                "{what}: what the server sees"
-            );
-            let epochs = u64::from(!row.sessions_go_on);
-            assert_eq!(client.current().value.trust_epoch(), before.value.trust_epoch() + epochs, "{what}");
+        let connection = handshake(&server, &client.config()).unwrap();
+        assert_eq!(connection.resumed, row.sessions_go_on, "{what}");
+        assert_eq!(connection.client.as_ref(), Some(&row.identity[1].leaf), "{what}: what the server sees");
+        let epochs = u64::from(!row.sessions_go_on);
+        assert_eq!(client.current().value.trust_epoch(), before.value.trust_epoch() + epochs, "{what}");
 
-            let lost = removed(&mut events);
-            assert_eq!(lost.len(), row.removed, "{what}: {lost:?}");
-            assert!(lost.iter().all(|lost| matches!(lost, RemovedTrust::RootCa { .. })), "{what}: {lost:?}");
-            let polled = reduced.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            let generation = client.current().generation;
-            let wanted = if row.removed > 0 { Poll::Ready(generation) } else { Poll::Pending };
-            assert_eq!(polled, wanted, "{what}");
+        let lost = removed(&mut events);
+        assert_eq!(lost.len(), row.removed, "{what}: {lost:?}");
+        assert!(lost.iter().all(|lost| matches!(lost, RemovedTrust::RootCa { .. })), "{what}: {lost:?}");
+        let polled = reduced.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let generation = client.current().generation;
+        let wanted = if row.removed > 0 { Poll::Ready(generation) } else { Poll::Pending };
+        assert_eq!(polled, wanted, "{what}");
 
-            // The earlier state returns: a session of it does not, whatever the row.
-            volume.publish_in_one_tick(&files(&row.identity[0], &row.roots[0]));
-            assert_eq!(client.reload_now(), Reload::Reloaded, "{what}");
-            let returned = handshake(&server, &client.config()).unwrap();
-            assert_eq!(returned.resumed, row.sessions_go_on, "{what}, and back");
-        }
-    }
+        // The earlier state returns: a session of it does not, whatever the row.
+        volume.publish_in_one_tick(&files(&row.identity[0], &row.roots[0]));
+        assert_eq!(client.reload_now(), Reload::Reloaded, "{what}");
+        let returned = handshake(&server, &client.config()).unwrap();
+        assert_eq!(returned.resumed, row.sessions_go_on, "{what}, and back");
+    });
 }
 
 fn web_pki(of: &Generation) -> Arc<dyn ServerCertVerifier> {
