@@ -6,7 +6,7 @@
 //! CA's signed would leave revoked certificates accepted. A CRL that a CA had and has no more would
 //! leave the clients that it revoked accepted, and so would an empty set.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore,
@@ -159,14 +159,13 @@ impl Lists {
                 newest.path.display()
             );
             warnings.push(Warning::new(Layer::Crl, why).at(&older.path));
-            let mut released = BTreeMap::new();
+            let mut released = Vec::new();
             for newer in newer.filter(|list| counts(list)) {
-                for span in older.parsed.released_by(&newer.parsed) {
-                    let until = released.entry(span).or_insert(newer.parsed.next_update);
-                    *until = newer.parsed.next_update.max(*until);
-                }
+                let (begin, end) = (newer.parsed.this_update, newer.parsed.next_update);
+                released.extend(older.parsed.released_by(&newer.parsed).map(|span| (span, begin, end)));
             }
-            self.0[i].released = released.into_iter().collect();
+            released.sort_unstable();
+            self.0[i].released = released.into();
         }
     }
 
