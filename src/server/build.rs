@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rustls::{
-    ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier,
+    ConfigBuilder, ServerConfig, WantsVerifier,
     server::{ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
@@ -208,8 +208,8 @@ impl ServerBuild {
         let trust = clients.trust.of(resolver.identities());
         let epoch = self.resumption.epoch(served.map(|served| &served.epoch), trust)?;
         let verifier = match (self.client_auth, &clients.anchors) {
-            (Some(mode), Some(Anchors { path, roots, .. })) => {
-                self.verifier(mode, Arc::clone(roots), &clients.crls).map_err(|error| error.at(path))?
+            (Some(mode), Some(anchors)) => {
+                self.verifier(mode, anchors, &clients.crls).map_err(|error| error.at(&anchors.path))?
             }
             _ => WebPkiClientVerifier::no_client_auth(),
         };
@@ -264,11 +264,11 @@ impl ServerBuild {
     fn verifier(
         &self,
         mode: ClientAuth,
-        roots: Arc<RootCertStore>,
+        Anchors { roots, revocable, .. }: &Anchors,
         crls: &Lists,
     ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
         let builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&self.tls.provider));
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&self.tls.provider));
         let builder = match mode {
             ClientAuth::Optional => builder.allow_unauthenticated(),
             ClientAuth::Required => builder,
@@ -278,7 +278,13 @@ impl ServerBuild {
             return Ok(stock);
         }
         let algorithms = self.tls.provider.signature_verification_algorithms;
-        Ok(Arc::new(Verifier::new(stock, roots, algorithms, crls.clone(), self.revocation)))
+        Ok(Arc::new(Verifier::new(
+            stock,
+            (Arc::clone(roots), Arc::clone(revocable)),
+            algorithms,
+            crls.clone(),
+            self.revocation,
+        )))
     }
 
     /// Assembles the configuration with its session state, and passes it to the closure of

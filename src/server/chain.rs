@@ -38,7 +38,7 @@ pub(super) fn warnings(
             ));
             continue;
         }
-        match algorithms.map(|algorithms| signed_by(subject, issuer, algorithms)) {
+        match algorithms.map(|algorithms| signed_by(subject, issuer.public_key, algorithms)) {
             Some(Signed::ByAnotherKey) => whys.push(format!(
                 "certificate {number} of {count} is not signed by the key of the next one, which only has \
                  the issuer's name: clients without the right certificate of that name fail to build the \
@@ -73,14 +73,15 @@ pub(crate) fn lost_its_end(old: &[CertificateDer<'static>], new: &[CertificateDe
 
 /// Whether the expected key signed a certificate, as far as the crypto provider can verify it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Signed {
+pub(super) enum Signed {
     ByThisKey,
     ByAnotherKey,
     InUnknownWay,
 }
 
-fn signed_by(subject: &Fields<'_>, issuer: &Fields<'_>, algorithms: &WebPkiSupportedAlgorithms) -> Signed {
-    let mut spki = Reader(issuer.public_key);
+/// Returns whether the key of this SubjectPublicKeyInfo (its content) signed the certificate.
+pub(super) fn signed_by(subject: &Fields<'_>, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> Signed {
+    let mut spki = Reader(key);
     let (Some(kind), Some(bits)) = (spki.read(SEQUENCE), spki.read(BIT_STRING)) else {
         return Signed::InUnknownWay;
     };

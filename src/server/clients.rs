@@ -15,6 +15,7 @@ use super::{
     crl::{CrlValidator, Lists, Policy},
     findings::InspectionLog,
     layout::{Layout, SetLayout, missing},
+    revocation::AnchorCertificates,
     trust::{ClientAuth, ServerTrust},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) struct Anchors {
     pub(super) path: PathBuf,
     pub(super) roots: Arc<RootCertStore>,
     certificates: Vec<CertificateDer<'static>>,
+    /// The same certificates, as far as a CRL may revoke them.
+    pub(super) revocable: Arc<AnchorCertificates>,
 }
 
 /// A change of one file set, whose files were `old` before.
@@ -113,8 +116,7 @@ impl Settings<'_> {
         let anchors = self.anchors(&sources, served, &mut warnings)?;
         let crls = match &anchors {
             None => Lists::default(),
-            Some(Anchors { roots, certificates, .. }) => {
-                trust.cas(roots, certificates);
+            Some(Anchors { roots, certificates, revocable, .. }) => {
                 self.found.note(|found| found.client_cas.clone_from(certificates));
                 let of_set = change.map_or_else(Default::default, |change| {
                     [change.old, &sources[change.set]]
@@ -131,7 +133,15 @@ impl Settings<'_> {
                 };
                 let files = self.layout.iter().zip(&sources).flat_map(|(set, files)| set.lists(files));
                 let crls = Lists::read(files, &validator, &mut warnings)?;
-                trust.lists(&crls, self.revocation, self.provider.signature_verification_algorithms);
+                let algorithms = self.provider.signature_verification_algorithms;
+                let pairs = roots.roots.iter().cloned().zip(certificates.iter().cloned());
+                let (trusted, certificates): (_, Vec<_>) = pairs
+                    .filter(|(anchor, _)| {
+                        !revocable.is_revoked(anchor, (&crls, self.revocation), &algorithms, self.wall)
+                    })
+                    .unzip();
+                trust.cas(&RootCertStore { roots: trusted }, &certificates);
+                trust.lists(&crls, self.revocation, algorithms);
                 self.found.note(|found| found.crls.clone_from(&crls));
                 crls
             }
@@ -156,6 +166,8 @@ impl Settings<'_> {
         let (path, bytes) = bundle.ok_or_else(missing)?;
         let (roots, certificates) = anchors::read(Peers::Clients, self.provider, path, bytes, warnings)?;
         warnings.extend(anchors::crowded(Peers::Clients, &[(Origin::Bundle(path), &roots)]));
-        Ok(Some(Anchors { path: path.to_owned(), roots: Arc::new(roots), certificates }))
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let revocable = Arc::new(AnchorCertificates::new(&roots, &certificates, algorithms));
+        Ok(Some(Anchors { path: path.to_owned(), roots: Arc::new(roots), certificates, revocable }))
     }
 }

@@ -17,6 +17,9 @@ use rustls::{
 };
 use webpki::{Cert, EndEntityCert, KeyUsage, VerifiedPath};
 
+mod anchors;
+pub(super) use anchors::AnchorCertificates;
+
 use super::{
     crl::{Lists, Policy},
     revocation_list::{DIRECTORY_NAME, Scope, general_names},
@@ -36,23 +39,25 @@ pub(super) struct Verifier {
     /// The verifier of rustls without CRLs, for everything except revocation.
     stock: Arc<dyn ClientCertVerifier>,
     roots: Arc<RootCertStore>,
+    anchors: Arc<AnchorCertificates>,
     algorithms: WebPkiSupportedAlgorithms,
     lists: Lists,
     policy: Policy,
 }
 
 impl Verifier {
+    /// Makes the verifier of clients of these roots.
     pub(super) fn new(
         stock: Arc<dyn ClientCertVerifier>,
-        roots: Arc<RootCertStore>,
+        (roots, anchors): (Arc<RootCertStore>, Arc<AnchorCertificates>),
         algorithms: WebPkiSupportedAlgorithms,
         lists: Lists,
         policy: Policy,
     ) -> Self {
-        Self { stock, roots, algorithms, lists, policy }
+        Self { stock, roots, anchors, algorithms, lists, policy }
     }
 
-    /// Evaluates each certificate of a path except its anchor.
+    /// Evaluates each certificate of a path. Of the anchor's it is enough that it is not revoked.
     fn decide(&self, path: &VerifiedPath<'_>, now: Duration) -> Result<(), TlsError> {
         let authorities: Vec<_> = path.intermediate_certificates().collect();
         let anchor = path.anchor().subject_public_key_info.as_ref();
@@ -66,6 +71,9 @@ impl Verifier {
             let der = certificate.der();
             let subject = Subject::new(certificate, &der, place > 0);
             self.status(&subject, (key.unwrap_or_default(), issuer.is_none()), signs, now)?;
+        }
+        if self.anchors.is_revoked(path.anchor(), (&self.lists, self.policy), &self.algorithms, now) {
+            return Err(CertificateError::Revoked.into());
         }
         Ok(())
     }
@@ -289,7 +297,7 @@ pub fn client_verifiers(
     let stock = stock.build().map_err(|error| Error::new(Layer::ClientCa, error.to_string()))?;
     Ok(move |policy| {
         let (stock, roots) = (Arc::clone(&stock), Arc::clone(&roots));
-        Arc::new(Verifier::new(stock, roots, algorithms, lists.clone(), policy))
+        Arc::new(Verifier::new(stock, (roots, Arc::default()), algorithms, lists.clone(), policy))
             as Arc<dyn ClientCertVerifier>
     })
 }

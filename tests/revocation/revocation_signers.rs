@@ -3,6 +3,7 @@
 //!
 //! Checks: INV-09, INV-11, INV-14, INV-16.
 
+mod anchors;
 mod limits;
 mod sets;
 mod world;

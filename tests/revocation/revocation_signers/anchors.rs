@@ -1,0 +1,91 @@
+//! Lists that name a CA of the bundle. A bundle has intermediates beside their root, where clients
+//! send their own certificate alone.
+
+use std::time::{Duration, SystemTime};
+
+use rustls::version::TLS13;
+use rustls_reload::Reload;
+use rustls_reload_testkit::{Authority, HOLD, ListSpec, Pair, PrivateKey, Subject};
+
+use crate::common::handshake;
+
+use super::world::{HOUR, World, someone, spec};
+
+/// Makes a client that sends no intermediate.
+fn alone(of: &Authority) -> Pair {
+    of.issue(&Subject::client("client"), &PrivateKey::p256())
+}
+
+fn bundle(of: &[&Authority]) -> String {
+    of.iter().map(|ca| ca.pem.as_str()).collect()
+}
+
+#[test]
+fn inv14_ca_of_the_bundle_that_its_root_revokes_lets_nobody_in() {
+    let (world, root) = (World::new(), Authority::root("root"));
+    let [good, bad] = ["good", "bad"].map(|name| root.intermediate(name));
+    world.put("ca/ca.crt", bundle(&[&root, &good, &bad]).as_bytes());
+    for (name, of) in [("root", &root), ("good", &good), ("bad", &bad)] {
+        world.list(&format!("crl.d/{name}.crl"), of, &spec(1));
+    }
+    let (server, leaf_only) = (world.builder().load().unwrap(), world.builder());
+    let leaf_only = leaf_only.only_check_end_entity_revocation().load().unwrap();
+    let clients = [alone(&good), someone(&good), alone(&root), alone(&bad), someone(&bad)];
+    assert_eq!(clients.each_ref().map(|shown| world.lets_in(&server, shown)), [true; 5]);
+    world.list("crl.d/root.crl", &root, &spec(2).naming(bad.der()));
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert!(world.reported_reduced_trust());
+    let accepted = clients.each_ref().map(|shown| world.lets_in(&server, shown));
+    assert_eq!(accepted, [true, true, true, false, false]);
+    // By this policy only the client's own certificate is looked up.
+    assert_eq!(leaf_only.reload_now(), Reload::Reloaded);
+    assert_eq!(clients.each_ref().map(|shown| world.lets_in(&leaf_only, shown)), [true; 5]);
+    // The key of the revoked CA is trusted by another certificate too.
+    let now = SystemTime::now();
+    let with_twin = bundle(&[&root, &good, &bad]) + &bad.twin("bad", (now - HOUR, now + HOUR));
+    world.put("ca/ca.crt", with_twin.as_bytes());
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert_eq!(clients.each_ref().map(|shown| world.lets_in(&server, shown)), [true; 5]);
+    // Without that one no session goes on.
+    let client = world.client(&clients[3], &TLS13);
+    handshake(&server.config(), &client).unwrap();
+    assert!(handshake(&server.config(), &client).unwrap().resumed);
+    world.reported.lock().unwrap().clear();
+    world.put("ca/ca.crt", bundle(&[&bad, &root, &good]).as_bytes());
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert!(world.reported_reduced_trust());
+    handshake(&server.config(), &client).unwrap_err();
+}
+
+/// Neither a list of another CA with the root's name, nor the root's own list, revokes a CA that
+/// they did not issue.
+#[test]
+fn inv14_ca_of_the_bundle_is_revoked_by_its_issuer_alone() {
+    let world = World::new();
+    let [root, other] = ["root"; 2].map(Authority::root);
+    let issuing = root.intermediate("issuing");
+    world.put("ca/ca.crt", bundle(&[&root, &other, &issuing]).as_bytes());
+    world.list("crl.d/root.crl", &root, &spec(1).naming(root.der()));
+    world.list("crl.d/other.crl", &other, &spec(1).naming(issuing.der()));
+    world.list("crl.d/issuing.crl", &issuing, &spec(1));
+    let server = world.builder().load().unwrap();
+    assert_eq!([&root, &issuing].map(|of| world.lets_in(&server, &alone(of))), [true; 2]);
+}
+
+/// A list that is dated in the future releases nothing yet.
+#[test]
+fn inv14_entry_on_hold_is_released_only_once_the_newer_list_is_issued() {
+    let (world, root) = (World::new(), Authority::root("root"));
+    world.put("ca/ca.crt", root.pem.as_bytes());
+    let client = alone(&root);
+    let mut held = spec(1).naming(&client.leaf);
+    held.revoked[0].1 = Some(HOLD);
+    world.list("crl.d/1.crl", &root, &held);
+    let begin = spec(2).window.0;
+    for (begin, accepted) in [(begin + 4 * HOUR, false), (begin, true)] {
+        let newer = ListSpec { window: (begin, begin + 9 * HOUR + Duration::from_secs(1)), ..spec(2) };
+        world.list("crl.d/2.crl", &root, &newer);
+        let server = world.builder().load().unwrap();
+        assert_eq!(world.lets_in(&server, &client), accepted, "{:?}", world.warnings());
+    }
+}
