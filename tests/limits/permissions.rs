@@ -57,7 +57,12 @@ fn dir() -> PathBuf {
 /// Publishes a key that cannot be read, and makes it readable later. The mode is changed by another
 /// name of the file, in a directory that is not watched. `met` waits until the server has tried to
 /// read it.
-fn unreadable_key(timing: Timing, met: impl Fn(&ServerReloader, &Reported)) -> (ServerReloader, Reported) {
+///
+/// Returns the volume too, because files that are removed while the reloader runs are reported.
+fn unreadable_key(
+    timing: Timing,
+    met: impl Fn(&ServerReloader, &Reported),
+) -> (Volume, ServerReloader, Reported) {
     let generations = generations(3);
     let mut volume = Volume::of(&generations[0]);
     let (server, reported) = Reported::by(volume.server().timing(timing));
@@ -77,7 +82,7 @@ fn unreadable_key(timing: Timing, met: impl Fn(&ServerReloader, &Reported)) -> (
     serves(&reloader, &generations[1]);
     volume.publish(&generations[2].files());
     serves(&reloader, &generations[2]);
-    (reloader, reported)
+    (volume, reloader, reported)
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn inv05_key_unreadable_for_a_moment_is_read_without_an_event() {
     // The long settle time keeps the failure from being reported first, unless the machine is very
     // loaded.
     let timing = Timing { settle: std::time::Duration::from_secs(1), ..by_events_only() };
-    let (_running, reported) = unreadable_key(timing, |reloader, _| {
+    let (_volume, _running, reported) = unreadable_key(timing, |reloader, _| {
         let met = || reloader.status().refused.is_some_and(|refused| refused.count >= 2);
         until("two attempts to read it", met, || format!("{:#?}", reloader.status()));
     });
@@ -104,7 +109,7 @@ fn inv05_inv11_unreadable_key_is_reported_once_and_read_later() {
     if !is_nobody(&this_test!(), |_| {}) {
         return;
     }
-    let (_running, reported) = unreadable_key(by_events_only(), |reloader, reported| {
+    let (_volume, _running, reported) = unreadable_key(by_events_only(), |reloader, reported| {
         reported.wait("refused", 1);
         assert_eq!(reported.last_error().layer(), Layer::Read, "{}", reported.last_error());
         println!("reported: {}", reported.last_error());
