@@ -114,8 +114,8 @@ impl CertificateValidity {
 #[non_exhaustive]
 pub enum RemovedTrust {
     /// A client CA: no CA of the new bundle has its name and public key with the same name
-    /// constraints or none. A CA that was renewed with its key is still trusted, whatever else its
-    /// certificate says.
+    /// constraints or none, or a list of its issuer revokes it. A CA that was renewed with its key is
+    /// still trusted, whatever else its certificate says.
     ClientCa {
         /// The CA's subject, in one line and cut off where it is very long.
         subject: String,

@@ -6,13 +6,21 @@
 //! they are to be served with. No client is accepted because one file set lacks a revocation that
 //! another one knows.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use rustls::{RootCertStore, crypto::CryptoProvider, pki_types::CertificateDer};
+use rustls::{
+    RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, TrustAnchor},
+};
 
 use super::{
     anchors::{self, Origin, Peers},
-    crl::{CrlValidator, Lists, Policy},
+    crl::{CrlValidator, List, Lists, Policy},
     findings::InspectionLog,
     layout::{Layout, SetLayout, missing},
     revocation::AnchorCertificates,
@@ -20,7 +28,7 @@ use super::{
 };
 use crate::{
     read::snapshot::Files,
-    report::error::{Error, Warning},
+    report::error::{Error, Layer, Warning},
 };
 
 /// The verification of clients, which is the same for all pairs.
@@ -116,7 +124,7 @@ impl Settings<'_> {
         let anchors = self.anchors(&sources, served, &mut warnings)?;
         let crls = match &anchors {
             None => Lists::default(),
-            Some(Anchors { roots, certificates, revocable, .. }) => {
+            Some(Anchors { path, roots, certificates, revocable }) => {
                 self.found.note(|found| found.client_cas.clone_from(certificates));
                 let of_set = change.map_or_else(Default::default, |change| {
                     [change.old, &sources[change.set]]
@@ -137,7 +145,10 @@ impl Settings<'_> {
                 let pairs = roots.roots.iter().cloned().zip(certificates.iter().cloned());
                 let (trusted, certificates): (_, Vec<_>) = pairs
                     .filter(|(anchor, _)| {
-                        !revocable.is_revoked(anchor, (&crls, self.revocation), &algorithms, self.wall)
+                        let lists = (&crls, self.revocation);
+                        let by = revocable.revoked_by(anchor, lists, &algorithms, self.wall);
+                        warnings.extend(by.map(|list| revoked(anchor, list, path)));
+                        by.is_none()
                     })
                     .unzip();
                 trust.cas(&RootCertStore { roots: trusted }, &certificates);
@@ -170,4 +181,15 @@ impl Settings<'_> {
         let revocable = Arc::new(AnchorCertificates::new(&roots, &certificates, algorithms));
         Ok(Some(Anchors { path: path.to_owned(), roots: Arc::new(roots), certificates, revocable }))
     }
+}
+
+/// Makes the warning about a CA of the bundle that this list revokes.
+fn revoked(anchor: &TrustAnchor<'_>, list: &List, bundle: &Path) -> Warning {
+    let why = format!(
+        "the client CA {} is revoked by the CRL of {} in {}: no client is accepted by it",
+        anchors::subject(&anchor.subject),
+        list.issuer(),
+        list.path().display()
+    );
+    Warning::new(Layer::ClientCa, why).at(bundle)
 }

@@ -6,7 +6,7 @@
 //! CA's signed would leave revoked certificates accepted. A CRL that a CA had and has no more would
 //! leave the clients that it revoked accepted, and so would an empty set.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore,
@@ -142,10 +142,16 @@ impl Lists {
     /// newer one does not list. Any other revocation is final (RFC 5280 section 5.3.1), so an old
     /// file beside the new one can only revoke more.
     ///
+    /// A newer CRL that is dated in the future releases nothing, until CRLs are read again. A release
+    /// that began in between would be a change of trust without a reload.
+    ///
     /// Nothing is released where the key is known only to the clients that send it: anybody could
     /// have made the newer CRL.
     fn release(&mut self, validator: &CrlValidator<'_>, warnings: &mut Vec<Warning>) {
-        let counts = |list: &List| validator.policy.ignore_expiration || !list.is_expired(validator.wall);
+        let counts = |list: &List| {
+            list.parsed.this_update <= validator.wall
+                && (validator.policy.ignore_expiration || !list.is_expired(validator.wall))
+        };
         for i in 0..self.0.len() {
             let older = &self.0[i];
             let is_newer = |list: &&List| list.is_about(older) && list.parsed.is_newer_than(&older.parsed);
@@ -159,13 +165,14 @@ impl Lists {
                 newest.path.display()
             );
             warnings.push(Warning::new(Layer::Crl, why).at(&older.path));
-            let mut released = Vec::new();
+            let mut released = BTreeMap::new();
             for newer in newer.filter(|list| counts(list)) {
-                let (begin, end) = (newer.parsed.this_update, newer.parsed.next_update);
-                released.extend(older.parsed.released_by(&newer.parsed).map(|span| (span, begin, end)));
+                for span in older.parsed.released_by(&newer.parsed) {
+                    let until = released.entry(span).or_insert(newer.parsed.next_update);
+                    *until = newer.parsed.next_update.max(*until);
+                }
             }
-            released.sort_unstable();
-            self.0[i].released = released.into();
+            self.0[i].released = released.into_iter().collect();
         }
     }
 

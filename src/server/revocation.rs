@@ -72,7 +72,8 @@ impl Verifier {
             let subject = Subject::new(certificate, &der, place > 0);
             self.status(&subject, (key.unwrap_or_default(), issuer.is_none()), signs, now)?;
         }
-        if self.anchors.is_revoked(path.anchor(), (&self.lists, self.policy), &self.algorithms, now) {
+        let lists = (&self.lists, self.policy);
+        if self.anchors.revoked_by(path.anchor(), lists, &self.algorithms, now).is_some() {
             return Err(CertificateError::Revoked.into());
         }
         Ok(())

@@ -25,31 +25,29 @@ pub(crate) struct List {
     pub(super) foreign: bool,
     /// Whether a CA that was removed from the bundle signed it.
     pub(crate) retired: bool,
-    /// Entries on hold that a newer CRL of the same issuer, key and scope does not list, each with
-    /// the begin and the end of that CRL. In order.
-    pub(crate) released: Arc<[(Span, Duration, Duration)]>,
+    /// Entries on hold that a newer CRL of the same issuer, key and scope released, each with the
+    /// end of that CRL.
+    pub(crate) released: Arc<[(Span, Duration)]>,
 }
 
 impl List {
     /// Returns whether the CRL revokes the certificate of its issuer that has this serial number.
     pub(crate) fn names(&self, serial: &[u8], policy: Policy, now: Duration) -> bool {
-        let released = |span: &Span| {
-            let counts = |begin, end| begin <= now && (policy.ignore_expiration || now < end);
-            self.releases(span).iter().any(|(_, begin, end)| counts(*begin, *end))
-        };
+        let released =
+            |span| self.released(span).is_some_and(|until| policy.ignore_expiration || now < until);
         !self.parsed.named(serial).iter().all(released)
     }
 
-    /// Returns the serial numbers that the CRL revokes at every time, in ascending order.
+    /// Returns the serial numbers that the CRL revokes, in ascending order.
     pub(crate) fn refused(&self) -> impl Iterator<Item = &[u8]> {
         let all = self.parsed.serials().iter();
-        all.filter(|span| self.releases(span).is_empty()).map(|span| self.parsed.serial(span))
+        all.filter(|span| self.released(span).is_none()).map(|span| self.parsed.serial(span))
     }
 
-    /// Returns the releases of this entry.
-    fn releases(&self, of: &Span) -> &[(Span, Duration, Duration)] {
-        let rest = &self.released[self.released.partition_point(|(span, ..)| span < of)..];
-        &rest[..rest.partition_point(|(span, ..)| span == of)]
+    /// Returns until when this entry is released from hold.
+    fn released(&self, span: &Span) -> Option<Duration> {
+        let place = self.released.binary_search_by_key(span, |(span, _)| *span).ok()?;
+        self.released.get(place).map(|(_, until)| *until)
     }
 
     /// Returns whether both have the same issuer, scope and signer, so that they cover the same

@@ -1,7 +1,7 @@
 //! The certificates of client CAs, as far as a CRL may revoke them. A bundle often has intermediates
 //! beside their root.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rustls::{
     RootCertStore,
@@ -12,47 +12,57 @@ use rustls::{
 use crate::{
     pki::der,
     server::{
+        anchors::Anchor,
         chain::{self, Signed},
-        crl::{Lists, Policy},
+        crl::{List, Lists, Policy},
     },
 };
 
-/// The certificates of the client CAs.
+/// The anchors of which each certificate has an issuer in the bundle, with these certificates.
 #[derive(Debug, Default)]
-pub(crate) struct AnchorCertificates(Vec<AnchorCertificate>);
+pub(crate) struct AnchorCertificates(BTreeMap<Anchor, Vec<Issued>>);
 
+/// A certificate of an anchor.
 #[derive(Debug)]
-struct AnchorCertificate {
-    subject: Vec<u8>,
-    key: Vec<u8>,
+struct Issued {
     canonical_issuer: Vec<u8>,
     serial: Vec<u8>,
-    /// The keys of other CAs of the bundle that signed it.
+    /// The keys of the CAs of the bundle that have the issuer's name, except those that are known
+    /// not to have signed the certificate.
     signers: Vec<Vec<u8>>,
 }
 
-impl AnchorCertificate {
-    /// Returns the certificate of an anchor; `None` if it is malformed.
+/// The keys of the CAs of a bundle, by the canonical name of the CA.
+type Keys<'a> = BTreeMap<Vec<u8>, Vec<&'a [u8]>>;
+
+impl Issued {
+    /// Returns `None` for a certificate that no CA of another name in the bundle has issued.
     fn new(
-        anchor: &TrustAnchor<'_>,
         certificate: &CertificateDer<'_>,
-        roots: &RootCertStore,
+        keys: &Keys<'_>,
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Option<Self> {
         let fields = der::fields(certificate)?;
         let canonical_issuer = der::canonical_name(fields.issuer);
-        let signed = |signer: &&TrustAnchor<'_>| {
-            signer.subject_public_key_info != anchor.subject_public_key_info
-                && der::canonical_name(&signer.subject) == canonical_issuer
-                && chain::signed_by(&fields, &signer.subject_public_key_info, algorithms) == Signed::ByThisKey
-        };
-        let signers = roots.roots.iter().filter(signed);
-        Some(Self {
-            subject: anchor.subject.to_vec(),
-            key: anchor.subject_public_key_info.to_vec(),
-            serial: fields.serial.to_vec(),
-            signers: signers.map(|signer| signer.subject_public_key_info.to_vec()).collect(),
-            canonical_issuer,
+        if canonical_issuer == der::canonical_name(fields.subject) {
+            return None;
+        }
+        let may_be = |key: &&&[u8]| chain::signed_by(&fields, key, algorithms) != Signed::ByAnotherKey;
+        let signers: Vec<_> = keys.get(&canonical_issuer)?.iter().filter(may_be).collect();
+        let signers = signers.into_iter().map(|key| key.to_vec()).collect();
+        Some(Self { canonical_issuer, serial: fields.serial.to_vec(), signers })
+    }
+
+    /// Returns a list of its issuer that revokes it.
+    fn revoked_by<'a>(
+        &self,
+        (lists, policy): (&'a Lists, Policy),
+        algorithms: &WebPkiSupportedAlgorithms,
+        now: Duration,
+    ) -> Option<&'a List> {
+        lists.of(&self.canonical_issuer).find(|list| {
+            list.names(&self.serial, policy, now)
+                && self.signers.iter().any(|key| list.parsed.signed_by(key, algorithms))
         })
     }
 }
@@ -64,31 +74,36 @@ impl AnchorCertificates {
         certificates: &[CertificateDer<'_>],
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Self {
-        let pairs = roots.roots.iter().zip(certificates);
-        let known = pairs.filter_map(|(anchor, of)| AnchorCertificate::new(anchor, of, roots, algorithms));
-        Self(known.collect())
+        let mut keys = Keys::new();
+        for anchor in &roots.roots {
+            let of_name = keys.entry(der::canonical_name(&anchor.subject)).or_default();
+            of_name.push(&anchor.subject_public_key_info);
+        }
+        let mut all = BTreeMap::<_, Option<Vec<_>>>::new();
+        for (anchor, certificate) in roots.roots.iter().zip(certificates) {
+            let known = all.entry(Anchor::of(anchor)).or_insert_with(|| Some(Vec::new()));
+            *known = known.take().zip(Issued::new(certificate, &keys, algorithms)).map(|(mut known, new)| {
+                known.push(new);
+                known
+            });
+        }
+        Self(all.into_iter().filter_map(|(anchor, known)| Some((anchor, known?))).collect())
     }
 
-    /// Returns whether lists of other CAs of the bundle revoke each certificate of this anchor.
-    ///
-    /// A self-signed certificate is revoked by no list, and neither is one whose issuer is not in
-    /// the bundle.
-    pub(crate) fn is_revoked(
+    /// Returns a list of another CA of the bundle that revokes this anchor, if each certificate of
+    /// the anchor is revoked.
+    pub(crate) fn revoked_by<'a>(
         &self,
         anchor: &TrustAnchor<'_>,
-        (lists, policy): (&Lists, Policy),
+        (lists, policy): (&'a Lists, Policy),
         algorithms: &WebPkiSupportedAlgorithms,
         now: Duration,
-    ) -> bool {
-        let is_revoked = |certificate: &AnchorCertificate| {
-            lists.of(&certificate.canonical_issuer).any(|list| {
-                list.names(&certificate.serial, policy, now)
-                    && certificate.signers.iter().any(|key| list.parsed.signed_by(key, algorithms))
-            })
-        };
-        let mut own = self.0.iter().filter(|certificate| {
-            certificate.subject == *anchor.subject && certificate.key == *anchor.subject_public_key_info
-        });
-        !policy.end_entity_only && own.clone().next().is_some() && own.all(is_revoked)
+    ) -> Option<&'a List> {
+        if policy.end_entity_only || self.0.is_empty() {
+            return None;
+        }
+        let revoked_by = |issued: &Issued| issued.revoked_by((lists, policy), algorithms, now);
+        let by: Option<Vec<_>> = self.0.get(&Anchor::of(anchor))?.iter().map(revoked_by).collect();
+        by?.pop()
     }
 }

@@ -1,7 +1,7 @@
 //! Lists that name a CA of the bundle. A bundle has intermediates beside their root, where clients
 //! send their own certificate alone.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustls::version::TLS13;
 use rustls_reload::Reload;
@@ -35,6 +35,11 @@ fn inv14_ca_of_the_bundle_that_its_root_revokes_lets_nobody_in() {
     world.list("crl.d/root.crl", &root, &spec(2).naming(bad.der()));
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert!(world.reported_reduced_trust());
+    let revoked = "the client CA CN=bad is revoked by the CRL of CN=root in ";
+    let is_reported = |warnings: &[String]| warnings.iter().filter(|why| why.contains(revoked)).count() == 1;
+    assert!(is_reported(&world.warnings()));
+    drop(world.builder().load().unwrap());
+    assert!(is_reported(&world.warnings()), "at a first load too");
     let accepted = clients.each_ref().map(|shown| world.lets_in(&server, shown));
     assert_eq!(accepted, [true, true, true, false, false]);
     // By this policy only the client's own certificate is looked up.
@@ -72,20 +77,28 @@ fn inv14_ca_of_the_bundle_is_revoked_by_its_issuer_alone() {
     assert_eq!([&root, &issuing].map(|of| world.lets_in(&server, &alone(of))), [true; 2]);
 }
 
-/// A list that is dated in the future releases nothing yet.
+/// A list that is dated in the future releases nothing yet, and no session outlives the hold.
 #[test]
-fn inv14_entry_on_hold_is_released_only_once_the_newer_list_is_issued() {
+fn inv09_inv14_entry_on_hold_is_released_only_by_a_list_that_is_issued() {
     let (world, root) = (World::new(), Authority::root("root"));
     world.put("ca/ca.crt", root.pem.as_bytes());
-    let client = alone(&root);
-    let mut held = spec(1).naming(&client.leaf);
+    let shown = alone(&root);
+    let mut held = spec(2).naming(&shown.leaf);
     held.revoked[0].1 = Some(HOLD);
-    world.list("crl.d/1.crl", &root, &held);
-    let begin = spec(2).window.0;
-    for (begin, accepted) in [(begin + 4 * HOUR, false), (begin, true)] {
-        let newer = ListSpec { window: (begin, begin + 9 * HOUR + Duration::from_secs(1)), ..spec(2) };
-        world.list("crl.d/2.crl", &root, &newer);
-        let server = world.builder().load().unwrap();
-        assert_eq!(world.lets_in(&server, &client), accepted, "{:?}", world.warnings());
-    }
+    let begin = spec(3).window.0;
+    let newer = |number, begin| ListSpec { window: (begin, begin + 9 * HOUR), ..spec(number) };
+    world.list("crl.d/2.crl", &root, &held);
+    world.list("crl.d/3.crl", &root, &newer(3, begin));
+    let server = world.builder().load().unwrap();
+    let client = world.client(&shown, &TLS13);
+    handshake(&server.config(), &client).unwrap();
+    assert!(handshake(&server.config(), &client).unwrap().resumed);
+    // The releasing list is exchanged for one that is dated ahead.
+    world.list("crl.d/3.crl", &root, &newer(4, begin + 4 * HOUR));
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert!(world.reported_reduced_trust());
+    handshake(&server.config(), &client).unwrap_err();
+    assert!(!world.lets_in(&server, &shown), "{:?}", world.warnings());
+    // A first load decides alike.
+    assert!(!world.lets_in(&world.builder().load().unwrap(), &shown));
 }
