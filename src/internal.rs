@@ -9,7 +9,7 @@ use std::{
 };
 
 #[cfg(feature = "rustls")]
-pub use crate::server::{RevocationPolicy, ServerBuild, client_verifiers};
+pub use crate::server::{RevocationPolicy, ServerBuild, client_verifiers, covered_certificates};
 use crate::{
     Build, Builder, Error, PathSet, Reloader,
     fs::Fs,

@@ -47,4 +47,5 @@ pub use findings::Inspection;
 pub use incoming::{FailedHandshake, Incoming, Listener, MAX_HANDSHAKES};
 pub use reloader::ServerReloader;
 pub use revocation::client_verifiers;
+pub use revocation_list::covered_certificates;
 pub use trust::{ClientAuth, SESSION_LIMIT};

@@ -11,6 +11,7 @@ use crate::{
         crl::{self, Fields},
         der::{self, BIT_STRING, Reader, SEQUENCE},
     },
+    report::line::shortened,
     sync::{Mutex, lock},
 };
 
@@ -190,6 +191,39 @@ pub(super) struct Scope {
     pub(super) names: Option<Vec<(u8, Vec<u8>)>>,
     pub(super) users: bool,
     pub(super) authorities: bool,
+}
+
+/// Names of distribution points in one text, and the characters of each. The issuer chooses both.
+const SHOWN_POINTS: usize = 3;
+const SHOWN_POINT: usize = 160;
+
+/// Returns the certificates that a CRL with these fields covers, in words.
+pub fn covered_certificates(fields: &Fields<'_>) -> String {
+    fields.scope.and_then(Scope::read).map_or_else(|| Scope::default().to_string(), |scope| scope.to_string())
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match (self.users, self.authorities) {
+            (true, true) => return f.write_str("no certificate"),
+            (true, false) => "end-entity certificates",
+            (false, true) => "CA certificates",
+            (false, false) if self.names.is_none() => return f.write_str("all certificates"),
+            (false, false) => "certificates",
+        };
+        f.write_str(kind)?;
+        let Some(names) = &self.names else { return Ok(()) };
+        let shown = names.iter().take(SHOWN_POINTS).map(|(tag, name)| match *tag {
+            DIRECTORY_NAME => "a directory name".to_owned(),
+            _ => shortened(name.escape_ascii().to_string(), SHOWN_POINT),
+        });
+        let shown = shown.collect::<Vec<_>>().join(" or ");
+        write!(f, " that name the distribution point {shown}")?;
+        match names.len().saturating_sub(SHOWN_POINTS) {
+            0 => Ok(()),
+            more => write!(f, " or one of {more} more"),
+        }
+    }
 }
 
 impl Scope {

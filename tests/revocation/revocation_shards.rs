@@ -139,7 +139,9 @@ fn inv14_expired_shard_rejects_only_clients_that_no_other_covers() {
     for allows_unknown in [false, true] {
         let server = world.server(&[&expired, &spec(2).at(B)]);
         let server = if allows_unknown { server.allow_unknown_revocation_status() } else { server };
-        let (server, reported) = loaded(server);
+        let (server, mut reported) = loaded(server);
+        // Clients that name neither point are the subject of another warning.
+        reported.retain(|warning| !warning.contains(" cover only "));
         let let_in = [&of_a, &of_b, &of_both].map(|client| world.lets_in(&server, client));
         assert_eq!(let_in, [false, true, true], "{allows_unknown}");
         let effect = "a client certificate that it covers, and no other valid list does, is rejected";

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustls_reload::{
     Inspection, Timestamp,
-    internal::{crl, der},
+    internal::{covered_certificates, crl, der},
 };
 use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -76,6 +76,7 @@ fn crls(inspection: &Inspection) -> Vec<Value> {
             "number": fields.number.map(der::serial_hex),
             "this_update": Timestamp(fields.this_update).to_string(),
             "next_update": fields.next_update.map(|next| Timestamp(next).to_string()),
+            "covers": covered_certificates(&fields),
             "revoked": fields.revoked.len(),
         }))
     };

@@ -13,7 +13,7 @@ use std::{
 use rustls_reload::{
     Inspection, Timestamp,
     internal::{
-        Entry, Lookup, Step, crl,
+        Entry, Lookup, Step, covered_certificates, crl,
         der::{self, Fields},
         inspected_walk, one_line,
     },
@@ -191,11 +191,12 @@ impl<W: Write> Report<W> {
             self.line(
                 "crl",
                 format_args!(
-                    "{}; issuer: {}; number: {}; issued: {}; next: {next}; revoked: {}",
+                    "{}; issuer: {}; number: {}; issued: {}; next: {next}; covers: {}; revoked: {}",
                     path.display(),
                     name(fields.issuer),
                     fields.number.map_or_else(|| "-".to_owned(), der::serial_hex),
                     Timestamp(fields.this_update),
+                    covered_certificates(&fields),
                     fields.revoked.len(),
                 ),
             )?;

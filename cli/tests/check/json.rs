@@ -83,6 +83,7 @@ fn json_names_each_warning_and_the_lists_and_links() {
     assert!(warning["why"].as_str().unwrap().starts_with("the leaf expires at "), "{warning}");
     assert_eq!(object["client_cas"][0]["role"], "root");
     assert_eq!(object["crls"][0]["number"], "ABCD");
+    assert_eq!(object["crls"][0]["covers"], "all certificates");
     assert_eq!(object["crls"][0]["revoked"], 1);
     assert_eq!(object["crls"][0]["issuer"], "CN=clients");
     let way = object["paths"].as_array().unwrap().last().unwrap().clone();

@@ -160,7 +160,7 @@ fn volume_is_reported_layer_by_layer_and_passes() {
     let fields = rustls_reload::internal::crl::fields(&list.der).unwrap();
     let dates = [fields.this_update, fields.next_update.unwrap()].map(rustls_reload::Timestamp);
     let reported = format!(
-        "{dir}/ca.crl; issuer: CN=clients; number: ABCD; issued: {}; next: {}; revoked: 1",
+        "{dir}/ca.crl; issuer: CN=clients; number: ABCD; issued: {}; next: {}; covers: all certificates; revoked: 1",
         dates[0], dates[1]
     );
     assert_eq!(ended.texts("crl"), [reported]);

@@ -1,6 +1,9 @@
 //! Warnings about CRLs that pass.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use hmac_sha256::Hash;
 
@@ -12,7 +15,10 @@ use crate::{
         error::{Layer, Warning},
         event::{Fingerprint, Timestamp},
     },
-    server::signer::Signer,
+    server::{
+        revocation_list::{DIRECTORY_NAME, Scope},
+        signer::Signer,
+    },
 };
 
 impl CrlValidator<'_> {
@@ -63,7 +69,7 @@ impl CrlValidator<'_> {
         }
     }
 
-    /// Warns of CAs without a CRL.
+    /// Warns of CAs without a CRL, and of CAs whose CRLs cover only some of the clients.
     pub(super) fn missing_lists(&self, lists: &Lists, warnings: &mut Vec<Warning>) {
         if self.policy.allow_unknown || lists.0.is_empty() {
             return;
@@ -72,20 +78,31 @@ impl CrlValidator<'_> {
         for anchor in &self.roots.roots {
             let (subject, key) = (&*anchor.subject, &*anchor.subject_public_key_info);
             let canonical = der::canonical_name(subject);
-            if seen.contains(&(subject, key))
-                || lists.of(&canonical).any(|list| list.signer.key() == Some(key))
-            {
+            if seen.contains(&(subject, key)) {
                 continue;
             }
             seen.push((subject, key));
+            let own: Vec<_> = lists
+                .of(&canonical)
+                .filter(|list| list.signer.key() == Some(key))
+                .map(|list| &list.parsed.scope)
+                .collect();
+            let named = || {
+                let key = Fingerprint(Hash::hash(&webpki::spki_for_anchor(anchor)));
+                format!("{} with the public key {key}", name(subject))
+            };
+            if !own.is_empty() {
+                let gap = partial(&own, &canonical, lists);
+                let warning = |(scope, effect)| {
+                    let why = format!("the CRLs of {} cover only {scope}: {effect}", named());
+                    Warning::new(Layer::Crl, why)
+                };
+                warnings.extend(gap.map(warning));
+                continue;
+            }
             // A warning that was reported already is not repeated: the key tells this CA from
             // another one of its name, which may have been there before, or be beside it.
-            let why = format!(
-                "there is no CRL of {} with the public key {}: {}",
-                name(subject),
-                Fingerprint(Hash::hash(&webpki::spki_for_anchor(anchor))),
-                self.effect_of_no_list()
-            );
+            let why = format!("there is no CRL of {}: {}", named(), self.effect_of_no_list());
             warnings.push(Warning::new(Layer::Crl, why));
         }
     }
@@ -114,6 +131,31 @@ impl CrlValidator<'_> {
             warnings.push(Warning::new(Layer::Crl, why).at(&list.path));
         }
     }
+}
+
+/// Returns the scope that the CRLs of one CA have together and its effect, if they leave out clients
+/// of that CA. `canonical` is the CA's name.
+///
+/// A CA that issues only intermediates needs no CRL for clients. The CRL of an intermediate shows
+/// such a CA.
+fn partial(scopes: &[&Scope], canonical: &[u8], lists: &Lists) -> Option<(Scope, &'static str)> {
+    let mut of_clients = scopes.iter().filter(|scope| !scope.authorities).peekable();
+    if of_clients.peek().is_none() {
+        let of_intermediate = lists.0.iter().any(|list| list.signer.key().is_none() && !list.foreign);
+        let effect = "each client whose certificate it issued itself is rejected";
+        return (!of_intermediate).then(|| (Scope { authorities: true, ..Scope::default() }, effect));
+    }
+    let mut points = BTreeSet::new();
+    for scope in of_clients {
+        let names = scope.names.as_ref()?;
+        // The name of the issuer stands for each of its certificates.
+        if names.iter().any(|(tag, name)| *tag == DIRECTORY_NAME && name == canonical) {
+            return None;
+        }
+        points.extend(names.iter().cloned());
+    }
+    let effect = "each client whose certificate it issued itself and that names no such point is rejected";
+    Some((Scope { names: Some(points.into_iter().collect()), ..Scope::default() }, effect))
 }
 
 /// Warns of directories whose files are near the limit for all files of one directory.

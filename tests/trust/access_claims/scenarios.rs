@@ -15,8 +15,8 @@ use std::{
 use rustls::{
     ClientConfig, ServerConfig, crypto::ring::Ticketer, pki_types::UnixTime, time_provider::TimeProvider,
 };
-use rustls_reload::{ClientAuth, Event, Reload, ServerBuilder, ServerReloader};
-use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
+use rustls_reload::{ClientAuth, Event, Layer, Reload, ServerBuilder, ServerReloader};
+use rustls_reload_testkit::{Authority, ListSpec, Pair, PrivateKey, Subject};
 
 use crate::common::{CompletedHandshake, Handshake, client_with, handshake, handshake_as, server_in};
 
@@ -32,6 +32,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("list-expired", list_expired),
     ("list-older", list_older),
     ("list-gone", list_gone),
+    ("list-of-some", list_of_some),
     ("list-of-another-key", list_of_another_key),
     ("leaf-only", leaf_only),
     ("client-auth", client_auth),
@@ -232,6 +233,56 @@ fn list_of_another_key(world: &World) {
     world.write("ca.crl", list_of(&Authority::root("clients"), &[], 9, 2));
     assert!(matches!(server.reload_now(), Reload::Refused(_)));
     assert!(!world.lets_in(&server, &bad));
+}
+
+/// The CRLs of a CA cover some of its certificates, and a warning says which clients are rejected
+/// for it. The first entry of a row is whether there is a warning.
+fn list_of_some(world: &World) {
+    const A: &str = "http://crl.example/a";
+    const B: &str = "http://crl.example/b";
+    let subject = Subject::client("c");
+    let own = |points: &[&str]| world.clients.issue_listed_at(&subject, &PrivateKey::p256(), points);
+    let clients = [own(&[]), own(&[A]), own(&[B])];
+    let between = world.clients.intermediate("between");
+    let below = between.issue_with_chain(&subject, &PrivateKey::p256());
+    let authorities = ListSpec { authorities: true, ..ListSpec::new(1) };
+    let users = ListSpec { users: true, ..ListSpec::new(1) };
+    let shard = |point| ListSpec::new(1).at(point);
+    let none = "each client whose certificate it issued itself is rejected";
+    let others = "each client whose certificate it issued itself and that names no such point is rejected";
+    let rows: [(&[&ListSpec], Option<[&str; 2]>, [bool; 3]); 6] = [
+        (&[&authorities], Some(["cover only CA certificates: ", none]), [false; 3]),
+        (&[&shard(A)], Some([A, others]), [false, true, false]),
+        (&[&shard(A), &shard(B)], Some(["/a or http://crl.example/b: ", others]), [false, true, true]),
+        (&[&authorities, &shard(B)], Some([B, others]), [false, false, true]),
+        (&[&shard(A), &ListSpec::new(2)], None, [true; 3]),
+        (&[&authorities, &users], None, [true; 3]),
+    ];
+    let warnings = |builder: ServerBuilder| {
+        let found = builder.inspect(Duration::ZERO).warnings.into_iter();
+        let found = found.filter(|found| found.layer() == Layer::Crl);
+        found.map(|found| found.why().to_owned()).collect::<Vec<_>>()
+    };
+    for (specs, warned, let_in) in rows {
+        let lists: String = specs.iter().map(|spec| world.clients.list(spec).pem).collect();
+        world.write("ca.crl", &lists);
+        let found = warnings(world.with_list());
+        assert_eq!(found.len(), usize::from(warned.is_some()), "{found:?}");
+        for part in warned.into_iter().flatten() {
+            assert!(found[0].contains(part), "{found:?}");
+        }
+        let server = world.with_list().load().unwrap();
+        assert_eq!(clients.each_ref().map(|client| world.lets_in(&server, client)), let_in, "{warned:?}");
+        // An unknown status rejects nobody where it is allowed, so nothing is warned of.
+        assert_eq!(warnings(world.with_list().allow_unknown_revocation_status()), [""; 0]);
+        let server = world.with_list().allow_unknown_revocation_status().load().unwrap();
+        assert!(clients.iter().all(|client| world.lets_in(&server, client)));
+    }
+    // A CA that issues intermediates alone needs no list for clients.
+    let lists = world.clients.list(&authorities).pem + &between.list(&ListSpec::new(1)).pem;
+    world.write("ca.crl", &lists);
+    assert!(!warnings(world.with_list()).iter().any(|why| why.contains("cover only")));
+    assert!(world.lets_in(&world.with_list().load().unwrap(), &below));
 }
 
 fn leaf_only(world: &World) {
