@@ -13,7 +13,11 @@ mod extensions;
 mod key;
 mod peers;
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 use rustls::{
     RootCertStore,
@@ -58,6 +62,11 @@ impl Anchor {
             key: anchor.subject_public_key_info.to_vec(),
             constraints: anchor.name_constraints.as_ref().map(|der| der.to_vec()),
         }
+    }
+
+    /// Returns whether both have the same name and key.
+    fn is_same_ca(&self, other: &Self) -> bool {
+        (&self.subject, &self.key) == (&other.subject, &other.key)
     }
 
     /// Returns the anchor with the same name and key and no constraints, which accepts every peer
@@ -147,24 +156,42 @@ fn usable(
     candidates: Vec<Candidate>,
 ) -> Result<Usable, String> {
     let count = candidates.len();
-    let (mut anchors, mut reported, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut anchors, mut limited, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
     for (i, (anchor, certificate)) in candidates.into_iter().enumerate() {
         let named = format!("CA {} of {count} ({})", i + 1, subject(&anchor.subject));
         match evaluate(peers, provider, certificate.as_ref(), &anchor) {
             Ok(limits) => {
+                limited.push((named, limits, Anchor::of(&anchor)));
                 anchors.push((anchor, certificate));
-                reported.extend(limits.into_iter().map(|limit| format!("{named} {limit}")));
             }
-            Err(why) => ignored.push((named, why)),
+            Err(why) => ignored.push((named, why, Anchor::of(&anchor))),
         }
     }
     if anchors.is_empty() {
         let (given, further) = ignored.split_at(ignored.len().min(REASONS));
-        let given: Vec<_> = given.iter().map(|(named, why)| format!("{named}: {why}")).collect();
+        let given: Vec<_> = given.iter().map(|(named, why, _)| format!("{named}: {why}")).collect();
         let more = if further.is_empty() { String::new() } else { format!("; and {} more", further.len()) };
         return Err(format!("{}: {}{more}", peers.none_usable(origin), given.join("; ")));
     }
-    reported.extend(ignored.into_iter().map(|(named, why)| format!("{named} {}: {why}", peers.ignored())));
+    // Another certificate of the same CA may accept the peers that this one does not.
+    let used: BTreeSet<_> = limited.iter().map(|(_, _, anchor)| anchor.clone()).collect();
+    let is_used = |of: &Anchor, same_constraints: bool| {
+        let mut same = used.range(of.unconstrained()..).take_while(|other| other.is_same_ca(of));
+        same.any(|other| same_constraints || other != of)
+    };
+    let mut reported = Vec::new();
+    for (named, Limits { constraints, extensions }, anchor) in &limited {
+        if !constraints.is_empty() {
+            let why = peers.limited(&constraints.join(" and "), is_used(anchor, false));
+            reported.push(format!("{named} {why}"));
+        }
+        reported.extend(extensions.iter().map(|id| format!("{named} {}", peers.extension(id))));
+    }
+    reported.extend(
+        ignored
+            .into_iter()
+            .map(|(named, why, anchor)| format!("{named} {}: {why}", peers.ignored(is_used(&anchor, true)))),
+    );
     Ok(Usable { anchors, reported })
 }
 
@@ -252,14 +279,22 @@ pub(crate) fn is_for(peers: Peers, leaf: &CertificateDer<'_>) -> bool {
     Extensions::of(leaf).is_none_or(|extensions| extensions.allows(peers, false))
 }
 
-/// Returns warnings about a CA that can verify such peers, or the reason why it can verify none.
+/// The parts of a usable CA that limit it, or seem to.
+struct Limits {
+    /// Kinds of name constraints that rustls cannot apply.
+    constraints: Vec<&'static str>,
+    /// Critical extensions that rustls ignores.
+    extensions: Vec<String>,
+}
+
+/// Returns the limits of a CA that can verify such peers, or the reason why it can verify none.
 /// Without a certificate, only its key and its name constraints are evaluated.
 fn evaluate(
     peers: Peers,
     provider: &CryptoProvider,
     certificate: Option<&CertificateDer<'_>>,
     anchor: &TrustAnchor<'_>,
-) -> Result<Vec<String>, String> {
+) -> Result<Limits, String> {
     let extensions = certificate
         .map(|certificate| Extensions::of(certificate).ok_or("the certificate is malformed"))
         .transpose()?;
@@ -267,16 +302,10 @@ fn evaluate(
         extensions.may_issue(peers, certificate)?;
     }
     key::verifies(provider, &anchor.subject_public_key_info)?;
-    let mut limits = Vec::new();
-    if let Some(names) = anchor.name_constraints.as_ref() {
-        let kinds = constraints::unsupported(peers, names)?;
-        if !kinds.is_empty() {
-            limits.push(peers.limited(&kinds.join(" and ")));
-        }
-    }
+    let names = anchor.name_constraints.as_ref();
+    let constraints = names.map(|names| constraints::unsupported(peers, names)).transpose()?;
     let ignored = extensions.iter().flat_map(Extensions::ignored);
-    limits.extend(ignored.map(|id| peers.extension(&dotted(id))));
-    Ok(limits)
+    Ok(Limits { constraints: constraints.unwrap_or_default(), extensions: ignored.map(dotted).collect() })
 }
 
 #[cfg(all(test, not(loom)))]

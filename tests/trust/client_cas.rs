@@ -9,7 +9,7 @@ mod x509;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use crate::common::{self, Generation, NamedFile, Volume, client_with, handshake};
-use rows::{Row, SERVER_AUTH, authority, rows};
+use rows::{Row, SERVER_AUTH, authority, issued, mail_permitted, rows};
 use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier, sign::CertifiedKey};
 use rustls_reload::{ClientAuth, Error, Layer, Reload, ServerReloader, Timing, Warning, internal::pem};
 use rustls_reload_testkit::Pair;
@@ -172,6 +172,39 @@ fn inv14_inv16_each_kind_of_client_ca_is_as_the_manual_says() {
     // warning.
     let claimed = seen.iter().filter(|row| ["expired", "not valid yet"].contains(&row.name));
     assert!(claimed.clone().count() == 2 && claimed.into_iter().all(|row| row.here == "accepts, warns"));
+}
+
+/// A CA with a second certificate that is ignored or limited accepts clients by the first one, and
+/// no warning says otherwise.
+#[test]
+fn inv14_inv16_a_second_certificate_of_a_ca_takes_no_client_away() {
+    let generation = Generation::new(0);
+    let (signer, _) = Signer::new();
+    let certificate = |extensions: &[x509::Extension]| authority("CA", &signer, &signer.public(), extensions);
+    let usable = certificate(&[basic(true, None)]);
+    let ignored = "is ignored, while another certificate of this name and key is not";
+    let limited = "another certificate of this name and key has other constraints, or none, and may accept such a chain";
+    for (second, warned) in [
+        (certificate(&[basic(false, None)]), ignored),
+        (certificate(&[basic(true, None), purposes(&[SERVER_AUTH])]), ignored),
+        (certificate(&mail_permitted()), limited),
+    ] {
+        let client = issued(&signer, "CA", &x509::der(0x81, &[b"a@example.net"]));
+        // Without the usable certificate, the client is rejected.
+        let beside = |bundle: &str| server(&generation, &format!("{}{bundle}", generation.ca.pem)).unwrap();
+        let (alone, warnings) = beside(&second);
+        assert!(!lets_in(&alone.config(), &generation, &client) && warnings.len() == 1, "{warnings:?}");
+        assert!(!warnings[0].why().contains("another certificate"), "{warnings:?}");
+        for both in [usable.clone() + &second, second.clone() + &usable] {
+            let (both, warnings) = beside(&both);
+            assert!(lets_in(&both.config(), &generation, &client), "{warnings:?}");
+            assert!(warnings.len() == 1 && warnings[0].why().contains(warned), "{warnings:?}");
+            assert!(!warnings[0].why().contains("no client"), "{warnings:?}");
+        }
+        // A copy of the limited certificate accepts no more than the certificate does.
+        let (_, warnings) = beside(&second.repeat(2));
+        assert!(warnings.iter().all(|warning| warning.why().contains("no client")), "{warnings:?}");
+    }
 }
 
 /// Checks: INV-03.

@@ -39,8 +39,12 @@ impl Peers {
         }
     }
 
-    /// Formats the warning that a CA is ignored.
-    pub(super) fn ignored(self) -> &'static str {
+    /// Formats the warning that a certificate of a CA is ignored. `used` says whether another
+    /// certificate of that CA is not.
+    pub(super) fn ignored(self, used: bool) -> &'static str {
+        if used {
+            return "is ignored, while another certificate of this name and key is not";
+        }
         self.choose(
             "is ignored, so no client is accepted by it",
             "is ignored, so no server certificate is accepted by it",
@@ -64,12 +68,17 @@ impl Peers {
         }
     }
 
-    /// Formats the warning about name constraints of these kinds.
-    pub(super) fn limited(self, kinds: &str) -> String {
-        let effect = self.choose(
+    /// Formats the warning about name constraints of these kinds. `used` says whether there is
+    /// another certificate of that CA, with other constraints.
+    pub(super) fn limited(self, kinds: &str, used: bool) -> String {
+        let effect = if used {
+            "another certificate of this name and key has other constraints, or none, and may accept such a chain"
+        } else {
+            self.choose(
             "by this CA it accepts no client whose chain has a name of that kind, whatever the name",
             "by this CA it accepts no server certificate whose chain has a name of that kind, whatever the name",
-        );
+        )
+        };
         format!("has name constraints that rustls cannot apply, on {kinds}: {effect}")
     }
 
