@@ -7,10 +7,12 @@ use rustls::{crypto::WebPkiSupportedAlgorithms, pki_types::CertificateDer};
 use crate::{
     pki::der::{self, BIT_STRING, Fields, Reader, SEQUENCE},
     report::error::{Layer, Warning},
+    server::anchors::{self, Peers},
 };
 
 /// Returns a warning for each certificate that the next one in the chain did not issue, and for
-/// each issuer that is not a CA. A leaf that demands a stapled OCSP response gets one too.
+/// each issuer that is not a CA. A leaf that demands a stapled OCSP response gets one too, and a
+/// leaf that is not for servers.
 ///
 /// TLS 1.2 requires each certificate to certify the one before it (RFC 5246 section 7.4.2). RFC
 /// 8446 lets clients cope with less, and some do not.
@@ -26,6 +28,13 @@ pub(super) fn warnings(
         whys.push(
             "the leaf demands a stapled OCSP response (must-staple, RFC 7633) and none is stapled: clients \
              that enforce it reject the handshake; issue it without the TLS feature extension"
+                .to_owned(),
+        );
+    }
+    if chain.first().is_some_and(|leaf| !anchors::is_for(Peers::Servers, leaf)) {
+        whys.push(
+            "the extended key usage of the leaf does not allow it to authenticate a server (serverAuth): clients \
+             that check the purpose, as rustls and OpenSSL do, reject the handshake"
                 .to_owned(),
         );
     }

@@ -12,6 +12,7 @@ const ANOTHER_KEY: &str = "is not signed by the key of the next one";
 const NO_CA: &str = "is no CA certificate";
 const NOT_ISSUED: &str = "is not issued by the next one";
 const NOT_CHECKED: &str = "was not checked";
+const NO_SERVER: &str = "does not allow it to authenticate a server";
 const MUST_STAPLE: &str = "must-staple";
 
 /// Returns whether a client that trusts only `root` completes a handshake with `pair`, and the
@@ -60,8 +61,12 @@ fn inv16_each_chain_warning_agrees_with_the_handshake_of_a_client() {
     let posing = root.issue(&Subject::server("Posing CA"), &end_entity);
     let posed = Authority::posing("Posing CA", &end_entity);
     let must_staple = issuer.issue_must_staple(&Subject::server("localhost"), &PrivateKey::p256());
+    let for_clients = issuer.issue(
+        &Subject { names: vec!["localhost".into()], ..Subject::client("localhost") },
+        &PrivateKey::p256(),
+    );
     // The rows: chain, whether the client accepts it, warnings.
-    let rows: [(&str, Pair, bool, &[&str]); 10] = [
+    let rows: [(&str, Pair, bool, &[&str]); 11] = [
         ("the issuer", behind(&leaf, &[&issuer.pem]), true, &[]),
         ("the issuer and the root", behind(&leaf, &[&issuer.pem, &root.pem]), true, &[]),
         ("another key", behind(&leaf, &[&rekeyed.pem]), false, &[ANOTHER_KEY]),
@@ -71,6 +76,7 @@ fn inv16_each_chain_warning_agrees_with_the_handshake_of_a_client() {
         ("both keys", behind(&leaf, &[&rekeyed.pem, &issuer.pem]), true, &[ANOTHER_KEY, NOT_ISSUED]),
         ("no CA", behind(&leaf_of(&posed), &[&posing.chain]), false, &[NO_CA]),
         ("must-staple", behind(&must_staple, &[&issuer.pem]), true, &[MUST_STAPLE]),
+        ("for clients only", behind(&for_clients, &[&issuer.pem]), false, &[NO_SERVER]),
         ("nothing behind the leaf", leaf_of(&root), true, &[]),
     ];
     for (what, pair, taken, expected) in rows {
