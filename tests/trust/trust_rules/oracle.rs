@@ -316,13 +316,15 @@ impl State {
         all.filter(|key| !self.trusts(*key) && self.lists().iter().any(|list| list.key == *key)).collect()
     }
 
-    /// Returns the keys of CAs without a list of theirs, where that rejects their clients.
-    fn without(&self, policy: Policy) -> BTreeSet<Key> {
+    /// Returns the keys of CAs without a list of theirs, where that rejects their clients, and of
+    /// those with shards alone. Each comes with whether it has a shard.
+    fn without(&self, policy: Policy) -> BTreeSet<(Key, bool)> {
         if policy.allow_unknown || self.lists().is_empty() {
             return BTreeSet::new();
         }
-        let listed = |key: Key| self.lists().iter().any(|list| list.key == key);
-        self.bundle.iter().map(|anchor| anchor.key).filter(|key| !listed(*key)).collect()
+        let has = |key: Key, shard| self.lists().iter().any(|list| list.key == key && list.shard == shard);
+        let keys = self.bundle.iter().map(|anchor| anchor.key);
+        keys.filter(|key| !has(*key, false)).map(|key| (key, has(key, true))).collect()
     }
 
     /// Returns whether an operator is warned about the lists, where all files are one set.
