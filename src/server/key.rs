@@ -138,6 +138,13 @@ pub(crate) fn is_verified(provider: &CryptoProvider, key: &CertifiedKey) -> bool
 /// Formats the error for a key that does not belong to the leaf, with the kind of each.
 pub(super) fn mismatch(key: &CertifiedKey, chain_path: &Path) -> String {
     let leaf = key.cert.first().and_then(public_key).unwrap_or_default();
+    let of_leaf = describe::public(&leaf);
+    if of_leaf.ends_with(describe::EXPLICIT) {
+        return format!(
+            "the first certificate of {} is of {of_leaf}: have a new one issued, for a key that names its curve",
+            chain_path.display()
+        );
+    }
     let own = key.key.public_key();
     let kind = own.as_ref().map_or_else(|| "an unknown kind".to_owned(), |own| describe::public(own));
     let is_own =
@@ -150,6 +157,6 @@ pub(super) fn mismatch(key: &CertifiedKey, chain_path: &Path) -> String {
     format!(
         "the private key does not belong to the first certificate of {}: the key is {kind}, the certificate's {}; {hint}",
         chain_path.display(),
-        describe::public(&leaf),
+        of_leaf,
     )
 }

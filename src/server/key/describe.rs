@@ -69,7 +69,7 @@ fn curve(parameters: &mut Reader<'_>) -> Result<&'static Curve, &'static str> {
     }
 }
 
-const EXPLICIT: &str = "a curve given by its numbers and not by its name";
+pub(super) const EXPLICIT: &str = "a curve given by its numbers and not by its name";
 
 fn bits(number: &[u8]) -> usize {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
@@ -174,7 +174,8 @@ fn sec1(der: &[u8], outer: Option<&mut Reader<'_>>, provider: &CryptoProvider) -
         Ok(curve) => unsupported("the private key", curve),
         Err(EXPLICIT) => {
             format!(
-                "the private key is of EC, {EXPLICIT}: `openssl ec -in old -param_enc named_curve -out new` names it"
+                "the private key is of EC, {EXPLICIT}: `openssl ec -in old -param_enc named_curve -out new` names it. \
+                 A certificate made with the key gives it by its numbers too: have a new one issued"
             )
         }
         Err(why) => format!("the private key is of EC, {why}: {CHECK}"),

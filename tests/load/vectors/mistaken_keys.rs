@@ -87,6 +87,19 @@ fn encoded_keys() -> Vec<Mistake> {
                 },
             )
         },
+        Mistake {
+            blamed: KEY,
+            ..mistake(
+                "a certificate whose curve is given by its numbers",
+                CRT,
+                Layer::Match,
+                &["by its numbers and not by its name", "have a new one issued"],
+                |_| {
+                    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/load/vectors/keys/ec-explicit.pem");
+                    openssl(&["req", "-x509", "-new", "-key", key, "-subj", "/CN=localhost"], b"")
+                },
+            )
+        },
         mistake(
             "another's key of another algorithm",
             KEY,
@@ -116,7 +129,7 @@ fn kinds_of_keys() -> Vec<Mistake> {
         "ec-prime192v1": OtherKey ["P-192", "does not support the curve"],
         "ec-brainpoolp256r1": OtherKey ["brainpoolP256r1", "does not support the curve"],
         "sm2": OtherKey ["SM2", "does not support the curve"],
-        "ec-explicit": OtherKey ["line 1", "by its numbers and not by its name", "-param_enc named_curve"],
+        "ec-explicit": OtherKey ["line 1", "by its numbers and not by its name", "-param_enc named_curve", "have a new one issued"],
         "rsa-512": OtherKey ["RSA, 512 bits", "too small"],
         "rsa-1024": OtherKey ["line 1", "RSA, 1024 bits", "too small"],
         "rsa-5120": OtherKey ["line 1", "RSA, 5120 bits", "too large for ring"],
