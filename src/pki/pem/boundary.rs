@@ -66,6 +66,9 @@ pub(super) fn read(line: &[u8], cut: bool, inside: bool) -> Result<Line<'_>, &'s
 
 const HIDDEN: &str = "a byte order mark, or another byte that is not printed, before dashes: \
                       `LC_ALL=C sed 's/[^ -~]//g' old > new` removes such bytes";
+/// The command also mends text that was escaped twice, and carriage returns.
+pub(super) const ESCAPED: &str = "its line breaks are written out as \\n: \
+                                  `awk '{gsub(/(\\\\+r)?\\\\+n/, \"\\n\")}1' old > new` makes line breaks of them";
 pub(super) const ZEROS: &str =
     "zeros beside dashes, as a crash leaves them in a BEGIN or END line while a file is written";
 const OLDER: &str = "a line of dashes that ends like a BEGIN or END line: the file may hold the end of an older, \
@@ -83,7 +86,7 @@ fn label(rest: &[u8]) -> Option<&str> {
 /// opening.
 fn damage(rest: &[u8], cut: bool) -> &'static str {
     if holds(rest, b"\\n") {
-        return "its line breaks are written out as \\n: `printf '%b\\n' \"$(cat old)\" > new` makes line breaks of them";
+        return ESCAPED;
     }
     if holds(rest, b"%20") || holds(rest, b"%0A") {
         return "it looks percent-encoded, as in a URL or in the header of a proxy: decode it";
@@ -105,6 +108,15 @@ fn damage(rest: &[u8], cut: bool) -> &'static str {
         return "a damaged BEGIN or END line with characters that are not ASCII (looks like dashes or spaces of an editor or a \
                 web page): `LC_ALL=C sed -E 's/^[^A-Z]*(BEGIN|END)[^A-Z]+([A-Z0-9. ]*[A-Z0-9])[^A-Z0-9]*$/-----\\1 \\2-----/' \
                 old > new` writes such lines anew";
+    }
+    if [&b"begin "[..], b"end "]
+        .iter()
+        .any(|word| rest.len() > word.len() && rest[..word.len()].eq_ignore_ascii_case(word))
+        && rest.iter().any(u8::is_ascii_lowercase)
+        && rest.ends_with(b"-----")
+    {
+        return "a BEGIN or END line in lower case: `awk '/^ *-----/{$0=toupper($0)}1' old > new` writes such lines in \
+                upper case";
     }
     "a damaged BEGIN or END line: `LC_ALL=C sed -E \
      's/^[^A-Z]*(BEGIN|END)[^A-Z]+([A-Z0-9. ]*[A-Z0-9])[^A-Z0-9]*$/-----\\1 \\2-----/' old > new` writes such lines anew"

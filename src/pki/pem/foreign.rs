@@ -7,6 +7,7 @@
 use zeroize::Zeroizing;
 
 use super::{
+    boundary::ESCAPED,
     content::Content,
     lines::{holds, line_at},
 };
@@ -75,7 +76,15 @@ pub(super) fn describe(text: &[u8]) -> String {
     }
     if let Some(content) = Content::of(text) {
         let (name, command) = (content.name(), content.to_pem());
-        return format!("no PEM in the file; it looks like {name} in DER, which is not text: `{command}`");
+        let note = match content {
+            Content::Pkcs12 => {
+                "; OpenSSL 3 needs `-legacy` as well if the file is encrypted by RC2, as by older Windows and Java"
+            }
+            _ => "",
+        };
+        return format!(
+            "no PEM in the file; it looks like {name} in DER, which is not text: `{command}`{note}"
+        );
     }
     if matches!(text, [0x30, 0x80..=0x84, ..]) {
         return "no PEM in the file; it looks like DER that is damaged or of an unknown kind".to_owned();
@@ -116,8 +125,9 @@ pub(super) fn hidden(text: &[u8]) -> Option<String> {
     let from = text[..at].iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map_or(0, |at| at + 1);
     let before = text[from..at].trim_ascii();
     let why = if holds(text, b"\\n") {
-        "its line breaks are written out as \\n: `printf '%b\\n' \"$(cat old)\" > new` makes line breaks of \
-         them; then remove the text before BEGIN"
+        return Some(format!(
+            "line {line}: this BEGIN line is ignored: {ESCAPED}; then remove the text before BEGIN"
+        ));
     } else if before.last().is_some_and(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
         "a quote stands before it: `tr -d \"\\\"'\" < old > new` removes quotes"
     } else if before.starts_with(b"#") || before.starts_with(b"//") || before.starts_with(b";") {
@@ -128,8 +138,18 @@ pub(super) fn hidden(text: &[u8]) -> Option<String> {
     Some(format!("line {line}: this BEGIN line is ignored: {why}"))
 }
 
-/// Describes base64 without `BEGIN` and `END` lines: of PEM, of DER, or of base64.
+/// Returns whether this looks like a SEQUENCE of DER, written in hexadecimal digits.
+fn is_hex_of_der(text: &[u8]) -> bool {
+    // Base64 of a key does not begin so: the running time shows nothing about its digits.
+    text.starts_with(b"30") && text.iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace())
+}
+
+/// Describes DER in hexadecimal digits, and base64 without `BEGIN` and `END` lines: of PEM, of DER,
+/// or of base64.
 fn encoded(text: &[u8]) -> Option<&'static str> {
+    if is_hex_of_der(text.trim_ascii_start()) {
+        return Some("it looks like DER in hexadecimal digits: `xxd -r -p old > new` makes DER of it");
+    }
     let decoded = Zeroizing::new(base64::decode(text).filter(|bytes| bytes.len() > 8)?);
     let inner = decoded.trim_ascii_start();
     let inner = inner.strip_prefix(b"\xef\xbb\xbf").unwrap_or(inner);

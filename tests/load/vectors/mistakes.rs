@@ -74,6 +74,20 @@ fn line_breaks() -> Vec<Mistake> {
             |set| set.key.replace('\n', "\\n").into(),
         ),
         mended(
+            "\\n for line breaks, escaped twice",
+            CRT,
+            pem,
+            &["line 1", "line breaks are written out as \\n"],
+            |set| set.chain.replace('\n', "\\\\n").into(),
+        ),
+        mended(
+            "\\r\\n for line breaks, escaped twice, in quotes",
+            KEY,
+            pem,
+            &["line 1", "line breaks are written out as \\n"],
+            |set| format!("\"{}\"\n", set.key.replace('\n', "\\\\r\\\\n")).into(),
+        ),
+        mended(
             "\\n for line breaks, in quotes",
             KEY,
             pem,
@@ -114,6 +128,13 @@ fn markers() -> Vec<Mistake> {
         }),
         mended("a no-break space", KEY, pem, &["line 1", "not ASCII"], |set| {
             set.key.replace("BEGIN ", "BEGIN\u{a0}").into()
+        }),
+        mended("lower case", CRT, pem, &["line 1", "in lower case"], |set| {
+            set.chain
+                .replace("BEGIN C", "begin c")
+                .replace("ERTIFICATE", "ertificate")
+                .replace("END", "end")
+                .into()
         }),
         mended("four dashes", CRT, pem, &["line 1", "damaged BEGIN or END line"], |set| {
             set.chain.replace("-----", "----").into()

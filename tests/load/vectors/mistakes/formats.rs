@@ -64,7 +64,7 @@ pub(super) fn formats() -> Vec<Mistake> {
             "PKCS #12 as the chain",
             CRT,
             pem,
-            &["PKCS #12", ".p12", "openssl pkcs12 -in old -nodes"],
+            &["PKCS #12", ".p12", "openssl pkcs12 -in old -nodes", "OpenSSL 3 needs `-legacy`"],
             p12,
         ),
         mended("PKCS #12 as the key", KEY, pem, &["PKCS #12"], p12),
@@ -84,6 +84,13 @@ pub(super) fn formats() -> Vec<Mistake> {
         }),
         mended("base64 of base64 of PEM", KEY, pem, &["encoded twice or more"], |set| {
             base64(base64(set.key.as_bytes()).as_bytes()).into()
+        }),
+        mended("DER of a certificate in hexadecimal digits", CRT, pem, &["hexadecimal digits"], |set| {
+            der_of(&set.chain).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+        }),
+        mended("DER of a key in hexadecimal digits, in lines", KEY, pem, &["hexadecimal digits"], |set| {
+            let hex = |line: &[u8]| line.iter().map(|byte| format!("{byte:02X}")).collect::<String>() + "\n";
+            set.key_der().secret_der().chunks(30).map(hex).collect::<String>().into()
         }),
         mended(
             "a certificate without its BEGIN and END",
