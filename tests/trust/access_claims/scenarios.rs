@@ -236,7 +236,7 @@ fn list_of_another_key(world: &World) {
 }
 
 /// The CRLs of a CA cover some of its certificates, and a warning says which clients are rejected
-/// for it. The first entry of a row is whether there is a warning.
+/// for it.
 fn list_of_some(world: &World) {
     const A: &str = "http://crl.example/a";
     const B: &str = "http://crl.example/b";
@@ -250,7 +250,9 @@ fn list_of_some(world: &World) {
     let shard = |point| ListSpec::new(1).at(point);
     let none = "each client whose certificate it issued itself is rejected";
     let others = "each client whose certificate it issued itself and that names no such point is rejected";
-    let rows: [(&[&ListSpec], Option<[&str; 2]>, [bool; 3]); 6] = [
+    /// The parts of the warning.
+    type Warned = Option<[&'static str; 2]>;
+    let rows: [(&[&ListSpec], Warned, [bool; 3]); 6] = [
         (&[&authorities], Some(["cover only CA certificates: ", none]), [false; 3]),
         (&[&shard(A)], Some([A, others]), [false, true, false]),
         (&[&shard(A), &shard(B)], Some(["/a or http://crl.example/b: ", others]), [false, true, true]),
