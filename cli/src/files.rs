@@ -8,6 +8,8 @@ use rustls_reload::{ClientAuth, ServerBuilder, ServerReloader};
 
 /// Arguments that name the files and the settings of a server.
 #[derive(clap::Args)]
+// The arguments of a group exclude each other unless the group says otherwise.
+#[command(group(clap::ArgGroup::new("crls").multiple(true)))]
 pub(crate) struct Files {
     /// The certificate chain, PEM, leaf first
     #[arg(long, value_name = "FILE")]

@@ -128,8 +128,8 @@ const SERVE_ROWS: &[Row] = &[
         &[("client without a list", "in"), ("sets", "a.crt, b.crt, lists, more-lists")],
     ),
     (
-        &[("--crl-dir", None), ("--crl", Some(&["@lists/good.crl"]))],
-        &[("sets", "a.crt, b.crt, lists/good.crl")],
+        &[("--crl", Some(&["@more-lists/unlisted.crl"]))],
+        &[("client without a list", "in"), ("sets", "a.crt, b.crt, more-lists/unlisted.crl, lists")],
     ),
     (
         &[("--crl-dir", None), ("--crl", Some(&["@lists/good.crl", "@lists/expired.crl"]))],
