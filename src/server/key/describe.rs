@@ -143,6 +143,11 @@ fn rsa(der: &[u8]) -> Option<String> {
                 "{kind}: it is too large for ring, which takes 4096 bits at most; aws-lc-rs takes 8192 bits: {NEW_RSA}"
             )
         }
+        // A key of another length may be damaged as well.
+        _ if version == [0] && bits % 1024 != 0 => format!(
+            "{kind}: ring takes 2048, 3072 and 4096 bits only, aws-lc-rs takes each length from 2048 to 8192 \
+             bits: {NEW_RSA}"
+        ),
         _ if version != [0] => format!("{kind}: it is of more than two primes: {NEW_RSA}"),
         _ => format!("{kind}: {CHECK}"),
     })

@@ -42,6 +42,7 @@ fn kinds() -> Vec<(&'static str, Expect, &'static str)> {
         "rsa-512": UNUSABLE,
         "rsa-1024": UNUSABLE,
         "rsa-2048": NOT_OURS,
+        "rsa-3000": UNUSABLE,
         "rsa-5120": UNUSABLE,
         "rsa-exponent-3": UNUSABLE,
         "rsa-three-primes": UNUSABLE,

@@ -132,6 +132,7 @@ fn kinds_of_keys() -> Vec<Mistake> {
         "ec-explicit": OtherKey ["line 1", "by its numbers and not by its name", "-param_enc named_curve", "have a new one issued"],
         "rsa-512": OtherKey ["RSA, 512 bits", "too small"],
         "rsa-1024": OtherKey ["line 1", "RSA, 1024 bits", "too small"],
+        "rsa-3000": OtherKey ["line 1", "RSA, 3000 bits", "ring takes 2048, 3072 and 4096 bits only"],
         "rsa-5120": OtherKey ["line 1", "RSA, 5120 bits", "too large for ring"],
         "rsa-exponent-3": OtherKey ["RSA, 2048 bits", "exponent 3 is too small"],
         "rsa-three-primes": OtherKey ["RSA, 2048 bits", "more than two primes"],
