@@ -195,6 +195,11 @@ fn usable(
     Ok(Usable { anchors, reported })
 }
 
+/// Returns the critical extensions for which webpki rejects a leaf, in words.
+pub(crate) fn unknown_in_leaf(certificate: &[u8]) -> String {
+    Extensions::of(certificate).map_or_else(String::new, |extensions| extensions.unknown_in_leaf())
+}
+
 /// Warns of each name that more anchors share than rustls reliably tries.
 ///
 /// `served` has all anchors that verify one peer, by the file or the other origin of each store:

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-use super::{findings::InspectionLog, key};
+use super::{HandshakeFailure, anchors, findings::InspectionLog, key};
 
 /// A file's path and bytes.
 pub(crate) type NamedBytes<'a> = (&'a Path, &'a [u8]);
@@ -47,8 +47,8 @@ fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error
         let known = der::fields(certificate).is_some();
         // Roots of version 1 still exist. After the leaf they do no harm, and clients have them as
         // anchors.
-        let parses = ParsedCertificate::try_from(certificate).is_ok()
-            || i > 0 && RootCertStore::empty().add(certificate.clone()).is_ok();
+        let parsed = ParsedCertificate::try_from(certificate);
+        let parses = parsed.is_ok() || i > 0 && RootCertStore::empty().add(certificate.clone()).is_ok();
         if known && parses {
             continue;
         }
@@ -57,6 +57,11 @@ fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error
         let what = match Content::of(certificate).filter(|content| *content != Content::Certificate) {
             Some(other) => format!("is malformed: it looks like {} under a wrong label", other.name()),
             // rustls reads no longer certificate.
+            None if known && parsed.is_err_and(|error| is_critical(&error)) => format!(
+                "has a critical extension that rustls does not know, so that it rejects the certificate: \
+                 {}; its CA has to issue it again without that extension, or with it not critical",
+                anchors::unknown_in_leaf(certificate)
+            ),
             None if certificate.len() > 0xffff => "is longer than 65535 bytes".to_owned(),
             None => format!("is malformed{version}"),
         };
@@ -64,6 +69,10 @@ fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error
         return Err(Error::on_line(Layer::Chain, line, why).at(path));
     }
     Ok(chain)
+}
+
+fn is_critical(error: &TlsError) -> bool {
+    HandshakeFailure::of(error) == HandshakeFailure::CriticalExtension
 }
 
 /// Checks that the key belongs to the leaf; returns `None` if the provider cannot compare them, so

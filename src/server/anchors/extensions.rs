@@ -27,6 +27,24 @@ const EVALUATED: &[&[u8]] = &[
     &[0x55, 29, 35],
 ];
 
+/// Extensions that webpki evaluates in a leaf, and that may be critical therefore.
+const OF_LEAF: &[&[u8]] = &[
+    KEY_USAGE,
+    BASIC_CONSTRAINTS,
+    EXTENDED_KEY_USAGE,
+    &[0x55, 29, 17],
+    &[0x55, 29, 30],
+    &[0x55, 29, 31],
+    &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 2],
+];
+/// Names of extensions that authorities mark critical and webpki does not know.
+const NAMES: &[(&[u8], &str)] = &[
+    (&[0x55, 29, 32], " (certificatePolicies)"),
+    (&[0x55, 29, 36], " (policyConstraints)"),
+    (&[0x2b, 6, 1, 5, 5, 7, 1, 24], " (TLS feature)"),
+    (&[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 3], " (poison of a precertificate)"),
+];
+
 struct Extension<'a> {
     id: &'a [u8],
     critical: bool,
@@ -60,6 +78,16 @@ impl<'a> Extensions<'a> {
     /// CA.
     pub(super) fn ignored(&self) -> impl Iterator<Item = &'a [u8]> {
         self.0.iter().filter(|found| found.critical && !EVALUATED.contains(&found.id)).map(|found| found.id)
+    }
+
+    /// Returns the critical extensions for which webpki rejects a leaf, each by its id and its name.
+    pub(super) fn unknown_in_leaf(&self) -> String {
+        let unknown = self.0.iter().filter(|found| found.critical && !OF_LEAF.contains(&found.id));
+        let printed = unknown.map(|found| {
+            let name = NAMES.iter().find(|(id, _)| *id == found.id).map_or("", |(_, name)| name);
+            dotted(found.id) + name
+        });
+        printed.collect::<Vec<_>>().join(", ")
     }
 
     fn value(&self, id: &[u8]) -> Option<&'a [u8]> {

@@ -115,6 +115,12 @@ fn relength(der: &[u8], head: &[u8]) -> Vec<u8> {
     [&[asn1::SEQUENCE], head, asn1::open(der).0].concat()
 }
 
+/// Marks the certificate policies critical, which RFC 5280 section 4.2.1.4 allows.
+pub(crate) fn critical_policies(leaf: &mut Certificate) {
+    let policy = sequence(&[&value(asn1::OID, &[0x2a, 3, 4])]);
+    leaf.extensions.push(extension(&[0x55, 29, 32], true, &sequence(&[&policy])));
+}
+
 /// Certificates with unusual or wrong parts.
 fn odd() -> Vec<(&'static str, Expect, Change)> {
     vec![
@@ -181,6 +187,7 @@ fn odd() -> Vec<(&'static str, Expect, Change)> {
         ("a critical extension that nobody knows", MALFORMED, |leaf| {
             leaf.extensions.push(extension(&[0x2a, 3, 4], true, &[5, 0]));
         }),
+        ("critical certificate policies", MALFORMED, critical_policies),
         ("an extension that nobody knows", Served, |leaf| {
             leaf.extensions.push(extension(&[0x2a, 3, 4], false, &[5, 0]));
         }),

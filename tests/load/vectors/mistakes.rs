@@ -3,7 +3,8 @@
 mod formats;
 
 use super::{
-    asn1::{self, sequence, value},
+    asn1::{self, Certificate, sequence, value},
+    chains::critical_policies,
     messages::{Mend, Mistake, openssl},
     mistaken_keys,
     set::{CA, CRT, KEY, Set},
@@ -42,7 +43,18 @@ pub(crate) fn all() -> Vec<Mistake> {
     all.extend(markers());
     all.extend(sections());
     all.extend(mistaken_keys::all());
+    all.push(critical_extension());
     all
+}
+
+fn critical_extension() -> Mistake {
+    let says = &["line 1", "certificate 1 of 1", "critical extension", "2.5.29.32 (certificatePolicies)"];
+    let made = mistake("critical certificate policies", CRT, Layer::Chain, says, |set| {
+        let mut leaf = Certificate::of(set);
+        critical_policies(&mut leaf);
+        leaf.pem().into()
+    });
+    Mistake { never: &["malformed", "version"], ..made }
 }
 
 fn der_of(text: &str) -> Vec<u8> {
