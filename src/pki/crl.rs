@@ -37,6 +37,8 @@ pub struct Fields<'a> {
     /// The DER of its issuing distribution point, if it covers only some of the issuer's
     /// certificates.
     pub scope: Option<&'a [u8]>,
+    /// Whether it has extensions.
+    pub extended: bool,
     /// The bytes of the serial numbers that it lists, as encoded.
     pub revoked: Vec<&'a [u8]>,
     /// The serial numbers among them that are only on hold (reason `certificateHold`), which an
@@ -74,16 +76,23 @@ pub fn parse(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, 
         Some(&SEQUENCE) if fields(file).is_some() => vec![file.to_vec().into()],
         // Text before PEM may begin with a zero, the byte that begins DER.
         Some(&SEQUENCE) if !file.windows(11).any(|text| text == b"-----BEGIN ") => {
-            return Err(Error::new(Layer::Crl, "CRL 1 of 1 is malformed"));
+            return Err(refused(file, 0, 1, "is malformed"));
         }
         _ => pem::crls(file)?,
     };
     match lists.iter().position(|list| fields(list).is_none()) {
         None => Ok(lists),
-        Some(i) => {
-            let why = format!("CRL {} of {} is malformed", i + 1, lists.len());
-            Err(Error::new(Layer::Crl, why))
-        }
+        Some(i) => Err(refused(file, i, lists.len(), "is malformed")),
+    }
+}
+
+/// Returns the error of the CRL with this number (from 0) of a file of `count` CRLs: with its line,
+/// if the file is PEM.
+pub(crate) fn refused(file: &[u8], number: usize, count: usize, why: &str) -> Error {
+    let why = format!("CRL {} of {count} {why}", number + 1);
+    match pem::line_of_crl(file, number) {
+        Some(line) => Error::on_line(Layer::Crl, line, why),
+        None => Error::new(Layer::Crl, why),
     }
 }
 
@@ -123,7 +132,8 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
     // 4.
     let Entries { revoked, on_hold } = entries(tbs.read_if(SEQUENCE).unwrap_or_default())?;
     // 5.
-    let Extensions { number, key_identifier, scope } = match tbs.read_if(EXTENSIONS) {
+    let explicit = tbs.read_if(EXTENSIONS);
+    let Extensions { number, key_identifier, scope } = match explicit {
         Some(explicit) => extensions(explicit)?,
         None => Extensions::default(),
     };
@@ -136,6 +146,7 @@ pub fn fields(list: &[u8]) -> Option<Fields<'_>> {
         number,
         key_identifier,
         scope,
+        extended: explicit.is_some(),
         revoked,
         on_hold,
         signed,

@@ -144,6 +144,11 @@ pub(crate) fn line_of_certificate(text: &[u8], number: usize) -> usize {
     certificates.nth(number).map_or(0, |section| section.line)
 }
 
+/// Returns the line on which the CRL with this number (from 0) begins; `None` in a file of DER.
+pub(crate) fn line_of_crl(text: &[u8], number: usize) -> Option<usize> {
+    sections(text).ok()?.get(number).map(|section| section.line)
+}
+
 fn certificates(
     text: &[u8],
     passed_over: impl Fn(Kind) -> bool,

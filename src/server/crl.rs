@@ -196,9 +196,11 @@ impl CrlValidator<'_> {
         if let Some(served) = self.served_as(file) {
             return Ok(vec![served]);
         }
-        let parsed = crl::parse(file)?.into_iter().map(|der| match self.served_as(&der) {
+        let lists = crl::parse(file)?;
+        let count = lists.len();
+        let parsed = lists.into_iter().enumerate().map(|(i, der)| match self.served_as(&der) {
             Some(served) => Ok(served),
-            None => Parsed::new(der).map(Arc::new).map_err(|why| Error::new(Layer::Crl, why)),
+            None => Parsed::new(der).map(Arc::new).map_err(|why| crl::refused(file, i, count, &why)),
         });
         parsed.collect()
     }

@@ -23,6 +23,10 @@ const AUTHORITY_KEY_IDENTIFIER: u8 = 35;
 /// Keys whose result is cached for one CRL. Only authorities below a trust anchor reach a CRL.
 const KEY_LIMIT: usize = 8;
 
+const MALFORMED: &str = "is malformed";
+const EXTENDED: &str = "`openssl ca -gencrl` writes version 2 with both if openssl.cnf sets crlnumber, and \
+                        crl_extensions to a section with authorityKeyIdentifier = keyid";
+
 /// The place of a serial number in the DER of a CRL: offset and length.
 pub(super) type Span = (u32, u32);
 
@@ -54,18 +58,21 @@ impl Parsed {
     /// Parses and indexes a CRL.
     ///
     /// # Errors
-    /// Returns the reason in words, for a CRL that is malformed or of a kind that is not supported.
+    /// Returns the reason in words, with the CRL as subject, for a CRL that is malformed or of a
+    /// kind that is not supported.
     pub(super) fn new(der: CertificateRevocationListDer<'static>) -> Result<Self, String> {
-        let malformed = || "the CRL is malformed".to_owned();
+        let malformed = || MALFORMED.to_owned();
         let fields = crl::fields(&der).ok_or_else(malformed)?;
         if !fields.version_2 {
-            return Err("the CRL is of version 1: rustls accepts version 2 only".to_owned());
+            return Err(format!(
+                "is of version 1: rustls accepts version 2 only, with authorityKeyIdentifier and cRLNumber; {EXTENDED}"
+            ));
         }
-        let next_update = fields.next_update.ok_or("the CRL has no nextUpdate, the date of the next one")?;
+        let next_update = fields.next_update.ok_or("has no nextUpdate, the date of the next one")?;
         let scope = fields.scope.map_or_else(|| Some(Scope::default()), Scope::read).ok_or_else(malformed)?;
         // Rejects delta CRLs, indirect CRLs, CRLs for some reasons only, and unknown critical
         // extensions.
-        supported(&der, &fields, &scope).map_err(|error| format!("rustls rejects the CRL: {error:?}"))?;
+        supported(&der, &fields, &scope).map_err(|error| unsupported(&error, &fields))?;
         let index = |serials: &[&[u8]]| -> Option<Vec<Span>> {
             let span = |serial: &&[u8]| {
                 let at = range(&der, serial);
@@ -76,7 +83,7 @@ impl Parsed {
             Some(spans)
         };
         let spans = index(&fields.revoked).zip(index(&fields.on_hold));
-        let (serials, on_hold) = spans.ok_or("the CRL is longer than 4 GiB")?;
+        let (serials, on_hold) = spans.ok_or("is longer than 4 GiB")?;
         Ok(Self {
             issuer: fields.issuer.to_vec(),
             canonical: der::canonical_name(fields.issuer),
@@ -283,6 +290,45 @@ fn supported(der: &[u8], fields: &Fields<'_>, scope: &Scope) -> Result<(), webpk
         }
         (answer, _) => answer,
     }
+}
+
+/// Returns the reason in words why webpki rejects a CRL, with the CRL as subject.
+fn unsupported(error: &webpki::Error, fields: &Fields<'_>) -> String {
+    use webpki::Error as Webpki;
+    let why = match error {
+        Webpki::MalformedExtensions if !fields.extended => {
+            return format!(
+                "has no extensions: RFC 5280 section 5.2 requires authorityKeyIdentifier and cRLNumber; \
+                 {EXTENDED}"
+            );
+        }
+        Webpki::UnsupportedDeltaCrl => {
+            "is a delta CRL, which has only the changes since another one: publish the complete CRL"
+        }
+        Webpki::UnsupportedIndirectCrl => {
+            "is an indirect CRL, which is for certificates of other CAs too: publish a CRL of each CA"
+        }
+        Webpki::UnsupportedRevocationReasonsPartitioning => {
+            "is for some reasons of revocation only: publish the CRL for all reasons"
+        }
+        Webpki::UnsupportedCrlIssuingDistributionPoint => {
+            "names its distribution point relative to its issuer: the CA has to name it in full"
+        }
+        Webpki::UnsupportedRevocationReason => {
+            "has an entry with a reason that RFC 5280 section 5.3.1 does not have"
+        }
+        Webpki::UnsupportedCriticalExtension => {
+            "has a critical extension that rustls does not know, in the CRL or in an entry: `openssl crl \
+             -text -noout -in old` shows it, the CA has to leave it out"
+        }
+        Webpki::InvalidCrlNumber => "has a CRL number that is negative, longer than 20 bytes or malformed",
+        Webpki::MalformedExtensions if fields.scope.is_some() => {
+            "is for attribute certificates only, which TLS does not use, or its distribution point is \
+             malformed"
+        }
+        _ => MALFORMED,
+    };
+    why.to_owned()
 }
 
 /// Returns where `part`, a slice of `whole`, lies in it.

@@ -41,11 +41,19 @@ pub enum CrlVariant {
     NoNextUpdate,
     /// Has no CRL number.
     NoNumber,
+    /// Has a CRL number of 21 bytes, one more than section 5.2.3 allows.
+    LongNumber,
+    /// Has version 2 and no extensions, as `openssl ca -gencrl` writes without `crl_extensions`.
+    NoExtensions,
+    /// Covers only attribute certificates (section 5.2.5).
+    AttributeCertificates,
+    /// Names its distribution point relative to its issuer (section 5.2.5).
+    RelativeName,
 }
 
 impl CrlVariant {
     /// All variants.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Delta,
         Self::Indirect,
         Self::SomeReasons,
@@ -56,10 +64,15 @@ impl CrlVariant {
         Self::Version1,
         Self::NoNextUpdate,
         Self::NoNumber,
+        Self::LongNumber,
+        Self::NoExtensions,
+        Self::AttributeCertificates,
+        Self::RelativeName,
     ];
 
     /// Returns the extension that makes the variant, if it has one.
     fn extension(self) -> Vec<u8> {
+        const NUMBER: u8 = 20;
         const DELTA: u8 = 27;
         const DISTRIBUTION_POINT: u8 = 28;
         const PLACE: &[u8] = b"\xa0\x0b\xa0\x09\x86\x07http:ee";
@@ -76,7 +89,14 @@ impl CrlVariant {
             Self::SomeReasons => point(&[0x83, 2, 0, 0x80]),
             Self::Indirect => point(&[0x84, 1, 0xff]),
             Self::CriticalExtension => critical(&[0x2a, 3, 4], &[5, 0]),
-            Self::CriticalEntry | Self::Version1 | Self::NoNextUpdate | Self::NoNumber => Vec::new(),
+            Self::AttributeCertificates => point(&[0x85, 1, 0xff]),
+            Self::RelativeName => point(b"\xa0\x0d\xa1\x0b\x30\x09\x06\x03\x55\x04\x03\x0c\x02ee"),
+            Self::LongNumber => critical(&[0x55, 29, NUMBER], &value(INTEGER, &[&[1; 21]])),
+            Self::CriticalEntry
+            | Self::Version1
+            | Self::NoNextUpdate
+            | Self::NoNumber
+            | Self::NoExtensions => Vec::new(),
         }
     }
 }
@@ -145,14 +165,15 @@ fn rewritten(list: &[u8], odd: CrlVariant) -> Option<(Vec<u8>, Vec<u8>)> {
     };
     let extensions = match odd {
         // The first extension is the authority key identifier, the second the CRL number.
-        CrlVariant::NoNumber => {
+        CrlVariant::NoNumber | CrlVariant::LongNumber => {
             let mut all = Reader(extensions);
-            value(SEQUENCE, &[&value(SEQUENCE, &[all.read(SEQUENCE)?])])
+            value(SEQUENCE, &[&value(SEQUENCE, &[all.read(SEQUENCE)?]), &odd.extension()])
         }
         odd => value(SEQUENCE, &[extensions, &odd.extension()]),
     };
     let extensions = value(0xa0, &[&extensions]);
     let version_1 = odd == CrlVariant::Version1;
+    let bare = version_1 || odd == CrlVariant::NoExtensions;
     let parts = [
         if version_1 { &[] } else { version.as_slice() },
         &value(SEQUENCE, &[algorithm]),
@@ -160,7 +181,7 @@ fn rewritten(list: &[u8], odd: CrlVariant) -> Option<(Vec<u8>, Vec<u8>)> {
         &this,
         if odd == CrlVariant::NoNextUpdate { &[] } else { &next },
         &entries,
-        if version_1 { &[] } else { &extensions },
+        if bare { &[] } else { &extensions },
     ];
     Some((value(SEQUENCE, &parts), algorithm.to_vec()))
 }

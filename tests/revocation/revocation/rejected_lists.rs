@@ -85,6 +85,23 @@ fn inv03_a_list_that_cannot_be_used_is_a_refusal_and_never_no_list() {
     }
 }
 
+/// Returns the words of the rejection of a CRL of this kind; `None` if it is accepted.
+fn says(odd: CrlVariant) -> Option<&'static str> {
+    Some(match odd {
+        CrlVariant::Delta => "is a delta CRL",
+        CrlVariant::Indirect => "is an indirect CRL",
+        CrlVariant::SomeReasons => "is for some reasons of revocation only",
+        CrlVariant::CriticalExtension | CrlVariant::CriticalEntry => "has a critical extension",
+        CrlVariant::Version1 => "is of version 1",
+        CrlVariant::NoNextUpdate => "has no nextUpdate",
+        CrlVariant::LongNumber => "has a CRL number that is negative, longer than 20 bytes or malformed",
+        CrlVariant::NoExtensions => "has no extensions",
+        CrlVariant::AttributeCertificates => "is for attribute certificates only",
+        CrlVariant::RelativeName => "names its distribution point relative to its issuer",
+        _ => return None,
+    })
+}
+
 #[test]
 fn inv02_crl_of_unusable_scope_is_rejected_and_others_keep_to_it() {
     let world = World::new();
@@ -93,7 +110,11 @@ fn inv02_crl_of_unusable_scope_is_rejected_and_others_keep_to_it() {
     let usual = list(&world.of.ca, &[&world.bad], 5);
     for odd in CrlVariant::ALL {
         let before = reloader.current();
-        volume.publish_in_one_tick(&world.files(&world.of.ca.odd_crl(&usual, odd).pem));
+        // A rejected CRL is the second of its file.
+        let (says, made) = (says(odd), world.of.ca.odd_crl(&usual, odd).pem);
+        let (first, line) =
+            says.map_or((String::new(), 1), |_| (usual.pem.clone(), usual.pem.lines().count() + 1));
+        volume.publish_in_one_tick(&world.files(&(first + &made)));
         let answer = reloader.reload_now();
         match odd {
             CrlVariant::NoNumber => {
@@ -108,7 +129,8 @@ fn inv02_crl_of_unusable_scope_is_rejected_and_others_keep_to_it() {
             }
             _ => {
                 let Reload::Refused(error) = answer else { panic!("{odd:?}: {answer:?}") };
-                println!("{odd:?}: {error}");
+                let says = format!("line {line}: CRL 2 of 2 {}", says.unwrap_or("is accepted"));
+                assert!(error.why().starts_with(&says), "{odd:?}: {error}");
                 assert_eq!(
                     (error.layer(), error.path()),
                     (Layer::Crl, Some(volume.path("ca.crl").as_path()))
