@@ -40,7 +40,7 @@ pub enum HandshakeFailure {
     /// The client's leaf is a CA's certificate, or a certificate above it is not one or may not
     /// have so many below it.
     NotAnIssuer,
-    /// A certificate of the client's chain cannot be parsed.
+    /// A certificate of the client's chain cannot be parsed, or is not X.509 version 3.
     MalformedCertificate,
     /// A key or signature of the client's chain is of an algorithm that the provider does not
     /// verify.
@@ -50,7 +50,8 @@ pub enum HandshakeFailure {
     /// The client ended the handshake with this alert. Most alerts that name a certificate mean the
     /// server's: the client does not trust it.
     Alert(AlertDescription),
-    /// The client offers no enabled version of TLS.
+    /// The client offers no enabled version of TLS, or it names no signature schemes, as clients of
+    /// TLS 1.1 and older.
     NoCommonVersion,
     /// Client and server have no cipher suite, key exchange group or signature scheme in common.
     NoCommonAlgorithm,
@@ -174,6 +175,8 @@ impl HandshakeFailure {
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            // rustls looks for the signature schemes, which TLS 1.1 does not have, before the version.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired
             | PeerIncompatible::SupportedVersionsExtensionRequired => Self::NoCommonVersion,
             PeerIncompatible::NoCipherSuitesInCommon
             | PeerIncompatible::NoKxGroupsInCommon
@@ -259,7 +262,9 @@ impl fmt::Display for HandshakeFailure {
             Self::NotAnIssuer => {
                 "the client's leaf is a CA certificate, or a certificate above it may not issue it"
             }
-            Self::MalformedCertificate => "a certificate of the client's chain is malformed",
+            Self::MalformedCertificate => {
+                "a certificate of the client's chain is malformed or not X.509 version 3"
+            }
             Self::UnsupportedAlgorithm => {
                 "a key or signature of the client's chain is of an unsupported algorithm"
             }
@@ -267,7 +272,9 @@ impl fmt::Display for HandshakeFailure {
             Self::Alert(alert) => {
                 return write!(f, "the client ended the handshake with the alert {alert:?}");
             }
-            Self::NoCommonVersion => "the client offers no enabled version of TLS",
+            Self::NoCommonVersion => {
+                "the client offers no enabled version of TLS, or names no signature schemes (TLS 1.1 and older)"
+            }
             Self::NoCommonAlgorithm => {
                 "no cipher suite, key exchange group or signature scheme in common with the client"
             }

@@ -27,7 +27,7 @@ use rustls::{
 };
 use rustls_reload::HandshakeFailure::{
     self, BadSignature, ConnectionLost, CriticalExtension, Expired, MalformedCertificate, NameConstraint,
-    NoCertificate, NotAnIssuer, NotTls, NotYetValid, Other, Protocol, RevocationListExpired,
+    NoCertificate, NoCommonVersion, NotAnIssuer, NotTls, NotYetValid, Other, Protocol, RevocationListExpired,
     RevocationListUnusable, RevocationUnknown, Revoked, TimedOut, UnknownIssuer, WrongPurpose,
 };
 use rustls_reload_testkit::Authority;
@@ -162,6 +162,10 @@ fn by_certificate(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsErro
     let ca_key = KeyPair::try_from(ca.issuer.key().serialize_der()).unwrap();
     let wrong_key = (ca.client(|_| {}).0, KeyPair::generate().unwrap());
     let garbage = (CertificateDer::from(b"\x30\x03\x02\x01\x05".to_vec()), KeyPair::generate().unwrap());
+    let (leaf, leaf_key) = ca.client(|_| {});
+    let mut version_1 = leaf.to_vec();
+    let place = leaf.windows(5).position(|bytes| bytes == b"\xa0\x03\x02\x01\x02").unwrap();
+    version_1[place + 4] = 0;
     let none = handshake(server(&of, version, Some(verifier(&ca.der, Vec::new()))), client_of(&of, None));
     let constrained = Ca::new("Constrained", KeyPair::generate().unwrap(), |params| {
         let permitted_subtrees = vec![GeneralSubtree::DnsName("elsewhere.test".to_owned())];
@@ -192,6 +196,7 @@ fn by_certificate(version: Version) -> Vec<(HandshakeFailure, Result<(), TlsErro
         (NameConstraint, outside),
         (NotAnIssuer, shows((ca.der.clone(), ca_key))),
         (MalformedCertificate, shows(garbage)),
+        (MalformedCertificate, shows((version_1.into(), leaf_key))),
     ]
 }
 
@@ -254,7 +259,15 @@ async fn inv16_reasons_of_clients_that_speak_no_tls_or_go_or_wait() {
     let of = Generation::new(0);
     let reloader = Volume::of(&of).server().load().unwrap();
     let acceptor = reloader.acceptor();
-    let cases: [(&[u8], bool, HandshakeFailure); 8] = [
+    // Hellos of TLS 1.0 and 1.1, which have no extensions, with the suite 0x002f.
+    let old = |version: u8| {
+        let body = [&[3, version][..], &[7; 32], b"\x00\x00\x02\x00\x2f\x01\x00"].concat();
+        [&b"\x16\x03\x01\x00\x2d\x01\x00\x00\x29"[..], &body].concat()
+    };
+    let (tls10, tls11) = (old(1), old(2));
+    let cases: [(&[u8], bool, HandshakeFailure); 10] = [
+        (&tls10, true, NoCommonVersion),
+        (&tls11, true, NoCommonVersion),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", true, NotTls),
         (b"SSH-2.0-OpenSSH_9.9\r\n", true, NotTls),
         (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", true, NotTls),
