@@ -144,7 +144,7 @@ fn rsa(der: &[u8]) -> Option<String> {
             )
         }
         // A key of another length may be damaged as well.
-        _ if version == [0] && bits % 1024 != 0 => format!(
+        _ if version == [0] && !bits.is_multiple_of(1024) => format!(
             "{kind}: ring takes 2048, 3072 and 4096 bits only, aws-lc-rs takes each length from 2048 to 8192 \
              bits: {NEW_RSA}"
         ),
