@@ -11,12 +11,13 @@ use crate::{
         crl::{self, Fields},
         der::{self, BIT_STRING, Reader, SEQUENCE},
     },
-    report::line::shortened,
     sync::{Mutex, lock},
 };
 
-/// The tag of a GeneralName that is a directoryName.
-pub(super) const DIRECTORY_NAME: u8 = 0xa4;
+mod scope;
+pub use scope::covered_certificates;
+pub(super) use scope::{DIRECTORY_NAME, Scope, general_names};
+
 /// The last byte of the extension ids 2.5.29.28 and 2.5.29.35.
 const ISSUING_DISTRIBUTION_POINT: u8 = 28;
 const AUTHORITY_KEY_IDENTIFIER: u8 = 35;
@@ -188,84 +189,6 @@ impl fmt::Debug for Parsed {
             .field("entries", &self.serials.len())
             .finish_non_exhaustive()
     }
-}
-
-/// The certificates that a CRL covers, by its issuing distribution point (RFC 5280 section 5.2.5).
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Scope {
-    /// The names of the distribution point; `None` if it has none, so that the scope does not
-    /// depend on them.
-    pub(super) names: Option<Vec<(u8, Vec<u8>)>>,
-    pub(super) users: bool,
-    pub(super) authorities: bool,
-}
-
-/// Names of distribution points in one text, and the characters of each. The issuer chooses both.
-const SHOWN_POINTS: usize = 3;
-const SHOWN_POINT: usize = 160;
-
-/// Returns the certificates that a CRL with these fields covers, in words.
-pub fn covered_certificates(fields: &Fields<'_>) -> String {
-    fields.scope.and_then(Scope::read).map_or_else(|| Scope::default().to_string(), |scope| scope.to_string())
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match (self.users, self.authorities) {
-            (true, true) => return f.write_str("no certificate"),
-            (true, false) => "end-entity certificates",
-            (false, true) => "CA certificates",
-            (false, false) if self.names.is_none() => return f.write_str("all certificates"),
-            (false, false) => "certificates",
-        };
-        f.write_str(kind)?;
-        let Some(names) = &self.names else { return Ok(()) };
-        let shown = names.iter().take(SHOWN_POINTS).map(|(tag, name)| match *tag {
-            DIRECTORY_NAME => "a directory name".to_owned(),
-            _ => shortened(name.escape_ascii().to_string(), SHOWN_POINT),
-        });
-        let shown = shown.collect::<Vec<_>>().join(" or ");
-        write!(f, " that name the distribution point {shown}")?;
-        match names.len().saturating_sub(SHOWN_POINTS) {
-            0 => Ok(()),
-            more => write!(f, " or one of {more} more"),
-        }
-    }
-}
-
-impl Scope {
-    /// Parses an issuing distribution point; `None` if it is malformed. Flags of unsupported kinds
-    /// are ignored, because webpki rejects the whole CRL for them.
-    fn read(idp: &[u8]) -> Option<Self> {
-        let mut outer = Reader(idp);
-        let mut parts = Reader(outer.read(SEQUENCE)?);
-        outer.end()?;
-        let mut scope = Self::default();
-        while !parts.0.is_empty() {
-            match parts.any()? {
-                (0xa0, point) => {
-                    let full = Reader(point).read(0xa0);
-                    // A name relative to the issuer's matches nothing; webpki rejects it.
-                    scope.names = Some(full.map_or_else(|| Some(Vec::new()), general_names)?);
-                }
-                (0x81, flag) => scope.users = flag != [0],
-                (0x82, flag) => scope.authorities = flag != [0],
-                _ => {}
-            }
-        }
-        Some(scope)
-    }
-}
-
-/// Parses GeneralNames, each with its tag. A directoryName is in canonical form.
-pub(super) fn general_names(names: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
-    let mut rest = Reader(names);
-    let form = |(tag, name): (u8, &[u8])| match Reader(name).read(SEQUENCE) {
-        Some(entry) if tag == DIRECTORY_NAME => (tag, der::canonical_name(entry)),
-        _ => (tag, name.to_vec()),
-    };
-    let found = std::iter::from_fn(|| rest.any()).map(form).collect();
-    rest.end().map(|()| found)
 }
 
 /// Checks that webpki supports everything in a CRL that is critical for its meaning.
