@@ -160,7 +160,11 @@ fn inv03_directory_with_more_than_crls_is_rejected() {
         let old = server.config();
         invalidate(&world.dir());
         let path = if blamed.is_empty() { world.dir() } else { world.dir().join(blamed) };
-        let error = refused(&mut events);
+        let mut error = refused(&mut events);
+        // Where writing so many files is held up, the first ones are rejected before.
+        while what == "too many" && error.path() != Some(path.as_path()) {
+            error = refused(&mut events);
+        }
         assert_eq!((error.layer(), error.path()), (layer, Some(path.as_path())), "{what}: {error}");
         assert!(std::sync::Arc::ptr_eq(&old, &server.config()), "{what}");
         assert_eq!(world.let_in(&server), [false, true], "{what}");
