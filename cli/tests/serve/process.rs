@@ -3,10 +3,13 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,14 @@ impl Drop for Silent {
     }
 }
 
+/// Returns an address that nothing else takes. All of 127.0.0.0/8 is this machine, so the process has
+/// an IP address of its own. A free port of 127.0.0.1 may be taken again before the server binds it.
+fn own_address() -> SocketAddr {
+    static STARTED: AtomicU16 = AtomicU16::new(0);
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, a, b, c], 20_000 + STARTED.fetch_add(1, Ordering::Relaxed)))
+}
+
 impl Silent {
     /// Starts the server behind these words, which end in a command that runs the rest.
     pub(crate) fn start(volume: &Volume, wrapper: &[&str], stderr: impl Into<Stdio>) -> Self {
@@ -37,8 +48,7 @@ impl Silent {
 
     /// Starts the server with the files in this directory.
     pub(crate) fn start_at(dir: &Path, wrapper: &[&str], stderr: impl Into<Stdio>) -> Self {
-        // The port is free until another process takes it.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = own_address().to_string();
         let process = command(dir, wrapper, &address).stderr(stderr).spawn().unwrap();
         Self { process, address }
     }
