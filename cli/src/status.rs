@@ -26,7 +26,7 @@ pub(crate) fn to_json(status: &Status) -> Value {
         "unwatched": status.unwatched.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>(),
         "last_snapshot": time(status.last_snapshot),
         "snapshots": status.snapshots,
-        // The same two under the names by which scripts read them.
+        // Scripts read the two fields above under these names.
         "last_look": time(status.last_snapshot),
         "looks": status.snapshots,
         "builds": status.builds,

@@ -53,7 +53,7 @@ pub(super) struct Anchors {
     pub(super) path: PathBuf,
     pub(super) roots: Arc<RootCertStore>,
     certificates: Vec<CertificateDer<'static>>,
-    /// The same certificates, as far as a CRL may revoke them.
+    /// Issuers and serial numbers of the certificates, by which a CRL may revoke them.
     pub(super) revocable: Arc<AnchorCertificates>,
 }
 

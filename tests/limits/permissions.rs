@@ -92,7 +92,7 @@ fn inv05_key_unreadable_for_a_moment_is_read_without_an_event() {
     }
     // The long settle time keeps the failure from being reported first, unless the machine is very
     // loaded.
-    let timing = Timing { settle: std::time::Duration::from_secs(1), ..by_events_only() };
+    let timing = Timing { settle: std::time::Duration::from_secs(2), ..by_events_only() };
     let (_volume, _running, reported) = unreadable_key(timing, |reloader, _| {
         let met = || reloader.status().refused.is_some_and(|refused| refused.count >= 2);
         until("two attempts to read it", met, || format!("{:#?}", reloader.status()));
