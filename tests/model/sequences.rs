@@ -7,6 +7,7 @@
 mod case;
 mod cert_cache;
 mod client;
+mod for_life;
 mod oracle;
 mod plan;
 mod real;

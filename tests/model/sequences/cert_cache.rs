@@ -107,6 +107,13 @@ impl CertCache {
         self.made().servers.get(ca).cloned()
     }
 
+    /// Returns the certificate of a client that the CA of this block has issued; `None` for a block
+    /// that was not written.
+    pub fn client(&self, ca: &Block) -> Option<Arc<CertifiedKey>> {
+        let made = self.made();
+        made.clients.values().find(|(block, _)| block == ca).map(|(_, shown)| Arc::clone(shown))
+    }
+
     /// Returns the blocks of a chain, and of the client CAs with these names; `None` for data that
     /// was not made here.
     pub fn shown(&self, chain: &[CertificateDer<'_>], names: &[Vec<u8>]) -> Contents {

@@ -2,7 +2,7 @@
 //! shows to them.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex},
 };
 
@@ -19,13 +19,14 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use rustls_reload::{ClientTls, Error, Reloader, internal::pem};
-use rustls_reload_harness::sim::{BLOCK, CA, CHAIN, Contents};
+use rustls_reload_harness::sim::{CA, CHAIN, Contents};
 
 use super::{
     cert_cache::Block,
+    for_life::{self, Peer},
     plan::Plan,
     real::{CERT_CACHE, Side},
-    server::{Alter, Given},
+    server::{Alter, Given, Wrong},
 };
 use crate::common::{CurrentVerifier, handshake_as};
 
@@ -36,20 +37,11 @@ impl Side for ClientTls {
     type Peers = Servers;
 
     fn peers(plan: &Plan) -> Servers {
-        let files = plan.contents.iter().filter_map(|contents| contents[CA].as_ref());
-        let blocks: BTreeSet<Block> =
-            files.flat_map(|file| file.chunks_exact(BLOCK)).map(|block| block.try_into().unwrap()).collect();
-        let served = blocks.into_iter().filter_map(|block| Some((block, CERT_CACHE.server(&block)?)));
-        let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
-        let server = |(number, (block, (name, key))): (usize, (Block, (String, Arc<CertifiedKey>)))| {
-            let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_protocol_versions(&[versions[number % 2]])
-                .unwrap()
-                .with_client_cert_verifier(Arc::new(AnyClient(ring::default_provider())))
-                .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-            (block, name, Arc::new(config))
-        };
-        Servers(served.enumerate().map(server).collect())
+        Servers(servers(plan))
+    }
+
+    fn for_life(reloader: &Reloader<Self>, plan: &Plan, wrong: Wrong) -> Vec<Peer> {
+        for_life::servers(reloader, plan, wrong)
     }
 
     fn load(given: Given<'_>) -> Result<Reloader<Self>, Error> {
@@ -86,6 +78,22 @@ impl Side for ClientTls {
         assert!(files[CHAIN].is_some(), "a chain that was forged");
         Ok((Some(files), 2 * peers.0.len()))
     }
+}
+
+/// Returns a server of each root that a case has, in TLS 1.2 or 1.3 by turns, with its name.
+pub fn servers(plan: &Plan) -> Vec<(Block, String, Arc<ServerConfig>)> {
+    let roots = for_life::cas(plan).into_iter();
+    let served = roots.filter_map(|block| Some((block, CERT_CACHE.server(&block)?)));
+    let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
+    let server = |(number, (block, (name, key))): (usize, (Block, (String, Arc<CertifiedKey>)))| {
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[versions[number % 2]])
+            .unwrap()
+            .with_client_cert_verifier(Arc::new(AnyClient(ring::default_provider())))
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+        (block, name, Arc::new(config))
+    };
+    served.enumerate().map(server).collect()
 }
 
 /// Accepts each client, once it has signed.

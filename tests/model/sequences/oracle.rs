@@ -5,7 +5,7 @@ mod promptness;
 
 use std::{collections::HashMap, fmt, time::Duration};
 
-use super::{case::Act, plan::Plan};
+use super::{case::Act, for_life::Meeting, plan::Plan};
 pub use observations::Observation;
 pub use promptness::longest;
 use rustls_reload::{Event, Status, Timing};
@@ -22,6 +22,8 @@ pub struct CaseHistory {
     pub events: Option<Events>,
     /// The observations of each client, in order.
     pub observations: Vec<Vec<Observation>>,
+    /// The handshakes of one configuration for life.
+    pub meetings: Vec<Meeting>,
 }
 
 /// A violated invariant with the observation.
@@ -73,7 +75,8 @@ pub fn evaluate(plan: &Plan, case: &CaseHistory) -> Verdict {
         checker.before = &case.history[..index];
         checker.takes(at)?;
     }
-    case.observations.iter().try_for_each(|observations| checker.sees(observations))
+    case.observations.iter().try_for_each(|observations| checker.sees(observations))?;
+    case.meetings.iter().try_for_each(|meeting| checker.meets(meeting))
 }
 
 struct Checker<'a> {

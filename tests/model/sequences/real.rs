@@ -20,6 +20,7 @@ use rustls_reload_testkit::Op as Step;
 use super::{
     case::Act,
     cert_cache::{CachedCerts, CertCache, Shows},
+    for_life::{self, Meeting, Peer},
     oracle::{CaseHistory, Observation, Violation, longest},
     plan::{Part, Plan},
     server::{Given, Log, Port, TIMING, Wrong},
@@ -34,6 +35,8 @@ const CALM: Duration = Duration::from_secs(30);
 pub struct Tally {
     pub operations: AtomicU64,
     pub handshakes: AtomicU64,
+    /// The handshakes of one configuration for life.
+    pub for_life: AtomicU64,
     pub published: AtomicU64,
     pub refused: AtomicU64,
     pub evaluated: AtomicU64,
@@ -42,14 +45,14 @@ pub struct Tally {
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let number = |what: &AtomicU64| what.load(Ordering::Relaxed);
-        let Self { operations, handshakes, published, refused, evaluated } = self;
+        let Self { operations, handshakes, for_life, published, refused, evaluated } = self;
         let (operations, handshakes, evaluated) = (number(operations), number(handshakes), number(evaluated));
         let (published, refused) = (number(published), number(refused));
         write!(
             f,
             "{operations} operations, {evaluated} sets evaluated, {published} published, {refused} refusals reported, "
         )?;
-        write!(f, "{handshakes} handshakes")
+        write!(f, "{handshakes} handshakes, {} of one configuration for life", number(for_life))
     }
 }
 
@@ -63,6 +66,9 @@ pub trait Side: Send + Sync + Sized + 'static {
 
     /// Makes the peers of a case.
     fn peers(plan: &Plan) -> Self::Peers;
+
+    /// Makes one configuration for life, and the peers that meet it.
+    fn for_life(reloader: &Reloader<Self>, plan: &Plan, wrong: Wrong) -> Vec<Peer>;
 
     /// Performs the first load.
     ///
@@ -86,6 +92,10 @@ impl Side for ServerTls {
         let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
             .map(|version| client_of_any(Arc::clone(&shows) as Arc<dyn ResolvesClientCert>, version));
         (shows, clients)
+    }
+
+    fn for_life(reloader: &Reloader<Self>, plan: &Plan, wrong: Wrong) -> Vec<Peer> {
+        for_life::clients(reloader, plan, wrong)
     }
 
     fn load(given: Given<'_>) -> Result<Reloader<Self>, Error> {
@@ -133,13 +143,16 @@ pub fn play<T: Side>(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Re
     let dir = tempfile::tempdir().unwrap();
     let mut player = Player::<T>::new(plan, dir.path().canonicalize().unwrap(), wrong, port);
     let over = Arc::new(AtomicBool::new(false));
+    // A handshake of one configuration for life before the start would be warned of.
+    player.start(0)?;
     let client = {
         let (handle, over, peers) = (player.server.clone(), Arc::clone(&over), T::peers(plan));
-        thread::spawn(move || handshakes(&handle, peers, &over))
+        let for_life = T::for_life(&handle, plan, wrong);
+        thread::spawn(move || handshakes(&handle, peers, &for_life, &over))
     };
     let ends = Ends(over);
     let mut status = HashMap::new();
-    let played = player.start(0).and_then(|()| {
+    let mut play = || {
         for (number, part) in plan.parts.iter().enumerate() {
             thread::sleep(TIMING.settle * part.op.wait / 100);
             player.part(number, part)?;
@@ -148,20 +161,29 @@ pub fn play<T: Side>(plan: &Plan, wrong: Wrong, port: Port, tally: &Tally) -> Re
             }
         }
         player.stop()
-    });
+    };
+    let played = play();
     drop(ends);
     let connection = client.join().unwrap_or_else(|_| Err("a peer panicked".to_owned()));
     played?;
-    let (observations, count) = connection.map_err(Violation)?;
+    let (observations, meetings, count) = connection.map_err(Violation)?;
     let history = player.log.history();
     let add = |what: &AtomicU64, number: usize| what.fetch_add(number as u64, Ordering::Relaxed);
     let counted = |is: fn(&Record) -> bool| history.iter().filter(|at| is(&at.record)).count();
     add(&tally.operations, plan.parts.len());
-    add(&tally.handshakes, count);
+    add(&tally.handshakes, count + meetings.len());
+    add(&tally.for_life, meetings.len());
     add(&tally.published, counted(|record| matches!(record, Record::Published { .. })));
     add(&tally.refused, counted(|record| matches!(record, Record::Reported(Event::Refused { .. }))));
     add(&tally.evaluated, counted(|record| matches!(record, Record::Evaluated { .. })));
-    Ok(CaseHistory { history, status, timing: TIMING, events: None, observations: vec![observations] })
+    Ok(CaseHistory {
+        history,
+        status,
+        timing: TIMING,
+        events: None,
+        observations: vec![observations],
+        meetings,
+    })
 }
 
 impl<'a, T: Side> Player<'a, T> {
@@ -317,14 +339,15 @@ fn take(root: &Path, step: &Step) {
 /// The pause between two handshakes, which leaves the processor to others.
 const PACE: Duration = Duration::from_millis(2);
 
-/// Makes handshakes until `over`. Returns the observations that differ from their predecessor, and
-/// the number of handshakes.
+/// Makes handshakes until `over`. Returns the observations that differ from their predecessor, the
+/// handshakes of one configuration for life, and the number of the other handshakes.
 fn handshakes<T: Side>(
     reloader: &Reloader<T>,
     mut peers: T::Peers,
+    for_life: &[Peer],
     over: &AtomicBool,
-) -> Result<(Vec<Observation>, usize), String> {
-    let (mut observations, mut count) = (Vec::<Observation>::new(), 0);
+) -> Result<(Vec<Observation>, Vec<Meeting>, usize), String> {
+    let (mut observations, mut meetings, mut count) = (Vec::<Observation>::new(), Vec::new(), 0);
     // Kept so that no other object can get its address.
     let mut last: Option<Arc<Published<T>>> = None;
     while !over.load(Ordering::SeqCst) {
@@ -338,9 +361,12 @@ fn handshakes<T: Side>(
         {
             observations.push(observation);
         }
+        if !again {
+            meetings.extend(for_life::meet(reloader, for_life));
+        }
         last = Some(now);
         thread::sleep(PACE);
     }
     drop(last);
-    Ok((observations, count))
+    Ok((observations, meetings, count))
 }

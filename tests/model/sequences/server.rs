@@ -52,6 +52,8 @@ pub enum Wrong {
     PassesAll,
     /// Keeps a client's sessions over the removal of a root. Breaks: INV-09
     KeepsSessions,
+    /// Resumes sessions in one configuration for life. Breaks: INV-09
+    ResumesForLife,
 }
 
 /// Both clocks of a case. The wall clock begins as in a simulated world, and is set in the same

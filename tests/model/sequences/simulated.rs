@@ -74,7 +74,14 @@ pub fn play<D: Design>(plan: &Plan) -> CaseHistory {
         }
     }
     let history = player.sim.history();
-    CaseHistory { history, status, timing, events: Some(plan.config.events), observations: Vec::new() }
+    CaseHistory {
+        history,
+        status,
+        timing,
+        events: Some(plan.config.events),
+        observations: Vec::new(),
+        meetings: Vec::new(),
+    }
 }
 
 impl<D: Design> Player<D> {

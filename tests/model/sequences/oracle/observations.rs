@@ -1,6 +1,6 @@
-//! INV-01, INV-03 and INV-04 as clients observe them.
+//! INV-01, INV-03, INV-04 and INV-09 as peers observe them.
 
-use super::{Checker, Verdict, broken, show};
+use super::{Checker, Meeting, Verdict, broken, show};
 use rustls_reload_harness::sim::{self, Contents};
 
 /// A handshake.
@@ -36,5 +36,25 @@ impl Checker<'_> {
             last = Some(observation);
         }
         Ok(())
+    }
+
+    /// Checks INV-01, INV-02 and INV-09 in a handshake of one configuration for life: it goes by
+    /// generations that were served meanwhile, and resumes no session.
+    pub(super) fn meets(&self, meeting: &Meeting) -> Verdict {
+        let served = self.published.iter().filter(|(_, number, _)| meeting.generations.contains(number));
+        let mut served = served.map(|(.., files)| *files);
+        let mut trusting = served.clone().filter(|files| meeting.is_trusted_by(files));
+        let problem = if meeting.chain.is_none() {
+            served.all(|files| meeting.is_trusted_by(files)).then_some("INV-02: a trusted peer is rejected")
+        } else if trusting.next().is_none() {
+            Some("INV-09: a peer is accepted that is not trusted")
+        } else if meeting.resumed {
+            Some("INV-09: a session is resumed")
+        } else {
+            (!served.any(|files| meeting.presents(files))).then_some("INV-01: a chain that is not served")
+        };
+        problem.map_or(Ok(()), |problem| {
+            broken(format!("{problem}, by one configuration for life: {meeting:?}"))
+        })
     }
 }
