@@ -7,6 +7,7 @@ mod common;
 
 mod client_owners;
 mod connector;
+mod orders;
 mod root_cas;
 mod root_stores;
 mod rotating;

@@ -71,24 +71,38 @@ impl Handshake {
         Ok(handshake)
     }
 
+    /// Passes on all that one peer has to send, the server first.
+    pub fn step(&mut self) -> Result<(), TlsError> {
+        if !pass(&mut self.server, &mut self.client)? {
+            pass(&mut self.client, &mut self.server)?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether neither peer has anything to send.
+    pub fn is_over(&self) -> bool {
+        !self.server.wants_write() && !self.client.wants_write()
+    }
+
     /// Completes the handshake, including session tickets.
     pub fn end(mut self) -> Result<CompletedHandshake, TlsError> {
-        loop {
-            let answered = pass(&mut self.server, &mut self.client)?;
-            let asked = pass(&mut self.client, &mut self.server)?;
-            if !answered && !asked {
-                break;
-            }
+        while !self.is_over() {
+            self.step()?;
         }
+        Ok(self.completed())
+    }
+
+    /// Returns the results of a handshake that is over.
+    pub fn completed(self) -> CompletedHandshake {
         assert!(!self.client.is_handshaking() && !self.server.is_handshaking(), "neither fails nor ends");
-        Ok(CompletedHandshake {
+        CompletedHandshake {
             chain: owned(self.client.peer_certificates()).expect("a server presents a chain"),
             client: owned(self.server.peer_certificates()).map(|chain| chain[0].clone()),
             client_chain: owned(self.server.peer_certificates()).unwrap_or_default(),
             version: self.client.protocol_version().unwrap(),
             alpn: self.client.alpn_protocol().map(<[u8]>::to_vec),
             resumed: self.client.handshake_kind() == Some(HandshakeKind::Resumed),
-        })
+        }
     }
 }
 

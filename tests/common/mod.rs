@@ -7,6 +7,7 @@ mod forward;
 mod handshake;
 pub mod held;
 pub mod invalid_update;
+pub mod orders;
 pub mod platform;
 pub mod sessions;
 mod trace;

@@ -7,6 +7,7 @@ mod common;
 
 mod drain;
 mod handshakes;
+mod orders;
 mod over_reloads;
 mod renewals;
 mod resumption;
