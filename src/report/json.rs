@@ -144,15 +144,22 @@ pub(crate) fn fields(event: &Event, texts: &mut Texts) -> Object {
         }
         Event::Recovered { .. } | Event::StillChanging { .. } | Event::Restored | Event::Stopped => {}
     }
-    if let Event::Published { set: Some(set), .. }
-    | Event::Refused { set: Some(set), .. }
-    | Event::Recovered { set: Some(set) }
-    | Event::Deferred { set: Some(set), .. }
-    | Event::StillChanging { set: Some(set) } = event
-    {
+    if let Some(set) = file_set(event) {
         object.insert("file_set".to_owned(), texts.path(set));
     }
     object
+}
+
+/// Returns the first path of the file set that an event belongs to, where there are several sets.
+fn file_set(event: &Event) -> Option<&Path> {
+    match event {
+        Event::Published { set, .. }
+        | Event::Refused { set, .. }
+        | Event::Recovered { set }
+        | Event::Deferred { set, .. }
+        | Event::StillChanging { set } => set.as_deref(),
+        _ => None,
+    }
 }
 
 fn put_leaf(object: &mut Object, prefix: &str, leaf: &Leaf, texts: &mut Texts) {
