@@ -131,6 +131,13 @@ pub enum ChangeKind {
 }
 
 impl Walk {
+    /// Returns the file that the path at `index` leads to.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn file(&self, index: usize) -> Option<&Entry> {
+        let entry = &self.entries[self.traces.get(index)?.last()?.entry];
+        matches!(&entry.seen, Lookup::Node(stat) if stat.kind == Kind::File).then_some(entry)
+    }
+
     /// Returns whether nothing that matters differs between two snapshots.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {

@@ -25,6 +25,8 @@ mod events;
 #[cfg(all(feature = "notify", not(loom)))]
 pub(crate) use events::notify_watcher;
 mod hints;
+#[cfg(feature = "rustls")]
+pub(crate) mod mounts;
 mod plan;
 mod port;
 mod remote_fs;
