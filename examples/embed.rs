@@ -14,7 +14,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [chain, key] = files.as_slice() else { return Err("usage: embed CHAIN KEY".into()) };
 
     // README: begin
-    let reloader = ServerReloader::builder(chain, key).alpn(["http/1.1"]).start_async().await?;
+    let reloader = ServerReloader::builder(chain, key)
+        .alpn(["http/1.1"])
+        .on_event(|event| eprintln!("{event}"))
+        .start_async()
+        .await?;
     let listener = TcpListener::bind("127.0.0.1:8443").await?;
     let mut incoming = reloader.incoming(listener).on_failed_handshake(|failed| {
         eprintln!("{}: {}", failed.peer_addr, failed.reason);

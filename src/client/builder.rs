@@ -224,7 +224,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Registers a callback for publications; see [`Builder::on_publish`].
+    /// Registers a callback for each publication after the first load; see
+    /// [`Reloader::on_publish`](crate::Reloader::on_publish) for one that is called at once.
     #[must_use]
     pub fn on_publish(
         mut self,
@@ -340,6 +341,10 @@ impl ClientReloader {
 
     /// Returns the configuration for the next connection. Waits for nothing (INV-07).
     /// [`current`](Self::current) returns it with its generation and leaf.
+    ///
+    /// Ask again for each connection: a configuration that is kept never changes, and does not keep
+    /// the reloader going. A client that keeps one takes
+    /// [`rotating_config`](Self::rotating_config).
     #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {
         self.with_current(|current| Arc::clone(&current.value.config))

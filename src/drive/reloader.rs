@@ -31,7 +31,8 @@ use stop::{Worker, wait_for_stop};
 /// reloader.
 ///
 /// It goes on reloading for as long as a clone of it exists, or until [`stop`](Reloader::stop).
-/// A future or an [`Events`] that it made is not a clone and does not keep it going. Dropping the
+/// Acceptors, resolvers and configurations for life hold a clone. A future, an [`Events`] or an
+/// observer of [`on_publish`](Self::on_publish) does not keep it going. Dropping the
 /// last clone stops the driver and waits for it as `stop` does, but on a thread of a tokio runtime
 /// (feature `tokio`) does not wait. A callback, build step, clock or value that captures a clone
 /// keeps the reloader alive by that: such a reloader ends by `stop` alone.
@@ -195,7 +196,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// Reloads now and waits for the outcome. The caller asserts that the writing is over: one
     /// consistent snapshot is enough, and nothing has to settle.
     ///
-    /// Works without a driver too. From a callback it returns [`Reload::Queued`] at once; once the
+    /// Blocks: in async code use `reload` (feature `tokio`). Works without a driver too. From a callback it returns [`Reload::Queued`] at once; once the
     /// reloader was stopped it returns [`Reload::Stopped`].
     pub fn reload_now(&self) -> Reload {
         self.0.shared.attend();
@@ -203,7 +204,8 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     }
 
     /// Waits for a generation after `generation`, at most `limit`, and returns the value published
-    /// last. Returns `None` if no such generation was published in time.
+    /// last. Returns `None` if no such generation was published in time. Blocks: in async code use
+    /// [`published`](Self::published).
     pub fn wait_published(&self, generation: u64, limit: Duration) -> Option<Arc<Published<T>>> {
         let deadline = Deadline::after(limit);
         let mut state = self.0.shared.lock();
@@ -224,6 +226,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// Calls `observer` with the value served now, before this returns, and with each later one: in
     /// order, none twice, one call after the other, while no lock is held.
     ///
+    /// An observer does not keep the reloader going: keep a clone for as long as values are to come.
     /// Later calls are made by the thread that publishes. A publication that comes while the first
     /// call lasts is delivered by this thread after it; of several such publications, only the
     /// latest. This suits servers that take each new configuration themselves. A connection that

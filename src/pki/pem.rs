@@ -176,7 +176,7 @@ fn none(sections: &[Section<'_>], layer: Layer, wanted: &str) -> Error {
     let Some(first) = sections.first() else { return Error::new(layer, format!("no {wanted} in the file")) };
     let hint = match (first.kind(), layer) {
         (Kind::Key | Kind::EncryptedKey, Layer::Pem) | (Kind::Certificate, Layer::Key) => {
-            ": perhaps the paths of the certificate and the key are exchanged"
+            ": perhaps the paths of the certificate and the key are exchanged or equal"
         }
         _ if first.label.ends_with("REQUEST") && layer == Layer::Pem => {
             ": a certificate request is no certificate, the CA returns the certificate for it"
@@ -205,7 +205,7 @@ fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
         "PGP MESSAGE" => ": the file is encrypted by PGP, `gpg -d -o new old` decrypts it",
         "X509 CRL" => ": CRLs have a setting of their own",
         _ if section.kind() == Kind::Key && wanted == "a certificate" => {
-            ": a key among client CAs looks like the server's own pair, whose certificate is no CA to trust"
+            ": a key among CAs looks like a pair of chain and key, whose certificate is no CA to trust"
         }
         _ => "",
     };

@@ -221,8 +221,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Registers a callback for publications, for servers that take a new `ServerConfig`
-    /// themselves; see [`Builder::on_publish`].
+    /// Registers a callback for each publication after the first load, for servers that take a new
+    /// `ServerConfig` themselves; see [`Reloader::on_publish`](crate::Reloader::on_publish) for one
+    /// that is called at once.
     #[must_use]
     pub fn on_publish(
         mut self,

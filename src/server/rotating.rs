@@ -22,7 +22,8 @@ impl ServerReloader {
     /// instead. This one differs from it in three ways:
     ///
     /// - **No session resumes**, so each handshake verifies its client. A stored session or a ticket
-    ///   would outlive the trust that it was made under.
+    ///   would outlive the trust that it was made under, and a revoked client would resume. So set
+    ///   neither `session_storage`, nor `ticketer`, nor `send_tls13_tickets` in it.
     /// - One handshake can see two generations: the certificate of the one served when the server
     ///   reads the client's hello (the second hello, where the server asked for one), and the client
     ///   CAs and CRLs of that one or a later one. A client is never accepted by a trust that was

@@ -124,7 +124,9 @@ impl Client {
             Ended::Accepted => Ok(()),
             // A server that asked for no certificate cannot reject one.
             Ended::Silent(_) if !tls.is_handshaking() && !asked.load(Ordering::Relaxed) => Ok(()),
-            Ended::Silent(why) => Err(TlsError::General(format!("neither accepted nor rejected: {why}"))),
+            Ended::Silent(why) => Err(TlsError::General(format!(
+                "neither accepted nor rejected: {why}; an async test has to call the client in `spawn_blocking`"
+            ))),
             Ended::Failed(error) => Err(error),
         };
         Ok(Handshake { leaf: observer.take(), alpn: tls.alpn_protocol().map(<[u8]>::to_vec), outcome })

@@ -79,7 +79,8 @@ impl Volume {
         }
     }
 
-    /// Publishes a certificate chain and its key. Creates the directory where it is missing.
+    /// Publishes a certificate chain and its key. Creates the directory where it is missing. Removes
+    /// the further files of an earlier [`publish_with`](Self::publish_with), as that does.
     ///
     /// A volume of kubelet waits for up to one tick of the file system's clock (4 ms on most
     /// kernels), as the real one takes longer than that. A server then knows at once that the

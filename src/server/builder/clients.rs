@@ -16,7 +16,8 @@ impl ServerBuilder {
     /// A certificate that may not issue clients (CA:FALSE, for example), and a CA by which rustls
     /// can verify no client, are ignored with a warning. A bundle of nothing else rejects its file
     /// set. The dates of a CA are ignored. The manual has a table:
-    /// [`client_cas`](crate::manual::client_cas).
+    /// [`client_cas`](crate::manual::client_cas). The last call counts, so several CAs go into one
+    /// bundle.
     #[must_use]
     pub fn client_ca(mut self, bundle: impl AsRef<Path>, mode: ClientAuth) -> Self {
         self.client_ca = Some((bundle.as_ref().to_owned(), mode));
