@@ -151,6 +151,7 @@ impl fmt::Display for RemovedTrust {
             Self::ClientCa { subject, fingerprint } => write!(f, "client CA {subject} ({fingerprint})"),
             Self::RootCa { subject, fingerprint } => write!(f, "root {subject} ({fingerprint})"),
             Self::Unauthenticated => f.write_str("clients without a valid certificate"),
+            Self::Revocation { issuer, more: 0 } => write!(f, "other CRLs count for {issuer}"),
             Self::Revocation { issuer, more } => write!(f, "{more} more certificates revoked by {issuer}"),
             Self::RevocationPolicy => {
                 f.write_str("clients that only the previous, laxer revocation policy accepted")
