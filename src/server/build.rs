@@ -100,7 +100,7 @@ impl Build for ServerBuild {
         let (mut leaf, mut not_before) = (None, None);
         if let Some(pair) = &pair {
             leaf = Some(pair.leaf.clone());
-            not_before = self.judge_dates(pair, before, context.wall, &mut warnings)?;
+            not_before = self.judge_leaf(pair, before, context.wall, &mut warnings)?;
         }
         let pairs = match (set.role.pair(), pair) {
             (Some(place), Some(pair)) => Arc::new(served.resolver.with(place, pair)?),
@@ -125,7 +125,7 @@ impl Build for ServerBuild {
             }
             leaves.push(pair.as_ref().map(|pair| pair.leaf.clone()));
             let Some(pair) = pair else { continue };
-            self.judge_dates(&pair, None, wall, &mut warnings)?;
+            self.judge_leaf(&pair, None, wall, &mut warnings)?;
             self.found.note(|found| found.warnings.clone_from(&warnings));
             pairs.push(pair);
         }
@@ -187,13 +187,17 @@ impl ServerBuild {
         }
     }
 
-    fn judge_dates(
+    /// Warns of a new leaf that some clients reject, and evaluates its dates.
+    fn judge_leaf(
         &self,
         pair: &Pair,
         served: Option<&Leaf>,
         wall: Duration,
         warnings: &mut Vec<Warning>,
     ) -> Result<Option<Duration>, Error> {
+        if served.is_none_or(|served| served.fingerprint != pair.leaf.fingerprint) {
+            warnings.extend(chain::leaf_warnings(&pair.path, &pair.key.cert[0]));
+        }
         dates::evaluate(&pair.leaf, &pair.path, served, Time { wall, skew: self.tls.clock_skew }, warnings)
     }
 

@@ -10,9 +10,22 @@ use crate::{
     server::anchors::{self, Peers},
 };
 
+/// Returns warnings about a leaf that some clients reject: one that demands a stapled OCSP response,
+/// and one that is not for servers.
+pub(super) fn leaf_warnings(path: &Path, leaf: &CertificateDer<'_>) -> impl Iterator<Item = Warning> {
+    let staple = der::fields(leaf).is_some_and(|leaf| leaf.must_staple).then_some(
+        "the leaf demands a stapled OCSP response (must-staple, RFC 7633) and none is stapled: clients \
+         that enforce it reject the handshake; issue it without the TLS feature extension",
+    );
+    let purpose = (!anchors::is_for(Peers::Servers, leaf)).then_some(
+        "the extended key usage of the leaf does not allow it to authenticate a server (serverAuth): clients \
+         that check the purpose, as rustls and OpenSSL do, reject the handshake",
+    );
+    staple.into_iter().chain(purpose).map(move |why| Warning::new(Layer::Chain, why).at(path))
+}
+
 /// Returns a warning for each certificate that the next one in the chain did not issue, and for
-/// each issuer that is not a CA. A leaf that demands a stapled OCSP response gets one too, and a
-/// leaf that is not for servers.
+/// each issuer that is not a CA.
 ///
 /// TLS 1.2 requires each certificate to certify the one before it (RFC 5246 section 7.4.2). RFC
 /// 8446 lets clients cope with less, and some do not.
@@ -24,20 +37,6 @@ pub(super) fn warnings(
     let count = chain.len();
     let fields: Vec<_> = chain.iter().filter_map(|certificate| der::fields(certificate)).collect();
     let mut whys = Vec::new();
-    if fields.first().is_some_and(|leaf| leaf.must_staple) {
-        whys.push(
-            "the leaf demands a stapled OCSP response (must-staple, RFC 7633) and none is stapled: clients \
-             that enforce it reject the handshake; issue it without the TLS feature extension"
-                .to_owned(),
-        );
-    }
-    if chain.first().is_some_and(|leaf| !anchors::is_for(Peers::Servers, leaf)) {
-        whys.push(
-            "the extended key usage of the leaf does not allow it to authenticate a server (serverAuth): clients \
-             that check the purpose, as rustls and OpenSSL do, reject the handshake"
-                .to_owned(),
-        );
-    }
     for (i, pair) in fields.windows(2).enumerate() {
         let (subject, issuer, number) = (&pair[0], &pair[1], i + 1);
         if subject.issuer != issuer.subject {

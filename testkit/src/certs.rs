@@ -98,7 +98,7 @@ impl PrivateKey {
 /// A chain and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// PEM: the leaf first, then the issuer if it is an intermediate.
+    /// PEM: the leaf, and behind it the issuer where [`Authority::issue_with_chain`] made the pair.
     pub chain: String,
     /// The key as PKCS #8 PEM.
     pub key: String,
@@ -137,7 +137,8 @@ impl Authority {
         Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
     }
 
-    /// Makes an intermediate under this authority, whose pairs have its certificate in the chain.
+    /// Makes an intermediate under this authority. [`issue_with_chain`](Self::issue_with_chain) puts its
+    /// certificate into the chain of a pair.
     #[must_use]
     pub fn intermediate(&self, name: &str) -> Self {
         self.certify(name, KeyPair::generate().expect("a key pair"))
@@ -227,6 +228,16 @@ impl Authority {
     fn signed(&self, params: CertificateParams, identity: &PrivateKey) -> Pair {
         let certificate = params.signed_by(&identity.0, &self.issuer).expect("a leaf");
         Pair { chain: certificate.pem(), key: identity.pem(), leaf: certificate.der().clone() }
+    }
+
+    /// Issues a leaf for a server and a client in one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn issue_for_both(&self, subject: &Subject, identity: &PrivateKey) -> Pair {
+        let mut params = leaf_params(subject);
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.signed(params, identity)
     }
 
     /// Issues a leaf that demands a stapled OCSP response (must-staple, RFC 7633).

@@ -2,10 +2,16 @@
 //!
 //! Checks: INV-16
 
-use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use crate::common::{client_with, handshake, quick};
-use rustls_reload::{Layer, ServerReloader};
+use crate::common::{Volume, client_with, generations, handshake, quick};
+use rustls_reload::{ClientAuth, Event, Layer, Reload, ServerReloader};
 use rustls_reload_testkit::{Authority, Pair, PrivateKey, Subject};
 
 const ANOTHER_KEY: &str = "is not signed by the key of the next one";
@@ -128,4 +134,32 @@ fn inv16_the_chain_of_a_further_pair_is_warned_of_at_its_path() {
     let [only] = chain.as_slice() else { panic!("{:?}", inspection.warnings) };
     assert_eq!(only.path(), Some(bad.0.as_path()));
     assert!(only.why().contains(ANOTHER_KEY), "{only}");
+}
+
+/// Checks: INV-08, INV-16. A leaf that clients reject is served, with a warning when it comes.
+#[test]
+fn inv16_new_leaf_that_is_not_for_servers_is_warned_of_once() {
+    let all = generations(2);
+    let mut volume = Volume::of(&all[0]);
+    let warnings = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&warnings);
+    let server = volume.server().client_ca(volume.path("ca.crt"), ClientAuth::Required);
+    let server = server.on_event(move |event| {
+        if let Event::Warning { warning } = event {
+            seen.lock().unwrap().push((warning.layer(), warning.why().contains(NO_SERVER)));
+        }
+    });
+    let server = server.load().unwrap();
+    let take = || std::mem::take(&mut *warnings.lock().unwrap());
+    assert_eq!(take(), []);
+    let Pair { chain, key, .. } = &all[0].client;
+    for (ca, warned) in [(&all[0].ca.pem, vec![(Layer::Chain, true)]), (&all[1].ca.pem, vec![])] {
+        let pair = [("tls.crt", chain.as_bytes()), ("tls.key", key.as_bytes())];
+        volume.publish(&[pair[0], pair[1], ("ca.crt", ca.as_bytes())]);
+        assert_eq!(server.reload_now(), Reload::Reloaded);
+        assert_eq!(take(), warned);
+    }
+    let client = client_with(&[&all[0].ca], Some(&all[1].client), rustls::ALL_VERSIONS);
+    let purpose = handshake(&server.config(), &client).unwrap_err();
+    assert!(purpose.to_string().contains("extended key usage"), "{purpose}");
 }

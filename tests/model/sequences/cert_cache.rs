@@ -163,10 +163,10 @@ impl Made {
             b'K' => return self.key(number(1)).pem(),
             b'L' => {
                 let from = not_before(&[Some(Arc::new(block.to_vec()))]).unwrap_or(FROM);
-                // A client with a server's certificate would be warned of; a server may have either.
-                let subject = Subject::client("localhost").valid(UNIX_EPOCH + from, UNIX_EPOCH + TO);
+                // Servers and clients with the certificate of the other would be warned of.
+                let subject = Subject::server("localhost").valid(UNIX_EPOCH + from, UNIX_EPOCH + TO);
                 self.key(number(4));
-                self.issuer.issue(&subject, &self.keys[&number(4)]).chain
+                self.issuer.issue_for_both(&subject, &self.keys[&number(4)]).chain
             }
             b'I' => self.root.certify_again(&self.issuer, "issuer"),
             b'C' => {
