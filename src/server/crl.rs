@@ -95,8 +95,8 @@ impl Lists {
     ///    check states its exceptions.
     /// 5. Warnings about the CRLs that pass are added.
     ///
-    /// A served CRL fails neither 1 nor 3, because a change of the client CAs may come from another
-    /// publisher.
+    /// A served CRL does not fail 1, because a change of the client CAs may come from another
+    /// publisher. It fails 3 where the valid one beside it went.
     pub(super) fn read<'a>(
         files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
         validator: &CrlValidator<'_>,
@@ -267,7 +267,8 @@ impl CrlValidator<'_> {
         self.roots.roots.iter().filter(move |anchor| der::canonical_name(&anchor.subject) == canonical)
     }
 
-    /// Applies the rule about dates: an expired CRL does not replace a valid one, as with a leaf.
+    /// Applies the rule about dates: an expired CRL does not replace a valid one, as with a leaf. Nor
+    /// does one that was served beside it.
     fn expired(&self, list: &List, lists: &Lists, warnings: &mut Vec<Warning>) -> Result<(), Error> {
         let valid = |lists: &Lists, about: &dyn Fn(&List) -> bool| {
             lists.of(&list.parsed.canonical).any(|other| about(other) && !other.is_expired(self.wall))
@@ -279,12 +280,18 @@ impl CrlValidator<'_> {
         }
         let why =
             format!("the CRL of {} has expired at {}", list.issuer(), Timestamp(list.parsed.next_update));
-        if let Some(served) = self.served.filter(|served| !served.has(list)) {
-            let expired = served
-                .of(&list.parsed.canonical)
-                .any(|served| served.signer.is_same(&list.signer) && served.is_expired(self.wall));
-            if valid(served, &same) || !expired {
-                return Err(Error::new(Layer::Crl, why).at(&list.path));
+        if let Some(served) = self.served {
+            let was_served = served.has(list);
+            // The CRLs of an authority may go with the CA above it, and an expired one may stay.
+            let may_stay = was_served && list.signer.key().is_none() && (list.retired || self.lost_a_ca());
+            let expired = was_served
+                || served
+                    .of(&list.parsed.canonical)
+                    .any(|served| served.signer.is_same(&list.signer) && served.is_expired(self.wall));
+            if !may_stay && valid(served, &same) || !expired {
+                let left =
+                    if was_served { ", and the valid one for the same certificates is gone" } else { "" };
+                return Err(Error::new(Layer::Crl, why + left).at(&list.path));
             }
         }
         let whole = list.parsed.scope == Default::default();

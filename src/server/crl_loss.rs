@@ -86,7 +86,7 @@ impl CrlValidator<'_> {
 
     /// Returns whether a CA of the bundle was removed: CRLs of its intermediates may be removed
     /// with it.
-    fn lost_a_ca(&self) -> bool {
+    pub(super) fn lost_a_ca(&self) -> bool {
         let Some(served) = self.served_roots else { return false };
         let goes = |subject: &[u8], key: &[u8]| !self.trusts(&der::canonical_name(subject), key);
         served.roots.iter().any(|anchor| goes(&anchor.subject, &anchor.subject_public_key_info))

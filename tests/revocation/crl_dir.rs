@@ -178,6 +178,26 @@ fn inv03_directory_with_more_than_crls_is_rejected() {
     }
 }
 
+/// Checks: INV-02, INV-09. The expired list would reject every client, while sessions went on.
+#[test]
+fn inv02_expired_crl_does_not_outlast_the_valid_one_beside_it() {
+    let world = World::new();
+    let now = SystemTime::now();
+    let expired = world.of.ca.crl(&[], (now - 3 * HOUR, now - 2 * HOUR), 1).pem;
+    world.put("old.crl", &expired);
+    world.put("new.crl", &world.list(2, 1));
+    let server = world.server().load().unwrap();
+    assert_eq!(world.let_in(&server), [false, true]);
+    fs::remove_file(world.dir().join("new.crl")).unwrap();
+    let Reload::Refused(error) = server.reload_now() else { panic!("the expired list alone is taken") };
+    assert_eq!((error.layer(), error.path()), (Layer::Crl, Some(&*world.dir().join("old.crl"))), "{error}");
+    assert_eq!(world.let_in(&server), [false, true]);
+    // A list that was expired already stays, also beside the change of another one.
+    world.put("new.crl", &world.list(3, 2));
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert_eq!(world.let_in(&server), [false, false]);
+}
+
 #[test]
 fn crl_directory_without_client_cas_is_an_error_of_the_settings() {
     let world = World::new();

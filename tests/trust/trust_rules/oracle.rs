@@ -280,20 +280,21 @@ impl State {
                 || replaces_none(list)
                 || rule == Rule::OthersMayReplace
         };
-        // An expired list replaces no valid list. A new one is accepted only beside a valid one, or
-        // in place of an expired one.
+        // An expired list replaces no valid list, and does not outlast it. A new one is accepted only
+        // beside a valid one, or in place of an expired one.
         let about = |list: &List, other: &List| (other.key, other.shard) == (list.key, list.shard);
         let valid = |of: &Self, list: &List| of.lists().iter().any(|o| about(list, o) && !o.expired);
         let over = |list: &List| served.lists().iter().any(|old| old.key == list.key && old.expired);
+        let loses_a_ca = served.bundle.iter().any(|anchor| !self.trusts(anchor.key));
+        let leaves = |list: &List| !self.trusts(list.key) && (retired.contains(&list.key) || loses_a_ca);
         let is_due = |list: &List| {
             !list.expired
                 || valid(self, list)
-                || was_served(list)
-                || !valid(served, list) && over(list)
+                || was_served(list) && leaves(list)
+                || !valid(served, list) && (was_served(list) || over(list))
                 || rule == Rule::ExpiredMayReplace
         };
         // No authority loses its lists.
-        let loses_a_ca = served.bundle.iter().any(|anchor| !self.trusts(anchor.key));
         let may_go = |old: &List| {
             !self.trusts(old.key)
                 && (!policy.allow_unknown

@@ -167,7 +167,7 @@ const STRANGER: List = list(Key::Stranger);
 
 pub type Lists = &'static [List];
 
-pub const LISTS: [Lists; 34] = [
+pub const LISTS: [Lists; 36] = [
     &[A],
     &[A.revoking()],
     &[A.expired()],
@@ -202,6 +202,8 @@ pub const LISTS: [Lists; 34] = [
     &[A, A.delta()],
     &[A.revoking(), B, I],
     &[A.naming_good()],
+    &[A.expired(), A.later()],
+    &[A.later().revoking(), A.revoking().expired()],
 ];
 
 /// A certificate that a list can revoke.
