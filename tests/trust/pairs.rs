@@ -276,6 +276,26 @@ fn inv02_pair_cannot_take_a_name_that_another_still_has() {
     assert_eq!(drain(&mut events).len(), 2, "two publications and nothing else");
 }
 
+/// Checks: INV-16. The page on limits says so.
+#[test]
+fn inv16_pairs_that_exchange_names_wait_until_one_lets_go() {
+    let mut world = World::new();
+    let mut other = Site::new(&world.ca, &["other.test"]);
+    let server = world.default.volume.server().pair(world.named.chain(), world.named.key());
+    let server = server.pair(other.chain(), other.key()).load().unwrap();
+    world.named.renew(&world.ca, &["other.test"]);
+    other.renew(&world.ca, &["named.test"]);
+    assert!((0..3).all(|_| matches!(server.reload_now(), Reload::Refused(_))));
+    assert_eq!(server.current().generation, 1);
+    other.renew(&world.ca, &["free.test"]);
+    while server.reload_now() != Reload::Unchanged {}
+    other.renew(&world.ca, &["named.test"]);
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    for (name, site) in [("other.test", &world.named), ("named.test", &other)] {
+        assert_eq!(answers(&server, &world.ca, name).unwrap(), site.pair.leaf.as_ref());
+    }
+}
+
 /// A client's store that offers any session to any server, which no honest client does.
 #[derive(Debug, Default)]
 struct Mixing(Mutex<(Option<Tls12ClientSessionValue>, Vec<Tls13ClientSessionValue>)>);
