@@ -26,13 +26,15 @@ pub(crate) fn only() -> Option<String> {
 }
 
 /// Returns the limit of runs for a world. A world that exceeds it is cut off, and the table says
-/// so. Worlds without pauses are far smaller, and a higher limit lets most of them end.
+/// so. Worlds without pauses are far smaller, and a higher limit lets most of them end. The quick
+/// tier has fewer runs than samples, because the runs of a search that is cut off stay in one
+/// branch.
 fn limit(scenario: &Scenario) -> u64 {
     let paused = scenario.config.pause > Duration::ZERO;
     match is_whole() {
         true if paused => number("INTERLEAVE_PAUSED_RUNS", 300),
         true => number("INTERLEAVE_RUNS", 500),
-        false => number("INTERLEAVE_RUNS", 120),
+        false => number("INTERLEAVE_RUNS", 30),
     }
 }
 
@@ -44,7 +46,7 @@ fn whole_limit() -> u64 {
 
 /// Returns the number of random schedules for each world that was cut off.
 fn samples() -> u64 {
-    number("INTERLEAVE_SAMPLES", if is_whole() { 100 } else { 60 })
+    number("INTERLEAVE_SAMPLES", if is_whole() { 100 } else { 40 })
 }
 
 pub(crate) fn seed() -> u64 {
