@@ -269,6 +269,8 @@ fn the_table_names_every_mutant() {
 #[test]
 fn a_repaired_mutant_is_missed() {
     let any = ["INV-01", "INV-05", "INV-11"];
-    let missed = shown::<Rebuilt<{ Wrong::Nothing as u8 }>>("(repaired)", &any, worlds());
+    // Another test searches all worlds with this design.
+    let world = worlds().into_iter().take(1).collect();
+    let missed = shown::<Rebuilt<{ Wrong::Nothing as u8 }>>("(repaired)", &any, world);
     assert!(missed.is_err_and(|why| why.starts_with("(repaired): not caught")));
 }
