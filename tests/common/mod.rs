@@ -103,6 +103,14 @@ pub fn generations(count: usize) -> Vec<Generation> {
     (0..count).map(Generation::new).collect()
 }
 
+/// Makes a directory in memory where the system has a file system for that, for tests that write
+/// files by the thousand and do not test the disk. On ext4 each new file searches for an inode that
+/// was not freed in the last seconds (`recently_deleted` in the kernel's fs/ext4/ialloc.c), which
+/// took most of their time.
+pub fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A directory that is published in the way of a Kubernetes volume.
 pub struct Volume {
     root: tempfile::TempDir,
@@ -114,13 +122,9 @@ impl Volume {
         Self::within(tempfile::tempdir().unwrap(), files)
     }
 
-    /// Makes a volume in memory where the system has a file system for that, for tests that publish
-    /// by the thousand and do not test files. On ext4 each new file searches for an inode that was
-    /// not freed in the last seconds (`recently_deleted` in the kernel's fs/ext4/ialloc.c), which
-    /// took most of their time.
+    /// Makes a volume in a directory of [`in_memory`].
     pub fn in_memory(files: &[NamedFile<'_>]) -> Self {
-        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        Self::within(root.unwrap(), files)
+        Self::within(in_memory(), files)
     }
 
     /// Makes a volume in a directory that the caller chooses.

@@ -116,7 +116,7 @@ impl Server {
     /// Loads and starts a server whose build step is wrapped by `around`.
     fn run<B: Build<Value = ServerTls>>(trigger: Trigger, around: impl FnOnce(ServerBuild) -> B) -> Self {
         let sets = [Set::new(0), Set::new(1)];
-        let volume = Volume::new(&sets[0].files());
+        let volume = Volume::in_memory(&sets[0].files());
         let server = server_in(&volume.dir())
             .client_ca(volume.path(CA), ClientAuth::Required)
             .provider(Arc::new(rustls::crypto::ring::default_provider()));

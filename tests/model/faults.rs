@@ -326,7 +326,7 @@ fn inv03_fault_at_any_call_of_a_manual_reload_keeps_serving() {
         let mut row = Row::default();
         sweep(&mut row, for_good, |fault| {
             let what = format!("{verb:?} {} {wrong:?} for good: {for_good}", fault.nth());
-            let mut volume = Volume::of(&generations[0]);
+            let mut volume = Volume::in_memory(&generations[0].files());
             let mend = Arc::clone(fault);
             let hook = move |called: Verb| {
                 if called == verb && mend.fires() { wrong.answer() } else { Ok(usize::MAX) }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::common::{
-    DEADLINE, Generation, Volume, by_events_only, drain, published, refused, replace, started,
+    DEADLINE, Generation, Volume, by_events_only, drain, in_memory, published, refused, replace, started,
 };
 use rustls_reload::{ClientAuth, Event, Layer, Reload, ServerBuilder};
 use rustls_reload_testkit::{Authority, CrlVariant, Pair, PrivateKey, Subject};
@@ -28,7 +28,7 @@ impl World {
     fn new() -> Self {
         let of = Generation::new(0);
         let client = of.ca.issue(&Subject::client("one"), &PrivateKey::p256());
-        let world = Self { volume: Volume::of(&of), root: tempfile::tempdir().unwrap(), client, of };
+        let world = Self { volume: Volume::of(&of), root: in_memory(), client, of };
         fs::create_dir(world.dir()).unwrap();
         world
     }

@@ -29,7 +29,11 @@ struct Disk {
 
 impl Disk {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        Self::within(tempfile::tempdir())
+    }
+
+    fn within(dir: std::io::Result<tempfile::TempDir>) -> Self {
+        let dir = dir.expect("a directory");
         let root = dir.path().canonicalize().expect("its path");
         Self { _dir: dir, root }
     }

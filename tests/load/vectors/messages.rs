@@ -9,6 +9,8 @@ use std::{
 
 use rustls_reload::{Error, Layer, Reload};
 
+use crate::common::in_memory;
+
 use super::{
     Expect, Server, Trigger, Vector, mistakes, say,
     set::{CRT, KEY, Set},
@@ -94,7 +96,7 @@ fn command(message: &str) -> Option<String> {
 /// Returns the file that the command in its message makes.
 fn mended(message: &str, file: &[u8]) -> Result<Vec<u8>, String> {
     let command = command(message).ok_or_else(|| format!("no command in: {message}"))?;
-    let dir = tempfile::tempdir().unwrap();
+    let dir = in_memory();
     let path = |name: &str| dir.path().join(name);
     std::fs::write(path("old"), file).unwrap();
     let output = Command::new("sh")
