@@ -281,25 +281,31 @@ impl<F: Fs> Attempt<'_, F> {
             let why = format!("{} bytes are more than the limit of {limit}", stat.size);
             return Err(EntryError::missized(path, TOO_LARGE, why));
         }
-        // Allocated once at its final size. If the file has grown meanwhile, the second lookup
-        // shows it.
-        let mut bytes = Secret::zeroed(usize::try_from(stat.size).unwrap_or(usize::MAX));
-        let mut rest = bytes.bytes_mut();
-        while !rest.is_empty() {
-            match self.fs.read(&mut file, rest) {
-                Ok(0) => {
-                    // Shorter than its stat says: cut off meanwhile, or a file that never had that
-                    // length.
-                    let now = self.fs.stat_file(&file).map_err(|error| fault("stat", error))?;
-                    let why = format!("{} bytes fewer than its length can be read", rest.len());
-                    let shorter = EntryError::missized(path, "shorter than its length", why);
-                    return Err(shorter.torn_if(now != stat));
-                }
-                Ok(n) => rest = &mut rest[n..],
+        // The spare byte shows a file that has more than its length.
+        let mut bytes = Secret::with_spare(usize::try_from(stat.size).unwrap_or(usize::MAX - 1));
+        let (len, mut got) = (bytes.len(), 0);
+        loop {
+            got += match self.fs.read(&mut file, &mut bytes.bytes_mut()[got..]) {
+                Ok(0) => break,
+                Ok(n) => n,
                 Err(error) => return Err(fault("read", error)),
+            };
+            if got >= len {
+                break;
             }
         }
-        Ok(bytes)
+        if got == len {
+            return Ok(bytes);
+        }
+        // Written meanwhile, or a file that never had that length, as on procfs.
+        let now = self.fs.stat_file(&file).map_err(|error| fault("stat", error))?;
+        let (reason, why) = match len.checked_sub(got) {
+            Some(less) => {
+                ("shorter than its length", format!("{less} bytes fewer than its length can be read"))
+            }
+            None => ("longer than its length", format!("more bytes than its length of {len} can be read")),
+        };
+        Err(EntryError::missized(path, reason, why).torn_if(now != stat))
     }
 
     /// 3. Lists again, and looks every entry up again.
