@@ -277,7 +277,7 @@ fn sections() -> Vec<Mistake> {
             &["TRUSTED CERTIFICATE", "trust settings"],
             |set| openssl(&["x509", "-addtrust", "serverAuth"], set.blocks().0.as_bytes()),
         ),
-        mistake("the server's pair as the CAs", CA, pem, &["among client CAs", "looks like"], |set| {
+        mistake("the server's pair as the CAs", CA, pem, &["among CAs", "looks like"], |set| {
             format!("{}{}", set.key, set.chain).into()
         }),
         mistake("a block of PGP", KEY, pem, &["line 1", "encrypted by PGP"], |_| {
