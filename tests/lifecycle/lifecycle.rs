@@ -306,10 +306,13 @@ impl Build for Panics {
 
 #[test]
 fn inv03_panic_in_a_build_is_a_rejection_and_the_driver_goes_on() {
-    let file = tempfile::NamedTempFile::new().unwrap();
+    // Windows replaces no file that is open.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"").unwrap();
     let (in_build, in_shrinks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let build = Panics { in_build: Arc::clone(&in_build), in_shrinks: Arc::clone(&in_shrinks) };
-    let reloader = Builder::new([file.path()], build).timing(by_events_only()).load().unwrap();
+    let reloader = Builder::new([&file], build).timing(by_events_only()).load().unwrap();
     let mut events = reloader.events();
     let mut length = 0;
     for worker in [false, true] {
@@ -321,7 +324,7 @@ fn inv03_panic_in_a_build_is_a_rejection_and_the_driver_goes_on() {
             flag.store(true, Ordering::SeqCst);
             length += 1;
             // The worker could evaluate a file that is empty before it is written.
-            common::replace(file.path(), &vec![b'x'; length]);
+            common::replace(&file, &vec![b'x'; length]);
             let Reload::Refused(error) = reloader.reload_now() else { panic!("not refused") };
             assert_eq!(error.layer(), Layer::Panic);
             assert!(Arc::ptr_eq(&served, &reloader.current()));
