@@ -196,8 +196,9 @@ impl<T: Send + Sync + 'static> Reloader<T> {
     /// Reloads now and waits for the outcome. The caller asserts that the writing is over: one
     /// consistent snapshot is enough, and nothing has to settle.
     ///
-    /// Blocks: in async code use `reload` (feature `tokio`). Works without a driver too. From a callback it returns [`Reload::Queued`] at once; once the
-    /// reloader was stopped it returns [`Reload::Stopped`].
+    /// Blocks: in async code use `reload` (feature `tokio`). Works without a driver too. From a
+    /// callback it returns [`Reload::Queued`] at once; once the reloader was stopped it returns
+    /// [`Reload::Stopped`].
     pub fn reload_now(&self) -> Reload {
         self.0.shared.attend();
         self.0.shared.reload_now()
