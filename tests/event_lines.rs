@@ -287,3 +287,11 @@ fn inv11_no_character_of_unicode_ends_a_line_or_turns_it_around() {
         assert_eq!(line.matches(&c.escape_default().to_string()).count(), 2, "{line}");
     }
 }
+
+/// Checks: INV-16. A CRL that lists nothing new can reject clients all the same.
+#[test]
+fn inv16_revocation_counts_certificates_only_where_there_are_some() {
+    let line = |more| RemovedTrust::Revocation { issuer: "CN=ca".to_owned(), more }.to_string();
+    assert_eq!(line(0), "other CRLs count for CN=ca");
+    assert_eq!(line(2), "2 more certificates revoked by CN=ca");
+}
