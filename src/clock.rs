@@ -14,6 +14,11 @@ pub struct Now {
     pub wall: Duration,
 }
 
+impl Now {
+    /// A moment that is over.
+    pub(crate) const PAST: Self = Self { mono: Duration::ZERO, wall: Duration::ZERO };
+}
+
 /// The source of time of the driver.
 pub trait Clock: Send + Sync {
     /// Reads both clocks.

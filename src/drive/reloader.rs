@@ -117,17 +117,12 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         let Owner { shared, worker } = &*self.0;
         shared.attend();
         let mut worker = lock(worker);
-        let (run, stopped) = {
-            let mut state = shared.lock();
-            let Some(stopped) = state.start() else {
-                drop(state);
-                drop(worker);
-                let running = StartError::AlreadyRunning;
-                let warning = Warning::new(Layer::Settings, running.to_string());
-                shared.report(Event::Warning { warning });
-                return Err(running);
-            };
-            (state.runs, stopped)
+        let Some((run, stopped)) = shared.start() else {
+            drop(worker);
+            let running = StartError::AlreadyRunning;
+            let warning = Warning::new(Layer::Settings, running.to_string());
+            shared.report(Event::Warning { warning });
+            return Err(running);
         };
         let driver = Arc::clone(shared);
         match spawn(move || driver.work()) {
@@ -135,7 +130,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
             Err(error) => {
                 // Nothing runs, a stop from before still counts, and a later start may succeed.
                 let mut state = shared.lock();
-                state.worker = false;
+                state.status.running = false;
                 state.stopped |= stopped;
                 drop(state);
                 shared.notify();

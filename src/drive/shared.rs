@@ -103,7 +103,7 @@ pub struct Shared<T> {
 pub struct State<T> {
     /// Without the summary of all file sets and without the watched directories: see
     /// [`State::status`].
-    pub(crate) status: Status,
+    pub status: Status,
     pub(crate) progress: Progress,
     pub(crate) watched: BTreeSet<PathBuf>,
     pub(crate) events: Ring,
@@ -118,8 +118,6 @@ pub struct State<T> {
     idle: Option<Box<dyn Drive<T>>>,
     /// The thread that is in a call of the driver.
     driving: Option<ThreadId>,
-    /// Set while a worker was started and has not ended.
-    pub worker: bool,
     /// The number of workers started so far.
     pub(crate) runs: u64,
     /// Set once nothing may be published any more.
@@ -186,7 +184,6 @@ impl<T: Send + Sync + 'static> Shared<T> {
                 waits: 0,
                 idle: Some(drive),
                 driving: None,
-                worker: false,
                 runs: 0,
                 stopped: false,
                 hint: false,
@@ -209,6 +206,16 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let state = self.lock();
         let stalled_since = state.progress.stalled_since(now).filter(|_| state.status.running);
         Status { stalled_since, ..state.status() }
+    }
+
+    /// Starts a worker, unless one runs. Returns the number of the run, and whether that undoes a
+    /// stop.
+    pub fn start(&self) -> Option<(u64, bool)> {
+        // Where the clock panics, the last progress counts on.
+        let now = self.now(Now::PAST);
+        let mut state = self.lock();
+        let stopped = state.start(now)?;
+        Some((state.runs, stopped))
     }
 
     /// Wakes every thread that waits for a change of the state.

@@ -43,7 +43,7 @@ impl<T: Send + Sync + 'static> Reloader<T> {
         let (shared, worker) = self.parts();
         Ok(runtime.spawn(async move {
             // This worker only: a later start belongs to another caller.
-            let runs = move |state: &State<T>| state.worker && state.runs == run;
+            let runs = move |state: &State<T>| state.status.running && state.runs == run;
             let mut waiting = Waiting::new(&shared);
             let mut ended =
                 |cx: &mut Context<'_>| waiting.poll(cx.waker(), |state| (!runs(state)).then_some(()));

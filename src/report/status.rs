@@ -43,7 +43,7 @@ pub struct Status {
     pub expiring: Option<Expiring>,
     /// Each file set by itself, in the order in which the sets were given.
     pub sets: Vec<SetStatus>,
-    /// Set while a driver runs.
+    /// Set from the start of a driver until its end, also while it waits or hangs.
     pub running: bool,
     /// When the last snapshot ended, once that is longer ago than three polls (30 s; 3 s while
     /// degraded). The driver hangs in a read, a build, a watcher or a callback, or its thread has
@@ -192,7 +192,7 @@ impl Progress {
         Self { at, within: poll.saturating_add(took.min(SLOW)).saturating_mul(POLLS) }
     }
 
-    /// When a snapshot ended last, or when the driver began.
+    /// When a snapshot ended last, or when the driver was started or began.
     pub(crate) fn at(self) -> Now {
         self.at
     }

@@ -28,7 +28,7 @@ impl<T: Send + Sync + 'static> Stepped<T> {
 
     /// Starts a worker and its first step, unless one runs.
     pub(super) fn begin(&mut self) {
-        if self.shared.lock().start().is_some() {
+        if self.shared.start().is_some() {
             self.worker = Some(WorkerLoop::default());
             let _ = self.turn();
         }
@@ -119,6 +119,6 @@ impl<T: Send + Sync + 'static> Stepped<T> {
 impl<T: Send + Sync + 'static> Drop for Stepped<T> {
     fn drop(&mut self) {
         // Otherwise the reloader's end would wait for a worker that takes no further turn.
-        self.shared.lock().worker = false;
+        self.shared.lock().status.running = false;
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn wait_for_stop<T: Send + Sync + 'static>(
     // Waits for the stopped run only: a start may have begun the next one before this thread wakes.
     let run = state.runs;
     let deadline = Deadline::after(STOP_LIMIT);
-    while state.worker && state.runs == run {
+    while state.status.running && state.runs == run {
         let Some(left) = deadline.left() else {
             return Err(StopTimeout);
         };
@@ -83,7 +83,7 @@ pub(super) fn wait_for_stop<T: Send + Sync + 'static>(
     drop(state);
     let ended = {
         let mut worker = lock(worker);
-        if shared.lock().worker { None } else { worker.take() }
+        if shared.lock().status.running { None } else { worker.take() }
     };
     // The thread has put the driver back and does nothing more, so this join is immediate. No lock
     // is held: a waker that the thread wakes last may start or stop the reloader as well, and

@@ -8,6 +8,7 @@ use std::{ops::RangeBounds, time::Duration};
 
 use super::{Ask, Drive, Reload, Shared, State};
 use crate::{
+    clock::Now,
     report::event::Event,
     sync::{Arc, MutexGuard},
 };
@@ -25,13 +26,17 @@ pub enum Next<'a, T, R> {
 }
 
 impl<T> State<T> {
-    /// Counts a worker as started and lets it publish, unless another one runs. Returns whether
-    /// that undoes a stop.
-    pub fn start(&mut self) -> Option<bool> {
-        if self.worker {
+    /// Counts a worker as started at `now` and lets it publish, unless another one runs. Returns
+    /// whether that undoes a stop.
+    ///
+    /// From here on the status says that it runs: its thread may begin late, or wait for the driver
+    /// of a manual reload, and if that takes too long it counts as stalled.
+    pub fn start(&mut self, now: Now) -> Option<bool> {
+        if self.status.running {
             return None;
         }
-        self.worker = true;
+        self.status.running = true;
+        self.progress = self.progress.begun(now);
         self.runs += 1;
         Some(std::mem::take(&mut self.stopped))
     }
@@ -197,7 +202,6 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
     ) -> Locked<'a, T> {
         let last = state.progress.at();
         let (mut state, now) = shared.unlocked(state, || shared.now(last));
-        state.status.running = true;
         state.progress = state.progress.begun(now);
         if state.stopped {
             return state;
@@ -221,7 +225,6 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
             shared.report(Event::Stopped);
         };
         let (mut state, ()) = shared.unlocked(state, end);
-        state.status.running = false;
         state.watched.clear();
         state.status.unwatched.clear();
         shared.rest(&mut state, drive);
@@ -230,7 +233,7 @@ impl<T: Send + Sync + 'static> WorkerLoop<T> {
 
     /// Counts the worker as ended, and wakes all threads and tasks that wait for that.
     fn over<'a>(shared: &'a Shared<T>, mut state: Locked<'a, T>) -> Next<'a, T, ()> {
-        state.worker = false;
+        state.status.running = false;
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         shared.notify();
@@ -281,7 +284,7 @@ impl<T: Send + Sync + 'static> ManualReload<T> {
             return Next::Over(answer);
         }
         // A worker that was started takes the driver itself.
-        if !state.worker {
+        if !state.status.running {
             self.drive = state.idle.take();
         }
         if self.drive.is_some() { Next::Again(state) } else { Next::Wait(state, None) }

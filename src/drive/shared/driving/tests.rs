@@ -25,10 +25,9 @@ use played::{Act, Played, World, Wrong};
 /// Plays one run to its end: until all acts were chosen or passed over, and a tick was taken after
 /// the last.
 fn play(played: &Played, is_started: bool) {
-    let zero = Now { mono: Duration::ZERO, wall: Duration::ZERO };
     let set = (Arc::from(std::path::Path::new("/file")), None);
     let status = Status::first(std::iter::once(set), Duration::ZERO);
-    let progress = Progress::new(zero, Duration::MAX, Duration::ZERO);
+    let progress = Progress::new(Now::PAST, Duration::MAX, Duration::ZERO);
     let clock = Arc::new(played.clone());
     let drive = Box::new(played.clone());
     let shared = Arc::new(Shared::new(0, (status, progress), Observers::default(), clock, drive));
@@ -77,7 +76,7 @@ fn play(played: &Played, is_started: bool) {
 fn check_rest(shared: &Shared<u64>, world: &World, limit: Option<Duration>) {
     assert!(world.asked.is_empty(), "a manual reload is not answered");
     assert!(!world.wanted, "a reload from a callback is lost");
-    assert_eq!(shared.lock().status.running, world.begun, "the status says whether it runs");
+    assert_eq!(shared.lock().status.running, world.started, "the status says whether it runs");
     assert!(!world.stopped || !world.started, "a stop does not end the worker");
     if world.started {
         assert!(world.begun, "a start is not taken up");

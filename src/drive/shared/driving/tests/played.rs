@@ -153,7 +153,7 @@ impl Played {
             }
             Act::Start => {
                 assert_eq!(
-                    state.start().is_some(),
+                    state.start(Now::PAST).is_some(),
                     !world.started,
                     "a start, while started: {}",
                     world.started
@@ -239,7 +239,7 @@ impl Played {
         };
         self.may_act();
         let answer = if is_new {
-            let now = Now { mono: Duration::ZERO, wall: Duration::ZERO };
+            let now = Now::PAST;
             if self.is(Wrong::PublishesAfterStop) {
                 shared.lock().stopped = false;
             }

@@ -46,16 +46,15 @@ impl Drive<u64> for Slow {
 fn slow(observers: Observers<u64>) -> (Arc<Shared<u64>>, Sender<()>, Receiver<()>) {
     let (go_on, may_end) = channel();
     let (signal, signals) = channel();
-    let zero = Now { mono: Duration::ZERO, wall: Duration::ZERO };
     let status = Status::first(std::iter::empty(), Duration::ZERO);
-    let progress = Progress::new(zero, Duration::ZERO, Duration::ZERO);
+    let progress = Progress::new(Now::PAST, Duration::ZERO, Duration::ZERO);
     let clock = Arc::new(crate::clock::SystemClock::new());
     let drive = Box::new(Slow { may_end, signal });
     (Arc::new(Shared::new(1, (status, progress), observers, clock, drive)), go_on, signals)
 }
 
 fn start(shared: &Shared<u64>) -> WorkerLoop<u64> {
-    assert!(shared.lock().start().is_some());
+    assert!(shared.lock().start(Now::PAST).is_some());
     WorkerLoop::default()
 }
 
@@ -78,13 +77,13 @@ fn states_that_answer_a_reload_differently_hash_differently() {
         seen.push(hash());
         shared.lock().stop();
         seen.push(hash());
-        assert!(shared.lock().start().is_some());
+        assert!(shared.lock().start(Now::PAST).is_some());
         // The stop has ended the reload, which is all that sets this state apart from the third.
         seen.push(hash());
         shared.answer(&Reload::Unchanged, |_| {});
         seen.push(hash());
         assert!(matches!(reload.go_on(&shared, shared.lock()), Next::Over(Reload::Unchanged)));
-        shared.lock().worker = false;
+        shared.lock().status.running = false;
         let each: std::collections::BTreeSet<_> = seen.iter().collect();
         assert_eq!(each.len(), seen.len(), "{seen:?}");
         rounds.push(seen);
@@ -153,6 +152,8 @@ fn inv13_start_during_a_manual_reload_is_taken_up_after_it() {
     assert_eq!(is_waiting.recv_timeout(DEADLINE), Ok(()), "a manual reload drives");
     // The worker holds the lock until it sleeps.
     drop(shared.lock());
+    let status = shared.status();
+    assert!(status.running && status.stalled_since.is_some(), "a reload that hangs shows: {status:?}");
     go_on.send(()).expect("it drives");
     let taken_up = signals.recv_timeout(DEADLINE);
     shared.lock().stop();
@@ -183,7 +184,7 @@ fn inv13_end_of_a_worker_wakes_tasks_that_wait_since_its_stop() {
         if matches!(event, Event::Stopped)
             && let Some(waiting) = &mut *waiting.lock().unwrap_or_else(PoisonError::into_inner)
         {
-            assert!(waiting.poll(&waker, |state| (!state.worker).then_some(())).is_pending());
+            assert!(waiting.poll(&waker, |state| (!state.status.running).then_some(())).is_pending());
         }
     }));
     let (shared, _go_on, _signals) = slow(observers);
