@@ -1,9 +1,12 @@
 //! The files of a server, as arguments. All commands share them, so that `check` loads what `serve`
 //! serves.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::ValueEnum;
+use clap::{
+    ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use rustls_reload::{ClientAuth, ServerBuilder, ServerReloader};
 
 /// Arguments that name the files and the settings of a server.
@@ -19,7 +22,7 @@ pub(crate) struct Files {
     key: PathBuf,
     /// An SNI pair, for clients whose SNI is one of these names; without names, those of its leaf;
     /// repeatable
-    #[arg(long, value_name = "CERT,KEY[,NAME...]", value_parser = pair)]
+    #[arg(long, value_name = "CERT,KEY[,NAME...]", value_parser = OsStringValueParser::new().try_map(pair))]
     pair: Vec<Pair>,
     /// Reject clients that send no SNI, or one that matches no pair, instead of serving the default pair
     #[arg(long)]
@@ -103,7 +106,8 @@ struct Pair {
     names: Vec<String>,
 }
 
-fn pair(text: &str) -> Result<Pair, &'static str> {
+fn pair(text: OsString) -> Result<Pair, &'static str> {
+    let text = text.to_str().ok_or("its paths have to be UTF-8, unlike those of --cert and --key")?;
     let mut parts = text.split(',');
     match (parts.next(), parts.next()) {
         (Some(cert), Some(key)) if !cert.is_empty() && !key.is_empty() => {

@@ -137,7 +137,8 @@ fn run<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failur
         log::flush();
         process::exit(1);
     }));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
     panic::set_hook(log_panic);
     let outcome = runtime.block_on(command);
     // A read that hangs on a dead network mount must not delay the exit.

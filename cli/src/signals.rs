@@ -1,20 +1,24 @@
 //! Signals that end the server, and the one that asks for a reload.
 
-use std::io;
+/// Makes the error of a system call that fails.
+#[cfg(unix)]
+fn failed(error: impl std::fmt::Display) -> String {
+    format!("cannot wait for signals: {error}")
+}
 
 /// Unblocks the signals that are waited for here. A parent may have blocked them, and a process
 /// inherits that.
 ///
 /// Called before any other thread starts, since threads inherit the mask too.
 #[cfg(unix)]
-pub(crate) fn unblock() -> io::Result<()> {
+pub(crate) fn unblock() -> Result<(), String> {
     use nix::sys::signal::{SigSet, Signal};
     let waited_for: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
-    Ok(waited_for.thread_unblock()?)
+    waited_for.thread_unblock().map_err(failed)
 }
 
 #[cfg(not(unix))]
-pub(crate) fn unblock() -> io::Result<()> {
+pub(crate) fn unblock() -> Result<(), String> {
     Ok(())
 }
 
@@ -34,8 +38,9 @@ pub(crate) struct ReloadSignals {
 
 #[cfg(unix)]
 impl ShutdownSignals {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> Result<Self, String> {
         use tokio::signal::unix::{SignalKind, signal};
+        let signal = |kind| signal(kind).map_err(failed);
         // A write to stderr raises SIGXFSZ where stderr is a file at its size limit (RLIMIT_FSIZE).
         // Unhandled, the signal would end the process; handled, a line is lost.
         let _ = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?;
@@ -52,7 +57,7 @@ impl ShutdownSignals {
 
 #[cfg(not(unix))]
 impl ShutdownSignals {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> Result<Self, String> {
         Ok(Self {})
     }
 
@@ -66,9 +71,9 @@ impl ShutdownSignals {
 
 #[cfg(unix)]
 impl ReloadSignals {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> Result<Self, String> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { hup: signal(SignalKind::hangup())? })
+        Ok(Self { hup: signal(SignalKind::hangup()).map_err(failed)? })
     }
 
     pub(crate) async fn recv(&mut self) {
@@ -80,7 +85,7 @@ impl ReloadSignals {
 
 #[cfg(not(unix))]
 impl ReloadSignals {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> Result<Self, String> {
         Ok(Self {})
     }
 

@@ -10,7 +10,7 @@ mod json;
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, SystemTime},
@@ -300,6 +300,10 @@ fn wrong_arguments_end_with_2_and_say_nothing_on_stdout() {
         let ended = check(args);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{args:?}");
     }
+    let odd = std::ffi::OsStr::from_bytes(b"\xff.crt,\xff.key");
+    let ended = run(Command::new(BINARY).arg("check").args(pair).arg("--pair").arg(odd));
+    let names_it = ended.stderr.contains("--pair") && ended.stderr.contains("UTF-8");
+    assert!(ended.code == Some(2) && names_it, "{}", ended.stderr);
     let ended = check(&["--help"]);
     assert_eq!(ended.code, Some(0));
     for code in 0..=3 {

@@ -115,6 +115,26 @@ fn inv15_check_raises_the_limit_on_descriptors_as_serve_does() {
     assert!(code == Some(1) && why.contains("Too many open files"), "{code:?}: {why}");
 }
 
+/// The address is taken, so that no start ends in another way than by an error.
+#[test]
+fn inv15_start_without_descriptors_names_what_fails() {
+    let generations = generations(1);
+    let volume = Volume::new(&pair(&generations[0]));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let mut lacking = 0;
+    for limit in 4..=16 {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={limit}:{limit}")).arg(env!("CARGO_BIN_EXE_rustls-reload"));
+        command.args(["serve", "--listen", &listen]).arg("--cert").arg(volume.path("tls.crt"));
+        let output = command.arg("--key").arg(volume.path("tls.key")).output().unwrap();
+        let why = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && why.contains(": cannot "), "{limit}: {why}");
+        lacking += u32::from(!why.contains("cannot listen on"));
+    }
+    assert!(lacking > 4, "only {lacking} starts lacked descriptors");
+}
+
 #[test]
 fn inv12_accepting_that_fails_is_logged_when_it_begins_and_ends() {
     let generations = generations(1);
