@@ -49,8 +49,8 @@ pub(crate) struct Args {
     /// Count skipped scenarios, and those that are advice, as failures
     #[arg(long)]
     strict: bool,
-    /// The server to drill: a shell command that stays in the foreground, with {cert}, {key} and
-    /// {port}, and perhaps {ca}, {crl} and {dir}
+    /// The server to drill: a command that stays in the foreground, with {cert}, {key} and {port},
+    /// and perhaps {ca}, {crl} and {dir}
     ///
     /// It has to listen on 127.0.0.1 and to answer `GET /` by HTTP/1.1. With {ca} it has to demand
     /// client certificates, and with {crl} to check revocation. {dir} is a directory of the
@@ -66,7 +66,8 @@ pub(crate) struct Args {
     connect: Option<String>,
     /// The directory of that server: tls.crt and tls.key, and ca.crt and ca.crl if it reads them
     ///
-    /// They are overwritten, and written back at the end. They have to be plain files.
+    /// They have to be plain files, and are replaced. At the end they are put back, and the command
+    /// of --on-change runs once more.
     #[arg(long, value_name = "DIR", requires = "connect")]
     dir: Option<PathBuf>,
     /// Print one JSON object with every handshake instead of lines
@@ -100,7 +101,7 @@ pub(crate) async fn drill(args: Args) -> Result<ExitCode, Failure> {
         Ok(target) => Arc::new(target),
         Err(why) => return Ok(unusable(why)),
     };
-    let originals = match &target.server {
+    let mut originals = match &target.server {
         Server::Running { dir, .. } => match Originals::of(dir) {
             Ok(originals) => Some(originals),
             Err(why) => return Ok(unusable(why)),
@@ -115,7 +116,12 @@ pub(crate) async fn drill(args: Args) -> Result<ExitCode, Failure> {
         () = shutdown.recv() => Err("a signal ended the drill: nothing is judged".into()),
     };
     playing.shutdown().await;
-    drop(originals);
+    if let Some(originals) = &mut originals {
+        let restored = originals.restore().and_then(|()| stage::notify_of_originals(&target));
+        if let Err(why) = restored {
+            return Ok(unusable(why));
+        }
+    }
     if let Err(why) = outcome {
         return Ok(unusable(why));
     }

@@ -24,7 +24,7 @@ use super::{
         Expectation, Lane, Load, Played, Publication, Record, Scenario, Times, Verdict, Version, Violation,
         Who,
     },
-    publisher::{Content, FileSet, Plan},
+    publisher::{Content, FileSet, Layout, Plan},
     records::{Log, PAUSE, connect},
     target::{Process, Server, Target},
 };
@@ -358,5 +358,29 @@ fn apply(root: &Path, ops: &[Op]) -> io::Result<()> {
 
 /// Writes the first set over the files of a server that runs already.
 fn overwrite(root: &Path, files: &FileSet) -> io::Result<()> {
-    files.iter().try_for_each(|(name, content)| fs::write(root.join(name), content.bytes()))
+    files.iter().try_for_each(|(name, content)| {
+        let path = root.join(name);
+        match path.symlink_metadata() {
+            Ok(found) if found.is_dir() => fs::remove_dir(&path)?,
+            // Writing to a FIFO would wait for a reader.
+            Ok(found) if !found.is_file() => fs::remove_file(&path)?,
+            _ => {}
+        }
+        fs::write(path, content.bytes())
+    })
+}
+
+/// Notifies a server that runs already of its own files, once they are back.
+pub(super) fn notify_of_originals(target: &Target) -> Result<(), Failure> {
+    let (Server::Running { dir: of_server, files, .. }, Some(on_change)) =
+        (&target.server, &target.on_change)
+    else {
+        return Ok(());
+    };
+    let dir = private_dir()?;
+    symlink(of_server, dir.path().join("tls"))?;
+    let server = target.start(dir.path(), Layout::InPlace, *files)?;
+    block_in_place(|| server.notify(on_change)).map_err(|error| {
+        format!("the server is not notified of its own files, which are back: {error}").into()
+    })
 }

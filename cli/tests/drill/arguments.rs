@@ -194,6 +194,9 @@ fn a_running_server_is_drilled_and_gets_its_files_back() {
     let before = server.files();
     let dir = server.dir.path().to_str().unwrap();
     let mut command = drill(&["--connect", &server.address, "--dir", dir]);
+    let (notified, other) = (tempfile::NamedTempFile::new().unwrap(), server.dir.path().join("ocsp.der"));
+    let copy = format!("cp {{cert}} '{}'; : >'{}'", notified.path().display(), other.display());
+    command.args(["--on-change", &copy]);
     for name in ["in-place", "backup-and-create", "kubelet-volume", "projected-volume"] {
         command.args(["--only", &format!("publishers/{name}")]);
     }
@@ -205,7 +208,12 @@ fn a_running_server_is_drilled_and_gets_its_files_back() {
     let passed = ["publishers/backup-and-create", "publishers/in-place", "publishers/in-place-key-first"];
     assert_eq!(names("passed"), passed);
     assert_eq!(names("skipped"), ["publishers/kubelet-volume", "publishers/projected-volume"]);
+    // A file of another program is left alone.
+    fs::remove_file(other).unwrap();
     assert_eq!(server.files(), before);
+    // The server is told of its own files last.
+    let chain = fs::read(server.dir.path().join("tls.crt")).unwrap();
+    assert_eq!(fs::read(notified.path()).unwrap(), chain);
 }
 
 #[test]
@@ -245,7 +253,9 @@ fn a_signal_leaves_neither_servers_nor_directories() {
         command.env("TMPDIR", dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        // Kept open: a drill that can print no result ends.
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
         // The first result may come before another scenario has started its server.
         let begun = Instant::now();
         while processes(dir.path()) == 0 {
