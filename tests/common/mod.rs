@@ -115,6 +115,8 @@ pub fn in_memory() -> tempfile::TempDir {
 pub struct Volume {
     root: tempfile::TempDir,
     updates: usize,
+    /// A time before the last rename, and after the last write before it.
+    pub renaming: Instant,
 }
 
 impl Volume {
@@ -129,7 +131,7 @@ impl Volume {
 
     /// Makes a volume in a directory that the caller chooses.
     pub fn within(root: tempfile::TempDir, files: &[NamedFile<'_>]) -> Self {
-        let volume = Self { root, updates: 0 };
+        let volume = Self { root, updates: 0, renaming: Instant::now() };
         platform::publish_first(volume.root.path(), &volume.stamp(), files);
         volume
     }
@@ -192,6 +194,7 @@ impl Volume {
     }
 
     fn commit(&mut self, old: &str) -> Instant {
+        self.renaming = Instant::now();
         let clear = platform::commit(self.root.path(), old, &self.stamp());
         let renamed = Instant::now();
         clear();

@@ -5,8 +5,11 @@ use std::{
     ffi::OsStr,
     io::Write,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
+    time::Instant,
 };
+
+use crate::common::DEADLINE;
 
 /// Set in the child process: the name of the test that runs there.
 const INSIDE: &str = "LIMITS_INSIDE";
@@ -41,7 +44,14 @@ pub(crate) fn run(name: &str, wrapper: &[&str], exe: &Path, probe: &str) {
     }
     // The time limit ends a child process that hangs.
     let wrapper = [&["timeout", "--kill-after=5", "300"], wrapper].concat();
-    let output = command(name, &wrapper, exe).output().unwrap();
+    // Another test may have started a process meanwhile that still holds a copy of the test binary
+    // open for writing.
+    let busy = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("Text file busy");
+    let deadline = Instant::now() + DEADLINE;
+    let mut output = command(name, &wrapper, exe).output().unwrap();
+    while busy(&output) && Instant::now() < deadline {
+        output = command(name, &wrapper, exe).output().unwrap();
+    }
     let text =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     let ran = output.status.success() && text.contains("1 passed");

@@ -220,7 +220,8 @@ fn inv03_clock_steps_keep_serving_and_add_no_snapshots() {
         stage.idle_snapshots(3);
         let snapshots = u128::from(stage.reloader.status().snapshots - first);
         let poll = timing().poll.as_millis();
-        assert!(snapshots <= start.elapsed().as_millis() / poll + 1, "{snapshots} in {:?}", start.elapsed());
+        // One of them may have begun before the start, and one is begun at it.
+        assert!(snapshots <= start.elapsed().as_millis() / poll + 2, "{snapshots} in {:?}", start.elapsed());
         stage.serves(&pair, taken);
     }
 }

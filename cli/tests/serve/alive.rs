@@ -11,6 +11,7 @@ use std::{
 use crate::{
     common::{DEADLINE, Volume, at_once, client_of, generations},
     process::{Silent, begin_request, command, pair, text, until, untimed},
+    signals::Rewriting,
 };
 use rustix::fs::{OFlags, fcntl_setfl};
 
@@ -163,8 +164,8 @@ fn inv13_sigterm_blocked_by_the_parent_ends_loads_and_servers() {
     ] {
         let log = tempfile::NamedTempFile::new().unwrap();
         let idle = Idle::start();
-        // The file is new, so the settle time treats it as still being written.
-        fs::write(volume.path("tls.crt"), &generations[0].server.chain).unwrap();
+        let rewriting =
+            first_load.then(|| Rewriting::start(volume.path("tls.crt"), generations[0].server.chain.clone()));
         let mut server = Silent::start(&volume, wrapper, log.reopen().unwrap());
         if first_load {
             server.catches(15);
@@ -172,6 +173,7 @@ fn inv13_sigterm_blocked_by_the_parent_ends_loads_and_servers() {
             server.serves(&generations[0], "/");
         }
         idle.ends_with(&mut server, END, &format!("{wrapper:?}"));
+        drop(rewriting);
         assert_eq!(text(log.path()).contains("listening"), !first_load, "{wrapper:?}: {}", text(log.path()));
     }
 }
@@ -181,11 +183,12 @@ fn inv13_sighup_during_the_first_load_is_a_reload_after_it() {
     let generations = generations(1);
     let volume = Volume::new(&pair(&generations[0]));
     let log = tempfile::NamedTempFile::new().unwrap();
-    fs::write(volume.path("tls.crt"), &generations[0].server.chain).unwrap();
+    let rewriting = Rewriting::start(volume.path("tls.crt"), generations[0].server.chain.clone());
     let server = Silent::start(&volume, &[], log.reopen().unwrap());
     server.catches(1);
     server.signal("-HUP");
     assert!(!text(log.path()).contains("listening"), "the signal came too late");
+    drop(rewriting);
     until("the signal is answered", || text(log.path()).contains("SIGHUP: unchanged"));
     server.serves(&generations[0], "/");
 }

@@ -8,11 +8,13 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::unix::process::ExitStatusExt,
+    path::PathBuf,
     process::Stdio,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -183,21 +185,43 @@ impl Case {
     }
 }
 
+/// A thread that writes the same bytes to a file again and again, so that a first load waits for
+/// its limit of five seconds. Dropping it ends the thread.
+pub(crate) struct Rewriting {
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Rewriting {
+    pub(crate) fn start(path: PathBuf, bytes: String) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        fs::write(&path, &bytes).unwrap();
+        let thread = std::thread::spawn({
+            let done = Arc::clone(&done);
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    fs::write(&path, &bytes).unwrap();
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+        });
+        Self { done, thread: Some(thread) }
+    }
+}
+
+impl Drop for Rewriting {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().unwrap().join();
+        assert!(ended.is_ok() || std::thread::panicking());
+    }
+}
+
 /// Returns false where the machine was too slow to decide: a first load waits for five seconds.
 fn first_load(generations: &[Generation], signal: Signal, twice: bool, what: &str) -> bool {
     let begun = Instant::now();
     let mut case = Case::start(&generations[0]);
-    let path = case.dir.path().join("tls.crt");
-    let done = Arc::new(AtomicBool::new(false));
-    let writer = std::thread::spawn({
-        let (done, chain, path) = (Arc::clone(&done), generations[0].server.chain.clone(), path);
-        move || {
-            while !done.load(Ordering::Relaxed) {
-                fs::write(&path, &chain).unwrap();
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-    });
+    let writer = Rewriting::start(case.dir.path().join("tls.crt"), generations[0].server.chain.clone());
     until("the signals are caught", || {
         let status = fs::read_to_string(format!("/proc/{}/status", case.id())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
@@ -207,14 +231,11 @@ fn first_load(generations: &[Generation], signal: Signal, twice: bool, what: &st
     });
     case.signal(Phase::FirstLoad, signal, twice);
     if begun.elapsed() > IN_TIME {
-        done.store(true, Ordering::Relaxed);
-        writer.join().unwrap();
         return false;
     }
     assert!(case.server.lines.try_recv().is_err(), "{what}: it has loaded before the signal came");
     let ends = case.ends(effect(Phase::FirstLoad, signal), signal, what);
-    done.store(true, Ordering::Relaxed);
-    writer.join().unwrap();
+    drop(writer);
     if ends {
         assert!(!case.server.reported.contains("listening"), "{what}: {}", case.server.reported);
         return true;
