@@ -56,7 +56,9 @@ impl ServerBuilder {
     pub fn inspect(mut self, soon: Duration) -> Inspection {
         let notes = Arc::new(Mutex::new(Findings::default()));
         self.found = InspectionLog(Some(Arc::clone(&notes)));
-        let set = self.layout().and_then(|layout| layout.inspected());
+        let layout = self.layout();
+        let pairs = layout.as_ref().ok().and_then(|layout| layout.pairs().ok()).unwrap_or_default();
+        let set = layout.and_then(|layout| layout.inspected());
         let named = Named {
             key: absolute(&self.key).unwrap_or_default(),
             client_ca: self.client_ca.as_ref().and_then(|(path, _)| absolute(path).ok()),
@@ -93,6 +95,13 @@ impl ServerBuilder {
         let warnings =
             lint::warnings(&inspection, &found.chains, found.provider.as_deref(), found.wall, soon);
         inspection.warnings.extend(warnings);
+        if inspection.refused.is_none() {
+            let of_pair = |pair: &PathSet| {
+                let (walk, _) = way(Some(pair), &[]);
+                lint::files(&pair.ways(&walk), &walk, 1)
+            };
+            inspection.warnings.extend(pairs.iter().flat_map(of_pair));
+        }
         inspection
     }
 }

@@ -228,6 +228,15 @@ impl Layout {
         })
     }
 
+    /// Returns the chain and the key of each SNI pair, as a set.
+    ///
+    /// # Errors
+    /// As [`PathSet::new`].
+    pub(super) fn pairs(&self) -> Result<Vec<PathSet>, Error> {
+        let pairs = self.iter().filter(|set| !set.is_inspected());
+        pairs.map(|set| PathSet::of(&set.files, &set.directories)).collect()
+    }
+
     /// Returns the paths of all file sets except those of SNI pairs, as one set.
     ///
     /// # Errors

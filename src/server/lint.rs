@@ -13,6 +13,7 @@ use crate::{
         crl,
         der::{self, Fields},
     },
+    read::walk::Walk,
     report::{
         error::{Layer, Warning},
         event::Timestamp,
@@ -50,13 +51,19 @@ pub(super) fn warnings(
         found.extend(client_cas.iter().filter_map(|ca| self::client_ca(client_ca, ca, wall)));
         found.extend(crls.iter().flat_map(|(path, list)| revocation(path, list, client_cas, wall, soon)));
     }
-    let key = paths.iter().position(|path| *path == named.key).and_then(|place| walk.file(place));
-    found.extend(readable(&named.key, key.map(|entry| entry.path.as_path())));
-    found.extend(mounts::warnings(walk, paths));
+    let key = paths.iter().position(|path| *path == named.key);
+    found.extend(key.map(|key| files(paths, walk, key)).unwrap_or_default());
     // The start already reported a directory that holds files.
     let is_reported = |dir: &&PathBuf| inspection.warnings.iter().any(|warning| warning.path() == Some(dir));
     found.extend(no_events(inspection.watched.iter().filter(|dir| !is_reported(dir)), lacks_remote_events));
     found
+}
+
+/// Warns of files that are mounted alone, and of a key, at this index, that every user can read.
+pub(super) fn files(paths: &[PathBuf], walk: &Walk, key: usize) -> Vec<Warning> {
+    let file = walk.file(key).map(|entry| entry.path.as_path());
+    let readable = paths.get(key).and_then(|path| readable(path, file));
+    readable.into_iter().chain(mounts::warnings(walk, paths)).collect()
 }
 
 /// Warns of a leaf that expires within `soon`, and of other certificates of the chain outside their

@@ -46,6 +46,10 @@ fn a_key_that_everybody_can_read_is_a_warning() {
         return not_done("a key that everybody can read: the temporary directory is private");
     }
     run(&mut command(dir.path())).warns(Layer::Key, &key, "every user");
+    // The key of an SNI pair is a key like any other.
+    let other = plain(&pair(90));
+    let argument = format!("{},{}", dir.path().join("tls.crt").display(), key.display());
+    run(command(other.path()).args(["--pair", &argument])).warns(Layer::Key, &key, "every user");
     fs::set_permissions(&key, mode(0o640)).unwrap();
     assert_eq!(run(&mut command(dir.path())).code, Some(0), "a group may read it");
 }
