@@ -20,6 +20,8 @@ pub use reader::{GENERALIZED_TIME, INTEGER, OCTETS, OID, Reader, SEQUENCE, UTC_T
 /// The fields that are read from a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields<'a> {
+    /// Whether it is of version 1, which has no extensions.
+    pub version_1: bool,
     /// The bytes of the serial number, most significant first, as encoded.
     pub serial: &'a [u8],
     /// The DER of the issuer's name.
@@ -75,7 +77,7 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     let mut tbs = Reader(parts.read(SEQUENCE)?);
     let signed = &all[..all.len() - parts.0.len()];
     let signature = signature(parts);
-    tbs.read_if(VERSION);
+    let version_1 = tbs.read_if(VERSION).is_none();
     let serial = tbs.read(INTEGER).filter(|serial| !serial.is_empty())?;
     // 2.
     tbs.read(SEQUENCE)?;
@@ -101,6 +103,7 @@ pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
         names.extend(last.map(|(tag, value)| printable(&directory_string(tag, value))));
     }
     Some(Fields {
+        version_1,
         serial,
         issuer,
         subject,

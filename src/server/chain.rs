@@ -58,7 +58,9 @@ pub(super) fn warnings(
             )),
             Some(Signed::ByThisKey) | None => {}
         }
-        if !issuer.ca {
+        // Nothing marks a root of version 1. Clients that trust it take it as it is.
+        let is_old_root = issuer.version_1 && issuer.issuer == issuer.subject;
+        if !issuer.ca && !is_old_root {
             whys.push(format!(
                 "certificate {} of {count} is no CA certificate (basic constraints, RFC 5280 section \
                  4.2.1.9), and stands where an issuer has to: clients reject it as an issuer",

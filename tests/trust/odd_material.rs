@@ -387,6 +387,8 @@ fn inv02_a_version_1_root_behind_the_leaf_is_not_refused() {
     assert_eq!(handshake(&Arc::new(plain), &client).unwrap().chain, chain);
     let reloader = server_in(dir.path()).load().unwrap();
     assert_eq!(handshake(&reloader.config(), &client).unwrap().chain, chain);
+    let warnings = server_in(dir.path()).inspect(std::time::Duration::ZERO).warnings;
+    assert!(warnings.iter().all(|warning| warning.layer() != rustls_reload::Layer::Chain), "{warnings:?}");
     // The leaf itself has to be of version 3, because no rustls client accepts another.
     let as_leaf = server_in(dir.path());
     fs::write(dir.path().join("tls.crt"), root).unwrap();

@@ -4,7 +4,6 @@ use crate::pki::der::{self, BIT_STRING, BOOLEAN, OCTETS, OID, Reader, SEQUENCE};
 
 use super::Peers;
 
-const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const KEY_USAGE: &[u8] = &[0x55, 29, 15];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
@@ -120,14 +119,10 @@ impl<'a> Extensions<'a> {
             }
         } else if usage.is_none() && !self.value(NETSCAPE_TYPE).is_some_and(|value| has_bit(value, 0x04)) {
             // 3.
-            let version_3 = Reader(certificate)
-                .read(SEQUENCE)
-                .and_then(|outer| Reader(outer).read(SEQUENCE))
-                .is_none_or(|tbs| tbs.first() == Some(&VERSION));
-            if version_3 {
+            let Some(fields) = der::fields(certificate).filter(|fields| fields.version_1) else {
                 return Err("it is not marked as a CA certificate (no basicConstraints)".to_owned());
-            }
-            if der::fields(certificate).is_none_or(|fields| fields.issuer != fields.subject) {
+            };
+            if fields.issuer != fields.subject {
                 return Err(
                     "it is of version 1 and not self-issued, so nothing marks it as a CA certificate"
                         .to_owned(),
