@@ -194,8 +194,11 @@ fn unexpected(section: &Section<'_>, wanted: &str) -> Error {
             ": its trust settings would be ignored, `openssl x509 -in old -out new` writes the certificate \
              without them"
         }
-        "PKCS7" | "CMS" | "PKCS #7 SIGNED DATA" => {
+        "PKCS7" | "PKCS #7 SIGNED DATA" => {
             ": `openssl pkcs7 -print_certs -in old -out new` writes its certificates"
+        }
+        "CMS" => {
+            ": `sed 's/ CMS-/ PKCS7-/' old | openssl pkcs7 -print_certs -out new` writes its certificates"
         }
         "OPENSSH PRIVATE KEY" => {
             ": `ssh-keygen -p -N '' -m PKCS8 -f old` rewrites a copy of an RSA or ECDSA key in place"

@@ -129,7 +129,7 @@ pub(super) fn hidden(text: &[u8]) -> Option<String> {
             "line {line}: this BEGIN line is ignored: {ESCAPED}; then remove the text before BEGIN"
         ));
     } else if before.last().is_some_and(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
-        "a quote stands before it: `tr -d \"\\\"'\" < old > new` removes quotes"
+        "a quote stands before it: `tr -d '\\42\\47\\140' < old > new` removes quotes"
     } else if before.starts_with(b"#") || before.starts_with(b"//") || before.starts_with(b";") {
         "the line is a comment"
     } else {

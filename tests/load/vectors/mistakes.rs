@@ -154,6 +154,12 @@ fn markers() -> Vec<Mistake> {
         mended("dashes that lack at one END", CRT, pem, &["damaged BEGIN or END line"], |set| {
             set.chain.replacen("END CERTIFICATE-----", "END CERTIFICATE--", 1).into()
         }),
+        mended("without the space", CRT, pem, &["line 1", "damaged BEGIN or END line"], |set| {
+            set.chain.replace("BEGIN CERT", "BEGINCERT").replace("END CERT", "ENDCERT").into()
+        }),
+        mended("in backticks", CRT, pem, &["line 1", "a quote stands before it"], |set| {
+            format!("`{}`\n", set.chain.trim()).into()
+        }),
         mended("in quotes", CRT, pem, &["line 1", "a quote stands before it"], |set| {
             format!("\"{}\"\n", set.chain.trim()).into()
         }),
