@@ -125,6 +125,10 @@ fn inv11_names_that_have_no_room_are_counted() {
     let error = Error::new(Layer::Pem, "line 7: the reason").at(&long);
     let line = Event::Refused { error, generation: 3, set: None }.to_string();
     assert!(line.ends_with("/tls.crt: line 7: the reason [still serving generation:3]"), "{line}");
+    // An error without a path is of this file set.
+    let (error, set) = (Error::new(Layer::Panic, "the build panicked"), Some(Path::new("/b/tls.crt").into()));
+    let of_set = Event::Refused { error, generation: 3, set }.to_string();
+    assert!(of_set.ends_with("panicked [still serving generation:3 set:/b/tls.crt]"), "{of_set}");
     let left_out = line.split_once("...(").unwrap().1.split_once("_bytes_left_out)...").unwrap().0;
     let shown = line.split_once("pem: ").unwrap().1.split_once(": line").unwrap().0;
     let marker = format!("...({left_out}_bytes_left_out)...");

@@ -66,9 +66,15 @@ impl Event {
                 "CONFIG:CERT_EXPIRED [HIGH] {message} [fingerprint:{}]",
                 certificate.fingerprint
             )),
-            // The error names the file set by its path.
-            Self::Refused { generation, .. } => {
-                Some(format!("CONFIG:RELOAD_FAILED [MED] {message} [still serving generation:{generation}]"))
+            Self::Refused { generation, error, set } => {
+                let mut line =
+                    format!("CONFIG:RELOAD_FAILED [MED] {message} [still serving generation:{generation}");
+                // A path of the error names the file set too.
+                if let (None, Some(set)) = (error.path(), set) {
+                    line.push_str(&format!(" set:{}", field(&set.to_string_lossy())));
+                }
+                line.push(']');
+                Some(line)
             }
             _ => None,
         }
