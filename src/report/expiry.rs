@@ -88,7 +88,8 @@ impl Thresholds {
         if wall.as_secs() > certificate.not_after.as_secs() {
             return self.before.len() + 1;
         }
-        let passed = |number: &usize| wall + self.of(certificate, *number) >= certificate.not_after;
+        let passed =
+            |number: &usize| wall.saturating_add(self.of(certificate, *number)) >= certificate.not_after;
         (0..self.before.len()).filter(passed).count()
     }
 
