@@ -241,6 +241,8 @@ fn default_thresholds_begin_at_five_sixths_and_given_ones_do_not() {
         expiry.expiring(now(25).wall)[0].certificate.error("has expired").why(),
         "the leaf has expired at 1972-09-28T00:00:00Z"
     );
+    let always = Thresholds::exactly([Duration::MAX]);
+    assert_eq!([0, 25].map(|hours| always.level(&dated(1, 1), now(hours).wall)), [1, 2]);
     let none = Thresholds::exactly([]);
     assert_eq!([0, 24, 25].map(|hours| none.level(&dated(1, 1), now(hours).wall)), [0, 0, 1]);
 }
