@@ -30,7 +30,11 @@ use self::{
     stage::{Stage, Stop},
     target::{OnChange, Server, Target},
 };
-use crate::{Failure, log::log_line, signals::ShutdownSignals};
+use crate::{
+    Failure,
+    log::log_line,
+    signals::{ReloadSignals, ShutdownSignals},
+};
 
 /// Limit for one attempt at a scenario, whatever hangs.
 const SCENARIO_LIMIT: Duration = Duration::from_secs(120);
@@ -66,8 +70,8 @@ pub(crate) struct Args {
     connect: Option<String>,
     /// The directory of that server: tls.crt and tls.key, and ca.crt and ca.crl if it reads them
     ///
-    /// They have to be plain files, and are replaced. At the end they are put back, and the command
-    /// of --on-change runs once more.
+    /// They have to be plain files that nothing else renews meanwhile, and are replaced. At the end
+    /// they are put back, and the command of --on-change runs once more.
     #[arg(long, value_name = "DIR", requires = "connect")]
     dir: Option<PathBuf>,
     /// Print one JSON object with every handshake instead of lines
@@ -96,7 +100,7 @@ pub(crate) async fn drill(args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     // A signal must leave neither servers nor directories behind.
-    let mut shutdown = ShutdownSignals::new()?;
+    let (mut shutdown, mut hangup) = (ShutdownSignals::new()?, ReloadSignals::new()?);
     let target = match target(&args) {
         Ok(target) => Arc::new(target),
         Err(why) => return Ok(unusable(why)),
@@ -114,12 +118,14 @@ pub(crate) async fn drill(args: Args) -> Result<ExitCode, Failure> {
     let outcome = tokio::select! {
         outcome = all(&chosen, &target, jobs, &mut playing, &mut report) => outcome,
         () = shutdown.recv() => Err("a signal ended the drill: nothing is judged".into()),
+        () = hangup.recv() => Err("SIGHUP ended the drill: nothing is judged".into()),
     };
     playing.shutdown().await;
+    let mut unrestored = None;
     if let Some(originals) = &mut originals {
-        let restored = originals.restore().and_then(|()| stage::notify_of_originals(&target));
-        if let Err(why) = restored {
-            return Ok(unusable(why));
+        // Where one file is not back, the server still has to learn of the others.
+        for ended in [originals.restore(), stage::notify_of_originals(&target)] {
+            unrestored = ended.map_err(unusable).err().or(unrestored);
         }
     }
     if let Err(why) = outcome {
@@ -132,7 +138,7 @@ pub(crate) async fn drill(args: Args) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.report {
         std::fs::write(path, report.html()).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    Ok(report.exit_code())
+    Ok(unrestored.unwrap_or_else(|| report.exit_code()))
 }
 
 fn is_chosen(scenario: &Scenario, patterns: &[String]) -> bool {

@@ -1,9 +1,15 @@
 //! The files of a server that runs already: kept beside their names, and renamed back.
 
 use std::{
-    fs, io,
-    os::unix::fs::{MetadataExt, chown},
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
 };
 
 use crate::{Failure, log::log_line};
@@ -17,14 +23,23 @@ const NAMES: [&str; 4] = ["tls.crt", "tls.key", "ca.crt", "ca.crl"];
 pub(super) struct Originals {
     dir: PathBuf,
     kept: Vec<&'static str>,
+    /// Locked, so that no other drill works in the directory.
+    _lock: Flock<File>,
 }
 
 impl Originals {
-    /// Keeps the files, and leaves a copy of each under its name.
+    /// Keeps the files, and leaves an empty one under each name, with the same mode.
     ///
     /// # Errors
-    /// A file is missing or no plain file, cannot be kept, or has a name that the drill uses.
+    /// Another drill runs here. A file is missing or no plain file, cannot be kept, or has a name
+    /// that the drill uses.
     pub(super) fn of(dir: &Path) -> Result<Self, Failure> {
+        let opened = File::open(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let lock =
+            Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+                Errno::EWOULDBLOCK => format!("another drill runs on {}", dir.display()),
+                _ => format!("cannot lock {}: {error}", dir.display()),
+            })?;
         let mut found = Vec::new();
         for name in NAMES {
             let path = dir.join(name);
@@ -32,7 +47,8 @@ impl Originals {
             if kept.symlink_metadata().is_ok() {
                 let (kept, path) = (kept.display(), path.display());
                 return Err(format!(
-                    "{kept} is the server's own file, left by a drill that was killed: rename it to {path}"
+                    "{kept} is the server's own file, left by a drill that was killed: rename it to {path}, or \
+                     remove it if {path} has been renewed since"
                 )
                 .into());
             }
@@ -51,7 +67,7 @@ impl Originals {
         if let Some(taken) = names_of_publishers(dir).find(|path| path.symlink_metadata().is_ok()) {
             return Err(format!("{} is in the way: drill would overwrite it", taken.display()).into());
         }
-        let mut originals = Self { dir: dir.to_owned(), kept: Vec::new() };
+        let mut originals = Self { dir: dir.to_owned(), kept: Vec::new(), _lock: lock };
         for name in found {
             let path = dir.join(name);
             keep(&path, || originals.kept.push(name))
@@ -102,18 +118,26 @@ fn keeping(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.drill"))
 }
 
-/// Renames a file to where it is kept, calls `is_kept`, and copies it to its name. The copy is
-/// read by whoever reads the file.
+/// Gives a file its second name, calls `is_kept`, and renames an empty file of the same mode over
+/// the first name.
 fn keep(path: &Path, is_kept: impl FnOnce()) -> io::Result<()> {
     let kept = keeping(path);
-    fs::rename(path, &kept)?;
+    // Unlike a rename, this replaces nothing.
+    fs::hard_link(path, &kept)?;
     is_kept();
-    // The copy has the mode from its creation on.
-    fs::copy(&kept, path)?;
-    let owner = kept.metadata()?;
-    // Root alone gives files away. A user whose file this is has its own copy.
-    let _ = chown(path, Some(owner.uid()), Some(owner.gid()));
-    Ok(())
+    let own = kept.symlink_metadata()?;
+    let temporary = temporary(path);
+    let empty = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    // Root alone gives files away. Another user's drill works on files of its own.
+    let _ = fchown(&empty, Some(own.uid()), Some(own.gid()));
+    empty.set_permissions(own.permissions())?;
+    fs::rename(temporary, path)
+}
+
+/// Returns the name under which a publisher of the drill writes a file first.
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.tmp"))
 }
 
 /// Returns the further names that publishers of the drill use in the directory.
@@ -159,9 +183,11 @@ mod tests {
             fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
             let inode = key.metadata().unwrap().ino();
             let originals = Originals::of(dir.path()).unwrap();
-            let copy = key.metadata().unwrap();
-            assert!(copy.ino() != inode && copy.mode() & 0o7777 == 0o640);
-            assert_eq!(fs::read(&key).unwrap(), b"tls.key");
+            // The key's bytes are in no other file.
+            let empty = key.metadata().unwrap();
+            assert_eq!((empty.len(), empty.mode() & 0o7777), (0, 0o640));
+            let second = Originals::of(dir.path()).err().map(|error| error.to_string());
+            assert!(second.is_some_and(|why| why.contains("another drill runs on")));
             replace(&key);
             // Other programs write here too.
             fs::create_dir(dir.path().join("other")).unwrap();

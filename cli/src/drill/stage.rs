@@ -278,7 +278,8 @@ impl<'a> Stage<'a> {
     pub(super) fn notify(&self) -> Result<(), Failure> {
         match &self.target.on_change {
             None => Ok(()),
-            Some(on_change) => block_in_place(|| self.server.notify(on_change)),
+            // A command that tests the files first fails for an invalid set, as it should.
+            Some(on_change) => block_in_place(|| self.server.notify(on_change)).map(drop),
         }
     }
 
@@ -380,7 +381,10 @@ pub(super) fn notify_of_originals(target: &Target) -> Result<(), Failure> {
     let dir = private_dir()?;
     symlink(of_server, dir.path().join("tls"))?;
     let server = target.start(dir.path(), Layout::InPlace, *files)?;
-    block_in_place(|| server.notify(on_change)).map_err(|error| {
-        format!("the server is not notified of its own files, which are back: {error}").into()
-    })
+    let why = match block_in_place(|| server.notify(on_change)) {
+        Ok(true) => return Ok(()),
+        Ok(false) => "the command of --on-change failed".into(),
+        Err(error) => error,
+    };
+    Err(format!("the server may not have taken its own files again: {why}").into())
 }

@@ -196,25 +196,25 @@ impl Process {
         text.lines().skip(usize::from(text.len() >= 2000)).collect::<Vec<_>>().join("\n")
     }
 
-    /// Notifies the server of a change, in the way that the target names.
-    pub(super) fn notify(&self, on_change: &OnChange) -> Result<(), Failure> {
+    /// Notifies the server of a change, in the way that the target names. Returns whether the
+    /// command of that succeeded.
+    pub(super) fn notify(&self, on_change: &OnChange) -> Result<bool, Failure> {
         let pid = self.child.as_ref().map(Child::id);
         match (on_change, pid) {
-            (OnChange::Hangup, Some(pid)) => Ok(kill(pid_of(pid), Signal::SIGHUP)?),
+            (OnChange::Hangup, Some(pid)) => Ok(kill(pid_of(pid), Signal::SIGHUP).map(|()| true)?),
             (OnChange::Hangup, None) => Err("a server that runs already cannot be sent SIGHUP".into()),
             (OnChange::Command(template), pid) => {
                 let mut command = self.values.shell(template, pid);
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
                 let mut child = command.spawn()?;
                 let group = pid_of(child.id());
-                // A command that tests the files first fails for an invalid set, as it should.
-                if wait(&mut child, COMMAND_LIMIT)?.is_none() {
+                let Some(status) = wait(&mut child, COMMAND_LIMIT)? else {
                     let _ = killpg(group, Signal::SIGKILL);
                     let _ = child.wait();
                     let limit = COMMAND_LIMIT.as_secs();
                     return Err(format!("the command of --on-change goes on for more than {limit} s").into());
-                }
-                Ok(())
+                };
+                Ok(status.success())
             }
         }
     }

@@ -246,6 +246,44 @@ fn processes(dir: &Path) -> usize {
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
+fn a_signal_puts_the_files_of_a_running_server_back() {
+    for signal in ["-HUP", "-INT", "-TERM"] {
+        let server = Running::start();
+        let before = server.files();
+        let dir = server.dir.path().to_str().unwrap();
+        let told = tempfile::NamedTempFile::new().unwrap();
+        let copy = format!("cp {{cert}} '{}'", told.path().display());
+        let mut command = drill(&["--connect", &server.address, "--dir", dir, "--on-change", &copy]);
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        // The command runs once the first set is written.
+        while fs::metadata(told.path()).unwrap().len() == 0 {
+            assert!(begun.elapsed() < LIMIT && process.try_wait().unwrap().is_none(), "no set is written");
+        }
+        let pid = process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert_eq!(process.wait().unwrap().code(), Some(2), "{signal}");
+        assert_eq!(server.files(), before, "{signal}");
+        let chain = fs::read(server.dir.path().join("tls.crt")).unwrap();
+        assert_eq!(fs::read(told.path()).unwrap(), chain, "{signal}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_take_its_files_again_is_no_success() {
+    let server = Running::start();
+    let before = server.files();
+    let dir = server.dir.path().to_str().unwrap();
+    let only = ["--only", "publishers/in-place", "--on-change", "exit 3"];
+    let output = run(drill(&[&["--connect", &server.address, "--dir", dir][..], &only].concat()));
+    assert_eq!(code(&output), 2);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("may not have taken its own files again"), "{said}");
+    assert!(stdout(&output).contains("publishers/in-place"), "the results are printed");
+    assert_eq!(server.files(), before);
+}
+
+#[test]
 fn a_signal_leaves_neither_servers_nor_directories() {
     for signal in ["-INT", "-TERM"] {
         let dir = tempfile::tempdir().unwrap();
