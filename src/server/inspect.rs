@@ -100,7 +100,12 @@ impl ServerBuilder {
                 let (walk, _) = way(Some(pair), &[]);
                 lint::files(&pair.ways(&walk), &walk, 1)
             };
-            inspection.warnings.extend(pairs.iter().flat_map(of_pair));
+            for warning in pairs.iter().flat_map(of_pair) {
+                // A file may be in several pairs.
+                if !inspection.warnings.contains(&warning) {
+                    inspection.warnings.push(warning);
+                }
+            }
         }
         inspection
     }
