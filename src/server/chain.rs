@@ -59,7 +59,7 @@ pub(super) fn warnings(
             Some(Signed::ByThisKey) | None => {}
         }
         // Nothing marks a root of version 1. Clients that trust it take it as it is.
-        let is_old_root = issuer.version_1 && issuer.issuer == issuer.subject;
+        let is_old_root = issuer.version_1 && issuer.issuer == issuer.subject && number + 1 == count;
         if !issuer.ca && !is_old_root {
             whys.push(format!(
                 "certificate {} of {count} is no CA certificate (basic constraints, RFC 5280 section \
