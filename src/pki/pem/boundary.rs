@@ -106,7 +106,7 @@ fn damage(rest: &[u8], cut: bool) -> &'static str {
     }
     if !rest.is_ascii() {
         return "a damaged BEGIN or END line with characters that are not ASCII (looks like dashes or spaces of an editor or a \
-                web page): `LC_ALL=C sed -E 's/^[^A-Za-z0-9+/=]{2,}(BEGIN|END)[^A-Z]*([A-Z0-9. ]*[A-Z0-9])[^A-Z0-9]*$/-----\\1 \\2-----/' \
+                web page): `LC_ALL=C sed -E 's/^[^A-Za-z0-9]{2,}(BEGIN|END)[^A-Z]*((RSA |EC |DH |X9.42 |ENCRYPTED |X509 )*(CERTIFICATE|CRL|PRIVATE KEY|PUBLIC KEY|PARAMETERS))[^A-Z0-9]*$/-----\\1 \\2-----/' \
                 old > new` writes such lines anew";
     }
     if [&b"begin "[..], b"end "]
@@ -119,7 +119,7 @@ fn damage(rest: &[u8], cut: bool) -> &'static str {
                 upper case";
     }
     "a damaged BEGIN or END line: `LC_ALL=C sed -E \
-     's/^[^A-Za-z0-9+/=]{2,}(BEGIN|END)[^A-Z]*([A-Z0-9. ]*[A-Z0-9])[^A-Z0-9]*$/-----\\1 \\2-----/' old > new` writes such lines anew"
+     's/^[^A-Za-z0-9]{2,}(BEGIN|END)[^A-Z]*((RSA |EC |DH |X9.42 |ENCRYPTED |X509 )*(CERTIFICATE|CRL|PRIVATE KEY|PUBLIC KEY|PARAMETERS))[^A-Z0-9]*$/-----\\1 \\2-----/' old > new` writes such lines anew"
 }
 
 /// Returns whether a line begins like a `BEGIN` or `END` line of which dashes, spaces or the rest

@@ -157,6 +157,9 @@ fn markers() -> Vec<Mistake> {
         mended("without the space", CRT, pem, &["line 1", "damaged BEGIN or END line"], |set| {
             set.chain.replace("BEGIN CERT", "BEGINCERT").replace("END CERT", "ENDCERT").into()
         }),
+        mended("damaged below other text", CRT, pem, &["line 2", "damaged BEGIN or END line"], |set| {
+            format!("# ENDPOINTS\n{}", set.chain.replace("-----", "----")).into()
+        }),
         mended("in backticks", CRT, pem, &["line 1", "a quote stands before it"], |set| {
             format!("`{}`\n", set.chain.trim()).into()
         }),
