@@ -80,6 +80,7 @@ fn inv03_inv11_empty_mount_over_the_directory_is_rejected_once() {
     let generations = generations(2);
     let root = tempfile::tempdir().unwrap();
     let dir = plain(root.path(), "tls", &generations[0]);
+    let filled = plain(root.path(), "filled", &generations[1]);
     let (server, reported) = Reported::by(server_in(&dir).timing(quick()));
     let reloader = server.load().unwrap();
     reloader.start().unwrap();
@@ -95,7 +96,8 @@ fn inv03_inv11_empty_mount_over_the_directory_is_rejected_once() {
     reported.is(0, &["started", "refused", "recovered"]);
     mount(&["-t", "tmpfs", "none"], &dir);
     reported.wait("refused", 2);
-    fill(&dir, &generations[1]);
+    // All files come at once, so that no part of them is refused.
+    mount(&["--bind", filled.to_str().unwrap()], &dir);
     reported.is(3, &["refused", "published, recovered"]);
     assert!(is_served(&reloader, &generations[1]));
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{
     self, Volume, by_events_only, generations,
-    held::{held, settled},
+    held::{held, settled, settled_now},
 };
 
 #[test]
@@ -28,7 +28,7 @@ fn inv12_inv13_resources_are_flat_while_it_runs_and_freed_by_a_stop() {
     for _ in 0..5 {
         reloader.start().unwrap();
         rotate(&mut volume, 2);
-        let running = held();
+        let running = settled_now();
         assert!(running.watches > 2 && running.threads > idle.threads, "{running:?}");
         rotate(&mut volume, 20);
         assert_eq!(settled(running), running, "after twenty rotations");

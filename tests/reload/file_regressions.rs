@@ -234,7 +234,10 @@ impl<F: Fn() + Send + Sync> Clock for Publisher<F> {
 /// just changed.
 #[test]
 fn inv01_first_load_between_two_renames_waits_for_the_second() {
-    while !between_two_renames() {}
+    let begun = Instant::now();
+    while !between_two_renames() {
+        assert!(begun.elapsed() < DEADLINE, "each load began too late, or did not wait");
+    }
 }
 
 /// Returns whether the load began within the settle time of the first rename.

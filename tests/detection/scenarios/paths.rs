@@ -34,25 +34,26 @@ fn other(path: &str, kind: usize, is_dir: bool) -> Option<[Op; 2]> {
 fn file_becomes(run: &mut Run<'_>, kind: usize) {
     let path = format!("vol/{}", NAMES[kind % 3]);
     let other = other(&path, kind, false);
-    run.steps(&[Op::Unlink(path.into())]);
-    becomes(run, other, |files| rewrite("vol", files));
+    becomes(run, Op::Unlink(path.into()), other, |files| rewrite("vol", files));
 }
 
 /// Replaces the directory for a while.
 fn directory_becomes(run: &mut Run<'_>, kind: usize) {
     let away = format!("away{}", run.number);
-    run.steps(&[Op::Rename("vol".into(), away.into())]);
-    becomes(run, other("vol", kind, true), |files| fill("vol", 1, files));
+    let away = Op::Rename("vol".into(), away.into());
+    becomes(run, away, other("vol", kind, true), |files| fill("vol", 1, files));
 }
 
-/// Waits for the refusal, removes the other entry, and waits until the files that `remake` makes
+/// Puts the other entry in the place of the removed one, waits for the refusal, removes the entry, and waits until the files that `remake` makes
 /// are served.
-fn becomes(run: &mut Run<'_>, other: Option<[Op; 2]>, remake: impl Fn(&Files) -> Vec<Op>) {
-    let mut ops = Vec::new();
+fn becomes(run: &mut Run<'_>, removal: Op, other: Option<[Op; 2]>, remake: impl Fn(&Files) -> Vec<Op>) {
+    let (mut steps, mut ops) = (vec![removal], Vec::new());
     if let Some([make, remove]) = other {
-        run.world.apply(&[make]);
+        steps.push(make);
         ops.push(remove);
     }
+    // A run in which these steps are held up is no run.
+    run.steps(&steps);
     run.refused(Layer::Read);
     let set = run.next();
     ops.extend(remake(&run.files(set)));
