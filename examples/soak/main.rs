@@ -207,7 +207,14 @@ fn soak(time: Duration) -> Result<(), String> {
     let clients = client::start(&material, &server.ports, &tally);
     tally.wait_for(|seen| (0..publishers().len()).all(|at| seen(at) == Some(0)), BOUND)?;
     tally.rest();
-    let begin = Held::of(process);
+    // The server may still close the last connections.
+    let begin = loop {
+        let begin = Held::of(process);
+        thread::sleep(Duration::from_millis(200));
+        if Held::of(process).is_flat(&begin) {
+            break begin;
+        }
+    };
     tally.go_on();
     println!("soak: {} publishers, {:?}; at the begin {begin:?}", server.ports.len(), time);
 

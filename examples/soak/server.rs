@@ -44,7 +44,10 @@ pub(crate) fn serve(root: &Path) {
             })
             .load()
             .unwrap_or_else(|error| panic!("{error}"));
+        let mut events = reloader.events();
         reloader.start().unwrap();
+        let limit = Duration::from_secs(60);
+        while !matches!(*events.next_within(limit).unwrap().event, Event::Started { .. }) {}
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         ports += &format!("{} ", listener.local_addr().unwrap().port());
         thread::spawn(move || {
