@@ -211,7 +211,7 @@ fn a_running_server_is_drilled_and_gets_its_files_back() {
     // A file of another program is left alone.
     fs::remove_file(other).unwrap();
     assert_eq!(server.files(), before);
-    // The server is told of its own files last.
+    // The server is notified of its own files last.
     let chain = fs::read(server.dir.path().join("tls.crt")).unwrap();
     assert_eq!(fs::read(notified.path()).unwrap(), chain);
 }
@@ -251,13 +251,13 @@ fn a_signal_puts_the_files_of_a_running_server_back() {
         let server = Running::start();
         let before = server.files();
         let dir = server.dir.path().to_str().unwrap();
-        let told = tempfile::NamedTempFile::new().unwrap();
-        let copy = format!("cp {{cert}} '{}'", told.path().display());
+        let notified = tempfile::NamedTempFile::new().unwrap();
+        let copy = format!("cp {{cert}} '{}'", notified.path().display());
         let mut command = drill(&["--connect", &server.address, "--dir", dir, "--on-change", &copy]);
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let begun = Instant::now();
         // The command runs once the first set is written.
-        while fs::metadata(told.path()).unwrap().len() == 0 {
+        while fs::metadata(notified.path()).unwrap().len() == 0 {
             assert!(begun.elapsed() < LIMIT && process.try_wait().unwrap().is_none(), "no set is written");
         }
         let pid = process.id().to_string();
@@ -265,7 +265,7 @@ fn a_signal_puts_the_files_of_a_running_server_back() {
         assert_eq!(process.wait().unwrap().code(), Some(2), "{signal}");
         assert_eq!(server.files(), before, "{signal}");
         let chain = fs::read(server.dir.path().join("tls.crt")).unwrap();
-        assert_eq!(fs::read(told.path()).unwrap(), chain, "{signal}");
+        assert_eq!(fs::read(notified.path()).unwrap(), chain, "{signal}");
     }
 }
 
