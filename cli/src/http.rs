@@ -56,6 +56,13 @@ pub(crate) fn answer<B>(
     response
 }
 
+/// Answers a request whose client may not be trusted any more. It may be sent again over a new
+/// connection, whatever its method (RFC 9110 section 15.5.20).
+pub(crate) fn trust_reduced() -> Response<Full<Bytes>> {
+    let text = "the trusted client CAs or CRLs changed: connect again\n";
+    plain(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned())
+}
+
 /// Returns why the next change of the files would not be served; `None` if it would.
 fn unhealthy(status: &Status) -> Option<String> {
     match status.stalled_since {

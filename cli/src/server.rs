@@ -249,7 +249,13 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
     let has_request = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
         has_request.store(true, Ordering::Relaxed);
-        let answer = http::answer(&request, &served, &reloader, &counters);
+        // An h2 client may open streams until it has answered a ping (RFC 9113 section 6.8), and a
+        // handshake may have begun before the reload.
+        let answer = if known && reloader.trust_reduced_since(served.generation) {
+            http::trust_reduced()
+        } else {
+            http::answer(&request, &served, &reloader, &counters)
+        };
         async {
             let _ = timeout(BODY_LIMIT, pass_over(request.into_body())).await;
             Ok::<_, Infallible>(answer)
@@ -257,11 +263,13 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
     });
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
-        _ = serving.as_mut() => return,
-        () = silence(&has_request) => return,
+        // A request that arrives with one of these is not served first.
+        biased;
         () = stopped(&mut stop) => {}
         // A client that is still trusted connects again.
         _ = trust_reduced, if known => {}
+        _ = serving.as_mut() => return,
+        () = silence(&has_request) => return,
     }
     serving.as_mut().graceful_shutdown();
     let _ = timeout(DRAIN_LIMIT, serving).await;

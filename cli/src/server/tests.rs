@@ -137,6 +137,27 @@ async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
     String::from_utf8_lossy(&answer[..read]).into_owned()
 }
 
+/// The preface of an h2 client and its empty SETTINGS.
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Returns the frame of `GET https://localhost/`, by the static table of HPACK (RFC 7541 appendix A).
+fn h2_get(stream: u8) -> Vec<u8> {
+    let head = [&[0x82, 0x87, 0x84, 0x41, 9][..], b"localhost"].concat();
+    [&[0, 0, u8::try_from(head.len()).unwrap(), 1, 5, 0, 0, 0, stream][..], &head].concat()
+}
+
+/// Reads until `text` has come, and returns all that was read.
+async fn read_until(stream: &mut TlsStream<TcpStream>, text: &str) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let read = String::from_utf8_lossy(&bytes).into_owned();
+        if read.contains(text) {
+            return read;
+        }
+        assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "no {text:?} before the end: {read:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn inv12_handshake_is_cut_at_its_limit() {
     let bench = Bench::new().await;
@@ -155,14 +176,12 @@ async fn inv12_handshake_is_cut_at_its_limit() {
 #[tokio::test(start_paused = true)]
 async fn inv12_silence_after_the_handshake_is_cut_at_its_limit() {
     let bench = Bench::new().await;
-    let (preface, settings) = (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0][..]);
-    let begun = [preface, settings].concat();
     for (alpn, sent) in [
         ("http/1.1", &b""[..]),
         ("http/1.1", b"GET / HTTP/1.1\r\nHost: l"),
         ("h2", b""),
         ("h2", b"PRI * HT"),
-        ("h2", &begun),
+        ("h2", H2_PREFACE),
     ] {
         let mut client = bench.connect(alpn, None).await;
         client.write_all(sent).await.unwrap();
@@ -187,16 +206,8 @@ async fn inv12_pause_after_an_answer_is_cut_at_its_limit() {
 async fn inv12_h2_client_that_answers_no_ping_is_cut() {
     let bench = Bench::new().await;
     let mut client = bench.connect("h2", None).await;
-    // `GET https://localhost/` by the static table of HPACK (RFC 7541 appendix A), on stream 1.
-    let head = [&[0x82, 0x87, 0x84, 0x41, 9][..], b"localhost"].concat();
-    let frame = [&[0, 0, u8::try_from(head.len()).unwrap(), 1, 5, 0, 0, 0, 1][..], &head].concat();
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    client.write_all(&[&preface[..], &frame].concat()).await.unwrap();
-    let mut answered = Vec::new();
-    while !String::from_utf8_lossy(&answered).contains("fingerprint: ") {
-        let read = client.read_buf(&mut answered).await.unwrap();
-        assert!(read > 0, "{answered:?}");
-    }
+    client.write_all(&[H2_PREFACE, &h2_get(1)].concat()).await.unwrap();
+    read_until(&mut client, "fingerprint: ").await;
     bench.is_cut_at(Duration::from_secs(30 + 10), "no ping").await;
 }
 
@@ -236,6 +247,34 @@ async fn inv12_drained_connection_is_cut_at_its_limit() {
     assert_eq!(bench.open(), 1, "not cut a second after the limit");
     nobody.write_all(b"\r\n123456789").await.unwrap();
     assert!(answer(&mut nobody).await.starts_with("HTTP/1.1 405"), "a client without a certificate was cut");
+}
+
+/// An h2 client that answers no ping may open streams after GOAWAY.
+#[tokio::test(start_paused = true)]
+async fn inv09_requests_after_a_reduction_of_trust_are_not_answered() {
+    let bench = Bench::new().await;
+    let (of_kept, of_removed) = (bench.client_of(&bench.kept), bench.client_of(&bench.removed));
+    let mut clients = [
+        (bench.connect("h2", None).await, "fingerprint: "),
+        (bench.connect("h2", Some(&of_kept)).await, "connect again"),
+        (bench.connect("h2", Some(&of_removed)).await, "connect again"),
+    ];
+    for (client, _) in &mut clients {
+        client.write_all(&[H2_PREFACE, &h2_get(1)].concat()).await.unwrap();
+        read_until(client, "fingerprint: ").await;
+    }
+    bench.shrink().await;
+    for (client, wanted) in &mut clients {
+        client.write_all(&h2_get(3)).await.unwrap();
+        let read = read_until(client, wanted).await;
+        assert!(wanted == &"fingerprint: " || !read.contains("generation"), "{read:?}");
+    }
+    pass(11 * SECOND).await;
+    assert_eq!(bench.open(), 1, "only the client without a certificate keeps its connection");
+    // Over a new connection, a client that is still trusted is answered.
+    let mut again = bench.connect("h2", Some(&of_kept)).await;
+    again.write_all(&[H2_PREFACE, &h2_get(1)].concat()).await.unwrap();
+    assert!(read_until(&mut again, "fingerprint: ").await.contains("generation: 2"));
 }
 
 #[tokio::test(start_paused = true)]
