@@ -26,6 +26,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 
 use crate::{
     Failure,
@@ -42,6 +43,8 @@ pub(crate) const ALPN: [&str; 2] = ["h2", "http/1.1"];
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
 /// Time limit for the body of a request. It is read and ignored: no answer depends on it.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
+/// Time without a byte sent after which a connection whose client reads no answer is cut.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// Time limit for an h2 client to answer a ping.
 const PING_LIMIT: Duration = Duration::from_secs(10);
 /// Limit on the h2 streams open at a time on one connection.
@@ -221,9 +224,11 @@ async fn next(
 async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiver<bool>) {
     let Clients { acceptor, reloader, counters } = clients;
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_LIMIT));
     let accepted = tokio::select! {
         () = stopped(&mut stop) => return,
-        accepted = acceptor.accept(stream) => accepted,
+        accepted = acceptor.accept(Box::pin(stream)) => accepted,
     };
     let failure = match &accepted {
         Ok(_) => None,

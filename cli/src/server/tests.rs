@@ -278,6 +278,25 @@ async fn inv09_requests_after_a_reduction_of_trust_are_not_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn inv12_client_that_reads_no_answer_is_cut() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect("http/1.1", None).await;
+    // The answers are more than the buffers of the sockets hold.
+    let requests = "GET /metrics HTTP/1.1\r\nHost: l\r\n\r\n".repeat(8_000);
+    let writing = tokio::spawn(async move { (client.write_all(requests.as_bytes()).await, client) });
+    pass(29 * SECOND).await;
+    assert_eq!(bench.open(), 1, "cut a second before the limit");
+    // The limit begins once the buffers are full, which takes a moment by the clock of the test.
+    let mut more = 0;
+    while bench.open() > 0 {
+        pass(SECOND).await;
+        more += 1;
+        assert!(more <= 30, "a client that reads nothing keeps its place");
+    }
+    drop(writing);
+}
+
+#[tokio::test(start_paused = true)]
 async fn inv13_end_waits_for_requests_up_to_its_limit() {
     let bench = Bench::new().await;
     let mut client = bench.connect("http/1.1", None).await;
