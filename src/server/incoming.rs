@@ -192,6 +192,10 @@ impl<L: Listener> Incoming<L> {
     /// Calls `observer` with each handshake that failed, in the task that polls. It replaces the
     /// observer set before. A panic in it (`eprintln!` without a reader of stderr) is reported as a
     /// warning to subscribers, and accepting goes on.
+    ///
+    /// It must not block: nothing is accepted while it runs. Clients decide how often it is called,
+    /// and can fill a pipe that nobody reads. `eprintln!` blocks then. Count, or send to a bounded
+    /// queue (`try_send`), where stderr may be such a pipe.
     pub fn on_failed_handshake(
         mut self,
         observer: impl Fn(&FailedHandshake<'_, L::Addr>) + Send + Sync + 'static,
@@ -202,7 +206,7 @@ impl<L: Listener> Incoming<L> {
 
     /// Calls `observer` with each failure to accept, in the task that polls: no descriptor is free,
     /// for example. It replaces the observer set before. A panic in it does no more than one in
-    /// [`on_failed_handshake`](Self::on_failed_handshake).
+    /// [`on_failed_handshake`](Self::on_failed_handshake), and it must not block either.
     pub fn on_accept_error(mut self, observer: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
         self.on_accept_error = Box::new(observer);
         self

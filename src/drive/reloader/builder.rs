@@ -106,6 +106,9 @@ impl<B: Build> Builder<B> {
     /// Calls `observer` with each event, in order, on the thread that reports it (most often the
     /// driver's), while no lock is held. It may ask for a reload (which is queued) or stop the
     /// reloader. A panic in it is reported as a warning to subscribers.
+    ///
+    /// It must not block: nothing is reloaded while it runs. `eprintln!` blocks while stderr is a
+    /// full pipe that nobody reads. [`Status::stalled_since`] shows a callback that does not return.
     #[must_use]
     pub fn on_event(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.observers.events.push(Box::new(observer));
