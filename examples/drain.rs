@@ -23,9 +23,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Used by a test as well.
 pub(crate) mod draining {
     use rustls_reload::{Accepted, Incoming};
+    use std::time::Duration;
+
     use tokio::{
         io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy},
         net::TcpListener,
+        time::timeout,
     };
 
     /// Serves each connection in a task of its own.
@@ -39,8 +42,8 @@ pub(crate) mod draining {
                     // that is still trusted can connect again.
                     _ = trust_reduced => {}
                 }
-                // A failure to shut down concerns only the client.
-                let _ = to.shutdown().await;
+                // A client that does not read would hold its connection. A failure concerns only it.
+                let _ = timeout(Duration::from_secs(1), to.shutdown()).await;
             });
         }
     }

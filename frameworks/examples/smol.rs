@@ -20,7 +20,11 @@ fn main() -> Result<(), frameworks::AnyError> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         frameworks::listening(listener.local_addr()?);
         loop {
-            let (tcp, _) = listener.accept().await?;
+            let Ok((tcp, _)) = listener.accept().await else {
+                // No descriptor is free, for example. Open connections go on, and may end.
+                Timer::after(Duration::from_millis(100)).await;
+                continue;
+            };
             // TLS: begin
             let acceptor = TlsAcceptor::from(reloader.config());
             // TLS: end

@@ -19,7 +19,11 @@ fn main() -> Result<(), frameworks::AnyError> {
     // TLS: end
     frameworks::listening(listener.local_addr()?);
     for tcp in listener.incoming() {
-        let tcp = tcp?;
+        let Ok(tcp) = tcp else {
+            // No descriptor is free, for example. Open connections go on, and may end.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
         // TLS: begin
         let config = reloader.config();
         // TLS: end
