@@ -72,7 +72,7 @@ impl World {
 
 async fn checks(case: &Case, verdicts: &mut Vec<Verdict>) -> Result<(), AnyError> {
     let [clients, old_root, new_root] = ["clients", "old root", "new root"].map(Authority::root);
-    let [first, second, third] = [(); 3].map(|()| clients.client("client"));
+    let [first, second, third, fourth] = [(); 4].map(|()| clients.client("client"));
     let dir = TempDir::new()?;
     let volume = case.mode.volume(dir.path());
     volume.publish_with(&first, &[("ca.crt", old_root.pem.as_bytes())])?;
@@ -99,10 +99,11 @@ async fn checks(case: &Case, verdicts: &mut Vec<Verdict>) -> Result<(), AnyError
     world.publish(&second, &old_root.pem, RELOADED, 1).await?;
     verdicts.push(until(case.patience(2), async || world.shows(&second).await).await);
 
-    let torn = Pair { chain: third.chain[..third.chain.len() / 2].to_owned(), ..third.clone() };
+    let torn = Pair { chain: third.chain[..third.chain.len() / 2].to_owned(), ..third };
     world.publish(&torn, &old_root.pem, REJECTED, 1).await?;
     let kept = world.shows(&second).await;
-    world.publish(&Pair { key: second.key.clone(), ..third }, &old_root.pem, REJECTED, 2).await?;
+    // Another chain: in place, the whole third one would stand beside its key for a moment.
+    world.publish(&Pair { key: second.key.clone(), ..fourth }, &old_root.pem, REJECTED, 2).await?;
     verdicts.push(kept.and(world.shows(&second).await));
 
     // The client has sessions with the server, which goes on as before.
