@@ -389,6 +389,13 @@ fn inv02_a_version_1_root_behind_the_leaf_is_not_refused() {
     assert_eq!(handshake(&reloader.config(), &client).unwrap().chain, chain);
     let warnings = server_in(dir.path()).inspect(std::time::Duration::ZERO).warnings;
     assert!(warnings.iter().all(|warning| warning.layer() != rustls_reload::Layer::Chain), "{warnings:?}");
+    // Before the end of the chain, where it would have to issue on, it is no CA to anybody.
+    fs::write(dir.path().join("tls.crt"), fs::read_to_string(dir.path().join("tls.crt")).unwrap() + &root)
+        .unwrap();
+    let warnings = server_in(dir.path()).inspect(std::time::Duration::ZERO).warnings;
+    let of_chain = warnings.iter().filter(|warning| warning.layer() == rustls_reload::Layer::Chain);
+    let texts: Vec<_> = of_chain.map(ToString::to_string).collect();
+    assert!(texts.iter().any(|text| text.contains("certificate 2 of 3 is no CA certificate")), "{texts:?}");
     // The leaf itself has to be of version 3, because no rustls client accepts another.
     let as_leaf = server_in(dir.path());
     fs::write(dir.path().join("tls.crt"), root).unwrap();

@@ -50,6 +50,9 @@ fn a_key_that_everybody_can_read_is_a_warning() {
     let other = plain(&pair(90));
     let argument = format!("{},{}", dir.path().join("tls.crt").display(), key.display());
     run(command(other.path()).args(["--pair", &argument])).warns(Layer::Key, &key, "every user");
+    // Two pairs with this key are warned of once.
+    let [one, two] = ["one", "two"].map(|name| format!("{argument},{name}.localhost"));
+    run(command(other.path()).args(["--pair", &one, "--pair", &two])).warns(Layer::Key, &key, "every user");
     fs::set_permissions(&key, mode(0o640)).unwrap();
     assert_eq!(run(&mut command(dir.path())).code, Some(0), "a group may read it");
 }

@@ -217,6 +217,35 @@ fn a_running_server_is_drilled_and_gets_its_files_back() {
 }
 
 #[test]
+fn a_running_server_is_notified_also_where_a_file_cannot_come_back() {
+    let server = Running::start();
+    let (chain, key) = (server.dir.path().join("tls.crt"), server.dir.path().join("tls.key"));
+    let original = fs::read(&chain).unwrap();
+    let notified = tempfile::NamedTempFile::new().unwrap();
+    let spoil = format!(
+        "cp {{cert}} '{}'; rm -f '{key}' 2>/dev/null; mkdir -p '{key}/full'",
+        notified.path().display(),
+        key = key.display()
+    );
+    let dir = server.dir.path().to_str().unwrap();
+    let output = run(drill(&[
+        "--connect",
+        &server.address,
+        "--dir",
+        dir,
+        "--only",
+        "publishers/backup-and-create",
+        "--on-change",
+        &spoil,
+    ]));
+    assert_eq!(code(&output), 2, "{output:?}");
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert!(why.contains("tls.key is not the server's own"), "{why}");
+    assert_eq!(fs::read(&chain).unwrap(), original);
+    assert_eq!(fs::read(notified.path()).unwrap(), original, "not notified: {why}");
+}
+
+#[test]
 fn links_of_a_running_server_are_not_overwritten() {
     let server = Running::start();
     let (key, other) = (server.dir.path().join("tls.key"), server.dir.path().join("other.key"));

@@ -222,6 +222,14 @@ fn markers() -> Vec<Mistake> {
     ]
 }
 
+/// Returns the chain in the form of PKCS #7.
+fn pkcs7(set: &Set) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = dir.path().join("chain");
+    std::fs::write(&chain, &set.chain).unwrap();
+    openssl(&["crl2pkcs7", "-nocrl", "-certfile", chain.to_str().unwrap()], b"")
+}
+
 /// Sections with other content, or in the wrong file.
 fn sections() -> Vec<Mistake> {
     const REQUEST: &str = include_str!("keys/request.pem");
@@ -273,11 +281,9 @@ fn sections() -> Vec<Mistake> {
                 format!("{}{}", set.chain, block("CERTIFICATE", &list)).into()
             },
         ),
-        mended("PKCS #7", CRT, pem, &["line 1", "\"PKCS7\"", "openssl pkcs7 -print_certs"], |set| {
-            let dir = tempfile::tempdir().unwrap();
-            let chain = dir.path().join("chain");
-            std::fs::write(&chain, &set.chain).unwrap();
-            openssl(&["crl2pkcs7", "-nocrl", "-certfile", chain.to_str().unwrap()], b"")
+        mended("PKCS #7", CRT, pem, &["line 1", "\"PKCS7\"", "openssl pkcs7 -print_certs"], pkcs7),
+        mended("CMS", CRT, pem, &["line 1", "\"CMS\"", "openssl pkcs7 -print_certs"], |set| {
+            String::from_utf8(pkcs7(set)).unwrap().replace(" PKCS7-", " CMS-").into()
         }),
         mended(
             "a certificate with trust settings",
