@@ -20,7 +20,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .start_async()
         .await?;
     let listener = TcpListener::bind("127.0.0.1:8443").await?;
-    // Nothing is accepted while a callback blocks, as `eprintln!` does if nobody reads a full pipe.
+    // Neither callback may block, as `eprintln!` does while nobody reads a full pipe: nothing is
+    // reloaded while the first blocks, and nothing is accepted while the second does.
     let mut incoming = reloader.incoming(listener).on_failed_handshake(|failed| {
         eprintln!("{}: {}", failed.peer_addr, failed.reason);
     });

@@ -18,7 +18,30 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// Answers one request of a connection whose handshake used `served`.
+///
+/// An `outdated` client may not be trusted any more. It may send the request again over a new
+/// connection, whatever the method (RFC 9110 section 15.5.20).
 pub(crate) fn answer<B>(
+    request: &Request<B>,
+    served: &Published<ServerTls>,
+    outdated: bool,
+    reloader: &ServerReloader,
+    counters: &Counters,
+) -> Response<Full<Bytes>> {
+    let mut response = if outdated {
+        let text = "the trusted client CAs or CRLs changed: connect again\n";
+        plain(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned())
+    } else {
+        content(request, served, reloader, counters)
+    };
+    // hyper leaves the body out over HTTP/1.1 alone.
+    if request.method() == Method::HEAD {
+        *response.body_mut() = Full::default();
+    }
+    response
+}
+
+fn content<B>(
     request: &Request<B>,
     served: &Published<ServerTls>,
     reloader: &ServerReloader,
@@ -29,7 +52,7 @@ pub(crate) fn answer<B>(
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    let mut response = match request.uri().path() {
+    match request.uri().path() {
         "/" => plain(StatusCode::OK, TEXT, connection(served)),
         "/status" => {
             let mut json = status::to_json(&reloader.status());
@@ -49,18 +72,7 @@ pub(crate) fn answer<B>(
         _ => {
             plain(StatusCode::NOT_FOUND, TEXT, "not found: try /, /status, /metrics or /healthz\n".to_owned())
         }
-    };
-    if request.method() == Method::HEAD {
-        *response.body_mut() = Full::default();
     }
-    response
-}
-
-/// Answers a request whose client may not be trusted any more. It may be sent again over a new
-/// connection, whatever its method (RFC 9110 section 15.5.20).
-pub(crate) fn trust_reduced() -> Response<Full<Bytes>> {
-    let text = "the trusted client CAs or CRLs changed: connect again\n";
-    plain(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned())
 }
 
 /// Returns why the next change of the files would not be served; `None` if it would.
@@ -102,20 +114,49 @@ fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Full<
 mod tests {
     use std::{fs, time::Duration};
 
+    use hyper::body::Body;
     use rustls_reload::ServerReloader;
 
     use super::*;
     use crate::testkit::{Authority, PrivateKey, Subject};
 
-    /// Checks: INV-15, INV-16.
-    #[test]
-    fn inv15_healthz_says_why_the_next_change_is_not_taken() {
+    fn reloader() -> (tempfile::TempDir, ServerReloader) {
         let dir = tempfile::tempdir().unwrap();
         let (chain, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
         let pair = Authority::root("CA").issue(&Subject::server("localhost"), &PrivateKey::p256());
         fs::write(&chain, &pair.chain).unwrap();
         fs::write(&key, &pair.key).unwrap();
         let reloader = ServerReloader::builder(&chain, &key).load().unwrap();
+        (dir, reloader)
+    }
+
+    /// Over h2, a body after the answer to HEAD is an error of the protocol.
+    #[test]
+    fn answer_to_head_is_that_to_get_without_its_body() {
+        let (_dir, reloader) = reloader();
+        let (served, counters) = (reloader.current(), Counters::new(1));
+        for path in ["/", "/status", "/metrics", "/healthz", "/none"] {
+            for outdated in [false, true] {
+                let [get, head] = [Method::GET, Method::HEAD].map(|method| {
+                    let request = Request::builder().method(method).uri(path).body(()).unwrap();
+                    answer(&request, &served, outdated, &reloader, &counters)
+                });
+                assert_eq!(get.status() == StatusCode::MISDIRECTED_REQUEST, outdated);
+                assert_eq!(
+                    (get.status(), &get.headers()[CONTENT_TYPE]),
+                    (head.status(), &head.headers()[CONTENT_TYPE])
+                );
+                let length = get.headers()[CONTENT_LENGTH].to_str().unwrap().parse().ok();
+                assert_eq!(get.body().size_hint().exact(), length);
+                assert_eq!(head.body().size_hint().exact(), Some(0), "{path}, {outdated}");
+            }
+        }
+    }
+
+    /// Checks: INV-15, INV-16.
+    #[test]
+    fn inv15_healthz_says_why_the_next_change_is_not_taken() {
+        let (_dir, reloader) = reloader();
         let mut status = reloader.status();
         assert_eq!(unhealthy(&status).unwrap(), "reloading does not run: no change of the files is served\n");
         status.running = true;

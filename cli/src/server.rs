@@ -43,7 +43,7 @@ pub(crate) const ALPN: [&str; 2] = ["h2", "http/1.1"];
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
 /// Time limit for the body of a request. It is read and ignored: no answer depends on it.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
-/// Time without a byte sent after which a connection whose client reads no answer is cut.
+/// Time in which the system takes no byte of an answer, after which the connection is cut.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// Time limit for an h2 client to answer a ping.
 const PING_LIMIT: Duration = Duration::from_secs(10);
@@ -184,7 +184,7 @@ async fn next(
     counters: &Counters,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
-    let (mut failures, mut pause, start) = (0_u64, ACCEPT_PAUSES[0], Instant::now());
+    let (mut failures, mut pause, mut start) = (0_u64, ACCEPT_PAUSES[0], Instant::now());
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -204,6 +204,7 @@ async fn next(
                 ) => {}
             Err(error) => {
                 if failures == 0 {
+                    start = Instant::now();
                     log_problem(format_args!(
                         "cannot accept connections: {error}; retrying until it works, open connections stay \
                          served"
@@ -256,11 +257,8 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
         has_request.store(true, Ordering::Relaxed);
         // An h2 client may open streams until it has answered a ping (RFC 9113 section 6.8), and a
         // handshake may have begun before the reload.
-        let answer = if known && reloader.trust_reduced_since(served.generation) {
-            http::trust_reduced()
-        } else {
-            http::answer(&request, &served, &reloader, &counters)
-        };
+        let outdated = known && reloader.trust_reduced_since(served.generation);
+        let answer = http::answer(&request, &served, outdated, &reloader, &counters);
         async {
             let _ = timeout(BODY_LIMIT, pass_over(request.into_body())).await;
             Ok::<_, Infallible>(answer)
