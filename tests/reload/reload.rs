@@ -234,10 +234,12 @@ fn inv05_leaf_not_yet_valid_is_deferred_and_served_at_its_date() {
         let subject = Subject::server("localhost").valid(from, from + Duration::from_secs(3600));
         new.server = new.ca.issue(&subject, &PrivateKey::p256());
         volume.publish(&new.files());
-        let date = expect(&mut events, "a hold", |event| match event {
-            Event::Deferred { not_before, .. } => Some(*not_before),
+        let deferred = expect(&mut events, "a hold, or its end", |event| match event {
+            Event::Deferred { not_before, .. } => Some(Some(*not_before)),
+            Event::Published { .. } => Some(None),
             _ => None,
         });
+        let Some(date) = deferred else { continue };
         let seen = (reloader.reload_now(), reloader.status().deferred_until);
         let served = common::presented(&reloader)[0].clone();
         let in_time = SystemTime::now() < from - Duration::from_secs(1);
