@@ -50,7 +50,8 @@ pub(super) fn unsupported(peers: Peers, constraints: &[u8]) -> Result<Vec<&'stat
 }
 
 /// Returns whether rustls accepts this as a constraint on DNS names: all names, the names beneath
-/// one, or those and the name itself. A wildcard is not accepted.
+/// one, or those and the name itself. A wildcard is not accepted, nor a number as the last label, as
+/// in an address.
 fn is_dns_name(name: &[u8]) -> bool {
     let of_label = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_label = |label: &[u8]| {
@@ -60,7 +61,9 @@ fn is_dns_name(name: &[u8]) -> bool {
             && label.last() != Some(&b'-')
     };
     let labels = name.strip_prefix(b".").unwrap_or(name);
-    name.is_empty() || name.len() <= 253 && labels.split(|byte| *byte == b'.').all(is_label)
+    let last = labels.rsplit(|byte| *byte == b'.').next().unwrap_or(labels);
+    let is_number = last.iter().all(u8::is_ascii_digit);
+    name.is_empty() || name.len() <= 253 && labels.split(|byte| *byte == b'.').all(is_label) && !is_number
 }
 
 /// Returns whether this is an address and its mask, of four bytes each or of sixteen.

@@ -117,7 +117,10 @@ fn modulus(key: &[u8]) -> Option<&[u8]> {
     outer.end()?;
     let (modulus, exponent) = (parts.read(INTEGER)?, parts.read(INTEGER)?);
     parts.end()?;
-    let positive = |digits: &[u8]| digits.first().is_some_and(|first| first & 0x80 == 0);
+    // Of zeros, DER has one before a byte that would make the number negative, and no other.
+    let positive = |digits: &[u8]| {
+        digits.first().is_some_and(|first| first & 0x80 == 0) && !matches!(digits, [0, ..0x80, ..])
+    };
     let odd = |digits: &[u8]| digits.last().is_some_and(|last| last & 1 == 1);
     let usable = |digits: &[u8]| positive(digits) && odd(digits);
     (usable(modulus) && usable(exponent) && exponent != [1])

@@ -172,7 +172,7 @@ fn reshaped(name: &'static str, form: u8) -> Row {
     }
 }
 
-fn rsa(name: &'static str, bits: usize) -> Row {
+fn rsa(name: &'static str, bits: usize, exponent: &[u8]) -> Row {
     let (own, key) = Signer::new();
     let public = own.public();
     let found = (1..=127).find_map(|serial| {
@@ -180,7 +180,7 @@ fn rsa(name: &'static str, bits: usize) -> Row {
         let unsigned = issued.signed_by(&Signer::Rsa(vec![0]));
         // The signed part is the first value of the certificate.
         let tbs = within(&unsigned);
-        let (ca, signature) = rsa_for(&digest(tbs), bits)?;
+        let (ca, signature) = rsa_for(&digest(tbs), bits, exponent)?;
         Some((ca, issued.signed_by(&Signer::Rsa(signature))))
     });
     let (public, leaf) = found.unwrap();
@@ -287,6 +287,11 @@ pub(crate) fn rows(dir: &Path) -> Vec<Row> {
         constrained("DNS permitted, client inside", &dns, &text(DNS, "a.example.com")),
         constrained("DNS permitted, client outside", &dns, &text(DNS, "a.example.net")),
         constrained("DNS excluded by a wildcard, client elsewhere", &wildcard, &text(DNS, "a.example.com")),
+        constrained(
+            "DNS permitted, an address as the name",
+            &subtree(PERMITTED, &text(DNS, "10.0.0.1"), &[]),
+            &text(DNS, "a.example.com"),
+        ),
         constrained("IP permitted, client inside", &subtree(PERMITTED, &network, &[]), &address),
         constrained("IP by a mask with holes, client with an IP", &subtree(PERMITTED, &holes, &[]), &address),
         constrained("IP by a mask with holes, client without an IP", &subtree(PERMITTED, &holes, &[]), &[]),
@@ -309,10 +314,11 @@ pub(crate) fn rows(dir: &Path) -> Vec<Row> {
             &subtree(PERMITTED, &text(DNS, "example.com"), &minimum),
             &[],
         ),
-        rsa("RSA of 2039 bits", 2039),
-        rsa("RSA of 2048 bits", 2048),
-        rsa("RSA of 8192 bits", 8192),
-        rsa("RSA of 8195 bits", 8195),
+        rsa("RSA of 2039 bits", 2039, &[3]),
+        rsa("RSA of 2048 bits", 2048, &[3]),
+        rsa("RSA of 2048 bits, exponent with a superfluous zero", 2048, &[0, 3]),
+        rsa("RSA of 8192 bits", 8192, &[3]),
+        rsa("RSA of 8195 bits", 8195, &[3]),
         reshaped("P-256, compressed point", 2),
         reshaped("P-256, hybrid point", 6),
         reshaped("P-256, point beside the curve", 4),

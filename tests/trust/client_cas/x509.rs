@@ -174,8 +174,8 @@ impl Signer {
 
 /// Makes an RSA public key with this many bits (`bits % 3` is 2) that verifies a signature, with
 /// SHA-256, of a message with this digest: 6 times a power of two, cubed, less the encoded message
-/// (RFC 8017 section 9.2). Returns `None` for an even digest.
-pub(crate) fn rsa_for(digest: &[u8], bits: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+/// (RFC 8017 section 9.2). The exponent is the encoding of 3. Returns `None` for an even digest.
+pub(crate) fn rsa_for(digest: &[u8], bits: usize, exponent: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     assert_eq!(bits % 3, 2);
     let length = bits.div_ceil(8);
     let info = [0x30, 0x31, 0x30, 0x0d, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1, 5, 0, 4, 0x20];
@@ -199,7 +199,7 @@ pub(crate) fn rsa_for(digest: &[u8], bits: usize) -> Option<(Vec<u8>, Vec<u8>)> 
         *digit = u8::try_from(left.rem_euclid(256)).unwrap();
     }
     let sign: &[u8] = if modulus[0] & 0x80 == 0 { &[] } else { &[0] };
-    let key = der(0x30, &[&der(2, &[sign, &modulus]), &der(2, &[&[3]])]);
+    let key = der(0x30, &[&der(2, &[sign, &modulus]), &der(2, &[exponent])]);
     let odd = modulus.last().is_some_and(|last| last & 1 == 1);
     odd.then(|| (der(0x30, &[RSA, &der(3, &[&[0], &key])]), signature))
 }
