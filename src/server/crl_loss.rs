@@ -75,8 +75,9 @@ impl CrlValidator<'_> {
             if is_excused && about.peek().is_none() || about.any(|other| other.is_as_new_as(lost)) {
                 continue;
             }
+            let which = if is_excused { "for the same certificates here" } else { "here" };
             let why = format!(
-                "there is no CRL of {} here any more, and no other publisher's is as new",
+                "there is no CRL of {} {which} any more, and no other publisher's is as new",
                 lost.issuer()
             );
             return Err(Error::new(Layer::Crl, why).at(lost.path()));

@@ -36,15 +36,19 @@ struct Issued {
 type Keys<'a> = BTreeMap<Vec<u8>, Vec<&'a [u8]>>;
 
 impl Issued {
-    /// Returns `None` for a certificate that no CA of another name in the bundle has issued.
+    /// Returns `None` for a certificate that no other CA in the bundle has issued. A CA that has
+    /// signed its former key with its new one, or the other way, has two keys and is two CAs here.
     fn new(
         certificate: &CertificateDer<'_>,
+        own: &[u8],
         keys: &Keys<'_>,
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Option<Self> {
         let fields = der::fields(certificate)?;
         let canonical_issuer = der::canonical_name(fields.issuer);
-        if canonical_issuer == der::canonical_name(fields.subject) {
+        if canonical_issuer == der::canonical_name(fields.subject)
+            && chain::signed_by(&fields, own, algorithms) != Signed::ByAnotherKey
+        {
             return None;
         }
         let may_be = |key: &&&[u8]| chain::signed_by(&fields, key, algorithms) != Signed::ByAnotherKey;
@@ -82,10 +86,13 @@ impl AnchorCertificates {
         let mut all = BTreeMap::<_, Option<Vec<_>>>::new();
         for (anchor, certificate) in roots.roots.iter().zip(certificates) {
             let known = all.entry(Anchor::of(anchor)).or_insert_with(|| Some(Vec::new()));
-            *known = known.take().zip(Issued::new(certificate, &keys, algorithms)).map(|(mut known, new)| {
-                known.push(new);
-                known
-            });
+            *known = known
+                .take()
+                .zip(Issued::new(certificate, &anchor.subject_public_key_info, &keys, algorithms))
+                .map(|(mut known, new)| {
+                    known.push(new);
+                    known
+                });
         }
         Self(all.into_iter().filter_map(|(anchor, known)| Some((anchor, known?))).collect())
     }

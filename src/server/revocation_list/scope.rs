@@ -16,8 +16,8 @@ pub(in crate::server) const DIRECTORY_NAME: u8 = 0xa4;
 /// The certificates that a CRL covers, by its issuing distribution point (RFC 5280 section 5.2.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::server) struct Scope {
-    /// The names of the distribution point; `None` if it has none, so that the scope does not
-    /// depend on them.
+    /// The names of the distribution point, sorted; `None` if it has none, so that the scope does
+    /// not depend on them.
     pub(in crate::server) names: Option<Vec<(u8, Vec<u8>)>>,
     pub(in crate::server) users: bool,
     pub(in crate::server) authorities: bool,
@@ -69,7 +69,10 @@ impl Scope {
                 (0xa0, point) => {
                     let full = Reader(point).read(0xa0);
                     // A name relative to the issuer's matches nothing; webpki rejects it.
-                    scope.names = Some(full.map_or_else(|| Some(Vec::new()), general_names)?);
+                    let mut names = full.map_or_else(|| Some(Vec::new()), general_names)?;
+                    names.sort();
+                    names.dedup();
+                    scope.names = Some(names);
                 }
                 (0x81, flag) => scope.users = flag != [0],
                 (0x82, flag) => scope.authorities = flag != [0],

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use rustls::version::TLS13;
-use rustls_reload::Reload;
+use rustls_reload::{Reload, internal::pem};
 use rustls_reload_testkit::{Authority, HOLD, ListSpec, Pair, PrivateKey, Subject};
 
 use crate::common::handshake;
@@ -60,6 +60,28 @@ fn inv14_ca_of_the_bundle_that_its_root_revokes_lets_nobody_in() {
     assert_eq!(server.reload_now(), Reload::Reloaded);
     assert!(world.reported_reduced_trust());
     handshake(&server.config(), &client).unwrap_err();
+}
+
+/// A CA has certified its former key with its new one: RFC 4210 section 4.4, OldWithNew.
+#[test]
+fn inv14_former_key_that_its_ca_revokes_lets_nobody_in() {
+    let (world, [old, new]) = (World::new(), ["clients"; 2].map(Authority::root));
+    let link = new.certify_again(&old, "clients");
+    world.put("ca/ca.crt", format!("{}{link}", new.pem).as_bytes());
+    world.list("crl.d/old.crl", &old, &spec(1));
+    world.list("crl.d/new.crl", &new, &spec(1));
+    let server = world.builder().load().unwrap();
+    let clients = [alone(&old), alone(&new)];
+    assert_eq!(clients.each_ref().map(|shown| world.lets_in(&server, shown)), [true; 2]);
+    let certificate = pem::chain(link.as_bytes()).unwrap().remove(0);
+    world.list("crl.d/new.crl", &new, &spec(2).naming(&certificate));
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert!(world.reported_reduced_trust());
+    assert_eq!(clients.each_ref().map(|shown| world.lets_in(&server, shown)), [false, true]);
+    // Trusted by its own certificate too, the former key does not depend on the new one.
+    world.put("ca/ca.crt", format!("{}{link}{}", new.pem, old.pem).as_bytes());
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert_eq!(clients.each_ref().map(|shown| world.lets_in(&server, shown)), [true; 2]);
 }
 
 /// Neither a list of another CA with the root's name, nor the root's own list, revokes a CA that

@@ -141,6 +141,44 @@ fn inv14_shard_does_not_stand_in_for_a_list_that_went() {
     world.list("crl.d/own.crl", &ca, &spec(6).at("http://crl.example/a"));
     let answer = server.reload_now();
     assert!(!world.lets_in(&server, &bad), "{answer:?} {:?}", world.warnings());
+    let Reload::Refused(error) = answer else { panic!("{answer:?}") };
+    let why = "there is no CRL of CN=clients for the same certificates here any more";
+    assert!(error.to_string().contains(why), "{error}");
+}
+
+#[test]
+fn inv14_order_of_the_points_of_a_list_changes_nothing() {
+    let (world, ca) = (World::new(), Authority::root("clients"));
+    world.put("ca/ca.crt", ca.pem.as_bytes());
+    let at = |number, points: [&str; 2]| {
+        points.iter().fold(spec(number), |spec, point| spec.at(&format!("http://crl.example/{point}")))
+    };
+    world.list("crl.d/own.crl", &ca, &at(1, ["a", "b"]));
+    let server = world.builder().load().unwrap();
+    world.warnings();
+    world.list("crl.d/own.crl", &ca, &at(2, ["b", "a"]));
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert_eq!(server.current().value.trust_epoch(), 1);
+    assert!(!world.reported_reduced_trust());
+    assert_eq!(world.warnings(), Vec::<String>::new());
+}
+
+/// Two CAs of one name count their certificates from the same number on.
+#[test]
+fn inv14_shard_of_another_key_says_nothing_about_what_it_does_not_cover() {
+    let (world, root) = (World::new(), Authority::root("root"));
+    world.put("ca/ca.crt", root.pem.as_bytes());
+    let [own, other] = ["issuing"; 2].map(|name| root.intermediate(name));
+    let client = someone(&own);
+    world.list("crl.d/root.crl", &root, &spec(1));
+    let shard = spec(1).at("http://crl.example/a");
+    world.list("crl.d/other.crl", &other, &shard.naming(&client.leaf));
+    let server = world.builder().allow_unknown_revocation_status().load().unwrap();
+    assert!(world.lets_in(&server, &client));
+    // A list that covers the client and that its CA did not sign leaves its status in doubt.
+    world.list("crl.d/other.crl", &other, &spec(2).naming(&client.leaf));
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+    assert!(!world.lets_in(&server, &client));
 }
 
 /// A start does not know earlier lists.
