@@ -20,7 +20,7 @@ use rustls::{
 
 use super::{
     anchors::{self, Origin, Peers},
-    crl::{CrlValidator, List, Lists, Policy},
+    crl::{self, CrlValidator, List, Lists, Policy},
     findings::InspectionLog,
     layout::{Layout, SetLayout, missing},
     revocation::AnchorCertificates,
@@ -140,6 +140,8 @@ impl Settings<'_> {
                     of_set: [&of_set[0], &of_set[1]],
                 };
                 let files = self.layout.iter().zip(&sources).flat_map(|(set, files)| set.lists(files));
+                let listed = self.layout.iter().zip(&sources).flat_map(|(set, files)| set.listed(files));
+                crl::warnings::full_directories(listed, &mut warnings);
                 let crls = Lists::read(files, &validator, &mut warnings)?;
                 let algorithms = self.provider.signature_verification_algorithms;
                 let pairs = roots.roots.iter().cloned().zip(certificates.iter().cloned());

@@ -24,7 +24,7 @@ use crate::{
 };
 
 mod list;
-mod warnings;
+pub(super) mod warnings;
 pub(super) use list::{List, name};
 
 /// Options of revocation checking.
@@ -102,7 +102,7 @@ impl Lists {
         validator: &CrlValidator<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, Error> {
-        let (mut lists, mut sizes) = (Self::default(), Vec::new());
+        let mut lists = Self::default();
         for (path, file) in files {
             for parsed in validator.parse(file).map_err(|error| error.at(path))? {
                 // 1.
@@ -114,9 +114,7 @@ impl Lists {
                 }
             }
             validator.large(path, file.len(), warnings);
-            sizes.push((path, file.len()));
         }
-        warnings::together(&sizes, warnings);
         for list in lists.0.iter().filter(|list| list.foreign) {
             validator.foreign(list, &lists, warnings)?;
         }

@@ -343,6 +343,21 @@ fn inv14_sessions_end_with_what_lists_say_and_not_with_their_order() {
     assert_eq!(epoch(), 3);
 }
 
+/// The files of a directory have a limit together, and others do not.
+#[test]
+fn inv16_lists_of_a_directory_alone_are_warned_of_together() {
+    let world = World::new();
+    let lists = world.dir.path().join("crl.d");
+    fs::create_dir(&lists).unwrap();
+    let mut text = world.of.ca.list(&spec(1)).pem.into_bytes();
+    text.resize(28 << 20, b'\n');
+    let paths = ["one.crl", "two.crl"].map(|name| lists.join(name));
+    paths.iter().for_each(|path| fs::write(path, &text).unwrap());
+    let is_warned = |server| loaded(server).1.iter().any(|why| why.contains("the CRLs in it together: "));
+    assert!(is_warned(world.server(&[]).crl_dir(&lists)));
+    assert!(!is_warned(paths.iter().fold(world.server(&[]), |server, path| server.crl(path))));
+}
+
 #[test]
 fn inv12_crl_over_4_mib_is_served_and_such_a_key_rejected() {
     let world = World::new();

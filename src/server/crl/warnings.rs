@@ -159,11 +159,14 @@ fn partial(scopes: &[&Scope], canonical: &[u8], lists: &Lists) -> Option<(Scope,
 }
 
 /// Warns of directories whose files are near the limit for all files of one directory.
-pub(super) fn together(sizes: &[(&Path, usize)], warnings: &mut Vec<Warning>) {
+pub(in crate::server) fn full_directories<'a>(
+    files: impl Iterator<Item = (&'a Path, &'a [u8])>,
+    warnings: &mut Vec<Warning>,
+) {
     let mut sums: BTreeMap<&Path, (usize, usize)> = BTreeMap::new();
-    for (path, size) in sizes {
+    for (path, file) in files {
         let (count, sum) = sums.entry(path.parent().unwrap_or(path)).or_default();
-        (*count, *sum) = (*count + 1, sum.saturating_add(*size));
+        (*count, *sum) = (*count + 1, sum.saturating_add(file.len()));
     }
     for (dir, (_, sum)) in sums.into_iter().filter(|(_, (count, _))| *count > 1) {
         let why = near_limit(LISTED_BYTES_LIMIT, sum).map(|why| format!("the CRLs in it together: {why}"));
