@@ -135,18 +135,22 @@ fn rsa(der: &[u8]) -> Option<String> {
     Some(match (bits, exponent) {
         (..2048, _) => format!("{kind}: it is too small, at least 2048 bits are needed: {NEW_RSA}"),
         (_, Some(small @ ..65_537)) => {
-            format!("{kind}: its public exponent {small} is too small, at least 65537 is needed: {NEW_RSA}")
+            format!(
+                "{kind}: its public exponent {small} is too small for ring, which needs at least 65537: {NEW_RSA}. \
+                 With another provider {CHECK}"
+            )
         }
         (8193.., _) => format!("{kind}: it is too large: {NEW_RSA}"),
         (4097.., _) => {
             format!(
-                "{kind}: it is too large for ring, which takes 4096 bits at most; aws-lc-rs takes 8192 bits: {NEW_RSA}"
+                "{kind}: it is too large for ring, which takes 4096 bits at most; aws-lc-rs takes 8192 bits: {NEW_RSA}. \
+                 With aws-lc-rs {CHECK}"
             )
         }
         // A key of another length may be damaged as well.
         _ if version == [0] && !bits.is_multiple_of(1024) => format!(
             "{kind}: ring takes 2048, 3072 and 4096 bits only, aws-lc-rs takes each length from 2048 to 8192 \
-             bits: {NEW_RSA}"
+             bits: {NEW_RSA}. With aws-lc-rs {CHECK}"
         ),
         _ if version != [0] => format!("{kind}: it is of more than two primes: {NEW_RSA}"),
         _ => format!("{kind}: {CHECK}"),
