@@ -8,6 +8,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::Path,
     process::{Command, Output},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -98,7 +99,14 @@ fn passes(output: &Output) {
 fn serves_over(steps: &[i64], set: impl Fn(i64)) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
-    fs::write(&path, "0").unwrap();
+    // Written without a state in between, which would be stable where the writer is held up.
+    let rewrite = |content: &str| {
+        let padded = format!("{content:16}");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).unwrap();
+        file.write_all(padded.as_bytes()).unwrap();
+        padded
+    };
+    rewrite("0");
     // The poll is too slow to find a change during the test.
     let ms = Duration::from_millis;
     let timing = Timing {
@@ -117,8 +125,7 @@ fn serves_over(steps: &[i64], set: impl Fn(i64)) {
             if !before {
                 set(*shift);
             }
-            let content = format!("{number} {text}");
-            fs::write(&path, &content).unwrap();
+            let content = rewrite(&format!("{number} {text}"));
             if before {
                 // The clock is set while the reloader waits for the file to be stable.
                 set(*shift);
@@ -138,7 +145,7 @@ fn serves_over(steps: &[i64], set: impl Fn(i64)) {
         set(*steps.last().unwrap_or(&0) + 86_400);
         assert_eq!(reloader.reload_now(), Reload::Unchanged);
         std::thread::sleep(ms(20));
-        fs::write(&path, "last").unwrap();
+        rewrite("last");
         assert!(waiter.join().unwrap().is_some(), "the wait is over a day early");
     });
     println!("SERVED {generation}");

@@ -77,8 +77,11 @@ fn inv11_removed_directory_is_not_reported_as_watched() {
     }
     assert!(reloader.status().watched.contains(&dir.parent().unwrap().to_owned()));
 
-    fs::create_dir(&dir).unwrap();
-    fs::write(&path, "two").unwrap();
+    // The file is whole once the directory is there.
+    let next = dir.with_extension("next");
+    fs::create_dir(&next).unwrap();
+    fs::write(next.join(path.file_name().unwrap()), "two").unwrap();
+    fs::rename(next, &dir).unwrap();
     let published = reloader.wait_published(1, LIMIT).unwrap();
     assert_eq!(published.value.as_slice(), b"two");
     assert!(reloader.status().watched.contains(&dir), "{:?}", reloader.status());

@@ -90,8 +90,10 @@ fn jobs_run_beside_each_other() {
         assert_eq!(code(&run(command)), 0);
         begun.elapsed()
     };
-    let (one, four) = (took("1"), took("4"));
-    assert!(one > four, "{one:?} one by one, {four:?} at a time");
+    // A machine that is busy with other work may hold one of the runs up.
+    let times: Vec<_> =
+        (0..3).map(|_| (took("1"), took("4"))).take_while(|(one, four)| one <= four).collect();
+    assert!(times.len() < 3, "one by one, and four at a time: {times:?}");
     assert_eq!(code(&run(drill(&["--jobs", "0", "--list"]))), 2);
 }
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::{Results, drill, results, wrong::Wrong};
+use crate::{Results, drill, results_in_time, wrong::Wrong};
 
 /// Scenarios of which each fault concerns some.
 const SCENARIOS: [&str; 12] = [
@@ -61,11 +61,12 @@ fn drilled(wrong: Wrong, only: &[&str]) -> Results {
     let lane = &LANES[NEXT.fetch_add(1, Ordering::Relaxed) % LANES.len()];
     let _lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
     let server = wrong.command("CERT={cert} KEY={key} CA={ca} CRL={crl} PORT={port}");
-    let mut command = drill(&["--server", &server, "--jobs", "16"]);
-    for name in only {
-        command.args(["--only", name]);
-    }
-    results(command)
+    let command = |jobs: &str, only: &[&str]| {
+        let mut command = drill(&["--server", &server, "--jobs", jobs]);
+        command.args(only.iter().flat_map(|name| ["--only", name]));
+        command
+    };
+    results_in_time(command, "16", only)
 }
 
 /// Returns how often a scenario is played in which this fault has to show. Half of a set is on disk

@@ -162,19 +162,21 @@ fn inv13_sigterm_blocked_by_the_parent_ends_loads_and_servers() {
         (&["env", "--block-signal=TERM,INT,HUP"][..], true),
         (&["env", "--block-signal=TERM,INT,HUP"][..], false),
     ] {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let idle = Idle::start();
-        let rewriting =
-            first_load.then(|| Rewriting::start(volume.path("tls.crt"), generations[0].server.chain.clone()));
-        let mut server = Silent::start(&volume, wrapper, log.reopen().unwrap());
-        if first_load {
-            server.catches(15);
-        } else {
-            server.serves(&generations[0], "/");
-        }
-        idle.ends_with(&mut server, END, &format!("{wrapper:?}"));
-        drop(rewriting);
-        assert_eq!(text(log.path()).contains("listening"), !first_load, "{wrapper:?}: {}", text(log.path()));
+        in_one_of_several_tries(&format!("{wrapper:?}, first load: {first_load}"), || {
+            let log = tempfile::NamedTempFile::new().unwrap();
+            let idle = Idle::start();
+            let rewriting = first_load
+                .then(|| Rewriting::start(volume.path("tls.crt"), generations[0].server.chain.clone()));
+            let mut server = Silent::start(&volume, wrapper, log.reopen().unwrap());
+            if first_load {
+                server.catches(15);
+            } else {
+                server.serves(&generations[0], "/");
+            }
+            idle.ends_with(&mut server, END, &format!("{wrapper:?}"));
+            drop(rewriting);
+            text(log.path()).contains("listening") != first_load
+        });
     }
 }
 
@@ -182,15 +184,24 @@ fn inv13_sigterm_blocked_by_the_parent_ends_loads_and_servers() {
 fn inv13_sighup_during_the_first_load_is_a_reload_after_it() {
     let generations = generations(1);
     let volume = Volume::new(&pair(&generations[0]));
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let rewriting = Rewriting::start(volume.path("tls.crt"), generations[0].server.chain.clone());
-    let server = Silent::start(&volume, &[], log.reopen().unwrap());
-    server.catches(1);
-    server.signal("-HUP");
-    assert!(!text(log.path()).contains("listening"), "the signal came too late");
-    drop(rewriting);
-    until("the signal is answered", || text(log.path()).contains("SIGHUP: unchanged"));
-    server.serves(&generations[0], "/");
+    in_one_of_several_tries("SIGHUP", || {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let rewriting = Rewriting::start(volume.path("tls.crt"), generations[0].server.chain.clone());
+        let server = Silent::start(&volume, &[], log.reopen().unwrap());
+        server.catches(1);
+        server.signal("-HUP");
+        let in_time = !text(log.path()).contains("listening");
+        drop(rewriting);
+        until("the signal is answered", || text(log.path()).contains("SIGHUP: unchanged"));
+        server.serves(&generations[0], "/");
+        in_time
+    });
+}
+
+/// Tries until the signal comes during the first load, which ends early where the writer of the
+/// file is held up.
+fn in_one_of_several_tries(what: &str, attempt: impl FnMut() -> bool) {
+    assert!(std::iter::repeat_with(attempt).take(5).any(|in_time| in_time), "{what}: always loaded before");
 }
 
 /// Mounts a file system that answers no request on `$0`, where only the server sees it.
@@ -243,10 +254,11 @@ fn inv13_sigterm_ends_a_server_that_hangs_in_a_file_system() {
             until("the end has begun", || std::net::TcpStream::connect(&server.address).is_err());
             assert!(!log().contains("signal"), "{}", log());
         }
-        let within = if *twice { END_AT_ONCE } else { END };
+        // The end is cut after 6 s.
+        let within = if *twice { END_AT_ONCE } else { 2 * END };
         let took = idle.ends_with(&mut server, within, &format!("first load: {first_load}, twice: {twice}"));
         // The server really hung: without that, the end takes less than a second.
-        assert!(*first_load || *twice || took > Duration::from_secs(4), "{took:?}: {}", text(log.path()));
+        assert!(*first_load || *twice || took > Duration::from_secs(2), "{took:?}: {}", text(log.path()));
     });
 }
 
@@ -259,8 +271,8 @@ fn inv13_second_signal_ends_the_server_at_once() {
     server.serves(&generations[0], "/");
     // The server waits for a request whose body never arrives.
     let mut open = server.connect(&client_of(&generations[0], None), DEADLINE).unwrap();
-    begin_request(&mut open);
     let idle = Idle::start();
+    begin_request(&mut open);
     server.signal("-TERM");
     let refused = || std::net::TcpStream::connect(&server.address).is_err();
     until("the end has begun", refused);

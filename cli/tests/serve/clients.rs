@@ -107,12 +107,13 @@ fn inv12_silent_client_is_cut_at_the_handshake_limit_and_counted() {
     assert_eq!(silent.read_to_end(&mut Vec::new()).unwrap(), 0);
     let took = start.elapsed();
     let asking = Instant::now();
-    let status = server.serves(&of, "/status");
+    server.serves(&of, "/status");
     // The time of one handshake with its answer measures the delay that the machine adds to the
     // limit.
-    let most = Duration::from_secs(12) + 10 * asking.elapsed();
+    let most = Duration::from_secs(20) + 10 * asking.elapsed();
     assert!(took >= Duration::from_secs(9) && took < most, "{took:?}, at most {most:?}");
-    assert!(status.contains("\"timeout\": 1"), "{status}");
+    // The connection is closed before it is counted.
+    until("the time limit is counted", || server.serves(&of, "/status").contains("\"timeout\": 1"));
     let line =
         "handshake failed: timeout: the handshake took too long (1 since the last such line, 1 in all)";
     // The log has a thread of its own.

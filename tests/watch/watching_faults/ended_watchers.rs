@@ -86,7 +86,7 @@ fn inv05_watcher_that_ends_is_reported_and_made_anew() {
             volume.publish(&next.files());
             common::wait_for_leaf(&reloader, &next.server);
         }
-        let (snapshots, wakes) = (reloader.status().snapshots, Instant::now());
+        let (wakes, snapshots) = (Instant::now(), reloader.status().snapshots);
         hints.ended("again, of a watcher that is gone");
         hints.lost();
         let reported = common::drain(&mut events);
