@@ -14,33 +14,43 @@ impl CrlValidator<'_> {
     ///
     /// The CRL of an intermediate or of a former key may be removed, with a warning, where clients
     /// of unknown status are rejected. Elsewhere it may be removed with a CA of the bundle, and
-    /// once it has expired.
+    /// once it has expired. So may any CRL whose authority has CRLs for other certificates left.
     pub(super) fn lost(&self, lists: &Lists, warnings: &mut Vec<Warning>) -> Result<(), Error> {
         for served in self.served.into_iter().flat_map(Lists::all) {
             let named = lists.of(&served.parsed.canonical);
-            let mut left = named.clone().filter(|list| list.signer.is_same(&served.signer)).peekable();
-            if left.peek().is_none() {
-                let why = format!("there is no CRL of {} any more", served.issuer());
-                let gone = |why: String| Error::new(Layer::Crl, why).at(served.path());
-                if served.signer.key().is_some() {
-                    return Err(gone(why));
-                }
-                // Where unknown status is rejected, the authority's clients are rejected without
-                // its CRL, so its removal is safe. An error here would keep all other CRLs from
-                // being renewed.
-                let is_over = !self.policy.ignore_expiration && served.is_expired(self.wall);
-                if self.policy.allow_unknown && !is_over && !served.retired && !self.lost_a_ca() {
-                    let how = if self.policy.ignore_expiration {
-                        "only a restart accepts its removal"
-                    } else {
-                        "remove it once it has expired"
-                    };
-                    return Err(gone(format!("{why}, of the key that signed this one: {how}")));
-                }
+            let left: Vec<_> = named.clone().filter(|list| list.signer.is_same(&served.signer)).collect();
+            let scope = &served.parsed.scope;
+            if left.iter().any(|list| list.parsed.scope == *scope) {
+                continue;
+            }
+            let gone = |why: String| Error::new(Layer::Crl, why).at(served.path());
+            let none = format!("there is no CRL of {} any more", served.issuer());
+            if left.is_empty() && served.signer.key().is_some() {
+                return Err(gone(none));
+            }
+            // Where unknown status is rejected, the clients of a CRL are rejected without it, so its
+            // removal is safe. An error here would keep all other CRLs from being renewed.
+            let is_over = !self.policy.ignore_expiration && served.is_expired(self.wall);
+            let is_wider = left.iter().any(|list| list.parsed.scope.includes(scope));
+            let accepts = self.policy.allow_unknown && !is_wider;
+            if accepts && !is_over && !served.retired && !self.lost_a_ca() {
+                let which = if left.is_empty() {
+                    format!("{none}, of the key that signed this one")
+                } else {
+                    format!("no CRL of {} covers the certificates of this one any more", served.issuer())
+                };
+                let how = if self.policy.ignore_expiration {
+                    "only a restart accepts its removal"
+                } else {
+                    "remove it once it has expired"
+                };
+                return Err(gone(format!("{which}: {how}")));
+            }
+            if left.is_empty() {
                 // A CA whose key was replaced has CRLs of its new key.
                 let is_replaced = served.retired && named.clone().next().is_some();
-                warnings.extend((!is_replaced).then(|| gone(why).into()));
-            } else if !left.any(|list| list.parsed.scope == served.parsed.scope) {
+                warnings.extend((!is_replaced).then(|| gone(none).into()));
+            } else {
                 let why = format!(
                     "a CRL of {} is gone, and no other covers the same certificates: a \
                      certificate that only it named is no longer revoked, and the status of one that only \

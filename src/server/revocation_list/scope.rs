@@ -57,6 +57,16 @@ impl fmt::Display for Scope {
 }
 
 impl Scope {
+    /// Returns whether it covers each certificate that `other` covers.
+    pub(in crate::server) fn includes(&self, other: &Self) -> bool {
+        let includes_names = match (&self.names, &other.names) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(all), Some(some)) => some.iter().all(|name| all.contains(name)),
+        };
+        includes_names && self.users <= other.users && self.authorities <= other.authorities
+    }
+
     /// Parses an issuing distribution point; `None` if it is malformed. Flags of unsupported kinds
     /// are ignored, because webpki rejects the whole CRL for them.
     pub(super) fn read(idp: &[u8]) -> Option<Self> {

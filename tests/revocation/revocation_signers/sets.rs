@@ -163,6 +163,48 @@ fn inv14_order_of_the_points_of_a_list_changes_nothing() {
     assert_eq!(world.warnings(), Vec::<String>::new());
 }
 
+/// The published set has one list, of a narrower scope than the served one.
+#[test]
+fn inv14_list_of_a_narrower_scope_lets_nobody_in_whom_the_wider_named() {
+    let narrower: [fn(ListSpec) -> ListSpec; 3] = [
+        |spec| spec.at("http://crl.example/a"),
+        |spec| ListSpec { authorities: true, ..spec },
+        |spec| ListSpec { authorities: true, ..spec.at("http://crl.example/a") },
+    ];
+    for (narrower, of_intermediate) in narrower.into_iter().flat_map(|one| [(one, false), (one, true)]) {
+        let (world, root) = (World::new(), Authority::root("clients"));
+        world.put("ca/ca.crt", root.pem.as_bytes());
+        let ca = if of_intermediate { root.intermediate("issuing") } else { Authority::root("other") };
+        if of_intermediate {
+            world.list("crl.d/root.crl", &root, &spec(1));
+        } else {
+            world.put("ca/ca.crt", ca.pem.as_bytes());
+        }
+        let (good, bad) = (someone(&ca), someone(&ca));
+        let own = "crl.d/own.crl";
+        world.list(own, &ca, &spec(1).naming(&bad.leaf));
+        let allows = || world.builder().allow_unknown_revocation_status();
+        let [strict, allowing] = [world.builder(), allows()].map(|server| server.load().unwrap());
+        world.list(own, &ca, &narrower(spec(2)));
+        let Reload::Refused(error) = allowing.reload_now() else {
+            panic!("accepted: {:?}", world.warnings())
+        };
+        let why = "covers the certificates of this one any more: remove it once it has expired";
+        assert!(error.to_string().contains(why), "{error}");
+        // Everybody is of unknown status, which is rejected.
+        assert_eq!(strict.reload_now(), Reload::Reloaded);
+        let accepted = [&good, &bad].map(|shown| [&strict, &allowing].map(|of| world.lets_in(of, shown)));
+        assert_eq!(accepted, [[false, true], [false, false]]);
+        // Beside the wider list, and in the other direction, the scope is no reason to reject.
+        world.list("crl.d/more.crl", &ca, &spec(3).naming(&bad.leaf));
+        assert_eq!(allowing.reload_now(), Reload::Reloaded);
+        assert!(!world.lets_in(&allowing, &bad));
+        world.list(own, &ca, &spec(4).naming(&bad.leaf));
+        assert_eq!(allowing.reload_now(), Reload::Reloaded);
+        assert!(!world.lets_in(&allowing, &bad) && world.lets_in(&allowing, &good));
+    }
+}
+
 /// Two CAs of one name count their certificates from the same number on.
 #[test]
 fn inv14_shard_of_another_key_says_nothing_about_what_it_does_not_cover() {

@@ -305,9 +305,20 @@ impl State {
         let kept = |old: &List| {
             self.lists().iter().any(|list| list.key == old.key) || may_go(old) || rule == Rule::ListsMayGo
         };
+        // A shard is no list of all certificates, where those that it does not cover are accepted.
+        let covered = |old: &List| {
+            let mut left = self.lists().iter().filter(|list| list.key == old.key).peekable();
+            !policy.allow_unknown
+                || left.peek().is_none()
+                || left.any(|list| old.shard || !list.shard)
+                || old.expired && !policy.use_expired
+                || retired.contains(&old.key)
+                || loses_a_ca
+                || rule == Rule::ListsMayGo
+        };
         !self.lists().iter().any(|list| list.delta)
             && self.lists().iter().all(|list| is_fine(list) && is_due(list))
-            && served.lists().iter().all(kept)
+            && served.lists().iter().all(|old| kept(old) && covered(old))
     }
 
     /// Returns the keys that are no longer a CA's and were while their list was served.
