@@ -23,7 +23,7 @@ use crate::{
         file_set::{Cause, FileSet, RunQueue},
         machine::{Effect, Input, Machine, Notice, ReadOutcome, Verdict},
     },
-    drive::shared::{Ask, Drive, Reload, Shared},
+    drive::shared::{Ask, Drive, Shared},
     fs::Fs,
     probe::Probe,
     read::snapshot::Snapshot,
@@ -199,7 +199,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
             self.sets[set].machine = before;
         }
         self.answers.give_up();
-        shared.answer(&Reload::Stopped, |status| self.write_status(status, set));
+        shared.give_up(|status| self.write_status(status, set));
     }
 
     /// Records a snapshot that began and ended at these times.
@@ -313,7 +313,7 @@ impl<F: Fs, B: Build, P: Probe> Engine<F, B, P> {
     fn each(&mut self, shared: &Shared<B::Value>, now: Now, input: &Input<Cause>) {
         self.running.each = true;
         for set in 0..self.sets.len() {
-            if shared.lock().stopped {
+            if shared.lock().has_ended(matches!(input, Input::Reload)) {
                 return;
             }
             let now = if set == 0 { now } else { self.now(shared) };

@@ -1,6 +1,7 @@
 //! Starts, stops and drops: from outside, from callbacks and in the middle of a build.
 
 mod races;
+mod stop_between_sets;
 
 use std::{
     sync::{

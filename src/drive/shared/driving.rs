@@ -6,7 +6,7 @@
 
 use std::{ops::RangeBounds, time::Duration};
 
-use super::{Ask, Drive, Reload, Shared, State};
+use super::{Ask, Drive, Reload, Shared, State, Status};
 use crate::{
     clock::Now,
     report::event::Event,
@@ -52,11 +52,19 @@ impl<T> State<T> {
         self.give_up(begun + 1..);
     }
 
-    /// Answers the manual reloads in this range that have no answer yet: they were stopped.
+    /// Answers the manual reloads in this range that have no answer yet: they were stopped. Where
+    /// a file set was published for one before, it says so.
     fn give_up(&mut self, tickets: impl RangeBounds<u64>) {
-        for (_, answer) in self.answers.iter_mut().filter(|(ticket, _)| tickets.contains(ticket)) {
-            answer.get_or_insert(Reload::Stopped);
+        for (ticket, answer) in self.answers.iter_mut().filter(|(ticket, _)| tickets.contains(ticket)) {
+            let published = *ticket <= self.published;
+            answer.get_or_insert(if published { Reload::Reloaded } else { Reload::Stopped });
         }
+    }
+
+    /// Returns whether a stop has ended the step in progress. A start may have followed the stop of
+    /// a manual reload, and files that are found from then on have to settle.
+    pub(crate) fn has_ended(&self, is_reload: bool) -> bool {
+        self.stopped || is_reload && self.ended >= self.begun
     }
 
     /// Returns whether a manual reload or a hint waits for a step.
@@ -108,6 +116,17 @@ impl<T: Send + Sync + 'static> Shared<T> {
             Ok(mut reload) => self.carry_out(state, |state| reload.go_on(self, state)),
             Err(answer) => answer,
         }
+    }
+
+    /// Ends every manual reload that was asked for before the present step began, because of a stop,
+    /// and records the status that goes with it.
+    pub(crate) fn give_up(&self, note: impl FnOnce(&mut Status)) {
+        let mut state = self.lock();
+        note(&mut state.status);
+        let begun = state.begun;
+        state.give_up(..=begun);
+        drop(state);
+        self.notify();
     }
 
     /// Runs a loop to its end on this thread.
