@@ -7,6 +7,7 @@ mod common;
 
 mod first_load;
 mod inspect;
+mod slow_sets;
 mod strict;
 #[cfg(unix)]
 mod vectors;

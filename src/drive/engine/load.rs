@@ -87,16 +87,20 @@ fn settled<F: Fs>(
     clock: &dyn Clock,
     timing: &Timing,
 ) -> Result<Vec<ConsistentRead>, Error> {
-    let start = clock.now().mono;
     let mut starting: Vec<_> = sets.iter().map(|_| InitialSettle::Unstable(None)).collect();
+    // The patience with a set begins with its own first snapshot: the sets before it may be slow.
+    let mut starts = Vec::with_capacity(sets.len());
     loop {
         let mut pause: Option<Duration> = None;
-        for (set, paths) in starting.iter_mut().zip(sets) {
-            let wait = set.take_snapshot(fs, paths, clock, timing, start)?;
+        for (number, (set, paths)) in starting.iter_mut().zip(sets).enumerate() {
+            if starts.len() == number {
+                starts.push(clock.now().mono);
+            }
+            let wait = set.take_snapshot(fs, paths, clock, timing, starts[number])?;
             pause = pause.into_iter().chain(wait).min();
         }
         let Some(pause) = pause else { break };
-        state_hash::keep_starting(probe, (start, pause), &starting);
+        state_hash::keep_starting(probe, (&starts, pause), &starting);
         clock.sleep(pause);
     }
     let stable = starting.into_iter().filter_map(|set| match set {

@@ -16,7 +16,7 @@ use crate::{
 
 /// Reports what the first load keeps while it waits: when it began, how long it waits, and each
 /// set.
-pub(super) fn keep_starting(probe: &impl Probe, times: (Duration, Duration), sets: &[InitialSettle]) {
+pub(super) fn keep_starting(probe: &impl Probe, times: (&[Duration], Duration), sets: &[InitialSettle]) {
     probe.keeps(&|mut state| {
         times.hash(&mut state);
         sets.iter().for_each(|set| set.hash_state(state));
