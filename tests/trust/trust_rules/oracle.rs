@@ -295,25 +295,22 @@ impl State {
                 || rule == Rule::ExpiredMayReplace
         };
         // No authority loses its lists.
-        let may_go = |old: &List| {
-            !self.trusts(old.key)
-                && (!policy.allow_unknown
-                    || old.expired && !policy.use_expired
-                    || retired.contains(&old.key)
-                    || loses_a_ca)
+        let is_excused = |old: &List| {
+            !policy.allow_unknown
+                || old.expired && !policy.use_expired
+                || retired.contains(&old.key)
+                || loses_a_ca
         };
+        let may_go = |old: &List| !self.trusts(old.key) && is_excused(old);
         let kept = |old: &List| {
             self.lists().iter().any(|list| list.key == old.key) || may_go(old) || rule == Rule::ListsMayGo
         };
         // A shard is no list of all certificates, where those that it does not cover are accepted.
         let covered = |old: &List| {
             let mut left = self.lists().iter().filter(|list| list.key == old.key).peekable();
-            !policy.allow_unknown
-                || left.peek().is_none()
+            left.peek().is_none()
                 || left.any(|list| old.shard || !list.shard)
-                || old.expired && !policy.use_expired
-                || retired.contains(&old.key)
-                || loses_a_ca
+                || is_excused(old)
                 || rule == Rule::ListsMayGo
         };
         !self.lists().iter().any(|list| list.delta)
