@@ -5,7 +5,7 @@ use std::path::Path;
 use rustls::{crypto::WebPkiSupportedAlgorithms, pki_types::CertificateDer};
 
 use crate::{
-    pki::der::{self, BIT_STRING, Fields, Reader, SEQUENCE},
+    pki::der::{self, BIT_STRING, Fields, OID, Reader, SEQUENCE},
     report::error::{Layer, Warning},
     server::anchors::{self, Peers},
 };
@@ -103,7 +103,20 @@ pub(super) fn signed_by(subject: &Fields<'_>, key: &[u8], algorithms: &WebPkiSup
     });
     let mut verified = known.map(|known| known.verify_signature(key, subject.signed, signature).is_ok());
     match verified.next() {
-        None => Signed::InUnknownWay,
+        // A key of another type makes no such signature. The curve and the digest do not matter
+        // here: the provider may lack one combination of them.
+        None => {
+            let of = algorithms.all.iter().map(|known| {
+                let is_of_type =
+                    Reader(known.public_key_alg_id().as_ref()).read(OID) == Reader(kind).read(OID);
+                (known.signature_alg_id().as_ref() == algorithm, is_of_type)
+            });
+            let of: Vec<_> = of.collect();
+            let is_of_another = of.iter().any(|(is_by, _)| *is_by)
+                && of.iter().any(|(_, is_of_type)| *is_of_type)
+                && !of.contains(&(true, true));
+            if is_of_another { Signed::ByAnotherKey } else { Signed::InUnknownWay }
+        }
         Some(first) if first || verified.any(|ok| ok) => Signed::ByThisKey,
         Some(_) => Signed::ByAnotherKey,
     }

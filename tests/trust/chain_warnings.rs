@@ -54,6 +54,28 @@ fn behind(pair: &Pair, rest: &[&str]) -> Pair {
     Pair { chain: pair.chain.clone() + &rest.concat(), ..pair.clone() }
 }
 
+/// Makes a leaf whose issuer has a key on P-521, which ring does not know.
+fn on_p521() -> Pair {
+    let dir = tempfile::tempdir().unwrap();
+    let openssl = |args: &str| {
+        let output = Command::new("openssl").args(args.split(' ')).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    fs::write(dir.path().join("ext"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:false\n").unwrap();
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-521 -nodes -keyout ca.key -out ca.crt -subj /CN=CA",
+    );
+    openssl(
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out csr -subj /CN=localhost",
+    );
+    openssl(
+        "x509 -req -in csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 9 -sha512 -extfile ext -out crt",
+    );
+    let leaf = rustls_reload::internal::pem::chain(read("crt").as_bytes()).unwrap().remove(0);
+    Pair { chain: read("crt") + &read("ca.crt"), key: read("key"), leaf }
+}
+
 #[test]
 fn inv16_each_chain_warning_agrees_with_the_handshake_of_a_client() {
     let root = Authority::root("Root");
@@ -72,11 +94,12 @@ fn inv16_each_chain_warning_agrees_with_the_handshake_of_a_client() {
         &PrivateKey::p256(),
     );
     // The rows: chain, whether the client accepts it, warnings.
-    let rows: [(&str, Pair, bool, &[&str]); 11] = [
+    let rows: [(&str, Pair, bool, &[&str]); 12] = [
         ("the issuer", behind(&leaf, &[&issuer.pem]), true, &[]),
         ("the issuer and the root", behind(&leaf, &[&issuer.pem, &root.pem]), true, &[]),
         ("another key", behind(&leaf, &[&rekeyed.pem]), false, &[ANOTHER_KEY]),
-        ("a key of another kind", behind(&leaf, &[&other_kind.pem]), false, &[NOT_CHECKED]),
+        ("a key of another kind", behind(&leaf, &[&other_kind.pem]), false, &[ANOTHER_KEY]),
+        ("a key that the provider does not know", on_p521(), false, &[NOT_CHECKED]),
         ("another name", behind(&leaf, &[&stranger.pem]), false, &[NOT_ISSUED]),
         ("another root", behind(&leaf, &[&issuer.pem, &other_root.pem]), true, &[ANOTHER_KEY]),
         ("both keys", behind(&leaf, &[&rekeyed.pem, &issuer.pem]), true, &[ANOTHER_KEY, NOT_ISSUED]),
