@@ -115,11 +115,9 @@ impl SetLayout {
         of_clients.iter().skip(self.lists - self.first_of_clients())
     }
 
-    /// Returns those of the CRLs that come from a directory.
+    /// Returns those of the CRLs that come from a directory. They follow the files that are given.
     pub(super) fn listed<'a>(&self, of_clients: &'a Files) -> impl Iterator<Item = (&'a Path, &'a [u8])> {
-        self.lists(of_clients).filter(|(path, _)| {
-            path.parent().is_some_and(|parent| self.directories.iter().any(|dir| dir == parent))
-        })
+        of_clients.iter().skip(self.files.len() - self.first_of_clients())
     }
 
     /// Selects the files that decide about clients: client CAs and CRLs, but no key.

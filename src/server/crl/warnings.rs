@@ -164,7 +164,8 @@ pub(in crate::server) fn full_directories<'a>(
     warnings: &mut Vec<Warning>,
 ) {
     let mut sums: BTreeMap<&Path, (usize, usize)> = BTreeMap::new();
-    for (path, file) in files {
+    // A directory may be given twice.
+    for (path, file) in files.collect::<BTreeMap<_, _>>() {
         let (count, sum) = sums.entry(path.parent().unwrap_or(path)).or_default();
         (*count, *sum) = (*count + 1, sum.saturating_add(file.len()));
     }
