@@ -31,9 +31,13 @@ impl CrlValidator<'_> {
             // Where unknown status is rejected, the clients of a CRL are rejected without it, so its
             // removal is safe. An error here would keep all other CRLs from being renewed.
             let is_over = !self.policy.ignore_expiration && served.is_expired(self.wall);
-            let is_wider = left.iter().any(|list| list.parsed.scope.includes(scope));
-            let accepts = self.policy.allow_unknown && !is_wider;
-            if accepts && !is_over && !served.retired && !self.lost_a_ca() {
+            let scopes: Vec<_> = left.iter().map(|list| &list.parsed.scope).collect();
+            let authorities = !self.policy.end_entity_only;
+            let is_covered = scope.is_covered_by(&scopes, &served.parsed.canonical, authorities);
+            let accepts = self.policy.allow_unknown && !is_covered;
+            // A CA that goes takes the CRLs of its intermediates with it, and none of another CA.
+            let may_go = served.signer.key().is_none() && self.lost_a_ca();
+            if accepts && !is_over && !served.retired && !may_go {
                 let which = if left.is_empty() {
                     format!("{none}, of the key that signed this one")
                 } else {

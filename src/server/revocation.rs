@@ -104,7 +104,7 @@ impl Verifier {
                 // A CRL that a CA of the bundle signed belongs to that CA, not to another one of
                 // its name. A CRL that no CA of the bundle signed may belong to an intermediate,
                 // but to no CA of the bundle. A serial number that such a CRL names for a certificate
-                // that it does not cover says nothing: another CA issued that one.
+                // that it does not cover says nothing: a CA of another key issued that one.
                 unsigned |= covers && list.signer.key().is_none() && !is_anchor;
                 continue;
             }

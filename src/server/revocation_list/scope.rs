@@ -57,14 +57,32 @@ impl fmt::Display for Scope {
 }
 
 impl Scope {
-    /// Returns whether it covers each certificate that `other` covers.
-    pub(in crate::server) fn includes(&self, other: &Self) -> bool {
-        let includes_names = match (&self.names, &other.names) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(all), Some(some)) => some.iter().all(|name| all.contains(name)),
+    /// Returns whether `others` together cover each certificate that it covers, of the issuer with
+    /// this canonical name. Certificates of CAs count where `authorities` says so.
+    pub(in crate::server) fn is_covered_by(
+        &self,
+        others: &[&Self],
+        issuer: &[u8],
+        authorities: bool,
+    ) -> bool {
+        let covers = |scope: &Self, authority: bool| {
+            if authority { !scope.users } else { !scope.authorities }
         };
-        includes_names && self.users <= other.users && self.authorities <= other.authorities
+        [false, true].into_iter().filter(|kind| covers(self, *kind) && (authorities || !kind)).all(|kind| {
+            let of_kind = others.iter().filter(|other| covers(other, kind));
+            let all: Vec<_> = of_kind.map(|other| other.points(issuer)).collect();
+            all.contains(&None)
+                || self.points(issuer).is_some_and(|own| {
+                    own.iter().all(|point| all.iter().flatten().any(|points| points.contains(point)))
+                })
+        })
+    }
+
+    /// Returns the distribution points whose certificates alone it covers; `None` if it does not
+    /// depend on them. The name of the issuer stands for a point of each of its certificates.
+    fn points(&self, issuer: &[u8]) -> Option<&[(u8, Vec<u8>)]> {
+        let is_issuer = |(tag, name): &(u8, Vec<u8>)| *tag == DIRECTORY_NAME && name == issuer;
+        self.names.as_deref().filter(|names| !names.iter().any(is_issuer))
     }
 
     /// Parses an issuing distribution point; `None` if it is malformed. Flags of unsupported kinds

@@ -205,6 +205,58 @@ fn inv14_list_of_a_narrower_scope_lets_nobody_in_whom_the_wider_named() {
     }
 }
 
+#[test]
+fn inv14_lists_that_cover_the_same_together_replace_one() {
+    let (a, b) = ("http://crl.example/a", "http://crl.example/b");
+    let parts = |spec: ListSpec, by_kind: bool| match by_kind {
+        true => [ListSpec { users: true, ..spec.clone() }, ListSpec { authorities: true, ..spec }],
+        false => [spec.clone().at(a), spec.at(b)],
+    };
+    for by_kind in [true, false] {
+        let (world, ca) = (World::new(), Authority::root("clients"));
+        world.put("ca/ca.crt", ca.pem.as_bytes());
+        let whole = if by_kind { spec(1) } else { spec(1).at(b).at(a) };
+        world.list("crl.d/1.crl", &ca, &whole);
+        let server = world.builder().allow_unknown_revocation_status().load().unwrap();
+        let [first, second] = parts(spec(2), by_kind);
+        // One of the two is not enough.
+        world.list("crl.d/1.crl", &ca, &first);
+        assert!(matches!(server.reload_now(), Reload::Refused(_)), "{:?}", world.warnings());
+        world.list("crl.d/2.crl", &ca, &second);
+        assert_eq!(server.reload_now(), Reload::Reloaded);
+        assert!(world.lets_in(&server, &someone(&ca)));
+    }
+    // By this policy no CA is looked up.
+    let (world, ca) = (World::new(), Authority::root("clients"));
+    world.put("ca/ca.crt", ca.pem.as_bytes());
+    world.list("crl.d/1.crl", &ca, &spec(1));
+    let server = world.builder().allow_unknown_revocation_status().only_check_end_entity_revocation();
+    let server = server.load().unwrap();
+    world.list("crl.d/1.crl", &ca, &ListSpec { users: true, ..spec(2) });
+    assert_eq!(server.reload_now(), Reload::Reloaded);
+}
+
+/// Another CA that leaves the bundle is no reason.
+#[test]
+fn inv14_removed_ca_excuses_no_narrower_list_of_another() {
+    let (world, [ca, other]) = (World::new(), ["clients", "other"].map(Authority::root));
+    world.put("ca/ca.crt", format!("{}{}", ca.pem, other.pem).as_bytes());
+    let bad = someone(&ca);
+    world.list("ca/own.crl", &ca, &spec(1).naming(&bad.leaf));
+    let server = ServerReloader::builder(world.path("tls/tls.crt"), world.path("tls/tls.key"))
+        .client_ca(world.path("ca/ca.crt"), ClientAuth::Required)
+        .separate_client_ca(true)
+        .crl(world.path("ca/own.crl"))
+        .allow_unknown_revocation_status()
+        .timing(quick())
+        .load()
+        .unwrap();
+    world.put("ca/ca.crt", ca.pem.as_bytes());
+    world.list("ca/own.crl", &ca, &spec(2).at("http://crl.example/a"));
+    assert!(matches!(server.reload_now(), Reload::Refused(_)));
+    assert!(!world.lets_in(&server, &bad));
+}
+
 /// Two CAs of one name count their certificates from the same number on.
 #[test]
 fn inv14_shard_of_another_key_says_nothing_about_what_it_does_not_cover() {

@@ -310,7 +310,9 @@ impl State {
             let mut left = self.lists().iter().filter(|list| list.key == old.key).peekable();
             left.peek().is_none()
                 || left.any(|list| old.shard || !list.shard)
-                || is_excused(old)
+                || !policy.allow_unknown
+                || old.expired && !policy.use_expired
+                || !self.trusts(old.key) && is_excused(old)
                 || rule == Rule::ListsMayGo
         };
         !self.lists().iter().any(|list| list.delta)
