@@ -266,13 +266,11 @@ async fn connection(stream: TcpStream, clients: Clients, mut stop: watch::Receiv
     });
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
-        // A request that arrives with one of these is not served first.
-        biased;
+        _ = serving.as_mut() => return,
+        () = silence(&has_request) => return,
         () = stopped(&mut stop) => {}
         // A client that is still trusted connects again.
         _ = trust_reduced, if known => {}
-        _ = serving.as_mut() => return,
-        () = silence(&has_request) => return,
     }
     serving.as_mut().graceful_shutdown();
     let _ = timeout(DRAIN_LIMIT, serving).await;

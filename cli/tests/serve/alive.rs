@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -37,21 +37,26 @@ impl Idle {
     }
 
     /// Ends both servers by a signal. The other server has to end within `limit` plus four times
-    /// the time of this one. Returns how long the other one took.
-    fn ends_with(mut self, other: &mut Silent, limit: Duration, what: &str) -> Duration {
-        let ended = std::thread::scope(|scope| {
-            let ends = [&mut *other, &mut self.server].map(|server| {
+    /// the time of this one.
+    fn ends_with(self, other: &mut Silent, limit: Duration, what: &str) {
+        let [took, idle] = self.times(other);
+        assert!(took < limit + 4 * idle, "{what}: {took:?}, idle: {idle:?}");
+    }
+
+    /// Ends both servers by a signal. Returns how long the other one took, and how long this one.
+    fn times(mut self, other: &mut Silent) -> [Duration; 2] {
+        std::thread::scope(|scope| {
+            let ends = [other, &mut self.server].map(|server| {
+                let start = Instant::now();
                 server.signal("-TERM");
-                scope.spawn(move || server.ends())
+                scope.spawn(move || {
+                    let (status, _) = server.ends();
+                    assert!(status.success(), "{status}");
+                    start.elapsed()
+                })
             });
             ends.map(|end| end.join().unwrap())
-        });
-        let [(status, took), (_, idle)] = ended;
-        assert!(
-            status.success() && took < limit + 4 * idle,
-            "{what}: {status} after {took:?}, idle: {idle:?}"
-        );
-        took
+        })
     }
 }
 
@@ -228,7 +233,7 @@ fn inv13_sigterm_ends_a_server_that_hangs_in_a_file_system() {
     }
     // The cases: during a first load; during a manual reload and one of the driver; and with a
     // second signal.
-    at_once(&[(true, false), (false, false), (false, true)], |(first_load, twice)| {
+    let attempt = |first_load: &bool, twice: &bool| {
         let dir = tempfile::tempdir().unwrap();
         let (link, good) = (dir.path().join("current"), volume.dir());
         let point = |to: &std::path::Path| {
@@ -254,11 +259,16 @@ fn inv13_sigterm_ends_a_server_that_hangs_in_a_file_system() {
             until("the end has begun", || std::net::TcpStream::connect(&server.address).is_err());
             assert!(!log().contains("signal"), "{}", log());
         }
-        // The end is cut after 6 s.
-        let within = if *twice { END_AT_ONCE } else { 2 * END };
-        let took = idle.ends_with(&mut server, within, &format!("first load: {first_load}, twice: {twice}"));
+        let within = if *twice { END_AT_ONCE } else { END };
+        let [took, idle] = idle.times(&mut server);
         // The server really hung: without that, the end takes less than a second.
-        assert!(*first_load || *twice || took > Duration::from_secs(2), "{took:?}: {}", text(log.path()));
+        assert!(*first_load || *twice || took > Duration::from_secs(4), "{took:?}: {}", text(log.path()));
+        took < within + 4 * idle
+    };
+    // The end is cut after 6 s, which is near the limit for a machine that is held up just then.
+    at_once(&[(true, false), (false, false), (false, true)], |(first_load, twice)| {
+        let in_time = (0..3).any(|_| attempt(first_load, twice));
+        assert!(in_time, "first load: {first_load}, twice: {twice}: three times too late");
     });
 }
 
