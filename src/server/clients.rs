@@ -189,7 +189,7 @@ impl Settings<'_> {
 fn revoked(anchor: &TrustAnchor<'_>, list: &List, bundle: &Path) -> Warning {
     let why = format!(
         "the client CA {} is revoked by the CRL of {} in {}: no client is accepted by it",
-        anchors::subject(&anchor.subject),
+        crl::warnings::with_key(anchor),
         list.issuer(),
         list.path().display()
     );

@@ -6,6 +6,7 @@ use std::{
 };
 
 use hmac_sha256::Hash;
+use rustls::pki_types::TrustAnchor;
 
 use super::{CrlValidator, Lists, name};
 use crate::{
@@ -87,14 +88,10 @@ impl CrlValidator<'_> {
                 .filter(|list| list.signer.key() == Some(key))
                 .map(|list| &list.parsed.scope)
                 .collect();
-            let named = || {
-                let key = Fingerprint(Hash::hash(&webpki::spki_for_anchor(anchor)));
-                format!("{} with the public key {key}", name(subject))
-            };
             if !own.is_empty() {
                 let gap = partial(&own, &canonical, lists);
                 let warning = |(scope, effect)| {
-                    let why = format!("the CRLs of {} cover only {scope}: {effect}", named());
+                    let why = format!("the CRLs of {} cover only {scope}: {effect}", with_key(anchor));
                     Warning::new(Layer::Crl, why)
                 };
                 warnings.extend(gap.map(warning));
@@ -102,7 +99,7 @@ impl CrlValidator<'_> {
             }
             // A warning that was reported already is not repeated: the key tells this CA from
             // another one of its name, which may have been there before, or be beside it.
-            let why = format!("there is no CRL of {}: {}", named(), self.effect_of_no_list());
+            let why = format!("there is no CRL of {}: {}", with_key(anchor), self.effect_of_no_list());
             warnings.push(Warning::new(Layer::Crl, why));
         }
     }
@@ -156,6 +153,12 @@ fn partial(scopes: &[&Scope], canonical: &[u8], lists: &Lists) -> Option<(Scope,
     }
     let effect = "each client whose certificate it issued itself and that names no such point is rejected";
     Some((Scope { names: Some(points.into_iter().collect()), ..Scope::default() }, effect))
+}
+
+/// Returns the subject of a CA with its public key, which tells it from others of its name.
+pub(in crate::server) fn with_key(anchor: &TrustAnchor<'_>) -> String {
+    let key = Fingerprint(Hash::hash(&webpki::spki_for_anchor(anchor)));
+    format!("{} with the public key {key}", name(&anchor.subject))
 }
 
 /// Warns of directories whose files are near the limit for all files of one directory.

@@ -99,7 +99,6 @@ impl Scope {
                     // A name relative to the issuer's matches nothing; webpki rejects it.
                     let mut names = full.map_or_else(|| Some(Vec::new()), general_names)?;
                     names.sort();
-                    names.dedup();
                     scope.names = Some(names);
                 }
                 (0x81, flag) => scope.users = flag != [0],
@@ -120,4 +119,21 @@ pub(in crate::server) fn general_names(names: &[u8]) -> Option<Vec<(u8, Vec<u8>)
     };
     let found = std::iter::from_fn(|| rest.any()).map(form).collect();
     rest.end().map(|()| found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list whose point is the name of its issuer covers all certificates of the issuer (RFC 5280
+    /// section 6.3.3).
+    #[test]
+    fn inv14_point_of_the_issuers_name_covers_each_certificate() {
+        let at =
+            |name: &[u8]| Scope { names: Some(vec![(DIRECTORY_NAME, name.to_vec())]), ..Scope::default() };
+        let [whole, own, other] = [Scope::default(), at(b"issuer"), at(b"other")];
+        let covers = |one: &Scope, all: &Scope| all.is_covered_by(&[one], b"issuer", true);
+        assert!(covers(&own, &whole) && covers(&own, &other) && covers(&whole, &own));
+        assert!(!covers(&other, &whole) && !covers(&other, &own) && covers(&other, &other));
+    }
 }

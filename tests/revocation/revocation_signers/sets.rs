@@ -242,17 +242,12 @@ fn inv14_removed_ca_excuses_no_narrower_list_of_another() {
     let (world, [ca, other]) = (World::new(), ["clients", "other"].map(Authority::root));
     world.put("ca/ca.crt", format!("{}{}", ca.pem, other.pem).as_bytes());
     let bad = someone(&ca);
-    world.list("ca/own.crl", &ca, &spec(1).naming(&bad.leaf));
-    let server = ServerReloader::builder(world.path("tls/tls.crt"), world.path("tls/tls.key"))
-        .client_ca(world.path("ca/ca.crt"), ClientAuth::Required)
-        .separate_client_ca(true)
-        .crl(world.path("ca/own.crl"))
-        .allow_unknown_revocation_status()
-        .timing(quick())
-        .load()
-        .unwrap();
+    world.list("crl.d/own.crl", &ca, &spec(1).naming(&bad.leaf));
+    // Bundle and list change together.
+    let server = world.builder().crls_with_client_ca(true).allow_unknown_revocation_status();
+    let server = server.load().unwrap();
     world.put("ca/ca.crt", ca.pem.as_bytes());
-    world.list("ca/own.crl", &ca, &spec(2).at("http://crl.example/a"));
+    world.list("crl.d/own.crl", &ca, &spec(2).at("http://crl.example/a"));
     assert!(matches!(server.reload_now(), Reload::Refused(_)));
     assert!(!world.lets_in(&server, &bad));
 }
